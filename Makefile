@@ -1,0 +1,32 @@
+# Two commands do everything: `make demo` and `make test`. Both stay inside this clone.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/consensus scorecard
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv .venv
+
+# The stamps make a second call reinstall nothing; a changed pyproject.toml reinstalls.
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed-test: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ .venv/installed
+
+clean:
+	rm -rf .venv .consensus .pytest_cache .mypy_cache .ruff_cache .hypothesis

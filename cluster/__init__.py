@@ -1,0 +1,1 @@
+"""Launches, finds and talks to nodes."""

@@ -1,0 +1,1 @@
+"""Breaks clusters for real, and judges them from evidence."""

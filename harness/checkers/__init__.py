@@ -1,0 +1,1 @@
+"""Judges: each takes evidence and returns a verdict."""

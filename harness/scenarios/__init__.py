@@ -1,0 +1,1 @@
+"""The article's stories, one file each."""

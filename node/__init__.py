@@ -1,0 +1,1 @@
+"""One node: a process that runs a consensus algorithm on a real disk and real sockets."""

@@ -1,0 +1,114 @@
+"""`python -m node --spec FILE --id n1`: one node. Started by `cluster.processes`, which the flags below serve."""
+
+import argparse
+import ctypes
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.disk import Disk, DiskError, DiskFailed
+from node.runtime import Runtime
+from node.settings import BadSpec, load
+from node.transport import Transport, WakeUpPipe
+from node.variables import ContractBroken
+
+# From sysexits.h, so that a process's exit status says what went wrong.
+EXIT_INTERNAL: Final = 70
+EXIT_DISK: Final = 74
+EXIT_CONFIG: Final = 78
+
+log = logging.getLogger("node")
+
+
+def main(runtime_class: type[Runtime] = Runtime) -> int:
+    """Run one node until it is told to stop. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m node", description="One node of a cluster.")
+    parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
+    parser.add_argument("--id", required=True, help="which of the spec's nodes this is")
+    parser.add_argument("--must-exist", action="store_true", help="the node has run before: refuse an absent directory")
+    parser.add_argument(
+        "--ready-fd", type=int, help="a pipe for one line of JSON, when the node is ready or has failed"
+    )
+    parser.add_argument("--parent", type=int, help="the launcher's process id: the node dies with it")
+    arguments = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if arguments.parent is not None:
+        _die_with(arguments.parent)
+
+    def report(line: dict[str, object]) -> None:
+        if arguments.ready_fd is not None:
+            os.write(arguments.ready_fd, json.dumps(line).encode() + b"\n")
+            os.close(arguments.ready_fd)
+            arguments.ready_fd = None
+
+    status, trouble = EXIT_CONFIG, ""
+    try:
+        return _serve(arguments, runtime_class, report)
+    except (BadSpec, UnknownAlgorithm) as error:
+        trouble = str(error)
+    except DiskError as error:
+        status, trouble = EXIT_DISK, str(error)
+        if isinstance(error, DiskFailed):
+            log.critical("what is durable cannot be known after this, so the node stops and says no more")
+    except ContractBroken as error:
+        status, trouble = EXIT_INTERNAL, str(error)
+    except Exception as error:  # an algorithm's mistake: the node stops, as it would in a crash, and says where
+        status, trouble = EXIT_INTERNAL, f"{type(error).__name__}: {error}"
+        log.exception("the algorithm or the node failed")
+    log.critical("%s", trouble)
+    report({"error": trouble})
+    return status
+
+
+def _serve(
+    arguments: argparse.Namespace, runtime_class: type[Runtime], report: Callable[[dict[str, object]], None]
+) -> int:
+    settings = load(arguments.spec)
+    if arguments.id not in settings.nodes:
+        raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}; there are {', '.join(settings.nodes)}")
+    algorithm = load_algorithm(settings.algorithm)
+    vfs = None
+    if settings.vfs is not None:
+        module, _, vfs = settings.vfs.partition(":")
+        importlib.import_module(module)
+    disk = Disk(
+        settings.directory(arguments.id),
+        cluster=settings.cluster,
+        node=arguments.id,
+        must_exist=arguments.must_exist,
+        vfs=vfs,
+    )
+    transport, wake_up = Transport(), WakeUpPipe()
+    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport)
+    signal.set_wakeup_fd(wake_up.writer)
+    signal.signal(signal.SIGTERM, lambda *_: runtime.stop())
+    log.info("%s runs %s, incarnation %d, at %s", arguments.id, settings.algorithm, disk.incarnation, transport.address)
+    report({"address": transport.address, "incarnation": disk.incarnation})
+    runtime.run(control=sys.stdin.fileno(), wake_up=wake_up)
+    transport.close()
+    disk.close()
+    log.info("%s stopped", arguments.id)
+    return 0
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its launcher ends, however it ends and even if this one is suspended.
+
+    Only Linux can; elsewhere the control pipe, which closes then, does it for a node that is not suspended.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(EXIT_INTERNAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""A configured leader: the first proposal that reaches it wins.
+
+The article's first design. Every node passes what it is asked on to the leader, the first node of the spec. What the
+leader has accepted is on its disk, so a leader that comes back still has it. While it is away nothing goes on: it is a
+single point of failure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+
+_ASK_AGAIN_S: Final = (0.1, 0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Message):
+    """To the leader: a client proposes `value`, or queries, if it is None."""
+
+    request: Request
+    value: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Message):
+    """From the leader: what it has accepted, or None."""
+
+    request: Request
+    value: Value | None
+
+
+class Leader(Algorithm):
+    """One replica of one variable."""
+
+    messages: ClassVar[tuple[type[Message], ...]] = (Ask, Answer)
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.asked: dict[Request, Value | None] = {}
+
+    @property
+    def leader(self) -> NodeId:
+        """Whom this node takes for the leader."""
+        return self.node.members[0]
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.ask(request, value)
+
+    def query(self, request: Request) -> None:
+        self.ask(request, None)
+
+    def ask(self, request: Request, value: Value | None) -> None:
+        """Pass a client's request on to the leader, which may be this very node."""
+        if not self.asked:
+            self.node.set_timer("ask again", *_ASK_AGAIN_S)
+        self.asked[request] = value
+        self.node.send(self.leader, Ask(request, value))
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case Ask(request, value) if self.node.id == self.leader:
+                if value is not None and "value" not in self.node.disk:
+                    self.node.disk["value"] = value
+                self.node.send(sender, Answer(request, self.value()))
+            case Answer(request, value) if request in self.asked:
+                del self.asked[request]
+                self.node.reply(request, value)
+
+    def timeout(self, name: str) -> None:
+        if name == "ask again" and self.asked:
+            for request, value in self.asked.items():
+                self.node.send(self.leader, Ask(request, value))
+            self.node.set_timer("ask again", *_ASK_AGAIN_S)
+
+    def forget(self, request: Request) -> None:
+        self.asked.pop(request, None)
+
+    def value(self) -> Value | None:
+        """What this node has accepted."""
+        stored = self.node.disk.get("value")
+        return Value(stored) if isinstance(stored, bytes) else None
+
+    def status(self) -> Mapping[str, object]:
+        role = "leader" if self.node.id == self.leader else "follower"
+        return {"role": role, "leader": self.leader, "decided": self.value(), "waiting": len(self.asked)}

@@ -1,0 +1,269 @@
+"""Durable keys and values of one node, on SQLite. The only home of apsw, but for the harness's faulty disks.
+
+Rules
+-----
+1. A commit is durable when it returns: write-ahead log, `synchronous=FULL`. The log file is grown in advance, so that a
+   commit overwrites and need not extend it, which saves a third of its time.
+2. One process a directory: the lock is exclusive and taken at open.
+3. A commit that fails is the end: after a failed fsync the kernel marks the pages clean, and a retry would report a
+   success that never was. `commit` raises `DiskFailed`; the node logs it and exits.
+4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or a row whose checksum
+   does not match, stops the node. A node that has forgotten its promises must not vote as its old self.
+
+Everything is kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit.
+"""
+
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from node.contract import NodeId, Stored
+from node.wire import Malformed, pack, unpack
+
+FILE_NAME: Final = "state.db"
+_WAL_GROWN_BYTES: Final = 1024 * 1024
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS node (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (
+    variable TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (variable, key)
+) WITHOUT ROWID;
+"""
+
+
+class DiskError(Exception):
+    """The node cannot run on this directory. The message says why and what to do."""
+
+
+class DiskMissing(DiskError):
+    """The directory of a node that has run before is not there."""
+
+
+class DiskInUse(DiskError):
+    """Another process has the directory."""
+
+
+class DiskCorrupt(DiskError):
+    """What is stored does not check."""
+
+
+class DiskForeign(DiskError):
+    """The directory belongs to another node or another cluster."""
+
+
+class DiskFailed(DiskError):
+    """A write or a sync failed."""
+
+
+@dataclass
+class Contents:
+    """What a disk holds: whose it is, how often it has booted, and every variable's keys and values."""
+
+    cluster: str = ""
+    node: NodeId = ""
+    incarnation: int = 0
+    variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
+
+
+class Disk:
+    """An open directory. Opening it counts one more incarnation, durably."""
+
+    def __init__(
+        self, directory: Path, *, cluster: str, node: NodeId, must_exist: bool = False, vfs: str | None = None
+    ) -> None:
+        """Open or create the directory.
+
+        Args:
+            directory: made with mode 0700 if it is not there.
+            cluster: the cluster's id; a directory of another cluster is refused.
+            node: the node's id; a directory of another node is refused.
+            must_exist: the node has run before, so a missing directory is an error.
+            vfs: the name of a registered apsw VFS to write through.
+
+        Raises:
+            DiskError: one of its subclasses, saying what is wrong and what to do.
+        """
+        self.directory = directory
+        self.commits = 0
+        self._dirty: dict[tuple[str, str], bytes | None] = {}
+        path = directory / FILE_NAME
+        if must_exist and not path.exists():
+            raise DiskMissing(
+                f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
+                "so it must not vote again as its old self. Restore the directory, or leave the node down."
+            )
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = apsw.Connection(str(path), vfs=vfs)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("BEGIN EXCLUSIVE")
+            self._db.execute(_SCHEMA)
+            contents = _read(self._db)
+            if (contents.cluster or cluster, contents.node or node) != (cluster, node):
+                raise DiskForeign(
+                    f"{directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, and this is {node} "
+                    f"of {cluster[:8]}: start the node on its own directory"
+                )
+            self.incarnation = contents.incarnation + 1
+            self._db.executemany(
+                "INSERT OR REPLACE INTO node VALUES (?, ?)",
+                [("cluster", cluster), ("node", node), ("incarnation", str(self.incarnation))],
+            )
+            self._db.execute("COMMIT")
+            self._grow_log()
+        except OSError as error:
+            raise DiskFailed(
+                f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
+            ) from error
+        except apsw.Error as error:
+            raise _explained(directory, error) from error
+        self._variables = contents.variables
+
+    def _grow_log(self) -> None:
+        self._db.execute("BEGIN; CREATE TABLE grow (content BLOB)")
+        self._db.execute("INSERT INTO grow VALUES (zeroblob(?))", (_WAL_GROWN_BYTES,))
+        self._db.execute("DROP TABLE grow; COMMIT; PRAGMA wal_checkpoint(RESTART)")
+
+    def variables(self) -> list[str]:
+        """The names of the variables that have anything stored."""
+        return list(self._variables)
+
+    def variable(self, name: str) -> MutableMapping[str, Stored]:
+        """The keys and values of one variable."""
+        return _VariableDisk(name, self._variables.setdefault(name, {}), self._dirty)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was assigned since the last commit."""
+        return bool(self._dirty)
+
+    def commit(self) -> None:
+        """Make every assignment durable, all or none. Raises DiskFailed; do not go on after it."""
+        if not self._dirty:
+            return
+        try:
+            with self._db:
+                for (variable, key), packed in self._dirty.items():
+                    if packed is None:
+                        self._db.execute("DELETE FROM state WHERE variable=? AND key=?", (variable, key))
+                    else:
+                        row = (variable, key, packed, _checksum(variable, key, packed))
+                        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
+        except apsw.Error as error:
+            raise _explained(self.directory, error) from error
+        self._dirty.clear()
+        self.commits += 1
+
+    def close(self) -> None:
+        """Release the directory. What was not committed is dropped."""
+        self._db.close()
+
+
+class _VariableDisk(MutableMapping[str, Stored]):
+    """The mapping that an algorithm sees as `node.disk`."""
+
+    def __init__(self, name: str, stored: dict[str, Stored], dirty: dict[tuple[str, str], bytes | None]) -> None:
+        self._name, self._stored, self._dirty = name, stored, dirty
+
+    def __getitem__(self, key: str) -> Stored:
+        return self._stored[key]
+
+    def __setitem__(self, key: str, value: Stored) -> None:
+        self._dirty[self._name, key] = pack(value)
+        self._stored[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._stored[key]
+        self._dirty[self._name, key] = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def _checksum(variable: str, key: str, packed: bytes) -> int:
+    return zlib.crc32(packed, zlib.crc32(f"{variable}\0{key}\0".encode()))
+
+
+def _read(db: apsw.Connection) -> Contents:
+    header = dict(db.execute("SELECT key, value FROM node"))
+    contents = Contents(
+        str(header.get("cluster", "")), str(header.get("node", "")), int(str(header.get("incarnation", 0)))
+    )
+    for variable, key, packed, checksum in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
+        if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
+            raise DiskCorrupt(f"a row of {db.filename} is not of the declared types: restore the directory")
+        if checksum != _checksum(variable, key, packed):
+            raise DiskCorrupt(
+                f"{db.filename}: the stored value of {variable}/{key} does not match its checksum. "
+                "Restore the directory from a copy, or leave the node down; it must not vote on what it cannot trust."
+            )
+        try:
+            contents.variables.setdefault(variable, {})[key] = unpack(packed)
+        except Malformed as error:
+            raise DiskCorrupt(
+                f"{db.filename}: the stored value of {variable}/{key} does not decode: {error}"
+            ) from error
+    return contents
+
+
+def _explained(directory: Path, error: apsw.Error) -> DiskError:
+    """SQLite's error as one of ours, with what to do."""
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return DiskInUse(
+                f"{directory} is in use by another process: a node's directory serves one process at a time"
+            )
+        case apsw.CorruptError() | apsw.NotADBError():
+            return DiskCorrupt(f"{directory / FILE_NAME} is damaged ({error}): restore it, or leave the node down")
+        case apsw.FullError():
+            return DiskFailed(f"{directory}: the disk is full ({error}): free some space and start the node again")
+    return DiskFailed(
+        f"{directory}: {type(error).__name__} {error}: the node stops, since it cannot tell what is durable"
+    )
+
+
+def inspect(directory: Path) -> Contents:
+    """What the disk of a node says, whether the node runs or not. Reads a copy; touches nothing.
+
+    Raises:
+        DiskError: there is no such disk, it does not check, or it changed too fast to copy.
+    """
+    source = directory / FILE_NAME
+    if not source.exists():
+        raise DiskMissing(f"{source} is not there: has the node ever booted?")
+    with tempfile.TemporaryDirectory(prefix="consensus-inspect-") as folder:
+        copy = Path(folder) / FILE_NAME
+        for attempt in range(10):
+            # The main file changes only at a checkpoint. If it did not change while both were copied, the log belongs to it.
+            before = source.stat().st_mtime_ns
+            for suffix in ("", "-wal"):
+                Path(f"{copy}{suffix}").unlink(missing_ok=True)
+                if Path(f"{source}{suffix}").exists():
+                    shutil.copyfile(f"{source}{suffix}", f"{copy}{suffix}")
+            if source.stat().st_mtime_ns == before:
+                break
+            time.sleep(0.01 * attempt)
+        else:
+            raise DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
+        try:
+            db = apsw.Connection(str(copy))
+            try:
+                return _read(db)
+            finally:
+                db.close()
+        except apsw.Error as error:
+            raise _explained(directory, error) from error

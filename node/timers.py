@@ -1,0 +1,47 @@
+"""Named timers that run out after a random time in a range.
+
+The only place below the transport that reads a clock or draws a random number; both are given to it.
+"""
+
+import heapq
+from collections.abc import Callable, Hashable, Iterator
+from random import Random
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Timers(Generic[Key]):
+    """Timers by key. Setting one again replaces it; a replaced or cancelled one stays in the heap and is passed over."""
+
+    def __init__(self, clock: Callable[[], float], rng: Random) -> None:
+        self._clock, self._rng = clock, rng
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._count = 0
+
+    def set(self, key: Key, least_s: float, most_s: float) -> None:
+        """Have `key` run out once, at a time drawn evenly from `least_s` to `most_s` seconds from now."""
+        due = self._clock() + self._rng.uniform(least_s, most_s)
+        self._due[key] = due
+        self._count += 1
+        heapq.heappush(self._heap, (due, self._count, key))
+
+    def cancel(self, key: Key) -> None:
+        """Forget `key`, if it is set."""
+        self._due.pop(key, None)
+
+    def wait_s(self, most_s: float) -> float:
+        """Seconds until the next timer runs out, between 0 and `most_s`."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return min(max(self._heap[0][0] - self._clock(), 0.0), most_s) if self._heap else most_s
+
+    def run_out(self) -> Iterator[Key]:
+        """Each key whose time has come, once, earliest first."""
+        now = self._clock()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                del self._due[key]
+                yield key

@@ -1,0 +1,190 @@
+"""One algorithm instance per named variable, and what a turn gathers from all of them.
+
+Rules
+-----
+1. An instance is made when its variable is first heard of, or at boot when its disk holds anything; `start` is its first call.
+2. Sends and replies are only gathered here. The runtime releases them, after the commit.
+3. A request is answered once: a second answer, or one whose client has stopped waiting, is dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.disk import Disk
+from node.timers import Timers
+from node.transport import Route
+
+VARIABLES_MAX: Final = 100_000
+WAITING_MAX: Final = 10_000
+
+TimerKey = tuple[str, str] | Request
+
+
+class ContractBroken(Exception):
+    """The algorithm did what its contract forbids: a mistake of its author, so the node stops and says so."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a client is told, and the way back to it: a value, None for undecided, or why its request was refused."""
+
+    route: Route
+    number: int
+    value: Value | None
+    refused: str | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn has gathered."""
+
+    sends: list[tuple[NodeId, str, Message]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    variable: str
+    route: Route
+    is_proposal: bool
+
+
+class Variables:
+    """Every variable of one node."""
+
+    def __init__(
+        self,
+        algorithm: type[Algorithm],
+        node: NodeId,
+        members: tuple[NodeId, ...],
+        disk: Disk,
+        timers: Timers[TimerKey],
+    ) -> None:
+        self._algorithm = algorithm
+        self.node = node
+        self.members = members
+        self.disk = disk
+        self.timers = timers
+        self.turn = Turn()
+        self.latest: str | None = None
+        self._instances: dict[str, Algorithm] = {}
+        self._touched: dict[str, None] = {}
+        self._waiting: dict[Request, _Waiting] = {}
+
+    def start(self) -> None:
+        """Rebuild what the disk holds."""
+        for name in self.disk.variables():
+            self._instance(name)
+
+    def propose(self, variable: str, request: Request, route: Route, timeout_s: float, value: Value) -> None:
+        """A client's proposal. After `timeout_s` the client waits no longer."""
+        if self._admit(request, _Waiting(variable, route, is_proposal=True), timeout_s):
+            self._instance(variable).propose(request, value)
+
+    def query(self, variable: str, request: Request, route: Route, timeout_s: float) -> None:
+        """A client's query. After `timeout_s` the client waits no longer."""
+        if self._admit(request, _Waiting(variable, route, is_proposal=False), timeout_s):
+            self._instance(variable).query(request)
+
+    def receive(self, variable: str, sender: NodeId, message: Message) -> None:
+        """A node's message. One for a variable beyond the limit is dropped, as if the network had lost it."""
+        if variable in self._instances or len(self._instances) < VARIABLES_MAX:
+            self._instance(variable).receive(sender, message)
+
+    def timeout(self, key: TimerKey) -> None:
+        """A timer has run out: an algorithm's own, or a request's deadline."""
+        if isinstance(key, Request):
+            waiting = self._waiting.pop(key)
+            self._instance(waiting.variable).forget(key)
+        else:
+            variable, name = key
+            self._instance(variable).timeout(name)
+
+    def drained(self) -> None:
+        """Tell each instance that had input in this turn that there is no more."""
+        for name in self._touched:
+            self._instances[name].drained()
+        self._touched.clear()
+
+    def take_turn(self) -> Turn:
+        """What has been gathered; gathering starts anew."""
+        turn, self.turn = self.turn, Turn()
+        return turn
+
+    def answer(self, request: Request, value: Value | None, refused: str | None) -> None:
+        """Gather an answer, if somebody still waits for it."""
+        waiting = self._waiting.get(request)
+        if waiting is None:
+            return
+        if waiting.is_proposal and value is None and refused is None:
+            raise ContractBroken(f"{self._algorithm.__name__} answered a proposal with None, which only a query can be")
+        del self._waiting[request]
+        self.timers.cancel(request)
+        self.turn.answers.append(Answer(waiting.route, request.number, value, refused))
+
+    def status(self, most: int) -> dict[str, Mapping[str, object]]:
+        """The status of up to `most` variables, the latest heard of first."""
+        names = list(self._instances)[-most:][::-1]
+        if self.latest is not None:
+            names = [self.latest, *(name for name in names if name != self.latest)][:most]
+        return {name: self._instances[name].status() for name in names}
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+    def _admit(self, request: Request, waiting: _Waiting, timeout_s: float) -> bool:
+        """Whether to hand the request on. A repeat of one that is in hand already is passed over."""
+        if request in self._waiting:
+            return False
+        refused = None
+        if len(self._waiting) >= WAITING_MAX:
+            refused = f"{WAITING_MAX:,} requests are waiting here already: slow down"
+        elif waiting.variable not in self._instances and len(self._instances) >= VARIABLES_MAX:
+            refused = f"there are {VARIABLES_MAX:,} variables already"
+        if refused is not None:
+            self.turn.answers.append(Answer(waiting.route, request.number, None, refused))
+            return False
+        self._waiting[request] = waiting
+        self.timers.set(request, timeout_s, timeout_s)
+        return True
+
+    def _instance(self, name: str) -> Algorithm:
+        instance = self._instances.get(name)
+        if instance is None:
+            instance = self._instances[name] = self._algorithm(_VariableNode(name, self))
+            instance.start()
+        self._touched[name] = None
+        self.latest = name
+        return instance
+
+
+class _VariableNode(Node):
+    """The node as one variable's algorithm sees it."""
+
+    def __init__(self, variable: str, variables: Variables) -> None:
+        self._variable = variable
+        self._variables = variables
+        self.id = variables.node
+        self.members = variables.members
+        self.disk = variables.disk.variable(variable)
+
+    def send(self, to: NodeId, message: Message) -> None:
+        if to not in self.members:
+            raise ContractBroken(f"{type(message).__name__} was sent to {to!r}, and the members are {self.members}")
+        self._variables.turn.sends.append((to, self._variable, message))
+
+    def reply(self, request: Request, value: Value | None) -> None:
+        self._variables.answer(request, value, None)
+
+    def refuse(self, request: Request, reason: str) -> None:
+        self._variables.answer(request, None, reason)
+
+    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
+        if not 0 <= least_s <= most_s:
+            raise ContractBroken(f"timer {name!r} from {least_s} to {most_s} seconds: give 0 <= least_s <= most_s")
+        self._variables.timers.set((self._variable, name), least_s, most_s)
+
+    def cancel_timer(self, name: str) -> None:
+        self._variables.timers.cancel((self._variable, name))

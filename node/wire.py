@@ -1,0 +1,340 @@
+"""Messages to bytes and back, with limits. The only home of msgpack.
+
+Rules
+-----
+1. Nothing that arrives is trusted: whatever does not decode to exactly the declared fields is `Malformed`, which the
+   caller drops and counts. No input makes this module raise anything else.
+2. A user's value is packed once, by the client, and travels as opaque bytes from there on.
+3. What `unpack` returns equals what `pack` was given: a tuple comes back a tuple. What could not keep that promise
+   (NaN, a subclass, a key twice) is refused while packing or unpacking, with a reason.
+
+Every frame is `[version, cluster, sender, incarnation, variable, type, fields]`. The cluster's id is random and stands in
+files that only its owner may read, so it also keeps strangers out.
+"""
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Final
+
+import msgpack
+
+from node.contract import Message, NodeId, Value
+
+VERSION: Final = 1
+VALUE_BYTES_MAX: Final = 256 * 1024
+VALUE_DEPTH_MAX: Final = 64
+FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
+TUPLE_EXT: Final = 1
+
+if msgpack.Packer.__module__ != "msgpack._cmsgpack":  # pragma: no cover - depends on the installation
+    raise ImportError("msgpack is installed without its C extension, which is 10 times slower: reinstall msgpack")
+
+
+class BadValue(ValueError):
+    """You gave a value that cannot be proposed or stored. Nothing was sent."""
+
+
+class Malformed(ValueError):
+    """The peer sent something that is not a message of this cluster."""
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def pack(value: object) -> bytes:
+    """Encode plain data: None, bool, int of 64 bits, float, str, bytes, list, tuple, dict.
+
+    Raises:
+        BadValue: it holds something else, is nested too deep, or could not come back as it was.
+    """
+    _check_plain(value, 1)
+    return _pack(value)
+
+
+def _pack(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value, strict_types=True, default=_pack_tuple)
+    return packed
+
+
+def _pack_tuple(value: object) -> msgpack.ExtType:
+    # strict_types sends tuples, and subclasses such as Ballot, here: `_check_plain` has let nothing else through.
+    assert isinstance(value, tuple)
+    return msgpack.ExtType(TUPLE_EXT, _pack(list(value)))
+
+
+def _check_plain(value: object, depth: int) -> None:
+    if depth > VALUE_DEPTH_MAX:
+        raise BadValue(f"the value is nested more than {VALUE_DEPTH_MAX} deep: flatten it, or store a reference")
+    match value:
+        case None | bool() | bytes():
+            pass
+        case int():
+            if not -(2**63) <= value < 2**64:
+                raise BadValue(f"the integer {value} does not fit in 64 bits: store it as a string or as bytes")
+        case float():
+            if value != value:  # noqa: PLR0124 - only NaN differs from itself
+                raise BadValue("NaN is not equal to itself, so nobody could check that it was read back: use a string")
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise BadValue(f"the string is not valid Unicode ({error.reason}): store it as bytes") from None
+        case list() | tuple():
+            for item in value:
+                _check_plain(item, depth + 1)
+        case dict():
+            for key, item in value.items():
+                if type(key) not in (bool, int, float, str, bytes, tuple):
+                    raise BadValue(f"a map's key is a {type(key).__name__}: use int, str, bytes or a tuple of them")
+                _check_plain(key, depth + 1)
+                _check_plain(item, depth + 1)
+        case _:
+            raise BadValue(
+                f"a {type(value).__name__} cannot be carried: use int, bool, float, str, bytes, list, map or tuple"
+            )
+
+
+def unpack(data: bytes) -> Any:
+    """Decode what `pack` made.
+
+    Raises:
+        Malformed: the bytes are not such an encoding, or are built to cost memory or stack.
+    """
+    return _unpack(data, 0)
+
+
+def _unpack(data: bytes, depth: int) -> Any:
+    if depth > VALUE_DEPTH_MAX:
+        raise Malformed("tuples are nested too deep")
+
+    def extension(code: int, content: bytes) -> tuple[Any, ...]:
+        inner = _unpack(content, depth + 1) if code == TUPLE_EXT else None
+        if not isinstance(inner, list):
+            raise Malformed(f"unknown extension type {code}")
+        return tuple(inner)
+
+    return _unpackb(data, ext_hook=extension, object_pairs_hook=_unique_keys)
+
+
+def _unique_keys(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    pairs = list(pairs)
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise Malformed("a map has a key twice")
+    return result
+
+
+def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
+    limit = len(data)  # no honest array or map has more entries than its encoding has bytes
+    try:
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=False,
+            max_array_len=limit,
+            max_map_len=limit,
+            max_str_len=limit,
+            max_bin_len=limit,
+            max_ext_len=limit,
+            **hooks,
+        )
+    except Malformed:
+        raise
+    # TypeError: an unhashable key. The rest: truncated, trailing, too deep, not Unicode, over a limit.
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError, OverflowError) as error:
+        raise Malformed(f"not msgpack: {type(error).__name__} {error}") from None
+
+
+def encode_value(value: object) -> Value:
+    """Encode a value that somebody wants to propose.
+
+    Raises:
+        BadValue: it is None (which means undecided), too large, too deep, or not plain data.
+    """
+    if value is None:
+        raise BadValue("None cannot be proposed: it is how a query says that nothing is decided yet")
+    packed = pack(value)
+    if len(packed) > VALUE_BYTES_MAX:
+        raise BadValue(
+            f"the value takes {len(packed):,} bytes and the limit is {VALUE_BYTES_MAX:,}: "
+            "store it elsewhere and propose its name or its hash"
+        )
+    return Value(packed)
+
+
+def decode_value(value: Value) -> Any:
+    """Decode what `encode_value` made. Raises Malformed as `unpack` does, also for None and for an oversized value."""
+    if len(value) > VALUE_BYTES_MAX:
+        raise Malformed(f"a value of {len(value):,} bytes is over the limit of {VALUE_BYTES_MAX:,}")
+    decoded = unpack(value)
+    try:
+        _check_plain(decoded, 1)
+    except BadValue as error:
+        raise Malformed(str(error)) from None
+    if decoded is None:
+        raise Malformed("None is not a value")
+    return decoded
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeRequest(Message):
+    """A client's `propose`. The node forgets it after `timeout_ms`; the client has given up by then."""
+
+    number: int
+    timeout_ms: int
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest(Message):
+    """A client's `query`."""
+
+    number: int
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest(Message):
+    """Asks a node how it is. Answered by a `StatusReply`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Message):
+    """The answer to a `propose` or `query`: `value` is None for "undecided"; `refused` says why nothing was done."""
+
+    number: int
+    value: Value | None
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReply(Message):
+    """A packed map: see `Runtime.status`."""
+
+    number: int
+    status: bytes
+
+
+CLIENT_MESSAGES: Final = (ProposeRequest, QueryRequest, StatusRequest, Reply, StatusReply)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with where it comes from. `incarnation` counts the sender's boots; a client's is 0."""
+
+    sender: NodeId
+    incarnation: int
+    variable: str
+    message: Message
+
+
+class Codec:
+    """Envelopes of one cluster, to bytes and back."""
+
+    def __init__(self, cluster: str, messages: Iterable[type[Message]]) -> None:
+        self.cluster = cluster
+        self._by_name: dict[str, _MessageCodec] = {}
+        for cls in (*CLIENT_MESSAGES, *messages):
+            if cls.__name__ in self._by_name:
+                raise TypeError(
+                    f"two messages are called {cls.__name__}: rename one, since the wire tells them by name"
+                )
+            self._by_name[cls.__name__] = _MessageCodec(cls)
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """The frame that carries `envelope`. Raises KeyError for a message class that is not in `messages`."""
+        name = type(envelope.message).__name__
+        body = self._by_name[name].values(envelope.message)
+        frame: bytes = msgpack.packb(
+            (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, name, body)
+        )
+        return frame
+
+    def decode(self, frame: bytes) -> Envelope:
+        """The envelope in `frame`.
+
+        Raises:
+            Malformed: it is not one, is of another cluster or version, or its fields are not as declared.
+        """
+        if len(frame) > FRAME_BYTES_MAX:
+            raise Malformed(f"a frame of {len(frame):,} bytes is over the limit of {FRAME_BYTES_MAX:,}")
+        match _unpackb(frame):
+            case [int(version), *_] if version != VERSION:
+                raise Malformed(f"wire version {version!r}, and this is {VERSION}")
+            case [_, str(cluster), *_] if cluster != self.cluster:
+                raise Malformed("a frame of another cluster")
+            case [_, str(), str(sender), int(incarnation), str(variable), str(name), list(body)]:
+                codec = self._by_name.get(name)
+                if codec is None:
+                    raise Malformed(f"no message is called {name[:64]!r}")
+                return Envelope(sender, incarnation, variable, codec.message(body))
+        raise Malformed("not an envelope")
+
+
+_Check = Callable[[Any], Any]
+
+
+class _MessageCodec:
+    """One message class. The checks of its fields are derived from its annotations, once."""
+
+    def __init__(self, cls: type[Message]) -> None:
+        self._cls = cls
+        hints = typing.get_type_hints(cls)
+        names = [field.name for field in fields(cls)]
+        self._checks = [_check_for(hints[name], f"{cls.__name__}.{name}") for name in names]
+        if len(names) == 1:
+            one = attrgetter(names[0])
+            self.values: Callable[[Message], tuple[Any, ...]] = lambda message: (one(message),)
+        else:
+            self.values = attrgetter(*names) if names else lambda _message: ()
+
+    def message(self, body: list[Any]) -> Message:
+        if len(body) != len(self._checks):
+            raise Malformed(f"{self._cls.__name__} has {len(self._checks)} fields, not {len(body)}")
+        return self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])
+
+
+def _check_for(hint: Any, where: str) -> _Check:
+    """A function that returns its argument as the declared type, or raises Malformed."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, typing.NewType):
+        return _check_for(hint.__supertype__, where)
+    if hint in (int, bool, str, bytes, float):
+        return _exactly(hint, where)
+    if origin in (typing.Union, types.UnionType) and len(args) == 2 and types.NoneType in args:
+        inner = _check_for(next(arg for arg in args if arg is not types.NoneType), where)
+        return lambda item: None if item is None else inner(item)
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        each = _check_for(args[0], where)
+        return lambda item: tuple(each(entry) for entry in _exactly(list, where)(item))
+    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        hints = typing.get_type_hints(hint)
+        parts = [_check_for(hints[name], f"{where}.{name}") for name in hint._fields]
+        return _named_tuple(hint, parts, where)
+    raise TypeError(f"{where}: a message field cannot be of type {hint}; see node.contract.Message")
+
+
+def _exactly(cls: type, where: str) -> _Check:
+    def check(item: Any) -> Any:
+        if type(item) is not cls:
+            raise Malformed(f"{where} is a {type(item).__name__}, not a {cls.__name__}")
+        return item
+
+    return check
+
+
+def _named_tuple(cls: Callable[..., Any], parts: list[_Check], where: str) -> _Check:
+    def check(item: Any) -> Any:
+        if type(item) is not list or len(item) != len(parts):
+            raise Malformed(f"{where} is not a list of {len(parts)}")
+        return cls(*[part(entry) for part, entry in zip(parts, item, strict=True)])
+
+    return check
