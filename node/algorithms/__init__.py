@@ -1,6 +1,8 @@
 """The algorithms, one a file, and how one is found by its name."""
 
 import importlib
+import os
+import sys
 from typing import Final
 
 from node.contract import Algorithm
@@ -28,6 +30,8 @@ def load_algorithm(name: str) -> type[Algorithm]:
         raise UnknownAlgorithm(
             f"no algorithm is called {name!r}: there are {', '.join(BUILT_IN)}, or give module:Class"
         )
+    if os.getcwd() not in sys.path:  # last, so that a folder called `node` or `cluster` there hides none of ours
+        sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, ValueError) as error:

@@ -1,0 +1,207 @@
+"""A cluster on this machine: its nodes as processes, and one client to talk to them.
+
+```python
+with Cluster(nodes=5, algorithm="paxos") as cluster:
+    cluster.propose("owner", "alice")
+    cluster.kill("n1")
+    cluster.query("owner", at="n3")
+```
+
+The nodes die with this process, however it ends. A `Links` object may stand between the nodes: the harness's proxy is one,
+and nobody below it can tell.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from cluster.client import TIMEOUT_S, Client
+from cluster.errors import BootFailed, NoSuchNode
+from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
+from cluster.spec import Spec, create
+from node.contract import NodeId
+
+
+class Links(Protocol):
+    """What stands between the nodes: where node i must send so that it reaches node j."""
+
+    def addresses(self, node: NodeId) -> Mapping[NodeId, str]:
+        """For each peer of `node`, where `node` must send."""
+
+    def client_address(self, node: NodeId) -> str:
+        """Where a client must send so that it reaches `node`."""
+
+    def node_up(self, node: NodeId, address: str) -> None:
+        """`node` now listens at `address`."""
+
+
+class DirectLinks:
+    """Nothing between: everybody is told everybody's own address."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[NodeId, str] = {}
+
+    def addresses(self, node: NodeId) -> Mapping[NodeId, str]:
+        """For each peer of `node`, where that peer listens."""
+        return {peer: address for peer, address in self._addresses.items() if peer != node}
+
+    def client_address(self, node: NodeId) -> str:
+        """Where `node` listens."""
+        return self._addresses[node]
+
+    def node_up(self, node: NodeId, address: str) -> None:
+        """`node` now listens at `address`."""
+        self._addresses[node] = address
+
+
+class Cluster:
+    """A launched cluster. Use it as a context manager, or call `start` and `stop`."""
+
+    def __init__(
+        self,
+        nodes: int | Sequence[NodeId] = 5,
+        algorithm: str = "paxos",
+        *,
+        directory: Path | None = None,
+        seed: int = 0,
+        spec: Spec | None = None,
+        links: Links | None = None,
+        command: Sequence[str] = NODE_COMMAND,
+    ) -> None:
+        """Describe a cluster; `start` launches it.
+
+        Args:
+            nodes: how many, or their names in order. The first is the configured leader of algorithms that have one.
+            algorithm: a name of ours, or `module:Class`.
+            directory: where its folder is made. None: a temporary one, gone when the cluster stops.
+            seed: every random draw of the nodes comes from it.
+            spec: a cluster's folder that exists already, instead of the above.
+            links: what stands between the nodes.
+            command: what starts a node.
+
+        Raises:
+            BadSpec, UnknownAlgorithm: as `cluster.spec.create`.
+        """
+        self._temporary: Path | None = None
+        if spec is None:
+            if directory is None:
+                directory = self._temporary = Path(tempfile.mkdtemp(prefix="consensus-"))
+            spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed)
+        self.spec = spec
+        self.links: Links = links or DirectLinks()
+        self.processes = {node: NodeProcess(spec, node, command) for node in spec.nodes}
+        self._client: Client | None = None
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The nodes' names, in the spec's order."""
+        return self.spec.nodes
+
+    # --- life and death ---------------------------------------------------------------------------------------------
+
+    def start(self) -> "Cluster":
+        """Launch every node that is not up, all at once. Raises BootFailed, and then leaves nothing running."""
+        try:
+            self._launch([node for node in self.nodes if self.state(node) in (State.NEW, State.DOWN)])
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End every node and remove a temporary folder. Safe to call twice."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        for process in self.processes.values():
+            process.bury()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> "Cluster":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGKILL each node. Returns the proofs. Raises WrongState if one is down; the ones before it are killed then."""
+        return [self.process(node).kill() for node in nodes]
+
+    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGTERM each node and wait for its orderly end."""
+        return [self.process(node).terminate() for node in nodes]
+
+    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGSTOP each node. Returns the proofs."""
+        return [self.process(node).suspend() for node in nodes]
+
+    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGCONT each node. Returns the proofs."""
+        return [self.process(node).resume() for node in nodes]
+
+    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """Start each node again on the same disk; one that is still running is killed first. Returns the incarnations."""
+        for node in nodes:
+            self.process(node).bury()
+        self._launch(nodes)
+        return [
+            {"node": node, "incarnation": ready.incarnation} for node in nodes if (ready := self.process(node).ready)
+        ]
+
+    def _launch(self, nodes: Iterable[NodeId]) -> None:
+        nodes = tuple(nodes)
+        for node in nodes:
+            self.process(node).launch()
+        failure: BootFailed | None = None
+        deadline = time.monotonic() + READY_S
+        for node in nodes:
+            try:
+                ready = self.process(node).wait_ready(max(deadline - time.monotonic(), 0.0))
+                self.links.node_up(node, ready.address)
+            except BootFailed as error:
+                failure = failure or error
+        for node, process in self.processes.items():
+            process.tell({"peers": dict(self.links.addresses(node))})
+        if failure is not None:
+            raise failure
+
+    # --- talking to it ----------------------------------------------------------------------------------------------
+
+    def client(self, name: str | None = None) -> Client:
+        """A client of your own, for a thread of your own. Close it."""
+        return Client(self.spec.settings.cluster, self._client_addresses, name)
+
+    def _client_addresses(self) -> Mapping[NodeId, str]:
+        return {node: self.links.client_address(node) for node in self.nodes}
+
+    def _shared_client(self) -> Client:
+        if self._client is None:
+            self._client = self.client()
+        return self._client
+
+    def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
+        """Try to have `value` decided, and return the value that is. See `Client.propose`."""
+        return self._shared_client().propose(variable, value, at, timeout_s)
+
+    def query(self, variable: str, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
+        """The decided value, or None if nothing had been decided. See `Client.query`."""
+        return self._shared_client().query(variable, at, timeout_s)
+
+    def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
+        """How each node that is up says it is. A node that does not answer in time is left out."""
+        up = [node for node in self.nodes if self.state(node) is State.UP]
+        return self._shared_client().status(up, timeout_s)
+
+    def process(self, node: NodeId) -> NodeProcess:
+        """The process of a node. Raises NoSuchNode."""
+        if node not in self.processes:
+            raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(self.nodes)}")
+        return self.processes[node]
+
+    def state(self, node: NodeId) -> State:
+        """What a node's process is doing, as the kernel sees it."""
+        return self.process(node).look()

@@ -1,0 +1,281 @@
+"""One node's process: start, kill, suspend, resume, terminate. The only home of psutil.
+
+Rules
+-----
+1. Each act asserts the state before and proves the state after, by a look from outside: a wait status, a state letter in
+   the process table. An act that cannot be proven raises `FaultFailed`.
+2. A process is reaped through its Popen and nowhere else: whoever reaps first learns how it ended, and the second is told
+   a tale (psutil's `wait` would make a SIGKILL look like a clean exit).
+3. Every process is spawned by one thread that lives as long as this process. The kernel's promise to kill a child with its
+   parent (PDEATHSIG) is bound to the *thread* that spawned it.
+4. What happens behind our back is seen: `look` tells a kill or a suspension from outside from our own.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from cluster.errors import BootFailed, FaultFailed, WrongState
+from cluster.spec import Spec
+from node.contract import NodeId
+
+NODE_COMMAND: Final = (sys.executable, "-P", "-m", "node")
+READY_S: Final = 30.0
+PROOF_S: Final = 5.0
+_LOOK_EVERY_S: Final = 0.002
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+class State(StrEnum):
+    """What a node's process is doing, as the kernel sees it."""
+
+    NEW = "new"
+    UP = "up"
+    SUSPENDED = "suspended"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a process says when it is ready."""
+
+    report: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        """Where a node listens."""
+        return str(self.report["address"])
+
+    @property
+    def incarnation(self) -> int:
+        """Which boot of the node this is."""
+        return int(self.report["incarnation"])
+
+
+class ReadyPipe:
+    """A pipe on which a child says one line of JSON, once: that it is ready, or why it will not be."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        self._text = b""
+
+    def wait(self, name: str, deadline: float) -> Ready:
+        """The line. Raises BootFailed if the child reports an error, ends, or says nothing until `deadline`."""
+        try:
+            while not self._text.endswith(b"\n"):
+                readable, _, _ = select.select([self._reader], [], [], max(deadline - time.monotonic(), 0))
+                data = os.read(self._reader, 65536) if readable else b""
+                if not data:
+                    how = "ended" if readable else "did not say that it is ready"
+                    raise BootFailed(f"{name} {how} while it was starting: its log says why")
+                self._text += data
+        finally:
+            os.close(self._reader)
+        report = json.loads(self._text)
+        if "error" in report:
+            raise BootFailed(f"{name} cannot start: {report['error']}")
+        return Ready(report)
+
+
+def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
+    """Start a child with a control pipe on stdin, a ready pipe, and its output appended to `log`.
+
+    It is put in a process group of its own, so that Ctrl-C in a terminal reaches only whoever launched it.
+    """
+    pipe = ReadyPipe()
+
+    def start() -> subprocess.Popen[bytes]:
+        with open(log, "ab") as output:
+            return subprocess.Popen(
+                [*command, "--ready-fd", str(pipe.writer), "--parent", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=[pipe.writer],
+                process_group=0,
+            )
+
+    try:
+        return _spawner.submit(start).result(), pipe
+    finally:
+        os.close(pipe.writer)
+
+
+class NodeProcess:
+    """One node, over all its lives."""
+
+    def __init__(self, spec: Spec, node: NodeId, command: Sequence[str] = NODE_COMMAND) -> None:
+        self.node = node
+        self.ready: Ready | None = None
+        self.ended = ""  # how its last life ended, for people
+        self._spec, self._command = spec, command
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._pipe: ReadyPipe | None = None
+        self._suspended_by_us = False
+
+    # --- what it is doing -------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the life that runs, if one does."""
+        return self._popen.pid if self._popen is not None else None
+
+    def look(self) -> State:
+        """The state, from the kernel. Notices what was done from outside."""
+        if self._popen is None:
+            return State.DOWN if self.ended else State.NEW
+        status = self._popen.poll()
+        if status is not None:
+            self._buried(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
+            return State.DOWN
+        return State.SUSPENDED if self._is_stopped() else State.UP
+
+    def describe(self) -> str:
+        """The state in words, with who brought it about."""
+        state = self.look()
+        if state is State.SUSPENDED and not self._suspended_by_us:
+            return "suspended from outside"
+        return f"down: {self.ended}" if state is State.DOWN else str(state)
+
+    def _is_stopped(self) -> bool:
+        assert self._popen is not None
+        try:
+            return psutil.Process(self._popen.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
+
+    def _require(self, *wanted: State) -> subprocess.Popen[bytes]:
+        state = self.look()
+        if state not in wanted or self._popen is None:
+            hints = {
+                State.NEW: "it has not been started yet",
+                State.DOWN: f"it is down already ({self.ended}); restart it first",
+                State.SUSPENDED: "it is suspended; resume it first",
+                State.UP: "it is up, not suspended",
+            }
+            raise WrongState(f"{self.node}: {hints[state]}")
+        return self._popen
+
+    # --- life and death ---------------------------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Start the process. It is ready only after `wait_ready`, so that many can start at once."""
+        state = self.look()
+        if state in (State.UP, State.SUSPENDED):
+            raise WrongState(f"{self.node} is {state} already (process {self.pid})")
+        arguments = ["--spec", str(self._spec.path), "--id", self.node]
+        if self._spec.has_booted(self.node):
+            arguments.append("--must-exist")
+        self._popen, self._pipe = spawn([*self._command, *arguments], self._spec.log(self.node))
+        self._suspended_by_us = False
+
+    def wait_ready(self, timeout_s: float = READY_S) -> Ready:
+        """What the node reports when it listens. Raises BootFailed; the process has been ended then."""
+        assert self._pipe is not None
+        pipe, self._pipe = self._pipe, None
+        try:
+            self.ready = pipe.wait(self.node, time.monotonic() + timeout_s)
+        except BootFailed:
+            assert self._popen is not None
+            self._popen.kill()
+            self._buried(_how_it_ended(self._popen.wait()))
+            raise
+        self._spec.mark_booted(self.node)
+        return self.ready
+
+    def tell(self, line: dict[str, object]) -> None:
+        """Write one line of JSON to the node's control pipe. A node that is down is told nothing."""
+        if self._popen is not None and self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.write(json.dumps(line).encode() + b"\n")
+                self._popen.stdin.flush()
+
+    def kill(self) -> dict[str, object]:
+        """SIGKILL. Proven by the wait status."""
+        popen = self._require(State.UP, State.SUSPENDED)
+        popen.kill()
+        status = popen.wait(PROOF_S)
+        if status != -signal.SIGKILL:
+            raise FaultFailed(f"{self.node} was sent SIGKILL, and its wait status is {status}")
+        self._buried("killed by SIGKILL")
+        return {"signal": "SIGKILL", "pid": popen.pid, "wait_status": status}
+
+    def terminate(self) -> dict[str, object]:
+        """SIGTERM, and the node's own orderly end. Not for a suspended node, which cannot act on it."""
+        popen = self._require(State.UP)
+        popen.terminate()
+        status = popen.wait(PROOF_S)
+        if status != 0:
+            raise FaultFailed(f"{self.node} was sent SIGTERM, and its wait status is {status}: its log may say why")
+        self._buried("terminated by SIGTERM")
+        return {"signal": "SIGTERM", "pid": popen.pid, "wait_status": status}
+
+    def suspend(self) -> dict[str, object]:
+        """SIGSTOP. Proven by the process table's state letter."""
+        popen = self._require(State.UP)
+        popen.send_signal(signal.SIGSTOP)
+        self._prove(self._is_stopped, f"{self.node} was sent SIGSTOP, and is not stopped")
+        self._suspended_by_us = True
+        return {"signal": "SIGSTOP", "pid": popen.pid, "process_state": "T"}
+
+    def resume(self) -> dict[str, object]:
+        """SIGCONT. Proven by the process table's state letter."""
+        popen = self._require(State.SUSPENDED)
+        popen.send_signal(signal.SIGCONT)
+        self._prove(lambda: not self._is_stopped(), f"{self.node} was sent SIGCONT, and is still stopped")
+        self._suspended_by_us = False
+        return {"signal": "SIGCONT", "pid": popen.pid}
+
+    def bury(self) -> None:
+        """End the process if there is one, in whatever state it is."""
+        if self.look() in (State.UP, State.SUSPENDED):
+            self.kill()
+
+    def _prove(self, holds: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + PROOF_S
+        while not holds():
+            if time.monotonic() > deadline:
+                raise FaultFailed(otherwise)
+            time.sleep(_LOOK_EVERY_S)
+
+    def _buried(self, how: str) -> None:
+        if self._popen is not None and self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()
+        self._popen, self.ended = None, how
+
+
+def memory_bytes(pid: int) -> int:
+    """The resident memory of a process, in bytes; 0 if it has gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs, or is suspended: a zombie is not alive."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return "stopped in order" if status == 0 else f"stopped with status {status}, see its log"

@@ -1,0 +1,95 @@
+"""A cluster's folder: the spec and everything that its nodes leave behind.
+
+```
+cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps strangers out
+nodes/n1/         n1's disk
+logs/n1.log       what n1 said
+booted/n1         n1 has run before, so its disk must be there
+```
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.algorithms import load_algorithm
+from node.contract import NodeId
+from node.settings import BadSpec, Settings, load
+
+SPEC_NAME = "cluster.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A cluster's folder and what stands in its spec."""
+
+    root: Path
+    settings: Settings
+
+    @property
+    def path(self) -> Path:
+        """The spec's file."""
+        return self.root / SPEC_NAME
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The nodes, in the spec's order."""
+        return self.settings.nodes
+
+    def log(self, node: NodeId) -> Path:
+        """What `node` said, over all its lives."""
+        return self.root / "logs" / f"{node}.log"
+
+    def has_booted(self, node: NodeId) -> bool:
+        """Whether `node` has run before."""
+        return (self.root / "booted" / node).exists()
+
+    def mark_booted(self, node: NodeId) -> None:
+        """From now on a missing disk of `node` is an error."""
+        (self.root / "booted" / node).touch()
+
+
+def node_names(nodes: int | Sequence[NodeId]) -> tuple[NodeId, ...]:
+    """`n1`, `n2`, … for a number; a list of names stays as it is."""
+    return tuple(f"n{number}" for number in range(1, nodes + 1)) if isinstance(nodes, int) else tuple(nodes)
+
+
+def create(root: Path, *, nodes: int | Sequence[NodeId], algorithm: str, seed: int = 0, vfs: str | None = None) -> Spec:
+    """Make a cluster's folder.
+
+    Raises:
+        BadSpec: a field is not as it must be, or the folder cannot be written.
+        UnknownAlgorithm: `algorithm` cannot be found.
+    """
+    load_algorithm(algorithm)
+    settings = Settings(secrets.token_hex(16), algorithm, node_names(nodes), seed, root / "nodes", vfs)
+    fields: dict[str, object] = {
+        "cluster": settings.cluster,
+        "algorithm": algorithm,
+        "nodes": list(settings.nodes),
+        "seed": seed,
+        "data": "nodes",
+    }
+    if vfs is not None:
+        fields["vfs"] = vfs
+    try:
+        for folder in (root, root / "logs", root / "booted"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # JSON's strings, whole numbers and lists of strings are TOML's too.
+        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
+        descriptor = os.open(root / SPEC_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise BadSpec(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
+    return Spec(root, settings)
+
+
+def open_spec(root: Path) -> Spec:
+    """Read the spec of a folder that `create` made. Raises BadSpec or UnknownAlgorithm."""
+    settings = load(root / SPEC_NAME)
+    load_algorithm(settings.algorithm)
+    return Spec(root, settings)
