@@ -14,11 +14,11 @@ and nobody below it can tell.
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.client import TIMEOUT_S, Client
+from cluster.client import TIMEOUT_S, Call, Client
 from cluster.errors import BootFailed, NoSuchNode
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
 from cluster.spec import Spec, create
@@ -94,6 +94,7 @@ class Cluster:
         self.links: Links = links or DirectLinks()
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.nodes}
         self._client: Client | None = None
+        self._observer: Client | None = None
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -113,9 +114,10 @@ class Cluster:
 
     def stop(self) -> None:
         """End every node and remove a temporary folder. Safe to call twice."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        for client in (self._client, self._observer):
+            if client is not None:
+                client.close()
+        self._client = self._observer = None
         for process in self.processes.values():
             process.bury()
         if self._temporary is not None:
@@ -171,9 +173,9 @@ class Cluster:
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 
-    def client(self, name: str | None = None) -> Client:
+    def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
         """A client of your own, for a thread of your own. Close it."""
-        return Client(self.spec.settings.cluster, self._client_addresses, name)
+        return Client(self.spec.settings.cluster, self._client_addresses, name, on_outcome)
 
     def _client_addresses(self) -> Mapping[NodeId, str]:
         return {node: self.links.client_address(node) for node in self.nodes}
@@ -192,9 +194,14 @@ class Cluster:
         return self._shared_client().query(variable, at, timeout_s)
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """How each node that is up says it is. A node that does not answer in time is left out."""
+        """How each node that is up says it is, past any links between. One that does not answer in time is left out."""
+        if self._observer is None:
+            self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")
         up = [node for node in self.nodes if self.state(node) is State.UP]
-        return self._shared_client().status(up, timeout_s)
+        return self._observer.status(up, timeout_s)
+
+    def _own_addresses(self) -> Mapping[NodeId, str]:
+        return {node: process.ready.address for node, process in self.processes.items() if process.ready}
 
     def process(self, node: NodeId) -> NodeProcess:
         """The process of a node. Raises NoSuchNode."""
