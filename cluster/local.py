@@ -37,6 +37,9 @@ class Links(Protocol):
     def node_up(self, node: NodeId, address: str) -> None:
         """`node` now listens at `address`."""
 
+    def node_down(self, node: NodeId) -> None:
+        """`node` has ended: its old address may be given to somebody else."""
+
 
 class DirectLinks:
     """Nothing between: everybody is told everybody's own address."""
@@ -55,6 +58,9 @@ class DirectLinks:
     def node_up(self, node: NodeId, address: str) -> None:
         """`node` now listens at `address`."""
         self._addresses[node] = address
+
+    def node_down(self, node: NodeId) -> None:
+        """Nothing to do: whoever sends there names the cluster, and a stranger would drop it."""
 
 
 class Cluster:
@@ -131,11 +137,16 @@ class Cluster:
 
     def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGKILL each node. Returns the proofs. Raises WrongState if one is down; the ones before it are killed then."""
-        return [self.process(node).kill() for node in nodes]
+        return [self._end(node, self.process(node).kill) for node in nodes]
 
     def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGTERM each node and wait for its orderly end."""
-        return [self.process(node).terminate() for node in nodes]
+        return [self._end(node, self.process(node).terminate) for node in nodes]
+
+    def _end(self, node: NodeId, act: Callable[[], dict[str, object]]) -> dict[str, object]:
+        proof = act()
+        self.links.node_down(node)
+        return proof
 
     def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGSTOP each node. Returns the proofs."""

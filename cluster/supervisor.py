@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cluster.control import ControlServer, Verb
-from cluster.errors import Mistake, NoSuchNode, WrongState
+from cluster.errors import NoSuchNode, WrongState
 from cluster.local import Cluster
 from cluster.processes import State, memory_bytes
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 
 _LOOK_EVERY_S: Final = 0.1
 _STATUS_S: Final = 0.5
@@ -163,8 +163,8 @@ def _jsonable(item: Any) -> Any:
 
 
 def parse_groups(text: str) -> list[list[str]]:
-    """`n1,n2/n3,n4` as groups of names. Raises Mistake."""
+    """`n1,n2/n3,n4` as groups of names. Raises BadInput."""
     groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
     if not all(groups):
-        raise Mistake(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
+        raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
     return groups

@@ -219,21 +219,20 @@ def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
 @click.pass_obj
 def inspect(root: Path, node: str, as_json: bool) -> None:
     """Show what a node's disk says, whether the node runs or not. Changes nothing."""
-    from harness.disks import readable  # noqa: PLC0415 - only this needs it
+    from harness.disks import dump, plain_stored  # noqa: PLC0415 - only this needs it
     from node.disk import inspect as read_disk  # noqa: PLC0415
 
     spec = _spec(root)
     _known(spec, node)
     contents = read_disk(spec.settings.directory(node))
-    variables = readable(contents)
     if as_json:
+        variables = {
+            variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}
+            for variable, stored in contents.variables.items()
+        }
         print_json(node=node, incarnation=contents.incarnation, variables=variables)
-        return
-    print(f"{node}, booted {contents.incarnation} times")
-    for variable, stored in variables.items():
-        print(f"  {variable}")
-        for key, value in stored.items():
-            print(f"    {key} = {json.dumps(value, ensure_ascii=False)}")
+    else:
+        print(dump(contents), end="")
 
 
 def _spec(root: Path) -> specs.Spec:

@@ -76,9 +76,10 @@ def dump(contents: Contents) -> str:
     lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
     for variable, stored in contents.variables.items():
         lines.append(f"{variable}:")
-        lines += [f"  {key} = {shown(_plain(item), 200)}" for key, item in stored.items()]
+        lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]
     return "\n".join(lines) + "\n"
 
 
-def _plain(stored: Stored) -> Any:
-    return tuple(_plain(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)
+def plain_stored(stored: Stored) -> Any:
+    """What stands under a key, with the values in it decoded."""
+    return tuple(plain_stored(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)

@@ -100,17 +100,19 @@ def run_all(
 
     Ctrl-C ends the runs that are under way; their nodes and proxies end with them.
     """
-    # The longest first, so that no worker is left alone with one at the end.
-    ordered = sorted(wanted, key=lambda job: -job.scenario.takes_s)
+    wanted = list(wanted)
     with ThreadPoolExecutor(workers, thread_name_prefix="run") as pool:
-        futures = {pool.submit(run_job, job, root, seed): job for job in ordered}
+        # The longest first, so that no worker is left alone with one at the end.
+        futures = {
+            job: pool.submit(run_job, job, root, seed) for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
+        }
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures.values()):
                 progress(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [future.result() for future in futures]
+    return [futures[job].result() for job in wanted]
 
 
 def cells(results: Sequence[Result]) -> list[Cell]:
@@ -135,7 +137,7 @@ def _cell(algorithm: str, property_: str, results: Sequence[Result]) -> Cell:
         found = by_status[status]
         if found:
             told = tuple(dict.fromkeys(result.job.scenario.name for result in found))
-            first = found[0]
+            first = min(found, key=lambda result: result.job.scenario.about != algorithm)
             evidence = f"{first.job.scenario.story}: {first.verdicts[property_].evidence}"
             return Cell(algorithm, property_, holds, told, evidence, str(first.folder))
     return Cell(algorithm, property_, None, (), "no scenario was told of this algorithm", "")

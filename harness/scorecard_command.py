@@ -13,7 +13,7 @@ from node.algorithms import load_algorithm
 @click.command()
 @click.option("--algorithm", "algorithms", multiple=True, help="A column; may be given again. Also module:Class.")
 @click.option("--only", metavar="PART", help="Only scenarios with this in their name.")
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Runs at a time.")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")
 @output_option
 @click.pass_obj

@@ -36,6 +36,7 @@ class Scenario:
     variants: tuple[str, ...] = ("",)
     nodes: int = 5
     takes_s: float = 2.0  # about; the scorecard begins with the longest
+    about: str = ""  # the algorithm for whose sake the article tells it: its evidence is shown first
 
     def fits(self, algorithm: str) -> bool:
         """Whether it can be told of `algorithm`: those of the user's own are told every story that is told of all."""

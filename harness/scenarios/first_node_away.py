@@ -39,4 +39,5 @@ SCENARIO = Scenario(
     tell,
     variants=("killed", "cut-off", "suspended"),
     takes_s=3.0,
+    about="leader",
 )

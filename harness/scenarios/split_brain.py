@@ -24,4 +24,5 @@ SCENARIO = Scenario(
     "{n1,n2} are cut from {n3,n4,n5}; blue is proposed at n2, red at n4; the cut heals",
     tell,
     takes_s=5.0,
+    about="failover",
 )
