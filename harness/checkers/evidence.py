@@ -106,14 +106,44 @@ class Run:
                 yield Answer(key, value, f"the disk of {node} says {shown(value)}")
 
     def told(self, operation: Operation) -> str:
-        """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
-        who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
-        what = "undecided" if operation.answer is None else shown(operation.answer)
-        return f"{who} {what} at {self.at(_completion(operation))}"
+        """An answered operation in words."""
+        return told(self.history, operation)
 
     def at(self, event: Event) -> str:
         """When an event was."""
         return f"{self.history.seconds(event.time):.2f} s"
+
+    def shows_nothing(self, operations: Sequence[Operation]) -> str | None:
+        """Why these operations are no test, if they are none: nobody succeeded, or what was to break did not."""
+        if not any(operation.outcome == "ok" for operation in operations):
+            return f"none of {count(len(operations), 'operation')} succeeded"
+        if not self.faults_expected:
+            return None
+        if not self.receipts:
+            return "faults were expected, and there is no receipt of any"
+        for receipt in self.receipts:
+            if not receipt.bit:
+                return f"{receipt.fault} did not bite: nobody but its injector saw it"
+            if not any(ended_ns(operation) >= receipt.began_ns for operation in operations):
+                return f"every operation was over when {receipt.fault} began"
+        return None
+
+
+def told(history: History, operation: Operation) -> str:
+    """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
+    who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
+    what = "undecided" if operation.answer is None else shown(operation.answer)
+    return f"{who} {what} at {history.seconds(_completion(operation).time):.2f} s"
+
+
+def ended_ns(operation: Operation) -> float:
+    """When the client got an answer or gave up."""
+    return float("inf") if operation.completion is None else operation.completion.time
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 variable", "2 variables"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _completion(operation: Operation) -> Event:

@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from harness.checkers.evidence import Answer, Run
+from harness.checkers.evidence import Answer, Run, count, ended_ns
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
 from harness.history import Operation
@@ -76,7 +76,7 @@ def coherence(run: Run) -> Verdict:
         if other.same != answer.same:
             found.append(f"{other.text}, {answer.text} for {answer.key}")
     found += findings(run, "coherence")
-    shown_valid = f"all answers and disks agree, for each of {_count(len(compared), 'variable')} with two or more"
+    shown_valid = f"all answers and disks agree, for each of {count(len(compared), 'variable')} with two or more"
     nothing = None if compared else "no variable has two answers or disks to compare"
     return _verdict(run, found, nothing, shown_valid)
 
@@ -94,9 +94,9 @@ def conflict_resolution(run: Run) -> Verdict:
     ]
     decided = {answer.key for answer in answers}
     values = Counter(key for key, _ in run.proposals_of)
-    contested = [key for key, count in values.items() if count > 1 and key in decided]
+    contested = [key for key, different in values.items() if different > 1 and key in decided]
     nothing = None if contested else "no variable that was decided had two different proposals"
-    return _verdict(run, found, nothing, f"one proposal was picked in each of {_count(len(contested), 'contest')}")
+    return _verdict(run, found, nothing, f"one proposal was picked in each of {count(len(contested), 'contest')}")
 
 
 def _unproposed(run: Run, answer: Answer) -> Iterator[str]:
@@ -139,7 +139,7 @@ def no_decoherence(run: Run) -> Verdict:
     found += _forgotten(run)
     found += findings(run, "no decoherence")
     nothing = None if tried else "no operation was answered that began after a decision had been seen"
-    return _verdict(run, found, nothing, f"{_count(tried, 'later answer')} showed what had been seen before")
+    return _verdict(run, found, nothing, f"{count(tried, 'later answer')} showed what had been seen before")
 
 
 def _seen_before(answered: list[Operation]) -> Iterator[tuple[Operation, Operation]]:
@@ -191,10 +191,10 @@ def fault_tolerance(run: Run) -> Verdict:
     nothing = None if kept else "no operation was owed an answer and got it"
     if run.faults_expected and nothing is None:
         for receipt in run.receipts:
-            if not any(_end_ns(operation) >= receipt.began_ns for operation in kept):
+            if not any(ended_ns(operation) >= receipt.began_ns for operation in kept):
                 nothing = f"no operation was owed an answer and got it while or after {receipt.fault} lasted"
                 break
-    return _verdict(run, found, nothing, f"{_count(len(kept), 'operation')} owed an answer got it")
+    return _verdict(run, found, nothing, f"{count(len(kept), 'operation')} owed an answer got it")
 
 
 def _is_broken_promise(run: Run, operation: Operation) -> bool:
@@ -237,24 +237,8 @@ def _verdict(run: Run, found: list[str], nothing: str | None, shown_valid: str) 
     """Invalid if anything was found, unknown if nothing was shown, else valid."""
     if found:
         return invalid(*found)
-    reason = _shows_nothing(run) or nothing
+    reason = run.shows_nothing(run.operations) or nothing
     return valid(shown_valid) if reason is None else unknown(reason)
-
-
-def _shows_nothing(run: Run) -> str | None:
-    """Why the run as a whole is no test, if it is none."""
-    if not any(operation.outcome == "ok" for operation in run.operations):
-        return f"none of {_count(len(run.operations), 'operation')} succeeded"
-    if not run.faults_expected:
-        return None
-    if not run.receipts:
-        return "faults were expected, and there is no receipt of any"
-    for receipt in run.receipts:
-        if not receipt.bit:
-            return f"{receipt.fault} did not bite: nobody but its injector saw it"
-        if not any(_end_ns(operation) >= receipt.began_ns for operation in run.operations):
-            return f"every operation was over when {receipt.fault} began"
-    return None
 
 
 def _is_excused(operation: Operation) -> bool:
@@ -267,14 +251,5 @@ def _end(operation: Operation) -> int:
     return operation.completion.index
 
 
-def _end_ns(operation: Operation) -> float:
-    """When the client got an answer or gave up."""
-    return float("inf") if operation.completion is None else operation.completion.time
-
-
 def _asked(operation: Operation) -> str:
     return f"{operation.invoke.process}'s {operation.f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
