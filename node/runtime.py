@@ -96,7 +96,7 @@ class Runtime:
                 self._counters["malformed"] += 1
                 if self._counters["malformed"] == 1:
                     log.warning("dropped a malformed frame (%s); more are only counted", error)
-        for key in list(self._timers.run_out()):
+        for key in self._timers.run_out():
             self._variables.timeout(key)
         self._variables.drained()
 
