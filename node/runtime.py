@@ -26,6 +26,7 @@ from node.transport import Route, Transport, WakeUpPipe
 from node.variables import TimerKey, Variables
 from node.wire import (
     CLIENT_MESSAGES,
+    BadValue,
     Codec,
     Envelope,
     Malformed,
@@ -41,6 +42,8 @@ from node.wire import (
 INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
 TIMEOUT_S_MAX: Final = 3600.0
 STATUS_VARIABLES_MAX: Final = 100
+STATUS_BYTES_MAX: Final = 1024 * 1024
+SHOWN_BYTES_MAX: Final = 4096
 _IDLE_S: Final = 60.0
 
 log = logging.getLogger("node")
@@ -62,6 +65,7 @@ class Runtime:
         self._variables = Variables(algorithm, node, settings.nodes, disk, self._timers)
         self._counters: Counter[str] = Counter()
         self._to_self: list[tuple[str, Message]] = []
+        self._status_asked: list[tuple[Route, int]] = []
         self._incarnations: dict[NodeId, int] = {}
         self._control = b""
         self._stopping = False
@@ -71,6 +75,7 @@ class Runtime:
         self._transport.watch(control)
         self._transport.watch(wake_up.reader)
         self._variables.start()
+        self._finish_turn()
         while not self._stopping:
             pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(_IDLE_S))
             if control in pipes:
@@ -119,6 +124,9 @@ class Runtime:
             self._transport.send(to, frame)
         for answer in turn.answers:
             self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
+        status_asked, self._status_asked = self._status_asked, []
+        for route, number in status_asked:  # it, too, tells only what is on disk
+            self._send_back(route, StatusReply(number, self._packed_status()))
 
     def _send_back(self, route: Route, message: Message) -> None:
         frame = self._codec.encode(Envelope(self._id, self._disk.incarnation, "", message))
@@ -143,7 +151,7 @@ class Runtime:
     def _serve(self, route: Route, envelope: Envelope) -> None:
         match envelope.message:
             case StatusRequest(number):
-                self._send_back(route, StatusReply(number, pack(self.status())))
+                self._status_asked.append((route, number))
             case ProposeRequest(number) | QueryRequest(number) if not NAME.fullmatch(envelope.variable):
                 self._send_back(route, Reply(number, None, "a name is 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'"))
             case ProposeRequest(number, timeout_ms, value):
@@ -172,9 +180,16 @@ class Runtime:
 
     # --- what people see --------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, object]:
-        """How this node is, as plain data."""
-        variables = self._variables.status(STATUS_VARIABLES_MAX)
+    def _packed_status(self) -> bytes:
+        """The status, of fewer variables if theirs is too much for a frame."""
+        most = STATUS_VARIABLES_MAX
+        while len(packed := pack(self.status(most))) > STATUS_BYTES_MAX and most > 0:
+            most //= 2
+        return packed
+
+    def status(self, most: int) -> dict[str, object]:
+        """How this node is and up to `most` of its variables are, as plain data."""
+        variables = self._variables.status(most)
         return {
             "node": self._id,
             "pid": os.getpid(),
@@ -195,8 +210,10 @@ def _timeout_s(timeout_ms: int) -> float:
 
 
 def _plain(item: object) -> object:
-    """What a status may hold, as data that `pack` takes. An algorithm's values are decoded for people."""
+    """What a status may hold, as data that `pack` takes. An algorithm's values are decoded for people, unless too large."""
     match item:
+        case bytes() if len(item) > SHOWN_BYTES_MAX:
+            return f"{len(item):,} bytes"
         case bytes():
             try:
                 return decode_value(Value(item))
@@ -205,6 +222,10 @@ def _plain(item: object) -> object:
         case Mapping():
             return {str(key): _plain(entry) for key, entry in item.items()}
         case None | bool() | int() | float() | str():
+            try:
+                pack(item)
+            except BadValue:  # an enumeration's member, NaN
+                return str(item).encode(errors="replace").decode()
             return item
         case tuple() | list() | set() | frozenset():
             return [_plain(entry) for entry in item]
