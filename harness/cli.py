@@ -40,7 +40,10 @@ _VERBS: Final = {
     "logs": "harness.by_hand",
     "inspect": "harness.by_hand",
     "scorecard": "harness.scorecard_command",
+    "sweep": "harness.sweep_command",
     "bench": "harness.bench_command",
+    "report": "harness.report_command",
+    "runs": "harness.report_command",
 }
 
 
