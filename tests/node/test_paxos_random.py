@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from node.algorithms.paxos import Paxos
 from node.contract import Request, Value
 from tests.node.schedule import Schedule
-from tests.node.test_paxos_broken import IgnoresAccepted, SmallQuorum1, SmallQuorum2
+from tests.node.test_paxos_broken import IgnoresAccepted, SmallQuorum2
 
 NODES = st.sampled_from("abc")
 VALUES = st.sampled_from([Value(b"red"), Value(b"blue"), Value(b"green")])
@@ -136,9 +136,9 @@ def test_agreement_holds_and_progress_follows() -> None:
     assert happened["ballots"] > 3
 
 
-@pytest.mark.parametrize("broken", [IgnoresAccepted, SmallQuorum1, SmallQuorum2], ids=lambda broken: broken.__name__)
+@pytest.mark.parametrize("broken", [IgnoresAccepted, SmallQuorum2], ids=lambda broken: broken.__name__)
 def test_a_break_is_found(broken: type[Paxos]) -> None:
     machine = type("Machine", (PaxosMachine,), {"algorithm": broken})
-    unshrunk = settings(BUDGET, max_examples=3000, phases=[Phase.generate])
+    unshrunk = settings(BUDGET, max_examples=3000, phases=[Phase.generate], report_multiple_bugs=False)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(machine, settings=unshrunk)
