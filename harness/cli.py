@@ -48,6 +48,7 @@ _VERBS: Final = {
     "bench": "harness.bench_command",
     "report": "harness.report_command",
     "runs": "harness.report_command",
+    "export": "harness.export_command",
 }
 
 
