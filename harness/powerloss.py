@@ -53,8 +53,8 @@ class _Steering:
 
     def write(self, path: Path, amount: int) -> None:
         """A write is about to be made."""
-        self._boundary(path)
-        if self._struck(FAIL_WRITE, path, 1):
+        self._boundary(path, "write")
+        if self._struck(FAIL_WRITE, path):
             raise apsw.IOError(f"{FAIL_WRITE}: an injected EIO")
         if self._full(path, amount):
             raise apsw.FullError(f"{DISK_FULL}: an injected ENOSPC")
@@ -65,24 +65,24 @@ class _Steering:
         if slow:
             note(path, SLOW_SYNC, seconds=float(slow))
             time.sleep(float(slow))
-        self._boundary(path)
-        return self._struck(FAIL_SYNC, path, 1)
+        self._boundary(path, "sync")
+        return self._struck(FAIL_SYNC, path)
 
-    def _boundary(self, path: Path) -> None:
-        if self._struck(DIE_AT, path, 1):
+    def _boundary(self, path: Path, what: str) -> None:
+        if self._struck(DIE_AT, path, before=what):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _struck(self, name: str, path: Path, amount: int) -> bool:
+    def _struck(self, name: str, path: Path, **more: str) -> bool:
         """Count, if the file `name` is there. Whether the count that it names has come; then it has had its time."""
         text = self._text(name)
         if text is None:
             return False
         if self._since.get(name, ("", 0))[0] != text:
             self._since[name] = (text, self._counts[name])
-        self._counts[name] += amount
+        self._counts[name] += 1
         if self._counts[name] - self._since[name][1] < int(text):
             return False
-        note(path, name, number=int(text))
+        note(path, name, number=int(text), **more)
         (self._directory / name).rename(self._directory / f"{name}.struck")
         del self._since[name]
         return True
