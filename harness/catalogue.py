@@ -37,7 +37,6 @@ from harness.rules import CLIENT
 from node.contract import BadInput, NodeId
 
 if TYPE_CHECKING:
-    from harness.experiment import Experiment
     from harness.faults import Lasting
 
 #: Where faults are registered from.
@@ -59,8 +58,9 @@ class Fault(Protocol):
     def summary(self) -> str:
         """What it does, in one line."""
 
-    def inject(self, experiment: "Experiment", rng: Random, /, **arguments: Any) -> "Lasting":
-        """Have it in force."""
+    @property
+    def inject(self) -> Callable[..., "Lasting"]:
+        """Called with the experiment, a generator and named arguments: have it in force."""
 
 
 @dataclass(frozen=True, slots=True)

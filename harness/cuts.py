@@ -225,4 +225,4 @@ def flapping(
         paper.bit = dropped["messages"] > 0
         paper.end()
 
-    return Cycle(turn, end)
+    return Cycle(turn, end, lambda: dropped["messages"] > 0)

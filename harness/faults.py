@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from cluster.errors import WrongState
 from cluster.local import Cluster
@@ -43,6 +43,14 @@ class Lasting(Protocol):
 
     def heal(self) -> None:
         """End it, and complete its receipt. A second call does nothing."""
+
+
+@runtime_checkable
+class Biting(Protocol):
+    """A fault that needs something to happen for it to bite, such as a message on a link that is cut."""
+
+    def has_bitten(self) -> bool:
+        """Whether it has yet."""
 
 
 class Until:

@@ -116,7 +116,7 @@ def _times(rng: Random, time_s: float) -> tuple[float, float]:
 
 def _when(rng: Random, scene: Scene, drawn: Draw) -> When | None:
     """A message at which a fault of one process strikes, now and then."""
-    if len(drawn.claims) != 1 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
+    if len(drawn.claims) != 1 or len(scene.nodes) < 2 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
         return None
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)

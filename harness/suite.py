@@ -39,7 +39,7 @@ from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Status, Verdict, merge
 from harness.experiment import Experiment
 from harness.jsonable import canonical
-from harness.nemesis import Nemesis, StepOutcome
+from harness.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.plan import PLAN_NAME, Plan
 from harness.process_faults import bring_back
 from harness.workloads import LIVE_S, Ask, Workload, workload
@@ -95,7 +95,7 @@ def run_plan(
         nemesis = Nemesis(run, plan, tell)
         nemesis.start()
         try:
-            _Session(run, clients, stop_early).work()
+            _Session(run, clients, nemesis.is_busy, stop_early).work()
         finally:
             nemesis.stop()
         run.network.heal()
@@ -159,16 +159,22 @@ def _waited(outcome: StepOutcome) -> bool:
 class _Session:
     """The workload's clients, each with a call open or at rest, on the experiment's one connection."""
 
-    def __init__(self, run: Experiment, clients: Workload, stop_early: bool) -> None:
-        self._run, self._clients, self._stop_early = run, clients, stop_early
+    def __init__(
+        self, run: Experiment, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool
+    ) -> None:
+        self._run, self._clients = run, clients
+        self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
         self._open: dict[int, tuple[Ask, Call]] = {}
         self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
         self._told: dict[str, str] = {}
 
     def work(self) -> None:
-        """Until the time is over; calls that are open then are waited for."""
-        while (now_s := time.monotonic() - self._started) < self._clients.time_s:
+        """Until the time is over, and a little longer for faults that have not bitten; open calls are waited for."""
+        time_s = self._clients.time_s
+        while (now_s := time.monotonic() - self._started) < time_s + BITE_S and (
+            now_s < time_s or self._nemesis_is_busy()
+        ):
             self._begin(now_s)
             self._run.client.poll()
             if self._end(now_s) and self._stop_early:
