@@ -104,6 +104,8 @@ def _numbered(answers: Iterable[Operation]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for one in answers:
         numbers.setdefault(_same(one.answer), len(numbers))
+        if len(numbers) > COLOURED_MAX:
+            break
     return numbers
 
 

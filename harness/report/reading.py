@@ -122,6 +122,10 @@ class RunFolder:
 
     def witnesses(self) -> dict[int, list[str]]:
         """The operations that stand in the evidence of broken promises: their index, and the promises' names."""
+        return self._witnesses
+
+    @cached_property
+    def _witnesses(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for name, verdict in self.verdicts.items():
             if verdict.get("status") == "invalid":
