@@ -46,6 +46,7 @@ _VERBS: Final = {
     "faults": "harness.faults_command",
     "sweep": "harness.sweep_command",
     "crashpoints": "harness.crashpoints_command",
+    "check": "harness.check_command",
     "bench": "harness.bench_command",
     "report": "harness.report_command",
     "runs": "harness.report_command",
