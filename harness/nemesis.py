@@ -22,7 +22,7 @@ from harness.plan import Plan, Step
 from harness.strike import Strike
 
 #: How much longer a fault on links may last so that it bites, in seconds, and how often that is looked at.
-BITE_S: Final = 1.5
+BITE_S: Final = 2.5
 _LOOK_S: Final = 0.05
 
 Tell = Callable[[str], None]

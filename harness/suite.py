@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from cluster.client import Call, Ok
 from cluster.processes import State
+from harness.catalogue import listed
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Run
 from harness.checkers.guards import Carried, guards
@@ -89,7 +90,7 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload(plan.workload)(plan.nodes, plan.seed, plan.time_s)
-    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed)
+    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, **_needs(plan, folder))
     plan.save(folder / PLAN_NAME)
     with run:
         nemesis = Nemesis(run, plan, tell)
@@ -122,6 +123,21 @@ def run_plan(
         **about,
     )
     return result
+
+
+def _needs(plan: Plan, folder: Path) -> dict[str, Any]:
+    """What must stand under the nodes for these faults to be possible: a disk that can fail, a clock that can be steered."""
+    families = {listed(step.fault).family for step in plan.steps}
+    needs: dict[str, Any] = {}
+    if "disk" in families:
+        from harness import powerloss  # noqa: PLC0415 - registers an SQLite VFS
+
+        needs["vfs"] = powerloss.SPEC
+    if "clock" in families:
+        from harness.limit_faults import steered  # noqa: PLC0415 - reads the kernel's limits, which not every system has
+
+        needs["command"] = steered(folder)
+    return needs
 
 
 def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:

@@ -29,14 +29,13 @@ def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A folder with one run of failover, of a plan with six steps of which one breaks it."""
+    """A folder with one run of failover, of a plan with five steps of which one breaks it."""
     root = tmp_path_factory.mktemp("consensus")
     steps = (
         Step("kill", 0.2, 0.3, None, {"nodes": ["n5"]}),
         Step("duplicate", 0.3, 0.5, None, {"probability": 0.5}),
         Step("suspend", 0.5, 0.2, None, {"nodes": ["n3"]}),
         Step("partition", 0.6, 1.4, None, SPLIT),
-        Step("reorder", 0.9, 0.4),
         Step("terminate", 1.0, 0.3, None, {"nodes": ["n4"]}),
     )
     Plan("failover", FIVE, 7, "register", 2.2, steps).save(root / "mine.json")
@@ -64,7 +63,7 @@ def test_its_folder_holds_everything(broken: tuple[Path, dict[str, Any]]) -> Non
     assert history.load(folder / "history.jsonl").operations
     assert (folder / "messages.jsonl").read_text()
     papers = receipts.load(folder / "receipts.jsonl")
-    assert {"kill", "duplicate", "suspend", "partition", "reorder", "terminate"} == {paper.fault for paper in papers}
+    assert {"kill", "duplicate", "suspend", "partition", "terminate"} == {paper.fault for paper in papers}
     assert all(paper.bit and paper.ended_ns is not None for paper in papers)
     for node in FIVE:
         assert (folder / "logs" / f"{node}.log").exists()
@@ -75,7 +74,7 @@ def test_it_shrinks_to_what_breaks_it_and_replays(broken: tuple[Path, dict[str, 
     root, told = broken
     code, shrunk, errors = consensus(root, "shrink", Path(told["run"]).name)
     assert code == 1, errors
-    assert shrunk["steps_before"] == 6
+    assert shrunk["steps_before"] == 5
     assert [step["fault"] for step in shrunk["plan"]["steps"]] == ["partition"]
     assert shrunk["plan"] == json.loads((Path(shrunk["run"]) / "plan.json").read_text())
     code, again, errors = consensus(root, "replay", Path(shrunk["run"]).name, "--times", "2")

@@ -57,8 +57,8 @@ def test_what_is_drawn_can_be_injected_and_keeps_to_the_scene(
         assert drawn.takes <= set(names)
 
 
-@pytest.mark.parametrize("entry", ALL, ids=NAMES)
-def test_every_fault_is_drawn_now_and_then(entry: Listed) -> None:
+@pytest.mark.parametrize("entry", [entry for entry in ALL if entry.family in ("process", "cut", "link")])
+def test_every_fault_of_processes_and_links_can_be_drawn(entry: Listed) -> None:
     scene = Scene(FIVE, FIVE, 2, MESSAGES)
     assert entry.draw(Random(1), scene) is not None
 
