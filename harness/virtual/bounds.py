@@ -26,6 +26,8 @@ class Bounds:
     oddities: Oddities = SOUND
     calls_at: tuple[NodeId, ...] = ()
     """Where the calls are made, one after the other and then again from the first; empty: n1, n2, ..."""
+    symmetry: bool = False
+    """Of states that differ in names alone, follow one: fewer states and less memory, but more time for each."""
     look_for: tuple[str, ...] = EVERYTHING
     """The kinds of violation that end the search; others are passed over."""
 
@@ -42,6 +44,10 @@ class Bounds:
             told.append(f"a node that is down may lose its disk, and then {then}")
         if self.oddities.disks_sync_late:
             told.append("disks lie: a crash loses the last commit")
+        if self.symmetry:
+            told.append(
+                "of states that differ only in the names of nodes and values that may change places, one is followed"
+            )
         if self.look_for != EVERYTHING:
             told.append(f"looked for: {', '.join(self.look_for)}, and nothing else")
         told.append(

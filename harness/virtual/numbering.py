@@ -57,7 +57,7 @@ class Crashed(NamedTuple):
     number: int
 
 
-class Catalogue:
+class Numbering:
     """Every node state and every fact that was met so far."""
 
     def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:

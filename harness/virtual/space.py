@@ -29,14 +29,14 @@ itself. `own_messages_wait=True` covers that and more: then what a node sends to
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, asks_for, ballots_in, changed
 from harness.virtual.node import NodeState, Outcome, SimulatedNode
-from harness.virtual.numbering import AskedFor, Began, Called, Catalogue, Crashed, Decided, Undecided
+from harness.virtual.numbering import AskedFor, Began, Called, Crashed, Decided, Numbering, Undecided
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, LoseDisk, Recover, Step
+from harness.virtual.symmetry import Symmetry
 from harness.virtual.words import listed
 from node.contract import Algorithm
 from node.quorum import majority
@@ -66,8 +66,9 @@ class ClusterSpace:
 
     def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
         self.bounds = bounds
-        self.catalogue = Catalogue(algorithm, bounds)
-        self.members = self.catalogue.members
+        self.numbering = Numbering(algorithm, bounds)
+        self.members = self.numbering.members
+        self.symmetry = Symmetry(algorithm, self.numbering) if bounds.symmetry else None
         self.cut = 0
         """How many steps were not taken, because they would have begun one ballot more."""
         self._happened = 0
@@ -81,9 +82,10 @@ class ClusterSpace:
     def initial(self) -> list[int]:
         """Every node has booted on an empty disk."""
         state = 0
-        for place, node in enumerate(self.catalogue.nodes):
+        for place, node in enumerate(self.numbering.nodes):
             node.boot()
-            state |= self.catalogue.number(place, node.freeze()) << self.catalogue.shifts[place]
+            state |= self.numbering.number(place, node.freeze()) << self.numbering.shifts[place]
+        assert self.symmetry is None or self.symmetry.representative(state) == state
         return [state]
 
     def successors(self, state: int) -> list[int]:
@@ -91,7 +93,7 @@ class ClusterSpace:
         found: list[int] = []
         can_go_on = False
         for place, table in enumerate(self._moves):
-            seen = state & self.catalogue.views[place]
+            seen = state & self.numbering.views[place]
             moves = table.get(seen)
             if moves is None:
                 moves = table[seen] = self._work_out(place, state)
@@ -105,41 +107,43 @@ class ClusterSpace:
             if moves[2] or moves[3]:
                 can_go_on |= bool(moves[2])
                 self._add_bounded(state, moves, found)
+        if self.symmetry is not None:
+            found = [self.symmetry.representative(after) for after in found]
         if not can_go_on and FAULT_TOLERANCE in self.bounds.look_for and (violation := self._blocked(state)):
-            found.append(state | self.catalogue.bit(violation))
+            found.append(state | self.numbering.bit(violation))
         return found
 
     def _add_bounded(self, state: int, moves: _Moves, found: list[int]) -> None:
         for flip, add, _ in (*moves.progress_by_ballot, *moves.other_by_ballot):
             after = (state ^ flip) | add
-            if (after & self.catalogue.ballots).bit_count() <= self.bounds.ballots:
+            if (after & self.numbering.ballots).bit_count() <= self.bounds.ballots:
                 found.append(after)
             else:
                 self.cut += 1
 
     def is_bad(self, state: int) -> bool:
         """Whether something that must never happen has happened. Also notes what has happened at all."""
-        catalogue = self.catalogue
+        numbering = self.numbering
         self._happened |= state
-        if not self._competed and (state & catalogue.ballots).bit_count() > 1:
+        if not self._competed and (state & numbering.ballots).bit_count() > 1:
             self._competed = True
-        if state & catalogue.violations:
+        if state & numbering.violations:
             return True
-        if decided := state & catalogue.decided:
+        if decided := state & numbering.decided:
             if decided & (decided - 1):
                 return "agreement" in self.bounds.look_for
-            if not state & catalogue.proposals_of[decided]:
+            if not state & numbering.proposals_of[decided]:
                 return "validity" in self.bounds.look_for
-        return any(state & pair == pair for pair in catalogue.contradictions) if catalogue.contradictions else False
+        return any(state & pair == pair for pair in numbering.contradictions) if numbering.contradictions else False
 
     def sometimes(self) -> dict[str, bool]:
         """Whether what makes a search worth something has happened in some state."""
-        facts = list(self.catalogue.facts_in(self._happened))
+        facts = list(self.numbering.facts_in(self._happened))
         proposed = {fact.client for fact in facts if isinstance(fact, Called) and fact.client.value is not None}
         told = {"a decision was reached": any(isinstance(fact, Decided) for fact in facts)}
         if self.bounds.proposals > 1:
             told["two clients proposed"] = len(proposed) > 1
-        if self.catalogue.ballots and min(self.bounds.ballots, len(self.catalogue.clients)) > 1:
+        if self.numbering.ballots and min(self.bounds.ballots, len(self.numbering.clients)) > 1:
             told["two ballots competed"] = self._competed
         if self.bounds.crashes:
             told["a node crashed"] = any(isinstance(fact, Crashed) for fact in facts)
@@ -147,24 +151,33 @@ class ClusterSpace:
 
     def steps(self, path: list[int]) -> list[Step]:
         """The steps along a path of states."""
-        return [step for before, after in pairwise(path) for step in self._steps_between(before, after)]
+        told: list[Step] = []
+        at = path[0]
+        for after in path[1:]:
+            at, steps = self._step_to(after, at)
+            told.extend(steps)
+        return told
+
+    def _step_to(self, aim: int, state: int) -> tuple[int, tuple[Step, ...]]:
+        """Go on from `state` to the one for which `aim` stands."""
+        for place, table in enumerate(self._moves):
+            seen = state & self.numbering.views[place]
+            moves = table.get(seen)
+            for some in moves if moves is not None else self._work_out(place, state):
+                for flip, add, steps in some:
+                    after = (state ^ flip) | add
+                    if aim == (after if self.symmetry is None else self.symmetry.representative(after)):
+                        return after, steps
+        return aim, ()  # nothing can happen any more: that is what is wrong
 
     def violations(self, state: int) -> list[Violation]:
         """Everything that is wrong with a state."""
-        return self.catalogue.violations_in(state)
-
-    def _steps_between(self, before: int, after: int) -> tuple[Step, ...]:
-        for place, table in enumerate(self._moves):
-            for moves in table[before & self.catalogue.views[place]]:
-                for flip, add, steps in moves:
-                    if (before ^ flip) | add == after:
-                        return steps
-        return ()  # nothing can happen any more: that is what is wrong
+        return self.numbering.violations_in(state)
 
     def _blocked(self, state: int) -> Violation | None:
         """Fault tolerance: while a majority is up, whoever asks one of them is answered in the end."""
-        catalogue = self.catalogue
-        locals_ = [catalogue.states[place][catalogue.number_in(state, place)] for place in range(len(self.members))]
+        numbering = self.numbering
+        locals_ = [numbering.states[place][numbering.number_in(state, place)] for place in range(len(self.members))]
         waiting = [member for member, local in zip(self.members, locals_, strict=True) if local.waiting]
         down = [member for member, local in zip(self.members, locals_, strict=True) if not local.up]
         if not waiting or len(self.members) - len(down) < majority(len(self.members)):
@@ -176,11 +189,11 @@ class ClusterSpace:
 
     def _work_out(self, place: int, state: int) -> _Moves:
         """Everything that the node at `place` can do in `state`."""
-        catalogue = self.catalogue
-        number = catalogue.number_in(state, place)
-        local = catalogue.states[place][number]
-        crashed = (state & catalogue.crashes).bit_count()
-        crash = catalogue.bit(Crashed(crashed + 1)) if crashed < self.bounds.crashes else 0
+        numbering = self.numbering
+        number = numbering.number_in(state, place)
+        local = numbering.states[place][number]
+        crashed = (state & numbering.crashes).bit_count()
+        crash = numbering.bit(Crashed(crashed + 1)) if crashed < self.bounds.crashes else 0
         progress: list[_Move] = []
         other: list[_Move] = []
         if local.up:
@@ -189,14 +202,14 @@ class ClusterSpace:
             for step in self._inputs(place, local, state):
                 progress.extend(self._tries(place, number, step, 0, crash))
             for call in self._calls(place, state):
-                other.extend(self._tries(place, number, call.client.step(), catalogue.bit(call), crash))
+                other.extend(self._tries(place, number, call.client.step(), numbering.bit(call), crash))
         else:
             if local.disk is not None or self.bounds.oddities.empty_disks_vote:
                 other.append(self._try(place, number, Recover(self.members[place])))
             if local.disk is not None and self.bounds.lose_disk:
                 other.append(self._try(place, number, LoseDisk(self.members[place])))
         # Only of what concerns this node may be asked what `state` holds: others share what is worked out here.
-        begin = catalogue.ballots & ~state
+        begin = numbering.ballots & ~state
         return _Moves(
             tuple(move for move in progress if not move.add & begin and (move.flip or move.add)),
             tuple(move for move in other if not move.add & begin),
@@ -209,7 +222,7 @@ class ClusterSpace:
         member = self.members[place]
         known = dict(local.known)
         known[member] = local.incarnation  # what an earlier life has sent to itself is gone with it
-        for bit, packet in list(self.catalogue.packets_to[place].items()):  # trying may add some
+        for bit, packet in list(self.numbering.packets_to[place].items()):  # trying may add some
             if state & bit and packet.incarnation >= known.get(packet.sender, 0):
                 yield Deliver(packet)
         for timer, _ in local.timers:
@@ -217,11 +230,11 @@ class ClusterSpace:
 
     def _calls(self, place: int, state: int) -> Iterator[Called]:
         """The calls that clients have yet to make at this node."""
-        for client in self.catalogue.clients:
+        for client in self.numbering.clients:
             if client.node == self.members[place] and not any(
-                self.catalogue.holds(state, Called(client, late)) for late in (False, True)
+                self.numbering.holds(state, Called(client, late)) for late in (False, True)
             ):
-                yield Called(client, late=client.value is None and bool(state & self.catalogue.decided))
+                yield Called(client, late=client.value is None and bool(state & self.numbering.decided))
 
     def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[_Move]:
         """A step, and the same with a crash before the node has heard all that it sends to itself."""
@@ -240,9 +253,9 @@ class ClusterSpace:
 
     def _run(self, place: int, number: int, step: Step, crash_after: int | None) -> _Move:
         """Run the real code: what a step makes of a node, and which facts come of it."""
-        catalogue = self.catalogue
-        node = catalogue.nodes[place]
-        node.thaw(catalogue.states[place][number])
+        numbering = self.numbering
+        node = numbering.nodes[place]
+        node.thaw(numbering.states[place][number])
         steps = [step]
         facts: list[object] = []
         try:
@@ -254,16 +267,16 @@ class ClusterSpace:
         except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
             facts.append(Violation("contract", f"{node.id} fails: {type(error).__name__} {error}"))
-        after = catalogue.number(place, node.freeze())
-        before_facts, after_facts = catalogue.facts_of[place][number], catalogue.facts_of[place][after]
+        after = numbering.number(place, node.freeze())
+        before_facts, after_facts = numbering.facts_of[place][number], numbering.facts_of[place][after]
         if not isinstance(step, LoseDisk):
             facts.extend(changed(node.id, before_facts, after_facts))
         if after_facts.decided is not None:
             facts.append(Decided(after_facts.decided))
         add = 0
         for fact in facts:
-            add |= catalogue.bit(fact)
-        return _Move((number ^ after) << catalogue.shifts[place], add, tuple(steps))
+            add |= numbering.bit(fact)
+        return _Move((number ^ after) << numbering.shifts[place], add, tuple(steps))
 
 
 def perform(node: SimulatedNode, step: Step) -> Outcome:

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -194,7 +194,7 @@ Plain = tuple[tuple[NodeState, ...], frozenset[object]]
 def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
     """The number of states, counted without numbers, bits or memory of what a step does."""
     space = ClusterSpace(algorithm, bounds)
-    clients = space.catalogue.clients
+    clients = space.numbering.clients
 
     def start() -> Plain:
         nodes = [SimulatedNode(algorithm, member, space.members) for member in space.members]
@@ -247,3 +247,50 @@ def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
 def test_the_engine_meets_as_many_states_as_a_plain_one(algorithm: str, bounds: Bounds) -> None:
     cls = load_algorithm(algorithm)
     assert search(ClusterSpace(cls, bounds)).states == plainly_explored(cls, bounds)
+
+
+# --- symmetry -------------------------------------------------------------------------------------------------------
+
+
+class Watched(ClusterSpace):
+    """Gathers every state that the states which it meets stand for."""
+
+    def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
+        super().__init__(algorithm, bounds)
+        self.stood_for: set[int] = set()
+
+    def is_bad(self, state: int) -> bool:
+        assert self.symmetry is not None
+        self.stood_for.update(self.symmetry.renamed(state, which) for which in range(len(self.symmetry.renamings)))
+        return super().is_bad(state)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "bounds", "states"),
+    [
+        ("majority", Bounds(), 2286),
+        ("leader", Bounds(calls_at=("n2", "n3")), 18),
+        ("paxos", Bounds(ballots=1, calls_at=("n1",)), 475),
+    ],
+    ids=["majority", "leader", "paxos"],
+)
+def test_each_state_stands_for_all_that_differ_in_names_alone(algorithm: str, bounds: Bounds, states: int) -> None:
+    cls = load_algorithm(algorithm)
+    whole = search(ClusterSpace(cls, bounds))
+    space = Watched(cls, replace(bounds, symmetry=True))
+    assert search(space).states == states
+    assert len(space.stood_for) == whole.states
+
+
+def test_a_schedule_is_found_under_symmetry_too() -> None:
+    plain, symmetric = (run_explore("majority", Bounds(crashes=1, symmetry=symmetry)) for symmetry in (False, True))
+    assert len(symmetric.story) == len(plain.story)
+    assert kinds(symmetric) == {"fault tolerance"}
+    assert symmetric.found.states < plain.found.states
+
+
+def test_where_places_matter_nobody_changes_them() -> None:
+    for algorithm in ("failover", "paxos"):
+        space = ClusterSpace(load_algorithm(algorithm), Bounds(symmetry=True))
+        assert space.symmetry is not None
+        assert len(space.symmetry.renamings) == 1
