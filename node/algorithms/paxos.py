@@ -22,8 +22,11 @@ from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Val
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 
 _RETRY_S: Final = (0.1, 0.2)
-_BACKOFF_S: Final = 0.01  # doubled with each ballot that a rival has beaten, up to 64 times
-_BACKOFF_DOUBLINGS_MAX: Final = 6
+# Rivals come apart only once their pauses differ by more than a round of messages takes, which may be 1 ms or 300 ms: so the
+# range grows fast, fourfold with each ballot that a rival has beaten, up to 64 times.
+_BACKOFF_S: Final = 0.01
+_BACKOFF_FACTOR: Final = 4
+_BACKOFF_GROWTHS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class Paxos(Algorithm):
     def become_beaten(self) -> None:
         """Leave the field to a rival for a random while, longer each time, so that one of the two gets through."""
         self.role, self.value, self.voters = "beaten", None, {}
-        self.node.set_timer("again", 0.0, _BACKOFF_S * 2 ** min(self.beaten, _BACKOFF_DOUBLINGS_MAX))
+        self.node.set_timer("again", 0.0, _BACKOFF_S * _BACKOFF_FACTOR ** min(self.beaten, _BACKOFF_GROWTHS_MAX))
         self.beaten += 1
 
     def promised_by_quorum(self) -> None:
