@@ -202,9 +202,7 @@ class Experiment:
             "nodes": list(self.nodes),
             "seed": self._seed,
             **about,
-            "verdicts": {
-                name: {"status": verdict.status, "evidence": verdict.evidence} for name, verdict in verdicts.items()
-            },
+            "verdicts": {name: verdict.to_json() for name, verdict in verdicts.items()},
             "notes": to_jsonable(self.notes),
         }
         (self.folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
