@@ -163,6 +163,7 @@ class _Search:
             level = self.levels.at(at)
             been = seen.setdefault(at + 1, _Antichain())
             found = self._advance(level, configuration)
+            found.sort(key=lambda after: after.absorbed.bit_count())  # the freest is taken first
             stack.extend((at + 1, after) for after in found if been.add(after, level.reads))
             yield "undecided"
         yield self._stuck(deepest, self.levels.at(deepest).returns)
