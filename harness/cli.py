@@ -47,6 +47,7 @@ _VERBS: Final = {
     "sweep": "harness.sweep_command",
     "crashpoints": "harness.crashpoints_command",
     "mutants": "harness.mutants_command",
+    "campaign": "harness.campaign_command",
     "check": "harness.check_command",
     "explore": "harness.virtual_command",
     "simulate": "harness.virtual_command",

@@ -1,0 +1,1 @@
+"""Many runs of generated plans, and one report over all of them: `consensus campaign`."""

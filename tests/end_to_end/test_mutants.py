@@ -1,0 +1,94 @@
+"""A handful of mutants and a tiny campaign, as somebody would run them; `consensus mutants` runs all of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.checkers.verdict import Status
+from harness.mutants.catalogue import choose
+from harness.mutants.trial import try_mutant, try_unbroken
+
+COMMAND = [sys.executable, "-m", "harness.cli", "--dir"]
+
+
+def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    command = [*COMMAND, str(root), *arguments, "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("promises-report-nothing", "coherence"),
+        ("undecided-without-proof", "no decoherence"),
+        ("nothing-is-committed", "durability"),
+        ("answers-are-crossed", "coherence"),
+    ],
+)
+def test_a_mutant_is_caught_and_the_shipped_code_is_not(tmp_path: Path, name: str, by: str) -> None:
+    (mutant,) = choose((name,))
+    trial = try_mutant(mutant, tmp_path)
+    assert trial.caught, trial.last.verdicts
+    assert by in trial.last.violated
+    unbroken = try_unbroken(mutant.schedule, mutant.original, tmp_path)
+    assert unbroken.valid, unbroken.shown.verdicts
+
+
+def test_the_command_says_by_what_and_after_how_long(tmp_path: Path) -> None:
+    code, told, errors = consensus(tmp_path, "mutants", "takes-a-second-value")
+    assert code == 0, errors
+    assert (told["caught"], told["of"]) == (1, 1)
+    (mutant,) = told["mutants"]
+    assert "coherence" in mutant["by"]
+    assert mutant["evidence"]
+    assert mutant["took_s"] == told["median_s"]
+    assert [one["valid"] for one in told["unbroken"]] == [True]
+    assert "takes-a-second-value: caught by" in errors
+
+
+def test_one_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    code, _, errors = consensus(tmp_path, "mutants", "perfect")
+    assert code == 254
+    assert "no mutant is called 'perfect'" in errors
+
+
+def test_a_campaign_keeps_what_matters(tmp_path: Path) -> None:
+    code, told, errors = consensus(tmp_path, "campaign", "--runs", "2", "--time", "1", "--seed", "5", "--steps", "3")
+    assert told["done"] == told["valid"] + told["unknown"] == 2, errors
+    assert code == (2 if told["unknown"] else 0)
+    assert told["grid"]
+    folder = Path(told["folder"])
+    assert {"campaign.json", "campaign.html"} <= {path.name for path in folder.iterdir()}
+    assert [run["folder"] for run in told["runs"] if run["verdict"] == "valid"] == [None] * told["valid"]
+
+
+def test_a_campaign_stops_at_the_first_violation(tmp_path: Path) -> None:
+    arguments = ("--runs", "50", "--time", "2", "--algorithm", "failover", "--faults", "halves", "--stop-at-first")
+    code, told, errors = consensus(tmp_path, "campaign", *arguments)
+    assert code == 1, errors
+    assert 1 <= told["done"] < 50
+    (kept,) = [run for run in told["runs"] if run["verdict"] == Status.INVALID]
+    assert (Path(kept["folder"]) / "plan.json").exists()
+
+
+def test_ctrl_c_ends_a_campaign_with_what_was_done(tmp_path: Path) -> None:
+    command = [*COMMAND, str(tmp_path), "campaign", "--runs", "500", "--time", "0.5", "--algorithm", "failover"]
+    command += ["--faults", "halves", "-n", "3", "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as child:
+        assert child.stderr is not None
+        first = child.stderr.readline()  # a run is done
+        os.kill(child.pid, signal.SIGINT)
+        out, errors = child.communicate()
+    told = json.loads(out)
+    assert told["interrupted"], (first, errors)
+    assert 1 <= told["done"] < 500
+    assert child.returncode in (1, 130)
+    folders = {path.name for path in Path(told["folder"]).iterdir() if path.is_dir()}
+    assert folders == {Path(run["folder"]).name for run in told["runs"] if run["folder"]}
