@@ -31,7 +31,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from cluster.client import Call, NotKnown
+from cluster.client import Call, NotKnown, Ok
 from cluster.errors import BootFailed
 from cluster.processes import NODE_COMMAND, State
 from harness.checkers.evidence import Run
@@ -42,7 +42,7 @@ from harness.experiment import Experiment
 from harness.faults import OpenReceipt
 from harness.jsonable import shown
 from harness.power_cut import Tail, receipts, settle, unsynced
-from harness.power_cuts import Operation, Trial, Walk, tails_for
+from harness.power_cuts import ALIVE, Operation, Trial, Walk, tails_for
 from harness.powerloss import DIE_AT, SPEC
 from harness.sweep_points import Fate, Told, weigh
 from node.algorithms import load_algorithm
@@ -50,14 +50,15 @@ from node.disk import DiskError, inspect
 
 NODES: Final = ("n1", "n2", "n3")
 TESTED, WITNESS, ABSENT = NODES
-#: How long the operation may take, in seconds: what takes longer is not answered because the node has died.
-_OPERATION_S: Final = 3.0
+#: How long a call of the operation may take, in seconds. No longer than a client takes to ask again: what a dead node was
+#: asked must not come back to it during the next operation, and add to its writes.
+_OPERATION_S: Final = 1.0
 #: How long a call may take when it is owed an answer, and when it need not have one.
 _OWED_S: Final = 3.0
 _RIVAL_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.002
 #: How often a boundary is tried that was not reached this time: messages that come together share a commit.
-_TRIES: Final = 10
+_TRIES: Final = 4
 _BOUNDARIES_MAX: Final = 2_000
 
 
@@ -103,16 +104,19 @@ class _Stage:
             (self.directory / DIE_AT).write_text(str(number))
         absent = self.run.faults.isolate(ABSENT)
         self._operate(number, variables)
-        self.clean = self.run.cluster.state(TESTED) is State.UP
-        if self.clean:
+        alive = self.run.cluster.state(TESTED) is State.UP
+        answered = self.operation is Operation.BOOT or all(self.told[variable] for variable in variables)
+        self.clean = alive and answered
+        if alive:
             (self.directory / DIE_AT).unlink(missing_ok=True)
             if at_end:
                 self.run.cluster.kill(TESTED)
-        if self.clean and not at_end:
+        if alive and not at_end:
             absent.heal()
             receipt.bit, receipt.evidence["clean"] = True, "the operation had no such boundary"
             receipt.end()
-            return Trial(number, tail, "", Fate.NO_TEST, "the node got through alive")
+            why = ALIVE if answered else "the operation was not answered in time"
+            return Trial(number, tail, "", Fate.NO_TEST, why)
         where, unsynced_bytes, lost_bytes, trouble = self._at_rest(receipt, tail, before, variables)
         try:
             self.run.faults.restart(TESTED)
@@ -143,7 +147,7 @@ class _Stage:
         for variable, node in zip(variables, (TESTED, WITNESS), strict=True):
             call = self.run.begin_propose(variable, "blue", node, _OPERATION_S)
             self._wait(call)
-            if call.outcome is not None:
+            if isinstance(call.outcome, Ok):
                 self.told[variable].append(Told(node, "propose", call.outcome))
             if self.run.cluster.state(TESTED) is not State.UP:
                 return
@@ -232,11 +236,13 @@ class Walker:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
             shares = [future.result() for future in futures]
-        trials = sorted((trial for trials, _ in shares for trial in trials), key=lambda trial: trial.number)
+        made = sorted((trial for trials, _ in shares for trial in trials), key=lambda trial: trial.number)
+        trials = [trial for trial in made if trial.evidence != ALIVE]
         violations = tuple(violation for _, violations in shares for violation in violations)
         reached = {trial.number for trial in trials if trial.where.startswith("before")}
         took_s = time.monotonic() - started
-        walk = Walk(self.algorithm, self.operation, len(reached), tuple(trials), violations, took_s)
+        unreached = len(made) - len(trials)
+        walk = Walk(self.algorithm, self.operation, len(reached), unreached, tuple(trials), violations, took_s)
         text = json.dumps({"schema": 1, "seed": self.seed, **walk.to_json()}, indent=2, ensure_ascii=False)
         (self.folder / "crashpoints.json").write_text(text + "\n")
         return walk
@@ -283,7 +289,7 @@ class Walker:
                 todo += [(number + self.workers * self.every, Tail.NONE, False)] if tail is Tail.NONE else []
                 return
             progress(trial)
-            if at_end or tail is not Tail.NONE:
+            if at_end or tail is not Tail.NONE or (trial.fate is Fate.NO_TEST and not stage.clean):
                 trials.append(trial)
             elif stage.clean:
                 if self.operation is Operation.PROPOSE:
@@ -300,7 +306,7 @@ class Walker:
     def _try(self, stage: _Stage, number: int, tail: Tail, at_end: bool) -> Trial:
         for _ in range(1 if at_end else _TRIES):
             trial = stage.perform(number, tail, at_end=at_end)
-            if not stage.clean or at_end:
+            if trial.fate is not Fate.NO_TEST:
                 break
         return trial
 

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from harness.power_cut import Tail
 from harness.sweep_points import Fate
+
+
+#: What is said of a power cut that was not made, because this time the operation was over before its boundary.
+ALIVE: Final = "the node got through alive"
 
 
 class Operation(StrEnum):
@@ -38,11 +42,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What a whole walk found. `violations` are the checkers' own."""
+    """What a whole walk found. `violations` are the checkers' own.
+
+    How the messages fall into turns differs a little from time to time, and the number of boundaries with it. `unreached` are
+    the tails that could not be tried at the last few, since the operation was over before them.
+    """
 
     algorithm: str
     operation: Operation
     boundaries: int
+    unreached: int
     trials: tuple[Trial, ...]
     violations: tuple[str, ...]
     took_s: float
@@ -58,6 +67,7 @@ class Walk:
             "operation": self.operation,
             "boundaries": self.boundaries,
             "power_cuts": len(self.trials),
+            "unreached": self.unreached,
             **{str(fate): len(self.of(fate)) for fate in Fate},
             "lost_bytes": sum(trial.lost_bytes for trial in self.trials),
             "violations": list(self.violations),
@@ -78,6 +88,10 @@ class Walk:
             own = [trial for trial in self.trials if trial.tail is tail]
             if own:
                 lines.append(f"  {tail:<23} {sum(trial.fate is Fate.SURVIVED for trial in own)} / {len(own)}")
+        if self.unreached:
+            lines.append(
+                f"  not reached again: {self.unreached}, at boundaries that the operation does not always have"
+            )
         for fate in (Fate.VIOLATES, Fate.BLOCKS, Fate.NO_TEST):
             lines += ["", f"{fate}: {len(self.of(fate))}"] if self.of(fate) else []
             lines += [f"  {trial}: {trial.evidence}" for trial in self.of(fate)]
