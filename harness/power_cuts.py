@@ -7,7 +7,6 @@ from typing import Any, Final
 from harness.power_cut import Tail
 from harness.sweep_points import Fate
 
-
 #: What is said of a power cut that was not made, because this time the operation was over before its boundary.
 ALIVE: Final = "the node got through alive"
 
