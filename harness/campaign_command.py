@@ -90,7 +90,7 @@ def _print(tally: "Tally") -> None:
     table.add_column("fault")
     phases, lines = by_phase(tally)
     for phase in phases:
-        table.add_column(phase, justify="right")
+        table.add_column(phase, justify="right", overflow="fold")
     for fault, cells in lines:
         table.add_row(fault, *(Text(cell, "bold red" if "0" in cell.split("+") else "") for cell in cells))
     console.print(table)

@@ -133,7 +133,8 @@ def acknowledged_late(run: Experiment) -> None:
             rival.rules[0].wait_matched(4)
             _release_until_held(to_third.rules[0], fresh.rules[0])
             late.rules[0].release(1)
-    run.settle(first, second)
+        run.settle(second)  # meanwhile n1 has made up its mind, or not, with n2's Accept still held
+    run.settle(first)
 
 
 def _release_until_held(held: InstalledRule, awaited: InstalledRule) -> None:
