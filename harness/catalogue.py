@@ -169,9 +169,8 @@ def _loaded() -> dict[str, Listed]:
 
 
 def catalogue() -> tuple[Listed, ...]:
-    """Every fault, family by family."""
-    families = list(dict.fromkeys(entry.family for entry in _loaded().values()))
-    return tuple(sorted(_loaded().values(), key=lambda entry: families.index(entry.family)))
+    """Every fault, family by family, in the same order whoever was imported first."""
+    return tuple(sorted(_loaded().values(), key=lambda entry: (entry.family, entry.name)))
 
 
 def listed(name: str) -> Listed:

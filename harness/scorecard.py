@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checkers.verdict import Status, Verdict
+from cluster.errors import ConsensusError
+from harness.checkers.verdict import Status, Verdict, unknown
 from harness.experiment import Experiment
 from harness.report import write_report
 from harness.scenarios import Scenario, scenarios
@@ -89,8 +90,12 @@ def run_job(job: Job, root: Path, seed: int = 0) -> Result:
     """Make one run in a folder of its own below `root`, and judge it."""
     started = time.monotonic()
     experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed)
-    with experiment:
-        job.scenario.tell(experiment, job.variant)
+    try:
+        with experiment:
+            job.scenario.tell(experiment, job.variant)
+    except ConsensusError as error:
+        untold = unknown(f"the story could not be told to its end: {error}", no_test=True)
+        return Result(job, experiment.folder, dict.fromkeys(PROPERTIES, untold), time.monotonic() - started)
     verdicts = experiment.judge(
         faults_expected=job.scenario.breaks,
         scenario=job.scenario.name,

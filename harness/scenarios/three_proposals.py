@@ -10,7 +10,7 @@ def tell(run: Experiment, _variant: str) -> None:
     with run.faults.hold_all() as held:
         early = [run.begin_propose("colour", value, at=node, timeout_s=0.9) for node, value in proposals.items()]
         # Every node has said something to every other, except a leader, who has nothing to say.
-        held.rules[0].wait_held(len(run.nodes) - 1, timeout_s=5.0)
+        held.rules[0].wait_held(len(run.nodes) - 1, timeout_s=20.0)
     run.settle(
         *early,
         *(run.begin_propose("colour", value, at=node) for node, value in proposals.items()),
