@@ -33,7 +33,7 @@ from harness.jsonable import read_lines, to_jsonable
 from harness.network import Network
 from node.algorithms import load_algorithm
 from node.contract import NodeId
-from node.disk import inspect
+from node.disk import Contents, DiskError, inspect
 
 #: How long a call of a scenario may take. It is what "no answer" means: hundreds of times what an answer needs here.
 OWED_S: Final = 3.0
@@ -176,10 +176,22 @@ class Experiment:
             algorithm=load_algorithm(self.algorithm),
             history=self.recorder.history,
             receipts=self.faults.receipts,
-            disks={node: inspect(self.spec.settings.directory(node)) for node in self.nodes},
+            disks=self._disks(),
             messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
             faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
         )
+
+    def _disks(self) -> dict[NodeId, Contents]:
+        """What each node's disk says. One that is damaged or gone says nothing, which stands in the notes."""
+        disks, silent = {}, {}
+        for node in self.nodes:
+            try:
+                disks[node] = inspect(self.spec.settings.directory(node))
+            except DiskError as error:
+                silent[node] = str(error)
+        if silent:
+            self.notes["disks that say nothing"] = silent
+        return disks
 
     def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:
         """The verdict on each property, from what is in the folder; also written there. Call it after the run's end.
