@@ -51,6 +51,7 @@ _VERBS: Final = {
     "check": "harness.check_command",
     "explore": "harness.virtual_command",
     "simulate": "harness.virtual_command",
+    "flp": "harness.flp_command",
     "bench": "harness.bench_command",
     "report": "harness.report_command",
     "runs": "harness.report_command",
