@@ -6,7 +6,8 @@ Rules
    caller drops and counts. No input makes this module raise anything else.
 2. A user's value is packed once, by the client, and travels as opaque bytes from there on.
 3. What `unpack` returns equals what `pack` was given: a tuple comes back a tuple. What could not keep that promise
-   (NaN, a subclass, a key twice) is refused while packing or unpacking, with a reason.
+   (NaN, a subclass, a key twice) is refused while packing or unpacking, with a reason. A NamedTuple is the one subclass
+   that passes: the plain tuple that it comes back as equals it.
 
 Every frame is `[version, cluster, sender, incarnation, variable, type, fields]`. The cluster's id is random and stands in
 files that only its owner may read, so it also keeps strangers out.
@@ -60,14 +61,21 @@ def _pack(value: object) -> bytes:
 
 
 def _pack_tuple(value: object) -> msgpack.ExtType:
-    # strict_types sends tuples, and subclasses such as Ballot, here: `_check_plain` has let nothing else through.
+    # strict_types sends tuples, and NamedTuples such as Ballot, here: `_check_plain` has let nothing else through.
     assert isinstance(value, tuple)
     return msgpack.ExtType(TUPLE_EXT, _pack(list(value)))
+
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict})
 
 
 def _check_plain(value: object, depth: int) -> None:
     if depth > VALUE_DEPTH_MAX:
         raise BadValue(f"the value is nested more than {VALUE_DEPTH_MAX} deep: flatten it, or store a reference")
+    if type(value) not in _PLAIN and (not isinstance(value, tuple) or isinstance(value, msgpack.ExtType)):
+        raise BadValue(
+            f"a {type(value).__name__} cannot be carried: use int, bool, float, str, bytes, list, map or tuple themselves"
+        )
     match value:
         case None | bool() | bytes():
             pass
@@ -91,10 +99,6 @@ def _check_plain(value: object, depth: int) -> None:
                     raise BadValue(f"a map's key is a {type(key).__name__}: use int, str, bytes or a tuple of them")
                 _check_plain(key, depth + 1)
                 _check_plain(item, depth + 1)
-        case _:
-            raise BadValue(
-                f"a {type(value).__name__} cannot be carried: use int, bool, float, str, bytes, list, map or tuple"
-            )
 
 
 def unpack(data: bytes) -> Any:
@@ -103,7 +107,12 @@ def unpack(data: bytes) -> Any:
     Raises:
         Malformed: the bytes are not such an encoding, or are built to cost memory or stack.
     """
-    return _unpack(data, 0)
+    unpacked = _unpack(data, 0)
+    try:
+        _check_plain(unpacked, 1)  # msgpack itself takes more: NaN, timestamps, deeper nests
+    except BadValue as error:
+        raise Malformed(str(error)) from None
+    return unpacked
 
 
 def _unpack(data: bytes, depth: int) -> Any:
@@ -170,10 +179,6 @@ def decode_value(value: Value) -> Any:
     if len(value) > VALUE_BYTES_MAX:
         raise Malformed(f"a value of {len(value):,} bytes is over the limit of {VALUE_BYTES_MAX:,}")
     decoded = unpack(value)
-    try:
-        _check_plain(decoded, 1)
-    except BadValue as error:
-        raise Malformed(str(error)) from None
     if decoded is None:
         raise Malformed("None is not a value")
     return decoded
@@ -241,6 +246,8 @@ class Codec:
 
     def __init__(self, cluster: str, messages: Iterable[type[Message]]) -> None:
         self.cluster = cluster
+        # An array of seven, of which the first two never differ.
+        self._opening: bytes = b"\x97" + msgpack.packb(VERSION) + msgpack.packb(cluster)
         self._by_name: dict[str, _MessageCodec] = {}
         for cls in (*CLIENT_MESSAGES, *messages):
             if cls.__name__ in self._by_name:
@@ -266,12 +273,14 @@ class Codec:
         """
         if len(frame) > FRAME_BYTES_MAX:
             raise Malformed(f"a frame of {len(frame):,} bytes is over the limit of {FRAME_BYTES_MAX:,}")
+        if not frame.startswith(self._opening):  # so a stranger's frame is not even decoded, which could cost memory
+            if frame[:1] != self._opening[:1]:
+                raise Malformed("not an envelope")
+            if frame[1:2] != self._opening[1:2]:
+                raise Malformed(f"wire version 0x{frame[1:2].hex()}, and this is {VERSION}")
+            raise Malformed("a frame of another cluster")
         match _unpackb(frame):
-            case [int(version), *_] if version != VERSION:
-                raise Malformed(f"wire version {version!r}, and this is {VERSION}")
-            case [_, str(cluster), *_] if cluster != self.cluster:
-                raise Malformed("a frame of another cluster")
-            case [_, str(), str(sender), int(incarnation), str(variable), str(name), list(body)]:
+            case [_, _, str(sender), incarnation, str(variable), str(name), list(body)] if type(incarnation) is int:
                 codec = self._by_name.get(name)
                 if codec is None:
                     raise Malformed(f"no message is called {name[:64]!r}")

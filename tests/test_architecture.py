@@ -1,0 +1,191 @@
+"""The house rules that a reader could break without noticing: directions, single homes, and READMEs that name every file."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("node", "cluster", "harness")
+
+#: What a floor must not import: imports go down only.
+ABOVE = {"node": {"cluster", "harness"}, "cluster": {"harness"}, "harness": set[str]()}
+
+#: Each of these has one home, so that its traps are handled in one place.
+HOMES = {
+    "msgpack": {"node/wire.py"},
+    "apsw": {"node/disk.py", "harness/powerloss.py"},
+    "sqlite3": set[str](),
+    "zmq": {
+        "node/transport.py",
+        "cluster/client.py",
+        "cluster/control.py",
+        "harness/proxy.py",
+        "harness/network.py",
+    },
+    "psutil": {"cluster/processes.py"},
+}
+
+#: What would give an algorithm or a machine a clock, a generator, a disk, a network or a thread of its own.
+PURE = ("node/algorithms/", "node/machines/")
+IMPURE = {
+    "asyncio", "concurrent", "ctypes", "datetime", "glob", "io", "logging", "mmap", "multiprocessing", "numpy", "os",
+    "pathlib", "queue", "random", "sched", "secrets", "select", "selectors", "shutil", "signal", "socket", "ssl",
+    "subprocess", "sys", "tempfile", "threading", "_thread", "time", "urllib", "uuid",
+}  # fmt: skip
+IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "id", "hash", "__import__"}
+
+
+def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that the module imports, at its top or inside a function."""
+    package = PurePosixPath(path).parts[:-1]
+    for at in ast.walk(tree):
+        match at:
+            case ast.Import(names=names):
+                for alias in names:
+                    yield at.lineno, alias.name
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = [*package[: len(package) - level + 1]] if level else []
+                for alias in names:
+                    yield at.lineno, ".".join([*base, *([module] if module else []), alias.name])
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"), args=args
+            ):
+                for arg in args[:1]:
+                    if isinstance(arg, ast.Constant) and isinstance(arg.value, str):
+                        yield at.lineno, arg.value
+
+
+def breaches(source: str, path: str) -> list[str]:
+    """Every house rule that the module breaks."""
+    tree = ast.parse(source, path)
+    floor = PurePosixPath(path).parts[0]
+    pure = path.startswith(PURE) and PurePosixPath(path).name != "__init__.py"
+    found = []
+    for line, name in imports(tree, path):
+        top = name.partition(".")[0]
+        if top in ABOVE[floor]:
+            found.append(f"{path}:{line} imports {name}, which is a floor above: imports go down only")
+        if path not in HOMES.get(top, {path}):
+            homes = ", ".join(sorted(HOMES[top])) or "nowhere"
+            found.append(f"{path}:{line} imports {top}, whose only home is {homes}")
+        if pure and top in IMPURE:
+            found.append(
+                f"{path}:{line} imports {top}: below the runtime there is no clock, randomness, disk or network"
+            )
+    if pure:
+        found += [
+            f"{path}:{at.lineno} calls {at.func.id}: an algorithm asks its node for everything"
+            for at in ast.walk(tree)
+            if isinstance(at, ast.Call) and isinstance(at.func, ast.Name) and at.func.id in IMPURE_CALLS
+        ]
+    return found
+
+
+def modules() -> list[str]:
+    return sorted(
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if "__pycache__" not in path.parts
+    )
+
+
+def test_there_is_something_to_check() -> None:
+    checked = modules()
+    for expected in ("node/wire.py", "node/disk.py", "node/algorithms/paxos.py", "cluster/__init__.py"):
+        assert expected in checked
+    for package in PACKAGES:
+        assert any(path.startswith(f"{package}/") for path in checked)
+
+
+@pytest.mark.parametrize("path", modules())
+def test_the_module_keeps_the_house_rules(path: str) -> None:
+    assert breaches((ROOT / path).read_text(), path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "reason"),
+    [
+        ("node/runtime.py", "import cluster.client", "floor above"),
+        ("node/runtime.py", "from harness import rules", "floor above"),
+        ("node/runtime.py", "def f():\n    from cluster.spec import Spec", "floor above"),
+        ("node/__main__.py", "import importlib\nimportlib.import_module('harness.powerloss')", "floor above"),
+        ("cluster/spec.py", "import harness", "floor above"),
+        ("node/disk.py", "import msgpack", "msgpack"),
+        ("cluster/client.py", "from msgpack import packb as p", "msgpack"),
+        ("node/runtime.py", "import os, apsw", "apsw"),
+        ("harness/history.py", "import sqlite3", "nowhere"),
+        ("node/runtime.py", "import zmq.asyncio", "zmq"),
+        ("harness/faults.py", "import psutil", "psutil"),
+        ("node/algorithms/mine.py", "import time", "no clock"),
+        ("node/algorithms/mine.py", "from random import Random", "no clock"),
+        ("node/machines/kv.py", "import os.path", "no clock"),
+        ("node/algorithms/mine.py", "def f():\n    import uuid", "no clock"),
+        ("node/machines/kv.py", "open('x')", "asks its node"),
+        ("node/algorithms/mine.py", "key = hash('x')", "asks its node"),
+    ],
+)
+def test_a_breach_is_caught(path: str, source: str, reason: str) -> None:
+    (breach,) = breaches(source, path)
+    assert reason in breach
+    assert breach.startswith(f"{path}:")
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("harness/faults.py", "import node.wire, cluster.spec"),
+        ("cluster/client.py", "import zmq\nfrom node import wire"),
+        ("node/wire.py", "import msgpack"),
+        ("harness/powerloss.py", "import apsw"),
+        ("node/algorithms/mine.py", "from dataclasses import dataclass\nfrom node.quorum import majority"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    assert breaches(source, path) == []
+
+
+def test_relative_imports_are_resolved() -> None:
+    (found,) = imports(ast.parse("from .. import wire"), "node/algorithms/mine.py")
+    assert found == (1, "node.wire")
+
+
+# --- READMEs --------------------------------------------------------------------------------------------------------
+
+
+def unnamed(readme: str, package: str, sources: dict[str, str]) -> list[str]:
+    """The files of the package that its README does not name. An `__init__.py` counts if it holds more than a docstring."""
+    missing = []
+    for path, source in sources.items():
+        inside = path.removeprefix(f"{package}/")
+        name = PurePosixPath(inside).name
+        if name == "__init__.py":
+            if len(ast.parse(source).body) <= 1:
+                continue
+            name = inside  # "__init__.py" alone would name all of them at once
+        if path.startswith(f"{package}/") and not re.search(rf"(?<![\w.-]){re.escape(name)}(?!\w)", readme):
+            missing.append(inside)
+    return missing
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_readme_names_every_file(package: str) -> None:
+    readme = ROOT / package / "README.md"
+    assert readme.exists(), f"{package}/README.md is missing: write one that names each file with its job in one line"
+    sources = {path: (ROOT / path).read_text() for path in modules() if path.startswith(f"{package}/")}
+    assert unnamed(readme.read_text(), package, sources) == []
+
+
+def test_a_file_that_no_readme_names_is_caught() -> None:
+    sources = {
+        "node/__init__.py": '"""Only a docstring."""',
+        "node/wire.py": "",
+        "node/algorithms/__init__.py": "x = 1\ny = 2",
+        "node/algorithms/paxos.py": "",
+        "node/algorithms/multipaxos.py": "",
+    }
+    readme = "| `wire.py` | bytes |\n| `algorithms/multipaxos.py` | a log |"
+    assert unnamed(readme, "node", sources) == ["algorithms/__init__.py", "algorithms/paxos.py"]
