@@ -10,7 +10,8 @@ Rules
 4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or a row whose checksum
    does not match, stops the node. A node that has forgotten its promises must not vote as its old self.
 
-Everything is kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit.
+Keys and values are kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit. The
+log of `node/log_store.py` is not, and shares the turn's transaction.
 """
 
 import shutil
@@ -25,6 +26,7 @@ from typing import Final
 import apsw
 
 from node.contract import NodeId, Stored
+from node.log_store import LOG_SCHEMA, DiskLog, Row
 from node.wire import Malformed, pack, unpack
 
 FILE_NAME: Final = "state.db"
@@ -108,7 +110,7 @@ class Disk:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute(_SCHEMA)
+            self._db.execute(_SCHEMA + LOG_SCHEMA)
             contents = _read(self._db)
             if (contents.cluster or cluster, contents.node or node) != (cluster, node):
                 raise DiskForeign(
@@ -122,6 +124,7 @@ class Disk:
             )
             self._db.execute("COMMIT")
             self._grow_log()
+            self.log = DiskLog(self._read, self._damaged)
         except OSError as error:
             raise DiskFailed(
                 f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
@@ -143,14 +146,23 @@ class Disk:
         """The keys and values of one variable."""
         return _VariableDisk(name, self._variables.setdefault(name, {}), self._dirty)
 
+    def _read(self, query: str, bindings: Row) -> Iterator[Row]:
+        try:
+            yield from self._db.execute(query, bindings)
+        except apsw.Error as error:
+            raise _explained(self.directory, error) from error
+
+    def _damaged(self, what: str) -> DiskCorrupt:
+        return DiskCorrupt(f"{self.directory}: {what}: restore the directory from a copy, or leave the node down")
+
     @property
     def dirty(self) -> bool:
         """Whether something was assigned since the last commit."""
-        return bool(self._dirty)
+        return bool(self._dirty or self.log.writes)
 
     def commit(self) -> None:
         """Make every assignment durable, all or none. Raises DiskFailed; do not go on after it."""
-        if not self._dirty:
+        if not self.dirty:
             return
         try:
             with self._db:
@@ -160,9 +172,12 @@ class Disk:
                     else:
                         row = (variable, key, packed, _checksum(variable, key, packed))
                         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
+                for statement, values in self.log.writes:
+                    self._db.execute(statement, values)
         except apsw.Error as error:
             raise _explained(self.directory, error) from error
         self._dirty.clear()
+        self.log.committed()
         self.commits += 1
 
     def close(self) -> None:
