@@ -89,17 +89,25 @@ class Call:
 class Client:
     """Talks to the nodes of one cluster. Use it as a context manager, or `close` it."""
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], name: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        name: str | None = None,
+        on_outcome: Callable[[Call], None] | None = None,
+    ) -> None:
         """Make a client.
 
         Args:
             cluster: the cluster's id.
             addresses: where each node is found now; asked at every send, since a node that restarts may move.
-            name: what records call this client. The wire has a unique name beside it.
+            name: what records call this client; made unique, since requests are named after it.
+            on_outcome: called with each call as soon as its outcome is known.
         """
         # Request numbers start at 1 with each client, so its name must never be used again.
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self._addresses = addresses
+        self._on_outcome = on_outcome
         self._codec = Codec(cluster, ())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
@@ -258,6 +266,8 @@ class Client:
     def _finish(self, call: Call, outcome: Outcome) -> None:
         call.outcome = outcome
         del self._calls[call.number]
+        if self._on_outcome is not None:
+            self._on_outcome(call)
 
 
 def _left_ms(call: Call) -> int:

@@ -14,12 +14,13 @@ and nobody below it can tell.
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.client import TIMEOUT_S, Client
+from cluster.client import TIMEOUT_S, Call, Client
 from cluster.errors import BootFailed, NoSuchNode
+from cluster.log_client import LogClient
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
 from cluster.spec import Spec, create
 from node.contract import NodeId
@@ -36,6 +37,9 @@ class Links(Protocol):
 
     def node_up(self, node: NodeId, address: str) -> None:
         """`node` now listens at `address`."""
+
+    def node_down(self, node: NodeId) -> None:
+        """`node` has ended: its old address may be given to somebody else."""
 
 
 class DirectLinks:
@@ -55,6 +59,9 @@ class DirectLinks:
     def node_up(self, node: NodeId, address: str) -> None:
         """`node` now listens at `address`."""
         self._addresses[node] = address
+
+    def node_down(self, node: NodeId) -> None:
+        """Nothing to do: whoever sends there names the cluster, and a stranger would drop it."""
 
 
 class Cluster:
@@ -94,6 +101,7 @@ class Cluster:
         self.links: Links = links or DirectLinks()
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.nodes}
         self._client: Client | None = None
+        self._observer: Client | None = None
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -113,9 +121,10 @@ class Cluster:
 
     def stop(self) -> None:
         """End every node and remove a temporary folder. Safe to call twice."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        for client in (self._client, self._observer):
+            if client is not None:
+                client.close()
+        self._client = self._observer = None
         for process in self.processes.values():
             process.bury()
         if self._temporary is not None:
@@ -129,11 +138,16 @@ class Cluster:
 
     def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGKILL each node. Returns the proofs. Raises WrongState if one is down; the ones before it are killed then."""
-        return [self.process(node).kill() for node in nodes]
+        return [self._end(node, self.process(node).kill) for node in nodes]
 
     def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGTERM each node and wait for its orderly end."""
-        return [self.process(node).terminate() for node in nodes]
+        return [self._end(node, self.process(node).terminate) for node in nodes]
+
+    def _end(self, node: NodeId, act: Callable[[], dict[str, object]]) -> dict[str, object]:
+        proof = act()
+        self.links.node_down(node)
+        return proof
 
     def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
         """SIGSTOP each node. Returns the proofs."""
@@ -171,9 +185,13 @@ class Cluster:
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 
-    def client(self, name: str | None = None) -> Client:
+    def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
         """A client of your own, for a thread of your own. Close it."""
-        return Client(self.spec.settings.cluster, self._client_addresses, name)
+        return Client(self.spec.settings.cluster, self._client_addresses, name, on_outcome)
+
+    def log_client(self, name: str | None = None) -> LogClient:
+        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it."""
+        return LogClient(self.spec.settings.cluster, self._client_addresses, name)
 
     def _client_addresses(self) -> Mapping[NodeId, str]:
         return {node: self.links.client_address(node) for node in self.nodes}
@@ -192,9 +210,14 @@ class Cluster:
         return self._shared_client().query(variable, at, timeout_s)
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """How each node that is up says it is. A node that does not answer in time is left out."""
+        """How each node that is up says it is, past any links between. One that does not answer in time is left out."""
+        if self._observer is None:
+            self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")
         up = [node for node in self.nodes if self.state(node) is State.UP]
-        return self._shared_client().status(up, timeout_s)
+        return self._observer.status(up, timeout_s)
+
+    def _own_addresses(self) -> Mapping[NodeId, str]:
+        return {node: process.ready.address for node, process in self.processes.items() if process.ready}
 
     def process(self, node: NodeId) -> NodeProcess:
         """The process of a node. Raises NoSuchNode."""

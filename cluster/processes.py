@@ -73,6 +73,11 @@ class ReadyPipe:
         self._reader, self.writer = os.pipe()
         self._text = b""
 
+    @staticmethod
+    def say(descriptor: int, report: dict[str, object]) -> None:
+        """The child's end: say the line."""
+        os.write(descriptor, json.dumps(report).encode() + b"\n")
+
     def wait(self, name: str, deadline: float) -> Ready:
         """The line. Raises BootFailed if the child reports an error, ends, or says nothing until `deadline`."""
         try:
@@ -89,6 +94,22 @@ class ReadyPipe:
         if "error" in report:
             raise BootFailed(f"{name} cannot start: {report['error']}")
         return Ready(report)
+
+
+def spawn_detached(command: Sequence[str], log: Path) -> ReadyPipe:
+    """Start a process that outlives this one, in a session of its own."""
+    pipe = ReadyPipe()
+    with open(log, "ab") as output:
+        subprocess.Popen(
+            [*command, "--ready-fd", str(pipe.writer)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[pipe.writer],
+            start_new_session=True,
+        ).returncode = 0  # it is not ours to reap: without this, Python would warn that it still runs
+    os.close(pipe.writer)
+    return pipe
 
 
 def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:

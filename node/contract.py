@@ -39,6 +39,11 @@ from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
 NodeId: TypeAlias = str
 
+
+class BadInput(ValueError):
+    """You gave what cannot be used. The message says what is wanted; nothing was changed."""
+
+
 #: A proposed value, already encoded. Algorithms compare values and pass them on; they never look inside.
 Value = NewType("Value", bytes)
 

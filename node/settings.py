@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
@@ -26,7 +26,7 @@ RESERVED_NODE_NAMES: Final = frozenset({"all", "leader", "client"})
 NODES_MAX: Final = 99
 
 
-class BadSpec(ValueError):
+class BadSpec(BadInput):
     """The spec cannot be used. The message says where, why and what is wanted."""
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgpack
 
-from node.contract import Message, NodeId, Value
+from node.contract import BadInput, Message, NodeId, Value
 from node.frames import CommandFrame, ReadFrame, Replies
 
 VERSION: Final = 1
@@ -35,7 +35,7 @@ if msgpack.Packer.__module__ != "msgpack._cmsgpack":  # pragma: no cover - depen
     raise ImportError("msgpack is installed without its C extension, which is 10 times slower: reinstall msgpack")
 
 
-class BadValue(ValueError):
+class BadValue(BadInput):
     """You gave a value that cannot be proposed or stored. Nothing was sent."""
 
 

@@ -23,7 +23,7 @@ HOMES = {
         "cluster/client.py",
         "cluster/control.py",
         "harness/proxy.py",
-        "harness/network.py",
+        "harness/control.py",
     },
     "psutil": {"cluster/processes.py"},
 }

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Final
 
-from node.contract import Algorithm
+from node.contract import Algorithm, BadInput
 
 BUILT_IN: Final = {
     "leader": "node.algorithms.leader:Leader",
@@ -16,7 +16,7 @@ BUILT_IN: Final = {
 }
 
 
-class UnknownAlgorithm(ValueError):
+class UnknownAlgorithm(BadInput):
     """No algorithm goes by this name. The message says which do."""
 
 

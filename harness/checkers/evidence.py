@@ -1,0 +1,151 @@
+"""What the judges are given, and how they put it into words.
+
+Rules
+-----
+1. Disks are read, and records closed, after the last operation: what a node sent must be on its disk by then.
+2. `messages` holds the lines of the proxy's record, of every link between nodes, in the order in which the proxy saw them.
+3. Times are shown in seconds since the first event of the history.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from harness.checkers.wire_record import Record, read_record
+from harness.disks import decided_on_disk
+from harness.history import Event, History, Operation
+from harness.jsonable import canonical, shown
+from harness.receipts import Receipt, Timeline
+from node.contract import Algorithm, NodeId
+from node.disk import Contents
+
+
+class Finding(NamedTuple):
+    """A broken rule of a protocol: the property that it endangers, and a line for people."""
+
+    property: str
+    text: str
+
+
+class Answer(NamedTuple):
+    """Somebody, or some disk, showed a variable's decided value. `text` tells it to people."""
+
+    key: str
+    value: Any
+    text: str
+    operation: Operation | None = None
+
+    @property
+    def same(self) -> str:
+        """Equal for equal values."""
+        return canonical(self.value)
+
+
+@dataclass
+class Run:
+    """One run's evidence. `earlier_disks` are snapshots taken during the run, the oldest first, if there are any."""
+
+    members: tuple[NodeId, ...]
+    algorithm: type[Algorithm]
+    history: History = field(default_factory=History)
+    receipts: Sequence[Receipt] = ()
+    disks: Mapping[NodeId, Contents] = field(default_factory=dict)
+    messages: Sequence[Mapping[str, Any]] = ()
+    faults_expected: bool = False
+    earlier_disks: Sequence[Mapping[NodeId, Contents]] = ()
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Who was up and reachable when."""
+        return Timeline(self.members, self.receipts)
+
+    @cached_property
+    def record(self) -> Record:
+        """The messages between nodes."""
+        return read_record(self.messages, self.members)
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """Proposals and queries, in the order of their invokes."""
+        return tuple(operation for operation in self.history.operations if operation.f in ("propose", "query"))
+
+    @cached_property
+    def by_key(self) -> dict[str, list[Operation]]:
+        """The operations of each variable."""
+        found: dict[str, list[Operation]] = {}
+        for operation in self.operations:
+            found.setdefault(operation.key, []).append(operation)
+        return found
+
+    @cached_property
+    def proposals_of(self) -> dict[tuple[str, str], list[Operation]]:
+        """The proposals of each variable and value (its `canonical` text)."""
+        found: dict[tuple[str, str], list[Operation]] = {}
+        for operation in self.operations:
+            if operation.f == "propose":
+                found.setdefault((operation.key, canonical(operation.invoke.value)), []).append(operation)
+        return found
+
+    @cached_property
+    def decided_on_disks(self) -> list[tuple[NodeId, dict[str, Any]]]:
+        """For every snapshot of every disk, the oldest first: whose it is, and the decided values by variable."""
+        return [
+            (node, decided_on_disk(self.algorithm, self.members, contents))
+            for snapshot in (*self.earlier_disks, self.disks)
+            for node, contents in snapshot.items()
+        ]
+
+    def answers(self) -> Iterator[Answer]:
+        """Every decided value that anybody was told, in the order of the answers, then those on disks."""
+        told = [operation for operation in self.operations if operation.answer is not None]
+        for operation in sorted(told, key=lambda operation: _completion(operation).index):
+            yield Answer(operation.key, operation.answer, self.told(operation), operation)
+        for node, decided in self.decided_on_disks:
+            for key, value in decided.items():
+                yield Answer(key, value, f"the disk of {node} says {shown(value)}")
+
+    def told(self, operation: Operation) -> str:
+        """An answered operation in words."""
+        return told(self.history, operation)
+
+    def at(self, event: Event) -> str:
+        """When an event was."""
+        return f"{self.history.seconds(event.time):.2f} s"
+
+    def shows_nothing(self, operations: Sequence[Operation]) -> str | None:
+        """Why these operations are no test, if they are none: nobody succeeded, or what was to break did not."""
+        if not any(operation.outcome == "ok" for operation in operations):
+            return f"none of {count(len(operations), 'operation')} succeeded"
+        if not self.faults_expected:
+            return None
+        if not self.receipts:
+            return "faults were expected, and there is no receipt of any"
+        for receipt in self.receipts:
+            if not receipt.bit:
+                return f"{receipt.fault} did not bite: nobody but its injector saw it"
+            if not any(ended_ns(operation) >= receipt.began_ns for operation in operations):
+                return f"every operation was over when {receipt.fault} began"
+        return None
+
+
+def told(history: History, operation: Operation) -> str:
+    """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
+    who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
+    what = "undecided" if operation.answer is None else shown(operation.answer)
+    return f"{who} {what} at {history.seconds(_completion(operation).time):.2f} s"
+
+
+def ended_ns(operation: Operation) -> float:
+    """When the client got an answer or gave up."""
+    return float("inf") if operation.completion is None else operation.completion.time
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 variable", "2 variables"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _completion(operation: Operation) -> Event:
+    assert operation.completion is not None
+    return operation.completion

@@ -1,0 +1,103 @@
+"""What a protocol must never do, whether a client has noticed or not: from the wire's record and the disks.
+
+Rules
+-----
+1. Nothing is reported that could be innocent. `wire_record` says which orders are certain and what may be hidden; where
+   an innocent story fits, there is no finding.
+2. A finding counts against the property that it endangers, and gives one line of evidence, one for each rule and variable.
+3. Messages are known by their names and their fields: a protocol that uses these names with other fields, such as one
+   with slots, is not judged here.
+
+Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
+-------------------------------------------------------------
+| finding | property |
+|---|---|
+| one ballot asks to accept two values | coherence |
+| two values are chosen, or said to be decided | coherence |
+| a value is said to be decided that no quorum can have accepted | coherence |
+| an Accept of a ballot above one that chose has another value | no decoherence |
+| an Accept whose sender can have had no quorum of promises that allows its value | no decoherence |
+| a ballot is used by two incarnations, or by a node that does not own it | no decoherence |
+| an acceptor promises or accepts below what it had promised | no decoherence |
+| a disk shows less than its node has promised, accepted or said to be decided | no decoherence |
+
+Majority vote: one voter with two votes (coherence).
+"""
+
+import json
+from collections.abc import Iterator
+
+from harness.checkers.evidence import Finding, Run
+from harness.checkers.paxos_rules import FIELDS, paxos_findings, value_text
+from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.jsonable import shown
+from node.algorithms.majority import Majority
+
+
+@checker
+def invariants(run: Run) -> Verdict:
+    """Whether every message and every disk is one that the protocol allows."""
+    found = [finding.text for finding in _all(run)]
+    if found:
+        return invalid(*found)
+    if not (_is_paxos(run) or _is_vote(run)):
+        return unknown(f"no invariants are known for {run.algorithm.__name__}")
+    judged = sum(sent.type in FIELDS or sent.type == "Vote" for sent in run.record.sent)
+    if judged == 0:
+        return unknown("the record has none of the protocol's messages")
+    return valid(f"{judged:,} messages and {len(run.disks)} disks keep to the protocol")
+
+
+def findings(run: Run, property_: str) -> list[str]:
+    """The evidence against one of the properties."""
+    return [finding.text for finding in _all(run) if finding.property == property_]
+
+
+def _all(run: Run) -> list[Finding]:
+    if _is_paxos(run):
+        return list(paxos_findings(run, run.record))
+    if _is_vote(run):
+        return list(_one_vote_each(run))
+    return []
+
+
+def _names(run: Run) -> set[str]:
+    return {message.__name__ for message in run.algorithm.messages}
+
+
+def _is_paxos(run: Run) -> bool:
+    return {"Prepare", "Promise", "Accept", "Accepted"} <= _names(run)
+
+
+def _is_vote(run: Run) -> bool:
+    return "Vote" in _names(run)
+
+
+def _one_vote_each(run: Run) -> Iterator[Finding]:
+    """Nobody's vote ever changes. What a disk says of another's vote counts: it was told so."""
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for variable, voter, text, source in _votes(run):
+        other, other_source = first.setdefault((variable, voter), (text, source))
+        if other != text:
+            yield Finding(
+                "coherence",
+                f"{voter} voted twice, {_say(other)} by {other_source} and {_say(text)} by {source}, for {variable}",
+            )
+
+
+def _votes(run: Run) -> Iterator[tuple[str, str, str, str]]:
+    """Every vote that shows: variable, voter, value as text, and who shows it."""
+    for sent in run.record.sent:
+        if sent.type == "Vote" and set(sent.fields) == {"value"}:
+            yield sent.variable, sent.sender, sent.text(), f"its message to {sent.to}"
+    if not issubclass(run.algorithm, Majority):
+        return
+    for node, contents in run.disks.items():
+        for variable, stored in contents.variables.items():
+            for key, value in stored.items():
+                if key.startswith("vote of ") and isinstance(value, bytes):
+                    yield variable, key.removeprefix("vote of "), value_text(value), f"the disk of {node}"
+
+
+def _say(text: str) -> str:
+    return shown(json.loads(text))

@@ -1,0 +1,154 @@
+"""The command line: `consensus …`. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 good; 1 a property is violated or the operation was refused; 2 unknown; 254 bad arguments; 255 internal error.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+EXIT_VIOLATED: Final = 1
+EXIT_UNKNOWN: Final = 2
+EXIT_BAD_ARGUMENTS: Final = 254
+EXIT_INTERNAL: Final = 255
+EXIT_INTERRUPTED: Final = 130
+SCHEMA: Final = 1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Where each verb lives. A module is imported when its verb is asked for, so that `consensus ps` does not pay for the rest.
+_VERBS: Final = {
+    "up": "harness.by_hand",
+    "down": "harness.by_hand",
+    "ps": "harness.by_hand",
+    "propose": "harness.by_hand",
+    "query": "harness.by_hand",
+    "kill": "harness.by_hand",
+    "suspend": "harness.by_hand",
+    "resume": "harness.by_hand",
+    "restart": "harness.by_hand",
+    "partition": "harness.by_hand_links",
+    "isolate": "harness.by_hand_links",
+    "link": "harness.by_hand_links",
+    "links": "harness.by_hand_links",
+    "heal": "harness.by_hand_links",
+    "logs": "harness.by_hand",
+    "inspect": "harness.by_hand",
+    "scorecard": "harness.scorecard_command",
+    "bench": "harness.bench_command",
+}
+
+
+class _Verbs(click.Group):
+    """Finds a verb's module when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        import importlib  # noqa: PLC0415 - see _VERBS
+
+        module = importlib.import_module(_VERBS[cmd_name])
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--dir",
+    "root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".consensus"),
+    envvar="CONSENSUS_DIR",
+    show_default=True,
+    help="Where the cluster's state lives.",
+)
+@click.version_option(package_name="consensus-lab", message="%(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: Path) -> None:
+    """Run consensus algorithms as real processes, break them for real, and see which promises they kept.
+
+    Start with `consensus scorecard`, or by hand: `consensus up -d`, `consensus propose colour blue`, `consensus kill n1`,
+    `consensus query colour --at all`, `consensus down`.
+    """
+    ctx.obj = root.absolute()
+
+
+def output_option(command: Command) -> Command:
+    """`-o json` for a verb; it arrives as `as_json`."""
+    return click.option(
+        "-o",
+        "--output",
+        "as_json",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        callback=lambda _ctx, _param, value: value == "json",
+        help="text for people, json for programs.",
+    )(command)
+
+
+def print_json(**content: Any) -> None:
+    """One JSON object to stdout, with the schema's version."""
+    print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line for people, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command. Returns the exit code; every error has been told on stderr by then."""
+    try:
+        result = cli.main(args=arguments, prog_name="consensus", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_BAD_ARGUMENTS
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last resort: it is told, and has a code of its own
+        return _told(error)
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> int:
+    """Tell people what went wrong, and return the exit code for it."""
+    from cluster.errors import ConsensusError, NoSuchNode, Unknown  # noqa: PLC0415 - only errors need them
+    from node.contract import BadInput  # noqa: PLC0415
+    from node.disk import DiskError  # noqa: PLC0415
+
+    match error:
+        case NoSuchNode() | BadInput():
+            code, prefix = EXIT_BAD_ARGUMENTS, ""
+        case Unknown():
+            code, prefix = EXIT_UNKNOWN, "unknown: "
+        case ConsensusError() | DiskError():
+            code, prefix = EXIT_VIOLATED, ""
+        case _:
+            import traceback  # noqa: PLC0415
+
+            traceback.print_exception(error)
+            say("consensus: this is a mistake of ours, not of yours; the lines above say where")
+            return EXIT_INTERNAL
+    say(f"consensus: {prefix}{error}")
+    return code
+
+
+if __name__ == "__main__":
+    main()

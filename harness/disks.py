@@ -1,0 +1,85 @@
+"""What a node's disk says, for judges and for people.
+
+Rules
+-----
+1. What is decided on a disk is asked of the algorithm itself: an instance is started over a copy of what is stored, as at a
+   boot, and its `status()["decided"]` is read. So no judge needs to know how an algorithm lays out its state.
+2. The node that it is started on is offline: sends, timers and replies go nowhere, and what it assigns is forgotten.
+3. An algorithm whose status has no `decided` says nothing here.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.jsonable import shown
+from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
+from node.disk import Contents
+from node.wire import Malformed, decode_value
+
+
+class OfflineNode(Node):
+    """A node that is only asked what it holds."""
+
+    def __init__(self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored]) -> None:
+        self.id = node
+        self.members = tuple(members)
+        self.disk = copy.deepcopy(dict(stored))
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Goes nowhere, as does everything below."""
+
+    def reply(self, request: Request, value: Value | None) -> None:
+        pass
+
+    def refuse(self, request: Request, reason: str) -> None:
+        pass
+
+    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
+        pass
+
+    def cancel_timer(self, name: str) -> None:
+        pass
+
+
+def status_on_disk(
+    algorithm: type[Algorithm], node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored]
+) -> dict[str, Any]:
+    """What one variable's replica would say of itself if it booted from `stored`."""
+    replica = algorithm(OfflineNode(node, members, stored))
+    replica.start()
+    return dict(replica.status())
+
+
+def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
+    """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
+    decided = {}
+    for variable, stored in contents.variables.items():
+        value = status_on_disk(algorithm, contents.node, members, stored).get("decided")
+        if value is not None:
+            decided[variable] = plain_value(value)
+    return decided
+
+
+def plain_value(value: Any) -> Any:
+    """A value of an algorithm's as its client gave it; what does not decode stays as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return decode_value(Value(value))
+    except Malformed:
+        return value
+
+
+def dump(contents: Contents) -> str:
+    """The whole disk as text, one key a line."""
+    lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
+    for variable, stored in contents.variables.items():
+        lines.append(f"{variable}:")
+        lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]
+    return "\n".join(lines) + "\n"
+
+
+def plain_stored(stored: Stored) -> Any:
+    """What stands under a key, with the values in it decoded."""
+    return tuple(plain_stored(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)

@@ -1,0 +1,181 @@
+"""One run: a cluster behind the proxy, a history of what clients saw, receipts of what was broken, and the verdicts.
+
+Everything that a run leaves stands in its folder, which is also the cluster's own:
+
+```
+results.json      the verdicts, with the evidence in a line each
+history.jsonl     what clients asked and were told
+messages.jsonl    every message that crossed a link, and its fate
+receipts.jsonl    every fault, and how anybody knows that it bit
+cluster.toml, nodes/, logs/    the spec, each node's disk and log
+```
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cluster.client import Call, NotDone, NotKnown, Ok, Outcome
+from cluster.local import Cluster
+from cluster.processes import NODE_COMMAND
+from cluster.spec import create
+from harness import receipts
+from harness.checkers.properties import Run, judge
+from harness.checkers.verdict import Verdict
+from harness.faults import Faults
+from harness.history import Event, Recorder
+from harness.jsonable import read_lines, to_jsonable
+from harness.network import Network
+from node.algorithms import load_algorithm
+from node.contract import NodeId
+from node.disk import inspect
+
+#: How long a call of a scenario may take. It is what "no answer" means: hundreds of times what an answer needs here.
+OWED_S: Final = 3.0
+
+RESULTS_NAME: Final = "results.json"
+SCHEMA: Final = 1
+
+
+class Experiment:
+    """Use it as a context manager; tell its story inside, then call `judge`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int | Sequence[NodeId] = 5,
+        algorithm: str = "paxos",
+        seed: int = 0,
+        command: Sequence[str] = NODE_COMMAND,
+        vfs: str | None = None,
+    ) -> None:
+        """Describe a run. `folder` is made, and must be empty; the rest is as for `cluster.Cluster`."""
+        self.folder = folder
+        self.spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
+        self.algorithm = algorithm
+        self.notes: dict[str, Any] = {}
+        self._command = command
+        self._seed = seed
+        self._open: dict[int, tuple[Event, str]] = {}
+        self._idle_processes: list[str] = []
+        self._process_count = 0
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The nodes' names, in order."""
+        return self.spec.nodes
+
+    def __enter__(self) -> Self:
+        self.recorder = Recorder(self.folder / "history.jsonl")
+        self.network = Network(self.spec.path, record=self.folder / "messages.jsonl", seed=self._seed)
+        self.network.__enter__()
+        try:
+            self.cluster = Cluster(spec=self.spec, links=self.network, command=self._command).start()
+        except BaseException:
+            self.network.__exit__(None, None, None)
+            raise
+        self.faults = Faults(self.cluster, self.network)
+        self.client = self.cluster.client("client", on_outcome=self._record)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End every process, and leave the evidence."""
+        for event, _ in self._open.values():
+            self.recorder.info(event, "the run ended first")
+        self._open.clear()
+        self.client.close()
+        self.faults.close()
+        self.cluster.stop()
+        self.network.__exit__(None, None, None)
+        self.recorder.close()
+        receipts.save(self.faults.receipts, self.folder / "receipts.jsonl")
+
+    # --- what clients do --------------------------------------------------------------------------------------------
+
+    def begin_propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S) -> Call:
+        """Propose, without waiting for the answer."""
+        process, event = self._invoke("propose", variable, value, at, timeout_s)
+        return self._track(self.client.begin_propose(variable, value, at, timeout_s), process, event)
+
+    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Call:
+        """Query, without waiting for the answer."""
+        process, event = self._invoke("query", variable, None, at, timeout_s)
+        return self._track(self.client.begin_query(variable, at, timeout_s), process, event)
+
+    def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S) -> Outcome:
+        """Propose, and wait for the outcome."""
+        return self.client.wait(self.begin_propose(variable, value, at, timeout_s))
+
+    def query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Outcome:
+        """Query, and wait for the outcome."""
+        return self.client.wait(self.begin_query(variable, at, timeout_s))
+
+    def query_all(self, variable: str, timeout_s: float = OWED_S) -> dict[NodeId, Outcome]:
+        """Query every node at once, and wait for all outcomes."""
+        calls = {node: self.begin_query(variable, node, timeout_s) for node in self.nodes}
+        return {node: self.client.wait(call) for node, call in calls.items()}
+
+    def settle(self, *calls: Call) -> list[Outcome]:
+        """Wait for the outcomes of calls that were begun."""
+        return [self.client.wait(call) for call in calls]
+
+    def _invoke(self, f: str, variable: str, value: object, at: NodeId | None, timeout_s: float) -> tuple[str, Event]:
+        # In a history a process has one call open at a time, so calls that overlap are told of different processes.
+        if not self._idle_processes:
+            self._process_count += 1
+            self._idle_processes.append(f"c{self._process_count}")
+        process = self._idle_processes.pop()
+        return process, self.recorder.invoke(process, f, variable, value, node=at, timeout_s=timeout_s)
+
+    def _track(self, call: Call, process: str, event: Event) -> Call:
+        self._open[call.number] = (event, process)
+        return call
+
+    def _record(self, call: Call) -> None:
+        event, process = self._open.pop(call.number)
+        match call.outcome:
+            case Ok(value, node):
+                self.recorder.ok(event, value, node=node)
+                self._idle_processes.append(process)
+            case NotDone(reason):
+                self.recorder.fail(event, reason)
+                self._idle_processes.append(process)
+            case NotKnown(reason):
+                self.recorder.info(event, reason)  # its process is not used again: the call may still take effect
+
+    # --- what it comes to -------------------------------------------------------------------------------------------
+
+    def judge(self, **about: Any) -> Mapping[str, Verdict]:
+        """The verdict on each property, from what is in the folder; also written there. Call it after the run's end."""
+        started = time.monotonic()
+        verdicts = judge(
+            Run(
+                members=self.nodes,
+                algorithm=load_algorithm(self.algorithm),
+                history=self.recorder.history,
+                receipts=self.faults.receipts,
+                disks={node: inspect(self.spec.settings.directory(node)) for node in self.nodes},
+                messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
+                faults_expected=bool(self.faults.receipts),
+            )
+        )
+        results = {
+            "schema": SCHEMA,
+            "algorithm": self.algorithm,
+            "nodes": list(self.nodes),
+            "seed": self._seed,
+            **about,
+            "verdicts": {
+                name: {"status": verdict.status, "evidence": verdict.evidence} for name, verdict in verdicts.items()
+            },
+            "notes": to_jsonable(self.notes),
+            "judged_in_s": round(time.monotonic() - started, 3),
+        }
+        (self.folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        return verdicts

@@ -1,0 +1,133 @@
+"""Values and JSON: a readable encoding that comes back as it was, and files of one JSON object a line.
+
+Rules
+-----
+1. What JSON has looks as in JSON: None, bool, int, finite float, str, list, and a map whose keys are all strings.
+2. What it lacks is a map with one key that starts with `$`:
+   | Python | JSON |
+   |---|---|
+   | `(1, 2)`, also a NamedTuple | `{"$tuple": [1, 2]}` |
+   | `b"blue\\x00"` | `{"$bytes": "blue\\u0000"}`, each byte being the character of that number (Latin-1) |
+   | `{1: "a"}`, `{"$x": 1}` | `{"$map": [[1, "a"]]}`, `{"$map": [["$x", 1]]}`, in the order of the keys' text |
+   | `inf`, `-inf`, `nan` | `{"$float": "inf"}` |
+3. `canonical` tells values apart as the wire does: `1`, `1.0` and `True` differ, though Python calls them equal. It is a
+   string, so it also serves as a key where a list or a map could not.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class BadFile(ValueError):
+    """A file of evidence is not in its format. The message names the file, the line and what is wrong."""
+
+
+def to_jsonable(value: object) -> Any:
+    """`value` as data that `json.dumps` takes.
+
+    Raises:
+        TypeError: it holds something that is not plain data.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else {"$float": str(value)}
+        case bytes():
+            return {"$bytes": value.decode("latin-1")}
+        case tuple():
+            return {"$tuple": [to_jsonable(item) for item in value]}
+        case list():
+            return [to_jsonable(item) for item in value]
+        case Mapping() if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: to_jsonable(item) for key, item in value.items()}
+        case Mapping():
+            pairs = [[to_jsonable(key), to_jsonable(item)] for key, item in value.items()]
+            return {"$map": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+    raise TypeError(
+        f"a {type(value).__name__} cannot be recorded: use int, bool, float, str, bytes, list, map or tuple of them"
+    )
+
+
+def from_jsonable(data: Any) -> Any:
+    """What `to_jsonable` was given.
+
+    Raises:
+        ValueError: a map has a key that starts with `$` and is none of ours.
+    """
+    match data:
+        case list():
+            return [from_jsonable(item) for item in data]
+        case {"$float": str(text)} if len(data) == 1 and text in ("inf", "-inf", "nan"):
+            return float(text)
+        case {"$bytes": str(text)} if len(data) == 1:
+            return text.encode("latin-1")
+        case {"$tuple": list(items)} if len(data) == 1:
+            return tuple(from_jsonable(item) for item in items)
+        case {"$map": list(pairs)} if len(data) == 1:
+            return _map(pairs)
+        case dict():
+            for key in data:
+                if key.startswith("$"):
+                    raise ValueError(f"a map with the key {key!r} is none of $tuple, $bytes, $map and $float")
+            return {key: from_jsonable(item) for key, item in data.items()}
+    return data
+
+
+def _map(pairs: list[Any]) -> dict[Any, Any]:
+    try:
+        return {from_jsonable(key): from_jsonable(item) for key, item in pairs}
+    except TypeError as error:
+        raise ValueError(f"a $map is a list of pairs, whose keys can be keys ({error})") from None
+
+
+def canonical(value: object) -> str:
+    """A text that two values share exactly if they are the same value."""
+    return json.dumps(to_jsonable(value), sort_keys=True)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """The value for people, on one line, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line's number, from 1, and its object.
+
+    Raises:
+        BadFile: the file cannot be read, or a line is not a JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {error}") from error
+    *lines, rest = text.split("\n")
+    for number, text_line in enumerate([*lines, *([rest] if rest else [])], start=1):
+        try:
+            data = json.loads(text_line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            torn = " Was its writer killed in mid-line?" if number > len(lines) else ""
+            raise BadFile(f"{path}, line {number}: not JSON ({error}).{torn} It says: {text_line[:100]}") from None
+        if not isinstance(data, dict):
+            raise BadFile(
+                f"{path}, line {number}: a {type(data).__name__}, where an object is wanted: {text_line[:100]}"
+            )
+        yield number, data
+
+
+def to_line(data: Mapping[str, object]) -> str:
+    """One line of a file. `data` is JSON's own plain data: pass values through `to_jsonable` first."""
+    return json.dumps(data, allow_nan=False) + "\n"
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write the file, one object a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(to_line(row) for row in rows)

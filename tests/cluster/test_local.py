@@ -1,0 +1,236 @@
+"""A cluster of real processes, broken from inside and from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from cluster import BadValue, Cluster, Refused, Unknown
+from cluster.errors import BootFailed, NoSuchNode, WrongState
+from cluster.processes import State, is_alive
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=3, algorithm="paxos") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def unbroken() -> Iterator[Cluster]:
+    """For tests that break nothing, each of which uses names of its own."""
+    with Cluster(nodes=3, algorithm="paxos") as cluster:
+        yield cluster
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def test_what_one_node_decides_all_answer(cluster: Cluster) -> None:
+    assert cluster.propose("owner", "alice", at="n1") == "alice"
+    assert cluster.propose("owner", "bob", at="n2") == "alice"
+    assert [cluster.query("owner", at=node) for node in cluster.nodes] == ["alice"] * 3
+
+
+VALUES = [0, True, 1.5, "word", b"\x00\xff", [1, [2]], {"a": {"b": 1}}, (1, ("two", b"3")), {(1, 2): "x"}]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_comes_back_as_it_was(unbroken: Cluster, value: object) -> None:
+    name = f"value-{[repr(each) for each in VALUES].index(repr(value))}"
+    assert value == unbroken.propose(name, value)
+    assert value == unbroken.query(name)
+    assert type(value) is type(unbroken.query(name))
+
+
+def test_undecided_is_none(unbroken: Cluster) -> None:
+    assert unbroken.query("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("x", None, "None cannot be proposed"),
+        ("x", "a" * 300_000, "300,005 bytes"),
+        ("x", {1, 2}, "set"),
+        ("a b", 1, "no name"),
+        ("", 1, "no name"),
+        ("a" * 65, 1, "no name"),
+    ],
+)
+def test_what_cannot_be_proposed_is_told_before_anything_is_sent(
+    unbroken: Cluster, name: str, value: object, says: str
+) -> None:
+    with pytest.raises(BadValue, match=says):
+        unbroken.propose(name, value)
+    assert unbroken.query("x") is None
+
+
+def test_a_minority_may_be_killed(cluster: Cluster) -> None:
+    cluster.propose("before", 1)
+    (proof,) = cluster.kill("n1")
+    assert proof["wait_status"] == -signal.SIGKILL
+    assert cluster.query("before", at="n3") == 1
+    assert cluster.propose("after", 2, at="n2") == 2
+    assert cluster.restart("n1") == [{"node": "n1", "incarnation": 2}]
+    assert cluster.query("after", at="n1") == 2
+
+
+def test_without_a_majority_the_outcome_is_unknown_and_nothing_is_wrong_later(cluster: Cluster) -> None:
+    cluster.kill("n2", "n3")
+    with pytest.raises(Unknown, match=r"no answer from n1 within 0\.5 s"):
+        cluster.propose("x", 1, at="n1", timeout_s=0.5)
+    cluster.restart("n2", "n3")
+    assert cluster.propose("x", 2, at="n2") == cluster.query("x", at="n1")
+
+
+def test_a_suspended_node_says_nothing_until_it_is_resumed(cluster: Cluster) -> None:
+    (proof,) = cluster.suspend("n1")
+    assert proof["process_state"] == "T"
+    assert State.SUSPENDED is cluster.state("n1")
+    with pytest.raises(Unknown):
+        cluster.query("x", at="n1", timeout_s=0.3)
+    assert cluster.propose("x", 1, at="n2") == 1
+    cluster.resume("n1")
+    assert cluster.query("x", at="n1") == 1
+
+
+def test_everything_decided_outlives_everybody(cluster: Cluster) -> None:
+    cluster.propose("x", "kept")
+    cluster.kill(*cluster.nodes)
+    cluster.restart(*cluster.nodes)
+    assert [cluster.query("x", at=node) for node in cluster.nodes] == ["kept"] * 3
+
+
+def test_an_orderly_end_is_status_0(cluster: Cluster) -> None:
+    (proof,) = cluster.terminate("n2")
+    assert proof["wait_status"] == 0
+    assert cluster.process("n2").describe() == "down: terminated by SIGTERM"
+
+
+def test_acts_out_of_place_are_told_and_change_nothing(cluster: Cluster) -> None:
+    with pytest.raises(NoSuchNode, match="there is no node 'n9': there are n1, n2, n3"):
+        cluster.kill("n9")
+    with pytest.raises(NoSuchNode):
+        cluster.query("x", at="n9")
+    with pytest.raises(WrongState, match="n1: it is up, not suspended"):
+        cluster.resume("n1")
+    cluster.suspend("n1")
+    with pytest.raises(WrongState, match="n1: it is suspended; resume it first"):
+        cluster.suspend("n1")
+    with pytest.raises(WrongState, match="resume it first"):
+        cluster.terminate("n1")
+    cluster.kill("n1")
+    for act in (cluster.kill, cluster.suspend, cluster.resume, cluster.terminate):
+        with pytest.raises(WrongState, match="n1: it is down already"):
+            act("n1")
+    assert [cluster.state(node) for node in cluster.nodes] == [State.DOWN, State.UP, State.UP]
+
+
+def test_what_is_done_from_outside_is_seen(cluster: Cluster) -> None:
+    pid = cluster.process("n1").pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: cluster.process("n1").describe() == "suspended from outside")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: cluster.process("n1").describe() == "down: killed by SIGKILL from outside")
+
+
+def test_a_node_whose_disk_is_gone_does_not_start_as_its_old_self(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.propose("x", 1)
+    cluster.kill("n1")
+    directory = cluster.spec.settings.directory("n1")
+    directory.rename(tmp_path / "elsewhere")
+    with pytest.raises(BootFailed, match="n1 has run before"):
+        cluster.restart("n1")
+    assert State.DOWN is cluster.state("n1")
+    (tmp_path / "elsewhere").rename(directory)
+    cluster.restart("n1")
+    assert cluster.query("x", at="n1") == 1
+
+
+def test_calls_overlap(cluster: Cluster) -> None:
+    with cluster.client() as client:
+        calls = [client.begin_propose("x", number, at=cluster.nodes[number % 3]) for number in range(30)]
+        outcomes = [client.wait(call) for call in calls]
+    assert {cluster.query("x")} == {getattr(outcome, "value", None) for outcome in outcomes}
+
+
+def test_a_call_to_any_node_passes_over_the_dead(cluster: Cluster) -> None:
+    cluster.propose("x", 1)
+    cluster.kill("n1")
+    assert cluster.query("x") == 1
+
+
+def test_a_refusal_is_definite() -> None:
+    with Cluster(nodes=1, algorithm="tests.own_algorithms:Refusing") as cluster:
+        with pytest.raises(Refused, match="n1: not today"):
+            cluster.propose("x", 1)
+        with pytest.raises(Refused, match="not today either"):
+            cluster.query("x", at="n1")
+
+
+def test_an_algorithm_that_raises_stops_its_node_and_says_where() -> None:
+    with Cluster(nodes=1, algorithm="tests.own_algorithms:Raising") as cluster:
+        with pytest.raises(Unknown):
+            cluster.propose("x", 1, timeout_s=0.5)
+        wait_until(lambda: cluster.process("n1").describe() == "down: stopped with status 70, see its log")
+        assert "the author's mistake" in cluster.spec.log("n1").read_text()
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_nodes_die_with_whoever_launched_them(tmp_path: Path, suspended: bool) -> None:
+    script = """
+import sys
+from pathlib import Path
+from cluster import Cluster
+cluster = Cluster(nodes=3, directory=Path(sys.argv[1])).start()
+if sys.argv[2] == "True":
+    cluster.suspend("n2")
+print(*(process.pid for process in cluster.processes.values()), flush=True)
+sys.stdin.read()
+"""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "here"), str(suspended)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert launcher.stdout is not None
+    assert launcher.stdin is not None
+    pids = [int(word) for word in launcher.stdout.readline().split()]
+    assert [is_alive(pid) for pid in pids] == [True] * 3
+    launcher.kill()
+    launcher.wait()
+    launcher.stdin.close()
+    launcher.stdout.close()
+    wait_until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_nodes_survive_the_thread_that_launched_them() -> None:
+    cluster = Cluster(nodes=3)
+    thread = Thread(target=cluster.start)
+    thread.start()
+    thread.join()
+    try:
+        assert cluster.propose("x", 1) == 1
+    finally:
+        cluster.stop()
+
+
+def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    cluster = Cluster(nodes=3, directory=tmp_path / "here")
+    (tmp_path / "here" / "nodes").mkdir()
+    (tmp_path / "here" / "nodes" / "n2").write_text("in the way")
+    with pytest.raises(BootFailed, match=r"n2 cannot start: .*cannot be used"):
+        cluster.start()
+    assert [cluster.state(node) in (State.DOWN, State.NEW) for node in cluster.nodes] == [True] * 3
