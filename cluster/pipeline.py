@@ -24,6 +24,7 @@ from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
 
 SEND_AGAIN_S: Final = 0.5
 _NO_LEADER_S: Final = 0.01
+_AVOID_S: Final = 0.1
 _FRAME_COMMANDS_MAX: Final = 1_024
 _FRAME_BYTES_MAX: Final = 512 * 1024
 _FRAMES_MAX: Final = WINDOW // 2
@@ -94,7 +95,7 @@ class Pipeline:
         self.leader: NodeId | None = None
         self._codec = Codec(cluster, ())
         self._addresses = addresses
-        self._lost: dict[NodeId, None] = {}  # whose connection closed and who has not been heard since
+        self._lost: dict[NodeId, float] = {}  # whose connection has just closed: until when not to ask them
         self._queue: deque[Call] = deque()
         self._reads: deque[Call] = deque()
         self._frames: dict[int, _Frame] = {}
@@ -164,7 +165,7 @@ class Pipeline:
 
     def disconnected(self, node: NodeId, now: float) -> None:
         """The connection to `node` has closed: what it has not answered is to be asked elsewhere."""
-        self._lost[node] = None
+        self._lost[node] = now + _AVOID_S
         if self.leader == node:
             self.leader = None
         for frame in self._frames.values():
@@ -226,6 +227,7 @@ class Pipeline:
     def _target(self, now: float) -> NodeId:
         if self.leader is not None:
             return self.leader
+        self._lost = {node: until for node, until in self._lost.items() if until > now}
         nodes = list(self._addresses())
         candidates = [node for node in nodes if node not in self._lost] or nodes
         self._next_node += 1
