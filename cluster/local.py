@@ -187,13 +187,13 @@ class Cluster:
 
     def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
         """A client of your own, for a thread of your own. Close it."""
-        return Client(self.spec.settings.cluster, self._client_addresses, name, on_outcome)
+        return Client(self.spec.settings.cluster, self.client_addresses, name, on_outcome)
 
     def log_client(self, name: str | None = None) -> LogClient:
         """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it."""
-        return LogClient(self.spec.settings.cluster, self._client_addresses, name)
+        return LogClient(self.spec.settings.cluster, self.client_addresses, name)
 
-    def _client_addresses(self) -> Mapping[NodeId, str]:
+    def client_addresses(self) -> Mapping[NodeId, str]:
         return {node: self.links.client_address(node) for node in self.nodes}
 
     def _shared_client(self) -> Client:

@@ -37,12 +37,12 @@ class CommandRefused(Refused):
 class Connections:
     """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes."""
 
-    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]]) -> None:
+    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: zmq.Poller | None = None) -> None:
         self._addresses = addresses
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes]]] = {}
         self._of: dict[zmq.Socket[bytes], NodeId] = {}
-        self.poller = zmq.Poller()
+        self.poller = poller or zmq.Poller()
 
     def send(self, node: NodeId, data: bytes) -> None:
         """Send, or lose it: it is sent again."""
@@ -78,6 +78,10 @@ class Connections:
             except zmq.Again:
                 return
 
+    def owns(self, source: Any) -> bool:
+        """Whether the socket is one of these."""
+        return source in self._of
+
     def _close(self, node: NodeId) -> None:
         _, socket, monitor = self._sockets.pop(node)
         for source in (socket, monitor):
@@ -95,9 +99,16 @@ class Connections:
 class LogClient:
     """A blocking client. Use it as a context manager, or `close` it."""
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], name: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        name: str | None = None,
+        poller: zmq.Poller | None = None,
+    ) -> None:
+        """Make a client. With a `poller`, whoever owns it polls, and calls `send` and `take`: many clients, one loop."""
         self.pipeline = Pipeline(cluster, addresses, name)
-        self._connections = Connections(addresses)
+        self._connections = Connections(addresses, poller)
         self.kv = Kv(self)
         self.members = ClusterMembers(self)
 
@@ -140,11 +151,19 @@ class LogClient:
     def step(self, most_s: float) -> None:
         """Send what is to be sent, wait for something to arrive, at most `most_s` seconds, and take it in."""
         now = time.monotonic()
-        for node, data in self.pipeline.outgoing(now):
-            self._connections.send(node, data)
+        self.send(now)
         wait_s = min(max(self.pipeline.due() - now, 0.0), most_s)
         for source, _ in self._connections.poller.poll(int(wait_s * 1000 + 0.999)):
             self.take(source)
+
+    def send(self, now: float) -> None:
+        """Send what is to be sent."""
+        for node, data in self.pipeline.outgoing(now):
+            self._connections.send(node, data)
+
+    def owns(self, source: Any) -> bool:
+        """Whether `take` is to be called for this socket."""
+        return self._connections.owns(source)
 
     def take(self, source: Any) -> None:
         """Take in what a socket holds."""

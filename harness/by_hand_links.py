@@ -59,7 +59,9 @@ class Duration(click.ParamType[float]):
 @click.option("--one-way", is_flag=True, help="Only from SENDER to RECEIVER; both ways, if not given.")
 @output_option
 @click.pass_obj
-def link(root: Path, /, sender: str, receiver: str, one_way: bool, as_json: bool, **actions: float | bool | None) -> None:
+def link(
+    root: Path, /, sender: str, receiver: str, one_way: bool, as_json: bool, **actions: float | bool | None
+) -> None:
     """Spoil the link between SENDER and RECEIVER. Each is a node, or `client` for all clients."""
     given = {action: amount for action, amount in actions.items() if amount not in (None, False)}
     if not given:

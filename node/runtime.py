@@ -113,9 +113,13 @@ class Runtime:
 
     def _finish_turn(self) -> None:
         """Steps 4 to 6, in the order on which every promise rests."""
-        turn = self._variables.take_turn()
-        self._send(turn.early)
+        early, self._variables.turn.early = self._variables.turn.early, []
+        self._send(early)
         self._disk.commit()
+        self._release()
+
+    def _release(self) -> None:
+        turn = self._variables.take_turn()
         self._send(turn.sends)
         for answer in turn.answers:
             self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
