@@ -24,7 +24,7 @@ from node.state import CLUSTER, Frame, State
 from node.wire import pack_own
 
 BEAT_S: Final = 0.05
-PIPELINE: Final = 4
+PIPELINE: Final = 2
 BATCH_BYTES: Final = 1024 * 1024
 WAITING_MAX: Final = 16_384
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
