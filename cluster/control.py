@@ -15,7 +15,7 @@ import zmq
 
 from cluster import errors
 from cluster.errors import ConsensusError, NotUp
-from cluster.processes import is_alive
+from cluster.processes import born_at, is_alive
 from node.contract import BadInput
 from node.transport import bind_any_port, tuned
 
@@ -35,7 +35,12 @@ class ControlServer:
         self._socket = tuned(self._context.socket(zmq.ROUTER))
         self._token = secrets.token_hex(16)
         self._file = root / FILE_NAME
-        content = {"pid": os.getpid(), "address": bind_any_port(self._socket), "token": self._token}
+        content = {
+            "pid": os.getpid(),
+            "born": born_at(os.getpid()),
+            "address": bind_any_port(self._socket),
+            "token": self._token,
+        }
         # Written aside and moved, so that nobody reads half of it.
         aside = self._file.with_suffix(".new")
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -80,13 +85,17 @@ class ControlClient:
             content = json.loads((root / FILE_NAME).read_text())
         except (OSError, ValueError):
             raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
-        self.pid = int(content["pid"])
-        if not is_alive(self.pid):
+        self.pid, self._born = int(content["pid"]), float(content["born"])
+        if not self.is_alive():
             raise NotUp(
                 f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
                 "What was decided is on their disks: `consensus up` starts them again"
             )
         self._address, self._token = str(content["address"]), str(content["token"])
+
+    def is_alive(self) -> bool:
+        """Whether the supervisor is still there."""
+        return is_alive(self.pid, self._born)
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Have the supervisor do something.
@@ -102,7 +111,7 @@ class ControlClient:
             waited_s = 0.0
             while not socket.poll(int(_LOOK_EVERY_S * 1000)):
                 waited_s += _LOOK_EVERY_S
-                if not is_alive(self.pid) or waited_s > _ANSWER_S:
+                if not self.is_alive() or waited_s > _ANSWER_S:
                     raise NotUp(f"the supervisor (process {self.pid}) does not answer: has it been stopped?")
             answer = json.loads(socket.recv())
         if "error" in answer:

@@ -99,14 +99,15 @@ class Cluster:
             spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed)
         self.spec = spec
         self.links: Links = links or DirectLinks()
-        self.processes = {node: NodeProcess(spec, node, command) for node in spec.nodes}
+        self._command = command
+        self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
         self._client: Client | None = None
         self._observer: Client | None = None
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes' names, in the spec's order."""
-        return self.spec.nodes
+        """The nodes' names, in the spec's order; those that were added later follow, those that were removed are left out."""
+        return tuple(self.processes)
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
@@ -166,6 +167,18 @@ class Cluster:
             {"node": node, "incarnation": ready.incarnation} for node in nodes if (ready := self.process(node).ready)
         ]
 
+    def launch_new(self, node: NodeId) -> None:
+        """Start a node that is not in the spec. See `cluster.membership.add_node`, which also has the others know it."""
+        if node not in self.processes:
+            self.processes[node] = NodeProcess(self.spec, node, self._command)
+        self._launch([node])
+
+    def forget(self, node: NodeId) -> None:
+        """A node was removed for ever; its process has ended."""
+        self.spec.mark_removed(node)
+        self.links.node_down(node)
+        del self.processes[node]
+
     def _launch(self, nodes: Iterable[NodeId]) -> None:
         nodes = tuple(nodes)
         for node in nodes:
@@ -194,7 +207,8 @@ class Cluster:
         return LogClient(self.spec.settings.cluster, self.client_addresses, name)
 
     def client_addresses(self) -> Mapping[NodeId, str]:
-        return {node: self.links.client_address(node) for node in self.nodes}
+        """Where clients find each node that has been up."""
+        return {node: self.links.client_address(node) for node, process in self.processes.items() if process.ready}
 
     def _shared_client(self) -> Client:
         if self._client is None:

@@ -288,10 +288,19 @@ def memory_bytes(pid: int) -> int:
         return 0
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process runs, or is suspended: a zombie is not alive."""
+def born_at(pid: int) -> float:
+    """When the process was started, which tells it from a later one of the same id; 0 if it has gone."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def is_alive(pid: int, born: float | None = None) -> bool:
+    """Whether the process runs, or is suspended: a zombie is not alive, nor is a later process of the same id."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and (born is None or process.create_time() == born)
     except psutil.NoSuchProcess:
         return False
 

@@ -14,7 +14,6 @@ from cluster import spec as specs
 from cluster.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok
 from cluster.control import ControlClient
 from cluster.errors import AlreadyUp, ConsensusError, Mistake, NoSuchNode, NotUp
-from cluster.processes import is_alive
 from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
 from node.settings import BadSpec
@@ -102,7 +101,7 @@ def down(root: Path, wipe: bool) -> None:
     else:
         control.ask("stop")
         deadline = time.monotonic() + _DOWN_S
-        while is_alive(control.pid):
+        while control.is_alive():
             if time.monotonic() > deadline:
                 raise ConsensusError(f"the supervisor (process {control.pid}) has not ended within {_DOWN_S:g} s")
             time.sleep(0.01)
@@ -272,7 +271,7 @@ timeout_option = click.option(
 )
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("name")
 @click.argument("value")
 @click.option("--at", help="Which node to ask; any, if not given.", shell_complete=complete_nodes)
@@ -282,12 +281,13 @@ timeout_option = click.option(
 def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float, as_json: bool) -> int:
     """Propose VALUE for the variable NAME, and print the value that is decided: yours, or an earlier one.
 
-    VALUE is JSON, or a bare word for a string.
+    VALUE is JSON, or a bare word for a string, or - to read it from standard input.
     """
+    proposed = parse_value(sys.stdin.read() if value == "-" else value)
     control, client = _client(root)
     with client:
         node = _one(control, at)
-        outcome = client.wait(client.begin_propose(name, parse_value(value), node, timeout_s))
+        outcome = client.wait(client.begin_propose(name, proposed, node, timeout_s))
     return _report(control, {"name": name, "at": node}, outcome, as_json)
 
 

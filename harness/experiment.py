@@ -151,8 +151,14 @@ class Experiment:
 
     # --- what it comes to -------------------------------------------------------------------------------------------
 
-    def judge(self, **about: Any) -> Mapping[str, Verdict]:
-        """The verdict on each property, from what is in the folder; also written there. Call it after the run's end."""
+    def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:
+        """The verdict on each property, from what is in the folder; also written there. Call it after the run's end.
+
+        Args:
+            faults_expected: whether the story is about something that breaks; then a run in which nothing did has shown
+                nothing. None: as many as there were.
+            about: goes into the results as it is.
+        """
         started = time.monotonic()
         verdicts = judge(
             Run(
@@ -162,7 +168,7 @@ class Experiment:
                 receipts=self.faults.receipts,
                 disks={node: inspect(self.spec.settings.directory(node)) for node in self.nodes},
                 messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
-                faults_expected=bool(self.faults.receipts),
+                faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
             )
         )
         results = {

@@ -4,6 +4,7 @@ The proof comes from somebody else than the injector: the kernel's wait status a
 processes, a new incarnation on the node's own disk for its return, the proxy's counters for what is done to links.
 """
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,6 +18,12 @@ from harness.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Link, Reord
 from node.contract import NodeId
 
 _PROBABILITY_LOSSY: Final = 0.2
+#: What the kernel must have said of the process for the fault to have bitten.
+_PROOFS: Final = {
+    "kill": ("wait_status", -signal.SIGKILL),
+    "terminate": ("wait_status", 0),
+    "suspend": ("process_state", "T"),
+}
 
 
 @dataclass
@@ -29,7 +36,8 @@ class _NodeFault:
 
     def receipt(self, ended_ns: int | None, more: dict[str, Any]) -> Receipt:
         evidence = {**self.evidence, **more}
-        bit = evidence.get("wait_status") in (-9, 0) or evidence.get("process_state") == "T"
+        seen, wanted = _PROOFS[self.fault]
+        bit = evidence.get(seen) == wanted
         if self.fault != "suspend" and ended_ns is not None:
             bit = bit and evidence["incarnation"] > self.incarnation
         return Receipt(self.fault, self.began_ns, ended_ns, bit, nodes_down=(self.node,), evidence=evidence)

@@ -1,7 +1,8 @@
 """The article's table, measured: every scenario with every algorithm that it is told of, judged by the checkers.
 
 Nothing here knows what should come out. A cell is computed from the verdicts of its runs: one violation makes a cross; a
-tick needs at least one run that tried the property and found it kept; otherwise the cell is unknown.
+tick needs at least one run that tried the property and found it kept, and none that was no test (a fault that did not
+bite, a checker that failed); otherwise the cell is unknown.
 """
 
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.checkers.verdict import Verdict
+from harness.checkers.verdict import Status, Verdict
 from harness.experiment import Experiment
 from harness.scenarios import Scenario, scenarios
 
@@ -89,7 +90,12 @@ def run_job(job: Job, root: Path, seed: int = 0) -> Result:
     experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed)
     with experiment:
         job.scenario.tell(experiment, job.variant)
-    verdicts = experiment.judge(scenario=job.scenario.name, variant=job.variant, story=job.scenario.story)
+    verdicts = experiment.judge(
+        faults_expected=job.scenario.breaks,
+        scenario=job.scenario.name,
+        variant=job.variant,
+        story=job.scenario.story,
+    )
     return Result(job, experiment.folder, dict(verdicts), time.monotonic() - started)
 
 
@@ -130,11 +136,14 @@ def _order(algorithm: str) -> tuple[int, str]:
 
 def _cell(algorithm: str, property_: str, results: Sequence[Result]) -> Cell:
     own = [result for result in results if result.job.algorithm == algorithm]
-    by_status: dict[str, list[Result]] = {"invalid": [], "valid": [], "unknown": []}
-    for result in own:
-        by_status[result.verdicts[property_].status].append(result)
-    for status, holds in (("invalid", False), ("valid", True), ("unknown", None)):
-        found = by_status[status]
+    verdicts = [(result, result.verdicts[property_]) for result in own]
+    ranked: list[tuple[list[Result], bool | None]] = [
+        ([result for result, verdict in verdicts if verdict.status is Status.INVALID], False),
+        ([result for result, verdict in verdicts if verdict.no_test], None),
+        ([result for result, verdict in verdicts if verdict.status is Status.VALID], True),
+        ([result for result, verdict in verdicts if verdict.status is Status.UNKNOWN], None),
+    ]
+    for found, holds in ranked:
         if found:
             told = tuple(dict.fromkeys(result.job.scenario.name for result in found))
             first = min(found, key=lambda result: result.job.scenario.about != algorithm)

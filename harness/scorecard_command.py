@@ -1,11 +1,12 @@
 """`consensus scorecard`: the article's table, measured."""
 
+import os
 import time
 from pathlib import Path
 
 import click
 
-from harness.cli import EXIT_UNKNOWN, output_option, print_json, say
+from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, say
 from harness.scorecard import PROPERTIES, Cell, Job, Result, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
@@ -56,7 +57,14 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int) -> 
                 say(f"{result.job.name}: {result.took_s:.1f} s")
             progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
 
-        return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more)
+        try:
+            return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more)
+        except KeyboardInterrupt:
+            progress.stop()
+            say(
+                f"interrupted: the runs that were under way have ended with their nodes. What they left: {_short(folder)}"
+            )
+            os._exit(EXIT_INTERRUPTED)  # without waiting for their stories' ends; the kernel ends what they launched
 
 
 def _print(table: list[Cell]) -> None:

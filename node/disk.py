@@ -7,19 +7,25 @@ Rules
 2. One process a directory: the lock is exclusive and taken at open.
 3. A commit that fails is the end: after a failed fsync the kernel marks the pages clean, and a retry would report a
    success that never was. `commit` raises `DiskFailed`; the node logs it and exits.
-4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or a row whose checksum
-   does not match, stops the node. A node that has forgotten its promises must not vote as its old self.
+4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or anything that does not
+   check, stops the node. A node that has forgotten its promises must not vote as its old self. Checked at open: every
+   row by its checksum, the pages by SQLite's integrity check, and the log, of which SQLite drops without a word all that
+   follows a damaged frame. Damage in the very last commit cannot be told from a commit that a crash has torn.
 
 Keys and values are kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit. The
 log of `node/log_store.py` is not, and shares the turn's transaction.
 """
 
+import os
 import shutil
+import struct
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -97,41 +103,57 @@ class Disk:
         self.commits = 0
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
-        if must_exist and not path.exists():
-            raise DiskMissing(
-                f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
-                "so it must not vote again as its old self. Restore the directory, or leave the node down."
-            )
         try:
+            if must_exist and not path.exists():
+                raise DiskMissing(
+                    f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
+                    "so it must not vote again as its old self. Restore the directory, or leave the node down."
+                )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = apsw.Connection(str(path), vfs=vfs)
             path.chmod(0o600)
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute(_SCHEMA + LOG_SCHEMA)
-            contents = _read(self._db)
-            if (contents.cluster or cluster, contents.node or node) != (cluster, node):
-                raise DiskForeign(
-                    f"{directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, and this is {node} "
-                    f"of {cluster[:8]}: start the node on its own directory"
-                )
-            self.incarnation = contents.incarnation + 1
-            self._db.executemany(
-                "INSERT OR REPLACE INTO node VALUES (?, ?)",
-                [("cluster", cluster), ("node", node), ("incarnation", str(self.incarnation))],
-            )
-            self._db.execute("COMMIT")
-            self._grow_log()
-            self.log = DiskLog(self._read, self._damaged)
         except OSError as error:
             raise DiskFailed(
                 f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
             ) from error
         except apsw.Error as error:
             raise _explained(directory, error) from error
-        self._variables = contents.variables
+        try:
+            self._variables = self._open(cluster, node, must_exist)
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, apsw.Error):
+                raise _explained(directory, error) from error
+            raise
+
+    def _open(self, cluster: str, node: NodeId, must_exist: bool) -> dict[str, dict[str, Stored]]:
+        """Check and read everything, and count the boot."""
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        _check_log(self._db)
+        self._db.execute("BEGIN EXCLUSIVE")
+        self._db.execute(_SCHEMA + LOG_SCHEMA)
+        contents = _read(self._db)
+        if must_exist and not contents.cluster:
+            raise DiskCorrupt(
+                f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore it, or leave the node down"
+            )
+        if (contents.cluster or cluster, contents.node or node) != (cluster, node):
+            raise DiskForeign(
+                f"{self.directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, and this is {node} "
+                f"of {cluster[:8]}: start the node on its own directory"
+            )
+        self.incarnation = contents.incarnation + 1
+        owner = [cluster, node, str(self.incarnation)]
+        self._db.executemany(
+            "INSERT OR REPLACE INTO node VALUES (?, ?)",
+            zip(("cluster", "node", "incarnation", "checksum"), [*owner, _owner_checksum(owner)], strict=True),
+        )
+        self._db.execute("COMMIT")
+        self._grow_log()
+        self.log = DiskLog(self._read, self._damaged)
+        return contents.variables
 
     def _grow_log(self) -> None:
         self._db.execute("BEGIN; CREATE TABLE grow (content BLOB)")
@@ -213,26 +235,74 @@ def _checksum(variable: str, key: str, packed: bytes) -> int:
     return zlib.crc32(packed, zlib.crc32(f"{variable}\0{key}\0".encode()))
 
 
+def _owner_checksum(owner: list[str]) -> str:
+    return str(zlib.crc32("\0".join(owner).encode()))
+
+
 def _read(db: apsw.Connection) -> Contents:
-    header = dict(db.execute("SELECT key, value FROM node"))
-    contents = Contents(
-        str(header.get("cluster", "")), str(header.get("node", "")), int(str(header.get("incarnation", 0)))
-    )
-    for variable, key, packed, checksum in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
-        if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
-            raise DiskCorrupt(f"a row of {db.filename} is not of the declared types: restore the directory")
-        if checksum != _checksum(variable, key, packed):
-            raise DiskCorrupt(
-                f"{db.filename}: the stored value of {variable}/{key} does not match its checksum. "
-                "Restore the directory from a copy, or leave the node down; it must not vote on what it cannot trust."
-            )
-        try:
-            contents.variables.setdefault(variable, {})[key] = unpack(packed)
-        except Malformed as error:
-            raise DiskCorrupt(
-                f"{db.filename}: the stored value of {variable}/{key} does not decode: {error}"
-            ) from error
+    """Everything that is stored, checked."""
+    try:
+        ((verdict,),) = db.execute("PRAGMA integrity_check(1)")
+        if verdict != "ok":
+            raise DiskCorrupt(f"{db.filename} is damaged ({verdict}): restore it, or leave the node down")
+        header = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM node")}
+        owner = [header.get(key, "") for key in ("cluster", "node", "incarnation")]
+        if header and header.get("checksum") != _owner_checksum(owner):
+            raise DiskCorrupt(f"{db.filename}: whose it is, and how often it has booted, does not match its checksum")
+        contents = Contents(owner[0], owner[1], int(owner[2] or 0))
+        for row in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
+            _read_row(str(db.filename), contents, *row)
+    except UnicodeDecodeError as error:
+        raise DiskCorrupt(f"{db.filename}: a name is not text ({error}): restore the directory") from error
     return contents
+
+
+def _read_row(file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object) -> None:
+    if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
+        raise DiskCorrupt(f"a row of {file} is not of the declared types: restore the directory")
+    if checksum != _checksum(variable, key, packed):
+        raise DiskCorrupt(
+            f"{file}: the stored value of {variable}/{key} does not match its checksum. "
+            "Restore the directory from a copy, or leave the node down; it must not vote on what it cannot trust."
+        )
+    try:
+        contents.variables.setdefault(variable, {})[key] = unpack(packed)
+    except Malformed as error:
+        raise DiskCorrupt(f"{file}: the stored value of {variable}/{key} does not decode: {error}") from error
+
+
+def _check_log(db: apsw.Connection) -> None:
+    """Raise DiskCorrupt if the log goes on after the frames in which SQLite believes. Leaves all of them in the main file.
+
+    Its format: sqlite.org/fileformat2.html, section 4. A frame is of this log if it repeats the two salts of the header.
+    """
+    # The next write starts the log anew, so that nothing that lies behind its end now is ever taken for new.
+    ((_, recovered, _),) = db.execute("PRAGMA wal_checkpoint(RESTART)")
+    assert isinstance(recovered, int)
+    log = Path(f"{db.filename}-wal")
+    with log.open("rb") if log.exists() else BytesIO() as file:
+        header = file.read(32)
+        if not any(header):
+            return
+        order = "<>"[header[3] & 1]
+        sums = [0, 0]
+        for first, second in struct.iter_unpack(f"{order}2I", header[:24]):
+            sums[0] = (sums[0] + first + sums[1]) % 2**32
+            sums[1] = (sums[1] + second + sums[0]) % 2**32
+        damaged = f"{log} is damaged: what was committed may be lost. Restore the directory, or leave the node down."
+        if len(header) < 32 or struct.pack(">2I", *sums) != header[24:]:
+            raise DiskCorrupt(damaged)
+        frame_bytes = 24 + int.from_bytes(header[8:12], "big")
+        file.seek(32 + recovered * frame_bytes)
+        commit_seen = False
+        while len(frame := file.read(24)) == 24:
+            file.seek(frame_bytes - 24, os.SEEK_CUR)
+            if frame[8:16] == header[16:24]:
+                # A crash tears the last commit at most, and a commit's last frame alone is marked (bytes 4 to 8). So a frame
+                # after a mark is of a later commit, which began only when the one before was durable.
+                if commit_seen:
+                    raise DiskCorrupt(damaged)
+                commit_seen = any(frame[4:8])
 
 
 def _explained(directory: Path, error: apsw.Error) -> DiskError:
@@ -246,6 +316,8 @@ def _explained(directory: Path, error: apsw.Error) -> DiskError:
             return DiskCorrupt(f"{directory / FILE_NAME} is damaged ({error}): restore it, or leave the node down")
         case apsw.FullError():
             return DiskFailed(f"{directory}: the disk is full ({error}): free some space and start the node again")
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
+            return DiskFailed(f"{directory} cannot be used: {error}. Is the path right and writable?")
     return DiskFailed(
         f"{directory}: {type(error).__name__} {error}: the node stops, since it cannot tell what is durable"
     )
@@ -260,25 +332,38 @@ def inspect(directory: Path) -> Contents:
     source = directory / FILE_NAME
     if not source.exists():
         raise DiskMissing(f"{source} is not there: has the node ever booted?")
-    with tempfile.TemporaryDirectory(prefix="consensus-inspect-") as folder:
-        copy = Path(folder) / FILE_NAME
-        for attempt in range(10):
-            # The main file changes only at a checkpoint. If it did not change while both were copied, the log belongs to it.
-            before = source.stat().st_mtime_ns
-            for suffix in ("", "-wal"):
-                Path(f"{copy}{suffix}").unlink(missing_ok=True)
-                if Path(f"{source}{suffix}").exists():
-                    shutil.copyfile(f"{source}{suffix}", f"{copy}{suffix}")
-            if source.stat().st_mtime_ns == before:
-                break
-            time.sleep(0.01 * attempt)
-        else:
-            raise DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
+    trouble: DiskError = DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
+    for attempt in range(5):
+        time.sleep(0.01 * attempt)
+        # A checkpoint copies pages that are in the log into the main file, and starts the log anew only afterwards. So if
+        # the log still begins as it did when the main file was copied, the two together are whole.
+        began = _log_header(source)
+        with tempfile.TemporaryDirectory(prefix="consensus-inspect-") as folder:
+            for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+                with suppress(FileNotFoundError):  # a node that stops removes its log
+                    shutil.copyfile(directory / name, Path(folder) / name)
+            if _log_header(source) == began:
+                try:
+                    return _read_copy(Path(folder) / FILE_NAME, directory)
+                except DiskCorrupt as error:
+                    trouble = error  # if it is a commit that was copied half written, it is whole next time
+    raise trouble
+
+
+def _read_copy(copy: Path, directory: Path) -> Contents:
+    try:
+        db = apsw.Connection(str(copy))
         try:
-            db = apsw.Connection(str(copy))
-            try:
-                return _read(db)
-            finally:
-                db.close()
-        except apsw.Error as error:
-            raise _explained(directory, error) from error
+            db.execute("PRAGMA synchronous=OFF")
+            _check_log(db)
+            return _read(db)
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise _explained(directory, error) from error
+
+
+def _log_header(database: Path) -> bytes:
+    with suppress(FileNotFoundError), Path(f"{database}-wal").open("rb") as file:
+        return file.read(32)
+    return b""

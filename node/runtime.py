@@ -28,6 +28,7 @@ from node.transport import Route, Transport, WakeUpPipe
 from node.variables import TimerKey, Variables
 from node.wire import (
     CLIENT_MESSAGES,
+    BadValue,
     Codec,
     Envelope,
     Malformed,
@@ -44,6 +45,8 @@ INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few e
 TIMEOUT_S_MAX: Final = 3600.0
 RETIRE_S_MAX: Final = 2.0
 STATUS_VARIABLES_MAX: Final = 100
+STATUS_BYTES_MAX: Final = 1024 * 1024
+SHOWN_BYTES_MAX: Final = 4096
 _IDLE_S: Final = 60.0
 
 log = logging.getLogger("node")
@@ -66,6 +69,7 @@ class Runtime:
         self._serves_all = algorithm.serves_all
         self._counters: Counter[str] = Counter()
         self._to_self: list[tuple[str, Message]] = []
+        self._status_asked: list[tuple[Route, int]] = []
         self._incarnations: dict[NodeId, int] = {}
         self._control = b""
         self._stopping = False
@@ -76,6 +80,7 @@ class Runtime:
         self._transport.watch(control)
         self._transport.watch(wake_up.reader)
         self._variables.start()
+        self._finish_turn()
         while not self._stopping:
             pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(_IDLE_S))
             if control in pipes:
@@ -107,7 +112,7 @@ class Runtime:
                     log.warning("dropped a malformed frame (%s); more are only counted", error)
         for peer in self._transport.lost():
             self._variables.peer_lost(peer)
-        for key in list(self._timers.run_out()):
+        for key in self._timers.run_out():
             self._variables.timeout(key)
         self._variables.drained()
 
@@ -125,6 +130,9 @@ class Runtime:
             self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
         for route, replies in turn.replies.items():
             self._send_back(route, Replies(tuple(replies)))
+        status_asked, self._status_asked = self._status_asked, []
+        for route, number in status_asked:  # it, too, tells only what is on disk
+            self._send_back(route, StatusReply(number, self._packed_status()))
 
     def _send(self, sends: list[tuple[NodeId, str, Message]]) -> None:
         last: tuple[str, Message] | None = None
@@ -163,7 +171,7 @@ class Runtime:
             case CommandFrame(number) | ReadFrame(number):
                 self._variables.command(Request(envelope.sender, number), route, envelope.message)
             case StatusRequest(number):
-                self._send_back(route, StatusReply(number, pack(self.status())))
+                self._status_asked.append((route, number))
             case ProposeRequest(number) | QueryRequest(number) if not NAME.fullmatch(envelope.variable):
                 self._send_back(route, Reply(number, None, "a name is 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'"))
             case ProposeRequest(number, timeout_ms, value):
@@ -192,9 +200,16 @@ class Runtime:
 
     # --- what people see --------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, object]:
-        """How this node is, as plain data."""
-        variables = self._variables.status(STATUS_VARIABLES_MAX)
+    def _packed_status(self) -> bytes:
+        """The status, of fewer variables if theirs is too much for a frame."""
+        most = STATUS_VARIABLES_MAX
+        while len(packed := pack(self.status(most))) > STATUS_BYTES_MAX and most > 0:
+            most //= 2
+        return packed
+
+    def status(self, most: int) -> dict[str, object]:
+        """How this node is and up to `most` of its variables are, as plain data."""
+        variables = self._variables.status(most)
         return {
             "node": self._id,
             "pid": os.getpid(),
@@ -215,8 +230,10 @@ def _timeout_s(timeout_ms: int) -> float:
 
 
 def _plain(item: object) -> object:
-    """What a status may hold, as data that `pack` takes. An algorithm's values are decoded for people."""
+    """What a status may hold, as data that `pack` takes. An algorithm's values are decoded for people, unless too large."""
     match item:
+        case bytes() if len(item) > SHOWN_BYTES_MAX:
+            return f"{len(item):,} bytes"
         case bytes():
             try:
                 return decode_value(Value(item))
@@ -225,6 +242,10 @@ def _plain(item: object) -> object:
         case Mapping():
             return {str(key): _plain(entry) for key, entry in item.items()}
         case None | bool() | int() | float() | str():
+            try:
+                pack(item)
+            except BadValue:  # an enumeration's member, NaN
+                return str(item).encode(errors="replace").decode()
             return item
         case tuple() | list() | set() | frozenset():
             return [_plain(entry) for entry in item]

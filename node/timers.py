@@ -6,13 +6,18 @@ The only place below the transport that reads a clock or draws a random number; 
 import heapq
 from collections.abc import Callable, Hashable, Iterator
 from random import Random
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_SPARE: Final = 64
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class Timers(Generic[Key]):
-    """Timers by key. Setting one again replaces it; a replaced or cancelled one stays in the heap and is passed over."""
+    """Timers by key. Setting one again replaces it.
+
+    A replaced or cancelled one stays in the heap until it is passed over, or until such are the larger part of the heap.
+    """
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock, self._rng = clock, rng
@@ -25,6 +30,9 @@ class Timers(Generic[Key]):
         due = self._clock() + self._rng.uniform(least_s, most_s)
         self._due[key] = due
         self._count += 1
+        if len(self._heap) > 2 * len(self._due) + _SPARE:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, self._count, key))
 
     def cancel(self, key: Key) -> None:
@@ -38,9 +46,12 @@ class Timers(Generic[Key]):
         return min(max(self._heap[0][0] - self._clock(), 0.0), most_s) if self._heap else most_s
 
     def run_out(self) -> Iterator[Key]:
-        """Each key whose time has come, once, earliest first."""
-        now = self._clock()
-        while self._heap and self._heap[0][0] <= now:
+        """Each key whose time has come, once, earliest first.
+
+        Meanwhile timers may be set, which come next time even if they are due, and cancelled, which do not come.
+        """
+        now, last = self._clock(), self._count
+        while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:
             due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:
                 del self._due[key]

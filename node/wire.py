@@ -28,6 +28,7 @@ from node.frames import CommandFrame, ReadFrame, Replies
 VERSION: Final = 1
 VALUE_BYTES_MAX: Final = 256 * 1024
 VALUE_DEPTH_MAX: Final = 64
+_WRAPPED_MAX: Final = 16  # how much deeper than a value that is which holds one, such as a node's status
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
 TUPLE_EXT: Final = 1
 
@@ -52,7 +53,7 @@ def pack(value: object) -> bytes:
     Raises:
         BadValue: it holds something else, is nested too deep, or could not come back as it was.
     """
-    _check_plain(value, 1)
+    _check_plain(value, 1 - _WRAPPED_MAX)
     return _pack(value)
 
 
@@ -108,9 +109,13 @@ def unpack(data: bytes) -> Any:
     Raises:
         Malformed: the bytes are not such an encoding, or are built to cost memory or stack.
     """
-    unpacked = _unpack(data, 0)
+    return _unpack_checked(data, 1 - _WRAPPED_MAX)
+
+
+def _unpack_checked(data: bytes, depth: int) -> Any:
+    unpacked = _unpack(data, depth - 1)
     try:
-        _check_plain(unpacked, 1)  # msgpack itself takes more: NaN, timestamps, deeper nests
+        _check_plain(unpacked, depth)  # msgpack itself takes more: NaN, timestamps, deeper nests
     except BadValue as error:
         raise Malformed(str(error)) from None
     return unpacked
@@ -177,7 +182,8 @@ def encode_value(value: object) -> Value:
     """
     if value is None:
         raise BadValue("None cannot be proposed: it is how a query says that nothing is decided yet")
-    packed = pack(value)
+    _check_plain(value, 1)
+    packed = _pack(value)
     if len(packed) > VALUE_BYTES_MAX:
         raise BadValue(
             f"the value takes {len(packed):,} bytes and the limit is {VALUE_BYTES_MAX:,}: "
@@ -190,7 +196,7 @@ def decode_value(value: Value) -> Any:
     """Decode what `encode_value` made. Raises Malformed as `unpack` does, also for None and for an oversized value."""
     if len(value) > VALUE_BYTES_MAX:
         raise Malformed(f"a value of {len(value):,} bytes is over the limit of {VALUE_BYTES_MAX:,}")
-    decoded = unpack(value)
+    decoded = _unpack_checked(value, 1)
     if decoded is None:
         raise Malformed("None is not a value")
     return decoded

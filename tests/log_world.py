@@ -271,7 +271,9 @@ class World:
     def begin(self, client: str, kind: str, key: str, value: bytes = b"", timeout_s: float = 3.0) -> Op:
         pipeline = self.clients[client]
         commands: dict[str, list[Any]] = {"put": ["put", key, value], "get": ["get", key], "delete": ["delete", key]}
-        op = Op(pipeline.call("kv", commands[kind], self.now, timeout_s, read=kind == "get"), kind, key, value, self.now)
+        op = Op(
+            pipeline.call("kv", commands[kind], self.now, timeout_s, read=kind == "get"), kind, key, value, self.now
+        )
         self.ops.append(op)
         return op
 

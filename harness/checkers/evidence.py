@@ -132,7 +132,8 @@ class Run:
 def told(history: History, operation: Operation) -> str:
     """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
     who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
-    what = "undecided" if operation.answer is None else shown(operation.answer)
+    undecided = operation.answer is None and operation.f in ("propose", "query")
+    what = "undecided" if undecided else shown(operation.answer)
     return f"{who} {what} at {history.seconds(_completion(operation).time):.2f} s"
 
 

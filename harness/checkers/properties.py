@@ -237,8 +237,10 @@ def _verdict(run: Run, found: list[str], nothing: str | None, shown_valid: str) 
     """Invalid if anything was found, unknown if nothing was shown, else valid."""
     if found:
         return invalid(*found)
-    reason = run.shows_nothing(run.operations) or nothing
-    return valid(shown_valid) if reason is None else unknown(reason)
+    no_test = run.shows_nothing(run.operations)
+    if no_test is not None:
+        return unknown(no_test, no_test=True)
+    return valid(shown_valid) if nothing is None else unknown(nothing)
 
 
 def _is_excused(operation: Operation) -> bool:

@@ -30,11 +30,15 @@ MORE_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A status, one line of evidence for people, and further lines of the same kind if there were more."""
+    """A status, one line of evidence for people, and further lines of the same kind if there were more.
+
+    `no_test` says that an unknown verdict is the run's or the checker's own fault, and not only a promise left untried.
+    """
 
     status: Status
     evidence: str = ""
     more: tuple[str, ...] = ()
+    no_test: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -56,9 +60,9 @@ def invalid(evidence: str, *more: str) -> Verdict:
     return Verdict(Status.INVALID, evidence, more[:MORE_MAX])
 
 
-def unknown(evidence: str) -> Verdict:
+def unknown(evidence: str, *, no_test: bool = False) -> Verdict:
     """Nothing was shown; `evidence` says why."""
-    return Verdict(Status.UNKNOWN, evidence)
+    return Verdict(Status.UNKNOWN, evidence, no_test=no_test)
 
 
 def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
@@ -82,6 +86,7 @@ def checker(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
             return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has shown nothing, and must not pass
             text = " ".join(str(error).split())
-            return unknown(f"the checker {function.__name__} failed: {type(error).__name__} {text}".rstrip())
+            failed = f"the checker {function.__name__} failed: {type(error).__name__} {text}".rstrip()
+            return unknown(failed, no_test=True)
 
     return checked

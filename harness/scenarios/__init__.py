@@ -35,6 +35,7 @@ class Scenario:
     algorithms: tuple[str, ...] = ALL
     variants: tuple[str, ...] = ("",)
     nodes: int = 5
+    breaks: bool = True  # a run in which nothing was broken is then no test
     takes_s: float = 2.0  # about; the scorecard begins with the longest
     about: str = ""  # the algorithm for whose sake the article tells it: its evidence is shown first
 

@@ -12,4 +12,6 @@ def tell(run: Experiment, _variant: str) -> None:
     run.query_all("colour")
 
 
-SCENARIO = Scenario("first-proposal-wins", "blue is proposed, then red and green elsewhere; everybody is asked", tell)
+SCENARIO = Scenario(
+    "first-proposal-wins", "blue is proposed, then red and green elsewhere; everybody is asked", tell, breaks=False
+)

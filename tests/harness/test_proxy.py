@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -42,8 +43,8 @@ class FakeNode:
             self.outs[peer].connect(address)
 
     def close(self) -> None:
-        for socket in (self.inbox, *self.outs.values()):
-            socket.close()
+        for each in (self.inbox, *self.outs.values()):
+            each.close()
 
     def receive(self) -> tuple[list[bytes], bytes]:
         """The way back, and the payload."""
@@ -206,8 +207,9 @@ def test_a_node_that_is_down_or_was_never_up_is_unreachable(bench: Bench) -> Non
 
 
 def test_a_node_that_takes_no_connection_is_an_error(bench: Bench) -> None:
-    closed = bench.nodes["n2"].address
-    bench.nodes["n2"].inbox.close()
+    with socket.socket() as listener:  # closed at once at the end of the block, which a ZeroMQ socket is not
+        listener.bind(("127.0.0.1", 0))
+        closed = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(NetworkError, match="n2 took 0 of 3 connections"):
         bench.network.node_up("n2", closed, timeout_s=0.2)
     with pytest.raises(NetworkError, match="no address"):

@@ -1,0 +1,333 @@
+"""The command line, as somebody would use it by hand."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import zmq
+
+from cluster.processes import is_alive
+
+
+class Hand:
+    """Somebody at a terminal, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "harness.cli", *arguments]
+        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "120"}
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def good(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json").stdout)
+        assert content["schema"] == 1
+        return content
+
+    def fails(self, code: int, says: str, *arguments: str) -> None:
+        done = self.run(*arguments)
+        assert code == done.returncode, (done.stdout, done.stderr)
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        return {row["node"]: row for row in self.json("ps")["nodes"]}
+
+    def supervisor(self) -> int:
+        return int(json.loads((self.folder / ".consensus" / "supervisor.json").read_text())["pid"])
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    hand = Hand(tmp_path)
+    yield hand
+    if (tmp_path / ".consensus" / "supervisor.json").exists():
+        pid = hand.supervisor()
+        hand.run("down")
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_story_of_the_readme(hand: Hand) -> None:
+    hand.good("up", "-d")
+    assert hand.good("propose", "colour", "blue", "--at", "n1") == '"blue"'
+    assert hand.good("propose", "colour", "red", "--at", "n4") == '"blue"'
+    assert [f'n{number}  "blue"' for number in range(1, 6)] == hand.good("query", "colour", "--at", "all").splitlines()
+    for node in ("n1", "n2"):
+        os.kill(hand.rows()[node]["pid"], signal.SIGKILL)
+    assert {node: row["how"] for node, row in hand.rows().items() if row["state"] == "down"} == {
+        "n1": "down: killed by SIGKILL from outside",
+        "n2": "down: killed by SIGKILL from outside",
+    }
+    assert hand.good("propose", "shape", "round") == '"round"'
+    hand.good("kill", "n3")
+    done = hand.run("propose", "size", "small", "--timeout", "1")
+    assert done.returncode == 2
+    assert "it may be decided, or become so" in done.stderr
+    assert "n3 is down: killed by SIGKILL" in done.stderr
+    hand.good("restart", "n1,n2,n3")
+    assert [row["boots"] for row in hand.rows().values()] == [2, 2, 2, 1, 1]
+    assert hand.good("query", "shape", "--at", "n1") == '"round"'
+    assert hand.good("query", "colour", "--at", "n3") == '"blue"'
+    assert hand.good("propose", "size", "large") in ('"small"', '"large"')
+
+
+def test_suspended_nodes_say_nothing_and_lose_nothing(hand: Hand) -> None:
+    hand.good("up", "-d")
+    hand.good("propose", "colour", "blue")
+    hand.good("suspend", "n1,n2")
+    assert hand.good("propose", "shape", "round") == '"round"'
+    hand.good("suspend", "n3")
+    assert hand.run("propose", "size", "small", "--timeout", "1").returncode == 2
+    assert [row["state"] for row in hand.rows().values()] == ["suspended"] * 3 + ["up"] * 2
+    hand.good("resume", "all")
+    assert hand.good("query", "colour", "--at", "n1") == '"blue"'
+    assert hand.good("query", "shape", "--at", "n2") == '"round"'
+
+
+def test_what_was_decided_outlives_down_and_up(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("propose", "pair", '{"a": [1, 2.5, null, true]}')
+    hand.good("down")
+    hand.fails(1, "no cluster is up", "ps")
+    hand.fails(1, "holds a cluster of 3 paxos nodes", "up", "-d", "-n", "5")
+    hand.good("up", "-d")
+    assert hand.good("query", "pair") == '{"a": [1, 2.5, null, true]}'
+    hand.good("down", "--wipe")
+    hand.good("up", "-d", "-n", "1", "--algorithm", "leader")
+    assert hand.good("query", "pair") == "undecided"
+
+
+def test_killing_the_supervisor_leaves_no_node_behind(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("suspend", "n2")
+    pids = [row["pid"] for row in hand.rows().values()]
+    supervisor = hand.supervisor()
+    hand.good("propose", "colour", "blue", "--at", "n1")
+    os.kill(supervisor, signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pid) for pid in [*pids, supervisor]))
+    hand.fails(1, "has lost its supervisor", "ps")
+    hand.good("up", "-d")
+    assert hand.good("query", "colour", "--at", "n2") == '"blue"'
+
+
+def test_a_cluster_in_the_foreground_ends_with_ctrl_c(hand: Hand) -> None:
+    up = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "up", "-n", "3"],
+        cwd=hand.folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert up.stderr is not None
+    assert "3 paxos nodes are up" in up.stderr.readline()
+    pids = [row["pid"] for row in hand.rows().values()]
+    os.kill(pids[1], signal.SIGKILL)
+    assert "n2 is down: killed by SIGKILL from outside" in up.stderr.readline()
+    up.send_signal(signal.SIGINT)
+    assert up.wait(10) == 0
+    up.stderr.close()
+    assert [is_alive(pid) for pid in pids] == [False] * 3
+    assert not (hand.folder / ".consensus" / "supervisor.json").exists()
+
+
+def test_links_are_cut_and_healed(hand: Hand) -> None:
+    hand.good("up", "-d")
+    hand.good("partition", "n1,n2/n3,n4,n5")
+    assert hand.run("propose", "colour", "blue", "--at", "n1", "--timeout", "1").returncode == 2
+    assert hand.good("propose", "colour", "red", "--at", "n4") == '"red"'
+    lost = {(row["from"], row["to"]): row["lost"] for row in hand.json("links")["links"]}
+    assert lost["n1", "n3"] > 0
+    assert lost["n1", "n2"] == 0
+    hand.good("heal")
+    assert hand.good("query", "colour", "--at", "n1") == '"red"'
+    hand.good("isolate", "n5")
+    hand.good("link", "n1", "n2", "--drop", "0.3", "--delay", "50ms", "--one-way")
+    rules = {(row["from"], row["to"]): row["rules"] for row in hand.json("links")["links"]}
+    assert rules["n1", "n2"] == ["drop 0.3", "delay 0.05 s"]
+    assert rules["n2", "n1"] == []
+    assert rules["n5", "n2"] == ["cut"]
+    assert hand.good("propose", "shape", "round", "--at", "n2") == '"round"'
+
+
+def test_what_a_disk_and_a_log_say(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("propose", "colour", "blue", "--at", "n1")
+    wait_until(lambda: hand.json("inspect", "n2")["variables"].get("colour", {}).get("decided") == "blue")
+    hand.good("kill", "n2")
+    assert hand.json("inspect", "n2")["variables"]["colour"]["decided"] == "blue"
+    assert "blue" in hand.good("inspect", "n2")
+    assert "n2  " in hand.good("logs", "n2")
+    assert "incarnation 1" in hand.good("logs", "n2")
+
+
+def test_the_leader_can_be_named(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3", "--algorithm", "leader")
+    hand.good("propose", "colour", "blue", "--at", "n3")
+    assert "n1 is dead" in hand.good("kill", "leader")
+    assert hand.run("query", "colour", "--timeout", "1").returncode == 2
+    hand.good("restart", "n1")
+    assert hand.json("query", "colour")["value"] == "blue"
+
+
+def test_strangers_frames_are_counted_and_stop_nobody(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    address = hand.good("logs", "n1").split("tcp://127.0.0.1:")[1].split()[0]
+    with socket.create_connection(("127.0.0.1", int(address))) as stranger:
+        stranger.sendall(b"GET / HTTP/1.0\r\n\r\n" * 10)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 5000
+        dealer.connect(f"tcp://127.0.0.1:{address}")
+        for frame in (b"", b"\xc1", b"x" * 5_000_000, os.urandom(1000)):
+            dealer.send(frame)
+    wait_until(lambda: hand.rows()["n1"]["bad_frames"] >= 5)
+    assert "bad frames" in hand.good("ps")
+    assert hand.good("propose", "colour", "blue", "--at", "n1") == '"blue"'
+
+
+def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
+    hand.fails(1, "no cluster is up", "ps")
+    hand.fails(1, "no cluster is up", "propose", "x", "1")
+    hand.fails(1, "there is no cluster", "inspect", "n1")
+    hand.fails(254, "no algorithm is called 'raft'", "up", "-d", "--algorithm", "raft")
+    hand.fails(254, "is not in the range", "up", "-n", "0")
+    hand.good("up", "-d", "-n", "3")
+    before = hand.rows()
+    hand.fails(1, "a cluster is up", "up", "-d")
+    hand.fails(254, "there is no node 'n9'", "kill", "n9")
+    hand.fails(254, "there is no node 'n9'", "kill", "n1,n9")
+    hand.fails(254, "paxos has no leader", "kill", "leader")
+    hand.fails(1, "n1 is up, and this needs one that is suspended", "resume", "n1")
+    hand.fails(254, "None cannot be proposed", "propose", "x", "null")
+    hand.fails(
+        254, "the limit is 262,144", "propose", "x", "a" * 100_000 + "b" * 31_000 + "c" * 131_100
+    ) if False else None
+    hand.fails(254, "nested more than 64 deep", "propose", "x", "[" * 70 + "]" * 70)
+    hand.fails(254, "is no name", "propose", "a b", "1")
+    hand.fails(254, "there is no node 'n9'", "propose", "x", "1", "--at", "n9")
+    hand.fails(254, "names 3 nodes", "propose", "x", "1", "--at", "all")
+    hand.fails(254, "begins like JSON", "propose", "x", "{bad")
+    hand.fails(254, "there is no node 'n9'", "partition", "n1,n9/n2,n3")
+    hand.fails(254, "leaves out n3", "partition", "n1/n2")
+    hand.fails(254, "empty group", "partition", "n1//n2")
+    hand.fails(254, "say what to do", "link", "n1", "n2")
+    hand.fails(254, "is no time", "link", "n1", "n2", "--delay", "soon")
+    hand.fails(254, "there is no node 'n9'", "inspect", "n9")
+    hand.fails(254, "No such command", "fly")
+    assert [row["pid"] for row in before.values()] == [row["pid"] for row in hand.rows().values()]
+    assert hand.good("query", "x") == "undecided"
+
+
+def test_values_of_every_kind_come_back(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    for number, value in enumerate(("-1", "true", "2.5", "word", '"quoted"', "[1, [2]]", '{"a": {}}', "two words", "")):
+        shown = hand.good("propose", f"v{number}", value)
+        assert shown == hand.good("query", f"v{number}")
+        assert json.loads(shown) == (value if value in ("word", "two words", "") else json.loads(value))
+    large = json.dumps("x" * 200_000)
+    assert hand.run("propose", "large", "-", stdin=large).stdout.strip() == large
+    done = hand.run("propose", "larger", "-", stdin=json.dumps("x" * 300_000))
+    assert done.returncode == 254
+    assert "takes 300,005 bytes and the limit is 262,144" in done.stderr
+    assert hand.good("query", "larger") == "undecided"
+
+
+def test_a_broken_spec_is_told(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    hand.good("down")
+    path = hand.folder / ".consensus" / "cluster.toml"
+    path.write_text(path.read_text() + "speed = 3\n")
+    hand.fails(254, "'speed' is not a field", "up", "-d")
+
+
+def test_a_second_process_on_a_nodes_directory_is_refused(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    spec = hand.folder / ".consensus" / "cluster.toml"
+    second = subprocess.run(
+        [sys.executable, "-m", "node", "--spec", str(spec), "--id", "n1"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 74
+    assert "in use by another process" in second.stderr
+    assert hand.good("propose", "x", "1") == "1"
+
+
+def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
+    # The fixture that looks for processes left behind sees the rest.
+    scorecard = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "scorecard"],
+        cwd=hand.folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    runs = hand.folder / ".consensus" / "runs"
+    wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2)
+    children = psutil.Process(scorecard.pid).children(recursive=True)
+    scorecard.send_signal(signal.SIGINT)
+    _, told = scorecard.communicate(timeout=10)
+    assert scorecard.returncode == 130
+    assert "interrupted" in told
+    assert children
+    wait_until(lambda: not any(is_alive(child.pid) for child in children))
+
+
+def test_a_folder_that_cannot_be_written_is_told(hand: Hand) -> None:
+    (hand.folder / "file").write_text("")
+    hand.fails(254, "cannot be written", "--dir", "file/below", "up", "-d")
+
+
+def test_help_is_there_for_every_verb(hand: Hand) -> None:
+    verbs = hand.good("--help")
+    for verb in ("up", "down", "ps", "propose", "query", "kill", "partition", "inspect", "scorecard", "bench"):
+        assert f"  {verb} " in verbs
+        assert "Usage: consensus" in hand.good(verb, "--help")
+
+
+def test_node_names_are_completed(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "_CONSENSUS_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; main()"],
+        cwd=hand.folder,
+        env={**environment, "COMP_WORDS": "consensus kill n1,n", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {"n1,n1", "n1,n2", "n1,n3"} <= {line.partition(",")[2] for line in done.stdout.split()}

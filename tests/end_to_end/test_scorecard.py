@@ -1,0 +1,90 @@
+"""The article's table, as a new user makes it: the one place that says what should come out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import history, receipts
+
+EXPECTED = {
+    "leader": {"fault tolerance"},
+    "failover": {"coherence", "no decoherence"},
+    "majority": {"fault tolerance"},
+    "paxos": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("scorecard")
+    command = [sys.executable, "-m", "harness.cli", "--dir", str(folder), "scorecard", "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (runs,) = (folder / "runs").iterdir()
+    return runs, json.loads(done.stdout)
+
+
+def test_the_table_is_the_articles(made: tuple[Path, dict[str, Any]]) -> None:
+    _, table = made
+    assert table["schema"] == 1
+    assert {(algorithm, cell) for algorithm, cells in EXPECTED.items() for cell in cells} == {
+        (cell["algorithm"], cell["property"]) for cell in table["cells"] if cell["holds"] is False
+    }
+    assert {True, False} == {cell["holds"] for cell in table["cells"]}
+    assert len(table["cells"]) == 16
+
+
+def test_every_cross_has_its_evidence(made: tuple[Path, dict[str, Any]]) -> None:
+    _, table = made
+    for cell in table["cells"]:
+        assert cell["scenarios"], cell
+        if not cell["holds"]:
+            results = json.loads((Path(cell["run"]) / "results.json").read_text())
+            verdict = results["verdicts"][cell["property"]]
+            assert verdict["status"] == "invalid"
+            assert verdict["evidence"] in cell["evidence"]
+
+
+def test_every_run_folder_holds_everything(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    folders = sorted(runs.iterdir())
+    assert len(folders) > 40
+    for folder in folders:
+        results = json.loads((folder / "results.json").read_text())
+        assert history.load(folder / "history.jsonl").operations, folder
+        assert (folder / "messages.jsonl").read_text(), folder
+        assert all(receipt.ended_ns is not None for receipt in receipts.load(folder / "receipts.jsonl")), folder
+        for node in results["nodes"]:
+            assert (folder / "nodes" / node / "state.db").exists(), folder
+            assert (folder / "logs" / f"{node}.log").read_text(), folder
+
+
+def test_every_fault_bit(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    for folder in sorted(runs.iterdir()):
+        for receipt in receipts.load(folder / "receipts.jsonl"):
+            assert receipt.bit, (folder.name, receipt)
+
+
+def test_the_six_survivors_are_the_same_to_the_byte_in_all_three_pasts(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    endings, survivors = {}, []
+    for past in ("had-voted-red", "had-voted-blue", "had-not-voted"):
+        folder = runs / f"window-of-vulnerability-{past}-majority"
+        survivors.append(json.loads((folder / "results.json").read_text())["notes"]["survivors"])
+        answers = [op.answer for op in history.load(folder / "history.jsonl").operations if op.outcome == "ok"]
+        endings[past] = set(answers)
+    assert survivors[0] == survivors[1] == survivors[2]
+    assert {"n1", "n2", "n3", "n4", "n5", "n6"} == set(survivors[0])
+    assert {"had-voted-red": {"red"}, "had-voted-blue": {"blue"}, "had-not-voted": {None}} == endings
+
+
+def test_the_proposer_was_killed_after_each_of_its_messages(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    folder = runs / "proposer-killed-paxos"
+    kills = [receipt for receipt in receipts.load(folder / "receipts.jsonl") if receipt.fault == "kill"]
+    assert len(kills) == 13  # after 0, 1, … 12 of four Prepares, four Accepts and four Decideds
