@@ -32,7 +32,7 @@ from typing import Final
 import apsw
 
 from node.contract import NodeId, Stored
-from node.log_store import LOG_SCHEMA, DiskLog, Row
+from node.log_store import LOG_SCHEMA, DiskLog, MemoryLog, Row
 from node.wire import Malformed, pack, unpack
 
 FILE_NAME: Final = "state.db"
@@ -79,6 +79,7 @@ class Contents:
     node: NodeId = ""
     incarnation: int = 0
     variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
+    log: MemoryLog = field(default_factory=MemoryLog)  # filled by `inspect` alone
 
 
 class Disk:
@@ -356,11 +357,24 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
         try:
             db.execute("PRAGMA synchronous=OFF")
             _check_log(db)
-            return _read(db)
+            contents = _read(db)
+            if next(iter(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'")), None):
+                _read_log(db, contents, directory)
+            return contents
         finally:
             db.close()
     except apsw.Error as error:
         raise _explained(directory, error) from error
+
+
+def _read_log(db: apsw.Connection, contents: Contents, directory: Path) -> None:
+    log = DiskLog(db.execute, lambda what: DiskCorrupt(f"{directory}: {what}"))
+    for record in log.since(0, 2**62):
+        contents.log.put(record)
+    for slot, number in list(db.execute("SELECT slot, number FROM snapshot")):
+        data = log.part(int(str(slot)), int(str(number)))
+        assert data is not None
+        contents.log.put_part(int(str(slot)), int(str(number)), data)
 
 
 def _log_header(database: Path) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 
 from cluster.pipeline import Call, NotDone, Ok, Pipeline
 from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.multipaxos.messages import Prepare
 from node.contract import Log, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_store import MemoryLog
@@ -162,6 +163,7 @@ class World:
         names = tuple(f"n{number}" for number in range(1, self.nodes + 1))
         self.members = names
         self.sims = {name: SimNode(self, name, names) for name in names}
+        self.prepared: dict[tuple[int, str], tuple[NodeId, int]] = {}
         self.cuts: set[tuple[str, str]] = set()
         self.clients: dict[str, Pipeline] = {}
         self.ops: list[Op] = []
@@ -191,6 +193,12 @@ class World:
     # --- the network ------------------------------------------------------------------------------------------------
 
     def post(self, sender: NodeId, to: NodeId, message: Message) -> None:
+        if isinstance(message, Prepare):
+            life = self.sims[sender].incarnation
+            if self.prepared.setdefault(message.ballot, (sender, life)) != (sender, life):
+                raise Violation(
+                    f"ballot {message.ballot} was used by {self.prepared[message.ballot]} and by {sender}, {life}"
+                )
         if sender == to:
             sim, life = self.sims[to], self.sims[to].incarnation
             self.at(self.now, lambda: self.deliver(sender, to, message, life, life) if sim.up else None)

@@ -46,11 +46,13 @@ from node.algorithms.multipaxos.messages import (
 from node.configuration import Configuration
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
+from node.machines.once import Once
 from node.quorum import Ballot
 from node.state import CLUSTER, State, is_change
 from node.wire import Malformed, pack_own, unpack_own
 
 _ASK_AGAIN_S: Final = (0.2, 0.3)
+_STATUS_VALUES_MAX: Final = 100
 
 
 class MultiPaxos(Algorithm):
@@ -423,7 +425,10 @@ class MultiPaxos(Algorithm):
         self.leader.watches = still
 
     def status(self) -> Mapping[str, object]:
+        once = self.state.machines.get("once")
+        values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, Once) else []
         return {
+            "decided": dict(values),
             "role": self.election.role if self.node.id in self.state.configuration.voters else "learner",
             "leader": self.election.leader,
             "ballot": tuple(self.acceptor.promised),
