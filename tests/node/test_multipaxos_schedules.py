@@ -222,6 +222,7 @@ def suspended_leader_reads() -> None:
     world.client("d")
     world.clients["d"].leader = second
     world.do("d", "put", "k", b"second")
+    world.run(0.01)
     world.clients["c"].leader = first
     read = world.begin("c", "get", "k", timeout_s=10.0)
     world.run(4.5)
