@@ -88,6 +88,7 @@ class Connections:
             self.poller.unregister(source)
             del self._of[source]
         socket.disable_monitor()
+        monitor.close()
         socket.close()
 
     def close(self) -> None:

@@ -134,8 +134,10 @@ class Pipeline:
             self._give_up(now)
         self._make_frames(now)
         self._due = now + SEND_AGAIN_S
-        for number, frame in self._frames.items():
+        for frame in self._frames.values():
             if frame.send_at <= now:
+                if frame.node is not None and frame.node == self.leader:  # it has been silent: it may be suspended
+                    self.disconnected(self.leader, now)
                 node = self._target(now)
                 frame.node = node
                 frame.sends += 1
@@ -144,7 +146,6 @@ class Pipeline:
                     self.sent_again += 1
                 yield node, self._codec.encode(Envelope(self.id, 0, "", frame.message))
             self._due = min(self._due, frame.send_at)
-            _ = number
 
     def due(self) -> float:
         """When `outgoing` is to be asked again, at the latest."""
@@ -164,7 +165,7 @@ class Pipeline:
                     self._answered(node, frame, reply, now)
 
     def disconnected(self, node: NodeId, now: float) -> None:
-        """The connection to `node` has closed: what it has not answered is to be asked elsewhere."""
+        """The connection to `node` has closed, or it is silent: what it has not answered is to be asked elsewhere."""
         self._lost[node] = now + _AVOID_S
         if self.leader == node:
             self.leader = None

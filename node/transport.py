@@ -96,6 +96,7 @@ class Transport:
         for monitor in [monitor for monitor, of in self._peer_monitors.items() if of == peer]:
             self._poller.unregister(monitor)
             del self._peer_monitors[monitor]
+            monitor.close()
         socket.disable_monitor()
         socket.close()
 

@@ -222,10 +222,10 @@ def suspended_leader_reads() -> None:
     world.client("d")
     world.clients["d"].leader = second
     world.do("d", "put", "k", b"second")
-    world.run(0.01)
+    world.run(world.sims[first].paused_until - world.now - 0.2)
     world.clients["c"].leader = first
     read = world.begin("c", "get", "k", timeout_s=10.0)
-    world.run(4.5)
+    world.run(1.5)
     world.heal()
     world.run(3.0)
     assert isinstance(read.call.outcome, Ok)

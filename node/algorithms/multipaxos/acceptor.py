@@ -122,14 +122,15 @@ class Acceptor:
         self.commit = slot
         self.node.disk["commit"] = slot
         self.records = {above: record for above, record in self.records.items() if above > slot}
-        self.snapshot_saved(slot, len(parts), keep=0)
+        self.snapshot_saved(slot, len(parts), slot + 1)
 
-    def snapshot_saved(self, slot: int, parts: int, keep: int) -> None:
-        """The last part is written in this turn. The log may go, but for its last `keep` slots, which save catching up."""
+    def snapshot_saved(self, slot: int, parts: int, first: int) -> None:
+        """The last part is written in this turn. The log below slot `first` may go."""
+        assert first <= slot + 1
         self.snapshot = (slot, parts)
         self.node.disk["snapshot"] = self.snapshot
         self.node.log.keep_only(slot)
-        self.node.log.truncate(slot + 1 - keep)
+        self.node.log.truncate(first)
 
 
 def _ballot(stored: Stored) -> Ballot:

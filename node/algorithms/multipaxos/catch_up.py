@@ -8,6 +8,7 @@ Rules
    the note of it are on disk, in one transaction; only then is the log cut.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +23,9 @@ _ANSWER_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 128 * 1024
 _PARTS_UNDER_WAY: Final = 8
 _STRIKES_MAX: Final = 5
+#: How much of the log outlives a snapshot of it, so that whoever has missed little need not fetch a snapshot.
 KEPT_SLOTS: Final = 256
+KEPT_BYTES: Final = 4 * 1024 * 1024
 
 
 class CatchUp:
@@ -38,6 +41,8 @@ class CatchUp:
         self.saving: list[bytes] = []
         self.saving_slot = 0
         self.saved = 0
+        self.kept: deque[tuple[int, int]] = deque()  # the latest slots that were applied, with their sizes
+        self.kept_bytes = 0
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
@@ -106,6 +111,8 @@ class CatchUp:
     def _install(self, slot: int, parts: list[bytes]) -> None:
         self.offered, self.parts = (0, 0), {}
         self.saving = []
+        self.kept.clear()
+        self.kept_bytes = 0
         self.state.restore(b"".join(parts))
         assert self.state.applied == slot
         self.acceptor.installed(slot, parts)
@@ -135,6 +142,13 @@ class CatchUp:
 
     # --- making -----------------------------------------------------------------------------------------------------
 
+    def applied(self, slot: int, size: int) -> None:
+        """A slot was applied whose batch has `size` bytes."""
+        self.kept.append((slot, size))
+        self.kept_bytes += size
+        while self.kept and (len(self.kept) > KEPT_SLOTS or self.kept_bytes > KEPT_BYTES):
+            self.kept_bytes -= self.kept.popleft()[1]
+
     def take_snapshot(self) -> None:
         """Pack the state as it is now; `save_part` writes it."""
         if self.saving:
@@ -151,7 +165,8 @@ class CatchUp:
         self.node.log.put_part(self.saving_slot, self.saved, self.saving[self.saved])
         self.saved += 1
         if self.saved == len(self.saving):
-            self.acceptor.snapshot_saved(self.saving_slot, self.saved, KEPT_SLOTS)
+            first_kept = self.kept[0][0] if self.kept else self.state.applied + 1
+            self.acceptor.snapshot_saved(self.saving_slot, self.saved, min(first_kept, self.saving_slot + 1))
             self.saving = []
         else:
             self.node.set_timer("save", *_SAVE_S)

@@ -32,7 +32,7 @@ _READ_ROUNDS_MAX: Final = 4
 _SEND_AGAIN_BEATS: Final = 3
 _QUORUM_BEATS: Final = 8  # a leader that has heard no quorum for so many beats steps down
 _HAND_OVER_BEATS: Final = 6
-_CAUGHT_UP_SLOTS: Final = 64
+_CAUGHT_UP_SLOTS: Final = 32
 
 
 class Waiter(NamedTuple):

@@ -371,7 +371,9 @@ class MultiPaxos(Algorithm):
         while self.state.applied < self.acceptor.commit:
             slot = self.state.applied + 1
             before = self.state.configuration
-            payloads = self.state.apply(slot, self.acceptor.records.pop(slot).batch)
+            batch = self.acceptor.records.pop(slot).batch
+            payloads = self.state.apply(slot, batch)
+            self.catch_up.applied(slot, len(batch))
             flight = self.leader.flights.pop(slot, None) if self.leader is not None else None
             if flight is not None:
                 for waiter, payload in zip(flight.waiters, payloads, strict=False):
