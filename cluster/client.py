@@ -22,7 +22,7 @@ from typing import Any, Final
 import zmq
 
 from cluster.errors import NoSuchNode, Refused, Unknown
-from node.contract import Message, NodeId
+from node.contract import BadInput, Message, NodeId
 from node.settings import NAME
 from node.transport import tuned
 from node.wire import (
@@ -194,6 +194,8 @@ class Client:
     def _begin(self, variable: str, at: NodeId | None, timeout_s: float, make: Callable[[Call], Message]) -> Call:
         if not NAME.fullmatch(variable):
             raise BadValue(f"{variable!r} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+        if not 0 < timeout_s < float("inf"):
+            raise BadInput(f"the timeout is {timeout_s} seconds: give a number above 0")
         nodes = tuple(self._addresses())
         if at is not None:
             if at not in nodes:

@@ -4,9 +4,11 @@ The supervisor writes where it listens, and a random token, into a file that onl
 token is dropped, so no other user of the machine can steer the cluster.
 """
 
+import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +16,63 @@ from typing import Any, Final
 import zmq
 
 from cluster import errors
-from cluster.errors import ConsensusError, NotUp
-from cluster.processes import born_at, is_alive
+from cluster.errors import AlreadyUp, ConsensusError, NotUp
+from cluster.processes import born_at, is_alive, is_suspended
 from node.contract import BadInput
 from node.transport import bind_any_port, tuned
 
 FILE_NAME: Final = "supervisor.json"
-_ANSWER_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.5
+LOCK_NAME: Final = "lock"
+ANSWER_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.1
 
 Verb = Callable[..., Any]
+
+
+class FolderLock:
+    """One supervisor a folder. The kernel lets go of it when its last holder ends, however it ends."""
+
+    def __init__(self, root: Path) -> None:
+        """Take it. Raises AlreadyUp, naming who has it; BadInput, if the folder cannot be written."""
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise BadInput(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self.descriptor)
+            raise AlreadyUp(
+                f"a cluster is up or starting in {root} already ({lock_holder(root)}): use it, or stop it with `consensus down`"
+            ) from None
+        sign_lock(self.descriptor)
+
+    def release(self) -> None:
+        """Let go of it, unless a child was given the descriptor too."""
+        os.close(self.descriptor)
+
+
+def sign_lock(descriptor: int) -> None:
+    """Write down that this process holds the lock, which it may have been handed."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def lock_holder(root: Path) -> str:
+    """Who holds the folder's lock, in words; empty if nobody does."""
+    try:
+        descriptor = os.open(root / LOCK_NAME, os.O_RDWR)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'}"
+    else:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 class ControlServer:
@@ -61,14 +110,16 @@ class ControlServer:
             request = json.loads(frame)
             known = secrets.compare_digest(request["token"], self._token)
             verb, arguments = self._verbs[request["verb"]], dict(request["arguments"])
+            late = time.monotonic() > float(request["deadline"])  # one machine, one monotonic clock
         except (ValueError, TypeError, KeyError):
             return None
-        if not known:
+        if not known or late:
             return None
         try:
             return {"result": verb(**arguments)}
         except (ConsensusError, BadInput) as error:
-            return {"error": type(error).__name__, "message": str(error)}
+            kind = BadInput if isinstance(error, BadInput) else ConsensusError
+            return {"error": type(error).__name__, "kind": kind.__name__, "message": str(error)}
 
     def close(self) -> None:
         """Stop listening, and say so by removing the file."""
@@ -84,6 +135,11 @@ class ControlClient:
         try:
             content = json.loads((root / FILE_NAME).read_text())
         except (OSError, ValueError):
+            holder = lock_holder(root)
+            if holder:
+                raise NotUp(
+                    f"the cluster in {root} is starting, or its {FILE_NAME} was removed: wait, or end {holder} and start it again"
+                ) from None
             raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
         self.pid, self._born = int(content["pid"]), float(content["born"])
         if not self.is_alive():
@@ -97,28 +153,34 @@ class ControlClient:
         """Whether the supervisor is still there."""
         return is_alive(self.pid, self._born)
 
-    def ask(self, verb: str, **arguments: Any) -> Any:
-        """Have the supervisor do something.
+    def ask(self, verb: str, timeout_s: float = ANSWER_S, /, **arguments: Any) -> Any:
+        """Have the supervisor do something. If it has not begun within `timeout_s`, it will not.
 
         Raises:
             ConsensusError: what the supervisor raised, as its own class.
-            NotUp: it ended before it answered.
+            NotUp: it has ended, is suspended, or does not answer in time.
         """
+        deadline = time.monotonic() + timeout_s
+        request = {"token": self._token, "verb": verb, "arguments": arguments, "deadline": deadline}
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         with tuned(context.socket(zmq.DEALER)) as socket:
             socket.connect(self._address)
-            socket.send(json.dumps({"token": self._token, "verb": verb, "arguments": arguments}).encode())
-            waited_s = 0.0
+            socket.send(json.dumps(request).encode())
             while not socket.poll(int(_LOOK_EVERY_S * 1000)):
-                waited_s += _LOOK_EVERY_S
-                if not self.is_alive() or waited_s > _ANSWER_S:
-                    raise NotUp(f"the supervisor (process {self.pid}) does not answer: has it been stopped?")
+                if not self.is_alive():
+                    raise NotUp(f"the cluster has ended meanwhile, with its supervisor (process {self.pid})")
+                if is_suspended(self.pid):
+                    raise NotUp(f"the supervisor is suspended: `kill -CONT {self.pid}` lets it go on")
+                if time.monotonic() > deadline:
+                    raise NotUp(f"the supervisor (process {self.pid}) has not answered within {timeout_s:g} s")
             answer = json.loads(socket.recv())
         if "error" in answer:
-            raise _error_class(answer["error"])(answer["message"])
+            raise _error_class(answer["error"], answer["kind"])(answer["message"])
         return answer["result"]
 
 
-def _error_class(name: str) -> type[Exception]:
-    found = getattr(errors, name, BadInput)  # what the floors above and below raise is about what they were given
-    return found if isinstance(found, type) and issubclass(found, ConsensusError) else BadInput
+def _error_class(name: str, kind: str) -> type[Exception]:
+    if kind == BadInput.__name__:
+        return BadInput
+    found = getattr(errors, name, ConsensusError)  # the floors above have errors of their own
+    return found if isinstance(found, type) and issubclass(found, ConsensusError) else ConsensusError

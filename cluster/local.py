@@ -103,6 +103,7 @@ class Cluster:
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
         self._client: Client | None = None
         self._observer: Client | None = None
+        self.failures: dict[NodeId, BootFailed] = {}
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -111,10 +112,23 @@ class Cluster:
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
-    def start(self) -> "Cluster":
-        """Launch every node that is not up, all at once. Raises BootFailed, and then leaves nothing running."""
+    def start(self, *, without_the_lost: bool = False) -> "Cluster":
+        """Launch every node that is not up, all at once.
+
+        Args:
+            without_the_lost: go on without nodes that have run before and cannot start now, for instance because their disk
+                is gone, as long as one node can. `failures` says which and why.
+
+        Raises:
+            BootFailed: a node could not start. Nothing is left running.
+        """
+        nodes = [node for node in self.nodes if self.state(node) in (State.NEW, State.DOWN)]
+        known = [node for node in nodes if self.spec.has_booted(node)]
         try:
-            self._launch([node for node in self.nodes if self.state(node) in (State.NEW, State.DOWN)])
+            self.failures = self._launch(nodes)
+            lost = without_the_lost and set(self.failures) <= set(known) and len(self.failures) < len(nodes)
+            if self.failures and not lost:
+                raise next(iter(self.failures.values()))
         except BaseException:
             self.stop()
             raise
@@ -162,7 +176,8 @@ class Cluster:
         """Start each node again on the same disk; one that is still running is killed first. Returns the incarnations."""
         for node in nodes:
             self.process(node).bury()
-        self._launch(nodes)
+        for failure in self._launch(nodes).values():
+            raise failure
         return [
             {"node": node, "incarnation": ready.incarnation} for node in nodes if (ready := self.process(node).ready)
         ]
@@ -179,22 +194,22 @@ class Cluster:
         self.links.node_down(node)
         del self.processes[node]
 
-    def _launch(self, nodes: Iterable[NodeId]) -> None:
+    def _launch(self, nodes: Iterable[NodeId]) -> dict[NodeId, BootFailed]:
+        """Start these at once. Returns those that could not."""
         nodes = tuple(nodes)
         for node in nodes:
             self.process(node).launch()
-        failure: BootFailed | None = None
+        failures: dict[NodeId, BootFailed] = {}
         deadline = time.monotonic() + READY_S
         for node in nodes:
             try:
                 ready = self.process(node).wait_ready(max(deadline - time.monotonic(), 0.0))
                 self.links.node_up(node, ready.address)
             except BootFailed as error:
-                failure = failure or error
+                failures[node] = error
         for node, process in self.processes.items():
             process.tell({"peers": dict(self.links.addresses(node))})
-        if failure is not None:
-            raise failure
+        return failures
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 

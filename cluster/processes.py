@@ -36,6 +36,7 @@ NODE_COMMAND: Final = (sys.executable, "-P", "-m", "node")
 READY_S: Final = 30.0
 PROOF_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.002
+_SAME_BIRTH_S: Final = 10.0
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -96,8 +97,8 @@ class ReadyPipe:
         return Ready(report)
 
 
-def spawn_detached(command: Sequence[str], log: Path) -> ReadyPipe:
-    """Start a process that outlives this one, in a session of its own."""
+def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
+    """Start a process that outlives this one, in a session of its own, and hand a descriptor on to it."""
     pipe = ReadyPipe()
     with open(log, "ab") as output:
         subprocess.Popen(
@@ -105,7 +106,7 @@ def spawn_detached(command: Sequence[str], log: Path) -> ReadyPipe:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=[pipe.writer],
+            pass_fds=[pipe.writer, descriptor],
             start_new_session=True,
         ).returncode = 0  # it is not ours to reap: without this, Python would warn that it still runs
     os.close(pipe.writer)
@@ -174,10 +175,7 @@ class NodeProcess:
 
     def _is_stopped(self) -> bool:
         assert self._popen is not None
-        try:
-            return psutil.Process(self._popen.pid).status() == psutil.STATUS_STOPPED
-        except psutil.NoSuchProcess:
-            return False
+        return is_suspended(self._popen.pid)
 
     def _require(self, *wanted: State) -> subprocess.Popen[bytes]:
         state = self.look()
@@ -300,7 +298,17 @@ def is_alive(pid: int, born: float | None = None) -> bool:
     """Whether the process runs, or is suspended: a zombie is not alive, nor is a later process of the same id."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (born is None or process.create_time() == born)
+        # The kernel counts from its boot, the time of which moves when the clock is set: seconds are not to be relied on.
+        same = born is None or abs(process.create_time() - born) < _SAME_BIRTH_S
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether the process is stopped by a signal."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.NoSuchProcess:
         return False
 

@@ -22,18 +22,26 @@ _STATUS_S: Final = 0.5
 class Supervisor:
     """Serves one cluster until it is told to stop."""
 
-    def __init__(self, cluster: Cluster, more_verbs: Mapping[str, Verb], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        more_verbs: Mapping[str, Verb],
+        tell: Callable[[str], None],
+        trouble: Callable[[], str | None],
+    ) -> None:
         """Take over a cluster.
 
         Args:
             cluster: launched by the caller, stopped by the caller.
             more_verbs: what the floor above can do with it, such as cutting links.
             tell: called with a line for people whenever a node's state has changed.
+            trouble: what is wrong with whatever stands between the nodes, in a line for people; None if nothing is.
         """
         self._cluster = cluster
-        self._tell = tell
+        self._tell, self._trouble = tell, trouble
         self._stopping = False
         self._seen: dict[NodeId, str] = {}
+        self._told_trouble: str | None = None
         verbs: dict[str, Verb] = {
             "ps": self.ps,
             "where": self.where,
@@ -73,11 +81,18 @@ class Supervisor:
             if self._seen.get(node, now) != now:
                 self._tell(f"{node} is {now}")
             self._seen[node] = now
+        trouble = self._trouble()
+        if trouble is not None and trouble != self._told_trouble:
+            self._tell(trouble)
+        self._told_trouble = trouble
 
     # --- verbs ------------------------------------------------------------------------------------------------------
 
-    def ps(self) -> list[dict[str, Any]]:
-        """A row a node: what the kernel says of its process, and what it says of itself."""
+    def ps(self) -> dict[str, Any]:
+        """A row a node: what the kernel says of its process, and what it says of itself. And what else is wrong."""
+        return {"nodes": self._rows(), "trouble": self._trouble()}
+
+    def _rows(self) -> list[dict[str, Any]]:
         statuses = self._cluster.status(_STATUS_S)
         rows = []
         for node, process in self._cluster.processes.items():
@@ -128,11 +143,11 @@ class Supervisor:
         return tuple(node for node in self._cluster.nodes if node in wanted)
 
     def _leader(self) -> NodeId:
-        for row in self.ps():
+        for row in self._rows():
             if row["algorithm_status"].get("role") == "leader":
                 return str(row["node"])
         algorithm = self._cluster.spec.settings.algorithm
-        raise NoSuchNode(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
+        raise WrongState(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
 
     def _act(
         self, names: str, wanted: set[State], act: Callable[..., list[dict[str, object]]]

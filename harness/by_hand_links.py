@@ -35,15 +35,15 @@ def isolate(root: Path, node: str, as_json: bool) -> None:
 
 
 class Duration(click.ParamType[float]):
-    """50ms, 1.5s, or a number of seconds."""
+    """50ms or 1.5s."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds in `value`."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)?", str(value))
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", str(value))
         if found is None:
-            self.fail(f"{value!r} is no time: write 50ms, 1.5s or 0.05", param, ctx)
+            self.fail(f"{value!r} is no time: write 50ms or 1.5s", param, ctx)
         return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
@@ -62,13 +62,15 @@ class Duration(click.ParamType[float]):
 def link(
     root: Path, /, sender: str, receiver: str, one_way: bool, as_json: bool, **actions: float | bool | None
 ) -> None:
-    """Spoil the link between SENDER and RECEIVER. Each is a node, or `client` for all clients."""
+    """Spoil the link between SENDER and RECEIVER. Each is n1, or n1,n3, or leader, or all, or `client` for all clients."""
     given = {action: amount for action, amount in actions.items() if amount not in (None, False)}
     if not given:
         raise click.UsageError("say what to do to the link: --drop, --delay, --duplicate, --reorder or --cut")
     if "jitter" in given and "delay" not in given:
         raise click.UsageError("--jitter goes with --delay")
-    rules = ControlClient(root).ask("link", sender=sender, receiver=receiver, one_way=one_way, spoil=given)
+    control = ControlClient(root)
+    senders, receivers = (_endpoints(control, names) for names in (sender, receiver))
+    rules = control.ask("link", senders=senders, receivers=receivers, one_way=one_way, spoil=given)
     arrow = "->" if one_way else "<->"
     _done(
         rules, f"{sender} {arrow} {receiver}: " + ", ".join(f"{key} {value}" for key, value in given.items()), as_json
@@ -103,6 +105,10 @@ def links(root: Path, as_json: bool) -> None:
     for row in rows:
         table.add_row(*(", ".join(row[title]) if title == "rules" else str(row[title]) for title in titles))
     Console().print(table)
+
+
+def _endpoints(control: ControlClient, names: str) -> list[str]:
+    return ["client"] if names == "client" else list(control.ask("resolve", nodes=names))
 
 
 def _done(rules: Any, text: str, as_json: bool) -> None:

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,9 +24,10 @@ from cluster.local import Cluster
 from cluster.processes import NODE_COMMAND
 from cluster.spec import create
 from harness import receipts
+from harness.catalogue import check, listed
 from harness.checkers.properties import Run, judge
 from harness.checkers.verdict import Verdict
-from harness.faults import Faults
+from harness.faults import Faults, Until
 from harness.history import Event, Recorder
 from harness.jsonable import read_lines, to_jsonable
 from harness.network import Network
@@ -63,6 +65,7 @@ class Experiment:
         self._open: dict[int, tuple[Event, str]] = {}
         self._idle_processes: list[str] = []
         self._process_count = 0
+        self._injected = 0
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -149,7 +152,34 @@ class Experiment:
             case NotKnown(reason):
                 self.recorder.info(event, reason)  # its process is not used again: the call may still take effect
 
+    # --- what is broken ---------------------------------------------------------------------------------------------
+
+    def inject(self, fault: str, rng: Random | None = None, **arguments: Any) -> Until:
+        """Inject a fault of the catalogue by its name. It ends with `heal`, or at the end of a `with`.
+
+        Arguments that are left out are drawn from `rng`, which is seeded by the run if it is not given.
+
+        Raises:
+            BadFault: there is no such fault, or not with such arguments. Nothing was done.
+        """
+        check(fault, arguments, self.nodes)
+        self._injected += 1
+        lasting = listed(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
+        return Until(lasting.heal)
+
     # --- what it comes to -------------------------------------------------------------------------------------------
+
+    def evidence(self, *, faults_expected: bool | None = None) -> Run:
+        """What the judges are given. Call it after the run's end. `faults_expected` is as for `judge`."""
+        return Run(
+            members=self.nodes,
+            algorithm=load_algorithm(self.algorithm),
+            history=self.recorder.history,
+            receipts=self.faults.receipts,
+            disks={node: inspect(self.spec.settings.directory(node)) for node in self.nodes},
+            messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
+            faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
+        )
 
     def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:
         """The verdict on each property, from what is in the folder; also written there. Call it after the run's end.
@@ -160,17 +190,12 @@ class Experiment:
             about: goes into the results as it is.
         """
         started = time.monotonic()
-        verdicts = judge(
-            Run(
-                members=self.nodes,
-                algorithm=load_algorithm(self.algorithm),
-                history=self.recorder.history,
-                receipts=self.faults.receipts,
-                disks={node: inspect(self.spec.settings.directory(node)) for node in self.nodes},
-                messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
-                faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
-            )
-        )
+        verdicts = judge(self.evidence(faults_expected=faults_expected))
+        self.save_results(verdicts, **about, judged_in_s=round(time.monotonic() - started, 3))
+        return verdicts
+
+    def save_results(self, verdicts: Mapping[str, Verdict], **about: Any) -> None:
+        """Write what came of the run. `about` goes into the results as it is."""
         results = {
             "schema": SCHEMA,
             "algorithm": self.algorithm,
@@ -181,7 +206,5 @@ class Experiment:
                 name: {"status": verdict.status, "evidence": verdict.evidence} for name, verdict in verdicts.items()
             },
             "notes": to_jsonable(self.notes),
-            "judged_in_s": round(time.monotonic() - started, 3),
         }
         (self.folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-        return verdicts

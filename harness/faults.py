@@ -1,16 +1,25 @@
-"""The faults: each one injects, proves that it bit, and heals.
+"""`Faults`: does things to processes and links, and keeps a receipt of each.
 
-The proof comes from somebody else than the injector: the kernel's wait status and process table for what is done to
-processes, a new incarnation on the node's own disk for its return, the proxy's counters for what is done to links.
+Rules
+-----
+1. The proof comes from somebody else than the injector: the kernel's wait status and process table for what is done to
+   processes, a new incarnation on the node's own disk for its return, the proxy's counters for what is done to links.
+2. A receipt covers at least what its fault did, and says which nodes and links were no longer to be counted on meanwhile:
+   too little would blame an algorithm for what it never promised, too much would excuse everything.
+3. Any thread may call any method. One that needs a node's process for itself over some time claims it first.
+
+The faults by name, which plans and the command line use, stand on top of this: see `harness.catalogue`.
 """
 
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from cluster.errors import WrongState
 from cluster.local import Cluster
 from harness.network import InstalledRule, Network
 from harness.receipts import Receipt
@@ -24,48 +33,95 @@ _PROOFS: Final = {
     "terminate": ("wait_status", 0),
     "suspend": ("process_state", "T"),
 }
+#: What a rule has done to a message if it has bitten.
+_ACTED: Final = ("dropped", "held", "duplicated", "reordered", "delayed", "corrupted")
+CLAIM_S: Final = 10.0
 
 
-@dataclass
-class _NodeFault:
+class Lasting(Protocol):
+    """A fault that is in force."""
+
+    def heal(self) -> None:
+        """End it, and complete its receipt. A second call does nothing."""
+
+
+class Until:
+    """A fault that ends by calling `end`, once; at the end of a `with`, too."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end: Callable[[], None] | None = end
+
+    def heal(self) -> None:
+        """End it."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+    def __enter__(self) -> "Until":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.heal()
+
+
+@dataclass(eq=False)
+class OpenReceipt:
+    """The receipt of a fault that is in force. Its time began when this was made, before anything was done."""
+
     fault: str
-    node: NodeId
-    began_ns: int
-    evidence: dict[str, Any]
-    incarnation: int
+    nodes_down: tuple[NodeId, ...] = ()
+    links_cut: tuple[Link, ...] = ()
+    links_disturbed: tuple[Link, ...] = ()
+    bit: bool = False
+    evidence: dict[str, Any] = field(default_factory=dict)
+    began_ns: int = field(default_factory=time.monotonic_ns)
+    ended_ns: int | None = None
 
-    def receipt(self, ended_ns: int | None, more: dict[str, Any]) -> Receipt:
-        evidence = {**self.evidence, **more}
-        seen, wanted = _PROOFS[self.fault]
-        bit = evidence.get(seen) == wanted
-        if self.fault != "suspend" and ended_ns is not None:
-            bit = bit and evidence["incarnation"] > self.incarnation
-        return Receipt(self.fault, self.began_ns, ended_ns, bit, nodes_down=(self.node,), evidence=evidence)
+    def end(self) -> None:
+        """All that it covers is whole again."""
+        if self.ended_ns is None:
+            self.ended_ns = time.monotonic_ns()
+
+    def receipt(self) -> Receipt:
+        """As it stands now."""
+        return Receipt(
+            self.fault,
+            self.began_ns,
+            self.ended_ns,
+            self.bit,
+            self.nodes_down,
+            self.links_cut,
+            self.links_disturbed,
+            dict(self.evidence),
+        )
 
 
 @dataclass
 class LinkFault:
     """A fault on links that is in force. It ends with `heal`, or at the end of a `with`."""
 
-    fault: str
     rules: list[InstalledRule]
-    cut: tuple[Link, ...]
-    disturbed: tuple[Link, ...]
-    began_ns: int
-    on_heal: Callable[["LinkFault", dict[str, Any]], None]
+    on_paper: OpenReceipt
     healed: bool = field(default=False)
+
+    def has_bitten(self) -> bool:
+        """Whether the proxy has done it to a message yet."""
+        return self.on_paper.bit or any(rule.total(what) for rule in self.rules for what in _ACTED)
 
     def heal(self) -> None:
         """End it, and keep what the proxy has counted."""
         if self.healed:
             return
         self.healed = True
-        counts: dict[str, Any] = {}
+        counts: dict[str, Counter[str]] = {}
         for rule in self.rules:
             rule.remove()
             for (sender, receiver), of_link in rule.counts().items():
-                counts.setdefault(f"{sender}->{receiver}", Counter()).update(of_link)
-        self.on_heal(self, counts)
+                if of_link:
+                    counts.setdefault(f"{sender}->{receiver}", Counter()).update(of_link)
+        self.on_paper.evidence["by link"] = counts
+        self.on_paper.bit = any(of_link[what] for of_link in counts.values() for what in _ACTED)
+        self.on_paper.end()
 
     def __enter__(self) -> "LinkFault":
         return self
@@ -78,63 +134,129 @@ class Faults:
     """Breaks one cluster and its network, and keeps the receipts."""
 
     def __init__(self, cluster: Cluster, network: Network) -> None:
-        self._cluster, self._network = cluster, network
-        self._closed: list[Receipt] = []
-        self._nodes: dict[NodeId, _NodeFault] = {}
+        self.cluster, self.network = cluster, network
+        #: Hold it while a process is started or signalled.
+        self.lock = threading.RLock()
+        self._papers: list[OpenReceipt] = []
+        self._nodes: dict[NodeId, tuple[OpenReceipt, int]] = {}  # what is done to it, and its incarnation before
         self._links: list[LinkFault] = []
         self._count = 0
+        self._claimed: set[NodeId] = set()
+        self._claims = threading.Condition()
+        #: Set when the run comes to its end: nothing new is to begin, and whoever waits is to stop waiting.
+        self.ending = threading.Event()
 
     @property
     def receipts(self) -> list[Receipt]:
         """One for each fault, in the order in which they began. Those in force have no end yet."""
-        lasting = [fault.receipt(None, {}) for fault in self._nodes.values()]
-        return sorted([*self._closed, *lasting], key=lambda receipt: receipt.began_ns)
+        with self.lock:
+            papers = list(self._papers)
+        return sorted((paper.receipt() for paper in papers), key=lambda receipt: receipt.began_ns)
+
+    def begin(
+        self,
+        fault: str,
+        *,
+        nodes_down: Iterable[NodeId] = (),
+        links_cut: Iterable[Link] = (),
+        links_disturbed: Iterable[Link] = (),
+        **evidence: Any,
+    ) -> OpenReceipt:
+        """Open a receipt, before anything is done. Set `bit` and `evidence` from what an observer saw; then `end` it."""
+        paper = OpenReceipt(fault, tuple(nodes_down), tuple(links_cut), tuple(links_disturbed), evidence=dict(evidence))
+        with self.lock:
+            self._papers.append(paper)
+        return paper
+
+    def no_more(self) -> None:
+        """Nothing new is to begin: what waits for a process or a message gives up."""
+        self.ending.set()
+        with self._claims:
+            self._claims.notify_all()
 
     def close(self) -> None:
         """End the faults on links, so that their counts are kept. What is down stays down."""
         for fault in list(self._links):
             fault.heal()
 
+    # --- who may signal which process -------------------------------------------------------------------------------
+
+    def claim(self, nodes: Iterable[NodeId], timeout_s: float = CLAIM_S) -> Callable[[], None]:
+        """Wait until no other fault has these processes, and have them. Returns what gives them back.
+
+        Raises:
+            WrongState: another fault kept one of them for too long, or the run is ending. Nothing was done.
+        """
+        wanted = frozenset(nodes)
+        with self._claims:
+            free = self._claims.wait_for(lambda: self.ending.is_set() or not wanted & self._claimed, timeout_s)
+            if self.ending.is_set():
+                raise WrongState("the run came to its end before this fault could begin")
+            if not free:
+                raise WrongState(
+                    f"another fault has {', '.join(sorted(wanted & self._claimed))} and did not give it back within "
+                    f"{timeout_s:g} s: heal that one first"
+                )
+            self._claimed |= wanted
+
+        def give_back() -> None:
+            with self._claims:
+                self._claimed -= wanted
+                self._claims.notify_all()
+
+        return give_back
+
+    def leader(self) -> NodeId:
+        """Who says that it leads; the first node where nobody does."""
+        for node, status in self.cluster.status(0.5).items():
+            if any(of_one.get("role") == "leader" for of_one in status.get("variables", {}).values()):
+                return node
+        return self.cluster.nodes[0]
+
     # --- processes --------------------------------------------------------------------------------------------------
 
     def kill(self, *nodes: NodeId) -> None:
         """SIGKILL."""
-        self._begin("kill", nodes, self._cluster.kill)
+        self._do("kill", nodes, self.cluster.kill)
 
     def terminate(self, *nodes: NodeId) -> None:
         """SIGTERM."""
-        self._begin("terminate", nodes, self._cluster.terminate)
+        self._do("terminate", nodes, self.cluster.terminate)
 
     def suspend(self, *nodes: NodeId) -> None:
         """SIGSTOP."""
-        self._begin("suspend", nodes, self._cluster.suspend)
+        self._do("suspend", nodes, self.cluster.suspend)
 
     def resume(self, *nodes: NodeId) -> None:
         """SIGCONT; ends `suspend`."""
-        self._cluster.resume(*nodes)
-        for node in nodes:
-            self._end(node, {})
+        with self.lock:
+            self.cluster.resume(*nodes)
+            for node in nodes:
+                if node in self._nodes:
+                    self._nodes.pop(node)[0].end()
 
     def restart(self, *nodes: NodeId) -> None:
         """Start again on the same disk; ends `kill` and `terminate`."""
-        for proof in self._cluster.restart(*nodes):
-            self._end(str(proof["node"]), {"incarnation": proof["incarnation"]})
+        with self.lock:
+            for proof in self.cluster.restart(*nodes):
+                paper, before = self._nodes.pop(str(proof["node"]), (None, 0))
+                if paper is not None:
+                    paper.evidence["incarnation"] = proof["incarnation"]
+                    paper.bit = paper.bit and proof["incarnation"] > before  # type: ignore[operator]  # it is an int
+                    paper.end()
 
-    def _begin(self, fault: str, nodes: tuple[NodeId, ...], inject: Callable[..., list[dict[str, object]]]) -> None:
+    def _do(self, fault: str, nodes: tuple[NodeId, ...], inject: Callable[..., list[dict[str, object]]]) -> None:
+        seen, wanted = _PROOFS[fault]
         for node in nodes:
-            began_ns = time.monotonic_ns()
-            ready = self._cluster.process(node).ready
-            incarnation = ready.incarnation if ready else 0
-            if node in self._nodes:
-                self._end(node, {})  # such as a kill of a node that is suspended
-            (evidence,) = inject(node)
-            self._nodes[node] = _NodeFault(fault, node, began_ns, evidence, incarnation)
-
-    def _end(self, node: NodeId, more: dict[str, Any]) -> None:
-        fault = self._nodes.pop(node, None)
-        if fault is not None:
-            more = {"incarnation": fault.incarnation + 1, **more} if fault.fault != "suspend" else more
-            self._closed.append(fault.receipt(time.monotonic_ns(), more))
+            with self.lock:
+                ready = self.cluster.process(node).ready
+                paper = OpenReceipt(fault, nodes_down=(node,))
+                (evidence,) = inject(node)
+                if node in self._nodes:  # such as a kill of a node that is suspended
+                    self._nodes[node][0].end()
+                paper.evidence, paper.bit = evidence, evidence.get(seen) == wanted
+                self._papers.append(paper)
+                self._nodes[node] = (paper, ready.incarnation if ready else 0)
 
     # --- links ------------------------------------------------------------------------------------------------------
 
@@ -142,9 +264,12 @@ class Faults:
         """Cut the nodes into groups; one group alone is cut from all the others. Clients reach all sides."""
         sides = [list(group) for group in groups]
         if len(sides) == 1:
-            sides.append([node for node in self._cluster.nodes if node not in sides[0]])
-        cut = tuple((a, b) for one in sides for other in sides if one is not other for a in one for b in other)
-        return self._install("partition", [Cut()], cut)
+            sides.append([node for node in self.cluster.nodes if node not in sides[0]])
+        return self.cut((a, b) for one in sides for other in sides if one is not other for a in one for b in other)
+
+    def cut(self, links: Iterable[Link], name: str = "partition") -> LinkFault:
+        """Lose all that these directed links carry."""
+        return self.spoil(name, [Cut()], links)
 
     def isolate(self, node: NodeId) -> LinkFault:
         """Cut a node from all others."""
@@ -153,65 +278,46 @@ class Faults:
     def lossy(self, seconds: float) -> LinkFault:
         """Every link between nodes loses, repeats, delays and reorders a fifth of what it carries."""
         actions: list[Action] = [Drop(), Duplicate(), Reorder(most_s=seconds), Delay(seconds, seconds)]
-        return self._install("lossy", actions, self._node_links(), probability=_PROBABILITY_LOSSY)
+        return self.spoil("lossy", actions, self.node_links(), probability=_PROBABILITY_LOSSY)
 
     def hold(self, links: Iterable[Link], *types: str) -> LinkFault:
         """Keep what these links carry, or only messages of these types, until the fault is healed."""
-        return self._install("hold", [Hold()], tuple(links), types=frozenset(types) or None)
+        return self.spoil("hold", [Hold()], links, types=types)
 
     def hold_all(self, *types: str) -> LinkFault:
         """`hold` on every link between nodes."""
-        return self.hold(self._node_links(), *types)
+        return self.hold(self.node_links(), *types)
 
-    def _node_links(self) -> tuple[Link, ...]:
-        nodes = self._cluster.nodes
+    def node_links(self) -> tuple[Link, ...]:
+        """Every link between nodes."""
+        nodes = self.cluster.nodes
         return tuple((a, b) for a in nodes for b in nodes if a != b)
 
-    def _install(
+    def spoil(
         self,
-        fault: str,
-        actions: list[Action],
-        links: tuple[Link, ...],
-        types: frozenset[str] | None = None,
+        name: str,
+        actions: Iterable[Action],
+        links: Iterable[Link],
+        *,
+        types: Iterable[str] = (),
         probability: float = 1.0,
+        harmless: bool = False,
     ) -> LinkFault:
-        began_ns = time.monotonic_ns()
-        self._count += 1
-        rules = [
-            Rule(
-                f"{fault}-{self._count}-{type(action).__name__.lower()}",
-                action,
-                frozenset(links),
-                types,
-                None,
-                probability,
-            )
-            for action in actions
-        ]
+        """Put rules on these links, under one receipt, which calls them disturbed (or cut, if they are) unless `harmless`."""
+        links, actions, types = tuple(links), list(actions), frozenset(types)
         cut = any(isinstance(action, Cut) for action in actions)
-        installed = LinkFault(
-            fault,
-            [self._network.add(rule) for rule in rules],
-            cut=links if cut else (),
-            disturbed=() if cut else links,
-            began_ns=began_ns,
-            on_heal=self._healed,
-        )
-        self._links.append(installed)
-        return installed
-
-    def _healed(self, fault: LinkFault, counts: dict[str, Any]) -> None:
-        self._links.remove(fault)
-        acted = ("dropped", "held", "duplicated", "reordered", "delayed")
-        bit = any(of_link.get(what, 0) for of_link in counts.values() for what in acted)
-        self._closed.append(
-            Receipt(
-                fault.fault,
-                fault.began_ns,
-                time.monotonic_ns(),
-                bit,
-                links_cut=fault.cut,
-                links_disturbed=fault.disturbed,
-                evidence={"by link": counts},
-            )
-        )
+        paper = OpenReceipt(name, links_cut=links if cut else (), links_disturbed=() if cut or harmless else links)
+        with self.lock:
+            self._count += 1
+            number = self._count
+        installed: list[InstalledRule] = []
+        fault = LinkFault(installed, paper)
+        for action in actions:
+            kind = type(action).__name__.lower()
+            rule = Rule(f"{name}-{number}-{kind}", action, frozenset(links), types or None, None, probability)
+            installed.append(self.network.add(rule))
+            if len(installed) == 1:
+                with self.lock:
+                    self._papers.append(paper)
+                    self._links.append(fault)
+        return fault

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeAlias
 
 from cluster.errors import Mistake
+from node.contract import BadInput
 
 Endpoint: TypeAlias = str
 Link: TypeAlias = tuple[Endpoint, Endpoint]
@@ -50,7 +51,7 @@ KEPT: Final[frozenset[Fate]] = frozenset({"held", "delayed", "reordered"})
 LOST: Final[frozenset[Fate]] = frozenset({"dropped", "discarded", "undeliverable"})
 
 
-class BadRule(Mistake, ValueError):
+class BadRule(Mistake, BadInput):
     """You asked for a rule that cannot be. Nothing was changed."""
 
 

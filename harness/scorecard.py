@@ -78,7 +78,7 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
         Job(scenario, variant, algorithm)
         for scenario in scenarios()
         if only is None or only in scenario.name
-        for algorithm in algorithms or scenario.algorithms
+        for algorithm in dict.fromkeys(algorithms or scenario.algorithms)
         if scenario.fits(algorithm)
         for variant in scenario.variants
     ]
@@ -107,17 +107,16 @@ def run_all(
     Ctrl-C ends the runs that are under way; their nodes and proxies end with them.
     """
     wanted = list(wanted)
-    with ThreadPoolExecutor(workers, thread_name_prefix="run") as pool:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="run")
+    try:
         # The longest first, so that no worker is left alone with one at the end.
         futures = {
             job: pool.submit(run_job, job, root, seed) for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
         }
-        try:
-            for future in as_completed(futures.values()):
-                progress(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures.values()):
+            progress(future.result())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # waiting would tell every story to its end after a Ctrl-C
     return [futures[job].result() for job in wanted]
 
 

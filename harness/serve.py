@@ -4,16 +4,17 @@
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.control import FolderLock, sign_lock
 from cluster.errors import ConsensusError
 from cluster.local import Cluster
-from cluster.processes import ReadyPipe, spawn_detached
+from cluster.processes import ReadyPipe, is_suspended, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, parse_groups
 from harness.network import Network
@@ -22,8 +23,11 @@ from harness.rules import DELIVERED, KEPT, LOST, Action, Cut, Delay, Drop, Dupli
 _READY_S = 60.0
 
 
-def serve(spec: Spec, *, record: bool, tell: Callable[[str], None], ready: Callable[[], None]) -> None:
-    """Launch the cluster of `spec` and serve it until it is stopped. `ready` is called when it is up.
+def serve(spec: Spec, *, record: bool, tell: Callable[[str], None], ready: Callable[[list[str]], None]) -> None:
+    """Launch the cluster of `spec` and serve it until it is stopped.
+
+    `ready` is called when it is up, with a line for each node that could not start: one whose disk is lost must not keep the
+    others from serving.
 
     Raises:
         BootFailed: a node or the proxy did not start; nothing is left running.
@@ -31,16 +35,34 @@ def serve(spec: Spec, *, record: bool, tell: Callable[[str], None], ready: Calla
     messages = spec.root / "messages.jsonl" if record else None
     with (
         Network(spec.path, record=messages, seed=spec.settings.seed) as network,
-        Cluster(spec=spec, links=network) as cluster,
+        _stopped_at_the_end(Cluster(spec=spec, links=network)) as cluster,
     ):
-        supervisor = Supervisor(cluster, _link_verbs(network, cluster), tell)
-        ready()
+        cluster.start(without_the_lost=True)
+        supervisor = Supervisor(cluster, _link_verbs(network, cluster), tell, lambda: _trouble(network))
+        ready([str(failure) for failure in cluster.failures.values()])
         supervisor.run()
 
 
+@contextmanager
+def _stopped_at_the_end(cluster: Cluster) -> Iterator[Cluster]:
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _trouble(network: Network) -> str | None:
+    """What is wrong with the proxy, if anything is."""
+    if network.proxy.poll() is not None:
+        return "the proxy has ended, so nothing passes: `consensus down`, then `consensus up`; what was decided is kept"
+    if is_suspended(network.proxy.pid):
+        return f"the proxy is suspended, so no message passes: `kill -CONT {network.proxy.pid}` lets it go on"
+    return None
+
+
 def _link_verbs(network: Network, cluster: Cluster) -> dict[str, Callable[..., Any]]:
-    def link(sender: str, receiver: str, one_way: bool, spoil: dict[str, Any]) -> list[str]:
-        pairs = [(sender, receiver)] if one_way else [(sender, receiver), (receiver, sender)]
+    def link(senders: list[str], receivers: list[str], one_way: bool, spoil: dict[str, Any]) -> list[str]:
+        pairs = [(senders, receivers)] if one_way else [(senders, receivers), (receivers, senders)]
         return [
             network.install(action, senders=one, receivers=other, probability=probability).id
             for action, probability in _actions(**spoil)
@@ -100,11 +122,16 @@ def _in_words(rule: Rule) -> str:
     return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"
 
 
-def serve_detached(spec: Spec, *, record: bool) -> None:
-    """Have a process of its own serve the cluster of `spec`; returns when it is up. Raises BootFailed."""
+def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
+    """Have a process of its own serve the cluster of `spec`, and hand it the lock. Returns when it is up.
+
+    Returns a line for each node that could not start. Raises BootFailed if there is no cluster then.
+    """
     command = [sys.executable, "-P", "-m", "harness.serve", "--root", str(spec.root)]
-    pipe = spawn_detached([*command, *(["--record"] if record else [])], spec.root / "supervisor.log")
-    pipe.wait("the cluster", time.monotonic() + _READY_S)
+    command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
+    pipe = spawn_detached(command, spec.root / "supervisor.log", lock.descriptor)
+    lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
+    return lost
 
 
 def main() -> int:
@@ -113,7 +140,9 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--lock-fd", type=int, required=True)
     arguments = parser.parse_args()
+    sign_lock(arguments.lock_fd)
 
     def tell(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
@@ -123,7 +152,7 @@ def main() -> int:
             open_spec(arguments.root),
             record=arguments.record,
             tell=tell,
-            ready=lambda: ReadyPipe.say(arguments.ready_fd, {"pid": os.getpid()}),
+            ready=lambda lost: ReadyPipe.say(arguments.ready_fd, {"lost": lost}),
         )
     except (ConsensusError, ValueError, OSError) as error:
         tell(str(error))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.clock import SteeredClock
 from node.disk import Disk, DiskError, DiskFailed
 from node.runtime import Runtime
 from node.settings import BadSpec, load
@@ -35,6 +36,9 @@ def main(runtime_class: type[Runtime] = Runtime) -> int:
     parser.add_argument("--must-exist", action="store_true", help="the node has run before: refuse an absent directory")
     parser.add_argument(
         "--ready-fd", type=int, help="a pipe for one line of JSON, when the node is ready or has failed"
+    )
+    parser.add_argument(
+        "--clock", type=Path, metavar="FOLDER", help="the node's clock is steered from here: node/clock.py"
     )
     parser.add_argument("--parent", type=int, help="the launcher's process id: the node dies with it")
     arguments = parser.parse_args()
@@ -82,11 +86,13 @@ def _serve(
         settings.directory(arguments.id),
         cluster=settings.cluster,
         node=arguments.id,
+        made_for=f"{settings.algorithm} among {', '.join(settings.nodes)}",
         must_exist=arguments.must_exist,
         vfs=vfs,
     )
     transport, wake_up = Transport(), WakeUpPipe()
-    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport)
+    clock = SteeredClock(arguments.clock / arguments.id) if arguments.clock is not None else None
+    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, clock)
     signal.set_wakeup_fd(wake_up.writer)
     signal.signal(signal.SIGTERM, lambda *_: runtime.stop())
     log.info("%s runs %s, incarnation %d, at %s", arguments.id, settings.algorithm, disk.incarnation, transport.address)

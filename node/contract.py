@@ -28,7 +28,7 @@ What an algorithm's author must expect
 One instance for all variables
 ------------------------------
 An algorithm that decides an order of commands rather than one value says `serves_all`: a node then has one instance of
-it, which is told in each request which variable is meant, and takes packed commands too. What such an algorithm needs
+it, which can ask which variable a request is about, and takes packed commands too. What such an algorithm needs
 beyond the rest is marked "serves_all" below; the others can pass it over.
 """
 
@@ -65,8 +65,6 @@ class Request(NamedTuple):
 
     client: str
     number: int
-    variable: str = ""
-    """Which variable is meant. Only serves_all algorithms are told."""
 
 
 class Node(ABC):
@@ -108,6 +106,10 @@ class Node(ABC):
     @abstractmethod
     def refuse(self, request: Request, reason: str) -> None:
         """Tell the client that `request` was not done and never will be."""
+
+    def variable_of(self, request: Request) -> str:
+        """serves_all: the variable that a proposal or a query is about, while it waits for an answer."""
+        raise NotImplementedError
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         """serves_all: have the client ask `leader` instead, or whom it likes. The request may have been done or not."""

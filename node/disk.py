@@ -10,7 +10,8 @@ Rules
 4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or anything that does not
    check, stops the node. A node that has forgotten its promises must not vote as its old self. Checked at open: every
    row by its checksum, the pages by SQLite's integrity check, and the log, of which SQLite drops without a word all that
-   follows a damaged frame. Damage in the very last commit cannot be told from a commit that a crash has torn.
+   follows a damaged frame, and all of it if its file has gone. Damage in the very last commit cannot be told from a commit
+   that a crash has torn.
 
 Keys and values are kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit. The
 log of `node/log_store.py` is not, and shares the turn's transaction.
@@ -36,7 +37,10 @@ from node.log_store import LOG_SCHEMA, DiskLog, MemoryLog, Row
 from node.wire import Malformed, pack, unpack
 
 FILE_NAME: Final = "state.db"
-_WAL_GROWN_BYTES: Final = 1024 * 1024
+_LOG_GROWN_BYTES: Final = 256 * 1024
+#: Where the newest is: in the log's file, which must be there then, or folded into the main file by an orderly end.
+_LOG_IN_USE: Final = "in use"
+_LOG_FOLDED: Final = "folded"
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS node (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -45,6 +49,9 @@ CREATE TABLE IF NOT EXISTS state (
     PRIMARY KEY (variable, key)
 ) WITHOUT ROWID;
 """
+
+
+_OWNER_KEYS: Final = ("cluster", "node", "incarnation", "made_for", "log")
 
 
 class DiskError(Exception):
@@ -79,14 +86,22 @@ class Contents:
     node: NodeId = ""
     incarnation: int = 0
     variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
-    log: MemoryLog = field(default_factory=MemoryLog)  # filled by `inspect` alone
+    log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # filled by `inspect` alone
+    made_for: str = ""
 
 
 class Disk:
     """An open directory. Opening it counts one more incarnation, durably."""
 
     def __init__(
-        self, directory: Path, *, cluster: str, node: NodeId, must_exist: bool = False, vfs: str | None = None
+        self,
+        directory: Path,
+        *,
+        cluster: str,
+        node: NodeId,
+        made_for: str = "",
+        must_exist: bool = False,
+        vfs: str | None = None,
     ) -> None:
         """Open or create the directory.
 
@@ -94,6 +109,8 @@ class Disk:
             directory: made with mode 0700 if it is not there.
             cluster: the cluster's id; a directory of another cluster is refused.
             node: the node's id; a directory of another node is refused.
+            made_for: the algorithm and its members, in words; a directory that was made for others is refused, since what
+                they stored means something else, and a quorum of others need not overlap theirs.
             must_exist: the node has run before, so a missing directory is an error.
             vfs: the name of a registered apsw VFS to write through.
 
@@ -105,6 +122,7 @@ class Disk:
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
         try:
+            log_bytes = _size(Path(f"{path}-wal"))  # before SQLite makes one
             if must_exist and not path.exists():
                 raise DiskMissing(
                     f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
@@ -120,22 +138,26 @@ class Disk:
         except apsw.Error as error:
             raise _explained(directory, error) from error
         try:
-            self._variables = self._open(cluster, node, must_exist)
+            self._variables = self._open(cluster, node, made_for, must_exist, log_bytes)
         except BaseException as error:
             self._db.close()
             if isinstance(error, apsw.Error):
                 raise _explained(directory, error) from error
             raise
 
-    def _open(self, cluster: str, node: NodeId, must_exist: bool) -> dict[str, dict[str, Stored]]:
+    def _open(
+        self, cluster: str, node: NodeId, made_for: str, must_exist: bool, log_bytes: int
+    ) -> dict[str, dict[str, Stored]]:
         """Check and read everything, and count the boot."""
+        # The log's file goes only in `close`, with a note: where a process ends without it, the file is to be there.
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        _check_log(self._db)
+        _check_log(self._db, self.directory)
         self._db.execute("BEGIN EXCLUSIVE")
         self._db.execute(_SCHEMA + LOG_SCHEMA)
-        contents = _read(self._db)
+        contents = _read(self._db, self.directory, log_bytes)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
                 f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore it, or leave the node down"
@@ -145,21 +167,26 @@ class Disk:
                 f"{self.directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, and this is {node} "
                 f"of {cluster[:8]}: start the node on its own directory"
             )
+        if (contents.made_for or made_for) != made_for:
+            raise DiskForeign(
+                f"{self.directory} was made for {contents.made_for}, and the spec says {made_for}: put the spec back as it was"
+            )
         self.incarnation = contents.incarnation + 1
-        owner = [cluster, node, str(self.incarnation)]
-        self._db.executemany(
-            "INSERT OR REPLACE INTO node VALUES (?, ?)",
-            zip(("cluster", "node", "incarnation", "checksum"), [*owner, _owner_checksum(owner)], strict=True),
-        )
-        self._db.execute("COMMIT")
-        self._grow_log()
+        self._owner = [cluster, node, str(self.incarnation), made_for]
+        # With the note that the log is in use goes so much ballast that its file is as large as `_read` will want it.
+        self._note_owner(_LOG_IN_USE)
+        self._db.execute("CREATE TABLE ballast (content BLOB)")
+        self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (_LOG_GROWN_BYTES,))
+        self._db.execute("COMMIT; DROP TABLE ballast; PRAGMA wal_checkpoint(RESTART)")
         self.log = DiskLog(self._read, self._damaged)
         return contents.variables
 
-    def _grow_log(self) -> None:
-        self._db.execute("BEGIN; CREATE TABLE grow (content BLOB)")
-        self._db.execute("INSERT INTO grow VALUES (zeroblob(?))", (_WAL_GROWN_BYTES,))
-        self._db.execute("DROP TABLE grow; COMMIT; PRAGMA wal_checkpoint(RESTART)")
+    def _note_owner(self, log: str) -> None:
+        owner = [*self._owner, log]
+        self._db.executemany(
+            "INSERT OR REPLACE INTO node VALUES (?, ?)",
+            zip((*_OWNER_KEYS, "checksum"), [*owner, _owner_checksum(owner)], strict=True),
+        )
 
     def variables(self) -> list[str]:
         """The names of the variables that have anything stored."""
@@ -204,7 +231,10 @@ class Disk:
         self.commits += 1
 
     def close(self) -> None:
-        """Release the directory. What was not committed is dropped."""
+        """Release the directory in order: the log is folded into the main file. What was not committed is dropped."""
+        with suppress(apsw.Error):  # a disk that has failed stays as a crash leaves it
+            self._note_owner(_LOG_FOLDED)
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()
 
 
@@ -240,21 +270,31 @@ def _owner_checksum(owner: list[str]) -> str:
     return str(zlib.crc32("\0".join(owner).encode()))
 
 
-def _read(db: apsw.Connection) -> Contents:
-    """Everything that is stored, checked."""
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _read(db: apsw.Connection, directory: Path, log_bytes: int) -> Contents:
+    """Everything that is stored, checked. `directory` is where people know it, `log_bytes` how large the log was there."""
+    path = directory / FILE_NAME
     try:
         ((verdict,),) = db.execute("PRAGMA integrity_check(1)")
         if verdict != "ok":
-            raise DiskCorrupt(f"{db.filename} is damaged ({verdict}): restore it, or leave the node down")
+            raise DiskCorrupt(f"{path} is damaged ({verdict}): restore it, or leave the node down")
         header = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM node")}
-        owner = [header.get(key, "") for key in ("cluster", "node", "incarnation")]
+        owner = [header.get(key, "") for key in _OWNER_KEYS]
         if header and header.get("checksum") != _owner_checksum(owner):
-            raise DiskCorrupt(f"{db.filename}: whose it is, and how often it has booted, does not match its checksum")
-        contents = Contents(owner[0], owner[1], int(owner[2] or 0))
+            raise DiskCorrupt(f"{path}: whose it is, and how often it has booted, does not match its checksum")
+        if owner[-1] == _LOG_IN_USE and log_bytes < _LOG_GROWN_BYTES:
+            raise DiskCorrupt(
+                f"{path}-wal is missing or cut short, and it holds what was committed last. Restore it, or leave the node "
+                "down; it must not vote as if it had never promised anything."
+            )
+        contents = Contents(owner[0], owner[1], int(owner[2] or 0), made_for=owner[3])
         for row in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
-            _read_row(str(db.filename), contents, *row)
+            _read_row(str(path), contents, *row)
     except UnicodeDecodeError as error:
-        raise DiskCorrupt(f"{db.filename}: a name is not text ({error}): restore the directory") from error
+        raise DiskCorrupt(f"{path}: a name is not text ({error}): restore the directory") from error
     return contents
 
 
@@ -272,7 +312,7 @@ def _read_row(file: str, contents: Contents, variable: object, key: object, pack
         raise DiskCorrupt(f"{file}: the stored value of {variable}/{key} does not decode: {error}") from error
 
 
-def _check_log(db: apsw.Connection) -> None:
+def _check_log(db: apsw.Connection, directory: Path) -> None:
     """Raise DiskCorrupt if the log goes on after the frames in which SQLite believes. Leaves all of them in the main file.
 
     Its format: sqlite.org/fileformat2.html, section 4. A frame is of this log if it repeats the two salts of the header.
@@ -290,7 +330,10 @@ def _check_log(db: apsw.Connection) -> None:
         for first, second in struct.iter_unpack(f"{order}2I", header[:24]):
             sums[0] = (sums[0] + first + sums[1]) % 2**32
             sums[1] = (sums[1] + second + sums[0]) % 2**32
-        damaged = f"{log} is damaged: what was committed may be lost. Restore the directory, or leave the node down."
+        damaged = (
+            f"{directory / FILE_NAME}-wal is damaged: what was committed may be lost. "
+            "Restore the directory, or leave the node down."
+        )
         if len(header) < 32 or struct.pack(">2I", *sums) != header[24:]:
             raise DiskCorrupt(damaged)
         frame_bytes = 24 + int.from_bytes(header[8:12], "big")
@@ -356,8 +399,9 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
         db = apsw.Connection(str(copy))
         try:
             db.execute("PRAGMA synchronous=OFF")
-            _check_log(db)
-            contents = _read(db)
+            log_bytes = _size(Path(f"{copy}-wal"))
+            _check_log(db, directory)
+            contents = _read(db, directory, log_bytes)
             if next(iter(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'")), None):
                 _read_log(db, contents, directory)
             return contents

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
+from node.clock import LOOK_EVERY_S, SteeredClock
 from node.contract import Algorithm, Message, NodeId, Request, Value
 from node.disk import Disk
 from node.frames import CommandFrame, ReadFrame, Replies
@@ -56,7 +57,13 @@ class Runtime:
     """One node at work."""
 
     def __init__(
-        self, settings: Settings, node: NodeId, algorithm: type[Algorithm], disk: Disk, transport: Transport
+        self,
+        settings: Settings,
+        node: NodeId,
+        algorithm: type[Algorithm],
+        disk: Disk,
+        transport: Transport,
+        clock: SteeredClock | None = None,
     ) -> None:
         self._id = node
         self._settings = settings
@@ -64,7 +71,9 @@ class Runtime:
         self._transport = transport
         self._codec = Codec(settings.cluster, algorithm.messages)
         rng = Random(f"{settings.seed}/{node}/{disk.incarnation}")
-        self._timers: Timers[TimerKey] = Timers(time.monotonic, rng)
+        self._clock = clock or time.monotonic
+        self._idle_s = LOOK_EVERY_S if clock else _IDLE_S
+        self._timers: Timers[TimerKey] = Timers(self._clock, rng)
         self._variables = Variables(algorithm, node, settings.nodes, disk, self._timers, settings.machines)
         self._serves_all = algorithm.serves_all
         self._counters: Counter[str] = Counter()
@@ -82,14 +91,14 @@ class Runtime:
         self._variables.start()
         self._finish_turn()
         while not self._stopping:
-            pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(_IDLE_S))
+            pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(self._idle_s))
             if control in pipes:
                 self._take_control(os.read(control, 65536))
             if wake_up.reader in pipes:
                 os.read(wake_up.reader, 64)
             self._take_in()
             if self._retire_until is not None and (self._variables.retire() or time.monotonic() > self._retire_until):
-                self._stopping = True
+                self._stopping, self._retire_until = True, None
             self._finish_turn()
 
     def stop(self) -> None:
@@ -215,6 +224,7 @@ class Runtime:
             "pid": os.getpid(),
             "incarnation": self._disk.incarnation,
             "commits": self._disk.commits,
+            "clock_s": self._clock(),
             "latest": self._variables.latest,
             "variable_count": len(self._variables),
             "variables": {name: _plain(dict(status)) for name, status in variables.items()},

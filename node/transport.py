@@ -53,6 +53,8 @@ def bind_any_port(socket: zmq.Socket[bytes]) -> str:
 class Transport:
     """The sockets of one node, and the pipes that wake its loop."""
 
+    _lost: tuple[NodeId, ...] = ()
+
     def __init__(self) -> None:
         self.dropped = 0
         self.bad_handshakes = 0
@@ -63,7 +65,6 @@ class Transport:
         self._monitor = self._router.get_monitor_socket(_HANDSHAKE_FAILURES)
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
         self._peer_monitors: dict[zmq.Socket[bytes], NodeId] = {}
-        self._lost: dict[NodeId, None] = {}
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -100,9 +101,9 @@ class Transport:
         socket.disable_monitor()
         socket.close()
 
-    def lost(self) -> list[NodeId]:
+    def lost(self) -> tuple[NodeId, ...]:
         """The peers whose connection has closed since the last call. A hint: they may be there again already."""
-        lost, self._lost = list(self._lost), {}
+        lost, self._lost = self._lost, ()
         return lost
 
     def poll(self, wait_s: float) -> list[int]:
@@ -118,7 +119,7 @@ class Transport:
                 self.bad_handshakes += 1
             elif source in self._peer_monitors:
                 source.recv_multipart()
-                self._lost[self._peer_monitors[source]] = None
+                self._lost = (*self._lost, self._peer_monitors[source])
         return pipes
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:

@@ -92,13 +92,11 @@ class Variables:
 
     def propose(self, variable: str, request: Request, route: Route, timeout_s: float, value: Value) -> None:
         """A client's proposal. After `timeout_s` the client waits no longer."""
-        variable, request = self._named(variable, request)
         if self._admit(request, _Waiting(variable, route, is_proposal=True), timeout_s):
             self._instance(variable).propose(request, value)
 
     def query(self, variable: str, request: Request, route: Route, timeout_s: float) -> None:
         """A client's query. After `timeout_s` the client waits no longer."""
-        variable, request = self._named(variable, request)
         if self._admit(request, _Waiting(variable, route, is_proposal=False), timeout_s):
             self._instance(variable).query(request)
 
@@ -131,9 +129,9 @@ class Variables:
 
     def retire(self) -> bool:
         """Tell every instance that the node is to stop. True when none needs another turn."""
-        self._touched.update(dict.fromkeys(self._instances))
-        ready = [instance.retire() for instance in self._instances.values()]
-        return all(ready)
+        waiting = [name for name, instance in self._instances.items() if not instance.retire()]
+        self._touched.update(dict.fromkeys(waiting))
+        return not waiting
 
     def receive(self, variable: str, sender: NodeId, message: Message) -> None:
         """A node's message. One for a variable beyond the limit is dropped, as if the network had lost it."""
@@ -184,9 +182,9 @@ class Variables:
     def __len__(self) -> int:
         return len(self._instances)
 
-    def _named(self, variable: str, request: Request) -> tuple[str, Request]:
-        """The instance's name, and the request as that instance is to see it."""
-        return ("", request._replace(variable=variable)) if self._algorithm.serves_all else (variable, request)
+    def variable_of(self, request: Request) -> str:
+        """The variable that a request which waits is about."""
+        return self._waiting[request].variable
 
     def _admit(self, request: Request, waiting: _Waiting, timeout_s: float) -> bool:
         """Whether to hand the request on. A repeat of one that is in hand already is passed over."""
@@ -195,7 +193,7 @@ class Variables:
         refused = None
         if len(self._waiting) >= WAITING_MAX:
             refused = f"{WAITING_MAX:,} requests are waiting here already: slow down"
-        elif waiting.variable not in self._instances and len(self._instances) >= VARIABLES_MAX:
+        elif not self.serves_all and waiting.variable not in self._instances and len(self._instances) >= VARIABLES_MAX:
             refused = f"there are {VARIABLES_MAX:,} variables already"
         if refused is not None:
             self.turn.answers.append(Answer(waiting.route, request.number, None, refused))
@@ -205,6 +203,8 @@ class Variables:
         return True
 
     def _instance(self, name: str) -> Algorithm:
+        if self.serves_all:
+            name = ""
         instance = self._instances.get(name)
         if instance is None:
             instance = self._instances[name] = self._algorithm(_VariableNode(name, self))
@@ -241,6 +241,9 @@ class _VariableNode(Node):
 
     def refuse(self, request: Request, reason: str) -> None:
         self._variables.answer(request, None, reason)
+
+    def variable_of(self, request: Request) -> str:
+        return self._variables.variable_of(request)
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         self._variables.answer_frame(request, None, None, leader)

@@ -34,13 +34,18 @@ def load_algorithm(name: str) -> type[Algorithm]:
     if os.getcwd() not in sys.path:  # last, so that a folder called `node` or `cluster` there hides none of ours
         sys.path.append(os.getcwd())
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, ValueError) as error:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError, TypeError) as error:
         raise UnknownAlgorithm(
             f"{name}: the module {module_name!r} cannot be imported ({error}). Is it in this directory?"
         ) from error
-    except AttributeError:
-        raise UnknownAlgorithm(f"{name}: the module {module_name!r} has no {class_name!r}") from None
+    except Exception as error:  # whatever an author's module does wrong as it is imported
+        raise UnknownAlgorithm(
+            f"{name}: the module {module_name!r} fails when it is imported: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise UnknownAlgorithm(f"{name}: the module {module_name!r} has no {class_name!r}")
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
         raise UnknownAlgorithm(f"{name}: {class_name} is not a subclass of node.contract.Algorithm")
     missing = sorted(getattr(found, "__abstractmethods__", ()))

@@ -152,7 +152,7 @@ def test_a_cluster_in_the_foreground_ends_with_ctrl_c(hand: Hand) -> None:
         text=True,
     )
     assert up.stderr is not None
-    assert "3 paxos nodes are up" in up.stderr.readline()
+    assert "3 paxos nodes up" in up.stderr.readline()
     pids = [row["pid"] for row in hand.rows().values()]
     os.kill(pids[1], signal.SIGKILL)
     assert "n2 is down: killed by SIGKILL from outside" in up.stderr.readline()
@@ -228,7 +228,7 @@ def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
     hand.fails(1, "a cluster is up", "up", "-d")
     hand.fails(254, "there is no node 'n9'", "kill", "n9")
     hand.fails(254, "there is no node 'n9'", "kill", "n1,n9")
-    hand.fails(254, "paxos has no leader", "kill", "leader")
+    hand.fails(1, "paxos has no leader", "kill", "leader")
     hand.fails(1, "n1 is up, and this needs one that is suspended", "resume", "n1")
     hand.fails(254, "None cannot be proposed", "propose", "x", "null")
     hand.fails(
@@ -331,3 +331,82 @@ def test_node_names_are_completed(hand: Hand) -> None:
         check=False,
     )
     assert {"n1,n1", "n1,n2", "n1,n3"} <= {line.partition(",")[2] for line in done.stdout.split()}
+
+
+def test_one_of_several_that_start_a_cluster_at_once_wins(hand: Hand) -> None:
+    command = [sys.executable, "-m", "harness.cli", "up", "-d", "-n", "3"]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    rivals = [
+        subprocess.Popen(command, cwd=hand.folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    told = [rival.communicate(timeout=60)[1] for rival in rivals]
+    assert sorted(rival.returncode for rival in rivals) == [0, 1, 1, 1], told
+    assert sum("a cluster is up or starting" in text for text in told) == 3
+    assert hand.good("propose", "colour", "blue") == '"blue"'
+
+
+def test_a_supervisor_whose_file_is_gone_is_named(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    file = hand.folder / ".consensus" / "supervisor.json"
+    content, pid = file.read_text(), hand.supervisor()
+    file.unlink()
+    hand.fails(1, f"end process {pid}", "ps")
+    hand.fails(1, f"process {pid}", "up", "-d")
+    file.write_text(content)
+
+
+def test_a_supervisor_that_is_suspended_is_told_and_does_nothing_late(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    pid = hand.supervisor()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        hand.fails(1, f"kill -CONT {pid}", "kill", "n1")
+        hand.fails(1, f"kill -CONT {pid}", "propose", "x", "1")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert hand.good("propose", "x", "1") == "1"
+
+
+def test_a_dead_proxy_is_told_with_the_way_out(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("propose", "x", "1")
+    (proxy,) = [
+        child for child in psutil.Process(hand.supervisor()).children() if "harness.proxy" in " ".join(child.cmdline())
+    ]
+    proxy.kill()
+    wait_until(lambda: hand.json("ps")["trouble"] is not None)
+    assert "the proxy has ended" in hand.good("ps")
+    hand.fails(2, "the proxy has ended", "query", "x", "--timeout", "0.5")
+    hand.fails(1, "the proxy has ended", "links")
+    hand.good("down")
+    hand.good("up", "-d")
+    assert hand.good("query", "x") == "1"
+
+
+def test_a_lost_disk_does_not_keep_the_others_from_serving(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("propose", "x", "1")
+    hand.good("down")
+    (hand.folder / ".consensus" / "nodes" / "n1").rename(hand.folder / "elsewhere")
+    done = hand.run("up", "-d")
+    assert done.returncode == 0
+    assert "n1 cannot start" in done.stderr
+    assert [row["state"] for row in hand.rows().values()] == ["down", "up", "up"]
+    assert hand.good("query", "x") == "1"
+    hand.fails(1, "n1 has run before", "restart", "n1")
+    (hand.folder / "elsewhere").rename(hand.folder / ".consensus" / "nodes" / "n1")
+    hand.good("restart", "n1")
+    assert hand.good("query", "x", "--at", "n1") == "1"
+
+
+def test_the_table_keeps_what_matters_on_a_narrow_screen(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3")
+    hand.good("propose", "v" * 60, "x" * 500)
+    pid = hand.rows()["n1"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: hand.rows()["n1"]["state"] == "down")
+    rows = hand.rows()
+    for line in hand.good("ps").splitlines()[1:4]:
+        node, *_ = line.split()
+        assert str(rows[node]["pid"] or "") in line
+        assert rows[node]["how"].removeprefix("down: ") in line

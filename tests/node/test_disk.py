@@ -378,7 +378,8 @@ def test_a_flipped_bit_in_the_log_is_corrupt_and_not_a_torn_tail(tmp_path: Path)
 
 def test_an_onlooker_too_tells_damage(tmp_path: Path) -> None:
     held = filled(tmp_path, close=False)
-    places = [20, 32 + 9 * 4120 + 500, 32 + 200 * 4120]  # the log's header, a frame, and what the log grew into
+    size = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
+    places = [20, 32 + 9 * 4120 + 500, size - 500]  # the log's header, a frame, and what the log grew into
     damage_and_look(tmp_path, f"{FILE_NAME}-wal", places, held, look=True)
 
 
@@ -423,6 +424,34 @@ def test_a_refused_boot_lets_go_of_the_directory(tmp_path: Path) -> None:
         opened(tmp_path, node="n2")
     opened(tmp_path).close()
     assert kept.type is DiskForeign
+
+
+@pytest.mark.parametrize("keep", [0, 20_000])
+def test_a_log_that_has_gone_since_a_crash_is_corrupt(tmp_path: Path, keep: int) -> None:
+    filled(tmp_path, close=False)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    content = log.read_bytes()
+    log.unlink()
+    if keep:
+        log.write_bytes(content[:keep])
+    for look in (lambda: opened(tmp_path, must_exist=True), lambda: inspect(tmp_path)):
+        with pytest.raises(DiskCorrupt, match="-wal is"):
+            look()
+    log.write_bytes(content)
+    assert opened(tmp_path, must_exist=True).incarnation == 2
+
+
+def test_an_orderly_end_needs_no_log(tmp_path: Path) -> None:
+    held = filled(tmp_path, close=True)
+    assert not (tmp_path / f"{FILE_NAME}-wal").exists()
+    assert held == inspect(tmp_path).variables
+
+
+def test_a_directory_that_was_made_for_another_algorithm_or_others_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path, made_for="paxos among n1, n2").close()
+    with pytest.raises(DiskForeign, match="was made for paxos among n1, n2, and the spec says majority among n1, n2"):
+        opened(tmp_path, made_for="majority among n1, n2")
+    opened(tmp_path, made_for="paxos among n1, n2").close()
 
 
 # --- writes that fail -----------------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ class Forward(Message):
     """To the leader: a client proposes `value` at the sender, or queries, if it is None."""
 
     request: Request
+    variable: str
     value: Value | None
 
 

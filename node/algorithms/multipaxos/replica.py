@@ -72,7 +72,7 @@ class MultiPaxos(Algorithm):
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
         self.leader: Leader | None = None
         self.accepted: dict[Ballot, list[int]] = {}  # what this turn has accepted
-        self.asked: dict[Request, Value | None] = {}  # proposals and queries of this node's own clients
+        self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
         self.elect_again_at = 0  # the slot of a recovered change of members
 
     def start(self) -> None:
@@ -177,28 +177,28 @@ class MultiPaxos(Algorithm):
         """A client of this node's own wants a variable set or told: the leader does it, which may be this node."""
         if not self.asked:
             self.node.set_timer("ask", *_ASK_AGAIN_S)
-        self.asked[request] = value
+        self.asked[request] = (self.node.variable_of(request), value)
         if self.election.leader is not None:
-            self.node.send(self.election.leader, Forward(request, value))
+            self.node.send(self.election.leader, Forward(request, *self.asked[request]))
 
     def ask_again(self) -> None:
         """Doing it twice does no harm: a variable is set once."""
         if self.asked:
             self.node.set_timer("ask", *_ASK_AGAIN_S)
-        for request, value in self.asked.items():
+        for request, asked in self.asked.items():
             if self.election.leader is not None:
-                self.node.send(self.election.leader, Forward(request, value))
+                self.node.send(self.election.leader, Forward(request, *asked))
 
-    def forwarded(self, sender: NodeId, request: Request, value: Value | None) -> None:
+    def forwarded(self, sender: NodeId, request: Request, variable: str, value: Value | None) -> None:
         """A peer asks for a client of its own."""
         if self.leader is None or self.leader.full(len(value or b"")):
             return
         waiter = Waiter(request, sender)
         if value is None:
-            packed = pack_own([["query", request.variable]])
+            packed = pack_own([["query", variable]])
             self.leader.questions.append(Question(waiter, "once", packed, 0))
         else:
-            packed = pack_own([["propose", request.variable, value]])
+            packed = pack_own([["propose", variable, value]])
             self.leader.submit((0, 0, 0, "once", packed), waiter)
 
     def answer(self, waiter: Waiter, payload: bytes) -> None:
@@ -277,8 +277,8 @@ class MultiPaxos(Algorithm):
                     self.advance()
             case HeartbeatAck(ballot, round_, commit) if self.leader is not None and ballot == self.leader.ballot:
                 self.leader.acknowledged(sender, round_, commit)
-            case Forward(request, value):
-                self.forwarded(sender, request, value)
+            case Forward(request, variable, value):
+                self.forwarded(sender, request, variable, value)
             case Forwarded(request, value, refused) if request in self.asked:
                 del self.asked[request]
                 if refused is None:

@@ -1,0 +1,65 @@
+"""`consensus export`: a run in the formats of other tools."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from harness.report_command import run_argument
+from harness.runs import HISTORY_NAME, find_run
+
+_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json"}
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(tuple(_NAMES)),
+    required=True,
+    help="edn: the history and the faults, as Jepsen's. chrome-trace: open it at ui.perfetto.dev.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Where it goes; - is stdout. By default history.edn or trace.json in the run's folder.",
+)
+@click.pass_obj
+def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
+    """Write a run for Jepsen's tools or for Perfetto. RUN is as for `consensus report`. The file's path is printed."""
+    folder = find_run(root, run)
+    pieces = _edn(folder) if form == "edn" else _trace(folder)
+    if target == Path("-"):
+        sys.stdout.writelines(pieces)
+        return 0
+    path = target or folder / _NAMES[form]
+    try:
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error}") from error
+    print(path)
+    return 0
+
+
+def _edn(folder: Path) -> Iterable[str]:
+    from harness import history, receipts  # noqa: PLC0415 - only this form needs them
+    from harness.exports.edn import history_as_edn  # noqa: PLC0415
+
+    try:
+        faults = receipts.load(folder / "receipts.jsonl") if (folder / "receipts.jsonl").exists() else []
+        events = history.load(folder / HISTORY_NAME)
+    except history.BadFile as error:
+        raise click.ClickException(str(error)) from error
+    return (f"{line}\n" for line in history_as_edn(events, faults))
+
+
+def _trace(folder: Path) -> Iterable[str]:
+    from harness.exports.chrome_trace import trace  # noqa: PLC0415
+    from harness.report.reading import read_run  # noqa: PLC0415
+
+    return trace(read_run(folder))

@@ -1,0 +1,66 @@
+"""What every node's disk says was decided when the run had ended, node by node."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any, Final
+
+from harness.disks import decided_on_disk
+from harness.jsonable import canonical, shown
+from harness.report.diagram import answer_colours, value_colour
+from harness.report.reading import RunFolder
+from node.algorithms import load_algorithm
+from node.disk import inspect
+
+VARIABLES_MAX: Final = 6
+FOLDED_MAX: Final = 50
+
+
+def final_state(run: RunFolder) -> str:
+    """A row for each variable on which the disks differ; of the others one, and the rest folded away."""
+    by_node = decided_by_node(run)
+    variables = list(dict.fromkeys(key for decided in by_node.values() for key in decided))
+    colours = answer_colours(run)
+    differ = [key for key in variables if _differ(by_node, key)][:VARIABLES_MAX]
+    agree = [key for key in variables if not _differ(by_node, key)]
+    rows = [_row(by_node, key, colours) for key in differ]
+    if agree and not differ:
+        rows.append(_row(by_node, agree.pop(0), colours))
+    if agree:
+        more = "".join(_row(by_node, key, colours) for key in agree[:FOLDED_MAX])
+        number = f"{len(agree):,} more {'variable' if len(agree) == 1 else 'variables'}"
+        rows.append(
+            f'<details class="disks"><summary>{number}, of which the disks do not differ</summary>{more}</details>'
+        )
+    return "".join(rows)
+
+
+def _row(by_node: Mapping[str, Mapping[str, Any]], key: str, colours: Mapping[str, int]) -> str:
+    cells = []
+    for node, decided in by_node.items():
+        colour = value_colour(decided[key], colours) or "" if key in decided else "none"
+        text = shown(decided[key], 24) if key in decided else "undecided"
+        cells.append(
+            f'<span class="disk"><b>{escape(node)}</b> <span class="value {colour}">{escape(text)}</span></span>'
+        )
+    differ = '<span class="no">they differ</span>' if _differ(by_node, key) else ""
+    title = f'<span class="of">disks, in the end: <b>{escape(key)}</b></span>'
+    return f'<div class="disks">{title}{"".join(cells)}{differ}</div>'
+
+
+def decided_by_node(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What each disk shows, by node and variable. Empty if the algorithm or the disks cannot be read here."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        algorithm = load_algorithm(str(run.results["algorithm"]))
+        for node in run.nodes:
+            if (run.path / "nodes" / node).is_dir():
+                found[node] = decided_on_disk(algorithm, run.nodes, inspect(run.path / "nodes" / node))
+    except Exception as error:  # noqa: BLE001 - an algorithm of the user's own runs here; the report goes on without
+        if "algorithm" in run.results:
+            run.gaps.append(f"The disks could not be read: {type(error).__name__} {error}")
+        return {}
+    return found if any(found.values()) else {}
+
+
+def _differ(by_node: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+    return len({canonical(decided[key]) for decided in by_node.values() if key in decided}) > 1

@@ -1,0 +1,125 @@
+"""What clients do while things break: seeded generators of calls.
+
+A workload has several clients. Each has one call open at a time; it pauses, and asks for the next. `next_call` depends only
+on the client's own generator and on the time, so a run of a plan differs from the next one only by what really differed.
+Values are unique: an answer tells whose proposal it was.
+
+To add one, subclass `Workload` and put it into `WORKLOADS`. It says which calls there are, how one is begun on an experiment,
+what must be answered once everything is whole again, and which sequential model its answers are to have an order in.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar, Final
+
+from cluster.client import Call
+from harness.experiment import Experiment
+from harness.models import Consensus, Model
+from node.contract import BadInput, NodeId
+
+
+class UnknownWorkload(BadInput):
+    """No workload is called that. The message says which are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call to be made: `node` is None for any. Times are in seconds."""
+
+    f: str
+    key: str
+    value: object = None
+    node: NodeId | None = None
+    timeout_s: float = 2.5
+
+
+class Workload(ABC):
+    """What the clients of one run do."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    functions: ClassVar[tuple[str, ...]]
+    """The kinds of calls; in a run that is to show something, some of each must succeed."""
+    model: ClassVar[Model]
+
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
+        self.nodes, self.time_s = nodes, time_s
+        self._rngs = [Random(f"workload/{self.name}/{seed}/{client}") for client in range(self.clients)]
+
+    @property
+    def clients(self) -> int:
+        """How many."""
+        return len(self.nodes) + 3
+
+    def pause_s(self, client: int) -> float:
+        """How long a client rests before its next call, in seconds."""
+        return min(self._rngs[client].expovariate(1 / 0.05), 0.4)
+
+    @abstractmethod
+    def next_call(self, client: int, now_s: float) -> Ask:
+        """What a client asks at that time, in seconds since the start."""
+
+    @abstractmethod
+    def final_calls(self) -> Iterator[tuple[Ask, ...]]:
+        """What must be answered once everything is whole: rounds of calls that are made at once."""
+
+    @abstractmethod
+    def begin(self, experiment: Experiment, ask: Ask) -> Call:
+        """Begin a call."""
+
+
+class Variables(Workload):
+    """Variables that are set once. A new one every now and then, so that something is undecided whenever things break; all
+    clients turn to it at about the same time, so that rivals propose at all nodes. Older ones are asked for again.
+    """
+
+    name = "register"
+    summary = "propose and query on variables that are set once, with rivals at all nodes"
+    functions = ("propose", "query")
+    model = Consensus()
+    #: A variable's time, in seconds. It is longer in a long run: an algorithm may have to keep every variable alive.
+    _EACH_S: Final = 0.3
+    _VARIABLES_MAX: Final = 24
+
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
+        super().__init__(nodes, seed, time_s)
+        self._each_s = max(self._EACH_S, time_s / self._VARIABLES_MAX)
+        self._last = 0
+        self._proposed = [0] * self.clients
+
+    def next_call(self, client: int, now_s: float) -> Ask:
+        rng = self._rngs[client]
+        current = int(now_s / self._each_s)
+        self._last = max(self._last, current)
+        number = current if rng.random() < 0.8 else rng.randint(0, current)
+        node = rng.choice(self.nodes) if rng.random() < 0.9 else None
+        if rng.random() < 0.6:
+            self._proposed[client] += 1
+            return Ask("propose", f"x{number}", f"c{client}-{self._proposed[client]}", node)
+        return Ask("query", f"x{number}", None, node)
+
+    def final_calls(self) -> Iterator[tuple[Ask, ...]]:
+        yield tuple(Ask("propose", f"after-{node}", f"at {node}", node, LIVE_S) for node in self.nodes)
+        names = [*(f"x{number}" for number in range(self._last + 1)), *(f"after-{node}" for node in self.nodes)]
+        yield tuple(Ask("query", name, None, node, LIVE_S) for name in names for node in self.nodes)
+
+    def begin(self, experiment: Experiment, ask: Ask) -> Call:
+        if ask.f == "propose":
+            return experiment.begin_propose(ask.key, ask.value, ask.node, ask.timeout_s)
+        return experiment.begin_query(ask.key, ask.node, ask.timeout_s)
+
+
+#: How long an answer may take once everything is whole again, in seconds.
+LIVE_S: Final = 5.0
+
+#: By name. Key-value store, locks and the others join when there is a replicated log to drive them.
+WORKLOADS: Final[dict[str, type[Workload]]] = {workload.name: workload for workload in (Variables,)}
+
+
+def workload(name: str) -> type[Workload]:
+    """The workload called `name`. Raises UnknownWorkload."""
+    if name not in WORKLOADS:
+        raise UnknownWorkload(f"no workload is called {name!r}; there are {', '.join(WORKLOADS)}")
+    return WORKLOADS[name]

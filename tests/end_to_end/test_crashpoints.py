@@ -1,0 +1,45 @@
+"""Power cuts at some of an operation's writes and syncs, on real processes: nothing is lost, unless commits are not synced."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import receipts
+from harness.cli import run
+from harness.crashpoints import TESTED, Walker
+from harness.power_cut import Tail
+from harness.power_cuts import Operation
+from harness.sweep_points import Fate
+
+NORMAL_SYNC = (sys.executable, "-P", "-m", "tests.broken.normal_sync")
+
+
+def test_paxos_loses_nothing(tmp_path: Path) -> None:
+    walk = Walker(tmp_path, "paxos", every=12).walk()
+    assert walk.of(Fate.VIOLATES, Fate.BLOCKS) == []
+    assert walk.violations == ()
+    assert walk.boundaries >= 3
+    assert {Tail.NONE, Tail.ALL, Tail.TORN} <= {trial.tail for trial in walk.trials}
+    assert any(trial.lost_bytes for trial in walk.trials)  # else there was nothing to lose
+    kept = [receipt for path in tmp_path.glob("walk-*") for receipt in receipts.load(path / "receipts.jsonl")]
+    cuts = [receipt for receipt in kept if receipt.fault == "power-cut"]
+    assert all(receipt.bit and receipt.nodes_down == (TESTED,) for receipt in cuts)
+    assert len(walk.trials) <= len(cuts)
+
+
+def test_a_disk_that_does_not_sync_its_commits_is_found_out(tmp_path: Path) -> None:
+    walk = Walker(tmp_path, "paxos", command=NORMAL_SYNC, every=20).walk()
+    lost = walk.of(Fate.VIOLATES)
+    assert any("its disk" in trial.evidence or "answered" in trial.evidence for trial in lost)
+    assert any(trial.tail is Tail.NONE and trial.lost_bytes > 0 for trial in lost)
+
+
+def test_a_boot_can_die_and_the_next_one_recovers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "60", "-o", "json"])
+    data = json.loads(capsys.readouterr().out)
+    assert (code, data["violates"]) == (0, 0)
+    assert (Operation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])
+    assert data["boundaries"] >= 2
+    assert (Path(data["folder"]) / "crashpoints.json").exists()

@@ -1,0 +1,45 @@
+"""The sweep finds the window of vulnerability by itself, and none in Paxos. Three nodes, to be quick."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import receipts
+from harness.cli import run
+from harness.sweep import Sweeper
+from harness.sweep_points import Fate, Fault
+
+
+def test_majority_has_a_window_of_vulnerability(tmp_path: Path) -> None:
+    found = Sweeper(tmp_path, "majority", nodes=3, only=(Fault.CRASH,), deadline_s=1.0).sweep()
+    assert [result for result in found.results if result.fate in (Fate.VIOLATES, Fate.NO_TEST)] == []
+    assert found.violations == ()
+    stuck = [result for result in found.of(Fate.BLOCKS) if "nobody can decide" in result.evidence]
+    # Blue has one vote and red has one, and everything hangs on the third.
+    assert {"n3"} == {result.point.node for result in stuck}
+    assert {"Vote"} == {result.point.message.type for result in stuck}
+    assert all("with n3 back" in result.evidence for result in stuck)
+    assert len(found.of(Fate.SURVIVED)) > len(found.of(Fate.BLOCKS))
+
+
+def test_paxos_has_none(tmp_path: Path) -> None:
+    found = Sweeper(tmp_path, "paxos", nodes=3, every=2).sweep()
+    assert [result for result in found.results if result.fate is not Fate.SURVIVED] == []
+    assert found.violations == ()
+    assert {"Prepare", "Promise", "Accept", "Accepted", "Decided"} <= {step.type for step in found.messages}
+    assert {"crash", "cut", "loss"} == {result.point.fault for result in found.results}
+    kept = [receipt for folder in tmp_path.glob("points-*") for receipt in receipts.load(folder / "receipts.jsonl")]
+    assert len(kept) == len(found.results)
+    assert all(receipt.bit for receipt in kept)
+
+
+def test_the_command_names_what_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(
+        ["--dir", str(tmp_path), "sweep", "leader", "-n", "3", "--fault", "crash", "--deadline", "0.5", "-o", "json"]
+    )
+    data = json.loads(capsys.readouterr().out)
+    assert code == 1
+    assert {"n1"} == {result["node"] for result in data["results"] if result["fate"] == "blocks"}
+    assert data["points"] == data["survived"] + data["blocks"]
+    assert json.loads((Path(data["folder"]) / "sweep.json").read_text())["results"] == data["results"]

@@ -1,0 +1,238 @@
+import json
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import write_report
+from harness.report.charts import nice_step
+from harness.report.diagram import as_json_block, sides
+from harness.report.reading import Fault, Message, read_run
+from harness.report.thinning import thin
+from tests.run_folders import HOSTILE, MS, hostile, lines, message, results, split_brain
+
+#: What a browser would not print, half of a character, is replaced.
+SHOWN = HOSTILE.replace("\ud800", "\ufffd")
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, the scripts' texts, and the page's text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style", "h1"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text.setdefault(self._open[-1] if self._open else "", []).append(data)
+
+
+def parsed(path: Path) -> Elements:
+    elements = Elements()
+    elements.feed(path.read_text(encoding="utf-8"))
+    elements.close()
+    return elements
+
+
+def data_of(page: Elements) -> dict[str, Any]:
+    """What the page's script is given."""
+    data: dict[str, Any] = json.loads(page.text["script"][0])
+    return data
+
+
+def reaches_out(page: Elements) -> list[str]:
+    """Attributes and styles by which a page would ask somebody else for something."""
+    found = [
+        f"{tag} {name}={value}"
+        for tag, attributes in page.elements
+        for name, value in attributes.items()
+        if (
+            name in ("src", "href", "action", "data", "srcset", "poster", "xlink:href")
+            and not (value or "").startswith(("#", "data:"))
+        )
+        or name.startswith("on")
+    ]
+    styles = "".join(page.text.get("style", ()))
+    return found + [word for word in ("url(", "@import", "http") if word in styles]
+
+
+def test_the_first_screen_says_what_is_broken_and_by_what_evidence(tmp_path: Path) -> None:
+    path = write_report(split_brain(tmp_path / "run"))
+    assert path == tmp_path / "run" / "report.html"
+    text = path.read_text()
+    top = text[: text.index('<section id="diagram"')]
+    assert "Coherence is broken" in top
+    assert "n1 answered &#x27;blue&#x27; at 0.01 s, n3 answered &#x27;red&#x27; at 0.50 s" in top
+    assert "a cut, and both sides are asked" in top
+    jumps = [
+        attributes["data-operation"] for tag, attributes in parsed(path).elements if attributes.get("class") == "step"
+    ]
+    assert jumps == ["0", "1"]
+
+
+def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
+    page = parsed(write_report(split_brain(tmp_path / "run")))
+    assert reaches_out(page) == []
+    (policy,) = [attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<img src="http://x/y">',
+        '<a href="page.html">',
+        "<p onclick=x()>",
+        "<style>@import 'x'</style>",
+        "<script src=//x></script>",
+    ],
+)
+def test_a_page_that_asks_is_caught(tmp_path: Path, inside: str) -> None:
+    path = write_report(split_brain(tmp_path / "run"))
+    path.write_text(path.read_text().replace("<body>", f"<body>{inside}"))
+    assert reaches_out(parsed(path)) != []
+
+
+def test_nothing_that_a_run_says_becomes_markup(tmp_path: Path) -> None:
+    kind = parsed(write_report(split_brain(tmp_path / "kind")))
+    path = write_report(hostile(tmp_path / "run"))
+    page = parsed(path)
+    assert reaches_out(page) == []
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert Counter(tag for tag, _ in page.elements)["script"] == Counter(tag for tag, _ in kind.elements)["script"] == 2
+    assert page.text["script"][1:] == kind.text["script"][1:]
+    assert SHOWN in data_of(page)["types"]
+
+
+def test_every_fate_is_in_the_data(tmp_path: Path) -> None:
+    data = data_of(parsed(write_report(split_brain(tmp_path / "run"))))
+    by_index = {row[0]: row for row in data["messages"]}
+    assert sorted(by_index) == [0, 1, 2, 3, 4, 5, 6, 10, 11, 13]
+    fate = data["fates"]
+    assert [(when, fate[what]) for when, what in by_index[4][10]] == [(20_000, "passed")]
+    assert [(when, fate[what]) for when, what in by_index[5][10]] == [(31_000, "discarded")]
+    assert fate[by_index[2][5]] == "dropped"
+    assert data["texts"][by_index[1][9]] == "Vote 1·n1 'blue'"
+    partition, kill = data["faults"]
+    assert partition["groups"] == [["n1", "n2"], ["n3"]]
+    assert (kill["nodes"], kill["t1"]) == (["n2"], None)
+    assert [one["witness"] for one in data["operations"]] == [["coherence"], ["coherence"], [], []]
+
+
+def test_an_unanswered_call_is_the_witness_of_fault_tolerance(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    evidence = (
+        "c1's query for colour at 0.60 s to n2 was without an answer at 1.60 s, and a majority was up and connected"
+    )
+    verdicts = {"fault tolerance": {"status": "invalid", "evidence": evidence}}
+    (folder / "results.json").write_text(json.dumps(results(verdicts=verdicts)))
+    assert read_run(folder).witnesses() == {4: ["fault tolerance"]}
+
+
+def test_a_run_that_was_cut_short_is_shown_with_its_gaps(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    (folder / "results.json").unlink()
+    (folder / "receipts.jsonl").unlink()
+    with (folder / "messages.jsonl").open("a") as file:
+        file.write('{"index": 14, "ti')
+    run = read_run(folder)
+    assert run.gaps == [
+        "There is no results.json: this run was not judged.",
+        "messages.jsonl: 1 of 15 lines cannot be read, and are left out.",
+        "There is no receipts.jsonl.",
+    ]
+    text = write_report(folder).read_text()
+    assert "This run was not judged" in text
+    assert "1 of 15 lines cannot be read" in text
+
+
+def test_an_empty_folder_makes_a_page(tmp_path: Path) -> None:
+    assert reaches_out(parsed(write_report(tmp_path))) == []
+
+
+# --- large runs -----------------------------------------------------------------------------------------------------
+
+
+def many(count: int) -> list[Message]:
+    rare = {7: "Vote", count // 2: "Vote", count - 3: "Ask"}
+    return [
+        Message(
+            place,
+            place * MS,
+            "n1",
+            "n2",
+            rare.get(place, "Alive"),
+            "x",
+            1,
+            {},
+            "dropped" if place == 9_001 else "passed",
+            None,
+        )
+        for place in range(count)
+    ]
+
+
+def test_thinning_keeps_what_is_rare_and_what_is_near() -> None:
+    messages = many(60_000)
+    thinned = thin(messages, [30_000 * MS], most=5_000)
+    kept = {one.index for one in thinned.kept}
+    assert len(kept) == len(thinned.kept) <= 5_000
+    assert {7, 30_000, 59_997, 9_001} <= kept
+    assert set(range(29_900, 30_101)) <= kept
+    assert len(kept) > 4_900
+    assert [one.index for one in thinned.kept] == sorted(kept)
+    assert thinned.left_out == {"Alive": 60_000 - len(kept)}
+
+
+def test_a_small_run_is_not_thinned() -> None:
+    messages = many(100)
+    assert thin(messages, [], most=100) == (messages, {})
+
+
+def test_a_large_run_says_what_was_left_out(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    lines(folder / "messages.jsonl", (message(index, index / 100, "n1", "n2", type="Alive") for index in range(30_000)))
+    path = write_report(folder)
+    assert "This run has 30,000 messages; 20,000 are on this page" in path.read_text()
+    assert "10,000 Alive" in path.read_text()
+    assert path.stat().st_size < 2_000_000
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_json_block_comes_back_and_cannot_end_its_element() -> None:
+    text = as_json_block({"x": HOSTILE})
+    assert "<" not in text
+    assert json.loads(text) == {"x": SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        ([], []),
+        ([("n1", "n2")], []),
+        ([("n1", "n2"), ("n1", "n3"), ("n3", "n1")], [["n1"], ["n2", "n3"]]),
+        ([(a, b) for a in ("n1", "n2", "n3") for b in ("n1", "n2", "n3") if a != b], [["n1"], ["n2"], ["n3"]]),
+    ],
+)
+def test_the_sides_of_a_cut(cut: list[tuple[str, str]], expected: list[list[str]]) -> None:
+    assert sides(Fault("partition", 0, None, True, (), tuple(cut), (), {}), ("n1", "n2", "n3")) == expected
+
+
+@pytest.mark.parametrize(("about", "expected"), [(0.03, 0.05), (0.1, 0.1), (1.2, 2), (7, 10), (0, 1)])
+def test_steps_of_an_axis_are_round(about: float, expected: float) -> None:
+    assert nice_step(about) == expected
