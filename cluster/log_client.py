@@ -97,6 +97,11 @@ class Connections:
             self._close(node)
 
 
+def shared_poller() -> zmq.Poller:
+    """For many clients in one loop."""
+    return zmq.Poller()
+
+
 class LogClient:
     """A blocking client. Use it as a context manager, or `close` it."""
 

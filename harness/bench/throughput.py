@@ -8,10 +8,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import zmq
-
 from cluster.local import Cluster
-from cluster.log_client import LogClient
+from cluster.log_client import LogClient, shared_poller
 from cluster.pipeline import Call
 from harness.bench.etcd import Etcd
 from harness.bench.floor import floor
@@ -37,7 +35,7 @@ def measure(cluster: Cluster, shape: Shape, seconds: float, value_bytes: int) ->
     before = _commits(cluster)
     found = drive(
         lambda poller: LogClient(settings, cluster.client_addresses, poller=poller),
-        zmq.Poller(),
+        shared_poller(),
         shape,
         seconds,
         put_load(value_bytes),
