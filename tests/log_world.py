@@ -434,7 +434,7 @@ def storm(world: World, seconds: float, faults: tuple[str, ...], clients: int = 
     for sim in world.sims.values():
         sim.paused_until = 0.0
         if not sim.up:
-            sim.boot()
+            sim.boot()  # those that were removed too: they must do no harm
     world.run(4.0)
     world.do(names[0], "put", "k0", b"the end")
     world.do(names[0], "get", "k0")
@@ -471,10 +471,26 @@ def inject(world: World, fault: str) -> None:
                 if sim.up and sim.id != victim:
                     peer = victim
                     sim.turn(lambda sim=sim, peer=peer: sim.replica.peer_lost(peer))  # type: ignore[misc]
+        case "members":
+            change_members(world)
         case "hand over":
             if leader is not None:
                 sim = world.sims[leader]
                 sim.turn(lambda: _retire(sim))
+
+
+def change_members(world: World) -> None:
+    """Ask for a node more or a node less; what comes of it is seen when it comes."""
+    pipeline = next(iter(world.clients.values()))
+    members = [sim.replica.members for sim in world.sims.values() if sim.up]
+    largest = max(members, key=len, default=())
+    if len(largest) < 4 or world.rng.random() < 0.5:
+        name = f"n{len(world.sims) + 1}"
+        if len(world.sims) < 12:
+            pipeline.call("cluster", ["add", name], world.now, 2.0)
+            world.join(name)
+    else:
+        pipeline.call("cluster", ["remove", world.rng.choice(largest)], world.now, 2.0)
 
 
 def _retire(sim: SimNode) -> None:

@@ -483,6 +483,8 @@ def test_a_storm_with_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_row_13_a_disk_that_knows_more_as_chosen_than_it_has_stops_the_node() -> None:
     world, first, _ = start()
+    for number in range(20):
+        world.do("c", "put", "k", f"{number}".encode())
     world.crash(first)
     disk, log = world.sims[first].durable
     commit = disk["commit"]
