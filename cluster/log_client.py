@@ -35,14 +35,18 @@ class CommandRefused(Refused):
 
 
 class Connections:
-    """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes."""
+    """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
+
+    With a poller that is shared by many there is no monitor: descriptors are scarce, and a silent leader is left anyway.
+    """
 
     def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: zmq.Poller | None = None) -> None:
         self._addresses = addresses
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes]]] = {}
+        self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
         self._of: dict[zmq.Socket[bytes], NodeId] = {}
         self.poller = poller or zmq.Poller()
+        self._watches_closing = poller is None
 
     def send(self, node: NodeId, data: bytes) -> None:
         """Send, or lose it: it is sent again."""
@@ -54,12 +58,13 @@ class Connections:
             if known is not None:
                 self._close(node)
             socket = tuned(self._context.socket(zmq.DEALER))
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._watches_closing else None
             socket.connect(address)
             known = self._sockets[node] = (address, socket, monitor)
             for source in (socket, monitor):
-                self._of[source] = node
-                self.poller.register(source, zmq.POLLIN)
+                if source is not None:
+                    self._of[source] = node
+                    self.poller.register(source, zmq.POLLIN)
         with contextlib.suppress(zmq.Again):
             known[1].send(data, zmq.NOBLOCK)
 
@@ -85,10 +90,12 @@ class Connections:
     def _close(self, node: NodeId) -> None:
         _, socket, monitor = self._sockets.pop(node)
         for source in (socket, monitor):
-            self.poller.unregister(source)
-            del self._of[source]
-        socket.disable_monitor()
-        monitor.close()
+            if source is not None:
+                self.poller.unregister(source)
+                del self._of[source]
+        if monitor is not None:
+            socket.disable_monitor()
+            monitor.close()
         socket.close()
 
     def close(self) -> None:

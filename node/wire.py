@@ -319,6 +319,8 @@ class _MessageCodec:
         hints = typing.get_type_hints(cls)
         names = [field.name for field in fields(cls)]
         self._checks = [_check_for(hints[name], f"{cls.__name__}.{name}") for name in names]
+        #: For a message of plain fields alone one comparison does for all of them; `_checks` then say what is wrong.
+        self._types = [hints[name] for name in names]
         if len(names) == 1:
             one = attrgetter(names[0])
             self.values: Callable[[Message], tuple[Any, ...]] = lambda message: (one(message),)
@@ -326,6 +328,8 @@ class _MessageCodec:
             self.values = attrgetter(*names) if names else lambda _message: ()
 
     def message(self, body: list[Any]) -> Message:
+        if [*map(type, body)] == self._types:
+            return self._cls(*body)
         if len(body) != len(self._checks):
             raise Malformed(f"{self._cls.__name__} has {len(self._checks)} fields, not {len(body)}")
         return self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])

@@ -1,5 +1,6 @@
 """What drives the clusters under test as fast as it can: a fixed number of calls in flight on a fixed number of connections."""
 
+import resource
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -84,6 +85,8 @@ def drive(
     begin: Callable[[LogClient], Call],
 ) -> Figures:
     """Keep the shape's calls in flight for `seconds` after as long a warm-up as a fifth of that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes several descriptors
     drivers = [Driver(make_client(poller), shape.each, begin) for _ in range(shape.connections)]
     owners: dict[Any, Driver] = {}
     try:

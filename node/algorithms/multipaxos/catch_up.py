@@ -61,12 +61,15 @@ class CatchUp:
         slot, count = self.offered
         self.strikes += 1
         if self.source is None or slot <= self.acceptor.commit or self.strikes > _STRIKES_MAX:
-            self.source, self.offered, self.parts = None, (0, 0), {}
+            self._abandon()
             return
         missing = [number for number in range(count) if number not in self.parts]
         for number in missing[:_PARTS_UNDER_WAY]:
             self.node.send(self.source, FetchPart(slot, number))
         self.node.set_timer("fetch", *_AGAIN_S)
+
+    def _abandon(self) -> None:
+        self.source, self.offered, self.parts = None, (0, 0), {}
 
     def chosen(self, sender: NodeId, message: Chosen) -> None:
         """A piece of the log."""
@@ -97,6 +100,9 @@ class CatchUp:
             or not 0 <= message.number < count
             or message.number in self.parts
         ):
+            return
+        if slot <= self.acceptor.commit:  # the leader's own messages have told all of it meanwhile
+            self._abandon()
             return
         self.parts[message.number], self.strikes = message.data, 0
         following = len(self.parts) + _PARTS_UNDER_WAY - 1
