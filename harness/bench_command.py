@@ -30,3 +30,22 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     )
     print(f"  floor: bare processes  {figures['floor_s']:.3f} s")
     print(f"  ratio to the floor     {figures['ratio']:.1f}")
+
+
+@bench.command("check")
+@click.option("--scale", type=click.FloatRange(0.0001, 10), default=1.0, show_default=True, help="More or fewer calls.")
+@output_option
+def check_(scale: float, as_json: bool) -> None:
+    """Histories of up to a million calls through `consensus check`, beside the JSON parser alone over the same lines."""
+    from harness.bench.check import check as measure  # noqa: PLC0415 - only this needs it
+
+    rows = list(measure(scale, say))
+    if as_json:
+        print_json(rows=rows)
+        return
+    for row in rows:
+        print(f"{row['name']}: {row['calls']:,} calls, {row['status']}")
+        print(
+            f"  command {row['command_s']:.2f} s, of that reading {row['read_s']:.2f} s and judging {row['judged_s']:.3f} s;"
+            f" processor {row['command_cpu_s']:.2f} s, floor {row['floor_cpu_s']:.2f} s; at most {row['peak_mb']} MB"
+        )

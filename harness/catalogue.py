@@ -21,6 +21,9 @@ force, with a handle whose `heal()` ends it. Rules for it:
 `register` it when its module is imported, and name the module in `MODULES`. `fault` does both for a function. Arguments
 are told from `inject`'s signature; those whose names stand in `_CHECKS` are checked when a plan is read.
 
+What must stand under the nodes for a fault to be possible, `harness.suite` sees to by its family: "disk" gets a disk that
+can fail, "clock" a clock that can be steered.
+
 To be drawn for generated plans it needs a `draw`, which is told what may be broken at that moment (`Scene`) and returns
 arguments, and which nodes are then not to be counted on. Without one, a `node` is chosen for it.
 """
@@ -37,11 +40,16 @@ from harness.rules import CLIENT
 from node.contract import BadInput, NodeId
 
 if TYPE_CHECKING:
-    from harness.experiment import Experiment
     from harness.faults import Lasting
 
 #: Where faults are registered from.
-MODULES: Final = ("harness.process_faults", "harness.cuts", "harness.link_faults")
+MODULES: Final = (
+    "harness.process_faults",
+    "harness.cuts",
+    "harness.link_faults",
+    "harness.disk_faults",
+    "harness.limit_faults",
+)
 
 
 class BadFault(BadInput):
@@ -59,8 +67,9 @@ class Fault(Protocol):
     def summary(self) -> str:
         """What it does, in one line."""
 
-    def inject(self, experiment: "Experiment", rng: Random, /, **arguments: Any) -> "Lasting":
-        """Have it in force."""
+    @property
+    def inject(self) -> Callable[..., "Lasting"]:
+        """Called with the experiment, a generator and named arguments: have it in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +264,8 @@ _CHECKS: Final[dict[str, Check]] = {
 _BY_TYPE: Final[dict[str, Check]] = {
     "<class 'float'>": ("a number from 0 to 3600", _number(0, 3600)),
     "<class 'int'>": (
-        "a whole number from 0 to 10000",
-        lambda value, nodes: isinstance(value, int) and _number(0, 10_000)(value, nodes),
+        "a whole number from 0 to a billion",
+        lambda value, nodes: isinstance(value, int) and _number(0, 1_000_000_000)(value, nodes),
     ),
     "<class 'str'>": ("a text", lambda value, _nodes: isinstance(value, str)),
 }

@@ -81,7 +81,7 @@ def _draw_groups(rng: Random, scene: Scene) -> Draw | None:
 def _draw_one(rng: Random, scene: Scene) -> Draw | None:
     if len(scene.nodes) < 2:
         return None
-    node = rng.choice(scene.nodes)
+    node = rng.choice(scene.free or scene.nodes)  # one that is down is cut off already
     return Draw({"node": node}, frozenset({node}))
 
 
@@ -92,7 +92,7 @@ def _draw_leader(_rng: Random, scene: Scene) -> Draw | None:
 def _draw_one_way(rng: Random, scene: Scene) -> Draw | None:
     if len(scene.nodes) < 2:
         return None
-    node = rng.choice(scene.nodes)
+    node = rng.choice(scene.free or scene.nodes)  # one that is down is cut off already
     others = sorted(other for other in scene.nodes if other != node)
     sends = rng.random() < 0.5
     return Draw({"senders": [node] if sends else others, "receivers": others if sends else [node]}, frozenset({node}))
@@ -225,4 +225,4 @@ def flapping(
         paper.bit = dropped["messages"] > 0
         paper.end()
 
-    return Cycle(turn, end)
+    return Cycle(turn, end, lambda: dropped["messages"] > 0)

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from cluster.errors import WrongState
 from cluster.local import Cluster
@@ -43,6 +43,14 @@ class Lasting(Protocol):
 
     def heal(self) -> None:
         """End it, and complete its receipt. A second call does nothing."""
+
+
+@runtime_checkable
+class Biting(Protocol):
+    """A fault that needs something to happen for it to bite, such as a message on a link that is cut."""
+
+    def has_bitten(self) -> bool:
+        """Whether it has yet."""
 
 
 class Until:
@@ -208,7 +216,9 @@ class Faults:
 
     def leader(self) -> NodeId:
         """Who says that it leads; the first node where nobody does."""
-        for node, status in self.cluster.status(0.5).items():
+        with self.lock:  # the cluster's observer is for one thread at a time
+            statuses = self.cluster.status(0.5)
+        for node, status in statuses.items():
             if any(of_one.get("role") == "leader" for of_one in status.get("variables", {}).values()):
                 return node
         return self.cluster.nodes[0]

@@ -56,7 +56,7 @@ def _drawn(**more: Any) -> Drawer:
         which = rng.choice(("nodes", "nodes", "clients", "all", "of one"))
         links: Links = which
         if which == "of one":
-            node = rng.choice(scene.nodes)
+            node = rng.choice(scene.free or scene.nodes)  # nothing crosses the links of one that is down
             links = [list(link) for link in spelled_out("nodes", scene.nodes) if node in link]
         drawn = {name: round(rng.uniform(*range_), 3) for name, range_ in more.items()}
         return Draw({"links": links, **drawn})

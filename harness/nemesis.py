@@ -16,13 +16,13 @@ from typing import Any, Final
 from cluster.errors import ConsensusError
 from harness.catalogue import listed
 from harness.experiment import Experiment
-from harness.faults import Lasting, LinkFault
+from harness.faults import Biting, Lasting
 from harness.network import NotSeen
 from harness.plan import Plan, Step
-from harness.process_faults import Strike
+from harness.strike import Strike
 
 #: How much longer a fault on links may last so that it bites, in seconds, and how often that is looked at.
-_BITE_S: Final = 1.5
+BITE_S: Final = 2.5
 _LOOK_S: Final = 0.05
 
 Tell = Callable[[str], None]
@@ -72,6 +72,10 @@ class Nemesis:
         for thread in self._threads:
             thread.start()
 
+    def is_busy(self) -> bool:
+        """Whether a step is yet to begin or to heal. At the plan's end clients go on for a little for its sake."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def stop(self) -> None:
         """Heal everything that is in force, and return when it is."""
         self._experiment.faults.no_more()
@@ -96,7 +100,7 @@ class Nemesis:
             lasting = self._inject(step)
             outcome.began_s = self._now_s()
             self._tell(f"{outcome.began_s:6.2f} s  {step}")
-            self._wait_until(outcome.began_s + step.for_s)
+            self._wait_until(min(outcome.began_s + step.for_s, self._plan.time_s))
             self._let_it_bite(lasting)
             lasting.heal()
             outcome.ended_s = self._now_s()
@@ -115,13 +119,13 @@ class Nemesis:
             return fault.inject(self._experiment, rng, **step.arguments)
         strike = Strike(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
         try:
-            strike.wait(self._plan.time_s)
+            strike.wait(max(self._plan.time_s - self._now_s(), 0.0))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
             strike.let_go()
 
     def _let_it_bite(self, lasting: Lasting) -> None:
-        if isinstance(lasting, LinkFault):
-            until_s = self._now_s() + _BITE_S
-            while self._now_s() < until_s and not lasting.has_bitten():
+        if isinstance(lasting, Biting):
+            until_s = self._now_s() + BITE_S
+            while self._now_s() < until_s and not self._over.is_set() and not lasting.has_bitten():
                 time.sleep(_LOOK_S)

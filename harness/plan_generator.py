@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from harness.catalogue import Draw, Listed, Scene, catalogue, choose
+from harness.catalogue import BadFault, Draw, Listed, Scene, catalogue, choose
 from harness.plan import Plan, Step, When
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -75,7 +75,7 @@ def generate(
         steps: how many faults; None is about one every 0.8 s. Fewer if so many do not fit in.
 
     Raises:
-        BadFault: there is no fault or family of such a name.
+        BadFault: there is no fault or family of such a name, or none of them can be drawn.
     """
     entries = [entry for entry in (choose(faults) if faults else catalogue()) if entry.weight > 0 or faults]
     messages = tuple(message.__name__ for message in load_algorithm(algorithm).messages)
@@ -95,6 +95,11 @@ def generate(
         books.entries.append((began_s, ended_s, drawn))
         when = _when(rng, scene, drawn) if entry.name != "kill-at" else None
         found.append(Step(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
+    if wanted and not found:
+        named = ", ".join(entry.name for entry in entries)
+        raise BadFault(
+            f"nothing can be drawn for {len(nodes)} nodes from {named}: put these into a plan's steps by hand, or name others"
+        )
     found.sort(key=lambda step: step.at_s)
     return Plan(algorithm, nodes, seed, workload, time_s, tuple(found))
 
@@ -116,7 +121,7 @@ def _times(rng: Random, time_s: float) -> tuple[float, float]:
 
 def _when(rng: Random, scene: Scene, drawn: Draw) -> When | None:
     """A message at which a fault of one process strikes, now and then."""
-    if len(drawn.claims) != 1 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
+    if len(drawn.claims) != 1 or len(scene.nodes) < 2 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
         return None
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)

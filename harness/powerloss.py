@@ -23,6 +23,7 @@ A file that names a count is renamed when its time has come, so that it acts onc
 What it leaves out: a file is created and deleted for good at once, as if the directory were always synced.
 """
 
+import fcntl
 import os
 import signal
 import time
@@ -100,7 +101,7 @@ class _Steering:
     def _text(self, name: str) -> str | None:
         try:
             return (self._directory / name).read_text().strip()
-        except FileNotFoundError:
+        except OSError:  # it is not there, or no descriptor is free
             return None
 
 
@@ -123,10 +124,16 @@ class _File(apsw.VFSFile):
 
     def _open_aside(self, path: Path) -> None:
         assert self._path is not None
-        if path.exists() and (left := read_tail(path)).changes:
+        self._aside = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(self._aside, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process has the file, and SQLite's own lock will tell this one so
+            os.close(self._aside)
+            self._aside = -1
+            return
+        if (left := read_tail(path)).changes:
             told = {"unsynced_writes": len(left.changes), "unsynced_bytes": left.bytes}
             note(self._path, "power-cut", writer=left.writer, tail="none", lost_bytes=left.bytes, **told)
-        self._aside = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._begin_aside()
 
     def _begin_aside(self) -> None:

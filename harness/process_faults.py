@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Final
 from cluster.errors import BootFailed, ConsensusError, FaultFailed
 from cluster.processes import State
 from harness.catalogue import Draw, Scene, fault
-from harness.faults import Faults, Lasting, OpenReceipt, Until
-from harness.network import NotSeen
-from harness.rules import Link
+from harness.faults import Faults, Lasting, Until
+from harness.strike import Strike
 from node.contract import NodeId
 
 if TYPE_CHECKING:
     from harness.experiment import Experiment
 
 _PROOF_TRIES: Final = 6
-_LOOK_S: Final = 0.2
 #: From the start of a node's process to its being ready, on the slowest machine that matters: tries begin below it.
 _RECOVERY_S: Final = 0.12
 
@@ -36,9 +34,15 @@ class Cycle(Until):
     `turn` is called again and again, with the event that asks it to come to its end; `end` when it has.
     """
 
-    def __init__(self, turn: Callable[[threading.Event], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        turn: Callable[[threading.Event], None],
+        end: Callable[[], None],
+        has_bitten: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(self._stop)
         self._turn, self._at_end = turn, end
+        self.has_bitten = has_bitten
         self._over = threading.Event()
         self._error: ConsensusError | None = None
         self._thread = threading.Thread(target=self._run, name="cycle", daemon=True)
@@ -259,40 +263,6 @@ def kill_at(
             give_back()
 
     return Until(over)
-
-
-class Strike:
-    """Waits for the nth message of a type on some links, and keeps it until `let_go`: what is done meanwhile is done at
-    that message, neither sooner nor later. Those before it pass.
-    """
-
-    def __init__(self, experiment: "Experiment", links: Sequence[Link], message: str, nth: int) -> None:
-        self._faults, self._links, self._message, self._left = experiment.faults, tuple(links), message, nth
-        self._held = experiment.network.hold(links, types=[message])
-        self._paper: OpenReceipt | None = None
-
-    def wait(self, timeout_s: float) -> None:
-        """Return when the message is there. Raises NotSeen, also if the run is ending."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                self._held.wait_held(1, max(min(deadline - time.monotonic(), _LOOK_S), 0.0))
-            except NotSeen:
-                if time.monotonic() > deadline or self._faults.ending.is_set():
-                    raise
-                continue
-            if self._left <= 1:
-                break
-            self._left -= self._held.release(1)
-        # From here on the links are not whole, and whoever is judged is to be excused for it.
-        self._paper = self._faults.begin("hold", links_disturbed=self._links, until_after=self._message)
-        self._paper.bit = True
-
-    def let_go(self) -> None:
-        """Let everything pass."""
-        self._held.remove()
-        if self._paper is not None:
-            self._paper.end()
 
 
 @fault("starve", "process", draw=_draw_starve)

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from cluster.client import Call, Ok
 from cluster.processes import State
+from harness.catalogue import listed
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Run
 from harness.checkers.guards import Carried, guards
@@ -39,7 +40,7 @@ from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Status, Verdict, merge
 from harness.experiment import Experiment
 from harness.jsonable import canonical
-from harness.nemesis import Nemesis, StepOutcome
+from harness.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.plan import PLAN_NAME, Plan
 from harness.process_faults import bring_back
 from harness.workloads import LIVE_S, Ask, Workload, workload
@@ -89,13 +90,13 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload(plan.workload)(plan.nodes, plan.seed, plan.time_s)
-    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed)
+    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, **_needs(plan, folder))
     plan.save(folder / PLAN_NAME)
     with run:
         nemesis = Nemesis(run, plan, tell)
         nemesis.start()
         try:
-            _Session(run, clients, stop_early).work()
+            _Session(run, clients, nemesis.is_busy, stop_early).work()
         finally:
             nemesis.stop()
         run.network.heal()
@@ -122,6 +123,21 @@ def run_plan(
         **about,
     )
     return result
+
+
+def _needs(plan: Plan, folder: Path) -> dict[str, Any]:
+    """What must stand under the nodes for these faults to be possible: a disk that can fail, a clock that can be steered."""
+    families = {listed(step.fault).family for step in plan.steps}
+    needs: dict[str, Any] = {}
+    if "disk" in families:
+        from harness import powerloss  # noqa: PLC0415 - registers an SQLite VFS
+
+        needs["vfs"] = powerloss.SPEC
+    if "clock" in families:
+        from harness.limit_faults import steered  # noqa: PLC0415 - reads the kernel's limits, which not every system has
+
+        needs["command"] = steered(folder)
+    return needs
 
 
 def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
@@ -159,16 +175,22 @@ def _waited(outcome: StepOutcome) -> bool:
 class _Session:
     """The workload's clients, each with a call open or at rest, on the experiment's one connection."""
 
-    def __init__(self, run: Experiment, clients: Workload, stop_early: bool) -> None:
-        self._run, self._clients, self._stop_early = run, clients, stop_early
+    def __init__(
+        self, run: Experiment, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool
+    ) -> None:
+        self._run, self._clients = run, clients
+        self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
         self._open: dict[int, tuple[Ask, Call]] = {}
         self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
         self._told: dict[str, str] = {}
 
     def work(self) -> None:
-        """Until the time is over; calls that are open then are waited for."""
-        while (now_s := time.monotonic() - self._started) < self._clients.time_s:
+        """Until the time is over, and a little longer for faults that have not bitten; open calls are waited for."""
+        time_s = self._clients.time_s
+        while (now_s := time.monotonic() - self._started) < time_s + BITE_S and (
+            now_s < time_s or self._nemesis_is_busy()
+        ):
             self._begin(now_s)
             self._run.client.poll()
             if self._end(now_s) and self._stop_early:

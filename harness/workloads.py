@@ -32,7 +32,7 @@ class Ask:
     key: str
     value: object = None
     node: NodeId | None = None
-    timeout_s: float = 2.5
+    timeout_s: float = 4.0
 
 
 class Workload(ABC):

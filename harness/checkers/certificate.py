@@ -57,7 +57,8 @@ def phrase(call: Call) -> str:  # noqa: PLR0911 - one return for each kind of ca
         case ("acquire" | "release", _):
             return f"{call.f}d the lock"
         case ("read" | "get", tuple() as entries):
-            return f"read {len(entries)} entries{f', the last {shown(entries[-1])}' if entries else ''}"
+            many = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+            return f"read {many}{f', the last {shown(entries[-1])}' if entries else ''}"
         case ("read" | "get", _):
             return f"read {answer}"
         case ("propose" | "query", _):

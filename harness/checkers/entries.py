@@ -87,14 +87,22 @@ def _backwards(stages: Iterable[Sequence[Call]], longest: Sequence[Call]) -> Vio
     for stage in stages:
         for call in stage:
             if late is not None and call.ended is not None and call.ended < late.began:
-                shown_by = [read for read in longest if read not in (call, late)]
-                why = "{0:who} {0:did} by {0:ended}, and only then, at {1:began}, {1:who} began and {1:did}, which must come "
-                why += f"before it{', as {2:who} {2:did}' if shown_by else ''}"
-                return Violation((call, late, *shown_by), why)
+                return _told_backwards(call, late, longest)
         for call in stage:
             if late is None or call.began > late.began:
                 late = call
     return None
+
+
+def _told_backwards(call: Call, late: Call, longest: Sequence[Call]) -> Violation:
+    """`late` must come before `call`, which was over when it began."""
+    why = "{0:who} {0:did} by {0:ended}, but {1:who} {1:did} from {1:began} on"
+    if late.f == "read":
+        missing = call.f == "append" and call.argument not in _list(late)
+        return Violation((call, late), f"{why}, without it" if missing else why)
+    shown_by = [read for read in longest if read is not call]
+    order = "as {2:who} {2:did}" if shown_by else "as its index is lower" if call.f == "append" else "as it was read"
+    return Violation((call, late, *shown_by), f"{why}, and the latter comes first, {order}")
 
 
 def _no_rise(calls: Iterable[Call]) -> Violation | None:
@@ -104,7 +112,7 @@ def _no_rise(calls: Iterable[Call]) -> Violation | None:
         if call.f != "append" or not isinstance(call.answer, int):
             continue
         if before is not None and call.answer <= _index(before):
-            why = "{0:who} {0:did} at index {0:token}, and {1:who} {1:did}, which comes later, at index {1:token}"
+            why = "{0:who} {0:did}, at index {0:token}, and {1:who} {1:did}, which comes later, at index {1:token}"
             return Violation((before, call), why)
         before = call
     return None

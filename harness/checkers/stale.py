@@ -27,7 +27,7 @@ class _Makers:
 
     def __init__(self, calls: list[Call]) -> None:
         self.began = [call.began for call in calls]
-        self.ended_last = list(accumulate(calls, lambda one, other: one if _end(one) > _end(other) else other))
+        self.ended_last = list(accumulate(calls, _later))
 
     def latest(self, place: int) -> Call | None:
         """Of those that began before a place, the one that ended last."""
@@ -44,9 +44,7 @@ def stale(calls: Sequence[Call], model: Model) -> Violation | None:
     makers = {value: _Makers(made_by) for value, made_by in of_value.items()}
     definite = [call for call in changes if not call.is_pending]
     began = [call.began for call in definite]
-    ends_first = list(accumulate(reversed(definite), lambda one, other: one if _end(one) < _end(other) else other))[
-        ::-1
-    ]
+    ends_first = list(accumulate(reversed(definite), _sooner))[::-1]
     for call in calls:
         value = model.needs(call)
         if value is VOID or call.ended is None:
@@ -76,3 +74,11 @@ def _told(source: Call | None, between: Call, call: Call) -> Violation:
 
 def _end(call: Call) -> float:
     return _NEVER if call.ended is None else call.ended
+
+
+def _later(one: Call, other: Call) -> Call:
+    return one if _end(one) > _end(other) else other
+
+
+def _sooner(one: Call, other: Call) -> Call:
+    return one if _end(one) < _end(other) else other

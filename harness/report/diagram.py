@@ -10,7 +10,7 @@ Rules
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from harness.jsonable import canonical, shown
@@ -91,13 +91,21 @@ def kept_operations(run: RunFolder, witnesses: Mapping[int, object]) -> list[Ope
 
 
 def answer_colours(run: RunFolder) -> dict[str, int]:
-    """A number for each different answer, if there are few enough for colours to tell them apart."""
+    """A number for each different answer, if there are few enough for colours to tell them apart; else for the witnesses'."""
+    answers = [one for one in run.operations if one.outcome == "ok" and one.answer is not None]
+    numbers = _numbered(answers)
+    if len(numbers) > COLOURED_MAX:
+        witnesses = run.witnesses()
+        numbers = _numbered(one for one in answers if one.index in witnesses)
+    return numbers if len(numbers) <= COLOURED_MAX else {}
+
+
+def _numbered(answers: Iterable[Operation]) -> dict[str, int]:
     numbers: dict[str, int] = {}
-    for one in run.operations:
-        if one.outcome == "ok" and one.answer is not None:
-            numbers.setdefault(_same(one.answer), len(numbers))
-            if len(numbers) > COLOURED_MAX:
-                return {}
+    for one in answers:
+        numbers.setdefault(_same(one.answer), len(numbers))
+        if len(numbers) > COLOURED_MAX:
+            break
     return numbers
 
 
@@ -170,7 +178,8 @@ def value_colour(value: Any, colours: Mapping[str, int]) -> str | None:
         return None
     if isinstance(value, str) and value in NAMED_COLOURS:
         return f"v-{value}"
-    return f"v-{colours.get(_same(value), 0) % 8}"
+    number = colours.get(_same(value))
+    return None if number is None else f"v-{number % 8}"
 
 
 def asked(one: Operation) -> str:

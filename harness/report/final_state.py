@@ -11,26 +11,26 @@ from harness.report.reading import RunFolder
 from node.algorithms import load_algorithm
 from node.disk import inspect
 
-VARIABLES_MAX: Final = 6
+VARIABLES_MAX: Final = 2
 FOLDED_MAX: Final = 50
 
 
 def final_state(run: RunFolder) -> str:
-    """A row for each variable on which the disks differ; of the others one, and the rest folded away."""
+    """A row for the variables on which the disks differ, those of the evidence first, or else for one; the rest is folded."""
     by_node = decided_by_node(run)
+    witnesses = run.witnesses()
+    of_evidence = {one.key for one in run.operations if one.index in witnesses}
     variables = list(dict.fromkeys(key for decided in by_node.values() for key in decided))
+    variables.sort(key=lambda key: (not _differ(by_node, key), key not in of_evidence))
     colours = answer_colours(run)
-    differ = [key for key in variables if _differ(by_node, key)][:VARIABLES_MAX]
-    agree = [key for key in variables if not _differ(by_node, key)]
-    rows = [_row(by_node, key, colours) for key in differ]
-    if agree and not differ:
-        rows.append(_row(by_node, agree.pop(0), colours))
-    if agree:
-        more = "".join(_row(by_node, key, colours) for key in agree[:FOLDED_MAX])
-        number = f"{len(agree):,} more {'variable' if len(agree) == 1 else 'variables'}"
-        rows.append(
-            f'<details class="disks"><summary>{number}, of which the disks do not differ</summary>{more}</details>'
-        )
+    first = [key for key in variables if _differ(by_node, key)][:VARIABLES_MAX] or variables[:1]
+    rows = [_row(by_node, key, colours) for key in first]
+    rest = variables[len(first) :]
+    if rest:
+        more = "".join(_row(by_node, key, colours) for key in rest[:FOLDED_MAX])
+        differ = sum(_differ(by_node, key) for key in rest)
+        number = f"{len(rest):,} more {'variable' if len(rest) == 1 else 'variables'}; on {differ:,} of them the disks differ"
+        rows.append(f'<details class="more"><summary>{number}</summary>{more}</details>')
     return "".join(rows)
 
 

@@ -38,6 +38,11 @@ PROMISES: Final = {
     "conflict resolution": "many proposals are no error; one is picked",
     "no decoherence": "once anyone can see a decision, nobody ever sees another",
     "fault tolerance": "it goes on while a minority is down",
+    "linearizability": "the answers have an order in which each makes sense",
+    "invariants": "wire and disks keep to the protocol",
+    "durability": "what was acknowledged is on the disks that must have it",
+    "liveness": "everything is answered once all is whole",
+    "guards": "this run was a test",
 }
 MARKS: Final = {"invalid": "✗", "valid": "✓", "unknown": "?", "not judged": "?"}
 WORDS: Final = {"invalid": "broken", "valid": "kept", "unknown": "not shown", "not judged": "not judged"}

@@ -9,13 +9,15 @@ Rules
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from harness.jsonable import from_jsonable, shown
+from harness.rules import CLIENT
 from harness.runs import HISTORY_NAME, RESULTS_NAME
 
 LOG_LINES_MAX: Final = 60
@@ -120,14 +122,23 @@ class RunFolder:
 
     def witnesses(self) -> dict[int, list[str]]:
         """The operations that stand in the evidence of broken promises: their index, and the promises' names."""
+        return self._witnesses
+
+    @cached_property
+    def _witnesses(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for name, verdict in self.verdicts.items():
-            evidence = str(verdict.get("evidence", ""))
             if verdict.get("status") == "invalid":
+                evidence = str(verdict.get("evidence", ""))
+                times = set(_SECONDS.findall(evidence))
                 for operation in self.operations:
-                    if any(words in evidence for words in _words(operation)):
+                    if any(words in evidence for words in _words(operation)) or _certified(operation, evidence, times):
                         found.setdefault(operation.index, []).append(name)
         return found
+
+
+#: A time in the judges' words.
+_SECONDS: Final = re.compile(r"(\d+\.(\d+)) s\b")
 
 
 def _words(operation: Operation) -> Iterator[str]:
@@ -137,6 +148,14 @@ def _words(operation: Operation) -> Iterator[str]:
         who = f"{operation.node} answered" if operation.node is not None else f"{operation.process} was told"
         what = "undecided" if operation.answer is None else shown(operation.answer)
         yield f"{who} {what} at {operation.ended / 1e9:.2f} s"
+
+
+def _certified(operation: Operation, evidence: str, times: Iterable[tuple[str, str]]) -> bool:
+    """Whether a certificate tells of it: who it was, and when, with as many decimals as stand there."""
+    if operation.node is None or f"{operation.process} at {operation.node}" not in evidence:
+        return False
+    moments = [moment / 1e9 for moment in (operation.began, operation.ended) if moment is not None]
+    return any(f"{moment:.{len(decimals)}f}" == text for text, decimals in times for moment in moments)
 
 
 def read_run(folder: Path) -> RunFolder:
@@ -243,10 +262,22 @@ def _messages(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> li
             )
         except (KeyError, TypeError) as error:
             run.gaps.append(f"messages.jsonl: a line is left out: {type(error).__name__} {error}")
+    _name_variables_of_replies(found)
     for index, fates in later.items():
         if index in found:
             found[index] = replace(found[index], later=tuple(fates))
     return list(found.values())
+
+
+def _name_variables_of_replies(messages: dict[int, Message]) -> None:
+    """A reply names no variable, but its request does: the last of that number on the way to that node."""
+    asked: dict[tuple[str, Any], str | None] = {}
+    for index, one in messages.items():
+        number = one.fields.get("number")
+        if one.sender == CLIENT and isinstance(number, int):
+            asked[one.receiver, number] = one.variable
+        elif one.receiver == CLIENT and not one.variable and isinstance(number, int):
+            messages[index] = replace(one, variable=asked.get((one.sender, number)))
 
 
 def _faults(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[Fault]:

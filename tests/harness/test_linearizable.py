@@ -8,7 +8,7 @@ import pytest
 from harness.checkers.blocks import blocks, writes_are_unique
 from harness.checkers.certificate import Violation, tell
 from harness.checkers.evidence import Run
-from harness.checkers.linearizable import decide, linearizable
+from harness.checkers.linearizable import certificate, decide, linearizable
 from harness.checkers.orders import TooHard, search
 from harness.checkers.verdict import Status
 from harness.history import Event, EventType, History
@@ -130,23 +130,24 @@ FEW, MANY = ("a", "b", "c"), tuple("abcdefgh")
 Procedure = Callable[[Sequence[Call], Model], Violation | None]
 
 
+MODELS: list[tuple[Model, Sequence[str]]] = [
+    (CONSENSUS, FEW),
+    (REGISTER, MANY),
+    (REGISTER, FEW),
+    (CasRegister(), FEW),
+    (Kv(), FEW),
+    (Lock(), FEW),
+    (Log(), MANY),
+    (Log(), FEW),
+]
+
+
+def name_of(item: object) -> str:
+    return type(item).__name__.lower() if isinstance(item, Model) else "few" if item == FEW else "many"
+
+
 @pytest.mark.parametrize("procedure", [decide, search])
-@pytest.mark.parametrize(
-    ("model", "values"),
-    [
-        (CONSENSUS, FEW),
-        (REGISTER, MANY),
-        (REGISTER, FEW),
-        (CasRegister(), FEW),
-        (Kv(), FEW),
-        (Lock(), FEW),
-        (Log(), MANY),
-        (Log(), FEW),
-    ],
-    ids=lambda item: (
-        f"{item.__class__.__name__.lower()}" if isinstance(item, Model) else "few" if item == FEW else "many"
-    ),
-)
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
 def test_agrees_with_the_brute_force(model: Model, values: Sequence[str], procedure: Procedure) -> None:
     rng = Random(7)
     seen: Counter[str] = Counter()
@@ -159,6 +160,37 @@ def test_agrees_with_the_brute_force(model: Model, values: Sequence[str], proced
         seen["pending"] += any(call.is_pending for call in calls)
         seen["repeated"] += len({(call.f, call.argument) for call in calls}) < len(calls)
     assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 1_000, seen
+
+
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
+def test_the_race_agrees_with_the_brute_force(
+    model: Model, values: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.checkers.orders.WIDE", 0)
+    monkeypatch.setattr("harness.checkers.orders._TURN", 1)
+    rng = Random(8)
+    for _ in range(1_500):
+        calls = some_calls(rng, model, values, 7)
+        assert has_an_order(calls, model) == (search(calls, model) is None), calls
+
+
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
+def test_a_certificate_is_of_few_calls_and_what_is_left_is_wrong_by_itself(model: Model, values: Sequence[str]) -> None:
+    rng = Random(9)
+    found = 0
+    for _ in range(1_500):
+        calls = some_calls(rng, model, values, 7)
+        violation = decide(calls, model)
+        if violation is None:
+            continue
+        found += 1
+        sentence, told, few = certificate(calls, model, violation, lambda place: place / 10)
+        assert 1 <= len(told.calls) <= 4
+        assert "\n" not in sentence
+        assert set(few) <= set(calls)
+        assert set(told.calls) <= set(few)
+        assert not has_an_order(few, model)
+    assert found > 200
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------

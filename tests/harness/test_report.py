@@ -236,3 +236,27 @@ def test_the_sides_of_a_cut(cut: list[tuple[str, str]], expected: list[list[str]
 @pytest.mark.parametrize(("about", "expected"), [(0.03, 0.05), (0.1, 0.1), (1.2, 2), (7, 10), (0, 1)])
 def test_steps_of_an_axis_are_round(about: float, expected: float) -> None:
     assert nice_step(about) == expected
+
+
+def test_the_calls_of_a_certificate_are_witnesses(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    evidence = 'colour: c1 at n1 was told "blue" at 0.010 s, and c2 at n3 "red" at 0.500 s: two values were decided'
+    (folder / "results.json").write_text(
+        json.dumps(results(verdicts={"linearizability": {"status": "invalid", "evidence": evidence}}))
+    )
+    assert read_run(folder).witnesses() == {0: ["linearizability"], 1: ["linearizability"]}
+
+
+def test_a_reply_is_about_the_variable_of_its_request(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    about = {"variable": "", "type": "Reply"}
+    lines(
+        folder / "messages.jsonl",
+        [
+            message(0, 1, "client", "n1", variable="x", fields={"number": 1}),
+            message(1, 2, "client", "n2", variable="y", fields={"number": 1}),
+            message(2, 3, "n1", "client", fields={"number": 1}, **about),
+            message(3, 3, "n2", "client", fields={"number": 2}, **about),
+        ],
+    )
+    assert [one.variable for one in read_run(folder).messages] == ["x", "y", "x", None]

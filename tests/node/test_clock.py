@@ -61,3 +61,12 @@ def test_without_its_file_it_is_as_it_was(clock: SteeredClock, real: Real, tmp_p
     assert clock() == 100.0
     real.now += 1
     assert clock() == 101.0
+
+
+def test_it_goes_on_as_it_was_when_its_file_cannot_be_read(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
+    steer(tmp_path / "n1", 2.0)
+    clock()
+    (tmp_path / "n1").unlink()
+    (tmp_path / "n1").mkdir()
+    real.now += 1
+    assert clock() == 102.0

@@ -27,7 +27,7 @@
   }).sort((a, b) => a.t - b.t || a.index - b.index);
   const operations = data.operations, faults = data.faults;
   const hidden = new Set();
-  const state = { mode: "even", zoom: 1, labels: true, variable: -1, shown: [], long: [], chosen: null, operation: null };
+  const state = { mode: "even", zoom: 1, labels: true, variable: -1, shown: [], long: [], operations, columns: 1, chosen: null, operation: null };
   const seconds = (us) => `${(us / 1e6).toFixed(3)} s`;
   const typeColour = (type) => CLIENT_TYPES.has(data.types[type]) ? "var(--quiet)" : `var(--c${colourOf.get(type) % 8})`;
   const colourOf = new Map();
@@ -47,26 +47,27 @@
   };
   const last = data.span[1];
   const faultColumns = spread(faults, (f) => f.t0, (f) => f.t1 ?? last + 1);
-  const opColumns = spread(operations, (o) => o.t0, (o) => (o.t1 ?? last) + 1);
   let geometry = null;
   function measure() {
-    const columns = Math.max(opColumns, 1);
-    const opW = columns <= 3 ? 124 : columns <= 5 ? 102 : Math.max(9, Math.floor(430 / columns));
+    const opsW = Math.min(state.columns <= 3 ? 3 * 124 : 430, 0.36 * scroller.clientWidth);
     const faultsX = TIME_W, opsX = TIME_W + Math.min(faultColumns, 12) * GUTTER_W + 12;
-    const clientX = opsX + Math.min(columns * opW, 560) + 14;
+    const clientX = opsX + opsW + 14;
     const rest = Math.max(scroller.clientWidth - clientX - 70, 0);
     const laneW = Math.max(88, Math.min(190, rest / Math.max(data.nodes.length, 1)));
     const x = (end) => end === 0 ? clientX : clientX + 64 + laneW * (data.nodes.indexOf(data.ends[end]) + 0.5);
-    geometry = { opW, faultsX, opsX, clientX, laneW, x, nodeX: (node) => x(data.ends.indexOf(node)),
+    geometry = { opsW, faultsX, opsX, clientX, laneW, x, nodeX: (node) => x(data.ends.indexOf(node)),
       width: Math.max(clientX + 66 + laneW * data.nodes.length, scroller.clientWidth) };
   }
 
   let knots = [];
   function layOut() {
     state.shown = messages.filter((m) => !hidden.has(m.type) && (state.variable < 0 || m.variable === state.variable));
+    state.operations = operations.filter((o) => state.variable < 0 || o.key === data.variables[state.variable]);
+    state.columns = spread(state.operations, (o) => o.t0, (o) => (o.t1 ?? last) + 1);
+    measure();
     const rows = new Set();
     for (const m of state.shown) for (const [t] of m.steps) rows.add(t);
-    for (const o of operations) { rows.add(o.t0); if (o.t1 !== null) rows.add(o.t1); }
+    for (const o of state.operations) { rows.add(o.t0); if (o.t1 !== null) rows.add(o.t1); }
     for (const f of faults) { rows.add(f.t0); if (f.t1 !== null) rows.add(f.t1); }
     rows.add(data.span[0]); rows.add(last);
     const times = [...rows].sort((a, b) => a - b);
@@ -209,9 +210,18 @@
     const there = state.long.filter((m) => m.t < view.t0 && m.end >= view.t0).concat(state.shown.slice(first, end));
     const step = Math.max(1, Math.ceil(there.length / DRAWN_MAX));
     let count = 0;
+    taken = new Map();
     const tight = there.length > 400 && (view.bottom - view.top) / there.length < 9;
     there.forEach((m, i) => { if (i % step === 0 || m === state.chosen) { drawMessage(svg, m, state.labels && !tight); count++; } });
     return { count, of: there.length };
+  }
+  let taken = new Map(); // of what is in view: rows of 12 pixels -> the spans in which labels stand
+  function isFree([x, y, anchor], width) {
+    const from = anchor === "end" ? x - width : x, to = from + width, row = Math.floor(y / 12);
+    for (const near of [row - 1, row, row + 1])
+      if ((taken.get(near) || []).some(([a, b, at]) => Math.abs(at - y) < 10 && a < to && from < b)) return false;
+    taken.set(row, [...(taken.get(row) || []), [from, to, y]]);
+    return true;
   }
   function drawMessage(svg, m, labels) {
     const colour = typeColour(m.type), x1 = geometry.x(m.from), x2 = geometry.x(m.to), y1 = place(m.t);
@@ -238,7 +248,7 @@
       labelAt = [xm - way * 12, y1, way > 0 ? "end" : "start"];
     }
     if (m.deliveries.length > 1) make("text", { class: "label", x: (x1 + x2) / 2, y: y1 + 14, style: `fill: ${colour}; font-weight: 700` }, group, `×${m.deliveries.length}`);
-    if (labels && Math.abs(x2 - x1) > 50) {
+    if (labels && Math.abs(x2 - x1) > 50 && (m === state.chosen || isFree(labelAt, data.texts[m.brief].length * 6.4))) {
       const text = make("text", { class: "label", x: labelAt[0], y: labelAt[1], "text-anchor": labelAt[2] }, group, data.texts[m.brief]);
       text.style.fill = colour;
     }
@@ -260,9 +270,10 @@
   }
 
   function drawOperations(svg, view) {
-    const there = operations.filter((o) => inView(o, view));
+    const there = state.operations.filter((o) => inView(o, view));
     const step = Math.max(1, Math.ceil(there.length / DRAWN_MAX));
-    const { opW } = geometry;
+    const used = Math.max(1, ...there.map((o) => o.column + 1)); // so the bars are as wide as what is in view allows
+    const opW = Math.max(Math.min(124, geometry.opsW / used), 9);
     there.forEach((o, i) => {
       if (i % step && !o.witness.length) return;
       const x = geometry.opsX + o.column * opW;
@@ -345,7 +356,8 @@
       select.setAttribute("aria-label", "variable");
       html("option", "all variables", select).value = "-1";
       data.variables.forEach((name, number) => { if (name) html("option", name, select).value = String(number); });
-      select.addEventListener("change", () => keepingTime(() => { state.variable = Number(select.value); }));
+      select.value = String(state.variable);
+      select.addEventListener("change", () => keepingTime(() => { state.variable = Number(select.value); layOut(); drawLanes(); }));
     }
     const marks = operations.filter((o) => o.witness.length).sort((a, b) => a.t0 - b.t0);
     if (marks.length) button("next witness", null, () => {
@@ -365,6 +377,10 @@
       html("span", data.types[type], made);
     }
   }
+  function startWithTheWitnesses() { // of several variables, show the one that the evidence is about
+    const about = new Set(operations.filter((o) => o.witness.length).map((o) => o.key));
+    if (about.size === 1 && data.variables.filter(Boolean).length > 1) state.variable = data.variables.indexOf([...about][0]);
+  }
   function step(way) {
     const from = state.chosen ? state.shown.indexOf(state.chosen) : search(state.shown, (m) => m.t, timeAt(scroller.scrollTop + 60)) - (way > 0 ? 1 : 0);
     const next = state.shown[Math.min(Math.max(from + way, 0), state.shown.length - 1)];
@@ -375,7 +391,7 @@
     draw();
   }
 
-  measure(); layOut(); drawLanes(); tools();
+  startWithTheWitnesses(); layOut(); drawLanes(); tools();
   const first = operations.filter((o) => o.witness.length).sort((a, b) => a.t0 - b.t0)[0];
   if (first) goTo(first.t0); else draw();
   scroller.addEventListener("scroll", draw, { passive: true });

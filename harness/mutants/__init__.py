@@ -1,0 +1,1 @@
+"""Deliberate breaks of the shipped code, by which the suite is judged: `consensus mutants`."""

@@ -1,0 +1,140 @@
+"""Every mutant: what is broken, which real break it imitates, and the story in which the suite must see it.
+
+The rows are those of the list of ways in which Paxos and its logs have really broken; those without one are our own.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.processes import NODE_COMMAND
+from harness.mutants import paxos_schedules as of_paxos
+from harness.mutants import schedules as of_any
+from harness.mutants.schedules import Schedule
+from node.contract import BadInput
+
+_PAXOS: Final = "harness.mutants.paxos"
+_OTHERS: Final = "harness.mutants.others"
+
+
+class NoSuchMutant(BadInput):
+    """No mutant is called that. The message says which are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A break of `original`: another `algorithm`, or a node that is started with a break of `harness.mutants.broken_node`."""
+
+    name: str
+    imitates: str
+    schedule: Schedule
+    algorithm: str
+    original: str = "paxos"
+    broken_node: str | None = None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What starts a node."""
+        if self.broken_node is None:
+            return NODE_COMMAND
+        return (sys.executable, "-P", "-m", "harness.mutants.broken_node", self.broken_node)
+
+
+def _paxos(name: str, class_: str, row: str, schedule: Schedule) -> Mutant:
+    return Mutant(name, row, schedule, f"{_PAXOS}:{class_}")
+
+
+def _other(name: str, original: str, class_: str, row: str, schedule: Schedule) -> Mutant:
+    return Mutant(name, row, schedule, f"{_OTHERS}:{class_}", original)
+
+
+def _node(name: str, row: str, schedule: Schedule, original: str = "paxos") -> Mutant:
+    return Mutant(name, row, schedule, original, original, name)
+
+
+MUTANTS: Final = (
+    # Phase 1, and what an acceptor keeps.
+    _paxos("ignores-accepted", "IgnoresAccepted", "row 1", of_paxos.CHOSEN_THEN_A_RIVAL),
+    _paxos("adopts-lowest", "AdoptsLowest", "row 2", of_paxos.THREE_BALLOTS),
+    _paxos("adopts-last", "AdoptsLast", "row 2", of_paxos.THREE_BALLOTS),
+    _paxos("accept-ignores-promise", "AcceptIgnoresPromise", "row 3", of_paxos.LATE_ACCEPT),
+    _paxos("accept-does-not-raise", "AcceptDoesNotRaise", "row 4", of_paxos.ACCEPTED_WITHOUT_A_PROMISE),
+    _paxos("promise-in-memory", "PromiseInMemory", "row 5", of_paxos.LATE_ACCEPT_AFTER_A_RESTART),
+    _paxos("accepted-in-memory", "AcceptedInMemory", "row 6", of_paxos.CHOSEN_THEN_A_RESTART),
+    _paxos("reuses-ballots", "ReusesBallots", "row 8", of_paxos.ONE_PROMISE_HELD),
+    _paxos("small-quorum-1", "SmallQuorum1", "row 9, phase 1", of_paxos.CHOSEN_THEN_A_RIVAL),
+    _paxos("small-quorum-2", "SmallQuorum2", "row 9, phase 2", of_paxos.ONE_ACCEPTANCE),
+    _paxos("promises-report-nothing", "PromisesReportNothing", "row 10", of_paxos.CHOSEN_THEN_A_RIVAL),
+    _paxos("starts-afresh", "StartsAfresh", "row 12", of_paxos.LATE_ACCEPT_AFTER_A_RESTART),
+    _paxos("nobodys-ballots", "NobodysBallots", "two proposers share a ballot", of_paxos.THE_SAME_MOMENT),
+    # Phase 2, and after.
+    _paxos("counts-old-acks", "CountsOldAcks", "row 22", of_paxos.ACKNOWLEDGED_LATE),
+    _paxos("counts-old-promises", "CountsOldPromises", "row 22", of_paxos.PROMISED_LATE),
+    _paxos("counts-messages", "CountsMessages", "row 22", of_paxos.ONE_ACCEPTANCE),
+    _paxos("sends-once", "SendsOnce", "row 23", of_any.ONE_ACCEPT_LOST),
+    _paxos("believes-any-accept", "BelievesAnyAccept", "a learner asks no quorum", of_paxos.ONE_ACCEPTANCE),
+    _paxos("gives-up-when-beaten", "GivesUpWhenBeaten", "a duel with the dead", of_paxos.BEATEN_BY_THE_DEAD),
+    _paxos(
+        "ignores-rejections", "IgnoresRejections", "a ballot that is too low, for ever", of_paxos.BEATEN_BY_THE_DEAD
+    ),
+    # What clients are told.
+    _paxos("undecided-without-proof", "UndecidedWithoutProof", "row 16: a local read", of_any.ASKED_WHILE_CUT_OFF),
+    _paxos(
+        "answers-with-the-proposal", "AnswersWithTheProposal", "told what was asked for", of_any.ONE_AFTER_THE_OTHER
+    ),
+    _paxos("proposes-a-default", "ProposesADefault", "a value out of nowhere", of_any.ONE_AFTER_THE_OTHER),
+    _paxos("refuses-rivals", "RefusesRivals", "a race is an error", of_any.ONE_AFTER_THE_OTHER),
+    _paxos("last-write-wins", "LastWriteWins", "set twice", of_any.ONE_AFTER_THE_OTHER),
+    # The simpler designs.
+    Mutant("failover", "silence taken for death", of_any.SPLIT, "failover"),
+    _other("changes-its-vote", "majority", "ChangesItsVote", "two votes of one voter", of_any.ONE_AFTER_THE_OTHER),
+    _other("votes-in-memory", "majority", "VotesInMemory", "row 12: votes not on disk", of_any.EVERYBODY_KILLED),
+    _other("small-majority", "majority", "SmallMajority", "row 9", of_any.SPLIT),
+    _other("plurality", "majority", "Plurality", "the most, not more than half", of_any.SPLIT),
+    _other("counts-votes-twice", "majority", "CountsVotesTwice", "row 22", of_any.SPLIT),
+    _other("votes-told-once", "majority", "VotesAreToldOnce", "row 23", of_any.ONE_VOTE_LOST),
+    _other(
+        "undecided-at-the-first-word",
+        "majority",
+        "UndecidedAtTheFirstWord",
+        "undecided without proof",
+        of_any.ASKED_WHILE_CUT_OFF,
+    ),
+    _other("takes-a-second-value", "leader", "TakesASecondValue", "set twice", of_any.ONE_AFTER_THE_OTHER),
+    _other("followers-answer-alone", "leader", "FollowersAnswerAlone", "row 16", of_any.ONE_AFTER_THE_OTHER),
+    _other("leader-in-memory", "leader", "LeaderInMemory", "row 6", of_any.EVERYBODY_KILLED),
+    # The turn, the wire, the disk.
+    _node("replies-before-the-commit", "rows 5 and 6", of_any.POWER_CUT_AFTER_THE_ANSWER, "leader"),
+    Mutant(
+        "accepted-before-the-commit",
+        "row 6",
+        of_any.POWER_CUT_AFTER_THE_ACCEPTANCE,
+        "paxos",
+        broken_node="replies-before-the-commit",
+    ),
+    _node("nothing-is-committed", "rows 5, 6 and 12", of_any.EVERYBODY_KILLED),
+    _node("a-commit-saves-one-thing", "row 13: a part durable ahead of the rest", of_any.EVERYBODY_KILLED),
+    _node("synchronous-normal", "a commit that is not synced", of_any.POWER_CUT),
+    _node("synchronous-off", "a commit that is not synced", of_any.POWER_CUT),
+    _node("failed-commits-are-ignored", "an error of fsync passed over", of_any.A_SYNC_FAILS, "leader"),
+    _node("a-wiped-disk-votes", "row 7", of_any.A_WIPED_DISK),
+    _node("checksums-are-not-checked", "row 21", of_any.A_FLIPPED_BIT),
+    _node("variables-share-their-rows", "a key without its name", of_any.TWO_NAMES),
+    _node("names-are-cut-short", "a key that is cut off", of_any.TWO_NAMES),
+    _node("retries-are-taken-for-done", "row 14", of_any.A_LOST_ANSWER),
+    _node("answers-are-crossed", "an answer for somebody else", of_any.TWO_ANSWERS_IN_A_TURN),
+    _node("incarnations-go-back", "a boot counter that goes back", of_any.ONE_BACK_ONE_AWAY),
+    _node("the-queue-leaks", "row 23: sends dropped for ever", of_any.ONE_BACK_ONE_AWAY),
+    _node("no-messages-to-oneself", "row 23", of_any.ONE_BACK_ONE_AWAY),
+    _node("timers-never-fire", "row 23", of_any.ONE_ACCEPT_LOST),
+    _node("malformed-frames-kill", "a frame that ends its reader", of_any.NOISE),
+)
+
+
+def choose(names: tuple[str, ...]) -> tuple[Mutant, ...]:
+    """The mutants of these names; all of them if none is given. Raises NoSuchMutant."""
+    known = {mutant.name: mutant for mutant in MUTANTS}
+    for name in names:
+        if name not in known:
+            raise NoSuchMutant(f"no mutant is called {name!r}; there are {', '.join(known)}")
+    return tuple(known[name] for name in dict.fromkeys(names)) or MUTANTS

@@ -1,0 +1,115 @@
+"""The majority vote and the leader, broken on purpose, one class a break: see `harness.mutants.catalogue`."""
+
+from collections import Counter
+
+from node.algorithms.leader import Ask, Leader
+from node.algorithms.majority import Majority, NotVoted, Vote
+from node.contract import Message, Node, NodeId, Request, Value
+from node.quorum import majority
+
+# --- the majority vote ----------------------------------------------------------------------------------------------
+
+
+class ChangesItsVote(Majority):
+    """Votes for whatever its client proposed last."""
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.cast(value)
+        super().propose(request, value)
+
+
+class VotesInMemory(Majority):
+    """Votes are not on disk."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.remembered: dict[NodeId, Value] = {}
+
+    def vote_of(self, member: NodeId) -> Value | None:
+        stored = self.node.disk.pop(f"vote of {member}", None)
+        if isinstance(stored, bytes):
+            self.remembered[member] = Value(stored)
+        return self.remembered.get(member)
+
+
+class SmallMajority(Majority):
+    """One vote fewer is enough."""
+
+    def decided(self) -> Value | None:
+        needed = majority(len(self.node.members)) - 1
+        return next((value for value, votes in self.tally().items() if votes >= needed), None)
+
+
+class Plurality(Majority):
+    """The value with the most votes so far is decided, once two have voted."""
+
+    def decided(self) -> Value | None:
+        most = self.tally().most_common(1)
+        return most[0][0] if most and sum(self.tally().values()) > 1 else None
+
+
+class CountsVotesTwice(Majority):
+    """Counts votes, not voters."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.heard: Counter[Value] = Counter()
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        if isinstance(message, Vote):
+            self.heard[message.value] += 1
+        super().receive(sender, message)
+
+    def tally(self) -> Counter[Value]:
+        own = self.vote_of(self.node.id)
+        return self.heard + Counter([] if own is None else [own])
+
+
+class VotesAreToldOnce(Majority):
+    """A vote is not sent again."""
+
+    def say_again(self) -> None:
+        super().say_again()
+        self.unheard.clear()
+
+
+class UndecidedAtTheFirstWord(Majority):
+    """A query is answered with undecided as soon as anybody says that it has not voted."""
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case NotVoted(request) if request in self.queries:
+                self.node.reply(request, None)
+        super().receive(sender, message)
+
+
+# --- the leader -----------------------------------------------------------------------------------------------------
+
+
+class TakesASecondValue(Leader):
+    """The leader accepts every proposal, one after the other."""
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case Ask(_, value) if self.node.id == self.leader and value is not None:
+                self.node.disk["value"] = value
+        super().receive(sender, message)
+
+
+class FollowersAnswerAlone(Leader):
+    """A follower answers a query from what it knows itself."""
+
+    def query(self, request: Request) -> None:
+        self.node.reply(request, self.value())
+
+
+class LeaderInMemory(Leader):
+    """What the leader has accepted is not on disk."""
+
+    remembered: Value | None = None
+
+    def value(self) -> Value | None:
+        stored = self.node.disk.pop("value", None)
+        if isinstance(stored, bytes) and self.remembered is None:
+            self.remembered = Value(stored)
+        return self.remembered

@@ -1,0 +1,248 @@
+"""Tells one story of one cluster, and has the suite's judges judge it: is the break caught, does the shipped code pass?
+
+After the story everything is made whole, two nodes are asked to decide on something new, and every node is asked for all that
+there is. So a run shows something about every promise, and what a break has left stuck comes out as well. All of the suite's
+verdicts are asked for, and its guards too.
+
+Whether a break shows may depend on timing that a story cannot dictate, so a mutant that is not caught at once is tried again,
+a few times. The shipped code has one try at every story, and must come out valid: nothing here makes it easier for it.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from cluster.errors import ConsensusError
+from cluster.processes import NODE_COMMAND, State
+from harness.checkers.guards import Carried
+from harness.checkers.verdict import Status, Verdict, invalid, merge
+from harness.experiment import Experiment
+from harness.mutants.catalogue import Mutant
+from harness.mutants.schedules import Schedule
+from harness.process_faults import bring_back
+from harness.suite import judge
+from harness.workloads import LIVE_S, Variables
+from node.disk import DiskError
+
+_TRIES: Final = 3
+#: Who is asked to decide on something new, and on what.
+_AFTER: Final = "afterwards"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One story told of one cluster."""
+
+    folder: Path
+    verdicts: dict[str, Verdict]
+    took_s: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """One over all."""
+        return merge(self.verdicts)
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        """What came out invalid."""
+        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is Status.INVALID)
+
+
+def attempt(
+    schedule: Schedule, algorithm: str, folder: Path, *, seed: int = 0, command: Sequence[str] = NODE_COMMAND
+) -> Attempt:
+    """Tell `schedule` of a cluster in `folder`, which is made, and judge it."""
+    started = time.monotonic()
+    run = Experiment(folder, nodes=schedule.nodes, algorithm=algorithm, seed=seed, command=command, vfs=schedule.vfs)
+    trouble: list[str] = []
+    with run:
+        for part in (schedule.tell, _whole_again):
+            try:
+                part(run)
+            except ConsensusError as error:  # what was waited for did not come, or a node does not start
+                trouble.append(f"{type(error).__name__}: {error}")
+        healed_ns = time.monotonic_ns()
+        _ask_everybody(run)
+        down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
+    carried = Carried(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
+    verdicts = _judged(run, schedule, healed_ns, carried)
+    run.save_results(verdicts, schedule=schedule.name, story=schedule.about, trouble=trouble, command=list(command[1:]))
+    return Attempt(folder, verdicts, time.monotonic() - started)
+
+
+def _whole_again(run: Experiment) -> None:
+    run.network.heal()
+    bring_back(run.faults, run.nodes)
+
+
+def _ask_everybody(run: Experiment) -> None:
+    """A contest on something new; then every node is asked for everything."""
+    keys = list(dict.fromkeys(operation.key for operation in run.recorder.history.operations))
+    run.settle(
+        *(run.begin_propose(_AFTER, f"at {node}", node, LIVE_S) for node in run.nodes[:2]),
+        *(run.begin_query(key, node, LIVE_S) for key in keys for node in run.nodes),
+    )
+    run.settle(*(run.begin_query(_AFTER, node, LIVE_S) for node in run.nodes))
+
+
+def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
+    try:
+        evidence = run.evidence(faults_expected=schedule.breaks)
+    except DiskError as error:
+        return {"disks": invalid(f"a disk cannot be read: {error}")}
+    return judge(evidence, Variables(run.nodes, 0, 1.0), healed_ns, carried)
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of a mutant: the attempts, of which the last is the one that caught it, if any did."""
+
+    mutant: Mutant
+    last: Attempt
+    tries: int
+    took_s: float
+
+    @property
+    def caught(self) -> bool:
+        """Whether the suite has seen the break."""
+        return self.last.verdict.status is Status.INVALID
+
+    def to_json(self) -> dict[str, Any]:
+        """The trial, for programs."""
+        return {
+            "mutant": self.mutant.name,
+            "imitates": self.mutant.imitates,
+            "schedule": self.mutant.schedule.name,
+            "original": self.mutant.original,
+            "caught": self.caught,
+            "by": list(self.last.violated),
+            "evidence": self.last.verdict.evidence,
+            "tries": self.tries,
+            "took_s": round(self.took_s, 2),
+            "run": str(self.last.folder),
+        }
+
+
+def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> Trial:
+    """Tell its story until it is caught, a few times at most."""
+    started = time.monotonic()
+    for number in range(1, _TRIES + 1):
+        own = folder / (mutant.name if number == 1 else f"{mutant.name}-{number}")
+        last = attempt(mutant.schedule, mutant.algorithm, own, seed=seed, command=mutant.command)
+        if last.verdict.status is Status.INVALID:
+            break
+    return Trial(mutant, last, number, time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class Unbroken:
+    """The shipped code under a mutant's story: the first run that was not valid, or else the last one."""
+
+    schedule: Schedule
+    algorithm: str
+    times: int
+    passed: int
+    shown: Attempt
+
+    @property
+    def valid(self) -> bool:
+        """Whether all of its promises were kept, each time."""
+        return self.passed == self.times
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "schedule": self.schedule.name,
+            "algorithm": self.algorithm,
+            "valid": self.valid,
+            "times": self.times,
+            "passed": self.passed,
+            "evidence": self.shown.verdict.evidence,
+            "run": str(self.shown.folder),
+        }
+
+
+def try_unbroken(schedule: Schedule, algorithm: str, folder: Path, times: int = 1, seed: int = 0) -> Unbroken:
+    """Tell the story of the shipped code, `times` times. Folders of valid runs but the last are deleted."""
+    shown: Attempt | None = None
+    passed = 0
+    for number in range(times):
+        own = folder / f"unbroken-{algorithm}-{schedule.name}-{number + 1}"
+        found = attempt(schedule, algorithm, own, seed=seed + number)
+        passed += found.verdict.status is Status.VALID
+        if shown is None or shown.verdict.status is Status.VALID:
+            if shown is not None:
+                shutil.rmtree(shown.folder)
+            shown = found
+    assert shown is not None
+    return Unbroken(schedule, algorithm, times, passed, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of everything that was tried."""
+
+    trials: tuple[Trial, ...]
+    unbroken: tuple[Unbroken, ...]
+    took_s: float
+
+    @property
+    def survivors(self) -> tuple[Trial, ...]:
+        """The mutants that were not caught."""
+        return tuple(trial for trial in self.trials if not trial.caught)
+
+    @property
+    def accused(self) -> tuple[Unbroken, ...]:
+        """The shipped code where it did not come out valid."""
+        return tuple(one for one in self.unbroken if not one.valid)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        seconds = [trial.took_s for trial in self.trials]
+        return {
+            "mutants": [trial.to_json() for trial in self.trials],
+            "unbroken": [one.to_json() for one in self.unbroken],
+            "caught": len(self.trials) - len(self.survivors),
+            "of": len(self.trials),
+            "median_s": round(median(seconds), 2) if seconds else None,
+            "slowest_s": round(max(seconds), 2) if seconds else None,
+            "took_s": round(self.took_s, 1),
+        }
+
+
+def try_all(
+    mutants: Iterable[Mutant],
+    folder: Path,
+    *,
+    workers: int = 2,
+    times: int = 1,
+    seed: int = 0,
+    progress: Callable[[Trial | Unbroken], object] = lambda _done: None,
+) -> Outcome:
+    """Try each mutant, and each of their stories on the shipped code `times` times, `workers` at a time."""
+    started = time.monotonic()
+    mutants = tuple(mutants)
+    stories = dict.fromkeys((mutant.schedule, mutant.original) for mutant in mutants) if times else {}
+    with ThreadPoolExecutor(workers, thread_name_prefix="mutant") as pool:
+        trials = [pool.submit(try_mutant, mutant, folder, seed) for mutant in mutants]
+        unbroken = [pool.submit(try_unbroken, *story, folder, times, seed) for story in stories]
+        waiting: list[Future[Any]] = [*trials, *unbroken]
+        try:
+            for future in as_completed(waiting):
+                progress(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Outcome(
+        tuple(future.result() for future in trials),
+        tuple(future.result() for future in unbroken),
+        time.monotonic() - started,
+    )

@@ -1,0 +1,1 @@
+"""The same algorithm classes without processes: explored and simulated."""

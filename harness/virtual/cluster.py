@@ -1,0 +1,252 @@
+"""A cluster without processes: one step at a time, in whatever order the caller likes.
+
+    cluster = SimulatedCluster(Paxos, ("n1", "n2", "n3"))
+    cluster.propose("n1", encode_value("blue"))
+    while cluster.pending:
+        cluster.apply(Deliver(next(iter(cluster.pending))))
+    print("\\n".join(cluster.story))
+
+Rules
+-----
+1. Deterministic: the same steps give the same cluster. No clock, no randomness.
+2. `judge` has seen every decision and promise, so what it finds stays found.
+3. A client waits for ever unless a `GiveUp` says otherwise; a crash of the node loses its request.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from harness.virtual.judge import Judge, Violation
+from harness.virtual.node import SOUND, NodeState, Oddities, Outcome, Reply, SimulatedNode
+from harness.virtual.steps import (
+    Crash,
+    Deliver,
+    Drop,
+    Duplicate,
+    Fire,
+    GiveUp,
+    HearSelf,
+    LoseDisk,
+    Packet,
+    Propose,
+    Query,
+    Recover,
+    Step,
+)
+from harness.virtual.words import tell
+from node.contract import Algorithm, NodeId, Request, Value
+
+OWN_TURNS_MAX: Final = 1000
+
+
+class Impossible(Exception):
+    """The step cannot happen now: its packet is not there, its node is down or has no disk, its timer is not set."""
+
+
+@dataclass(slots=True)
+class Happened:
+    """A step and what came of it."""
+
+    step: Step
+    outcome: Outcome
+
+
+class SimulatedCluster:
+    """Nodes, the packets between them, and what clients were told. Picklable."""
+
+    def __init__(
+        self,
+        algorithm: type[Algorithm],
+        members: tuple[NodeId, ...],
+        oddities: Oddities = SOUND,
+    ) -> None:
+        self.algorithm = algorithm
+        self.members = members
+        self.nodes = {member: SimulatedNode(algorithm, member, members, oddities) for member in members}
+        self.pending: dict[Packet, int] = {}
+        self.sent: dict[Packet, None] = {}
+        self.replies: dict[Request, Reply] = {}
+        self.judge = Judge()
+        self.happened: list[Happened] = []
+        self._requests = 0
+        for node in self.nodes.values():
+            self._release(node.boot())
+            self.judge.see_node(node.id, node.facts())
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def apply(self, step: Step) -> Outcome:
+        """Let `step` happen.
+
+        Raises:
+            Impossible: it cannot happen now. Nothing has changed.
+        """
+        self._check(step)
+        match step:
+            case Deliver(packet):
+                self._take(packet)
+                outcome = self._turn(packet.to, step)
+            case Drop(packet):
+                self._take(packet)
+                outcome = Outcome()
+            case Duplicate(packet):
+                self.pending[packet] = self.pending.get(packet, 0) + 1
+                outcome = Outcome()
+            case Crash(node):
+                before = self.nodes[node].facts()
+                self.nodes[node].crash()
+                outcome = Outcome()
+                self.judge.see_node(node, before)
+                self.judge.see_node(node, self.nodes[node].facts())
+            case Recover(node):
+                outcome = self._turn(node, step)
+            case LoseDisk(node):
+                self.nodes[node].lose_disk()
+                self.judge.forget_node(node)
+                outcome = Outcome()
+            case Propose(node, request, value):
+                self.judge.see_proposal(value)
+                outcome = self._turn(node, step)
+            case Query(node, request):
+                self.judge.see_query(request)
+                outcome = self._turn(node, step)
+            case Fire(node) | HearSelf(node) | GiveUp(node):
+                outcome = self._turn(node, step)
+        self.happened.append(Happened(step, outcome))
+        return outcome
+
+    def propose(self, node: NodeId, value: Value) -> Request:
+        """A new client proposes at `node`."""
+        request = self._new_request()
+        self.apply(Propose(node, request, value))
+        return request
+
+    def query(self, node: NodeId) -> Request:
+        """A new client queries `node`."""
+        request = self._new_request()
+        self.apply(Query(node, request))
+        return request
+
+    def _new_request(self) -> Request:
+        self._requests += 1
+        return Request(f"c{self._requests}", 1)
+
+    def can_boot(self, node: NodeId) -> bool:
+        """Whether a node has a disk to boot from, or is let do without."""
+        return self.nodes[node].can_boot
+
+    def possible(self) -> Iterator[Step]:
+        """Every step that can happen now, but for new proposals and queries."""
+        for packet in self.pending:
+            if self.nodes[packet.to].up:
+                yield Deliver(packet)
+            yield Drop(packet)
+        for packet in self.sent:
+            yield Duplicate(packet)
+        for name, node in self.nodes.items():
+            if node.up:
+                yield from (Fire(name, timer) for timer in node.timers)
+                yield from (GiveUp(name, request) for request in node.waiting)
+                if node.to_self:
+                    yield HearSelf(name)
+                yield Crash(name)
+            else:
+                yield LoseDisk(name)
+                if node.can_boot:
+                    yield Recover(name)
+
+    def own_turns(self) -> Iterator[Step]:
+        """Turns in which nodes hear themselves, for as long as there is something to hear. Apply each as it comes."""
+        for _ in range(OWN_TURNS_MAX):
+            speaker = next((name for name, node in self.nodes.items() if node.to_self), None)
+            if speaker is None:
+                return
+            yield HearSelf(speaker)
+
+    # --- what can be seen -------------------------------------------------------------------------------------------
+
+    @property
+    def violations(self) -> list[Violation]:
+        """What the judge has found so far."""
+        return self.judge.violations
+
+    @property
+    def story(self) -> list[str]:
+        """What has happened, a line a step."""
+        return tell((happened.step, happened.outcome) for happened in self.happened)
+
+    def key(self) -> Hashable:
+        """Equal for two clusters exactly if the same can happen to both. A compact form is its hash."""
+        nodes: tuple[NodeState, ...] = tuple(node.freeze() for node in self.nodes.values())
+        return nodes, frozenset(self.pending.items()), frozenset(self.sent), frozenset(self.replies.values())
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _check(self, step: Step) -> None:
+        match step:
+            case Deliver(packet) | Drop(packet):
+                fine = packet in self.pending and (isinstance(step, Drop) or self.nodes[packet.to].up)
+            case Duplicate(packet):
+                fine = packet in self.sent
+            case Fire(node, timer):
+                fine = timer in self.nodes[node].timers
+            case GiveUp(node, request):
+                fine = request in self.nodes[node].waiting
+            case HearSelf(node):
+                fine = bool(self.nodes[node].to_self)
+            case Crash(node) | Propose(node) | Query(node):
+                fine = self.nodes[node].up
+            case LoseDisk(node):
+                fine = not self.nodes[node].up
+            case Recover(node):
+                fine = not self.nodes[node].up and self.nodes[node].can_boot
+        if not fine:
+            raise Impossible(f"{step} cannot happen now")
+
+    def _take(self, packet: Packet) -> None:
+        self.pending[packet] -= 1
+        if not self.pending[packet]:
+            del self.pending[packet]
+
+    def _turn(self, name: NodeId, step: Step) -> Outcome:
+        """A turn of a node. What its algorithm raises is a violation, and the node is down, as a real one would be."""
+        node = self.nodes[name]
+        try:
+            outcome = node.boot() if isinstance(step, Recover) else node.turn(step)
+        except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
+            node.crash()
+            self.judge.see_failure(name, error)
+            return Outcome()
+        self._release(outcome)
+        self.judge.see_node(name, node.facts())
+        for reply in outcome.replies:
+            self.judge.see_reply(name, reply)
+        return outcome
+
+    def _release(self, outcome: Outcome) -> None:
+        for packet in outcome.packets:
+            self.pending[packet] = self.pending.get(packet, 0) + 1
+            if packet not in self.sent:
+                self.sent[packet] = None
+                self.judge.see_packet(packet)
+        for reply in outcome.replies:
+            self.replies[reply.request] = reply
+
+
+def run(cluster: SimulatedCluster, steps: Iterable[Step], *, skip_impossible: bool = False) -> list[Step]:
+    """Apply `steps`, and give back those that happened.
+
+    Raises:
+        Impossible: one cannot happen, and `skip_impossible` is False.
+    """
+    done = []
+    for step in steps:
+        try:
+            cluster.apply(step)
+        except Impossible:
+            if not skip_impossible:
+                raise
+            continue
+        done.append(step)
+    return done

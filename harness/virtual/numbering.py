@@ -1,0 +1,174 @@
+"""Node states as numbers, facts as bits: how the state of a whole cluster becomes one integer.
+
+The lowest bits are the nodes' numbers, `NODE_BITS` each; above them stands a bit for each fact, in the order in which the
+facts were first met. Numbers and bits are given out on the way and never change, so two states are equal exactly if their
+integers are.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from harness.virtual.bounds import Bounds, Client, clients_of
+from harness.virtual.judge import Violation, reused
+from harness.virtual.node import Facts, NodeState, SimulatedNode
+from harness.virtual.steps import Packet, plain
+from node.contract import Algorithm, NodeId, Request, Value
+from node.quorum import Ballot
+
+NODE_BITS: Final = 20
+NODE_MASK: Final = (1 << NODE_BITS) - 1
+
+
+class Called(NamedTuple):
+    """A client has called. `late` is a query that began after a decision was seen."""
+
+    client: Client
+    late: bool
+
+
+class Decided(NamedTuple):
+    """Somebody, a node or a client, has seen that `value` is decided."""
+
+    value: Value
+
+
+class Undecided(NamedTuple):
+    """A query was answered "undecided"."""
+
+    request: Request
+
+
+class Began(NamedTuple):
+    """A ballot was begun by its owner."""
+
+    ballot: Ballot
+
+
+class AskedFor(NamedTuple):
+    """The owner of a ballot has asked to accept a value under it."""
+
+    ballot: Ballot
+    value: Value
+
+
+class Crashed(NamedTuple):
+    """There were so many crashes, over all nodes, or more."""
+
+    number: int
+
+
+class Numbering:
+    """Every node state and every fact that was met so far."""
+
+    def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
+        self.members: tuple[NodeId, ...] = tuple(f"n{number}" for number in range(1, bounds.nodes + 1))
+        self.clients = clients_of(self.members, bounds)
+        self.look_for = bounds.look_for
+        self.nodes = [SimulatedNode(algorithm, member, self.members, bounds.oddities) for member in self.members]
+        """A scratch node for each place. Whoever uses it restores it first."""
+        self.states: list[list[NodeState]] = [[] for _ in self.members]
+        self.facts_of: list[list[Facts]] = [[] for _ in self.members]
+        self.packets_to: list[dict[int, Packet]] = [{} for _ in self.members]
+        self.shifts = [place * NODE_BITS for place in range(bounds.nodes)]
+        self.views = [NODE_MASK << shift for shift in self.shifts]
+        """What concerns a node: its own number and the facts on which it depends what the node can do. A fact that is new
+        is in no state yet, so what was worked out before it came stays right."""
+        self.decided = self.ballots = self.crashes = self.violations = 0
+        """Masks: every bit of that kind."""
+        self.proposals_of: dict[int, int] = {}
+        """By the bit of a decision: the bits of its proposals."""
+        self.contradictions: dict[int, Violation] = {}
+        """Masks of two facts that must not both be."""
+        self._numbers: list[dict[NodeState, int]] = [{} for _ in self.members]
+        self._bits: dict[object, int] = {}
+        self._facts: list[object] = []
+
+    def number(self, place: int, state: NodeState) -> int:
+        """The number of a node's state, new or known."""
+        number = self._numbers[place].get(state)
+        if number is None:
+            number = self._numbers[place][state] = len(self.states[place])
+            assert number <= NODE_MASK, "a node has more states than there are numbers"
+            self.states[place].append(state)
+            self.nodes[place].thaw(state)
+            self.facts_of[place].append(self.nodes[place].facts())
+        return number
+
+    def number_in(self, state: int, place: int) -> int:
+        """The number of the node at `place` in a state of the cluster."""
+        return state >> self.shifts[place] & NODE_MASK
+
+    def bit(self, fact: object) -> int:
+        """The bit of a fact, new or known."""
+        key = (type(fact), fact)
+        bit = self._bits.get(key)
+        if bit is None:
+            bit = self._bits[key] = 1 << (len(self.members) * NODE_BITS + len(self._facts))
+            self._facts.append(fact)
+            self._register(fact, bit)
+        return bit
+
+    def facts_in(self, state: int) -> Iterator[object]:
+        """The facts of a state."""
+        bits = state >> len(self.members) * NODE_BITS
+        return (fact for place, fact in enumerate(self._facts) if bits >> place & 1)
+
+    def holds(self, state: int, fact: object) -> bool:
+        """Whether a fact is one of a state."""
+        return bool(state & self._bits.get((type(fact), fact), 0))
+
+    def size(self) -> int:
+        """How many facts there are."""
+        return len(self._facts)
+
+    def _register(self, fact: object, bit: int) -> None:
+        match fact:
+            case Packet(to=to):
+                place = self.members.index(to)
+                self.packets_to[place][bit] = fact
+                self.views[place] |= bit
+            case Called(client):
+                self.views[self.members.index(client.node)] |= bit
+            case Crashed():
+                self.crashes |= bit
+                self.views = [view | bit for view in self.views]
+            case Decided(value):
+                self.decided |= bit
+                called = [self.bit(Called(client, late=False)) for client in self.clients if client.value == value]
+                self.proposals_of[bit] = sum(called)
+                for client in self.clients:
+                    if client.value is None:  # whether it calls late depends on this
+                        self.views[self.members.index(client.node)] |= bit
+            case Began(ballot):
+                self.ballots |= bit
+                self.views[self.members.index(ballot.node)] |= bit
+            case Violation(kind) if kind in self.look_for:
+                self.violations |= bit
+            case AskedFor() | Undecided():
+                self._contradict(fact, bit)
+
+    def _contradict(self, fact: AskedFor | Undecided, bit: int) -> None:
+        match fact:
+            case AskedFor(ballot, value) if "ballot" in self.look_for:
+                for other in list(self._facts):
+                    if isinstance(other, AskedFor) and other.ballot == ballot and other.value != value:
+                        self.contradictions[self.bit(other) | bit] = reused(ballot, other.value, value)
+            case Undecided(request) if "stability" in self.look_for:
+                client = next(client for client in self.clients if client.request == request)
+                text = f"{client.node} answers {request.client} undecided, and a decision was seen before it asked"
+                self.contradictions[self.bit(Called(client, late=True)) | bit] = Violation("stability", text)
+
+    def violations_in(self, state: int) -> list[Violation]:
+        """Everything that is wrong with a state."""
+        facts = list(self.facts_in(state))
+        found = [fact for fact in facts if isinstance(fact, Violation) and fact.kind in self.look_for]
+        found.extend(violation for pair, violation in self.contradictions.items() if state & pair == pair)
+        values = [fact.value for fact in facts if isinstance(fact, Decided)]
+        if len(values) > 1:
+            found.append(Violation("agreement", " and ".join(str(plain(value)) for value in values) + " are decided"))
+        found.extend(
+            Violation("validity", f"{plain(value)} is decided, and nobody has proposed it")
+            for value in values
+            if not state & self.proposals_of[self.bit(Decided(value))]
+        )
+        return found

@@ -1,0 +1,98 @@
+"""Breadth-first search of a state space: explicit states, each visited once, with a budget.
+
+Theory of operation
+-------------------
+A `Space` says where to start, what follows a state, and what is wrong with one. Because the search goes level by level, the
+first bad state that it meets is at the end of a shortest path. Only states and their parents are kept; a path is
+walked back through the parents.
+
+A search that was cut short says so: `Found.exhausted` is True only if every state that the space can reach was looked at.
+"""
+
+import time
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+State = TypeVar("State", bound=Hashable)
+
+
+class Space(Protocol[State]):
+    """What is searched."""
+
+    def initial(self) -> Iterable[State]:
+        """Where to start."""
+
+    def successors(self, state: State) -> Iterable[State]:
+        """What may follow. Repeats, and the state itself, do no harm."""
+
+    def is_bad(self, state: State) -> bool:
+        """Called once for each state, when it is first met; True ends the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Where to stop, done or not."""
+
+    states: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Found(Generic[State]):
+    """How a search ended. `depth` counts the levels whose every state was looked at, the initial states being level 1.
+
+    (TLC counts so, too.)
+    """
+
+    states: int
+    depth: int
+    seconds: float
+    exhausted: bool
+    waiting: int
+    bad: list[State] | None
+    """A shortest path from an initial state to a bad one."""
+
+
+def search(space: Space[State], budget: Budget = Budget()) -> Found[State]:
+    """Visit every state that can be reached, or stop at the first bad one or at the end of the budget."""
+    began = time.perf_counter()
+    parents: dict[State, State | None] = {}
+    level: list[State] = []
+    depth = 1
+
+    def found(waiting: int, bad: State | None = None) -> Found[State]:
+        path = None if bad is None else _path(parents, bad)
+        done = bad is None and not waiting
+        return Found(len(parents), depth, time.perf_counter() - began, done, waiting, path)
+
+    for state in space.initial():
+        if state not in parents:
+            parents[state] = None
+            level.append(state)
+            if space.is_bad(state):
+                return found(len(level), state)
+    states_max = budget.states if budget.states is not None else 1 << 62
+    deadline = began + budget.seconds if budget.seconds is not None else float("inf")
+    successors, is_bad = space.successors, space.is_bad
+    while level:
+        following: list[State] = []
+        for done, state in enumerate(level):
+            if len(parents) >= states_max or (not done & 1023 and time.perf_counter() > deadline):
+                return found(len(level) - done + len(following))
+            for after in successors(state):
+                if after not in parents:
+                    parents[after] = state
+                    following.append(after)
+                    if is_bad(after):
+                        return found(len(following), after)
+        level = following
+        depth += bool(level)
+    return found(0)
+
+
+def _path(parents: dict[State, State | None], last: State) -> list[State]:
+    path = [last]
+    while (parent := parents[path[-1]]) is not None:
+        path.append(parent)
+    return path[::-1]

@@ -1,0 +1,67 @@
+"""Mutable plain data to immutable snapshots and back.
+
+Rules
+-----
+1. `thaw(freeze(x)) == x`, and two snapshots are equal exactly if what they were taken of is.
+2. A snapshot is hashable, so it can be a key, and shares nothing mutable with what it was taken of.
+3. The order of a dict is part of it: an algorithm may choose by it. (A set has none, and comes back sorted by its text.)
+"""
+
+from collections import Counter, deque
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
+
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_CONTAINERS = frozenset({list, tuple, set, frozenset, deque})
+
+
+class Frozen(NamedTuple):
+    """A snapshot of something mutable."""
+
+    kind: type
+    items: tuple[Any, ...]
+
+
+def freeze(data: Any) -> Any:
+    """A snapshot of plain data.
+
+    Raises:
+        TypeError: it holds something that is not plain data.
+    """
+    kind = type(data)
+    if kind in _ATOMS:
+        return data
+    if kind in (dict, Counter):
+        return Frozen(kind, tuple((key, freeze(value)) for key, value in data.items()))
+    if isinstance(data, tuple):
+        return data if kind is not tuple else tuple(map(freeze, data))
+    if kind in (set, frozenset):
+        return Frozen(kind, tuple(sorted(map(freeze, data), key=repr)))
+    if kind in _CONTAINERS:
+        return Frozen(kind, tuple(map(freeze, data)))
+    if is_dataclass(data) and not isinstance(data, type):
+        params: Any = kind.__dict__["__dataclass_params__"]
+        if params.frozen:
+            return data
+        return Frozen(kind, tuple(freeze(getattr(data, field.name)) for field in fields(data)))
+    raise TypeError(f"a {kind.__name__} is not plain data: hold int, str, bytes, tuple, list, dict, set or dataclasses")
+
+
+def thaw(snapshot: Any) -> Any:
+    """What `snapshot` was taken of, anew."""
+    if type(snapshot) is tuple:
+        return tuple(map(thaw, snapshot))
+    if type(snapshot) is not Frozen:
+        return snapshot
+    kind: Any = snapshot.kind
+    items = snapshot.items
+    if kind is dict:
+        return {key: thaw(value) for key, value in items}
+    if kind is Counter:
+        return Counter(dict(items))
+    if kind in _CONTAINERS:
+        return kind(map(thaw, items))
+    anew = kind.__new__(kind)
+    for field, item in zip(fields(kind), items, strict=True):
+        setattr(anew, field.name, thaw(item))
+    return anew

@@ -1,0 +1,158 @@
+"""Nodes and values that may change places: of states that differ in names alone, one is enough.
+
+Why it is sound, where it is
+----------------------------
+Let a renaming of nodes, clients and values turn the clients' calls into one another. If an algorithm treats those names by
+equality alone, renaming everything in a schedule gives a schedule, and every promise is kept in the one exactly if it is in
+the other. So of all states that are renamings of each other, the one with the least number stands for all.
+
+Which nodes an algorithm treats by equality alone is known here for those that were looked at:
+
+| algorithm | nodes that may change places |
+|---|---|
+| majority | all |
+| leader | all but the first of the spec, which leads |
+| paxos | those that nobody calls: they never own a ballot, and only owners of ballots are compared |
+| failover, and any other | none: the lowest that seems alive leads |
+
+None of them chooses by the order of a dict whose keys are nodes, so such dicts are kept in the order of the spec.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from itertools import permutations
+from typing import Any, Final
+
+from harness.virtual.bounds import Client
+from harness.virtual.node import NodeState
+from harness.virtual.numbering import NODE_BITS, NODE_MASK, Numbering
+from harness.virtual.snapshots import Frozen
+from node.algorithms.failover import Failover
+from node.algorithms.leader import Leader
+from node.algorithms.majority import Majority
+from node.algorithms.paxos import Paxos
+from node.contract import Algorithm, NodeId
+
+_CHUNK_BITS: Final = 12
+_CHUNK_MASK: Final = (1 << _CHUNK_BITS) - 1
+
+
+def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: list[Client]) -> tuple[NodeId, ...]:
+    """The nodes that may change places."""
+    known = next((cls for cls in algorithm.__mro__ if cls in (Failover, Leader, Majority, Paxos)), None)
+    if known is Majority:
+        return members
+    if known is Leader:
+        return members[1:]
+    if known is Paxos:
+        called = {client.node for client in clients}
+        return tuple(member for member in members if member not in called)
+    return ()
+
+
+class Renaming:
+    """One way to change places. `nodes` and `clients` map each to what it becomes."""
+
+    def __init__(self, members: tuple[NodeId, ...], nodes: dict[NodeId, NodeId], clients: dict[Client, Client]) -> None:
+        self.members, self.nodes = members, nodes
+        self._names = dict(nodes)
+        self._bytes = {}
+        for old, new in clients.items():
+            self._names[old.request.client] = new.request.client
+            if old.value is not None and new.value is not None:
+                self._bytes[bytes(old.value)] = new.value
+        self._word = re.compile(r"\b(?:" + "|".join(map(re.escape, self._names)) + r")\b")
+
+    def __call__(self, item: Any) -> Any:
+        """`item`, with everything in it renamed."""
+        match item:
+            case str():
+                renamed: Any = self._word.sub(lambda word: self._names[word[0]], item)
+            case bytes():
+                renamed = self._bytes.get(item, item)
+            case NodeState():
+                renamed = self._state(item)
+            case Frozen(kind, items) if kind is dict and all(key in self.nodes for key, _ in items):
+                renamed = Frozen(kind, tuple(sorted(self(items), key=lambda entry: self.members.index(entry[0]))))
+            case Frozen(kind, items):
+                renamed = Frozen(kind, self(items))
+            case tuple():
+                renamed = type(item)(*map(self, item)) if hasattr(item, "_fields") else tuple(map(self, item))
+            case _ if is_dataclass(item) and not isinstance(item, type):
+                renamed = replace(item, **{field.name: self(getattr(item, field.name)) for field in fields(item)})
+            case _:
+                renamed = item
+        return renamed
+
+    def _state(self, state: NodeState) -> NodeState:
+        renamed = NodeState(*map(self, tuple(state)))
+        return renamed._replace(
+            disk=None if renamed.disk is None else tuple(sorted(renamed.disk)),
+            synced=None if renamed.synced is None else tuple(sorted(renamed.synced)),
+            timers=tuple(sorted(renamed.timers)),
+            known=tuple(sorted(renamed.known)),
+        )
+
+
+class Symmetry:
+    """Finds, for a state, the one that stands for it."""
+
+    def __init__(self, algorithm: type[Algorithm], numbering: Numbering) -> None:
+        self._numbering = numbering
+        self.renamings = list(_renamings(algorithm, numbering))
+        members = numbering.members
+        self._places = [[members.index(renaming.nodes[member]) for member in members] for renaming in self.renamings]
+        self._locals: list[list[dict[int, int]]] = [[{} for _ in members] for _ in self.renamings]
+        self._chunks: list[dict[tuple[int, int], int]] = [{} for _ in self.renamings]
+        self._first_fact = len(members) * NODE_BITS
+
+    def representative(self, state: int) -> int:
+        """The least of all renamings of `state`, the one that changes no name among them."""
+        return min(self.renamed(state, which) for which in range(len(self.renamings)))
+
+    def renamed(self, state: int, which: int) -> int:
+        """`state` under one of the renamings."""
+        renamed = 0
+        for place, target in enumerate(self._places[which]):
+            number = state >> place * NODE_BITS & NODE_MASK
+            local = self._locals[which][place].get(number)
+            if local is None:
+                local = self._rename_local(which, place, target, number)
+            renamed |= local
+        facts, known, at = state >> self._first_fact, self._chunks[which], 0
+        while facts:
+            chunk = facts & _CHUNK_MASK
+            if chunk:
+                bits = known.get((at, chunk))
+                renamed |= self._rename_facts(which, at, chunk) if bits is None else bits
+            facts >>= _CHUNK_BITS
+            at += 1
+        return renamed
+
+    def _rename_local(self, which: int, place: int, target: int, number: int) -> int:
+        state = self.renamings[which](self._numbering.states[place][number])
+        local = self._numbering.number(target, state) << target * NODE_BITS
+        self._locals[which][place][number] = local
+        return local
+
+    def _rename_facts(self, which: int, at: int, chunk: int) -> int:
+        renaming = self.renamings[which]
+        mask = chunk << self._first_fact + at * _CHUNK_BITS
+        renamed = 0
+        for fact in list(self._numbering.facts_in(mask)):
+            renamed |= self._numbering.bit(renaming(fact))
+        self._chunks[which][at, chunk] = renamed
+        return renamed
+
+
+def _renamings(algorithm: type[Algorithm], numbering: Numbering) -> Iterator[Renaming]:
+    """Every renaming under which the clients' calls stay the same, together; the one that changes nothing first."""
+    members, clients = numbering.members, numbering.clients
+    moving = movable(algorithm, members, clients)
+    for order in permutations(moving):
+        nodes = dict(zip(members, members, strict=True)) | dict(zip(moving, order, strict=True))
+        for becomes in permutations(clients):
+            pairs = list(zip(clients, becomes, strict=True))
+            if all(new.node == nodes[old.node] and (new.value is None) == (old.value is None) for old, new in pairs):
+                yield Renaming(members, nodes, dict(pairs))

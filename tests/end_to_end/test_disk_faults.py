@@ -1,0 +1,138 @@
+"""The faults of disks, limits and clocks, on real processes: each bites, says so, and heals."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from cluster.client import Ok
+from cluster.processes import State
+from harness import disk_faults, limit_faults
+from harness.checkers.verdict import Status
+from harness.experiment import Experiment
+from harness.faults import Lasting
+from harness.powerloss import SPEC
+from harness.receipts import Receipt
+
+RNG = Random(7)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Experiment]:
+    folder = tmp_path / "run"
+    with Experiment(folder, nodes=3, vfs=SPEC, command=limit_faults.steered(folder)) as run:
+        run.propose("before", "blue", at="n2")
+        yield run
+        assert {State.UP} == {run.cluster.state(node) for node in run.nodes}
+        assert isinstance(run.propose("after", "red", at="n2"), Ok)
+        assert {
+            node: outcome.value for node, outcome in run.query_all("before").items() if isinstance(outcome, Ok)
+        } == {"n1": "blue", "n2": "blue", "n3": "blue"}
+
+
+def last(run: Experiment) -> Receipt:
+    receipt = run.faults.receipts[-1]
+    assert receipt.bit, receipt
+    assert receipt.ended_ns is not None
+    return receipt
+
+
+def wait_down(run: Experiment, node: str) -> None:
+    """Proposals elsewhere, which are to be answered all the same, until the node has stopped."""
+    for number in range(50):
+        assert isinstance(run.propose(f"meanwhile-{number}", "green", at="n3"), Ok)
+        if run.cluster.state(node) is State.DOWN:
+            return
+    raise AssertionError(f"{node} is still up")
+
+
+@pytest.mark.parametrize(
+    ("inject", "arguments"),
+    [
+        (disk_faults.fail_write, {"nth": 2}),
+        (disk_faults.fail_sync, {"nth": 2}),
+        (disk_faults.disk_full, {"free_bytes": 10_000}),
+    ],
+)
+def test_a_disk_that_fails_stops_its_node(run: Experiment, inject: Any, arguments: dict[str, int]) -> None:
+    fault: Lasting = inject(run, RNG, node="n1", **arguments)
+    wait_down(run, "n1")
+    fault.heal()
+    receipt = last(run)
+    assert "status 74" in receipt.evidence["ended"]
+    assert receipt.evidence["disk"][0]["file"] == "state.db-wal"
+    assert receipt.nodes_down == ("n1",)
+
+
+def test_slow_syncs_are_slow_and_a_power_cut_then_loses_what_was_under_way(run: Experiment) -> None:
+    slow = disk_faults.slow_sync(run, RNG, node="n1", seconds=0.5)
+    begun = run.begin_propose("slow", "blue", at="n1", timeout_s=0.3)
+    run.settle(begun)
+    cut_rng = Random(1)
+    slow.heal()
+    assert last(run).evidence["disk"][0]["seconds"] == 0.5
+    for tail in ("none", "torn", "reordered"):
+        disk_faults.power_cut(run, cut_rng, node="n1", tail=tail).heal()
+        assert last(run).evidence["wait_status"] == -9
+
+
+def test_a_flipped_bit_is_refused_or_does_no_harm(run: Experiment) -> None:
+    fault = disk_faults.flip_bit(run, Random(3), node="n1")
+    fault.heal()
+    evidence = last(run).evidence
+    assert evidence["was"] != evidence["now"]
+    assert "damaged" in evidence["then"] or "checksum" in evidence["then"] or evidence["then"] == "it started"
+
+
+def test_a_deleted_directory_is_refused(run: Experiment) -> None:
+    fault = disk_faults.delete_directory(run, RNG, node="n1")
+    assert run.cluster.state("n1") is State.DOWN
+    fault.heal()
+    assert "is missing" in last(run).evidence["then"]
+
+
+def test_an_old_copy_is_what_the_node_then_has(run: Experiment) -> None:
+    disk_faults.restore_old_copy(run, RNG, node="n1", most_s=0.0).heal()
+    newest, oldest = last(run).evidence["boots_on_disk"]
+    assert oldest < newest
+
+
+def test_a_second_process_is_refused(run: Experiment) -> None:
+    disk_faults.second_process(run, RNG, node="n1").heal()
+    assert "in use" in last(run).evidence["then"]
+    assert last(run).evidence["wait_status"] == 74
+
+
+def test_limits_are_in_force_until_they_are_lifted(run: Experiment) -> None:
+    for inject in (limit_faults.memory_limit, limit_faults.descriptor_limit):
+        fault = inject(run, RNG, node="n1")
+        run.propose(f"under {inject.__name__}".replace(" ", "-"), "blue", at="n3")
+        fault.heal()
+        assert "Max" in last(run).evidence["kernel"]
+
+
+def test_clocks_jump_and_run_fast_and_slow(run: Experiment) -> None:
+    limit_faults.clock_jump(run, RNG, node="n1", seconds=30).heal()
+    assert last(run).evidence["jumped_s"] == pytest.approx(30, abs=0.5)
+    limit_faults.clock_jump(run, RNG, node="n2", seconds=30, back=True).heal()
+    assert last(run).evidence["jumped_s"] == pytest.approx(-30, abs=0.5)
+    for rate in (5.0, 0.0):
+        fault = limit_faults.clock_skew(run, RNG, node="n1", rate=rate)
+        for number in range(20):
+            run.propose(f"skewed-{rate}-{number}", "blue", at="n3")
+        fault.heal()
+        assert (last(run).evidence["gained_s"] > 0) == (rate > 1)
+
+
+def test_paxos_keeps_its_promises_when_a_disk_fails(tmp_path: Path) -> None:
+    run = Experiment(tmp_path / "run", nodes=3, vfs=SPEC)
+    with run:
+        fault = disk_faults.fail_sync(run, RNG, node="n1", nth=3)
+        run.propose("colour", "blue", at="n1", timeout_s=0.9)
+        wait_down(run, "n1")
+        fault.heal()
+        run.propose("colour", "red", at="n3")
+        run.query_all("colour")
+    assert {Status.VALID} == {verdict.status for verdict in run.judge().values()}

@@ -1,0 +1,206 @@
+"""The suite as somebody would use it, on real processes: plans drawn, run, judged, replayed and shrunk."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.spec import node_names
+from harness import history, receipts
+from harness.catalogue import catalogue
+from harness.checkers.verdict import Status
+from harness.experiment import Experiment
+from harness.plan import Plan, Step, When
+from harness.plan_generator import generate
+from harness.suite import Result, run_plan
+
+FIVE = node_names(5)
+SPLIT: dict[str, Any] = {"groups": [["n1", "n2"], ["n3", "n4", "n5"]]}
+
+
+def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    command = [sys.executable, "-m", "harness.cli", "--dir", str(root), *arguments, "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with one run of failover, of a plan with five steps of which one breaks it."""
+    root = tmp_path_factory.mktemp("consensus")
+    steps = (
+        Step("kill", 0.2, 0.3, None, {"nodes": ["n5"]}),
+        Step("duplicate", 0.3, 0.5, None, {"probability": 0.5}),
+        Step("suspend", 0.5, 0.2, None, {"nodes": ["n3"]}),
+        Step("partition", 0.6, 1.4, None, SPLIT),
+        Step("terminate", 1.0, 0.3, None, {"nodes": ["n4"]}),
+    )
+    Plan("failover", FIVE, 7, "register", 2.2, steps).save(root / "mine.json")
+    code, told, errors = consensus(root, "test", "--plan", str(root / "mine.json"))
+    assert code == 1, errors
+    return root, told
+
+
+def test_a_cut_breaks_failover_and_the_evidence_says_how(broken: tuple[Path, dict[str, Any]]) -> None:
+    _, told = broken
+    assert told["verdict"] == "invalid"
+    assert {"coherence", "linearizability"} <= {
+        name for name, verdict in told["verdicts"].items() if verdict["status"] == "invalid"
+    }
+    assert told["verdicts"]["guards"]["status"] == "valid"
+    assert all(step["trouble"] is None for step in told["steps"])
+
+
+def test_its_folder_holds_everything(broken: tuple[Path, dict[str, Any]]) -> None:
+    _, told = broken
+    folder = Path(told["run"])
+    results = json.loads((folder / "results.json").read_text())
+    assert results["verdict"] == "invalid"
+    assert told["plan"] == json.loads((folder / "plan.json").read_text())
+    assert history.load(folder / "history.jsonl").operations
+    assert (folder / "messages.jsonl").read_text()
+    papers = receipts.load(folder / "receipts.jsonl")
+    assert {"kill", "duplicate", "suspend", "partition", "terminate"} == {paper.fault for paper in papers}
+    assert all(paper.bit and paper.ended_ns is not None for paper in papers)
+    for node in FIVE:
+        assert (folder / "logs" / f"{node}.log").exists()
+        assert (folder / "nodes" / node / "state.db").exists()
+
+
+def test_it_shrinks_to_what_breaks_it_and_replays(broken: tuple[Path, dict[str, Any]]) -> None:
+    root, told = broken
+    code, shrunk, errors = consensus(root, "shrink", Path(told["run"]).name)
+    assert code == 1, errors
+    assert shrunk["steps_before"] == 5
+    assert [step["fault"] for step in shrunk["plan"]["steps"]] == ["partition"]
+    assert shrunk["plan"] == json.loads((Path(shrunk["run"]) / "plan.json").read_text())
+    code, again, errors = consensus(root, "replay", Path(shrunk["run"]).name, "--times", "2")
+    assert code == 1, errors
+    assert again["times"] == 2
+    assert again["fired"] >= 1
+
+
+def test_a_valid_run_cannot_be_shrunk(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "fine").mkdir(parents=True)
+    (tmp_path / "runs" / "fine" / "results.json").write_text('{"verdicts": {"coherence": {"status": "valid"}}}')
+    Plan().save(tmp_path / "runs" / "fine" / "plan.json")
+    code, _, errors = consensus(tmp_path, "shrink", "fine")
+    assert code == 1
+    assert "fine violates nothing" in errors
+
+
+def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
+    for arguments, expected in (
+        (["test", "paxos", "--faults", "kil"], "no fault is called 'kil'"),
+        (["test", "paxox"], "no algorithm is called 'paxox'"),
+        (["test", "paxos", "--workload", "kvs"], "no workload is called 'kvs'"),
+        (["test"], "name an algorithm"),
+    ):
+        code, _, errors = consensus(tmp_path, *arguments)
+        assert (code, expected in errors) == (254, True), errors
+    assert not list((tmp_path / "runs").iterdir()) if (tmp_path / "runs").exists() else True
+
+
+def test_the_catalogue_is_listed(tmp_path: Path) -> None:
+    code, told, _ = consensus(tmp_path, "faults")
+    assert code == 0
+    assert [entry.name for entry in catalogue()] == [fault["name"] for fault in told["faults"]]
+    assert all(fault["summary"] for fault in told["faults"])
+
+
+# --- paxos ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: int) -> None:
+    result = run_plan(generate("paxos", FIVE, seed, time_s=2.5), tmp_path / "run")
+    assert result.verdict.status is Status.VALID, result.verdicts
+    assert sum(outcome.fired for outcome in result.steps) >= 3
+
+
+def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
+    """n3 is killed as its second Accept is about to reach it: it has got one, and never that one."""
+    step = Step("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
+    result = run_plan(Plan("paxos", node_names(3), 1, "register", 2.5, (step,)), tmp_path / "run")
+    assert result.verdict.status is Status.VALID, result.verdicts
+    (outcome,) = result.steps
+    assert outcome.fired
+    kill = next(paper for paper in receipts.load(tmp_path / "run" / "receipts.jsonl") if paper.fault == "kill")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "messages.jsonl").read_text().splitlines()]
+    accepts = [
+        line for line in lines if line["type"] == "Accept" and line["to"] == "n3" and line["time"] < kill.began_ns
+    ]
+    arrived = [line for line in accepts if "of" not in line]
+    released = [line for line in accepts if line["fate"] == "released"]
+    assert len(arrived) >= 2
+    assert len(released) == 1
+
+
+def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> None:
+    step = Step("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
+    result = run_plan(Plan("paxos", node_names(3), 1, "register", 0.6, (step,)), tmp_path / "run")
+    assert result.verdict.status is Status.UNKNOWN
+    assert "none of 1 step fired" in result.verdicts["guards"].evidence
+    assert result.steps[0].trouble == "its message was not seen"
+
+
+# --- every fault bites, and leaves everything whole --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def each_once(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Every fault of processes, cuts and links, one after the other, with nobody else in force."""
+    steps, at_s = [], 0.1
+    for entry in catalogue():
+        if entry.family in ("process", "cut", "link"):
+            lasts_s = 0.6 if entry.name == "rolling-restart" else 0.25
+            steps.append(Step(entry.name, round(at_s, 2), lasts_s, None, _ARGUMENTS.get(entry.name, {})))
+            at_s += lasts_s + (0.3 if entry.family == "process" else 0.05)
+    plan = Plan("paxos", FIVE, 3, "register", round(at_s + 0.2, 2), tuple(steps))
+    return run_plan(plan, tmp_path_factory.mktemp("each") / "run")
+
+
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "kill-at": {"message": "Accept", "end": "sender", "node": "n2"},
+    "starve": {"nodes": ["n1", "n4"]},
+    "corrupt": {"links": "all"},
+}
+
+
+def test_every_fault_fires_and_heals(each_once: Result) -> None:
+    for outcome in each_once.steps:
+        assert outcome.fired, outcome
+        assert outcome.trouble is None, outcome
+        assert outcome.ended_s is not None, outcome
+    assert each_once.verdict.status is Status.VALID, each_once.verdicts
+
+
+def test_every_fault_leaves_a_receipt_that_bit(each_once: Result) -> None:
+    papers = receipts.load(each_once.folder / "receipts.jsonl")
+    assert all(paper.bit for paper in papers), [paper for paper in papers if not paper.bit]
+    left = {paper.fault for paper in papers}
+    assert {"kill", "kill in recovery", "terminate", "suspend", "starve", "flapping", "ring", "bridge"} <= left
+    assert {"halves", "minority", "majority", "one-way", "drop", "delay", "hold", "corrupt"} <= left
+
+
+def test_what_only_comes_twice_or_a_little_late_excuses_nobody(each_once: Result) -> None:
+    papers = receipts.load(each_once.folder / "receipts.jsonl")
+    disturbed = {paper.fault: bool(paper.links_disturbed or paper.links_cut or paper.nodes_down) for paper in papers}
+    assert not disturbed["duplicate"]
+    assert not disturbed["reorder"]
+    assert disturbed["drop"]
+    assert disturbed["flapping"]
+    assert disturbed["starve"]
+
+
+def test_a_fault_by_its_name_from_python(tmp_path: Path) -> None:
+    with Experiment(tmp_path / "run", nodes=3, algorithm="paxos") as run:
+        with run.inject("isolate", node="n1"):
+            run.propose("colour", "blue", at="n2")
+        run.query_all("colour")
+        (paper,) = run.faults.receipts
+    assert paper.bit
+    assert {("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")} == set(paper.links_cut)

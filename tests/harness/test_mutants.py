@@ -1,0 +1,51 @@
+"""The list of mutants: each is a break of something shipped, and its story says what happens."""
+
+from collections import Counter
+
+import pytest
+
+from harness.mutants.broken_node import BREAKS
+from harness.mutants.catalogue import MUTANTS, Mutant, NoSuchMutant, choose
+from harness.mutants.schedules import links
+from node.algorithms import BUILT_IN, load_algorithm
+
+
+def test_there_are_many_and_no_two_have_one_name() -> None:
+    assert len(MUTANTS) >= 30
+    assert {1} == set(Counter(mutant.name for mutant in MUTANTS).values())
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_a_break_of_what_is_shipped(mutant: Mutant) -> None:
+    original = load_algorithm(mutant.original)
+    assert mutant.original in BUILT_IN
+    if mutant.broken_node is not None:
+        assert mutant.broken_node in BREAKS
+        assert mutant.command[-1] == mutant.broken_node
+        assert mutant.algorithm == mutant.original
+    elif mutant.name != "failover":  # shipped, and broken: beside it the original is what it should have been
+        broken = load_algorithm(mutant.algorithm)
+        assert issubclass(broken, original)
+        assert broken is not original
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_its_story_is_told_in_a_line(mutant: Mutant) -> None:
+    assert mutant.schedule.about.endswith(".")
+    assert mutant.imitates
+
+
+def test_every_break_of_a_node_is_used() -> None:
+    assert set(BREAKS) == {mutant.broken_node for mutant in MUTANTS if mutant.broken_node is not None}
+
+
+def test_some_can_be_chosen() -> None:
+    (chosen,) = choose(("small-quorum-1", "small-quorum-1"))
+    assert chosen.name == "small-quorum-1"
+    assert choose(()) == MUTANTS
+    with pytest.raises(NoSuchMutant, match="there are ignores-accepted"):
+        choose(("ignores-everything",))
+
+
+def test_links_are_directed_pairs() -> None:
+    assert links("n1", ["n2", "n3"]) == [("n1", "n2"), ("n1", "n3")]
