@@ -78,18 +78,21 @@ class _Frame:
         self.sends = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
-    """What a client has to keep, together with its unanswered commands, in order to retry them after a restart."""
-
-    session: int
-    sequence: int
-
-
 class Pipeline:
     """One client's calls under way."""
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], name: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        name: str | None = None,
+        resume: int | None = None,
+    ) -> None:
+        """Make a client. With `resume`, the number of a session that it had before it restarted, it goes on in that one:
+
+        nothing that it had on its way then takes effect once the first of its new commands has been accepted.
+        """
+        self._resume = resume
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self.session: int | None = None
         self.leader: NodeId | None = None
@@ -221,8 +224,9 @@ class Pipeline:
     def _open(self, now: float) -> None:
         if not self._opening:
             self._opening = True
+            command = ["open"] if self._resume is None else ["resume", self._resume]
             self._number += 1
-            message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([["open"]]))
+            message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([command]))
             self._frames[self._number] = _Frame(message, -1, [], now)
 
     def _target(self, now: float) -> NodeId:
@@ -282,12 +286,16 @@ class Pipeline:
 
     def _opened(self, results: list[Any], errors: list[Any]) -> None:
         self._opening = False
+        resumed, self._resume = self._resume, None
+        if errors and errors[0][1] == "session_expired":
+            return  # it has ended meanwhile: a new one is opened instead
         if errors:
             for call in self._queue:
                 call.outcome = NotDone(errors[0][1], errors[0][2])
             self._queue.clear()
         else:
-            self.session, self._sequence = int(results[0]), 0
+            # Opening tells the session's number, resuming the lowest sequence that may be used.
+            self.session, self._sequence = (int(results[0]), 0) if resumed is None else (resumed, int(results[0]) - 1)
             self._unanswered.clear()
 
     def _forget_session(self) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 import apsw
 import pytest
 
-from cluster.pipeline import NotDone, NotKnown, Ok
+from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
 from node import configuration, sessions, state
 from node.algorithms.multipaxos import acceptor, catch_up, election, leader, replica
 from node.algorithms.multipaxos.messages import Accept, Accepted, HeartbeatAck, Promise
-from node.contract import Message, NodeId, Record
+from node.contract import Message, NodeId, Record, Request
 from node.disk import Disk, DiskCorrupt
+from node.frames import CommandFrame
 from node.machines.kv import Kv
 from node.quorum import NO_BALLOT, Ballot
-from tests.log_world import World, storm
+from tests.log_world import CLUSTER, World, storm
 
 Break = Callable[[pytest.MonkeyPatch], None]
 Schedule = Callable[[], None]
@@ -537,6 +538,46 @@ def test_reads_and_acks_of_another_ballot_count_for_nothing() -> None:
         world.sims[first].replica.receive(other, HeartbeatAck(NO_BALLOT, 10**6, 10**6))
     assert len(leading.flights[slot].votes) == 0
     assert leading.confirmed.get(second, 0) < 10**6
+
+
+def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() -> None:
+    world, first, _ = start()
+    world.cuts |= {(first, "client")}
+    late: list[Message] = []
+    world.begin("c", "put", "k", b"of the former self", timeout_s=0.1)
+    frame = None
+    for _, data in world.clients["c"].outgoing(world.now):
+        frame = world.codec.decode(data).message
+        late.append(frame)
+    assert isinstance(frame, CommandFrame)
+    session = world.clients["c"].session
+    assert session is not None
+    world.cuts.clear()
+    world.clients["c"] = Pipeline(CLUSTER, lambda: {node: node for node in world.sims}, "c", resume=session)
+    world.clients["c"].id = "c"
+    world.do("c", "put", "k", b"of the new self")
+    assert world.clients["c"].session == session
+    sim = world.sims[world.wait_leader()]
+    sim.turn(lambda: sim.replica.command(Request("c", frame.number), frame))
+    world.run(1.0)
+    assert b"of the former self" not in [value for _, _, value in world.history()]
+    world.clients["d"] = Pipeline(CLUSTER, lambda: {node: node for node in world.sims}, "d", resume=77)
+    world.clients["d"].id = "d"
+    world.pump("d")
+    world.do("d", "put", "k", b"of one whose session is unknown: a new one is opened")
+    world.check_history()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 102])
+def test_a_storm_in_which_members_come_and_go(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "SNAPSHOT_SLOTS", 20_000 if seed % 2 else 7)
+    monkeypatch.setattr(catch_up, "KEPT_SLOTS", 3)
+    monkeypatch.setattr(catch_up, "PART_BYTES", 300)
+    lossy = 0.03 * (seed % 2)
+    world = World(seed, nodes=3 if seed % 3 else 4, loss=lossy, repeat=lossy, crash_rate=0.001 * (seed % 4))
+    storm(world, 6.0, (*FAULTS, "members", "members", "members"))
+    assert len(world.sims[world.wait_leader()].replica.state.configuration.voters) > 0
+    assert len(world.sims) > 4
 
 
 def test_an_unknown_outcome_is_never_told_as_a_failure() -> None:

@@ -172,7 +172,7 @@ class Leader:
     def tick(self) -> bool:
         """One beat. False if the leader has heard no quorum for too long and must step down."""
         self.beat += 1
-        self.time_ms += int(BEAT_S * 1000)
+        self.time_ms = max(self.time_ms, self.state.time_ms) + int(BEAT_S * 1000)
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         hearing = 1 + sum(self._hears(voter) for voter in self.configuration.voters if voter != self.node.id)
         if self.beat > _QUORUM_BEATS and hearing < majority(len(self.configuration.voters)):
