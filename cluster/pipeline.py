@@ -23,6 +23,7 @@ from node.sessions import WINDOW
 from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
 
 SEND_AGAIN_S: Final = 0.5
+_PROBE_S: Final = 0.1  # a node that may lead, or be down, is given less time
 _NO_LEADER_S: Final = 0.01
 _AVOID_S: Final = 0.1
 _FRAME_COMMANDS_MAX: Final = 1_024
@@ -144,7 +145,7 @@ class Pipeline:
                 node = self._target(now)
                 frame.node = node
                 frame.sends += 1
-                frame.send_at = now + SEND_AGAIN_S
+                frame.send_at = now + (SEND_AGAIN_S if node == self.leader else _PROBE_S)
                 if frame.sends > 1:
                     self.sent_again += 1
                 yield node, self._codec.encode(Envelope(self.id, 0, "", frame.message))
