@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from cluster.client import TIMEOUT_S, Call, Client
 from cluster.errors import BootFailed, NoSuchNode
+from cluster.log_client import LogClient
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
 from cluster.spec import Spec, create
 from node.contract import NodeId
@@ -98,15 +99,16 @@ class Cluster:
             spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed)
         self.spec = spec
         self.links: Links = links or DirectLinks()
-        self.processes = {node: NodeProcess(spec, node, command) for node in spec.nodes}
+        self._command = command
+        self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
         self._client: Client | None = None
         self._observer: Client | None = None
         self.failures: dict[NodeId, BootFailed] = {}
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes' names, in the spec's order."""
-        return self.spec.nodes
+        """The nodes' names, in the spec's order; those that were added later follow, those that were removed are left out."""
+        return tuple(self.processes)
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
@@ -180,6 +182,18 @@ class Cluster:
             {"node": node, "incarnation": ready.incarnation} for node in nodes if (ready := self.process(node).ready)
         ]
 
+    def launch_new(self, node: NodeId) -> None:
+        """Start a node that is not in the spec. See `cluster.membership.add_node`, which also has the others know it."""
+        if node not in self.processes:
+            self.processes[node] = NodeProcess(self.spec, node, self._command)
+        self._launch([node])
+
+    def forget(self, node: NodeId) -> None:
+        """A node was removed for ever; its process has ended."""
+        self.spec.mark_removed(node)
+        self.links.node_down(node)
+        del self.processes[node]
+
     def _launch(self, nodes: Iterable[NodeId]) -> dict[NodeId, BootFailed]:
         """Start these at once. Returns those that could not."""
         nodes = tuple(nodes)
@@ -201,10 +215,15 @@ class Cluster:
 
     def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
         """A client of your own, for a thread of your own. Close it."""
-        return Client(self.spec.settings.cluster, self._client_addresses, name, on_outcome)
+        return Client(self.spec.settings.cluster, self.client_addresses, name, on_outcome)
 
-    def _client_addresses(self) -> Mapping[NodeId, str]:
-        return {node: self.links.client_address(node) for node in self.nodes}
+    def log_client(self, name: str | None = None) -> LogClient:
+        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it."""
+        return LogClient(self.spec.settings.cluster, self.client_addresses, name)
+
+    def client_addresses(self) -> Mapping[NodeId, str]:
+        """Where clients find each node that has been up."""
+        return {node: self.links.client_address(node) for node, process in self.processes.items() if process.ready}
 
     def _shared_client(self) -> Client:
         if self._client is None:

@@ -5,6 +5,7 @@ cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's
 nodes/n1/         n1's disk
 logs/n1.log       what n1 said
 booted/n1         n1 has run before, so its disk must be there
+removed/n1        n1 was a member and was removed for ever
 ```
 """
 
@@ -46,6 +47,16 @@ class Spec:
     def has_booted(self, node: NodeId) -> bool:
         """Whether `node` has run before."""
         return (self.root / "booted" / node).exists()
+
+    def present_nodes(self) -> tuple[NodeId, ...]:
+        """The spec's nodes and those that joined later, without those that were removed."""
+        joined = sorted(path.name for path in (self.root / "booted").glob("*") if path.name not in self.nodes)
+        return tuple(node for node in (*self.nodes, *joined) if not (self.root / "removed" / node).exists())
+
+    def mark_removed(self, node: NodeId) -> None:
+        """From now on `node` is not launched with the others."""
+        (self.root / "removed").mkdir(mode=0o700, exist_ok=True)
+        (self.root / "removed" / node).touch()
 
     def mark_booted(self, node: NodeId) -> None:
         """From now on a missing disk of `node` is an error."""

@@ -5,7 +5,7 @@ Rules
 1. What is decided on a disk is asked of the algorithm itself: an instance is started over a copy of what is stored, as at a
    boot, and its `status()["decided"]` is read. So no judge needs to know how an algorithm lays out its state.
 2. The node that it is started on is offline: sends, timers and replies go nowhere, and what it assigns is forgotten.
-3. An algorithm whose status has no `decided` says nothing here.
+3. An algorithm whose status has no `decided` says nothing here. For one that serves all variables it is a map of them.
 """
 
 import copy
@@ -13,18 +13,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.jsonable import shown
-from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
+from node.contract import Algorithm, Log, Message, Node, NodeId, Request, Stored, Value
 from node.disk import Contents
+from node.log_store import MemoryLog
 from node.wire import Malformed, decode_value
 
 
 class OfflineNode(Node):
     """A node that is only asked what it holds."""
 
-    def __init__(self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored]) -> None:
+    def __init__(
+        self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None = None
+    ) -> None:
         self.id = node
         self.members = tuple(members)
         self.disk = copy.deepcopy(dict(stored))
+        self.log = copy.deepcopy(log) if log is not None else MemoryLog()
 
     def send(self, to: NodeId, message: Message) -> None:
         """Goes nowhere, as does everything below."""
@@ -43,16 +47,23 @@ class OfflineNode(Node):
 
 
 def status_on_disk(
-    algorithm: type[Algorithm], node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored]
+    algorithm: type[Algorithm],
+    node: NodeId,
+    members: Sequence[NodeId],
+    stored: Mapping[str, Stored],
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """What one variable's replica would say of itself if it booted from `stored`."""
-    replica = algorithm(OfflineNode(node, members, stored))
+    replica = algorithm(OfflineNode(node, members, stored, log))
     replica.start()
     return dict(replica.status())
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
     """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
+    if algorithm.serves_all:
+        status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+        return {variable: plain_value(value) for variable, value in status.get("decided", {}).items()}
     decided = {}
     for variable, stored in contents.variables.items():
         value = status_on_disk(algorithm, contents.node, members, stored).get("decided")

@@ -75,9 +75,9 @@ def _serve(
     arguments: argparse.Namespace, runtime_class: type[Runtime], report: Callable[[dict[str, object]], None]
 ) -> int:
     settings = load(arguments.spec)
-    if arguments.id not in settings.nodes:
-        raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}; there are {', '.join(settings.nodes)}")
     algorithm = load_algorithm(settings.algorithm)
+    if arguments.id not in settings.nodes and not algorithm.serves_all:  # to a log, nodes can be added
+        raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}; there are {', '.join(settings.nodes)}")
     vfs = None
     if settings.vfs is not None:
         module, _, vfs = settings.vfs.partition(":")

@@ -15,7 +15,8 @@ algorithm asks for. Then, in this order:
 2. only then do sends and replies leave.
 
 So an algorithm cannot answer before what it answers for is on disk; it need not even think of it. A message to
-oneself waits for the disk like any other, so a vote for oneself counts no earlier than anybody else's.
+oneself waits for the disk like any other, so a vote for oneself counts no earlier than anybody else's. The one exception
+is asked for by name: `send_early` leaves at once, while the disk works, and is for what rests on nothing unsaved.
 
 What an algorithm's author must expect
 --------------------------------------
@@ -23,6 +24,12 @@ What an algorithm's author must expect
 2. A crash may fall between any two turns. `start` rebuilds the replica from `disk`; all else is gone.
 3. `propose` and `query` may come at any node, at any time, any number of times.
 4. Hold only plain picklable data in attributes, and no sets where their order could show.
+
+One instance for all variables
+------------------------------
+An algorithm that decides an order of commands rather than one value says `serves_all`: a node then has one instance of
+it, which can ask which variable a request is about, and takes packed commands too. What such an algorithm needs
+beyond the rest is marked "serves_all" below; the others can pass it over.
 """
 
 from abc import ABC, abstractmethod
@@ -69,6 +76,11 @@ class Node(ABC):
     disk: MutableMapping[str, Stored]
     """This variable's durable keys and values. An assignment is on disk before anything of its turn leaves."""
 
+    log: "Log"
+    """serves_all: this node's durable log, under the same rule as `disk`."""
+    machines: tuple[str, ...] = ()
+    """serves_all: the names of the machines that the log drives."""
+
     @property
     def peers(self) -> tuple[NodeId, ...]:
         """Every node but this one."""
@@ -83,6 +95,10 @@ class Node(ABC):
         for member in self.members:
             self.send(member, message)
 
+    def send_early(self, to: NodeId, message: Message) -> None:
+        """As `send`, but it may leave before this turn's commit: nothing that it says may rest on that commit."""
+        self.send(to, message)
+
     @abstractmethod
     def reply(self, request: Request, value: Value | None) -> None:
         """Answer `request` with the decided value, or with None for "undecided" (an answer to queries only)."""
@@ -90,6 +106,14 @@ class Node(ABC):
     @abstractmethod
     def refuse(self, request: Request, reason: str) -> None:
         """Tell the client that `request` was not done and never will be."""
+
+    def variable_of(self, request: Request) -> str:
+        """serves_all: the variable that a proposal or a query is about, while it waits for an answer."""
+        raise NotImplementedError
+
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        """serves_all: have the client ask `leader` instead, or whom it likes. The request may have been done or not."""
+        self.refuse(request, f"ask {leader or 'another node'}")
 
     @abstractmethod
     def set_timer(self, name: str, least_s: float, most_s: float) -> None:
@@ -105,6 +129,8 @@ class Algorithm(ABC):
 
     messages: ClassVar[tuple[type[Message], ...]] = ()
     """Every message class that this algorithm sends."""
+    serves_all: ClassVar[bool] = False
+    """Whether one instance serves all variables of a node."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -130,9 +156,64 @@ class Algorithm(ABC):
     def forget(self, request: Request) -> None:  # noqa: B027 - an algorithm may keep nothing
         """The client of `request` has stopped waiting: whatever is kept in order to answer it can go."""
 
+    def command(self, request: Request, frame: Message) -> None:
+        """serves_all: a client's packed commands or questions, a `CommandFrame` or a `ReadFrame` of `node/frames.py`."""
+        self.node.refuse(request, f"{type(self).__name__} decides values and takes no commands")
+
+    def peer_lost(self, peer: NodeId) -> None:  # noqa: B027 - most algorithms need no hint
+        """The connection to `peer` has just closed. A hint that may be wrong: it may start something, decide nothing."""
+
+    def retire(self) -> bool:
+        """This node has been told to stop: hand over what others wait for. Asked each turn until it says True."""
+        return True
+
     def drained(self) -> None:  # noqa: B027 - only algorithms that batch need it
         """The turn's input is used up: what was gathered for a batch can go out now."""
 
     def status(self) -> Mapping[str, object]:
         """What people and pictures see, such as role, ballot and vote. Values of type bytes are shown decoded."""
         return {}
+
+
+class Record(NamedTuple):
+    """One slot of a log: what was accepted in it last, and under which ballot."""
+
+    slot: int
+    round: int
+    owner: NodeId
+    batch: bytes
+
+
+class Log(ABC):
+    """serves_all: numbered records, and one snapshot of what they led to. Durable with the turn, like `disk`."""
+
+    first: int = 1
+    """Every slot below is gone: a snapshot stands for it."""
+
+    @abstractmethod
+    def put(self, record: Record) -> None:
+        """Keep `record`, in the place of an earlier one of its slot."""
+
+    @abstractmethod
+    def get(self, slot: int) -> Record | None:
+        """The record of `slot`, if there is one."""
+
+    @abstractmethod
+    def since(self, slot: int, bytes_max: int) -> list[Record]:
+        """The records from `slot` on, in order: at least one if there is one, then as many as fit."""
+
+    @abstractmethod
+    def truncate(self, first: int) -> None:
+        """Forget every slot below `first`."""
+
+    @abstractmethod
+    def put_part(self, slot: int, number: int, data: bytes) -> None:
+        """Keep one part of the snapshot that stands for all up to `slot`."""
+
+    @abstractmethod
+    def part(self, slot: int, number: int) -> bytes | None:
+        """One part of a snapshot, if it is kept."""
+
+    @abstractmethod
+    def keep_only(self, slot: int) -> None:
+        """Forget every part of a snapshot other than that of `slot`."""

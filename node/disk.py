@@ -13,7 +13,8 @@ Rules
    follows a damaged frame, and all of it if its file has gone. Damage in the very last commit cannot be told from a commit
    that a crash has torn.
 
-Everything is kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit.
+Keys and values are kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit. The
+log of `node/log_store.py` is not, and shares the turn's transaction.
 """
 
 import os
@@ -32,6 +33,7 @@ from typing import Final
 import apsw
 
 from node.contract import NodeId, Stored
+from node.log_store import LOG_SCHEMA, DiskLog, MemoryLog, Row
 from node.wire import Malformed, pack, unpack
 
 FILE_NAME: Final = "state.db"
@@ -84,6 +86,7 @@ class Contents:
     node: NodeId = ""
     incarnation: int = 0
     variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
+    log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # filled by `inspect` alone
     made_for: str = ""
 
 
@@ -153,7 +156,7 @@ class Disk:
         self._db.execute("PRAGMA synchronous=FULL")
         _check_log(self._db, self.directory)
         self._db.execute("BEGIN EXCLUSIVE")
-        self._db.execute(_SCHEMA)
+        self._db.execute(_SCHEMA + LOG_SCHEMA)
         contents = _read(self._db, self.directory, log_bytes)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
@@ -175,6 +178,7 @@ class Disk:
         self._db.execute("CREATE TABLE ballast (content BLOB)")
         self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (_LOG_GROWN_BYTES,))
         self._db.execute("COMMIT; DROP TABLE ballast; PRAGMA wal_checkpoint(RESTART)")
+        self.log = DiskLog(self._read, self._damaged)
         return contents.variables
 
     def _note_owner(self, log: str) -> None:
@@ -192,14 +196,23 @@ class Disk:
         """The keys and values of one variable."""
         return _VariableDisk(name, self._variables.setdefault(name, {}), self._dirty)
 
+    def _read(self, query: str, bindings: Row) -> Iterator[Row]:
+        try:
+            yield from self._db.execute(query, bindings)
+        except apsw.Error as error:
+            raise _explained(self.directory, error) from error
+
+    def _damaged(self, what: str) -> DiskCorrupt:
+        return DiskCorrupt(f"{self.directory}: {what}: restore the directory from a copy, or leave the node down")
+
     @property
     def dirty(self) -> bool:
         """Whether something was assigned since the last commit."""
-        return bool(self._dirty)
+        return bool(self._dirty or self.log.writes)
 
     def commit(self) -> None:
         """Make every assignment durable, all or none. Raises DiskFailed; do not go on after it."""
-        if not self._dirty:
+        if not self.dirty:
             return
         try:
             with self._db:
@@ -209,9 +222,12 @@ class Disk:
                     else:
                         row = (variable, key, packed, _checksum(variable, key, packed))
                         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
+                for statement, values in self.log.writes:
+                    self._db.execute(statement, values)
         except apsw.Error as error:
             raise _explained(self.directory, error) from error
         self._dirty.clear()
+        self.log.committed()
         self.commits += 1
 
     def close(self) -> None:
@@ -385,11 +401,24 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
             db.execute("PRAGMA synchronous=OFF")
             log_bytes = _size(Path(f"{copy}-wal"))
             _check_log(db, directory)
-            return _read(db, directory, log_bytes)
+            contents = _read(db, directory, log_bytes)
+            if next(iter(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'")), None):
+                _read_log(db, contents, directory)
+            return contents
         finally:
             db.close()
     except apsw.Error as error:
         raise _explained(directory, error) from error
+
+
+def _read_log(db: apsw.Connection, contents: Contents, directory: Path) -> None:
+    log = DiskLog(db.execute, lambda what: DiskCorrupt(f"{directory}: {what}"))
+    for record in log.since(0, 2**62):
+        contents.log.put(record)
+    for slot, number in list(db.execute("SELECT slot, number FROM snapshot")):
+        data = log.part(int(str(slot)), int(str(number)))
+        assert data is not None
+        contents.log.put_part(int(str(slot)), int(str(number)), data)
 
 
 def _log_header(database: Path) -> bytes:

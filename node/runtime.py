@@ -3,8 +3,9 @@
 1. Poll until a message or the next timer.
 2. Take in everything that is waiting, up to a bound.
 3. Hand each input to its variable's algorithm, which gathers what it wants.
-4. Commit every save of the turn in one durable transaction.
-5. Only then release sends and replies.
+4. Release what was asked to leave early: it rests on nothing of this turn.
+5. Commit every save of the turn in one durable transaction.
+6. Only then release the other sends, and the replies.
 
 If the commit fails the node stops: it cannot tell what is durable, so it must not speak again.
 """
@@ -21,6 +22,7 @@ from typing import Final
 from node.clock import LOOK_EVERY_S, SteeredClock
 from node.contract import Algorithm, Message, NodeId, Request, Value
 from node.disk import Disk
+from node.frames import CommandFrame, ReadFrame, Replies
 from node.settings import NAME, Settings
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
@@ -42,6 +44,7 @@ from node.wire import (
 
 INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
 TIMEOUT_S_MAX: Final = 3600.0
+RETIRE_S_MAX: Final = 2.0
 STATUS_VARIABLES_MAX: Final = 100
 STATUS_BYTES_MAX: Final = 1024 * 1024
 SHOWN_BYTES_MAX: Final = 4096
@@ -71,13 +74,15 @@ class Runtime:
         self._clock = clock or time.monotonic
         self._idle_s = LOOK_EVERY_S if clock else _IDLE_S
         self._timers: Timers[TimerKey] = Timers(self._clock, rng)
-        self._variables = Variables(algorithm, node, settings.nodes, disk, self._timers)
+        self._variables = Variables(algorithm, node, settings.nodes, disk, self._timers, settings.machines)
+        self._serves_all = algorithm.serves_all
         self._counters: Counter[str] = Counter()
         self._to_self: list[tuple[str, Message]] = []
         self._status_asked: list[tuple[Route, int]] = []
         self._incarnations: dict[NodeId, int] = {}
         self._control = b""
         self._stopping = False
+        self._retire_until: float | None = None
 
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
         """Work until `stop`, or until the control pipe closes because whoever launched this node has gone."""
@@ -89,12 +94,16 @@ class Runtime:
             pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(self._idle_s))
             if control in pipes:
                 self._take_control(os.read(control, 65536))
+            if wake_up.reader in pipes:
+                os.read(wake_up.reader, 64)
             self._take_in()
+            if self._retire_until is not None and (self._variables.retire() or time.monotonic() > self._retire_until):
+                self._stopping, self._retire_until = True, None
             self._finish_turn()
 
     def stop(self) -> None:
-        """Finish the turn and return from `run`. Safe to call from a signal handler."""
-        self._stopping = True
+        """Hand over what others wait for and return from `run`. Safe to call from a signal handler."""
+        self._retire_until = time.monotonic() + RETIRE_S_MAX
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 
@@ -110,20 +119,34 @@ class Runtime:
                 self._counters["malformed"] += 1
                 if self._counters["malformed"] == 1:
                     log.warning("dropped a malformed frame (%s); more are only counted", error)
+        for peer in self._transport.lost():
+            self._variables.peer_lost(peer)
         for key in self._timers.run_out():
             self._variables.timeout(key)
         self._variables.drained()
 
     def _finish_turn(self) -> None:
-        """Steps 4 and 5, in the order on which every promise rests."""
+        """Steps 4 to 6, in the order on which every promise rests."""
+        early, self._variables.turn.early = self._variables.turn.early, []
+        self._send(early)
         self._disk.commit()
         self._release()
 
     def _release(self) -> None:
         turn = self._variables.take_turn()
+        self._send(turn.sends)
+        for answer in turn.answers:
+            self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
+        for route, replies in turn.replies.items():
+            self._send_back(route, Replies(tuple(replies)))
+        status_asked, self._status_asked = self._status_asked, []
+        for route, number in status_asked:  # it, too, tells only what is on disk
+            self._send_back(route, StatusReply(number, self._packed_status()))
+
+    def _send(self, sends: list[tuple[NodeId, str, Message]]) -> None:
         last: tuple[str, Message] | None = None
         frame = b""
-        for to, variable, message in turn.sends:
+        for to, variable, message in sends:
             if to == self._id:
                 self._to_self.append((variable, message))
                 continue
@@ -131,11 +154,6 @@ class Runtime:
                 frame = self._codec.encode(Envelope(self._id, self._disk.incarnation, variable, message))
                 last = (variable, message)
             self._transport.send(to, frame)
-        for answer in turn.answers:
-            self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
-        status_asked, self._status_asked = self._status_asked, []
-        for route, number in status_asked:  # it, too, tells only what is on disk
-            self._send_back(route, StatusReply(number, self._packed_status()))
 
     def _send_back(self, route: Route, message: Message) -> None:
         frame = self._codec.encode(Envelope(self._id, self._disk.incarnation, "", message))
@@ -147,9 +165,9 @@ class Runtime:
         message = envelope.message
         if isinstance(message, CLIENT_MESSAGES):
             self._serve(route, envelope)
-        elif envelope.sender not in self._settings.nodes or envelope.sender == self._id:
+        elif envelope.sender == self._id or not (self._serves_all or envelope.sender in self._settings.nodes):
             raise Malformed(f"{type(message).__name__} from {envelope.sender!r}, which is no peer of {self._id}")
-        elif not NAME.fullmatch(envelope.variable):
+        elif envelope.variable != "" if self._serves_all else not NAME.fullmatch(envelope.variable):
             raise Malformed(f"a variable called {envelope.variable!r}")
         elif envelope.incarnation < self._incarnations.get(envelope.sender, 0):
             self._counters["stale"] += 1  # sent by an earlier life of a node that has booted since
@@ -159,6 +177,8 @@ class Runtime:
 
     def _serve(self, route: Route, envelope: Envelope) -> None:
         match envelope.message:
+            case CommandFrame(number) | ReadFrame(number):
+                self._variables.command(Request(envelope.sender, number), route, envelope.message)
             case StatusRequest(number):
                 self._status_asked.append((route, number))
             case ProposeRequest(number) | QueryRequest(number) if not NAME.fullmatch(envelope.variable):
@@ -181,7 +201,7 @@ class Runtime:
         """Lines of JSON from whoever launched this node: {"peers": {"n2": "tcp://…"}}."""
         if not data:
             log.warning("whoever launched this node has gone: stopping")
-            self.stop()
+            self._stopping = True
         *lines, self._control = (self._control + data).split(b"\n")
         for line in lines:
             peers: dict[str, str] = json.loads(line)["peers"]

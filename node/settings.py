@@ -6,6 +6,7 @@ algorithm = "paxos"          # a name of ours, or module:Class
 nodes = ["n1", "n2", "n3"]   # the order matters to algorithms with a leader: the first is the configured one
 seed = 7                     # every random draw comes from it
 data = "nodes"               # node n1 keeps its state in nodes/n1, relative to the spec's own directory
+machines = ["kv"]            # optional, for algorithms with a log: what it drives; names of ours, or module:Class
 vfs = "module:name"          # optional: import the module, then use the apsw VFS of that name
 ```
 """
@@ -39,6 +40,7 @@ class Settings:
     seed: int
     data: Path
     vfs: str | None = None
+    machines: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises BadSpec if a field is not as it must be."""
@@ -62,7 +64,15 @@ class Settings:
         return self.data / node
 
 
-_TYPES: Final = {"cluster": str, "algorithm": str, "nodes": list, "seed": int, "data": str, "vfs": str}
+_TYPES: Final = {
+    "cluster": str,
+    "algorithm": str,
+    "nodes": list,
+    "seed": int,
+    "data": str,
+    "vfs": str,
+    "machines": list,
+}
 
 
 def load(path: Path) -> Settings:
@@ -83,11 +93,12 @@ def load(path: Path) -> Settings:
             raise BadSpec(f"{path}: {key!r} is not a field; there are {', '.join(_TYPES)}")
         if type(value) is not wanted:
             raise BadSpec(f"{path}: {key} is a {type(value).__name__}, and a {wanted.__name__} is wanted")
-    missing = [key for key in _TYPES if key not in table and key != "vfs"]
+    missing = [key for key in _TYPES if key not in table and key not in ("vfs", "machines")]
     if missing:
         raise BadSpec(f"{path}: {missing[0]} is missing")
-    if not all(type(name) is str for name in table["nodes"]):
-        raise BadSpec(f"{path}: nodes must be a list of strings")
+    for key in ("nodes", "machines"):
+        if not all(type(name) is str for name in table.get(key, [])):
+            raise BadSpec(f"{path}: {key} must be a list of strings")
     try:
         return Settings(
             cluster=table["cluster"],
@@ -96,6 +107,7 @@ def load(path: Path) -> Settings:
             seed=table["seed"],
             data=path.parent / table["data"],
             vfs=table.get("vfs"),
+            machines=tuple(table.get("machines", ())),
         )
     except BadSpec as error:
         raise BadSpec(f"{path}: {error}") from None

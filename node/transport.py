@@ -19,6 +19,7 @@ import zmq
 from node.contract import NodeId
 
 _QUEUE_MAX: Final = 10_000  # messages; a ROUTER at its limit loses replies, so this is above what one turn can owe
+_LAST_WORDS_MS: Final = 100
 _ROUTE_FRAMES_MAX: Final = 8
 #: A backstop for memory: libzmq closes a connection that announces more. Smaller oversized frames are counted by the codec.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -52,6 +53,8 @@ def bind_any_port(socket: zmq.Socket[bytes]) -> str:
 class Transport:
     """The sockets of one node, and the pipes that wake its loop."""
 
+    _lost: tuple[NodeId, ...] = ()
+
     def __init__(self) -> None:
         self.dropped = 0
         self.bad_handshakes = 0
@@ -61,6 +64,7 @@ class Transport:
         self.address = bind_any_port(self._router)
         self._monitor = self._router.get_monitor_socket(_HANDSHAKE_FAILURES)
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
+        self._peer_monitors: dict[zmq.Socket[bytes], NodeId] = {}
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -80,11 +84,27 @@ class Transport:
             if known == address:
                 continue
             if old is not None:
-                old.close()
+                self._forget(peer, old)
             socket = tuned(self._context.socket(zmq.DEALER))
             socket.setsockopt(zmq.IMMEDIATE, 1)
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._peer_monitors[monitor] = peer
+            self._poller.register(monitor, zmq.POLLIN)
             socket.connect(address)
             self._peers[peer] = (address, socket)
+
+    def _forget(self, peer: NodeId, socket: zmq.Socket[bytes]) -> None:
+        for monitor in [monitor for monitor, of in self._peer_monitors.items() if of == peer]:
+            self._poller.unregister(monitor)
+            del self._peer_monitors[monitor]
+            monitor.close()
+        socket.disable_monitor()
+        socket.close()
+
+    def lost(self) -> tuple[NodeId, ...]:
+        """The peers whose connection has closed since the last call. A hint: they may be there again already."""
+        lost, self._lost = self._lost, ()
+        return lost
 
     def poll(self, wait_s: float) -> list[int]:
         """Wait until something arrives, at most `wait_s` seconds. Returns the watched pipes that can be read."""
@@ -97,6 +117,9 @@ class Transport:
             elif source is self._monitor:
                 self._monitor.recv_multipart()
                 self.bad_handshakes += 1
+            elif source in self._peer_monitors:
+                source.recv_multipart()
+                self._lost = (*self._lost, self._peer_monitors[source])
         return pipes
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
@@ -131,9 +154,11 @@ class Transport:
             self.dropped += 1
 
     def close(self) -> None:
-        """Close every socket."""
+        """Close every socket, once the last words are out or it is clear that nobody takes them."""
         self._router.disable_monitor()
-        self._context.destroy(linger=0)
+        for _, socket in self._peers.values():
+            socket.disable_monitor()
+        self._context.destroy(linger=_LAST_WORDS_MS)
 
 
 class WakeUpPipe:

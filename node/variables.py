@@ -5,6 +5,7 @@ Rules
 1. An instance is made when its variable is first heard of, or at boot when its disk holds anything; `start` is its first call.
 2. Sends and replies are only gathered here. The runtime releases them, after the commit.
 3. A request is answered once: a second answer, or one whose client has stopped waiting, is dropped.
+4. An algorithm that serves all variables has one instance, which goes by no name.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from typing import Final
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.disk import Disk
+from node.frames import FrameReply
 from node.timers import Timers
 from node.transport import Route
 
 VARIABLES_MAX: Final = 100_000
 WAITING_MAX: Final = 10_000
+FRAMES_MAX: Final = 50_000
 
 TimerKey = tuple[str, str] | Request
 
@@ -40,8 +43,10 @@ class Answer:
 class Turn:
     """What one turn has gathered."""
 
+    early: list[tuple[NodeId, str, Message]] = field(default_factory=list)
     sends: list[tuple[NodeId, str, Message]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    replies: dict[Route, list[FrameReply]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -61,8 +66,11 @@ class Variables:
         members: tuple[NodeId, ...],
         disk: Disk,
         timers: Timers[TimerKey],
+        machines: tuple[str, ...] = (),
     ) -> None:
         self._algorithm = algorithm
+        self.machines = machines
+        self.serves_all = algorithm.serves_all
         self.node = node
         self.members = members
         self.disk = disk
@@ -72,9 +80,13 @@ class Variables:
         self._instances: dict[str, Algorithm] = {}
         self._touched: dict[str, None] = {}
         self._waiting: dict[Request, _Waiting] = {}
+        self._frames: dict[Request, Route] = {}
 
     def start(self) -> None:
         """Rebuild what the disk holds."""
+        if self._algorithm.serves_all:
+            self._instance("")
+            return
         for name in self.disk.variables():
             self._instance(name)
 
@@ -87,6 +99,39 @@ class Variables:
         """A client's query. After `timeout_s` the client waits no longer."""
         if self._admit(request, _Waiting(variable, route, is_proposal=False), timeout_s):
             self._instance(variable).query(request)
+
+    def command(self, request: Request, route: Route, frame: Message) -> None:
+        """A client's frame of commands or questions."""
+        if not self._algorithm.serves_all:
+            refused = f"{self._algorithm.__name__} decides values and takes no commands: use multipaxos"
+            self._reply(route, FrameReply(request.number, None, refused, None))
+        elif request not in self._frames and len(self._frames) >= FRAMES_MAX:
+            refused = f"{FRAMES_MAX:,} frames are waiting here already: slow down"
+            self._reply(route, FrameReply(request.number, None, refused, None))
+        else:
+            self._frames[request] = route
+            self._instance("").command(request, frame)
+
+    def answer_frame(self, request: Request, payload: Value | None, refused: str | None, leader: NodeId | None) -> None:
+        """Gather the answer to a frame, if it has not been answered."""
+        route = self._frames.pop(request, None)
+        if route is not None:
+            self._reply(route, FrameReply(request.number, payload, refused, leader))
+
+    def _reply(self, route: Route, reply: FrameReply) -> None:
+        self.turn.replies.setdefault(route, []).append(reply)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """The connection to `peer` has closed."""
+        for name in self._instances:
+            self._instances[name].peer_lost(peer)
+            self._touched[name] = None
+
+    def retire(self) -> bool:
+        """Tell every instance that the node is to stop. True when none needs another turn."""
+        waiting = [name for name, instance in self._instances.items() if not instance.retire()]
+        self._touched.update(dict.fromkeys(waiting))
+        return not waiting
 
     def receive(self, variable: str, sender: NodeId, message: Message) -> None:
         """A node's message. One for a variable beyond the limit is dropped, as if the network had lost it."""
@@ -115,6 +160,9 @@ class Variables:
 
     def answer(self, request: Request, value: Value | None, refused: str | None) -> None:
         """Gather an answer, if somebody still waits for it."""
+        if request in self._frames:
+            self.answer_frame(request, value, refused, None)
+            return
         waiting = self._waiting.get(request)
         if waiting is None:
             return
@@ -134,6 +182,10 @@ class Variables:
     def __len__(self) -> int:
         return len(self._instances)
 
+    def variable_of(self, request: Request) -> str:
+        """The variable that a request which waits is about."""
+        return self._waiting[request].variable
+
     def _admit(self, request: Request, waiting: _Waiting, timeout_s: float) -> bool:
         """Whether to hand the request on. A repeat of one that is in hand already is passed over."""
         if request in self._waiting:
@@ -141,7 +193,7 @@ class Variables:
         refused = None
         if len(self._waiting) >= WAITING_MAX:
             refused = f"{WAITING_MAX:,} requests are waiting here already: slow down"
-        elif waiting.variable not in self._instances and len(self._instances) >= VARIABLES_MAX:
+        elif not self.serves_all and waiting.variable not in self._instances and len(self._instances) >= VARIABLES_MAX:
             refused = f"there are {VARIABLES_MAX:,} variables already"
         if refused is not None:
             self.turn.answers.append(Answer(waiting.route, request.number, None, refused))
@@ -151,6 +203,8 @@ class Variables:
         return True
 
     def _instance(self, name: str) -> Algorithm:
+        if self.serves_all:
+            name = ""
         instance = self._instances.get(name)
         if instance is None:
             instance = self._instances[name] = self._algorithm(_VariableNode(name, self))
@@ -169,17 +223,30 @@ class _VariableNode(Node):
         self.id = variables.node
         self.members = variables.members
         self.disk = variables.disk.variable(variable)
+        self.log = variables.disk.log
+        self.machines = variables.machines
 
     def send(self, to: NodeId, message: Message) -> None:
-        if to not in self.members:
+        if to not in self.members and not self._variables.serves_all:
             raise ContractBroken(f"{type(message).__name__} was sent to {to!r}, and the members are {self.members}")
         self._variables.turn.sends.append((to, self._variable, message))
+
+    def send_early(self, to: NodeId, message: Message) -> None:
+        if to == self.id:
+            raise ContractBroken(f"{type(message).__name__} was sent early to the node itself, which knows already")
+        self._variables.turn.early.append((to, self._variable, message))
 
     def reply(self, request: Request, value: Value | None) -> None:
         self._variables.answer(request, value, None)
 
     def refuse(self, request: Request, reason: str) -> None:
         self._variables.answer(request, None, reason)
+
+    def variable_of(self, request: Request) -> str:
+        return self._variables.variable_of(request)
+
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        self._variables.answer_frame(request, None, None, leader)
 
     def set_timer(self, name: str, least_s: float, most_s: float) -> None:
         if not 0 <= least_s <= most_s:

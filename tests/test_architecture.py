@@ -21,6 +21,8 @@ HOMES = {
     "zmq": {
         "node/transport.py",
         "cluster/client.py",
+        "cluster/log_client.py",
+        "harness/bench/floor.py",
         "cluster/control.py",
         "harness/proxy.py",
         "harness/control.py",

@@ -12,6 +12,7 @@ BUILT_IN: Final = {
     "failover": "node.algorithms.failover:Failover",
     "majority": "node.algorithms.majority:Majority",
     "paxos": "node.algorithms.paxos:Paxos",
+    "multipaxos": "node.algorithms.multipaxos:MultiPaxos",
 }
 
 

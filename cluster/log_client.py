@@ -1,0 +1,289 @@
+"""A client of a replicated log: keys and values, members of the cluster, and any machine by name.
+
+```python
+with cluster.log_client() as client:
+    client.kv.put("owner", "alice")
+    client.kv.get("owner")
+```
+
+Calls can overlap: `begin` returns at once, `wait` collects outcomes; what is begun between two waits leaves in one frame. A
+client is for one thread. The protocol is in `cluster/pipeline.py`; this file is its sockets.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import zmq
+
+from cluster.errors import Refused, Unknown
+from cluster.pipeline import Call, NotDone, NotKnown, Ok, Pipeline
+from node.contract import NodeId
+from node.transport import tuned
+from node.wire import decode_value, encode_value
+
+TIMEOUT_S: Final = 5.0
+
+
+class CommandRefused(Refused):
+    """The machine said no: definitely not done. `kind` says why, for programs."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Connections:
+    """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
+
+    With a poller that is shared by many there is no monitor: descriptors are scarce, and a silent leader is left anyway.
+    """
+
+    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: zmq.Poller | None = None) -> None:
+        self._addresses = addresses
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
+        self._of: dict[zmq.Socket[bytes], NodeId] = {}
+        self.poller = poller or zmq.Poller()
+        self._watches_closing = poller is None
+
+    def send(self, node: NodeId, data: bytes) -> None:
+        """Send, or lose it: it is sent again."""
+        address = self._addresses().get(node)
+        if address is None:
+            return
+        known = self._sockets.get(node)
+        if known is None or known[0] != address:
+            if known is not None:
+                self._close(node)
+            socket = tuned(self._context.socket(zmq.DEALER))
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._watches_closing else None
+            socket.connect(address)
+            known = self._sockets[node] = (address, socket, monitor)
+            for source in (socket, monitor):
+                if source is not None:
+                    self._of[source] = node
+                    self.poller.register(source, zmq.POLLIN)
+        with contextlib.suppress(zmq.Again):
+            known[1].send(data, zmq.NOBLOCK)
+
+    def take(self, source: zmq.Socket[bytes]) -> Iterator[tuple[NodeId, bytes | None]]:
+        """What a socket that can be read holds: frames, or None for a connection that has closed."""
+        node = self._of.get(source)
+        if node is None:
+            return
+        if source is self._sockets[node][2]:
+            source.recv_multipart()
+            yield node, None
+            return
+        while True:
+            try:
+                yield node, source.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+
+    def owns(self, source: Any) -> bool:
+        """Whether the socket is one of these."""
+        return source in self._of
+
+    def _close(self, node: NodeId) -> None:
+        _, socket, monitor = self._sockets.pop(node)
+        for source in (socket, monitor):
+            if source is not None:
+                self.poller.unregister(source)
+                del self._of[source]
+        if monitor is not None:
+            socket.disable_monitor()
+            monitor.close()
+        socket.close()
+
+    def close(self) -> None:
+        """Close every socket."""
+        for node in list(self._sockets):
+            self._close(node)
+
+
+def shared_poller() -> zmq.Poller:
+    """For many clients in one loop."""
+    return zmq.Poller()
+
+
+class LogClient:
+    """A blocking client. Use it as a context manager, or `close` it."""
+
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        name: str | None = None,
+        poller: zmq.Poller | None = None,
+    ) -> None:
+        """Make a client. With a `poller`, whoever owns it polls, and calls `send` and `take`: many clients, one loop."""
+        self.pipeline = Pipeline(cluster, addresses, name)
+        self._connections = Connections(addresses, poller)
+        self.kv = Kv(self)
+        self.members = ClusterMembers(self)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        machine: str,
+        command: list[Any],
+        *,
+        read: bool = False,
+        timeout_s: float = TIMEOUT_S,
+        size: int = 64,
+        wait_ms: int = 0,
+    ) -> Call:
+        """Begin a command, or a question if `read`."""
+        return self.pipeline.call(machine, command, time.monotonic(), timeout_s, size=size, read=read, wait_ms=wait_ms)
+
+    def call(self, machine: str, command: list[Any], **options: Any) -> Any:
+        """Do a command, or ask a question, and wait for the result.
+
+        Raises:
+            CommandRefused: the machine refused it; it changed nothing.
+            Refused: it was definitely not done.
+            Unknown: it may have been done, or may still be.
+        """
+        return self.result(self.begin(machine, command, **options))
+
+    def result(self, call: Call) -> Any:
+        """The result of a call. Raises as `call` does."""
+        self.wait([call])
+        return outcome_value(call)
+
+    def wait(self, calls: Iterable[Call]) -> None:
+        """Return when each of the calls has an outcome."""
+        for call in calls:
+            while call.outcome is None:
+                self.step(1.0)
+
+    def step(self, most_s: float) -> None:
+        """Send what is to be sent, wait for something to arrive, at most `most_s` seconds, and take it in."""
+        now = time.monotonic()
+        self.send(now)
+        wait_s = min(max(self.pipeline.due() - now, 0.0), most_s)
+        for source, _ in self._connections.poller.poll(int(wait_s * 1000 + 0.999)):
+            self.take(source)
+
+    def send(self, now: float) -> None:
+        """Send what is to be sent."""
+        for node, data in self.pipeline.outgoing(now):
+            self._connections.send(node, data)
+
+    def owns(self, source: Any) -> bool:
+        """Whether `take` is to be called for this socket."""
+        return self._connections.owns(source)
+
+    def take(self, source: Any) -> None:
+        """Take in what a socket holds."""
+        now = time.monotonic()
+        for node, data in self._connections.take(source):
+            if data is None:
+                self.pipeline.disconnected(node, now)
+            else:
+                self.pipeline.incoming(node, data, now)
+
+    def close(self) -> None:
+        """Close the sockets. The session ends by itself when it has been idle for long."""
+        self._connections.close()
+
+    def __enter__(self) -> "LogClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def outcome_value(call: Call) -> Any:
+    """The value of a call that has an outcome, or its exception."""
+    match call.outcome:
+        case Ok(value):
+            return value
+        case NotDone(kind, reason):
+            raise CommandRefused(kind, reason)
+        case NotKnown(reason):
+            raise Unknown(f"{reason}: it may have been done, or may still be")
+    raise AssertionError("the call is still under way")
+
+
+class Kv:
+    """Keys and values. A value is plain data, as for `propose`."""
+
+    def __init__(self, client: LogClient) -> None:
+        self._client = client
+
+    def put(self, key: str, value: object, timeout_s: float = TIMEOUT_S) -> int:
+        """Set a key. Returns its new version."""
+        packed = encode_value(value)
+        return int(self._client.call("kv", ["put", key, packed], size=len(packed) + 64, timeout_s=timeout_s))
+
+    def get(self, key: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """The value of a key, or None. Never older than the question."""
+        entry = self.get_with_version(key, timeout_s)
+        return None if entry is None else entry[0]
+
+    def get_with_version(self, key: str, timeout_s: float = TIMEOUT_S) -> tuple[Any, int] | None:
+        """The value of a key and its version, or None."""
+        entry = self._client.call("kv", ["get", key], read=True, timeout_s=timeout_s)
+        return None if entry is None else (decode_value(entry[0]), int(entry[1]))
+
+    def delete(self, key: str, timeout_s: float = TIMEOUT_S) -> bool:
+        """Remove a key. Returns whether it was there."""
+        return bool(self._client.call("kv", ["delete", key], timeout_s=timeout_s))
+
+    def compare_and_set(self, key: str, version: int, value: object, timeout_s: float = TIMEOUT_S) -> int:
+        """Set a key whose version is `version`, 0 for absent. Raises CommandRefused "mismatch". Returns the new version."""
+        packed = encode_value(value)
+        return int(self._client.call("kv", ["cas", key, version, packed], size=len(packed) + 64, timeout_s=timeout_s))
+
+    def range(self, prefix: str = "", timeout_s: float = TIMEOUT_S) -> Iterator[tuple[str, Any, int]]:
+        """Every key that begins with `prefix`, in order, with its value and version. Pages are read as they are needed."""
+        after, more = "", True
+        while more:
+            page, more = self._client.call("kv", ["range", prefix, after, 1_000], read=True, timeout_s=timeout_s)
+            for key, value, version in page:
+                after = key
+                yield key, decode_value(value), version
+
+    def watch(self, prefix: str, after: int, wait_s: float = 1.0) -> list[tuple[int, str, Any]]:
+        """The changes of keys that begin with `prefix`, above version `after`; empty if none comes within `wait_s` seconds.
+
+        Each is a version, a key and a value, None for a key that was deleted. Raises CommandRefused "compacted" if
+        changes above `after` are forgotten already.
+        """
+        changes = self._client.call(
+            "kv",
+            ["watch", prefix, after, 1_000],
+            read=True,
+            wait_ms=max(int(wait_s * 1000), 1),
+            timeout_s=wait_s + TIMEOUT_S,
+        )
+        return [(version, key, None if value is None else decode_value(value)) for version, key, value in changes or ()]
+
+
+class ClusterMembers:
+    """Who votes, who learns, and changes of that, one at a time."""
+
+    def __init__(self, client: LogClient) -> None:
+        self._client = client
+
+    def list(self, timeout_s: float = TIMEOUT_S) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...], tuple[NodeId, ...]]:
+        """Voters, learners, and the ids that were removed."""
+        voters, learners, removed = self._client.call("cluster", ["members"], read=True, timeout_s=timeout_s)
+        return tuple(voters), tuple(learners), tuple(removed)
+
+    def add(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
+        """Make `node` a learner; it becomes a voter by itself when it has caught up. Raises CommandRefused."""
+        self._client.call("cluster", ["add", node], timeout_s=timeout_s)
+
+    def remove(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
+        """Remove `node` for ever. Raises CommandRefused."""
+        self._client.call("cluster", ["remove", node], timeout_s=timeout_s)
+
+    def hand_over(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
+        """Ask the leader to have `node` lead instead. It may take some milliseconds, or not happen."""
+        self._client.call("cluster", ["hand_over", node], timeout_s=timeout_s)

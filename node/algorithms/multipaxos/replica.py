@@ -1,0 +1,448 @@
+"""Multi-Paxos: one replica of a log, and of what the log leads to.
+
+Lamport, *The Part-Time Parliament* (1998) and *Paxos Made Simple* (2001), section 3; sessions, reads, canvassing and
+snapshots after Ongaro, *Consensus: Bridging Theory and Practice* (2014).
+
+| part | file | its work |
+|---|---|---|
+| what is promised, accepted, known as chosen | `acceptor.py` | durable |
+| finding a leader | `election.py` | phase 1, once for all slots |
+| leading | `leader.py` | phase 2, questions, changes of members, hand-over |
+| catching up | `catch_up.py` | the log or a snapshot from a peer; making snapshots |
+| what the log leads to | `node/state.py` | machines, sessions, configuration |
+
+This file takes in every input and hands it to the part whose work it is. A replica is its own peer: what it sends to
+itself comes back when the disk has it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from node.algorithms.multipaxos.acceptor import Acceptor
+from node.algorithms.multipaxos.catch_up import CatchUp
+from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
+from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leader, Question, Waiter
+from node.algorithms.multipaxos.messages import (
+    MESSAGES,
+    Accept,
+    Accepted,
+    Behind,
+    Canvass,
+    Chosen,
+    Fetch,
+    FetchPart,
+    Forward,
+    Forwarded,
+    Heartbeat,
+    HeartbeatAck,
+    Prepare,
+    Promise,
+    Rejected,
+    SnapshotOffer,
+    SnapshotPart,
+    Support,
+    TakeOver,
+)
+from node.configuration import Configuration
+from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.frames import CommandFrame, ReadFrame
+from node.machines.once import Once
+from node.quorum import Ballot
+from node.state import CLUSTER, State, is_change
+from node.wire import Malformed, pack_own, unpack_own
+
+_ASK_AGAIN_S: Final = (0.2, 0.3)
+_STATUS_VALUES_MAX: Final = 100
+
+
+class MultiPaxos(Algorithm):
+    """One replica of the log."""
+
+    messages = MESSAGES
+    serves_all = True
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        voters = (
+            node.members if node.id in node.members else ()
+        )  # who is not in the spec joins, and is told by the others
+        self.state = State(node.machines or ("once", "kv"), Configuration(voters))
+        self.acceptor = Acceptor(node)
+        self.election = Election(node, self.acceptor)
+        self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
+        self.leader: Leader | None = None
+        self.accepted: dict[Ballot, list[int]] = {}  # what this turn has accepted
+        self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
+        self.elect_again_at = 0  # the slot of a recovered change of members
+
+    def start(self) -> None:
+        self.acceptor.start()
+        slot, parts = self.acceptor.snapshot
+        if slot:
+            data = [self.node.log.part(slot, number) for number in range(parts)]
+            assert None not in data, f"the snapshot of slot {slot} lacks a part"
+            self.state.restore(b"".join(part for part in data if part is not None))
+            self.node.log.keep_only(slot)
+        self.advance()
+        self.node.set_timer("tick", *TICK_S)
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """Everybody who takes in the log, as far as this replica knows."""
+        return self.state.configuration.members
+
+    # --- roles ------------------------------------------------------------------------------------------------------
+
+    def become_leading(self) -> None:
+        """Phase 1 is won: go on with what it has told."""
+        recovered = to_propose(self.election.told(), self.acceptor.commit)
+        self.election.become_leading()
+        self.leader = Leader(self.node, self.acceptor, self.state, self.election.ballot)
+        changes = [slot for slot, batch in recovered.items() if slot > 1 and is_change(batch)]
+        # The slots above a change have other voters, whose promises this ballot may lack: phase 1 comes anew after it.
+        self.elect_again_at = changes[0] if changes else 0
+        self.leader.begin(recovered, self.elect_again_at or None)
+        self.leader.send_heartbeat(self.members)
+        self.node.set_timer("beat", BEAT_S, BEAT_S)
+        self.ask_again()
+
+    def become_following(self, leader: NodeId | None) -> None:
+        """Lead no more, if this node did, and tell whoever waits."""
+        led, self.leader = self.leader, None
+        self.election.become_follower(leader)
+        if led is None:
+            return
+        self.node.cancel_timer("beat")
+        waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
+        waiters += [waiter for _, waiter in led.waiting]
+        waiters += [question.waiter for question in (*led.questions, *led.watches)]
+        waiters += [question.waiter for questions in led.rounds.values() for question in questions]
+        for waiter in waiters:
+            if waiter.origin is None:
+                self.node.redirect(waiter.request, leader)
+
+    # --- clients ----------------------------------------------------------------------------------------------------
+
+    def command(self, request: Request, frame: Message) -> None:
+        leader = self.leader
+        if leader is None:
+            self.node.redirect(request, self.election.leader)
+            return
+        match frame:
+            case CommandFrame(packed=packed) | ReadFrame(packed=packed) if len(packed) > BATCH_BYTES:
+                self.node.refuse(request, f"a frame of {len(packed):,} bytes is over the limit of {BATCH_BYTES:,}")
+            case CommandFrame(packed=packed) | ReadFrame(packed=packed) if leader.full(len(packed)):
+                self.node.refuse(request, "too much is waiting here already: slow down")
+            case CommandFrame(_, session, sequence, done, machine, packed):
+                if machine != CLUSTER or self.may_change(request, packed):
+                    leader.submit((session, sequence, done, machine, packed), Waiter(request))
+            case ReadFrame(_, wait_ms, machine, packed):
+                until = leader.beat + int(wait_ms / 1000 / BEAT_S) + 1
+                leader.questions.append(Question(Waiter(request), machine, packed, until))
+
+    def may_change(self, request: Request, packed: bytes) -> bool:
+        """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
+        assert self.leader is not None
+        try:
+            commands = unpack_own(packed)
+        except Malformed:
+            commands = None
+        match commands:
+            case [["hand_over", str(node)]]:
+                if node not in self.state.configuration.voters:
+                    self.node.refuse(request, f"{node} is no voter: {', '.join(self.state.configuration.voters)} are")
+                else:
+                    if node != self.node.id:
+                        self.leader.hand_over(node)
+                    self.node.reply(request, Value(pack_own(((True,), ()))))
+                return False
+            case [[str(kind), str(node)]]:
+                reason = self.leader.why_not(kind, node)
+                if reason is not None:
+                    self.node.refuse(request, reason)
+                return reason is None
+        self.node.refuse(request, "a change of the cluster is one command, alone in its frame")
+        return False
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.ask(request, value)
+
+    def query(self, request: Request) -> None:
+        self.ask(request, None)
+
+    def forget(self, request: Request) -> None:
+        self.asked.pop(request, None)
+
+    def ask(self, request: Request, value: Value | None) -> None:
+        """A client of this node's own wants a variable set or told: the leader does it, which may be this node."""
+        if not self.asked:
+            self.node.set_timer("ask", *_ASK_AGAIN_S)
+        self.asked[request] = (self.node.variable_of(request), value)
+        if self.election.leader is not None:
+            self.node.send(self.election.leader, Forward(request, *self.asked[request]))
+
+    def ask_again(self) -> None:
+        """Doing it twice does no harm: a variable is set once."""
+        if self.asked:
+            self.node.set_timer("ask", *_ASK_AGAIN_S)
+        for request, asked in self.asked.items():
+            if self.election.leader is not None:
+                self.node.send(self.election.leader, Forward(request, *asked))
+
+    def forwarded(self, sender: NodeId, request: Request, variable: str, value: Value | None) -> None:
+        """A peer asks for a client of its own."""
+        if self.leader is None or self.leader.full(len(value or b"")):
+            return
+        waiter = Waiter(request, sender)
+        if value is None:
+            packed = pack_own([["query", variable]])
+            self.leader.questions.append(Question(waiter, "once", packed, 0))
+        else:
+            packed = pack_own([["propose", variable, value]])
+            self.leader.submit((0, 0, 0, "once", packed), waiter)
+
+    def answer(self, waiter: Waiter, payload: bytes) -> None:
+        """Tell whoever waits what came of it."""
+        if waiter.origin is None:
+            self.node.reply(waiter.request, Value(payload))
+            return
+        results, errors = unpack_own(payload)
+        refused = errors[0][2] if errors else None
+        self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def timeout(self, name: str) -> None:
+        match name:
+            case "tick":
+                self.election.tick(self.state.configuration)
+                self.check_alone()
+            case "beat" if self.leader is not None:
+                if self.leader.tick():
+                    self.answer_watches()
+                else:
+                    self.become_following(None)
+            case "fetch":
+                self.catch_up.timed_out()
+            case "ask":
+                self.ask_again()
+
+    def peer_lost(self, peer: NodeId) -> None:
+        if peer == self.election.leader and self.leader is None and self.node.id in self.state.configuration.voters:
+            self.election.leader_lost()
+
+    def retire(self) -> bool:
+        if self.leader is None:
+            return True
+        if self.leader.hand_over_to is None:
+            heir = self.leader.best_heir()
+            if heir is None:
+                return True
+            self.leader.hand_over(heir)
+        return False
+
+    def drained(self) -> None:
+        for ballot, slots in self.accepted.items():
+            self.node.send(ballot.node, Accepted(ballot, tuple(slots)))
+        self.accepted.clear()
+        if self.leader is not None:
+            self.leader.propose_waiting()
+            self.leader.confirm_waiting()
+            self.answer_confirmed()
+        self.catch_up.save_part()
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        promised = self.acceptor.promised
+        match message:
+            # The acceptor.
+            case Accept(ballot, slot, batch, commit) if ballot >= promised:
+                self.follow(sender, ballot)
+                if self.acceptor.accept(ballot, slot, batch):
+                    self.accepted.setdefault(ballot, []).append(slot)
+                self.learn(sender, ballot, commit)
+            case Heartbeat(ballot, round_, commit) if ballot >= promised:
+                self.follow(sender, ballot)
+                self.learn(sender, ballot, commit)
+                self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit))
+            case Prepare(ballot, commit) if ballot >= promised:
+                self.prepared(sender, ballot, commit)
+            case Accept(ballot) | Heartbeat(ballot) | Prepare(ballot):
+                self.node.send(sender, Rejected(ballot, promised))
+
+            # The leader. An answer to another ballot matches nothing.
+            case Accepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
+                if self.leader.accepted(sender, slots):
+                    self.advance()
+            case HeartbeatAck(ballot, round_, commit) if self.leader is not None and ballot == self.leader.ballot:
+                self.leader.acknowledged(sender, round_, commit)
+            case Forward(request, variable, value):
+                self.forwarded(sender, request, variable, value)
+            case Forwarded(request, value, refused) if request in self.asked:
+                del self.asked[request]
+                if refused is None:
+                    self.node.reply(request, value)
+                else:
+                    self.node.refuse(request, refused)
+            case _:
+                self.receive_rarer(sender, message)
+
+    def receive_rarer(self, sender: NodeId, message: Message) -> None:
+        """The messages of elections and of catching up."""
+        match message:
+            case Canvass(attempt, commit):
+                self.canvassed(sender, attempt, commit)
+            case Support(attempt, promised):
+                if self.election.supported(sender, attempt, promised, self.state.configuration):
+                    self.election.become_preparing(self.state.configuration)
+            case Promise(ballot) if ballot == self.acceptor.promised:
+                if self.election.promised(sender, message, self.state.configuration):
+                    self.become_leading()
+            case Rejected(ballot, promised):
+                self.election.seen = max(self.election.seen, promised)
+                if ballot == self.election.ballot and self.election.role in ("preparing", "leading"):
+                    self.become_following(None)
+            case TakeOver(ballot) if ballot == self.acceptor.promised and self.leader is None:
+                if self.node.id in self.state.configuration.voters:
+                    self.election.become_preparing(self.state.configuration)
+            case Behind(commit) if commit > self.acceptor.commit and self.leader is None:
+                self.become_following(None)
+                self.catch_up.fetch(sender)
+            case Fetch(commit):
+                self.catch_up.answer(sender, commit)
+            case Chosen() if self.leader is None:
+                self.catch_up.chosen(sender, message)
+            case SnapshotOffer(slot, parts) if self.leader is None:
+                self.catch_up.offer(sender, slot, parts)
+            case FetchPart(slot, number):
+                self.catch_up.answer_part(sender, slot, number)
+            case SnapshotPart() if self.leader is None:
+                self.catch_up.part(sender, message)
+
+    def follow(self, sender: NodeId, ballot: Ballot) -> None:
+        """`sender` leads under a ballot that is not below any that this node has promised."""
+        if sender == self.node.id:
+            return
+        if self.leader is not None:
+            self.become_following(sender)
+        if self.election.leader != sender:
+            self.election.heard(sender)
+            self.ask_again()
+        self.election.heard(sender)
+
+    def learn(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
+        """The leader knows that all up to `commit` is chosen."""
+        whole = self.acceptor.learn(ballot, commit)
+        self.advance()
+        if not whole and self.leader is None:
+            self.catch_up.fetch(sender)
+
+    def canvassed(self, sender: NodeId, attempt: int, commit: int) -> None:
+        """Somebody would lead."""
+        if sender not in self.state.configuration.voters:
+            return
+        if self.leader is not None:
+            self.leader.send_heartbeat((sender,))
+        elif not self.election.supports():
+            pass  # the leader serves as far as this replica can tell
+        elif not self.acceptor.can_inform(commit):
+            self.node.send(sender, Behind(self.acceptor.commit))
+        else:
+            self.node.send(sender, Support(attempt, self.acceptor.promised))
+
+    def prepared(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
+        """Phase 1a."""
+        if not self.acceptor.can_inform(commit):
+            self.node.send(sender, Behind(self.acceptor.commit))
+            return
+        if ballot > self.acceptor.promised:
+            self.acceptor.promise(ballot)
+            if sender != self.node.id:
+                self.become_following(None if self.leader is None else sender)
+        parts = self.acceptor.above(commit)
+        for number, records in enumerate(parts):
+            self.node.send(sender, Promise(ballot, number, len(parts), self.acceptor.commit, records))
+
+    # --- what is chosen ---------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Apply what is known as chosen, in order, and answer whoever waits for it."""
+        while self.state.applied < self.acceptor.commit:
+            slot = self.state.applied + 1
+            before = self.state.configuration
+            batch = self.acceptor.records.pop(slot).batch
+            payloads = self.state.apply(slot, batch)
+            self.catch_up.applied(slot, len(batch))
+            flight = self.leader.flights.pop(slot, None) if self.leader is not None else None
+            if flight is not None:
+                for waiter, payload in zip(flight.waiters, payloads, strict=False):
+                    self.answer(waiter, payload)
+            if self.state.configuration != before:
+                self.members_changed()
+            if self.state.snapshot_due():
+                self.catch_up.take_snapshot()
+            if slot == self.elect_again_at and self.leader is not None:
+                self.become_following(None)
+                self.election.become_preparing(self.state.configuration)
+        if self.leader is not None and self.leader.watches:
+            self.answer_watches()
+
+    def members_changed(self) -> None:
+        """A change of the configuration has taken effect."""
+        if self.leader is not None:
+            self.leader.send_heartbeat(self.members)  # so that they hear of it
+            if self.node.id not in self.state.configuration.voters:
+                self.become_following(None)
+
+    def check_alone(self) -> None:
+        """A cluster of one needs nobody's support but its own."""
+        if self.election.role == "canvassing" and self.state.configuration.voters == (self.node.id,):
+            self.election.become_preparing(self.state.configuration)
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def answer_confirmed(self) -> None:
+        """Answer the questions for which a quorum has confirmed that this node leads."""
+        assert self.leader is not None
+        for question in self.leader.take_confirmed():
+            payload = self.state.read(question.machine, question.packed)
+            if payload is None:
+                self.leader.watches.append(question)
+            else:
+                self.answer(question.waiter, payload)
+
+    def answer_watches(self) -> None:
+        """Answer the watches for which something has come, or whose time is up: those with no result."""
+        assert self.leader is not None
+        still: list[Question] = []
+        for question in self.leader.watches:
+            payload = self.state.read(question.machine, question.packed)
+            if payload is None and question.until_beat <= self.leader.beat:
+                payload = pack_own(((None,), ()))
+            if payload is None:
+                still.append(question)
+            else:
+                self.answer(question.waiter, payload)
+        self.leader.watches = still
+
+    def status(self) -> Mapping[str, object]:
+        once = self.state.machines.get("once")
+        values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, Once) else []
+        return {
+            "decided": dict(values),
+            "role": self.election.role if self.node.id in self.state.configuration.voters else "learner",
+            "leader": self.election.leader,
+            "ballot": tuple(self.acceptor.promised),
+            "commit": self.acceptor.commit,
+            "applied": self.state.applied,
+            "chain": self.state.chain,
+            "marks": {str(slot): chain for slot, chain in self.state.marks.items()},
+            "log first": self.node.log.first,
+            "snapshot": self.acceptor.snapshot[0],
+            "sessions": len(self.state.sessions),
+            "voters": self.state.configuration.voters,
+            "learners": self.state.configuration.learners,
+            "log time ms": self.state.time_ms,
+            "waiting": len(self.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
+        }

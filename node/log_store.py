@@ -1,0 +1,144 @@
+"""A node's log: on SQLite within the disk's transaction, and in memory for simulators and tests.
+
+Rules
+-----
+1. A write is only gathered here; `Disk.commit` makes it durable together with the turn's other assignments.
+2. Records are not mirrored in memory: what is read is read from the disk, but for what the turn has not committed yet.
+3. Each row carries a checksum over all of it. One that does not match is damage, wherever in the log it stands: nothing is
+   taken for a torn tail, since SQLite's own log keeps torn tails from ever showing.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from node.contract import Log, Record
+
+LOG_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS log (
+    slot INTEGER PRIMARY KEY, round INTEGER NOT NULL, owner TEXT NOT NULL, batch BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS snapshot (
+    slot INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (slot, number)
+);
+"""
+
+Row = tuple[Any, ...]
+
+
+class DiskLog(Log):
+    """The log of an open disk."""
+
+    def __init__(self, read: Callable[[str, Row], Iterable[Row]], damaged: Callable[[str], Exception]) -> None:
+        """Make the log. `read` runs a query on the disk, `damaged` makes the error for a row that does not check."""
+        self.damaged = damaged
+        self.writes: list[tuple[str, Row]] = []
+        self._read = read
+        self._new: dict[int, Record] = {}
+        lowest = next(iter(read("SELECT min(slot) FROM log", ())))[0]
+        self.first = 1 if lowest is None else int(lowest)
+
+    def committed(self) -> None:
+        """Every write so far is durable."""
+        self.writes.clear()
+        self._new.clear()
+
+    def put(self, record: Record) -> None:
+        self._new[record.slot] = record
+        self.writes.append(("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?)", (*record, _record_sum(record))))
+
+    def get(self, slot: int) -> Record | None:
+        found = self._new.get(slot)
+        if found is None and slot >= self.first:
+            for row in self._read("SELECT * FROM log WHERE slot = ?", (slot,)):
+                found = self._checked(row)
+        return found
+
+    def since(self, slot: int, bytes_max: int) -> list[Record]:
+        records: dict[int, Record] = {}
+        size = 0
+        for row in self._read("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
+            record = self._checked(row)
+            size += len(record.batch)
+            if records and size > bytes_max:
+                break
+            records[record.slot] = record
+        else:
+            records.update((new, record) for new, record in self._new.items() if new >= slot)
+        records.update((new, record) for new, record in self._new.items() if new in records)
+        return [records[each] for each in sorted(records)]
+
+    def truncate(self, first: int) -> None:
+        self.first = max(self.first, first)
+        self.writes.append(("DELETE FROM log WHERE slot < ?", (first,)))
+        for slot in [slot for slot in self._new if slot < first]:
+            del self._new[slot]
+
+    def put_part(self, slot: int, number: int, data: bytes) -> None:
+        row = (slot, number, data, _part_sum(slot, number, data))
+        self.writes.append(("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)", row))
+
+    def part(self, slot: int, number: int) -> bytes | None:
+        for data, checksum in self._read(
+            "SELECT data, checksum FROM snapshot WHERE slot=? AND number=?", (slot, number)
+        ):
+            if checksum != _part_sum(slot, number, data):
+                raise self.damaged(f"part {number} of the snapshot of slot {slot} does not match its checksum")
+            return bytes(data)
+        return None
+
+    def keep_only(self, slot: int) -> None:
+        self.writes.append(("DELETE FROM snapshot WHERE slot <> ?", (slot,)))
+
+    def _checked(self, row: Row) -> Record:
+        *values, checksum = row
+        record = Record(*values)
+        if checksum != _record_sum(record):
+            raise self.damaged(f"slot {record.slot} of the log does not match its checksum")
+        return record
+
+
+class MemoryLog(Log):
+    """A log that is nowhere but in memory, for simulators: plain data, so a copy of it is what a crash leaves."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, Record] = {}
+        self.parts: dict[tuple[int, int], bytes] = {}
+        self.first = 1
+
+    def put(self, record: Record) -> None:
+        self.records[record.slot] = record
+
+    def get(self, slot: int) -> Record | None:
+        return self.records.get(slot)
+
+    def since(self, slot: int, bytes_max: int) -> list[Record]:
+        found: list[Record] = []
+        for each in sorted(each for each in self.records if each >= slot):
+            bytes_max -= len(self.records[each].batch)
+            if found and bytes_max < 0:
+                break
+            found.append(self.records[each])
+        return found
+
+    def truncate(self, first: int) -> None:
+        self.first = max(self.first, first)
+        self.records = {slot: record for slot, record in self.records.items() if slot >= first}
+
+    def put_part(self, slot: int, number: int, data: bytes) -> None:
+        self.parts[slot, number] = data
+
+    def part(self, slot: int, number: int) -> bytes | None:
+        return self.parts.get((slot, number))
+
+    def keep_only(self, slot: int) -> None:
+        self.parts = {key: data for key, data in self.parts.items() if key[0] == slot}
+
+
+def _record_sum(record: Record) -> int:
+    return zlib.crc32(record.batch, zlib.crc32(f"{record.slot}/{record.round}/{record.owner}".encode()))
+
+
+def _part_sum(slot: int, number: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{slot}/{number}".encode()))

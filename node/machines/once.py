@@ -1,0 +1,42 @@
+"""Variables that are set once: what `propose` and `query` mean on a replicated log.
+
+```
+["propose", name, value]   sets it if it is not set; returns the value that it has
+["query", name]            its value, or None
+```
+"""
+
+from typing import Final
+
+from node.machine import Command, CommandRefused, Machine, Moment, Plain, no_such_operation
+
+VARIABLES_MAX: Final = 100_000
+
+
+class Once(Machine):
+    """A map whose entries never change."""
+
+    name = "once"
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def apply(self, at: Moment, command: Command) -> Plain:
+        match command:
+            case ["propose", str(name), bytes(value)]:
+                if name not in self.values and len(self.values) >= VARIABLES_MAX:
+                    raise CommandRefused("full", f"there are {VARIABLES_MAX:,} variables already")
+                return self.values.setdefault(name, value)
+        raise no_such_operation(self, command)
+
+    def query(self, question: Command) -> Plain:
+        match question:
+            case ["query", str(name)]:
+                return self.values.get(name)
+        raise no_such_operation(self, question)
+
+    def snapshot(self) -> Plain:
+        return dict(self.values)
+
+    def restore(self, state: Plain) -> None:
+        self.values = dict(state)

@@ -1,0 +1,231 @@
+"""A replicated log on real processes, with some of them broken."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, Unknown
+from cluster.errors import BootFailed
+from cluster.log_client import CommandRefused, LogClient
+from cluster.membership import add_node, leader_of, remove_node, replace_node
+from cluster.pipeline import Ok
+from node.contract import NodeId
+
+WAIT_S = 30.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {WAIT_S} s"
+        time.sleep(0.02)
+
+
+def replicas(cluster: Cluster) -> dict[NodeId, dict[str, Any]]:
+    return {node: status["variables"][""] for node, status in cluster.status().items()}
+
+
+def wait_leader(cluster: Cluster) -> NodeId:
+    wait_for(lambda: leader_of(cluster) is not None)
+    leader = leader_of(cluster)
+    assert leader is not None
+    return leader
+
+
+def wait_equal(cluster: Cluster) -> None:
+    """All nodes have applied the same slots and given the same answers."""
+
+    def equal() -> bool:
+        states = replicas(cluster)
+        same = {(each["applied"], each["chain"]) for each in states.values()}
+        return len(states) == len(cluster.nodes) and len(same) == 1
+
+    wait_for(equal)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[LogClient]:
+    with cluster.log_client() as client:
+        yield client
+
+
+def test_keys_and_values(client: LogClient) -> None:
+    kv = client.kv
+    first = kv.put("owner", "alice")
+    assert kv.get_with_version("owner") == ("alice", first)
+    second = kv.compare_and_set("owner", first, {"name": "bob"})
+    with pytest.raises(CommandRefused, match="is 2, not 1") as refused:
+        kv.compare_and_set("owner", first, "carol")
+    assert refused.value.kind == "mismatch"
+    assert kv.get("owner") == {"name": "bob"}
+    kv.put("other", 1)
+    kv.put("owners", 2)
+    assert [key for key, _, _ in kv.range("owner")] == ["owner", "owners"]
+    assert kv.delete("owner")
+    assert not kv.delete("owner")
+    assert kv.get("owner") is None
+    changes = [(key, value) for _, key, value in kv.watch("owner", second)]
+    assert changes == [("owners", 2), ("owner", None)]
+    assert kv.watch("nothing", 0, wait_s=0.1) == []
+
+
+def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, client: LogClient) -> None:
+    client.kv.put("k", 1)
+    for command, kind in (
+        (["put", "", b"x"], "bad_key"),
+        (["put", "k", b"x" * (256 * 1024 + 1)], "too_large"),
+        (["fly", "k"], "bad_command"),
+        (["put", 7, b"x"], "bad_command"),
+    ):
+        with pytest.raises(CommandRefused) as refused:
+            client.call("kv", command, size=300_000)
+        assert refused.value.kind == kind
+    with pytest.raises(CommandRefused, match="no machine is called 'teapot'"):
+        client.call("teapot", ["brew"])
+    leader = wait_leader(cluster)
+    with pytest.raises(CommandRefused, match="leads: hand over first"):
+        client.members.remove(leader)
+    with pytest.raises(CommandRefused, match="is a member already"):
+        client.members.add("n1")
+    assert client.kv.get("k") == 1
+    assert client.members.list() == (("n1", "n2", "n3"), (), ())
+
+
+def test_a_watch_waits_for_a_change(cluster: Cluster, client: LogClient) -> None:
+    version = client.kv.put("k", 1)
+    seen: list[Any] = []
+
+    def watch() -> None:
+        with cluster.log_client() as other:
+            seen.extend(other.kv.watch("k", version, wait_s=10.0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    time.sleep(0.2)  # it may watch already, or not yet: it must see the change either way
+    client.kv.put("k", 2)
+    watcher.join()
+    assert [value for _, _, value in seen] == [2]
+
+
+def test_variables_that_are_set_once(cluster: Cluster) -> None:
+    assert cluster.propose("colour", "red", at="n1") == "red"
+    assert cluster.propose("colour", "blue", at="n2") == "red"
+    assert {cluster.query("colour", at=node) for node in cluster.nodes} == {"red"}
+    assert cluster.query("other", at="n3") is None
+
+
+def test_a_killed_leader_costs_little_and_nothing_acknowledged(cluster: Cluster, client: LogClient) -> None:
+    for number in range(4):
+        calls = [client.begin("kv", ["put", f"k{index}", str(number).encode()]) for index in range(100)]
+        client.send(time.monotonic())
+        leader = wait_leader(cluster)
+        cluster.kill(leader)
+        client.wait(calls)
+        assert all(isinstance(call.outcome, Ok) for call in calls)
+        cluster.restart(leader)
+        got = client.call("kv", ["get", "k99"], read=True)
+        assert got[0] == str(number).encode()
+    wait_equal(cluster)
+    versions = client.call("kv", ["get", "k99"], read=True)[1]
+    assert versions == 400  # every put took effect once
+
+
+def test_a_node_that_was_away_catches_up_from_a_snapshot_and_then_the_log(cluster: Cluster, client: LogClient) -> None:
+    client.kv.put("k", 0)
+    leader = wait_leader(cluster)
+    away = next(node for node in cluster.nodes if node != leader)
+    cluster.kill(away)
+    value = bytes(200_000)
+    for turn in range(10):
+        calls = [
+            client.begin("kv", ["put", f"k{index}", value], size=len(value), timeout_s=60.0) for index in range(10)
+        ]
+        client.wait(calls)
+        assert all(isinstance(call.outcome, Ok) for call in calls), turn
+    wait_for(lambda: replicas(cluster)[leader]["log first"] > 1)
+    cluster.restart(away)
+    wait_equal(cluster)
+    assert replicas(cluster)[away]["snapshot"] > 0
+    client.kv.put("k", 1)
+    cluster.restart(*cluster.nodes)  # everybody comes back from snapshot and log
+    assert client.kv.get("k") == 1
+    assert len(list(client.call("kv", ["range", "k", "", 100], read=True)[0])) >= 5
+
+
+def test_members_come_and_go(cluster: Cluster, client: LogClient) -> None:
+    client.kv.put("k", 1)
+    add_node(cluster, "n4")
+    assert client.members.list() == (("n1", "n2", "n3", "n4"), (), ())
+    gone = wait_leader(cluster)
+    remove_node(cluster, gone)  # it hands over first
+    assert gone not in client.members.list()[0]
+    with pytest.raises(CommandRefused, match="an id is used once"):
+        add_node(cluster, gone)
+    assert client.kv.get("k") == 1
+    lost = next(node for node in cluster.nodes if node != wait_leader(cluster))
+    cluster.kill(lost)
+    shutil.rmtree(cluster.spec.settings.directory(lost))
+    with pytest.raises(BootFailed, match="must not vote again as its old self"):
+        cluster.restart(lost)
+    replace_node(cluster, lost, "n5")
+    assert lost not in cluster.nodes
+    assert "n5" in client.members.list()[0]
+    wait_equal(cluster)
+
+
+def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
+    acknowledged: list[int] = []
+    stop = threading.Event()
+    failures: list[str] = []
+
+    def load() -> None:
+        with cluster.log_client() as client:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                try:
+                    client.kv.put("counter", number)
+                except Unknown as error:
+                    failures.append(str(error))
+                acknowledged.append(number)
+
+    writer = threading.Thread(target=load)
+    writer.start()
+    try:
+        for node in cluster.nodes:
+            wait_leader(cluster)
+            cluster.terminate(node)
+            cluster.restart(node)
+    finally:
+        stop.set()
+        writer.join()
+    assert failures == []
+    with cluster.log_client() as client:
+        assert client.kv.get("counter") == acknowledged[-1]
+    assert len(acknowledged) > 10
+
+
+def test_a_suspended_leader_is_replaced_and_answers_nothing_old(cluster: Cluster, client: LogClient) -> None:
+    client.kv.put("k", "old")
+    leader = wait_leader(cluster)
+    cluster.suspend(leader)
+    client.kv.put("k", "new")
+    with cluster.log_client() as reader:
+        reader.pipeline.leader = leader
+        call = reader.begin("kv", ["get", "k"], read=True, timeout_s=20.0)
+        reader.send(time.monotonic())
+        cluster.resume(leader)
+        reader.wait([call])
+        assert isinstance(call.outcome, Ok)
+        assert b"new" in call.outcome.value[0]
+    wait_equal(cluster)
