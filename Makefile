@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/consensus scorecard
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadscope
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .

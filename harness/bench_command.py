@@ -49,3 +49,45 @@ def check_(scale: float, as_json: bool) -> None:
             f"  command {row['command_s']:.2f} s, of that reading {row['read_s']:.2f} s and judging {row['judged_s']:.3f} s;"
             f" processor {row['command_cpu_s']:.2f} s, floor {row['floor_cpu_s']:.2f} s; at most {row['peak_mb']} MB"
         )
+
+
+@bench.command()
+@click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
+@click.option("--value-bytes", type=click.IntRange(1, 65536), default=100, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=5.0, show_default=True, help="For each figure.")
+@click.option("--against", type=click.Choice(["etcd"]), help="A peer that is installed here, driven in the same run.")
+@output_option
+def throughput(nodes: int, value_bytes: int, seconds: float, against: str | None, as_json: bool) -> None:
+    """Durable puts a second on multipaxos, beside the same messages and syncs with no logic between, and beside a peer."""
+    from harness.bench.throughput import throughput as measure  # noqa: PLC0415 - only this needs it
+
+    rows = measure(nodes, value_bytes, seconds, against=against, progress=say)
+    if as_json:
+        print_json(rows=rows)
+        return
+    for row in rows:
+        peer = f"; {row['peer']}: {row['peer_per_s']:,.0f} a second, ratio {row['ratio']:.1f}" if against else ""
+        print(
+            f"{row['in_flight']} in flight on {row['connections']} connections: {row['ours_per_s']:,.0f} puts a second, "
+            f"p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms, {row['failed']} failed; "
+            f"floor {row['floor_per_s']:,.0f}{peer}"
+        )
+
+
+@bench.command()
+@click.option("--trouble", type=click.Choice(["kill", "suspend", "hand over"]), default="kill", show_default=True)
+@click.option("-n", "--nodes", type=click.IntRange(3, 15), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
+@output_option
+def failover(trouble: str, nodes: int, rounds: int, as_json: bool) -> None:
+    """From the leader's trouble to the next acknowledged put, on multipaxos, as a client sees it."""
+    from harness.bench.failover import failover as measure  # noqa: PLC0415 - only this needs it
+
+    row = measure(trouble, nodes, rounds, lambda done: say(f"{trouble} {done} of {rounds}"))
+    if as_json:
+        print_json(rows=[row])
+        return
+    print(
+        f"{trouble} of the leader of {nodes}, {rounds} times: "
+        f"p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms"
+    )

@@ -15,6 +15,11 @@ from harness.history import to_jsonable
 from node.wire import BadValue
 
 
+def read_value(text: str) -> Any:
+    """As `parse_value`, where - stands for standard input."""
+    return parse_value(sys.stdin.read() if text == "-" else text)
+
+
 def parse_value(text: str) -> Any:
     """A value as the command line gives it: JSON, or a bare word for a string."""
     try:
@@ -52,7 +57,7 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
 
     VALUE is JSON, or a bare word for a string, or - to read it from standard input.
     """
-    proposed = parse_value(sys.stdin.read() if value == "-" else value)
+    proposed = read_value(value)
     control, client = _client(root)
     with client:
         node = _one(control, at)

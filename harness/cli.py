@@ -28,6 +28,9 @@ _VERBS: Final = {
     "ps": "harness.by_hand_look",
     "propose": "harness.by_hand_calls",
     "query": "harness.by_hand_calls",
+    "put": "harness.by_hand_keys",
+    "get": "harness.by_hand_keys",
+    "del": "harness.by_hand_keys",
     "kill": "harness.by_hand",
     "suspend": "harness.by_hand",
     "resume": "harness.by_hand",
@@ -71,7 +74,8 @@ class _Verbs(click.Group):
         import importlib  # noqa: PLC0415 - see _VERBS
 
         module = importlib.import_module(_VERBS[cmd_name])
-        command = getattr(module, cmd_name)
+        # A verb that is a word of Python's has an underscore after it there.
+        command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         assert isinstance(command, click.Command)
         return command
 

@@ -16,7 +16,7 @@ from cluster.errors import ConsensusError
 from harness.checkers.verdict import Status, Verdict, unknown
 from harness.experiment import Experiment
 from harness.report import write_report
-from harness.scenarios import Scenario, scenarios
+from harness.scenarios import ALL, Scenario, scenarios
 
 PROPERTIES: Final = ("coherence", "conflict resolution", "no decoherence", "fault tolerance")
 
@@ -136,8 +136,7 @@ def cells(results: Sequence[Result]) -> list[Cell]:
 
 
 def _order(algorithm: str) -> tuple[int, str]:
-    known = ("leader", "failover", "majority", "paxos")
-    return (known.index(algorithm) if algorithm in known else len(known), algorithm)
+    return (ALL.index(algorithm) if algorithm in ALL else len(ALL), algorithm)
 
 
 def _cell(algorithm: str, property_: str, results: Sequence[Result]) -> Cell:

@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.experiment import Experiment
 
-ALL: Final = ("leader", "failover", "majority", "paxos")
+ALL: Final = ("leader", "failover", "majority", "paxos", "multipaxos")
 _MODULES: Final = (
     "first_proposal_wins",
     "race",

@@ -25,6 +25,6 @@ SCENARIO = Scenario(
     "minority-killed",
     "each pair of five nodes is killed in turn, and comes back",
     tell,
-    algorithms=("majority", "paxos"),
+    algorithms=("majority", "paxos", "multipaxos"),
     takes_s=4.0,
 )

@@ -410,3 +410,22 @@ def test_the_table_keeps_what_matters_on_a_narrow_screen(hand: Hand) -> None:
         node, *_ = line.split()
         assert str(rows[node]["pid"] or "") in line
         assert rows[node]["how"].removeprefix("down: ") in line
+
+
+def test_keys_on_a_replicated_log(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    first = int(hand.good("put", "colour", "blue"))
+    assert hand.good("get", "colour") == '"blue"'
+    second = int(hand.good("put", "colour", '{"now": "red"}', "--if-version", str(first)))
+    assert second > first
+    hand.fails(1, "the version of 'colour' is 2, not 1", "put", "colour", "green", "--if-version", str(first))
+    hand.good("kill", "leader")
+    assert hand.json("get", "colour") == {
+        "schema": 1, "key": "colour", "found": True, "value": {"now": "red"}, "version": second
+    }  # fmt: skip
+    hand.good("del", "colour")
+    hand.fails(1, "there is no key 'colour'", "get", "colour")
+    assert hand.good("propose", "shape", "round") == '"round"'
+    hand.good("down", "--wipe")
+    hand.good("up", "-d", "-n", "1")
+    hand.fails(1, "runs paxos, which decides values once", "put", "colour", "blue")

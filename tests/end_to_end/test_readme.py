@@ -34,6 +34,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     [
         ("README.md", "try_acquire_lock"),
         ("README.md", "from harness.experiment import Experiment"),
+        ("README.md", "client.kv.put"),
         ("cluster/README.md", "from cluster import Cluster"),
     ],
 )

@@ -1,0 +1,88 @@
+"""The verbs for the keys and values of a replicated log that runs by hand: put, get, del."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cluster.control import ControlClient
+from cluster.errors import Mistake
+from cluster.log_client import LogClient
+from harness.by_hand import SHORT_S
+from harness.by_hand_calls import read_value, timeout_option
+from harness.cli import EXIT_VIOLATED, output_option, print_json, say
+from harness.history import to_jsonable
+
+
+@contextmanager
+def _log(root: Path) -> Iterator[LogClient]:
+    """A client of the cluster here. Raises Mistake if it keeps no log."""
+    where = ControlClient(root).ask("where", SHORT_S)
+    if where["algorithm"] != "multipaxos":
+        raise Mistake(
+            f"the cluster in {root} runs {where['algorithm']}, which decides values once: for keys that change, "
+            "start one with `consensus up --algorithm multipaxos`"
+        )
+    client = LogClient(where["cluster"], lambda: where["addresses"], "by-hand")
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
+@click.argument("key")
+@click.argument("value")
+@click.option("--if-version", type=click.IntRange(0), help="Only if the key has this version; 0: only if it is absent.")
+@timeout_option
+@output_option
+@click.pass_obj
+def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: float, as_json: bool) -> None:
+    """Set KEY to VALUE, and print its new version. VALUE is JSON, or a bare word for a string, or - for standard input."""
+    content = read_value(value)
+    with _log(root) as client:
+        if if_version is None:
+            version = client.kv.put(key, content, timeout_s)
+        else:
+            version = client.kv.compare_and_set(key, if_version, content, timeout_s)
+    if as_json:
+        print_json(key=key, version=version)
+    else:
+        print(version)
+
+
+@click.command()
+@click.argument("key")
+@timeout_option
+@output_option
+@click.pass_obj
+def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
+    """Print the value of KEY: never older than the question. Exit code 1 if there is none."""
+    with _log(root) as client:
+        found = client.kv.get_with_version(key, timeout_s)
+    if as_json:
+        value, version = found or (None, 0)
+        print_json(key=key, found=found is not None, value=to_jsonable(value), version=version)
+    elif found is None:
+        say(f"consensus: there is no key {key!r}")
+    else:
+        print(json.dumps(to_jsonable(found[0]), ensure_ascii=False))
+    return EXIT_VIOLATED if found is None else 0
+
+
+@click.command("del")
+@click.argument("key")
+@timeout_option
+@output_option
+@click.pass_obj
+def del_(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
+    """Remove KEY. Exit code 1 if there is none."""
+    with _log(root) as client:
+        was_there = client.kv.delete(key, timeout_s)
+    if as_json:
+        print_json(key=key, deleted=was_there)
+    elif not was_there:
+        say(f"consensus: there is no key {key!r}")
+    return 0 if was_there else EXIT_VIOLATED
