@@ -144,7 +144,7 @@ class Supervisor:
 
     def _leader(self) -> NodeId:
         for row in self._rows():
-            if row["algorithm_status"].get("role") == "leader":
+            if row["algorithm_status"].get("role") in ("leader", "leading"):
                 return str(row["node"])
         algorithm = self._cluster.spec.settings.algorithm
         raise WrongState(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
