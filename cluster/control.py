@@ -25,6 +25,8 @@ FILE_NAME: Final = "supervisor.json"
 LOCK_NAME: Final = "lock"
 ANSWER_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.1
+_LOOK_AGAIN_S: Final = 0.005
+_GOING_S: Final = 5.0
 
 Verb = Callable[..., Any]
 
@@ -39,13 +41,16 @@ class FolderLock:
             self.descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise BadInput(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self.descriptor)
-            raise AlreadyUp(
-                f"a cluster is up or starting in {root} already ({lock_holder(root)}): use it, or stop it with `consensus down`"
-            ) from None
+        # A holder that has been killed, or has just ended, may keep it for the moment in which its last threads go.
+        deadline = time.monotonic() + _GOING_S
+        while not _try_lock(self.descriptor):
+            if _holder_is_alive(self.descriptor) or time.monotonic() > deadline:
+                holder = _holder(self.descriptor)
+                os.close(self.descriptor)
+                raise AlreadyUp(
+                    f"a cluster is up or starting in {root} already ({holder}): use it, or stop it with `consensus down`"
+                )
+            time.sleep(_LOOK_AGAIN_S)
         sign_lock(self.descriptor)
 
     def release(self) -> None:
@@ -66,13 +71,26 @@ def lock_holder(root: Path) -> str:
     except OSError:
         return ""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'}"
-    else:
-        return ""
+        return "" if _try_lock(descriptor) else _holder(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    return f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'}"
+
+
+def _holder_is_alive(descriptor: int) -> bool:
+    pid = os.pread(descriptor, 32, 0).decode()
+    return not pid.isdigit() or is_alive(int(pid))
 
 
 class ControlServer:
