@@ -150,7 +150,9 @@ class Disk:
         self, cluster: str, node: NodeId, made_for: str, must_exist: bool, log_bytes: int
     ) -> dict[str, dict[str, Stored]]:
         """Check and read everything, and count the boot."""
-        self._db.set_busy_timeout(_GOING_MS)  # an owner that was killed may hold it for the moment in which its threads go
+        self._db.set_busy_timeout(
+            _GOING_MS
+        )  # an owner that was killed may hold it for the moment in which its threads go
         # The log's file goes only in `close`, with a note: where a process ends without it, the file is to be there.
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
