@@ -13,15 +13,18 @@ client is for one thread. The protocol is in `cluster/pipeline.py`; this file is
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import zmq
 
+from cluster import asks
+from cluster.asks import Ask, Change, Entry, Membership
 from cluster.errors import Refused, Unknown
 from cluster.pipeline import Call, NotDone, NotKnown, Ok, Pipeline
 from node.contract import NodeId
 from node.transport import tuned
-from node.wire import decode_value, encode_value
+
+T = TypeVar("T")
 
 TIMEOUT_S: Final = 5.0
 
@@ -150,6 +153,13 @@ class LogClient:
         """
         return self.result(self.begin(machine, command, **options))
 
+    def ask(self, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
+        """Ask something of a machine and return what its answer means. Raises as `call` does."""
+        answer = self.call(
+            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, size=ask.size, wait_ms=ask.wait_ms
+        )
+        return ask.decode(answer)
+
     def result(self, call: Call) -> Any:
         """The result of a call. Raises as `call` does."""
         self.wait([call])
@@ -218,8 +228,7 @@ class Kv:
 
     def put(self, key: str, value: object, timeout_s: float = TIMEOUT_S) -> int:
         """Set a key. Returns its new version."""
-        packed = encode_value(value)
-        return int(self._client.call("kv", ["put", key, packed], size=len(packed) + 64, timeout_s=timeout_s))
+        return self._client.ask(asks.kv_put(key, value), timeout_s)
 
     def get(self, key: str, timeout_s: float = TIMEOUT_S) -> Any:
         """The value of a key, or None. Never older than the question."""
@@ -228,41 +237,32 @@ class Kv:
 
     def get_with_version(self, key: str, timeout_s: float = TIMEOUT_S) -> tuple[Any, int] | None:
         """The value of a key and its version, or None."""
-        entry = self._client.call("kv", ["get", key], read=True, timeout_s=timeout_s)
-        return None if entry is None else (decode_value(entry[0]), int(entry[1]))
+        return self._client.ask(asks.kv_get(key), timeout_s)
 
     def delete(self, key: str, timeout_s: float = TIMEOUT_S) -> bool:
         """Remove a key. Returns whether it was there."""
-        return bool(self._client.call("kv", ["delete", key], timeout_s=timeout_s))
+        return self._client.ask(asks.kv_delete(key), timeout_s)
 
     def compare_and_set(self, key: str, version: int, value: object, timeout_s: float = TIMEOUT_S) -> int:
         """Set a key whose version is `version`, 0 for absent. Raises CommandRefused "mismatch". Returns the new version."""
-        packed = encode_value(value)
-        return int(self._client.call("kv", ["cas", key, version, packed], size=len(packed) + 64, timeout_s=timeout_s))
+        return self._client.ask(asks.kv_compare_and_set(key, version, value), timeout_s)
 
-    def range(self, prefix: str = "", timeout_s: float = TIMEOUT_S) -> Iterator[tuple[str, Any, int]]:
+    def range(self, prefix: str = "", timeout_s: float = TIMEOUT_S) -> Iterator[Entry]:
         """Every key that begins with `prefix`, in order, with its value and version. Pages are read as they are needed."""
         after, more = "", True
         while more:
-            page, more = self._client.call("kv", ["range", prefix, after, 1_000], read=True, timeout_s=timeout_s)
-            for key, value, version in page:
-                after = key
-                yield key, decode_value(value), version
+            page, more = self._client.ask(asks.kv_range(prefix, after), timeout_s)
+            for entry in page:
+                after = entry[0]
+                yield entry
 
-    def watch(self, prefix: str, after: int, wait_s: float = 1.0) -> list[tuple[int, str, Any]]:
+    def watch(self, prefix: str, after: int, wait_s: float = 1.0) -> list[Change]:
         """The changes of keys that begin with `prefix`, above version `after`; empty if none comes within `wait_s` seconds.
 
         Each is a version, a key and a value, None for a key that was deleted. Raises CommandRefused "compacted" if
         changes above `after` are forgotten already.
         """
-        changes = self._client.call(
-            "kv",
-            ["watch", prefix, after, 1_000],
-            read=True,
-            wait_ms=max(int(wait_s * 1000), 1),
-            timeout_s=wait_s + TIMEOUT_S,
-        )
-        return [(version, key, None if value is None else decode_value(value)) for version, key, value in changes or ()]
+        return self._client.ask(asks.kv_watch(prefix, after, wait_s), wait_s + TIMEOUT_S)
 
 
 class ClusterMembers:
@@ -271,19 +271,18 @@ class ClusterMembers:
     def __init__(self, client: LogClient) -> None:
         self._client = client
 
-    def list(self, timeout_s: float = TIMEOUT_S) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...], tuple[NodeId, ...]]:
+    def list(self, timeout_s: float = TIMEOUT_S) -> Membership:
         """Voters, learners, and the ids that were removed."""
-        voters, learners, removed = self._client.call("cluster", ["members"], read=True, timeout_s=timeout_s)
-        return tuple(voters), tuple(learners), tuple(removed)
+        return self._client.ask(asks.cluster_members(), timeout_s)
 
     def add(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
         """Make `node` a learner; it becomes a voter by itself when it has caught up. Raises CommandRefused."""
-        self._client.call("cluster", ["add", node], timeout_s=timeout_s)
+        self._client.ask(asks.cluster_add(node), timeout_s)
 
     def remove(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
         """Remove `node` for ever. Raises CommandRefused."""
-        self._client.call("cluster", ["remove", node], timeout_s=timeout_s)
+        self._client.ask(asks.cluster_remove(node), timeout_s)
 
     def hand_over(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
         """Ask the leader to have `node` lead instead. It may take some milliseconds, or not happen."""
-        self._client.call("cluster", ["hand_over", node], timeout_s=timeout_s)
+        self._client.ask(asks.cluster_hand_over(node), timeout_s)
