@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from cluster.aio import AsyncLogClient
 from cluster.client import TIMEOUT_S, Call, Client
 from cluster.errors import BootFailed, NoSuchNode
 from cluster.log_client import LogClient
@@ -220,6 +221,10 @@ class Cluster:
     def log_client(self, name: str | None = None) -> LogClient:
         """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it."""
         return LogClient(self.spec.settings.cluster, self.client_addresses, name)
+
+    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
+        """A client of a replicated log for the tasks of the running event loop. Close it."""
+        return AsyncLogClient(self.spec.settings.cluster, self.client_addresses, name)
 
     def client_addresses(self) -> Mapping[NodeId, str]:
         """Where clients find each node that has been up."""

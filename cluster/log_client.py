@@ -13,7 +13,7 @@ client is for one thread. The protocol is in `cluster/pipeline.py`; this file is
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import zmq
 
@@ -37,19 +37,29 @@ class CommandRefused(Refused):
         self.kind = kind
 
 
+class Poller(Protocol):
+    """Who watches sockets for something to read."""
+
+    def register(self, socket: Any, flags: int) -> None:
+        """Watch a socket."""
+
+    def unregister(self, socket: Any) -> None:
+        """Watch it no more."""
+
+
 class Connections:
     """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
 
-    With a poller that is shared by many there is no monitor: descriptors are scarce, and a silent leader is left anyway.
+    A poller that many clients share has no monitors: descriptors are scarce, and a silent leader is left anyway.
     """
 
-    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: zmq.Poller | None = None) -> None:
+    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Poller, *, monitors: bool) -> None:
         self._addresses = addresses
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
         self._of: dict[zmq.Socket[bytes], NodeId] = {}
-        self.poller = poller or zmq.Poller()
-        self._watches_closing = poller is None
+        self._poller = poller
+        self._monitors = monitors
 
     def send(self, node: NodeId, data: bytes) -> None:
         """Send, or lose it: it is sent again."""
@@ -61,30 +71,29 @@ class Connections:
             if known is not None:
                 self._close(node)
             socket = tuned(self._context.socket(zmq.DEALER))
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._watches_closing else None
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._monitors else None
             socket.connect(address)
             known = self._sockets[node] = (address, socket, monitor)
             for source in (socket, monitor):
                 if source is not None:
                     self._of[source] = node
-                    self.poller.register(source, zmq.POLLIN)
+                    self._poller.register(source, zmq.POLLIN)
         with contextlib.suppress(zmq.Again):
             known[1].send(data, zmq.NOBLOCK)
 
     def take(self, source: zmq.Socket[bytes]) -> Iterator[tuple[NodeId, bytes | None]]:
-        """What a socket that can be read holds: frames, or None for a connection that has closed."""
+        """All that a socket holds: frames, or None for a connection that has closed."""
         node = self._of.get(source)
         if node is None:
             return
-        if source is self._sockets[node][2]:
-            source.recv_multipart()
-            yield node, None
-            return
-        while True:
-            try:
-                yield node, source.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        is_monitor = source is self._sockets[node][2]
+        with contextlib.suppress(zmq.Again):
+            while True:
+                if is_monitor:
+                    source.recv_multipart(zmq.NOBLOCK)
+                    yield node, None
+                else:
+                    yield node, source.recv(zmq.NOBLOCK)
 
     def owns(self, source: Any) -> bool:
         """Whether the socket is one of these."""
@@ -94,7 +103,7 @@ class Connections:
         _, socket, monitor = self._sockets.pop(node)
         for source in (socket, monitor):
             if source is not None:
-                self.poller.unregister(source)
+                self._poller.unregister(source)
                 del self._of[source]
         if monitor is not None:
             socket.disable_monitor()
@@ -121,12 +130,28 @@ class LogClient:
         addresses: Callable[[], Mapping[NodeId, str]],
         name: str | None = None,
         poller: zmq.Poller | None = None,
+        resume: int | None = None,
     ) -> None:
-        """Make a client. With a `poller`, whoever owns it polls, and calls `send` and `take`: many clients, one loop."""
-        self.pipeline = Pipeline(cluster, addresses, name)
-        self._connections = Connections(addresses, poller)
+        """Make a client.
+
+        Args:
+            cluster: the cluster's id.
+            addresses: where each node is found now; asked at every send, since a node that restarts may move.
+            name: what records call this client.
+            poller: whoever owns it polls, and calls `send` and `take`: many clients, one loop.
+            resume: `session` of a client that has ended: what that had on its way takes effect no more once the first command
+                of this one is done.
+        """
+        self.pipeline = Pipeline(cluster, addresses, name, resume)
+        self._poller = poller or zmq.Poller()
+        self._connections = Connections(addresses, self._poller, monitors=poller is None)
         self.kv = Kv(self)
         self.members = ClusterMembers(self)
+
+    @property
+    def session(self) -> int | None:
+        """The number under which the log knows this client; None before its first command. Kept, it lets another `resume`."""
+        return self.pipeline.session
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -176,7 +201,7 @@ class LogClient:
         now = time.monotonic()
         self.send(now)
         wait_s = min(max(self.pipeline.due() - now, 0.0), most_s)
-        for source, _ in self._connections.poller.poll(int(wait_s * 1000 + 0.999)):
+        for source, _ in self._poller.poll(int(wait_s * 1000 + 0.999)):
             self.take(source)
 
     def send(self, now: float) -> None:
@@ -198,7 +223,8 @@ class LogClient:
                 self.pipeline.incoming(node, data, now)
 
     def close(self) -> None:
-        """Close the sockets. The session ends by itself when it has been idle for long."""
+        """Close the sockets. Calls under way get an outcome. The session ends by itself when it has been idle for long."""
+        self.pipeline.close()
         self._connections.close()
 
     def __enter__(self) -> "LogClient":

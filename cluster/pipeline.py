@@ -8,18 +8,23 @@ Rules
    only an answer lets the session go on.
 3. An outcome is definite (`Ok`, `NotDone`) only if an answer says so. A caller whose time is up is told `NotKnown`, unless
    its command never left.
+4. A caller may give a call up (`cancel`). A command that has not left then never does; one that has is sent on all the
+   same, by rule 2, and nobody is told.
+5. A session that has not been used for nearly as long as the log keeps it is left for a new one, unless it owes an answer:
+   so nobody who was idle is told that a session has ended.
 """
 
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from cluster.errors import Unknown
+from cluster.errors import Mistake
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
-from node.sessions import WINDOW
+from node.sessions import IDLE_MS, WINDOW
 from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
 
 SEND_AGAIN_S: Final = 0.5
@@ -30,17 +35,28 @@ _FRAME_COMMANDS_MAX: Final = 1_024
 _FRAME_BYTES_MAX: Final = 512 * 1024
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
+SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than ours
+
+Outcome: TypeAlias = "Ok | NotDone | NotKnown"
 
 
 class Call:
     """One command or question under way. `outcome` is None until there is one."""
 
-    __slots__ = ("command", "deadline", "machine", "outcome", "read", "size", "wait_ms")
+    __slots__ = ("command", "deadline", "machine", "outcome", "read", "size", "then", "wait_ms")
 
     def __init__(self, machine: str, command: list[Any], size: int, deadline: float, read: bool, wait_ms: int) -> None:
         self.machine, self.command, self.size, self.read, self.wait_ms = machine, command, size, read, wait_ms
         self.deadline = deadline
-        self.outcome: Ok | NotDone | NotKnown | None = None
+        self.outcome: Outcome | None = None
+        self.then: Callable[[Outcome], object] | None = None  # is told the outcome
+
+    def settle(self, outcome: Outcome) -> None:
+        """The outcome is known. The first one counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.then is not None:
+                self.then(outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +81,12 @@ class NotKnown:
     reason: str
 
 
-class WindowFull(Unknown):
+class WindowFull(Mistake):
     """Too many calls are under way. Nothing was sent."""
+
+
+class Closed(Mistake):
+    """The client is closed. Nothing was sent."""
 
 
 class _Frame:
@@ -108,6 +128,8 @@ class Pipeline:
         self._unanswered: dict[int, None] = {}  # sequences, in order
         self._next_node = 0
         self._opening = False
+        self._used = 0.0  # when the session was answered last
+        self._closed = False
         self._due = 0.0
         self._deadline = 0.0  # no call's time is up before this
         self.sent_again = 0
@@ -125,12 +147,33 @@ class Pipeline:
         read: bool = False,
         wait_ms: int = 0,
     ) -> Call:
-        """Begin a call. It leaves with the next `outgoing`. Raises WindowFull."""
+        """Begin a call. It leaves with the next `outgoing`. Raises WindowFull and Closed."""
+        if self._closed:
+            raise Closed("this client is closed: nothing was sent. Make another one")
         if len(self._queue) + len(self._reads) >= CALLS_MAX:
             raise WindowFull(f"{CALLS_MAX:,} calls are waiting already: take in some outcomes first. Nothing was sent")
         call = Call(machine, command, size, now + timeout_s, read, wait_ms)
         (self._reads if read else self._queue).append(call)
         return call
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for the call any more."""
+        call.then = None
+        call.settle(NotKnown("it was given up"))
+        with contextlib.suppress(ValueError):
+            (self._reads if call.read else self._queue).remove(call)
+
+    def close(self) -> None:
+        """Tell everybody who waits that nothing more comes. No call can be begun any more."""
+        self._closed = True
+        for queue in (self._queue, self._reads):
+            while queue:
+                queue.popleft().settle(NotDone("not_sent", "the client was closed before it was sent"))
+        for frame in self._frames.values():
+            for call in frame.calls:
+                call.settle(NotKnown("the client was closed before the answer came"))
+        self._frames.clear()
+        self._unanswered.clear()
 
     def outgoing(self, now: float) -> Iterator[tuple[NodeId, bytes]]:
         """Whatever is to be sent now, and to whom."""
@@ -192,7 +235,11 @@ class Pipeline:
             self._number += 1
             read = ReadFrame(self._number, first.wait_ms, first.machine, packed)
             self._frames[self._number] = _Frame(read, 0, calls, now)
-        if self._queue and self.session is None:
+        if not self._queue:
+            return
+        if self.session is not None and not self._unanswered and now - self._used > SESSION_S:
+            self.session = None
+        if self.session is None:
             self._open(now)
             return
         while self._queue and len(self._unanswered) < _FRAMES_MAX:
@@ -245,14 +292,14 @@ class Pipeline:
         if reply.payload is not None:
             self.leader = node
             self._finish(reply.number, frame)
-            self._deliver(frame, reply.payload)
+            self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:
             if frame.sequence < 0 or frame.sends > 1:  # an earlier send of it may have been done
                 frame.send_at = now + SEND_AGAIN_S
                 return
             self._finish(reply.number, frame)
             for call in frame.calls:
-                call.outcome = call.outcome or NotDone("refused", f"{node}: {reply.refused}")
+                call.settle(NotDone("refused", f"{node}: {reply.refused}"))
         elif frame.node == node:  # it does not lead; one that was asked before may say so too late
             known = reply.leader is not None and reply.leader != node and reply.leader not in self._lost
             self.leader = reply.leader if known and reply.leader in self._addresses() else None
@@ -262,8 +309,10 @@ class Pipeline:
         del self._frames[number]
         self._unanswered.pop(frame.sequence, None)
 
-    def _deliver(self, frame: _Frame, payload: bytes) -> None:
+    def _deliver(self, frame: _Frame, payload: bytes, now: float) -> None:
         results, errors = unpack_own(payload)
+        if frame.sequence:
+            self._used = now
         if frame.sequence < 0:
             self._opened(results, errors)
             return
@@ -272,28 +321,30 @@ class Pipeline:
                 self._frame_failed(frame, errors[0][1], errors[0][2])
                 return
             for index, kind, message in errors:
-                call = frame.calls[index]
-                call.outcome = call.outcome or NotDone(kind, message)
+                frame.calls[index].settle(NotDone(kind, message))
         for call, result in zip(frame.calls, results, strict=False):
             if call.outcome is None:
-                call.outcome = Ok(result)
+                call.settle(Ok(result))
 
     def _frame_failed(self, frame: _Frame, kind: str, message: str) -> None:
         unknown = kind in ("session_expired", "stale")
         if unknown:
             self._forget_session()
         for call in frame.calls:
-            call.outcome = call.outcome or (NotKnown(message) if unknown else NotDone(kind, message))
+            call.settle(NotKnown(message) if unknown else NotDone(kind, message))
 
     def _opened(self, results: list[Any], errors: list[Any]) -> None:
         self._opening = False
         resumed, self._resume = self._resume, None
-        if errors and errors[0][1] == "session_expired":
-            return  # it has ended meanwhile: a new one is opened instead
         if errors:
-            for call in self._queue:
-                call.outcome = NotDone(errors[0][1], errors[0][2])
-            self._queue.clear()
+            reason = errors[0][2]
+            if resumed is not None:
+                reason = (
+                    f"session {resumed} has ended, so it cannot be resumed, and what it had on its way takes effect no more. "
+                    "This was not sent; what comes next opens a new session"
+                )
+            while self._queue:
+                self._queue.popleft().settle(NotDone(errors[0][1], reason))
         else:
             # Opening tells the session's number, resuming the lowest sequence that may be used.
             self.session, self._sequence = (int(results[0]), 0) if resumed is None else (resumed, int(results[0]) - 1)
@@ -305,7 +356,7 @@ class Pipeline:
         for number, frame in list(self._frames.items()):
             if frame.sequence > 0:
                 for call in frame.calls:
-                    call.outcome = call.outcome or NotKnown("the session has ended before the answer came")
+                    call.settle(NotKnown("the session has ended before the answer came"))
                 del self._frames[number]
         self._unanswered.clear()
 
@@ -315,11 +366,9 @@ class Pipeline:
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 if call.outcome is None and call.deadline <= now:
-                    call.outcome = NotKnown(f"no answer in time; it was sent {frame.sends} times")
+                    call.settle(NotKnown(f"no answer in time; it was sent {frame.sends} times"))
             if isinstance(frame.message, ReadFrame) and all(call.outcome is not None for call in frame.calls):
                 del self._frames[number]  # asking changes nothing, so nobody needs the answer
         for queue in (self._queue, self._reads):
             while queue and queue[0].deadline <= now:
-                queue.popleft().outcome = NotDone(
-                    "not_sent", "there was no leader to send it to in time: it never left"
-                )
+                queue.popleft().settle(NotDone("not_sent", "there was no leader to send it to in time: it never left"))

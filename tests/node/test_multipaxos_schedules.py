@@ -564,7 +564,11 @@ def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() ->
     world.clients["d"] = Pipeline(CLUSTER, lambda: {node: node for node in world.sims}, "d", resume=77)
     world.clients["d"].id = "d"
     world.pump("d")
-    world.do("d", "put", "k", b"of one whose session is unknown: a new one is opened")
+    op = world.begin("d", "put", "k", b"of one whose session is unknown")
+    world.run(1.0)
+    assert isinstance(op.call.outcome, NotDone)
+    assert op.call.outcome.kind == "session_expired"
+    world.do("d", "put", "k", b"of the same in a new session")
     world.check_history()
 
 

@@ -1,0 +1,75 @@
+"""A client's protocol against real replicas, in virtual time."""
+
+from cluster import pipeline as pipelines
+from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
+from tests.log_world import World
+
+
+def world_with_client() -> tuple[World, Pipeline]:
+    world = World(1)
+    world.wait_leader()
+    client = world.client("c")
+    world.do("c", "put", "k", b"first")
+    return world, client
+
+
+def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> None:
+    world, client = world_with_client()
+    first = client.session
+    client._used -= pipelines.SESSION_S / 2
+    world.do("c", "put", "k", b"soon")
+    assert client.session == first
+    client._used -= pipelines.SESSION_S + 1
+    world.do("c", "put", "k", b"late")
+    assert client.session is not None
+    assert first is not None
+    assert client.session > first
+    world.check_history()
+
+
+def test_a_session_that_owes_an_answer_is_kept_however_long_it_takes() -> None:
+    world, client = world_with_client()
+    first = client.session
+    world.cuts |= {(node, "client") for node in world.sims}  # it is done, and the answer does not come
+    owed = world.begin("c", "put", "k", b"owed", timeout_s=0.1)
+    world.run(1.0)
+    assert isinstance(owed.call.outcome, NotKnown)
+    client._used -= pipelines.SESSION_S + 1
+    world.heal()
+    world.do("c", "put", "k", b"after")
+    assert client.session == first
+    assert [value for _, _, value in world.history()] == [b"first", b"owed", b"after"]
+
+
+def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
+    world, client = world_with_client()
+    call = client.call("kv", ["put", "k", b"never"], world.now, 5.0)
+    told: list[object] = []
+    call.then = told.append
+    client.cancel(call)
+    world.do("c", "put", "k", b"after")
+    assert told == []
+    assert client.idle
+    assert [value for _, _, value in world.history()] == [b"first", b"after"]
+
+
+def test_whoever_waits_is_told_once() -> None:
+    world, client = world_with_client()
+    told: list[object] = []
+    call = client.call("kv", ["get", "k"], world.now, 5.0, read=True)
+    call.then = told.append
+    world.run(1.0)
+    client.close()
+    assert told == [Ok([b"first", 1])]
+
+
+def test_closing_says_what_was_sent_and_what_was_not() -> None:
+    world = World(1)
+    client = world.client("c")
+    waits = client.call("kv", ["put", "k", b"waits for a session"], world.now, 5.0)
+    asked = client.call("kv", ["get", "k"], world.now, 5.0, read=True)
+    assert len(list(client.outgoing(world.now))) == 2
+    client.close()
+    assert isinstance(waits.outcome, NotDone)
+    assert isinstance(asked.outcome, NotKnown)
+    assert client.idle

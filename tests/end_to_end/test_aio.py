@@ -1,0 +1,199 @@
+"""The asyncio client of a log, on real processes, with some of them broken."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, Unknown, asks
+from cluster.aio import AsyncLogClient
+from cluster.asks import Change
+from cluster.log_client import CommandRefused
+from cluster.membership import leader_of
+from cluster.pipeline import Closed
+from node.contract import NodeId
+
+KEYS = 20
+TASKS = 200
+TIMES = 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        yield cluster
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 60.0))
+
+
+def leader(cluster: Cluster) -> NodeId:
+    found = leader_of(cluster)
+    assert found is not None
+    return found
+
+
+async def nothing_is_left(client: AsyncLogClient) -> None:
+    """Within a second no call waits, no frame is under way, and nothing is to be done."""
+    async with asyncio.timeout(1.0):
+        while not (client._pipeline.idle and client._next is None and client._timer is None):
+            await asyncio.sleep(0.001)
+
+
+async def increment(client: AsyncLogClient, key: str) -> None:
+    """Add one, by compare-and-set, however often somebody else is quicker."""
+    while True:
+        value, version = await client.kv.get_with_version(key) or (0, 0)
+        try:
+            await client.kv.compare_and_set(key, version, value + 1)
+        except CommandRefused as refused:
+            if refused.kind != "mismatch":
+                raise
+        else:
+            return
+
+
+async def first_change(client: AsyncLogClient, prefix: str, after: int) -> Change:
+    return await anext(client.kv.watch(prefix, after))
+
+
+def test_two_hundred_tasks_lose_no_increment_when_the_leader_is_killed() -> None:
+    cluster, done = Cluster(nodes=3, algorithm="multipaxos"), 0
+
+    async def count(client: AsyncLogClient, key: str) -> None:
+        nonlocal done
+        for _ in range(TIMES):
+            await increment(client, key)
+            done += 1
+
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            for number in range(KEYS):
+                await client.kv.put(f"count/{number}", 0)
+            killed = leader(cluster)
+            tasks = [asyncio.create_task(count(client, f"count/{number % KEYS}")) for number in range(TASKS)]
+            while done < TASKS:
+                await asyncio.sleep(0)
+            assert done < TASKS * TIMES, "all was over before the leader was killed"
+            await asyncio.to_thread(cluster.kill, killed)
+            at_the_kill = done
+            await asyncio.gather(*tasks)
+            assert at_the_kill < done == TASKS * TIMES
+            counts = [value async for _, value, _ in client.kv.range("count/")]
+            assert counts == [TASKS * TIMES // KEYS] * KEYS
+            await nothing_is_left(client)
+
+    with cluster:
+        run(main())
+
+
+def test_what_tasks_begin_together_leaves_in_one_frame(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            await client.kv.put("k", 0)
+            before = client._pipeline._sequence
+            versions = await asyncio.gather(*(client.kv.put("k", number) for number in range(TASKS)))
+            assert client._pipeline._sequence == before + 1
+            assert list(range(versions[0], versions[0] + TASKS)) == versions
+
+    run(main())
+
+
+def test_a_watch_tells_changes_as_they_come(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            start = await client.kv.put("start", 0)
+            seen: list[tuple[str, Any]] = []
+
+            async def watch() -> None:
+                async for _, key, value in client.kv.watch("job/", start):
+                    seen.append((key, value))
+                    if value == "last":
+                        return
+
+            watcher = asyncio.create_task(watch())
+            await client.kv.put("job/1", 1)
+            await client.kv.put("other", 2)
+            await client.kv.delete("job/1")
+            while len(seen) < 2:
+                await asyncio.sleep(0.001)
+            await client.kv.put("job/2", "last")
+            await watcher
+            assert seen == [("job/1", 1), ("job/1", None), ("job/2", "last")]
+
+    run(main())
+
+
+def test_a_call_that_is_cancelled_is_told_to_nobody_and_leaves_nothing(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            never = asyncio.create_task(client.kv.put("k", "never left"))
+            while not client._pipeline._frames:
+                await asyncio.sleep(0)
+            assert client.session is None, "its session should still be on its way to being opened"
+            never.cancel()
+            version = await client.kv.put("k", 0)
+            watcher = asyncio.create_task(first_change(client, "nothing/", version))
+            left = asyncio.create_task(client.kv.put("k", "left"))
+            while len(client._pipeline._frames) < 2:
+                await asyncio.sleep(0)
+            left.cancel()
+            watcher.cancel()
+            outcomes = await asyncio.gather(never, watcher, left, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
+            assert await client.kv.put("k", "after") == version + 2
+            changes = [value for _, _, value in await client.ask(asks.kv_watch("k", version - 1, 1.0))]
+            assert changes == [0, "left", "after"]
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await first_change(client, "nothing/", version)
+            await nothing_is_left(client)
+
+    run(main())
+
+
+def test_without_a_majority_outcomes_are_unknown_in_time(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            await client.kv.put("k", "before")
+            kept = leader(cluster)
+            others = [node for node in cluster.nodes if node != kept]
+            await asyncio.to_thread(cluster.suspend, *others)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(Unknown, match="may have been done"):
+                await client.kv.put("k", "who knows", timeout_s=0.3)
+            assert asyncio.get_running_loop().time() - began < 1.0
+            async with cluster.async_log_client() as newcomer:
+                with pytest.raises(CommandRefused, match="it never left") as refused:
+                    await newcomer.kv.put("k", "never left", timeout_s=0.3)
+                assert refused.value.kind == "not_sent"
+            await asyncio.to_thread(cluster.resume, *others)
+            assert await client.kv.get("k", timeout_s=20.0) in ("before", "who knows")
+
+    run(main())
+
+
+def test_closing_tells_whoever_waits(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            version = await client.kv.put("k", 0)
+            left = asyncio.create_task(first_change(client, "nothing/", version))
+            await asyncio.sleep(0.05)
+            waits = asyncio.create_task(client.kv.put("k", 1))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(left, waits, return_exceptions=True)
+        assert [Unknown, CommandRefused] == [type(outcome) for outcome in outcomes]
+        assert all("the client was closed" in str(outcome) for outcome in outcomes)
+        with pytest.raises(Closed, match="Make another one"):
+            await client.kv.get("k")
+        async with cluster.async_log_client() as other:
+            assert await other.kv.get("k") == 0
+
+    run(main())
+
+
+def test_a_client_outside_of_an_event_loop_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        cluster.async_log_client()

@@ -1,0 +1,123 @@
+"""What a client of a log asks amiss: each has its own error and changes nothing, in the blocking client and its twin."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cluster import BadValue, Cluster, Unknown, asks, pipeline
+from cluster.aio import AsyncLogClient
+from cluster.asks import Ask
+from cluster.log_client import CommandRefused, LogClient
+from cluster.pipeline import Closed, WindowFull
+
+#: Has a client ask something and waits for the answer.
+Do = Callable[[Ask[Any]], Any]
+
+
+class Either:
+    """Makes clients of one kind, and has them ask."""
+
+    def __init__(self, cluster: Cluster, kind: str, runner: asyncio.Runner) -> None:
+        self._cluster, self._kind, self._runner = cluster, kind, runner
+        self._clients: list[LogClient | AsyncLogClient] = []
+
+    def client(self, resume: int | None = None) -> LogClient | AsyncLogClient:
+        settings, addresses = self._cluster.spec.settings, self._cluster.client_addresses
+
+        async def make() -> AsyncLogClient:
+            return AsyncLogClient(settings.cluster, addresses, resume=resume)
+
+        client = (
+            self._runner.run(make())
+            if self._kind == "asyncio"
+            else LogClient(settings.cluster, addresses, resume=resume)
+        )
+        self._clients.append(client)
+        return client
+
+    def do(self, client: LogClient | AsyncLogClient, ask: Ask[Any]) -> Any:
+        return self._runner.run(client.ask(ask)) if isinstance(client, AsyncLogClient) else client.ask(ask)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def either(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Either]:
+    with asyncio.Runner() as runner:
+        either = Either(cluster, request.param, runner)
+        yield either
+        either.close()
+
+
+def test_a_key_that_is_not_there(either: Either) -> None:
+    client = either.client()
+    assert either.do(client, asks.kv_get("nosuch")) is None
+    assert either.do(client, asks.kv_delete("nosuch")) is False
+    with pytest.raises(CommandRefused, match="the version of 'nosuch' is 0, not 3") as refused:
+        either.do(client, asks.kv_compare_and_set("nosuch", 3, 1))
+    assert refused.value.kind == "mismatch"
+    assert either.do(client, asks.kv_get("nosuch")) is None
+
+
+def test_a_value_or_a_key_over_the_limit(either: Either) -> None:
+    client = either.client()
+    version = either.do(client, asks.kv_put("k", "before"))
+    with pytest.raises(BadValue, match="the limit is 262,144"):
+        asks.kv_put("k", "x" * 300_000)
+    with pytest.raises(BadValue, match="None"):
+        asks.kv_put("k", None)
+    with pytest.raises(CommandRefused, match="1 to 1,024 characters, and this has 2,000") as refused:
+        either.do(client, asks.kv_put("k" * 2_000, 1))
+    assert refused.value.kind == "bad_key"
+    assert either.do(client, asks.kv_get("k")) == ("before", version)
+
+
+def test_a_full_window(either: Either, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = either.client()
+    version = either.do(client, asks.kv_put("k", "before"))
+    monkeypatch.setattr(pipeline, "CALLS_MAX", 0)
+    with pytest.raises(WindowFull, match="Nothing was sent"):
+        either.do(client, asks.kv_put("k", "after"))
+    monkeypatch.undo()
+    assert either.do(client, asks.kv_get("k")) == ("before", version)
+
+
+def test_a_session_that_has_ended(either: Either) -> None:
+    client = either.client()
+    version = either.do(client, asks.kv_put("k", "before"))
+    session = client.session
+    assert session is not None
+    resumed = either.client(resume=session)
+    assert either.do(resumed, asks.kv_put("k", "in the same session")) == version + 1
+    assert resumed.session == session
+    other = either.client()
+    assert either.do(other, Ask("session", ["close", session], bool))
+    with pytest.raises(Unknown, match="the session has ended"):
+        either.do(resumed, asks.kv_put("k", "under a session that has ended"))
+    late = either.client(resume=session)
+    with pytest.raises(CommandRefused, match=f"session {session} has ended, so it cannot be resumed") as refused:
+        either.do(late, asks.kv_put("k", "in a session that has ended"))
+    assert refused.value.kind == "session_expired"
+    assert either.do(late, asks.kv_get("k")) == ("in the same session", version + 1)
+    for client in (resumed, late):  # both go on in a new one
+        version = either.do(client, asks.kv_put("k", "after"))
+    assert either.do(other, asks.kv_get("k")) == ("after", version)
+
+
+def test_a_client_that_is_closed(either: Either) -> None:
+    client = either.client()
+    either.do(client, asks.kv_put("k", "before"))
+    client.close()
+    with pytest.raises(Closed, match="Make another one"):
+        either.do(client, asks.kv_put("k", "after"))
+    assert either.do(either.client(), asks.kv_get("k"))[0] == "before"
