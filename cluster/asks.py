@@ -6,13 +6,15 @@ and decodes: `client.ask(kv_put("owner", "alice"))`, or `await client.ask(...)` 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from node.contract import NodeId
 from node.wire import decode_value, encode_value
 
 T = TypeVar("T")
 
+#: Seconds that an answer may take, if nothing else is said.
+TIMEOUT_S: Final = 5.0
 _PAGE: Final = 1_000
 
 #: A key, its value, and its version.
@@ -81,6 +83,68 @@ def _page(answer: Any) -> tuple[list[Entry], bool]:
 
 def _changes(answer: Any) -> list[Change]:
     return [(version, key, None if value is None else decode_value(value)) for version, key, value in answer or ()]
+
+
+# --- locks: node/machines/locks.py --------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A place in the line of a lock. `token` is 0 as long as it waits."""
+
+    ticket: int
+    token: int
+
+
+class Holder(NamedTuple):
+    """Who holds a lock, with which fencing token, and how many wait for it."""
+
+    owner: str
+    token: int
+    waiting: int
+
+
+def lock_acquire(name: str, owner: str, ttl_s: float) -> Ask[Place]:
+    """A place in line, or the one that this session's `owner` has already; its lease begins anew."""
+    return Ask("locks", ["acquire", name, owner, _ms(ttl_s)], lambda answer: Place(*answer))
+
+
+def lock_granted(name: str, ticket: int, wait_s: float) -> Ask[int]:
+    """The token, as soon as the ticket's turn comes; 0 if that is not within `wait_s` seconds."""
+    wait_ms = max(_ms(wait_s), 1)
+    return Ask("locks", ["granted", name, ticket], lambda answer: answer or 0, read=True, wait_ms=wait_ms)
+
+
+def lock_try(name: str, owner: str, ttl_s: float) -> Ask[int]:
+    """The token, at once; refused as "held"."""
+    return Ask("locks", ["try", name, owner, _ms(ttl_s)], int)
+
+
+def lock_renew(name: str, token: int) -> Ask[None]:
+    """The lease begins anew."""
+    return Ask("locks", ["renew", name, token], _nothing)
+
+
+def lock_release(name: str, token: int) -> Ask[None]:
+    """The next in line gets the lock."""
+    return Ask("locks", ["release", name, token], _nothing)
+
+
+def lock_give_up(name: str, owner: str) -> Ask[bool]:
+    """Out of the line, whether waiting or holding; whether there was such a place."""
+    return Ask("locks", ["give_up", name, owner], bool)
+
+
+def lock_holder(name: str) -> Ask[Holder | None]:
+    """Who holds it, or None."""
+    return Ask("locks", ["holder", name], lambda answer: None if answer is None else Holder(*answer), read=True)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _nothing(_answer: Any) -> None:
+    return None
 
 
 # --- the cluster itself: node/configuration.py --------------------------------------------------------------------------

@@ -13,6 +13,14 @@ class Refused(ConsensusError):
     """The call was definitely not done, and will not be."""
 
 
+class CommandRefused(Refused):
+    """A machine of the log said no: definitely not done. `kind` says why, for programs."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class Unknown(ConsensusError):
     """No answer came in time. The call may have been done, or may still be."""
 

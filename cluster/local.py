@@ -20,10 +20,12 @@ from typing import Any, Protocol
 
 from cluster.aio import AsyncLogClient
 from cluster.client import TIMEOUT_S, Call, Client
-from cluster.errors import BootFailed, NoSuchNode
-from cluster.log_client import LogClient
+from cluster.errors import BootFailed, Mistake, NoSuchNode
+from cluster.locks import TTL_S, Lock
+from cluster.log_client import Kv, LogClient
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
 from cluster.spec import Spec, create
+from node.algorithms import load_algorithm
 from node.contract import NodeId
 
 
@@ -104,6 +106,7 @@ class Cluster:
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
         self._client: Client | None = None
         self._observer: Client | None = None
+        self._log_client: LogClient | None = None
         self.failures: dict[NodeId, BootFailed] = {}
 
     @property
@@ -137,10 +140,10 @@ class Cluster:
 
     def stop(self) -> None:
         """End every node and remove a temporary folder. Safe to call twice."""
-        for client in (self._client, self._observer):
+        for client in (self._client, self._observer, self._log_client):
             if client is not None:
                 client.close()
-        self._client = self._observer = None
+        self._client = self._observer = self._log_client = None
         for process in self.processes.values():
             process.bury()
         if self._temporary is not None:
@@ -219,7 +222,12 @@ class Cluster:
         return Client(self.spec.settings.cluster, self.client_addresses, name, on_outcome)
 
     def log_client(self, name: str | None = None) -> LogClient:
-        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it."""
+        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it. Raises Mistake."""
+        algorithm = self.spec.settings.algorithm
+        if not load_algorithm(algorithm).serves_all:
+            raise Mistake(
+                f"{algorithm} keeps no log, it decides values once: state that changes needs Cluster(algorithm='multipaxos')"
+            )
         return LogClient(self.spec.settings.cluster, self.client_addresses, name)
 
     def async_log_client(self, name: str | None = None) -> AsyncLogClient:
@@ -242,6 +250,21 @@ class Cluster:
     def query(self, variable: str, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
         """The decided value, or None if nothing had been decided. See `Client.query`."""
         return self._shared_client().query(variable, at, timeout_s)
+
+    @property
+    def kv(self) -> Kv:
+        """Keys and values that change. For one thread: others have a `log_client` each. Raises Mistake if there is no log."""
+        return self._shared_log_client().kv
+
+    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
+        """A lock for a `with` block, which is told the fencing token. See `cluster.locks.Lock`. Raises Mistake."""
+        self._shared_log_client()
+        return Lock(name, lambda: self.log_client("lock"), ttl_s, wait_s, owner)
+
+    def _shared_log_client(self) -> LogClient:
+        if self._log_client is None:
+            self._log_client = self.log_client()
+        return self._log_client
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
         """How each node that is up says it is, past any links between. One that does not answer in time is left out."""

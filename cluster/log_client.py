@@ -13,28 +13,21 @@ client is for one thread. The protocol is in `cluster/pipeline.py`; this file is
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import zmq
 
 from cluster import asks
-from cluster.asks import Ask, Change, Entry, Membership
-from cluster.errors import Refused, Unknown
+from cluster.asks import TIMEOUT_S, Ask, Change, Entry, Membership
+from cluster.errors import CommandRefused, ConsensusError, Refused, Unknown
+from cluster.locks import Locks, Steps
 from cluster.pipeline import Call, NotDone, NotKnown, Ok, Pipeline
 from node.contract import NodeId
 from node.transport import tuned
 
 T = TypeVar("T")
 
-TIMEOUT_S: Final = 5.0
-
-
-class CommandRefused(Refused):
-    """The machine said no: definitely not done. `kind` says why, for programs."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+__all__ = ["TIMEOUT_S", "ClusterMembers", "CommandRefused", "Connections", "Kv", "LogClient", "shared_poller"]
 
 
 class Poller(Protocol):
@@ -146,6 +139,7 @@ class LogClient:
         self._poller = poller or zmq.Poller()
         self._connections = Connections(addresses, self._poller, monitors=poller is None)
         self.kv = Kv(self)
+        self.locks = Locks(self)
         self.members = ClusterMembers(self)
 
     @property
@@ -185,6 +179,21 @@ class LogClient:
         )
         return ask.decode(answer)
 
+    def run(self, steps: Steps[T]) -> T:
+        """Ask one thing after the other, and return what comes of it. Raises what it raises."""
+        try:
+            ask, timeout_s = next(steps)
+            while True:
+                try:
+                    answer = self.ask(ask, timeout_s)
+                except ConsensusError as error:
+                    ask, timeout_s = steps.throw(error)
+                else:
+                    ask, timeout_s = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
     def result(self, call: Call) -> Any:
         """The result of a call. Raises as `call` does."""
         self.wait([call])
@@ -221,6 +230,12 @@ class LogClient:
                 self.pipeline.disconnected(node, now)
             else:
                 self.pipeline.incoming(node, data, now)
+
+    def end_session(self, timeout_s: float = TIMEOUT_S) -> None:
+        """End the session now, with all that it holds; if no answer comes, it ends when it has been idle for long."""
+        if self.session is not None:
+            with contextlib.suppress(Refused, Unknown):
+                self.call("session", ["close", self.session], timeout_s=timeout_s)
 
     def close(self) -> None:
         """Close the sockets. Calls under way get an outcome. The session ends by itself when it has been idle for long."""

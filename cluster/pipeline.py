@@ -29,6 +29,7 @@ from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
 
 SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may lead, or be down, is given less time
+_WATCH_S: Final = 1.5  # a leader that is asked to wait may be silent for so much longer
 _NO_LEADER_S: Final = 0.01
 _AVOID_S: Final = 0.1
 _FRAME_COMMANDS_MAX: Final = 1_024
@@ -90,10 +91,11 @@ class Closed(Mistake):
 
 
 class _Frame:
-    __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence")
+    __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence", "waits_s")
 
-    def __init__(self, message: Message, sequence: int, calls: list[Call], now: float) -> None:
+    def __init__(self, message: Message, sequence: int, calls: list[Call], now: float, wait_ms: int = 0) -> None:
         self.message, self.sequence, self.calls = message, sequence, calls
+        self.waits_s = min(wait_ms / 1000, _WATCH_S)
         self.node: NodeId | None = None
         self.send_at = now
         self.sends = 0
@@ -188,7 +190,7 @@ class Pipeline:
                 node = self._target(now)
                 frame.node = node
                 frame.sends += 1
-                frame.send_at = now + (SEND_AGAIN_S if node == self.leader else _PROBE_S)
+                frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == self.leader else _PROBE_S)
                 if frame.sends > 1:
                     self.sent_again += 1
                 yield node, self._codec.encode(Envelope(self.id, 0, "", frame.message))
@@ -234,7 +236,7 @@ class Pipeline:
             packed = pack_own([call.command for call in calls])
             self._number += 1
             read = ReadFrame(self._number, first.wait_ms, first.machine, packed)
-            self._frames[self._number] = _Frame(read, 0, calls, now)
+            self._frames[self._number] = _Frame(read, 0, calls, now, first.wait_ms)
         if not self._queue:
             return
         if self.session is not None and not self._unanswered and now - self._used > SESSION_S:

@@ -11,7 +11,10 @@ from node.machine import Machine
 BUILT_IN: Final = {
     "once": "node.machines.once:Once",
     "kv": "node.machines.kv:Kv",
+    "locks": "node.machines.locks:Locks",
 }
+#: What a log drives if its spec names nothing.
+DEFAULT: Final = tuple(BUILT_IN)
 
 
 class UnknownMachine(ValueError):

@@ -46,6 +46,7 @@ from node.algorithms.multipaxos.messages import (
 from node.configuration import Configuration
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
+from node.machines import DEFAULT
 from node.machines.once import Once
 from node.quorum import Ballot
 from node.state import CLUSTER, State, is_change
@@ -66,7 +67,7 @@ class MultiPaxos(Algorithm):
         voters = (
             node.members if node.id in node.members else ()
         )  # who is not in the spec joins, and is told by the others
-        self.state = State(node.machines or ("once", "kv"), Configuration(voters))
+        self.state = State(node.machines or DEFAULT, Configuration(voters))
         self.acceptor = Acceptor(node)
         self.election = Election(node, self.acceptor)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
