@@ -43,7 +43,8 @@ class Poller(Protocol):
 class Connections:
     """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
 
-    A poller that many clients share has no monitors: descriptors are scarce, and a silent leader is left anyway.
+    A poller that many clients share has no monitors, unless they are asked for: descriptors are scarce, and a silent leader
+    is left anyway.
     """
 
     def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Poller, *, monitors: bool) -> None:
@@ -124,6 +125,7 @@ class LogClient:
         name: str | None = None,
         poller: zmq.Poller | None = None,
         resume: int | None = None,
+        monitors: bool | None = None,
     ) -> None:
         """Make a client.
 
@@ -134,10 +136,13 @@ class LogClient:
             poller: whoever owns it polls, and calls `send` and `take`: many clients, one loop.
             resume: `session` of a client that has ended: what that had on its way takes effect no more once the first command
                 of this one is done.
+            monitors: whether a connection that closes is noticed at once. Without it, if the poller is nobody else's.
         """
         self.pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = poller or zmq.Poller()
-        self._connections = Connections(addresses, self._poller, monitors=poller is None)
+        self._connections = Connections(
+            addresses, self._poller, monitors=poller is None if monitors is None else monitors
+        )
         self.kv = Kv(self)
         self.locks = Locks(self)
         self.members = ClusterMembers(self)

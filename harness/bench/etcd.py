@@ -1,114 +1,144 @@
 """etcd on this machine, as a peer, driven by what drives it fastest.
 
-That is h2load (Debian's nghttp2-client), a load generator in C: etcd's puts are gRPC calls, and a gRPC call is an HTTP/2
-request with a body of a few bytes around the message. A client in Python would be the bottleneck and flatter us.
+That is h2load (Debian's nghttp2-client), a load generator in C: etcd's calls are gRPC, and a gRPC call is an HTTP/2 request
+with a body of a few bytes around the message. A client in Python would be the bottleneck and flatter us.
 """
 
+import base64
+import json
 import re
-import shutil
-import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+import urllib.request
 from pathlib import Path
 from typing import Final
 
-from cluster.errors import ConsensusError
-from harness.bench.load import Figures, Shape
+from harness.bench.load import Figures, Load, Shape, figures
+from harness.bench.peers import Peer, PeerMissing, free_ports, need_program
 
 _READY_S: Final = 20.0
+_TRIAL_S: Final = 0.5
+_ANSWER_BYTES_MIN: Final = 15  # a gRPC error has the HTTP status 200, too, and no body
 
 
-class PeerMissing(ConsensusError):
-    """What is to be compared with is not installed."""
+class Etcd(Peer):
+    """A cluster of etcd with its own defaults: it syncs before it answers."""
 
-
-class Etcd:
-    """A cluster of etcd with its own defaults, in a temporary folder on the same disk as ours would be."""
-
-    def __init__(self, nodes: int) -> None:
-        for program, package in (("etcd", "etcd-server"), ("h2load", "nghttp2-client")):
-            if shutil.which(program) is None:
-                raise PeerMissing(f"{program} is not installed: apt-get install {package}, or leave the comparison out")
+    def find(self) -> str:
+        need_program("etcd", "etcd-server")
+        need_program("h2load", "nghttp2-client")
         said = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
-        self.version = "etcd " + said.splitlines()[0].rpartition(" ")[2]
-        self._nodes = nodes
-        self._folder = Path(tempfile.mkdtemp(prefix="consensus-etcd-"))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        return "etcd " + said.splitlines()[0].rpartition(" ")[2]
 
-    def __enter__(self) -> "Etcd":
-        ports = free_ports(2 * self._nodes)
-        self._clients = [f"http://127.0.0.1:{port}" for port in ports[: self._nodes]]
-        peers = [f"http://127.0.0.1:{port}" for port in ports[self._nodes :]]
+    def start(self) -> None:
+        ports = free_ports(2 * self.nodes)
+        self._clients = [f"http://127.0.0.1:{port}" for port in ports[: self.nodes]]
+        peers = [f"http://127.0.0.1:{port}" for port in ports[self.nodes :]]
         initial = ",".join(f"e{number}={peer}" for number, peer in enumerate(peers))
         for number, (client, peer) in enumerate(zip(self._clients, peers, strict=True)):
-            with open(self._folder / f"e{number}.log", "wb") as log:
+            with open(self.folder / f"e{number}.log", "wb") as log:
                 command = [
-                    "etcd", "--name", f"e{number}", "--data-dir", str(self._folder / f"e{number}"),
+                    "etcd", "--name", f"e{number}", "--data-dir", str(self.folder / f"e{number}"),
                     "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                     "--initial-advertise-peer-urls", peer, "--initial-cluster", initial,
                     "--initial-cluster-state", "new", "--log-level", "error", "--quota-backend-bytes", str(8 * 2**30),
                 ]  # fmt: skip
-                self._processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+                # A group of its own, so that Ctrl-C in a terminal reaches only us, who then end it.
+                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, process_group=0))
         deadline = time.monotonic() + _READY_S
-        while self._load(Shape(1, 1), 1, 1) is None:
+        while not self._serves():
             if time.monotonic() > deadline:
-                self.__exit__()
                 raise PeerMissing(f"etcd did not serve within {_READY_S:g} s")
             time.sleep(0.2)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def measure(self, load: Load) -> Figures | None:
+        """At whichever member it is fastest, the leader or another: a short trial of each says which."""
+        put = _framed(_field(1, b"key") + _field(2, bytes(load.value_bytes)))
+        calls = [("Put", put, 1 - load.reads), ("Range", _framed(_field(1, b"key")), load.reads)]
+        parts = [(call, body, share) for call, body, share in calls if share]
+        if len(parts) > load.shape.connections:
+            return None  # h2load repeats one call on a connection
+        self._run([("Put", put, 1.0)], Shape(1, 1), _TRIAL_S, self._clients[0])  # there is something to read
+        trials = {client: self._run(parts, load.shape, _TRIAL_S, client)[0].per_s for client in self._clients}
+        before = self._version()
+        found, puts = self._run(parts, load.shape, load.seconds, max(trials, key=lambda client: trials[client]))
+        counted = self._version() - before
+        if found.done == 0 or found.failed or counted < puts:
+            raise PeerMissing(
+                f"h2load did not drive etcd: {found.done} done, {found.failed} failed; etcd knows {counted} of {puts} puts"
+            )
+        return found
 
-    def measure(self, shape: Shape, seconds: float, value_bytes: int) -> Figures:
-        """Puts at the leader's client port or another, whichever is faster."""
-        count = max(int(seconds * (300 if shape.in_flight == 1 else 2_500)), 100)
-        best: Figures | None = None
-        for client in range(self._nodes):
-            self._load(shape, count // 5, value_bytes, client)
-            found = self._load(shape, count, value_bytes, client)
-            if found is not None and (best is None or found.per_s > best.per_s):
-                best = found
-        if best is None:
-            raise PeerMissing("h2load could not drive etcd")
-        return best
+    def _version(self) -> int:
+        """How often the key was put, as etcd itself counts: h2load knows nothing of what its answers say."""
+        question = urllib.request.Request(  # noqa: S310 - our own address
+            f"{self._clients[0]}/v3/kv/range", json.dumps({"key": base64.b64encode(b"key").decode()}).encode()
+        )
+        with urllib.request.urlopen(question, timeout=_READY_S) as answer:  # noqa: S310
+            return int(json.load(answer)["kvs"][0]["version"])
 
-    def _load(self, shape: Shape, count: int, value_bytes: int, client: int = 0) -> Figures | None:
-        body = self._folder / "put.grpc"
-        body.write_bytes(_put_request(b"key", bytes(value_bytes)))
-        command = [
-            "h2load", "-n", str(max(count, shape.connections)), "-c", str(shape.connections), "-m", str(shape.each),
-            "-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers",
-            f"{self._clients[client]}/etcdserverpb.KV/Put",
-        ]  # fmt: skip
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        rate = re.search(r"finished in .*?, ([\d.]+) req/s", said)
-        done = re.search(r"(\d+) succeeded", said)
-        mean = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\s", said)
-        if rate is None or done is None or int(done[1]) == 0:
-            return None
-        mean_ms = float(mean[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[mean[2]] if mean else 0.0
-        return Figures(float(rate[1]), mean_ms, 0.0, int(done[1]), 0)
+    def _serves(self) -> bool:
+        command = _command(self._put_file(_framed(_field(1, b"first"))), Shape(1, 1), self._clients[-1], "Put")
+        said = subprocess.run([*command, "-n", "1"], capture_output=True, text=True, check=False).stdout
+        return _answered(said) == 1
+
+    def _put_file(self, body: bytes, name: str = "first") -> Path:
+        path = self.folder / f"{name}.grpc"
+        path.write_bytes(body)
+        return path
+
+    def _run(
+        self, parts: list[tuple[str, bytes, float]], shape: Shape, seconds: float, client: str
+    ) -> tuple[Figures, int]:
+        """Each part is a call, its body, and its share of the connections: h2load runs once for each, at the same time.
+
+        Returns the figures of all calls, and how many puts h2load says were answered.
+        """
+        running = []
+        try:
+            for call, body, share in parts:
+                connections = max(round(shape.connections * share), 1)
+                part = Shape(connections * shape.each, connections)
+                log = self.folder / f"{call}.times"
+                log.unlink(missing_ok=True)
+                command = [*_command(self._put_file(body, call), part, client, call), "-D", f"{seconds * 1000:.0f}ms"]
+                command += [f"--warm-up-time={seconds * 200:.0f}ms", "--log-file", str(log)]
+                running.append((subprocess.Popen(command, stdout=subprocess.PIPE, text=True), log))
+            answered = [_answered(process.communicate()[0]) for process, _ in running]
+        finally:
+            for process, _ in running:
+                process.kill()
+                process.wait()
+        # Each line of the file: when it began, the status, and how long it took, in microseconds.
+        rows = [line.split() for _, log in running for line in log.read_text().splitlines()]
+        latencies_s = [int(row[2]) / 1e6 for row in rows if row[1] == "200"]
+        puts = sum(count for (call, _, _), count in zip(parts, answered, strict=True) if call == "Put")
+        return figures(latencies_s, seconds, len(rows) - sum(answered)), puts
 
 
-def free_ports(count: int) -> Sequence[int]:
-    """Ports that were free a moment ago: etcd has to be told its ports beforehand."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def _command(body: Path, shape: Shape, client: str, call: str) -> list[str]:
+    return [
+        "h2load", "-c", str(shape.connections), "-m", str(shape.each), "-d", str(body),
+        "-H", "content-type: application/grpc", "-H", "te: trailers", f"{client}/etcdserverpb.KV/{call}",
+    ]  # fmt: skip
 
 
-def _put_request(key: bytes, value: bytes) -> bytes:
-    """etcdserverpb.PutRequest (fields 1 and 2 are key and value) in a gRPC frame."""
-    message = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
+def _answered(said: str) -> int:
+    """How many calls h2load says were answered; 0 if the answers are too small to be any."""
+    done, data = re.search(r"(\d+) succeeded", said), re.search(r"\((\d+)\) data", said)
+    if done is None or data is None or int(data[1]) < int(done[1]) * _ANSWER_BYTES_MIN:
+        return 0
+    return int(done[1])
+
+
+def _framed(message: bytes) -> bytes:
+    """A message as gRPC sends it: not compressed, with its length."""
     return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A field of a protobuf message. In etcdserverpb, fields 1 and 2 of a Put are key and value, field 1 of a Range the key."""
+    return bytes([number << 3 | 2]) + _varint(len(data)) + data
 
 
 def _varint(number: int) -> bytes:

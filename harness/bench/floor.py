@@ -1,13 +1,15 @@
-"""The floor of a put: the same message pattern and the same fdatasync calls, with no logic between.
+"""The floor of a put, or of a read: the same message pattern and the same fdatasync calls, with no logic between.
 
 A leader takes in all that waits, sends it on to its followers as one message, overwrites a file grown in advance and syncs
-it; each follower does the same and acknowledges; with a majority the leader answers each frame. What a frame says is
-nobody's business: it is counted, not opened. Run as a module, this file is one such node.
+it; each follower does the same and acknowledges; with a majority the leader answers each frame. A read's frame is not sent
+on: a round of empty messages, and nothing is written. What a frame says is nobody's business: it is counted, not opened. Run
+as a module, this file is one such node.
 """
 
 import argparse
 import json
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -19,8 +21,8 @@ from typing import Any, Final
 
 import zmq
 
-from cluster.processes import READY_S, spawn
-from harness.bench.load import Figures, Shape, figures
+from cluster.processes import READY_S, ReadyPipe, spawn
+from harness.bench.load import Figures, Load, figures
 from node.quorum import majority
 from node.transport import Route, Transport, tuned
 
@@ -28,6 +30,9 @@ _GROWN_BYTES: Final = 16 * 1024 * 1024
 _FRAME_OVERHEAD_BYTES: Final = 100
 _COMMAND_OVERHEAD_BYTES: Final = 20
 _ANSWER_BYTES: Final = 6
+_BATCH_BYTES: Final = 1024 * 1024  # a Multi-Paxos leader's, too
+_UNDER_WAY_MAX: Final = 4
+_HEAD: Final = struct.Struct(">?I")  # whether it is a put; the bytes of its answer
 
 
 class _File:
@@ -55,7 +60,7 @@ def _follow(transport: Transport, file: _File) -> None:
         for route, payload in transport.receive(512):
             data += payload
             acks.append(route)
-        if acks:
+        if data:
             file.write(data)
         for route in acks:
             transport.send_back(route, b"ack")
@@ -72,10 +77,12 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
         sockets.append(socket)
     needed = majority(len(followers) + 1) - 1
     under_way: deque[list[Any]] = deque()  # [acks, frames]
+    waiting: dict[bool, deque[tuple[Route, bytes]]] = {False: deque(), True: deque()}
     counts = [0] * len(sockets)
     first = 0
     while True:
-        transport.poll(0.001 if under_way else 60.0)
+        due = len(under_way) < _UNDER_WAY_MAX and any(waiting.values())
+        transport.poll(0.0 if due else 0.001 if under_way else 60.0)
         for index, socket in enumerate(sockets):
             while True:
                 try:
@@ -86,18 +93,32 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
                 counts[index] += 1
                 if position >= 0:
                     under_way[position][0] += 1
-        frames = list(transport.receive(512)) if len(under_way) < 4 else []
-        if frames:
-            data = b"".join(payload for _, payload in frames)
-            for socket in sockets:
-                socket.send(data, zmq.NOBLOCK)
-            under_way.append([0, frames])
-            file.write(data)
+        for route, payload in transport.receive(512):
+            waiting[_HEAD.unpack_from(payload)[0]].append((route, payload))
+        for is_put, frames in waiting.items():
+            while frames and len(under_way) < _UNDER_WAY_MAX:
+                batch = _batch(frames)
+                data = b"".join(payload for _, payload in batch) if is_put else b""
+                for socket in sockets:
+                    socket.send(data, zmq.NOBLOCK)
+                under_way.append([0, batch])
+                if is_put:
+                    file.write(data)
         while under_way and under_way[0][0] >= needed:
             for route, payload in under_way.popleft()[1]:
-                commands = int.from_bytes(payload[:2], "big")
-                transport.send_back(route, bytes(_ANSWER_BYTES * commands))
+                is_put, answer_bytes = _HEAD.unpack_from(payload)
+                transport.send_back(route, bytes([is_put]) + bytes(answer_bytes))
             first += 1
+
+
+def _batch(frames: deque[tuple[Route, bytes]]) -> list[tuple[Route, bytes]]:
+    """The first frames, up to the size of a batch."""
+    batch: list[tuple[Route, bytes]] = []
+    size = 0
+    while frames and size < _BATCH_BYTES:
+        batch.append(frames.popleft())
+        size += len(batch[-1][1])
+    return batch
 
 
 def _main() -> None:
@@ -121,48 +142,65 @@ def _nodes(count: int) -> Iterator[str]:
     processes = []
     with tempfile.TemporaryDirectory(prefix="consensus-floor-") as folder:
 
-        def start(name: str, *arguments: str) -> str:
-            command = [sys.executable, "-m", "harness.bench.floor", "--file", f"{folder}/{name}", *arguments]
+        def start(name: str, *arguments: str) -> ReadyPipe:
+            command = [sys.executable, "-P", "-m", "harness.bench.floor", "--file", f"{folder}/{name}", *arguments]
             popen, pipe = spawn(command, Path(folder) / "log")
             processes.append(popen)
-            return pipe.wait(name, time.monotonic() + READY_S).address
+            return pipe
+
+        def address(pipe: ReadyPipe) -> str:
+            return pipe.wait("a node of the floor", time.monotonic() + READY_S).address
 
         try:
-            followers = {f"f{number}": start(f"f{number}") for number in range(1, count)}
-            yield start("leader", "--followers", json.dumps(followers))
+            started = [start(f"f{number}") for number in range(1, count)]
+            followers = {f"f{number}": address(pipe) for number, pipe in enumerate(started, 1)}
+            yield address(start("leader", "--followers", json.dumps(followers)))
         finally:
             for popen in processes:
                 popen.kill()
                 popen.communicate()
 
 
-def floor(nodes: int, shape: Shape, seconds: float, value_bytes: int) -> Figures:
-    """Drive floor nodes in the shape: each connection sends a frame of its commands and waits for the answer."""
+def floor(nodes: int, load: Load) -> Figures:
+    """Drive floor nodes: each connection sends a frame of puts, or of reads, or one of each, and waits for the answers."""
+    frames = _frames(load)
     with _nodes(nodes) as leader:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         poller = zmq.Poller()
-        size = _FRAME_OVERHEAD_BYTES + shape.each * (value_bytes + _COMMAND_OVERHEAD_BYTES)
-        frame = shape.each.to_bytes(2, "big") + bytes(size)
-        sent: dict[zmq.Socket[bytes], float] = {}
-        for _ in range(shape.connections):
+        sent: dict[zmq.Socket[bytes], dict[bool, float]] = {}
+        for _ in range(load.shape.connections):
             socket = tuned(context.socket(zmq.DEALER))
             socket.connect(leader)
             poller.register(socket, zmq.POLLIN)
-            sent[socket] = time.monotonic()
-            socket.send(frame)
+            sent[socket] = dict.fromkeys(frames, time.monotonic())
+            for frame, _ in frames.values():
+                socket.send(frame)
         latencies: list[float] = []
-        start = time.monotonic() + seconds / 5
-        while (now := time.monotonic()) < start + seconds:
+        start = time.monotonic() + load.seconds / 5
+        while time.monotonic() < start + load.seconds:
             for socket, _ in poller.poll(200):
-                socket.recv()
+                is_put = bool(socket.recv()[0])
+                frame, commands = frames[is_put]
                 now = time.monotonic()
                 if now >= start:
-                    latencies += [now - sent[socket]] * shape.each
-                sent[socket] = now
+                    latencies += [now - sent[socket][is_put]] * commands
+                sent[socket][is_put] = now
                 socket.send(frame)
         for socket in sent:
             socket.close()
         return figures(latencies, time.monotonic() - start)
+
+
+def _frames(load: Load) -> dict[bool, tuple[bytes, int]]:
+    """What a connection sends, and how many commands that stands for: puts under True, reads under False."""
+    reads = round(load.shape.each * load.reads)
+    frames = {}
+    for is_put, commands in ((True, load.shape.each - reads), (False, reads)):
+        if commands:
+            asked, told = (load.value_bytes, 0) if is_put else (0, load.value_bytes)
+            body = bytes(_FRAME_OVERHEAD_BYTES + commands * (_COMMAND_OVERHEAD_BYTES + asked))
+            frames[is_put] = (_HEAD.pack(is_put, commands * (_ANSWER_BYTES + told)) + body, commands)
+    return frames
 
 
 if __name__ == "__main__":

@@ -2,26 +2,22 @@
 
 import resource
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.log_client import LogClient
+from cluster.log_client import LogClient, shared_poller
 from cluster.pipeline import Call, Ok
+from node.contract import NodeId
 
 _POLL_S: Final = 0.2
+_LOOK_EVERY_S: Final = 0.1
+_BOUNDS_MS: Final = tuple(step * 10**power for power in range(-2, 5) for step in (1, 2, 5))
 
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a load has measured."""
-
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    done: int
-    failed: int
+#: Begins the next call of a client, whose connection has the number; None: there is nothing more to do.
+Begin = Callable[[LogClient, int], Call | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,88 +32,201 @@ class Shape:
         """Calls in flight on one connection."""
         return self.in_flight // self.connections
 
+    def __str__(self) -> str:
+        return f"{self.in_flight} in flight on {self.connections} connection{'s' if self.connections > 1 else ''}"
+
 
 SHAPES: Final = (Shape(256, 16), Shape(256, 256), Shape(1, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What clients do, for how many seconds. `reads` is the share of calls that are linearizable reads."""
+
+    shape: Shape
+    seconds: float
+    value_bytes: int = 100
+    reads: float = 0.0
+
+    def __str__(self) -> str:
+        kind = "puts" if self.reads == 0 else "reads" if self.reads == 1 else f"{self.reads:.0%} reads, else puts"
+        return f"{kind} of {self.value_bytes:,} bytes, {self.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a load has measured. The histogram has pairs: up to so many milliseconds, so many calls; None for above all."""
+
+    per_s: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+    done: int
+    failed: int
+    histogram: tuple[tuple[float | None, int], ...]
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that `share` of the ordered values are below; 0 if there are none."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
 def figures(latencies_s: Sequence[float], seconds: float, failed: int = 0) -> Figures:
-    """Rate and percentiles."""
-    ordered = sorted(latencies_s) or [0.0]
-
-    def percentile(share: float) -> float:
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
-
-    return Figures(len(latencies_s) / seconds, percentile(0.5), percentile(0.99), len(latencies_s), failed)
+    """Rate, percentiles and histogram."""
+    ordered = sorted(latencies_s)
+    counts = [0] * (len(_BOUNDS_MS) + 1)
+    for latency_s in ordered:
+        counts[bisect_left(_BOUNDS_MS, latency_s * 1000)] += 1
+    filled = [index for index, count in enumerate(counts) if count]
+    buckets = list(zip((*_BOUNDS_MS, None), counts, strict=True))
+    return Figures(
+        per_s=len(ordered) / seconds,
+        p50_ms=percentile(ordered, 0.5) * 1000,
+        p90_ms=percentile(ordered, 0.9) * 1000,
+        p99_ms=percentile(ordered, 0.99) * 1000,
+        max_ms=percentile(ordered, 1.0) * 1000,
+        done=len(ordered),
+        failed=failed,
+        histogram=tuple(buckets[filled[0] : filled[-1] + 1] if filled else ()),
+    )
 
 
 class Driver:
     """One connection's calls in flight."""
 
-    def __init__(self, client: LogClient, each: int, begin: Callable[[LogClient], Call]) -> None:
-        self.client, self.each, self.begin = client, each, begin
+    def __init__(self, client: LogClient, number: int, each: int, begin: Begin, most: int | None) -> None:
+        self.client, self.number, self.each, self.begin = client, number, each, begin
+        self.left = most
+        self.exhausted = False
         self.calls: deque[tuple[float, Call]] = deque()
-        self.latencies_s: list[float] = []
-        self.failed = 0
 
     def fill(self, now: float) -> None:
         """Keep the window full, and send."""
-        for _ in range(self.each - len(self.calls)):
-            self.calls.append((now, self.begin(self.client)))
+        while len(self.calls) < self.each and self.left != 0 and not self.exhausted:
+            call = self.begin(self.client, self.number)
+            if call is None:
+                self.exhausted = True
+            else:
+                self.calls.append((now, call))
+                self.left = None if self.left is None else self.left - 1
         self.client.send(now)
 
-    def collect(self, now: float) -> bool:
-        """Count the calls that have an outcome. True if there were any."""
-        before = len(self.calls)
+    def collect(self) -> list[tuple[float, Call]]:
+        """The calls that have an outcome, with the moments in which they began."""
+        done = []
         while self.calls and self.calls[0][1].outcome is not None:
-            began, call = self.calls.popleft()
-            if isinstance(call.outcome, Ok):
-                self.latencies_s.append(now - began)
-            else:
-                self.failed += 1
-        return len(self.calls) < before
+            done.append(self.calls.popleft())
+        return done
 
 
-def drive(
-    make_client: Callable[[Any], LogClient],
-    poller: Any,
-    shape: Shape,
-    seconds: float,
-    begin: Callable[[LogClient], Call],
-) -> Figures:
-    """Keep the shape's calls in flight for `seconds` after as long a warm-up as a fifth of that."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes several descriptors
-    drivers = [Driver(make_client(poller), shape.each, begin) for _ in range(shape.connections)]
-    owners: dict[Any, Driver] = {}
-    try:
-        start = time.monotonic() + seconds / 5
-        end = start + seconds
-        warm = False
-        for driver in drivers:
-            driver.fill(time.monotonic())
+class Drive:
+    """Keeps a shape's calls in flight on a cluster.
+
+    Args:
+        cluster, addresses: as for `LogClient`.
+        shape: how many calls, on how many connections.
+        begin: begins calls. When it returns None for each connection, `run` returns.
+        each_client: after so many calls a connection's client is closed and a new one, with a session of its own, follows.
+        on_ok: is told of every call that was done, and when its outcome was seen.
+        monitors: whether a connection that closes is noticed at once; it costs descriptors, so not for hundreds.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        shape: Shape,
+        begin: Begin,
+        *,
+        each_client: int | None = None,
+        on_ok: Callable[[Call, float], None] = lambda _call, _now: None,
+        monitors: bool = False,
+    ) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes several descriptors
+        self._cluster, self._addresses, self._shape, self._begin = cluster, addresses, shape, begin
+        self._each_client, self._on_ok, self._monitors = each_client, on_ok, monitors
+        self._poller = shared_poller()
+        self._owners: dict[Any, Driver] = {}
+        self._latencies_s: list[float] = []
+        self._failed = 0
+        self._stopped = False
+        self.done = 0  # calls that were done so far, warm-up included
+        self.clients = 0
+
+    def stop(self) -> None:
+        """Begin nothing more; `run` returns when all has an outcome. Any thread may call it."""
+        self._stopped = True
+
+    def run(
+        self, seconds: float = float("inf"), warm_up_s: float = 0.0, on_edge: Callable[[], object] = lambda: None
+    ) -> Figures:
+        """Drive for `seconds` after the warm-up. `on_edge` is called when the measured time begins and when it ends."""
+        self._drivers = [self._new_driver(number) for number in range(self._shape.connections)]
+        try:
+            if warm_up_s:
+                self._turn_until(time.monotonic() + warm_up_s)
+                self._latencies_s.clear()
+                self._failed = 0
+            on_edge()
+            start = time.monotonic()
+            self._turn_until(start + seconds)
+            took_s = time.monotonic() - start
+            on_edge()
+            return figures(self._latencies_s, took_s, self._failed)
+        finally:
+            for driver in self._drivers:
+                driver.client.close()
+
+    def _new_driver(self, number: int) -> Driver:
+        client = LogClient(self._cluster, self._addresses, poller=self._poller, monitors=self._monitors)
+        self.clients += 1
+        return Driver(client, number, self._shape.each, self._next, self._each_client)
+
+    def _next(self, client: LogClient, number: int) -> Call | None:
+        return None if self._stopped else self._begin(client, number)
+
+    def _turn_until(self, end: float) -> None:
         next_look = 0.0
-        while (now := time.monotonic()) < end:
-            if not warm and now >= start:
-                warm = True
-                for driver in drivers:
-                    driver.latencies_s.clear()
-            if now >= next_look:  # what is due to be sent again
-                next_look = now + 0.1
-                for driver in drivers:
-                    driver.fill(now)
+        while (now := time.monotonic()) < end and self._drivers:
+            if now >= next_look:  # what is due to be sent again, or has been given up
+                next_look = now + _LOOK_EVERY_S
+                self._collect(list(self._drivers))
             touched: dict[int, Driver] = {}
-            for source, _ in poller.poll(int(_POLL_S * 1000)):
-                owner = owners.get(source)
-                if owner is None:
-                    owner = owners[source] = next(driver for driver in drivers if driver.client.owns(source))
+            for source, _ in self._poller.poll(int(min(_POLL_S, end - now) * 1000 + 0.999)):
+                owner = self._owner(source)
                 owner.client.take(source)
                 touched[id(owner)] = owner
-            now = time.monotonic()
-            for driver in touched.values():
-                driver.collect(now)
-                driver.fill(now)
-        latencies = [latency for driver in drivers for latency in driver.latencies_s]
-        return figures(latencies, time.monotonic() - start, sum(driver.failed for driver in drivers))
-    finally:
+            self._collect(list(touched.values()))
+
+    def _owner(self, source: Any) -> Driver:
+        owner = self._owners.get(source)
+        if owner is None or not owner.client.owns(source):
+            owner = self._owners[source] = next(driver for driver in self._drivers if driver.client.owns(source))
+        return owner
+
+    def _collect(self, drivers: list[Driver]) -> None:
+        now = time.monotonic()
         for driver in drivers:
-            driver.client.close()
+            for began, call in driver.collect():
+                if isinstance(call.outcome, Ok):
+                    self._latencies_s.append(now - began)
+                    self.done += 1
+                    self._on_ok(call, now)
+                else:
+                    self._failed += 1
+            driver.fill(now)
+            if not driver.calls:
+                self._replace(driver)
+
+    def _replace(self, driver: Driver) -> None:
+        """The client has done its share: the next one follows, if there is more to do."""
+        place = self._drivers.index(driver)
+        driver.client.close()
+        self._owners = {source: owner for source, owner in self._owners.items() if owner is not driver}
+        if driver.exhausted:
+            del self._drivers[place]
+        else:
+            self._drivers[place] = self._new_driver(driver.number)
+            self._drivers[place].fill(time.monotonic())

@@ -1,0 +1,142 @@
+"""Every benchmark, in a tiny size: its rows have the stated fields, and their figures agree with each other."""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from harness.bench import compare
+from harness.bench.load import Figures, Load, Shape, figures
+from harness.bench.peers import Peer
+from harness.cli import run
+
+STATED = {
+    "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
+    "fsyncs_per_decision",
+}  # fmt: skip
+
+
+def bench(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+    """The JSON that a benchmark prints."""
+    assert run(["bench", *arguments, "-o", "json"]) == exit_code
+    out = capsys.readouterr().out
+    found: dict[str, Any] = json.loads(out) if out else {}
+    assert found.get("schema", 1) == 1
+    return found
+
+
+def check_load_rows(rows: Sequence[dict[str, Any]], seconds: float) -> None:
+    for row in rows:
+        assert row.keys() >= STATED
+        assert row["done"] > 0
+        assert row["failed"] == 0
+        assert row["done"] / row["ours_per_s"] == pytest.approx(seconds, abs=0.5)  # one turn of the driver more at most
+        assert row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
+        assert sum(bucket["calls"] for bucket in row["histogram"]) == row["done"]
+        assert row["times_floor"] == row["floor_per_s"] / row["ours_per_s"]
+        assert row["ours_mb_per_s"] == pytest.approx(row["ours_per_s"] * row["value_bytes"] / 1e6)
+
+
+def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = bench(capsys, "throughput", "--time", "0.3", "--shapes", "64:4,1:1")["rows"]
+    check_load_rows(rows, 0.3)
+    assert [(row["in_flight"], row["connections"]) for row in rows] == [(64, 4), (1, 1)]
+    many, alone = rows
+    assert 2 <= alone["fsyncs_per_decision"] <= 4  # three nodes; one may lag, and one may save something more
+    assert many["fsyncs_per_decision"] < 1  # that is what batches are for
+    assert alone["peer"] is alone["ratio"] is alone["peer_per_s"] is None
+
+
+def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = bench(capsys, "latency", "--time", "0.2", "--in-flight", "8")["rows"]
+    check_load_rows(rows, 0.2)
+    assert [row["in_flight"] for row in rows] == [8]
+
+
+def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = bench(capsys, "reads", "--time", "0.2", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
+    check_load_rows(rows, 0.2)
+    alone, mixed = rows
+    assert alone["reads"] == 1
+    assert alone["fsyncs_per_decision"] < 0.05 < mixed["fsyncs_per_decision"]  # reading writes nothing
+
+
+def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = bench(capsys, "scale", "-n", "1,3", "--value-bytes", "8000", "--time", "0.2")["rows"]
+    check_load_rows(rows, 0.2)
+    assert [(row["nodes"], row["value_bytes"]) for row in rows] == [(1, 8000), (3, 8000)]
+
+
+class Half(Peer):
+    """A peer that does a thousand calls a second."""
+
+    not_durable = "all of it"
+
+    def find(self) -> str:
+        return "half 1.0"
+
+    def start(self) -> None:
+        pass
+
+    def measure(self, load: Load) -> Figures:
+        return figures([0.001] * 1000, 1.0)
+
+
+def test_a_peer_stands_beside(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(compare.PEERS, "etcd", Half)
+    (row,) = bench(capsys, "latency", "--time", "0.1", "--in-flight", "16", "--against", "etcd")["rows"]
+    assert (row["peer"], row["peer_per_s"], row["peer_p99_ms"]) == ("half 1.0", 1000, 1.0)
+    assert row["ratio"] == row["ours_per_s"] / 1000
+    assert row["peer_not_durable"] == "all of it"
+
+
+@pytest.mark.parametrize("peer", ["etcd", "pysyncobj"])
+def test_a_peer_that_is_not_installed_is_said_before_anything_is_measured(
+    peer: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert run(["bench", "throughput", "--against", peer]) == 1
+    told = capsys.readouterr()
+    assert "is not installed" in told.err
+    assert "multipaxos" not in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_there"),
+    [
+        ("etcd", bool(shutil.which("etcd") and shutil.which("h2load"))),
+        ("pysyncobj", importlib.util.find_spec("pysyncobj") is not None),
+    ],
+)
+def test_a_real_peer(peer: str, is_there: bool) -> None:
+    if not is_there:
+        pytest.skip(f"{peer} is not installed")
+    with compare.PEERS[peer](3) as other:
+        processes = other.processes
+        found = other.measure(Load(Shape(16, 4), 0.3))
+        assert found is not None
+        assert found.done > 0
+        assert found.p50_ms <= found.p99_ms
+        assert found.per_s == pytest.approx(found.done / 0.3)
+    assert not other.folder.exists()
+    assert processes == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("scale", "-n", "3,x"), "3,5,7"),
+        (("scale", "-n", "99"), "not from 1 to 15"),
+        (("reads", "--shapes", "5:2"), "evenly"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(
+    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", *arguments]) == 254
+    assert told in capsys.readouterr().err
