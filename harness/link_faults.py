@@ -114,11 +114,12 @@ def hold(experiment: "Experiment", _rng: Random, *, links: Links = "nodes", prob
 
 @fault("corrupt", "link", draw=_drawn(probability=(0.1, 0.6)))
 def corrupt(
-    experiment: "Experiment", _rng: Random, *, links: Links = "nodes", probability: float = 0.3, position: int = 0
+    experiment: "Experiment",
+    _rng: Random,
+    *,
+    links: Links = "nodes",
+    probability: float = 0.3,
+    position: int | None = None,
 ) -> Lasting:
-    """Damages a byte of a message: the first, so that it does not decode, unless another is named.
-
-    A byte in the middle may leave a message that decodes and lies, which nothing here promises to survive: frames have no
-    checksum.
-    """
+    """Damages a byte of a message, any unless one is named: its checksum no longer matches, and nobody takes it."""
     return _spoil(experiment, "corrupt", Corrupt(position), links, probability)

@@ -90,8 +90,7 @@ class Duplicate:
 class Corrupt:
     """Flips bits of one byte: the one at `position`, counted as Python does, or any.
 
-    What is corrupted may still decode, and then it is a lie, which no algorithm here promises to survive. Position 0
-    always makes a frame that does not decode.
+    Every frame of ours ends in a checksum that finds this, so it is dropped and counted as malformed, which is a loss.
     """
 
     position: int | None = None

@@ -79,15 +79,11 @@ class State:
         if at.session == 0:
             return self._commands(at, machine, packed)
         admitted = self.sessions.admit(at.session, sequence, done, at.time_ms)
-        match admitted:
-            case bytes():
-                return admitted
-            case str():
-                return refusal(admitted, _EXPLAINED[admitted])
-            case Session():
-                payload = self._commands(at, machine, packed)
-                Sessions.keep(admitted, sequence, payload)
-                return payload
+        if isinstance(admitted, Session):
+            payload = self._commands(at, machine, packed)
+            Sessions.keep(admitted, sequence, payload)
+            return payload
+        return admitted if isinstance(admitted, bytes) else refusal(admitted, _EXPLAINED[admitted])
 
     def _commands(self, at: Moment, name: str, packed: bytes) -> bytes:
         try:

@@ -8,13 +8,20 @@ Rules
    IMMEDIATE makes a message to a dead peer fail at once instead of waiting for its next incarnation.
 3. A reply goes back along the frames that came before the request's last, so proxies may stand between.
 4. Sockets choose their own identities: names travel inside the frames, where they can be checked.
+5. The kernel is asked once for all sockets, by their descriptors; `zmq.Poller` asks several times for each. A descriptor
+   tells only that there is news since the socket was found empty, and any call on the socket may take the news in, a send
+   too. So what is reported is read until nothing is left, and the ROUTER, on which replies leave as well, is asked itself
+   before a wait.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Final
+import select
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
 
 import zmq
+import zmq.backend
 
 from node.contract import NodeId
 
@@ -26,6 +33,12 @@ _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _HANDSHAKE_FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+
+# As plain numbers, and without the checks for what nobody here sends: pyzmq's own wrappers take longer than the sending.
+_NOW: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_CAN_READ: Final = int(zmq.POLLIN)
+_send: Final[Callable[..., Any]] = zmq.backend.Socket.send
 
 Route = tuple[bytes, ...]
 
@@ -62,16 +75,17 @@ class Transport:
         self._router = tuned(self._context.socket(zmq.ROUTER))
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply that cannot leave is an error, not a silence
         self.address = bind_any_port(self._router)
-        self._monitor = self._router.get_monitor_socket(_HANDSHAKE_FAILURES)
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
-        self._peer_monitors: dict[zmq.Socket[bytes], NodeId] = {}
-        self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
+        #: By descriptor: a monitor, and the peer that it is about; None for the ROUTER's.
+        self._monitors: dict[int, tuple[zmq.Socket[bytes], NodeId | None]] = {}
+        self._descriptor = _descriptor(self._router)
+        self._poller = select.poll()
+        self._poller.register(self._descriptor, select.POLLIN)
+        self._watch_monitor(self._router.get_monitor_socket(_HANDSHAKE_FAILURES), None)
 
     def watch(self, descriptor: int) -> None:
         """Have `poll` return also when this pipe can be read."""
-        self._poller.register(descriptor, zmq.POLLIN)
+        self._poller.register(descriptor, select.POLLIN)
 
     def unwatch(self, descriptor: int) -> None:
         """Undo `watch`."""
@@ -87,17 +101,20 @@ class Transport:
                 self._forget(peer, old)
             socket = tuned(self._context.socket(zmq.DEALER))
             socket.setsockopt(zmq.IMMEDIATE, 1)
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            self._peer_monitors[monitor] = peer
-            self._poller.register(monitor, zmq.POLLIN)
+            self._watch_monitor(socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), peer)
             socket.connect(address)
             self._peers[peer] = (address, socket)
 
+    def _watch_monitor(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
+        descriptor = _descriptor(monitor)
+        self._monitors[descriptor] = (monitor, peer)
+        self._poller.register(descriptor, select.POLLIN)
+        self._take_news(monitor, peer)  # news comes to the descriptor of a socket that was found empty once
+
     def _forget(self, peer: NodeId, socket: zmq.Socket[bytes]) -> None:
-        for monitor in [monitor for monitor, of in self._peer_monitors.items() if of == peer]:
-            self._poller.unregister(monitor)
-            del self._peer_monitors[monitor]
-            monitor.close()
+        for descriptor in [each for each, (_, of) in self._monitors.items() if of == peer]:
+            self._poller.unregister(descriptor)
+            self._monitors.pop(descriptor)[0].close()
         socket.disable_monitor()
         socket.close()
 
@@ -107,31 +124,36 @@ class Transport:
         return lost
 
     def poll(self, wait_s: float) -> list[int]:
-        """Wait until something arrives, at most `wait_s` seconds. Returns the watched pipes that can be read."""
+        """Wait until something arrives, at most `wait_s` seconds. Returns the watched pipes that can be read.
+
+        It may be nothing that `receive` returns: somebody has connected, say.
+        """
         # Rounded up: rounded down, a timer due within the millisecond would spin the loop until its time came.
-        ready = self._poller.poll(int(wait_s * 1000 + 0.999))
+        wait_ms = int(wait_s * 1000 + 0.999)
+        if wait_ms and int(self._router.getsockopt(zmq.EVENTS)) & _CAN_READ:
+            wait_ms = 0
         pipes = []
-        for source, _ in ready:
-            if isinstance(source, int):
-                pipes.append(source)
-            elif source is self._monitor:
-                self._monitor.recv_multipart()
-                self.bad_handshakes += 1
-            elif source in self._peer_monitors:
-                source.recv_multipart()
-                self._lost = (*self._lost, self._peer_monitors[source])
+        for descriptor, _ in self._poller.poll(wait_ms):
+            if descriptor in self._monitors:
+                self._take_news(*self._monitors[descriptor])
+            elif descriptor != self._descriptor:
+                pipes.append(descriptor)
         return pipes
+
+    def _take_news(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
+        for _event in _waiting(monitor):
+            if peer is None:
+                self.bad_handshakes += 1
+            else:
+                self._lost = (*self._lost, peer)
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
         """What is waiting, up to `most` messages: the way back, and the payload."""
-        for _ in range(most):
-            try:
-                *route, payload = self._router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if len(route) > _ROUTE_FRAMES_MAX:
-                route, payload = route[:1], b""  # nobody of ours sends this; an empty payload is malformed
-            yield tuple(route), payload
+        for frames in islice(_waiting(self._router), most):
+            payload = frames.pop()
+            if len(frames) > _ROUTE_FRAMES_MAX:
+                frames, payload = frames[:1], b""  # noqa: PLW2901 - nobody of ours sends this; an empty payload is malformed
+            yield tuple(frames), payload
 
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send to a peer, or drop and count."""
@@ -140,14 +162,16 @@ class Transport:
             self.dropped += 1
             return
         try:
-            entry[1].send(payload, zmq.NOBLOCK)
+            _send(entry[1], payload, _NOW)
         except zmq.Again:
             self.dropped += 1
 
     def send_back(self, route: Route, payload: bytes) -> None:
         """Send a reply the way its request came, or drop and count if whoever asked has gone."""
         try:
-            self._router.send_multipart([*route, payload], zmq.NOBLOCK)
+            for frame in route:
+                _send(self._router, frame, _MORE)
+            _send(self._router, payload, _NOW)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -159,6 +183,21 @@ class Transport:
         for _, socket in self._peers.values():
             socket.disable_monitor()
         self._context.destroy(linger=_LAST_WORDS_MS)
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    descriptor = socket.getsockopt(zmq.FD)
+    assert isinstance(descriptor, int)
+    return descriptor
+
+
+def _waiting(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+    """What a socket holds, until nothing is left."""
+    while True:
+        try:
+            yield socket.recv_multipart(_NOW)
+        except zmq.Again:
+            return
 
 
 class WakeUpPipe:

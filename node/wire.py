@@ -8,14 +8,16 @@ Rules
 3. What `unpack` returns equals what `pack` was given: a tuple comes back a tuple. What could not keep that promise
    (NaN, a subclass, a key twice) is refused while packing or unpacking, with a reason. A NamedTuple is the one subclass
    that passes: the plain tuple that it comes back as equals it.
+4. A frame that was damaged on its way never decodes, whatever its bytes would say: a CRC-32 ends each.
 
-Every frame is `[version, cluster, sender, incarnation, variable, type, fields]`. The cluster's id is random and stands in
-files that only its owner may read, so it also keeps strangers out.
+Every frame is `[version, cluster, sender, incarnation, variable, type, fields]`, and four bytes of checksum. The cluster's id
+is random and stands in files that only its owner may read, so it also keeps strangers out.
 """
 
 import types
 import typing
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
@@ -25,12 +27,13 @@ import msgpack
 from node.contract import BadInput, Message, NodeId, Value
 from node.frames import CommandFrame, ReadFrame, Replies
 
-VERSION: Final = 1
+VERSION: Final = 2
 VALUE_BYTES_MAX: Final = 256 * 1024
 VALUE_DEPTH_MAX: Final = 64
 _WRAPPED_MAX: Final = 16  # how much deeper than a value that is which holds one, such as a node's status
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
 TUPLE_EXT: Final = 1
+CHECKSUM_BYTES: Final = 4
 
 if msgpack.Packer.__module__ != "msgpack._cmsgpack":  # pragma: no cover - depends on the installation
     raise ImportError("msgpack is installed without its C extension, which is 10 times slower: reinstall msgpack")
@@ -251,6 +254,9 @@ CLIENT_MESSAGES: Final = (
 )  # fmt: skip
 
 
+_ENVELOPE_TYPES: Final = [int, str, str, int, str, str, list]
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A message with where it comes from. `incarnation` counts the sender's boots; a client's is 0."""
@@ -283,7 +289,7 @@ class Codec:
         frame: bytes = msgpack.packb(
             (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, name, body)
         )
-        return frame
+        return frame + zlib.crc32(frame).to_bytes(CHECKSUM_BYTES, "big")
 
     def decode(self, frame: bytes) -> Envelope:
         """The envelope in `frame`.
@@ -299,40 +305,63 @@ class Codec:
             if frame[1:2] != self._opening[1:2]:
                 raise Malformed(f"wire version 0x{frame[1:2].hex()}, and this is {VERSION}")
             raise Malformed("a frame of another cluster")
-        match _unpackb(frame):
-            case [_, _, str(sender), incarnation, str(variable), str(name), list(body)] if type(incarnation) is int:
-                codec = self._by_name.get(name)
-                if codec is None:
-                    raise Malformed(f"no message is called {name[:64]!r}")
-                return Envelope(sender, incarnation, variable, codec.message(body))
-        raise Malformed("not an envelope")
+        content = frame[:-CHECKSUM_BYTES]
+        if zlib.crc32(content) != int.from_bytes(frame[-CHECKSUM_BYTES:], "big"):
+            raise Malformed("a frame that does not match its checksum: it was damaged on its way")
+        parts = _unpackb(content)
+        # Plain comparisons: this is done for every message, and a pattern of classes takes ten times as long.
+        if type(parts) is not list or [*map(type, parts)] != _ENVELOPE_TYPES:
+            raise Malformed("not an envelope")
+        _, _, sender, incarnation, variable, name, body = parts
+        codec = self._by_name.get(name)
+        if codec is None:
+            raise Malformed(f"no message is called {name[:64]!r}")
+        return Envelope(sender, incarnation, variable, codec.message(body))
 
 
 _Check = Callable[[Any], Any]
 
 
 class _MessageCodec:
-    """One message class. The checks of its fields are derived from its annotations, once."""
+    """One message class."""
 
     def __init__(self, cls: type[Message]) -> None:
-        self._cls = cls
-        hints = typing.get_type_hints(cls)
         names = [field.name for field in fields(cls)]
-        self._checks = [_check_for(hints[name], f"{cls.__name__}.{name}") for name in names]
-        #: For a message of plain fields alone one comparison does for all of them; `_checks` then say what is wrong.
-        self._types = [hints[name] for name in names]
+        self.message = _Fields(cls, names, cls.__name__)
         if len(names) == 1:
             one = attrgetter(names[0])
             self.values: Callable[[Message], tuple[Any, ...]] = lambda message: (one(message),)
         else:
             self.values = attrgetter(*names) if names else lambda _message: ()
 
-    def message(self, body: list[Any]) -> Message:
-        if [*map(type, body)] == self._types:
+
+class _Fields:
+    """Makes a message, or a NamedTuple in one, of what was unpacked. The checks are derived from its annotations, once.
+
+    Whether a plain field is as declared depends on the type of what came alone. So types that have passed are remembered,
+    and need not be checked one by one again.
+    """
+
+    def __init__(self, cls: Callable[..., Any], names: Sequence[str], where: str) -> None:
+        hints = typing.get_type_hints(cls)
+        self._cls, self._where = cls, where
+        self._checks = [_check_for(hints[name], f"{where}.{name}") for name in names]
+        self._nested = [(place, self._checks[place]) for place, name in enumerate(names) if not _is_plain(hints[name])]
+        self._passed: set[tuple[type, ...]] = set()
+
+    def __call__(self, body: Any) -> Any:
+        if type(body) is not list:
+            raise Malformed(f"{self._where} is a {type(body).__name__}, not a list")
+        types_ = (*map(type, body),)
+        if types_ in self._passed:
+            for place, check in self._nested:
+                body[place] = check(body[place])
             return self._cls(*body)
         if len(body) != len(self._checks):
-            raise Malformed(f"{self._cls.__name__} has {len(self._checks)} fields, not {len(body)}")
-        return self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])
+            raise Malformed(f"{self._where} has {len(self._checks)} fields, not {len(body)}")
+        made = self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])
+        self._passed.add(types_)
+        return made
 
 
 def _check_for(hint: Any, where: str) -> _Check:
@@ -346,13 +375,20 @@ def _check_for(hint: Any, where: str) -> _Check:
         inner = _check_for(next(arg for arg in args if arg is not types.NoneType), where)
         return lambda item: None if item is None else inner(item)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        each = _check_for(args[0], where)
-        return lambda item: tuple(each(entry) for entry in _exactly(list, where)(item))
+        each, a_list = _check_for(args[0], where), _exactly(list, where)
+        return lambda item: (*map(each, a_list(item)),)
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        hints = typing.get_type_hints(hint)
-        parts = [_check_for(hints[name], f"{where}.{name}") for name in hint._fields]
-        return _named_tuple(hint, parts, where)
+        return _Fields(hint, hint._fields, where)
     raise TypeError(f"{where}: a message field cannot be of type {hint}; see node.contract.Message")
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether what is declared so comes as it is."""
+    if isinstance(hint, typing.NewType):
+        return _is_plain(hint.__supertype__)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return all(_is_plain(arg) for arg in typing.get_args(hint))
+    return hint in (int, bool, str, bytes, float, types.NoneType)
 
 
 def _exactly(cls: type, where: str) -> _Check:
@@ -360,14 +396,5 @@ def _exactly(cls: type, where: str) -> _Check:
         if type(item) is not cls:
             raise Malformed(f"{where} is a {type(item).__name__}, not a {cls.__name__}")
         return item
-
-    return check
-
-
-def _named_tuple(cls: Callable[..., Any], parts: list[_Check], where: str) -> _Check:
-    def check(item: Any) -> Any:
-        if type(item) is not list or len(item) != len(parts):
-            raise Malformed(f"{where} is not a list of {len(parts)}")
-        return cls(*[part(entry) for part, entry in zip(parts, item, strict=True)])
 
     return check
