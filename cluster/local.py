@@ -44,6 +44,12 @@ class Links(Protocol):
     def node_down(self, node: NodeId) -> None:
         """`node` has ended: its old address may be given to somebody else."""
 
+    def node_joins(self, node: NodeId) -> None:
+        """`node`, which is not in the spec, is a member of the cluster."""
+
+    def node_leaves(self, node: NodeId) -> None:
+        """`node` is no member any more, and will never be."""
+
 
 class DirectLinks:
     """Nothing between: everybody is told everybody's own address."""
@@ -65,6 +71,13 @@ class DirectLinks:
 
     def node_down(self, node: NodeId) -> None:
         """Nothing to do: whoever sends there names the cluster, and a stranger would drop it."""
+
+    def node_joins(self, node: NodeId) -> None:
+        """Nothing to do: it is known when it is up."""
+
+    def node_leaves(self, node: NodeId) -> None:
+        """Nobody is told its address any more."""
+        self._addresses.pop(node, None)
 
 
 class Cluster:
@@ -126,6 +139,12 @@ class Cluster:
         Raises:
             BootFailed: a node could not start. Nothing is left running.
         """
+        for node in self.spec.nodes:
+            if node not in self.processes:
+                self.links.node_leaves(node)
+        for node in self.nodes:
+            if node not in self.spec.nodes:
+                self.links.node_joins(node)
         nodes = [node for node in self.nodes if self.state(node) in (State.NEW, State.DOWN)]
         known = [node for node in nodes if self.spec.has_booted(node)]
         try:
@@ -187,15 +206,20 @@ class Cluster:
         ]
 
     def launch_new(self, node: NodeId) -> None:
-        """Start a node that is not in the spec. See `cluster.membership.add_node`, which also has the others know it."""
+        """Start a node that is not in the spec. See `cluster.membership.add_node`, which also has the others know it.
+
+        Raises BootFailed if it could not start; `restart` may then try again.
+        """
         if node not in self.processes:
+            self.links.node_joins(node)
             self.processes[node] = NodeProcess(self.spec, node, self._command)
-        self._launch([node])
+        for failure in self._launch([node]).values():
+            raise failure
 
     def forget(self, node: NodeId) -> None:
         """A node was removed for ever; its process has ended."""
         self.spec.mark_removed(node)
-        self.links.node_down(node)
+        self.links.node_leaves(node)
         del self.processes[node]
 
     def _launch(self, nodes: Iterable[NodeId]) -> dict[NodeId, BootFailed]:

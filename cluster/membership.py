@@ -7,44 +7,74 @@ under its name: a node with a new name takes its place.
 
 import contextlib
 import time
+from itertools import cycle
 from typing import Final
 
-from cluster.errors import Unknown, WrongState
+from cluster.errors import BootFailed, NoSuchNode, Unknown, WrongState
 from cluster.local import Cluster
+from cluster.log_client import TIMEOUT_S as CALL_S
 from cluster.log_client import LogClient
 from cluster.processes import State
 from node.contract import NodeId
+from node.settings import check_node_name
 
 TIMEOUT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.02
+_HAND_OVER_S: Final = 0.5
 
 
 def add_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-    """Add a node and return when it votes.
+    """Add a node and return when it votes. Raises as `add_learner` and `wait_until_it_votes` do."""
+    deadline = time.monotonic() + timeout_s
+    add_learner(cluster, node, timeout_s)
+    with cluster.log_client("membership") as client:
+        wait_until_it_votes(client, node, max(deadline - time.monotonic(), 0.0))
+
+
+def add_learner(cluster: Cluster, node: NodeId, timeout_s: float = CALL_S) -> None:
+    """Add a node and start it. It comes to vote by itself.
 
     Raises:
+        BadSpec: a node cannot be called so. Nothing was changed.
         CommandRefused: it is a member, or was one, or another change is under way. Nothing was changed.
-        Unknown: it is added and has not caught up in time, or the answer did not come.
+        BootFailed: it is a learner and could not start.
+        Unknown: the answer did not come, so it may be a learner; it was not started.
     """
-    deadline = time.monotonic() + timeout_s
+    check_node_name(node)
     with cluster.log_client("membership") as client:
         client.members.add(node, timeout_s)
+    try:
         cluster.launch_new(node)
-        while node not in client.members.list()[0]:
-            if time.monotonic() > deadline:
-                raise Unknown(f"{node} is a learner and has not caught up within {timeout_s:g} s: see its log")
-            time.sleep(_LOOK_EVERY_S)
+    except BootFailed as error:
+        raise BootFailed(f"{error}. It is a learner now: restart it, or remove it and add another one") from error
+
+
+def wait_until_it_votes(client: LogClient, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
+    """Return when `node`, which was added, has caught up. Raises Unknown if it has not in time."""
+    deadline = time.monotonic() + timeout_s
+    while node not in client.members.list()[0]:
+        if time.monotonic() > deadline:
+            raise Unknown(f"{node} is a learner and has not caught up within {timeout_s:g} s: see its log")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-    """Remove a node for ever, and end its process. A leader hands over first. Raises as `add_node` does."""
+    """Remove a node for ever, and end its process. A leader hands over first.
+
+    Raises:
+        NoSuchNode: it is no member. Nothing was changed.
+        CommandRefused: it is the last one, or the others would have no majority, or another change is under way. Nothing was
+            changed.
+        Unknown: nobody took over from it, and nothing was changed; or the answer did not come.
+    """
     deadline = time.monotonic() + timeout_s
     with cluster.log_client("membership") as client:
-        while _leads(cluster, node) and len(client.members.list()[0]) > 1:
+        voters = check_member(client, node, timeout_s)
+        heirs = cycle([heir for heir in voters if heir != node and _is_up(cluster, heir)])
+        while leader_of(cluster) == node and len(voters) > 1:
             if time.monotonic() > deadline:
                 raise Unknown(f"{node} leads and nobody took over within {timeout_s:g} s. Nothing was changed")
-            _hand_over_from(client, node)
-            time.sleep(_LOOK_EVERY_S)
+            _hand_over(cluster, client, node, next(heirs, None))
         client.members.remove(node, timeout_s)
     if node in cluster.processes:
         process = cluster.process(node)
@@ -56,9 +86,23 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
 
 
 def replace_node(cluster: Cluster, old: NodeId, new: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-    """Put a node with a new name and an empty disk in the place of `old`, which may be down. Raises as `add_node` does."""
+    """Put a node with a new name and an empty disk in the place of `old`, which may be down.
+
+    Raises as `add_node` and `remove_node` do; if `old` is no member or `new` cannot be added, nothing was changed.
+    """
+    with cluster.log_client("membership") as client:
+        check_member(client, old, timeout_s)
     add_node(cluster, new, timeout_s)
     remove_node(cluster, old, timeout_s)
+
+
+def check_member(client: LogClient, node: NodeId, timeout_s: float = CALL_S) -> tuple[NodeId, ...]:
+    """Who votes. Raises NoSuchNode if `node` neither does nor learns to."""
+    voters, learners, removed = client.members.list(timeout_s)
+    if node not in (*voters, *learners):
+        gone = f"{node} was removed already" if node in removed else f"there is no node {node!r}"
+        raise NoSuchNode(f"{gone}: there are {', '.join((*voters, *learners))}")
+    return voters
 
 
 def leader_of(cluster: Cluster) -> NodeId | None:
@@ -71,10 +115,14 @@ def leader_of(cluster: Cluster) -> NodeId | None:
     return max(leading)[1] if leading else None
 
 
-def _leads(cluster: Cluster, node: NodeId) -> bool:
-    return leader_of(cluster) == node
+def _hand_over(cluster: Cluster, client: LogClient, node: NodeId, heir: NodeId | None) -> None:
+    """Ask the leader, `node`, to have `heir` lead, and return when it leads no more; or soon, for the heir may not answer."""
+    deadline = time.monotonic() + _HAND_OVER_S
+    if heir is not None:
+        client.members.hand_over(heir)
+    while leader_of(cluster) == node and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
 
 
-def _hand_over_from(client: LogClient, node: NodeId) -> None:
-    heirs = [voter for voter in client.members.list()[0] if voter != node]
-    client.members.hand_over(heirs[0])
+def _is_up(cluster: Cluster, node: NodeId) -> bool:
+    return node in cluster.processes and cluster.state(node) is State.UP

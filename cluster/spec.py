@@ -48,10 +48,14 @@ class Spec:
         """Whether `node` has run before."""
         return (self.root / "booted" / node).exists()
 
+    def known_nodes(self) -> tuple[NodeId, ...]:
+        """The spec's nodes and those that joined later, also those that were removed."""
+        joined = [path.name for path in (self.root / "booted").glob("*") if path.name not in self.nodes]
+        return (*self.nodes, *sorted(joined, key=lambda node: (len(node), node)))
+
     def present_nodes(self) -> tuple[NodeId, ...]:
-        """The spec's nodes and those that joined later, without those that were removed."""
-        joined = sorted(path.name for path in (self.root / "booted").glob("*") if path.name not in self.nodes)
-        return tuple(node for node in (*self.nodes, *joined) if not (self.root / "removed" / node).exists())
+        """Those of them that were not removed."""
+        return tuple(node for node in self.known_nodes() if not (self.root / "removed" / node).exists())
 
     def mark_removed(self, node: NodeId) -> None:
         """From now on `node` is not launched with the others."""

@@ -12,11 +12,13 @@ from typing import Any, Final
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
 from cluster.local import Cluster
+from cluster.membership import add_learner, remove_node
 from cluster.processes import State, memory_bytes
 from node.contract import BadInput, NodeId
 
 _LOOK_EVERY_S: Final = 0.1
 _STATUS_S: Final = 0.5
+_CHANGE_S: Final = 5.0  # nobody else is served meanwhile
 
 
 class Supervisor:
@@ -51,6 +53,8 @@ class Supervisor:
             "resume": lambda nodes: self._act(nodes, {State.SUSPENDED}, cluster.resume),
             "restart": lambda nodes: cluster.restart(*self.resolve(nodes)),
             "resolve": lambda nodes: list(self.resolve(nodes)),
+            "add_learner": lambda node: add_learner(cluster, node),
+            "remove_node": lambda node: remove_node(cluster, node, _CHANGE_S),
             "stop": self.stop,
             **more_verbs,
         }

@@ -22,7 +22,7 @@ def complete_nodes(ctx: click.Context, _param: click.Parameter, incomplete: str)
     """Node names for the shell's completion, also after a comma."""
     parent = ctx.find_root().params.get("root")
     try:
-        nodes = specs.open_spec(Path(str(parent or ".consensus"))).nodes
+        nodes = specs.open_spec(Path(str(parent or ".consensus"))).present_nodes()
     except ValueError:
         return []
     done, comma, begun = incomplete.rpartition(",")
@@ -50,8 +50,9 @@ def up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None, d
     def tell_ready(lost: list[str]) -> None:
         for line in lost:
             say(f"consensus: {line}")
-        count = len(spec.nodes) - len(lost)
-        following = "Next: consensus ps; consensus propose colour blue" if detach else "Ctrl-C ends them."
+        count = len(spec.present_nodes()) - len(lost)
+        first = "put owner alice" if spec.settings.algorithm == "multipaxos" else "propose colour blue"
+        following = f"Next: consensus ps; consensus {first}" if detach else "Ctrl-C ends them."
         say(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
 
     if detach:
@@ -67,7 +68,7 @@ def _new_or_known(root: Path, nodes: int | None, algorithm: str | None, seed: in
             root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0
         )
     spec = specs.open_spec(root)
-    known = (len(spec.nodes), spec.settings.algorithm, spec.settings.seed)
+    known = (len(spec.present_nodes()), spec.settings.algorithm, spec.settings.seed)
     if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
         raise Mistake(
             f"{root} holds a cluster of {known[0]} {known[1]} nodes with seed {known[2]}. `consensus up` without options "
@@ -102,7 +103,7 @@ def down(root: Path, wipe: bool) -> None:
         FolderLock(root)  # nobody may be starting it meanwhile
         for name in (specs.SPEC_NAME, "supervisor.json", "supervisor.log", "messages.jsonl", LOCK_NAME):
             (root / name).unlink(missing_ok=True)
-        for name in ("nodes", "logs", "booted"):
+        for name in ("nodes", "logs", "booted", "removed"):
             shutil.rmtree(root / name, ignore_errors=True)
 
 

@@ -17,7 +17,7 @@ from harness.history import to_jsonable
 
 
 @contextmanager
-def _log(root: Path) -> Iterator[LogClient]:
+def open_log(root: Path) -> Iterator[LogClient]:
     """A client of the cluster here. Raises Mistake if it keeps no log."""
     where = ControlClient(root).ask("where", SHORT_S)
     if where["algorithm"] != "multipaxos":
@@ -42,7 +42,7 @@ def _log(root: Path) -> Iterator[LogClient]:
 def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: float, as_json: bool) -> None:
     """Set KEY to VALUE, and print its new version. VALUE is JSON, or a bare word for a string, or - for standard input."""
     content = read_value(value)
-    with _log(root) as client:
+    with open_log(root) as client:
         if if_version is None:
             version = client.kv.put(key, content, timeout_s)
         else:
@@ -60,7 +60,7 @@ def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: flo
 @click.pass_obj
 def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Print the value of KEY: never older than the question. Exit code 1 if there is none."""
-    with _log(root) as client:
+    with open_log(root) as client:
         found = client.kv.get_with_version(key, timeout_s)
     if as_json:
         value, version = found or (None, 0)
@@ -79,7 +79,7 @@ def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
 @click.pass_obj
 def del_(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Remove KEY. Exit code 1 if there is none."""
-    with _log(root) as client:
+    with open_log(root) as client:
         was_there = client.kv.delete(key, timeout_s)
     if as_json:
         print_json(key=key, deleted=was_there)

@@ -126,7 +126,7 @@ def _shown(value: Any) -> str:
 def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
     """Show what the nodes said, over all their lives."""
     spec = _spec(root)
-    names = spec.nodes if nodes == "all" else tuple(nodes.split(","))
+    names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
     for name in names:
         _known(spec, name)
     at = dict.fromkeys(names, 0)
@@ -192,5 +192,5 @@ def _spec(root: Path) -> specs.Spec:
 
 
 def _known(spec: specs.Spec, node: str) -> None:
-    if node not in spec.nodes:
-        raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(spec.nodes)}")
+    if node not in spec.known_nodes():
+        raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(spec.known_nodes())}")

@@ -45,6 +45,7 @@ from harness.rules import (
     Reorder,
     Rule,
 )
+from harness.switchboard import all_links
 from node.contract import NodeId
 from node.settings import load
 
@@ -169,8 +170,7 @@ class Network:
     def __init__(self, spec_path: Path, record: Path | None = None, seed: int = 0, start: Start = spawn) -> None:
         settings = load(spec_path)
         self.nodes = settings.nodes
-        ends = (*self.nodes, CLIENT)
-        self.all_links: tuple[Link, ...] = tuple((one, other) for one in ends for other in ends if one != other)
+        self.all_links = all_links(self.nodes)
         self._spec_path, self._record, self._seed, self._start = spec_path, record, seed, start
         self._token = settings.cluster
         self._proxy: subprocess.Popen[bytes] | None = None
@@ -274,6 +274,33 @@ class Network:
         """A node is dead: stop looking for it at its old address, which another process may be given. Optional."""
         self._check_node(node)
         self.request("node_down", node=node)
+
+    def node_joins(self, node: NodeId) -> None:
+        """Make the links of a node that is not in the spec. Rules that name links do not cover them. Known already: nothing.
+
+        Raises:
+            NetworkError: there is no room for them.
+        """
+        if node in self.nodes:
+            return
+        ports = self.request("node_joins", node=node)
+        for sender, receivers in ports["links"].items():
+            self._ready["links"].setdefault(sender, {}).update(receivers)
+        self._ready["client"].update(ports["client"])
+        self.nodes = (*self.nodes, node)
+        self.all_links = all_links(self.nodes)
+
+    def node_leaves(self, node: NodeId) -> None:
+        """End the links of a node that does not come back."""
+        if node not in self.nodes:
+            return
+        self.request("node_leaves", node=node)
+        self.nodes = tuple(other for other in self.nodes if other != node)
+        self.all_links = all_links(self.nodes)
+        del self._ready["client"][node]
+        self._ready["links"].pop(node, None)
+        for receivers in self._ready["links"].values():
+            receivers.pop(node, None)
 
     # --- rules ------------------------------------------------------------------------------------------------------
 

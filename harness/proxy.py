@@ -13,9 +13,10 @@ Rules
 -----
 1. Nothing blocks and every queue is bounded. A message that cannot leave at once, because nobody is connected there or
    the queue is full, is "undeliverable". It never waits for the next incarnation of a dead node.
-2. A node is unreachable until `node_up` tells its address; that of its next life drops what was queued for the last.
-3. A request on the control socket is in force for every message that is read after its reply has left.
-4. A message is forwarded first and described in the record afterwards, when nothing else waits.
+2. Nodes may join and leave; the links of the others stay as they are.
+3. A node is unreachable until `node_up` tells its address; that of its next life drops what was queued for the last.
+4. A request on the control socket is in force for every message that is read after its reply has left.
+5. A message is forwarded first and described in the record afterwards, when nothing else waits.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from harness.control import ControlPort
 from harness.fates import Letter
 from harness.record import Recorder
 from harness.rules import CLIENT, BadRule, Link
-from harness.switchboard import Switchboard
+from harness.switchboard import Ports, Switchboard
 from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, _die_with
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
@@ -45,6 +46,7 @@ from node.transport import WakeUpPipe, bind_any_port, tuned
 
 INTAKE_MAX: Final = 128  # messages of a link before the next link has its turn
 _IDLE_S: Final = 60.0
+_MORE_NODES: Final = 8
 _Socket = zmq.Socket[bytes]
 
 log = logging.getLogger("proxy")
@@ -63,30 +65,29 @@ class Proxy:
         self._poller = zmq.Poller()
         self._sources: dict[_Socket, Link] = {}
         self._sinks: dict[Link, _Socket] = {}
+        self._addresses: dict[NodeId, str] = {}  # of the nodes that are up
         self._connecting: set[_Socket] = set()
         self._stopping = False
         self._control = ControlPort(self._context, settings.cluster)
         self._poller.register(self._control.socket, zmq.POLLIN)
         self.answer, self.refuse = self._control.answer, self._control.refuse
-        self.ready_line = {"control": self._control.address, **self._listen()}
+        every = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
+        self.ready_line = {"control": self._control.address, **self._listen(every)}
 
-    def _listen(self) -> dict[str, object]:
-        """A port for every link that begins at a node or at a client."""
-        links: dict[NodeId, dict[NodeId, str]] = {node: {} for node in self._nodes}
-        client: dict[NodeId, str] = {}
-        for receiver in self._nodes:
-            for sender in self._senders_to(receiver):
-                socket = tuned(self._context.socket(zmq.ROUTER))
-                address = bind_any_port(socket)
-                self._sources[socket] = (sender, receiver)
-                self._poller.register(socket, zmq.POLLIN)
-                if sender == CLIENT:
-                    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a client that has gone is an error, not a silence
-                    self._sinks[receiver, CLIENT] = socket
-                    client[receiver] = address
-                else:
-                    links[sender][receiver] = address
-        return {"links": links, "client": client}
+    def _listen(self, links: list[Link]) -> Ports:
+        """A port for each of these links, which begin at a node or at a client."""
+        ports: Ports = {"links": {node: {} for node in self._nodes}, "client": {}}
+        for sender, receiver in links:
+            socket = tuned(self._context.socket(zmq.ROUTER))
+            self._sources[socket] = (sender, receiver)
+            self._poller.register(socket, zmq.POLLIN)
+            if sender == CLIENT:
+                socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a client that has gone is an error, not a silence
+                self._sinks[receiver, CLIENT] = socket
+                ports["client"][receiver] = bind_any_port(socket)
+            else:
+                ports["links"][sender][receiver] = bind_any_port(socket)
+        return ports
 
     def _senders_to(self, node: NodeId) -> list[str]:
         return [sender for sender in (*self._nodes, CLIENT) if sender != node]
@@ -141,7 +142,7 @@ class Proxy:
                 return
             self._switchboard.arrive(link, payload, tuple(route) if by_client else ())
 
-    # --- where messages leave: see switchboard.Ports ----------------------------------------------------------------
+    # --- where messages leave: see switchboard.Exits ----------------------------------------------------------------
 
     def send(self, letter: Letter) -> bool:
         sink = self._sinks.get(letter.link)
@@ -157,34 +158,71 @@ class Proxy:
 
     def node_up(self, node: NodeId, address: str) -> None:
         self.node_down(node)
+        self._addresses[node] = address
         for sender in self._senders_to(node):
-            socket = tuned(self._context.socket(zmq.DEALER))
-            socket.setsockopt(zmq.IMMEDIATE, 1)  # a queue exists only while somebody is connected
-            try:
-                socket.connect(address)
-            except zmq.ZMQError as error:
-                socket.close()
-                raise BadRule(f"{address!r} is no address of a node: {error}") from None
-            self._sinks[sender, node] = socket
-            self._connecting.add(socket)
-            if sender == CLIENT:
-                self._sources[socket] = (node, CLIENT)
-            # With IMMEDIATE a socket can be written to only once the node has taken the connection.
-            self._poller.register(socket, zmq.POLLOUT | (zmq.POLLIN if sender == CLIENT else 0))
+            self._connect((sender, node), address)
+
+    def _connect(self, link: Link, address: str) -> None:
+        sender, node = link
+        socket = tuned(self._context.socket(zmq.DEALER))
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # a queue exists only while somebody is connected
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BadRule(f"{address!r} is no address of a node: {error}") from None
+        self._sinks[link] = socket
+        self._connecting.add(socket)
+        if sender == CLIENT:
+            self._sources[socket] = (node, CLIENT)
+        # With IMMEDIATE a socket can be written to only once the node has taken the connection.
+        self._poller.register(socket, zmq.POLLOUT | (zmq.POLLIN if sender == CLIENT else 0))
 
     def node_down(self, node: NodeId) -> None:
+        self._addresses.pop(node, None)
         for sender in self._senders_to(node):
-            socket = self._sinks.get((sender, node))
-            if socket is None:
-                continue
-            if socket in self._sources:
-                self._take_in(socket, sys.maxsize)  # what the node said in its last life did leave it
-                del self._sources[socket]
-            if socket in self._poller:
-                self._poller.unregister(socket)
-            self._connecting.discard(socket)
-            del self._sinks[sender, node]
-            socket.close()
+            self._disconnect((sender, node))
+
+    def _disconnect(self, link: Link) -> None:
+        socket = self._sinks.get(link)
+        if socket is None:
+            return
+        if socket in self._sources:
+            self._take_in(socket, sys.maxsize)  # what the node said in its last life did leave it
+        del self._sinks[link]
+        self._close(socket)
+
+    def _close(self, socket: _Socket) -> None:
+        self._sources.pop(socket, None)
+        if socket in self._poller:
+            self._poller.unregister(socket)
+        self._connecting.discard(socket)
+        socket.close()
+
+    def node_joins(self, node: NodeId) -> Ports:
+        others = self._nodes
+        self._nodes = (*others, node)
+        try:
+            ports = self._listen(
+                [*((sender, node) for sender in (*others, CLIENT)), *((node, other) for other in others)]
+            )
+            for other, address in self._addresses.items():
+                self._connect((node, other), address)
+        except zmq.ZMQError as error:
+            self.node_leaves(node)
+            raise BadRule(
+                f"there is no room for the links of {node}: {error}. Remove a node, or restart them all"
+            ) from None
+        return ports
+
+    def node_leaves(self, node: NodeId) -> None:
+        self.node_down(node)
+        self._nodes = tuple(other for other in self._nodes if other != node)
+        for other in self._nodes:
+            self._disconnect((node, other))
+        self._sinks.pop((node, CLIENT), None)
+        for socket in [socket for socket, link in self._sources.items() if node in link]:
+            self._close(socket)
 
     def connected(self, node: NodeId) -> int:
         sinks = (self._sinks.get((sender, node)) for sender in self._senders_to(node))
@@ -192,11 +230,17 @@ class Proxy:
 
 
 def _roomy_context(nodes: int) -> zmq.Context[_Socket]:
-    """A context for the sockets of so many nodes, each with a descriptor of its own and up to two for connections."""
-    sockets = 2 * nodes * nodes + 16
-    descriptors = 3 * sockets + 256  # the rest is for clients
+    """A context for the sockets of so many nodes, each with a descriptor of its own and up to two for connections.
+
+    There is room for some that join later, unless descriptors are scarce.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < descriptors:
+    for more in (_MORE_NODES, 0):
+        sockets = 2 * (nodes + more) ** 2 + 16
+        descriptors = 3 * sockets + 256  # the rest is for clients
+        if hard == resource.RLIM_INFINITY or hard >= descriptors:
+            break
+    else:
         raise BadSpec(
             f"{nodes} nodes have links that take {descriptors} descriptors, and this process may open {hard}: "
             "use fewer nodes, or raise the limit (ulimit -Hn)"

@@ -1,11 +1,13 @@
 """What the proxy does with a message and with a request: rules, record, counts. It touches no socket.
 
-`Proxy` hands it what comes in, and is what `Ports` says: where messages leave. Requests come from `harness.network`:
+`Proxy` hands it what comes in, and is what `Exits` says: where messages leave. Requests come from `harness.network`:
 
 | do | with | result |
 |---|---|---|
 | node_up | node, address, timeout_s | how many of the node's links are connected, once all are or at the deadline |
 | node_down | node | |
+| node_joins | node | its ports: `Ports` |
+| node_leaves | node | |
 | add | rule: `Rule.to_plain` | |
 | remove | rule | its last counts |
 | heal | | the last counts of every rule |
@@ -20,8 +22,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import permutations
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 from harness.control import Caller
 from harness.fates import Fates, Letter, Step
@@ -32,7 +35,14 @@ from node.settings import Settings
 from node.wire import CLIENT_MESSAGES, Codec, Envelope, Malformed
 
 
-class Ports(Protocol):
+class Ports(TypedDict):
+    """Where the proxy listens: for each sender and receiver, and for clients of each node."""
+
+    links: dict[NodeId, dict[NodeId, str]]
+    client: dict[NodeId, str]
+
+
+class Exits(Protocol):
     """Where messages leave, and where requests are answered."""
 
     def send(self, letter: Letter) -> bool:
@@ -44,6 +54,12 @@ class Ports(Protocol):
     def node_down(self, node: NodeId) -> None:
         """Disconnect from a node."""
 
+    def node_joins(self, node: NodeId) -> Ports:
+        """Make the links of a new node, and tell their ports. Raises BadRule; nothing has changed then."""
+
+    def node_leaves(self, node: NodeId) -> None:
+        """End the links of a node."""
+
     def connected(self, node: NodeId) -> int:
         """How many links to a node are connected; all are when it is the number of nodes, for clients have one too."""
 
@@ -52,6 +68,11 @@ class Ports(Protocol):
 
     def refuse(self, caller: Caller, reason: str) -> None:
         """Reply that nothing was done."""
+
+
+def all_links(nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
+    """Every directed pair of ends: the nodes, and all clients as one."""
+    return tuple(permutations((*nodes, CLIENT), 2))
 
 
 class _Waiter(NamedTuple):
@@ -67,19 +88,16 @@ class Switchboard:
     """The links of one cluster, with the rules that stand on them."""
 
     def __init__(
-        self, settings: Settings, messages: tuple[type[Message], ...], recorder: Recorder, rng: Random, ports: Ports
+        self, settings: Settings, messages: tuple[type[Message], ...], recorder: Recorder, rng: Random, exits: Exits
     ) -> None:
         self._nodes = settings.nodes
         self._codec = Codec(settings.cluster, messages)
         self._types = sorted({UNKNOWN_TYPE, *(cls.__name__ for cls in (*CLIENT_MESSAGES, *messages))})
         self._recorder = recorder
         self._fates = Fates(rng)
-        self._ports = ports
+        self._exits = exits
         self._waiters: list[_Waiter] = []
-        ends = (*self._nodes, CLIENT)
-        self._totals: dict[Link, Counter[str]] = {
-            (one, other): Counter() for one in ends for other in ends if one != other
-        }
+        self._totals: dict[Link, Counter[str]] = {link: Counter() for link in all_links(self._nodes)}  # of old ones too
         self._must_decode = recorder.writes
 
     # --- messages ---------------------------------------------------------------------------------------------------
@@ -112,7 +130,7 @@ class Switchboard:
     def _carry_out(self, steps: list[Step]) -> None:
         for letter, decided, rule in steps:
             fate = decided
-            if decided in DELIVERED and not self._ports.send(letter):
+            if decided in DELIVERED and not self._exits.send(letter):
                 fate = "undeliverable"
             self._recorder.note(letter, fate, rule, time.monotonic_ns())
             self._totals[letter.link][fate] += 1
@@ -124,8 +142,8 @@ class Switchboard:
         try:
             match request:
                 case {"do": "node_up", "node": node, "address": str(address), "timeout_s": float(timeout_s)}:
-                    self._ports.node_up(self._known(node), address)
-                    self._wait(caller, timeout_s, partial(self._ports.connected, node), len(self._nodes))
+                    self._exits.node_up(self._known(node), address)
+                    self._wait(caller, timeout_s, partial(self._exits.connected, node), len(self._nodes))
                 case {
                     "do": "wait",
                     "rule": str(rule),
@@ -137,14 +155,25 @@ class Switchboard:
                     only = None if links is None else frozenset((one, other) for one, other in links)
                     self._wait(caller, timeout_s, partial(self._fates.total, rule, what, only), least)
                 case _:
-                    self._ports.answer(caller, self._do(request))
+                    self._exits.answer(caller, self._do(request))
         except BadRule as error:
-            self._ports.refuse(caller, f"{request['do']}: {error}")
+            self._exits.refuse(caller, f"{request['do']}: {error}")
 
     def _do(self, request: dict[str, Any]) -> object:
         match request:
             case {"do": "node_down", "node": node}:
-                self._ports.node_down(self._known(node))
+                self._exits.node_down(self._known(node))
+            case {"do": "node_joins", "node": str(node)}:
+                if node in self._nodes:
+                    raise BadRule(f"{node} has its links already")
+                ports = self._exits.node_joins(node)
+                self._nodes = (*self._nodes, node)
+                for link in all_links(self._nodes):
+                    self._totals.setdefault(link, Counter())
+                return ports
+            case {"do": "node_leaves", "node": node}:
+                self._exits.node_leaves(self._known(node))
+                self._nodes = tuple(other for other in self._nodes if other != node)
             case {"do": "add", "rule": dict(plain)}:
                 self._add(Rule.from_plain(plain))
             case {"do": "remove", "rule": str(rule)}:
@@ -164,7 +193,7 @@ class Switchboard:
             case {"do": "counts", "rule": str(rule)}:
                 return _plain_counts(self._fates.counts(rule))
             case {"do": "links"}:
-                return _plain_counts(self._totals)
+                return _plain_counts({link: self._totals[link] for link in all_links(self._nodes)})
             case {"do": "flush"}:
                 self._recorder.flush()
                 return self._recorder.count
@@ -178,8 +207,9 @@ class Switchboard:
         return node
 
     def _add(self, rule: Rule) -> None:
+        known = all_links(self._nodes)
         for link in sorted(rule.links or ()):
-            if link not in self._totals:
+            if link not in known:
                 raise BadRule(
                     f"there is no link {link[0]} -> {link[1]}; ends are {', '.join(self._nodes)} and {CLIENT}"
                 )
@@ -201,10 +231,10 @@ class Switchboard:
             try:
                 seen = waiter.seen()
             except BadRule as error:  # removed in the meantime
-                self._ports.refuse(waiter.caller, f"wait: {error}")
+                self._exits.refuse(waiter.caller, f"wait: {error}")
                 continue
             if seen >= waiter.least or waiter.deadline <= time.monotonic():
-                self._ports.answer(waiter.caller, seen)
+                self._exits.answer(waiter.caller, seen)
             else:
                 self._waiters.append(waiter)
 

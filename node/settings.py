@@ -51,17 +51,22 @@ class Settings:
         if not 1 <= len(self.nodes) <= NODES_MAX:
             raise BadSpec(f"there are {len(self.nodes)} nodes, and 1 to {NODES_MAX} can run")
         for name in self.nodes:
-            if not NODE_NAME.fullmatch(name) or name in RESERVED_NODE_NAMES:
-                reserved = ", ".join(sorted(RESERVED_NODE_NAMES))
-                raise BadSpec(
-                    f"a node cannot be called {name!r}: use a letter, then letters, digits, - or _ ({reserved} are taken)"
-                )
+            check_node_name(name)
         if len(set(self.nodes)) != len(self.nodes):
             raise BadSpec("two nodes have the same name")
 
     def directory(self, node: NodeId) -> Path:
         """Where `node` keeps its state."""
         return self.data / node
+
+
+def check_node_name(name: str) -> None:
+    """Raises BadSpec if a node cannot be called so."""
+    if not NODE_NAME.fullmatch(name) or name in RESERVED_NODE_NAMES:
+        reserved = ", ".join(sorted(RESERVED_NODE_NAMES))
+        raise BadSpec(
+            f"a node cannot be called {name!r}: use a letter, then letters, digits, - or _ ({reserved} are taken)"
+        )
 
 
 _TYPES: Final = {

@@ -6,78 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
 import zmq
 
 from cluster.processes import is_alive
-
-
-class Hand:
-    """Somebody at a terminal, in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "harness.cli", *arguments]
-        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "120"}
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    def good(self, *arguments: str) -> str:
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def json(self, *arguments: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json").stdout)
-        assert content["schema"] == 1
-        return content
-
-    def fails(self, code: int, says: str, *arguments: str) -> None:
-        done = self.run(*arguments)
-        assert code == done.returncode, (done.stdout, done.stderr)
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
-        assert done.stdout == ""
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        return {row["node"]: row for row in self.json("ps")["nodes"]}
-
-    def supervisor(self) -> int:
-        return int(json.loads((self.folder / ".consensus" / "supervisor.json").read_text())["pid"])
-
-
-def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    hand = Hand(tmp_path)
-    yield hand
-    if (tmp_path / ".consensus" / "supervisor.json").exists():
-        pid = hand.supervisor()
-        hand.run("down")
-        if is_alive(pid):
-            os.kill(pid, signal.SIGKILL)
+from tests.end_to_end.hand import Hand, wait_until
 
 
 def test_the_story_of_the_readme(hand: Hand) -> None:

@@ -206,6 +206,37 @@ def test_a_node_that_is_down_or_was_never_up_is_unreachable(bench: Bench) -> Non
     assert bench.lines()[-1]["fate"] == "undeliverable"
 
 
+def test_a_node_joins_and_one_leaves(bench: Bench) -> None:
+    bench.network.node_joins("n4")
+    newcomer = bench.boot("n4")
+    bench.send("n4", "n1", b"hello")  # to a node that was up before
+    assert bench.nodes["n1"].payloads(1) == [b"hello"]
+    old = bench.nodes["n1"]
+    old.outs["n4"] = tuned(bench.context.socket(zmq.DEALER))
+    old.outs["n4"].connect(bench.network.addresses("n1")["n4"])
+    with bench.network.isolate("n4") as cut:
+        bench.send("n1", "n4", b"lost")
+        until(lambda: cut.total("dropped") == 1)
+    bench.client("n4").send(b"asked")
+    assert newcomer.payloads(1) == [b"asked"]
+    assert bench.network.links()["n4", "n1"] == {"arrived": 1, "passed": 1}
+    with bench.network.delay([("n1", "n2")], seconds=0.05):  # what is on its way to somebody who leaves goes nowhere
+        bench.send("n1", "n2", b"late")
+        until(lambda: bench.network.links()["n1", "n2"]["arrived"] == 1)
+        bench.network.node_leaves("n2")
+        until(lambda: bench.lines()[-1]["fate"] == "undeliverable")
+    assert bench.network.nodes == ("n1", "n3", "n4")
+    assert len(bench.network.links()) == 12
+    assert set(bench.network.addresses("n1")) == {"n3", "n4"}
+    bench.boot("n1")  # all its links are those that there are now
+    with pytest.raises(NoSuchNode, match="there are n1, n3, n4"):
+        bench.network.isolate("n2")
+    with pytest.raises(NetworkError, match="n3 has its links already"):
+        bench.network.request("node_joins", node="n3")
+    bench.network.node_joins("n4")  # known already: nothing changes
+    assert bench.network.nodes == ("n1", "n3", "n4")
+
+
 def test_a_node_that_takes_no_connection_is_an_error(bench: Bench) -> None:
     with socket.socket() as listener:  # closed at once at the end of the block, which a ZeroMQ socket is not
         listener.bind(("127.0.0.1", 0))

@@ -260,7 +260,7 @@ class Leader:
             return f"there is no change {kind!r} for clients: there are add and remove"
         if self.changing() or (self.configuration.learners and kind == "add"):
             learners = ", ".join(self.configuration.learners) or "none"
-            return f"another change is under way (learners: {learners}): wait until it is done"
+            return f"another change is under way (learners: {learners}): wait until it is done, or remove the learner"
         if kind == "remove" and node == self.node.id and len(self.configuration.voters) > 1:
             return f"{node} leads: hand over first"
         if kind == "remove" and node in self.configuration.voters:

@@ -1,0 +1,135 @@
+"""The verbs for the nodes of a replicated log that runs by hand: member list, add, remove, replace.
+
+The supervisor has the change go through the log and starts or ends the process; that takes a moment, so that it is there for
+others. Waiting until a new node has caught up is done here.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from cluster import spec as specs
+from cluster.control import ControlClient
+from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
+from harness.by_hand import SHORT_S, complete_nodes
+from harness.by_hand_keys import open_log
+from harness.cli import output_option, print_json, say
+from node.contract import NodeId
+from node.settings import check_node_name
+
+
+def _complete_member(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """One node's name."""
+    return [item for item in complete_nodes(ctx, param, incomplete) if item.value not in ("all", "leader")]
+
+
+def _complete_new(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A name that no node has had."""
+    try:
+        known = specs.open_spec(Path(str(ctx.find_root().params.get("root") or ".consensus"))).known_nodes()
+    except ValueError:
+        return []
+    numbers = [int(found[1]) for node in known if (found := re.fullmatch(r"n(\d+)", node))]
+    fresh = f"n{max(numbers, default=0) + 1}"
+    return [CompletionItem(fresh)] if fresh.startswith(incomplete) else []
+
+
+_timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.001, 3600),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds that the new node may take to catch up.",
+)
+
+
+@click.group()
+def member() -> None:
+    """Who forms a cluster that keeps a log, and changes of that while it runs, one at a time."""
+
+
+@member.command("list")
+@output_option
+@click.pass_obj
+def list_(root: Path, as_json: bool) -> None:
+    """Show who votes, who learns, and which names are used up."""
+    with open_log(root) as client:
+        voters, learners, removed = client.members.list()
+    seen = {row["node"]: row for row in ControlClient(root).ask("ps", SHORT_S)["nodes"]}
+    rows = [
+        {
+            "node": node,
+            "votes": node in voters,
+            "leads": seen.get(node, {}).get("algorithm_status", {}).get("role") == "leading",
+            "state": seen[node]["how"] if node in seen else "not started",
+        }
+        for node in (*voters, *learners)
+    ]
+    if as_json:
+        print_json(members=rows, removed=removed)
+        return
+    for row in rows:
+        role = "leads" if row["leads"] else "votes" if row["votes"] else "learns"
+        print(f"{row['node']}  {role:<6}  {row['state']}")
+    for node in removed:
+        print(f"{node}  removed")
+
+
+@member.command()
+@click.argument("node", shell_complete=_complete_new)
+@_timeout_option
+@output_option
+@click.pass_obj
+def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
+    """Start NODE, a name that was never used, on an empty disk, and return when it votes."""
+    check_node_name(node)
+    with open_log(root):  # it keeps a log
+        _add(root, node, timeout_s)
+    _tell({"added": node}, f"{node} votes", as_json)
+
+
+@member.command()
+@click.argument("node", shell_complete=_complete_member)
+@output_option
+@click.pass_obj
+def remove(root: Path, node: str, as_json: bool) -> None:
+    """Remove NODE for ever, and end its process. If it leads, it hands over first."""
+    with open_log(root) as client:
+        check_member(client, node)
+    ControlClient(root).ask("remove_node", node=node)
+    _tell({"removed": node}, f"{node} is removed, and its name is used up", as_json)
+
+
+@member.command()
+@click.argument("old", shell_complete=_complete_member)
+@click.argument("new", shell_complete=_complete_new)
+@_timeout_option
+@output_option
+@click.pass_obj
+def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> None:
+    """Put NEW, on an empty disk, in the place of OLD, which may be down or have lost its disk."""
+    check_node_name(new)
+    with open_log(root) as client:
+        check_member(client, old)
+    _add(root, new, timeout_s)
+    say(f"{new} votes; removing {old}")
+    ControlClient(root).ask("remove_node", node=old)
+    _tell({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
+
+
+def _add(root: Path, node: NodeId, timeout_s: float) -> None:
+    ControlClient(root).ask("add_learner", node=node)
+    say(f"{node} is up and learns; it votes when it has caught up")
+    with open_log(root) as client:  # one that knows where the new node is, too
+        wait_until_it_votes(client, node, timeout_s)
+
+
+def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print_json(**content)
+    else:
+        print(text)

@@ -1,0 +1,77 @@
+"""Somebody at a terminal, for the tests of the command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from harness.cli import run
+
+
+class Hand:
+    """Somebody at a terminal, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "harness.cli", *arguments]
+        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "120"}
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def good(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json").stdout)
+        assert content["schema"] == 1
+        return content
+
+    def fails(self, code: int, says: str, *arguments: str) -> None:
+        done = self.run(*arguments)
+        assert code == done.returncode, (done.stdout, done.stderr)
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        return {row["node"]: row for row in self.json("ps")["nodes"]}
+
+    def supervisor(self) -> int:
+        return int(json.loads((self.folder / ".consensus" / "supervisor.json").read_text())["pid"])
+
+
+class QuickHand(Hand):
+    """The same within this process, where a verb costs a tenth; but `up`, whose process goes on, has one of its own."""
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        if arguments[0] == "up" or stdin:
+            return super().run(*arguments, stdin=stdin)
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run(["--dir", str(self.folder / ".consensus"), *arguments])
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)

@@ -1,0 +1,109 @@
+"""The members of a replicated log, changed by hand."""
+
+import shutil
+
+from click.shell_completion import ShellComplete
+
+from harness.cli import cli
+from tests.end_to_end.hand import Hand, wait_until
+
+
+def members(hand: Hand) -> dict[str, str]:
+    """Who is a member, and what it does."""
+    return {
+        row["node"]: "leads" if row["leads"] else "votes" if row["votes"] else "learns"
+        for row in hand.json("member", "list")["members"]
+    }
+
+
+def leader(hand: Hand) -> str:
+    wait_until(lambda: "leads" in members(hand).values())
+    (found,) = [node for node, role in members(hand).items() if role == "leads"]
+    return found
+
+
+def completions(hand: Hand, *words: str) -> set[str]:
+    """What the shell would offer for the last of these words."""
+    *done, begun = words
+    shell = ShellComplete(cli, {}, "consensus", "_CONSENSUS_COMPLETE")
+    found = shell.get_completions(["--dir", str(hand.folder / ".consensus"), *done], begun)
+    return {item.value for item in found}
+
+
+def test_nodes_come_and_go(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    hand.good("put", "owner", "alice")
+    assert hand.good("member", "add", "n4") == "n4 votes"
+    assert hand.json("member", "add", "n5") == {"schema": 1, "added": "n5"}
+    assert set(members(hand)) == {"n1", "n2", "n3", "n4", "n5"}
+    gone = leader(hand)
+    assert "its name is used up" in hand.good("member", "remove", gone)  # it hands over first
+    assert gone not in hand.rows()
+    assert f"{gone}  removed" in hand.good("member", "list")
+    new = leader(hand)
+    hand.good("isolate", new)  # the links of nodes that came later are cut as well
+    assert hand.good("put", "owner", "bob") > "0"
+    wait_until(lambda: hand.rows()[new]["algorithm_status"]["role"] != "leading")
+    hand.good("heal")
+    assert completions(hand, "member", "add", "") == {"n6"}
+    assert completions(hand, "member", "remove", "") == set(members(hand))
+    assert completions(hand, "member", "replace", "n") == set(members(hand))
+    hand.good("down")
+    hand.good("up", "-d")
+    assert set(hand.rows()) == {"n1", "n2", "n3", "n4", "n5"} - {gone}
+    assert hand.good("get", "owner") == '"bob"'
+    hand.fails(1, "an id is used once", "member", "add", gone)
+    assert "incarnation" in hand.good("logs", gone)
+
+
+def test_a_node_that_lost_its_disk_is_replaced(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    hand.good("put", "owner", "alice")
+    lost = next(node for node, role in members(hand).items() if role == "votes")
+    hand.good("kill", lost)
+    shutil.rmtree(hand.folder / ".consensus" / "nodes" / lost)
+    hand.fails(1, "must not vote again as its old self", "restart", lost)
+    done = hand.run("member", "replace", lost, "n4")
+    assert (done.returncode, done.stdout) == (0, f"n4 votes in the place of {lost}\n"), done.stderr
+    assert "n4 is up and learns" in done.stderr
+    assert lost not in members(hand)
+    other = next(node for node in members(hand) if node != "n4")
+    hand.good("kill", other)  # with n4's vote there is still a majority
+    assert hand.good("get", "owner") == '"alice"'
+
+
+def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.fails(1, "no cluster is up", "member", "list")
+    hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
+    hand.good("put", "owner", "alice")
+    hand.fails(1, "n1 is the last node: without it there is no cluster", "member", "remove", "n1")
+    hand.fails(1, "n1 is a member already", "member", "add", "n1")
+    hand.fails(254, "there is no node 'n9'", "member", "remove", "n9")
+    hand.fails(254, "there is no node 'n9'", "member", "replace", "n9", "n2")
+    hand.fails(1, "n1 is a member already", "member", "replace", "n1", "n1")
+    hand.fails(254, "a node cannot be called 'leader'", "member", "add", "leader")
+    hand.fails(254, "a node cannot be called '7'", "member", "replace", "n1", "7")
+    hand.fails(254, "No such command", "member", "fly")
+    assert members(hand) == {"n1": "leads"}
+    assert list(hand.rows()) == ["n1"]
+
+    # A change that does not come to its end keeps others out.
+    (hand.folder / ".consensus" / "nodes" / "n2").write_text("no folder can be made here")
+    hand.fails(1, "It is a learner now: restart it, or remove it", "member", "add", "n2")
+    assert members(hand) == {"n1": "leads", "n2": "learns"}
+    hand.fails(1, "another change is under way (learners: n2)", "member", "add", "n3")
+    (hand.folder / ".consensus" / "nodes" / "n2").unlink()
+    hand.good("restart", "n2")
+    wait_until(lambda: members(hand)["n2"] == "votes")
+    hand.good("member", "remove", "n2")
+    hand.fails(254, "n2 was removed already", "member", "remove", "n2")
+    assert hand.good("get", "owner") == '"alice"'
+
+    hand.good("down", "--wipe")
+    hand.good("up", "-d", "-n", "2")
+    assert list(hand.rows()) == ["n1", "n2"]  # a new cluster has all its names again
+    for verb in (["list"], ["add", "n3"], ["remove", "n2"], ["replace", "n2", "n3"]):
+        hand.fails(1, "runs paxos, which decides values once", "member", *verb)
