@@ -30,6 +30,7 @@ from harness.checkers.verdict import Verdict
 from harness.faults import Faults, Until
 from harness.history import Event, Recorder
 from harness.jsonable import read_lines, to_jsonable
+from harness.log_calls import LogCalls
 from harness.network import Network
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -37,6 +38,8 @@ from node.disk import Contents, DiskError, inspect
 
 #: How long a call of a scenario may take. It is what "no answer" means: hundreds of times what an answer needs here.
 OWED_S: Final = 3.0
+
+_LOOK_S: Final = 0.05
 
 RESULTS_NAME: Final = "results.json"
 SCHEMA: Final = 1
@@ -60,6 +63,7 @@ class Experiment:
         self.spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
         self.algorithm = algorithm
         self.notes: dict[str, Any] = {}
+        self.replicas: dict[NodeId, dict[str, Any]] = {}
         self._command = command
         self._seed = seed
         self._open: dict[int, tuple[Event, str]] = {}
@@ -83,6 +87,7 @@ class Experiment:
             raise
         self.faults = Faults(self.cluster, self.network)
         self.client = self.cluster.client("client", on_outcome=self._record)
+        self.log = LogCalls(self.spec.settings.cluster, self.cluster.client_addresses, self.recorder)
         return self
 
     def __exit__(
@@ -92,6 +97,7 @@ class Experiment:
         for event, _ in self._open.values():
             self.recorder.info(event, "the run ended first")
         self._open.clear()
+        self.log.close()
         self.client.close()
         self.faults.close()
         self.cluster.stop()
@@ -127,6 +133,11 @@ class Experiment:
     def settle(self, *calls: Call) -> list[Outcome]:
         """Wait for the outcomes of calls that were begun."""
         return [self.client.wait(call) for call in calls]
+
+    def poll(self) -> None:
+        """Take in what has arrived, also for calls on a replicated log, which `log.begin` begins. Does not wait."""
+        self.client.poll()
+        self.log.poll()
 
     def _invoke(self, f: str, variable: str, value: object, at: NodeId | None, timeout_s: float) -> tuple[str, Event]:
         # In a history a process has one call open at a time, so calls that overlap are told of different processes.
@@ -167,6 +178,29 @@ class Experiment:
         lasting = listed(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
         return Until(lasting.heal)
 
+    def look_at_replicas(self, timeout_s: float = 2.0) -> None:
+        """Ask every replica of a log how far it has come and what its state's hash is; of other algorithms nothing.
+
+        Call it before the run's end. Those that lag a little are waited for, as long as `timeout_s` seconds.
+        """
+        if not load_algorithm(self.algorithm).serves_all:
+            return
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self.faults.lock:  # the cluster's observer is for one thread at a time
+                statuses = self.cluster.status(0.5)
+            self.replicas = {
+                node: status["variables"][""] for node, status in statuses.items() if "" in status["variables"]
+            }
+            level = {replica["applied"] for replica in self.replicas.values()}
+            if (len(level) == 1 and len(self.replicas) == len(self.nodes)) or time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_S)
+        self.notes["replicas"] = {
+            node: {name: replica.get(name) for name in ("role", "ballot", "commit", "applied", "chain", "snapshot")}
+            for node, replica in self.replicas.items()
+        }
+
     # --- what it comes to -------------------------------------------------------------------------------------------
 
     def evidence(self, *, faults_expected: bool | None = None) -> Run:
@@ -179,6 +213,7 @@ class Experiment:
             disks=self._disks(),
             messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
             faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
+            replicas=self.replicas,
         )
 
     def _disks(self) -> dict[NodeId, Contents]:

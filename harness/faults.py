@@ -219,7 +219,7 @@ class Faults:
         with self.lock:  # the cluster's observer is for one thread at a time
             statuses = self.cluster.status(0.5)
         for node, status in statuses.items():
-            if any(of_one.get("role") == "leader" for of_one in status.get("variables", {}).values()):
+            if any(of_one.get("role") in ("leader", "leading") for of_one in status.get("variables", {}).values()):
                 return node
         return self.cluster.nodes[0]
 

@@ -13,7 +13,8 @@ Rules
    not done and never will be. `info` may have been done, or may yet be. **A timeout is always info.**
 3. A process has one call open at a time. `fail` and `info` end the call; what an `info` asked for may still happen, for
    ever. A call with no completion is one too.
-4. Of a register, `f` is `write` (of `value`) or `read` (its ok's value is what was read; null for nothing).
+4. Of a register, `f` is `write` (of `value`) or `read` (its ok's value is what was read; null for nothing). What else there
+   is to ask, and with which values, is in `harness/models.py`.
 5. `node` is the node that was asked; without it any node may answer. `timeout_s`, on the invoke, is how long the client waits.
 """
 
@@ -54,7 +55,20 @@ EventType = Literal["invoke", "ok", "fail", "info"]
 Outcome = Literal["ok", "fail", "info"]
 
 EVENT_TYPES: Final = ("invoke", "ok", "fail", "info")
-FUNCTIONS: Final = ("propose", "query", "write", "read")
+#: What can be asked for: see `harness/models.py` for what each model makes of them.
+FUNCTIONS: Final = (
+    "propose",
+    "query",
+    "write",
+    "read",
+    "put",
+    "get",
+    "delete",
+    "cas",
+    "acquire",
+    "release",
+    "append",
+)
 
 #: Field of a line -> the types that it may have, and whether it may be left out.
 _FIELDS: Final[dict[str, tuple[tuple[type, ...], bool]]] = {

@@ -140,7 +140,7 @@ class Timeline:
             ended_ns: its end.
             steady_ns: if not 0, one and the same majority must also have stayed reachable for a stretch of this length.
         """
-        needed = majority(len(self.members)) - 1
+        needed = self._needed
         spans = [(began, ended, self._peers(node, faults)) for began, ended, faults in self._spans(began_ns, ended_ns)]
         if any(peers is None or len(peers) < needed for _, _, peers in spans):
             return False
@@ -164,6 +164,32 @@ class Timeline:
             and self.on_majority_side(member, began_ns, ended_ns, steady_ns=steady_ns)
             for member in (self.members if node is None else (node,))
         )
+
+    def leader_owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
+        """`owes_answer` where one node leads, and all others need it: everybody who might lead, being on a majority side, was
+        within reach the whole time, of `node` and of clients, or if it is None, of clients. In some stretch of `steady_ns`
+        nothing of that changed, so that whoever might lead could.
+        """
+        longest = since = 0
+        before: object = None
+        for start, end, faults in self._spans(began_ns, ended_ns):
+            peers = {member: self._peers(member, faults) for member in self.members}
+            may_lead = {one for one, seen in peers.items() if seen is not None and len(seen) >= self._needed}
+            broken = {link for fault in faults for link in (*fault.links_cut, *fault.links_disturbed)}
+            asked = may_lead if node is None else {node}
+            if not may_lead or any({(CLIENT, one), (one, CLIENT)} & broken for one in asked):
+                return False
+            if node is not None and not (node in may_lead and may_lead - {node} <= (peers[node] or set())):
+                return False
+            if peers != before:
+                before, since = peers, start
+            longest = max(longest, end - since)
+        return longest >= steady_ns
+
+    @property
+    def _needed(self) -> int:
+        """How many others a majority needs."""
+        return majority(len(self.members)) - 1
 
     def _spans(self, began_ns: int, ended_ns: int) -> Iterator[tuple[int, int, list[Receipt]]]:
         """The time, cut wherever a fault begins or ends, with the faults of each piece."""

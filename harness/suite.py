@@ -6,13 +6,16 @@ result.verdict.status           # valid, invalid or unknown
 ```
 
 The run's folder holds what every experiment leaves, and `plan.json`. In `results.json`, `steps` says what became of each step
-of the plan, and `verdicts` has, beside the article's four properties:
+of the plan, and `verdicts` has, beside the article's four properties, of which only fault tolerance is about state that
+changes:
 
 | verdict | what it is about |
 |---|---|
 | linearizability | the clients' answers have an order that the workload's model allows |
 | invariants | wire and disks keep to the protocol; left out for algorithms of which none are known |
 | durability | what was acknowledged is on the disks that must have it |
+| agreement | of a log: replicas and snapshots are equal at equal slots |
+| effects | of keys: each command took effect once, as it was answered, also one that was sent again |
 | liveness | everything is answered once all is whole |
 | guards | the run was a test |
 
@@ -20,30 +23,34 @@ The run is invalid if any is, else unknown if any is, else valid.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.client import Call, Ok
+from cluster.client import Ok
 from cluster.processes import State
 from harness.catalogue import listed
+from harness.checkers.chosen_log import keeps_log
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Run
 from harness.checkers.guards import Carried, guards
 from harness.checkers.invariants import invariants
-from harness.checkers.known_bad import Judge
+from harness.checkers.known_bad import Judge, known_bad
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
-from harness.checkers.properties import PROPERTIES
+from harness.checkers.properties import PROPERTIES, fault_tolerance
+from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict, merge
 from harness.experiment import Experiment
 from harness.jsonable import canonical
+from harness.models import Consensus, Kv
 from harness.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.plan import PLAN_NAME, Plan
 from harness.process_faults import bring_back
-from harness.workloads import LIVE_S, Ask, Workload, workload
+from harness.workloads import LIVE_S, Ask, Begun, Workload, workload_for
+from node.algorithms import load_algorithm
 
 #: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.
 _REST_S: Final = 0.002
@@ -89,7 +96,7 @@ def run_plan(
         UnknownWorkload, UnknownAlgorithm, BootFailed: it could not begin.
     """
     started = time.monotonic()
-    clients = workload(plan.workload)(plan.nodes, plan.seed, plan.time_s)
+    clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
     run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, **_needs(plan, folder))
     plan.save(folder / PLAN_NAME)
     with run:
@@ -103,7 +110,8 @@ def run_plan(
         bring_back(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
         for calls in clients.final_calls():
-            run.settle(*(clients.begin(run, ask) for ask in calls))
+            _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
+        run.look_at_replicas()
         down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
     judged = time.monotonic()
     carried = Carried(
@@ -143,10 +151,12 @@ def _needs(plan: Plan, folder: Path) -> dict[str, Any]:
 def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
     """Every verdict."""
     judges: dict[str, Judge] = {
-        **PROPERTIES,
+        **(PROPERTIES if isinstance(clients.model, Consensus) else {"fault tolerance": fault_tolerance}),
         "linearizability": lambda evidence: linearizable(evidence, clients.model),
         "invariants": invariants,
         "durability": durability,
+        **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
+        **({"effects": effects} if isinstance(clients.model, Kv) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
@@ -154,7 +164,7 @@ def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict
         del verdicts["invariants"]
     # The bad runs begin at 0, and all of them was after the heal.
     judges["liveness"] = partial(liveness, healed_ns=0, within_s=LIVE_S)
-    verdicts["guards"] = guards(run, carried, clients.functions, judges)
+    verdicts["guards"] = guards(run, carried, clients.functions, judges, known_bad(run.algorithm, clients.model))
     return verdicts
 
 
@@ -172,8 +182,16 @@ def _waited(outcome: StepOutcome) -> bool:
     return waits and not outcome.fired
 
 
+def _settle(run: Experiment, calls: Iterable[Begun]) -> None:
+    """Wait for the outcomes of calls, at their deadlines at the latest."""
+    for call in calls:
+        while call.outcome is None:
+            run.poll()
+            time.sleep(_REST_S)
+
+
 class _Session:
-    """The workload's clients, each with a call open or at rest, on the experiment's one connection."""
+    """The workload's clients, each with a call open or at rest."""
 
     def __init__(
         self, run: Experiment, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool
@@ -181,7 +199,7 @@ class _Session:
         self._run, self._clients = run, clients
         self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
-        self._open: dict[int, tuple[Ask, Call]] = {}
+        self._open: dict[int, tuple[Ask, Begun]] = {}
         self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
         self._told: dict[str, str] = {}
 
@@ -192,17 +210,17 @@ class _Session:
             now_s < time_s or self._nemesis_is_busy()
         ):
             self._begin(now_s)
-            self._run.client.poll()
+            self._run.poll()
             if self._end(now_s) and self._stop_early:
                 return
             time.sleep(_REST_S)
-        self._run.settle(*(call for _, call in self._open.values()))
+        _settle(self._run, [call for _, call in self._open.values()])
 
     def _begin(self, now_s: float) -> None:
         for client, until_s in list(self._rests_until.items()):
             if until_s <= now_s:
                 ask = self._clients.next_call(client, now_s)
-                self._open[client] = (ask, self._clients.begin(self._run, ask))
+                self._open[client] = (ask, self._clients.begin(self._run, client, ask))
                 del self._rests_until[client]
 
     def _end(self, now_s: float) -> bool:
@@ -213,6 +231,7 @@ class _Session:
                 continue
             del self._open[client]
             self._rests_until[client] = now_s + self._clients.pause_s(client)
+            self._clients.ended(self._run, client, ask, call.outcome)
             match call.outcome:
                 case Ok(value) if value is not None:
                     text = canonical(value)

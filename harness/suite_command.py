@@ -66,7 +66,8 @@ def test(
     from harness.plan import load  # noqa: PLC0415 - as in harness.cli: nobody else pays for it
     from harness.plan_generator import generate  # noqa: PLC0415
     from harness.suite import run_plan  # noqa: PLC0415
-    from harness.workloads import workload as known_workload  # noqa: PLC0415
+    from harness.workloads import workload_for  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if (algorithm is None) == (plan_file is None):
         raise click.UsageError("name an algorithm, such as paxos, or give a plan with --plan")
@@ -74,7 +75,7 @@ def test(
         plan = load(plan_file)
     else:
         assert algorithm is not None
-        known_workload(workload)
+        workload_for(workload, load_algorithm(algorithm))
         drawn_from = secrets.randbelow(1_000_000) if seed is None else seed
         plan = generate(
             algorithm,

@@ -5,19 +5,19 @@ on the client's own generator and on the time, so a run of a plan differs from t
 Values are unique: an answer tells whose proposal it was.
 
 To add one, subclass `Workload` and put it into `WORKLOADS`. It says which calls there are, how one is begun on an experiment,
-what must be answered once everything is whole again, and which sequential model its answers are to have an order in.
+what must be answered once everything is whole again, and which sequential model its answers are to have an order in. Those
+for machines that only a replicated log drives are in `harness/log_workloads.py`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
-from cluster.client import Call
 from harness.experiment import Experiment
 from harness.models import Consensus, Model
-from node.contract import BadInput, NodeId
+from node.contract import Algorithm, BadInput, NodeId
 
 
 class UnknownWorkload(BadInput):
@@ -35,6 +35,14 @@ class Ask:
     timeout_s: float = 4.0
 
 
+class Begun(Protocol):
+    """A call under way."""
+
+    @property
+    def outcome(self) -> object | None:
+        """What came of it; None as long as nobody knows."""
+
+
 class Workload(ABC):
     """What the clients of one run do."""
 
@@ -43,6 +51,8 @@ class Workload(ABC):
     functions: ClassVar[tuple[str, ...]]
     """The kinds of calls; in a run that is to show something, some of each must succeed."""
     model: ClassVar[Model]
+    needs_log: ClassVar[bool] = False
+    """Whether only an algorithm that keeps a log can serve it."""
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
         self.nodes, self.time_s = nodes, time_s
@@ -66,8 +76,11 @@ class Workload(ABC):
         """What must be answered once everything is whole: rounds of calls that are made at once."""
 
     @abstractmethod
-    def begin(self, experiment: Experiment, ask: Ask) -> Call:
-        """Begin a call."""
+    def begin(self, experiment: Experiment, client: int, ask: Ask) -> Begun:
+        """Begin a call of a client's."""
+
+    def ended(self, experiment: Experiment, client: int, ask: Ask, outcome: object) -> None:  # noqa: B027 - may be nothing
+        """What came of it, for whoever asks better with that."""
 
 
 class Variables(Workload):
@@ -105,7 +118,7 @@ class Variables(Workload):
         names = [*(f"x{number}" for number in range(self._last + 1)), *(f"after-{node}" for node in self.nodes)]
         yield tuple(Ask("query", name, None, node, LIVE_S) for name in names for node in self.nodes)
 
-    def begin(self, experiment: Experiment, ask: Ask) -> Call:
+    def begin(self, experiment: Experiment, client: int, ask: Ask) -> Begun:
         if ask.f == "propose":
             return experiment.begin_propose(ask.key, ask.value, ask.node, ask.timeout_s)
         return experiment.begin_query(ask.key, ask.node, ask.timeout_s)
@@ -114,12 +127,29 @@ class Variables(Workload):
 #: How long an answer may take once everything is whole again, in seconds.
 LIVE_S: Final = 5.0
 
-#: By name. Key-value store, locks and the others join when there is a replicated log to drive them.
-WORKLOADS: Final[dict[str, type[Workload]]] = {workload.name: workload for workload in (Variables,)}
+
+def _workloads() -> dict[str, type[Workload]]:
+    """By name."""
+    from harness.log_workloads import LOG_WORKLOADS  # noqa: PLC0415 - it builds on this module
+
+    every: tuple[type[Workload], ...] = (Variables, *LOG_WORKLOADS)
+    return {each.name: each for each in every}
 
 
 def workload(name: str) -> type[Workload]:
     """The workload called `name`. Raises UnknownWorkload."""
-    if name not in WORKLOADS:
-        raise UnknownWorkload(f"no workload is called {name!r}; there are {', '.join(WORKLOADS)}")
-    return WORKLOADS[name]
+    known = _workloads()
+    if name not in known:
+        raise UnknownWorkload(f"no workload is called {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def workload_for(name: str, algorithm: type[Algorithm]) -> type[Workload]:
+    """The workload called `name`, if `algorithm` can serve it. Raises UnknownWorkload."""
+    found = workload(name)
+    if found.needs_log and not algorithm.serves_all:
+        raise UnknownWorkload(
+            f"the workload {name} changes state, and {algorithm.__name__} decides values once: "
+            "test an algorithm that keeps a log, such as multipaxos"
+        )
+    return found

@@ -9,22 +9,27 @@ answer on, and copies never become fewer, so it can be asked of the disks after 
 A single leader promises less: its own disk alone holds the value, and that is the article's objection to it. `Leader` and
 what is derived from it, `Failover`, owe **one** copy.
 
-What counts as a copy: the value stands anywhere in what the node keeps of that variable, as a vote, as what it has accepted
-or as decided, or its algorithm says that it is decided. So no algorithm need have told everybody of the decision. A node
-whose disk was taken away or set back by a fault (its receipt's evidence has `disk_lost`) is one copy less that is owed.
+Of an algorithm that keeps a log, the command must stand in the chosen slot on those disks, or a snapshot for it.
+
+What counts as a copy elsewhere: the value stands anywhere in what the node keeps of that variable, as a vote, as what it
+has accepted or as decided, or its algorithm says that it is decided. So no algorithm need have told everybody of the
+decision. A node whose disk was taken away or set back by a fault (its receipt's evidence has `disk_lost`) is one copy less
+that is owed.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from harness.checkers.chosen_log import Token, keeps_log
 from harness.checkers.evidence import Run, count
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
 from harness.disks import decided_on_disk
-from harness.jsonable import canonical
+from harness.history import Operation
+from harness.jsonable import canonical, shown
 from node.algorithms.leader import Leader
-from node.contract import Algorithm, Stored
+from node.contract import Algorithm, Stored, Value
 from node.quorum import majority
-from node.wire import encode_value
+from node.wire import decode_value, encode_value
 
 #: In a receipt's evidence: the nodes whose disks no longer hold all that they had.
 DISK_LOST: Final = "disk_lost"
@@ -40,6 +45,8 @@ def durability(run: Run) -> Verdict:
     """Whether each value that a client was told is on enough disks."""
     lost = {node for receipt in run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
     owed = max(copies_owed(run.algorithm, len(run.members)) - len(lost), 0)
+    if keeps_log(run.algorithm):
+        return _of_log(run, owed, lost)
     decided = {node: decided_on_disk(run.algorithm, run.members, contents) for node, contents in run.disks.items()}
     found = []
     checked = set()
@@ -62,13 +69,54 @@ def durability(run: Run) -> Verdict:
                 f"{run.told(operation)} for {operation.key}, and of {len(run.disks)} disks only {where} "
                 f"{'has' if len(holders) < 2 else 'have'} it: {owed} must"
             )
+    return _verdict(run, found, len(checked), owed)
+
+
+def _of_log(run: Run, owed: int, lost: set[str]) -> Verdict:
+    """The same for an algorithm that keeps a log."""
+    found = []
+    checked: set[Token] = set()
+    for operation in run.calls:
+        token = _acknowledged(operation)
+        if token is None or token in checked:
+            continue
+        checked.add(token)
+        version = operation.answer if operation.f in ("put", "cas") else None
+        if isinstance(version, int) and version <= run.log.applied.version:
+            continue  # only the oldest snapshot tells of it, and not by its value
+        holders = [node for node in run.log.holders(token) if node not in lost]
+        if len(holders) < owed:
+            slots = ", ".join(map(str, run.log.slots_of.get(token, ()))) or "none"
+            found.append(
+                f"{operation.f} of {shown(decode_value(Value(token[2])))} for {operation.key} was acknowledged at "
+                f"{run.at(operation.completion or operation.invoke)}, and of {len(run.disks)} disks "
+                f"{', '.join(holders) or 'none'} hold it (chosen slots: {slots}): {owed} must"
+            )
+    return _verdict(run, found, len(checked), owed)
+
+
+def _acknowledged(operation: Operation) -> Token | None:
+    """The command whose effect a client was told of; None for anything that set nothing."""
+    if operation.outcome != "ok":
+        return None
+    match operation.f, operation.invoke.value:
+        case "put", value:
+            return "kv", operation.key, encode_value(value)
+        case "cas", [_, value]:
+            return "kv", operation.key, encode_value(value)
+        case "propose" | "query", _ if operation.answer is not None:
+            return "once", operation.key, encode_value(operation.answer)
+    return None
+
+
+def _verdict(run: Run, found: list[str], checked: int, owed: int) -> Verdict:
     if found:
         return invalid(*found)
     if not checked:
-        return unknown("no decided value was acknowledged")
+        return unknown("no value was acknowledged")
     if set(run.disks) != set(run.members):
         return unknown(f"of {len(run.members)} disks {len(run.disks)} were read")
-    return valid(f"each of {count(len(checked), 'acknowledged value')} is on {owed} disks or more")
+    return valid(f"each of {count(checked, 'acknowledged value')} is on {owed} disks or more")
 
 
 def _holds(stored: Mapping[str, Stored], value: bytes) -> bool:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.wire_record import Record, read_record
 from harness.disks import decided_on_disk
 from harness.history import Event, History, Operation
 from harness.jsonable import canonical, shown
+from harness.models import evidence_in
 from harness.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.disk import Contents
@@ -44,7 +46,9 @@ class Answer(NamedTuple):
 
 @dataclass
 class Run:
-    """One run's evidence. `earlier_disks` are snapshots taken during the run, the oldest first, if there are any."""
+    """One run's evidence. `earlier_disks` are snapshots taken during the run, the oldest first, if there are any. `replicas`
+    is what each replica of a log said of itself at the end: see the status of `MultiPaxos`.
+    """
 
     members: tuple[NodeId, ...]
     algorithm: type[Algorithm]
@@ -54,6 +58,7 @@ class Run:
     messages: Sequence[Mapping[str, Any]] = ()
     faults_expected: bool = False
     earlier_disks: Sequence[Mapping[NodeId, Contents]] = ()
+    replicas: Mapping[NodeId, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -66,9 +71,19 @@ class Run:
         return read_record(self.messages, self.members)
 
     @cached_property
+    def log(self) -> ChosenLog:
+        """What the disks of an algorithm that keeps a log amount to."""
+        return ChosenLog(self.algorithm, self.members, self.disks, self.replicas)
+
+    @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """Proposals and queries, in the order of their invokes."""
-        return tuple(operation for operation in self.history.operations if operation.f in ("propose", "query"))
+        return tuple(operation for operation in self.calls if operation.f in ("propose", "query"))
+
+    @property
+    def calls(self) -> tuple[Operation, ...]:
+        """Every call, whatever was asked, in the order of the invokes."""
+        return self.history.operations
 
     @cached_property
     def by_key(self) -> dict[str, list[Operation]]:
@@ -115,7 +130,7 @@ class Run:
 
     def shows_nothing(self, operations: Sequence[Operation]) -> str | None:
         """Why these operations are no test, if they are none: nobody succeeded, or what was to break did not."""
-        if not any(operation.outcome == "ok" for operation in operations):
+        if not any(was_answered(operation) for operation in operations):
             return f"none of {count(len(operations), 'operation')} succeeded"
         if not self.faults_expected:
             return None
@@ -127,6 +142,14 @@ class Run:
             if not any(ended_ns(operation) >= receipt.began_ns for operation in operations):
                 return f"every operation was over when {receipt.fault} began"
         return None
+
+
+def was_answered(operation: Operation) -> bool:
+    """Whether the client got an answer; "mismatch" and the like, which tell what the object is like, are answers too."""
+    completion = operation.completion
+    return operation.outcome == "ok" or (
+        completion is not None and operation.outcome == "fail" and evidence_in(completion.error) is not None
+    )
 
 
 def told(history: History, operation: Operation) -> str:

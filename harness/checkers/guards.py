@@ -29,14 +29,20 @@ class Carried:
 
 
 @checker
-def guards(run: Run, carried: Carried, functions: Iterable[str], judges: Mapping[str, Judge]) -> Verdict:
-    """Valid if the run was a test."""
+def guards(
+    run: Run,
+    carried: Carried,
+    functions: Iterable[str],
+    judges: Mapping[str, Judge],
+    bad: Mapping[str, Run] | None = None,
+) -> Verdict:
+    """Valid if the run was a test. `bad` is what the judges are tried by, as for `undetected`."""
     for why in (
         _fired(run, carried),
         _in_flight(run),
         _succeeded(run, functions),
         None if not carried.down else f"{', '.join(carried.down)} had not come back at the end",
-        undetected(judges),
+        undetected(judges, bad),
     ):
         if why is not None:
             return unknown(why, no_test=True)
@@ -61,7 +67,7 @@ def _in_flight(run: Run) -> str | None:
     if any(
         receipt.during(operation.invoke.time, int(min(ended_ns(operation), 2**62)))
         for receipt in run.receipts
-        for operation in run.operations
+        for operation in run.calls
     ):
         return None
     return "no call was in flight while any fault lasted"
@@ -69,7 +75,7 @@ def _in_flight(run: Run) -> str | None:
 
 def _succeeded(run: Run, functions: Iterable[str]) -> str | None:
     for f in functions:
-        outcomes = [operation.outcome for operation in run.operations if operation.f == f]
+        outcomes = [operation.outcome for operation in run.calls if operation.f == f]
         if "ok" not in outcomes:
             return f"no {f} succeeded, of {len(outcomes)}"
     return None

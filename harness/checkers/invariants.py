@@ -5,8 +5,7 @@ Rules
 1. Nothing is reported that could be innocent. `wire_record` says which orders are certain and what may be hidden; where
    an innocent story fits, there is no finding.
 2. A finding counts against the property that it endangers, and gives one line of evidence, one for each rule and variable.
-3. Messages are known by their names and their fields: a protocol that uses these names with other fields, such as one
-   with slots, is not judged here.
+3. Messages are known by their names and their fields: one that uses these names with other fields is not judged here.
 
 Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
 -------------------------------------------------------------
@@ -21,12 +20,26 @@ Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
 | an acceptor promises or accepts below what it had promised | no decoherence |
 | a disk shows less than its node has promised, accepted or said to be decided | no decoherence |
 
+Multi-Paxos, slot by slot (same paper, section 3)
+-------------------------------------------------
+| finding | property |
+|---|---|
+| one ballot has two batches in a slot | coherence |
+| two batches are chosen in a slot | coherence |
+| a ballot above one that chose has another batch there | no decoherence |
+| a ballot is used by two incarnations, or by a node that does not own it | no decoherence |
+| an acceptor promises or accepts below what it had promised | no decoherence |
+| a promise leaves out, or tells an older form of, what its sender had accepted | no decoherence |
+| a disk shows less than its node has promised or accepted | no decoherence |
+
 Majority vote: one voter with two votes (coherence).
 """
 
 import json
 from collections.abc import Iterator
 
+from harness.checkers import log_rules
+from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Finding, Run
 from harness.checkers.paxos_rules import FIELDS, paxos_findings, value_text
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
@@ -42,7 +55,8 @@ def invariants(run: Run) -> Verdict:
         return invalid(*found)
     if not (_is_paxos(run) or _is_vote(run)):
         return unknown(f"no invariants are known for {run.algorithm.__name__}")
-    judged = sum(sent.type in FIELDS or sent.type == "Vote" for sent in run.record.sent)
+    known = log_rules.FIELDS if keeps_log(run.algorithm) else {**FIELDS, "Vote": frozenset({"value"})}
+    judged = sum(known.get(sent.type) == frozenset(sent.fields) for sent in run.record.sent)
     if judged == 0:
         return unknown("the record has none of the protocol's messages")
     return valid(f"{judged:,} messages and {len(run.disks)} disks keep to the protocol")
@@ -54,6 +68,8 @@ def findings(run: Run, property_: str) -> list[str]:
 
 
 def _all(run: Run) -> list[Finding]:
+    if keeps_log(run.algorithm):
+        return list(log_rules.log_findings(run, run.record))
     if _is_paxos(run):
         return list(paxos_findings(run, run.record))
     if _is_vote(run):

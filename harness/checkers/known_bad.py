@@ -1,19 +1,23 @@
 """Runs that are known to be bad, one for each judge: a judge that does not find its own is not to be believed today.
 
-Each is evidence made by hand, of a cluster of three on one variable. The suite judges all of them beside every real run.
+Each is evidence made by hand, of a cluster of three on one variable, or one key of a log. The suite judges beside every real
+run those of its kind.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Run
 from harness.checkers.verdict import Status, Verdict
 from harness.history import Event, History
+from harness.models import Kv, Model
+from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
-from node.contract import Stored
+from node.contract import Algorithm, Record, Stored
 from node.disk import Contents
-from node.wire import encode_value
+from node.wire import encode_value, pack_own
 
 Judge = Callable[[Run], Verdict]
 
@@ -27,7 +31,7 @@ class _Told:
 
     began: int
     ended: int
-    node: str
+    node: str | None
     f: str
     value: str | None
     answer: Any
@@ -87,9 +91,9 @@ def _disk(node: str, decided: str | None = None) -> Contents:
     return Contents(node=node, cluster="0" * 32, incarnation=1, variables=variables)
 
 
-def known_bad() -> dict[str, Run]:
-    """By the name of the judge that must find it."""
-    return {
+def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, Run]:
+    """By the name of the judge that must find it: for runs of that algorithm whose answers are to fit that model."""
+    found = {
         "coherence": _run(_blue(), _Told(0, 1, "n2", "propose", "red", "red")),
         "conflict resolution": _run(_blue(), _Told(0, 1, "n2", "query", None, "green")),
         "no decoherence": _run(_blue(), _Told(2, 3, "n2", "query", None, None)),
@@ -99,11 +103,71 @@ def known_bad() -> dict[str, Run]:
         "durability": _run(_blue(), disks={"n1": _disk("n1", "blue"), "n2": _disk("n2"), "n3": _disk("n3")}),
         "liveness": _run(_blue(), _Told(2, 8, "n2", "propose", "red", ...)),
     }
+    if keeps_log(algorithm):
+        found |= _of_logs()
+    if isinstance(model, Kv):
+        found |= _of_keys()
+    return found
 
 
-def undetected(judges: Mapping[str, Judge]) -> str | None:
-    """The first judge that did not find what it must, in words; None if all did."""
-    bad = known_bad()
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def _put(value: str = "blue") -> bytes:
+    return pack_own([["put", "x", encode_value(value)]])
+
+
+def _log_disk(node: str, *batches: bytes) -> Contents:
+    """A disk that knows each of these as chosen."""
+    disk = _disk(node)
+    disk.variables = {"": {"commit": len(batches)}}
+    for slot, batch in enumerate(batches, 1):
+        disk.log.put(Record(slot, 1, "n1", batch))
+    return disk
+
+
+def _batch(session: int, sequence: int, machine: str, packed: bytes) -> bytes:
+    return pack_own((0, ((session, sequence, 1, machine, packed),)))
+
+
+def _log_accept(index: int, to: str, batch: str) -> dict[str, Any]:
+    fields = {"ballot": [1, "n1"], "slot": 1, "batch": batch, "commit": 0}
+    return {**_accept(index, to, ""), "variable": "", "fields": fields}
+
+
+def _log_run(*calls: _Told, **about: Any) -> Run:
+    return Run(_MEMBERS, MultiPaxos, _history(*calls), **about)
+
+
+def _of_logs() -> dict[str, Run]:
+    proposal = pack_own([["propose", "x", encode_value("blue")]])
+    disks = {"n1": _log_disk("n1", _batch(0, 0, "once", proposal)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
+    states = {node: {"applied": 7, "chain": chain, "marks": {}} for chain, node in enumerate(_MEMBERS)}
+    return {
+        "invariants": _log_run(_blue(), messages=[_log_accept(0, "n2", "00"), _log_accept(1, "n3", "01")]),
+        "durability": _log_run(_blue(), disks=disks),
+        "agreement": _log_run(_blue(), replicas=states),
+    }
+
+
+def _of_keys() -> dict[str, Run]:
+    blue = _Told(0, 1, None, "put", "blue", 1)
+    unanswered = _Told(2, 8, None, "put", "red", ...)
+    disks = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put())), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
+    opened = _batch(0, 0, "session", pack_own([["open"]]))
+    twice = _log_disk("n1", opened, _batch(1, 1, "kv", _put()), _batch(1, 2, "kv", _put()))
+    return {
+        "fault tolerance": _log_run(blue, unanswered),
+        "linearizability": _log_run(blue, _Told(2, 3, None, "get", None, None)),
+        "durability": _log_run(blue, disks=disks),
+        "effects": _log_run(blue, disks={"n1": twice}),
+        "liveness": _log_run(blue, unanswered),
+    }
+
+
+def undetected(judges: Mapping[str, Judge], bad: Mapping[str, Run] | None = None) -> str | None:
+    """The first judge that did not find what it must, in words; None if all did. `bad` is what they are tried by."""
+    bad = known_bad() if bad is None else bad
     for name, judge in judges.items():
         if name not in bad:
             return f"there is no bad run by which to try the judge of {name}"

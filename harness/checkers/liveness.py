@@ -4,7 +4,7 @@ This asks more than fault tolerance, which is about the time while things are br
 stuck for ever, though every node is up and every link is whole, fails here.
 """
 
-from harness.checkers.evidence import Run, count
+from harness.checkers.evidence import Run, count, was_answered
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
 from harness.jsonable import shown
 
@@ -12,13 +12,13 @@ from harness.jsonable import shown
 @checker
 def liveness(run: Run, healed_ns: int, within_s: float) -> Verdict:
     """Whether every call that began after `healed_ns` was answered within `within_s` seconds."""
-    asked = [operation for operation in run.operations if operation.invoke.time >= healed_ns]
+    asked = [operation for operation in run.calls if operation.invoke.time >= healed_ns]
     found = []
     slowest_s = 0.0
     for operation in asked:
         invoke, completion = operation.invoke, operation.completion
         took_s = None if completion is None else (completion.time - invoke.time) / 1e9
-        if operation.outcome == "ok" and took_s is not None and took_s <= within_s:
+        if was_answered(operation) and took_s is not None and took_s <= within_s:
             slowest_s = max(slowest_s, took_s)
             continue
         what = invoke.f if invoke.value is None else f"{invoke.f} of {shown(invoke.value)}"

@@ -13,10 +13,12 @@ variable by then; or the node that was asked was not on a majority side all the 
 be it undecided. And a disk that showed a decided value and later does not.
 
 *Fault tolerance*: an operation that was owed an answer and got none in its time, or was refused without such an excuse. An
-answer is owed where the client could reach a node, and the node was on a majority side, from the invoke until the client
-gave up; a refusal is judged as if the client had waited for its whole time. In that time the same majority must have
-stayed for a second, and the time must have been a second or more; for a call to any node, half a second more for every
-other node, since the client goes from one to the next at that pace.
+answer is owed where the client could reach a node, and the node was on a majority side, at the end of the call: for as long
+as the client takes to ask again, and a second and a half more, or for the whole call if it was shorter. A refusal is judged
+as if the client had waited for its whole time. In that time the same majority must have stayed for a second, and the time
+must have been a second or more; for a call to any node, half a second more for every other node, since the client goes
+from one to the next at that pace. An algorithm that keeps a log has one leader: there everybody who might lead must have been
+within reach, and that must have stayed so for two seconds, in which a leader is to be found.
 
 What it takes to be valid
 -------------------------
@@ -30,7 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from harness.checkers.evidence import Answer, Run, count, ended_ns
+from harness.checkers.evidence import Answer, Run, count, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
 from harness.history import Operation
@@ -58,6 +60,10 @@ EXCUSED: Final = (
 #: Seconds. A shorter deadline is nobody's promise: see `cluster/client.py` for how often it sends again.
 OWED_TIMEOUT_S: Final = 1.0
 NEXT_NODE_S: Final = 0.5
+_SEND_AGAIN_S: Final = 1.0
+_SLACK_S: Final = 0.5
+#: In which a log has to find a leader, if it has none.
+ELECTION_S: Final = 2.0
 #: A client's clock and its poll may end a call this much before its time.
 _EARLY: Final = 0.95
 
@@ -174,13 +180,13 @@ def fault_tolerance(run: Run) -> Verdict:
     """It goes on while a minority is down."""
     found = []
     kept = []
-    for operation in run.operations:
+    for operation in run.calls:
         completion = operation.completion
         if completion is None:
             continue
         asked, invoke = operation.invoke.node or "any node", operation.invoke
-        if operation.outcome == "ok":
-            if run.timeline.owes_answer(invoke.node, invoke.time, completion.time):
+        if was_answered(operation):
+            if _is_owed(run, invoke.node, invoke.time, completion.time):
                 kept.append(operation)
         elif _is_broken_promise(run, operation):
             how = f"refused ({completion.error})" if operation.outcome == "fail" else "without an answer"
@@ -212,8 +218,18 @@ def _is_broken_promise(run: Run, operation: Operation) -> bool:
         until = completion.time
         if until - invoke.time < invoke.timeout_s * _EARLY * 1e9:
             return False  # given up for another reason than its time
-    steady_ns = int(OWED_TIMEOUT_S * _EARLY * 1e9)
-    return run.timeline.owes_answer(invoke.node, invoke.time, until, steady_ns=steady_ns)
+    # What was broken when the call began excuses nobody once it has been whole for long enough to ask again.
+    asks_again_s = _SEND_AGAIN_S if invoke.node is not None else NEXT_NODE_S * others
+    of_election_s = ELECTION_S if run.algorithm.serves_all else 0.0
+    judged_s = asks_again_s + max(OWED_TIMEOUT_S, of_election_s) + _SLACK_S
+    began = max(invoke.time, until - int(judged_s * 1e9))
+    steady_ns = int(max(OWED_TIMEOUT_S, of_election_s) * _EARLY * 1e9)
+    return _is_owed(run, invoke.node, began, until, steady_ns=steady_ns)
+
+
+def _is_owed(run: Run, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
+    owes = run.timeline.leader_owes_answer if run.algorithm.serves_all else run.timeline.owes_answer
+    return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 
 #: Every property by the article's name.
@@ -237,7 +253,7 @@ def _verdict(run: Run, found: list[str], nothing: str | None, shown_valid: str) 
     """Invalid if anything was found, unknown if nothing was shown, else valid."""
     if found:
         return invalid(*found)
-    no_test = run.shows_nothing(run.operations)
+    no_test = run.shows_nothing(run.calls)
     if no_test is not None:
         return unknown(no_test, no_test=True)
     return valid(shown_valid) if nothing is None else unknown(nothing)

@@ -100,6 +100,7 @@ def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
         (["test", "paxos", "--faults", "kil"], "no fault is called 'kil'"),
         (["test", "paxox"], "no algorithm is called 'paxox'"),
         (["test", "paxos", "--workload", "kvs"], "no workload is called 'kvs'"),
+        (["test", "paxos", "--workload", "kv"], "test an algorithm that keeps a log"),
         (["test"], "name an algorithm"),
     ):
         code, _, errors = consensus(tmp_path, *arguments)
@@ -122,6 +123,27 @@ def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: 
     result = run_plan(generate("paxos", FIVE, seed, time_s=2.5), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     assert sum(outcome.fired for outcome in result.steps) >= 3
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: Path) -> None:
+    loses = Step("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
+    kills = Step("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
+    result = run_plan(Plan("multipaxos", node_names(3), 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
+    assert result.verdict.status is Status.VALID, result.verdicts
+    assert {"agreement", "effects", "durability", "invariants"} <= set(result.verdicts)
+    again = int(result.verdicts["effects"].evidence.split("; ")[1].split()[0])
+    assert again > 0, result.verdicts["effects"]
+
+
+def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -> None:
+    loses = Step("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
+    plan = Plan("tests.broken.log:NoDedupe", node_names(3), 1, "kv", 2.4, (loses,))
+    result = run_plan(plan, tmp_path / "run")
+    assert result.verdicts["effects"].status is Status.INVALID, result.verdicts
+    assert result.verdicts["guards"].status is Status.VALID, result.verdicts
 
 
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 import pytest
 
 from cluster.spec import node_names
-from harness.workloads import UnknownWorkload, Variables, workload
+from harness.log_workloads import KeyValues
+from harness.workloads import UnknownWorkload, Variables, workload, workload_for
+from node.algorithms import load_algorithm
 
 NODES = node_names(5)
 
@@ -53,3 +55,22 @@ def test_a_workload_that_is_not_there_is_told() -> None:
     assert workload("register") is Variables
     with pytest.raises(UnknownWorkload, match="no workload is called 'kvs'; there are register"):
         workload("kvs")
+
+
+def test_a_workload_that_an_algorithm_cannot_serve_is_told() -> None:
+    assert workload_for("kv", load_algorithm("multipaxos")) is KeyValues
+    with pytest.raises(UnknownWorkload, match="kv changes state, and Paxos decides values once"):
+        workload_for("kv", load_algorithm("paxos"))
+
+
+def test_keys_are_fought_over_and_values_are_unique() -> None:
+    made = KeyValues(NODES, 1, 10.0)
+    asks = [made.next_call(number % made.clients, number / 50) for number in range(500)]
+    assert {"put", "get", "delete", "cas"} == {ask.f for ask in asks}
+    written = [ask.value[1] if ask.f == "cas" else ask.value for ask in asks if ask.f in ("put", "cas")]  # type: ignore[index]
+    assert len(written) == len(set(written))
+    writers = {
+        key: {str(ask.value) for ask in asks if ask.key == key and ask.f == "put"} for key in {a.key for a in asks}
+    }
+    assert sum(len(values) > 1 for values in writers.values()) > len(writers) / 2
+    assert {ask.key for calls in made.final_calls() for ask in calls} >= set(writers)
