@@ -16,7 +16,7 @@ from typing import Any, Final
 import zmq
 
 from cluster import errors
-from cluster.errors import AlreadyUp, ConsensusError, NotUp
+from cluster.errors import AlreadyUp, CommandRefused, ConsensusError, NotUp, Refused
 from cluster.processes import born_at, is_alive, is_suspended
 from node.contract import BadInput
 from node.transport import bind_any_port, tuned
@@ -200,5 +200,7 @@ class ControlClient:
 def _error_class(name: str, kind: str) -> type[Exception]:
     if kind == BadInput.__name__:
         return BadInput
+    if name == CommandRefused.__name__:
+        return Refused  # what kind it was does not cross the socket
     found = getattr(errors, name, ConsensusError)  # the floors above have errors of their own
     return found if isinstance(found, type) and issubclass(found, ConsensusError) else ConsensusError
