@@ -12,6 +12,8 @@ BUILT_IN: Final = {
     "once": "node.machines.once:Once",
     "kv": "node.machines.kv:Kv",
     "locks": "node.machines.locks:Locks",
+    "members": "node.machines.members:Members",
+    "assignment": "node.machines.assignment:Assignment",
 }
 #: What a log drives if its spec names nothing.
 DEFAULT: Final = tuple(BUILT_IN)
