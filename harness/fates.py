@@ -159,6 +159,29 @@ class Fates:
         self._tidy()
         return [self._did(installed, kept.letter, "discarded") for kept in gone]
 
+    def release_one(self, rule: str, index: int) -> list[Step]:
+        """Let go of the letter that a rule keeps under this number of the record."""
+        return self._let_go([self._kept(rule, index)])
+
+    def discard_one(self, rule: str, index: int) -> list[Step]:
+        """Lose the letter that a rule keeps under this number of the record."""
+        kept = self._kept(rule, index)
+        self._take_out(kept)
+        self._tidy()
+        return [self._did(kept.by, kept.letter, "discarded")]
+
+    def repeat(self, rule: str, index: int) -> list[Step]:
+        """Let a copy go of the letter that a rule keeps under this number of the record, and go on keeping it."""
+        kept = self._kept(rule, index)
+        self._count(kept.by, kept.letter.link, "duplicated")
+        return list(self._leave(_copy(kept.letter, rule)))
+
+    def _kept(self, rule: str, index: int) -> _Kept:
+        found = next((kept for kept in self._find(rule).kept.values() if kept.letter.index == index), None)
+        if found is None:
+            raise BadRule(f"{rule} keeps no message {index}: it has left, was lost, or never came")
+        return found
+
     # --- letters ----------------------------------------------------------------------------------------------------
 
     def arrive(self, letter: Letter, now: float) -> list[Step]:

@@ -255,6 +255,12 @@ class Faults:
                     paper.bit = paper.bit and proof["incarnation"] > before  # type: ignore[operator]  # it is an int
                     paper.end()
 
+    def boots_are_lost(self, node: NodeId) -> None:
+        """The directory of a node that is down has gone, and its boot counter with it: its return may count from 1."""
+        with self.lock:
+            if node in self._nodes:
+                self._nodes[node] = (self._nodes[node][0], 0)
+
     def _do(self, fault: str, nodes: tuple[NodeId, ...], inject: Callable[..., list[dict[str, object]]]) -> None:
         seen, wanted = _PROOFS[fault]
         for node in nodes:

@@ -125,6 +125,18 @@ class InstalledRule:
         """Lose the first `k` kept messages, or all. Returns how many there were."""
         return int(self._network.request("discard", rule=self.id, most=k))
 
+    def release_one(self, index: int) -> None:
+        """Let go of the kept message that has this `index` in the record. Raises NetworkError if it is not kept."""
+        self._network.request("release_one", rule=self.id, index=index)
+
+    def discard_one(self, index: int) -> None:
+        """Lose the kept message that has this `index` in the record."""
+        self._network.request("discard_one", rule=self.id, index=index)
+
+    def repeat(self, index: int) -> None:
+        """Let a copy go of the kept message that has this `index` in the record, and go on keeping it."""
+        self._network.request("repeat", rule=self.id, index=index)
+
     def wait_matched(self, k: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
         """Wait until `k` messages have matched, on these links or on all. Raises NotSeen."""
         self._wait("matched", k, timeout_s, links)

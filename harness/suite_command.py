@@ -86,7 +86,7 @@ def test(
             workload=workload,
             steps=steps,
         )
-    folder = _new_folder(root, f"{plan.algorithm}-{plan.seed}")
+    folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
     say(f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}")
     result = run_plan(plan, folder, tell=say)
     if as_json:
@@ -98,18 +98,26 @@ def test(
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--times", type=click.IntRange(1, 10_000), default=5, show_default=True, help="How many runs.")
+@click.option("--times", type=click.IntRange(1, 10_000), help="How many runs.  [default: 5 of a plan, 1 of a schedule]")
 @output_option
 @click.pass_obj
-def replay(root: Path, run: str | None, times: int, as_json: bool) -> int:
+def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int:
     """Run the plan of RUN (a folder, or a part of its name; the newest if left out) again, and say how often it violates.
+
+    What `consensus explore` and `consensus simulate` have found is replayed step by step, on real processes; RUN may be such a
+    schedule's file, too.
 
     Exit code: 1 if a promise was violated again, 2 if not and a run was no test, else 0.
     """
+    from harness.schedule import SCHEDULE_NAME  # noqa: PLC0415
     from harness.suite import run_plan  # noqa: PLC0415
 
+    file = Path(run) if run is not None and Path(run).is_file() else find_run(root, run) / SCHEDULE_NAME
+    if file.exists():
+        return _replay_schedule(root, file, times or 1, as_json=as_json)
+    times = times or 5
     source, plan, violated = _past(root, run)
-    parent = _new_folder(root, f"{plan.algorithm}-{plan.seed}-replay")
+    parent = new_folder(root, f"{plan.algorithm}-{plan.seed}-replay")
     results = []
     for number in range(1, times + 1):
         result = run_plan(plan, parent / f"{number:03}", replay_of=source.name)
@@ -130,6 +138,28 @@ def replay(root: Path, run: str | None, times: int, as_json: bool) -> int:
     return max(result.verdict.exit_code for result in results)
 
 
+def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> int:
+    """`consensus replay` of a schedule."""
+    from harness import schedule_replay  # noqa: PLC0415
+    from harness.schedule import load  # noqa: PLC0415
+
+    schedule = load(file)
+    parent = new_folder(root, f"{schedule.algorithm}-replay", make=False)
+    results = []
+    for number in range(1, times + 1):
+        folder = parent if times == 1 else parent / f"{number:03}"
+        results.append(schedule_replay.replay(schedule, folder, replay_of=str(file.name)))
+        say(f"run {number} of {times}: {results[-1].verdict.status}, {results[-1].took_s:.1f} s")
+    fired = sum(bool(result.violated) for result in results)
+    if as_json:
+        runs = [result.to_json() for result in results]
+        print_json(schedule=str(file), times=times, fired=fired, runs=runs)
+    else:
+        print("\n".join(results[0].lines()))
+        print(f"{fired} of {times} violate. Their folders: {_short(parent)}")
+    return EXIT_VIOLATED if fired else max(result.verdict.exit_code for result in results)
+
+
 @click.command()
 @click.argument("run", required=False)
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Runs at a time.")
@@ -147,7 +177,7 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     if not violated:
         raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give one that is invalid")
     promise = next(name for name in _verdicts(source) if name in violated)
-    kept = _new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
+    kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
     started = time.monotonic()
     try:
         shrunk = Shrinker(plan, promise, kept, workers=workers, tell=say).shrink()
@@ -170,7 +200,7 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
 # --- run folders --------------------------------------------------------------------------------------------------------
 
 
-def _new_folder(root: Path, name: str, *, make: bool = True) -> Path:
+def new_folder(root: Path, name: str, *, make: bool = True) -> Path:
     """A folder for a run that nobody has used: made, or at least its parent."""
     runs = root / "runs"
     runs.mkdir(parents=True, exist_ok=True)

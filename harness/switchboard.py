@@ -12,6 +12,8 @@
 | remove | rule | its last counts |
 | heal | | the last counts of every rule |
 | release, discard | rule, most | how many were let go or lost |
+| release_one, discard_one | rule, index | |
+| repeat | rule, index | |
 | counts | rule | for each link that had a match: sender, receiver, counts |
 | wait | rule, what, least, links, timeout_s | the count, once it is `least` or at the deadline |
 | links | | for each link: sender, receiver, counts |
@@ -190,6 +192,17 @@ class Switchboard:
                     self._fates.release(rule, most) if what == "release" else self._fates.discard(rule, most)
                 )
                 return keeps - self._fates.total(rule, "keeps")
+            case {
+                "do": "release_one" | "discard_one" | "repeat" as what,
+                "rule": str(rule),
+                "index": int(index),
+            }:
+                one = {
+                    "release_one": self._fates.release_one,
+                    "discard_one": self._fates.discard_one,
+                    "repeat": self._fates.repeat,
+                }
+                self._carry_out(one[what](rule, index))
             case {"do": "counts", "rule": str(rule)}:
                 return _plain_counts(self._fates.counts(rule))
             case {"do": "links"}:

@@ -1,10 +1,27 @@
 """`consensus explore` and `consensus simulate`: the same algorithms without processes."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli import output_option, print_json, say
+from harness.suite_command import Names
+
+if TYPE_CHECKING:
+    from harness.schedule import Schedule
+    from harness.virtual.node import Oddities
+    from node.contract import Algorithm
+
+_oddities_option = click.option(
+    "--odd",
+    type=click.Choice(["empty-disks-vote", "disks-sync-late"]),
+    multiple=True,
+    help="Nodes whose disk is lost boot as if they were new; or a crash loses the last commit.",
+)
+_look_for_option = click.option(
+    "--look-for", type=Names(), default=(), help="Only these, such as agreement,validity.  [default: everything]"
+)
 
 
 @click.command()
@@ -19,6 +36,9 @@ from harness.cli import output_option, print_json, say
 )
 @click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="At most so many in all.")
 @click.option("--lose-disk", is_flag=True, help="A node that is down may lose its disk.")
+@_oddities_option
+@click.option("--calls-at", type=Names(), default=(), help="Where clients call, such as n1,n3.  [default: n1,n2,...]")
+@_look_for_option
 @click.option(
     "--symmetry", is_flag=True, help="Follow one of the states that differ in names alone: slower, in less memory."
 )
@@ -26,23 +46,46 @@ from harness.cli import output_option, print_json, say
     "--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="Stop after so long, and say so."
 )
 @output_option
-def explore(algorithm: str, seconds: float, as_json: bool, **bounds: Any) -> int:
+@click.pass_obj
+def explore(
+    root: Path,
+    /,
+    *,
+    algorithm: str,
+    seconds: float,
+    odd: tuple[str, ...],
+    look_for: tuple[str, ...],
+    as_json: bool,
+    **bounds: Any,
+) -> int:
     """Try every interleaving of ALGORITHM up to a bound, and show a shortest schedule that breaks it.
 
     Messages may be lost, repeated, late and out of order; timers may run out at any time. "No violation" is said only of a
-    search that was exhausted within its bounds, which are told with it.
+    search that was exhausted within its bounds, which are told with it. ALGORITHM may be a mutant's name, too (see `consensus
+    mutants --list`). A schedule that breaks it is kept: `consensus replay` makes it happen on real processes.
     """
-    from harness.explorer import run_explore  # noqa: PLC0415 - only this needs it
+    from cluster.errors import NoSuchNode  # noqa: PLC0415 - only this needs them
+    from cluster.spec import node_names  # noqa: PLC0415
+    from harness.explorer import run_explore  # noqa: PLC0415
+    from harness.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
+    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
+    cls, oddities = _found(algorithm, odd, look_for)
+    if strangers := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
+        raise NoSuchNode(f"there is no node {', '.join(sorted(strangers))}, with {bounds['nodes']} nodes")
     if not as_json:
         say(f"exploring {algorithm}; at most {seconds:g} s")
-    report = run_explore(algorithm, Bounds(**bounds), Budget(seconds=seconds))
+    wanted = Bounds(oddities=oddities, look_for=look_for or EVERYTHING, **bounds)
+    report = run_explore(cls, wanted, Budget(seconds=seconds))
+    report.algorithm = algorithm
+    kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:
-        print_json(**report.to_json())
+        print_json(**report.to_json(), folder=str(kept) if kept else None)
     else:
         print("\n".join(report.lines()))
+        _tell_kept(kept)
     return report.exit_code
 
 
@@ -53,23 +96,76 @@ def explore(algorithm: str, seconds: float, as_json: bool, **bounds: Any) -> int
 @click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
 @click.option("--seconds", type=click.FloatRange(1), help="Stop after so long, and say so.")
+@_oddities_option
+@_look_for_option
 @output_option
+@click.pass_obj
 def simulate(
-    algorithm: str, seeds: int, first_seed: int, nodes: int, workers: int, seconds: float | None, as_json: bool
+    root: Path,
+    /,
+    *,
+    algorithm: str,
+    seeds: int,
+    first_seed: int,
+    nodes: int,
+    workers: int,
+    seconds: float | None,
+    odd: tuple[str, ...],
+    look_for: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Run ALGORITHM in virtual time, once for each seed: first a storm of faults, then a calm that demands answers.
 
-    A seed that breaks a promise repeats exactly, and is shrunk to the least that still does.
+    A seed that breaks a promise repeats exactly, and is shrunk to the least that still does, which is kept: `consensus replay`
+    makes it happen on real processes. ALGORITHM may be a mutant's name, too.
     """
-    from harness.simulator import Settings, run_simulate  # noqa: PLC0415 - only this needs it
+    from harness.schedule import Schedule  # noqa: PLC0415 - only this needs it
+    from harness.simulator import Settings, run_simulate  # noqa: PLC0415
+    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
 
     if not as_json:
         say(f"simulating {algorithm} for {seeds:,} seeds")
-    report = run_simulate(
-        algorithm, range(first_seed, first_seed + seeds), Settings(nodes=nodes), seconds=seconds, workers=workers
-    )
+    cls, oddities = _found(algorithm, odd, look_for)
+    settings = Settings(nodes=nodes, oddities=oddities, look_for=look_for or EVERYTHING)
+    report = run_simulate(cls, range(first_seed, first_seed + seeds), settings, seconds=seconds, workers=workers)
+    report.algorithm = algorithm
+    kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if report.shrunk else None
     if as_json:
-        print_json(**report.to_json())
+        print_json(**report.to_json(), folder=str(kept) if kept else None)
     else:
         print("\n".join(report.lines()))
+        _tell_kept(kept)
     return report.exit_code
+
+
+def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple[type[Algorithm], Oddities]":
+    """An algorithm by its own name or a mutant's, and how the disks under it are odd. Raises BadInput."""
+    from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
+    from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
+    from harness.virtual.node import Oddities  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.contract import BadInput  # noqa: PLC0415
+
+    mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
+    if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
+        odd = (*odd, "empty-disks-vote")
+    elif mutant is not None and mutant.broken_node is not None:
+        raise BadInput(f"{name} breaks a process, not an algorithm: without processes there is nothing of it to see")
+    if unknown := set(look_for) - set(EVERYTHING):
+        raise BadInput(f"nothing is called {', '.join(sorted(unknown))}: look for some of {', '.join(EVERYTHING)}")
+    oddities = Oddities(**{each.replace("-", "_"): True for each in odd})
+    return load_algorithm(mutant.algorithm if mutant else name), oddities
+
+
+def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:
+    """Keep a schedule in a run folder of its own."""
+    from harness.suite_command import new_folder  # noqa: PLC0415
+
+    folder = new_folder(root, f"{algorithm}-{schedule.found_by}")
+    schedule.save_found(folder)
+    return folder
+
+
+def _tell_kept(folder: Path | None) -> None:
+    if folder is not None:
+        say(f"on real processes: consensus replay {folder.name}")

@@ -1,4 +1,4 @@
-"""For every test: whatever it starts has ended when it ends."""
+"""For every test: whatever it starts has ended when it ends. And `--regenerate`, for what is compared with a file."""
 
 import os
 from collections.abc import Iterator
@@ -18,3 +18,14 @@ def no_process_is_left() -> Iterator[None]:
     for child in alive:
         child.kill()
     assert told == []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Files that tests compare with, such as transcripts and schedules, are written anew with this, and read as a diff."""
+    parser.addoption("--regenerate", action="store_true", help="write the files that results are compared with")
+
+
+@pytest.fixture
+def regenerate(request: pytest.FixtureRequest) -> bool:
+    """Whether the file that a result is compared with is to be written first."""
+    return bool(request.config.getoption("--regenerate"))

@@ -52,7 +52,7 @@ def kill_the_proposer_at_each_step(run: Experiment) -> None:
 
 
 def test_accepted_values_ignored_is_caught(tmp_path: Path) -> None:
-    broken = Experiment(tmp_path / "broken", algorithm="tests.broken.paxos:IgnoresAccepted")
+    broken = Experiment(tmp_path / "broken", algorithm="harness.mutants.paxos:IgnoresAccepted")
     assert {"coherence", "no decoherence"} & violated(broken, kill_the_proposer_at_each_step)
 
 
@@ -77,7 +77,7 @@ def promise_then_restart_then_an_old_accept(run: Experiment) -> None:
 
 
 def test_a_promise_that_is_not_saved_is_caught(tmp_path: Path) -> None:
-    broken = Experiment(tmp_path / "broken", nodes=3, algorithm="tests.broken.paxos:ForgetsPromises")
+    broken = Experiment(tmp_path / "broken", nodes=3, algorithm="harness.mutants.paxos:PromiseInMemory")
     assert violated(broken, promise_then_restart_then_an_old_accept)
 
 
@@ -96,7 +96,7 @@ def propose_again_under_an_old_ballot(run: Experiment) -> None:
 
 
 def test_a_ballot_used_again_after_a_restart_is_caught(tmp_path: Path) -> None:
-    broken = Experiment(tmp_path / "broken", nodes=3, algorithm="tests.broken.paxos:ReusesBallots")
+    broken = Experiment(tmp_path / "broken", nodes=3, algorithm="harness.mutants.paxos:ReusesBallots")
     assert violated(broken, propose_again_under_an_old_ballot)
 
 

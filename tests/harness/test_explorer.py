@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 import pytest
 
 from harness.explorer import Exploration, from_schedule, run_explore
+from harness.mutants import paxos as mutants
+from harness.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
 from harness.virtual.node import NodeState, Oddities, SimulatedNode
 from harness.virtual.search import Budget, search
@@ -15,6 +17,7 @@ from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, Packet, Propos
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 from tests.broken import majority, paxos
+from tests.rows import ROWS, Row
 
 
 def name(bounds: Bounds) -> str:
@@ -114,56 +117,41 @@ def test_majority_blocks_on_three_proposals_though_nobody_is_down() -> None:
 
 # --- what has really been broken: the rows of the table -------------------------------------------------------------
 
-AGREEMENT = ("agreement",)
-BROKEN: list[tuple[str, type[Algorithm], Bounds, str, int]] = [
-    ("row 1", paxos.IgnoresAccepted, Bounds(), "agreement", 10),
-    ("row 2", paxos.AdoptsLowest, Bounds(ballots=3), "agreement", 14),
-    ("row 3", paxos.AcceptIgnoresPromise, Bounds(), "promise", 7),
-    ("row 3, by its end", paxos.AcceptIgnoresPromise, Bounds(look_for=AGREEMENT), "agreement", 10),
-    ("row 4", paxos.AcceptRaisesNoPromise, Bounds(ballots=3), "promise", 7),
-    ("row 4, by its end", paxos.AcceptRaisesNoPromise, Bounds(ballots=3, look_for=AGREEMENT), "agreement", 14),
-    ("row 5", paxos.ForgetsPromises, Bounds(crashes=1), "promise", 2),
-    ("row 5, by its end", paxos.ForgetsPromises, Bounds(crashes=1, look_for=AGREEMENT), "agreement", 12),
-    ("row 6", paxos.ForgetsAccepted, Bounds(crashes=1), "promise", 4),
-    ("row 6, by its end", paxos.ForgetsAccepted, Bounds(crashes=1, look_for=AGREEMENT), "agreement", 12),
-    (
-        "rows 5 and 6, by a disk that lies",
-        load_algorithm("paxos"),
-        Bounds(crashes=1, oddities=Oddities(disks_sync_late=True)),
-        "promise",
-        2,
-    ),
-    (
-        "row 7",
-        load_algorithm("paxos"),
-        Bounds(crashes=1, lose_disk=True, oddities=Oddities(empty_disks_vote=True)),
-        "agreement",
-        13,
-    ),
-    ("row 8", paxos.CountsRoundsInMemory, Bounds(ballots=1, crashes=1, calls_at=("n1",)), "ballot", 8),
-    ("row 9, phase 1", paxos.SmallQuorumToPrepare, Bounds(), "agreement", 6),
-    ("row 9, phase 2", paxos.SmallQuorumToAccept, Bounds(), "agreement", 6),
-    ("an invented value", paxos.Invents, Bounds(), "validity", 5),
-    ("a hasty query", majority.AnswersHastily, Bounds(proposals=1, queries=1), "stability", 3),
-    ("an exception", paxos.Raises, Bounds(), "contract", 5),
-]
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_break_is_found_by_a_shortest_schedule(row: Row, regenerate: bool) -> None:
+    report = run_explore(row.algorithm, row.bounds)
+    assert kinds(report) == {row.kind}
+    assert len(report.story) == row.lines, report.story
+    assert (report.verdict.status, report.exit_code) == ("invalid", 1)
+    found = Schedule.explored(report, row.algorithm)
+    if regenerate:
+        found.save(row.path)
+    assert load(row.path) == found
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "bounds", "kind", "lines"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN]
+    ("algorithm", "bounds", "kind", "lines"),
+    [
+        (mutants.AcceptIgnoresPromise, Bounds(), "promise", 7),
+        (mutants.AcceptDoesNotRaise, Bounds(ballots=3), "promise", 7),
+        (mutants.PromiseInMemory, Bounds(crashes=1), "promise", 2),
+        (mutants.AcceptedInMemory, Bounds(crashes=1), "promise", 4),
+        (mutants.ProposesADefault, Bounds(), "validity", 5),
+        (majority.AnswersHastily, Bounds(proposals=1, queries=1), "stability", 3),
+        (paxos.Raises, Bounds(), "contract", 5),
+    ],
+    ids=lambda item: item.__name__ if isinstance(item, type) else None,
 )
-def test_a_broken_algorithm_is_caught_by_a_shortest_schedule(
-    algorithm: type[Algorithm], bounds: Bounds, kind: str, lines: int
-) -> None:
+def test_a_break_shows_before_its_end(algorithm: type[Algorithm], bounds: Bounds, kind: str, lines: int) -> None:
     report = run_explore(algorithm, bounds)
     assert kinds(report) == {kind}
     assert len(report.story) == lines, report.story
-    assert (report.verdict.status, report.exit_code) == ("invalid", 1)
 
 
 def test_a_schedule_survives_its_json() -> None:
-    report = run_explore(paxos.CountsRoundsInMemory, Bounds(ballots=1, crashes=1, calls_at=("n1",)))
-    cluster = from_schedule(json.loads(report.dumps()), paxos.CountsRoundsInMemory)
+    report = run_explore(paxos.Raises)
+    cluster = from_schedule(json.loads(report.dumps()), paxos.Raises)
     assert cluster.story == report.story
     assert cluster.violations == report.violations
 

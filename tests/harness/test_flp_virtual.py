@@ -8,8 +8,8 @@ import pytest
 from harness.cli import EXIT_BAD_ARGUMENTS, run
 from harness.flp import BLUE, RED, Adversary, StandOff, favour, fork, stand_off
 from harness.flp_majority import explore_tie
+from harness.mutants.paxos import AcceptIgnoresPromise
 from node.algorithms.majority import Vote
-from tests.broken.paxos import AcceptIgnoresPromise
 
 
 def test_a_thousand_rounds_and_no_decision() -> None:

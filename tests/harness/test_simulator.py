@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.mutants import paxos
 from harness.simulator import Campaign, Settings, run_simulate
 from harness.virtual.judge import SAFETY
 from harness.virtual.node import Oddities
@@ -20,7 +21,7 @@ from node.algorithms.paxos import Decided, Paxos
 from node.contract import Algorithm
 from node.quorum import majority
 from tests.broken import majority as broken_majority
-from tests.broken import paxos
+from tests.broken.paxos import Raises
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,17 +91,17 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
         (paxos.IgnoresAccepted, Oddities(), range(200), "agreement"),
         (paxos.AdoptsLowest, Oddities(), range(700, 800), "agreement"),
         (paxos.AcceptIgnoresPromise, Oddities(), range(200), "promise"),
-        (paxos.AcceptRaisesNoPromise, Oddities(), range(200), "promise"),
-        (paxos.ForgetsPromises, Oddities(), range(200), "promise"),
-        (paxos.ForgetsAccepted, Oddities(), range(200), "promise"),
+        (paxos.AcceptDoesNotRaise, Oddities(), range(200), "promise"),
+        (paxos.PromiseInMemory, Oddities(), range(200), "promise"),
+        (paxos.AcceptedInMemory, Oddities(), range(200), "promise"),
         (Paxos, Oddities(disks_sync_late=True), range(200), "promise"),
         (Paxos, Oddities(empty_disks_vote=True), range(2300, 2400), "ballot"),
-        (paxos.CountsRoundsInMemory, Oddities(), range(400, 500), "ballot"),
-        (paxos.SmallQuorumToPrepare, Oddities(), range(200), "agreement"),
-        (paxos.SmallQuorumToAccept, Oddities(), range(200), "agreement"),
+        (paxos.ReusesBallots, Oddities(), range(200), "promise"),
+        (paxos.SmallQuorum1, Oddities(), range(200), "agreement"),
+        (paxos.SmallQuorum2, Oddities(), range(200), "agreement"),
         (broken_majority.AnswersHastily, Oddities(), range(200), "stability"),
-        (paxos.Invents, Oddities(), range(200), "validity"),
-        (paxos.Raises, Oddities(), range(200), "contract"),
+        (paxos.ProposesADefault, Oddities(), range(200), "validity"),
+        (Raises, Oddities(), range(200), "contract"),
     ],
 )
 def test_a_broken_algorithm_is_caught_and_its_run_made_short(

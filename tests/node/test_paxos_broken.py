@@ -9,151 +9,27 @@ from dataclasses import dataclass
 
 import pytest
 
+from harness.mutants.paxos import (
+    AcceptDoesNotRaise,
+    AcceptedInMemory,
+    AcceptIgnoresPromise,
+    AdoptsLowest,
+    CountsMessages,
+    CountsOldAcks,
+    CountsOldPromises,
+    IgnoresAccepted,
+    PromiseInMemory,
+    ReusesBallots,
+    SendsOnce,
+    SmallQuorum1,
+    SmallQuorum2,
+)
 from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Prepare, Promise
-from node.contract import Message, Node, NodeId, Value
-from node.quorum import NO_BALLOT, Ballot
+from node.contract import NodeId, Value
+from node.quorum import Ballot
 from tests.node.schedule import Schedule
 
 RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
-
-
-# --- the breaks -----------------------------------------------------------------------------------------------------
-
-
-class IgnoresAccepted(Paxos):
-    """Row 1: proposes its own value, whatever it was told in phase 1."""
-
-    def promised_by_quorum(self) -> None:
-        self.voters = dict.fromkeys(self.voters, (NO_BALLOT, None))
-        super().promised_by_quorum()
-
-
-class AdoptsLowest(Paxos):
-    """Row 2: adopts an accepted value, but that of the lowest ballot."""
-
-    def promised_by_quorum(self) -> None:
-        told = [entry for entry in self.voters.values() if entry[0] != NO_BALLOT]
-        if told:
-            self.voters = {"lowest": min(told, key=lambda entry: entry[0])}
-        super().promised_by_quorum()
-
-
-class AcceptIgnoresPromise(Paxos):
-    """Row 3: accepts whatever comes."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case Accept(ballot, value) if self.decided() is None and ballot < self.promised():
-                self.node.disk["accepted"] = (*ballot, value)
-                self.node.send(sender, Accepted(ballot))
-            case _:
-                super().receive(sender, message)
-
-
-class AcceptDoesNotRaise(Paxos):
-    """Row 4: what it accepts does not count as a promise."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        before = self.node.disk.get("promised")
-        super().receive(sender, message)
-        if isinstance(message, Accept):
-            if before is None:
-                self.node.disk.pop("promised", None)
-            else:
-                self.node.disk["promised"] = before
-
-
-class PromiseInMemory(Paxos):
-    """Row 5: a promise is not on disk before it is told."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
-        self.remembered = NO_BALLOT
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        super().receive(sender, message)
-        match self.node.disk.pop("promised", None):
-            case (int(number), str(node)):
-                self.remembered = Ballot(number, node)
-
-    def promised(self) -> Ballot:
-        return self.remembered
-
-
-class AcceptedInMemory(Paxos):
-    """Row 6: an accepted value is not on disk before it is told."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
-        self.remembered: tuple[Ballot | None, Value | None] = (None, None)
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        super().receive(sender, message)
-        if self.node.disk.pop("accepted", None) is not None and isinstance(message, Accept):
-            self.remembered = (message.ballot, message.value)
-
-    def accepted(self) -> tuple[Ballot | None, Value | None]:
-        return self.remembered
-
-
-class ReusesBallot(Paxos):
-    """Row 8: its round is not on disk before its Prepare leaves."""
-
-    def become_preparing(self) -> None:
-        super().become_preparing()
-        del self.node.disk["round"]
-
-
-class SmallQuorum1(Paxos):
-    """Row 9: one promise is enough."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        super().receive(sender, message)
-        if self.role == "preparing" and self.voters:
-            self.promised_by_quorum()
-
-
-class SmallQuorum2(Paxos):
-    """Row 9: one acceptance is enough."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        super().receive(sender, message)
-        if self.role == "accepting" and self.voters and self.value is not None:
-            self.chosen(self.value)
-
-
-class CountsOldAcks(Paxos):
-    """Row 22: counts an acceptance of an earlier ballot of its own."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        if isinstance(message, Accepted) and message.ballot.node == self.node.id:
-            message = Accepted(self.ballot)
-        super().receive(sender, message)
-
-
-class CountsOldPromises(Paxos):
-    """Row 22: counts a promise for an earlier ballot of its own."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        if isinstance(message, Promise) and message.ballot.node == self.node.id:
-            message = Promise(self.ballot, message.accepted, message.value)
-        super().receive(sender, message)
-
-
-class CountsMessages(Paxos):
-    """Row 22: counts acceptances, not acceptors."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        if isinstance(message, Accepted) and message.ballot == self.ballot and sender in self.voters:
-            sender = next(member for member in self.node.members if member not in self.voters)
-        super().receive(sender, message)
-
-
-class SendsOnce(Paxos):
-    """Row 23: nothing is sent again."""
-
-    def send_again(self, message: Message) -> None:
-        pass
 
 
 # --- the schedules --------------------------------------------------------------------------------------------------
@@ -351,7 +227,7 @@ ROWS = [
     Row(4, AcceptDoesNotRaise, accepted_without_a_promise),
     Row(5, PromiseInMemory, late_accept),
     Row(6, AcceptedInMemory, chosen_then_a_second_proposer),
-    Row(8, ReusesBallot, one_promise_held),
+    Row(8, ReusesBallots, one_promise_held),
     Row(9, SmallQuorum1, one_promise_alone),
     Row(9, SmallQuorum2, one_acceptance),
     Row(22, CountsOldAcks, acknowledged_late, "abcde"),

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from harness.mutants.paxos import IgnoresAccepted, SmallQuorum2
 from node.algorithms.paxos import Paxos
 from node.contract import Request, Value
 from tests.node.schedule import Schedule
-from tests.node.test_paxos_broken import IgnoresAccepted, SmallQuorum2
 
 NODES = st.sampled_from("abc")
 VALUES = st.sampled_from([Value(b"red"), Value(b"blue"), Value(b"green")])

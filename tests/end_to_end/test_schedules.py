@@ -1,0 +1,94 @@
+"""Schedules that were found without processes, replayed on real ones: they violate there, too."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import receipts
+from harness.cli import run
+from harness.mutants.paxos import IgnoresAccepted
+from harness.schedule import Schedule, load
+from harness.schedule_replay import replay
+from harness.virtual.cluster import SimulatedCluster
+from tests.rows import ROWS, SCHEDULES, Row
+
+#: What the judges of real runs say of each kind of violation that a schedule may have.
+JUDGED = {"agreement": "coherence", "promise": "promise", "ballot": "invariants", "fault tolerance": "fault tolerance"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_what_was_found_without_processes_violates_on_real_ones(row: Row, tmp_path: Path) -> None:
+    result = replay(load(row.path), tmp_path / "run")
+    assert result.diverged is None
+    assert result.followed == len(result.schedule.steps)
+    assert JUDGED[row.kind] in result.violated, result.lines()
+    assert (result.verdict.status, result.verdict.exit_code) == ("invalid", 1)
+    kept = receipts.load(tmp_path / "run" / "receipts.jsonl")
+    assert [receipt.fault for receipt in kept if not receipt.bit] == []
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+class Otherwise(Schedule):
+    """A schedule of another algorithm than the real nodes run."""
+
+    def cluster(self) -> SimulatedCluster:
+        return SimulatedCluster(IgnoresAccepted, self.members)
+
+
+def test_a_schedule_that_goes_otherwise_is_unknown_and_never_valid(tmp_path: Path) -> None:
+    found = load(SCHEDULES / "row-1.json")
+    result = replay(Otherwise("paxos", 3, found.steps), tmp_path / "run")
+    assert (result.verdict.status, result.verdict.exit_code) == ("unknown", 2)
+    assert result.diverged is not None
+    # Sound nodes find blue accepted where the broken ones pass over it.
+    assert result.diverged.startswith(f"step {result.followed + 1}, ")
+    assert '"blue"' in result.diverged
+    assert 0 < result.followed < len(found.steps)
+
+
+def test_a_sound_algorithm_is_followed_to_the_end_and_found_valid(tmp_path: Path) -> None:
+    """The same steps, as far as a sound replica takes part in them: an answer, and a copy of an old message."""
+    found = load(SCHEDULES / "row-1.json")
+    steps = found.steps[: next(at for at, step in enumerate(found.steps) if step.get("request") == "c2/1")]
+    again = next(step for step in steps if step.get("message") == "Accept")
+    result = replay(
+        replace(found, algorithm="paxos", steps=(*steps, {**again, "step": "Duplicate"}, again), violations=()),
+        tmp_path / "run",
+    )
+    assert (result.verdict.status, result.diverged) == ("valid", None)
+    record = [json.loads(line) for line in (tmp_path / "run" / "messages.jsonl").read_text().splitlines()]
+    accepts = [line["fate"] for line in record if line["type"] == "Accept" and line["to"] == "n2"]
+    assert accepts == ["held", "duplicated", "released"]
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--dir", str(tmp_path), "explore", "promise-in-memory", "--crashes", "1"]) == 1
+    said = capsys.readouterr()
+    assert "consensus replay" in said.err
+    assert run(["--dir", str(tmp_path), "replay", "-o", "json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert (data["times"], data["fired"]) == (1, 1)
+    assert "promise" in data["runs"][0]["verdicts"]
+    assert run(["--dir", str(tmp_path), "runs"]) == 0
+    assert "promise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not JSON"),
+        ("{}", "is no schedule"),
+        ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Sing"}]}', "no step is called 'Sing'"),
+        ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Recover", "node": "n1"}]}', "step 1"),
+        ('{"schema": 1, "algorithm": "nobody", "nodes": 3, "steps": []}', "no algorithm is called"),
+    ],
+)
+def test_a_file_that_is_no_schedule_is_refused(
+    text: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(text)
+    assert run(["--dir", str(tmp_path / "state"), "replay", str(file)]) == 254
+    assert why in capsys.readouterr().err
