@@ -1,6 +1,7 @@
 """Schedules that were found without processes, replayed on real ones: they violate there, too."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from harness.mutants.paxos import IgnoresAccepted
 from harness.schedule import Schedule, load
 from harness.schedule_replay import replay
 from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.judge import EVERYTHING
+from harness.virtual.node import Oddities
+from harness.virtual_command import explore
 from tests.rows import ROWS, SCHEDULES, Row
+
+README = Path(__file__).parents[2] / "README.md"
 
 #: What the judges of real runs say of each kind of violation that a schedule may have.
 JUDGED = {"agreement": "coherence", "promise": "promise", "ballot": "invariants", "fault tolerance": "fault tolerance"}
@@ -73,6 +79,19 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "promise" in data["runs"][0]["verdicts"]
     assert run(["--dir", str(tmp_path), "runs"]) == 0
     assert "promise" in capsys.readouterr().out
+
+
+def test_the_readme_tells_how_each_is_found() -> None:
+    told = re.findall(r"^\|[^|]*\| `consensus explore (.*)` \| (\d+) \|$", README.read_text(), re.MULTILINE)
+    assert len(told) == len(ROWS)
+    for (arguments, lines), row in zip(told, ROWS, strict=True):
+        given = explore.make_context("explore", arguments.split()).params
+        odd = {name.replace("-", "_"): True for name in given.pop("odd")}
+        assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)
+        assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
+        assert Oddities(**odd) == row.bounds.oddities
+        for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
+            assert given[name] == getattr(row.bounds, name)
 
 
 @pytest.mark.parametrize(
