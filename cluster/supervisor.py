@@ -147,9 +147,9 @@ class Supervisor:
         return tuple(node for node in self._cluster.nodes if node in wanted)
 
     def _leader(self) -> NodeId:
-        for row in self._rows():
-            if row["algorithm_status"].get("role") in ("leader", "leading"):
-                return str(row["node"])
+        leading = [row for row in self._rows() if row["algorithm_status"].get("role") in ("leader", "leading")]
+        if leading:  # one that was cut off may not know yet that another leads under a higher ballot
+            return str(max(leading, key=lambda row: row["algorithm_status"].get("ballot") or ())["node"])
         algorithm = self._cluster.spec.settings.algorithm
         raise WrongState(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
 

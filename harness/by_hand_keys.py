@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -14,6 +15,9 @@ from harness.by_hand import SHORT_S
 from harness.by_hand_calls import read_value, timeout_option
 from harness.cli import EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
+
+#: Seconds that a verb spends at most on ending its session, which would end by itself when it has been idle for long.
+_END_S: Final = 0.5
 
 
 @contextmanager
@@ -28,6 +32,7 @@ def open_log(root: Path) -> Iterator[LogClient]:
     client = LogClient(where["cluster"], lambda: where["addresses"], "by-hand")
     try:
         yield client
+        client.end_session(_END_S)
     finally:
         client.close()
 

@@ -51,50 +51,61 @@ def _table(seen: dict[str, Any]) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
     rows = seen["nodes"]
+    logs = [row["algorithm_status"] for row in rows if "applied" in row["algorithm_status"]]
     trouble = any(row["bad_frames"] for row in rows)
-    titles = [
-        "node",
-        "pid",
-        "state",
-        "boots",
-        *(["bad frames"] if trouble else []),
-        "role",
-        "variable",
-        "ballot or vote",
-        "decided",
-    ]
-    cells = [
-        [
-            row["node"],
-            str(row["pid"] or ""),
-            row["how"].removeprefix("down: "),
-            str(row["boots"]),
-            *([str(row["bad_frames"])] if trouble else []),
-            row["algorithm_status"].get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
-            row["variable"] or "",
-            _ballot_or_vote(row["algorithm_status"]),
-            _shown(row["algorithm_status"].get("decided")),
-        ]
-        for row in rows
-    ]
+    titles = ["node", "pid", "state", "boots", *(["bad frames"] if trouble else []), "role"]
+    kept = len(titles)
+    titles += ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    kept = titles.index("role") + 1
     for place, title in enumerate(titles):
         # Where the terminal is too narrow, rich takes from the columns that may wrap, and leaves the others whole. What
         # stands in those is cut short, though: a row is one line.
         justify: Any = "right" if title in ("pid", "boots", "bad frames") else "left"
         table.add_column(_one_line(title), justify=justify, no_wrap=place < kept, overflow="ellipsis")
     colours = {"up": "green", "suspended": "yellow"}
-    for row, line in zip(rows, cells, strict=True):
-        state = Text(line[2], style=colours.get(row["state"], "red"))
-        table.add_row(*line[:2], state, *line[3:kept], *(_one_line(cell) for cell in line[kept:]))
-    notes = []
+    for row in rows:
+        status = row["algorithm_status"]
+        table.add_row(
+            row["node"],
+            str(row["pid"] or ""),
+            Text(row["how"].removeprefix("down: "), style=colours.get(row["state"], "red")),
+            str(row["boots"]),
+            *([str(row["bad_frames"])] if trouble else []),
+            status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
+            *(_one_line(cell) for cell in (_of_log(status) if logs else _of_variable(row["variable"], status))),
+        )
+    notes = [Text(_content(max(logs, key=lambda status: status["applied"])), style="dim")] if logs else []
     variables = max((row["variable_count"] for row in rows), default=0)
     if variables > 1:
         notes.append(Text(f"{variables} variables; each node's latest is shown", style="dim"))
     if seen["trouble"]:
         notes.append(Text(seen["trouble"], style="red"))
     return Group(table, *notes)
+
+
+def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str, str]:
+    """A row's last cells where an algorithm decides one variable."""
+    return variable or "", _ballot_or_vote(status), _shown(status.get("decided"))
+
+
+def _of_log(status: dict[str, Any]) -> tuple[str, str]:
+    """A row's last cells where it keeps a log: the last slot that is applied, of those that are known as chosen."""
+    if "applied" not in status:
+        return "", ""
+    applied, commit = status["applied"], status["commit"]
+    ballot = _ballot_or_vote(status).removeprefix("ballot ")
+    return ballot, f"{applied:,}" if applied == commit else f"{applied:,} of {commit:,}"
+
+
+def _content(status: dict[str, Any]) -> str:
+    """What the log has led to, at the node that has applied most: who forms the cluster, and how much is kept."""
+    names = [
+        f"{what} {', '.join(status[key])}"
+        for what, key in (("voters", "voters"), ("learning", "learners"), ("removed", "removed"))
+        if status[key]
+    ]
+    holds = [f"{count:,} {what[:-1] if count == 1 else what}" for what, count in status["holds"].items() if count]
+    return "; ".join([*names, ", ".join(holds) or "no keys"])
 
 
 def _one_line(text: str) -> Any:

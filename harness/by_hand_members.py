@@ -5,6 +5,7 @@ others. Waiting until a new node has caught up is done here.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
 from cluster.control import ControlClient
+from cluster.errors import WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
 from harness.by_hand import SHORT_S, complete_nodes
 from harness.by_hand_keys import open_log
@@ -59,13 +61,17 @@ def list_(root: Path, as_json: bool) -> None:
     """Show who votes, who learns, and which names are used up."""
     with open_log(root) as client:
         voters, learners, removed = client.members.list()
-    seen = {row["node"]: row for row in ControlClient(root).ask("ps", SHORT_S)["nodes"]}
+    control = ControlClient(root)
+    seen = {row["node"]: row["how"] for row in control.ask("ps", SHORT_S)["nodes"]}
+    leader: list[NodeId] = []
+    with suppress(WrongState):  # nobody does
+        leader = control.ask("resolve", SHORT_S, nodes="leader")
     rows = [
         {
             "node": node,
             "votes": node in voters,
-            "leads": seen.get(node, {}).get("algorithm_status", {}).get("role") == "leading",
-            "state": seen[node]["how"] if node in seen else "not started",
+            "leads": node in leader,
+            "state": seen.get(node, "not started"),
         }
         for node in (*voters, *learners)
     ]

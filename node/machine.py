@@ -24,6 +24,7 @@ When `due_ms` has come, every node calls `expire` at the same slot. Sessions end
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 #: Plain data as it comes off the wire: None, bool, int, float, str, bytes, list, dict.
@@ -77,6 +78,10 @@ class Machine(ABC):
     @abstractmethod
     def restore(self, state: Plain) -> None:
         """Become what `snapshot` was taken of."""
+
+    def figures(self) -> Mapping[str, int]:
+        """How much it holds, for people: `{"keys": 3}`."""
+        return {}
 
     def due_ms(self) -> int | None:
         """The earliest log time at which `expire` has something to do, or None."""

@@ -18,6 +18,7 @@ up to a number and a size; a watcher that has fallen behind them is refused as "
 
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
@@ -131,6 +132,9 @@ class Kv(Machine):
                 found.append([version, key, value])
                 size += len(value or b"") + len(key)
         return found or NOT_YET
+
+    def figures(self) -> Mapping[str, int]:
+        return {"keys": len(self.entries)}
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ Refused, and nothing has changed: "held"; "not_held", nobody holds the lock; "st
 "not_yours", it is held with this token, by another session; "bad_ttl", "bad_name", "no_session", "full".
 """
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -182,6 +183,9 @@ class Locks(Machine):
                 holder = self._holder(name)
                 return None if holder is None else [holder.owner, holder.token, len(self.lines[name]) - 1]
         raise no_such_operation(self, question)
+
+    def figures(self) -> Mapping[str, int]:
+        return {"locks": len(self.lines)}
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 ```
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from node.machine import Command, CommandRefused, Machine, Moment, Plain, no_such_operation
@@ -34,6 +35,9 @@ class Once(Machine):
             case ["query", str(name)]:
                 return self.values.get(name)
         raise no_such_operation(self, question)
+
+    def figures(self) -> Mapping[str, int]:
+        return {"variables": len(self.values)}
 
     def snapshot(self) -> Plain:
         return dict(self.values)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from click.shell_completion import ShellComplete
 
 from harness.cli import cli
@@ -107,3 +108,32 @@ def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
     assert list(hand.rows()) == ["n1", "n2"]  # a new cluster has all its names again
     for verb in (["list"], ["add", "n3"], ["remove", "n2"], ["replace", "n2", "n3"]):
         hand.fails(1, "runs paxos, which decides values once", "member", *verb)
+
+
+def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(quick_hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = quick_hand
+    monkeypatch.setenv("COLUMNS", "80")
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    hand.good("put", "owner", "alice")
+    hand.good("put", "other", "bob")
+    hand.good("propose", "colour", "blue")
+    first = leader(hand)
+    hand.good("kill", first)
+    hand.good("put", "owner", "carol")
+    wait_until(lambda: len({row["algorithm_status"].get("applied") for row in hand.rows().values()}) == 2)
+    shown = hand.good("ps")
+    rows = {row["node"]: row["algorithm_status"] for row in hand.rows().values()}
+    for line in shown.splitlines()[1:4]:
+        node = line.split()[0]
+        if node == first:
+            assert "killed by SIGKILL" in line
+        else:
+            assert rows[node]["role"] in line
+            assert str(rows[node]["applied"]) in line
+            assert f"{rows[node]['ballot'][0]}.{rows[node]['ballot'][1]}" in line
+            assert rows[node]["holds"]["keys"] == 2
+            assert rows[node]["voters"] == ["n1", "n2", "n3"]
+            assert rows[node]["sessions"] == 0  # each verb has ended its own
+    assert shown.splitlines()[4] == "voters n1, n2, n3; 1 variable, 2 keys"
+    assert "{}" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80

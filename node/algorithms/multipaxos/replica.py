@@ -444,6 +444,8 @@ class MultiPaxos(Algorithm):
             "sessions": len(self.state.sessions),
             "voters": self.state.configuration.voters,
             "learners": self.state.configuration.learners,
+            "removed": self.state.configuration.removed,
+            "holds": {what: count for each in self.state.machines.values() for what, count in each.figures().items()},
             "log time ms": self.state.time_ms,
             "waiting": len(self.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
         }
