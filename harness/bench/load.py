@@ -151,13 +151,17 @@ class Drive:
         self._owners: dict[Any, Driver] = {}
         self._latencies_s: list[float] = []
         self._failed = 0
-        self._stopped = False
+        self._stopped = self._abandoned = False
         self.done = 0  # calls that were done so far, warm-up included
         self.clients = 0
 
     def stop(self) -> None:
         """Begin nothing more; `run` returns when all has an outcome. Any thread may call it."""
         self._stopped = True
+
+    def abandon(self) -> None:
+        """`run` returns at once. Any thread may call it."""
+        self._abandoned = True
 
     def run(
         self, seconds: float = float("inf"), warm_up_s: float = 0.0, on_edge: Callable[[], object] = lambda: None
@@ -189,7 +193,7 @@ class Drive:
 
     def _turn_until(self, end: float) -> None:
         next_look = 0.0
-        while (now := time.monotonic()) < end and self._drivers:
+        while (now := time.monotonic()) < end and self._drivers and not self._abandoned:
             if now >= next_look:  # what is due to be sent again, or has been given up
                 next_look = now + _LOOK_EVERY_S
                 self._collect(list(self._drivers))

@@ -2,15 +2,23 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster import Cluster
+from cluster.processes import is_alive
 from harness.bench import compare
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer
+from harness.bench.tracked import Found, Tracked
 from harness.cli import run
 
 STATED = {
@@ -125,6 +133,68 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
         assert found.per_s == pytest.approx(found.done / 0.3)
     assert not other.folder.exists()
     assert processes == []
+
+
+@pytest.mark.parametrize("how", ["kill", "suspend", "cut-out", "cut-in", "hand-over"])
+def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = bench(capsys, "failover", "--how", how, "--rounds", "1")["rows"]
+    assert (row["how"], row["nodes"], row["rounds"], row["lost"]) == (how, 3, 1, 0)
+    assert 0 < row["p50_ms"] == row["p99_ms"] == row["max_ms"]  # of one round
+    if how in ("suspend", "cut-out", "cut-in"):
+        assert row["p50_ms"] > 10 * row["usual_ms"]  # it did bite: nobody says that the leader has gone
+
+
+def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = bench(capsys, "failover", "--how", "rolling", "-n", "3", "--calm", "0.5")["rows"]
+    assert (row["restarts"], row["lost"], row["twice"], row["unknown"]) == (3, 0, 0, 0)
+    assert row["acknowledged"] > 0
+    assert 0 < row["longest_gap_ms"] <= row["out_of_service_ms"] + row["usual_gap_ms"]
+    assert row["usual_gap_ms"] <= row["calm_longest_gap_ms"]
+
+
+def test_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = bench(capsys, "memory", "--puts", "4000", "--keys", "800", "--sessions", "40")["rows"]
+    assert (row["puts"], row["keys"], row["lost"], row["twice"], row["unknown"]) == (4000, 800, 0, 0, 0)
+    assert row["sessions"] >= 40
+    assert row["agree"]
+    assert row["slot"] > 0
+    replaced = row["replaced"]
+    assert row["hashes"].keys() == {"n1", "n2", "n3", replaced["by"]} - {replaced["node"]}
+    assert len(set(row["hashes"].values())) == 1
+    assert row["samples"][0]["puts"] < row["samples"][-1]["puts"] == 4000
+    for what in ("memory_mb", "disk_mb"):
+        assert max(max(sample[what].values()) for sample in row["samples"]) <= row[f"{what}_max"]
+
+
+def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
+    tracked = Tracked(Shape(4, 2), keys=20)
+    with Cluster(nodes=1, algorithm="multipaxos") as cluster, cluster.log_client() as client:
+        calls = [call for number in (0, 1, 0, 1) if (call := tracked.begin(client, number))]
+        client.wait(calls)
+        for call in calls:
+            tracked.acknowledge(call)
+        assert tracked.read_back(client) == Found(keys=4, lost=0, twice=0)
+        client.call("kv", ["delete", "0-0"])
+        client.call("kv", ["put", "1-1", calls[3].command[2]])
+        assert tracked.read_back(client) == Found(keys=3, lost=1, twice=2)
+
+
+def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "harness.cli", "bench", "memory", "--puts", "50000", "--sessions", "500"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "takes its place" in line:  # the load runs, and so does the replacement
+                break
+        tasks = Path(f"/proc/{child.pid}/task").glob("*/children")  # a thread of its own starts them
+        nodes = [int(pid) for task in tasks for pid in task.read_text().split()]
+        child.send_signal(signal.SIGINT)
+        child.stderr.read()
+    assert child.returncode == 130
+    assert len(nodes) >= 3
+    assert not any(is_alive(pid) for pid in nodes)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
