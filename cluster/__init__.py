@@ -2,7 +2,9 @@
 
 from cluster.client import Client
 from cluster.errors import ConsensusError, Refused, Unknown
+from cluster.keeping import LeaseLost
 from cluster.local import Cluster
+from cluster.membership import leader_of
 from node.wire import BadValue
 
-__all__ = ["BadValue", "Client", "Cluster", "ConsensusError", "Refused", "Unknown"]
+__all__ = ["BadValue", "Client", "Cluster", "ConsensusError", "LeaseLost", "Refused", "Unknown", "leader_of"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from node.contract import NodeId
+from node.contract import NodeId, Value
 from node.wire import decode_value, encode_value
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def kv_range(prefix: str, after: str) -> Ask[tuple[list[Entry], bool]]:
 
 def kv_watch(prefix: str, after: int, wait_s: float) -> Ask[list[Change]]:
     """Changes of keys that begin with `prefix` above version `after`; none if none comes within `wait_s` seconds."""
-    return Ask("kv", ["watch", prefix, after, _PAGE], _changes, read=True, wait_ms=max(int(wait_s * 1000), 1))
+    return Ask("kv", ["watch", prefix, after, _PAGE], _changes, read=True, wait_ms=_wait_ms(wait_s))
 
 
 def _value_and_version(entry: Any) -> tuple[Any, int] | None:
@@ -110,8 +110,7 @@ def lock_acquire(name: str, owner: str, ttl_s: float) -> Ask[Place]:
 
 def lock_granted(name: str, ticket: int, wait_s: float) -> Ask[int]:
     """The token, as soon as the ticket's turn comes; 0 if that is not within `wait_s` seconds."""
-    wait_ms = max(_ms(wait_s), 1)
-    return Ask("locks", ["granted", name, ticket], lambda answer: answer or 0, read=True, wait_ms=wait_ms)
+    return Ask("locks", ["granted", name, ticket], lambda answer: answer or 0, read=True, wait_ms=_wait_ms(wait_s))
 
 
 def lock_try(name: str, owner: str, ttl_s: float) -> Ask[int]:
@@ -139,8 +138,115 @@ def lock_holder(name: str) -> Ask[Holder | None]:
     return Ask("locks", ["holder", name], lambda answer: None if answer is None else Holder(*answer), read=True)
 
 
+# --- members, and tasks: node/machines/members.py and assignment.py -----------------------------------------------------
+
+
+class View(NamedTuple):
+    """Who is there, with what they tell of themselves. `number` rises with every change."""
+
+    number: int
+    members: dict[str, Any]
+
+
+class Share(NamedTuple):
+    """What one member has to do: tasks, each with its fencing token."""
+
+    version: int
+    tasks: dict[str, int]
+
+
+class Owner(NamedTuple):
+    """Who has a task, and with which fencing token."""
+
+    member: str
+    token: int
+
+
+class Spread(NamedTuple):
+    """Who has which task; None while there is nobody."""
+
+    version: int
+    owners: dict[str, Owner | None]
+
+
+def member_join(machine: str, name: str, details: Any, ttl_s: float) -> Ask[int]:
+    """Become a member; a view that it is in. Raises BadValue."""
+    packed = b"" if details is None else encode_value(details)
+    return Ask(machine, ["join", name, packed, _ms(ttl_s)], int, size=len(packed) + 64)
+
+
+def member_heartbeat(machine: str, name: str) -> Ask[int]:
+    """The lease begins anew; the present view."""
+    return Ask(machine, ["heartbeat", name], int)
+
+
+def member_leave(machine: str, name: str) -> Ask[int]:
+    """Be a member no more; a view that it is not in."""
+    return Ask(machine, ["leave", name], int)
+
+
+def member_view(machine: str) -> Ask[View]:
+    """The present view."""
+    return Ask(machine, ["view"], lambda answer: View(answer[0], {n: _details(d) for n, d in answer[1]}), read=True)
+
+
+def member_watch(machine: str, after: View, wait_s: float) -> Ask[list[View]]:
+    """The views that followed `after`; none if none comes within `wait_s` seconds."""
+
+    def views(answer: Any) -> list[View]:
+        found = [after]
+        for number, what, name, details in answer or ():
+            members = {other: told for other, told in found[-1].members.items() if other != name}
+            if what == "joined":
+                members[name] = _details(details)
+            found.append(View(number, members))
+        return found[1:]
+
+    return Ask(machine, ["watch", after.number, _PAGE], views, read=True, wait_ms=_wait_ms(wait_s))
+
+
+def task_add(task: str) -> Ask[bool]:
+    """Whether it is new."""
+    return Ask("assignment", ["add", task], bool)
+
+
+def task_remove(task: str) -> Ask[None]:
+    """Refused as "no_task"."""
+    return Ask("assignment", ["remove", task], _nothing)
+
+
+def task_mine(name: str, after: int, wait_s: float) -> Ask[Share | None]:
+    """A member's tasks; None if they have not changed since version `after` within `wait_s` seconds."""
+
+    def share(answer: Any) -> Share | None:
+        return None if answer is None else Share(answer[0], dict(answer[1]))
+
+    return Ask("assignment", ["mine", name, after], share, read=True, wait_ms=_wait_ms(wait_s))
+
+
+def task_owners(after: int, wait_s: float) -> Ask[Spread | None]:
+    """Who has what; None if that has not changed since version `after` within `wait_s` seconds."""
+
+    def spread(answer: Any) -> Spread | None:
+        if answer is None:
+            return None
+        version, shares, free = answer
+        owned = {task: Owner(name, token) for name, tasks in shares for task, token in tasks}
+        return Spread(version, dict(sorted((owned | dict.fromkeys(free)).items())))
+
+    return Ask("assignment", ["owners", after], spread, read=True, wait_ms=_wait_ms(wait_s))
+
+
+def _details(packed: bytes) -> Any:
+    return decode_value(Value(packed)) if packed else None
+
+
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
+
+
+def _wait_ms(seconds: float) -> int:
+    return max(_ms(seconds), 1)
 
 
 def _nothing(_answer: Any) -> None:

@@ -21,7 +21,9 @@ from typing import Any, Protocol
 from cluster.aio import AsyncLogClient
 from cluster.client import TIMEOUT_S, Call, Client
 from cluster.errors import BootFailed, Mistake, NoSuchNode
-from cluster.locks import TTL_S, Lock
+from cluster.groups import Assignment, Members
+from cluster.keeping import TTL_S
+from cluster.locks import Lock
 from cluster.log_client import Kv, LogClient
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
 from cluster.spec import Spec, create
@@ -247,16 +249,20 @@ class Cluster:
 
     def log_client(self, name: str | None = None) -> LogClient:
         """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it. Raises Mistake."""
+        self._check_log()
+        return LogClient(self.spec.settings.cluster, self.client_addresses, name)
+
+    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
+        """A client of a replicated log for the tasks of the running event loop. Close it. Raises Mistake."""
+        self._check_log()
+        return AsyncLogClient(self.spec.settings.cluster, self.client_addresses, name)
+
+    def _check_log(self) -> None:
         algorithm = self.spec.settings.algorithm
         if not load_algorithm(algorithm).serves_all:
             raise Mistake(
                 f"{algorithm} keeps no log, it decides values once: state that changes needs Cluster(algorithm='multipaxos')"
             )
-        return LogClient(self.spec.settings.cluster, self.client_addresses, name)
-
-    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
-        """A client of a replicated log for the tasks of the running event loop. Close it."""
-        return AsyncLogClient(self.spec.settings.cluster, self.client_addresses, name)
 
     def client_addresses(self) -> Mapping[NodeId, str]:
         """Where clients find each node that has been up."""
@@ -282,8 +288,17 @@ class Cluster:
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
         """A lock for a `with` block, which is told the fencing token. See `cluster.locks.Lock`. Raises Mistake."""
-        self._shared_log_client()
-        return Lock(name, lambda: self.log_client("lock"), ttl_s, wait_s, owner)
+        return self._shared_log_client().lock(name, ttl_s, wait_s, owner)
+
+    @property
+    def members(self) -> Members:
+        """Who is there, of those who use this cluster, not of its own nodes. As `kv`."""
+        return self._shared_log_client().group
+
+    @property
+    def assignment(self) -> Assignment:
+        """Who of those who use this cluster does what. As `kv`."""
+        return self._shared_log_client().assignment
 
     def _shared_log_client(self) -> LogClient:
         if self._log_client is None:

@@ -18,9 +18,12 @@ from typing import Any, Protocol, TypeVar
 import zmq
 
 from cluster import asks
+from cluster.acquiring import Steps
 from cluster.asks import TIMEOUT_S, Ask, Change, Entry, Membership
 from cluster.errors import CommandRefused, ConsensusError, Refused, Unknown
-from cluster.locks import Locks, Steps
+from cluster.groups import Assignment, Members
+from cluster.keeping import TTL_S
+from cluster.locks import Lock, Locks
 from cluster.pipeline import Call, NotDone, NotKnown, Ok, Pipeline
 from node.contract import NodeId
 from node.transport import tuned
@@ -138,6 +141,7 @@ class LogClient:
                 of this one is done.
             monitors: whether a connection that closes is noticed at once. Without it, if the poller is nobody else's.
         """
+        self._cluster, self._addresses = cluster, addresses
         self.pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = poller or zmq.Poller()
         self._connections = Connections(
@@ -145,12 +149,22 @@ class LogClient:
         )
         self.kv = Kv(self)
         self.locks = Locks(self)
+        self.group = Members(self)
+        self.assignment = Assignment(self)
         self.members = ClusterMembers(self)
 
     @property
     def session(self) -> int | None:
         """The number under which the log knows this client; None before its first command. Kept, it lets another `resume`."""
         return self.pipeline.session
+
+    def another(self, name: str | None = None) -> "LogClient":
+        """A client of the same log with sockets and a session of its own. Close it."""
+        return LogClient(self._cluster, self._addresses, name)
+
+    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
+        """A lock for a `with` block, which is told the fencing token; it has a client of its own. See `Lock`."""
+        return Lock(self, name, ttl_s, wait_s, owner)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,9 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     [
         ("README.md", "try_acquire_lock"),
         ("README.md", "from harness.experiment import Experiment"),
-        ("README.md", "client.kv.put"),
+        ("README.md", "cluster.kv.put"),
+        ("README.md", "cluster.members.joined"),
+        ("README.md", "class Printer"),
         ("README.md", "async_log_client"),
         ("cluster/README.md", "from cluster import Cluster"),
     ],
