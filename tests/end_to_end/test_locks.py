@@ -37,10 +37,10 @@ def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster)
     told: list[int] = []
 
     def wait_in_line() -> None:
-        with cluster.lock("handed on", ttl_s=0.6) as token:
+        with cluster.lock("handed on", ttl_s=1.0) as token:
             told.append(token)
 
-    lock = cluster.lock("handed on", ttl_s=0.6)
+    lock = cluster.lock("handed on", ttl_s=1.0)
     with lock as first, cluster.log_client() as other:
         assert other.locks.holder("handed on") == (lock.owner, first, 0)
         waiter = threading.Thread(target=wait_in_line)
@@ -90,7 +90,7 @@ def a_lock_that_is_lost_says_so(cluster: Cluster, client: LogClient) -> None:
     client.call("session", ["close", lock._client.session])  # as if it had been idle for long
     wait_for(lambda: lock.lost)
     assert client.locks.try_acquire("lost") > token
-    with pytest.raises(LeaseLost, match="was lost meanwhile"):
+    with pytest.raises(LeaseLost, match="lost"):
         lock.release()
 
 
@@ -107,7 +107,7 @@ def nobody_waits_longer_than_it_wants(cluster: Cluster, other: LogClient) -> Non
 
 
 def a_lock_in_doubt_is_held_after_all_when_a_renewal_comes_through(cluster: Cluster) -> None:
-    lock = cluster.lock("doubt", ttl_s=0.3)
+    lock = cluster.lock("doubt", ttl_s=1.0)
     with lock:
         cluster.suspend(*cluster.nodes)
         try:
