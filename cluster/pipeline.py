@@ -274,7 +274,7 @@ class Pipeline:
     def _open(self, now: float) -> None:
         if not self._opening:
             self._opening = True
-            command = ["open"] if self._resume is None else ["resume", self._resume]
+            command = ["open"] if self._resume is None else ["resume", self._resume, self.id]
             self._number += 1
             message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([command]))
             self._frames[self._number] = _Frame(message, -1, [], now)

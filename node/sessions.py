@@ -26,11 +26,19 @@ SESSIONS_MAX: Final = 100_000
 class Session:
     """What is kept of one client."""
 
-    __slots__ = ("answers", "done", "highest", "used_ms")
+    __slots__ = ("answers", "done", "highest", "resumed", "used_ms")
 
-    def __init__(self, used_ms: int, done: int = 1, highest: int = 0, answers: dict[int, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        used_ms: int,
+        done: int = 1,
+        highest: int = 0,
+        answers: dict[int, bytes] | None = None,
+        resumed: tuple[str, int] = ("", 0),
+    ) -> None:
         self.used_ms, self.done, self.highest = used_ms, done, highest
         self.answers: dict[int, bytes] = answers or {}
+        self.resumed = resumed  # by whom last, and what that one was told
 
 
 class Sessions:
@@ -51,17 +59,21 @@ class Sessions:
         self._sessions[self._last] = Session(time_ms)
         return self._last
 
-    def resume(self, number: int, time_ms: int) -> int | None:
+    def resume(self, number: int, client: str, time_ms: int) -> int | None:
         """The lowest sequence that a client which has forgotten its own may use, or None if the session has ended.
 
-        Nothing that it had on its way before takes effect from now on.
+        Nothing that it had on its way before takes effect from now on. `client` names this life of it: a repetition is told
+        the same again, and does not take for an earlier life what this one has sent since.
         """
         session = self._use(number, time_ms)
         if session is None:
             return None
+        if session.resumed[0] == client:
+            return session.resumed[1]
         session.done = session.highest + WINDOW + 1  # its oldest unanswered frame was at most `highest` + 1
         session.highest = session.done - 1
         session.answers.clear()
+        session.resumed = (client, session.done)
         return session.done
 
     def close(self, number: int) -> bool:
@@ -127,7 +139,7 @@ class Sessions:
         return [
             self._last,
             [
-                (number, session.used_ms, session.done, session.highest, session.answers)
+                (number, session.used_ms, session.done, session.highest, session.answers, session.resumed)
                 for number, session in self._sessions.items()
             ],
         ]
@@ -136,6 +148,6 @@ class Sessions:
         """Become what `snapshot` was taken of."""
         self._last, sessions = state
         self._sessions = {
-            number: Session(used_ms, done, highest, dict(answers))
-            for number, used_ms, done, highest, answers in sessions
+            number: Session(used_ms, done, highest, dict(answers), tuple(resumed))
+            for number, used_ms, done, highest, answers, resumed in sessions
         }

@@ -118,8 +118,8 @@ class State:
                 if opened is None:
                     raise CommandRefused("full", _EXPLAINED["full"])
                 return opened
-            case "session", ["resume", int(number)]:
-                lowest = self.sessions.resume(number, at.time_ms)
+            case "session", ["resume", int(number), str(client)]:
+                lowest = self.sessions.resume(number, client, at.time_ms)
                 if lowest is None:
                     raise CommandRefused("session_expired", _EXPLAINED["session_expired"])
                 return lowest

@@ -11,7 +11,7 @@ import pytest
 from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
 from node import configuration, sessions, state
 from node.algorithms.multipaxos import acceptor, catch_up, election, leader, replica
-from node.algorithms.multipaxos.messages import Accept, Accepted, HeartbeatAck, Promise
+from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, HeartbeatAck, Promise
 from node.contract import Message, NodeId, Record, Request
 from node.disk import Disk, DiskCorrupt
 from node.frames import CommandFrame
@@ -185,7 +185,7 @@ def dedupe_not_in_snapshot(patch: PATCH) -> None:
 
     def without_answers(self: sessions.Sessions) -> Any:
         last, each = snapshot(self)
-        return [last, [(number, used, done, highest, {}) for number, used, done, highest, _ in each]]
+        return [last, [(number, used, done, highest, {}, resumed) for number, used, done, highest, _, resumed in each]]
 
     patch.setattr(sessions.Sessions, "snapshot", without_answers)
 
@@ -569,6 +569,66 @@ def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() ->
     assert isinstance(op.call.outcome, NotDone)
     assert op.call.outcome.kind == "session_expired"
     world.do("d", "put", "k", b"of the same in a new session")
+    world.check_history()
+
+
+def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> None:
+    """The frame that resumes it belongs to no session, so a retry of it may come into the log again, and late."""
+    known = sessions.Sessions()
+    number = known.open(0)
+    assert number is not None
+    lowest = known.resume(number, "c.2", 0)
+    assert lowest is not None
+    session = known.admit(number, lowest, lowest, 0)
+    assert isinstance(session, sessions.Session)
+    known.keep(session, lowest, b"done")
+    assert known.resume(number, "c.2", 0) == lowest
+    assert known.admit(number, lowest, lowest, 0) == b"done"
+    assert isinstance(known.admit(number, lowest + 1, lowest, 0), sessions.Session)
+    assert (known.resume(number, "c.3", 0) or 0) > lowest + 1
+    assert known.admit(number, lowest + 1, lowest, 0) == "stale"
+
+
+def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> None:
+    """Otherwise who joins takes itself for the only member as soon as it is promoted, and decides alone."""
+    world = World(1)
+    world.wishes.append(lambda _from, _to, message: isinstance(message, Accept) and message.slot == 1)
+    assert world.run(5, until=lambda: sum(sim.log.get(2) is not None for sim in world.sims.values()) > 1)
+    (leader,) = (name for name, sim in world.sims.items() if sim.log.get(1) is not None)
+    world.crash(leader)
+    world.wishes.clear()
+    world.wait_leader(leader)
+    world.client("c")
+    world.join("n4")
+    assert isinstance(world.change("c", "add", "n4"), Ok)
+    joined = world.sims["n4"]
+    assert world.run(3, until=lambda: "n4" in joined.replica.state.configuration.voters)
+    assert joined.replica.state.configuration.voters == ("n1", "n2", "n3", "n4")
+
+
+def test_a_voter_that_does_not_know_that_it_is_one_lets_others_lead() -> None:
+    world, first, _ = start()
+    world.join("n4")
+    world.wishes.append(lambda _from, to, message: to == "n4" and not isinstance(message, Heartbeat))
+    assert isinstance(world.change("c", "add", "n4"), Ok)
+    leading = world.sims[first].replica
+    assert world.run(3, until=lambda: "n4" in leading.state.configuration.voters)
+    assert world.sims["n4"].replica.members == ()
+    world.crash(first)
+    world.wishes.clear()
+    world.wait_leader(first)  # three of the four voters are up
+
+
+def test_a_leader_applies_what_it_has_recovered_from_too_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "WINDOW", 3)
+    world, _, (_, third) = start()
+    world.isolate(third)
+    for number in range(3):
+        world.do("c", "put", "k", f"without third {number}".encode())
+    world.run(0.2)
+    world.heal()
+    elect(world, third)
+    world.do("c", "put", "k", b"after")
     world.check_history()
 
 

@@ -81,10 +81,10 @@ class Election:
     def tick(self, configuration: Configuration) -> None:
         """Some tens of milliseconds have gone by."""
         self.node.set_timer("tick", *TICK_S)
-        if self.node.id not in configuration.voters:
-            return
         self.silent += 1
         self.ticks += 1
+        if self.node.id not in configuration.voters:
+            return
         if self.role == "preparing" and self.ticks < _PREPARE_TICKS_MAX:
             self.send_prepare(configuration)
         elif self.role == "canvassing" or (self.role != "leading" and self.silent >= _SILENT_MAX):

@@ -98,12 +98,14 @@ class Leader:
 
     def begin(self, recovered: dict[int, bytes], last: int | None) -> None:
         """Propose what phase 1 has told, up to slot `last` if one is given, else a first batch of its own after it."""
+        # The log's first slot says who forms the cluster, for those who join later: a gap there gets no mere no-op.
+        form = pack_own([["form", self.configuration.voters]])
+        first = pack_own((self.time_ms, ((0, 0, 0, CLUSTER, form),)))
         for slot, batch in recovered.items():
             if last is None or slot <= last:
-                self.propose(slot, batch, [], is_change=slot == last)
-        if self.next_slot == 1:  # the log's first slot says who forms the cluster, for those who join later
-            form = pack_own([["form", self.configuration.voters]])
-            self.propose(1, pack_own((self.time_ms, ((0, 0, 0, CLUSTER, form),))), [])
+                self.propose(slot, first if slot == 1 and not batch else batch, [], is_change=slot == last)
+        if self.next_slot == 1:
+            self.propose(1, first, [])
         if last is None:
             self.serves_from = self.next_slot
             self.propose(self.next_slot, pack_own((self.time_ms, ())), [])
@@ -162,6 +164,8 @@ class Leader:
                 flight.votes[sender] = None
         before, quorum = self.acceptor.commit, majority(len(self.configuration.voters))
         while (flight := self.flights.get(self.acceptor.commit + 1)) is not None and len(flight.votes) >= quorum:
+            # Of what it has recovered, some may have been too far ahead for this replica to accept at first.
+            self.acceptor.accept(self.ballot, self.acceptor.commit + 1, flight.batch)
             self.acceptor.commit += 1
             if flight.is_change:
                 break  # the slots above it have other voters

@@ -341,7 +341,9 @@ class MultiPaxos(Algorithm):
 
     def canvassed(self, sender: NodeId, attempt: int, commit: int) -> None:
         """Somebody would lead."""
-        if sender not in self.state.configuration.voters:
+        voters = self.state.configuration.voters
+        # One that has joined and is still behind may have become a voter without knowing it, nor who the others are.
+        if sender not in voters and self.node.id in voters:
             return
         if self.leader is not None:
             self.leader.send_heartbeat((sender,))
