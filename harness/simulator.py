@@ -22,18 +22,29 @@ from typing import Any, Final, TypeVar
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.cluster import SimulatedCluster, run
 from harness.virtual.judge import EVERYTHING, SAFETY, Violation
+from harness.virtual.log_storm import LogSimulation
+from harness.virtual.log_weather import LogWeather, log_forecast
 from harness.virtual.node import SOUND, Oddities
 from harness.virtual.steps import HearSelf, Step, plain, to_json
-from harness.virtual.storm import Run, simulate
+from harness.virtual.storm import Run, Simulation
 from harness.virtual.weather import VALUES_MAX, Links, Weather, forecast
 from node.algorithms import load_algorithm
-from node.contract import Algorithm
+from node.algorithms.multipaxos import MultiPaxos
+from node.contract import Algorithm, BadInput
 
 _Item = TypeVar("_Item")
 
 _CHUNK: Final = 200
 _STORY_LINES_MAX: Final = 40
 _WANTED: Final = ("a decision", "a crash", "a cut", "a loss", "a repetition", "a pause")
+_WANTED_OF_LOGS: Final = (
+    *_WANTED,
+    *("a snapshot", "a change of members", "a change of leader", "a retry", "a restart of a client", "a hand-over"),
+)
+
+
+class NoSuchLog(BadInput):
+    """Only our own replicated log, and what is derived from it, can be simulated. Nothing was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +60,23 @@ class Settings:
 
     def simulate(self, algorithm: type[Algorithm], seed: int) -> Run:
         """The run of a seed."""
+        if algorithm.serves_all:
+            return self.simulate_in(algorithm, log_forecast(seed, self.nodes))
         return self.simulate_in(algorithm, forecast(seed, self.nodes, self.values))
 
     def simulate_in(self, algorithm: type[Algorithm], weather: Weather) -> Run:
         """The run of a weather."""
         return simulate(algorithm, weather, self.oddities, self.look_for)
+
+
+def simulate(
+    algorithm: type[Algorithm], weather: Weather, oddities: Oddities = SOUND, look_for: tuple[str, ...] = EVERYTHING
+) -> Run:
+    """One run. Only violations of the kinds in `look_for` end it and are told."""
+    with weather.limited():
+        if isinstance(weather, LogWeather):
+            return LogSimulation(algorithm, weather, oddities, look_for).run()
+        return Simulation(algorithm, weather, oddities, look_for).run()
 
 
 DEFAULT_SETTINGS: Final = Settings()
@@ -98,6 +121,8 @@ class Campaign:
     asked: int
     tally: Tally
     shrunk: Shrunk | None
+    wanted: tuple[str, ...] = _WANTED
+    """What must have happened in some seed, or nothing was shown."""
 
     @property
     def verdict(self) -> Verdict:
@@ -107,7 +132,7 @@ class Campaign:
             return invalid(*(f"seed {seed}: {text}" for seed, text in sorted(tally.failures.items())))
         if tally.runs < self.asked:
             return unknown(f"cut short after {tally.runs:,} of {self.asked:,} seeds")
-        if never := [what for what in _WANTED if not tally.seen[what]]:
+        if never := [what for what in self.wanted if not tally.seen[what]]:
             return unknown(f"there never was {never[0]} in {tally.runs:,} seeds")
         return valid(f"{tally.runs:,} seeds, none of which broke a promise")
 
@@ -181,8 +206,11 @@ def run_simulate(
 
     Raises:
         UnknownAlgorithm: there is none of that name.
+        NoSuchLog: it is somebody else's replicated log.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
+    if cls.serves_all and not issubclass(cls, MultiPaxos):
+        raise NoSuchLog(f"{cls.__name__} serves all variables and is no MultiPaxos: what it keeps cannot be looked at")
     began = time.perf_counter()
     tally = Tally()
     for part in _parts(cls, seeds, settings, workers, failures_max):
@@ -192,7 +220,8 @@ def run_simulate(
     took = time.perf_counter() - began
     first = shrunken(cls, settings, min(tally.failures)) if tally.failures else None
     name = algorithm if isinstance(algorithm, str) else cls.__name__
-    return Campaign(name, settings, took, len(seeds), tally, first)
+    wanted = _WANTED_OF_LOGS if cls.serves_all else _WANTED
+    return Campaign(name, settings, took, len(seeds), tally, first, wanted)
 
 
 def _parts(
@@ -277,10 +306,11 @@ def _fewest_steps(
     """The steps of which none can be spared, and a cluster to which they have happened."""
 
     def replayed(candidate: Sequence[Step], *, at_once: bool) -> SimulatedCluster:
-        cluster = SimulatedCluster(algorithm, weather.members, oddities)
-        for step in candidate:
-            if run(cluster, [step], skip_impossible=True) and at_once:
-                run(cluster, cluster.own_turns())
+        with weather.limited():
+            cluster = SimulatedCluster(algorithm, weather.members, oddities, weather.newcomers)
+            for step in candidate:
+                if run(cluster, [step], skip_impossible=True) and at_once:
+                    run(cluster, cluster.own_turns())
         return cluster
 
     def breaks(cluster: SimulatedCluster) -> bool:

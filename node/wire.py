@@ -19,6 +19,7 @@ import typing
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -280,7 +281,7 @@ class Codec:
                 raise TypeError(
                     f"two messages are called {cls.__name__}: rename one, since the wire tells them by name"
                 )
-            self._by_name[cls.__name__] = _MessageCodec(cls)
+            self._by_name[cls.__name__] = _codec_of(cls)
 
     def encode(self, envelope: Envelope) -> bytes:
         """The frame that carries `envelope`. Raises KeyError for a message class that is not in `messages`."""
@@ -362,6 +363,9 @@ class _Fields:
         made = self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])
         self._passed.add(types_)
         return made
+
+
+_codec_of = cache(_MessageCodec)
 
 
 def _check_for(hint: Any, where: str) -> _Check:

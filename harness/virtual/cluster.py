@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.virtual.judge import Judge, Violation
+from harness.virtual.log_judge import LogJudge
+from harness.virtual.log_node import LogNode
 from harness.virtual.node import SOUND, NodeState, Oddities, Outcome, Reply, SimulatedNode
 from harness.virtual.steps import (
+    Command,
     Crash,
     Deliver,
+    Doom,
     Drop,
     Duplicate,
     Fire,
@@ -29,9 +33,11 @@ from harness.virtual.steps import (
     HearSelf,
     LoseDisk,
     Packet,
+    PeerLost,
     Propose,
     Query,
     Recover,
+    Retire,
     Step,
 )
 from harness.virtual.words import tell
@@ -60,19 +66,24 @@ class SimulatedCluster:
         algorithm: type[Algorithm],
         members: tuple[NodeId, ...],
         oddities: Oddities = SOUND,
+        newcomers: tuple[NodeId, ...] = (),
     ) -> None:
+        """Boot `members`. `newcomers` are no members, and are down: they may `Recover` and be made members of a log."""
         self.algorithm = algorithm
         self.members = members
-        self.nodes = {member: SimulatedNode(algorithm, member, members, oddities) for member in members}
+        kind = LogNode if algorithm.serves_all else SimulatedNode
+        self.nodes: dict[NodeId, SimulatedNode] = {
+            node: kind(algorithm, node, members, oddities) for node in (*members, *newcomers)
+        }
         self.pending: dict[Packet, int] = {}
         self.sent: dict[Packet, None] = {}
         self.replies: dict[Request, Reply] = {}
-        self.judge = Judge()
+        self.judge = LogJudge() if algorithm.serves_all else Judge()
         self.happened: list[Happened] = []
         self._requests = 0
-        for node in self.nodes.values():
-            self._release(node.boot())
-            self.judge.see_node(node.id, node.facts())
+        for member in members:
+            self._release(self.nodes[member].boot())
+            self.judge.look(self.nodes[member])
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -94,11 +105,10 @@ class SimulatedCluster:
                 self.pending[packet] = self.pending.get(packet, 0) + 1
                 outcome = Outcome()
             case Crash(node):
-                before = self.nodes[node].facts()
+                self.judge.look(self.nodes[node])
                 self.nodes[node].crash()
                 outcome = Outcome()
-                self.judge.see_node(node, before)
-                self.judge.see_node(node, self.nodes[node].facts())
+                self.judge.look(self.nodes[node])
             case Recover(node):
                 outcome = self._turn(node, step)
             case LoseDisk(node):
@@ -111,7 +121,13 @@ class SimulatedCluster:
             case Query(node, request):
                 self.judge.see_query(request)
                 outcome = self._turn(node, step)
-            case Fire(node) | HearSelf(node) | GiveUp(node):
+            case Command(node, request, frame):
+                self.judge.see_frame(request, frame)
+                outcome = self._turn(node, step)
+            case Doom(node, lifted):
+                self.nodes[node].doomed = not lifted
+                outcome = Outcome()
+            case Fire(node) | HearSelf(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
         self.happened.append(Happened(step, outcome))
         return outcome
@@ -195,7 +211,7 @@ class SimulatedCluster:
                 fine = request in self.nodes[node].waiting
             case HearSelf(node):
                 fine = bool(self.nodes[node].to_self)
-            case Crash(node) | Propose(node) | Query(node):
+            case Crash(node) | Propose(node) | Query(node) | Command(node) | PeerLost(node) | Retire(node) | Doom(node):
                 fine = self.nodes[node].up
             case LoseDisk(node):
                 fine = not self.nodes[node].up
@@ -219,7 +235,7 @@ class SimulatedCluster:
             self.judge.see_failure(name, error)
             return Outcome()
         self._release(outcome)
-        self.judge.see_node(name, node.facts())
+        self.judge.look(node)
         for reply in outcome.replies:
             self.judge.see_reply(name, reply)
         return outcome

@@ -9,21 +9,26 @@
 | ballot | under one ballot, one value is asked for |
 | contract | no algorithm raises, or does what its contract forbids |
 
-A node that has lost its disk may say less than before; what others saw of it still counts.
+A node that has lost its disk may say less than before; what others saw of it still counts. What a replicated log has to
+keep beyond these is in `harness.virtual.log_judge`.
 """
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
 
-from harness.virtual.node import NO_FACTS, Facts, Reply
+from harness.virtual.node import NO_FACTS, Facts, Reply, SimulatedNode
 from harness.virtual.steps import Packet, plain
 from node.contract import Message, NodeId, Request, Value
+from node.frames import CommandFrame, ReadFrame
 from node.quorum import NO_BALLOT, Ballot
 
-SAFETY: Final = ("agreement", "validity", "stability", "promise", "ballot", "contract")
+SAFETY: Final = (
+    "agreement", "validity", "stability", "promise", "ballot", "contract",
+    *("incarnation", "leader", "state", "once", "order"),
+)  # fmt: skip
 FAULT_TOLERANCE: Final = "fault tolerance"
-EVERYTHING: Final = (*SAFETY, FAULT_TOLERANCE)
+EVERYTHING: Final = (*SAFETY, "client", FAULT_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,13 @@ class Judge:
         """A client queries."""
         if self._decided:
             self._late_queries[request] = next(iter(self._decided.values()))
+
+    def see_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
+        """A client's frame of commands or questions reaches a node; of a log only."""
+
+    def look(self, node: SimulatedNode) -> None:
+        """A node, after a step of its own."""
+        self.see_node(node.id, node.facts())
 
     def see_node(self, node: NodeId, facts: Facts) -> None:
         """A node, after a step of its own."""

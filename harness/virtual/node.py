@@ -35,6 +35,8 @@ class Oddities:
 
     disks_sync_late: bool = False
     """A commit is synced only by the next one, so a crash loses the last: a disk that lies."""
+    logs_sync_late: bool = False
+    """The same, of the log alone: what the other keys say may then be ahead of it."""
     empty_disks_vote: bool = False
     """A node whose disk was lost boots as if it were new."""
     own_messages_wait: bool = False
@@ -50,6 +52,10 @@ class Reply(NamedTuple):
     request: Request
     value: Value | None
     refused: str | None
+    to_frame: bool = False
+    """It answers a frame of commands or questions: with a payload, a refusal, or neither if somebody else is to be asked."""
+    leader: NodeId | None = None
+    """That somebody else, if it is known."""
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Outcome:
     to_self: list[Message] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     stale: bool = False
+    crashed: bool = False
+    """The turn was cut short: only what leaves early has left."""
 
 
 class Facts(NamedTuple):
@@ -165,6 +173,8 @@ class SimulatedNode(Node):
         self.to_self: list[Message] = []
         self.known: dict[NodeId, int] = {}
         self._outcome = Outcome()
+        self.doomed = False
+        """The next turn in which this node sends something early is its last."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +190,7 @@ class SimulatedNode(Node):
         self.has_disk = True
         self.up = True
         self.incarnation += 1
-        if self._disk.stored:
+        if self._disk.stored or self._algorithm.serves_all:
             self._made()
         return self._end_turn()
 
@@ -207,10 +217,15 @@ class SimulatedNode(Node):
         timers_before = len(self.timers_set)
         for message in to_self:
             self._made().receive(self.id, message)
+        if not (isinstance(step, Fire) and step.timer in self.timers_set[timers_before:]):
+            self._take_in(step)
+        return self._end_turn()
+
+    def _take_in(self, step: Step) -> None:
         match step:
             case Deliver(packet):
                 self._receive(packet)
-            case Fire(_, timer) if timer in self.timers and timer not in self.timers_set[timers_before:]:
+            case Fire(_, timer) if timer in self.timers:
                 del self.timers[timer]
                 self._made().timeout(timer)
             case Propose(_, request, value):
@@ -228,7 +243,6 @@ class SimulatedNode(Node):
                 pass  # what the node had sent to itself has cancelled the timer, or answered the request
             case _:
                 raise AssertionError(f"{step} is not an input")
-        return self._end_turn()
 
     def _receive(self, packet: Packet) -> None:
         if packet.incarnation < self.known.get(packet.sender, 0):
@@ -257,7 +271,7 @@ class SimulatedNode(Node):
     def send(self, to: NodeId, message: Message) -> None:
         if to not in self.members:
             raise ContractBroken(f"{type(message).__name__} was sent to {to!r}, and the members are {self.members}")
-        _check_carried(self._algorithm, message)
+        check_carried(self._algorithm, message)
         if to == self.id and not self._oddities.own_messages_wait:
             self._outcome.to_self.append(message)
         else:
@@ -345,7 +359,7 @@ def _ballot(told: object) -> Ballot | None:
 
 
 @lru_cache(maxsize=65536)
-def _check_carried(algorithm: type[Algorithm], message: Message) -> None:
+def check_carried(algorithm: type[Algorithm], message: Message) -> None:
     """Raise what a real node would raise for a message that its wire cannot carry."""
     if type(message) not in algorithm.messages:
         raise ContractBroken(f"{algorithm.__name__} sent {type(message).__name__}, which its `messages` does not list")

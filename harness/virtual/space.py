@@ -302,7 +302,7 @@ def _came_of(outcome: Outcome) -> Iterator[object]:
                 yield Began(ballot)
         if (asked := asks_for(packet)) is not None:
             yield AskedFor(*asked)
-    for request, value, refused in outcome.replies:
+    for request, value, refused, *_ in outcome.replies:
         if value is not None:
             yield Decided(value)
         elif refused is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import NamedTuple, TypeAlias
 
 from node.contract import Message, NodeId, Request, Value
+from node.frames import CommandFrame, ReadFrame
 from node.quorum import Ballot
 from node.wire import Malformed, decode_value, encode_value
 
@@ -104,12 +105,65 @@ class GiveUp:
     request: Request
 
 
-Step: TypeAlias = Deliver | Drop | Duplicate | Fire | HearSelf | Crash | Recover | LoseDisk | Propose | Query | GiveUp
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A client's frame of commands or questions reaches a replica of a log."""
 
-_BY_NAME: Mapping[str, type[Step]] = {
-    cls.__name__: cls
-    for cls in (Deliver, Drop, Duplicate, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp)
-}
+    node: NodeId
+    request: Request
+    frame: CommandFrame | ReadFrame
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A node sees its connection to a peer close: a hint, and it may be wrong."""
+
+    node: NodeId
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """A node is asked to hand over what others wait for."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """The next turn in which a node sends something early ends there, in a crash, with nothing of it committed.
+
+    `lifted` takes that back.
+    """
+
+    node: NodeId
+    lifted: bool = False
+
+
+_STEPS = (
+    Deliver, Drop, Duplicate, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp, Command, PeerLost, Retire,
+    Doom,
+)  # fmt: skip
+
+Step: TypeAlias = (
+    Deliver
+    | Drop
+    | Duplicate
+    | Fire
+    | HearSelf
+    | Crash
+    | Recover
+    | LoseDisk
+    | Propose
+    | Query
+    | GiveUp
+    | Command
+    | PeerLost
+    | Retire
+    | Doom
+)
+
+_BY_NAME: Mapping[str, type[Step]] = {cls.__name__: cls for cls in _STEPS}
 
 
 def to_json(step: Step) -> dict[str, object]:

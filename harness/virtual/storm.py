@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final
 
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import EVERYTHING, Violation
@@ -26,6 +26,7 @@ from harness.virtual.node import SOUND, Oddities, Outcome
 from harness.virtual.steps import (
     Crash,
     Deliver,
+    Doom,
     Drop,
     Duplicate,
     Fire,
@@ -45,8 +46,7 @@ from node.wire import encode_value
 
 STEPS_MAX: Final = 100_000
 _COMMIT_S: Final = (0.0002, 0.002)
-_CALM_PACKET_S: Final = (0.0001, 0.01)
-_Due: TypeAlias = Step | Cut | Call | Outage | Pause
+CALM_PACKET_S: Final = (0.0001, 0.01)
 
 
 @dataclass(slots=True)
@@ -73,20 +73,21 @@ class Simulation:
     ) -> None:
         self.weather = weather
         self._look_for = look_for
-        self.cluster = SimulatedCluster(algorithm, weather.members, oddities)
+        self.cluster = SimulatedCluster(algorithm, weather.members, oddities, weather.newcomers)
         self.now = 0.0
         self.seen: Counter[str] = Counter()
         self._rng = Random(f"run/{weather.seed}")
-        self._clocks = dict(zip(weather.members, weather.clocks, strict=True))
-        self._heap: list[tuple[float, int, _Due]] = []
+        self._clocks = dict(zip(weather.ends, weather.clocks, strict=True))
+        self._heap: list[tuple[float, int, object]] = []
         self._count = 0
-        pairs = product(weather.members, repeat=2)
+        pairs = product(weather.ends, repeat=2)
         self._usual_s = dict(zip(pairs, weather.links.usual_s, strict=True))
         kinds = algorithm.messages
         self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in weather.links.picky}
         self._timers: dict[tuple[NodeId, str], float] = {}
         self._cuts: dict[Cut, float] = {}
         self._pauses: dict[NodeId, float] = {}
+        self._doomed: dict[NodeId, Outage] = {}
         self._calls = 0
         self._calm = False
         self._awaited: dict[Request, NodeId] = {}
@@ -97,22 +98,32 @@ class Simulation:
         for what in (*weather.faults, *weather.calls):
             self._at(what.at_s, what)
         self._until(weather.storm_s)
-        if not self._violations() and len(weather.survivors) >= majority(len(weather.members)):
-            self._calm_down()
+        survivors = self._survivors()
+        if survivors and not self._violations():
+            self._calm_down(survivors)
             self._until(weather.storm_s + CALM_S)
-            if not self._violations() and self._awaited:
-                self.cluster.judge.see_unanswered(list(self._awaited.values()), list(weather.survivors))
+            if not self._violations() and (unanswered := self._unanswered()):
+                self.cluster.judge.see_unanswered(unanswered, list(survivors))
         steps = [happened.step for happened in self.cluster.happened]
         if self.cluster.judge.decided:
             self.seen["a decision"] += 1
         return Run(weather, self._violations(), steps, self.cluster, self.now, self.seen)
+
+    def _survivors(self) -> tuple[NodeId, ...]:
+        """Who is up in the calm: a majority, or else nobody and there is none."""
+        survivors = self.weather.survivors
+        return survivors if len(survivors) >= majority(len(self.weather.members)) else ()
+
+    def _unanswered(self) -> list[str]:
+        """Whose calls of the calm have not been answered."""
+        return list(self._awaited.values())
 
     def _violations(self) -> list[Violation]:
         return [violation for violation in self.cluster.violations if violation.kind in self._look_for]
 
     # --- time -------------------------------------------------------------------------------------------------------
 
-    def _at(self, at_s: float, what: _Due) -> None:
+    def _at(self, at_s: float, what: object) -> None:
         self._count += 1
         heapq.heappush(self._heap, (at_s, self._count, what))
 
@@ -124,11 +135,11 @@ class Simulation:
             self._happen(what)
             if cluster.violations and self._violations():
                 return
-            if self._calm and not self._awaited:
+            if self._calm and not self._unanswered():
                 return
         self.now = end_s
 
-    def _happen(self, what: _Due) -> None:
+    def _happen(self, what: object) -> None:
         match what:
             case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) if self._pauses.get(node, 0.0) > self.now:
                 self._postpone(what, self._pauses[node])
@@ -146,7 +157,7 @@ class Simulation:
             case _ if not self._calm:
                 self._befall(what)
 
-    def _befall(self, what: _Due) -> None:
+    def _befall(self, what: object) -> None:
         """A fault, the end of one, or a call: of the storm alone."""
         match what:
             case Call():
@@ -164,7 +175,7 @@ class Simulation:
                 self._pauses[node] = max(self._pauses.get(node, 0.0), self.now + what.for_s)
                 self.seen["a pause"] += 1
 
-    def _postpone(self, what: _Due, to_s: float) -> None:
+    def _postpone(self, what: object, to_s: float) -> None:
         if isinstance(what, Fire) and self._timers.get((what.node, what.timer)) == self.now:
             self._timers[what.node, what.timer] = to_s
         self._at(to_s, what)
@@ -180,6 +191,8 @@ class Simulation:
             if reply.refused is None:
                 self._awaited.pop(reply.request, None)
         replica = self.cluster.nodes[node]
+        if outcome.crashed:
+            self._went_down(self._doomed.pop(node))
         if replica.to_self:
             self._at(self.now + self._rng.uniform(*_COMMIT_S), HearSelf(node))
         for timer in replica.timers_set:
@@ -194,23 +207,23 @@ class Simulation:
         """A packet is sent: it is lost, or arrives later, once or twice."""
         rng, links = self._rng, self.weather.links
         if self._calm:
-            self._at(self.now + rng.uniform(*_CALM_PACKET_S), Deliver(packet))
+            self._at(self.now + rng.uniform(*CALM_PACKET_S), Deliver(packet))
             return
         if rng.random() < self._loss.get(type(packet.message), links.loss):
             self.cluster.apply(Drop(packet))
             self.seen["a loss"] += 1
             return
-        self._at(self.now + self._travel_s(packet), Deliver(packet))
+        self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
         if rng.random() < links.repeat:
             self.cluster.apply(Duplicate(packet))
             self.seen["a repetition"] += 1
-            self._at(self.now + self._travel_s(packet), Deliver(packet))
+            self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
 
-    def _travel_s(self, packet: Packet) -> float:
+    def _travel_s(self, sender: str, to: str) -> float:
         links = self.weather.links
         if self._rng.random() < links.slow:
             return self._rng.uniform(0.0001, links.slow_s)
-        return self._rng.uniform(0.0001, self._usual_s[packet.sender, packet.to])
+        return self._rng.uniform(0.0001, self._usual_s[sender, to])
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
         cut = None if self._calm else self._cut_between(packet.sender, packet.to)
@@ -221,7 +234,7 @@ class Simulation:
         else:
             self._apply(packet.to, step)
 
-    def _cut_between(self, sender: NodeId, to: NodeId) -> Cut | None:
+    def _cut_between(self, sender: str, to: str) -> Cut | None:
         for cut, end_s in self._cuts.items():
             there = sender in cut.left and to in cut.right
             back = sender in cut.right and to in cut.left and not cut.one_way
@@ -232,15 +245,19 @@ class Simulation:
     # --- faults and calls -------------------------------------------------------------------------------------------
 
     def _go_down(self, outage: Outage) -> None:
-        self._crash(outage.node)
+        if outage.in_turn:
+            self.cluster.apply(Doom(outage.node))
+            self._doomed[outage.node] = outage
+            return
+        self.cluster.apply(Crash(outage.node))
         if outage.loses_disk:
             self.cluster.apply(LoseDisk(outage.node))
             self.seen["a lost disk"] += 1
-        self._at(self.now + outage.for_s, Recover(outage.node))
+        self._went_down(outage)
 
-    def _crash(self, node: NodeId) -> None:
-        self.cluster.apply(Crash(node))
-        self.seen["a crash"] += not self._calm
+    def _went_down(self, outage: Outage) -> None:
+        self.seen["a crash"] += 1
+        self._at(self.now + outage.for_s, Recover(outage.node))
 
     def _call(self, call: Call) -> Request | None:
         """A client calls, if the node is there to be called."""
@@ -257,23 +274,22 @@ class Simulation:
             self._apply(call.node, Propose(call.node, request, encode_value(call.colour)))
         return request
 
-    def _calm_down(self) -> None:
-        """Heal all links, let the survivors be up and nobody else, and call each of them."""
+    def _calm_down(self, survivors: tuple[NodeId, ...]) -> None:
+        """Heal all links, let the survivors be up and nobody else, and call whoever must answer."""
         self._calm = True
         self._pauses.clear()
-        survivors, colours = self.weather.survivors, self.weather.late_colours
+        for name in self._doomed:
+            if self.cluster.nodes[name].up:
+                self.cluster.apply(Doom(name, lifted=True))
         for name, node in self.cluster.nodes.items():
             if node.up and name not in survivors:
-                self._crash(name)
+                self.cluster.apply(Crash(name))
             elif not node.up and name in survivors:
                 self._apply(name, Recover(name))
+        self._call_in_the_calm(survivors)
+
+    def _call_in_the_calm(self, survivors: tuple[NodeId, ...]) -> None:
+        colours = self.weather.late_colours
         for number, name in enumerate(survivors):
             self._call(Call(self.now, 2 * CALM_S, name, colours[number % len(colours)]))
             self._call(Call(self.now, 2 * CALM_S, name, None))
-
-
-def simulate(
-    algorithm: type[Algorithm], weather: Weather, oddities: Oddities = SOUND, look_for: tuple[str, ...] = EVERYTHING
-) -> Run:
-    """One run. Only violations of the kinds in `look_for` end it and are told."""
-    return Simulation(algorithm, weather, oddities, look_for).run()

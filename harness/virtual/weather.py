@@ -12,6 +12,7 @@ answered within `CALM_S`.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -41,10 +42,16 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """No packet passes from `left` to `right`, nor back unless `one_way`, from `at_s` on for `for_s` seconds."""
+class Event:
+    """Something that happens at a time, in seconds from the beginning."""
 
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Event):
+    """No packet passes from `left` to `right`, nor back unless `one_way`, from `at_s` on for `for_s` seconds."""
+
     for_s: float
     left: tuple[NodeId, ...]
     right: tuple[NodeId, ...]
@@ -54,29 +61,28 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(Event):
     """A node crashes at `at_s` and boots again after `for_s` seconds; never, if its disk is lost."""
 
-    at_s: float
     for_s: float
     node: NodeId
     loses_disk: bool
+    in_turn: bool = False
+    """It crashes in the next turn in which it sends something early, between that and its commit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Event):
     """A node does nothing for a while, and then goes on as if nothing had been; what came in has waited."""
 
-    at_s: float
     for_s: float
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Event):
     """A client's call at `node`: a proposal of `colour`, or a query if that is None. It waits for `for_s` seconds."""
 
-    at_s: float
     for_s: float
     node: NodeId
     colour: str | None
@@ -92,11 +98,25 @@ class Weather:
     links: Links
     clocks: tuple[float, ...]
     """For each node, by how much its timers take longer than they should."""
-    faults: tuple[Cut | Outage | Pause, ...]
-    calls: tuple[Call, ...]
+    faults: tuple[Event, ...]
+    calls: tuple[Event, ...]
     survivors: tuple[NodeId, ...]
     late_colours: tuple[str, ...]
     """What is proposed in the calm."""
+
+    @property
+    def newcomers(self) -> tuple[NodeId, ...]:
+        """Nodes that are no members, and down, in the beginning."""
+        return ()
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Whoever sends or gets packets."""
+        return self.members
+
+    def limited(self) -> AbstractContextManager[None]:
+        """The limits under which its nodes run, in this process."""
+        return nullcontext()
 
 
 def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> Weather:
@@ -107,11 +127,11 @@ def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> Weather:
     members = tuple(f"n{number}" for number in range(1, nodes + 1))
     storm_s = rng.choice((0.3, 1.0, 3.0))
     # Faults do most harm in the middle of something, so most of what happens, happens about the same times.
-    times = _Times(
+    times = Times(
         rng, [rng.uniform(0, storm_s * 0.7) for _ in range(rng.randint(1, 3))], rng.choice((0.003, 0.03, 0.3))
     )
     favourites = rng.sample(members, rng.randint(1, min(3, nodes)))  # where most things happen
-    cuts = [_cut(rng, members, times) for _ in range(rng.choice((0, 0, 1, 2, 5)) if nodes > 1 else 0)]
+    cuts = [draw_cut(rng, members, times) for _ in range(rng.choice((0, 0, 1, 2, 5)) if nodes > 1 else 0)]
     outages = [_outage(rng, favourites, times, loses_disk=False) for _ in range(rng.choice((0, 0, 1, 2, 5)))]
     pauses = [Pause(times.draw(), times.length(), rng.choice(favourites)) for _ in range(rng.choice((0, 0, 1, 3)))]
     if rng.random() < 0.15:
@@ -134,7 +154,7 @@ def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> Weather:
 
 
 @dataclass(frozen=True, slots=True)
-class _Times:
+class Times:
     """When things happen: soon after one of a few moments."""
 
     rng: Random
@@ -160,7 +180,8 @@ def _links(rng: Random, members: tuple[NodeId, ...]) -> Links:
     )
 
 
-def _cut(rng: Random, members: tuple[NodeId, ...], times: _Times) -> Cut:
+def draw_cut(rng: Random, members: tuple[NodeId, ...], times: Times) -> Cut:
+    """A cut between some of these and the others."""
     left = rng.sample(members, rng.randint(1, len(members) - 1))
     right = [member for member in members if member not in left]
     return Cut(
@@ -173,12 +194,12 @@ def _cut(rng: Random, members: tuple[NodeId, ...], times: _Times) -> Cut:
     )
 
 
-def _outage(rng: Random, members: Sequence[NodeId], times: _Times, *, loses_disk: bool) -> Outage:
+def _outage(rng: Random, members: Sequence[NodeId], times: Times, *, loses_disk: bool) -> Outage:
     return Outage(times.draw(), rng.choice((0.0, times.length())), rng.choice(members), loses_disk=loses_disk)
 
 
 def _calls(
-    rng: Random, members: tuple[NodeId, ...], favourites: list[NodeId], times: _Times, colours: tuple[str, ...]
+    rng: Random, members: tuple[NodeId, ...], favourites: list[NodeId], times: Times, colours: tuple[str, ...]
 ) -> tuple[Call, ...]:
     """Proposals of different values at the favourites, and queries at any node."""
     waits_s = rng.choice((0.1, 1.0, 10.0))

@@ -7,10 +7,12 @@ A class that is not listed is told by its name and fields.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from harness.virtual.node import Outcome
+from harness.virtual.node import Outcome, Reply
 from harness.virtual.steps import (
+    Command,
     Crash,
     Deliver,
+    Doom,
     Drop,
     Duplicate,
     Fire,
@@ -18,14 +20,17 @@ from harness.virtual.steps import (
     HearSelf,
     LoseDisk,
     Packet,
+    PeerLost,
     Propose,
     Query,
     Recover,
+    Retire,
     Step,
     plain,
 )
 from node.algorithms import failover, leader, majority, paxos
 from node.contract import Message, NodeId
+from node.frames import CommandFrame, ReadFrame
 
 #: What is told to `to`; the sender is the grammatical subject.
 SAYS: Final[Mapping[type[Message], str]] = {
@@ -104,6 +109,14 @@ def _line(step: Step, outcome: Outcome) -> str:
             opening = f"{request.client} queries {node}"
         case GiveUp(node, request):
             opening = f"{request.client} stops waiting for {node}"
+        case Command(node, request, frame):
+            opening = f"{request.client} sends {node} {asked(frame)}"
+        case PeerLost(node, peer):
+            opening = f"{node}'s connection to {peer} closes"
+        case Retire(node):
+            opening = f"{node} is asked to hand over"
+        case Doom(node, lifted):
+            opening = f"{node} is safe again" if lifted else f"{node} is to crash when it next sends something early"
         case HearSelf(node):
             opening = f"{node} hears itself"
     return f"{opening}: {node} {effect}" if effect else opening
@@ -131,12 +144,29 @@ def _effect(outcome: Outcome) -> str:
     for message, names in to.items():
         said = SAYS[type(message)].format_map(_words(message, listed(names))) if type(message) in SAYS else None
         effects.append(said or f"sends {name(message)} to {listed(names)}")
-    for request, value, refused in outcome.replies:
-        if refused is not None:
-            effects.append(f"refuses {request.client}: {refused}")
-        else:
-            effects.append(f"tells {request.client} that {'nothing' if value is None else plain(value)} is decided")
+    effects.extend(map(_told, outcome.replies))
+    if outcome.crashed:
+        effects.append("crashes before its commit")
     return listed(effects)
+
+
+def _told(reply: Reply) -> str:
+    """What a node says to a client."""
+    request, value, refused, to_frame, leader = reply
+    if refused is not None:
+        return f"refuses {request.client}: {refused}"
+    if to_frame and value is None:
+        return f"sends {request.client} to {leader or 'somebody else'}"
+    if to_frame:
+        return f"answers {request.client} {plain(value)}"
+    return f"tells {request.client} that {'nothing' if value is None else plain(value)} is decided"
+
+
+def asked(frame: CommandFrame | ReadFrame) -> str:
+    """What a client asks of a log."""
+    commands = plain(frame.packed)
+    session = f", {frame.session}/{frame.sequence}" if isinstance(frame, CommandFrame) and frame.session else ""
+    return f"{frame.machine} {commands}{session}"
 
 
 def _words(message: Message, to: str) -> dict[str, object]:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.mutants import paxos
-from harness.simulator import Campaign, Settings, run_simulate
+from harness.simulator import Campaign, Settings, run_simulate, simulate
 from harness.virtual.judge import SAFETY
 from harness.virtual.node import Oddities
 from harness.virtual.steps import Crash, LoseDisk, Recover
-from harness.virtual.storm import simulate
 from harness.virtual.weather import Call, Cut, Links, Outage, Pause, Weather, forecast
 from node.algorithms import load_algorithm
 from node.algorithms.paxos import Decided, Paxos
