@@ -117,7 +117,7 @@ def simulate(
     """Run ALGORITHM in virtual time, once for each seed: first a storm of faults, then a calm that demands answers.
 
     A seed that breaks a promise repeats exactly, and is shrunk to the least that still does, which is kept: `consensus replay`
-    makes it happen on real processes. ALGORITHM may be a mutant's name, too.
+    makes it happen on real processes, unless it is of a log. ALGORITHM may be a mutant's name, too.
     """
     from harness.schedule import Schedule  # noqa: PLC0415 - only this needs it
     from harness.simulator import Settings, run_simulate  # noqa: PLC0415
@@ -129,7 +129,8 @@ def simulate(
     settings = Settings(nodes=nodes, oddities=oddities, look_for=look_for or EVERYTHING)
     report = run_simulate(cls, range(first_seed, first_seed + seeds), settings, seconds=seconds, workers=workers)
     report.algorithm = algorithm
-    kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if report.shrunk else None
+    can_replay = report.shrunk and not cls.serves_all  # of a log there is the seed, and what it was shrunk to
+    kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None
     if as_json:
         print_json(**report.to_json(), folder=str(kept) if kept else None)
     else:
