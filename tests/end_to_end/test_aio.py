@@ -1,7 +1,9 @@
 """The asyncio client of a log, on real processes, with some of them broken."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from cluster import Cluster, Unknown, asks
 from cluster.aio import AsyncLogClient
 from cluster.asks import Change
-from cluster.log_client import CommandRefused
+from cluster.errors import CommandRefused, Mistake
 from cluster.membership import leader_of
 from cluster.pipeline import Closed
 from node.contract import NodeId
@@ -97,6 +99,23 @@ def test_what_tasks_begin_together_leaves_in_one_frame(cluster: Cluster) -> None
             versions = await asyncio.gather(*(client.kv.put("k", number) for number in range(TASKS)))
             assert client._pipeline._sequence == before + 1
             assert list(range(versions[0], versions[0] + TASKS)) == versions
+
+    run(main())
+
+
+def test_every_answer_wakes_the_client_without_any_timer(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def puts(client: AsyncLogClient, key: str) -> None:
+        for number in range(100):
+            await client.kv.put(key, number)
+
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            await client.kv.put("k", 0)
+            monkeypatch.setattr(client._pipeline, "due", lambda: time.monotonic() + 3600.0)  # an edge missed is a hang
+            async with asyncio.timeout(30.0), asyncio.TaskGroup() as group:
+                for number in range(5):
+                    group.create_task(puts(client, f"k{number}"))
+            await puts(client, "k")
 
     run(main())
 
@@ -197,3 +216,8 @@ def test_closing_tells_whoever_waits(cluster: Cluster) -> None:
 def test_a_client_outside_of_an_event_loop_is_refused(cluster: Cluster) -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         cluster.async_log_client()
+
+
+def test_a_cluster_that_keeps_no_log_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="paxos keeps no log"):
+        Cluster(nodes=1, algorithm="paxos", directory=tmp_path).async_log_client()
