@@ -39,12 +39,15 @@ class _LoopPoller:
         self._loop, self._ready = loop, ready
         self.sockets: dict[Any, int] = {}
 
-    def register(self, socket: Any, _flags: int) -> None:
+    def register(self, socket: Any) -> None:
         self.sockets[socket] = descriptor = socket.fileno()
         self._loop.add_reader(descriptor, self._ready)
 
     def unregister(self, socket: Any) -> None:
         self._loop.remove_reader(self.sockets.pop(socket))
+
+    def touched(self, socket: Any) -> None:
+        """A turn looks at every socket after it has sent."""
 
 
 class AsyncLogClient:

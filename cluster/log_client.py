@@ -13,6 +13,7 @@ client is for one thread. The protocol is in `cluster/pipeline.py`; this file is
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import zmq
@@ -26,21 +27,24 @@ from cluster.keeping import TTL_S
 from cluster.locks import Lock, Locks
 from cluster.pipeline import Call, NotDone, NotKnown, Ok, Pipeline
 from node.contract import NodeId
-from node.transport import tuned
+from node.transport import Poller, received, send_now, tuned
 
 T = TypeVar("T")
 
 __all__ = ["TIMEOUT_S", "ClusterMembers", "CommandRefused", "Connections", "Kv", "LogClient", "shared_poller"]
 
 
-class Poller(Protocol):
-    """Who watches sockets for something to read."""
+class Watcher(Protocol):
+    """Who watches sockets for something to read: a `Poller`, or an event loop."""
 
-    def register(self, socket: Any, flags: int) -> None:
+    def register(self, socket: Any) -> None:
         """Watch a socket."""
 
     def unregister(self, socket: Any) -> None:
         """Watch it no more."""
+
+    def touched(self, socket: Any) -> None:
+        """Something was sent on it, which may have taken in what the watcher waits to be told."""
 
 
 class Connections:
@@ -50,7 +54,7 @@ class Connections:
     is left anyway.
     """
 
-    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Poller, *, monitors: bool) -> None:
+    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Watcher, *, monitors: bool) -> None:
         self._addresses = addresses
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
@@ -74,23 +78,19 @@ class Connections:
             for source in (socket, monitor):
                 if source is not None:
                     self._of[source] = node
-                    self._poller.register(source, zmq.POLLIN)
+                    self._poller.register(source)
+        self._poller.touched(known[1])
         with contextlib.suppress(zmq.Again):
-            known[1].send(data, zmq.NOBLOCK)
+            send_now(known[1], data)
 
     def take(self, source: zmq.Socket[bytes]) -> Iterator[tuple[NodeId, bytes | None]]:
-        """All that a socket holds: frames, or None for a connection that has closed."""
+        """What a socket holds: frames, or None for a connection that has closed."""
         node = self._of.get(source)
         if node is None:
             return
         is_monitor = source is self._sockets[node][2]
-        with contextlib.suppress(zmq.Again):
-            while True:
-                if is_monitor:
-                    source.recv_multipart(zmq.NOBLOCK)
-                    yield node, None
-                else:
-                    yield node, source.recv(zmq.NOBLOCK)
+        for frames in received(source):
+            yield node, None if is_monitor else frames[-1]
 
     def owns(self, source: Any) -> bool:
         """Whether the socket is one of these."""
@@ -113,9 +113,9 @@ class Connections:
             self._close(node)
 
 
-def shared_poller() -> zmq.Poller:
+def shared_poller() -> Poller:
     """For many clients in one loop."""
-    return zmq.Poller()
+    return Poller()
 
 
 class LogClient:
@@ -126,7 +126,7 @@ class LogClient:
         cluster: str,
         addresses: Callable[[], Mapping[NodeId, str]],
         name: str | None = None,
-        poller: zmq.Poller | None = None,
+        poller: Poller | None = None,
         resume: int | None = None,
         monitors: bool | None = None,
     ) -> None:
@@ -143,7 +143,7 @@ class LogClient:
         """
         self._cluster, self._addresses = cluster, addresses
         self.pipeline = Pipeline(cluster, addresses, name, resume)
-        self._poller = poller or zmq.Poller()
+        self._poller = poller or Poller()
         self._connections = Connections(
             addresses, self._poller, monitors=poller is None if monitors is None else monitors
         )
@@ -242,9 +242,9 @@ class LogClient:
         return self._connections.owns(source)
 
     def take(self, source: Any) -> None:
-        """Take in what a socket holds."""
+        """Take in what a socket holds first. If it holds more, the poller says so; asking it here would cost more."""
         now = time.monotonic()
-        for node, data in self._connections.take(source):
+        for node, data in islice(self._connections.take(source), 1):
             if data is None:
                 self.pipeline.disconnected(node, now)
             else:

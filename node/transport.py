@@ -8,10 +8,7 @@ Rules
    IMMEDIATE makes a message to a dead peer fail at once instead of waiting for its next incarnation.
 3. A reply goes back along the frames that came before the request's last, so proxies may stand between.
 4. Sockets choose their own identities: names travel inside the frames, where they can be checked.
-5. The kernel is asked once for all sockets, by their descriptors; `zmq.Poller` asks several times for each. A descriptor
-   tells only that there is news since the socket was found empty, and any call on the socket may take the news in, a send
-   too. So what is reported is read until nothing is left, and the ROUTER, on which replies leave as well, is asked itself
-   before a wait.
+5. The kernel is asked once for all sockets: see `Poller`.
 """
 
 import os
@@ -34,7 +31,7 @@ _HANDSHAKE_FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 
-# As plain numbers, and without the checks for what nobody here sends: pyzmq's own wrappers take longer than the sending.
+# Plain numbers: arithmetic on pyzmq's enumerations takes longer than sending.
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _CAN_READ: Final = int(zmq.POLLIN)
@@ -63,6 +60,66 @@ def bind_any_port(socket: zmq.Socket[bytes]) -> str:
     return address.rstrip(b"\0").decode()
 
 
+def send_now(socket: zmq.Socket[bytes], frame: bytes) -> None:
+    """Send one frame, or raise zmq.Again. Without pyzmq's checks for what nobody here sends, which take longer than sending."""
+    _send(socket, frame, _NOW)
+
+
+def received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+    """The messages that a socket holds, each a list of frames, until nothing is left."""
+    while True:
+        try:
+            yield socket.recv_multipart(_NOW)
+        except zmq.Again:
+            return
+
+
+class Poller:
+    """Waits until one of many sockets or pipes can be read, with one question to the kernel for all of them.
+
+    zmq.Poller asks several times for each socket. But a socket's descriptor only tells that there is news since the socket
+    was found empty, and it tells it once: any call on the socket may take the news in, sending too. So a socket that was
+    reported, or on which something was sent since, is asked itself before the next wait. What is reported may be nothing:
+    somebody has connected, say.
+    """
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._sources: dict[int, Any] = {}
+        self._descriptors: dict[Any, int] = {}
+        self._to_ask: dict[zmq.Socket[bytes], None] = {}
+
+    def register(self, source: Any, flags: int = select.POLLIN) -> None:
+        """Watch a socket, or a pipe's descriptor, for something to read."""
+        descriptor = source if isinstance(source, int) else int(source.getsockopt(zmq.FD))
+        self._sources[descriptor] = source
+        self._descriptors[source] = descriptor
+        self._poll.register(descriptor, flags)
+        self.touched(source)
+
+    def unregister(self, source: Any) -> None:
+        """Watch it no more. Call it before the socket is closed."""
+        descriptor = self._descriptors.pop(source)
+        del self._sources[descriptor]
+        self._poll.unregister(descriptor)
+        self._to_ask.pop(source, None)
+
+    def touched(self, source: Any) -> None:
+        """Something was sent on a socket, or not all of what it held was received."""
+        if not isinstance(source, int):
+            self._to_ask[source] = None
+
+    def poll(self, wait_ms: int) -> list[tuple[Any, int]]:
+        """What can be read, after at most `wait_ms` milliseconds, each with zmq.POLLIN."""
+        to_ask, self._to_ask = self._to_ask, {}
+        ready = {socket: _CAN_READ for socket in to_ask if int(socket.getsockopt(zmq.EVENTS)) & _CAN_READ}
+        for descriptor, _ in self._poll.poll(0 if ready else wait_ms):
+            ready[self._sources[descriptor]] = _CAN_READ
+        for source in ready:
+            self.touched(source)
+        return list(ready.items())
+
+
 class Transport:
     """The sockets of one node, and the pipes that wake its loop."""
 
@@ -76,16 +133,15 @@ class Transport:
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply that cannot leave is an error, not a silence
         self.address = bind_any_port(self._router)
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
-        #: By descriptor: a monitor, and the peer that it is about; None for the ROUTER's.
-        self._monitors: dict[int, tuple[zmq.Socket[bytes], NodeId | None]] = {}
-        self._descriptor = _descriptor(self._router)
-        self._poller = select.poll()
-        self._poller.register(self._descriptor, select.POLLIN)
+        self._poller = Poller()
+        self._poller.register(self._router)
+        #: Each monitor, and the peer that it is about; None for the ROUTER's.
+        self._monitors: dict[zmq.Socket[bytes], NodeId | None] = {}
         self._watch_monitor(self._router.get_monitor_socket(_HANDSHAKE_FAILURES), None)
 
     def watch(self, descriptor: int) -> None:
         """Have `poll` return also when this pipe can be read."""
-        self._poller.register(descriptor, select.POLLIN)
+        self._poller.register(descriptor)
 
     def unwatch(self, descriptor: int) -> None:
         """Undo `watch`."""
@@ -106,15 +162,14 @@ class Transport:
             self._peers[peer] = (address, socket)
 
     def _watch_monitor(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
-        descriptor = _descriptor(monitor)
-        self._monitors[descriptor] = (monitor, peer)
-        self._poller.register(descriptor, select.POLLIN)
-        self._take_news(monitor, peer)  # news comes to the descriptor of a socket that was found empty once
+        self._monitors[monitor] = peer
+        self._poller.register(monitor)
 
     def _forget(self, peer: NodeId, socket: zmq.Socket[bytes]) -> None:
-        for descriptor in [each for each, (_, of) in self._monitors.items() if of == peer]:
-            self._poller.unregister(descriptor)
-            self._monitors.pop(descriptor)[0].close()
+        for monitor in [monitor for monitor, of in self._monitors.items() if of == peer]:
+            self._poller.unregister(monitor)
+            del self._monitors[monitor]
+            monitor.close()
         socket.disable_monitor()
         socket.close()
 
@@ -129,19 +184,16 @@ class Transport:
         It may be nothing that `receive` returns: somebody has connected, say.
         """
         # Rounded up: rounded down, a timer due within the millisecond would spin the loop until its time came.
-        wait_ms = int(wait_s * 1000 + 0.999)
-        if wait_ms and int(self._router.getsockopt(zmq.EVENTS)) & _CAN_READ:
-            wait_ms = 0
         pipes = []
-        for descriptor, _ in self._poller.poll(wait_ms):
-            if descriptor in self._monitors:
-                self._take_news(*self._monitors[descriptor])
-            elif descriptor != self._descriptor:
-                pipes.append(descriptor)
+        for source, _ in self._poller.poll(int(wait_s * 1000 + 0.999)):
+            if isinstance(source, int):
+                pipes.append(source)
+            elif source is not self._router:
+                self._take_news(source, self._monitors[source])
         return pipes
 
     def _take_news(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
-        for _event in _waiting(monitor):
+        for _ in received(monitor):
             if peer is None:
                 self.bad_handshakes += 1
             else:
@@ -149,7 +201,8 @@ class Transport:
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
         """What is waiting, up to `most` messages: the way back, and the payload."""
-        for frames in islice(_waiting(self._router), most):
+        self._poller.touched(self._router)  # it may hold more than `most`
+        for frames in islice(received(self._router), most):
             payload = frames.pop()
             if len(frames) > _ROUTE_FRAMES_MAX:
                 frames, payload = frames[:1], b""  # noqa: PLW2901 - nobody of ours sends this; an empty payload is malformed
@@ -162,12 +215,13 @@ class Transport:
             self.dropped += 1
             return
         try:
-            _send(entry[1], payload, _NOW)
+            send_now(entry[1], payload)
         except zmq.Again:
             self.dropped += 1
 
     def send_back(self, route: Route, payload: bytes) -> None:
         """Send a reply the way its request came, or drop and count if whoever asked has gone."""
+        self._poller.touched(self._router)
         try:
             for frame in route:
                 _send(self._router, frame, _MORE)
@@ -183,21 +237,6 @@ class Transport:
         for _, socket in self._peers.values():
             socket.disable_monitor()
         self._context.destroy(linger=_LAST_WORDS_MS)
-
-
-def _descriptor(socket: zmq.Socket[bytes]) -> int:
-    descriptor = socket.getsockopt(zmq.FD)
-    assert isinstance(descriptor, int)
-    return descriptor
-
-
-def _waiting(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-    """What a socket holds, until nothing is left."""
-    while True:
-        try:
-            yield socket.recv_multipart(_NOW)
-        except zmq.Again:
-            return
 
 
 class WakeUpPipe:

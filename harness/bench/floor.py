@@ -24,7 +24,7 @@ import zmq
 from cluster.processes import READY_S, ReadyPipe, spawn
 from harness.bench.load import Figures, Load, figures
 from node.quorum import majority
-from node.transport import Route, Transport, tuned
+from node.transport import Poller, Route, Transport, received, send_now, tuned
 
 _GROWN_BYTES: Final = 16 * 1024 * 1024
 _FRAME_OVERHEAD_BYTES: Final = 100
@@ -166,12 +166,12 @@ def floor(nodes: int, load: Load) -> Figures:
     frames = _frames(load)
     with _nodes(nodes) as leader:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        poller = zmq.Poller()
+        poller = Poller()
         sent: dict[zmq.Socket[bytes], dict[bool, float]] = {}
         for _ in range(load.shape.connections):
             socket = tuned(context.socket(zmq.DEALER))
             socket.connect(leader)
-            poller.register(socket, zmq.POLLIN)
+            poller.register(socket)
             sent[socket] = dict.fromkeys(frames, time.monotonic())
             for frame, _ in frames.values():
                 socket.send(frame)
@@ -179,13 +179,14 @@ def floor(nodes: int, load: Load) -> Figures:
         start = time.monotonic() + load.seconds / 5
         while time.monotonic() < start + load.seconds:
             for socket, _ in poller.poll(200):
-                is_put = bool(socket.recv()[0])
-                frame, commands = frames[is_put]
-                now = time.monotonic()
-                if now >= start:
-                    latencies += [now - sent[socket][is_put]] * commands
-                sent[socket][is_put] = now
-                socket.send(frame)
+                for (answer,) in received(socket):
+                    is_put = bool(answer[0])
+                    frame, commands = frames[is_put]
+                    now = time.monotonic()
+                    if now >= start:
+                        latencies += [now - sent[socket][is_put]] * commands
+                    sent[socket][is_put] = now
+                    send_now(socket, frame)
         for socket in sent:
             socket.close()
         return figures(latencies, time.monotonic() - start)

@@ -4,12 +4,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 import pytest
 import zmq
 
 from node import transport as transport_module
-from node.transport import Route, Transport, WakeUpPipe, tuned
+from node.transport import Poller, Route, Transport, WakeUpPipe, bind_any_port, received, tuned
 
 WAIT_S = 20.0
 
@@ -374,6 +375,32 @@ def test_news_that_another_call_has_taken_in_ends_the_wait(
     node.poll(WAIT_S)
     assert time.monotonic() - began < WAIT_S / 2
     assert [payload for _, payload in node.receive(9)] == [b"second"]
+
+
+def test_a_poller_goes_on_reporting_what_was_not_read_to_its_end() -> None:
+    context = zmq.Context()
+    sink = tuned(context.socket(zmq.PULL))
+    address = bind_any_port(sink)
+    source = tuned(context.socket(zmq.PUSH))
+    source.connect(address)
+    poller = Poller()
+    try:
+        poller.register(sink)
+        for number in range(3):
+            source.send(str(number).encode())
+        got: list[bytes] = []
+        while len(got) < 3:
+            assert poller.poll(int(WAIT_S * 1000)) == [(sink, zmq.POLLIN)]
+            got += [frame for (frame,) in islice(received(sink), 1)]
+        assert got == [b"0", b"1", b"2"]
+        list(received(sink))
+        poller.poll(0)
+        assert poller.poll(0) == []
+        poller.unregister(sink)
+        source.send(b"unseen")
+        assert poller.poll(50) == []
+    finally:
+        context.destroy(linger=0)
 
 
 def test_a_wait_of_less_than_a_millisecond_does_not_spin(made: Callable[[], Transport]) -> None:
