@@ -12,8 +12,9 @@ from cluster.log_client import LogClient, shared_poller
 from cluster.pipeline import Call, Ok
 from node.contract import NodeId
 
-_POLL_S: Final = 0.2
-_LOOK_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = (
+    0.0006  # at each client: a look costs microseconds, and a client may wait for no more than a moment
+)
 _BOUNDS_MS: Final = tuple(step * 10**power for power in range(-2, 5) for step in (1, 2, 5))
 
 #: Begins the next call of a client, whose connection has the number; None: there is nothing more to do.
@@ -193,12 +194,13 @@ class Drive:
 
     def _turn_until(self, end: float) -> None:
         next_look = 0.0
+        look_every_s = _LOOK_EVERY_S * max(self._shape.connections, 8)
         while (now := time.monotonic()) < end and self._drivers and not self._abandoned:
             if now >= next_look:  # what is due to be sent again, or has been given up
-                next_look = now + _LOOK_EVERY_S
+                next_look = now + look_every_s
                 self._collect(list(self._drivers))
             touched: dict[int, Driver] = {}
-            for source, _ in self._poller.poll(int(min(_POLL_S, end - now) * 1000 + 0.999)):
+            for source, _ in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
                 owner = self._owner(source)
                 owner.client.take(source)
                 touched[id(owner)] = owner
