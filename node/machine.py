@@ -19,13 +19,18 @@ What a machine's author promises
 Time
 ----
 `Moment.time_ms` is the log's own time: milliseconds that leaders have counted while they served. It never goes back, it
-stands still while nobody leads, and it never runs faster than real time; so what expires by it never does so too early.
+stands still while nobody leads, and it never runs faster than real time. But leaders count in beats, so a moment may be up
+to `BEAT_MS` later than it says: what is to last for some time from a moment on lasts `BEAT_MS` longer by the log's time, and
+then it never ends too early.
 When `due_ms` has come, every node calls `expire` at the same slot. Sessions end by the same time: `session_ended`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+
+#: How far apart the leader counts the log's time, in milliseconds.
+BEAT_MS: Final = 50
 
 #: Plain data as it comes off the wire: None, bool, int, float, str, bytes, list, dict.
 Plain: TypeAlias = Any

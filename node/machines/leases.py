@@ -8,7 +8,7 @@ each lease in its own state, and calls `keep` again when it is restored.
 import heapq
 from typing import Final, Generic, TypeVar
 
-from node.machine import CommandRefused
+from node.machine import BEAT_MS, CommandRefused, Moment
 
 LEASE_MS_MIN: Final = 100
 LEASE_MS_MAX: Final = 24 * 60 * 60 * 1000
@@ -63,6 +63,11 @@ class Leases(Generic[Key]):
     def of(self, session: int) -> list[Key]:
         """The leases of a session, in the order of their keys, which is the same at every replica."""
         return sorted(self._of_session.get(session, {}))
+
+
+def lease_ends_ms(at: Moment, lease_ms: int) -> int:
+    """When a lease that begins at that moment has certainly lasted for `lease_ms`, by the log's time."""
+    return at.time_ms + BEAT_MS + lease_ms
 
 
 def check_lease(lease_ms: int) -> None:

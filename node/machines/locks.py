@@ -32,7 +32,7 @@ from dataclasses import astuple, dataclass
 from typing import Final
 
 from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
-from node.machines.leases import Leases, check_lease, check_name, check_session
+from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 CLAIMS_MAX: Final = 100_000
 
@@ -136,7 +136,7 @@ class Locks(Machine):
         return claim
 
     def _keep(self, at: Moment, claim: Claim) -> None:
-        claim.due_ms = at.time_ms + claim.lease_ms
+        claim.due_ms = lease_ends_ms(at, claim.lease_ms)
         self.leases.keep(claim.ticket, claim.session, claim.due_ms)
 
     def _grant(self, claim: Claim) -> None:

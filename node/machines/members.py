@@ -28,7 +28,7 @@ from itertools import islice
 from typing import Final
 
 from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
-from node.machines.leases import Leases, check_lease, check_name, check_session
+from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 MEMBERS_MAX: Final = 1_000
 DETAILS_BYTES_MAX: Final = 1_024
@@ -101,7 +101,7 @@ class Members(Machine):
         return member
 
     def _keep(self, at: Moment, member: Member) -> None:
-        member.due_ms = at.time_ms + member.lease_ms
+        member.due_ms = lease_ends_ms(at, member.lease_ms)
         self.leases.keep(member.name, member.session, member.due_ms)
 
     def _remove(self, member: Member, what: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from node.machine import CommandRefused
+from node.machine import BEAT_MS, CommandRefused
 from node.machines import assignment as module
 from node.machines.assignment import Assignment
 from tests.node.two_replicas import Replicas, refused, waits
@@ -36,7 +36,7 @@ def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Re
     assignment.do(2, "join", "bob", b"", 5000)
     before = owners(assignment)
     assert counts(assignment) == {"alice": 3, "bob": 3}
-    assignment.pass_time(1000)
+    assignment.pass_time(1000 + BEAT_MS)
     after = owners(assignment)
     assert counts(assignment) == {"bob": 6}
     for task, (name, token) in before.items():

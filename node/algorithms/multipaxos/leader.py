@@ -19,11 +19,12 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, TakeOver
 from node.configuration import Configuration
 from node.contract import Node, NodeId, Request
+from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
 from node.state import CLUSTER, Frame, State
 from node.wire import pack_own
 
-BEAT_S: Final = 0.05
+BEAT_S: Final = BEAT_MS / 1000
 PIPELINE: Final = 2
 BATCH_BYTES: Final = 1024 * 1024
 WAITING_MAX: Final = 16_384
@@ -176,7 +177,7 @@ class Leader:
     def tick(self) -> bool:
         """One beat. False if the leader has heard no quorum for too long and must step down."""
         self.beat += 1
-        self.time_ms = max(self.time_ms, self.state.time_ms) + int(BEAT_S * 1000)
+        self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         hearing = 1 + sum(self._hears(voter) for voter in self.configuration.voters if voter != self.node.id)
         if self.beat > _QUORUM_BEATS and hearing < majority(len(self.configuration.voters)):
