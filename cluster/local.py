@@ -13,6 +13,7 @@ and nobody below it can tell.
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,7 @@ class Cluster:
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
         self._client: Client | None = None
         self._observer: Client | None = None
+        self._observing = threading.Lock()
         self._log_client: LogClient | None = None
         self.failures: dict[NodeId, BootFailed] = {}
 
@@ -306,11 +308,15 @@ class Cluster:
         return self._log_client
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """How each node that is up says it is, past any links between. One that does not answer in time is left out."""
-        if self._observer is None:
-            self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")
+        """How each node that is up says it is, past any links between. One that does not answer in time is left out.
+
+        Any thread may call it; they take turns.
+        """
         up = [node for node in self.nodes if self.state(node) is State.UP]
-        return self._observer.status(up, timeout_s)
+        with self._observing:
+            if self._observer is None:
+                self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")
+            return self._observer.status(up, timeout_s)
 
     def _own_addresses(self) -> Mapping[NodeId, str]:
         return {node: process.ready.address for node, process in self.processes.items() if process.ready}

@@ -187,8 +187,7 @@ class Experiment:
             return
         deadline = time.monotonic() + timeout_s
         while True:
-            with self.faults.lock:  # the cluster's observer is for one thread at a time
-                statuses = self.cluster.status(0.5)
+            statuses = self.cluster.status(0.5)
             self.replicas = {
                 node: status["variables"][""] for node, status in statuses.items() if "" in status["variables"]
             }

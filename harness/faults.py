@@ -216,9 +216,7 @@ class Faults:
 
     def leader(self) -> NodeId:
         """Who says that it leads; the first node where nobody does."""
-        with self.lock:  # the cluster's observer is for one thread at a time
-            statuses = self.cluster.status(0.5)
-        for node, status in statuses.items():
+        for node, status in self.cluster.status(0.5).items():
             if any(of_one.get("role") in ("leader", "leading") for of_one in status.get("variables", {}).values()):
                 return node
         return self.cluster.nodes[0]

@@ -14,7 +14,8 @@ Rules
 3. A process has one call open at a time. `fail` and `info` end the call; what an `info` asked for may still happen, for
    ever. A call with no completion is one too.
 4. Of a register, `f` is `write` (of `value`) or `read` (its ok's value is what was read; null for nothing). What else there
-   is to ask, and with which values, is in `harness/models.py`.
+   is to ask, and with which values, is in `harness/models.py`. Locks that have leases are `renew`ed too, and `use` is what
+   their holder does to what they protect: see `harness/checkers/leases.py`.
 5. `node` is the node that was asked; without it any node may answer. `timeout_s`, on the invoke, is how long the client waits.
 """
 
@@ -66,7 +67,9 @@ FUNCTIONS: Final = (
     "delete",
     "cas",
     "acquire",
+    "renew",
     "release",
+    "use",
     "append",
 )
 

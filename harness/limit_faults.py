@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from cluster.errors import WrongState
 from cluster.processes import NODE_COMMAND, State
 from harness.catalogue import BadFault, fault
 from harness.disk_faults import DiskFault, draws, one_node
@@ -66,9 +67,11 @@ def _limited(
 ) -> Lasting:
     faults = experiment.faults
     give_back = faults.claim([node])
-    paper = faults.begin(name, nodes_down=[node])
     pid = faults.cluster.process(node).pid
-    assert pid is not None, f"{node} is down"
+    if pid is None:
+        give_back()
+        raise WrongState(f"{node} is down, and only a process that runs can be limited")
+    paper = faults.begin(name, nodes_down=[node])
     before, hard = resource.prlimit(pid, which)
     wanted = limit(pid)
     resource.prlimit(pid, which, (wanted, hard))
@@ -143,7 +146,9 @@ def clock_skew(experiment: "Experiment", rng: Random, *, node: NodeId | None = N
 
 def _clock(experiment: "Experiment", node: NodeId) -> Path:
     pid = experiment.cluster.process(node).pid
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") if pid else []
+    if pid is None:
+        raise WrongState(f"{node} is down, and only a clock of a node that runs can be steered")
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     if b"--clock" not in command:
         raise BadFault(f"the clock of {node} cannot be steered: run the experiment with command=steered(folder)")
     return Path(command[command.index(b"--clock") + 1].decode()) / node

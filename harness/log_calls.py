@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster import pipeline
 from cluster.asks import Ask
+from cluster.errors import CommandRefused
 from cluster.log_client import LogClient, shared_poller
 from cluster.pipeline import NotDone, NotKnown, Ok
 from harness.history import Event, Recorder
@@ -119,7 +120,10 @@ class LogCalls:
         outcome = call.call.outcome
         assert outcome is not None
         if isinstance(outcome, Ok):
-            outcome = Ok(call.decode(outcome.value))
+            try:
+                outcome = Ok(call.decode(outcome.value))
+            except CommandRefused as error:  # an answer that amounts to a refusal
+                outcome = NotDone(error.kind, str(error))
         match outcome:
             case Ok(value):
                 self._recorder.ok(call.event, call.told(value))

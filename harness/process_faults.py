@@ -211,10 +211,10 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
     """Proven by the pipe on which the node would have said that it is ready, and by how the kernel says that it ended."""
     process = faults.cluster.process(node)
     most_s = _RECOVERY_S
-    for _ in range(_PROOF_TRIES):
+    for tries_left in reversed(range(_PROOF_TRIES)):
         process.launch()
         assert process.pid is not None
-        time.sleep(rng.uniform(0.3, 1.0) * most_s)
+        time.sleep(rng.uniform(0.3, 1.0) * most_s if tries_left else 0.0)  # the last one comes before it can be ready
         os.kill(process.pid, signal.SIGKILL)
         try:
             process.wait_ready()

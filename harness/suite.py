@@ -14,6 +14,7 @@ changes:
 | linearizability | the clients' answers have an order that the workload's model allows |
 | invariants | wire and disks keep to the protocol; left out for algorithms of which none are known |
 | durability | what was acknowledged is on the disks that must have it |
+| exclusion | of locks, instead of linearizability: holds exclude each other, tokens rise |
 | agreement | of a log: replicas and snapshots are equal at equal slots |
 | effects | of keys: each command took effect once, as it was answered, also one that was sent again |
 | liveness | everything is answered once all is whole |
@@ -38,6 +39,7 @@ from harness.checkers.evidence import Run
 from harness.checkers.guards import Carried, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import Judge, known_bad
+from harness.checkers.leases import exclusion
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.properties import PROPERTIES, fault_tolerance
@@ -45,7 +47,7 @@ from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict, merge
 from harness.experiment import Experiment
 from harness.jsonable import canonical
-from harness.models import Consensus, Kv
+from harness.models import CasRegister, Consensus, Lock
 from harness.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.plan import PLAN_NAME, Plan
 from harness.process_faults import bring_back
@@ -150,13 +152,15 @@ def _needs(plan: Plan, folder: Path) -> dict[str, Any]:
 
 def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
     """Every verdict."""
+    is_lock = isinstance(clients.model, Lock)
+    order = partial(linearizable, model=clients.model)
     judges: dict[str, Judge] = {
         **(PROPERTIES if isinstance(clients.model, Consensus) else {"fault tolerance": fault_tolerance}),
-        "linearizability": lambda evidence: linearizable(evidence, clients.model),
+        **({"exclusion": exclusion} if is_lock else {"linearizability": order}),
         "invariants": invariants,
         "durability": durability,
         **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
-        **({"effects": effects} if isinstance(clients.model, Kv) else {}),
+        **({"effects": effects} if isinstance(clients.model, CasRegister) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
@@ -230,8 +234,8 @@ class _Session:
             if call.outcome is None:
                 continue
             del self._open[client]
-            self._rests_until[client] = now_s + self._clients.pause_s(client)
             self._clients.ended(self._run, client, ask, call.outcome)
+            self._rests_until[client] = now_s + self._clients.pause_s(client)
             match call.outcome:
                 case Ok(value) if value is not None:
                     text = canonical(value)

@@ -1,6 +1,7 @@
 """`consensus test`, `consensus replay` and `consensus shrink`: faults drawn, repeated, and reduced to what matters."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.suite import Result
 
+_SEEDS_MAX = 1_000
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
@@ -31,12 +33,31 @@ class Names(click.ParamType[tuple[str, ...]]):
         return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """1-5 or 3,7,11-13"""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers in `value`."""
+        found: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+            if match is None or int(match[2] or match[1]) < int(match[1]):
+                self.fail(f"{value!r} names no seeds: write 1-5, or 3,7", param, ctx)
+            found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(set(found)) > _SEEDS_MAX:
+            self.fail(f"{value!r} are more than {_SEEDS_MAX:,} runs: `consensus campaign` is for that", param, ctx)
+        return tuple(dict.fromkeys(found))
+
+
 @click.command()
 @click.argument("algorithm", required=False)
 @click.option("--workload", default="register", show_default=True, help="What clients do meanwhile.")
 @click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=click.FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
 @click.option("--seed", type=click.IntRange(0), help="Where the plan and all draws come from.  [default: a new one]")
+@click.option("--seeds", type=Seeds(), help="A run for each of them, one after the other: 1-5, or 3,7.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="How many faults.  [default: about one every 0.8 s]")
 @click.option(
@@ -53,6 +74,7 @@ def test(
     faults: tuple[str, ...],
     time_s: float,
     seed: int | None,
+    seeds: tuple[int, ...] | None,
     nodes: int,
     steps: int | None,
     plan_file: Path | None,
@@ -62,6 +84,13 @@ def test(
 
     Exit code: 0 all promises were kept, 1 one was violated, 2 unknown: the run was no test. `consensus faults` lists what
     can be drawn.
+
+    \b
+    Workloads:
+      register      propose and query on variables that are set once
+      kv            put, get, delete, cas on the keys of a replicated log (multipaxos)
+      cas-register  write, read, cas on its registers
+      lock          acquire, renew, release its locks, and use what they protect
     """
     from harness.plan import load  # noqa: PLC0415 - as in harness.cli: nobody else pays for it
     from harness.plan_generator import generate  # noqa: PLC0415
@@ -71,29 +100,42 @@ def test(
 
     if (algorithm is None) == (plan_file is None):
         raise click.UsageError("name an algorithm, such as paxos, or give a plan with --plan")
+    if seeds is not None and (seed is not None or plan_file is not None):
+        raise click.UsageError("--seeds draws a plan from each seed: give neither --seed nor --plan with it")
     if plan_file is not None:
-        plan = load(plan_file)
+        plans = [load(plan_file)]
     else:
         assert algorithm is not None
         workload_for(workload, load_algorithm(algorithm))
-        drawn_from = secrets.randbelow(1_000_000) if seed is None else seed
-        plan = generate(
-            algorithm,
-            node_names(nodes),
-            drawn_from,
-            faults=faults,
-            time_s=time_s,
-            workload=workload,
-            steps=steps,
+        plans = [
+            generate(algorithm, node_names(nodes), each, faults=faults, time_s=time_s, workload=workload, steps=steps)
+            for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
+        ]
+    results = []
+    for plan in plans:
+        folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
+        say(
+            f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
         )
-    folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
-    say(f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}")
-    result = run_plan(plan, folder, tell=say)
+        results.append(run_plan(plan, folder, tell=say))
+        if not as_json:
+            _print(results[-1])
+    if seeds is not None:
+        return _several(results, as_json)
     if as_json:
-        print_json(**_plain(result))
+        print_json(**_plain(results[0]))
+    return results[0].verdict.exit_code
+
+
+def _several(results: "list[Result]", as_json: bool) -> int:
+    """What the runs of several seeds come to."""
+    if as_json:
+        print_json(runs=[_plain(result) for result in results])
     else:
-        _print(result)
-    return result.verdict.exit_code
+        statuses = [str(result.verdict.status) for result in results]
+        print(", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)))
+    codes = {result.verdict.exit_code for result in results}
+    return EXIT_VIOLATED if EXIT_VIOLATED in codes else max(codes)
 
 
 @click.command()

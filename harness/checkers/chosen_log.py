@@ -23,7 +23,7 @@ from node.log_store import MemoryLog
 from node.machines.kv import Kv
 from node.quorum import majority
 from node.state import State
-from node.wire import Malformed, unpack_own
+from node.wire import Malformed, encode_value, unpack_own
 
 _NEVER: Final = 0
 
@@ -202,6 +202,8 @@ def tokens(batch: bytes) -> Iterator[Token]:
             match command:
                 case ["put" | "propose", str(key), bytes(value)] | ["cas", str(key), int(), bytes(value)]:
                     yield machine, key, value
+                case ["acquire" | "try", str(name), str(owner), int()]:
+                    yield machine, name, encode_value(owner)
 
 
 def _tokens_of(state: State) -> set[Token]:

@@ -81,9 +81,11 @@ def _of_log(run: Run, owed: int, lost: set[str]) -> Verdict:
         if token is None or token in checked:
             continue
         checked.add(token)
-        version = operation.answer if operation.f in ("put", "cas") else None
+        version = operation.answer if operation.f in ("put", "write", "cas") else None
         if isinstance(version, int) and version <= run.log.applied.version:
             continue  # only the oldest snapshot tells of it, and not by its value
+        if token[0] == "locks" and run.log.applied.first > 1 and token not in run.log.slots_of:
+            continue  # the same
         holders = [node for node in run.log.holders(token) if node not in lost]
         if len(holders) < owed:
             slots = ", ".join(map(str, run.log.slots_of.get(token, ()))) or "none"
@@ -100,10 +102,12 @@ def _acknowledged(operation: Operation) -> Token | None:
     if operation.outcome != "ok":
         return None
     match operation.f, operation.invoke.value:
-        case "put", value:
+        case "put" | "write", value:
             return "kv", operation.key, encode_value(value)
         case "cas", [_, value]:
             return "kv", operation.key, encode_value(value)
+        case "acquire", {"owner": str(owner)}:
+            return "locks", operation.key, encode_value(owner)
         case "propose" | "query", _ if operation.answer is not None:
             return "once", operation.key, encode_value(operation.answer)
     return None

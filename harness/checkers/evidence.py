@@ -10,7 +10,7 @@ Rules
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.wire_record import Record, read_record
@@ -21,6 +21,9 @@ from harness.models import evidence_in
 from harness.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.disk import Contents
+
+#: How the errors of a `fail` begin that tell what a lock is like, beside those of `harness.models`.
+_ANSWERS: Final = ("stale_token:", "not_yours:")
 
 
 class Finding(NamedTuple):
@@ -147,9 +150,9 @@ class Run:
 def was_answered(operation: Operation) -> bool:
     """Whether the client got an answer; "mismatch" and the like, which tell what the object is like, are answers too."""
     completion = operation.completion
-    return operation.outcome == "ok" or (
-        completion is not None and operation.outcome == "fail" and evidence_in(completion.error) is not None
-    )
+    if operation.outcome != "fail" or completion is None:
+        return operation.outcome == "ok"
+    return evidence_in(completion.error) is not None or (completion.error or "").startswith(_ANSWERS)
 
 
 def told(history: History, operation: Operation) -> str:

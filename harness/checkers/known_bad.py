@@ -12,7 +12,7 @@ from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Run
 from harness.checkers.verdict import Status, Verdict
 from harness.history import Event, History
-from harness.models import Kv, Model
+from harness.models import CasRegister, Kv, Lock, Model
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, Record, Stored
@@ -33,7 +33,7 @@ class _Told:
     ended: int
     node: str | None
     f: str
-    value: str | None
+    value: Any
     answer: Any
 
 
@@ -105,8 +105,10 @@ def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) ->
     }
     if keeps_log(algorithm):
         found |= _of_logs()
-    if isinstance(model, Kv):
-        found |= _of_keys()
+    if isinstance(model, CasRegister):
+        found |= _of_keys(model)
+    if isinstance(model, Lock):
+        found |= _of_locks()
     return found
 
 
@@ -150,18 +152,33 @@ def _of_logs() -> dict[str, Run]:
     }
 
 
-def _of_keys() -> dict[str, Run]:
-    blue = _Told(0, 1, None, "put", "blue", 1)
-    unanswered = _Told(2, 8, None, "put", "red", ...)
+def _of_keys(model: CasRegister) -> dict[str, Run]:
+    put, get = ("put", "get") if isinstance(model, Kv) else ("write", "read")
+    blue = _Told(0, 1, None, put, "blue", 1)
+    unanswered = _Told(2, 8, None, put, "red", ...)
     disks = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put())), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     opened = _batch(0, 0, "session", pack_own([["open"]]))
     twice = _log_disk("n1", opened, _batch(1, 1, "kv", _put()), _batch(1, 2, "kv", _put()))
     return {
         "fault tolerance": _log_run(blue, unanswered),
-        "linearizability": _log_run(blue, _Told(2, 3, None, "get", None, None)),
+        "linearizability": _log_run(blue, _Told(2, 3, None, get, None, None)),
         "durability": _log_run(blue, disks=disks),
         "effects": _log_run(blue, disks={"n1": twice}),
         "liveness": _log_run(blue, unanswered),
+    }
+
+
+def _of_locks() -> dict[str, Run]:
+    first, second = ({"owner": owner, "lease_s": 9.0} for owner in ("a", "b"))
+    held = _Told(0, 1, None, "acquire", first, 1)
+    unanswered = _Told(2, 8, None, "acquire", second, ...)
+    asked = pack_own([["try", "x", "a", 9_000]])
+    disks = {"n1": _log_disk("n1", _batch(0, 0, "locks", asked)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
+    return {
+        "fault tolerance": _log_run(held, unanswered),
+        "exclusion": _log_run(held, _Told(2, 3, None, "acquire", second, 2)),
+        "durability": _log_run(held, disks=disks),
+        "liveness": _log_run(held, unanswered),
     }
 
 

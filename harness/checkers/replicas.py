@@ -95,7 +95,7 @@ def effects(run: Run) -> Verdict:
 def _written(f: str, value: Any) -> Any:
     """The value that a call writes; None if it writes none."""
     match f, value:
-        case "put", value:
+        case (("put" | "write"), value):
             return value
         case "cas", [_, value]:
             return value

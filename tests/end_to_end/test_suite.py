@@ -102,6 +102,8 @@ def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
         (["test", "paxos", "--workload", "kvs"], "no workload is called 'kvs'"),
         (["test", "paxos", "--workload", "kv"], "test an algorithm that keeps a log"),
         (["test"], "name an algorithm"),
+        (["test", "paxos", "--seeds", "5-1"], "names no seeds"),
+        (["test", "paxos", "--seeds", "1-2", "--seed", "1"], "give neither --seed nor --plan"),
     ):
         code, _, errors = consensus(tmp_path, *arguments)
         assert (code, expected in errors) == (254, True), errors
@@ -170,6 +172,21 @@ def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> No
     assert result.verdict.status is Status.UNKNOWN
     assert "none of 1 step fired" in result.verdicts["guards"].evidence
     assert result.steps[0].trouble == "its message was not seen"
+
+
+def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
+    code, told, errors = consensus(tmp_path, "test", "paxos", "--seeds", "4,5", "--time", "0.5", "--steps", "0")
+    assert code == 0, errors
+    assert [run["plan"]["seed"] for run in told["runs"]] == [4, 5]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
+    kills = Step("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
+    pauses = Step("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
+    result = run_plan(Plan("multipaxos", node_names(3), 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
+    assert result.verdict.status is Status.VALID, result.verdicts
+    assert {"exclusion", "agreement", "durability"} <= set(result.verdicts)
 
 
 # --- every fault bites, and leaves everything whole --------------------------------------------------------------------

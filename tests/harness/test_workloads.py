@@ -53,7 +53,9 @@ def test_a_long_run_has_no_more_variables_than_a_short_one_could_bear() -> None:
 
 def test_a_workload_that_is_not_there_is_told() -> None:
     assert workload("register") is Variables
-    with pytest.raises(UnknownWorkload, match="no workload is called 'kvs'; there are register"):
+    with pytest.raises(
+        UnknownWorkload, match="no workload is called 'kvs'; there are register, kv, cas-register, lock"
+    ):
         workload("kvs")
 
 
