@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from cluster.local import Cluster
@@ -41,9 +41,6 @@ def memory(
 ) -> dict[str, Any]:
     """Sizes are in millions of bytes. After `seconds` no put is begun any more; `puts` says how many there were then."""
     tracked = Tracked(_SHAPE, keys, value_bytes, most=puts)
-    samples: list[dict[str, Any]] = []
-    most = {"memory_mb": 0.0, "disk_mb": 0.0}  # at every look, of which only some are kept
-    replacement: Background[dict[str, Any]] | None = None
     with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
         addresses = dict(cluster.client_addresses())
         drive = Drive(
@@ -54,33 +51,20 @@ def memory(
             each_client=-(-puts // sessions),
             on_ok=lambda call, _: tracked.acknowledge(call),
         )
-        began = time.monotonic()
-        with driving(drive) as load:
-            due = 0.0
-            while load.running:
-                at_s = time.monotonic() - began
-                share = max(drive.done / puts, at_s / seconds)
-                sample = _sample(cluster, at_s, drive.done)
-                most = {what: max(size, _most(sample[what])) for what, size in most.items()}
-                if share >= due:
-                    due += 1 / _SAMPLES
-                    samples.append(sample)
-                    progress(f"{drive.done:,} of {puts:,} puts; a node takes {_most(sample['memory_mb']):.0f} MB")
-                if replacement is None and share >= _REPLACE_AT:
-                    replacement = Background(lambda: _replace_a_follower(cluster, drive, progress))
-                if replacement is not None and not replacement.running:
-                    addresses = dict(cluster.client_addresses())
-                if at_s > seconds:
-                    drive.stop()
+        sampler = _Sampler(cluster, drive, puts, seconds, progress)
+        with driving(drive) as load, sampler.beside():
+            while load.running and sampler.share() < _REPLACE_AT:
                 time.sleep(_LOOK_EVERY_S)
+            replaced = _replace_a_follower(cluster, drive, progress)
+            addresses = dict(cluster.client_addresses())
+            while load.running:
+                time.sleep(_LOOK_EVERY_S)
+                if sampler.share() >= 1:
+                    drive.stop()
             figures = load.result()
-        took_s = time.monotonic() - began
-        if replacement is None:  # the load was too short for that
-            replacement = Background(lambda: _replace_a_follower(cluster, drive, progress))
-        replaced = replacement.result()
-        slot, chains, members = _wait_equal(cluster)
-        samples.append(_sample(cluster, time.monotonic() - began, drive.done))
-        most = {what: max(size, _most(samples[-1][what])) for what, size in most.items()}
+        took_s = sampler.at_s()
+        slot, chains, alive = _wait_equal(cluster)
+        sampler.look(keep=True)
         progress("reading all back, and the disks")
         with cluster.log_client() as client:
             found = tracked.read_back(client)
@@ -93,13 +77,13 @@ def memory(
         "seconds": took_s,
         "unknown": figures.failed,
         "keys": found.keys,
-        "sessions": members,
+        "sessions": alive,
         "lost": found.lost,
         "twice": found.twice,
         "put_mb": tracked.count * value_bytes / _MB,
-        "memory_mb_max": most["memory_mb"],
-        "disk_mb_max": most["disk_mb"],
-        "samples": samples,
+        "memory_mb_max": sampler.most["memory_mb"],
+        "disk_mb_max": sampler.most["disk_mb"],
+        "samples": sampler.samples,
         "replaced": replaced,
         "slot": slot,
         "hashes": hashes,
@@ -107,14 +91,58 @@ def memory(
     }
 
 
-def _sample(cluster: Cluster, at_s: float, puts: int) -> dict[str, Any]:
-    processes = list(cluster.processes.items())
-    return {
-        "at_s": at_s,
-        "puts": puts,
-        "memory_mb": {node: memory_bytes(process.pid) / _MB for node, process in processes if process.pid},
-        "disk_mb": {node: _disk_bytes(cluster, node) / _MB for node, _ in processes},
-    }
+class _Sampler:
+    """Looks at the nodes' memory and disks while the load runs. It only looks, so it may run beside whatever is done."""
+
+    def __init__(
+        self, cluster: Cluster, drive: Drive, puts: int, seconds: float, progress: Callable[[str], None]
+    ) -> None:
+        self._cluster, self._drive, self._puts, self._seconds = cluster, drive, puts, seconds
+        self._progress = progress
+        self._began = time.monotonic()
+        self._due = 0.0
+        self._ended = False
+        self.samples: list[dict[str, Any]] = []
+        self.most = {"memory_mb": 0.0, "disk_mb": 0.0}  # at every look, of which only some are kept
+
+    def at_s(self) -> float:
+        """Seconds since the load began."""
+        return time.monotonic() - self._began
+
+    def share(self) -> float:
+        """How much of the load is done, by puts or by time."""
+        return max(self._drive.done / self._puts, self.at_s() / self._seconds)
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Look all the time during the block."""
+        looking = Background(self._look_on)
+        try:
+            yield
+        finally:
+            self._ended = True
+            looking.result()
+
+    def _look_on(self) -> None:
+        while not self._ended:
+            self.look(keep=self.share() >= self._due)
+            time.sleep(_LOOK_EVERY_S)
+
+    def look(self, keep: bool) -> None:
+        """Look once."""
+        processes = list(self._cluster.processes.items())
+        sample: dict[str, Any] = {
+            "at_s": self.at_s(),
+            "puts": self._drive.done,
+            "memory_mb": {node: memory_bytes(process.pid) / _MB for node, process in processes if process.pid},
+            "disk_mb": {node: _disk_bytes(self._cluster, node) / _MB for node, _ in processes},
+        }
+        self.most = {what: max([size, *sample[what].values()]) for what, size in self.most.items()}
+        if keep:
+            self._due = self.share() + 1 / _SAMPLES
+            self.samples.append(sample)
+            size = max(sample["memory_mb"].values(), default=0.0)
+            self._progress(f"{sample['puts']:,} of {self._puts:,} puts; a node takes {size:.0f} MB")
 
 
 def _disk_bytes(cluster: Cluster, node: NodeId) -> int:
@@ -124,10 +152,6 @@ def _disk_bytes(cluster: Cluster, node: NodeId) -> int:
         with contextlib.suppress(FileNotFoundError):  # it is being wiped
             total += path.stat().st_blocks * 512
     return total
-
-
-def _most(sizes: dict[NodeId, float]) -> float:
-    return max(sizes.values(), default=0.0)
 
 
 def _replace_a_follower(cluster: Cluster, drive: Drive, progress: Callable[[str], None]) -> dict[str, Any]:

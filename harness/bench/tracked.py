@@ -76,7 +76,7 @@ class Found:
 
 
 class Background(Generic[T]):
-    """Runs a function beside this thread, which keeps what it must do itself: launching, and hearing Ctrl-C."""
+    """Runs a function beside this thread, which keeps for itself whatever Ctrl-C must be able to end."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
