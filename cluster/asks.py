@@ -62,6 +62,11 @@ def kv_get(key: str) -> Ask[tuple[Any, int] | None]:
     return Ask("kv", ["get", key], _value_and_version, read=True)
 
 
+def kv_version() -> Ask[int]:
+    """The version of the latest change of any key."""
+    return Ask("kv", ["version"], int, read=True)
+
+
 def kv_range(prefix: str, after: str) -> Ask[tuple[list[Entry], bool]]:
     """The first keys above `after` that begin with `prefix`, and whether there are more."""
     return Ask("kv", ["range", prefix, after, _PAGE], _page, read=True)

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from cluster.acquiring import LEAST_S
-from cluster.errors import CommandRefused, ConsensusError, Mistake, Unknown
+from cluster.errors import CommandRefused, ConsensusError, Mistake
 
 if TYPE_CHECKING:
     from cluster.log_client import LogClient
@@ -88,7 +88,7 @@ class Kept(ABC):
             self._finish(client)
         except CommandRefused as error:
             raise LeaseLost(f"{self.what} was lost meanwhile: {error}") from error
-        except Unknown as error:
+        except ConsensusError as error:
             if self.lost:
                 raise LeaseLost(f"{self.what} was not renewed in time, so it may have been lost: {error}") from error
             raise
@@ -111,7 +111,7 @@ class Kept(ABC):
                 if error.kind in ENDED:
                     self._refused = True
                     return
-            except Unknown:
+            except ConsensusError:
                 pass  # the next one may be answered
             else:
                 # Nobody else has had it meanwhile, even if that was in doubt.
@@ -122,8 +122,8 @@ class Kept(ABC):
         """The end of a `with` block. `quietly`: an exception is on its way already."""
         try:
             self.stop()
-        except Unknown:
-            pass  # it was kept to the end of the block, and goes with its lease
         except LeaseLost:
             if not quietly:
                 raise
+        except ConsensusError:
+            pass  # it was kept to the end of the block, and goes with its lease

@@ -21,7 +21,7 @@ import zmq
 from cluster import asks
 from cluster.acquiring import Steps
 from cluster.asks import TIMEOUT_S, Ask, Change, Entry, Membership
-from cluster.errors import CommandRefused, ConsensusError, Refused, Unknown
+from cluster.errors import CommandRefused, ConsensusError, Unknown
 from cluster.groups import Assignment, Members
 from cluster.keeping import TTL_S
 from cluster.locks import Lock, Locks
@@ -253,7 +253,7 @@ class LogClient:
     def end_session(self, timeout_s: float = TIMEOUT_S) -> None:
         """End the session now, with all that it holds; if no answer comes, it ends when it has been idle for long."""
         if self.session is not None:
-            with contextlib.suppress(Refused, Unknown):
+            with contextlib.suppress(ConsensusError):
                 self.call("session", ["close", self.session], timeout_s=timeout_s)
 
     def close(self) -> None:
@@ -298,6 +298,10 @@ class Kv:
     def get_with_version(self, key: str, timeout_s: float = TIMEOUT_S) -> tuple[Any, int] | None:
         """The value of a key and its version, or None."""
         return self._client.ask(asks.kv_get(key), timeout_s)
+
+    def version(self, timeout_s: float = TIMEOUT_S) -> int:
+        """The version of the latest change of any key: where to `watch` from, if only what comes is wanted."""
+        return self._client.ask(asks.kv_version(), timeout_s)
 
     def delete(self, key: str, timeout_s: float = TIMEOUT_S) -> bool:
         """Remove a key. Returns whether it was there."""

@@ -1,23 +1,48 @@
 """The verbs for the keys and values of a replicated log that runs by hand: put, get, del."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from cluster.control import ControlClient
-from cluster.errors import Mistake
+from cluster.errors import Mistake, NotUp
 from cluster.log_client import LogClient
 from harness.by_hand import SHORT_S
 from harness.by_hand_calls import read_value, timeout_option
 from harness.cli import EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
+from node.contract import NodeId
 
 #: Seconds that a verb spends at most on ending its session, which would end by itself when it has been idle for long.
 _END_S: Final = 0.5
+_ASK_AGAIN_S: Final = 5.0
+_ASKING_S: Final = 0.5
+
+
+class _Addresses:
+    """Where nodes are found: what the supervisor has said last, asked again now and then, since members come and go."""
+
+    def __init__(self, root: Path, where: dict[str, Any]) -> None:
+        self._root, self._asked = root, time.monotonic()
+        self._known: dict[NodeId, str] = where["addresses"]
+
+    def __call__(self) -> dict[NodeId, str]:
+        """Raises NotUp if the cluster has ended."""
+        now = time.monotonic()
+        if now > self._asked + _ASK_AGAIN_S:
+            self._asked = now
+            control = ControlClient(self._root)
+            try:
+                self._known = control.ask("where", _ASKING_S)["addresses"]
+            except NotUp:
+                if not control.is_alive():
+                    raise
+        return self._known
 
 
 @contextmanager
@@ -29,7 +54,7 @@ def open_log(root: Path) -> Iterator[LogClient]:
             f"the cluster in {root} runs {where['algorithm']}, which decides values once: for keys that change, "
             "start one with `consensus up --algorithm multipaxos`"
         )
-    client = LogClient(where["cluster"], lambda: where["addresses"], "by-hand")
+    client = LogClient(where["cluster"], _Addresses(root, where), "by-hand")
     try:
         yield client
         client.end_session(_END_S)

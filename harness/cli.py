@@ -31,6 +31,9 @@ _VERBS: Final = {
     "put": "harness.by_hand_keys",
     "get": "harness.by_hand_keys",
     "del": "harness.by_hand_keys",
+    "watch": "harness.by_hand_uses",
+    "lock": "harness.by_hand_lock",
+    "assign": "harness.by_hand_uses",
     "kill": "harness.by_hand",
     "suspend": "harness.by_hand",
     "resume": "harness.by_hand",
@@ -117,7 +120,7 @@ def output_option(command: Command) -> Command:
 
 def print_json(**content: Any) -> None:
     """One JSON object to stdout, with the schema's version."""
-    print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False))
+    print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False), flush=True)
 
 
 def say(text: str) -> None:

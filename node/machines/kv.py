@@ -9,6 +9,7 @@ Commands, each with its result:
 Questions:
 ```
 ["get", key]                          [value, version], or None
+["version"]                           the version of the latest change of any key
 ["range", prefix, after, most]        [[key, value, version], …] in order of the key, and whether there are more
 ["watch", prefix, after, most]        [[version, key, value or None], …]: the changes above version `after`, in order
 ```
@@ -91,6 +92,8 @@ class Kv(Machine):
             case ["get", str(key)]:
                 entry = self.entries.get(key)
                 return None if entry is None else list(entry)
+            case ["version"]:
+                return self.version
             case ["range", str(prefix), str(after), int(most)]:
                 return self._range(prefix, after, most)
             case ["watch", str(prefix), int(after), int(most)]:
