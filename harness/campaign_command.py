@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
 @click.option("--stop-at-first", is_flag=True, help="End when a run violates a promise.")
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
+@click.option(
+    "--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`; implies --keep."
+)
 @output_option
 @click.pass_obj
 def campaign(
@@ -40,6 +43,7 @@ def campaign(
     steps: int | None,
     stop_at_first: bool,
     keep: bool,
+    trace: bool,
     as_json: bool,
 ) -> int:
     """Run many plans that are drawn from a seed, and merge what came of them.
@@ -54,7 +58,7 @@ def campaign(
 
     load_algorithm(algorithm)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-campaign-{algorithm.replace(':', '-')}"
-    wanted = Campaign(root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep)
+    wanted = Campaign(root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace)
     wanted.plan(1)
     wanted.folder.mkdir(parents=True)
 

@@ -58,6 +58,7 @@ _VERBS: Final = {
     "check": "harness.check_command",
     "explore": "harness.virtual_command",
     "simulate": "harness.virtual_command",
+    "trace": "harness.trace_command",
     "flp": "harness.flp_command",
     "bench": "harness.bench_command",
     "report": "harness.report_command",

@@ -6,6 +6,7 @@ Everything that a run leaves stands in its folder, which is also the cluster's o
 results.json      the verdicts, with the evidence in a line each
 history.jsonl     what clients asked and were told
 messages.jsonl    every message that crossed a link, and its fate
+traces/           what each node took in, turn by turn, if the run is traced
 receipts.jsonl    every fault, and how anybody knows that it bit
 cluster.toml, nodes/, logs/    the spec, each node's disk and log
 ```
@@ -32,6 +33,7 @@ from harness.history import Event, Recorder
 from harness.jsonable import read_lines, to_jsonable
 from harness.log_calls import LogCalls
 from harness.network import Network
+from harness.traced_node import traced
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.disk import Contents, DiskError, inspect
@@ -57,14 +59,18 @@ class Experiment:
         seed: int = 0,
         command: Sequence[str] = NODE_COMMAND,
         vfs: str | None = None,
+        trace: bool = False,
     ) -> None:
-        """Describe a run. `folder` is made, and must be empty; the rest is as for `cluster.Cluster`."""
+        """Describe a run. `folder` is made, and must be empty; the rest is as for `cluster.Cluster`.
+
+        With `trace` the nodes note what they take in, for `harness.trace`.
+        """
         self.folder = folder
         self.spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
         self.algorithm = algorithm
         self.notes: dict[str, Any] = {}
         self.replicas: dict[NodeId, dict[str, Any]] = {}
-        self._command = command
+        self._command = traced(folder, tuple(command)) if trace else command
         self._seed = seed
         self._open: dict[int, tuple[Event, str]] = {}
         self._idle_processes: list[str] = []

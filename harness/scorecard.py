@@ -86,10 +86,10 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
     ]
 
 
-def run_job(job: Job, root: Path, seed: int = 0) -> Result:
+def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Result:
     """Make one run in a folder of its own below `root`, and judge it."""
     started = time.monotonic()
-    experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed)
+    experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed, trace=trace)
     try:
         with experiment:
             job.scenario.tell(experiment, job.variant)
@@ -107,7 +107,13 @@ def run_job(job: Job, root: Path, seed: int = 0) -> Result:
 
 
 def run_all(
-    wanted: Iterable[Job], root: Path, *, workers: int, seed: int, progress: Callable[[Result], None]
+    wanted: Iterable[Job],
+    root: Path,
+    *,
+    workers: int,
+    seed: int,
+    progress: Callable[[Result], None],
+    trace: bool = False,
 ) -> list[Result]:
     """Make the runs, `workers` at a time. Returns them in the order in which they were wanted.
 
@@ -118,7 +124,8 @@ def run_all(
     try:
         # The longest first, so that no worker is left alone with one at the end.
         futures = {
-            job: pool.submit(run_job, job, root, seed) for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
+            job: pool.submit(run_job, job, root, seed, trace=trace)
+            for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
         }
         for future in as_completed(futures.values()):
             progress(future.result())

@@ -16,9 +16,12 @@ from node.algorithms import load_algorithm
 @click.option("--only", metavar="PART", help="Only scenarios with this in their name.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")
+@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
 @output_option
 @click.pass_obj
-def scorecard(root: Path, algorithms: tuple[str, ...], only: str | None, workers: int, seed: int, as_json: bool) -> int:
+def scorecard(
+    root: Path, algorithms: tuple[str, ...], only: str | None, workers: int, seed: int, trace: bool, as_json: bool
+) -> int:
     """Break every algorithm in every way of the article, and print which promises it kept.
 
     Every run leaves a folder with its history, messages, receipts, node logs and disks. The exit code is 0 when every cell
@@ -32,7 +35,7 @@ def scorecard(root: Path, algorithms: tuple[str, ...], only: str | None, workers
     folder = root / "runs" / time.strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
     started = time.monotonic()
-    table = cells(_with_progress(wanted, folder, workers, seed))
+    table = cells(_with_progress(wanted, folder, workers, seed, trace=trace))
     if as_json:
         print_json(cells=[cell.to_json() for cell in table])
     else:
@@ -43,7 +46,7 @@ def scorecard(root: Path, algorithms: tuple[str, ...], only: str | None, workers
     return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
 
 
-def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int) -> list[Result]:
+def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, trace: bool) -> list[Result]:
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -58,7 +61,7 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int) -> 
             progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
 
         try:
-            return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more)
+            return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more, trace=trace)
         except KeyboardInterrupt:
             progress.stop()
             say(

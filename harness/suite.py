@@ -83,7 +83,13 @@ class Result:
 
 
 def run_plan(
-    plan: Plan, folder: Path, *, tell: Tell = lambda _line: None, stop_early: bool = False, **about: Any
+    plan: Plan,
+    folder: Path,
+    *,
+    tell: Tell = lambda _line: None,
+    stop_early: bool = False,
+    trace: bool = False,
+    **about: Any,
 ) -> Result:
     """Make one run in `folder`, which is made, and judge it.
 
@@ -92,6 +98,7 @@ def run_plan(
         folder: where the run's evidence goes.
         tell: called with a line for people whenever a fault begins or heals; from any thread.
         stop_early: end the run as soon as two clients were told two values of one variable.
+        trace: have the nodes note what they take in, for `consensus trace`.
         about: goes into the results as it is.
 
     Raises:
@@ -99,7 +106,9 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, **_needs(plan, folder))
+    run = Experiment(
+        folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **_needs(plan, folder)
+    )
     plan.save(folder / PLAN_NAME)
     with run:
         nemesis = Nemesis(run, plan, tell)

@@ -63,6 +63,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A plan of your own."
 )
+@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
 @output_option
 @click.pass_obj
 def test(
@@ -78,6 +79,7 @@ def test(
     nodes: int,
     steps: int | None,
     plan_file: Path | None,
+    trace: bool,
     as_json: bool,
 ) -> int:
     """Run ALGORITHM (paxos, module:Class, …) while faults are drawn from a seed, and judge it.
@@ -117,7 +119,7 @@ def test(
         say(
             f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
         )
-        results.append(run_plan(plan, folder, tell=say))
+        results.append(run_plan(plan, folder, tell=say, trace=trace))
         if not as_json:
             _print(results[-1])
     if seeds is not None:

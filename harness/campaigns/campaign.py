@@ -46,6 +46,7 @@ class Campaign:
     nodes: int = 5
     steps: int | None = None
     keep: bool = False
+    trace: bool = False
 
     def plan(self, number: int) -> Plan:
         """The plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm."""
@@ -96,7 +97,7 @@ def make_run(campaign: Campaign, number: int) -> Run:
     folder = campaign.folder / f"{number:05}"
     planned = tuple(step.fault for step in plan.steps)
     try:
-        result = run_plan(plan, folder, campaign=campaign.folder.name)
+        result = run_plan(plan, folder, trace=campaign.trace, campaign=campaign.folder.name)
     except (ConsensusError, DiskError) as error:
         why = f"{type(error).__name__}: {error}"
         took_s = time.monotonic() - started
