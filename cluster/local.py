@@ -96,6 +96,7 @@ class Cluster:
         spec: Spec | None = None,
         links: Links | None = None,
         command: Sequence[str] = NODE_COMMAND,
+        machines: Sequence[str] = (),
     ) -> None:
         """Describe a cluster; `start` launches it.
 
@@ -107,15 +108,16 @@ class Cluster:
             spec: a cluster's folder that exists already, instead of the above.
             links: what stands between the nodes.
             command: what starts a node.
+            machines: what a log drives besides ours, each as `module:Class`; see `node/machine.py`.
 
         Raises:
-            BadSpec, UnknownAlgorithm: as `cluster.spec.create`.
+            BadSpec, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create`.
         """
         self._temporary: Path | None = None
         if spec is None:
             if directory is None:
                 directory = self._temporary = Path(tempfile.mkdtemp(prefix="consensus-"))
-            spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed)
+            spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
         self.spec = spec
         self.links: Links = links or DirectLinks()
         self._command = command

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from node.algorithms import load_algorithm
 from node.contract import NodeId
+from node.machines import DEFAULT, make_machines
 from node.settings import BadSpec, Settings, load
 
 SPEC_NAME = "cluster.toml"
@@ -72,15 +73,28 @@ def node_names(nodes: int | Sequence[NodeId]) -> tuple[NodeId, ...]:
     return tuple(f"n{number}" for number in range(1, nodes + 1)) if isinstance(nodes, int) else tuple(nodes)
 
 
-def create(root: Path, *, nodes: int | Sequence[NodeId], algorithm: str, seed: int = 0, vfs: str | None = None) -> Spec:
-    """Make a cluster's folder.
+def create(
+    root: Path,
+    *,
+    nodes: int | Sequence[NodeId],
+    algorithm: str,
+    seed: int = 0,
+    vfs: str | None = None,
+    machines: Sequence[str] = (),
+) -> Spec:
+    """Make a cluster's folder. `machines` are what a log drives besides ours, each as module:Class.
 
     Raises:
         BadSpec: a field is not as it must be, or the folder cannot be written.
         UnknownAlgorithm: `algorithm` cannot be found.
+        UnknownMachine: one of `machines` cannot be found, or is called as another one is.
     """
-    load_algorithm(algorithm)
-    settings = Settings(secrets.token_hex(16), algorithm, node_names(nodes), seed, root / "nodes", vfs)
+    keeps_log = load_algorithm(algorithm).serves_all
+    if machines and not keeps_log:
+        raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use multipaxos")
+    driven = (*DEFAULT, *machines) if machines else ()
+    make_machines(driven)
+    settings = Settings(secrets.token_hex(16), algorithm, node_names(nodes), seed, root / "nodes", vfs, driven)
     fields: dict[str, object] = {
         "cluster": settings.cluster,
         "algorithm": algorithm,
@@ -90,6 +104,8 @@ def create(root: Path, *, nodes: int | Sequence[NodeId], algorithm: str, seed: i
     }
     if vfs is not None:
         fields["vfs"] = vfs
+    if driven:
+        fields["machines"] = list(driven)
     try:
         for folder in (root, root / "logs", root / "booted"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ _KILL_AFTER_S: Final = 5.0
 
 
 @click.command()
-@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 86_400), default=TTL_S, show_default=True, help="The lease.")
+@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 600), default=TTL_S, show_default=True, help="The lease.")
 @click.option(
     "--wait", "wait_s", type=click.FloatRange(0, 86_400), help="How long to wait in line.  [default: for ever]"
 )

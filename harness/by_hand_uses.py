@@ -101,7 +101,7 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
 
 @assign.command()
 @click.argument("name")
-@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 86_400), default=TTL_S, show_default=True, help="The lease.")
+@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 600), default=TTL_S, show_default=True, help="The lease.")
 @output_option
 @click.pass_obj
 def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:

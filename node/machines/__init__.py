@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
+from node.contract import BadInput
 from node.machine import Machine
 
 BUILT_IN: Final = {
@@ -19,7 +20,7 @@ BUILT_IN: Final = {
 DEFAULT: Final = tuple(BUILT_IN)
 
 
-class UnknownMachine(ValueError):
+class UnknownMachine(BadInput):
     """No machine goes by this name. The message says which do."""
 
 

@@ -20,6 +20,7 @@ somebody. Tokens only rise, so what a task works on can tell its owner from an e
 `node/machines/locks.py`.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
@@ -163,6 +164,9 @@ class Assignment(Machine):
             case ["view"] | ["watch", _, _]:
                 return self.members.query(question)
         raise no_such_operation(self, question)
+
+    def figures(self) -> Mapping[str, int]:
+        return {"tasks": len(self.owners)}
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

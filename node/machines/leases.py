@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 from node.machine import BEAT_MS, CommandRefused, Moment
 
 LEASE_MS_MIN: Final = 100
-LEASE_MS_MAX: Final = 24 * 60 * 60 * 1000
+LEASE_MS_MAX: Final = 10 * 60 * 1000  # a session that is not used for longer than that may end before its leases
 NAME_BYTES_MAX: Final = 200
 
 Key = TypeVar("Key", int, str)

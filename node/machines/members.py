@@ -23,6 +23,7 @@ another session; "too_large", "bad_ttl", "bad_name", "no_session", "full".
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Final
@@ -145,8 +146,11 @@ class Members(Machine):
                 "compacted", f"the changes up to view {forgotten} are forgotten: ask for the view again"
             )
         start = after - forgotten
-        found = [list(change) for change in islice(self.changes, start, start + min(most, ANSWER_CHANGES_MAX))]
+        found = [list(change) for change in islice(self.changes, start, start + max(min(most, ANSWER_CHANGES_MAX), 0))]
         return found or NOT_YET
+
+    def figures(self) -> Mapping[str, int]:
+        return {"members": len(self.members)}
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import pytest
 
 from cluster.spec import create, node_names, open_spec
 from node.algorithms import UnknownAlgorithm
+from node.contract import BadInput
 from node.settings import BadSpec
 
 
@@ -82,3 +83,15 @@ def test_a_broken_spec_is_told(tmp_path: Path, old: str, new: str, says: str) ->
 def test_an_absent_spec_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadSpec, match="cannot be read"):
         open_spec(tmp_path)
+
+
+def test_a_machine_that_cannot_be_driven_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    for machines, algorithm, reason in (
+        (["teapot"], "multipaxos", "no machine is called 'teapot'"),
+        (["node.machines.kv:Kv"], "multipaxos", "two machines are called 'kv'"),
+        (["node.machines.kv:Kv"], "paxos", "keeps no log"),
+        (["node.machine:Moment"], "multipaxos", "is not a subclass"),
+    ):
+        with pytest.raises(BadInput, match=reason):
+            create(tmp_path / "c", nodes=3, algorithm=algorithm, machines=machines)
+        assert not (tmp_path / "c").exists()

@@ -48,6 +48,13 @@ def test_the_python_runs(tmp_path: Path, readme: str, holds: str) -> None:
     assert "invalid" not in done.stdout
 
 
+def test_the_machine_of_ones_own_is_driven(tmp_path: Path) -> None:
+    (tmp_path / "counter.py").write_text(block("README.md", "class Counter"))
+    (tmp_path / "example.py").write_text(block("README.md", "counter:Counter"))
+    done = run(tmp_path, "example.py")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_lock_is_ten_lines() -> None:
     lines = [line for line in block("README.md", "try_acquire_lock").splitlines() if line.strip()]
     assert len(lines) <= 10
