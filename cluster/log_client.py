@@ -276,7 +276,7 @@ def outcome_value(call: Call) -> Any:
         case NotDone(kind, reason):
             raise CommandRefused(kind, reason)
         case NotKnown(reason):
-            raise Unknown(f"{reason}: it may have been done, or may still be")
+            raise Unknown(reason if call.read else f"{reason}: it may have been done, or may still be")
     raise AssertionError("the call is still under way")
 
 

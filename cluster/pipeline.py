@@ -368,7 +368,7 @@ class Pipeline:
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 if call.outcome is None and call.deadline <= now:
-                    call.settle(NotKnown(f"no answer in time; it was sent {frame.sends} times"))
+                    call.settle(NotKnown(f"no answer in time, though it was sent {frame.sends} times"))
             if isinstance(frame.message, ReadFrame) and all(call.outcome is not None for call in frame.calls):
                 del self._frames[number]  # asking changes nothing, so nobody needs the answer
         for queue in (self._queue, self._reads):

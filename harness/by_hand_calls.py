@@ -111,13 +111,19 @@ def _report(
         print(_in_words(outcome))
     if isinstance(outcome, NotKnown):
         say(f"consensus: {_in_words(outcome)}{': it may be decided, or become so' if is_proposal else ''}")
-        seen = control.ask("ps", SHORT_S)
-        down = [f"{row['node']} is {row['how']}" for row in seen["nodes"] if row["state"] != "up"]
-        for line in filter(None, ("; ".join(down), seen["trouble"])):
-            say(f"consensus: {line}")
+        down = who_is_down(control)
+        if down:
+            say(f"consensus: {'; '.join(down)}")
     elif isinstance(outcome, NotDone):
         say(f"consensus: {_in_words(outcome)}")
     return _exit_code(outcome)
+
+
+def who_is_down(control: ControlClient) -> list[str]:
+    """What may keep the cluster from answering: nodes that are not up, and trouble with what stands between them."""
+    seen = control.ask("ps", SHORT_S)
+    down = [f"{row['node']} is {row['how']}" for row in seen["nodes"] if row["state"] != "up"]
+    return [*down, *filter(None, [seen["trouble"]])]
 
 
 def _plain(outcome: Any) -> dict[str, Any]:

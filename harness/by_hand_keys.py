@@ -10,10 +10,10 @@ from typing import Any, Final
 import click
 
 from cluster.control import ControlClient
-from cluster.errors import Mistake, NotUp
+from cluster.errors import CommandRefused, Mistake, NotUp, Refused, Unknown
 from cluster.log_client import LogClient
 from harness.by_hand import SHORT_S
-from harness.by_hand_calls import read_value, timeout_option
+from harness.by_hand_calls import read_value, timeout_option, who_is_down
 from harness.cli import EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
 from node.contract import NodeId
@@ -47,8 +47,12 @@ class _Addresses:
 
 @contextmanager
 def open_log(root: Path) -> Iterator[LogClient]:
-    """A client of the cluster here. Raises Mistake if it keeps no log."""
-    where = ControlClient(root).ask("where", SHORT_S)
+    """A client of the cluster here. If a call has no answer or no leader, the error says who is down.
+
+    Raises Mistake if the cluster keeps no log.
+    """
+    control = ControlClient(root)
+    where = control.ask("where", SHORT_S)
     if where["algorithm"] != "multipaxos":
         raise Mistake(
             f"the cluster in {root} runs {where['algorithm']}, which decides values once: for keys that change, "
@@ -58,6 +62,12 @@ def open_log(root: Path) -> Iterator[LogClient]:
     try:
         yield client
         client.end_session(_END_S)
+    except Unknown as error:
+        raise Unknown("; ".join([str(error), *who_is_down(control)])) from error
+    except CommandRefused as error:
+        if error.kind == "not_sent":
+            raise Refused("; ".join([str(error), *who_is_down(control)])) from error
+        raise
     finally:
         client.close()
 

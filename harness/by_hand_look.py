@@ -180,20 +180,24 @@ def _read_on(path: Path, at: dict[str, int], name: str) -> list[tuple[str, str, 
 @click.pass_obj
 def inspect(root: Path, node: str, as_json: bool) -> None:
     """Show what a node's disk says, whether the node runs or not. Changes nothing."""
-    from harness.disks import dump, plain_stored  # noqa: PLC0415 - only this needs it
+    from harness.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - only this needs it
+    from node.algorithms import load_algorithm  # noqa: PLC0415
     from node.disk import inspect as read_disk  # noqa: PLC0415
 
     spec = _spec(root)
     _known(spec, node)
     contents = read_disk(spec.settings.directory(node))
+    algorithm = load_algorithm(spec.settings.algorithm)
+    log = log_on_disk(algorithm, spec.nodes, contents) if algorithm.serves_all else None
     if as_json:
         variables = {
             variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}
             for variable, stored in contents.variables.items()
         }
-        print_json(node=node, incarnation=contents.incarnation, variables=variables)
+        more = {} if log is None else {"log": log}
+        print_json(node=node, incarnation=contents.incarnation, variables=variables, **more)
     else:
-        print(dump(contents), end="")
+        print(dump(contents, log), end="")
 
 
 def _spec(root: Path) -> specs.Spec:

@@ -93,8 +93,7 @@ def list_(root: Path, as_json: bool) -> None:
 def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
     """Start NODE, a name that was never used, on an empty disk, and return when it votes."""
     check_node_name(node)
-    with open_log(root):  # it keeps a log
-        _add(root, node, timeout_s)
+    _add(root, node, timeout_s)
     _tell({"added": node}, f"{node} votes", as_json)
 
 
@@ -106,7 +105,7 @@ def remove(root: Path, node: str, as_json: bool) -> None:
     """Remove NODE for ever, and end its process. If it leads, it hands over first."""
     with open_log(root) as client:
         check_member(client, node)
-    ControlClient(root).ask("remove_node", node=node)
+        ControlClient(root).ask("remove_node", node=node)
     _tell({"removed": node}, f"{node} is removed, and its name is used up", as_json)
 
 
@@ -123,12 +122,14 @@ def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> 
         check_member(client, old)
     _add(root, new, timeout_s)
     say(f"{new} votes; removing {old}")
-    ControlClient(root).ask("remove_node", node=old)
+    with open_log(root):
+        ControlClient(root).ask("remove_node", node=old)
     _tell({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
 
 
 def _add(root: Path, node: NodeId, timeout_s: float) -> None:
-    ControlClient(root).ask("add_learner", node=node)
+    with open_log(root):  # it keeps a log
+        ControlClient(root).ask("add_learner", node=node)
     say(f"{node} is up and learns; it votes when it has caught up")
     with open_log(root) as client:  # one that knows where the new node is, too
         wait_until_it_votes(client, node, timeout_s)

@@ -72,6 +72,21 @@ def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], conte
     return decided
 
 
+def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
+    """What a log on a disk comes to: which slots there are, up to which it knows them as chosen, and what those lead to.
+
+    A disk may lag behind in what it knows as chosen; nothing is lost by that, for a quorum's disks hold the slots.
+    """
+    status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+    return {
+        "first_slot": contents.log.first,
+        "last_slot": max(contents.log.records, default=contents.log.first - 1),
+        "snapshot_of_slot": status.get("snapshot", 0),
+        "known_as_chosen_to": status.get("applied", 0),
+        **{key: status[key] for key in ("voters", "learners", "removed", "holds") if key in status},
+    }
+
+
 def plain_value(value: Any) -> Any:
     """A value of an algorithm's as its client gave it; what does not decode stays as it is."""
     if not isinstance(value, bytes):
@@ -82,12 +97,15 @@ def plain_value(value: Any) -> Any:
         return value
 
 
-def dump(contents: Contents) -> str:
-    """The whole disk as text, one key a line."""
+def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
+    """The whole disk as text, one key a line. Of a log what `log_on_disk` says."""
     lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
     for variable, stored in contents.variables.items():
-        lines.append(f"{variable}:")
+        lines.append(f"{variable or 'the replica'}:")
         lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]
+    if log is not None:
+        lines.append("the log:")
+        lines += [f"  {key} = {shown(item, 200)}" for key, item in log.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
-"""The members of a replicated log, changed by hand."""
+"""A replicated log by hand: its members, its keys, and what is shown of it."""
 
+import json
 import shutil
 
 import pytest
@@ -136,4 +137,39 @@ def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(quick_hand: Hand, mon
             assert rows[node]["sessions"] == 0  # each verb has ended its own
     assert shown.splitlines()[4] == "voters n1, n2, n3; 1 variable, 2 keys"
     assert "{}" not in shown
+    kept = hand.json("inspect", first)["log"]
+    assert kept["first_slot"] == 1
+    assert kept["last_slot"] >= kept["known_as_chosen_to"]
+    assert kept["voters"] == ["n1", "n2", "n3"]
+    assert f"last_slot = {kept['last_slot']}" in hand.good("inspect", first)
     assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_without_a_majority_it_is_told_who_is_down(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    version = hand.good("put", "owner", "alice")
+    hand.good("kill", "n1,n2")
+    hand.fails(2, "n1 is down: killed by SIGKILL", "get", "owner", "--timeout", "0.3")
+    done = hand.run("put", "owner", "bob", "--timeout", "0.3")
+    assert done.returncode in (1, 2)  # it never left, or may have been done: that depends on whether n3 led
+    assert "n2 is down: killed by SIGKILL" in done.stderr
+    hand.good("restart", "n1,n2")
+    assert hand.json("get", "owner")["version"] >= int(version)
+
+
+def test_bad_keys_and_values_are_told_and_change_nothing(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
+    before = int(hand.good("put", "owner", "alice"))
+    hand.fails(1, "there is no key 'nosuch'", "get", "nosuch")
+    hand.fails(1, "there is no key 'nosuch'", "del", "nosuch")
+    assert hand.json("get", "nosuch") == {"schema": 1, "key": "nosuch", "found": False, "value": None, "version": 0}
+    hand.fails(254, "None cannot be proposed or put", "put", "owner", "null")
+    hand.fails(254, "begins like JSON", "put", "owner", "{bad")
+    hand.fails(1, "a key has 1 to 1,024 characters", "put", "", "1")
+    hand.fails(1, "the version of 'owner' is 1, not 7", "put", "owner", "bob", "--if-version", "7")
+    larger = hand.run("put", "owner", "-", stdin=json.dumps("x" * 300_000))
+    assert larger.returncode == 254
+    assert "takes 300,005 bytes and the limit is 262,144" in larger.stderr
+    assert hand.json("get", "owner")["version"] == before
