@@ -170,6 +170,9 @@ class Algorithm(ABC):
     def drained(self) -> None:  # noqa: B027 - only algorithms that batch need it
         """The turn's input is used up: what was gathered for a batch can go out now."""
 
+    def released(self) -> None:  # noqa: B027 - only what takes long is worth putting off
+        """serves_all: the turn's messages have left. What nobody waits for is done now; what it asks for is the next turn's."""
+
     def status(self) -> Mapping[str, object]:
         """What people and pictures see, such as role, ballot and vote. Values of type bytes are shown decoded."""
         return {}

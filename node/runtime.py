@@ -6,6 +6,7 @@
 4. Release what was asked to leave early: it rests on nothing of this turn.
 5. Commit every save of the turn in one durable transaction.
 6. Only then release the other sends, and the replies.
+7. Do what nobody waited for, such as applying what is known as chosen. What that asks for belongs to the next turn.
 
 If the commit fails the node stops: it cannot tell what is durable, so it must not speak again.
 """
@@ -91,7 +92,8 @@ class Runtime:
         self._variables.start()
         self._finish_turn()
         while not self._stopping:
-            pipes = self._transport.poll(0 if self._to_self else self._timers.wait_s(self._idle_s))
+            in_hand = self._to_self or self._variables.has_gathered
+            pipes = self._transport.poll(0 if in_hand else self._timers.wait_s(self._idle_s))
             if control in pipes:
                 self._take_control(os.read(control, 65536))
             if wake_up.reader in pipes:
@@ -100,6 +102,7 @@ class Runtime:
             if self._retire_until is not None and (self._variables.retire() or time.monotonic() > self._retire_until):
                 self._stopping, self._retire_until = True, None
             self._finish_turn()
+            self._variables.released()
 
     def stop(self) -> None:
         """Hand over what others wait for and return from `run`. Safe to call from a signal handler."""

@@ -153,6 +153,17 @@ class Variables:
             self._instances[name].drained()
         self._touched.clear()
 
+    def released(self) -> None:
+        """Tell the instance that serves all variables that what it asked for has left."""
+        if self.serves_all:
+            self._instance("").released()
+
+    @property
+    def has_gathered(self) -> bool:
+        """Whether the next turn has something to do already, with nothing taken in."""
+        turn = self.turn
+        return bool(turn.early or turn.sends or turn.answers or turn.replies or self.disk.dirty)
+
     def take_turn(self) -> Turn:
         """What has been gathered; gathering starts anew."""
         turn, self.turn = self.turn, Turn()

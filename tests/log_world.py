@@ -104,6 +104,10 @@ class SimNode(Node):
         if self.up:
             self.replica.drained()
             self.finish_turn()
+        if self.up:
+            self.replica.released()
+            if self.early or self.sends or self.replies:
+                self.finish_turn()
 
     def finish_turn(self) -> None:
         """Early sends, commit, sends: with a crash between any two, now and then."""

@@ -125,6 +125,7 @@ class LogNode(SimulatedNode):
         self.log.commit()
         outcome, self._outcome = self._outcome, Outcome()
         self.to_self.extend(outcome.to_self)
+        self.instance.released()  # what it asks for is the next turn's
         return outcome
 
     # --- what the algorithm may ask ---------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ import pytest
 from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
 from node import configuration, sessions, state
 from node.algorithms.multipaxos import acceptor, catch_up, election, leader, replica
-from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, HeartbeatAck, Promise
+from node.algorithms.multipaxos.messages import (
+    Accept,
+    Accepted,
+    Heartbeat,
+    HeartbeatAck,
+    Prepare,
+    Promise,
+    TakeOver,
+)
 from node.contract import Message, NodeId, Record, Request
 from node.disk import Disk, DiskCorrupt
 from node.frames import CommandFrame
@@ -298,6 +306,54 @@ def phase_one_is_kept(patch: PATCH) -> None:
     patch.setattr(replica, "is_change", lambda batch: False)
 
 
+# --- what an Accept tells is applied when the vote has left, but before anything asks -----------------------------------------
+
+
+def asked_in_the_turn_that_tells() -> None:
+    world, first, (second, third) = start()
+    change = world.sims[first].replica.leader.next_slot  # type: ignore[union-attr]
+    sent: list[tuple[NodeId, Message, int]] = []  # by the second, with the slot that it had applied then
+
+    def untold(sender: NodeId, to: NodeId, message: Message) -> bool:
+        if sender == second:
+            sent.append((to, message, world.sims[second].replica.state.applied))
+        return to == second and not (isinstance(message, Accept) and message.slot == change)
+
+    world.wishes.append(untold)
+    assert isinstance(world.change("c", "remove", third), Ok)
+    replica, ballot = world.sims[second].replica, world.sims[second].replica.acceptor.promised
+    assert replica.acceptor.commit == change - 1, "the second has heard too much for this schedule"
+    sent.clear()
+
+    world.sims[second].turn(lambda: replica.receive(first, Accept(ballot, change + 1, b"", change)))
+    assert [(first, Accepted(ballot, (change + 1,)), change - 1)] == sent
+    assert replica.state.applied == change
+    assert replica.state.configuration.voters == tuple(sorted((first, second)))
+
+    world.restart(second)  # once more, and now the leader asks it in the same turn to lead
+    replica = world.sims[second].replica
+    assert replica.state.applied < change
+    sent.clear()
+
+    def told_and_asked() -> None:
+        replica.receive(first, Accept(ballot, change + 1, b"", change))
+        replica.receive(first, TakeOver(ballot))
+
+    world.sims[second].turn(told_and_asked)
+    assert [first] == [to for to, message, _ in sent if isinstance(message, Prepare)]
+
+
+def applied_too_late(patch: PATCH) -> None:
+    receive = replica.MultiPaxos.receive
+
+    def late(self: replica.MultiPaxos, sender: NodeId, message: Message) -> None:
+        setattr(self, "settle", lambda: None)  # noqa: B010 - for as long as this message is taken in
+        receive(self, sender, message)
+        delattr(self, "settle")
+
+    patch.setattr(replica.MultiPaxos, "receive", late)
+
+
 # --- row 20: an id is used again ---------------------------------------------------------------------------------------------
 
 
@@ -434,6 +490,7 @@ ROWS: list[tuple[str, Schedule, list[Break]]] = [
     ("16: a suspended leader answers nothing from the past", suspended_leader_reads, [local_reads]),
     ("17: the log's time never runs ahead", log_time, [fast_time]),
     ("19: phase 1 comes anew after a recovered change", members_change, [phase_one_is_kept]),
+    ("what is told is applied before it is asked for", asked_in_the_turn_that_tells, [applied_too_late]),
     ("20: an id is used once", id_again, [ids_are_reused]),
     ("22: a voter counts once", repeated_acks, [votes_counted_twice]),
     ("23: what is lost is sent again", one_accept_lost, [nothing_again]),

@@ -7,7 +7,8 @@ snapshots after Ongaro, *Consensus: Bridging Theory and Practice* (2014).
 |---|---|---|
 | what is promised, accepted, known as chosen | `acceptor.py` | durable |
 | finding a leader | `election.py` | phase 1, once for all slots |
-| leading | `leader.py` | phase 2, questions, changes of members, hand-over |
+| leading | `leader.py` | phase 2, rounds for questions, changes of members, hand-over |
+| clients | `clients.py` | what they ask, and what they are told |
 | catching up | `catch_up.py` | the log or a snapshot from a peer; making snapshots |
 | what the log leads to | `node/state.py` | machines, sessions, configuration |
 
@@ -20,8 +21,9 @@ from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.catch_up import CatchUp
+from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
-from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leader, Question, Waiter
+from node.algorithms.multipaxos.leader import BEAT_S, Leader
 from node.algorithms.multipaxos.messages import (
     MESSAGES,
     Accept,
@@ -45,14 +47,11 @@ from node.algorithms.multipaxos.messages import (
 )
 from node.configuration import Configuration
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
-from node.frames import CommandFrame, ReadFrame
 from node.machines import DEFAULT
 from node.machines.once import Once
 from node.quorum import Ballot
-from node.state import CLUSTER, State, is_change
-from node.wire import Malformed, pack_own, unpack_own
+from node.state import State, is_change
 
-_ASK_AGAIN_S: Final = (0.2, 0.3)
 _STATUS_VALUES_MAX: Final = 100
 
 
@@ -71,9 +70,9 @@ class MultiPaxos(Algorithm):
         self.acceptor = Acceptor(node)
         self.election = Election(node, self.acceptor)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
+        self.clients = Clients(node, self.state)
         self.leader: Leader | None = None
         self.accepted: dict[Ballot, list[int]] = {}  # what this turn has accepted
-        self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
         self.elect_again_at = 0  # the slot of a recovered change of members
 
     def start(self) -> None:
@@ -105,7 +104,7 @@ class MultiPaxos(Algorithm):
         self.leader.begin(recovered, self.elect_again_at or None)
         self.leader.send_heartbeat(self.members)
         self.node.set_timer("beat", BEAT_S, BEAT_S)
-        self.ask_again()
+        self.clients.ask_again(self.node.id)
 
     def become_following(self, leader: NodeId | None) -> None:
         """Lead no more, if this node did, and tell whoever waits."""
@@ -114,121 +113,45 @@ class MultiPaxos(Algorithm):
         if led is None:
             return
         self.node.cancel_timer("beat")
-        waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
-        waiters += [waiter for _, waiter in led.waiting]
-        waiters += [question.waiter for question in (*led.questions, *led.watches)]
-        waiters += [question.waiter for questions in led.rounds.values() for question in questions]
-        for waiter in waiters:
-            if waiter.origin is None:
-                self.node.redirect(waiter.request, leader)
+        self.clients.send_away(led, leader)
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def command(self, request: Request, frame: Message) -> None:
-        leader = self.leader
-        if leader is None:
+        if self.leader is None:
             self.node.redirect(request, self.election.leader)
-            return
-        match frame:
-            case CommandFrame(packed=packed) | ReadFrame(packed=packed) if len(packed) > BATCH_BYTES:
-                self.node.refuse(request, f"a frame of {len(packed):,} bytes is over the limit of {BATCH_BYTES:,}")
-            case CommandFrame(packed=packed) | ReadFrame(packed=packed) if leader.full(len(packed)):
-                self.node.refuse(request, "too much is waiting here already: slow down")
-            case CommandFrame(_, session, sequence, done, machine, packed):
-                if machine != CLUSTER or self.may_change(request, packed):
-                    leader.submit((session, sequence, done, machine, packed), Waiter(request))
-            case ReadFrame(_, wait_ms, machine, packed):
-                until = leader.beat + int(wait_ms / 1000 / BEAT_S) + 1
-                leader.questions.append(Question(Waiter(request), machine, packed, until))
-
-    def may_change(self, request: Request, packed: bytes) -> bool:
-        """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
-        assert self.leader is not None
-        try:
-            commands = unpack_own(packed)
-        except Malformed:
-            commands = None
-        match commands:
-            case [["hand_over", str(node)]]:
-                if node not in self.state.configuration.voters:
-                    self.node.refuse(request, f"{node} is no voter: {', '.join(self.state.configuration.voters)} are")
-                else:
-                    if node != self.node.id:
-                        self.leader.hand_over(node)
-                    self.node.reply(request, Value(pack_own(((True,), ()))))
-                return False
-            case [[str(kind), str(node)]]:
-                reason = self.leader.why_not(kind, node)
-                if reason is not None:
-                    self.node.refuse(request, reason)
-                return reason is None
-        self.node.refuse(request, "a change of the cluster is one command, alone in its frame")
-        return False
+        else:
+            self.clients.command(self.leader, request, frame)
 
     def propose(self, request: Request, value: Value) -> None:
-        self.ask(request, value)
+        self.clients.ask(request, value, self.election.leader)
 
     def query(self, request: Request) -> None:
-        self.ask(request, None)
+        self.clients.ask(request, None, self.election.leader)
 
     def forget(self, request: Request) -> None:
-        self.asked.pop(request, None)
-
-    def ask(self, request: Request, value: Value | None) -> None:
-        """A client of this node's own wants a variable set or told: the leader does it, which may be this node."""
-        if not self.asked:
-            self.node.set_timer("ask", *_ASK_AGAIN_S)
-        self.asked[request] = (self.node.variable_of(request), value)
-        if self.election.leader is not None:
-            self.node.send(self.election.leader, Forward(request, *self.asked[request]))
-
-    def ask_again(self) -> None:
-        """Doing it twice does no harm: a variable is set once."""
-        if self.asked:
-            self.node.set_timer("ask", *_ASK_AGAIN_S)
-        for request, asked in self.asked.items():
-            if self.election.leader is not None:
-                self.node.send(self.election.leader, Forward(request, *asked))
-
-    def forwarded(self, sender: NodeId, request: Request, variable: str, value: Value | None) -> None:
-        """A peer asks for a client of its own."""
-        if self.leader is None or self.leader.full(len(value or b"")):
-            return
-        waiter = Waiter(request, sender)
-        if value is None:
-            packed = pack_own([["query", variable]])
-            self.leader.questions.append(Question(waiter, "once", packed, 0))
-        else:
-            packed = pack_own([["propose", variable, value]])
-            self.leader.submit((0, 0, 0, "once", packed), waiter)
-
-    def answer(self, waiter: Waiter, payload: bytes) -> None:
-        """Tell whoever waits what came of it."""
-        if waiter.origin is None:
-            self.node.reply(waiter.request, Value(payload))
-            return
-        results, errors = unpack_own(payload)
-        refused = errors[0][2] if errors else None
-        self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
+        self.clients.asked.pop(request, None)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def timeout(self, name: str) -> None:
+        self.settle()
         match name:
             case "tick":
                 self.election.tick(self.state.configuration)
                 self.check_alone()
             case "beat" if self.leader is not None:
                 if self.leader.tick():
-                    self.answer_watches()
+                    self.clients.answer_watches(self.leader)
                 else:
                     self.become_following(None)
             case "fetch":
                 self.catch_up.timed_out()
             case "ask":
-                self.ask_again()
+                self.clients.ask_again(self.election.leader)
 
     def peer_lost(self, peer: NodeId) -> None:
+        self.settle()
         if peer == self.election.leader and self.leader is None and self.node.id in self.state.configuration.voters:
             self.election.leader_lost()
 
@@ -249,12 +172,17 @@ class MultiPaxos(Algorithm):
         if self.leader is not None:
             self.leader.propose_waiting()
             self.leader.confirm_waiting()
-            self.answer_confirmed()
+            self.clients.answer_confirmed(self.leader)
         self.catch_up.save_part()
+
+    def released(self) -> None:
+        self.settle()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def receive(self, sender: NodeId, message: Message) -> None:
+        if type(message) is not Accept:
+            self.settle()
         promised = self.acceptor.promised
         match message:
             # The acceptor.
@@ -278,14 +206,10 @@ class MultiPaxos(Algorithm):
                     self.advance()
             case HeartbeatAck(ballot, round_, commit) if self.leader is not None and ballot == self.leader.ballot:
                 self.leader.acknowledged(sender, round_, commit)
-            case Forward(request, variable, value):
-                self.forwarded(sender, request, variable, value)
-            case Forwarded(request, value, refused) if request in self.asked:
-                del self.asked[request]
-                if refused is None:
-                    self.node.reply(request, value)
-                else:
-                    self.node.refuse(request, refused)
+            case Forward() if self.leader is not None:
+                self.clients.forwarded(self.leader, sender, message)
+            case Forwarded():
+                self.clients.told(message)
             case _:
                 self.receive_rarer(sender, message)
 
@@ -329,13 +253,12 @@ class MultiPaxos(Algorithm):
             self.become_following(sender)
         if self.election.leader != sender:
             self.election.heard(sender)
-            self.ask_again()
+            self.clients.ask_again(sender)
         self.election.heard(sender)
 
     def learn(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
         """The leader knows that all up to `commit` is chosen."""
         whole = self.acceptor.learn(ballot, commit)
-        self.advance()
         if not whole and self.leader is None:
             self.catch_up.fetch(sender)
 
@@ -369,6 +292,14 @@ class MultiPaxos(Algorithm):
 
     # --- what is chosen ---------------------------------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """Apply what an Accept has told as chosen. Nobody waits for that here, and the leader waits for the vote.
+
+        So it is put off until the vote has left, but not beyond anything that may ask the state, such as who votes.
+        """
+        if self.state.applied < self.acceptor.commit:
+            self.advance()
+
     def advance(self) -> None:
         """Apply what is known as chosen, in order, and answer whoever waits for it."""
         while self.state.applied < self.acceptor.commit:
@@ -380,7 +311,7 @@ class MultiPaxos(Algorithm):
             flight = self.leader.flights.pop(slot, None) if self.leader is not None else None
             if flight is not None:
                 for waiter, payload in zip(flight.waiters, payloads, strict=False):
-                    self.answer(waiter, payload)
+                    self.clients.answer(waiter, payload)
             if self.state.configuration != before:
                 self.members_changed()
             if self.state.snapshot_due():
@@ -389,7 +320,7 @@ class MultiPaxos(Algorithm):
                 self.become_following(None)
                 self.election.become_preparing(self.state.configuration)
         if self.leader is not None and self.leader.watches:
-            self.answer_watches()
+            self.clients.answer_watches(self.leader)
 
     def members_changed(self) -> None:
         """A change of the configuration has taken effect."""
@@ -402,32 +333,6 @@ class MultiPaxos(Algorithm):
         """A cluster of one needs nobody's support but its own."""
         if self.election.role == "canvassing" and self.state.configuration.voters == (self.node.id,):
             self.election.become_preparing(self.state.configuration)
-
-    # --- questions --------------------------------------------------------------------------------------------------
-
-    def answer_confirmed(self) -> None:
-        """Answer the questions for which a quorum has confirmed that this node leads."""
-        assert self.leader is not None
-        for question in self.leader.take_confirmed():
-            payload = self.state.read(question.machine, question.packed)
-            if payload is None:
-                self.leader.watches.append(question)
-            else:
-                self.answer(question.waiter, payload)
-
-    def answer_watches(self) -> None:
-        """Answer the watches for which something has come, or whose time is up: those with no result."""
-        assert self.leader is not None
-        still: list[Question] = []
-        for question in self.leader.watches:
-            payload = self.state.read(question.machine, question.packed)
-            if payload is None and question.until_beat <= self.leader.beat:
-                payload = pack_own(((None,), ()))
-            if payload is None:
-                still.append(question)
-            else:
-                self.answer(question.waiter, payload)
-        self.leader.watches = still
 
     def status(self) -> Mapping[str, object]:
         once = self.state.machines.get("once")
@@ -449,5 +354,5 @@ class MultiPaxos(Algorithm):
             "removed": self.state.configuration.removed,
             "holds": {what: count for each in self.state.machines.values() for what, count in each.figures().items()},
             "log time ms": self.state.time_ms,
-            "waiting": len(self.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
+            "waiting": len(self.clients.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
         }

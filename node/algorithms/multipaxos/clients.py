@@ -1,0 +1,152 @@
+"""What clients ask of a replica, and what they are told.
+
+Rules
+-----
+1. Frames of commands and of questions are for the leader: who does not lead sends the client on to whoever does.
+2. A proposal or a query may come to any replica, as with the other algorithms. It is passed on to the leader, again on a
+   timer until there is an answer: doing it twice does no harm, since a variable is set once.
+3. A client is told what the state says after the slot in which its frame stands, or after the round that has confirmed its
+   question, and nothing before.
+"""
+
+from typing import Final
+
+from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leader, Question, Waiter
+from node.algorithms.multipaxos.messages import Forward, Forwarded
+from node.contract import Message, Node, NodeId, Request, Value
+from node.frames import CommandFrame, ReadFrame
+from node.state import CLUSTER, State
+from node.wire import Malformed, pack_own, unpack_own
+
+_ASK_AGAIN_S: Final = (0.2, 0.3)
+_NOTHING: Final = pack_own(((None,), ()))
+
+
+class Clients:
+    """One replica's clients: its own, which propose and query, and those of the leader that it is."""
+
+    def __init__(self, node: Node, state: State) -> None:
+        self.node, self.state = node, state
+        self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
+
+    # --- frames, at the leader --------------------------------------------------------------------------------------
+
+    def command(self, leader: Leader, request: Request, frame: Message) -> None:
+        """Take in a frame of commands or of questions."""
+        assert isinstance(frame, CommandFrame | ReadFrame)
+        size = len(frame.packed)
+        if size > BATCH_BYTES:
+            self.node.refuse(request, f"a frame of {size:,} bytes is over the limit of {BATCH_BYTES:,}")
+        elif leader.full(size):
+            self.node.refuse(request, "too much is waiting here already: slow down")
+        elif isinstance(frame, ReadFrame):
+            until = leader.beat + int(frame.wait_ms / 1000 / BEAT_S) + 1
+            leader.questions.append(Question(Waiter(request), frame.machine, frame.packed, until))
+        elif frame.machine != CLUSTER or self._may_change(leader, request, frame.packed):
+            commands = (frame.session, frame.sequence, frame.done, frame.machine, frame.packed)
+            leader.submit(commands, Waiter(request))
+
+    def _may_change(self, leader: Leader, request: Request, packed: bytes) -> bool:
+        """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
+        try:
+            commands = unpack_own(packed)
+        except Malformed:
+            commands = None
+        match commands:
+            case [["hand_over", str(node)]]:
+                if node not in self.state.configuration.voters:
+                    self.node.refuse(request, f"{node} is no voter: {', '.join(self.state.configuration.voters)} are")
+                else:
+                    if node != self.node.id:
+                        leader.hand_over(node)
+                    self.node.reply(request, Value(pack_own(((True,), ()))))
+                return False
+            case [[str(kind), str(node)]]:
+                reason = leader.why_not(kind, node)
+                if reason is not None:
+                    self.node.refuse(request, reason)
+                return reason is None
+        self.node.refuse(request, "a change of the cluster is one command, alone in its frame")
+        return False
+
+    def answer(self, waiter: Waiter, payload: bytes) -> None:
+        """Tell whoever waits what came of it."""
+        if waiter.origin is None:
+            self.node.reply(waiter.request, Value(payload))
+            return
+        results, errors = unpack_own(payload)
+        refused = errors[0][2] if errors else None
+        self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
+
+    def send_away(self, led: Leader, leader: NodeId | None) -> None:
+        """This replica does not lead any more: `leader` is to be asked, if anybody is known."""
+        waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
+        waiters += [waiter for _, waiter in led.waiting]
+        waiters += [question.waiter for question in (*led.questions, *led.watches)]
+        waiters += [question.waiter for questions in led.rounds.values() for question in questions]
+        for waiter in waiters:
+            if waiter.origin is None:
+                self.node.redirect(waiter.request, leader)
+
+    # --- questions, at the leader -----------------------------------------------------------------------------------
+
+    def answer_confirmed(self, leader: Leader) -> None:
+        """Answer the questions for which a quorum has confirmed that this node leads."""
+        for question in leader.take_confirmed():
+            payload = self.state.read(question.machine, question.packed)
+            if payload is None:
+                leader.watches.append(question)
+            else:
+                self.answer(question.waiter, payload)
+
+    def answer_watches(self, leader: Leader) -> None:
+        """Answer the watches for which something has come, or whose time is up: those with no result."""
+        still: list[Question] = []
+        for question in leader.watches:
+            payload = self.state.read(question.machine, question.packed)
+            if payload is None and question.until_beat <= leader.beat:
+                payload = _NOTHING
+            if payload is None:
+                still.append(question)
+            else:
+                self.answer(question.waiter, payload)
+        leader.watches = still
+
+    # --- variables that are set once --------------------------------------------------------------------------------
+
+    def ask(self, request: Request, value: Value | None, leader: NodeId | None) -> None:
+        """A client of this node's own wants a variable set, or told: the leader does it, which may be this node."""
+        if not self.asked:
+            self.node.set_timer("ask", *_ASK_AGAIN_S)
+        self.asked[request] = (self.node.variable_of(request), value)
+        if leader is not None:
+            self.node.send(leader, Forward(request, *self.asked[request]))
+
+    def ask_again(self, leader: NodeId | None) -> None:
+        """Time has passed, or there is another leader."""
+        if self.asked:
+            self.node.set_timer("ask", *_ASK_AGAIN_S)
+        for request, asked in self.asked.items():
+            if leader is not None:
+                self.node.send(leader, Forward(request, *asked))
+
+    def told(self, message: Forwarded) -> None:
+        """The leader's answer."""
+        if self.asked.pop(message.request, None) is None:
+            return
+        if message.refused is None:
+            self.node.reply(message.request, message.value)
+        else:
+            self.node.refuse(message.request, message.refused)
+
+    def forwarded(self, leader: Leader, sender: NodeId, message: Forward) -> None:
+        """At the leader: a peer asks for a client of its own."""
+        if leader.full(len(message.value or b"")):
+            return
+        waiter = Waiter(message.request, sender)
+        if message.value is None:
+            packed = pack_own([["query", message.variable]])
+            leader.questions.append(Question(waiter, "once", packed, 0))
+        else:
+            packed = pack_own([["propose", message.variable, message.value]])
+            leader.submit((0, 0, 0, "once", packed), waiter)
