@@ -31,7 +31,8 @@ SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may lead, or be down, is given less time
 _WATCH_S: Final = 1.5  # a leader that is asked to wait may be silent for so much longer
 _NO_LEADER_S: Final = 0.01
-_AVOID_S: Final = 0.1
+_AVOID_S: Final = 0.5  # whoever was lost or silent is not asked, unless somebody says that it leads
+_DISBELIEVE_S: Final = 0.1  # so long after its loss it is not believed that it leads: whoever says so may not know yet
 _FRAME_COMMANDS_MAX: Final = 1_024
 _FRAME_BYTES_MAX: Final = 512 * 1024
 _FRAMES_MAX: Final = WINDOW // 2
@@ -121,7 +122,7 @@ class Pipeline:
         self.leader: NodeId | None = None
         self._codec = Codec(cluster, ())
         self._addresses = addresses
-        self._lost: dict[NodeId, float] = {}  # whose connection has just closed: until when not to ask them
+        self._lost: dict[NodeId, float] = {}  # whose connection has closed, and when
         self._queue: deque[Call] = deque()
         self._reads: deque[Call] = deque()
         self._frames: dict[int, _Frame] = {}
@@ -215,7 +216,7 @@ class Pipeline:
 
     def disconnected(self, node: NodeId, now: float) -> None:
         """The connection to `node` has closed, or it is silent: what it has not answered is to be asked elsewhere."""
-        self._lost[node] = now + _AVOID_S
+        self._lost[node] = now
         if self.leader == node:
             self.leader = None
         for frame in self._frames.values():
@@ -282,7 +283,7 @@ class Pipeline:
     def _target(self, now: float) -> NodeId:
         if self.leader is not None:
             return self.leader
-        self._lost = {node: until for node, until in self._lost.items() if until > now}
+        self._lost = {node: when for node, when in self._lost.items() if now - when < _AVOID_S}
         nodes = list(self._addresses())
         candidates = [node for node in nodes if node not in self._lost] or nodes
         self._next_node += 1
@@ -303,8 +304,9 @@ class Pipeline:
             for call in frame.calls:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
         elif frame.node == node:  # it does not lead; one that was asked before may say so too late
-            known = reply.leader is not None and reply.leader != node and reply.leader not in self._lost
-            self.leader = reply.leader if known and reply.leader in self._addresses() else None
+            leader = reply.leader if reply.leader != node and reply.leader in self._addresses() else None
+            lost = leader is not None and now - self._lost.get(leader, float("-inf")) < _DISBELIEVE_S
+            self.leader = None if lost else leader
             frame.send_at = now if self.leader is not None else now + _NO_LEADER_S
 
     def _finish(self, number: int, frame: _Frame) -> None:

@@ -107,6 +107,14 @@ class Election:
         """Whether this replica would rather have another leader than wait."""
         return self.role != "leading" and (self.leader is None or self.silent >= _SILENT_SUPPORT)
 
+    def outbids(self, ballot: Ballot) -> bool:
+        """Whether this replica prepares a higher ballot, which its own acceptor may not have on disk yet.
+
+        Promising less now would end its candidacy, and its own Prepare would end the other's: nobody would lead until a
+        silence is over. Refusing a promise is always safe.
+        """
+        return self.role == "preparing" and ballot < self.ballot
+
     def supported(self, sender: NodeId, attempt: int, promised: Ballot, configuration: Configuration) -> bool:
         """Count one supporter. True if they are a quorum now."""
         self.seen = max(self.seen, promised)

@@ -195,6 +195,8 @@ class MultiPaxos(Algorithm):
                 self.follow(sender, ballot)
                 self.learn(sender, ballot, commit)
                 self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit))
+            case Prepare(ballot) if self.election.outbids(ballot):
+                self.node.send(sender, Rejected(ballot, self.election.ballot))
             case Prepare(ballot, commit) if ballot >= promised:
                 self.prepared(sender, ballot, commit)
             case Accept(ballot) | Heartbeat(ballot) | Prepare(ballot):
