@@ -22,7 +22,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from cluster import asks
+from cluster.acquiring import Steps
+from cluster.aio_uses import AsyncAssignment, AsyncLock, AsyncLocks, AsyncMembers
 from cluster.asks import Ask, Change, Entry, Membership
+from cluster.errors import ConsensusError
+from cluster.keeping import TTL_S
 from cluster.log_client import TIMEOUT_S, Connections, outcome_value
 from cluster.pipeline import Pipeline
 from node.contract import NodeId
@@ -68,7 +72,14 @@ class AsyncLogClient:
         self._next: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.kv = AsyncKv(self)
+        self.locks = AsyncLocks(self)
+        self.group = AsyncMembers(self)
+        self.assignment = AsyncAssignment(self)
         self.members = AsyncClusterMembers(self)
+
+    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> AsyncLock:
+        """A lock for an `async with` block, which is told the fencing token. As `LogClient.lock`."""
+        return AsyncLock(self, name, ttl_s, wait_s, owner)
 
     @property
     def session(self) -> int | None:
@@ -105,6 +116,21 @@ class AsyncLogClient:
             self._pipeline.cancel(call)
             raise
         return outcome_value(call)
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Ask one thing after the other, and return what comes of it. Raises what it raises."""
+        try:
+            ask, timeout_s = next(steps)
+            while True:
+                try:
+                    answer = await self.ask(ask, timeout_s)
+                except ConsensusError as error:
+                    ask, timeout_s = steps.throw(error)
+                else:
+                    ask, timeout_s = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def close(self) -> None:
         """Close the sockets. Calls under way are told at once."""

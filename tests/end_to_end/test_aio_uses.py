@@ -1,0 +1,107 @@
+"""Locks, members and assignment for the tasks of an event loop, with the leader killed meanwhile."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, LeaseLost, leader_of
+from cluster.aio import AsyncLogClient
+from cluster.errors import CommandRefused, Mistake
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        yield cluster
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 60))
+
+
+async def until_they_wait(client: AsyncLogClient, name: str, count: int) -> None:
+    while (holder := await client.locks.holder(name)) is None or holder.waiting != count:
+        await asyncio.sleep(0.01)
+
+
+def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
+    told: list[tuple[int, int]] = []
+
+    async def work(client: AsyncLogClient, number: int) -> None:
+        async with client.lock("turns") as token:
+            told.append((number, token))
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            tasks = []
+            async with client.lock("turns", ttl_s=1.0) as first:
+                for number in range(5):
+                    tasks.append(asyncio.create_task(work(client, number)))
+                    await until_they_wait(client, "turns", number + 1)
+                leader = leader_of(cluster)
+                assert leader is not None
+                await asyncio.to_thread(cluster.kill, leader)
+                await client.kv.put("a new leader", True)
+                assert told == []
+                tasks[3].cancel()
+                await until_they_wait(client, "turns", 4)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert [number for number, _ in told] == [0, 1, 2, 4]
+            tokens = [token for _, token in told]
+            assert [first, *tokens] == sorted({first, *tokens})
+
+            with pytest.raises(CommandRefused, match="by others"):
+                async with client.lock("turns"), client.lock("turns", wait_s=0.05):
+                    pass
+            assert await client.locks.holder("turns") is None
+
+    run(main())
+
+
+def test_what_is_lost_is_told(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client, cluster.async_log_client() as other:
+            lock = client.lock("mine", ttl_s=0.3)
+            await lock.start()
+            token = lock.token
+            with pytest.raises(Mistake, match="is kept already"):
+                await lock.start()
+            await other.call("session", ["close", client.session])
+            assert await other.locks.acquire("mine", "other") > token
+            while not lock.lost:
+                await asyncio.sleep(0.01)
+            with pytest.raises(LeaseLost, match="the lock 'mine' was"):
+                await lock.stop()
+            with pytest.raises(Mistake, match="is not kept"):
+                await lock.stop()
+
+    run(main())
+
+
+def test_members_and_tasks(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            nobody = await client.group.view()
+            views = client.group.watch(nobody)
+            async with client.group.joined("web", {"port": 80}), client.group.joined("worker"):
+                told = [await anext(views) for _ in range(2)]
+            told += [await anext(views) for _ in range(2)]
+            assert [list(view.members) for view in told] == [["web"], ["web", "worker"], ["web"], []]
+
+            assert await client.assignment.add("mornings")
+            assert await client.assignment.add("evenings")
+            everything = await client.assignment.owners()
+            async with client.assignment.joined("alice"):
+                both = await client.assignment.mine("alice")
+                async with client.assignment.joined("bob"):
+                    one = await client.assignment.mine("alice", both, wait_s=5.0)
+                    assert (len(both.tasks), len(one.tasks)) == (2, 1)
+                    spread = await client.assignment.owners(everything, wait_s=5.0)
+                    assert sorted(owner.member for owner in spread.owners.values() if owner) == ["alice", "bob"]
+                await client.assignment.remove("mornings")
+                assert list((await client.assignment.mine("alice")).tasks) == ["evenings"]
+
+    run(main())
