@@ -17,32 +17,45 @@ Keys and values are kept in memory as well, so reads cost nothing; what is assig
 log of `node/log_store.py` is not, and shares the turn's transaction.
 """
 
-import os
 import shutil
-import struct
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import apsw
 
 from node.contract import NodeId, Stored
-from node.log_store import LOG_SCHEMA, DiskLog, MemoryLog, Row
-from node.wire import Malformed, pack, unpack
+from node.disk_contents import (
+    FILE_NAME,
+    LOG_FOLDED,
+    LOG_GROWN_BYTES,
+    LOG_IN_USE,
+    OWNER_KEYS,
+    Contents,
+    DiskCorrupt,
+    DiskError,
+    DiskFailed,
+    DiskForeign,
+    DiskInUse,
+    DiskMissing,
+    check_log,
+    owner_checksum,
+    read,
+    row_checksum,
+    size,
+)
+from node.log_store import LOG_SCHEMA, DiskLog, Row
+from node.wire import pack
 
-FILE_NAME: Final = "state.db"
-_LOG_GROWN_BYTES: Final = 256 * 1024
+__all__ = [
+    "FILE_NAME", "Contents", "Disk", "DiskCorrupt", "DiskError", "DiskFailed", "DiskForeign", "DiskInUse", "DiskMissing",
+    "inspect",
+]  # fmt: skip
+
 _GOING_MS: Final = 500
-#: Where the newest is: in the log's file, which must be there then, or folded into the main file by an orderly end.
-_LOG_IN_USE: Final = "in use"
-_LOG_FOLDED: Final = "folded"
-
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS node (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (
@@ -50,45 +63,6 @@ CREATE TABLE IF NOT EXISTS state (
     PRIMARY KEY (variable, key)
 ) WITHOUT ROWID;
 """
-
-
-_OWNER_KEYS: Final = ("cluster", "node", "incarnation", "made_for", "log")
-
-
-class DiskError(Exception):
-    """The node cannot run on this directory. The message says why and what to do."""
-
-
-class DiskMissing(DiskError):
-    """The directory of a node that has run before is not there."""
-
-
-class DiskInUse(DiskError):
-    """Another process has the directory."""
-
-
-class DiskCorrupt(DiskError):
-    """What is stored does not check."""
-
-
-class DiskForeign(DiskError):
-    """The directory belongs to another node or another cluster."""
-
-
-class DiskFailed(DiskError):
-    """A write or a sync failed."""
-
-
-@dataclass
-class Contents:
-    """What a disk holds: whose it is, how often it has booted, and every variable's keys and values."""
-
-    cluster: str = ""
-    node: NodeId = ""
-    incarnation: int = 0
-    variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
-    log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # filled by `inspect` alone
-    made_for: str = ""
 
 
 class Disk:
@@ -123,7 +97,7 @@ class Disk:
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
         try:
-            log_bytes = _size(Path(f"{path}-wal"))  # before SQLite makes one
+            log_bytes = size(Path(f"{path}-wal"))  # before SQLite makes one
             if must_exist and not path.exists():
                 raise DiskMissing(
                     f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
@@ -158,10 +132,10 @@ class Disk:
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        _check_log(self._db, self.directory)
+        check_log(self._db, self.directory)
         self._db.execute("BEGIN EXCLUSIVE")
         self._db.execute(_SCHEMA + LOG_SCHEMA)
-        contents = _read(self._db, self.directory, log_bytes)
+        contents = read(self._db, self.directory, log_bytes)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
                 f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore it, or leave the node down"
@@ -178,9 +152,9 @@ class Disk:
         self.incarnation = contents.incarnation + 1
         self._owner = [cluster, node, str(self.incarnation), made_for]
         # With the note that the log is in use goes so much ballast that its file is as large as `_read` will want it.
-        self._note_owner(_LOG_IN_USE)
+        self._note_owner(LOG_IN_USE)
         self._db.execute("CREATE TABLE ballast (content BLOB)")
-        self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (_LOG_GROWN_BYTES,))
+        self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (LOG_GROWN_BYTES,))
         self._db.execute("COMMIT; DROP TABLE ballast; PRAGMA wal_checkpoint(RESTART)")
         self.log = DiskLog(self._read, self._damaged)
         return contents.variables
@@ -189,7 +163,7 @@ class Disk:
         owner = [*self._owner, log]
         self._db.executemany(
             "INSERT OR REPLACE INTO node VALUES (?, ?)",
-            zip((*_OWNER_KEYS, "checksum"), [*owner, _owner_checksum(owner)], strict=True),
+            zip((*OWNER_KEYS, "checksum"), [*owner, owner_checksum(owner)], strict=True),
         )
 
     def variables(self) -> list[str]:
@@ -224,7 +198,7 @@ class Disk:
                     if packed is None:
                         self._db.execute("DELETE FROM state WHERE variable=? AND key=?", (variable, key))
                     else:
-                        row = (variable, key, packed, _checksum(variable, key, packed))
+                        row = (variable, key, packed, row_checksum(variable, key, packed))
                         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
                 for statement, values in self.log.writes:
                     self._db.execute(statement, values)
@@ -237,7 +211,7 @@ class Disk:
     def close(self) -> None:
         """Release the directory in order: the log is folded into the main file. What was not committed is dropped."""
         with suppress(apsw.Error):  # a disk that has failed stays as a crash leaves it
-            self._note_owner(_LOG_FOLDED)
+            self._note_owner(LOG_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()
 
@@ -264,93 +238,6 @@ class _VariableDisk(MutableMapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._stored)
-
-
-def _checksum(variable: str, key: str, packed: bytes) -> int:
-    return zlib.crc32(packed, zlib.crc32(f"{variable}\0{key}\0".encode()))
-
-
-def _owner_checksum(owner: list[str]) -> str:
-    return str(zlib.crc32("\0".join(owner).encode()))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _read(db: apsw.Connection, directory: Path, log_bytes: int) -> Contents:
-    """Everything that is stored, checked. `directory` is where people know it, `log_bytes` how large the log was there."""
-    path = directory / FILE_NAME
-    try:
-        ((verdict,),) = db.execute("PRAGMA integrity_check(1)")
-        if verdict != "ok":
-            raise DiskCorrupt(f"{path} is damaged ({verdict}): restore it, or leave the node down")
-        header = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM node")}
-        owner = [header.get(key, "") for key in _OWNER_KEYS]
-        if header and header.get("checksum") != _owner_checksum(owner):
-            raise DiskCorrupt(f"{path}: whose it is, and how often it has booted, does not match its checksum")
-        if owner[-1] == _LOG_IN_USE and log_bytes < _LOG_GROWN_BYTES:
-            raise DiskCorrupt(
-                f"{path}-wal is missing or cut short, and it holds what was committed last. Restore it, or leave the node "
-                "down; it must not vote as if it had never promised anything."
-            )
-        contents = Contents(owner[0], owner[1], int(owner[2] or 0), made_for=owner[3])
-        for row in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
-            _read_row(str(path), contents, *row)
-    except UnicodeDecodeError as error:
-        raise DiskCorrupt(f"{path}: a name is not text ({error}): restore the directory") from error
-    return contents
-
-
-def _read_row(file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object) -> None:
-    if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
-        raise DiskCorrupt(f"a row of {file} is not of the declared types: restore the directory")
-    if checksum != _checksum(variable, key, packed):
-        raise DiskCorrupt(
-            f"{file}: the stored value of {variable}/{key} does not match its checksum. "
-            "Restore the directory from a copy, or leave the node down; it must not vote on what it cannot trust."
-        )
-    try:
-        contents.variables.setdefault(variable, {})[key] = unpack(packed)
-    except Malformed as error:
-        raise DiskCorrupt(f"{file}: the stored value of {variable}/{key} does not decode: {error}") from error
-
-
-def _check_log(db: apsw.Connection, directory: Path) -> None:
-    """Raise DiskCorrupt if the log goes on after the frames in which SQLite believes. Leaves all of them in the main file.
-
-    Its format: sqlite.org/fileformat2.html, section 4. A frame is of this log if it repeats the two salts of the header.
-    """
-    # The next write starts the log anew, so that nothing that lies behind its end now is ever taken for new.
-    ((_, recovered, _),) = db.execute("PRAGMA wal_checkpoint(RESTART)")
-    assert isinstance(recovered, int)
-    log = Path(f"{db.filename}-wal")
-    with log.open("rb") if log.exists() else BytesIO() as file:
-        header = file.read(32)
-        if not any(header):
-            return
-        order = "<>"[header[3] & 1]
-        sums = [0, 0]
-        for first, second in struct.iter_unpack(f"{order}2I", header[:24]):
-            sums[0] = (sums[0] + first + sums[1]) % 2**32
-            sums[1] = (sums[1] + second + sums[0]) % 2**32
-        damaged = (
-            f"{directory / FILE_NAME}-wal is damaged: what was committed may be lost. "
-            "Restore the directory, or leave the node down."
-        )
-        if len(header) < 32 or struct.pack(">2I", *sums) != header[24:]:
-            raise DiskCorrupt(damaged)
-        frame_bytes = 24 + int.from_bytes(header[8:12], "big")
-        file.seek(32 + recovered * frame_bytes)
-        commit_seen = False
-        while len(frame := file.read(24)) == 24:
-            file.seek(frame_bytes - 24, os.SEEK_CUR)
-            if frame[8:16] == header[16:24]:
-                # A crash tears the last commit at most, and a commit's last frame alone is marked (bytes 4 to 8). So a frame
-                # after a mark is of a later commit, which began only when the one before was durable.
-                if commit_seen:
-                    raise DiskCorrupt(damaged)
-                commit_seen = any(frame[4:8])
 
 
 def _explained(directory: Path, error: apsw.Error) -> DiskError:
@@ -403,9 +290,9 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
         db = apsw.Connection(str(copy))
         try:
             db.execute("PRAGMA synchronous=OFF")
-            log_bytes = _size(Path(f"{copy}-wal"))
-            _check_log(db, directory)
-            contents = _read(db, directory, log_bytes)
+            log_bytes = size(Path(f"{copy}-wal"))
+            check_log(db, directory)
+            contents = read(db, directory, log_bytes)
             if next(iter(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'")), None):
                 _read_log(db, contents, directory)
             return contents

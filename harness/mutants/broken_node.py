@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Final
 
 import node.__main__
-import node.disk
+import node.disk_contents
 from node.contract import NodeId, Request, Stored, Value
 from node.disk import Contents, Disk, DiskFailed
 from node.runtime import Runtime
@@ -237,7 +237,7 @@ def checksums_are_not_checked() -> None:
     def believing(_file: str, contents: Contents, variable: Any, key: Any, packed: Any, _checksum: Any) -> None:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
 
-    _replace(node.disk, "_read_row", believing)
+    _replace(node.disk_contents, "read_row", believing)
 
 
 @_break
