@@ -18,6 +18,7 @@ turn that has sent reads every socket until there is nothing more, whether or no
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -132,6 +133,12 @@ class AsyncLogClient:
             result: T = done.value
             return result
 
+    async def end_session(self, timeout_s: float = TIMEOUT_S) -> None:
+        """As `LogClient.end_session`."""
+        if self.session is not None:
+            with suppress(ConsensusError):
+                await self.call("session", ["close", self.session], timeout_s=timeout_s)
+
     def close(self) -> None:
         """Close the sockets. Calls under way are told at once."""
         self._pipeline.close()
@@ -159,9 +166,14 @@ class AsyncLogClient:
         """Send what is to be sent, and take in what has come."""
         self._next = None
         now = time.monotonic()
-        for node, data in self._pipeline.outgoing(now):
-            self._connections.send(node, data)
-        if self._take_in(now):
+        try:
+            for node, data in self._pipeline.outgoing(now):
+                self._connections.send(node, data)
+            took = self._take_in(now)
+        except BaseException:  # `addresses` failed, say: nobody must wait for ever. The loop tells why
+            self.close()
+            raise
+        if took:
             self._soon()  # it may have made something due; and other tasks go first
         if self._timer is not None:
             self._timer.cancel()

@@ -110,8 +110,8 @@ class AsyncLock(AsyncKept):
     ) -> None:
         super().__init__(client, f"the lock {name!r}", ttl_s)
         self.name, self.wait_s = name, wait_s
-        # Tasks share a session, so this is what tells them apart.
-        self.owner = owner or f"{platform.node()}:{os.getpid()}:{next(_numbers)}"
+        # Tasks share a session, so the number is what tells them apart: without it two would be one holder.
+        self.owner = f"{owner or f'{platform.node()}:{os.getpid()}'}:{next(_numbers)}"
         self.token = 0
 
     async def _begin(self) -> float:
@@ -170,6 +170,18 @@ class AsyncMembers:
         """For an `async with` block that `name` is a member of."""
         return AsyncJoined(self._client, self.machine, name, details, ttl_s)
 
+    async def join(self, name: str, details: Any = None, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> int:
+        """Become a member. Returns the number of a view that it is in. Raises as `Members.join` does."""
+        return await self._client.ask(asks.member_join(self.machine, name, details, ttl_s), timeout_s)
+
+    async def heartbeat(self, name: str, timeout_s: float = TIMEOUT_S) -> int:
+        """Stay a member. Returns the present view's number. Raises CommandRefused "not_member" or "not_yours"."""
+        return await self._client.ask(asks.member_heartbeat(self.machine, name), timeout_s)
+
+    async def leave(self, name: str, timeout_s: float = TIMEOUT_S) -> int:
+        """Be a member no more. Returns a view that it is not in. Raises CommandRefused "not_member" or "not_yours"."""
+        return await self._client.ask(asks.member_leave(self.machine, name), timeout_s)
+
     async def view(self, timeout_s: float = TIMEOUT_S) -> View:
         """The present members. Never older than the question."""
         return await self._client.ask(asks.member_view(self.machine), timeout_s)
@@ -217,6 +229,14 @@ class AsyncLocks:
     async def acquire(self, name: str, owner: str, ttl_s: float = TTL_S, wait_s: float | None = None) -> int:
         """Wait in line, and return the fencing token. Raises as `Locks.acquire` does."""
         return (await self._client.run(acquiring(name, owner, ttl_s, wait_s, monotonic))).token
+
+    async def try_acquire(self, name: str, owner: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> int:
+        """Acquire a lock that nobody holds, and return the fencing token. Raises CommandRefused "held"."""
+        return await self._client.ask(asks.lock_try(name, owner, ttl_s), timeout_s)
+
+    async def give_up(self, name: str, owner: str, timeout_s: float = TIMEOUT_S) -> bool:
+        """Leave the line, whether waiting in it or holding the lock. Returns whether there was a place to leave."""
+        return await self._client.ask(asks.lock_give_up(name, owner), timeout_s)
 
     async def renew(self, name: str, token: int, timeout_s: float = TIMEOUT_S) -> None:
         """Let the lease begin anew. Raises CommandRefused "not_held", "stale_token" or "not_yours"."""

@@ -11,7 +11,7 @@ import pytest
 from cluster import Cluster, Unknown, asks
 from cluster.aio import AsyncLogClient
 from cluster.asks import Change
-from cluster.errors import CommandRefused, Mistake
+from cluster.errors import CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
 from cluster.pipeline import Closed
 from node.contract import NodeId
@@ -221,3 +221,19 @@ def test_a_client_outside_of_an_event_loop_is_refused(cluster: Cluster) -> None:
 def test_a_cluster_that_keeps_no_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="paxos keeps no log"):
         Cluster(nodes=1, algorithm="paxos", directory=tmp_path).async_log_client()
+
+
+def test_a_client_whose_addresses_fail_keeps_nobody_waiting(cluster: Cluster) -> None:
+    told: list[str] = []
+
+    def addresses() -> dict[NodeId, str]:
+        raise NotUp("the cluster has ended")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        async with AsyncLogClient(cluster.spec.settings.cluster, addresses) as client:
+            with pytest.raises(CommandRefused, match="the client was closed"):
+                await client.kv.put("k", 1)
+
+    run(main())
+    assert told == ["the cluster has ended"]

@@ -105,3 +105,31 @@ def test_members_and_tasks(cluster: Cluster) -> None:
                 assert list((await client.assignment.mine("alice")).tasks) == ["evenings"]
 
     run(main())
+
+
+def test_by_hand_each_owner_is_another_holder_and_a_lock_of_one_name_has_one(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            token = await client.locks.try_acquire("mine", "alice")
+            with pytest.raises(CommandRefused, match="is held by 'alice'"):
+                await client.locks.try_acquire("mine", "bob")
+            assert await client.locks.give_up("mine", "alice")
+            with pytest.raises(CommandRefused) as refused:
+                await client.locks.renew("mine", token)
+            assert refused.value.kind == "not_held"
+            async with client.lock("mine", owner="carol"):
+                with pytest.raises(CommandRefused, match="by others"):  # the same words do not make it the same holder
+                    await client.lock("mine", owner="carol", wait_s=0.05).start()
+
+            view = await client.group.join("web")
+            assert await client.group.heartbeat("web") == view
+            assert await client.group.leave("web") == view + 1
+            with pytest.raises(CommandRefused) as refused:
+                await client.group.leave("web")
+            assert refused.value.kind == "not_member"
+            session = client.session
+            await client.end_session()
+            async with cluster.async_log_client() as other:
+                assert not await other.call("session", ["close", session])  # it has ended
+
+    run(main())
