@@ -7,6 +7,8 @@ A class that is not listed is told by its name and fields.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from harness.virtual.log_words import LOG_HEARS, LOG_SAYS, log_words
+from harness.virtual.log_words import asked as commands_in
 from harness.virtual.node import Outcome, Reply
 from harness.virtual.steps import (
     Command,
@@ -49,6 +51,7 @@ SAYS: Final[Mapping[type[Message], str]] = {
     leader.Ask: "passes {call} on to leader {to}",
     leader.Answer: "answers {to} that {value} is decided",
     failover.Alive: "says to {to} that it is alive and holds {value}",
+    **LOG_SAYS,
 }
 
 #: What has reached the receiver, from `to`.
@@ -68,6 +71,7 @@ HEARS: Final[Mapping[type[Message], str]] = {
     leader.Ask: "has {call} from {to}",
     leader.Answer: "has the answer of {to}",
     failover.Alive: "hears that {to} is alive and holds {value}",
+    **LOG_HEARS,
 }
 
 #: Questions: where they have an effect, the answer says it all.
@@ -164,9 +168,8 @@ def _told(reply: Reply) -> str:
 
 def asked(frame: CommandFrame | ReadFrame) -> str:
     """What a client asks of a log."""
-    commands = plain(frame.packed)
     session = f", {frame.session}/{frame.sequence}" if isinstance(frame, CommandFrame) and frame.session else ""
-    return f"{frame.machine} {commands}{session}"
+    return f"{frame.machine} {commands_in(frame.packed)}{session}"
 
 
 def _words(message: Message, to: str) -> dict[str, object]:
@@ -183,7 +186,7 @@ def _words(message: Message, to: str) -> dict[str, object]:
             words["had"] = "something" if accepted else "nothing"
         case leader.Ask(value=value):
             words["call"] = "a query" if value is None else f"the proposal {words['value']}"
-    return {**words, "to": to}
+    return {**words, **log_words(message), "to": to}
 
 
 def name(message: Message) -> str:
