@@ -78,11 +78,12 @@ def list_(root: Path, as_json: bool) -> None:
     if as_json:
         print_json(members=rows, removed=removed)
         return
+    width = max(len(node) for node in (*voters, *learners, *removed))
     for row in rows:
         role = "leads" if row["leads"] else "votes" if row["votes"] else "learns"
-        print(f"{row['node']}  {role:<6}  {row['state']}")
+        print(f"{row['node']:<{width}}  {role:<6}  {row['state']}")
     for node in removed:
-        print(f"{node}  removed")
+        print(f"{node:<{width}}  removed")
 
 
 @member.command()
@@ -91,7 +92,10 @@ def list_(root: Path, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
-    """Start NODE, a name that was never used, on an empty disk, and return when it votes."""
+    """Add NODE, on an empty disk, and wait until it votes.
+
+    Its name must be one that no node has had: a node's vote counts only as long as it forgets nothing.
+    """
     check_node_name(node)
     _add(root, node, timeout_s)
     _tell({"added": node}, f"{node} votes", as_json)
@@ -116,7 +120,10 @@ def remove(root: Path, node: str, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> None:
-    """Put NEW, on an empty disk, in the place of OLD, which may be down or have lost its disk."""
+    """Put NEW, on an empty disk, in the place of OLD.
+
+    OLD may be down, or have lost its disk. If NEW cannot be added, OLD stays.
+    """
     check_node_name(new)
     with open_log(root) as client:
         check_member(client, old)
