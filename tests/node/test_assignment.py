@@ -1,14 +1,13 @@
 """Tasks and who has them, by hand and at random."""
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from node.machine import BEAT_MS, CommandRefused
+from node.machine import BEAT_MS, CommandRefused, Moment, Plain
 from node.machines import assignment as module
 from node.machines.assignment import Assignment
-from tests.node.two_replicas import Replicas, refused, waits
+from tests.node.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
@@ -96,9 +95,11 @@ SESSIONS, NAMES, TASKS = st.integers(1, 3), st.sampled_from("abcd"), st.sampled_
 class AssignmentAtRandom(RuleBasedStateMachine):
     """Every change is looked at from outside: who had what before, who has what now."""
 
+    kind: type[Assignment] = Assignment
+
     def __init__(self) -> None:
         super().__init__()
-        self.assignment = Replicas(Assignment)
+        self.assignment = Replicas(self.kind)
         self.tasks: set[str] = set()
         self.highest = 0
         self.before: dict[str, tuple[str, int]] = {}
@@ -172,5 +173,43 @@ class AssignmentAtRandom(RuleBasedStateMachine):
         self.before = now
 
 
-AssignmentAtRandom.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AssignmentAtRandom.TestCase.settings = AT_RANDOM
 TestAssignmentAtRandom = AssignmentAtRandom.TestCase
+
+
+class EverythingIsDealtAnew(Assignment):
+    """Even, and each task changes hands with every change."""
+
+    def _spread(self) -> None:
+        for task in list(self.owners):
+            self._take_back(task)
+        super()._spread()
+
+
+class TheSameToken(Assignment):
+    """Who gets a task gets the token of whoever had it."""
+
+    def _give(self, task: str, name: str) -> None:
+        self.tokens -= 1
+        super()._give(task, name)
+
+
+class TheGoneKeepTheirs(Assignment):
+    """The tasks of a member whose lease has ended stay its own."""
+
+    def expire(self, at: Moment) -> None:
+        self.members.expire(at)
+
+
+class OrderIsForgotten(Assignment):
+    """A node that comes back from a snapshot gives back other tasks than the rest."""
+
+    def restore(self, state: Plain) -> None:
+        super().restore(state)
+        for share in self.shares.values():
+            share.tasks = dict(sorted(share.tasks.items()))
+
+
+@pytest.mark.parametrize("broken", [EverythingIsDealtAnew, TheSameToken, TheGoneKeepTheirs, OrderIsForgotten])
+def test_a_broken_machine_is_found_out(broken: type[Assignment]) -> None:
+    is_caught(AssignmentAtRandom, broken)

@@ -1,13 +1,13 @@
 """Locks: lines, leases and tokens, by hand and at random."""
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.machine import BEAT_MS, CommandRefused
-from node.machines.locks import Locks
-from tests.node.two_replicas import Replicas, refused, waits
+from node.machine import BEAT_MS, CommandRefused, Moment, Plain
+from node.machines.leases import Leases
+from node.machines.locks import Claim, Locks
+from tests.node.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
@@ -110,9 +110,11 @@ SESSIONS, NAMES, OWNERS = st.integers(1, 3), st.sampled_from(["a", "b"]), st.sam
 class LocksAtRandom(RuleBasedStateMachine):
     """Against what anybody would say of a lock: who was told what, in which order, and until when."""
 
+    kind: type[Locks] = Locks
+
     def __init__(self) -> None:
         super().__init__()
-        self.locks = Replicas(Locks)
+        self.locks = Replicas(self.kind)
         self.given: dict[str, list[tuple[int, int]]] = {}  # each lock's holders, as tickets and tokens, in their order
 
     @rule(session=SESSIONS, name=NAMES, owner=OWNERS, lease_ms=st.sampled_from([100, 250, 1000]), trying=st.booleans())
@@ -185,5 +187,67 @@ class LocksAtRandom(RuleBasedStateMachine):
         return next(iter(self.locks.one.lines.get(name, {})), None)
 
 
-LocksAtRandom.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+LocksAtRandom.TestCase.settings = AT_RANDOM
 TestLocksAtRandom = LocksAtRandom.TestCase
+
+
+class TokensStartAnew(Locks):
+    """After a snapshot tokens go on from the highest that is still held."""
+
+    def restore(self, state: Plain) -> None:
+        super().restore(state)
+        self.tokens = max((claim.token for claim in self.claims.values()), default=0)
+
+
+class TokensOfEachLock(Locks):
+    """Two locks give out the same token."""
+
+    def _grant(self, claim: Claim) -> None:
+        claim.token = 1 + max((other.token for other in self.lines[claim.name].values()), default=0)
+
+
+class TheNewestIsNext(Locks):
+    """The line is a stack."""
+
+    def _leave(self, at: Moment, claim: Claim) -> None:
+        line = self.lines[claim.name]
+        self.lines[claim.name] = dict([*line.items()][:1] + [*line.items()][:0:-1])
+        super()._leave(at, claim)
+
+
+class SessionsEndWithoutNotice(Locks):
+    """A session that has ended keeps its locks until their leases end."""
+
+    def session_ended(self, at: Moment) -> None:
+        pass
+
+
+class LeasesAreForgotten(Locks):
+    """A node that comes back from a snapshot lets leases last for ever."""
+
+    def restore(self, state: Plain) -> None:
+        super().restore(state)
+        self.leases = Leases()
+
+
+class AnybodyMayRelease(Locks):
+    """The token is enough, whoever shows it."""
+
+    def _held(self, at: Moment, name: str, token: int) -> Claim:
+        holder = self._holder(name)
+        return super()._held(at if holder is None else at._replace(session=holder.session), name, token)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        TokensStartAnew,
+        TokensOfEachLock,
+        TheNewestIsNext,
+        SessionsEndWithoutNotice,
+        LeasesAreForgotten,
+        AnybodyMayRelease,
+    ],
+)
+def test_a_broken_machine_is_found_out(broken: type[Locks]) -> None:
+    is_caught(LocksAtRandom, broken)

@@ -1,14 +1,13 @@
 """Members and their views, by hand and at random."""
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.machine import BEAT_MS, CommandRefused
+from node.machine import BEAT_MS, CommandRefused, Moment, Plain
 from node.machines import members as module
-from node.machines.members import Members
-from tests.node.two_replicas import Replicas, refused, waits
+from node.machines.members import Member, Members
+from tests.node.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
@@ -81,9 +80,11 @@ SESSIONS, NAMES = st.integers(1, 3), st.sampled_from("abc")
 class MembersAtRandom(RuleBasedStateMachine):
     """Whoever applies the changes that a watch tells sees every view, and the last one is the present."""
 
+    kind: type[Members] = Members
+
     def __init__(self) -> None:
         super().__init__()
-        self.members = Replicas(Members)
+        self.members = Replicas(self.kind)
         self.seen = 0
         self.watched: list[str] = []
         self.due: dict[str, tuple[int, int]] = {}  # whose session, and until when
@@ -137,5 +138,36 @@ class MembersAtRandom(RuleBasedStateMachine):
         assert {name: (one.session, one.due_ms) for name, one in self.members.one.members.items()} == self.due
 
 
-MembersAtRandom.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+MembersAtRandom.TestCase.settings = AT_RANDOM
 TestMembersAtRandom = MembersAtRandom.TestCase
+
+
+class TheLostAreNotTold(Members):
+    """Who loses its lease leaves the view without a change of its number."""
+
+    def _remove(self, member: Member, what: str) -> None:
+        super()._remove(member, what)
+        if what == "lost":
+            self.view -= 1
+            self.changes.pop()
+
+
+class ViewsStartAnew(Members):
+    """The number of the view is not in the snapshot."""
+
+    def restore(self, state: Plain) -> None:
+        super().restore(state)
+        self.view = len(self.members)
+
+
+class HeartbeatsOfAnybody(Members):
+    """Any session may speak for any member."""
+
+    def _own(self, at: Moment, name: str) -> Member:
+        member = self.members.get(name)
+        return super()._own(at if member is None else at._replace(session=member.session), name)
+
+
+@pytest.mark.parametrize("broken", [TheLostAreNotTold, ViewsStartAnew, HeartbeatsOfAnybody])
+def test_a_broken_machine_is_found_out(broken: type[Members]) -> None:
+    is_caught(MembersAtRandom, broken)

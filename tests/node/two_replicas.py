@@ -6,6 +6,10 @@ makes one of them anew from the other's snapshot, as a node that comes back does
 
 from typing import Any, Generic, TypeVar
 
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
 from node.machine import NOT_YET, CommandRefused, Machine, Moment, NotYet
 from node.wire import pack_own, unpack_own
 
@@ -106,3 +110,22 @@ def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
 
 def waits(answer: Any) -> bool:
     return answer is NOT_YET
+
+
+AT_RANDOM = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def is_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None:
+    """The rules that the shipped machine keeps to find out a broken one."""
+    judged = type(broken.__name__, (rules,), {"kind": broken})
+    looking = settings(
+        max_examples=300,
+        stateful_step_count=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(judged, settings=looking)
