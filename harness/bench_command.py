@@ -96,6 +96,7 @@ def failover(how: str, nodes: int | None, rounds: int, calm_s: float, as_json: b
             f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['in_flight']} puts in flight, "
             f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
             f"  out of service         {row['out_of_service_ms']:.0f} ms in all, longest gap {row['longest_gap_ms']:.0f} ms; "
+            f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond any gap of the floor; "
             f"{row['restarts_of_the_leader']} of the restarts were the leader's\n"
             f"  floor: nothing wrong   {row['calm_out_of_service_ms']:.0f} ms in all, "
             f"longest gap {row['calm_longest_gap_ms']:.0f} ms; 99 of 100 are below {row['usual_gap_ms']:.1f} ms"

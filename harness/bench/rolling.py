@@ -3,7 +3,9 @@
 A service is out while no put is acknowledged for longer than it usually takes. So the moments in which puts are acknowledged
 are kept. The gaps between them in a calm time before say what is usual: 99 of 100 are shorter than its 99th percentile. What
 the gaps during the restart have above that, all together, is the time out of service. One in a hundred gaps of a calm time
-is above it, too: the same sum over the calm time, for a time of the same length, stands beside as the floor.
+is above it, too: the same sum over the calm time, for a time of the same length, stands beside as the floor. What the gaps
+have above the longest gap of the calm time is told as well: a machine that starts processes is slower for that time, and a
+service that is slower is not out.
 """
 
 import itertools
@@ -70,6 +72,7 @@ def rolling(
         "calm_s": began - calm,
         "out_of_service_ms": _above(during, usual_s) * 1000,
         "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scaled,
+        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
         "longest_gap_ms": max(during) * 1000,
         "calm_longest_gap_ms": max(before) * 1000,
         "usual_gap_ms": usual_s * 1000,

@@ -150,6 +150,7 @@ def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["acknowledged"] > 0
     assert 0 < row["longest_gap_ms"] <= row["out_of_service_ms"] + row["usual_gap_ms"]
     assert row["usual_gap_ms"] <= row["calm_longest_gap_ms"]
+    assert 0 <= row["beyond_any_calm_gap_ms"] <= row["out_of_service_ms"]
 
 
 def test_memory(capsys: pytest.CaptureFixture[str]) -> None:
