@@ -32,6 +32,7 @@ _COMMAND_OVERHEAD_BYTES: Final = 20
 _ANSWER_BYTES: Final = 6
 _BATCH_BYTES: Final = 1024 * 1024  # a Multi-Paxos leader's, too
 _UNDER_WAY_MAX: Final = 4
+_LAUNCHER: Final = 0  # its end of stdin closes when it ends, and then a node of the floor ends too
 _HEAD: Final = struct.Struct(">?I")  # whether it is a put; the bytes of its answer
 
 
@@ -53,8 +54,7 @@ class _File:
 
 
 def _follow(transport: Transport, file: _File) -> None:
-    while True:
-        transport.poll(60.0)
+    while _LAUNCHER not in transport.poll(60.0):
         acks: list[Route] = []
         data = b""
         for route, payload in transport.receive(512):
@@ -80,9 +80,8 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
     waiting: dict[bool, deque[tuple[Route, bytes]]] = {False: deque(), True: deque()}
     counts = [0] * len(sockets)
     first = 0
-    while True:
-        due = len(under_way) < _UNDER_WAY_MAX and any(waiting.values())
-        transport.poll(0.0 if due else 0.001 if under_way else 60.0)
+    due = False
+    while _LAUNCHER not in transport.poll(0.0 if due else 0.001 if under_way else 60.0):
         for index, socket in enumerate(sockets):
             while True:
                 try:
@@ -109,6 +108,7 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
                 is_put, answer_bytes = _HEAD.unpack_from(payload)
                 transport.send_back(route, bytes([is_put]) + bytes(answer_bytes))
             first += 1
+        due = len(under_way) < _UNDER_WAY_MAX and any(waiting.values())
 
 
 def _batch(frames: deque[tuple[Route, bytes]]) -> list[tuple[Route, bytes]]:
@@ -129,11 +129,13 @@ def _main() -> None:
     parser.add_argument("--parent", type=int)
     arguments = parser.parse_args()
     transport, file = Transport(), _File(arguments.file)
+    transport.watch(_LAUNCHER)
     os.write(arguments.ready_fd, json.dumps({"address": transport.address}).encode() + b"\n")
     if arguments.followers is None:
         _follow(transport, file)
     else:
         _lead(transport, file, json.loads(arguments.followers))
+    transport.close()
 
 
 @contextmanager
