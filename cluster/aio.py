@@ -25,10 +25,11 @@ from typing import Any, Final, Self, TypeVar
 from cluster import asks
 from cluster.acquiring import Steps
 from cluster.aio_uses import AsyncAssignment, AsyncLock, AsyncLocks, AsyncMembers
-from cluster.asks import Ask, Change, Entry, Membership
+from cluster.asks import TIMEOUT_S, Ask, Change, Entry, Membership
+from cluster.calls import outcome_value
+from cluster.connections import Connections
 from cluster.errors import ConsensusError
 from cluster.keeping import TTL_S
-from cluster.log_client import TIMEOUT_S, Connections, outcome_value
 from cluster.pipeline import Pipeline
 from node.contract import NodeId
 

@@ -18,14 +18,15 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from cluster.errors import Mistake
+from cluster.calls import Call, Closed, NotDone, NotKnown, Ok, WindowFull
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.sessions import IDLE_MS, WINDOW
 from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
+
+__all__ = ["Call", "Closed", "NotDone", "NotKnown", "Ok", "Pipeline", "WindowFull"]
 
 SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may lead, or be down, is given less time
@@ -38,57 +39,6 @@ _FRAME_BYTES_MAX: Final = 512 * 1024
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
 SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than ours
-
-Outcome: TypeAlias = "Ok | NotDone | NotKnown"
-
-
-class Call:
-    """One command or question under way. `outcome` is None until there is one."""
-
-    __slots__ = ("command", "deadline", "machine", "outcome", "read", "size", "then", "wait_ms")
-
-    def __init__(self, machine: str, command: list[Any], size: int, deadline: float, read: bool, wait_ms: int) -> None:
-        self.machine, self.command, self.size, self.read, self.wait_ms = machine, command, size, read, wait_ms
-        self.deadline = deadline
-        self.outcome: Outcome | None = None
-        self.then: Callable[[Outcome], object] | None = None  # is told the outcome
-
-    def settle(self, outcome: Outcome) -> None:
-        """The outcome is known. The first one counts."""
-        if self.outcome is None:
-            self.outcome = outcome
-            if self.then is not None:
-                self.then(outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class Ok:
-    """It was done; `value` is the machine's result."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class NotDone:
-    """It was definitely not done. `kind` is for programs, `reason` for people."""
-
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotKnown:
-    """It may have been done, or may still be."""
-
-    reason: str
-
-
-class WindowFull(Mistake):
-    """Too many calls are under way. Nothing was sent."""
-
-
-class Closed(Mistake):
-    """The client is closed. Nothing was sent."""
 
 
 class _Frame:

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
+
+# A busy machine is no mistake of the code: what takes too long is found by pytest's own timeout.
+settings.register_profile("lab", deadline=None)
+settings.load_profile("lab")
 
 
 @pytest.fixture(autouse=True)

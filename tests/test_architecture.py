@@ -21,7 +21,7 @@ HOMES = {
     "zmq": {
         "node/transport.py",
         "cluster/client.py",
-        "cluster/log_client.py",
+        "cluster/connections.py",
         "harness/bench/floor.py",
         "cluster/control.py",
         "harness/proxy.py",

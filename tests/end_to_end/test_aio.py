@@ -11,9 +11,9 @@ import pytest
 from cluster import Cluster, Unknown, asks
 from cluster.aio import AsyncLogClient
 from cluster.asks import Change
+from cluster.calls import Closed
 from cluster.errors import CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
-from cluster.pipeline import Closed
 from node.contract import NodeId
 
 KEYS = 20

@@ -9,8 +9,8 @@ import pytest
 from cluster import BadValue, Cluster, Unknown, asks, pipeline
 from cluster.aio import AsyncLogClient
 from cluster.asks import Ask
+from cluster.calls import Closed, WindowFull
 from cluster.log_client import CommandRefused, LogClient
-from cluster.pipeline import Closed, WindowFull
 
 #: Has a client ask something and waits for the answer.
 Do = Callable[[Ask[Any]], Any]

@@ -1,0 +1,94 @@
+"""The sockets of a client of a replicated log, for whoever watches them: a poller, or an event loop."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import zmq
+
+from node.contract import NodeId
+from node.transport import Poller, received, send_now, tuned
+
+
+class Watcher(Protocol):
+    """Who watches sockets for something to read: a `Poller`, or an event loop."""
+
+    def register(self, socket: Any) -> None:
+        """Watch a socket."""
+
+    def unregister(self, socket: Any) -> None:
+        """Watch it no more."""
+
+    def touched(self, socket: Any) -> None:
+        """Something was sent on it, which may have taken in what the watcher waits to be told."""
+
+
+class Connections:
+    """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
+
+    A poller that many clients share has no monitors, unless they are asked for: descriptors are scarce, and a silent leader
+    is left anyway.
+    """
+
+    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Watcher, *, monitors: bool) -> None:
+        self._addresses = addresses
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
+        self._of: dict[zmq.Socket[bytes], NodeId] = {}
+        self._poller = poller
+        self._monitors = monitors
+
+    def send(self, node: NodeId, data: bytes) -> None:
+        """Send, or lose it: it is sent again."""
+        address = self._addresses().get(node)
+        if address is None:
+            return
+        known = self._sockets.get(node)
+        if known is None or known[0] != address:
+            if known is not None:
+                self._close(node)
+            socket = tuned(self._context.socket(zmq.DEALER))
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._monitors else None
+            socket.connect(address)
+            known = self._sockets[node] = (address, socket, monitor)
+            for source in (socket, monitor):
+                if source is not None:
+                    self._of[source] = node
+                    self._poller.register(source)
+        self._poller.touched(known[1])
+        with contextlib.suppress(zmq.Again):
+            send_now(known[1], data)
+
+    def take(self, source: zmq.Socket[bytes]) -> Iterator[tuple[NodeId, bytes | None]]:
+        """What a socket holds: frames, or None for a connection that has closed."""
+        node = self._of.get(source)
+        if node is None:
+            return
+        is_monitor = source is self._sockets[node][2]
+        for frames in received(source):
+            yield node, None if is_monitor else frames[-1]
+
+    def owns(self, source: Any) -> bool:
+        """Whether the socket is one of these."""
+        return source in self._of
+
+    def _close(self, node: NodeId) -> None:
+        _, socket, monitor = self._sockets.pop(node)
+        for source in (socket, monitor):
+            if source is not None:
+                self._poller.unregister(source)
+                del self._of[source]
+        if monitor is not None:
+            socket.disable_monitor()
+            monitor.close()
+        socket.close()
+
+    def close(self) -> None:
+        """Close every socket."""
+        for node in list(self._sockets):
+            self._close(node)
+
+
+def shared_poller() -> Poller:
+    """For many clients in one loop."""
+    return Poller()
