@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from cluster.keeping import TTL_S, LeaseLost
 from cluster.locks import Lock
 from harness.by_hand_keys import open_log
 from harness.cli import EXIT_VIOLATED, say
+from harness.signals import handled, terminated_as_interrupted
 
 VARIABLE: Final = "CONSENSUS_LOCK_TOKEN"
 _LOOK_EVERY_S: Final = 0.05
@@ -50,12 +52,12 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
     """
     if shutil.which(command[0]) is None:
         raise click.BadParameter(f"there is no command {command[0]!r}")
-    with open_log(root) as client:
+    with open_log(root) as client, terminated_as_interrupted():
         held = client.lock(name, ttl_s, wait_s)
         holder = client.locks.holder(name)
         if holder is not None:
-            line = f", after {holder.waiting} others" if holder.waiting else ""
-            say(f"waiting for {name!r}{line}: {holder.owner} holds it with token {holder.token}")
+            before = f" after {holder.waiting} more" if holder.waiting else ""
+            say(f"waiting for {name!r}{before}: {holder.owner} holds it with token {holder.token}")
         held.acquire()
         try:
             code = _run(held, command)
@@ -80,13 +82,15 @@ def _let_go(held: Lock) -> LeaseLost | None:
 
 def _run(held: Lock, command: Sequence[str]) -> int:
     """Run the command until it ends, or until the lock is lost. Returns its exit code, as a shell would tell it."""
-    try:
-        child = subprocess.Popen(command, env={**os.environ, VARIABLE: str(held.token)})
-    except OSError as error:
-        raise click.BadParameter(f"{command[0]} cannot be run: {error.strerror}") from error
     kill_at = float("inf")
-    with _signals_passed_on(child.send_signal):
+    with _signals_kept() as signals:
+        try:
+            child = subprocess.Popen(command, env={**os.environ, VARIABLE: str(held.token)})
+        except OSError as error:
+            raise click.BadParameter(f"{command[0]} cannot be run: {error.strerror}") from error
         while child.poll() is None:
+            while signals:
+                child.send_signal(signals.popleft())
             if held.lost and kill_at == float("inf"):
                 say(f"consensus: the lock {held.name!r} is lost, or may be: {command[0]} is asked to end")
                 child.terminate()
@@ -101,20 +105,16 @@ def _run(held: Lock, command: Sequence[str]) -> int:
 
 
 @contextmanager
-def _signals_passed_on(send: Callable[[int], None]) -> Iterator[None]:
-    """Signals that would end us go to the command, which decides. A terminal's Ctrl-C has reached it already."""
+def _signals_kept() -> Iterator[deque[int]]:
+    """Signals that would end us are for the command, which decides. A terminal's Ctrl-C reaches it without us."""
+    came: deque[int] = deque()
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def keep(number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGINT or not _in_foreground():
-            send(number)
+            came.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keep):
+        yield came
 
 
 def _in_foreground() -> bool:

@@ -15,6 +15,7 @@ from harness.by_hand_calls import timeout_option
 from harness.by_hand_keys import open_log
 from harness.cli import output_option, print_json, say
 from harness.history import to_jsonable
+from harness.signals import terminated_as_interrupted
 
 _WAIT_S: Final = 2.0
 
@@ -109,7 +110,7 @@ def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
 
     With -o json each change is an object on a line of its own, with all that NAME has.
     """
-    with open_log(root) as client, client.assignment.joined(name, ttl_s=ttl_s):
+    with open_log(root) as client, terminated_as_interrupted(), client.assignment.joined(name, ttl_s=ttl_s):
         say(f"{name} is a member; Ctrl-C ends it, and hands its tasks over")
         share = Share(0, {})
         while True:
