@@ -324,5 +324,10 @@ class Pipeline:
             if isinstance(frame.message, ReadFrame) and all(call.outcome is not None for call in frame.calls):
                 del self._frames[number]  # asking changes nothing, so nobody needs the answer
         for queue in (self._queue, self._reads):
-            while queue and queue[0].deadline <= now:
-                queue.popleft().settle(NotDone("not_sent", "there was no leader to send it to in time: it never left"))
+            late = [call for call in queue if call.deadline <= now]
+            if late:
+                waiting = [call for call in queue if call.deadline > now]
+                queue.clear()
+                queue.extend(waiting)
+            for call in late:
+                call.settle(NotDone("not_sent", "there was no leader to send it to in time: it never left"))
