@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from harness.bench import compare
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer
 from harness.bench.tracked import Found, Tracked
+from harness.bench_command import bench as bench_group
 from harness.cli import run
 
 STATED = {
@@ -182,7 +185,7 @@ def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
 
 def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "harness.cli", "bench", "memory", "--puts", "50000", "--sessions", "500"]
+    command = [sys.executable, "-m", "harness.cli", "bench", "memory", "--puts", "20000", "--sessions", "200"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         for line in child.stderr:
@@ -211,3 +214,12 @@ def test_sizes_that_are_none_are_refused(
 ) -> None:
     assert run(["bench", *arguments]) == 254
     assert told in capsys.readouterr().err
+
+
+def test_every_benchmark_that_a_readme_names_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    commands = {match.split("#")[0].strip() for match in re.findall(r"consensus (bench \w+[^`\n|]*)", text)}
+    assert {command.split()[1] for command in commands} == set(bench_group.commands)
+    for command in sorted(commands):
+        assert run([*shlex.split(command), "--help"]) == 0, command
+    capsys.readouterr()
