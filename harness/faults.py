@@ -249,8 +249,7 @@ class Faults:
             for proof in self.cluster.restart(*nodes):
                 paper, before = self._nodes.pop(str(proof["node"]), (None, 0))
                 if paper is not None:
-                    paper.evidence["incarnation"] = proof["incarnation"]
-                    paper.bit = paper.bit and proof["incarnation"] > before  # type: ignore[operator]  # it is an int
+                    paper.evidence |= {"incarnation before": before, "incarnation": proof["incarnation"]}
                     paper.end()
 
     def boots_are_lost(self, node: NodeId) -> None:

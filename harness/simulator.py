@@ -260,6 +260,11 @@ def some(algorithm: type[Algorithm], seeds: Iterable[int], settings: Settings, f
 def shrunken(algorithm: type[Algorithm], settings: Settings, seed: int) -> Shrunk:
     """The run of a failing seed, made short."""
     first = settings.simulate(algorithm, seed)
+    if not first.violations:
+        odd = Violation(
+            "contract", f"seed {seed} has failed, and does not fail again: the algorithm is not deterministic"
+        )
+        return Shrunk(first.weather, [odd], [], [], {})
     kind = first.violations[0].kind
 
     def breaks(weather: Weather) -> bool:

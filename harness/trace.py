@@ -237,7 +237,7 @@ class TracedNode(SimulatedNode):
 
     def end_turn(self) -> Outcome:
         """Commit, and let out what the turn has gathered."""
-        return self._end_turn()
+        return self.end_turn()
 
 
 @dataclass(slots=True)

@@ -32,7 +32,8 @@ Multi-Paxos, slot by slot (same paper, section 3)
 | a promise leaves out, or tells an older form of, what its sender had accepted | no decoherence |
 | a disk shows less than its node has promised or accepted | no decoherence |
 
-Majority vote: one voter with two votes (coherence).
+Majority vote: one voter with two votes (coherence). Any algorithm: a node that boots with the number of an earlier life of its
+own (no decoherence), since peers tell lives apart by that number.
 """
 
 import json
@@ -68,13 +69,23 @@ def findings(run: Run, property_: str) -> list[str]:
 
 
 def _all(run: Run) -> list[Finding]:
+    found = list(_lives(run))
     if keeps_log(run.algorithm):
-        return list(log_rules.log_findings(run, run.record))
-    if _is_paxos(run):
-        return list(paxos_findings(run, run.record))
-    if _is_vote(run):
-        return list(_one_vote_each(run))
-    return []
+        found += log_rules.log_findings(run, run.record)
+    elif _is_paxos(run):
+        found += paxos_findings(run, run.record)
+    elif _is_vote(run):
+        found += _one_vote_each(run)
+    return found
+
+
+def _lives(run: Run) -> Iterator[Finding]:
+    """What nodes have said of themselves when they came back."""
+    for receipt in run.receipts:
+        match receipt.evidence:
+            case {"incarnation before": int(before), "incarnation": int(after)} if after <= before:
+                who = ", ".join(receipt.nodes_down)
+                yield Finding("no decoherence", f"{who} came back as life {after}, after life {before}")
 
 
 def _names(run: Run) -> set[str]:

@@ -5,11 +5,13 @@ Each break replaces something in this process alone, before the node starts; the
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
 import node.__main__
 import node.disk_contents
+from harness.mutants import log_breaks  # noqa: F401 - lists its breaks
+from harness.mutants.breaks import BREAKS, listed, replace
 from node.contract import NodeId, Request, Stored, Value
 from node.disk import Contents, Disk, DiskFailed
 from node.runtime import Runtime
@@ -18,27 +20,15 @@ from node.transport import Route, Transport
 from node.variables import Answer, TimerKey, Variables
 from node.wire import Codec, Envelope, Malformed, unpack
 
+__all__ = ["BREAKS"]  # all of them are listed once this module is here
+
 #: Sends that a leaking queue takes before it is full for ever.
 _SENDS_MAX: Final = 3
-
-Break = Callable[[], None]
-BREAKS: Final[dict[str, Break]] = {}
-
-
-def _break(function: Break) -> Break:
-    BREAKS[function.__name__.replace("_", "-")] = function
-    return function
-
-
-def _replace(owner: Any, name: str, value: Any) -> None:
-    """Put another thing in a thing's place; a function's name says what it was."""
-    setattr(owner, name, value)
-
 
 # --- the turn -------------------------------------------------------------------------------------------------------
 
 
-@_break
+@listed
 def replies_before_the_commit() -> None:
     """Sends and replies leave before the commit."""
 
@@ -46,10 +36,10 @@ def replies_before_the_commit() -> None:
         self._release()
         self._disk.commit()
 
-    _replace(Runtime, "_finish_turn", finish_turn)
+    replace(Runtime, "_finish_turn", finish_turn)
 
 
-@_break
+@listed
 def no_messages_to_oneself() -> None:
     """What a node sends itself is lost."""
     take_in = Runtime._take_in
@@ -58,10 +48,10 @@ def no_messages_to_oneself() -> None:
         self._to_self.clear()
         take_in(self)
 
-    _replace(Runtime, "_take_in", without)
+    replace(Runtime, "_take_in", without)
 
 
-@_break
+@listed
 def timers_never_fire() -> None:
     """No timer of an algorithm runs out."""
     run_out = Timers.run_out
@@ -69,10 +59,10 @@ def timers_never_fire() -> None:
     def requests_alone(self: Timers[TimerKey]) -> Iterator[TimerKey]:
         return (key for key in run_out(self) if isinstance(key, Request))
 
-    _replace(Timers, "run_out", requests_alone)
+    replace(Timers, "run_out", requests_alone)
 
 
-@_break
+@listed
 def answers_are_crossed() -> None:
     """Two answers of a turn go to each other's requests."""
     take_turn = Variables.take_turn
@@ -84,10 +74,10 @@ def answers_are_crossed() -> None:
             answer.value = value
         return turn
 
-    _replace(Variables, "take_turn", crossed)
+    replace(Variables, "take_turn", crossed)
 
 
-@_break
+@listed
 def retries_are_taken_for_done() -> None:
     """A proposal that comes again is answered with its own value: the table of requests has no answers in it."""
     propose = Variables.propose
@@ -101,10 +91,10 @@ def retries_are_taken_for_done() -> None:
         seen.add(request)
         propose(self, variable, request, route, timeout_s, value)
 
-    _replace(Variables, "propose", proposed)
+    replace(Variables, "propose", proposed)
 
 
-@_break
+@listed
 def names_are_cut_short() -> None:
     """Only the first eight letters of a variable's name tell it from others."""
     decode = Codec.decode
@@ -113,13 +103,13 @@ def names_are_cut_short() -> None:
         envelope = decode(self, frame)
         return Envelope(envelope.sender, envelope.incarnation, envelope.variable[:8], envelope.message)
 
-    _replace(Codec, "decode", shortened)
+    replace(Codec, "decode", shortened)
 
 
 # --- the wire -------------------------------------------------------------------------------------------------------
 
 
-@_break
+@listed
 def the_queue_leaks() -> None:
     """After a few sends to a peer its queue is taken for full, and nothing leaves any more."""
     send = Transport.send
@@ -130,10 +120,10 @@ def the_queue_leaks() -> None:
         if sent[to] <= _SENDS_MAX:
             send(self, to, payload)
 
-    _replace(Transport, "send", leaking)
+    replace(Transport, "send", leaking)
 
 
-@_break
+@listed
 def malformed_frames_kill() -> None:
     """A frame that does not decode ends the node."""
     decode = Codec.decode
@@ -144,10 +134,10 @@ def malformed_frames_kill() -> None:
         except Malformed as error:
             raise RuntimeError("a frame that does not decode") from error
 
-    _replace(Codec, "decode", strict)
+    replace(Codec, "decode", strict)
 
 
-@_break
+@listed
 def incarnations_go_back() -> None:
     """A boot counts backwards, so that peers take the new life of a node for an old one."""
     open_disk = Disk._open
@@ -157,19 +147,19 @@ def incarnations_go_back() -> None:
         self.incarnation = 2 - self.incarnation
         return contents
 
-    _replace(Disk, "_open", back)
+    replace(Disk, "_open", back)
 
 
 # --- the disk -------------------------------------------------------------------------------------------------------
 
 
-@_break
+@listed
 def nothing_is_committed() -> None:
     """A commit does nothing."""
-    _replace(Disk, "commit", lambda self: self._dirty.clear())
+    replace(Disk, "commit", lambda self: self._dirty.clear())
 
 
-@_break
+@listed
 def a_commit_saves_one_thing() -> None:
     """Of what a turn assigned, the first is saved."""
     commit = Disk.commit
@@ -179,7 +169,7 @@ def a_commit_saves_one_thing() -> None:
             del self._dirty[key]
         commit(self)
 
-    _replace(Disk, "commit", partly)
+    replace(Disk, "commit", partly)
 
 
 def _synchronous(how: str) -> None:
@@ -190,22 +180,22 @@ def _synchronous(how: str) -> None:
         self._db.execute(f"PRAGMA synchronous={how}")
         return contents
 
-    _replace(Disk, "_open", opened)
+    replace(Disk, "_open", opened)
 
 
-@_break
+@listed
 def synchronous_normal() -> None:
     """SQLite syncs its log at checkpoints alone."""
     _synchronous("NORMAL")
 
 
-@_break
+@listed
 def synchronous_off() -> None:
     """SQLite never syncs."""
     _synchronous("OFF")
 
 
-@_break
+@listed
 def failed_commits_are_ignored() -> None:
     """A node whose disk has failed goes on as if it had not."""
     commit = Disk.commit
@@ -216,10 +206,10 @@ def failed_commits_are_ignored() -> None:
         except DiskFailed:
             self._dirty.clear()
 
-    _replace(Disk, "commit", careless)
+    replace(Disk, "commit", careless)
 
 
-@_break
+@listed
 def a_wiped_disk_votes() -> None:
     """A node whose directory has gone starts on a new one."""
     init = Disk.__init__
@@ -227,20 +217,20 @@ def a_wiped_disk_votes() -> None:
     def forgiving(self: Disk, *arguments: Any, **more: Any) -> None:
         init(self, *arguments, **{**more, "must_exist": False})
 
-    _replace(Disk, "__init__", forgiving)
+    replace(Disk, "__init__", forgiving)
 
 
-@_break
+@listed
 def checksums_are_not_checked() -> None:
     """What is stored is believed."""
 
     def believing(_file: str, contents: Contents, variable: Any, key: Any, packed: Any, _checksum: Any) -> None:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
 
-    _replace(node.disk_contents, "read_row", believing)
+    replace(node.disk_contents, "read_row", believing)
 
 
-@_break
+@listed
 def variables_share_their_rows() -> None:
     """On disk all variables of a node are one."""
 
@@ -248,7 +238,7 @@ def variables_share_their_rows() -> None:
         return variable(self, "all")
 
     variable = Disk.variable
-    _replace(Disk, "variable", shared)
+    replace(Disk, "variable", shared)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ The rows are those of the list of ways in which Paxos and its logs have really b
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cluster.processes import NODE_COMMAND
+from harness.mutants import log_schedules as of_logs
 from harness.mutants import paxos_schedules as of_paxos
 from harness.mutants import schedules as of_any
+from harness.mutants.log_stories import STORIES, VirtualStory
 from harness.mutants.schedules import Schedule
 from node.contract import BadInput
 
@@ -27,7 +29,7 @@ class Mutant:
 
     name: str
     imitates: str
-    schedule: Schedule
+    schedule: Schedule | VirtualStory
     algorithm: str
     original: str = "paxos"
     broken_node: str | None = None
@@ -50,6 +52,15 @@ def _other(name: str, original: str, class_: str, row: str, schedule: Schedule) 
 
 def _node(name: str, row: str, schedule: Schedule, original: str = "paxos") -> Mutant:
     return Mutant(name, row, schedule, original, original, name)
+
+
+def _log(name: str, row: str, story: str) -> Mutant:
+    return Mutant(name, row, STORIES[story], "multipaxos", "multipaxos", name)
+
+
+def _log_virtual(name: str, row: str, story: str) -> Mutant:
+    """The same break as one of real processes, without them."""
+    return replace(_log(name, row, story), name=f"virtual-{name}")
 
 
 MUTANTS: Final = (
@@ -128,6 +139,42 @@ MUTANTS: Final = (
     _node("no-messages-to-oneself", "row 23", of_any.ONE_BACK_ONE_AWAY),
     _node("timers-never-fire", "row 23", of_any.ONE_ACCEPT_LOST),
     _node("malformed-frames-kill", "a frame that ends its reader", of_any.NOISE),
+    # The replicated log, on real processes.
+    *(
+        _node(name, row, schedule, "multipaxos")
+        for name, row, schedule in (
+            ("log-accepts-in-memory", "row 6", of_logs.EVERYBODY_KILLED),
+            ("commit-runs-ahead-of-the-log", "row 13", of_logs.EVERYBODY_KILLED),
+            ("retries-are-done-again", "row 14: no dedupe", of_logs.AN_ANSWER_IS_LOST),
+            ("resumed-sessions-count-anew", "row 15", of_logs.A_CLIENT_COMES_BACK),
+            ("reads-are-local", "row 16", of_logs.A_LEADER_FROM_THE_PAST),
+            ("torn-tails-everywhere", "row 21", of_logs.A_FLIPPED_BIT_IN_MID_LOG),
+            ("frames-are-applied-in-any-order", "row 24: applied out of order", of_logs.SOME_AT_ONCE),
+            ("answers-depend-on-the-node", "row 24: not deterministic", of_logs.SOME_AT_ONCE),
+        )
+    ),
+    # The replicated log, in virtual time.
+    _log("log-promises-in-memory", "rows 5 and 12: promises reset on a full restart", "everybody-starts-anew"),
+    _log_virtual("log-accepts-in-memory", "row 6", "everybody-crashes-after-the-answer"),
+    _log("log-ballots-are-reused", "row 8", "a-ballot-after-a-restart"),
+    _log("log-small-quorum", "row 9", "a-leader-of-a-minority"),
+    _log("promises-leave-out-what-is-committed", "row 10", "a-candidate-that-is-behind"),
+    _log("gaps-are-left", "row 11", "a-gap"),
+    _log_virtual("commit-runs-ahead-of-the-log", "row 13", "everybody-crashes-after-the-answer"),
+    _log_virtual("retries-are-done-again", "row 14: no dedupe", "an-answer-is-cut-off"),
+    _log("snapshots-forget-answers", "row 14: no dedupe after a snapshot", "an-answer-is-cut-off"),
+    _log_virtual("resumed-sessions-count-anew", "row 15", "a-client-restarts"),
+    _log_virtual("reads-are-local", "row 16", "a-leader-from-the-past-is-asked"),
+    _log("leases-end-by-the-wall-clock", "row 17", "time-while-nobody-leads"),
+    _log("phase-one-is-kept-over-a-change", "row 19: before the leader's own no-op", "members-change-unheard-of"),
+    _log("changes-overlap", "row 19: two changes at once", "two-changes-at-once"),
+    _log("what-is-told-is-applied-late", "a change of members that is not heeded", "asked-in-the-turn-that-tells"),
+    _log("the-removed-still-vote", "row 20: a removed node votes", "the-removed-speak"),
+    _log("ids-are-used-again", "row 20: an id is used again", "an-id-comes-again"),
+    _log("voters-count-twice", "row 22", "acknowledgements-that-come-again"),
+    _log("accepts-are-sent-once", "row 23", "one-accept-is-lost"),
+    _log_virtual("frames-are-applied-in-any-order", "row 24: applied out of order", "several-at-once"),
+    _log_virtual("answers-depend-on-the-node", "row 24: not deterministic", "several-at-once"),
 )
 
 

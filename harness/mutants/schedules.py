@@ -36,13 +36,16 @@ Story = Callable[[Experiment], None]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A story, and on what it is told. `breaks`: something must have been broken for it to show anything."""
+    """A story, and on what it is told. `breaks`: something must have been broken for it to show anything. `on_log`: it puts and
+    gets keys, which only a log has.
+    """
 
     name: str
     tell: Story
     nodes: int = 3
     vfs: str | None = None
     breaks: bool = True
+    on_log: bool = False
 
     @property
     def about(self) -> str:

@@ -9,6 +9,8 @@ a few times. The shipped code has one try at every story, and must come out vali
 """
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -20,9 +22,12 @@ from typing import Any, Final
 from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, State
 from harness.checkers.guards import Carried
-from harness.checkers.verdict import Status, Verdict, invalid, merge
+from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
 from harness.experiment import Experiment
+from harness.log_workloads import KeyValues
+from harness.mutants import log_schedules
 from harness.mutants.catalogue import Mutant
+from harness.mutants.log_stories import VirtualStory
 from harness.mutants.schedules import Schedule
 from harness.process_faults import bring_back
 from harness.suite import judge
@@ -54,9 +59,16 @@ class Attempt:
 
 
 def attempt(
-    schedule: Schedule, algorithm: str, folder: Path, *, seed: int = 0, command: Sequence[str] = NODE_COMMAND
+    schedule: Schedule | VirtualStory,
+    algorithm: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    command: Sequence[str] = NODE_COMMAND,
 ) -> Attempt:
     """Tell `schedule` of a cluster in `folder`, which is made, and judge it."""
+    if isinstance(schedule, VirtualStory):
+        return _in_virtual_time(schedule, folder, command)
     started = time.monotonic()
     run = Experiment(folder, nodes=schedule.nodes, algorithm=algorithm, seed=seed, command=command, vfs=schedule.vfs)
     trouble: list[str] = []
@@ -67,12 +79,39 @@ def attempt(
             except ConsensusError as error:  # what was waited for did not come, or a node does not start
                 trouble.append(f"{type(error).__name__}: {error}")
         healed_ns = time.monotonic_ns()
-        _ask_everybody(run)
+        if schedule.on_log:
+            log_schedules.settle(run, log_schedules.begin_put(run, "last", 8), log_schedules.begin_get(run, 9))
+            run.look_at_replicas()
+        else:
+            _ask_everybody(run)
         down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
     carried = Carried(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
     verdicts = _judged(run, schedule, healed_ns, carried)
     run.save_results(verdicts, schedule=schedule.name, story=schedule.about, trouble=trouble, command=list(command[1:]))
     return Attempt(folder, verdicts, time.monotonic() - started)
+
+
+def _in_virtual_time(story: VirtualStory, folder: Path, command: Sequence[str]) -> Attempt:
+    """In a process of its own, since a break changes all of one: that which starts broken nodes names it last."""
+    started = time.monotonic()
+    folder.mkdir()
+    break_ = [] if tuple(command) == NODE_COMMAND else [command[-1]]
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "harness.mutants.virtual_story", story.name, *break_],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (folder / "told.txt").write_text(told.stdout + told.stderr)
+    last = (told.stdout or told.stderr).strip().rpartition("\n")[2]
+    match told.returncode:
+        case 0:
+            verdict = valid(last)
+        case 1:
+            verdict = invalid(last)
+        case _:
+            verdict = unknown(last)
+    return Attempt(folder, {"virtual time": verdict}, time.monotonic() - started)
 
 
 def _whole_again(run: Experiment) -> None:
@@ -95,7 +134,14 @@ def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: Carrie
         evidence = run.evidence(faults_expected=schedule.breaks)
     except DiskError as error:
         return {"disks": invalid(f"a disk cannot be read: {error}")}
-    return judge(evidence, Variables(run.nodes, 0, 1.0), healed_ns, carried)
+    clients = _PutAndGet(run.nodes, 0, 1.0) if schedule.on_log else Variables(run.nodes, 0, 1.0)
+    return judge(evidence, clients, healed_ns, carried)
+
+
+class _PutAndGet(KeyValues):
+    """What the stories about logs do."""
+
+    functions = ("put", "get")
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
@@ -146,7 +192,7 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> Trial:
 class Unbroken:
     """The shipped code under a mutant's story: the first run that was not valid, or else the last one."""
 
-    schedule: Schedule
+    schedule: Schedule | VirtualStory
     algorithm: str
     times: int
     passed: int
@@ -170,7 +216,9 @@ class Unbroken:
         }
 
 
-def try_unbroken(schedule: Schedule, algorithm: str, folder: Path, times: int = 1, seed: int = 0) -> Unbroken:
+def try_unbroken(
+    schedule: Schedule | VirtualStory, algorithm: str, folder: Path, times: int = 1, seed: int = 0
+) -> Unbroken:
     """Tell the story of the shipped code, `times` times. Folders of valid runs but the last are deleted."""
     shown: Attempt | None = None
     passed = 0

@@ -164,7 +164,7 @@ class SimulatedCluster:
             if node.up:
                 yield from (Fire(name, timer) for timer in node.timers)
                 yield from (GiveUp(name, request) for request in node.waiting)
-                if node.to_self:
+                if node.owes_turn:
                     yield HearSelf(name)
                 yield Crash(name)
             else:
@@ -175,7 +175,7 @@ class SimulatedCluster:
     def own_turns(self) -> Iterator[Step]:
         """Turns in which nodes hear themselves, for as long as there is something to hear. Apply each as it comes."""
         for _ in range(OWN_TURNS_MAX):
-            speaker = next((name for name, node in self.nodes.items() if node.to_self), None)
+            speaker = next((name for name, node in self.nodes.items() if node.owes_turn), None)
             if speaker is None:
                 return
             yield HearSelf(speaker)
@@ -210,7 +210,7 @@ class SimulatedCluster:
             case GiveUp(node, request):
                 fine = request in self.nodes[node].waiting
             case HearSelf(node):
-                fine = bool(self.nodes[node].to_self)
+                fine = self.nodes[node].owes_turn
             case Crash(node) | Propose(node) | Query(node) | Command(node) | PeerLost(node) | Retire(node) | Doom(node):
                 fine = self.nodes[node].up
             case LoseDisk(node):

@@ -50,6 +50,11 @@ class SimulatedLog(MemoryLog):
         if self._before is None:
             self._before = self.records.copy(), self.parts.copy(), self.first
 
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to commit."""
+        return self._before is not None
+
     def commit(self) -> None:
         """End of a turn."""
         if self._late and self._before is not None:
@@ -98,6 +103,13 @@ class LogNode(SimulatedNode):
         super().lose_disk()
         self._new_log()
 
+    @property
+    def owes_turn(self) -> bool:
+        gathered = self._outcome
+        return bool(self.to_self or gathered.packets or gathered.to_self or gathered.replies or self._early) or (
+            self.up and (self._disk.dirty or self.log.dirty)
+        )
+
     # --- a turn -----------------------------------------------------------------------------------------------------
 
     def _take_in(self, step: Step) -> None:
@@ -112,7 +124,8 @@ class LogNode(SimulatedNode):
             case _:
                 super()._take_in(step)
 
-    def _end_turn(self) -> Outcome:
+    def end_turn(self) -> Outcome:
+        """Commit, and let out what the turn has asked for."""
         assert self.instance is not None
         self.instance.drained()
         if self._early:

@@ -183,6 +183,11 @@ class SimulatedNode(Node):
         """False if the disk is lost: the node may have promised what it has forgotten, so it must not vote again."""
         return self.has_disk or self._oddities.empty_disks_vote
 
+    @property
+    def owes_turn(self) -> bool:
+        """Whether it has something to take in, or to let out, with no input."""
+        return bool(self.to_self)
+
     def boot(self) -> Outcome:
         """Start from the disk."""
         assert not self.up, f"{self.id} is up already"
@@ -192,7 +197,7 @@ class SimulatedNode(Node):
         self.incarnation += 1
         if self._disk.stored or self._algorithm.serves_all:
             self._made()
-        return self._end_turn()
+        return self.end_turn()
 
     def crash(self) -> None:
         """Lose all but the disk."""
@@ -219,7 +224,7 @@ class SimulatedNode(Node):
             self._made().receive(self.id, message)
         if not (isinstance(step, Fire) and step.timer in self.timers_set[timers_before:]):
             self._take_in(step)
-        return self._end_turn()
+        return self.end_turn()
 
     def _take_in(self, step: Step) -> None:
         match step:
@@ -258,7 +263,8 @@ class SimulatedNode(Node):
             self.instance.start()
         return self.instance
 
-    def _end_turn(self) -> Outcome:
+    def end_turn(self) -> Outcome:
+        """Commit, and let out what the turn has asked for."""
         if self.instance is not None:
             self.instance.drained()
         self._disk.commit()

@@ -22,7 +22,7 @@ from typing import Final
 
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.node import SOUND, Oddities, Outcome
+from harness.virtual.node import SOUND, Oddities, Outcome, SimulatedNode
 from harness.virtual.steps import (
     Crash,
     Deliver,
@@ -91,6 +91,8 @@ class Simulation:
         self._calls = 0
         self._calm = False
         self._awaited: dict[Request, NodeId] = {}
+        for node in self.cluster.nodes.values():
+            self._follow_up(node)
 
     def run(self) -> Run:
         """Through the storm and the calm."""
@@ -149,7 +151,7 @@ class Simulation:
                 if self._timers.get((node, timer)) == self.now and timer in self.cluster.nodes[node].timers:
                     self._apply(node, what)
             case HearSelf(node):
-                if self.cluster.nodes[node].to_self:
+                if self.cluster.nodes[node].owes_turn:
                     self._apply(node, what)
             case GiveUp(node, request):
                 if request in self.cluster.nodes[node].waiting:
@@ -193,7 +195,13 @@ class Simulation:
         replica = self.cluster.nodes[node]
         if outcome.crashed:
             self._went_down(self._doomed.pop(node))
-        if replica.to_self:
+        self._follow_up(replica)
+        return outcome
+
+    def _follow_up(self, replica: SimulatedNode) -> None:
+        """See to what a node has sent to itself, and to its timers."""
+        node = replica.id
+        if replica.owes_turn:
             self._at(self.now + self._rng.uniform(*_COMMIT_S), HearSelf(node))
         for timer in replica.timers_set:
             if timer in replica.timers:
@@ -201,7 +209,6 @@ class Simulation:
                 self._timers[node, timer] = due
                 self._at(due, Fire(node, timer))
         replica.timers_set.clear()
-        return outcome
 
     def _leave(self, packet: Packet) -> None:
         """A packet is sent: it is lost, or arrives later, once or twice."""

@@ -2,15 +2,19 @@
 
 from cluster import pipeline as pipelines
 from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
-from tests.log_world import World
+from harness.virtual.log_world import LogWorld
 
 
-def world_with_client() -> tuple[World, Pipeline]:
-    world = World(1)
+def world_with_client() -> tuple[LogWorld, Pipeline]:
+    world = LogWorld()
     world.wait_leader()
-    client = world.client("c")
     world.do("c", "put", "k", b"first")
-    return world, client
+    return world, world.clients["c"].pipeline
+
+
+def values(world: LogWorld) -> list[bytes | None]:
+    """Every value that the key has had, in order."""
+    return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
 
 
 def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> None:
@@ -24,21 +28,21 @@ def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> 
     assert client.session is not None
     assert first is not None
     assert client.session > first
-    world.check_history()
+    world.check()
 
 
 def test_a_session_that_owes_an_answer_is_kept_however_long_it_takes() -> None:
     world, client = world_with_client()
     first = client.session
-    world.cuts |= {(node, "client") for node in world.sims}  # it is done, and the answer does not come
-    owed = world.begin("c", "put", "k", b"owed", timeout_s=0.1)
-    world.run(1.0)
-    assert isinstance(owed.call.outcome, NotKnown)
+    world.cut(world.members, ("c",), one_way=True)  # it is done, and the answer does not come
+    owed = world.begin("c", "put", "k", b"owed", for_s=0.1)
+    world.pass_s(1.0)
+    assert isinstance(owed.outcome, NotKnown)
     client._used -= pipelines.SESSION_S + 1
     world.heal()
     world.do("c", "put", "k", b"after")
     assert client.session == first
-    assert [value for _, _, value in world.history()] == [b"first", b"owed", b"after"]
+    assert values(world) == [b"first", b"owed", b"after"]
 
 
 def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
@@ -50,22 +54,21 @@ def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
     world.do("c", "put", "k", b"after")
     assert told == []
     assert client.idle
-    assert [value for _, _, value in world.history()] == [b"first", b"after"]
+    assert values(world) == [b"first", b"after"]
 
 
 def test_whoever_waits_is_told_once() -> None:
     world, client = world_with_client()
     told: list[object] = []
-    call = client.call("kv", ["get", "k"], world.now, 5.0, read=True)
-    call.then = told.append
-    world.run(1.0)
+    world.begin("c", "get", "k").then = told.append
+    world.pass_s(1.0)
     client.close()
     assert told == [Ok([b"first", 1])]
 
 
 def test_closing_says_what_was_sent_and_what_was_not() -> None:
-    world = World(1)
-    client = world.client("c")
+    world = LogWorld()
+    client = world.clients["c"].pipeline
     waits = client.call("kv", ["put", "k", b"waits for a session"], world.now, 5.0)
     asked = client.call("kv", ["get", "k"], world.now, 5.0, read=True)
     assert len(list(client.outgoing(world.now))) == 2

@@ -12,11 +12,12 @@ from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.verdict import Status, Verdict, unknown
 from harness.checkers.wire_record import read_record
 from harness.fates import Letter
+from harness.receipts import Receipt
 from harness.record import Recorder
 from node.algorithms.leader import Leader
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Decided, Paxos
-from node.contract import Stored
+from node.contract import Algorithm, Stored
 from node.disk import Contents
 from node.wire import Codec, Envelope, encode_value
 
@@ -218,6 +219,18 @@ def test_a_ballot_of_two_incarnations() -> None:
     run = run_of(prepare("n1", "n2", B1), prepare("n1", "n2", B1), prepare("n1", "n3", B1, life=2))
     expected = "ballot 1 of n1 was used by two incarnations, 1 (Prepare) and 2 (Prepare), for x"
     assert_found(run, "no decoherence", expected)
+
+
+@pytest.mark.parametrize("algorithm", [Paxos, Leader])
+def test_a_life_that_has_the_number_of_an_earlier_one(algorithm: type[Algorithm]) -> None:
+    def came_back(before: int, after: int) -> Receipt:
+        evidence = {"wait_status": -9, "incarnation before": before, "incarnation": after}
+        return Receipt("kill", 0, 1, True, ("n2",), evidence=evidence)
+
+    assert findings(run_of(algorithm=algorithm, receipts=[came_back(1, 2)]), "no decoherence") == []
+    for before, after in ((2, 1), (2, 2)):
+        run = run_of(algorithm=algorithm, receipts=[came_back(1, 2), came_back(before, after)])
+        assert_found(run, "no decoherence", f"n2 came back as life {after}, after life {before}")
 
 
 def test_a_ballot_of_somebody_else() -> None:

@@ -1,0 +1,156 @@
+"""Stories about replicated logs, told of real processes: keys are put and got, and judged as those of `consensus test` are.
+
+Most of what has been broken in logs shows in virtual time already (`harness.mutants.log_stories`). These are about what only
+processes have: disks with files, signals, and clients with sockets.
+"""
+
+import shutil
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from cluster.asks import kv_get, kv_put
+from cluster.errors import BootFailed
+from cluster.processes import State
+from harness.experiment import Experiment
+from harness.log_calls import LogCall
+from harness.mutants.schedules import Schedule
+from harness.rules import CLIENT
+from node.contract import NodeId
+from node.disk import FILE_NAME
+
+_LOOK_EVERY_S: Final = 0.002
+_CALL_S: Final = 5.0
+
+
+def begin_put(run: Experiment, value: str, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> LogCall:
+    """Begin to put."""
+    return run.log.begin(client, "put", key, value, kv_put(key, value), timeout_s)
+
+
+def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> LogCall:
+    """Begin to get."""
+    return run.log.begin(client, "get", key, None, kv_get(key), timeout_s, told=lambda entry: entry and entry[0])
+
+
+def settle(run: Experiment, *calls: LogCall) -> None:
+    """Wait for these; at their deadlines at the latest."""
+    while any(call.outcome is None for call in calls):
+        run.poll()
+        time.sleep(_LOOK_EVERY_S)
+
+
+def put(run: Experiment, *values: str, client: int = 0) -> None:
+    """Put one after the other."""
+    for value in values:
+        settle(run, begin_put(run, value, client))
+
+
+def _leader(run: Experiment) -> tuple[NodeId, list[NodeId]]:
+    """Who leads, and the others."""
+    leader = run.faults.leader()
+    return leader, [node for node in run.nodes if node != leader]
+
+
+def everybody_killed(run: Experiment) -> None:
+    """Three values are put, one more is under way; all are killed and restarted, one after the other."""
+    put(run, "blue", "red", "green")
+    begun = begin_put(run, "perhaps", timeout_s=_CALL_S)
+    run.faults.kill(*run.nodes)
+    for node in run.nodes:
+        run.faults.restart(node)
+    settle(run, begun, begin_get(run, 1))
+
+
+def an_answer_is_lost(run: Experiment) -> None:
+    """No answer reaches the client; its leader is killed, the next one is asked again, and then answers arrive."""
+    put(run, "blue")
+    leader, _ = _leader(run)
+    with run.faults.hold([(node, CLIENT) for node in run.nodes], "Replies") as held:
+        call = begin_put(run, "red")
+        run.poll()
+        held.rules[0].wait_held(1)
+        run.faults.kill(leader)
+        held.rules[0].discard()
+    settle(run, call)
+    run.faults.restart(leader)
+    put(run, "green", client=1)
+
+
+def a_client_comes_back(run: Experiment) -> None:
+    """A client puts, forgets all but its session, and puts again, while a follower is killed and comes back."""
+    put(run, "blue", "red")
+    _, (follower, _) = _leader(run)
+    run.faults.kill(follower)
+    begun = begin_put(run, "green", 1)
+    run.log.restart(0)
+    put(run, "white", "black")
+    settle(run, begun)
+    run.faults.restart(follower)
+
+
+def a_leader_from_the_past(run: Experiment) -> None:
+    """The leader is suspended; another is elected, and red is put; the first goes on, and is asked at once."""
+    put(run, "blue")
+    settle(run, begin_get(run, 1))  # so this client knows the leader
+    leader, others = _leader(run)
+    with run.faults.partition([leader], others):
+        run.faults.suspend(leader)
+        put(run, "red", client=2)
+        run.faults.resume(leader)
+        settle(run, begin_get(run, 1, timeout_s=1.0))
+
+
+def _runs(run: Experiment, node: NodeId) -> bool:
+    """Whether a node that was started has read its disk, and goes on."""
+    while run.cluster.state(node) is State.UP:
+        if node in run.cluster.status(0.2):
+            return True
+    return False
+
+
+def a_flipped_bit_in_mid_log(run: Experiment) -> None:
+    """Red is put while a third is down; a letter of it is changed on one disk of two; the third and that one go on alone."""
+    put(run, "blue")
+    leader, (flipped, third) = _leader(run)
+    run.faults.kill(third)
+    put(run, "scarlet", "green", "white")
+    run.faults.terminate(leader)
+    run.faults.terminate(flipped)
+    directory = run.spec.settings.directory(flipped)
+    aside = directory.with_name(f"{flipped}-aside")
+    shutil.copytree(directory, aside)
+    paper = run.faults.begin("flip", nodes_down=[flipped])
+    file = directory / FILE_NAME
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"scarlet", b"scarves"))
+    paper.bit = file.read_bytes() != before
+    run.faults.restart(third)
+    with suppress(BootFailed):
+        run.faults.restart(flipped)
+    if _runs(run, flipped):
+        settle(run, begin_put(run, "black", 1), begin_get(run, 2))
+    else:
+        settle(run, begin_put(run, "black", 1, timeout_s=1.0))
+        shutil.rmtree(directory)
+        shutil.move(aside, directory)
+        run.faults.restart(flipped)
+    run.faults.restart(leader)
+    paper.end()
+
+
+def some_at_once(run: Experiment) -> None:
+    """Four clients put at the same time, six times each."""
+    for number in range(6):
+        settle(run, *(begin_put(run, f"{client}.{number}", client) for client in range(4)))
+
+
+_of_a_log = partial(Schedule, on_log=True)
+
+EVERYBODY_KILLED: Final = _of_a_log("everybody-killed, a log", everybody_killed)
+AN_ANSWER_IS_LOST: Final = _of_a_log("an-answer-is-lost", an_answer_is_lost)
+A_CLIENT_COMES_BACK: Final = _of_a_log("a-client-comes-back", a_client_comes_back)
+A_LEADER_FROM_THE_PAST: Final = _of_a_log("a-leader-from-the-past", a_leader_from_the_past)
+A_FLIPPED_BIT_IN_MID_LOG: Final = _of_a_log("a-flipped-bit-in-mid-log", a_flipped_bit_in_mid_log)
+SOME_AT_ONCE: Final = _of_a_log("some-at-once", some_at_once, breaks=False)

@@ -1,0 +1,384 @@
+"""Schedules that expose what has really been broken in replicated logs, told in virtual time: see `harness.virtual.log_world`.
+
+Each leaves the shipped log unharmed, and raises an AssertionError where the log has the break that it is about. None depends
+on how fast a machine is, and each takes some hundredths of a second.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.pipeline import NotDone, Ok
+from harness.virtual.log_weather import Limits
+from harness.virtual.log_world import LogWorld
+from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, Prepare, TakeOver
+from node.contract import Message, NodeId
+from node.state import is_change
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualStory:
+    """A story that is told without processes."""
+
+    name: str
+    tell: Callable[[], None]
+
+    @property
+    def about(self) -> str:
+        """What happens, in a line."""
+        return (self.tell.__doc__ or "").strip().partition("\n")[0]
+
+
+#: By name.
+STORIES: Final[dict[str, VirtualStory]] = {}
+
+
+def _story(function: Callable[[], None]) -> Callable[[], None]:
+    name = function.__name__.replace("_", "-")
+    STORIES[name] = VirtualStory(name, function)
+    return function
+
+
+def _start(nodes: int = 3, seed: int = 1) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+    """A cluster with a leader and a client that has written once; the leader, and the others."""
+    world = LogWorld(nodes, seed)
+    first = world.wait_leader()
+    world.do("c", "put", "k", b"first")
+    world.pass_s(0.3)
+    return world, first, tuple(node for node in world.members if node != first)
+
+
+# --- promises and ballots ---------------------------------------------------------------------------------------------
+
+
+@_story
+def everybody_crashes_after_the_answer() -> None:
+    """Everybody crashes right after an acknowledgement; what it rested on must be on two disks."""
+    world, *_ = _start()
+    world.outcome(world.begin("c", "put", "k", b"acknowledged"))
+    world.crash(*world.members)
+    world.restart(*world.members)
+    world.wait_leader()
+    assert world.do("c", "get", "k")[0] == b"acknowledged"
+
+
+@_story
+def a_ballot_after_a_restart() -> None:
+    """A candidate's Prepare leaves and is lost; it boots anew, three times, and uses no ballot again."""
+    world, first, (second, third) = _start()
+    world.crash(first)
+    world.isolate(third)
+    for _ in range(3):
+        world.take_over(second)
+        world.pass_s(0.01)
+        world.restart(second)
+    world.heal()
+    world.wait_leader()
+
+
+@_story
+def everybody_starts_anew() -> None:
+    """All are stopped, and started one after the other: ballots and promises go on where they were."""
+    world, first, others = _start()
+    world.elect(others[0])
+    world.do("c", "put", "k", b"of the second")
+    world.crash(*world.members)
+    for node in (first, *others):
+        world.restart(node)
+        world.pass_s(0.2)
+    world.wait_leader()
+    world.do("c", "put", "k", b"after")
+    world.check()
+
+
+@_story
+def a_leader_of_a_minority() -> None:
+    """A leader that is cut from all others decides nothing."""
+    world, first, others = _start()
+    world.cut((first,), others)
+    world.begin("c", "put", "k", b"to a minority", first, 1.0)
+    world.pass_s(1.5)
+    world.wait_leader(first)
+    world.do("d", "put", "k", b"to a majority", others[0])
+    world.heal()
+    world.pass_s(2.0)
+    world.check()
+
+
+@_story
+def a_candidate_that_is_behind() -> None:
+    """One misses what the others commit; the leader crashes, and the one that is behind is elected."""
+    world, first, (_, third) = _start()
+    world.isolate(third)
+    for number in range(4):
+        world.do("c", "put", "k", f"without third {number}".encode())
+    world.pass_s(0.2)
+    world.crash(first)
+    world.heal()
+    world.elect(third)
+    world.do("c", "put", "k", b"after")
+    world.restart(first)
+    world.pass_s(1.0)
+    world.check()
+
+
+@_story
+def a_gap() -> None:
+    """Of two slots under way one reaches the others, the second; the leader crashes."""
+    world, first, others = _start()
+    leading = world.replica(first).leader
+    assert leading is not None
+    hole = leading.next_slot
+    world.wishes.append(lambda _from, _to, message: isinstance(message, Accept) and message.slot == hole)
+    for number in range(2):
+        world.begin("c", "put", "k", f"{number}".encode())
+        world.pass_s(0.012)
+    assert world.pass_s(0.1, lambda: any(world.cluster.nodes[other].log.get(hole + 1) is not None for other in others))
+    world.crash(first)
+    world.wishes.clear()
+    world.wait_leader(first)
+    world.do("c", "put", "k", b"after")
+    world.pass_s(1.0)
+    world.check()
+
+
+@_story
+def acknowledgements_that_come_again() -> None:
+    """A leader with one follower of four gets each acknowledgement twice; the other three elect another leader."""
+    world, first, (second, *rest) = _start(nodes=5)
+    world.cut((first, second), tuple(rest))
+    again: list[Message] = []
+
+    def twice(sender: NodeId, to: NodeId, message: Message) -> bool:
+        if isinstance(message, Accepted) and to == first and sender == second and message not in again:
+            again.append(message)
+            world.say_again(sender, to, message)
+        return False
+
+    world.wishes.append(twice)
+    world.begin("c", "put", "k", b"by two of five", first, 1.0)
+    world.pass_s(1.0)
+    world.wait_leader(first)
+    world.do("d", "put", "k", b"by three of five", rest[0])
+    world.wishes.clear()
+    world.heal()
+    world.pass_s(3.0)
+    world.check()
+
+
+@_story
+def one_accept_is_lost() -> None:
+    """Exactly one Accept to each follower is lost."""
+    world, first, _ = _start()
+    leading = world.replica(first).leader
+    assert leading is not None
+    slot, dropped = leading.next_slot, []
+
+    def wish(_: NodeId, to: NodeId, message: Message) -> bool:
+        is_first = isinstance(message, Accept) and message.slot == slot and to not in dropped
+        if is_first:
+            dropped.append(to)
+        return is_first
+
+    world.wishes.append(wish)
+    world.do("c", "put", "k", b"it gets there")
+    assert len(dropped) == 2
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+@_story
+def an_answer_is_cut_off() -> None:
+    """An answer is lost, the leader crashes, and the client asks the next; all take snapshots, restart, and it asks again."""
+    with Limits(snapshot_slots=1, kept_slots=0).applied():
+        world, first, others = _start()
+        world.cut(world.members, ("c",), one_way=True)
+        world.begin("c", "put", "k", b"once", for_s=20.0)
+        world.pass_s(1.0)
+        world.crash(first)
+        world.wait_leader(first)
+        world.pass_s(1.0)
+        for node in others:
+            world.restart(node)
+        world.wait_leader()
+        world.pass_s(1.0)
+        assert all(world.replica(node).acceptor.snapshot[0] > 0 for node in others)
+        world.heal()
+        world.do("c", "put", "k", b"after")
+        world.check()
+        assert [value for _, value in world.judge.changes.values()].count(b"once") == 1
+
+
+@_story
+def a_client_restarts() -> None:
+    """A client forgets its numbers and goes on in its session."""
+    world, *_ = _start()
+    for number in range(3):
+        world.do("c", "put", "k", f"before {number}".encode())
+    world.clients["c"].restart(world.clients["c"].pipeline.session)
+    for number in range(3):
+        world.do("c", "put", "k", f"after {number}".encode())
+    world.check()
+
+
+# --- questions and time -----------------------------------------------------------------------------------------------
+
+
+@_story
+def a_leader_from_the_past_is_asked() -> None:
+    """The leader is suspended, another is elected and writes; the first goes on, and is asked."""
+    world, first, others = _start()
+    world.pause(first, 4.0)
+    world.cut(others, (first,), one_way=True)  # nothing waits for the old leader but the question
+    second = world.wait_leader(first)
+    world.do("d", "put", "k", b"second", second)
+    world.pass_s(1.0)
+    read = world.begin("c", "get", "k", at=first, for_s=20.0)
+    world.pass_s(4.0)
+    world.heal()
+    assert isinstance(world.outcome(read), Ok)
+    world.check()
+
+
+@_story
+def time_while_nobody_leads() -> None:
+    """The leader is suspended for longer than a lease; the log's time has not run meanwhile."""
+    world, first, _ = _start()
+    world.pause(first, 2.0)
+    world.wait_leader(first)
+    for number in range(5):
+        world.do("c", "put", "k", f"{number}".encode())
+        world.pass_s(0.3)
+        time_ms = max(world.replica(node).state.time_ms for node in world.members)
+        assert 0 < time_ms <= world.now * 1000, f"after {world.now:.1f} s the log's time is {time_ms} ms"
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+@_story
+def members_change_unheard_of() -> None:
+    """Two of five are removed and do not hear of it; then they and a third hear each other, late what the first slot holds."""
+    world, first, (second, third, late, gone) = _start(nodes=5, seed=3)
+    world.isolate(late)
+    world.isolate(gone)
+    world.pass_s(0.7)
+    for node in (gone, late):
+        outcome = world.change("remove", node)
+        assert isinstance(outcome, Ok), outcome
+    world.pass_s(0.3)  # the third has heard of both
+    world.cut((third, late, gone), (first, second))
+    world.do("c", "put", "k", b"by two of three", first)
+    world.heal()
+    world.cut((third, late, gone), (first, second))
+    change = world.replica(late).acceptor.commit + 1
+    world.wishes.append(
+        lambda sender, _, message: sender == late and isinstance(message, Accept) and message.slot == change
+    )
+    world.take_over(late)  # what they tell it makes it no leader above the changes
+    world.pass_s(0.1)
+    world.wishes.clear()
+    world.pass_s(3.0)
+    world.heal()
+    world.pass_s(3.0)
+    world.check()
+
+
+@_story
+def asked_in_the_turn_that_tells() -> None:
+    """A change is told as chosen by an Accept, whose turn also asks its receiver to lead: it asks nobody who has gone."""
+    world, first, (second, third) = _start()
+    leading = world.replica(first).leader
+    assert leading is not None
+    change = leading.next_slot
+    world.wishes.append(
+        lambda _, to, message: to == second and not (isinstance(message, Accept) and message.slot == change)
+    )
+    assert isinstance(world.change("remove", third), Ok)
+    replica = world.replica(second)
+    ballot = replica.acceptor.promised
+    told = Accept(ballot, change + 1, b"", change)
+    assert replica.acceptor.commit == change - 1, "the second has heard too much for this story"
+    answers = world.turn(second, (first, told))
+    assert [(packet.to, packet.message) for packet in answers] == [(first, Accepted(ballot, (change + 1,)))]
+    assert replica.state.applied == change
+    assert replica.state.configuration.voters == tuple(sorted((first, second)))
+    world.restart(second)  # once more, and now the leader asks it in the same turn to lead
+    asked = world.turn(second, (first, told), (first, TakeOver(ballot)))
+    assert [packet.to for packet in asked if isinstance(packet.message, Prepare)] == [first]
+
+
+@_story
+def two_changes_at_once() -> None:
+    """Two clients want two of five removed at the same moment; nothing may be under way beside a change of members."""
+    world, first, (*_, fourth, fifth) = _start(nodes=5)
+
+    def wish(_from: NodeId, _to: NodeId, _message: Message) -> bool:
+        leading = world.replica(first).leader
+        under_way = [] if leading is None else [flight.batch for flight in leading.flights.values()]
+        assert len(under_way) <= 1 or not any(map(is_change, under_way)), "a change is under way, and more"
+        return False
+
+    world.wishes.append(wish)
+    calls = [
+        world.clients[client].pipeline.call("cluster", ["remove", node], world.now, 5.0)
+        for client, node in (("c", fourth), ("d", fifth))
+    ]
+    world.begin("d", "put", "k", b"beside")
+    world.begin("c", "put", "k", b"beside, too")
+    outcomes = [world.outcome(call) for call in calls]
+    assert isinstance(outcomes[0], Ok), outcomes
+    world.do("c", "put", "k", b"and then")
+    world.check()
+
+
+@_story
+def the_removed_speak() -> None:
+    """One of three is removed; then its acknowledgements are all that the leader gets."""
+    world, first, (second, third) = _start()
+    assert isinstance(world.change("remove", third), Ok)
+    world.pass_s(0.3)
+    world.cut((first,), (second,))
+    world.cut((third,), (second,))
+    before = world.replica(second).acceptor.commit
+    world.begin("c", "put", "k", b"by one of two", first, 1.0)
+    world.wishes.append(lambda _from, _to, message: isinstance(message, Heartbeat))
+    leading = world.replica(first).leader
+    assert leading is not None
+    world.pass_s(0.1)
+    world.say_again(third, first, Accepted(leading.ballot, (leading.next_slot - 1,)))
+    world.pass_s(0.2)
+    assert world.replica(first).acceptor.commit == before, "chosen by one of two"
+    world.wishes.clear()
+    world.heal()
+    world.pass_s(1.0)
+    world.check()
+
+
+@_story
+def an_id_comes_again() -> None:
+    """A member is removed and its disk is lost; one of its name may not join."""
+    world, _, (second, _) = _start()
+    assert isinstance(world.change("remove", second), Ok)
+    world.crash(second)
+    outcome = world.change("add", second)
+    assert isinstance(outcome, NotDone), outcome
+    assert "used once" in outcome.reason, outcome.reason
+
+
+# --- machines ---------------------------------------------------------------------------------------------------------
+
+
+@_story
+def several_at_once() -> None:
+    """Two clients write to one key in the same slots; every replica answers in the same way."""
+    world, first, _ = _start()
+    world.do("d", "put", "k", b"d")
+    for number in range(8):
+        for client in ("c", "d"):
+            for part in range(4):  # more than may be under way, so that some wait and share a slot
+                world.begin(client, "put", "k", f"{client}{number}.{part}".encode(), first)
+        world.pass_s(0.02)
+    world.pass_s(1.0)
+    world.check()
