@@ -166,6 +166,7 @@ MUTANTS: Final = (
     _log_virtual("resumed-sessions-count-anew", "row 15", "a-client-restarts"),
     _log_virtual("reads-are-local", "row 16", "a-leader-from-the-past-is-asked"),
     _log("leases-end-by-the-wall-clock", "row 17", "time-while-nobody-leads"),
+    _log("locks-have-no-fencing-token", "row 18", "a-holder-that-is-away-too-long"),
     _log("phase-one-is-kept-over-a-change", "row 19: before the leader's own no-op", "members-change-unheard-of"),
     _log("changes-overlap", "row 19: two changes at once", "two-changes-at-once"),
     _log("what-is-told-is-applied-late", "a change of members that is not heeded", "asked-in-the-turn-that-tells"),

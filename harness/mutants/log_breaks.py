@@ -11,7 +11,7 @@ from harness.mutants.breaks import listed, replace
 from node import configuration, log_store, sessions, state
 from node.algorithms.multipaxos import acceptor, election, leader, replica
 from node.contract import Message, NodeId, Record
-from node.machines import kv
+from node.machines import kv, locks
 from node.quorum import Ballot
 from node.wire import pack_own, unpack_own
 
@@ -217,6 +217,16 @@ def leases_end_by_the_wall_clock() -> None:
         return tick(self)
 
     replace(leader.Leader, "tick", by_wall_clock)
+
+
+@listed
+def locks_have_no_fencing_token() -> None:
+    """Whoever holds a lock has the token of whoever held it before."""
+
+    def grant(_self: locks.Locks, claim: locks.Claim) -> None:
+        claim.token = 1
+
+    replace(locks.Locks, "_grant", grant)
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

@@ -254,6 +254,21 @@ def time_while_nobody_leads() -> None:
         assert 0 < time_ms <= world.now * 1000, f"after {world.now:.1f} s the log's time is {time_ms} ms"
 
 
+@_story
+def a_holder_that_is_away_too_long() -> None:
+    """A lock's holder is away past its lease, and another has the lock: a resource tells them apart by their tokens."""
+    world, *_ = _start()
+    tokens = []
+    for client in ("c", "d"):
+        held = world.ask(client, "locks", ["try", "printer", client, 500])
+        assert isinstance(held, Ok), held
+        tokens.append(held.value)
+        world.pass_s(2.0)  # longer than the lease, which nobody renews
+    assert tokens[0] < tokens[1], f"the first has token {tokens[0]}, and the second {tokens[1]}"
+    late = world.ask("c", "locks", ["renew", "printer", tokens[0]])
+    assert isinstance(late, NotDone), late
+
+
 # --- members ----------------------------------------------------------------------------------------------------------
 
 

@@ -201,9 +201,12 @@ class LogWorld(LogSimulation):
         self.pass_s(within_s, lambda: call.outcome is not None)
         return call.outcome
 
+    def ask(self, client: str, machine: str, command: list[Any]) -> Ok | NotDone | NotKnown | None:
+        """Have a client send any command, and wait for what comes of it."""
+        call = self.clients[client].pipeline.call(machine, command, self.now, 10.0)
+        self._pump(self.clients[client])
+        return self.outcome(call)
+
     def change(self, kind: str, node: NodeId) -> Ok | NotDone | NotKnown | None:
         """Have client `c` ask for a member more or less."""
-        client = self.clients["c"]
-        call = client.pipeline.call("cluster", [kind, node], self.now, 10.0)
-        self._pump(client)
-        return self.outcome(call)
+        return self.ask("c", "cluster", [kind, node])

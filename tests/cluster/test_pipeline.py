@@ -79,16 +79,16 @@ def test_closing_says_what_was_sent_and_what_was_not() -> None:
 
 
 def test_who_has_less_time_is_told_earlier_whoever_was_first() -> None:
-    world = World(1)
+    world = LogWorld()
     world.wait_leader()
-    client = world.client("c")
-    world.cuts |= {("client", node) for node in world.sims}
+    world.cut(("c",), world.members, one_way=True)
+    client = world.clients["c"].pipeline
     patient = client.call("kv", ["put", "k", b"patient"], world.now, 10.0)
-    hasty = client.call("kv", ["put", "k", b"hasty"], world.now, 0.2)
-    world.run(0.5)
+    hasty = world.begin("c", "put", "k", b"hasty", for_s=0.2)
+    world.pass_s(0.5)
     assert isinstance(hasty.outcome, NotDone)
     assert patient.outcome is None
     world.heal()
-    world.run(5.0)
+    world.pass_s(5.0)
     assert patient.outcome == Ok(1)
-    assert [value for _, _, value in world.history()] == [b"patient"]
+    assert values(world) == [b"patient"]
