@@ -75,12 +75,15 @@ def check_(scale: float, as_json: bool) -> None:
     "--calm", "calm_s", type=click.FloatRange(0.1, 600), default=5.0, show_default=True,
     help="For a rolling restart: seconds of load with nothing wrong, which say what is usual.",
 )  # fmt: skip
+@click.option("--against", type=click.Choice(["etcd"]), help="With kill or suspend: etcd, if it is installed here.")
 @output_option
-def failover(how: str, nodes: int | None, rounds: int, calm_s: float, as_json: bool) -> int:
+def failover(how: str, nodes: int | None, rounds: int, calm_s: float, against: str | None, as_json: bool) -> int:
     """From the leader's trouble to the next acknowledged put, on multipaxos, as a client sees it.
 
     The exit code is 1 if anything that was acknowledged is lost.
     """
+    if against and how not in ("kill", "suspend"):
+        raise click.UsageError(f"etcd can be compared under kill and suspend, not under {how}")
     if how == "rolling":
         from harness.bench.rolling import rolling  # noqa: PLC0415 - only this needs it
 
@@ -88,7 +91,7 @@ def failover(how: str, nodes: int | None, rounds: int, calm_s: float, as_json: b
     else:
         from harness.bench.failover import failover as measure  # noqa: PLC0415 - only this needs it
 
-        row = measure(how, nodes or 3, rounds, lambda done: say(f"{how} {done} of {rounds}"))
+        row = measure(how, nodes or 3, rounds, against is not None, say)
     if as_json:
         print_json(rows=[row])
     elif how == "rolling":
@@ -107,6 +110,10 @@ def failover(how: str, nodes: int | None, rounds: int, calm_s: float, as_json: b
             f"p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
             f"a put with nothing wrong takes {row['usual_ms']:.1f} ms"
         )
+        if against:
+            print(
+                f"{row['peer']}: p50 {row['peer_p50_ms']:.0f} ms, p99 {row['peer_p99_ms']:.0f} ms; ratio {row['ratio']:.1f}"
+            )
     return EXIT_VIOLATED if row["lost"] or row.get("twice") else 0
 
 

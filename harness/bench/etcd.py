@@ -5,19 +5,24 @@ with a body of a few bytes around the message. A client in Python would be the b
 """
 
 import base64
+import http.client
+import itertools
 import json
 import re
+import signal
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer, PeerMissing, free_ports, need_program
 
 _READY_S: Final = 20.0
 _TRIAL_S: Final = 0.5
+_PATIENCE_S: Final = 0.5  # with a put that is not answered: the other member may know a leader by then
+_AGAIN_S: Final = 0.01
 _ANSWER_BYTES_MIN: Final = 15  # a gRPC error has the HTTP status 200, too, and no body
 
 
@@ -35,16 +40,16 @@ class Etcd(Peer):
         self._clients = [f"http://127.0.0.1:{port}" for port in ports[: self.nodes]]
         peers = [f"http://127.0.0.1:{port}" for port in ports[self.nodes :]]
         initial = ",".join(f"e{number}={peer}" for number, peer in enumerate(peers))
-        for number, (client, peer) in enumerate(zip(self._clients, peers, strict=True)):
-            with open(self.folder / f"e{number}.log", "wb") as log:
-                command = [
-                    "etcd", "--name", f"e{number}", "--data-dir", str(self.folder / f"e{number}"),
-                    "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-                    "--initial-advertise-peer-urls", peer, "--initial-cluster", initial,
-                    "--initial-cluster-state", "new", "--log-level", "error", "--quota-backend-bytes", str(8 * 2**30),
-                ]  # fmt: skip
-                # A group of its own, so that Ctrl-C in a terminal reaches only us, who then end it.
-                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, process_group=0))
+        self._commands = [
+            [
+                "etcd", "--name", f"e{number}", "--data-dir", str(self.folder / f"e{number}"),
+                "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
+                "--initial-advertise-peer-urls", peer, "--initial-cluster", initial,
+                "--initial-cluster-state", "new", "--log-level", "error", "--quota-backend-bytes", str(8 * 2**30),
+            ]
+            for number, (client, peer) in enumerate(zip(self._clients, peers, strict=True))
+        ]  # fmt: skip
+        self.processes += [self._launch(number) for number in range(self.nodes)]
         deadline = time.monotonic() + _READY_S
         while not self._serves():
             if time.monotonic() > deadline:
@@ -69,13 +74,55 @@ class Etcd(Peer):
             )
         return found
 
+    def _launch(self, number: int) -> subprocess.Popen[bytes]:
+        with open(self.folder / f"e{number}.log", "ab") as log:
+            # A group of its own, so that Ctrl-C in a terminal reaches only us, who then end it.
+            return subprocess.Popen(self._commands[number], stdout=log, stderr=log, process_group=0)
+
+    # --- single calls, in JSON --------------------------------------------------------------------------------------
+
+    def _ask(self, number: int, what: str, content: dict[str, str], timeout_s: float = _READY_S) -> Any:
+        question = urllib.request.Request(f"{self._clients[number]}/v3/{what}", json.dumps(content).encode())  # noqa: S310 - ours
+        with urllib.request.urlopen(question, timeout=timeout_s) as answer:  # noqa: S310
+            return json.load(answer)
+
     def _version(self) -> int:
         """How often the key was put, as etcd itself counts: h2load knows nothing of what its answers say."""
-        question = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self._clients[0]}/v3/kv/range", json.dumps({"key": base64.b64encode(b"key").decode()}).encode()
-        )
-        with urllib.request.urlopen(question, timeout=_READY_S) as answer:  # noqa: S310
-            return int(json.load(answer)["kvs"][0]["version"])
+        return int(self._ask(0, "kv/range", {"key": base64.b64encode(b"key").decode()})["kvs"][0]["version"])
+
+    def failover_s(self, how: str) -> float:
+        """From SIGKILL or SIGSTOP of the leader to the next acknowledged put at any other member, in seconds.
+
+        The leader is started, or goes on, afterwards, and all members serve when this returns.
+        """
+        told = [self._ask(number, "maintenance/status", {}) for number in range(self.nodes)]
+        leader = next(number for number, each in enumerate(told) if each["leader"] == each["header"]["member_id"])
+        others = itertools.cycle(number for number in range(self.nodes) if number != leader)
+        began = time.monotonic()
+        self.processes[leader].send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+        while not self._puts(next(others)):
+            if time.monotonic() - began > _READY_S:
+                raise PeerMissing(f"etcd did not serve within {_READY_S:g} s of its leader's end")
+        took_s = time.monotonic() - began
+        if how == "kill":
+            self.processes[leader].wait()
+            self.processes[leader] = self._launch(leader)
+        else:
+            self.processes[leader].send_signal(signal.SIGCONT)
+        while not self._puts(leader):
+            time.sleep(_AGAIN_S)
+        return took_s
+
+    def _puts(self, number: int) -> bool:
+        try:
+            put = {"key": base64.b64encode(b"key").decode(), "value": base64.b64encode(b"1").decode()}
+            self._ask(number, "kv/put", put, _PATIENCE_S)
+        except (OSError, http.client.HTTPException):  # it is down, slow, or has no leader
+            time.sleep(_AGAIN_S)
+            return False
+        return True
+
+    # --- h2load -----------------------------------------------------------------------------------------------------
 
     def _serves(self) -> bool:
         command = _command(self._put_file(_framed(_field(1, b"first"))), Shape(1, 1), self._clients[-1], "Put")

@@ -11,7 +11,8 @@ from cluster.local import Cluster
 from cluster.log_client import LogClient
 from cluster.membership import leader_of
 from cluster.spec import create
-from harness.bench.load import figures
+from harness.bench.etcd import Etcd
+from harness.bench.load import Figures, figures
 from harness.network import Network
 from harness.rules import CLIENT
 from node.contract import NodeId
@@ -22,14 +23,19 @@ _USUAL: Final = 5  # puts before each trouble that say how long one takes
 
 
 def failover(
-    how: str = "kill", nodes: int = 3, rounds: int = 50, progress: Callable[[int], None] = lambda _: None
+    how: str = "kill",
+    nodes: int = 3,
+    rounds: int = 50,
+    against_etcd: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Trouble the leader `rounds` times, each time when all nodes are up. Times are in milliseconds.
 
     Cut out, the leader hears and cannot speak, cut in it speaks and cannot hear: its peers and clients alike.
     `usual_ms` is the floor: how long a put takes, at the median, with nothing wrong. `lost` counts the puts that were
-    acknowledged and could not be read back.
+    acknowledged and could not be read back. etcd can be killed and suspended. Raises PeerMissing.
     """
+    etcd = Etcd(nodes) if against_etcd else None
     waits_s: list[float] = []
     usual_s: list[float] = []
     lost = 0
@@ -41,8 +47,9 @@ def failover(
                 _put(client, done)
                 waits_s.append(time.monotonic() - began)
                 lost += client.kv.get("key", _TIMEOUT_S) != done
-            progress(done + 1)
+            progress(f"{how} {done + 1} of {rounds}")
     found = figures(waits_s, sum(waits_s))
+    peer = _peer(etcd, how, rounds, progress) if etcd is not None else None
     return {
         "how": how,
         "nodes": nodes,
@@ -53,7 +60,21 @@ def failover(
         "max_ms": found.max_ms,
         "usual_ms": figures(usual_s, sum(usual_s)).p50_ms,
         "lost": lost,
+        "peer": etcd.version if etcd is not None else None,
+        "peer_p50_ms": peer.p50_ms if peer else None,
+        "peer_p99_ms": peer.p99_ms if peer else None,
+        "ratio": peer.p50_ms / found.p50_ms if peer else None,
     }
+
+
+def _peer(etcd: Etcd, how: str, rounds: int, progress: Callable[[str], None]) -> Figures:
+    waits_s = []
+    with etcd:
+        for done in range(rounds):
+            time.sleep(_SETTLE_S)
+            waits_s.append(etcd.failover_s(how))
+            progress(f"etcd: {how} {done + 1} of {rounds}")
+    return figures(waits_s, sum(waits_s))
 
 
 @contextmanager

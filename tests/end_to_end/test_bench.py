@@ -18,6 +18,7 @@ import pytest
 from cluster import Cluster
 from cluster.processes import is_alive
 from harness.bench import compare
+from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer
 from harness.bench.tracked import Found, Tracked
@@ -134,6 +135,9 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
         assert found.done > 0
         assert found.p50_ms <= found.p99_ms
         assert found.per_s == pytest.approx(found.done / 0.3)
+        if isinstance(other, Etcd):
+            assert other.failover_s("kill") > 0
+            assert len({process.pid for process in other.processes if process.poll() is None}) == 3  # it is up again
     assert not other.folder.exists()
     assert processes == []
 
