@@ -8,11 +8,13 @@ a node has sent, the line of what made it do so stands there, however it ended. 
 | `boot`, `disk` | the incarnation, and a digest of what the disk held |
 | `turn` | the turn's number since the boot, from 1 |
 | `in` | the frames that were taken in, of nodes and clients, in order, in hex |
+| `lost` | the peers whose connection was seen to close, after that |
 | `timers` | what ran out after that: `[variable, name]`, or `[client, number]` for a request whose time was up |
+| `retires` | whether the algorithm was asked to hand over, after that |
 | `unsent` | a line of its own: frames of the turn that found no connection, with whom they were for |
 | `time` | nanoseconds of the machine's monotonic clock |
 
-The node's code is that of any node; all that is added is here. Only nodes of single variables note: a log's turns have more.
+The node's code is that of any node; all that is added is here.
 """
 
 import json
@@ -27,7 +29,7 @@ from typing import Any, Final
 import node.__main__
 import node.runtime
 from cluster.processes import NODE_COMMAND
-from node.contract import BadInput, NodeId, Stored
+from node.contract import BadInput, NodeId, Record, Stored
 from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport
@@ -38,6 +40,7 @@ FOLDER_NAME: Final = "traces"
 
 #: What this process has noted in the present turn.
 _ran_out: Final[list[TimerKey]] = []
+_lost: Final[list[NodeId]] = []
 _unsent: Final[list[tuple[NodeId, bytes]]] = []
 
 
@@ -49,10 +52,19 @@ def traced(folder: Path, command: tuple[str, ...]) -> tuple[str, ...]:
     return (*start, *command[len(NODE_COMMAND) :])
 
 
-def digest(variables: Mapping[str, Mapping[str, Stored]]) -> str:
+def digest(
+    variables: Mapping[str, Mapping[str, Stored]],
+    records: Mapping[int, Record],
+    parts: Mapping[tuple[int, int], bytes],
+) -> str:
     """Equal for disks that hold the same."""
-    held = [[name, sorted(stored.items())] for name, stored in sorted(variables.items()) if stored]
-    return sha256(pack([[name, [list(item) for item in items]] for name, items in held])).hexdigest()[:16]
+    held = pack([[name, [list(item) for item in sorted(of.items())]] for name, of in sorted(variables.items()) if of])
+    found = sha256(held)
+    for record in sorted(records.values()):
+        found.update(repr(tuple(record)).encode())
+    for key, data in sorted(parts.items()):
+        found.update(repr((key, data)).encode())
+    return found.hexdigest()[:16]
 
 
 class _NotedTimers(Timers[TimerKey]):
@@ -69,19 +81,31 @@ class TracedRuntime(Runtime):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._file = -1
         self._turns = 0
-        self._heard = False
+        self._goes_on = self._retires = False
         self._in: list[bytes] = []
-        if not self._serves_all:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = self.folder / f"{self._id}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            held = {name: dict(self._disk.variable(name)) for name in self._disk.variables()}
-            self._write(boot=self._disk.incarnation, disk=digest(held))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.folder / f"{self._id}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._write(boot=self._disk.incarnation, disk=self._digest())
+        retire = self._variables.retire
+
+        def noted() -> bool:
+            self._retires = True
+            return retire()
+
+        self._variables.retire = noted  # type: ignore[method-assign]  # of this one object
+
+    def _digest(self) -> str:
+        """Of what the disk holds at the boot."""
+        disk = self._disk
+        held = {name: dict(disk.variable(name)) for name in disk.variables()}
+        rows = disk._read("SELECT slot, number, data FROM snapshot", ())
+        parts = {(int(slot), int(number)): bytes(data) for slot, number, data in rows}
+        return digest(held, {record.slot: record for record in disk.log.since(0, 2**62)}, parts)
 
     def _take_in(self) -> None:
-        self._heard = bool(self._to_self)
+        self._goes_on = bool(self._to_self) or self._variables.has_gathered
         super()._take_in()
 
     def _dispatch(self, route: Route, envelope: Envelope) -> None:
@@ -90,24 +114,26 @@ class TracedRuntime(Runtime):
             self._in.append(self._codec.encode(envelope))
 
     def _finish_turn(self) -> None:
-        if self._heard or self._in or _ran_out:
+        # A log does something in every turn, if only to write a part of a snapshot.
+        if self._serves_all or self._goes_on or self._in or _lost or _ran_out or self._retires:
             self._turns += 1
-            timers = [list(key) for key in _ran_out]
-            self._write(turn=self._turns, **{"in": [frame.hex() for frame in self._in]}, timers=timers)
-            self._in.clear()
-            _ran_out.clear()
+            frames, timers = [frame.hex() for frame in self._in], [list(key) for key in _ran_out]
+            self._write(turn=self._turns, **{"in": frames}, lost=list(_lost), timers=timers, retires=self._retires)
+            for noted in (self._in, _lost, _ran_out):
+                noted.clear()
+            self._retires = False
         super()._finish_turn()
         if _unsent:
             self._write(unsent=[[to, frame.hex()] for to, frame in _unsent])
             _unsent.clear()
 
     def _write(self, **line: Any) -> None:
-        if self._file >= 0:
-            os.write(self._file, json.dumps({**line, "time": time.monotonic_ns()}).encode() + b"\n")
+        os.write(self._file, json.dumps({**line, "time": time.monotonic_ns()}).encode() + b"\n")
 
 
-def _note_what_finds_nobody() -> None:
-    send = Transport.send
+def _note_connections() -> None:
+    """Have what finds no connection noted, and which have closed."""
+    send, lost = Transport.send, Transport.lost
 
     def noted(self: Transport, to: NodeId, payload: bytes) -> None:
         before = self.dropped
@@ -115,11 +141,17 @@ def _note_what_finds_nobody() -> None:
         if self.dropped != before:
             _unsent.append((to, payload))
 
+    def closed(self: Transport) -> tuple[NodeId, ...]:
+        peers = lost(self)
+        _lost.extend(peers)
+        return peers
+
     setattr(Transport, "send", noted)  # noqa: B010 - in this process alone
+    setattr(Transport, "lost", closed)  # noqa: B010
 
 
 if __name__ == "__main__":
     TracedRuntime.folder = Path(sys.argv.pop(1))
-    _note_what_finds_nobody()
+    _note_connections()
     setattr(node.runtime, "Timers", _NotedTimers)  # noqa: B010 - what the runtime makes one of
     sys.exit(node.__main__.main(TracedRuntime))

@@ -12,13 +12,25 @@ import pytest
 from cluster.spec import open_spec
 from harness.cli import run
 from harness.experiment import Experiment
-from harness.mutants.paxos import AcceptIgnoresPromise
+from harness.mutants.paxos import SmallQuorum2
+from harness.plan_generator import generate
+from harness.suite import run_plan
 from harness.trace import validate
+from harness.trace_wire import Seen, stretch
 from node.algorithms.paxos import Paxos
 from node.quorum import Ballot
 from node.wire import Codec, Envelope
 
 Lines = list[dict[str, Any]]
+
+
+def test_what_was_corrupted_may_have_come_as_anything_or_not_at_all() -> None:
+    a, b, c = Seen("a", 1, 0), Seen("b", 2, 1, corrupted=True), Seen("c", 3, 2)
+    for received in (["a", "c"], ["a", "b", "c"], ["a", "a lie", "c"]):
+        assert stretch(received, [a, b, c], 0) == 3
+    assert stretch(["a", "b"], [a, c], 0) is None
+    assert stretch(["c"], [a, b, c], 0) is None
+    assert stretch(["c"], [a, b, c], 1) == 3
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +58,15 @@ def test_a_run_is_what_the_pure_classes_do(recorded: Path) -> None:
     assert report.messages > 50
     assert report.inputs > report.messages
     assert "all as the pure class has it" in report.line()
+
+
+def test_a_log_is_what_the_pure_class_does(tmp_path: Path) -> None:
+    plan = generate("multipaxos", ("n1", "n2", "n3"), 3, faults=("kill", "terminate"), time_s=2, workload="kv", steps=2)
+    run_plan(plan, tmp_path / "run", trace=True)
+    report = validate(tmp_path / "run")
+    assert report.differences == []
+    assert report.lives > 3
+    assert report.messages > 100
 
 
 def lines(path: Path) -> Lines:
@@ -198,7 +219,7 @@ def test_another_class_than_the_one_that_ran_differs(recorded: Path, tmp_path: P
     """What it is for: the process runs one class, and explorer and simulator another."""
     folder = tmp_path / "altered"
     shutil.copytree(recorded, folder)
-    name = f"{AcceptIgnoresPromise.__module__}:{AcceptIgnoresPromise.__qualname__}"
+    name = f"{SmallQuorum2.__module__}:{SmallQuorum2.__qualname__}"
     spec = folder / "cluster.toml"
     spec.write_text(spec.read_text().replace('"paxos"', f'"{name}"'))
     report = validate(folder)
