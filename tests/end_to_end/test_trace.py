@@ -175,7 +175,7 @@ ALTERED = [
     (swap_two_messages_of_a_link, "sent Prepare"),
     (drop_a_turn, "in its trace where"),
     (drop_a_turn_and_renumber, ""),
-    (swap_two_inputs, "from n2"),
+    (swap_two_inputs, ""),
     (leave_the_timers_out, ""),
     (add_a_timer, ""),
 ]
