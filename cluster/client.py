@@ -192,8 +192,7 @@ class Client:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _begin(self, variable: str, at: NodeId | None, timeout_s: float, make: Callable[[Call], Message]) -> Call:
-        if not NAME.fullmatch(variable):
-            raise BadValue(f"{variable!r} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+        check_call(variable)
         if not 0 < timeout_s < float("inf"):
             raise BadInput(f"the timeout is {timeout_s} seconds: give a number above 0")
         nodes = tuple(self._addresses())
@@ -270,6 +269,14 @@ class Client:
         del self._calls[call.number]
         if self._on_outcome is not None:
             self._on_outcome(call)
+
+
+def check_call(variable: str, value: object = None) -> None:
+    """Raise BadValue if nothing of that name can be asked for, or such a value cannot be carried. None is not looked at."""
+    if not NAME.fullmatch(variable):
+        raise BadValue(f"{variable!r} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+    if value is not None:
+        encode_value(value)
 
 
 def _left_ms(call: Call) -> int:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
@@ -21,6 +21,25 @@ _STATUS_S: Final = 0.5
 _CHANGE_S: Final = 5.0  # nobody else is served meanwhile
 
 
+class Hands(Protocol):
+    """What is done to processes; as `Cluster` does it."""
+
+    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGKILL."""
+
+    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGTERM."""
+
+    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGSTOP."""
+
+    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """SIGCONT."""
+
+    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
+        """Start each again."""
+
+
 class Supervisor:
     """Serves one cluster until it is told to stop."""
 
@@ -30,6 +49,7 @@ class Supervisor:
         more_verbs: Mapping[str, Verb],
         tell: Callable[[str], None],
         trouble: Callable[[], str | None],
+        hands: Hands | None = None,
     ) -> None:
         """Take over a cluster.
 
@@ -37,21 +57,24 @@ class Supervisor:
             cluster: launched by the caller, stopped by the caller.
             more_verbs: what the floor above can do with it, such as cutting links.
             tell: called with a line for people whenever a node's state has changed.
-            trouble: what is wrong with whatever stands between the nodes, in a line for people; None if nothing is.
+            trouble: what is wrong with whatever stands between the nodes, in a line for people; None if nothing is. Called
+                often.
+            hands: what kills nodes and starts them again, if not the cluster itself.
         """
         self._cluster = cluster
         self._tell, self._trouble = tell, trouble
         self._stopping = False
         self._seen: dict[NodeId, str] = {}
         self._told_trouble: str | None = None
+        hands = hands or cluster
         verbs: dict[str, Verb] = {
             "ps": self.ps,
             "where": self.where,
-            "kill": lambda nodes: self._act(nodes, {State.UP, State.SUSPENDED}, cluster.kill),
-            "terminate": lambda nodes: self._act(nodes, {State.UP}, cluster.terminate),
-            "suspend": lambda nodes: self._act(nodes, {State.UP}, cluster.suspend),
-            "resume": lambda nodes: self._act(nodes, {State.SUSPENDED}, cluster.resume),
-            "restart": lambda nodes: cluster.restart(*self.resolve(nodes)),
+            "kill": lambda nodes: self._act(nodes, {State.UP, State.SUSPENDED}, hands.kill),
+            "terminate": lambda nodes: self._act(nodes, {State.UP}, hands.terminate),
+            "suspend": lambda nodes: self._act(nodes, {State.UP}, hands.suspend),
+            "resume": lambda nodes: self._act(nodes, {State.SUSPENDED}, hands.resume),
+            "restart": lambda nodes: hands.restart(*self.resolve(nodes)),
             "resolve": lambda nodes: list(self.resolve(nodes)),
             "add_learner": lambda node: add_learner(cluster, node),
             "remove_node": lambda node: remove_node(cluster, node, _CHANGE_S),

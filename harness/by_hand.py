@@ -37,14 +37,33 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 @click.option("--algorithm", help="leader, failover, majority, paxos, or module:Class of your own.  [default: paxos]")
 @click.option("--seed", type=int, help="Where every random draw of the nodes comes from.  [default: 0]")
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
-@click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the state's folder.")
+@click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the session's run folder.")
+@click.option(
+    "--prepare",
+    type=click.Choice(["disk", "clock"]),
+    multiple=True,
+    help="Put a disk that can fail, or a clock that can be steered, under a new cluster's nodes, for `consensus inject`.",
+)
 @click.pass_obj
-def up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None, detach: bool, record: bool) -> None:
-    """Launch a cluster here, or launch again the one that was here, with all that it had decided."""
+def up(
+    root: Path,
+    /,
+    *,
+    nodes: int | None,
+    algorithm: str | None,
+    seed: int | None,
+    detach: bool,
+    record: bool,
+    prepare: tuple[str, ...],
+) -> None:
+    """Launch a cluster here, or launch again the one that was here, with all that it had decided.
+
+    What is asked and broken until `consensus down` is a run: `consensus report`, `export --to plan`, `replay`.
+    """
     if algorithm is not None:
         load_algorithm(algorithm)  # before anything is made
     lock = FolderLock(root)
-    spec = _new_or_known(root, nodes, algorithm, seed)
+    spec = _new_or_known(root, nodes, algorithm, seed, prepare)
     from harness.serve import serve, serve_detached  # noqa: PLC0415 - only `up` needs it
 
     def tell_ready(lost: list[str]) -> None:
@@ -56,18 +75,25 @@ def up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None, d
         say(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
 
     if detach:
-        tell_ready(serve_detached(spec, lock, record=record))
+        tell_ready(serve_detached(spec, lock, record=record, prepared=prepare))
         lock.release()
     else:
-        serve(spec, record=record, tell=say, ready=tell_ready)
+        serve(spec, record=record, tell=say, ready=tell_ready, prepared=prepare)
 
 
-def _new_or_known(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> specs.Spec:
+def _new_or_known(
+    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, prepare: tuple[str, ...]
+) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
+        from harness.prepare import needs  # noqa: PLC0415 - only `up` needs it
+
+        vfs = needs(prepare, root).get("vfs")
         return specs.create(
-            root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0
+            root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0, vfs=vfs
         )
     spec = specs.open_spec(root)
+    if "disk" in prepare and spec.settings.vfs is None:
+        raise Mistake(f"the disks of the cluster in {root} cannot fail: --prepare disk is for a new one")
     known = (len(spec.present_nodes()), spec.settings.algorithm, spec.settings.seed)
     if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
         raise Mistake(
@@ -101,7 +127,7 @@ def down(root: Path, wipe: bool) -> None:
         say("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
     if wipe:
         FolderLock(root)  # nobody may be starting it meanwhile
-        for name in (specs.SPEC_NAME, "supervisor.json", "supervisor.log", "messages.jsonl", LOCK_NAME):
+        for name in (specs.SPEC_NAME, "supervisor.json", "supervisor.log", LOCK_NAME):
             (root / name).unlink(missing_ok=True)
         for name in ("nodes", "logs", "booted", "removed"):
             shutil.rmtree(root / name, ignore_errors=True)

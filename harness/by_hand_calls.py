@@ -1,5 +1,6 @@
 """The verbs that ask a cluster that runs by hand: propose, query."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import click
 
-from cluster.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok
+from cluster.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok, check_call
 from cluster.control import ControlClient
+from cluster.errors import NotUp
 from harness.by_hand import SHORT_S, complete_nodes
 from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
@@ -40,6 +42,44 @@ def _client(root: Path) -> tuple[ControlClient, Client]:
     return control, Client(where["cluster"], lambda: addresses, "by-hand")
 
 
+class Noted:
+    """A call that the supervisor writes into the session's history: from before it is sent until its outcome is known."""
+
+    def __init__(
+        self, control: ControlClient, f: str, key: str, value: Any, timeout_s: float, node: str | None = None
+    ) -> None:
+        """It is about to be sent."""
+        self._control = control
+        arguments = {"f": f, "key": key, "value": to_jsonable(value), "node": node, "timeout_s": timeout_s}
+        self._number = control.ask("call_began", SHORT_S, **arguments)
+
+    def ok(self, value: Any, node: str | None = None) -> None:
+        """It was answered."""
+        self._end("ok", to_jsonable(value), None, node)
+
+    def fail(self, error: str) -> None:
+        """It was not done."""
+        self._end("fail", None, error, None)
+
+    def info(self, error: str) -> None:
+        """Nobody knows."""
+        self._end("info", None, error, None)
+
+    def outcome(self, outcome: Any) -> None:
+        """It has this outcome."""
+        match outcome:
+            case Ok(value, node):
+                self.ok(value, node)
+            case NotDone(reason):
+                self.fail(reason)
+            case NotKnown(reason):
+                self.info(reason)
+
+    def _end(self, type_: str, value: Any, error: str | None, node: str | None) -> None:
+        with contextlib.suppress(NotUp):  # the session has ended meanwhile, and says that the call was open
+            self._control.ask("call_ended", SHORT_S, call=self._number, type=type_, value=value, error=error, node=node)
+
+
 timeout_option = click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.001, 3600), default=TIMEOUT_S, show_default=True, help="Seconds."
 )
@@ -61,7 +101,10 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
     control, client = _client(root)
     with client:
         node = _one(control, at)
+        check_call(name, proposed)
+        noted = Noted(control, "propose", name, proposed, timeout_s, node)
         outcome = client.wait(client.begin_propose(name, proposed, node, timeout_s))
+        noted.outcome(outcome)
     return _report(control, {"name": name, "at": node}, outcome, as_json, is_proposal=True)
 
 
@@ -75,12 +118,18 @@ def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool
     """Print the value that is decided for the variable NAME."""
     control, client = _client(root)
     with client:
+        check_call(name)
         if at is None:
+            noted = Noted(control, "query", name, None, timeout_s)
             outcome = client.wait(client.begin_query(name, None, timeout_s))
+            noted.outcome(outcome)
             return _report(control, {"name": name, "at": None}, outcome, as_json)
         nodes = control.ask("resolve", nodes=at)
+        notes = {node: Noted(control, "query", name, None, timeout_s, node) for node in nodes}
         calls = {node: client.begin_query(name, node, timeout_s) for node in nodes}
         outcomes = {node: client.wait(call) for node, call in calls.items()}
+        for node, outcome in outcomes.items():
+            notes[node].outcome(outcome)
     if len(nodes) == 1:
         return _report(control, {"name": name, "at": nodes[0]}, outcomes[nodes[0]], as_json)
     if as_json:

@@ -13,10 +13,11 @@ from cluster.control import ControlClient
 from cluster.errors import CommandRefused, Mistake, NotUp, Refused, Unknown
 from cluster.log_client import LogClient
 from harness.by_hand import SHORT_S
-from harness.by_hand_calls import read_value, timeout_option, who_is_down
+from harness.by_hand_calls import Noted, read_value, timeout_option, who_is_down
 from harness.cli import EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
 from node.contract import NodeId
+from node.wire import encode_value
 
 #: Seconds that a verb spends at most on ending its session, which would end by itself when it has been idle for long.
 _END_S: Final = 0.5
@@ -72,6 +73,23 @@ def open_log(root: Path) -> Iterator[LogClient]:
         client.close()
 
 
+@contextmanager
+def noted(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iterator[Noted]:
+    """Has the session's history tell of a call: say `ok` at the end of the block. Its errors are told as what they mean."""
+    note = Noted(ControlClient(root), f, key, value, timeout_s)
+    try:
+        yield note
+    except CommandRefused as error:
+        note.fail(f"{error.kind}: {error}")
+        raise
+    except Refused as error:
+        note.fail(str(error))
+        raise
+    except BaseException as error:
+        note.info(f"{type(error).__name__}: {error}")
+        raise
+
+
 @click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("key")
 @click.argument("value")
@@ -82,11 +100,19 @@ def open_log(root: Path) -> Iterator[LogClient]:
 def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: float, as_json: bool) -> None:
     """Set KEY to VALUE, and print its new version. VALUE is JSON, or a bare word for a string, or - for standard input."""
     content = read_value(value)
+    encode_value(content)  # what cannot be carried is refused before anything is noted
     with open_log(root) as client:
         if if_version is None:
-            version = client.kv.put(key, content, timeout_s)
+            with noted(root, "put", key, content, timeout_s) as note:
+                version = client.kv.put(key, content, timeout_s)
+                note.ok(version)
         else:
-            version = client.kv.compare_and_set(key, if_version, content, timeout_s)
+            # In the history a compare-and-set is told by values; a version that is not the present one fits none.
+            present = client.kv.get_with_version(key, timeout_s) or (None, 0)
+            old = present[0] if present[1] == if_version else {"version": if_version}
+            with noted(root, "cas", key, [old, content], timeout_s) as note:
+                version = client.kv.compare_and_set(key, if_version, content, timeout_s)
+                note.ok(version)
     if as_json:
         print_json(key=key, version=version)
     else:
@@ -100,8 +126,9 @@ def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: flo
 @click.pass_obj
 def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Print the value of KEY: never older than the question. Exit code 1 if there is none."""
-    with open_log(root) as client:
+    with open_log(root) as client, noted(root, "get", key, None, timeout_s) as note:
         found = client.kv.get_with_version(key, timeout_s)
+        note.ok(None if found is None else found[0])
     if as_json:
         value, version = found or (None, 0)
         print_json(key=key, found=found is not None, value=to_jsonable(value), version=version)
@@ -119,8 +146,9 @@ def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
 @click.pass_obj
 def del_(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Remove KEY. Exit code 1 if there is none."""
-    with open_log(root) as client:
+    with open_log(root) as client, noted(root, "delete", key, None, timeout_s) as note:
         was_there = client.kv.delete(key, timeout_s)
+        note.ok(was_there)
     if as_json:
         print_json(key=key, deleted=was_there)
     elif not was_there:

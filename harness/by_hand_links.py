@@ -1,4 +1,4 @@
-"""The verbs for the links of a cluster that runs by hand: partition, isolate, link, links, heal."""
+"""The verbs for the links of a cluster that runs by hand: partition, isolate, link, links, heal; and inject, for any fault."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from cluster.control import ControlClient
 from harness.by_hand import complete_nodes
+from harness.by_hand_calls import parse_value
 from harness.cli import output_option, print_json
 
 
@@ -81,7 +82,10 @@ def link(
 @output_option
 @click.pass_obj
 def heal(root: Path, as_json: bool) -> None:
-    """Make every link whole again. What was dropped stays lost; what was held is delivered."""
+    """Make every link whole again, and end what `consensus inject` did.
+
+    What was dropped stays lost; what was held is delivered.
+    """
     ControlClient(root).ask("heal")
     _done(None, "every link is whole", as_json)
 
@@ -116,3 +120,27 @@ def _done(rules: Any, text: str, as_json: bool) -> None:
         print_json(rules=[rules] if isinstance(rules, str) else rules or [])
     else:
         print(text)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("fault")
+@click.argument("arguments", nargs=-1)
+@output_option
+@click.pass_obj
+def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) -> None:
+    """Have any FAULT of the catalogue in force until `consensus heal`, with ARGUMENTS such as node=n1 or links=clients.
+
+    A value is JSON, or a bare word. `consensus faults FAULT` shows which there are; those left out are drawn. Faults of disks
+    and clocks need `consensus up --prepare disk` or `clock`.
+    """
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{argument!r} is no argument: write node=n1, or probability=0.3")
+        given[name] = parse_value(text)
+    told = ControlClient(root).ask("inject", name=fault, arguments=given)
+    if as_json:
+        print_json(**told)
+    else:
+        print(f"{fault} is in force" if told["in_force"] else f"{fault} waits for its moment")

@@ -43,6 +43,7 @@ _VERBS: Final = {
     "link": "harness.by_hand_links",
     "links": "harness.by_hand_links",
     "heal": "harness.by_hand_links",
+    "inject": "harness.by_hand_links",
     "member": "harness.by_hand_members",
     "logs": "harness.by_hand_look",
     "inspect": "harness.by_hand_look",

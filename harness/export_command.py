@@ -9,7 +9,7 @@ import click
 from harness.report_command import run_argument
 from harness.runs import HISTORY_NAME, find_run
 
-_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json"}
+_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": "plan.json"}
 
 
 @click.command()
@@ -19,20 +19,24 @@ _NAMES = {"edn": "history.edn", "chrome-trace": "trace.json"}
     "form",
     type=click.Choice(tuple(_NAMES)),
     required=True,
-    help="edn: the history and the faults, as Jepsen's. chrome-trace: open it at ui.perfetto.dev.",
+    help="edn: the history and the faults, as Jepsen's. chrome-trace: open it at ui.perfetto.dev. "
+    "plan: what breaks the same again, by `consensus test --plan`.",
 )
 @click.option(
     "-o",
     "--output",
     "target",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Where it goes; - is stdout. By default history.edn or trace.json in the run's folder.",
+    help="Where it goes; - is stdout. By default a file in the run's folder.",
 )
 @click.pass_obj
 def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
-    """Write a run for Jepsen's tools or for Perfetto. RUN is as for `consensus report`. The file's path is printed."""
+    """Write a run for Jepsen's tools, for Perfetto, or as a plan of its faults.
+
+    RUN is as for `consensus report`. The file's path is printed.
+    """
     folder = find_run(root, run)
-    pieces = _edn(folder) if form == "edn" else _trace(folder)
+    pieces = {"edn": _edn, "chrome-trace": _trace, "plan": _plan}[form](folder)
     if target == Path("-"):
         sys.stdout.writelines(pieces)
         return 0
@@ -63,3 +67,12 @@ def _trace(folder: Path) -> Iterable[str]:
     from harness.report.reading import read_run  # noqa: PLC0415
 
     return trace(read_run(folder))
+
+
+def _plan(folder: Path) -> Iterable[str]:
+    from harness.plan import PLAN_NAME, load  # noqa: PLC0415
+
+    if not (folder / PLAN_NAME).exists():
+        raise click.ClickException(f"nothing was broken by a plan or by hand in {folder}: it has no {PLAN_NAME}")
+    load(folder / PLAN_NAME)
+    return [(folder / PLAN_NAME).read_text(encoding="utf-8")]

@@ -37,6 +37,9 @@ _PROOFS: Final = {
 _ACTED: Final = ("dropped", "held", "duplicated", "reordered", "delayed", "corrupted")
 CLAIM_S: Final = 10.0
 
+#: What the kernel said, one for each node.
+Proofs = list[dict[str, object]]
+
 
 class Lasting(Protocol):
     """A fault that is in force."""
@@ -223,34 +226,42 @@ class Faults:
 
     # --- processes --------------------------------------------------------------------------------------------------
 
-    def kill(self, *nodes: NodeId) -> None:
-        """SIGKILL."""
-        self._do("kill", nodes, self.cluster.kill)
+    def kill(self, *nodes: NodeId) -> Proofs:
+        """SIGKILL. Returns the proofs, as all of these do."""
+        return self._do("kill", nodes, self.cluster.kill)
 
-    def terminate(self, *nodes: NodeId) -> None:
+    def terminate(self, *nodes: NodeId) -> Proofs:
         """SIGTERM."""
-        self._do("terminate", nodes, self.cluster.terminate)
+        return self._do("terminate", nodes, self.cluster.terminate)
 
-    def suspend(self, *nodes: NodeId) -> None:
+    def suspend(self, *nodes: NodeId) -> Proofs:
         """SIGSTOP."""
-        self._do("suspend", nodes, self.cluster.suspend)
+        return self._do("suspend", nodes, self.cluster.suspend)
 
-    def resume(self, *nodes: NodeId) -> None:
+    def resume(self, *nodes: NodeId) -> Proofs:
         """SIGCONT; ends `suspend`."""
         with self.lock:
-            self.cluster.resume(*nodes)
+            proofs = self.cluster.resume(*nodes)
             for node in nodes:
                 if node in self._nodes:
                     self._nodes.pop(node)[0].end()
+        return proofs
 
-    def restart(self, *nodes: NodeId) -> None:
+    def has(self, node: NodeId) -> bool:
+        """Whether one of these holds the node down or suspended, or another fault has claimed its process."""
+        with self._claims:
+            return node in self._nodes or node in self._claimed
+
+    def restart(self, *nodes: NodeId) -> Proofs:
         """Start again on the same disk; ends `kill` and `terminate`."""
         with self.lock:
-            for proof in self.cluster.restart(*nodes):
+            proofs = self.cluster.restart(*nodes)
+            for proof in proofs:
                 paper, before = self._nodes.pop(str(proof["node"]), (None, 0))
                 if paper is not None:
                     paper.evidence |= {"incarnation before": before, "incarnation": proof["incarnation"]}
                     paper.end()
+        return proofs
 
     def boots_are_lost(self, node: NodeId) -> None:
         """The directory of a node that is down has gone, and its boot counter with it: its return may count from 1."""
@@ -258,8 +269,9 @@ class Faults:
             if node in self._nodes:
                 self._nodes[node] = (self._nodes[node][0], 0)
 
-    def _do(self, fault: str, nodes: tuple[NodeId, ...], inject: Callable[..., list[dict[str, object]]]) -> None:
+    def _do(self, fault: str, nodes: tuple[NodeId, ...], inject: Callable[..., Proofs]) -> Proofs:
         seen, wanted = _PROOFS[fault]
+        proofs = []
         for node in nodes:
             with self.lock:
                 ready = self.cluster.process(node).ready
@@ -270,6 +282,8 @@ class Faults:
                 paper.evidence, paper.bit = evidence, evidence.get(seen) == wanted
                 self._papers.append(paper)
                 self._nodes[node] = (paper, ready.incarnation if ready else 0)
+                proofs.append(evidence)
+        return proofs
 
     # --- links ------------------------------------------------------------------------------------------------------
 

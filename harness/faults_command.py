@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,12 @@ def _print_one(entry: "Listed") -> None:
     print(f'  in Python      with run.inject("{entry.name}"{python}): ...')
     print(f"  in a plan      {json.dumps({'at_s': 1.0, 'fault': entry.name, **given, 'for_s': 1.0})}")
     print(f"  from a shell   consensus test paxos --faults {entry.name}")
+    shell = "".join(f" {shlex.quote(f'{argument}={_word(value)}')}" for argument, value in given.items())
+    print(f"  by hand        consensus inject {entry.name}{shell}")
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 _EXAMPLES = {

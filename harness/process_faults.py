@@ -82,7 +82,7 @@ def bring_back(faults: Faults, nodes: Sequence[NodeId]) -> None:
             faults.restart(*down)
 
 
-def _do(experiment: "Experiment", nodes: Sequence[NodeId], act: Callable[..., None]) -> Lasting:
+def _do(experiment: "Experiment", nodes: Sequence[NodeId], act: Callable[..., object]) -> Lasting:
     """Claim the processes, act, and give them back when they are up again."""
     faults = experiment.faults
     give_back = faults.claim(nodes)

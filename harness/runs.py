@@ -1,6 +1,7 @@
 """The run folders below a root: which there are, what came of them, and which one somebody means."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,3 +117,18 @@ def overall(statuses: list[str]) -> str:
         if status in statuses:
             return status
     return "not judged"
+
+
+def new_folder(root: Path, name: str, *, make: bool = True) -> Path:
+    """A folder for a run that nobody has used: made, or at least its parent."""
+    runs = root / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name.replace(':', '-')}"
+    for number in range(1, 1000):
+        folder = runs / (stem if number == 1 else f"{stem}-{number}")
+        if folder.exists():
+            continue
+        if make:
+            folder.mkdir()
+        return folder
+    raise Mistake(f"{runs} has a thousand runs of this second: wait for the next")

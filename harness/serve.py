@@ -4,43 +4,71 @@
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster.control import FolderLock, sign_lock
 from cluster.errors import ConsensusError
 from cluster.local import Cluster
-from cluster.processes import ReadyPipe, is_suspended, spawn_detached
+from cluster.processes import NODE_COMMAND, ReadyPipe, is_suspended, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, parse_groups
+from harness.cuts import between
 from harness.network import Network
+from harness.prepare import needs
 from harness.rules import DELIVERED, KEPT, LOST, Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
+from harness.session import Session, session_folder
+from node.contract import BadInput
 
 _READY_S = 60.0
 
 
-def serve(spec: Spec, *, record: bool, tell: Callable[[str], None], ready: Callable[[list[str]], None]) -> None:
+def serve(
+    spec: Spec,
+    *,
+    record: bool,
+    tell: Callable[[str], None],
+    ready: Callable[[list[str]], None],
+    prepared: tuple[str, ...] = (),
+) -> None:
     """Launch the cluster of `spec` and serve it until it is stopped.
 
     `ready` is called when it is up, with a line for each node that could not start: one whose disk is lost must not keep the
-    others from serving.
+    others from serving. `prepared` are families of faults for which something must stand under the nodes: disk, clock.
 
     Raises:
         BootFailed: a node or the proxy did not start; nothing is left running.
     """
-    messages = spec.root / "messages.jsonl" if record else None
-    with (
-        Network(spec.path, record=messages, seed=spec.settings.seed) as network,
-        _stopped_at_the_end(Cluster(spec=spec, links=network)) as cluster,
-    ):
+    had_past = any(spec.has_booted(node) for node in spec.nodes)
+    make_folder = partial(session_folder, spec.root, spec.settings.algorithm)
+    folder = make_folder() if record else None
+    messages = None if folder is None else folder / "messages.jsonl"
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(Network(spec.path, record=messages, seed=spec.settings.seed))
+        command = needs(prepared, spec.root).get("command", NODE_COMMAND)
+        cluster = stack.enter_context(_stopped_at_the_end(Cluster(spec=spec, links=network, command=command)))
         cluster.start(without_the_lost=True)
-        supervisor = Supervisor(cluster, _link_verbs(network, cluster), tell, lambda: _trouble(network))
+        session = Session(spec, cluster, network, make_folder if folder is None else lambda: folder, had_past, messages)
+        stack.callback(session.close)
+
+        def trouble() -> str | None:
+            session.look()
+            return _trouble(network)
+
+        verbs = {**_link_verbs(network, cluster, session), **session.verbs()}
+        supervisor = Supervisor(cluster, verbs, tell, trouble, session)
         ready([str(failure) for failure in cluster.failures.values()])
         supervisor.run()
+        members = cluster.nodes
+    kept = session.judge(members)
+    if kept is not None:
+        tell(f"what was asked and broken: consensus report {kept.name}")
 
 
 @contextmanager
@@ -60,14 +88,29 @@ def _trouble(network: Network) -> str | None:
     return None
 
 
-def _link_verbs(network: Network, cluster: Cluster) -> dict[str, Callable[..., Any]]:
+def _link_verbs(network: Network, cluster: Cluster, session: Session) -> dict[str, Callable[..., Any]]:
     def link(senders: list[str], receivers: list[str], one_way: bool, spoil: dict[str, Any]) -> list[str]:
         pairs = [(senders, receivers)] if one_way else [(senders, receivers), (receivers, senders)]
+        links = list(dict.fromkeys((a, b) for one, other in pairs for a in one for b in other if a != b))
+        if not links:
+            raise BadInput(f"there is no link from {', '.join(senders)} to itself: name two ends")
         return [
-            network.install(action, senders=one, receivers=other, probability=probability).id
-            for action, probability in _actions(**spoil)
-            for one, other in pairs
+            rule
+            for fault, action, probability, arguments in _actions(**spoil)
+            for rule in session.spoil(fault, links, action, probability, arguments)
         ]
+
+    def partition(groups: str) -> str:
+        sides = parse_groups(groups)
+        for node in [node for side in sides for node in side]:
+            cluster.process(node)
+        named = [node for side in sides for node in side]
+        if len(set(named)) < len(named):
+            raise BadInput(f"{groups!r} names a node twice: each is in one group")
+        rest = [node for node in cluster.nodes if node not in named]
+        if rest and len(sides) > 1:
+            raise BadInput(f"{groups!r} leaves out {', '.join(rest)}: put each node in a group")
+        return session.cut("partition", between(sides, cluster.nodes), groups=sides)[0]
 
     def links() -> list[dict[str, Any]]:
         rules = network.rules()
@@ -84,11 +127,13 @@ def _link_verbs(network: Network, cluster: Cluster) -> dict[str, Callable[..., A
         ]
 
     return {
-        "partition": lambda groups: network.partition(parse_groups(groups)).id,
-        "isolate": lambda node: network.isolate(cluster.process(node).node).id,
+        "partition": partition,
+        "isolate": lambda node: session.cut(
+            "isolate", between([[cluster.process(node).node]], cluster.nodes), node=node
+        )[0],
         "link": link,
         "links": links,
-        "heal": network.heal,
+        "heal": session.heal,
     }
 
 
@@ -99,18 +144,19 @@ def _actions(
     jitter: float = 0.0,
     reorder: int | None = None,
     cut: bool = False,
-) -> Iterator[tuple[Action, float]]:
-    """What the options of `consensus link` mean, each with its probability."""
+) -> Iterator[tuple[str, Action, float, dict[str, Any]]]:
+    """What the options of `consensus link` mean: a fault of the catalogue, its action, how likely, and its arguments."""
     if cut:
-        yield Cut(), 1.0
+        yield "drop", Cut(), 1.0, {"probability": 1.0}
     if drop is not None:
-        yield Drop(), drop
+        yield "drop", Drop(), drop, {"probability": drop}
     if duplicate is not None:
-        yield Duplicate(), duplicate
+        yield "duplicate", Duplicate(), duplicate, {"probability": duplicate}
     if reorder is not None:
-        yield Reorder(reorder), 1.0
+        yield "reorder", Reorder(reorder), 1.0, {"probability": 1.0, "window": reorder}
     if delay is not None:
-        yield Delay(delay, jitter), 1.0
+        name, more = ("jitter", {"jitter_s": jitter}) if jitter else ("delay", {})
+        yield name, Delay(delay, jitter), 1.0, {"seconds": delay, **more}
 
 
 def _in_words(rule: Rule) -> str:
@@ -122,13 +168,14 @@ def _in_words(rule: Rule) -> str:
     return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"
 
 
-def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
+def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, prepared: tuple[str, ...] = ()) -> list[str]:
     """Have a process of its own serve the cluster of `spec`, and hand it the lock. Returns when it is up.
 
     Returns a line for each node that could not start. Raises BootFailed if there is no cluster then.
     """
     command = [sys.executable, "-P", "-m", "harness.serve", "--root", str(spec.root)]
     command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
+    command += [argument for family in prepared for argument in ("--prepare", family)]
     pipe = spawn_detached(command, spec.root / "supervisor.log", lock.descriptor)
     lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
     return lost
@@ -139,6 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--prepare", action="append", default=[])
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
     arguments = parser.parse_args()
@@ -153,6 +201,7 @@ def main() -> int:
             record=arguments.record,
             tell=tell,
             ready=lambda lost: ReadyPipe.say(arguments.ready_fd, {"lost": lost}),
+            prepared=tuple(arguments.prepare),
         )
     except (ConsensusError, ValueError, OSError) as error:
         tell(str(error))

@@ -50,6 +50,7 @@ from harness.jsonable import canonical
 from harness.models import CasRegister, Consensus, Lock
 from harness.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.plan import PLAN_NAME, Plan
+from harness.prepare import needs
 from harness.process_faults import bring_back
 from harness.workloads import LIVE_S, Ask, Begun, Workload, workload_for
 from node.algorithms import load_algorithm
@@ -106,9 +107,8 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    run = Experiment(
-        folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **_needs(plan, folder)
-    )
+    prepared = needs({listed(step.fault).family for step in plan.steps}, folder)
+    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
     plan.save(folder / PLAN_NAME)
     with run:
         nemesis = Nemesis(run, plan, tell)
@@ -142,21 +142,6 @@ def run_plan(
         **about,
     )
     return result
-
-
-def _needs(plan: Plan, folder: Path) -> dict[str, Any]:
-    """What must stand under the nodes for these faults to be possible: a disk that can fail, a clock that can be steered."""
-    families = {listed(step.fault).family for step in plan.steps}
-    needs: dict[str, Any] = {}
-    if "disk" in families:
-        from harness import powerloss  # noqa: PLC0415 - registers an SQLite VFS
-
-        needs["vfs"] = powerloss.SPEC
-    if "clock" in families:
-        from harness.limit_faults import steered  # noqa: PLC0415 - reads the kernel's limits, which not every system has
-
-        needs["command"] = steered(folder)
-    return needs
 
 
 def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:

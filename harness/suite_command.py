@@ -13,7 +13,7 @@ import click
 from cluster.errors import Mistake
 from cluster.spec import node_names
 from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
-from harness.runs import RESULTS_NAME, find_run
+from harness.runs import RESULTS_NAME, find_run, new_folder
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -242,21 +242,6 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
 
 
 # --- run folders --------------------------------------------------------------------------------------------------------
-
-
-def new_folder(root: Path, name: str, *, make: bool = True) -> Path:
-    """A folder for a run that nobody has used: made, or at least its parent."""
-    runs = root / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name.replace(':', '-')}"
-    for number in range(1, 1000):
-        folder = runs / (stem if number == 1 else f"{stem}-{number}")
-        if folder.exists():
-            continue
-        if make:
-            folder.mkdir()
-        return folder
-    raise Mistake(f"{runs} has a thousand runs of this second: wait for the next")
 
 
 def _past(root: Path, wanted: str | None) -> "tuple[Path, Plan, set[str]]":

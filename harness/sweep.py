@@ -90,7 +90,7 @@ class _Stage:
                 for place, node in enumerate(self.proposers)
             }
             seen: list[Step] = []
-            heal: Callable[[], None] | None = None
+            heal: Callable[[], object] | None = None
             for step in conductor.steps(list(calls.values())):
                 seen.append(step)
                 if point is not None and step == point.message:
@@ -110,7 +110,7 @@ class _Stage:
                 fate, why = Fate.NO_TEST, f"{receipt.fault} did not bite: nobody but its injector saw it"
         return seen, fate, why, variable
 
-    def _strike(self, conductor: Conductor, point: Point) -> Callable[[], None]:
+    def _strike(self, conductor: Conductor, point: Point) -> Callable[[], object]:
         """Do it. Returns what heals it."""
         node, message, faults = point.node, point.message, self.run.faults
         under_way = [(node, peer) for peer in self.run.nodes if peer != node]

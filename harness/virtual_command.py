@@ -160,7 +160,7 @@ def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple
 
 def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:
     """Keep a schedule in a run folder of its own."""
-    from harness.suite_command import new_folder  # noqa: PLC0415
+    from harness.runs import new_folder  # noqa: PLC0415
 
     folder = new_folder(root, f"{algorithm}-{schedule.found_by}")
     schedule.save_found(folder)

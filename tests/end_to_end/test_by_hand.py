@@ -231,10 +231,10 @@ def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
         text=True,
     )
     runs = hand.folder / ".consensus" / "runs"
-    wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2)
+    wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2, within_s=60)
     children = psutil.Process(scorecard.pid).children(recursive=True)
     scorecard.send_signal(signal.SIGINT)
-    _, told = scorecard.communicate(timeout=10)
+    _, told = scorecard.communicate(timeout=60)
     assert scorecard.returncode == 130
     assert "interrupted" in told
     assert children

@@ -1,0 +1,83 @@
+"""A session of faults made by hand is a run like any other: history, receipts, verdicts, report, plan, replay."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from harness import history, receipts
+from harness.plan import load
+from tests.end_to_end.hand import Hand, wait_until
+
+
+def run_of(hand: Hand) -> Path:
+    """The folder of the only session."""
+    (folder,) = [path for path in (hand.folder / ".consensus" / "runs").iterdir() if "by-hand" in path.name]
+    return folder
+
+
+def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "--algorithm", "failover", "--record")
+    hand.good("partition", "n1,n2/n3,n4,n5")
+    assert hand.good("propose", "colour", "blue", "--at", "n2") == '"blue"'
+    assert hand.good("propose", "colour", "red", "--at", "n4") == '"red"'
+    hand.good("kill", "n5")
+    os.kill(hand.rows()["n3"]["pid"], signal.SIGKILL)
+    wait_until(lambda: hand.rows()["n3"]["state"] == "down")
+    hand.good("restart", "n5,n3")
+    hand.good("heal")
+    hand.good("down")
+    folder = run_of(hand)
+    told = history.load(folder / "history.jsonl").operations
+    assert [(one.f, one.invoke.value, one.answer) for one in told] == [
+        ("propose", "blue", "blue"),
+        ("propose", "red", "red"),
+    ]
+    papers = receipts.load(folder / "receipts.jsonl")
+    assert [paper.fault for paper in papers] == ["partition", "kill", "kill"]
+    assert all(paper.bit and paper.ended_ns is not None for paper in papers), papers
+    verdicts = json.loads((folder / "results.json").read_text())["verdicts"]
+    assert verdicts["coherence"]["status"] == "invalid"
+    assert "'blue'" in verdicts["coherence"]["evidence"]
+    assert '"Propose' in (folder / "messages.jsonl").read_text()
+    hand.good("report", folder.name)
+    hand.good("export", folder.name, "--to", "plan")
+    plan = load(folder / "plan.json")
+    assert [step.fault for step in plan.steps] == ["partition", "kill", "kill"]
+    assert plan.steps[0].arguments["groups"] == [["n1", "n2"], ["n3", "n4", "n5"]]
+    done = hand.run("replay", folder.name, "--times", "1")
+    assert done.returncode in (0, 1, 2), done.stderr
+    assert "of 1 violate" in done.stdout
+
+
+def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos", "--prepare", "clock")
+    assert hand.good("put", "owner", "alice") == "1"
+    hand.good("inject", "duplicate", "links=all", "probability=0.5")
+    hand.good("inject", "clock-jump", "node=n2", "seconds=60")
+    assert hand.good("put", "owner", "bob", "--if-version", "1") == "2"
+    hand.fails(1, "the version of 'owner' is 2", "put", "owner", "carol", "--if-version", "1")
+    assert hand.good("get", "owner") == '"bob"'
+    hand.fails(254, "has no argument", "inject", "drop", "nodes=n1")
+    hand.fails(254, "write node=n1", "inject", "drop", "n1")
+    hand.good("heal")
+    assert hand.run("del", "owner").returncode == 0
+    hand.good("down")
+    folder = run_of(hand)
+    verdicts = json.loads((folder / "results.json").read_text())["verdicts"]
+    assert verdicts["linearizability of keys"]["status"] == "valid"
+    assert verdicts["durability"]["status"] == "valid"
+    assert {"duplicate", "clock-jump"} == {paper.fault for paper in receipts.load(folder / "receipts.jsonl")}
+    plan = load(folder / "plan.json")
+    assert (plan.workload, plan.algorithm) == ("kv", "multipaxos")
+    hand.good("check", str(folder / "history.jsonl"), "--model", "kv")
+
+
+def test_a_session_in_which_nothing_was_asked_leaves_no_run(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "1")
+    hand.good("ps")
+    hand.good("down")
+    assert not (hand.folder / ".consensus" / "runs").exists()
