@@ -72,12 +72,22 @@ def check_(scale: float, as_json: bool) -> None:
 @click.option("-n", "--nodes", type=click.IntRange(3, 15), help="3 without this; 5 for a rolling restart.")
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Not for a rolling restart.")
 @click.option(
+    "--per-second",
+    "per_s",
+    type=click.FloatRange(1, 100_000),
+    default=500.0,
+    show_default=True,
+    help="For a rolling restart: puts a second.",
+)
+@click.option(
     "--calm", "calm_s", type=click.FloatRange(0.1, 600), default=5.0, show_default=True,
     help="For a rolling restart: seconds of load with nothing wrong, which say what is usual.",
 )  # fmt: skip
 @click.option("--against", type=click.Choice(["etcd"]), help="With kill or suspend: etcd, if it is installed here.")
 @output_option
-def failover(how: str, nodes: int | None, rounds: int, calm_s: float, against: str | None, as_json: bool) -> int:
+def failover(
+    how: str, nodes: int | None, rounds: int, per_s: float, calm_s: float, against: str | None, as_json: bool
+) -> int:
     """From the leader's trouble to the next acknowledged put, on multipaxos, as a client sees it.
 
     The exit code is 1 if anything that was acknowledged is lost.
@@ -87,7 +97,7 @@ def failover(how: str, nodes: int | None, rounds: int, calm_s: float, against: s
     if how == "rolling":
         from harness.bench.rolling import rolling  # noqa: PLC0415 - only this needs it
 
-        row = rolling(nodes or 5, calm_s, say)
+        row = rolling(nodes or 5, per_s, calm_s, say)
     else:
         from harness.bench.failover import failover as measure  # noqa: PLC0415 - only this needs it
 
@@ -96,7 +106,7 @@ def failover(how: str, nodes: int | None, rounds: int, calm_s: float, against: s
         print_json(rows=[row])
     elif how == "rolling":
         print(
-            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['in_flight']} puts in flight, "
+            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts a second, "
             f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
             f"  out of service         {row['out_of_service_ms']:.0f} ms in all, longest gap {row['longest_gap_ms']:.0f} ms; "
             f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond any gap of the floor; "

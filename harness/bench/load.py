@@ -94,17 +94,20 @@ def figures(latencies_s: Sequence[float], seconds: float, failed: int = 0) -> Fi
 
 
 class Driver:
-    """One connection's calls in flight."""
+    """One connection's calls in flight: always `each`, or fewer if there is one every `every_s` seconds and no more."""
 
-    def __init__(self, client: LogClient, number: int, each: int, begin: Begin, most: int | None) -> None:
+    def __init__(
+        self, client: LogClient, number: int, each: int, begin: Begin, most: int | None, due: float, every_s: float
+    ) -> None:
         self.client, self.number, self.each, self.begin = client, number, each, begin
-        self.left = most
+        self.left, self.due, self.every_s = most, due, every_s
         self.exhausted = False
         self.calls: deque[tuple[float, Call]] = deque()
 
     def fill(self, now: float) -> None:
         """Keep the window full, and send."""
-        while len(self.calls) < self.each and self.left != 0 and not self.exhausted:
+        while len(self.calls) < self.each and not self.finished and now >= self.due:
+            self.due += self.every_s
             call = self.begin(self.client, self.number)
             if call is None:
                 self.exhausted = True
@@ -112,6 +115,11 @@ class Driver:
                 self.calls.append((now, call))
                 self.left = None if self.left is None else self.left - 1
         self.client.send(now)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it begins nothing more."""
+        return self.exhausted or self.left == 0
 
     def collect(self) -> list[tuple[float, Call]]:
         """The calls that have an outcome, with the moments in which they began."""
@@ -129,6 +137,7 @@ class Drive:
         shape: how many calls, on how many connections.
         begin: begins calls. When it returns None for each connection, `run` returns.
         each_client: after so many calls a connection's client is closed and a new one, with a session of its own, follows.
+        per_s: so many calls a second and no more, whatever becomes of those before, as long as there is room in flight.
         on_ok: is told of every call that was done, and when its outcome was seen.
         monitors: whether a connection that closes is noticed at once; it costs descriptors, so not for hundreds.
     """
@@ -141,6 +150,7 @@ class Drive:
         begin: Begin,
         *,
         each_client: int | None = None,
+        per_s: float = float("inf"),
         on_ok: Callable[[Call, float], None] = lambda _call, _now: None,
         monitors: bool = False,
     ) -> None:
@@ -148,6 +158,7 @@ class Drive:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes several descriptors
         self._cluster, self._addresses, self._shape, self._begin = cluster, addresses, shape, begin
         self._each_client, self._on_ok, self._monitors = each_client, on_ok, monitors
+        self._every_s = shape.connections / per_s
         self._poller = shared_poller()
         self._owners: dict[Any, Driver] = {}
         self._latencies_s: list[float] = []
@@ -187,7 +198,8 @@ class Drive:
     def _new_driver(self, number: int) -> Driver:
         client = LogClient(self._cluster, self._addresses, poller=self._poller, monitors=self._monitors)
         self.clients += 1
-        return Driver(client, number, self._shape.each, self._next, self._each_client)
+        first = time.monotonic() + self._every_s * number / self._shape.connections
+        return Driver(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
 
     def _next(self, client: LogClient, number: int) -> Call | None:
         return None if self._stopped else self._begin(client, number)
@@ -195,6 +207,8 @@ class Drive:
     def _turn_until(self, end: float) -> None:
         next_look = 0.0
         look_every_s = _LOOK_EVERY_S * max(self._shape.connections, 8)
+        if self._every_s:
+            look_every_s = min(look_every_s, self._every_s / self._shape.connections)
         while (now := time.monotonic()) < end and self._drivers and not self._abandoned:
             if now >= next_look:  # what is due to be sent again, or has been given up
                 next_look = now + look_every_s
@@ -223,7 +237,7 @@ class Drive:
                 else:
                     self._failed += 1
             driver.fill(now)
-            if not driver.calls:
+            if driver.finished and not driver.calls:
                 self._replace(driver)
 
     def _replace(self, driver: Driver) -> None:

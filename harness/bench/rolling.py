@@ -1,11 +1,13 @@
 """A rolling restart under load: every node in turn is ended in order (SIGTERM) and started again, and clients go on putting.
 
+The load is so many puts a second, begun at their times whatever became of those before. A load that takes all of the machine
+would show how much of it a starting process takes.
+
 A service is out while no put is acknowledged for longer than it usually takes. So the moments in which puts are acknowledged
 are kept. The gaps between them in a calm time before say what is usual: 99 of 100 are shorter than its 99th percentile. What
 the gaps during the restart have above that, all together, is the time out of service. One in a hundred gaps of a calm time
 is above it, too: the same sum over the calm time, for a time of the same length, stands beside as the floor. What the gaps
-have above the longest gap of the calm time is told as well: a machine that starts processes is slower for that time, and a
-service that is slower is not out.
+have above the longest gap of the calm time is told as well: a service that is slower for a time is not out.
 """
 
 import itertools
@@ -20,7 +22,7 @@ from harness.bench.load import Drive, Shape, percentile
 from harness.bench.tracked import Tracked, driving
 from node.contract import NodeId
 
-_SHAPE: Final = Shape(16, 4)  # a load that leaves the machine some time for the nodes that start
+_SHAPE: Final = Shape(64, 4)  # at most
 _BEFORE_S: Final = 1.0
 _KEYS: Final = 2_000
 _WAIT_S: Final = 60.0
@@ -30,6 +32,7 @@ _BEHIND_MAX: Final = 64  # slots
 
 def rolling(
     nodes: int = 5,
+    per_s: float = 500.0,
     calm_s: float = 5.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def rolling(
 
     with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
         settings, addresses = cluster.spec.settings.cluster, cluster.client_addresses
-        drive = Drive(settings, addresses, _SHAPE, tracked.begin, on_ok=done, monitors=True)
+        drive = Drive(settings, addresses, _SHAPE, tracked.begin, per_s=per_s, on_ok=done, monitors=True)
         with driving(drive) as load:
             _wait(lambda: len(acknowledged) > 0, "no put was acknowledged")
             time.sleep(_BEFORE_S)
@@ -64,7 +67,7 @@ def rolling(
     return {
         "how": "rolling",
         "nodes": nodes,
-        "in_flight": _SHAPE.in_flight,
+        "puts_per_s": per_s,
         "connections": _SHAPE.connections,
         "restarts": len(leaders),
         "restarts_of_the_leader": sum(leaders),

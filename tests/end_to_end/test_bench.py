@@ -62,12 +62,6 @@ def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
     assert alone["peer"] is alone["ratio"] is alone["peer_per_s"] is None
 
 
-def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "latency", "--time", "0.2", "--in-flight", "8")["rows"]
-    check_load_rows(rows, 0.2)
-    assert [row["in_flight"] for row in rows] == [8]
-
-
 def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
     rows = bench(capsys, "reads", "--time", "0.2", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
     check_load_rows(rows, 0.2)
@@ -77,9 +71,9 @@ def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "scale", "-n", "1,3", "--value-bytes", "8000", "--time", "0.2")["rows"]
+    rows = bench(capsys, "scale", "-n", "1,2", "--value-bytes", "8000", "--time", "0.2")["rows"]
     check_load_rows(rows, 0.2)
-    assert [(row["nodes"], row["value_bytes"]) for row in rows] == [(1, 8000), (3, 8000)]
+    assert [(row["nodes"], row["value_bytes"]) for row in rows] == [(1, 8000), (2, 8000)]
 
 
 class Half(Peer):
@@ -100,6 +94,7 @@ class Half(Peer):
 def test_a_peer_stands_beside(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(compare.PEERS, "etcd", Half)
     (row,) = bench(capsys, "latency", "--time", "0.1", "--in-flight", "16", "--against", "etcd")["rows"]
+    check_load_rows([row], 0.1)
     assert (row["peer"], row["peer_per_s"], row["peer_p99_ms"]) == ("half 1.0", 1000, 1.0)
     assert row["ratio"] == row["ours_per_s"] / 1000
     assert row["peer_not_durable"] == "all of it"
@@ -152,9 +147,10 @@ def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
-    (row,) = bench(capsys, "failover", "--how", "rolling", "-n", "3", "--calm", "0.5")["rows"]
+    (row,) = bench(capsys, "failover", "--how", "rolling", "-n", "3", "--calm", "0.5", "--per-second", "100")["rows"]
     assert (row["restarts"], row["lost"], row["twice"], row["unknown"]) == (3, 0, 0, 0)
-    assert row["acknowledged"] > 0
+    seconds = row["restart_s"] + row["calm_s"]
+    assert 50 * seconds < row["acknowledged"] < 100 * (seconds + 5)  # as many a second as were asked for
     assert 0 < row["longest_gap_ms"] <= row["out_of_service_ms"] + row["usual_gap_ms"]
     assert row["usual_gap_ms"] <= row["calm_longest_gap_ms"]
     assert 0 <= row["beyond_any_calm_gap_ms"] <= row["out_of_service_ms"]
