@@ -7,8 +7,9 @@ under its name: a node with a new name takes its place.
 
 import contextlib
 import time
+from collections.abc import Mapping
 from itertools import cycle
-from typing import Final
+from typing import Any, Final
 
 from cluster.errors import BootFailed, NoSuchNode, Unknown, WrongState
 from cluster.local import Cluster
@@ -16,6 +17,7 @@ from cluster.log_client import TIMEOUT_S as CALL_S
 from cluster.log_client import LogClient
 from cluster.processes import State
 from node.contract import NodeId
+from node.quorum import is_quorum
 from node.settings import check_node_name
 
 TIMEOUT_S: Final = 30.0
@@ -76,6 +78,7 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
                 raise Unknown(f"{node} leads and nobody took over within {timeout_s:g} s. Nothing was changed")
             _hand_over(cluster, client, node, next(heirs, None))
         client.members.remove(node, timeout_s)
+    _wait_until_known(cluster, node, [voter for voter in voters if voter != node], deadline)
     if node in cluster.processes:
         process = cluster.process(node)
         if process.look() is State.UP:
@@ -122,6 +125,26 @@ def _hand_over(cluster: Cluster, client: LogClient, node: NodeId, heir: NodeId |
         client.members.hand_over(heir)
     while leader_of(cluster) == node and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
+
+
+def _wait_until_known(cluster: Cluster, removed: NodeId, voters: list[NodeId], deadline: float) -> None:
+    """Return when a majority of those that are left has on disk that `removed` is none of them.
+
+    Until then it may be needed: whoever starts again without knowing asks it for its vote. Beyond the deadline nobody waits,
+    since the change itself is done.
+    """
+    while time.monotonic() < deadline:
+        statuses = cluster.status()
+        known = [node for node in voters if removed in _replica(statuses, node).get("removed", ())]
+        if is_quorum(known, voters):
+            return
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _replica(statuses: Mapping[NodeId, dict[str, Any]], node: NodeId) -> dict[str, Any]:
+    """What a node says of its replica of the log; nothing if it does not answer."""
+    replica: dict[str, Any] = statuses.get(node, {}).get("variables", {}).get("", {})
+    return replica
 
 
 def _is_up(cluster: Cluster, node: NodeId) -> bool:

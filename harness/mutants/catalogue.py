@@ -170,6 +170,8 @@ MUTANTS: Final = (
     _log("phase-one-is-kept-over-a-change", "row 19: before the leader's own no-op", "members-change-unheard-of"),
     _log("changes-overlap", "row 19: two changes at once", "two-changes-at-once"),
     _log("what-is-told-is-applied-late", "a change of members that is not heeded", "asked-in-the-turn-that-tells"),
+    _log("changes-are-not-saved", "members who have gone are waited for", "newcomers-start-anew"),
+    _log("strangers-are-not-heard", "members who have gone are waited for", "somebody-joins-unnoticed"),
     _log("the-removed-still-vote", "row 20: a removed node votes", "the-removed-speak"),
     _log("ids-are-used-again", "row 20: an id is used again", "an-id-comes-again"),
     _log("voters-count-twice", "row 22", "acknowledgements-that-come-again"),

@@ -301,6 +301,24 @@ def the_removed_still_vote() -> None:
 
 
 @listed
+def changes_are_not_saved() -> None:
+    """Who the members are is not on disk as soon as it has changed."""
+    replace(acceptor.Acceptor, "save_commit", lambda _self: None)
+
+
+@listed
+def strangers_are_not_heard() -> None:
+    """A canvass of somebody whom a replica does not know as a member tells it nothing."""
+
+    def canvassed(self: replica.MultiPaxos, sender: NodeId, attempt: int, commit: int) -> None:
+        if sender in self.state.configuration.voters:
+            whole(self, sender, attempt, commit)
+
+    whole = replica.MultiPaxos.canvassed
+    replace(replica.MultiPaxos, "canvassed", canvassed)
+
+
+@listed
 def ids_are_used_again() -> None:
     """A node of the name of one that was removed may join."""
     added = configuration.Configuration._added

@@ -382,6 +382,48 @@ def an_id_comes_again() -> None:
     assert "used once" in outcome.reason, outcome.reason
 
 
+@_story
+def newcomers_start_anew() -> None:
+    """Two of three are replaced, and soon everybody stops: those who are left are as many as it takes, and must know it."""
+    world, _, others = _start()
+    for old, new in zip(others, ("n4", "n5"), strict=True):  # so few slots that nothing else has saved what is chosen
+        _join(world, new)
+        outcome = world.change("remove", old)
+        assert isinstance(outcome, Ok), outcome
+    world.pass_s(0.5)
+    members = [node for node in world.cluster.nodes if world.cluster.nodes[node].up and node not in others]
+    world.crash(*members)
+    world.crash(*(node for node in others if world.cluster.nodes[node].up))
+    world.restart(*members)
+    world.do("c", "put", "k", b"after")
+    world.check()
+
+
+@_story
+def somebody_joins_unnoticed() -> None:
+    """One of three is cut off while a fourth joins and another goes; then these two are a majority, and one knows it."""
+    world, first, (gone, late) = _start()
+    world.isolate(late)
+    _join(world, "n4")
+    outcome = world.change("remove", gone)
+    assert isinstance(outcome, Ok), outcome
+    world.pass_s(0.5)
+    world.crash(first, gone)
+    world.heal()
+    world.do("c", "put", "k", b"after")
+    assert set(world.replica(late).members) == {first, late, "n4"}
+    world.check()
+
+
+def _join(world: LogWorld, node: NodeId) -> None:
+    """Add a node, and have it come to vote."""
+    outcome = world.change("add", node)
+    assert isinstance(outcome, Ok), outcome
+    world.restart(node)
+    leading = world.replica(world.wait_leader())
+    world.wait(lambda: node in leading.state.configuration.voters, f"{node} votes")
+
+
 # --- machines ---------------------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,18 @@ def test_nodes_come_and_go(quick_hand: Hand) -> None:
     assert "incarnation" in hand.good("logs", gone)
 
 
+def test_a_cluster_of_newcomers_alone_starts_again_after_a_stop_of_all(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "2", "--algorithm", "multipaxos")
+    hand.good("put", "owner", "alice")
+    hand.good("member", "replace", "n1", "n3")
+    hand.good("member", "replace", "n2", "n4")
+    hand.good("kill", "all")
+    hand.good("restart", "all")
+    assert hand.good("get", "owner") == '"alice"'
+    assert set(members(hand)) == {"n3", "n4"}
+
+
 def test_a_node_that_lost_its_disk_is_replaced(quick_hand: Hand) -> None:
     hand = quick_hand
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")

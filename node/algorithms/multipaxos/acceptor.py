@@ -3,8 +3,9 @@
 Rules
 -----
 1. Nothing is accepted or promised below `promised`; what is accepted raises it. Both are on disk before they are spoken of.
-2. `commit` is the slot up to which every record is known as chosen. It is saved now and then, with the records and in one
-   transaction, so it is never ahead of them. If it is behind after a restart, some records are only known as accepted again.
+2. `commit` is the slot up to which every record is known as chosen. It is saved now and then, and when the members have
+   changed; with the records and in one transaction, so it is never ahead of them. If it is behind after a restart, some
+   records are only known as accepted again.
 3. A record is known as chosen when the leader says so **and** it was accepted under that leader's own ballot, since a
    leader proposes one value a slot; or when a peer sends it as chosen.
 4. A promise tells every record above what the candidate knows, also those that are known as chosen: leaving them out is how
@@ -107,6 +108,11 @@ class Acceptor:
         assert record.slot == self.commit + 1
         self.commit = record.slot
         self._put(record)
+
+    def save_commit(self) -> None:
+        """Remember across a restart what is known as chosen now."""
+        if self.node.disk.get("commit", 0) != self.commit:
+            self.node.disk["commit"] = self.commit
 
     def _put(self, record: Record) -> None:
         self.records[record.slot] = record

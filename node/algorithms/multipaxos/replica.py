@@ -269,6 +269,8 @@ class MultiPaxos(Algorithm):
         voters = self.state.configuration.voters
         # One that has joined and is still behind may have become a voter without knowing it, nor who the others are.
         if sender not in voters and self.node.id in voters:
+            if commit > self.acceptor.commit and self.leader is None:
+                self.catch_up.fetch(sender)  # it may have joined, without this replica's having heard of it
             return
         if self.leader is not None:
             self.leader.send_heartbeat((sender,))
@@ -325,7 +327,11 @@ class MultiPaxos(Algorithm):
             self.clients.answer_watches(self.leader)
 
     def members_changed(self) -> None:
-        """A change of the configuration has taken effect."""
+        """A change of the configuration has taken effect.
+
+        Who knows of it keeps that: after a stop of all, those whose disks know only the old members would wait for these.
+        """
+        self.acceptor.save_commit()
         if self.leader is not None:
             self.leader.send_heartbeat(self.members)  # so that they hear of it
             if self.node.id not in self.state.configuration.voters:
