@@ -16,7 +16,8 @@ algorithm asks for. Then, in this order:
 
 So an algorithm cannot answer before what it answers for is on disk; it need not even think of it. A message to
 oneself waits for the disk like any other, so a vote for oneself counts no earlier than anybody else's. The one exception
-is asked for by name: `send_early` leaves at once, while the disk works, and is for what rests on nothing unsaved.
+is asked for by name: `send_early` and `reply_early` leave before the disk is asked, and are for what rests on nothing that
+this turn saves.
 
 What an algorithm's author must expect
 --------------------------------------
@@ -102,6 +103,10 @@ class Node(ABC):
     @abstractmethod
     def reply(self, request: Request, value: Value | None) -> None:
         """Answer `request` with the decided value, or with None for "undecided" (an answer to queries only)."""
+
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        """As `reply`, but it may leave before this turn's commit: what it says is on the disks of a quorum already."""
+        self.reply(request, value)
 
     @abstractmethod
     def refuse(self, request: Request, reason: str) -> None:

@@ -23,7 +23,7 @@ from typing import Final
 from node.clock import LOOK_EVERY_S, SteeredClock
 from node.contract import Algorithm, Message, NodeId, Request, Value
 from node.disk import Disk
-from node.frames import CommandFrame, ReadFrame, Replies
+from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.settings import NAME, Settings
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
@@ -130,18 +130,23 @@ class Runtime:
 
     def _finish_turn(self) -> None:
         """Steps 4 to 6, in the order on which every promise rests."""
-        early, self._variables.turn.early = self._variables.turn.early, []
-        self._send(early)
+        self._release_early()
         self._disk.commit()
         self._release()
+
+    def _release_early(self) -> None:
+        turn = self._variables.turn
+        early, turn.early = turn.early, []
+        replies, turn.early_replies = turn.early_replies, {}
+        self._send(early)
+        self._send_replies(replies)
 
     def _release(self) -> None:
         turn = self._variables.take_turn()
         self._send(turn.sends)
         for answer in turn.answers:
             self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
-        for route, replies in turn.replies.items():
-            self._send_back(route, Replies(tuple(replies)))
+        self._send_replies(turn.replies)
         status_asked, self._status_asked = self._status_asked, []
         for route, number in status_asked:  # it, too, tells only what is on disk
             self._send_back(route, StatusReply(number, self._packed_status()))
@@ -157,6 +162,10 @@ class Runtime:
                 frame = self._codec.encode(Envelope(self._id, self._disk.incarnation, variable, message))
                 last = (variable, message)
             self._transport.send(to, frame)
+
+    def _send_replies(self, replies: dict[Route, list[FrameReply]]) -> None:
+        for route, of_route in replies.items():
+            self._send_back(route, Replies(tuple(of_route)))
 
     def _send_back(self, route: Route, message: Message) -> None:
         frame = self._codec.encode(Envelope(self._id, self._disk.incarnation, "", message))

@@ -44,6 +44,7 @@ class Turn:
     """What one turn has gathered."""
 
     early: list[tuple[NodeId, str, Message]] = field(default_factory=list)
+    early_replies: dict[Route, list[FrameReply]] = field(default_factory=dict)
     sends: list[tuple[NodeId, str, Message]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     replies: dict[Route, list[FrameReply]] = field(default_factory=dict)
@@ -118,6 +119,15 @@ class Variables:
         if route is not None:
             self._reply(route, FrameReply(request.number, payload, refused, leader))
 
+    def answer_early(self, request: Request, payload: Value | None) -> None:
+        """Gather the answer to a frame, to leave before the commit. To any other request it leaves after it."""
+        route = self._frames.pop(request, None)
+        if route is None:
+            self.answer(request, payload, None)
+        else:
+            reply = FrameReply(request.number, payload, None, None)
+            self.turn.early_replies.setdefault(route, []).append(reply)
+
     def _reply(self, route: Route, reply: FrameReply) -> None:
         self.turn.replies.setdefault(route, []).append(reply)
 
@@ -162,7 +172,8 @@ class Variables:
     def has_gathered(self) -> bool:
         """Whether the next turn has something to do already, with nothing taken in."""
         turn = self.turn
-        return bool(turn.early or turn.sends or turn.answers or turn.replies or self.disk.dirty)
+        gathered = turn.early or turn.early_replies or turn.sends or turn.answers or turn.replies
+        return bool(gathered or self.disk.dirty)
 
     def take_turn(self) -> Turn:
         """What has been gathered; gathering starts anew."""
@@ -249,6 +260,9 @@ class _VariableNode(Node):
 
     def reply(self, request: Request, value: Value | None) -> None:
         self._variables.answer(request, value, None)
+
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        self._variables.answer_early(request, value)
 
     def refuse(self, request: Request, reason: str) -> None:
         self._variables.answer(request, None, reason)

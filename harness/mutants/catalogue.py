@@ -156,6 +156,7 @@ MUTANTS: Final = (
     # The replicated log, in virtual time.
     _log("log-promises-in-memory", "rows 5 and 12: promises reset on a full restart", "everybody-starts-anew"),
     _log_virtual("log-accepts-in-memory", "row 6", "everybody-crashes-after-the-answer"),
+    _log("leaders-count-their-votes-at-once", "row 5", "one-alone-crashes-as-it-answers"),
     _log("log-ballots-are-reused", "row 8", "a-ballot-after-a-restart"),
     _log("log-small-quorum", "row 9", "a-leader-of-a-minority"),
     _log("promises-leave-out-what-is-committed", "row 10", "a-candidate-that-is-behind"),

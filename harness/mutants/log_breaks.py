@@ -63,6 +63,19 @@ def log_small_quorum() -> None:
 
 
 @listed
+def leaders_count_their_votes_at_once() -> None:
+    """A leader counts its own vote in the turn in which it proposes, before its disk has it."""
+    drained = replica.MultiPaxos.drained
+
+    def voting(self: replica.MultiPaxos) -> None:
+        drained(self)
+        if self.leader is not None and self.leader.accepted(self.node.id, tuple(self.leader.flights)):
+            self.advance()
+
+    replace(replica.MultiPaxos, "drained", voting)
+
+
+@listed
 def promises_leave_out_what_is_committed() -> None:
     """Phase 1b tells only what is not known as chosen."""
     above = acceptor.Acceptor.above

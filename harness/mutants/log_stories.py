@@ -63,6 +63,19 @@ def everybody_crashes_after_the_answer() -> None:
 
 
 @_story
+def one_alone_crashes_as_it_answers() -> None:
+    """Answers leave before the commit of their turn: a cluster of one crashes in between, and boots."""
+    world, only, _ = _start(nodes=1)
+    world.doom(only, 0.1)
+    world.do("c", "put", "k", b"acknowledged")
+    assert not world.cluster.nodes[only].up, (
+        "it has answered, and committed what the answer should rest on, in one turn"
+    )
+    world.wait_leader()
+    assert world.do("c", "get", "k")[0] == b"acknowledged"
+
+
+@_story
 def a_ballot_after_a_restart() -> None:
     """A candidate's Prepare leaves and is lost; it boots anew, three times, and uses no ballot again."""
     world, first, (second, third) = _start()

@@ -235,6 +235,9 @@ class SimulatedCluster:
             self.judge.see_failure(name, error)
             return Outcome()
         self._release(outcome)
+        if outcome.crashed:
+            self.judge.look_at_applied(node)
+            node.crash()
         self.judge.look(node)
         for reply in outcome.replies:
             self.judge.see_reply(name, reply)

@@ -117,6 +117,9 @@ class Judge:
         """A node, after a step of its own."""
         self.see_node(node.id, node.facts())
 
+    def look_at_applied(self, node: SimulatedNode) -> None:
+        """What a node of a log has applied in a turn that ends in a crash: what it has said early rests on it."""
+
     def see_node(self, node: NodeId, facts: Facts) -> None:
         """A node, after a step of its own."""
         before = self._nodes.get(node)

@@ -119,6 +119,11 @@ class LogJudge(Judge):
         if replica.state.applied != seen.applied:
             self._look_at_slots(node, replica, seen)
 
+    def look_at_applied(self, node: SimulatedNode) -> None:
+        replica = node.instance
+        if isinstance(replica, MultiPaxos) and replica.state.applied != self._seen[node.id].applied:
+            self._look_at_slots(node, replica, self._seen[node.id])
+
     def forget_node(self, node: NodeId) -> None:
         self._promised.pop(node, None)
 

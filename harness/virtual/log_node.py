@@ -91,6 +91,7 @@ class LogNode(SimulatedNode):
         super()._forget_all()
         self.frames: dict[Request, None] = {}
         self._early: list[Packet] = []
+        self._early_replies: list[Reply] = []
         self._carried: dict[type[Message], None] = {}
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -128,12 +129,13 @@ class LogNode(SimulatedNode):
         """Commit, and let out what the turn has asked for."""
         assert self.instance is not None
         self.instance.drained()
-        if self._early:
+        if self._early or self._early_replies:
             early, self._early = self._early, []
-            if self.doomed:
-                self.crash()
-                return Outcome(packets=early, crashed=True)
+            replies, self._early_replies = self._early_replies, []
+            if self.doomed:  # whoever drives it sees to the crash, when it has looked at what the early replies rest on
+                return Outcome(packets=early, replies=replies, crashed=True)
             self._outcome.packets.extend(early)
+            self._outcome.replies.extend(replies)
         self._disk.commit()
         self.log.commit()
         outcome, self._outcome = self._outcome, Outcome()
@@ -167,6 +169,13 @@ class LogNode(SimulatedNode):
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         self._answer(Reply(request, None, None, leader=leader))
+
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        if request in self.frames:
+            del self.frames[request]
+            self._early_replies.append(Reply(request, value, None, to_frame=True))
+        else:
+            self.reply(request, value)
 
     def reply(self, request: Request, value: Value | None) -> None:
         if request in self.frames:

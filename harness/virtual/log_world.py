@@ -18,7 +18,7 @@ from cluster.pipeline import NotDone, NotKnown, Ok
 from harness.virtual.log_storm import LogSimulation
 from harness.virtual.log_weather import LogWeather, Operation
 from harness.virtual.steps import Crash, Deliver, Drop, Packet, Recover
-from harness.virtual.weather import Cut, Links
+from harness.virtual.weather import Cut, Links, Outage
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import TakeOver
 from node.contract import Message, NodeId
@@ -142,6 +142,10 @@ class LogWorld(LogSimulation):
             if self.cluster.nodes[node].up:
                 self.cluster.apply(Crash(node))
             self._apply(node, Recover(node))
+
+    def doom(self, node: NodeId, for_s: float) -> None:
+        """Have a node crash between what it sends or answers early next and the commit of that turn, and boot later."""
+        self._go_down(Outage(self.now, for_s, node, loses_disk=False, in_turn=True))
 
     def pause(self, node: NodeId, seconds: float) -> None:
         """Have a node do nothing for a while."""

@@ -16,6 +16,7 @@ from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.disk import Disk, DiskFailed
+from node.frames import CommandFrame, FrameReply, Replies
 from node.quorum import Ballot
 from node.runtime import Runtime
 from node.settings import Settings
@@ -254,6 +255,56 @@ def test_the_commit_comes_before_the_release(bench: MakeBench) -> None:
     ]
     assert one.disk.variable("x") == {"value": BLUE, "from n1": "all"}
     assert not spoke_before_its_commit(events)
+
+
+class Early(Algorithm):
+    """Serves frames, in the worst order, and puts something off until all has left."""
+
+    messages: ClassVar[tuple[type[Message], ...]] = (Note,)
+    serves_all = True
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.node.reply_early(request, value)  # it rests on the next line, and no frame asked for it
+        self.node.disk["value"] = value
+
+    def query(self, request: Request) -> None:
+        raise AssertionError
+
+    def command(self, request: Request, frame: Message) -> None:
+        if request.number == 1:
+            return
+        self.node.reply(request, Value(b"late"))
+        self.node.send("n2", Note("late"))
+        self.node.disk["asked"] = True
+        self.node.reply_early(Request(request.client, 1), Value(b"early"))
+        self.node.send_early("n2", Note("early"))
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        raise AssertionError
+
+    def released(self) -> None:
+        if self.node.disk.pop("asked", False):
+            self.node.send("n3", Note("afterwards"))
+
+
+def test_what_is_early_leaves_before_the_commit_and_what_was_put_off_after_all(bench: MakeBench) -> None:
+    one = bench(Early)
+    events = one.run([one.client(CommandFrame(number, 0, 0, 0, "kv", b"")) for number in (1, 2)])
+    assert events == [
+        Sent("n2", Note("early")),
+        Answered(CLIENT, Replies((FrameReply(1, b"early", None, None),))),
+        Committed(),
+        Sent("n2", Note("late")),
+        Answered(CLIENT, Replies((FrameReply(2, b"late", None, None),))),
+        Committed(),  # what was asked for afterwards is in a turn of its own, which comes at once
+        Sent("n3", Note("afterwards")),
+    ]
+    assert one.transport.waits[1] == 0
+
+
+def test_only_the_answer_to_a_frame_leaves_early(bench: MakeBench) -> None:
+    one = bench(Early)
+    assert one.run([one.propose(1)]) == [Committed(), Answered(CLIENT, Reply(1, BLUE, None))]
 
 
 def test_a_runtime_that_releases_first_is_caught(bench: MakeBench) -> None:

@@ -7,6 +7,8 @@ Rules
    timer until there is an answer: doing it twice does no harm, since a variable is set once.
 3. A client is told what the state says after the slot in which its frame stands, or after the round that has confirmed its
    question, and nothing before.
+4. So the answer to a frame rests on votes that quorums have on their disks, of which this node's own came back to it after
+   its commit, and on nothing that the present turn saves. It leaves early, while the next batch is still to be written.
 """
 
 from typing import Final
@@ -72,7 +74,7 @@ class Clients:
     def answer(self, waiter: Waiter, payload: bytes) -> None:
         """Tell whoever waits what came of it."""
         if waiter.origin is None:
-            self.node.reply(waiter.request, Value(payload))
+            self.node.reply_early(waiter.request, Value(payload))
             return
         results, errors = unpack_own(payload)
         refused = errors[0][2] if errors else None
