@@ -94,6 +94,9 @@ def explore(
 @click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
+@click.option(
+    "--values", type=click.IntRange(1, 6), default=6, show_default=True, help="Different ones, at most, a run."
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
 @click.option("--seconds", type=click.FloatRange(1), help="Stop after so long, and say so.")
 @_oddities_option
@@ -108,6 +111,7 @@ def simulate(
     seeds: int,
     first_seed: int,
     nodes: int,
+    values: int,
     workers: int,
     seconds: float | None,
     odd: tuple[str, ...],
@@ -126,7 +130,7 @@ def simulate(
     if not as_json:
         say(f"simulating {algorithm} for {seeds:,} seeds")
     cls, oddities = _found(algorithm, odd, look_for)
-    settings = Settings(nodes=nodes, oddities=oddities, look_for=look_for or EVERYTHING)
+    settings = Settings(nodes=nodes, values=values, oddities=oddities, look_for=look_for or EVERYTHING)
     report = run_simulate(cls, range(first_seed, first_seed + seeds), settings, seconds=seconds, workers=workers)
     report.algorithm = algorithm
     can_replay = report.shrunk and not cls.serves_all  # of a log there is the seed, and what it was shrunk to

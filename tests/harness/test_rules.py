@@ -1,7 +1,7 @@
 """Link rules and how they decide a message's fate: no sockets, no clock."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -179,6 +179,26 @@ def test_pass_only_counts() -> None:
     one = fates(Rule("r", Pass()))
     assert arrivals(one, 1) == [(b"0", "passed", None)]
     assert one.total("r", "matched") == 1
+
+
+def test_a_held_message_is_released_repeated_or_lost_by_its_number() -> None:
+    one = fates(Rule("hold", Hold()))
+    for number, payload in enumerate((b"a", b"b", b"c")):
+        one.arrive(replace(letter(payload), index=number), 0)
+    assert seen(one.repeat("hold", 1)) == [(b"b", "duplicated", "hold")]
+    assert seen(one.release_one("hold", 2)) == [(b"c", "released", "hold")]
+    assert seen(one.release_one("hold", 1)) == [(b"b", "released", "hold")]
+    assert seen(one.discard_one("hold", 0)) == [(b"a", "discarded", "hold")]
+    assert one.total("hold", "keeps") == 0
+    with pytest.raises(BadRule, match="keeps no message 1"):
+        one.repeat("hold", 1)
+
+
+def test_what_is_repeated_does_not_cross_a_cut() -> None:
+    one = fates(Rule("hold", Hold()))
+    one.arrive(replace(letter(), index=0), 0)
+    one.add(Rule("cut", Cut()))
+    assert seen(one.repeat("hold", 0)) == [(b"m", "dropped", "cut")]
 
 
 def test_held_messages_are_released_in_order_all_or_the_first() -> None:
