@@ -1,8 +1,9 @@
 """Every mutant: what is broken, which real break it imitates, and the story in which the suite must see it.
 
-The rows are those of the list of ways in which Paxos and its logs have really broken; those without one are our own.
+The rows are those of `ROWS`, the ways in which Paxos and its logs have really broken; mutants without one are our own.
 """
 
+import re
 import sys
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +20,35 @@ _PAXOS: Final = "harness.mutants.paxos"
 _OTHERS: Final = "harness.mutants.others"
 
 
+#: What has really been broken, by number.
+ROWS: Final = {
+    1: "accepted values are ignored in phase 1",
+    2: "the lowest or any accepted value is adopted",
+    3: "an Accept ignores the promise",
+    4: "an Accept does not raise the promise",
+    5: "a promise is not durable before the reply",
+    6: "an accepted value is not durable before the reply",
+    7: "a node whose disk was wiped votes",
+    8: "a ballot is used again after a restart",
+    9: "a quorum is one too small",
+    10: "phase 1b leaves out what is committed",
+    11: "a gap is not filled with a no-op",
+    12: "promises or ballots are reset on a full restart",
+    13: "the commit index is durable ahead of the log",
+    14: "no dedupe, or its table is missing from the snapshot",
+    15: "a client restarts and uses its numbers again",
+    16: "a leader reads locally, or answers before it has asked its quorum",
+    17: "a lease runs on the wall clock",
+    18: "a lock has no fencing token",
+    19: "a change of members before the new leader's own no-op; two at once",
+    20: "a removed node keeps voting; an id is used again",
+    21: "a corrupt record is taken for a torn tail",
+    22: "an acknowledgement of an old ballot is counted; one voter twice",
+    23: "nothing is sent again",
+    24: "applied out of order; a command that is not deterministic",
+}
+
+
 class NoSuchMutant(BadInput):
     """No mutant is called that. The message says which are."""
 
@@ -33,6 +63,12 @@ class Mutant:
     algorithm: str
     original: str = "paxos"
     broken_node: str | None = None
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Which of `ROWS` it imitates, if any."""
+        named = re.match(r"rows? (\d+(?:(?:, | and )\d+)*)", self.imitates)
+        return tuple(map(int, re.findall(r"\d+", named[1]))) if named else ()
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -180,6 +216,20 @@ MUTANTS: Final = (
     _log_virtual("frames-are-applied-in-any-order", "row 24: applied out of order", "several-at-once"),
     _log_virtual("answers-depend-on-the-node", "row 24: not deterministic", "several-at-once"),
 )
+
+
+def table() -> list[str]:
+    """The rows, each with its mutants and their stories, as Markdown."""
+    lines = ["| | what has really been broken | mutants, with their stories |", "|---|---|---|"]
+    for row, about in ROWS.items():
+        mutants = [mutant for mutant in MUTANTS if row in mutant.rows]
+        told = "; ".join(f"`{mutant.name}`: {_where(mutant.schedule)}" for mutant in mutants)
+        lines.append(f"| {row} | {about} | {told} |")
+    return lines
+
+
+def _where(schedule: Schedule | VirtualStory) -> str:
+    return f"{schedule.name}, in virtual time" if isinstance(schedule, VirtualStory) else schedule.name
 
 
 def choose(names: tuple[str, ...]) -> tuple[Mutant, ...]:

@@ -221,9 +221,9 @@ class SimulatedCluster:
             raise Impossible(f"{step} cannot happen now")
 
     def _take(self, packet: Packet) -> None:
-        self.pending[packet] -= 1
-        if not self.pending[packet]:
-            del self.pending[packet]
+        copies = self.pending.pop(packet)  # a packet's hash is not cheap: as few look-ups as will do
+        if copies > 1:
+            self.pending[packet] = copies - 1
 
     def _turn(self, name: NodeId, step: Step) -> Outcome:
         """A turn of a node. What its algorithm raises is a violation, and the node is down, as a real one would be."""
@@ -246,8 +246,9 @@ class SimulatedCluster:
     def _release(self, outcome: Outcome) -> None:
         for packet in outcome.packets:
             self.pending[packet] = self.pending.get(packet, 0) + 1
-            if packet not in self.sent:
-                self.sent[packet] = None
+            known = len(self.sent)
+            self.sent[packet] = None
+            if len(self.sent) > known:
                 self.judge.see_packet(packet)
         for reply in outcome.replies:
             self.replies[reply.request] = reply

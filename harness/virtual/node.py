@@ -112,7 +112,7 @@ class SimulatedDisk(MutableMapping[str, Stored]):
         return self.stored[key]
 
     def __setitem__(self, key: str, value: Stored) -> None:
-        pack(value)  # raises BadValue for what a real disk could not keep
+        _check_storable(value)
         self.stored[key] = value
         self.dirty = True
 
@@ -362,6 +362,17 @@ class SimulatedNode(Node):
 
 def _ballot(told: object) -> Ballot | None:
     return told if isinstance(told, Ballot) and told != NO_BALLOT else None
+
+
+_packed = lru_cache(maxsize=65536)(pack)
+
+
+def _check_storable(value: Stored) -> None:
+    """Raise BadValue for what a real disk could not keep."""
+    try:
+        _packed(value)
+    except TypeError:  # it cannot be a key here, which is no fault of its own
+        pack(value)
 
 
 @lru_cache(maxsize=65536)

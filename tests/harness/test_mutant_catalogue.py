@@ -1,11 +1,13 @@
 """The list of mutants: each is a break of something shipped, and its story says what happens."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+import harness
 from harness.mutants.broken_node import BREAKS
-from harness.mutants.catalogue import MUTANTS, Mutant, NoSuchMutant, choose
+from harness.mutants.catalogue import MUTANTS, ROWS, Mutant, NoSuchMutant, choose, table
 from harness.mutants.schedules import links
 from node.algorithms import BUILT_IN, load_algorithm
 
@@ -37,6 +39,17 @@ def test_its_story_is_told_in_a_line(mutant: Mutant) -> None:
 
 def test_every_break_of_a_node_is_used() -> None:
     assert set(BREAKS) == {mutant.broken_node for mutant in MUTANTS if mutant.broken_node is not None}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_way_in_which_it_has_really_been_broken_has_a_mutant(row: int) -> None:
+    assert [mutant.name for mutant in MUTANTS if row in mutant.rows]
+
+
+def test_the_table_of_what_has_been_broken_is_that_of_the_mutants() -> None:
+    readme = (Path(harness.__file__).parent / "README.md").read_text()
+    assert "\n".join(table()) in readme
+    assert {row for mutant in MUTANTS for row in mutant.rows} == set(ROWS)
 
 
 def test_some_can_be_chosen() -> None:

@@ -33,7 +33,8 @@ def kinds(report: Campaign) -> set[str]:
 # --- the shipped classes --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("nodes", "seeds"), [(3, 300), (5, 60), (1, 20), (4, 60)])
+# With those of the replicated log, in `test_log_simulator.py`, some ten thousand seeds.
+@pytest.mark.parametrize(("nodes", "seeds"), [(3, 9300), (5, 60), (1, 20), (4, 60)])
 def test_paxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: int) -> None:
     report = run_simulate("paxos", range(seeds), Settings(nodes=nodes))
     assert report.tally.failures == {}
