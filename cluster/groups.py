@@ -74,19 +74,19 @@ class Assignment(Members):
         """Remove a task. Raises CommandRefused "no_task"."""
         self._client.ask(asks.task_remove(task), timeout_s)
 
-    def mine(self, name: str, after: Share | None = None, wait_s: float = 0.0) -> Share:
+    def mine(self, name: str, after: Share | None = None, wait_s: float = 0.0, timeout_s: float = TIMEOUT_S) -> Share:
         """What the member `name` has to do: tasks with their tokens. Raises CommandRefused "not_member".
 
         With `after`, an earlier answer, the answer waits for a change; after `wait_s` seconds without one it is `after`.
         """
         share = self._client.ask(
-            asks.task_mine(name, 0 if after is None else after.version, wait_s), wait_s + TIMEOUT_S
+            asks.task_mine(name, 0 if after is None else after.version, wait_s), wait_s + timeout_s
         )
         return share or after or Share(0, {})
 
-    def owners(self, after: Spread | None = None, wait_s: float = 0.0) -> Spread:
+    def owners(self, after: Spread | None = None, wait_s: float = 0.0, timeout_s: float = TIMEOUT_S) -> Spread:
         """Who has which task. `after` and `wait_s` are as for `mine`."""
-        spread = self._client.ask(asks.task_owners(0 if after is None else after.version, wait_s), wait_s + TIMEOUT_S)
+        spread = self._client.ask(asks.task_owners(0 if after is None else after.version, wait_s), wait_s + timeout_s)
         return spread or after or Spread(0, {})
 
 

@@ -32,15 +32,22 @@ _KILL_AFTER_S: Final = 5.0
 
 
 @click.command()
-@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 600), default=TTL_S, show_default=True, help="The lease.")
 @click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, 86_400), help="How long to wait in line.  [default: for ever]"
+    "--ttl",
+    "ttl_s",
+    type=click.FloatRange(0.1, 600),
+    default=TTL_S,
+    show_default=True,
+    help="Seconds until others go on, if this vanishes.",
+)
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0, 86_400), help="Seconds to wait in line.  [default: for ever]"
 )
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tuple[str, ...]) -> int:
-    """Wait for the lock NAME, hold it while COMMAND runs, and exit with its code. Times are in seconds.
+    """Wait for the lock NAME, hold it while COMMAND runs, and exit with its code.
 
     \b
     consensus lock printer -- lpr page.ps

@@ -85,7 +85,7 @@ def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) 
 def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     """Show each task, who has it, and the token that it was given with."""
     with open_log(root) as client:
-        owners = client.assignment.owners().owners
+        owners = client.assignment.owners(timeout_s=timeout_s).owners
         members = client.assignment.view(timeout_s).members
     if as_json:
         rows = [
@@ -102,7 +102,14 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
 
 @assign.command()
 @click.argument("name")
-@click.option("--ttl", "ttl_s", type=click.FloatRange(0.1, 600), default=TTL_S, show_default=True, help="The lease.")
+@click.option(
+    "--ttl",
+    "ttl_s",
+    type=click.FloatRange(0.1, 600),
+    default=TTL_S,
+    show_default=True,
+    help="Seconds until others go on, if this vanishes.",
+)
 @output_option
 @click.pass_obj
 def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
