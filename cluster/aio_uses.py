@@ -39,6 +39,7 @@ class AsyncKept(ABC):
     def __init__(self, client: "AsyncLogClient", what: str, ttl_s: float) -> None:
         self.what, self.ttl_s = what, ttl_s
         self._client = client
+        self._taken = False  # from the beginning of `start` to the end of `stop`
         self._lease: Lease | None = None
         self._renewer: asyncio.Task[None] | None = None
 
@@ -61,9 +62,14 @@ class AsyncKept(ABC):
 
     async def start(self) -> None:
         """Get it, and renew its lease from now on. Raises as whatever it is does."""
-        if self._lease is not None:
-            raise Mistake(f"{self.what} is kept already: one object keeps one")
-        self._lease = Lease(self.what, self.ttl_s, await self._begin())
+        if self._taken:
+            raise Mistake(f"{self.what} is kept already: one object keeps one, so each task makes its own")
+        self._taken = True
+        try:
+            self._lease = Lease(self.what, self.ttl_s, await self._begin())
+        except BaseException:
+            self._taken = False
+            raise
         self._renewer = asyncio.create_task(self._go_on(self._lease), name=self.what)
 
     async def stop(self) -> None:
@@ -77,6 +83,8 @@ class AsyncKept(ABC):
             await self._finish()
         except ConsensusError as error:
             raise lease.ended_with(error) from error
+        finally:
+            self._taken = False
 
     async def _go_on(self, lease: Lease) -> None:
         while True:

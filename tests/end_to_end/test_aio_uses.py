@@ -70,13 +70,19 @@ def test_what_is_lost_is_told(cluster: Cluster) -> None:
             with pytest.raises(Mistake, match="is kept already"):
                 await lock.start()
             await other.call("session", ["close", client.session])
-            assert await other.locks.acquire("mine", "other") > token
+            assert await other.locks.acquire("mine", "other", ttl_s=0.2) > token
             while not lock.lost:
                 await asyncio.sleep(0.01)
             with pytest.raises(LeaseLost, match="the lock 'mine' was"):
                 await lock.stop()
             with pytest.raises(Mistake, match="is not kept"):
                 await lock.stop()
+            async with client.lock("mine", wait_s=5.0) as mine:  # as soon as the other's lease has ended
+                assert mine > token
+                shared = client.lock("shared")
+                kept = await asyncio.gather(shared.start(), shared.start(), return_exceptions=True)
+                assert [type(each) for each in kept] == [type(None), Mistake]  # two tasks do not share one
+                await shared.stop()
 
     run(main())
 
