@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
 @click.option("--stop-at-first", is_flag=True, help="End when a run violates a promise.")
+@click.option(
+    "--workload", default="register", show_default=True, help="What clients do meanwhile, as for `consensus test`."
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Have the workers of this Dask scheduler make the runs, such as tcp://10.0.0.7:8786. Instead of --workers.",
+)
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
 @click.option(
     "--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`; implies --keep."
@@ -44,6 +52,8 @@ def campaign(
     stop_at_first: bool,
     keep: bool,
     trace: bool,
+    workload: str,
+    dask: str | None,
     as_json: bool,
 ) -> int:
     """Run many plans that are drawn from a seed, and merge what came of them.
@@ -54,11 +64,14 @@ def campaign(
     """
     from harness.campaigns.campaign import Campaign, run_campaign  # noqa: PLC0415 - as in harness.cli
     from harness.campaigns.report import merged, save, summary  # noqa: PLC0415
+    from harness.workloads import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
-    load_algorithm(algorithm)
+    workload_for(workload, load_algorithm(algorithm))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-campaign-{algorithm.replace(':', '-')}"
-    wanted = Campaign(root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace)
+    wanted = Campaign(
+        root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload
+    )
     wanted.plan(1)
     wanted.folder.mkdir(parents=True)
 
@@ -69,7 +82,7 @@ def campaign(
         if len(tally.runs) % 10 == 0 or last.status != "valid" or len(tally.runs) == runs:
             say(summary(tally))
 
-    tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress)
+    tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
     save(tally)
     if as_json:
         print_json(folder=str(wanted.folder), **merged(tally))

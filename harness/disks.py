@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.jsonable import shown
+from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, Log, Message, Node, NodeId, Request, Stored, Value
 from node.disk import Contents
 from node.log_store import MemoryLog
@@ -54,16 +55,25 @@ def status_on_disk(
     log: Log | None = None,
 ) -> dict[str, Any]:
     """What one variable's replica would say of itself if it booted from `stored`."""
+    return dict(_booted(algorithm, node, members, stored, log).status())
+
+
+def _booted(
+    algorithm: type[Algorithm], node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None
+) -> Algorithm:
     replica = algorithm(OfflineNode(node, members, stored, log))
     replica.start()
-    return dict(replica.status())
+    return replica
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
     """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
     if algorithm.serves_all:
-        status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
-        return {variable: plain_value(value) for variable, value in status.get("decided", {}).items()}
+        replica = _booted(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+        values: Any = replica.status().get("decided", {})
+        if isinstance(replica, MultiPaxos):  # whose status tells only the latest
+            values = getattr(replica.state.machines.get("once"), "values", {})
+        return {variable: plain_value(value) for variable, value in values.items()}
     decided = {}
     for variable, stored in contents.variables.items():
         value = status_on_disk(algorithm, contents.node, members, stored).get("decided")

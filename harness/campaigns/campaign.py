@@ -47,6 +47,7 @@ class Campaign:
     steps: int | None = None
     keep: bool = False
     trace: bool = False
+    workload: str = "register"
 
     def plan(self, number: int) -> Plan:
         """The plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm."""
@@ -56,6 +57,7 @@ class Campaign:
             self.seed * RUNS_MAX + number,
             faults=self.faults,
             time_s=self.time_s,
+            workload=self.workload,
             steps=self.steps,
         )
 
@@ -167,32 +169,55 @@ class Tally:
 
 
 def run_campaign(
-    campaign: Campaign, *, workers: int = 2, stop_at_first: bool = False, progress: Callable[[Tally], object]
+    campaign: Campaign,
+    *,
+    workers: int = 2,
+    stop_at_first: bool = False,
+    progress: Callable[[Tally], object],
+    dask: str | None = None,
 ) -> Tally:
     """Make the runs, `workers` at a time, and tell `progress` after each. Ctrl-C ends it with what was done so far.
 
+    With `dask`, the address of a scheduler, its workers make them, one a thread.
+
     Raises:
         BadFault, UnknownAlgorithm: no such plan can be drawn. Nothing was run.
+        NoDask: there is no such scheduler, or none that can be used. Nothing was run.
     """
     campaign.plan(1)
     tally = Tally(campaign)
     started = time.monotonic()
+    with _makers(campaign, workers, dask) as results:
+        try:
+            for run in results:
+                tally.add(run)
+                tally.took_s = time.monotonic() - started
+                progress(tally)
+                if stop_at_first and run.status == "invalid":
+                    break
+        except KeyboardInterrupt:
+            tally.interrupted = True
+    _drop_unfinished(tally)
+    tally.took_s = time.monotonic() - started
+    return tally
+
+
+@contextlib.contextmanager
+def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[Run]]:
+    """Whoever makes the runs. Gives what is done, as it is done; leaves nothing of what is under way at the end."""
+    if dask is not None:
+        from harness.campaigns.spread import Spread  # noqa: PLC0415 - needs an extra
+
+        with Spread(dask) as spread, contextlib.closing(spread.results(campaign)) as results:
+            yield results
+        return
     # Workers that are spawned, not forked: a fork would copy this process's threads and sockets half.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
-        for run in _results(pool, campaign, workers):
-            tally.add(run)
-            tally.took_s = time.monotonic() - started
-            progress(tally)
-            if stop_at_first and run.status == "invalid":
-                break
-    except KeyboardInterrupt:
-        tally.interrupted = True
-    _end(pool)
-    _drop_unfinished(tally)
-    tally.took_s = time.monotonic() - started
-    return tally
+        yield _results(pool, campaign, workers)
+    finally:
+        _end(pool)
 
 
 def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[Run]:

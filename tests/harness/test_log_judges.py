@@ -16,6 +16,7 @@ from harness.checkers.log_rules import RULES
 from harness.checkers.properties import fault_tolerance
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict
+from harness.disks import decided_on_disk
 from harness.history import Event, History
 from harness.models import Kv
 from harness.receipts import Receipt
@@ -170,6 +171,12 @@ def test_a_variable_that_was_decided_is_looked_for_in_the_log() -> None:
     disks = {node: disk(node, (proposal,), commit=1) for node in MEMBERS}
     assert durability(run(told, disks=disks)).status is Status.VALID
     bad(durability(run(told)), "'blue'")
+
+
+def test_a_disk_tells_of_every_variable_that_it_has_decided_however_many() -> None:
+    slots = [batch(0, 0, ["propose", f"x{each}", encode_value(each)], machine="once") for each in range(150)]
+    decided = decided_on_disk(MultiPaxos, MEMBERS, disk("n1", slots, commit=150))
+    assert decided == {f"x{each}": each for each in range(150)}
 
 
 # --- effects --------------------------------------------------------------------------------------------------------------
