@@ -25,7 +25,7 @@ from node.quorum import NO_BALLOT, Ballot
 
 SAFETY: Final = (
     "agreement", "validity", "stability", "promise", "ballot", "contract",
-    *("incarnation", "leader", "state", "once", "order"),
+    *("incarnation", "leader", "state", "once", "order", "lock"),
 )  # fmt: skip
 FAULT_TOLERANCE: Final = "fault tolerance"
 EVERYTHING: Final = (*SAFETY, "client", FAULT_TOLERANCE)

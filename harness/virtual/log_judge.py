@@ -9,6 +9,7 @@
 | incarnation | no life of a node has the number of an earlier one |
 | once | no write takes effect twice, nor one that was refused |
 | order | what is answered is linearizable: see below |
+| lock | a token of a lock is told to one owner, and tokens only rise |
 
 Theory of operation
 -------------------
@@ -84,6 +85,7 @@ class LogJudge(Judge):
         self._seen: dict[NodeId, _Seen] = {}
         self._answered: dict[str, _Answered] = {}
         self._frames: dict[Request, _Frame] = {}
+        self._owner_of: dict[int, str] = {}  # of a token
 
     @property
     def leaders(self) -> int:
@@ -190,7 +192,7 @@ class LogJudge(Judge):
         frame = self._frames.get(reply.request)
         if frame is None:
             super().see_reply(node, reply)
-        elif reply.value is not None and frame.machine == "kv":
+        elif reply.value is not None:
             results, errors = unpack_own(reply.value)
             refused = {index: text for index, _, text in errors}
             if -1 not in refused:
@@ -208,6 +210,18 @@ class LogJudge(Judge):
             case ["get", str(key)]:
                 value, version = (None, 0) if result is None else result
                 self._see_version(frame, key, version, value, f"{_told(key, value)}, read at {node}", wrote=False)
+            case ["try", str(lock), str(owner), _] if refused is None:
+                self._see_token(frame, lock, owner, result)
+
+    def _see_token(self, frame: _Frame, lock: str, owner: str, token: int) -> None:
+        told = f"{owner} has {lock} with token {token}"
+        if self._owner_of.setdefault(token, owner) != owner:
+            self._find("lock", f"{told}, which {self._owner_of[token]} has had")
+        before = frame.answered.get(lock)
+        if before is not None and token < before.version:
+            self._find("lock", f"{told}, and had asked after this had been answered: {before.told}")
+        if lock not in self._answered or token > self._answered[lock].version:
+            self._answered[lock] = _Answered(token, told)
 
     def _see_version(
         self, frame: _Frame, key: str, version: int, value: bytes | None, told: str, *, wrote: bool

@@ -107,9 +107,8 @@ class LogNode(SimulatedNode):
     @property
     def owes_turn(self) -> bool:
         gathered = self._outcome
-        return bool(self.to_self or gathered.packets or gathered.to_self or gathered.replies or self._early) or (
-            self.up and (self._disk.dirty or self.log.dirty)
-        )
+        waits = self.to_self or gathered.packets or gathered.to_self or gathered.replies
+        return bool(waits or self._early or self._early_replies) or (self.up and (self._disk.dirty or self.log.dirty))
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from node.wire import Codec, Envelope
 
 _CLUSTER: Final = "0" * 32
 _CALL_S: Final = 3.0
+_LEASE_MS: Final = 150
 _SOON_S: Final = 0.0005
 _NEVER: Final = float("inf")
 
@@ -185,9 +186,12 @@ class LogSimulation(Simulation):
                 command = ["get", key]
             case "cas":
                 command = ["cas", key, self.judge.answered_version(key), value]
+            case "try":
+                command = ["try", key, client.name, _LEASE_MS]
             case _:
                 command = ["put", key, value]
-        call = client.pipeline.call("kv", command, self.now, for_s, read=operation.kind == "get")
+        machine = "locks" if operation.kind == "try" else "kv"
+        call = client.pipeline.call(machine, command, self.now, for_s, read=operation.kind == "get")
         self._pump(client)
         return call
 
@@ -300,6 +304,8 @@ class LogSimulation(Simulation):
         find = partial(Violation, "client")
         done = {value for _, value in self.judge.changes.values()}
         for call, operation in self.operations:
+            if operation.kind == "try":
+                continue
             key, value, outcome = operation.key, operation.value, call.outcome
             match outcome:
                 case Ok(version) if operation.kind != "get" and self.judge.changes.get(version) != (key, value):

@@ -19,6 +19,7 @@ from node.contract import NodeId
 #: In the place of a node's name: whichever leads when it happens.
 LEADER: Final = "the leader"
 KEYS: Final = ("k1", "k2", "k3")
+LOCK: Final = "printer"
 _COLOURS: Final = ("blue", "red", "green")
 _REPLACED: Final = 0.3
 
@@ -73,7 +74,7 @@ class Restart(Event):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Event):
-    """A client's call. `kind` is put, get or cas; `value` is unique."""
+    """A client's call. `kind` is put, get or cas, or try for a lock; `value` is unique."""
 
     client: str
     kind: str
@@ -198,16 +199,13 @@ def _changes(rng: Random, members: tuple[NodeId, ...], clients: tuple[str, ...],
 
 def _operations(rng: Random, clients: tuple[str, ...], times: Times, storm_s: float) -> list[Operation]:
     kinds, keys = rng.choice((("put", "get"), ("put", "put", "get", "cas"))), KEYS[: rng.randint(1, len(KEYS))]
-    return [
-        Operation(
-            times.draw() if rng.random() < 0.5 else rng.uniform(0.0, storm_s),
-            rng.choice(clients),
-            rng.choice(kinds),
-            rng.choice(keys),
-            f"v{number}".encode(),
-        )
-        for number in range(1, rng.choice((6, 15, 40)) + 1)
-    ]
+    drawn = []
+    for number in range(1, rng.choice((6, 15, 40)) + 1):
+        at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, storm_s)
+        client, kind, key = rng.choice(clients), rng.choice(kinds), rng.choice(keys)
+        drawn.append(Operation(at_s, client, kind, key, f"v{number}".encode()))
+    tries = range(rng.choice((0, 0, 5)))
+    return drawn + [Operation(rng.uniform(0.0, storm_s), rng.choice(clients), "try", LOCK, b"") for _ in tries]
 
 
 def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[Call, ...]:

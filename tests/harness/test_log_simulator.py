@@ -2,7 +2,9 @@
 
 import pytest
 
-from harness.simulator import Campaign, NoSuchLog, Settings, run_simulate, simulate
+from harness.mutants.breaks import broken
+from harness.mutants.broken_node import BREAKS
+from harness.simulator import Campaign, NoSuchLog, Settings, run_simulate, simulate, some
 from harness.virtual.log_weather import Change, LogWeather, Restart, log_forecast
 from harness.virtual.node import Oddities
 from harness.virtual.steps import Command, Crash, Recover
@@ -85,3 +87,23 @@ def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: Oddities, kind
     assert isinstance(report.shrunk.weather, LogWeather)
     assert len(report.shrunk.story) <= 25, report.shrunk.story
     assert any(isinstance(step, Crash | Recover | Command) for step in report.shrunk.schedule)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("locks-have-no-fencing-token", "lock"),
+        ("retries-are-done-again", "once"),
+        ("log-ballots-are-reused", "leader"),
+        ("resumed-sessions-count-anew", "order"),
+        ("commit-runs-ahead-of-the-log", "state"),
+    ],
+)
+def test_a_break_is_found_without_anybody_who_tells_its_story(name: str, kind: str) -> None:
+    assert name in BREAKS
+    settings = Settings(look_for=(kind,))
+    with broken(name):
+        tally = some(MultiPaxos, range(150), settings, 1)
+    (text,) = tally.failures.values()
+    assert text.startswith(kind)
+    assert some(MultiPaxos, tally.failures, settings, 1).failures == {}
