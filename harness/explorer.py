@@ -27,7 +27,7 @@ from harness.virtual.search import Budget, Found, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, Duplicate, Step, from_json, to_json
 from node.algorithms import load_algorithm
-from node.contract import Algorithm
+from node.contract import Algorithm, BadInput
 
 DEFAULT_BOUNDS: Final = Bounds()
 DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600)
@@ -110,6 +110,10 @@ class Exploration:
         return json.dumps(self.to_json(), indent=2)
 
 
+class TooLarge(BadInput):
+    """What cannot be explored. Nothing was done."""
+
+
 def run_explore(
     algorithm: str | type[Algorithm],
     bounds: Bounds = DEFAULT_BOUNDS,
@@ -119,8 +123,11 @@ def run_explore(
 
     Raises:
         UnknownAlgorithm: there is none of that name.
+        TooLarge: it keeps a log, whose states have no end.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
+    if cls.serves_all:
+        raise TooLarge(f"{cls.__name__} keeps a log, whose states have no end: use `consensus simulate`")
     space = ClusterSpace(cls, bounds)
     found = search(space, budget)
     name = algorithm if isinstance(algorithm, str) else cls.__name__

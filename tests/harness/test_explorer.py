@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from harness.explorer import Exploration, from_schedule, run_explore
+from harness.explorer import Exploration, TooLarge, from_schedule, run_explore
 from harness.mutants import paxos as mutants
 from harness.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
@@ -282,3 +282,8 @@ def test_where_places_matter_nobody_changes_them() -> None:
         space = ClusterSpace(load_algorithm(algorithm), Bounds(symmetry=True))
         assert space.symmetry is not None
         assert len(space.symmetry.renamings) == 1
+
+
+def test_a_log_is_not_explored() -> None:
+    with pytest.raises(TooLarge, match="consensus simulate"):
+        run_explore("multipaxos")
