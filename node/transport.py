@@ -109,6 +109,12 @@ class Poller:
         if not isinstance(source, int):
             self._to_ask[source] = None
 
+    def received(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+        """What a socket holds. One that is read to its end need not be asked, until something is sent on it."""
+        self.touched(socket)
+        yield from received(socket)
+        self._to_ask.pop(socket, None)
+
     def poll(self, wait_ms: int) -> list[tuple[Any, int]]:
         """What can be read, after at most `wait_ms` milliseconds, each with zmq.POLLIN."""
         to_ask, self._to_ask = self._to_ask, {}
@@ -193,7 +199,7 @@ class Transport:
         return pipes
 
     def _take_news(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
-        for _ in received(monitor):
+        for _ in self._poller.received(monitor):
             if peer is None:
                 self.bad_handshakes += 1
             else:
@@ -201,8 +207,7 @@ class Transport:
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
         """What is waiting, up to `most` messages: the way back, and the payload."""
-        self._poller.touched(self._router)  # it may hold more than `most`
-        for frames in islice(received(self._router), most):
+        for frames in islice(self._poller.received(self._router), most):
             payload = frames.pop()
             if len(frames) > _ROUTE_FRAMES_MAX:
                 frames, payload = frames[:1], b""  # noqa: PLW2901 - nobody of ours sends this; an empty payload is malformed

@@ -365,7 +365,9 @@ def test_news_that_another_call_has_taken_in_ends_the_wait(
     node = made()
     dealer = client(node.address)
     dealer.send(b"first")
-    take(node)
+    ((route, _),) = take(node)
+    assert list(node.receive(9)) == []  # read to its end
+    node.send_back(route, b"answer")
     dealer.send(b"second")
     end = time.monotonic() + WAIT_S
     while not int(node._router.getsockopt(zmq.EVENTS)) & int(zmq.POLLIN):
@@ -375,6 +377,15 @@ def test_news_that_another_call_has_taken_in_ends_the_wait(
     node.poll(WAIT_S)
     assert time.monotonic() - began < WAIT_S / 2
     assert [payload for _, payload in node.receive(9)] == [b"second"]
+    for number in range(3):
+        dealer.send(str(number).encode())
+    began = time.monotonic()
+    got: list[bytes] = []
+    while len(got) < 3:
+        node.poll(WAIT_S)
+        got += [payload for _, payload in node.receive(1)]
+    assert got == [b"0", b"1", b"2"]
+    assert time.monotonic() - began < WAIT_S / 2
 
 
 def test_a_poller_goes_on_reporting_what_was_not_read_to_its_end() -> None:
