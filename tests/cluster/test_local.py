@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -234,3 +235,9 @@ def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BootFailed, match=r"n2 cannot start: .*cannot be used"):
         cluster.start()
     assert [cluster.state(node) in (State.DOWN, State.NEW) for node in cluster.nodes] == [True] * 3
+
+
+def test_threads_may_ask_for_the_status_at_once(tmp_path: Path) -> None:
+    with Cluster(nodes=1, directory=tmp_path / "c") as cluster, ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(lambda _: cluster.status(), range(40)))
+    assert all(set(status) == {"n1"} for status in told)
