@@ -153,7 +153,8 @@ class Disk:
         self._owner = [cluster, node, str(self.incarnation), made_for]
         # With the note that the log is in use goes so much ballast that its file is as large as `_read` will want it.
         self._note_owner(LOG_IN_USE)
-        self._db.execute("CREATE TABLE ballast (content BLOB)")
+        # The power may have failed once between the two commits below.
+        self._db.execute("DROP TABLE IF EXISTS ballast; CREATE TABLE ballast (content BLOB)")
         self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (LOG_GROWN_BYTES,))
         self._db.execute("COMMIT; DROP TABLE ballast; PRAGMA wal_checkpoint(RESTART)")
         self.log = DiskLog(self._read, self._damaged)

@@ -161,6 +161,16 @@ def test_each_boot_counts_one_incarnation(tmp_path: Path) -> None:
     assert inspect(tmp_path).incarnation == 3
 
 
+def test_a_boot_that_died_while_it_grew_the_log_does_not_keep_the_next_one_from_starting(tmp_path: Path) -> None:
+    before = filled(tmp_path / "n1", close=True)
+    db = apsw.Connection(str(tmp_path / "n1" / FILE_NAME))
+    db.execute("CREATE TABLE ballast (content BLOB)")
+    db.close()
+    disk = opened(tmp_path / "n1")
+    assert contents(disk) == before
+    disk.close()
+
+
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
     directory = tmp_path / "a" / "n1"
     old = os.umask(0)
