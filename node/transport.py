@@ -23,6 +23,9 @@ import zmq.backend
 from node.contract import NodeId
 
 _QUEUE_MAX: Final = 10_000  # messages; a ROUTER at its limit loses replies, so this is above what one turn can owe
+#: Connections that wait to be accepted. With libzmq's 100, some of 256 clients that come at once, to a new leader say, wait
+#: a second for TCP to try again. The kernel has its own limit, net.core.somaxconn.
+_BACKLOG: Final = 4_096
 _LAST_WORDS_MS: Final = 100
 _ROUTE_FRAMES_MAX: Final = 8
 #: A backstop for memory: libzmq closes a connection that announces more. Smaller oversized frames are counted by the codec.
@@ -47,6 +50,7 @@ def tuned(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)  # ms
     socket.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_BYTES_MAX)
+    socket.setsockopt(zmq.BACKLOG, _BACKLOG)
     socket.setsockopt(zmq.SNDHWM, _QUEUE_MAX)
     socket.setsockopt(zmq.RCVHWM, _QUEUE_MAX)
     return socket

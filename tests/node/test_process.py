@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -167,6 +168,18 @@ def test_three_nodes_agree_and_what_is_killed_comes_back_with_its_memory(start: 
     for node in (nodes["n1"], nodes["n3"], back):
         node.tell_peers(addresses)
     assert back.propose(RED) == Reply(1, BLUE, None)
+
+
+def test_many_clients_can_connect_before_the_node_takes_the_first_in(start: Start) -> None:
+    node = start()
+    node.popen.send_signal(signal.SIGSTOP)
+    host, port = node.ready["address"].removeprefix("tcp://").split(":")
+    with ExitStack() as connections:
+        for _ in range(256):
+            # The kernel answers for the node while there is room in the queue; without room this would time out.
+            connections.enter_context(socket.create_connection((host, int(port)), timeout=1.0))
+        node.popen.send_signal(signal.SIGCONT)
+    assert node.query() == Reply(1, None, None)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
