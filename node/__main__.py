@@ -93,6 +93,7 @@ def _serve(
     transport, wake_up = Transport(), WakeUpPipe()
     clock = SteeredClock(arguments.clock / arguments.id) if arguments.clock is not None else None
     runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, clock)
+    runtime.start()
     signal.set_wakeup_fd(wake_up.writer)
     signal.signal(signal.SIGTERM, lambda *_: runtime.stop())
     log.info("%s runs %s, incarnation %d, at %s", arguments.id, settings.algorithm, disk.incarnation, transport.address)

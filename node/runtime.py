@@ -85,11 +85,18 @@ class Runtime:
         self._stopping = False
         self._retire_until: float | None = None
 
+    def start(self) -> None:
+        """Rebuild what the disk holds, before the node says that it is ready. What that asks for leaves with the first turn.
+
+        Raises:
+            DiskError: what was saved is damaged.
+        """
+        self._variables.start()
+
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
         """Work until `stop`, or until the control pipe closes because whoever launched this node has gone."""
         self._transport.watch(control)
         self._transport.watch(wake_up.reader)
-        self._variables.start()
         self._finish_turn()
         while not self._stopping:
             in_hand = self._to_self or self._variables.has_gathered

@@ -13,12 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import zmq
 
 from node.algorithms.paxos import Paxos
 from node.contract import Message, Value
-from node.disk import inspect
+from node.disk import FILE_NAME, inspect
 from node.transport import tuned
 from node.wire import (
     Codec,
@@ -301,6 +302,21 @@ def test_a_directory_that_should_be_there(start: Start, tmp_path: Path) -> None:
     assert "is missing, and n1 has run before" in node.ready["error"]
     assert node.wait() == 74
     assert not (tmp_path / "nodes").exists()
+
+
+def test_a_damaged_log_is_found_before_the_node_says_that_it_is_ready(start: Start, tmp_path: Path) -> None:
+    write_spec(tmp_path, algorithm="multipaxos")
+    node = start(spec=tmp_path / "cluster.toml")
+    assert node.propose(BLUE) == Reply(1, BLUE, None)
+    node.popen.terminate()
+    assert node.wait() == 0
+    database = apsw.Connection(str(tmp_path / "nodes" / "n1" / FILE_NAME))
+    database.execute("UPDATE log SET batch = zeroblob(length(batch)) WHERE slot = (SELECT max(slot) FROM log)")
+    database.close()
+    again = start(spec=tmp_path / "cluster.toml")
+    assert list(again.ready) == ["error"]
+    assert "of the log does not match its checksum" in again.ready["error"]
+    assert again.wait() == 74
 
 
 def test_a_raise_in_an_algorithm_stops_the_node_and_says_so(start: Start, tmp_path: Path) -> None:
