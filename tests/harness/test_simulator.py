@@ -33,8 +33,8 @@ def kinds(report: Campaign) -> set[str]:
 # --- the shipped classes --------------------------------------------------------------------------------------------
 
 
-# With those of the replicated log, in `test_log_simulator.py`, some ten thousand seeds.
-MANY = [(3, range(first, first + 775)) for first in range(0, 9300, 775)]
+# With those of the replicated log, in `test_log_simulator.py`, ten thousand seeds.
+MANY = [(3, range(first, first + 790)) for first in range(0, 9480, 790)]
 
 
 @pytest.mark.parametrize(("nodes", "seeds"), [*MANY, (5, range(60)), (1, range(20)), (4, range(60))])
