@@ -120,7 +120,7 @@ def _verdict(run: Run, found: list[str], checked: int, owed: int) -> Verdict:
         return unknown("no value was acknowledged")
     if set(run.disks) != set(run.members):
         return unknown(f"of {len(run.members)} disks {len(run.disks)} were read")
-    return valid(f"each of {count(checked, 'acknowledged value')} is on {owed} disks or more")
+    return valid(f"each of {count(checked, 'acknowledged value')} is on {count(owed, 'disk')} or more")
 
 
 def _holds(stored: Mapping[str, Stored], value: bytes) -> bool:
