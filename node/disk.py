@@ -34,6 +34,7 @@ from node.disk_contents import (
     LOG_GROWN_BYTES,
     LOG_IN_USE,
     OWNER_KEYS,
+    TABLES,
     Contents,
     DiskCorrupt,
     DiskError,
@@ -42,12 +43,14 @@ from node.disk_contents import (
     DiskInUse,
     DiskMissing,
     check_log,
+    check_tables,
     owner_checksum,
     read,
     row_checksum,
     size,
+    statement,
 )
-from node.log_store import LOG_SCHEMA, DiskLog, Row
+from node.log_store import DiskLog, Row
 from node.wire import pack
 
 __all__ = [
@@ -56,13 +59,6 @@ __all__ = [
 ]  # fmt: skip
 
 _GOING_MS: Final = 500
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS node (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state (
-    variable TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (variable, key)
-) WITHOUT ROWID;
-"""
 
 
 class Disk:
@@ -134,7 +130,8 @@ class Disk:
         self._db.execute("PRAGMA synchronous=FULL")
         check_log(self._db, self.directory)
         self._db.execute("BEGIN EXCLUSIVE")
-        self._db.execute(_SCHEMA + LOG_SCHEMA)
+        if not check_tables(self._db, self.directory / FILE_NAME):
+            self._db.execute(";".join(map(statement, TABLES)))
         contents = read(self._db, self.directory, log_bytes)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
@@ -294,8 +291,7 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
             log_bytes = size(Path(f"{copy}-wal"))
             check_log(db, directory)
             contents = read(db, directory, log_bytes)
-            if next(iter(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'")), None):
-                _read_log(db, contents, directory)
+            _read_log(db, contents, directory)
             return contents
         finally:
             db.close()

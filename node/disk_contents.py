@@ -3,7 +3,8 @@
 Rules
 -----
 1. Anything that does not check is `DiskCorrupt`: it is never guessed at, and never forgiven.
-2. Each row carries a checksum. So does whose disk it is, and how often it has booted.
+2. Each row carries a checksum. So does whose disk it is, and how often it has booted. The schema is compared with ours: one
+   in which a letter has changed would have SQLite find no rows, or others, without a word.
 3. SQLite drops without a word all that follows a damaged frame of its log. So the frames behind those in which it believes
    are looked at too: a crash tears the last commit and no other.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from node.contract import NodeId, Stored
-from node.log_store import MemoryLog
+from node.log_store import LOG_TABLES, MemoryLog
 from node.wire import Malformed, unpack
 
 FILE_NAME: Final = "state.db"
@@ -26,6 +27,13 @@ LOG_GROWN_BYTES: Final = 256 * 1024
 #: Where the newest is: in the log's file, which must be there then, or folded into the main file by an orderly end.
 LOG_IN_USE: Final = "in use"
 LOG_FOLDED: Final = "folded"
+#: What each table consists of.
+TABLES: Final = {
+    "node": "(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "state": "(variable TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL, "
+    "PRIMARY KEY (variable, key)) WITHOUT ROWID",
+    **LOG_TABLES,
+}
 OWNER_KEYS: Final = ("cluster", "node", "incarnation", "made_for", "log")
 
 
@@ -91,10 +99,28 @@ def size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def statement(table: str) -> str:
+    """What makes a table, and what SQLite says afterwards that has made it."""
+    return f"CREATE TABLE {table} {TABLES[table]}"
+
+
+def check_tables(db: Database, path: Path) -> bool:
+    """Whether there are any tables. Raises DiskCorrupt if they are not ours."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql NOTNULL AND name <> 'ballast'"
+    try:
+        found = set(db.execute(query))  # the ballast is there only while a disk is opened
+    except UnicodeDecodeError:
+        found = {("not text",)}
+    if found and found != {("table", name, name, statement(name)) for name in TABLES}:
+        raise DiskCorrupt(f"{path}: its schema is damaged: restore the directory from a copy, or leave the node down")
+    return bool(found)
+
+
 def read(db: Database, directory: Path, log_bytes: int) -> Contents:
     """Everything that is stored, checked. `directory` is where people know it, `log_bytes` how large the log was there."""
     path = directory / FILE_NAME
     try:
+        check_tables(db, path)
         ((verdict,),) = db.execute("PRAGMA integrity_check(1)")
         if verdict != "ok":
             raise DiskCorrupt(f"{path} is damaged ({verdict}): restore it, or leave the node down")

@@ -9,20 +9,18 @@ Rules
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from node.contract import Log, Record
 
-LOG_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS log (
-    slot INTEGER PRIMARY KEY, round INTEGER NOT NULL, owner TEXT NOT NULL, batch BLOB NOT NULL, checksum INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS snapshot (
-    slot INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (slot, number)
-);
-"""
+#: What each table consists of.
+LOG_TABLES: Final = {
+    "log": "(slot INTEGER PRIMARY KEY, round INTEGER NOT NULL, owner TEXT NOT NULL, batch BLOB NOT NULL, "
+    "checksum INTEGER NOT NULL)",
+    "snapshot": "(slot INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL, "
+    "PRIMARY KEY (slot, number))",
+}
 
 Row = tuple[Any, ...]
 
@@ -51,14 +49,14 @@ class DiskLog(Log):
     def get(self, slot: int) -> Record | None:
         found = self._new.get(slot)
         if found is None and slot >= self.first:
-            for row in self._read("SELECT * FROM log WHERE slot = ?", (slot,)):
+            for row in self._rows("SELECT * FROM log WHERE slot = ?", (slot,)):
                 found = self._checked(row)
         return found
 
     def since(self, slot: int, bytes_max: int) -> list[Record]:
         records: dict[int, Record] = {}
         size = 0
-        for row in self._read("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
+        for row in self._rows("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
             record = self._checked(row)
             size += len(record.batch)
             if records and size > bytes_max:
@@ -80,21 +78,27 @@ class DiskLog(Log):
         self.writes.append(("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)", row))
 
     def part(self, slot: int, number: int) -> bytes | None:
-        for data, checksum in self._read(
+        for data, checksum in self._rows(
             "SELECT data, checksum FROM snapshot WHERE slot=? AND number=?", (slot, number)
         ):
-            if checksum != _part_sum(slot, number, data):
+            if not isinstance(data, bytes) or checksum != _part_sum(slot, number, data):
                 raise self.damaged(f"part {number} of the snapshot of slot {slot} does not match its checksum")
-            return bytes(data)
+            return data
         return None
 
     def keep_only(self, slot: int) -> None:
         self.writes.append(("DELETE FROM snapshot WHERE slot <> ?", (slot,)))
 
+    def _rows(self, query: str, bindings: Row) -> Iterator[Row]:
+        try:
+            yield from self._read(query, bindings)
+        except UnicodeDecodeError as error:
+            raise self.damaged(f"a name in the log is not text ({error})") from error
+
     def _checked(self, row: Row) -> Record:
         *values, checksum = row
         record = Record(*values)
-        if checksum != _record_sum(record):
+        if not isinstance(record.batch, bytes) or checksum != _record_sum(record):
             raise self.damaged(f"slot {record.slot} of the log does not match its checksum")
         return record
 

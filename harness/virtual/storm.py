@@ -171,11 +171,15 @@ class Simulation:
                 if self.cluster.nodes[node].up:
                     self._go_down(what)
             case Cut():
-                self._cuts[what] = self.now + what.for_s
+                self._cuts[what] = self._in_the_storm(self.now + what.for_s)
                 self.seen["a cut"] += 1
             case Pause(node=node):
-                self._pauses[node] = max(self._pauses.get(node, 0.0), self.now + what.for_s)
+                self._pauses[node] = max(self._pauses.get(node, 0.0), self._in_the_storm(self.now + what.for_s))
                 self.seen["a pause"] += 1
+
+    def _in_the_storm(self, end_s: float) -> float:
+        """What a cut or a pause has held back waits for its end, and the calm must not wait for that."""
+        return min(end_s, self.weather.storm_s)
 
     def _postpone(self, what: object, to_s: float) -> None:
         if isinstance(what, Fire) and self._timers.get((what.node, what.timer)) == self.now:

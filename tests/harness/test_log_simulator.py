@@ -8,6 +8,7 @@ from harness.simulator import Campaign, NoSuchLog, Settings, run_simulate, simul
 from harness.virtual.log_weather import Change, LogWeather, Restart, log_forecast
 from harness.virtual.node import Oddities
 from harness.virtual.steps import Command, Crash, Recover
+from harness.virtual.weather import CALM_S, Pause
 from node import state
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, Request, Value
@@ -27,6 +28,13 @@ def test_multipaxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seed
     assert report.tally.runs == len(seeds)
     if nodes == 3:
         assert (report.verdict.status, report.exit_code) == ("valid", 0), report.verdict.evidence
+
+
+def test_the_calm_does_not_wait_for_a_pause_of_the_storm() -> None:
+    weather = log_forecast(7_414)
+    pauses = [fault for fault in weather.faults if isinstance(fault, Pause)]
+    assert any(pause.at_s + pause.for_s > weather.storm_s + CALM_S for pause in pauses)
+    assert simulate(MultiPaxos, weather).violations == []
 
 
 def test_a_clean_campaign_of_a_log_is_valid_only_if_every_kind_of_fault_has_happened() -> None:

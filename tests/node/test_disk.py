@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import apsw
 import pytest
 
-from node.contract import Stored
+from node.contract import Record, Stored
 from node.disk import (
     FILE_NAME,
     Contents,
@@ -371,6 +372,40 @@ def test_a_flipped_bit_in_a_page_never_yields_a_wrong_value(tmp_path: Path) -> N
         assert found in (held, DiskCorrupt, DiskFailed), at
     assert outcomes.count(DiskCorrupt) > 30
     assert outcomes.count(held) > 30  # free space, counters that SQLite keeps for itself
+
+
+def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another type than INTEGER the slot would be no row's number, and SQLite would find no record at all."""
+    monkeypatch.setattr("node.disk.time", SimpleNamespace(sleep=lambda _: None))  # before it looks again
+    disk = opened(tmp_path)
+    records = [Record(slot, 1, "n1", b"batch %d" % slot) for slot in range(1, 20)]
+    for record in records:
+        disk.log.put(record)
+    disk.log.put_part(3, 0, b"part of a snapshot")
+    disk.commit()
+    disk.close()
+    file = tmp_path / FILE_NAME
+    whole = file.read_bytes()
+    rng = random.Random(9)
+    integer = whole.index(b"INTEGER PRIMARY KEY, round")
+    schema = [(at, bit) for at in range(integer, integer + 7) for bit in range(8)]
+    used = [at for at in range(3000, len(whole)) if whole[at]]
+    rest = [(rng.choice(used), rng.randrange(8)) for _ in range(200)]
+    corrupt = 0
+    for at, bit in [*schema, *rest]:
+        file.write_bytes(whole)
+        flip(file, at, bit)
+        try:
+            assert list(inspect(tmp_path).log.records.values()) == records, (at, bit)
+        except (DiskCorrupt, DiskFailed):
+            corrupt += 1
+    assert corrupt > len(schema) + 100
+    file.write_bytes(whole)
+    flip(file, *schema[3])
+    with pytest.raises(DiskCorrupt, match="its schema is damaged"):
+        opened(tmp_path, must_exist=True)
 
 
 def test_a_flipped_bit_in_the_log_is_corrupt_and_not_a_torn_tail(tmp_path: Path) -> None:
