@@ -13,7 +13,7 @@ from harness.mutants.catalogue import MUTANTS, Mutant
 from harness.mutants.log_stories import STORIES, VirtualStory
 from harness.virtual.log_weather import Limits
 from harness.virtual.log_world import LogWorld
-from harness.virtual.steps import Command
+from harness.virtual.steps import Command, PeerLost, Retire
 from node import sessions
 from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, HeartbeatAck, Prepare, Promise
 from node.contract import NodeId, Record, Request
@@ -155,6 +155,27 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     assert ballot < replica.election.ballot
     world.say_again(low, high, Prepare(ballot, world.replica(low).acceptor.commit))
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
+
+
+def test_a_leader_that_stops_hands_over_to_nobody_who_has_just_hung_up() -> None:
+    """Else all wait for a dead heir, until an election timeout."""
+    world, first, (heir, other) = start()
+    leading = world.replica(first).leader
+    assert leading is not None
+    if leading.best_heir() != heir:
+        heir, other = other, heir
+    world.crash(heir)
+    world.cluster.apply(PeerLost(first, heir))
+    world.cluster.apply(Retire(first))
+    assert leading.hand_over_to == other
+    world.wait(lambda: world.leader() == other, "the other leads", 0.1)
+    world.restart(heir)
+    world.elect(first)
+    again = world.replica(first).leader
+    assert again is not None
+    world.replica(first).peer_lost(heir)
+    world.pass_s(0.3)  # it was a connection only: it is heard again
+    assert again.best_heir() == heir
 
 
 # --- members ----------------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ class Leader:
         self.waiting_bytes = 0
         self.beat = 0
         self.heard: dict[NodeId, int] = {}  # the beat at which each peer was heard last
+        self.hung_up: dict[NodeId, None] = {}  # whose connection was lost, and who was not heard since
         self.commits: dict[NodeId, int] = {}  # what each peer knows as chosen
         self.round = 0
         self.confirmed: dict[NodeId, int] = {}  # the last round that each peer has confirmed
@@ -156,7 +157,7 @@ class Leader:
 
     def accepted(self, sender: NodeId, slots: tuple[int, ...]) -> bool:
         """Phase 2b. True if more is known as chosen now."""
-        self.heard[sender] = self.beat
+        self._hear(sender)
         if sender not in self.configuration.voters:
             return False
         for slot in slots:
@@ -199,6 +200,10 @@ class Leader:
         self._promote()
         return True
 
+    def _hear(self, peer: NodeId) -> None:
+        self.heard[peer] = self.beat
+        self.hung_up.pop(peer, None)
+
     def _hears(self, voter: NodeId) -> bool:
         return voter in self.heard and self.heard[voter] > self.beat - _QUORUM_BEATS
 
@@ -234,7 +239,7 @@ class Leader:
 
     def acknowledged(self, sender: NodeId, round_: int, commit: int) -> None:
         """A peer confirms that it had not promised more than this ballot when `round_` came."""
-        self.heard[sender] = self.beat
+        self._hear(sender)
         self.commits[sender] = max(commit, self.commits.get(sender, 0))
         self.confirmed[sender] = max(round_, self.confirmed.get(sender, 0))
 
@@ -281,6 +286,6 @@ class Leader:
         self.node.send(to, TakeOver(self.ballot))
 
     def best_heir(self) -> NodeId | None:
-        """The voter that was heard last and knows most."""
+        """Of the voters that are heard, one that has not hung up, and knows most."""
         heirs = [voter for voter in self.configuration.voters if voter != self.node.id and self._hears(voter)]
-        return max(heirs, key=lambda voter: (self.commits.get(voter, 0), voter), default=None)
+        return max(heirs, key=lambda voter: (voter not in self.hung_up, self.commits.get(voter, 0), voter), default=None)

@@ -152,7 +152,9 @@ class MultiPaxos(Algorithm):
 
     def peer_lost(self, peer: NodeId) -> None:
         self.settle()
-        if peer == self.election.leader and self.leader is None and self.node.id in self.state.configuration.voters:
+        if self.leader is not None:
+            self.leader.hung_up[peer] = None
+        elif peer == self.election.leader and self.node.id in self.state.configuration.voters:
             self.election.leader_lost()
 
     def retire(self) -> bool:
