@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from cluster.client import Call
 from harness.experiment import Experiment
-from harness.network import InstalledRule
+from harness.installed_rule import InstalledRule
 from harness.rules import Link
 from node.clock import steer
 from node.contract import NodeId

@@ -21,7 +21,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from cluster.errors import WrongState
 from cluster.local import Cluster
-from harness.network import InstalledRule, Network
+from harness.installed_rule import InstalledRule
+from harness.network import Network
 from harness.receipts import Receipt
 from harness.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Link, Reorder, Rule
 from node.contract import NodeId

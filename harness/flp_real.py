@@ -32,7 +32,7 @@ from cluster.processes import State
 from harness.checkers.verdict import Status
 from harness.experiment import Experiment
 from harness.faults import OpenReceipt
-from harness.network import InstalledRule
+from harness.installed_rule import InstalledRule
 from harness.rules import DELIVERED, KEPT, LOST, Link
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot

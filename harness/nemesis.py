@@ -17,7 +17,7 @@ from cluster.errors import ConsensusError
 from harness.catalogue import listed
 from harness.experiment import Experiment
 from harness.faults import Biting, Lasting
-from harness.network import NotSeen
+from harness.installed_rule import NotSeen
 from harness.plan import Plan, Step
 from harness.strike import Strike
 

@@ -22,13 +22,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypedDict, Unpack
 
 from cluster.errors import NoSuchNode
 from cluster.processes import ReadyPipe, spawn
 from harness.control import ControlClient, NetworkError, ProxyGone
+from harness.installed_rule import InstalledRule, link_counts
 from harness.rules import (
     CLIENT,
     Action,
@@ -49,7 +50,7 @@ from harness.switchboard import all_links
 from node.contract import NodeId
 from node.settings import load
 
-__all__ = ["Network", "NetworkError", "NotSeen", "ProxyGone", "InstalledRule"]
+__all__ = ["Network", "NetworkError", "ProxyGone"]
 
 _START_S: Final = 30.0
 _STOP_S: Final = 5.0
@@ -58,10 +59,6 @@ _STOP_S: Final = 5.0
 Names: TypeAlias = str | Iterable[str]
 #: Starts a command whose output goes to a log: the process, and the pipe on which it says that it is ready.
 Start: TypeAlias = Callable[[Sequence[str], Path], tuple[subprocess.Popen[bytes], ReadyPipe]]
-
-
-class NotSeen(NetworkError, TimeoutError):
-    """What was waited for has not happened within the time."""
 
 
 class Narrowed(TypedDict, total=False):
@@ -74,100 +71,6 @@ class Narrowed(TypedDict, total=False):
     probability: float
     times: int | None
     name: str | None
-
-
-class InstalledRule:
-    """A rule in force. As a context manager, it is removed at the end of the block.
-
-    Counts can still be read after its removal: they are the last ones.
-    """
-
-    def __init__(self, network: "Network", rule: Rule) -> None:
-        self.rule = rule
-        self._network = network
-        self._last: dict[Link, Counter[str]] | None = None
-
-    def __repr__(self) -> str:
-        return f"<rule {self.rule.id}{'' if self._last is None else ', removed'}>"
-
-    @property
-    def id(self) -> str:
-        """Its name, which the record shows."""
-        return self.rule.id
-
-    def counts(self) -> dict[Link, Counter[str]]:
-        """For each link that the rule covers: "matched", what it did by fate, and "keeps", which is what waits now."""
-        counts = self._last
-        if counts is None:
-            counts = _counts(self._network.request("counts", rule=self.id))
-        return {link: counts.get(link, Counter()) for link in self._network.all_links if self.rule.covers(link)}
-
-    def total(self, what: str) -> int:
-        """One of the counts, such as "matched", "dropped" or "keeps", over all links."""
-        return sum(counts[what] for counts in self.counts().values())
-
-    def remove(self) -> dict[Link, Counter[str]]:
-        """End it. What it still keeps is released, in the order of arrival. Returns its last counts, also a second time."""
-        if self._last is None:
-            self.ended(_counts(self._network.request("remove", rule=self.id)))
-            self._network.forget(self)
-        return self.counts()
-
-    def ended(self, last: dict[Link, Counter[str]]) -> None:
-        """Note that the rule is no longer in force."""
-        self._last = last
-
-    def release(self, k: int | None = None) -> int:
-        """Let the first `k` kept messages go, or all, in the order of arrival. Returns how many there were."""
-        return int(self._network.request("release", rule=self.id, most=k))
-
-    def discard(self, k: int | None = None) -> int:
-        """Lose the first `k` kept messages, or all. Returns how many there were."""
-        return int(self._network.request("discard", rule=self.id, most=k))
-
-    def release_one(self, index: int) -> None:
-        """Let go of the kept message that has this `index` in the record. Raises NetworkError if it is not kept."""
-        self._network.request("release_one", rule=self.id, index=index)
-
-    def discard_one(self, index: int) -> None:
-        """Lose the kept message that has this `index` in the record."""
-        self._network.request("discard_one", rule=self.id, index=index)
-
-    def repeat(self, index: int) -> None:
-        """Let a copy go of the kept message that has this `index` in the record, and go on keeping it."""
-        self._network.request("repeat", rule=self.id, index=index)
-
-    def wait_matched(self, k: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
-        """Wait until `k` messages have matched, on these links or on all. Raises NotSeen."""
-        self._wait("matched", k, timeout_s, links)
-
-    def wait_held(self, k: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
-        """Wait until the rule keeps `k` messages, of these links or of all. Raises NotSeen."""
-        self._wait("keeps", k, timeout_s, links)
-
-    def _wait(self, what: str, k: int, timeout_s: float, links: Iterable[Link] | None) -> None:
-        only = None if links is None else [list(link) for link in links]
-        condition = {"rule": self.id, "what": what, "least": k, "links": only, "timeout_s": float(timeout_s)}
-        seen = self._network.request("wait", timeout_s, **condition)
-        if seen >= k:
-            return
-        totals = self._network.links()
-        arrived = sum(totals[link]["arrived"] for link in totals if self.rule.covers(link))
-        raise NotSeen(
-            f"rule {self.id}: {what} is {seen} and not {k} after {timeout_s:g} s. On its links {arrived} messages have "
-            f"arrived since the start. It is for types: {_shown(self.rule.types)}; variables: "
-            f"{_shown(self.rule.variables)}. Is that what is sent, and is the sender up?"
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self.remove()
-        except NetworkError:
-            if kind is None:  # else it would hide what went wrong first
-                raise
 
 
 class Network:
@@ -435,7 +338,7 @@ class Network:
         for rule, counts in self.request("heal").items():
             handle = self._rules.pop(rule, None)
             if handle is not None:
-                handle.ended(_counts(counts))
+                handle.ended(link_counts(counts))
 
     def forget(self, handle: InstalledRule) -> None:
         """The rule is no longer in force."""
@@ -447,7 +350,7 @@ class Network:
 
     def links(self) -> dict[Link, Counter[str]]:
         """For each link since the start: "arrived", and how many messages had each fate."""
-        return _counts(self.request("links"))
+        return link_counts(self.request("links"))
 
     def flush(self) -> int:
         """Have the record written out up to now. Returns how many lines it has."""
@@ -476,11 +379,3 @@ class Network:
 
 def _several(names: Names) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
-
-
-def _shown(names: frozenset[str] | None) -> str:
-    return "any" if names is None else ", ".join(sorted(names))
-
-
-def _counts(plain: Iterable[tuple[str, str, Mapping[str, int]]]) -> dict[Link, Counter[str]]:
-    return {(sender, receiver): Counter(counts) for sender, receiver, counts in plain}

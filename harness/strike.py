@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from harness.faults import OpenReceipt
-from harness.network import NotSeen
+from harness.installed_rule import NotSeen
 from harness.rules import Link
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Final
 
 from harness.experiment import Experiment
+from harness.installed_rule import InstalledRule, NotSeen
 from harness.mutants.schedules import OWED_S, SHORT_S, Schedule, drop, links
-from harness.network import InstalledRule, NotSeen
 from harness.rules import Duplicate
 
 _RELEASE_S: Final = 5.0

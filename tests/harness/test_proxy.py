@@ -19,7 +19,8 @@ import zmq
 from cluster.errors import BootFailed, Mistake, NoSuchNode
 from cluster.processes import spawn
 from cluster.spec import Spec, create
-from harness.network import Network, NetworkError, NotSeen, ProxyGone
+from harness.installed_rule import NotSeen
+from harness.network import Network, NetworkError, ProxyGone
 from harness.rules import CLIENT, BadRule, Delay, Rule
 from node.algorithms.paxos import Accept, Paxos, Promise
 from node.contract import Message

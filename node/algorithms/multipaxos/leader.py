@@ -288,4 +288,6 @@ class Leader:
     def best_heir(self) -> NodeId | None:
         """Of the voters that are heard, one that has not hung up, and knows most."""
         heirs = [voter for voter in self.configuration.voters if voter != self.node.id and self._hears(voter)]
-        return max(heirs, key=lambda voter: (voter not in self.hung_up, self.commits.get(voter, 0), voter), default=None)
+        return max(
+            heirs, key=lambda voter: (voter not in self.hung_up, self.commits.get(voter, 0), voter), default=None
+        )
