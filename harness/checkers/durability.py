@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from harness.checkers.chosen_log import Token, keeps_log
-from harness.checkers.evidence import Run, count
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.checkers.evidence import Run
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.disks import decided_on_disk
 from harness.history import Operation
 from harness.jsonable import canonical, shown

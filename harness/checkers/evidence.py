@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
+from harness.checkers.verdict import count
 from harness.checkers.wire_record import Record, read_record
 from harness.disks import decided_on_disk
 from harness.history import Event, History, Operation
@@ -166,11 +167,6 @@ def told(history: History, operation: Operation) -> str:
 def ended_ns(operation: Operation) -> float:
     """When the client got an answer or gave up."""
     return float("inf") if operation.completion is None else operation.completion.time
-
-
-def count(number: int, noun: str) -> str:
-    """ "1 variable", "2 variables"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _completion(operation: Operation) -> Event:

@@ -13,9 +13,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.checkers.evidence import Run, count, ended_ns
+from harness.checkers.evidence import Run, ended_ns
 from harness.checkers.known_bad import Judge, undetected
-from harness.checkers.verdict import Verdict, checker, unknown, valid
+from harness.checkers.verdict import Verdict, checker, count, unknown, valid
 
 
 @dataclass(frozen=True, slots=True)

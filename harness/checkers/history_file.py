@@ -18,10 +18,9 @@ from typing import Final
 
 from harness.any_history import AnyHistory, read_calls, write_part
 from harness.checkers.certificate import Violation, phrase, who
-from harness.checkers.evidence import count
-from harness.checkers.linearizable import certificate, decide
+from harness.checkers.decide import certificate, decide
 from harness.checkers.orders import TooHard
-from harness.checkers.verdict import Verdict, invalid, unknown, valid
+from harness.checkers.verdict import Verdict, count, invalid, unknown, valid
 from harness.models import MODELS, Call
 
 #: Configurations that a search of one key may meet: some 20 seconds and 1 GB on a slow machine.

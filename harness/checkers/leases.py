@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.checkers.certificate import Violation, tell
-from harness.checkers.evidence import Run, count
+from harness.checkers.evidence import Run
 from harness.checkers.holds import holds
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.history import Operation
 from harness.models import Call
 

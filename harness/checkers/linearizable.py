@@ -1,32 +1,12 @@
-"""Linearizability: is there an order of all calls, each taking effect at once between its beginning and its end, that the
-model allows? Herlihy and Wing, *Linearizability* (1990).
+"""Is all that clients were told in a run linearizable? `decide.py` does it, object by object."""
 
-Rules
------
-1. Each key is judged alone: a history is linearizable exactly if each object's is (locality, same paper).
-2. Where a theorem decides, no order is searched: `once.py`, `blocks.py`, `holds.py`, `entries.py`, each with its proof.
-   `stale.py` finds the usual flaw of other registers.
-3. Elsewhere `orders.py` searches, up to a bound. Beyond it the verdict is unknown, never valid.
-4. A violation is told by a few calls that contradict each other. What a search found is minimised for that, and if what is
-   left is still many calls, the sentence names the last ones.
-
-Every decision procedure here is compared in the tests with a brute force that tries all orders.
-"""
-
-from collections.abc import Sequence
 from typing import Final
 
-from harness.checkers.blocks import blocks, writes_are_unique
-from harness.checkers.certificate import Clock, Violation, tell
-from harness.checkers.entries import appends_are_unique, entries
-from harness.checkers.evidence import Run, count
-from harness.checkers.holds import holds, take_turns
-from harness.checkers.minimise import explain
-from harness.checkers.once import consensus
-from harness.checkers.orders import CONFIGURATIONS_MAX, TooHard, search
-from harness.checkers.stale import stale
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
-from harness.models import Call, CasRegister, Consensus, Kv, Lock, Log, Model, Register, calls_of
+from harness.checkers.decide import certificate, decide
+from harness.checkers.evidence import Run
+from harness.checkers.orders import TooHard
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.models import Consensus, Model, calls_of
 
 _CONSENSUS: Final = Consensus()
 
@@ -52,37 +32,3 @@ def linearizable(run: Run, model: Model = _CONSENSUS) -> Verdict:
         return unknown(reason)
     answered = sum(operation.outcome == "ok" for operation in operations)
     return valid(f"{count(answered, 'answer')} have an order that {type(model).__name__} allows")
-
-
-def decide(calls: Sequence[Call], model: Model, configurations_max: int = CONFIGURATIONS_MAX) -> Violation | None:
-    """Why the calls on one object have no order; None if they have one.
-
-    Raises:
-        TooHard: it was not found out.
-    """
-    kind = type(model)  # a subclass may answer otherwise
-    if kind is Consensus:
-        return consensus(calls)
-    if kind in (Register, CasRegister, Kv):
-        if writes_are_unique(calls):
-            return blocks(calls)
-        found = stale(calls, model)
-        if found is not None:
-            return found
-    if kind is Lock and take_turns(calls):
-        return holds(calls)
-    if kind is Log and appends_are_unique(calls):
-        return entries(calls)
-    return search(calls, model, configurations_max)
-
-
-def certificate(
-    calls: Sequence[Call], model: Model, violation: Violation, clock: Clock
-) -> tuple[str, Violation, list[Call]]:
-    """A violation in one sentence, by calls that contradict each other; and a small history that shows it alone."""
-
-    def judge(some: Sequence[Call]) -> Violation | None:
-        return decide(some, model, CONFIGURATIONS_MAX // 10)
-
-    told, few = explain(calls, model, violation, judge)
-    return tell(told, clock), told, few

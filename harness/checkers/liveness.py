@@ -4,8 +4,8 @@ This asks more than fault tolerance, which is about the time while things are br
 stuck for ever, though every node is up and every link is whole, fails here.
 """
 
-from harness.checkers.evidence import Run, count, was_answered
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.checkers.evidence import Run, was_answered
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.jsonable import shown
 
 

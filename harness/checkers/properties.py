@@ -32,9 +32,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from harness.checkers.evidence import Answer, Run, count, ended_ns, was_answered
+from harness.checkers.evidence import Answer, Run, ended_ns, was_answered
 from harness.checkers.invariants import findings
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.history import Operation
 from harness.jsonable import canonical, shown
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from harness.checkers.evidence import Run, count
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
+from harness.checkers.evidence import Run
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.jsonable import shown
 from node.contract import Value
 from node.wire import decode_value, encode_value

@@ -74,6 +74,11 @@ def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
     return unknown("nothing was checked")
 
 
+def count(number: int, noun: str) -> str:
+    """ "1 variable", "2 variables"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 P = ParamSpec("P")
 
 

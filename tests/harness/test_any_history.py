@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == "unknown: none of 1 call was answered\n"
     assert run(["check", str(path), "--model", "queue"]) == 254
     assert run(["check", str(tmp_path / "none"), "--model", "lock"]) == 254
+
+
+def test_the_command_loads_nothing_that_runs_nodes(tmp_path: Path) -> None:
+    """Whoever judges a hundred small files waits for imports only."""
+    path = history(tmp_path, ("a", "invoke", "write", 1), ("a", "ok", "write", 1))
+    script = (
+        "import sys; from harness.cli import run; "
+        f"assert run(['check', {str(path)!r}, '--model', 'register']) == 0; "
+        "assert 'harness.checkers.decide' in sys.modules; "
+        "assert not {'zmq', 'apsw', 'msgpack', 'psutil', 'asyncio'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", script], check=True)
 
 
 @pytest.mark.parametrize("model", ["register", "kv"])

@@ -7,8 +7,9 @@ import pytest
 
 from harness.checkers.blocks import blocks, writes_are_unique
 from harness.checkers.certificate import Violation, tell
+from harness.checkers.decide import certificate, decide
 from harness.checkers.evidence import Run
-from harness.checkers.linearizable import certificate, decide, linearizable
+from harness.checkers.linearizable import linearizable
 from harness.checkers.orders import TooHard, search
 from harness.checkers.verdict import Status
 from harness.history import Event, EventType, History
@@ -384,7 +385,7 @@ def test_what_is_too_hard_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(*_: object) -> None:
         raise TooHard("more than 3 orders")
 
-    monkeypatch.setattr("harness.checkers.linearizable.search", give_up)
+    monkeypatch.setattr("harness.checkers.decide.search", give_up)
     events: list[tuple[str, EventType, str, object]] = []
     for value in ("blue", "blue"):
         events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
