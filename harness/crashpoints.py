@@ -40,7 +40,7 @@ from harness.checkers.verdict import Status
 from harness.disks import decided_on_disk
 from harness.experiment import Experiment
 from harness.faults import OpenReceipt
-from harness.jsonable import shown
+from harness.jsonable import read_lines, shown
 from harness.power_cut import Tail, receipts, settle, unsynced
 from harness.power_cuts import ALIVE, Operation, Trial, Walk, tails_for
 from harness.powerloss import DIE_AT, SPEC
@@ -194,8 +194,7 @@ class _Stage:
 
     def _messages(self) -> list[dict[str, Any]]:
         self.run.network.flush()
-        lines = (self.run.folder / "messages.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        return [line for _, line in read_lines(self.run.folder / "messages.jsonl")]
 
     def _ask(self, variables: Sequence[str]) -> tuple[Fate, str]:
         """A rival where the memory of the node under test decides; then everybody, of everything."""

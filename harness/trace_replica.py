@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,8 +79,7 @@ class Replica:
             if self._wire.has_heard(self._node):
                 self._differs(0, "has left no trace, and has spoken")
             return  # it never came up
-        for text in path.read_text().splitlines():
-            line: dict[str, Any] = json.loads(text)
+        for line in _lines(path):
             try:
                 self._take(line)
             except (NotSet, Malformed) as error:
@@ -341,3 +341,16 @@ def _can_be_asked(variable: str, message: ProposeRequest | QueryRequest) -> bool
     except Malformed:
         return False
     return NAME.fullmatch(variable) is not None
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Those of a note. What SIGKILL has cut short is none: the turn was not committed, and nothing of it had left."""
+    texts = [text for text in path.read_bytes().split(b"\n") if text]
+    for text, after in zip_longest(texts, texts[1:]):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            if after is None or after.startswith(b'{"boot": '):
+                continue
+            line = None
+        yield line if isinstance(line, dict) else {"damaged": text.decode(errors="replace")}

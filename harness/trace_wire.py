@@ -1,12 +1,12 @@
 """What the proxy saw, for `harness.trace`: what each link took in and delivered, and how a node's note is compared with it."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.hand import canonical
+from harness.jsonable import BadFile, read_lines
 from harness.record import readable_fields
 from harness.rules import DELIVERED, Link
 from node.contract import Message
@@ -50,15 +50,19 @@ class Wire:
         self.answers: dict[tuple[str, int], list[Seen]] = defaultdict(list)
         """By node and incarnation: what clients were told, an answer each, as `answer_of` has it."""
         expected = 0
-        for text in path.read_text(encoding="utf-8").splitlines():
-            line: dict[str, Any] = json.loads(text)
-            if line["index"] != expected:
-                differences.append(
-                    Difference(0, f"the proxy's record has line {line['index']} where {expected} belongs")
-                )
-            expected = line["index"] + 1
-            if line["incarnation"] is not None and line["type"] not in _STATUS:
-                self._add(line)
+        try:
+            for _, line in read_lines(path):
+                if line["index"] != expected:
+                    differences.append(
+                        Difference(0, f"the proxy's record has line {line['index']} where {expected} belongs")
+                    )
+                expected = line["index"] + 1
+                if line["incarnation"] is not None and line["type"] not in _STATUS:
+                    self._add(line)
+        except BadFile as error:
+            differences.append(Difference(0, f"the proxy's record is damaged: {error}"))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            differences.append(Difference(0, f"the proxy's record, line {expected + 1}, is no message: {error!r}"))
 
     def _add(self, line: dict[str, Any]) -> None:
         link: Link = (line["from"], line["to"])

@@ -86,7 +86,10 @@ class TracedRuntime(Runtime):
         self._in: list[bytes] = []
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{self._id}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        length = os.fstat(self._file).st_size
+        if length and os.pread(self._file, 1, length - 1) != b"\n":
+            os.write(self._file, b"\n")  # SIGKILL can cut a long write short
         self._write(boot=self._disk.incarnation, disk=self._digest())
         retire = self._variables.retire
 

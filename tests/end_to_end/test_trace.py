@@ -12,6 +12,7 @@ import pytest
 from cluster.spec import open_spec
 from harness.cli import run
 from harness.experiment import Experiment
+from harness.jsonable import read_lines
 from harness.mutants.paxos import SmallQuorum2
 from harness.plan_generator import generate
 from harness.suite import run_plan
@@ -44,7 +45,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 rivals = [told.begin_propose(f"x{round_}", at, at) for at in ("n1", "n2", "n3")]
                 told.settle(*rivals)
         told.faults.kill("n2")
-        told.propose("y", "blue", "n1")
+        told.propose("y", "navy\u2028blue\x85", "n1")  # Unicode ends lines there, and JSON does not
         told.faults.restart("n2")
         told.query_all("y")
     experiment.judge()
@@ -70,7 +71,7 @@ def test_a_log_is_what_the_pure_class_does(tmp_path: Path) -> None:
 
 
 def lines(path: Path) -> Lines:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for _, line in read_lines(path)]
 
 
 def write(path: Path, changed: Lines) -> None:
@@ -194,6 +195,48 @@ def test_a_record_that_was_altered_differs(
     report = validate(folder)
     assert report.exit_code == 1
     assert any(says in difference.text for difference in report.differences), report.differences
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def damage_a_line(path: Path) -> None:
+    one, _, rest = path.read_text().partition("\n")
+    path.write_text(f"{one}\n{rest[1:]}")
+
+
+def replace_a_line(path: Path) -> None:
+    one, _, rest = path.read_text().partition("\n")
+    path.write_text(f"{one}\n[]\n{rest}")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("messages.jsonl", cut_short),
+        ("messages.jsonl", damage_a_line),
+        ("messages.jsonl", replace_a_line),
+        ("traces/n1.jsonl", damage_a_line),
+        ("traces/n1.jsonl", replace_a_line),
+    ],
+)
+def test_a_record_that_was_damaged_differs(
+    name: str, damage: Callable[[Path], None], recorded: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(recorded, folder)
+    damage(folder / name)
+    assert validate(folder).exit_code == 1
+
+
+def test_what_a_kill_has_cut_short_had_not_left(recorded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(recorded, folder)
+    trace = folder / "traces" / "n2.jsonl"
+    first, boot, second = trace.read_text().rpartition('{"boot": ')
+    trace.write_text(f'{first}{{"turn": 99, "in": ["0\n{boot}{second}')
+    assert validate(folder).differences == []
 
 
 def test_an_input_that_never_came_differs(recorded: Path, tmp_path: Path) -> None:
