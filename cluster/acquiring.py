@@ -29,10 +29,11 @@ def acquiring(name: str, owner: str, ttl_s: float, wait_s: float | None, clock: 
     Every step can be repeated, so what is not answered is asked again, of another leader if need be.
 
     Raises:
+        BadValue: a name is no string, or a time no number.
         CommandRefused: "held": somebody else had it for `wait_s` seconds (None: wait for ever). The place in line is given up.
         Unknown: no answer came in that time. The place in line, or the lock, ends with its lease.
     """
-    deadline = float("inf") if wait_s is None else clock() + wait_s
+    deadline = float("inf") if wait_s is None else clock() + asks.check_seconds(wait_s)
     while True:
         since = clock()
         left_s = deadline - since

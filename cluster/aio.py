@@ -92,9 +92,7 @@ class AsyncLogClient:
 
     async def ask(self, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
         """Ask something of a machine and return what its answer means. Raises as `LogClient.call` does."""
-        answer = await self.call(
-            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, size=ask.size, wait_ms=ask.wait_ms
-        )
+        answer = await self.call(ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms)
         return ask.decode(answer)
 
     async def call(
@@ -104,11 +102,10 @@ class AsyncLogClient:
         *,
         read: bool = False,
         timeout_s: float = TIMEOUT_S,
-        size: int = 64,
         wait_ms: int = 0,
     ) -> Any:
         """As `LogClient.call`. A task that is cancelled meanwhile waits for nothing, and leaves nothing behind."""
-        call = self._pipeline.call(machine, command, time.monotonic(), timeout_s, size=size, read=read, wait_ms=wait_ms)
+        call = self._pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
         done: asyncio.Future[None] = self._loop.create_future()
         call.then = lambda _: None if done.done() else done.set_result(None)
         self._soon()

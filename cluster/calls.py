@@ -12,10 +12,12 @@ Outcome: TypeAlias = "Ok | NotDone | NotKnown"
 class Call:
     """One command or question under way. `outcome` is None until there is one."""
 
-    __slots__ = ("command", "deadline", "machine", "outcome", "read", "size", "then", "wait_ms")
+    __slots__ = ("command", "deadline", "machine", "outcome", "packed", "read", "then", "wait_ms")
 
-    def __init__(self, machine: str, command: list[Any], size: int, deadline: float, read: bool, wait_ms: int) -> None:
-        self.machine, self.command, self.size, self.read, self.wait_ms = machine, command, size, read, wait_ms
+    def __init__(
+        self, machine: str, command: list[Any], packed: bytes, deadline: float, read: bool, wait_ms: int
+    ) -> None:
+        self.machine, self.command, self.packed, self.read, self.wait_ms = machine, command, packed, read, wait_ms
         self.deadline = deadline
         self.outcome: Outcome | None = None
         self.then: Callable[[Outcome], object] | None = None  # is told the outcome

@@ -91,16 +91,16 @@ class LogClient:
         *,
         read: bool = False,
         timeout_s: float = TIMEOUT_S,
-        size: int = 64,
         wait_ms: int = 0,
     ) -> Call:
-        """Begin a command, or a question if `read`."""
-        return self.pipeline.call(machine, command, time.monotonic(), timeout_s, size=size, read=read, wait_ms=wait_ms)
+        """Begin a command, or a question if `read`. Raises BadValue if it cannot be sent, WindowFull and Closed."""
+        return self.pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
 
     def call(self, machine: str, command: list[Any], **options: Any) -> Any:
         """Do a command, or ask a question, and wait for the result.
 
         Raises:
+            BadValue: it cannot be sent.
             CommandRefused: the machine refused it; it changed nothing.
             Refused: it was definitely not done.
             Unknown: it may have been done, or may still be.
@@ -109,9 +109,7 @@ class LogClient:
 
     def ask(self, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
         """Ask something of a machine and return what its answer means. Raises as `call` does."""
-        answer = self.call(
-            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, size=ask.size, wait_ms=ask.wait_ms
-        )
+        answer = self.call(ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms)
         return ask.decode(answer)
 
     def run(self, steps: Steps[T]) -> T:

@@ -24,7 +24,7 @@ from cluster.calls import Call, Closed, NotDone, NotKnown, Ok, WindowFull
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.sessions import IDLE_MS, WINDOW
-from node.wire import Codec, Envelope, Malformed, pack_own, unpack_own
+from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_own, unpack_own
 
 __all__ = ["Call", "Closed", "NotDone", "NotKnown", "Ok", "Pipeline", "WindowFull"]
 
@@ -35,7 +35,7 @@ _NO_LEADER_S: Final = 0.01
 _AVOID_S: Final = 0.5  # whoever was lost or silent is not asked, unless somebody says that it leads
 _DISBELIEVE_S: Final = 0.1  # so long after its loss it is not believed that it leads: whoever says so may not know yet
 _FRAME_COMMANDS_MAX: Final = 1_024
-_FRAME_BYTES_MAX: Final = 512 * 1024
+COMMAND_BYTES_MAX: Final = 512 * 1024  # also of a frame of several
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
 SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than ours
@@ -70,7 +70,7 @@ class Pipeline:
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self.session: int | None = None
         self.leader: NodeId | None = None
-        self._codec = Codec(cluster, ())
+        self._codec, self._packer = Codec(cluster, ()), Packer()
         self._addresses = addresses
         self._lost: dict[NodeId, float] = {}  # whose connection has closed, and when
         self._queue: deque[Call] = deque()
@@ -96,16 +96,21 @@ class Pipeline:
         now: float,
         timeout_s: float,
         *,
-        size: int = 64,
         read: bool = False,
         wait_ms: int = 0,
     ) -> Call:
-        """Begin a call. It leaves with the next `outgoing`. Raises WindowFull and Closed."""
+        """Begin a call. It leaves with the next `outgoing`. Raises BadValue, WindowFull and Closed."""
         if self._closed:
             raise Closed("this client is closed: nothing was sent. Make another one")
         if len(self._queue) + len(self._reads) >= CALLS_MAX:
             raise WindowFull(f"{CALLS_MAX:,} calls are waiting already: take in some outcomes first. Nothing was sent")
-        call = Call(machine, command, size, now + timeout_s, read, wait_ms)
+        packed = self._packer.pack(command)
+        if len(packed) > COMMAND_BYTES_MAX:
+            raise BadValue(f"the command takes {len(packed):,} bytes and the limit is {COMMAND_BYTES_MAX:,}")
+        deadline = now + timeout_s
+        if deadline != deadline:  # noqa: PLR0124 - it would never come
+            raise BadValue("a time is a number of seconds: not nan")
+        call = Call(machine, command, packed, deadline, read, wait_ms)
         (self._reads if read else self._queue).append(call)
         return call
 
@@ -184,7 +189,7 @@ class Pipeline:
         while self._reads and len(self._frames) < _FRAMES_MAX * 2:
             first = self._reads[0]
             calls = self._take(self._reads)
-            packed = pack_own([call.command for call in calls])
+            packed = self._packer.pack_list([call.packed for call in calls])
             self._number += 1
             read = ReadFrame(self._number, first.wait_ms, first.machine, packed)
             self._frames[self._number] = _Frame(read, 0, calls, now, first.wait_ms)
@@ -200,7 +205,7 @@ class Pipeline:
                 return
             machine = self._queue[0].machine
             calls = self._take(self._queue)
-            packed = pack_own([call.command for call in calls])
+            packed = self._packer.pack_list([call.packed for call in calls])
             self._number += 1
             self._sequence += 1
             self._unanswered[self._sequence] = None
@@ -213,11 +218,11 @@ class Pipeline:
     def _take(queue: deque[Call]) -> list[Call]:
         """The first calls of `queue` that can go in one frame."""
         calls = [queue.popleft()]
-        machine, size, alone = calls[0].machine, calls[0].size, calls[0].wait_ms > 0
+        machine, size, alone = calls[0].machine, len(calls[0].packed), calls[0].wait_ms > 0
         while queue and not alone and len(calls) < _FRAME_COMMANDS_MAX:
             call = queue[0]
-            size += call.size
-            if call.machine != machine or size > _FRAME_BYTES_MAX or call.wait_ms or machine == "cluster":
+            size += len(call.packed)
+            if call.machine != machine or size > COMMAND_BYTES_MAX or call.wait_ms or machine == "cluster":
                 break
             calls.append(queue.popleft())
         return calls

@@ -65,7 +65,7 @@ class LogCalls:
             idle.append(f"c{client}.{self._processes}")
         event = self._recorder.invoke(idle.pop(), f, key, value, timeout_s=timeout_s)
         call = self._client(client).begin(
-            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, size=ask.size, wait_ms=ask.wait_ms
+            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms
         )
         begun = LogCall(client, event, call, ask.decode, told)
         self._open[begun] = None

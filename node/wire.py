@@ -173,6 +173,26 @@ def pack_own(value: object) -> bytes:
     return packed
 
 
+class Packer:
+    """`pack_own` for one thread, one value at a time: so what cannot be packed is found before it is with others."""
+
+    def __init__(self) -> None:
+        self._packer = msgpack.Packer()
+
+    def pack(self, value: object) -> bytes:
+        """Raises BadValue."""
+        try:
+            packed: bytes = self._packer.pack(value)
+        except (TypeError, ValueError, OverflowError) as error:  # a type; not Unicode, or too deep; too large a number
+            raise BadValue(f"{str(value)[:200]!r} cannot be sent: {error}") from None
+        return packed
+
+    def pack_list(self, packed: Sequence[bytes]) -> bytes:
+        """The list of what was packed one by one."""
+        header: bytes = self._packer.pack_array_header(len(packed))
+        return header + b"".join(packed)
+
+
 def unpack_own(data: bytes) -> Any:
     """Decode what `pack_own` made, or what a client says was made so. Raises Malformed."""
     return _unpackb(data)

@@ -120,7 +120,7 @@ def _putting(keys: Any, value_bytes: int) -> Begin:
         key = next(keys, None)
         if key is None:
             return None
-        return client.begin("kv", ["put", key, value], size=value_bytes + 32, timeout_s=_TIMEOUT_S)
+        return client.begin("kv", ["put", key, value], timeout_s=_TIMEOUT_S)
 
     return begin
 

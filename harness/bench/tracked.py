@@ -44,7 +44,7 @@ class Tracked:
         self._turns[number] += 1
         self.begun[key] = self.count
         value = f"{self.count:0{_WIDTH}}".encode().ljust(self._value_bytes)
-        return client.begin("kv", ["put", key, value], size=self._value_bytes + 32, timeout_s=_TIMEOUT_S)
+        return client.begin("kv", ["put", key, value], timeout_s=_TIMEOUT_S)
 
     def acknowledge(self, call: Call) -> None:
         """A put was done."""

@@ -1,8 +1,11 @@
 """A client's protocol against real replicas, in virtual time."""
 
+import pytest
+
 from cluster import pipeline as pipelines
 from cluster.pipeline import NotDone, NotKnown, Ok, Pipeline
 from harness.virtual.log_world import LogWorld
+from node.wire import BadValue
 
 
 def world_with_client() -> tuple[LogWorld, Pipeline]:
@@ -55,6 +58,27 @@ def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
     assert told == []
     assert client.idle
     assert values(world) == [b"first", b"after"]
+
+
+@pytest.mark.parametrize(
+    "command", [["put", "\udcff", b""], ["put", object(), b""], ["cas", "k", 2**70, b""], ["put", "k", b"x" * 600_000]]
+)
+@pytest.mark.parametrize("read", [False, True])
+def test_what_cannot_be_sent_is_refused_before_it_is_with_others(command: list[object], read: bool) -> None:
+    world, client = world_with_client()
+    before = client.call("kv", ["put", "k", b"before"], world.now, 5.0)
+    with pytest.raises(BadValue):
+        client.call("kv", command, world.now, 5.0, read=read)
+    world.do("c", "put", "k", b"after")
+    assert isinstance(before.outcome, Ok)
+    assert values(world) == [b"first", b"before", b"after"]
+
+
+def test_a_time_that_never_comes_is_refused() -> None:
+    world, client = world_with_client()
+    with pytest.raises(BadValue):
+        client.call("kv", ["get", "k"], world.now, float("nan"), read=True)
+    assert client.idle
 
 
 def test_whoever_waits_is_told_once() -> None:

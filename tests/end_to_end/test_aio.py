@@ -15,6 +15,7 @@ from cluster.calls import Closed
 from cluster.errors import CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
 from node.contract import NodeId
+from node.wire import BadValue
 
 KEYS = 20
 TASKS = 200
@@ -221,6 +222,24 @@ def test_a_client_outside_of_an_event_loop_is_refused(cluster: Cluster) -> None:
 def test_a_cluster_that_keeps_no_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="paxos keeps no log"):
         Cluster(nodes=1, algorithm="paxos", directory=tmp_path).async_log_client()
+
+
+def test_a_bad_argument_is_its_own_tasks_mistake(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client:
+            outcomes = await asyncio.gather(
+                client.kv.put("a", 1),
+                client.kv.put("\udcff", 2),
+                client.call("kv", ["put", object(), b""]),
+                client.kv.compare_and_set("a", 2**70, 3),
+                client.kv.get(object()),  # type: ignore[arg-type]
+                client.kv.put("b", 4),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in outcomes] == [int, *[BadValue] * 4, int]
+            assert (await client.kv.get("a"), await client.kv.get("b")) == (1, 4)
+
+    run(main())
 
 
 def test_a_client_whose_addresses_fail_keeps_nobody_waiting(cluster: Cluster) -> None:

@@ -147,9 +147,7 @@ def test_a_node_that_was_away_catches_up_from_a_snapshot_and_then_the_log(cluste
     cluster.kill(away)
     value = bytes(200_000)
     for turn in range(10):
-        calls = [
-            client.begin("kv", ["put", f"k{index}", value], size=len(value), timeout_s=60.0) for index in range(10)
-        ]
+        calls = [client.begin("kv", ["put", f"k{index}", value], timeout_s=60.0) for index in range(10)]
         client.wait(calls)
         assert all(isinstance(call.outcome, Ok) for call in calls), turn
     wait_for(lambda: replicas(cluster)[leader]["log first"] > 1)
