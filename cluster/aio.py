@@ -75,9 +75,9 @@ class AsyncLogClient:
         self._timer: asyncio.TimerHandle | None = None
         self.kv = AsyncKv(self)
         self.locks = AsyncLocks(self)
-        self.group = AsyncMembers(self)
+        self.members = AsyncMembers(self)
         self.assignment = AsyncAssignment(self)
-        self.members = AsyncClusterMembers(self)
+        self.configuration = AsyncClusterConfiguration(self)
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> AsyncLock:
         """A lock for an `async with` block, which is told the fencing token. As `LogClient.lock`."""
@@ -239,8 +239,8 @@ class AsyncKv:
                 yield change
 
 
-class AsyncClusterMembers:
-    """Who votes, who learns: `ClusterMembers`, awaited."""
+class AsyncClusterConfiguration:
+    """Who votes, who learns: `ClusterConfiguration`, awaited."""
 
     def __init__(self, client: AsyncLogClient) -> None:
         self._client = client

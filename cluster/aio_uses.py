@@ -229,7 +229,11 @@ class AsyncAssignment(AsyncMembers):
 
 
 class AsyncLocks:
-    """Locks by hand: `Locks`, awaited. Each `owner` is another holder; nothing is renewed unless you do it."""
+    """Locks by hand: `Locks`, awaited. Nothing is renewed unless you do it.
+
+    Tasks share a session, so each that wants a lock for itself is an `owner` of its own: two that name the same one are the
+    same holder.
+    """
 
     def __init__(self, client: "AsyncLogClient") -> None:
         self._client = client

@@ -19,14 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.aio import AsyncLogClient
-from cluster.client import TIMEOUT_S, Call, Client
-from cluster.errors import BootFailed, Mistake, NoSuchNode
-from cluster.groups import Assignment, Members
-from cluster.keeping import TTL_S
-from cluster.locks import Lock
-from cluster.log_client import Kv, LogClient
+from cluster.client import Client
+from cluster.errors import BootFailed, NoSuchNode
 from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
+from cluster.service import Service
 from cluster.spec import Spec, create
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -83,7 +79,7 @@ class DirectLinks:
         self._addresses.pop(node, None)
 
 
-class Cluster:
+class Cluster(Service):
     """A launched cluster. Use it as a context manager, or call `start` and `stop`."""
 
     def __init__(
@@ -117,15 +113,19 @@ class Cluster:
         if spec is None:
             if directory is None:
                 directory = self._temporary = Path(tempfile.mkdtemp(prefix="consensus-"))
-            spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
+            try:
+                spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
+            except BaseException:
+                self._remove_temporary()
+                raise
+        settings = spec.settings
+        super().__init__(settings.cluster, settings.algorithm, keeps_log=load_algorithm(settings.algorithm).serves_all)
         self.spec = spec
         self.links: Links = links or DirectLinks()
         self._command = command
         self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
-        self._client: Client | None = None
         self._observer: Client | None = None
         self._observing = threading.Lock()
-        self._log_client: LogClient | None = None
         self.failures: dict[NodeId, BootFailed] = {}
 
     @property
@@ -165,12 +165,15 @@ class Cluster:
 
     def stop(self) -> None:
         """End every node and remove a temporary folder. Safe to call twice."""
-        for client in (self._client, self._observer, self._log_client):
-            if client is not None:
-                client.close()
-        self._client = self._observer = self._log_client = None
+        self.close()
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
         for process in self.processes.values():
             process.bury()
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -247,67 +250,9 @@ class Cluster:
 
     # --- talking to it ----------------------------------------------------------------------------------------------
 
-    def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
-        """A client of your own, for a thread of your own. Close it."""
-        return Client(self.spec.settings.cluster, self.client_addresses, name, on_outcome)
-
-    def log_client(self, name: str | None = None) -> LogClient:
-        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it. Raises Mistake."""
-        self._check_log()
-        return LogClient(self.spec.settings.cluster, self.client_addresses, name)
-
-    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
-        """A client of a replicated log for the tasks of the running event loop. Close it. Raises Mistake."""
-        self._check_log()
-        return AsyncLogClient(self.spec.settings.cluster, self.client_addresses, name)
-
-    def _check_log(self) -> None:
-        algorithm = self.spec.settings.algorithm
-        if not load_algorithm(algorithm).serves_all:
-            raise Mistake(
-                f"{algorithm} keeps no log, it decides values once: state that changes needs Cluster(algorithm='multipaxos')"
-            )
-
     def client_addresses(self) -> Mapping[NodeId, str]:
         """Where clients find each node that has been up."""
         return {node: self.links.client_address(node) for node, process in self.processes.items() if process.ready}
-
-    def _shared_client(self) -> Client:
-        if self._client is None:
-            self._client = self.client()
-        return self._client
-
-    def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
-        """Try to have `value` decided, and return the value that is. See `Client.propose`."""
-        return self._shared_client().propose(variable, value, at, timeout_s)
-
-    def query(self, variable: str, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
-        """The decided value, or None if nothing had been decided. See `Client.query`."""
-        return self._shared_client().query(variable, at, timeout_s)
-
-    @property
-    def kv(self) -> Kv:
-        """Keys and values that change. For one thread: others have a `log_client` each. Raises Mistake if there is no log."""
-        return self._shared_log_client().kv
-
-    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
-        """A lock for a `with` block, which is told the fencing token. See `cluster.locks.Lock`. Raises Mistake."""
-        return self._shared_log_client().lock(name, ttl_s, wait_s, owner)
-
-    @property
-    def members(self) -> Members:
-        """Who is there, of those who use this cluster, not of its own nodes. As `kv`."""
-        return self._shared_log_client().group
-
-    @property
-    def assignment(self) -> Assignment:
-        """Who of those who use this cluster does what. As `kv`."""
-        return self._shared_log_client().assignment
-
-    def _shared_log_client(self) -> LogClient:
-        if self._log_client is None:
-            self._log_client = self.log_client()
-        return self._log_client
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
         """How each node that is up says it is, past any links between. One that does not answer in time is left out.

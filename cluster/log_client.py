@@ -31,7 +31,7 @@ from node.transport import Poller
 
 T = TypeVar("T")
 
-__all__ = ["TIMEOUT_S", "ClusterMembers", "CommandRefused", "Connections", "Kv", "LogClient", "shared_poller"]
+__all__ = ["TIMEOUT_S", "ClusterConfiguration", "CommandRefused", "Connections", "Kv", "LogClient", "shared_poller"]
 
 
 class LogClient:
@@ -65,9 +65,9 @@ class LogClient:
         )
         self.kv = Kv(self)
         self.locks = Locks(self)
-        self.group = Members(self)
+        self.members = Members(self)
         self.assignment = Assignment(self)
-        self.members = ClusterMembers(self)
+        self.configuration = ClusterConfiguration(self)
 
     @property
     def session(self) -> int | None:
@@ -231,7 +231,7 @@ class Kv:
         return self._client.ask(asks.kv_watch(prefix, after, wait_s), wait_s + TIMEOUT_S)
 
 
-class ClusterMembers:
+class ClusterConfiguration:
     """Who votes, who learns, and changes of that, one at a time."""
 
     def __init__(self, client: LogClient) -> None:

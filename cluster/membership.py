@@ -44,7 +44,7 @@ def add_learner(cluster: Cluster, node: NodeId, timeout_s: float = CALL_S) -> No
     """
     check_node_name(node)
     with cluster.log_client("membership") as client:
-        client.members.add(node, timeout_s)
+        client.configuration.add(node, timeout_s)
     try:
         cluster.launch_new(node)
     except BootFailed as error:
@@ -54,7 +54,7 @@ def add_learner(cluster: Cluster, node: NodeId, timeout_s: float = CALL_S) -> No
 def wait_until_it_votes(client: LogClient, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
     """Return when `node`, which was added, has caught up. Raises Unknown if it has not in time."""
     deadline = time.monotonic() + timeout_s
-    while node not in client.members.list()[0]:
+    while node not in client.configuration.list()[0]:
         if time.monotonic() > deadline:
             raise Unknown(f"{node} is a learner and has not caught up within {timeout_s:g} s: see its log")
         time.sleep(_LOOK_EVERY_S)
@@ -73,11 +73,11 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
     with cluster.log_client("membership") as client:
         voters = check_member(client, node, timeout_s)
         heirs = cycle([heir for heir in voters if heir != node and _is_up(cluster, heir)])
-        while leader_of(cluster) == node and len(voters) > 1:
+        while who_leads(cluster) == node and len(voters) > 1:
             if time.monotonic() > deadline:
                 raise Unknown(f"{node} leads and nobody took over within {timeout_s:g} s. Nothing was changed")
             _hand_over(cluster, client, node, next(heirs, None))
-        client.members.remove(node, timeout_s)
+        client.configuration.remove(node, timeout_s)
     _wait_until_known(cluster, node, [voter for voter in voters if voter != node], deadline)
     if node in cluster.processes:
         process = cluster.process(node)
@@ -101,15 +101,31 @@ def replace_node(cluster: Cluster, old: NodeId, new: NodeId, timeout_s: float = 
 
 def check_member(client: LogClient, node: NodeId, timeout_s: float = CALL_S) -> tuple[NodeId, ...]:
     """Who votes. Raises NoSuchNode if `node` neither does nor learns to."""
-    voters, learners, removed = client.members.list(timeout_s)
+    voters, learners, removed = client.configuration.list(timeout_s)
     if node not in (*voters, *learners):
         gone = f"{node} was removed already" if node in removed else f"there is no node {node!r}"
         raise NoSuchNode(f"{gone}: there are {', '.join((*voters, *learners))}")
     return voters
 
 
-def leader_of(cluster: Cluster) -> NodeId | None:
-    """Who says that it leads, under the highest ballot."""
+def leader_of(cluster: Cluster, timeout_s: float = CALL_S) -> NodeId:
+    """Who leads a cluster that keeps a log, as soon as somebody does.
+
+    Raises:
+        Mistake: it keeps none.
+        Unknown: nobody has said so in time.
+    """
+    cluster.check_log()
+    deadline = time.monotonic() + timeout_s
+    while (leader := who_leads(cluster)) is None:
+        if time.monotonic() > deadline:
+            raise Unknown(f"nobody has said within {timeout_s:g} s that it leads: is a majority up and connected?")
+        time.sleep(_LOOK_EVERY_S)
+    return leader
+
+
+def who_leads(cluster: Cluster) -> NodeId | None:
+    """Who says now that it leads, under the highest ballot."""
     leading = [
         (status["variables"][""]["ballot"], node)
         for node, status in cluster.status().items()
@@ -122,8 +138,8 @@ def _hand_over(cluster: Cluster, client: LogClient, node: NodeId, heir: NodeId |
     """Ask the leader, `node`, to have `heir` lead, and return when it leads no more; or soon, for the heir may not answer."""
     deadline = time.monotonic() + _HAND_OVER_S
     if heir is not None:
-        client.members.hand_over(heir)
-    while leader_of(cluster) == node and time.monotonic() < deadline:
+        client.configuration.hand_over(heir)
+    while who_leads(cluster) == node and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
 
 

@@ -211,7 +211,8 @@ class NodeProcess:
         except BootFailed:
             assert self._popen is not None
             self._popen.kill()
-            self._buried(_how_it_ended(self._popen.wait()))
+            self._popen.wait()
+            self._buried("could not start, see its log")
             raise
         self._spec.mark_booted(self.node)
         return self.ready

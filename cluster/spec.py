@@ -12,7 +12,7 @@ removed/n1        n1 was a member and was removed for ever
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,10 @@ class Spec:
 
 def node_names(nodes: int | Sequence[NodeId]) -> tuple[NodeId, ...]:
     """`n1`, `n2`, … for a number; a list of names stays as it is."""
+    if isinstance(nodes, str | bytes) or not isinstance(nodes, int | Iterable):
+        raise BadSpec(f"nodes is a number, or a list of names: not {nodes!r}")
+    if isinstance(nodes, int) and nodes < 1:
+        raise BadSpec(f"{nodes} nodes are too few: there must be one at least")
     return tuple(f"n{number}" for number in range(1, nodes + 1)) if isinstance(nodes, int) else tuple(nodes)
 
 
@@ -89,6 +93,8 @@ def create(
         UnknownAlgorithm: `algorithm` cannot be found.
         UnknownMachine: one of `machines` cannot be found, or is called as another one is.
     """
+    if isinstance(machines, str):
+        raise BadSpec(f"machines is a list of names: [{machines!r}]")
     keeps_log = load_algorithm(algorithm).serves_all
     if machines and not keeps_log:
         raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use multipaxos")

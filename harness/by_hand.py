@@ -34,7 +34,9 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 
 @click.command()
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), help="How many nodes.  [default: 5]")
-@click.option("--algorithm", help="leader, failover, majority, paxos, or module:Class of your own.  [default: paxos]")
+@click.option(
+    "--algorithm", help="leader, failover, majority, paxos, multipaxos, or module:Class of your own.  [default: paxos]"
+)
 @click.option("--seed", type=int, help="Where every random draw of the nodes comes from.  [default: 0]")
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
 @click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the session's run folder.")

@@ -11,6 +11,7 @@ import click
 from cluster.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok, check_call
 from cluster.control import ControlClient
 from cluster.errors import NotUp
+from cluster.running import RunningCluster
 from harness.by_hand import SHORT_S, complete_nodes
 from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
@@ -19,7 +20,11 @@ from node.wire import BadValue
 
 def read_value(text: str) -> Any:
     """As `parse_value`, where - stands for standard input."""
-    return parse_value(sys.stdin.read() if text == "-" else text)
+    if text != "-":
+        return parse_value(text)
+    if sys.stdin is None:
+        raise click.BadParameter("- stands for standard input, and that is closed")
+    return parse_value(sys.stdin.read())
 
 
 def parse_value(text: str) -> Any:
@@ -35,11 +40,8 @@ def parse_value(text: str) -> Any:
 
 
 def _client(root: Path) -> tuple[ControlClient, Client]:
-    control = ControlClient(root)
-    where = control.ask("where", SHORT_S)
-    # Nodes that are up come first, so that a call to any node does not begin with one that cannot answer.
-    addresses = dict(sorted(where["addresses"].items(), key=lambda entry: where["states"][entry[0]] != "up"))
-    return control, Client(where["cluster"], lambda: addresses, "by-hand")
+    cluster = RunningCluster(root)
+    return cluster.control, cluster.client("by-hand")
 
 
 class Noted:

@@ -1,7 +1,6 @@
 """The verbs for the keys and values of a replicated log that runs by hand: put, get, del."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,40 +9,16 @@ from typing import Any, Final
 import click
 
 from cluster.control import ControlClient
-from cluster.errors import CommandRefused, Mistake, NotUp, Refused, Unknown
+from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.log_client import LogClient
-from harness.by_hand import SHORT_S
+from cluster.running import RunningCluster
 from harness.by_hand_calls import Noted, read_value, timeout_option, who_is_down
 from harness.cli import EXIT_VIOLATED, output_option, print_json, say
 from harness.history import to_jsonable
-from node.contract import NodeId
 from node.wire import encode_value
 
 #: Seconds that a verb spends at most on ending its session, which would end by itself when it has been idle for long.
 _END_S: Final = 0.5
-_ASK_AGAIN_S: Final = 5.0
-_ASKING_S: Final = 0.5
-
-
-class _Addresses:
-    """Where nodes are found: what the supervisor has said last, asked again now and then, since members come and go."""
-
-    def __init__(self, root: Path, where: dict[str, Any]) -> None:
-        self._root, self._asked = root, time.monotonic()
-        self._known: dict[NodeId, str] = where["addresses"]
-
-    def __call__(self) -> dict[NodeId, str]:
-        """Raises NotUp if the cluster has ended."""
-        now = time.monotonic()
-        if now > self._asked + _ASK_AGAIN_S:
-            self._asked = now
-            control = ControlClient(self._root)
-            try:
-                self._known = control.ask("where", _ASKING_S)["addresses"]
-            except NotUp:
-                if not control.is_alive():
-                    raise
-        return self._known
 
 
 @contextmanager
@@ -52,22 +27,16 @@ def open_log(root: Path) -> Iterator[LogClient]:
 
     Raises Mistake if the cluster keeps no log.
     """
-    control = ControlClient(root)
-    where = control.ask("where", SHORT_S)
-    if where["algorithm"] != "multipaxos":
-        raise Mistake(
-            f"the cluster in {root} runs {where['algorithm']}, which decides values once: for keys that change, "
-            "start one with `consensus up --algorithm multipaxos`"
-        )
-    client = LogClient(where["cluster"], _Addresses(root, where), "by-hand")
+    cluster = RunningCluster(root)
+    client = cluster.log_client("by-hand")
     try:
         yield client
         client.end_session(_END_S)
     except Unknown as error:
-        raise Unknown("; ".join([str(error), *who_is_down(control)])) from error
+        raise Unknown("; ".join([str(error), *who_is_down(cluster.control)])) from error
     except CommandRefused as error:
         if error.kind == "not_sent":
-            raise Refused("; ".join([str(error), *who_is_down(control)])) from error
+            raise Refused("; ".join([str(error), *who_is_down(cluster.control)])) from error
         raise
     finally:
         client.close()

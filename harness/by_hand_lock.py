@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from cluster.errors import ConsensusError
+from cluster.errors import ConsensusError, Unknown
 from cluster.keeping import TTL_S, LeaseLost
 from cluster.locks import Lock
 from harness.by_hand_keys import open_log
@@ -62,10 +62,13 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
     with open_log(root) as client, terminated_as_interrupted():
         held = client.lock(name, ttl_s, wait_s)
         holder = client.locks.holder(name)
-        if holder is not None:
+        if holder is not None and wait_s != 0:
             before = f" after {holder.waiting} more" if holder.waiting else ""
             say(f"waiting for {name!r}{before}: {holder.owner} holds it with token {holder.token}")
-        held.acquire()
+        try:
+            held.acquire()
+        except Unknown as error:
+            raise Unknown(f"{error}. If it is ours now, that ends with its lease of {ttl_s:g} s") from error
         try:
             code = _run(held, command)
         finally:

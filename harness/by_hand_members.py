@@ -60,7 +60,7 @@ def member() -> None:
 def list_(root: Path, as_json: bool) -> None:
     """Show who votes, who learns, and which names are used up."""
     with open_log(root) as client:
-        voters, learners, removed = client.members.list()
+        voters, learners, removed = client.configuration.list()
     control = ControlClient(root)
     seen = {row["node"]: row["how"] for row in control.ask("ps", SHORT_S)["nodes"]}
     leader: list[NodeId] = []
@@ -135,11 +135,15 @@ def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> 
 
 
 def _add(root: Path, node: NodeId, timeout_s: float) -> None:
-    with open_log(root):  # it keeps a log
-        ControlClient(root).ask("add_learner", node=node)
-    say(f"{node} is up and learns; it votes when it has caught up")
-    with open_log(root) as client:  # one that knows where the new node is, too
-        wait_until_it_votes(client, node, timeout_s)
+    try:
+        with open_log(root):  # it keeps a log
+            ControlClient(root).ask("add_learner", node=node)
+        say(f"{node} is up and learns; it votes when it has caught up")
+        with open_log(root) as client:  # one that knows where the new node is, too
+            wait_until_it_votes(client, node, timeout_s)
+    except KeyboardInterrupt:
+        say(f"consensus: nobody waits any more; {node} may be added, and comes to vote by itself")
+        raise
 
 
 def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:

@@ -1,15 +1,16 @@
 """The verbs for what else a replicated log that runs by hand is good for: watch, assign."""
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import click
 
 from cluster.asks import Share
-from cluster.errors import Unknown
+from cluster.errors import ConsensusError, Unknown
 from cluster.keeping import TTL_S
 from harness.by_hand_calls import timeout_option
 from harness.by_hand_keys import open_log
@@ -58,8 +59,8 @@ def assign() -> None:
 @click.pass_obj
 def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Add TASKS. One that is there already stays as it is."""
-    with open_log(root) as client:
-        new = [task for task in tasks if client.assignment.add(task, timeout_s)]
+    with open_log(root) as client, _one_by_one(tasks) as next_task:
+        new = [task for task in next_task if client.assignment.add(task, timeout_s)]
     if as_json:
         print_json(tasks=tasks, new=new)
 
@@ -71,11 +72,30 @@ def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> 
 @click.pass_obj
 def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Remove TASKS, whoever has them."""
-    with open_log(root) as client:
-        for task in tasks:
+    with open_log(root) as client, _one_by_one(tasks) as next_task:
+        for task in next_task:
             client.assignment.remove(task, timeout_s)
     if as_json:
         print_json(tasks=tasks)
+
+
+@contextmanager
+def _one_by_one(tasks: Sequence[str]) -> Iterator[Iterator[str]]:
+    """The tasks. If one of them ends in an error, that of those before it is told: they stay done."""
+    left = deque(tasks)
+
+    def taken() -> Iterator[str]:
+        while left:
+            yield left[0]
+            left.popleft()
+
+    try:
+        yield taken()
+    except ConsensusError:
+        done = tasks[: len(tasks) - len(left)]
+        if done:
+            say(f"consensus: done before that, and it stays so: {', '.join(done)}")
+        raise
 
 
 @assign.command("list")

@@ -3,6 +3,7 @@
 Exit codes: 0 good; 1 a property is violated or the operation was refused; 2 unknown; 254 bad arguments; 255 internal error.
 """
 
+import errno
 import json
 import os
 import sys
@@ -18,6 +19,11 @@ EXIT_BAD_ARGUMENTS: Final = 254
 EXIT_INTERNAL: Final = 255
 EXIT_INTERRUPTED: Final = 130
 SCHEMA: Final = 1
+
+#: What the machine denies, which is nobody's mistake in here.
+_THE_MACHINES: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -139,17 +145,29 @@ def run(arguments: list[str]) -> int:
     """Run one command. Returns the exit code; every error has been told on stderr by then."""
     try:
         result = cli.main(args=arguments, prog_name="consensus", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what it cannot write is told here, and not when Python ends
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_BAD_ARGUMENTS
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _nobody_reads()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click makes that of it
+            return _nobody_reads()
+        return _told(RuntimeError(f"something has ended this process with {error!r}"))
     except Exception as error:  # noqa: BLE001 - the last resort: it is told, and has a code of its own
         return _told(error)
     return result if isinstance(result, int) else 0
+
+
+def _nobody_reads() -> int:
+    """Whoever read our output has had enough."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return 0
 
 
 def _told(error: Exception) -> int:
@@ -165,6 +183,8 @@ def _told(error: Exception) -> int:
             code, prefix = EXIT_UNKNOWN, "unknown: "
         case ConsensusError() | DiskError():
             code, prefix = EXIT_VIOLATED, ""
+        case OSError() if error.errno in _THE_MACHINES:
+            code, prefix = EXIT_BAD_ARGUMENTS, ""
         case _:
             import traceback  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import Mistake
+from node.contract import BadInput
 
 RESULTS_NAME: Final = "results.json"
 HISTORY_NAME: Final = "history.jsonl"
@@ -122,7 +123,10 @@ def overall(statuses: list[str]) -> str:
 def new_folder(root: Path, name: str, *, make: bool = True) -> Path:
     """A folder for a run that nobody has used: made, or at least its parent."""
     runs = root / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{runs} cannot be made: {error.strerror}. Choose another folder with --dir") from error
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name.replace(':', '-')}"
     for number in range(1, 1000):
         folder = runs / (stem if number == 1 else f"{stem}-{number}")

@@ -205,7 +205,9 @@ def encode_value(value: object) -> Value:
         BadValue: it is None (which means undecided), too large, too deep, or not plain data.
     """
     if value is None:
-        raise BadValue("None cannot be proposed or put: it is how an answer says that there is nothing")
+        raise BadValue(
+            "None cannot be proposed or put, nor JSON's null: it is how an answer says that there is nothing"
+        )
     _check_plain(value, 1)
     packed = _pack(value)
     if len(packed) > VALUE_BYTES_MAX:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cluster.local import Cluster
 from cluster.log_client import LogClient
-from cluster.membership import leader_of
+from cluster.membership import who_leads
 from cluster.spec import create
 from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, figures
@@ -111,7 +111,7 @@ def _trouble(how: str, leader: NodeId, cluster: Cluster, network: Network | None
             yield began
             cluster.resume(leader)
         case "hand-over":
-            client.members.hand_over(everybody[0])
+            client.configuration.hand_over(everybody[0])
             yield began
         case "cut-out" | "cut-in":
             assert network is not None
@@ -128,7 +128,7 @@ def _settled_leader(cluster: Cluster, client: LogClient) -> NodeId:
         client.kv.put("settle", 0, timeout_s=_TIMEOUT_S)
         time.sleep(_SETTLE_S)
         states = [status["variables"][""] for status in cluster.status().values()]
-        leader = leader_of(cluster)
+        leader = who_leads(cluster)
         behind = max(each["applied"] for each in states) - min(each["applied"] for each in states) if states else 1
         if leader is not None and len(states) == len(cluster.nodes) and behind <= 1:
             return leader

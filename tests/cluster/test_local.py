@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
-from cluster import BadValue, Cluster, Refused, Unknown
-from cluster.errors import BootFailed, NoSuchNode, WrongState
+from cluster import BadValue, Cluster, Refused, Unknown, leader_of
+from cluster.errors import BootFailed, Mistake, NoSuchNode, WrongState
 from cluster.processes import State, is_alive
+from node.contract import BadInput
 
 
 @pytest.fixture
@@ -235,6 +237,40 @@ def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BootFailed, match=r"n2 cannot start: .*cannot be used"):
         cluster.start()
     assert [cluster.state(node) in (State.DOWN, State.NEW) for node in cluster.nodes] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"nodes": 0}, "0 nodes are too few"),
+        ({"nodes": -1}, "-1 nodes are too few"),
+        ({"nodes": "3"}, "nodes is a number, or a list of names: not '3'"),
+        ({"nodes": 2.5}, "nodes is a number, or a list of names: not 2.5"),
+        ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
+        ({"algorithm": "multipaxos", "machines": "a:B"}, r"machines is a list of names: \['a:B'\]"),
+    ],
+)
+def test_a_cluster_that_cannot_be_leaves_nothing(
+    wrong: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(BadInput, match=says):
+        Cluster(**wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_leader_is_waited_for() -> None:
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        cluster.kill(leader_of(cluster))
+        assert cluster.kv.put("k", 1) > 0
+        cluster.kill(leader_of(cluster))
+        with pytest.raises(Unknown, match=r"nobody has said within 0\.3 s that it leads"):
+            leader_of(cluster, timeout_s=0.3)
+
+
+def test_an_algorithm_without_a_log_has_no_leader_to_be_found(unbroken: Cluster) -> None:
+    with pytest.raises(Mistake, match="paxos keeps no log"):
+        leader_of(unbroken)
 
 
 def test_threads_may_ask_for_the_status_at_once(tmp_path: Path) -> None:

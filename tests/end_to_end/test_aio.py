@@ -32,12 +32,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 60.0))
 
 
-def leader(cluster: Cluster) -> NodeId:
-    found = leader_of(cluster)
-    assert found is not None
-    return found
-
-
 async def nothing_is_left(client: AsyncLogClient) -> None:
     """Within a second no call waits, no frame is under way, and nothing is to be done."""
     async with asyncio.timeout(1.0):
@@ -75,7 +69,7 @@ def test_two_hundred_tasks_lose_no_increment_when_the_leader_is_killed() -> None
         async with cluster.async_log_client() as client:
             for number in range(KEYS):
                 await client.kv.put(f"count/{number}", 0)
-            killed = leader(cluster)
+            killed = leader_of(cluster)
             tasks = [asyncio.create_task(count(client, f"count/{number % KEYS}")) for number in range(TASKS)]
             while done < TASKS:
                 await asyncio.sleep(0)
@@ -178,7 +172,7 @@ def test_without_a_majority_outcomes_are_unknown_in_time(cluster: Cluster) -> No
     async def main() -> None:
         async with cluster.async_log_client() as client:
             await client.kv.put("k", "before")
-            kept = leader(cluster)
+            kept = leader_of(cluster)
             others = [node for node in cluster.nodes if node != kept]
             await asyncio.to_thread(cluster.suspend, *others)
             began = asyncio.get_running_loop().time()

@@ -41,9 +41,7 @@ def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
                 for number in range(5):
                     tasks.append(asyncio.create_task(work(client, number)))
                     await until_they_wait(client, "turns", number + 1)
-                leader = leader_of(cluster)
-                assert leader is not None
-                await asyncio.to_thread(cluster.kill, leader)
+                await asyncio.to_thread(cluster.kill, leader_of(cluster))
                 await client.kv.put("a new leader", True)
                 assert told == []
                 tasks[3].cancel()
@@ -90,9 +88,9 @@ def test_what_is_lost_is_told(cluster: Cluster) -> None:
 def test_members_and_tasks(cluster: Cluster) -> None:
     async def main() -> None:
         async with cluster.async_log_client() as client:
-            nobody = await client.group.view()
-            views = client.group.watch(nobody)
-            async with client.group.joined("web", {"port": 80}), client.group.joined("worker"):
+            nobody = await client.members.view()
+            views = client.members.watch(nobody)
+            async with client.members.joined("web", {"port": 80}), client.members.joined("worker"):
                 told = [await anext(views) for _ in range(2)]
             told += [await anext(views) for _ in range(2)]
             assert [list(view.members) for view in told] == [["web"], ["web", "worker"], ["web"], []]
@@ -127,11 +125,11 @@ def test_by_hand_each_owner_is_another_holder_and_a_lock_of_one_name_has_one(clu
                 with pytest.raises(CommandRefused, match="by others"):  # the same words do not make it the same holder
                     await client.lock("mine", owner="carol", wait_s=0.05).start()
 
-            view = await client.group.join("web")
-            assert await client.group.heartbeat("web") == view
-            assert await client.group.leave("web") == view + 1
+            view = await client.members.join("web")
+            assert await client.members.heartbeat("web") == view
+            assert await client.members.leave("web") == view + 1
             with pytest.raises(CommandRefused) as refused:
-                await client.group.leave("web")
+                await client.members.leave("web")
             assert refused.value.kind == "not_member"
             session = client.session
             await client.end_session()

@@ -362,4 +362,25 @@ def test_keys_on_a_replicated_log(hand: Hand) -> None:
     assert hand.good("propose", "shape", "round") == '"round"'
     hand.good("down", "--wipe")
     hand.good("up", "-d", "-n", "1")
-    hand.fails(1, "runs paxos, which decides values once", "put", "colour", "blue")
+    hand.fails(1, "paxos keeps no log, it decides values once", "put", "colour", "blue")
+
+
+def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "CONSENSUS": f"{sys.executable} -m harness.cli"}
+        return subprocess.run(
+            ["bash", "-c", line], cwd=hand.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    full = shell("$CONSENSUS ps >/dev/full")
+    assert (full.returncode, full.stderr) == (254, "consensus: [Errno 28] No space left on device\n")
+    closed = shell("$CONSENSUS propose k - <&-")
+    assert closed.returncode == 254
+    assert "standard input, and that is closed" in closed.stderr
+    unread = shell('$CONSENSUS ps | true; exit "${PIPESTATUS[0]}"')
+    assert (unread.returncode, unread.stderr) == (0, "")
+    nowhere = shell("$CONSENSUS --dir /proc/nowhere test paxos --time 1")
+    assert nowhere.returncode == 254
+    assert "/proc/nowhere/runs cannot be made" in nowhere.stderr

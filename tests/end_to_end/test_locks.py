@@ -27,10 +27,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def kill_leader(cluster: Cluster) -> None:
-    wait_for(lambda: leader_of(cluster) is not None)
-    leader = leader_of(cluster)
-    assert leader is not None
-    cluster.kill(leader)
+    cluster.kill(leader_of(cluster))
 
 
 def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster) -> None:

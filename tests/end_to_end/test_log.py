@@ -29,13 +29,6 @@ def replicas(cluster: Cluster) -> dict[NodeId, dict[str, Any]]:
     return {node: status["variables"][""] for node, status in cluster.status().items()}
 
 
-def wait_leader(cluster: Cluster) -> NodeId:
-    wait_for(lambda: leader_of(cluster) is not None)
-    leader = leader_of(cluster)
-    assert leader is not None
-    return leader
-
-
 def wait_equal(cluster: Cluster) -> None:
     """All nodes have applied the same slots and given the same answers."""
 
@@ -88,17 +81,17 @@ def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, clien
         (["put", 7, b"x"], "bad_command"),
     ):
         with pytest.raises(CommandRefused) as refused:
-            client.call("kv", command, size=300_000)
+            client.call("kv", command)
         assert refused.value.kind == kind
     with pytest.raises(CommandRefused, match="no machine is called 'teapot'"):
         client.call("teapot", ["brew"])
-    leader = wait_leader(cluster)
+    leader = leader_of(cluster)
     with pytest.raises(CommandRefused, match="leads: hand over first"):
-        client.members.remove(leader)
+        client.configuration.remove(leader)
     with pytest.raises(CommandRefused, match="is a member already"):
-        client.members.add("n1")
+        client.configuration.add("n1")
     assert client.kv.get("k") == 1
-    assert client.members.list() == (("n1", "n2", "n3"), (), ())
+    assert client.configuration.list() == (("n1", "n2", "n3"), (), ())
 
 
 def test_a_watch_waits_for_a_change(cluster: Cluster, client: LogClient) -> None:
@@ -128,7 +121,7 @@ def test_a_killed_leader_costs_little_and_nothing_acknowledged(cluster: Cluster,
     for number in range(4):
         calls = [client.begin("kv", ["put", f"k{index}", str(number).encode()]) for index in range(100)]
         client.send(time.monotonic())
-        leader = wait_leader(cluster)
+        leader = leader_of(cluster)
         cluster.kill(leader)
         client.wait(calls)
         assert all(isinstance(call.outcome, Ok) for call in calls)
@@ -142,7 +135,7 @@ def test_a_killed_leader_costs_little_and_nothing_acknowledged(cluster: Cluster,
 
 def test_a_node_that_was_away_catches_up_from_a_snapshot_and_then_the_log(cluster: Cluster, client: LogClient) -> None:
     client.kv.put("k", 0)
-    leader = wait_leader(cluster)
+    leader = leader_of(cluster)
     away = next(node for node in cluster.nodes if node != leader)
     cluster.kill(away)
     value = bytes(200_000)
@@ -163,21 +156,21 @@ def test_a_node_that_was_away_catches_up_from_a_snapshot_and_then_the_log(cluste
 def test_members_come_and_go(cluster: Cluster, client: LogClient) -> None:
     client.kv.put("k", 1)
     add_node(cluster, "n4")
-    assert client.members.list() == (("n1", "n2", "n3", "n4"), (), ())
-    gone = wait_leader(cluster)
+    assert client.configuration.list() == (("n1", "n2", "n3", "n4"), (), ())
+    gone = leader_of(cluster)
     remove_node(cluster, gone)  # it hands over first
-    assert gone not in client.members.list()[0]
+    assert gone not in client.configuration.list()[0]
     with pytest.raises(CommandRefused, match="an id is used once"):
         add_node(cluster, gone)
     assert client.kv.get("k") == 1
-    lost = next(node for node in cluster.nodes if node != wait_leader(cluster))
+    lost = next(node for node in cluster.nodes if node != leader_of(cluster))
     cluster.kill(lost)
     shutil.rmtree(cluster.spec.settings.directory(lost))
     with pytest.raises(BootFailed, match="must not vote again as its old self"):
         cluster.restart(lost)
     replace_node(cluster, lost, "n5")
     assert lost not in cluster.nodes
-    assert "n5" in client.members.list()[0]
+    assert "n5" in client.configuration.list()[0]
     wait_equal(cluster)
 
 
@@ -201,7 +194,7 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
     writer.start()
     try:
         for node in cluster.nodes:
-            wait_leader(cluster)
+            leader_of(cluster)
             cluster.terminate(node)
             cluster.restart(node)
     finally:
@@ -215,7 +208,7 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
 
 def test_a_suspended_leader_is_replaced_and_answers_nothing_old(cluster: Cluster, client: LogClient) -> None:
     client.kv.put("k", "old")
-    leader = wait_leader(cluster)
+    leader = leader_of(cluster)
     cluster.suspend(leader)
     client.kv.put("k", "new")
     with cluster.log_client() as reader:

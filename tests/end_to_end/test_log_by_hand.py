@@ -120,7 +120,7 @@ def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
     hand.good("up", "-d", "-n", "2")
     assert list(hand.rows()) == ["n1", "n2"]  # a new cluster has all its names again
     for verb in (["list"], ["add", "n3"], ["remove", "n2"], ["replace", "n2", "n3"]):
-        hand.fails(1, "runs paxos, which decides values once", "member", *verb)
+        hand.fails(1, "paxos keeps no log, it decides values once", "member", *verb)
 
 
 def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(quick_hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:

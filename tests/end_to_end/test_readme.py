@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.hand import Hand
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     [
         ("README.md", "try_acquire_lock"),
         ("README.md", "from harness.experiment import Experiment"),
-        ("README.md", "cluster.kv.put"),
+        ("README.md", "cluster.kv.compare_and_set"),
         ("README.md", "cluster.members.joined"),
         ("README.md", "class Printer"),
         ("README.md", "async_log_client"),
@@ -46,6 +48,15 @@ def test_the_python_runs(tmp_path: Path, readme: str, holds: str) -> None:
     done = run(tmp_path, "example.py")
     assert done.returncode == 0, done.stderr
     assert "invalid" not in done.stdout
+
+
+def test_a_cluster_that_runs_is_found(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    (hand.folder / "example.py").write_text(block("README.md", "RunningCluster("))
+    done = run(hand.folder, "example.py")
+    assert done.returncode == 0, done.stderr
+    assert "with token 1" in done.stdout
+    assert hand.good("get", "owner") == '"alice"'
 
 
 def test_the_machine_of_ones_own_is_driven(tmp_path: Path) -> None:

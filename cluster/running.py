@@ -1,0 +1,87 @@
+"""A cluster that another process runs, `consensus up` for instance, for any program on this machine.
+
+```python
+with RunningCluster(".consensus") as cluster:
+    cluster.kv.put("owner", "alice")
+```
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cluster.control import ControlClient
+from cluster.errors import NotUp
+from cluster.service import Service
+from node.contract import NodeId
+
+_FIND_S: Final = 10.0
+_ASK_AGAIN_S: Final = 5.0
+_ASKING_S: Final = 2.0
+
+
+class RunningCluster(Service):
+    """The cluster in a folder. It goes on when this object is closed, and is not stopped by anything here."""
+
+    def __init__(self, directory: Path | str | None = None) -> None:
+        """Find it. Any program whose user may read the folder can.
+
+        Args:
+            directory: where `consensus up` was told to keep its state; None: $CONSENSUS_DIR, or `.consensus`.
+
+        Raises:
+            NotUp: there is none.
+        """
+        self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
+        self.control = ControlClient(self.directory)
+        where = self.control.ask("where", _FIND_S)
+        super().__init__(where["cluster"], where["algorithm"], keeps_log=where["keeps_log"])
+        self._known = _addresses(where)
+        self._asked = time.monotonic()
+        self._asking = Lock()
+        self._ended: NotUp | None = None
+
+    def client_addresses(self) -> Mapping[NodeId, str]:
+        """Where nodes were found last. Asked again now and then, since members come and go, while nobody waits for it.
+
+        Raises:
+            NotUp: the cluster has ended.
+        """
+        if time.monotonic() > self._asked + _ASK_AGAIN_S and self._asking.acquire(blocking=False):
+            self._asked = time.monotonic()
+            Thread(target=self._ask_again, name="addresses", daemon=True).start()
+        if self._ended is not None:
+            raise NotUp(str(self._ended))
+        return self._known
+
+    def _ask_again(self) -> None:
+        try:
+            self.control = ControlClient(self.directory)  # it may have been started anew
+            where = self.control.ask("where", _ASKING_S)
+            if where["cluster"] == self._id:
+                self._known, self._ended = _addresses(where), None
+            else:
+                self._ended = NotUp(f"the cluster in {self.directory} has ended, and another one is up there")
+        except NotUp as error:
+            if not self.control.is_alive():
+                self._ended = error
+        finally:
+            self._asking.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _addresses(where: Mapping[str, Any]) -> dict[NodeId, str]:
+    """Nodes that are up come first, so that a call to any node does not begin with one that cannot answer."""
+    states = where["states"]
+    return dict(sorted(where["addresses"].items(), key=lambda entry: states[entry[0]] != "up"))
