@@ -36,6 +36,7 @@ NODE_COMMAND: Final = (sys.executable, "-P", "-m", "node")
 READY_S: Final = 30.0
 PROOF_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.002
+_LAST_S: Final = 0.5  # that a process which says no more may take to end
 _SAME_BIRTH_S: Final = 10.0
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -209,13 +210,20 @@ class NodeProcess:
         try:
             self.ready = pipe.wait(self.node, time.monotonic() + timeout_s)
         except BootFailed:
-            assert self._popen is not None
-            self._popen.kill()
-            self._popen.wait()
-            self._buried("could not start, see its log")
+            self._buried(self._end_of_boot())
             raise
         self._spec.mark_booted(self.node)
         return self.ready
+
+    def _end_of_boot(self) -> str:
+        """End a process that has not become ready. Returns how it has ended: what it did itself comes before what we do."""
+        assert self._popen is not None
+        try:
+            status = self._popen.wait(_LAST_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            status = abs(self._popen.wait())
+        return _how_it_ended(status) if status < 0 else "could not start, see its log"
 
     def tell(self, line: dict[str, object]) -> None:
         """Write one line of JSON to the node's control pipe. A node that is down is told nothing."""

@@ -29,6 +29,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     is 0 for valid, 1 for invalid, 2 for unknown, 254 for a file that is no history of the model.
     """
     from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - only this needs them
+    from harness.checkers.verdict import count  # noqa: PLC0415
     from harness.jsonable import BadFile  # noqa: PLC0415
 
     try:
@@ -46,7 +47,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     for line in judged.verdict.more:
         print(f"  {line}")
     history = judged.history
-    say(f"{history.asked:,} calls, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
+    say(f"{count(history.asked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
     if written is not None:
         say(f"{len(judged.broken[0].few)} calls that are invalid by themselves: {written}")
     return judged.verdict.exit_code

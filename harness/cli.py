@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -134,6 +135,21 @@ def print_json(**content: Any) -> None:
 def say(text: str) -> None:
     """A line for people, to stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+class NowAndThen:
+    """Called often in long work: true when it is time to tell people how far it is."""
+
+    def __init__(self, every_s: float = 5.0) -> None:
+        self._every_s, self._told = every_s, time.monotonic()
+
+    def __call__(self) -> bool:
+        """Whether so many seconds are over since it was last true, or since the beginning."""
+        now = time.monotonic()
+        if now < self._told + self._every_s:
+            return False
+        self._told = now
+        return True
 
 
 def main() -> None:

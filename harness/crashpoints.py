@@ -232,9 +232,14 @@ class Walker:
     def walk(self, progress: Callable[[Trial], object] = str) -> Walk:
         """Walk every boundary. `progress` is told of each power cut."""
         started = time.monotonic()
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="walk") as pool:
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="walk")
+        try:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
             shares = [future.result() for future in futures]
+        except BaseException as error:
+            pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
+            raise
+        pool.shutdown()
         made = sorted((trial for trials, _ in shares for trial in trials), key=lambda trial: trial.number)
         trials = [trial for trial in made if trial.evidence != ALIVE]
         violations = tuple(violation for _, violations in shares for violation in violations)

@@ -22,10 +22,10 @@ from typing import Any, Final, Self
 
 from cluster.client import Call, NotDone, NotKnown, Ok, Outcome
 from cluster.local import Cluster
-from cluster.processes import NODE_COMMAND
+from cluster.processes import NODE_COMMAND, State
 from cluster.spec import create
 from harness import receipts
-from harness.catalogue import check, listed
+from harness.catalogue import catalogue, check, listed
 from harness.checkers.properties import Run, judge
 from harness.checkers.verdict import Verdict
 from harness.faults import Faults, Until
@@ -33,6 +33,7 @@ from harness.history import Event, Recorder
 from harness.jsonable import read_lines, to_jsonable
 from harness.log_calls import LogCalls
 from harness.network import Network
+from harness.node_failures import failures
 from harness.traced_node import traced
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -76,6 +77,7 @@ class Experiment:
         self._idle_processes: list[str] = []
         self._process_count = 0
         self._injected = 0
+        self._silent: list[str] = []
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -184,6 +186,15 @@ class Experiment:
         lasting = listed(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
         return Until(lasting.heal)
 
+    def look_for_silent_nodes(self, timeout_s: float = 3.0) -> None:
+        """Ask every node that is up how it is. Call it before the run's end, if somebody had no answer."""
+        told = self.cluster.status(timeout_s)
+        self._silent = [
+            f"{node} is up and does not even say how it is: is its algorithm in an endless loop?"
+            for node in self.nodes
+            if self.cluster.state(node) is State.UP and node not in told
+        ]
+
     def look_at_replicas(self, timeout_s: float = 2.0) -> None:
         """Ask every replica of a log how far it has come and what its state's hash is; of other algorithms nothing.
 
@@ -219,7 +230,15 @@ class Experiment:
             messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
             faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
             replicas=self.replicas,
+            failures=self._failures(),
         )
+
+    def _failures(self) -> list[str]:
+        """What nodes have failed of that no fault can explain: a disk or a clock that lies may well stop a node."""
+        excused = {entry.name for entry in catalogue() if entry.family in ("disk", "limit", "clock")}
+        if any(receipt.fault in excused for receipt in self.faults.receipts):
+            return []
+        return [*failures({node: self.spec.log(node) for node in self.nodes}), *self._silent]
 
     def _disks(self) -> dict[NodeId, Contents]:
         """What each node's disk says. One that is damaged or gone says nothing, which stands in the notes."""

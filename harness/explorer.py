@@ -14,7 +14,7 @@ Rules
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -118,8 +118,9 @@ def run_explore(
     algorithm: str | type[Algorithm],
     bounds: Bounds = DEFAULT_BOUNDS,
     budget: Budget = DEFAULT_BUDGET,
+    progress: Callable[[int, int], object] = lambda _states, _depth: None,
 ) -> Exploration:
-    """Explore. `algorithm` is a name as `node.algorithms.load_algorithm` takes it, or a class.
+    """Explore. `algorithm` is a name as `node.algorithms.load_algorithm` takes it, or a class. `progress` is as for `search`.
 
     Raises:
         UnknownAlgorithm: there is none of that name.
@@ -129,7 +130,7 @@ def run_explore(
     if cls.serves_all:
         raise TooLarge(f"{cls.__name__} keeps a log, whose states have no end: use `consensus simulate`")
     space = ClusterSpace(cls, bounds)
-    found = search(space, budget)
+    found = search(space, budget, progress)
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     told = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [])
     if found.bad is not None:

@@ -31,6 +31,7 @@ from typing import Any, Final, Self
 from cluster.spec import node_names
 from harness.catalogue import BadFault, check
 from harness.rules import Link
+from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import BadInput, NodeId
 
 SCHEMA: Final = 1
@@ -180,17 +181,27 @@ def from_json(data: Any) -> Plan:
         raise BadPlan(f"seed is {seed!r}, and a whole number is wanted")
     time_s = _seconds("time_s", given.get("time_s", plan.time_s))
     nodes = _nodes(given.get("nodes", len(plan.nodes)))
-    steps = given.get("steps", [])
+    steps = given.get("steps")
     if not isinstance(steps, list) or len(steps) > STEPS_MAX:
-        raise BadPlan(f"steps is no list of up to {STEPS_MAX} steps")
-    return Plan(
-        algorithm,
-        nodes,
-        seed,
-        workload,
-        time_s,
-        tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1)),
-    )
+        what = "is missing" if steps is None else "is no such list"
+        raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
+    found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
+    _check_steps(found, algorithm, time_s)
+    return Plan(algorithm, nodes, seed, workload, time_s, found)
+
+
+def _check_steps(steps: tuple[Step, ...], algorithm: str, time_s: float) -> None:
+    """Raises BadPlan for a step that can never begin."""
+    try:
+        sent = {message.__name__ for message in load_algorithm(algorithm).messages}
+    except UnknownAlgorithm as error:
+        raise BadPlan(str(error)) from error
+    for number, step in enumerate(steps, 1):
+        awaited = step.when.message if step.when is not None else step.arguments.get("message")
+        if isinstance(awaited, str) and awaited not in sent:
+            raise BadPlan(f"step {number}: {algorithm} sends no {awaited!r}; it sends {', '.join(sorted(sent))}")
+        if step.at_s > time_s:
+            raise BadPlan(f"step {number}: it begins at {step.at_s:g} s, and the plan is over at {time_s:g} s")
 
 
 def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> Step:

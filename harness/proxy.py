@@ -38,7 +38,7 @@ from harness.fates import Letter
 from harness.record import Recorder
 from harness.rules import CLIENT, BadRule, Link
 from harness.switchboard import Ports, Switchboard
-from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, _die_with
+from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, die_with
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
 from node.settings import BadSpec, Settings, load
@@ -265,7 +265,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s proxy %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then ends this in good order
-    _die_with(arguments.parent)
+    die_with(arguments.parent)
 
     def report(line: dict[str, object]) -> None:
         if arguments.ready_fd is not None:

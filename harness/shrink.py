@@ -112,6 +112,8 @@ class Shrinker:
                     "to shrink by: `consensus replay --times 20` says how rare it is"
                 )
             steps = list(self._plan.steps)
+            if self._first_that_violates([[]]) is not None:
+                steps = []  # no fault is needed
             for _ in range(_PASSES):
                 steps = minimise(steps, self._first_that_violates)
         finally:

@@ -13,12 +13,10 @@ import gc
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from multiprocessing import get_context
 from typing import Any, Final, TypeVar
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
@@ -30,6 +28,7 @@ from harness.virtual.node import SOUND, Oddities
 from harness.virtual.steps import HearSelf, Step, plain, to_json
 from harness.virtual.storm import Run, Simulation
 from harness.virtual.weather import VALUES_MAX, Links, Weather, forecast
+from harness.workers import pool_of
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, BadInput
@@ -202,10 +201,12 @@ def run_simulate(
     seconds: float | None = None,
     workers: int = 1,
     failures_max: int = 1,
+    progress: Callable[[Tally], object] = lambda _tally: None,
 ) -> Campaign:
     """Simulate each seed until `failures_max` have failed or `seconds` are over, and shrink the first that failed.
 
-    With several `workers`, processes are spawned: call it from a module that can be imported again.
+    Ctrl-C ends it as the end of `seconds` does. `progress` is told now and then what has come of it so far. With several
+    `workers`, processes are spawned: call it from a module that can be imported again.
 
     Raises:
         UnknownAlgorithm: there is none of that name.
@@ -216,10 +217,12 @@ def run_simulate(
         raise NoSuchLog(f"{cls.__name__} serves all variables and is no MultiPaxos: what it keeps cannot be looked at")
     began = time.perf_counter()
     tally = Tally()
-    for part in _parts(cls, seeds, settings, workers, failures_max):
-        tally.add(part)
-        if len(tally.failures) >= failures_max or (seconds is not None and time.perf_counter() - began > seconds):
-            break
+    with suppress(KeyboardInterrupt), closing(_parts(cls, seeds, settings, workers, failures_max)) as parts:
+        for part in parts:
+            tally.add(part)
+            progress(tally)
+            if len(tally.failures) >= failures_max or (seconds is not None and time.perf_counter() - began > seconds):
+                break
     took = time.perf_counter() - began
     first = shrunken(cls, settings, min(tally.failures)) if tally.failures else None
     name = algorithm if isinstance(algorithm, str) else cls.__name__
@@ -229,20 +232,17 @@ def run_simulate(
 
 def _parts(
     cls: type[Algorithm], seeds: Sequence[int], settings: Settings, workers: int, failures_max: int
-) -> Iterator[Tally]:
+) -> Generator[Tally, None, None]:
     chunks = iter([seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)])
     if workers <= 1:
         for chunk in chunks:
             yield some(cls, chunk, settings, failures_max)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with pool_of(workers) as pool:
         jobs = [pool.submit(some, cls, chunk, settings, failures_max) for chunk in islice(chunks, 2 * workers)]
-        try:
-            while jobs:
-                yield jobs.pop(0).result()
-                jobs += [pool.submit(some, cls, chunk, settings, failures_max) for chunk in islice(chunks, 1)]
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while jobs:
+            yield jobs.pop(0).result()
+            jobs += [pool.submit(some, cls, chunk, settings, failures_max) for chunk in islice(chunks, 1)]
 
 
 def some(algorithm: type[Algorithm], seeds: Iterable[int], settings: Settings, failures_max: int) -> Tally:

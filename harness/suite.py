@@ -44,7 +44,7 @@ from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
-from harness.checkers.verdict import Status, Verdict, merge
+from harness.checkers.verdict import Status, Verdict, invalid, merge
 from harness.experiment import Experiment
 from harness.jsonable import canonical
 from harness.models import CasRegister, Consensus, Lock
@@ -123,6 +123,10 @@ def run_plan(
         for calls in clients.final_calls():
             _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
         run.look_at_replicas()
+        if any(
+            operation.completion is None or operation.outcome == "info" for operation in run.recorder.history.operations
+        ):
+            run.look_for_silent_nodes()
         down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
     judged = time.monotonic()
     carried = Carried(
@@ -158,6 +162,8 @@ def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict
         "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
+    if run.failures:
+        verdicts = {"contract": invalid(*run.failures), **verdicts}
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The bad runs begin at 0, and all of them was after the heal.

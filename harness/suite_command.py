@@ -119,7 +119,11 @@ def test(
         say(
             f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
         )
-        results.append(run_plan(plan, folder, tell=say, trace=trace))
+        try:
+            results.append(run_plan(plan, folder, tell=say, trace=trace))
+        except KeyboardInterrupt:
+            say(f"interrupted, and not judged. What it left: {_short(folder)}    again: consensus replay {folder.name}")
+            raise
         if not as_json:
             _print(results[-1])
     if seeds is not None:
@@ -160,7 +164,7 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
     if file.exists():
         return _replay_schedule(root, file, times or 1, as_json=as_json)
     times = times or 5
-    source, plan, violated = _past(root, run)
+    source, plan, violated = _past(root, run, judged=False)
     parent = new_folder(root, f"{plan.algorithm}-{plan.seed}-replay")
     results = []
     for number in range(1, times + 1):
@@ -176,7 +180,7 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
         what = ", ".join(sorted(violated)) or "anything"
         print(f"{len(again)} of {times} violate {what}. Their folders: {_short(parent)}")
         for result in again[:1]:
-            print(f"  {result.verdict.evidence}")
+            print(f"  {result.verdict.evidence}\n  its page: consensus report {_short(result.folder)}")
     if any(result.violated for result in results):
         return EXIT_VIOLATED
     return max(result.verdict.exit_code for result in results)
@@ -234,7 +238,8 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
         print_json(**_plain(shrunk.result), **about, shrink_took_s=round(took_s, 1))
     else:
         left = shrunk.result.plan.steps
-        print(f"{shrunk.steps_before} steps became {len(left)}, in {shrunk.runs} runs and {took_s:.0f} s:")
+        none = "" if left else " It takes no fault."
+        print(f"{shrunk.steps_before} steps became {len(left)}, in {shrunk.runs} runs and {took_s:.0f} s.{none}")
         for step in left:
             print(f"  {step}")
         _print(shrunk.result)
@@ -244,14 +249,15 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
 # --- run folders --------------------------------------------------------------------------------------------------------
 
 
-def _past(root: Path, wanted: str | None) -> "tuple[Path, Plan, set[str]]":
-    """A run folder, its plan, and which of its verdicts are invalid."""
+def _past(root: Path, wanted: str | None, *, judged: bool = True) -> "tuple[Path, Plan, set[str]]":
+    """A run folder, its plan, and which of its verdicts are invalid. Unless it must be `judged`, it may have been interrupted."""
     from harness.plan import PLAN_NAME, load  # noqa: PLC0415
 
     folder = find_run(root, wanted)
     if not (folder / PLAN_NAME).exists():
         raise Mistake(f"{folder} has no {PLAN_NAME}: only runs of `consensus test` and its kin can be repeated")
-    violated = {name for name, status in _verdicts(folder).items() if status == "invalid"}
+    verdicts = _verdicts(folder) if judged or (folder / RESULTS_NAME).exists() else {}
+    violated = {name for name, status in verdicts.items() if status == "invalid"}
     return folder, load(folder / PLAN_NAME), violated
 
 

@@ -44,7 +44,8 @@ from harness.conductor import Conductor, Step
 from harness.experiment import Experiment
 from harness.faults import OpenReceipt
 from harness.sweep_points import COLOURS, End, Fate, Fault, Point, Result, Sweep, Told, points, weigh
-from node.contract import NodeId
+from node.algorithms import load_algorithm
+from node.contract import BadInput, NodeId
 
 #: How long a call that is owed an answer may take, in seconds.
 DEADLINE_S: Final = 1.5
@@ -60,6 +61,10 @@ _TRIES: Final = 3
 
 #: The verdicts that count here. Fault tolerance is measured point by point.
 JUDGED: Final = ("coherence", "conflict resolution", "no decoherence")
+
+
+class NoSweep(BadInput):
+    """What cannot be swept. Nothing was done."""
 
 
 class SweepFailed(ConsensusError):
@@ -193,8 +198,15 @@ class Sweeper:
         """Try every point. `progress` is told how many of how many are done.
 
         Raises:
+            NoSweep: it keeps a log.
             SweepFailed: the operation does not end with no fault in it, so there is nothing to compare with.
         """
+        if load_algorithm(self.algorithm).serves_all:
+            raise NoSweep(
+                f"{self.algorithm} keeps a log, whose messages depend on its clocks, and in a sweep they stand still: "
+                f"try `consensus test {self.algorithm} --workload kv`, or `consensus crashpoints {self.algorithm}`"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         messages = self._dry_run()
         todo = self._some(points(messages, self.only))
@@ -209,16 +221,17 @@ class Sweeper:
             done += 1
             progress(done, len(todo))
 
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="sweep") as pool:
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sweep")
+        try:
             futures = [pool.submit(self._batch, f"points-{at}", batch, one_more) for at, batch in enumerate(batches)]
-            try:
-                for future in futures:
-                    tried, seen = future.result()
-                    found.update({result.point: result for result in tried})
-                    violations += seen
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in futures:
+                tried, seen = future.result()
+                found.update({result.point: result for result in tried})
+                violations += seen
+        except BaseException as error:
+            pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
+            raise
+        pool.shutdown()
         results = [found[point] for point in todo]
         took_s = time.monotonic() - started
         sweep = Sweep(self.algorithm, self.nodes, tuple(messages), tuple(results), tuple(violations), took_s)

@@ -45,7 +45,6 @@ def sweep(  # noqa: PLR0917 - a verb has as many arguments as it has options
     if rivals > nodes:
         raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: give at most one a node")
     folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sweep-{algorithm.replace(':', '-')}"
-    folder.mkdir(parents=True)
     only = tuple(Fault(fault) for fault in dict.fromkeys(faults)) or tuple(Fault)
     sweeper = Sweeper(folder, algorithm, nodes, seed, deadline, rivals, workers, only, every)
 

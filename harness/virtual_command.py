@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import output_option, print_json, say
+from harness.cli import NowAndThen, output_option, print_json, say
 from harness.suite_command import Names
 
 if TYPE_CHECKING:
@@ -78,7 +78,13 @@ def explore(
     if not as_json:
         say(f"exploring {algorithm}; at most {seconds:g} s")
     wanted = Bounds(oddities=oddities, look_for=look_for or EVERYTHING, **bounds)
-    report = run_explore(cls, wanted, Budget(seconds=seconds))
+    now_and_then = NowAndThen()
+
+    def progress(states: int, depth: int) -> None:
+        if not as_json and now_and_then():
+            say(f"{states:,} states, at depth {depth}")
+
+    report = run_explore(cls, wanted, Budget(seconds=seconds), progress)
     report.algorithm = algorithm
     kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:
@@ -124,14 +130,27 @@ def simulate(
     makes it happen on real processes, unless it is of a log. ALGORITHM may be a mutant's name, too.
     """
     from harness.schedule import Schedule  # noqa: PLC0415 - only this needs it
-    from harness.simulator import Settings, run_simulate  # noqa: PLC0415
+    from harness.simulator import Settings, Tally, run_simulate  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
 
     if not as_json:
         say(f"simulating {algorithm} for {seeds:,} seeds")
     cls, oddities = _found(algorithm, odd, look_for)
     settings = Settings(nodes=nodes, values=values, oddities=oddities, look_for=look_for or EVERYTHING)
-    report = run_simulate(cls, range(first_seed, first_seed + seeds), settings, seconds=seconds, workers=workers)
+    now_and_then = NowAndThen()
+
+    def progress(tally: Tally) -> None:
+        if not as_json and now_and_then():
+            say(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
+
+    report = run_simulate(
+        cls,
+        range(first_seed, first_seed + seeds),
+        settings,
+        seconds=seconds,
+        workers=workers,
+        progress=progress,
+    )
     report.algorithm = algorithm
     can_replay = report.shrunk and not cls.serves_all  # of a log there is the seed, and what it was shrunk to
     kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None

@@ -22,6 +22,8 @@ from node.variables import ContractBroken
 
 # From sysexits.h, so that a process's exit status says what went wrong.
 EXIT_INTERNAL: Final = 70
+#: What the log says above the traceback of such an end.
+FAILED: Final = "the algorithm or the node failed"
 EXIT_DISK: Final = 74
 EXIT_CONFIG: Final = 78
 
@@ -44,7 +46,7 @@ def main(runtime_class: type[Runtime] = Runtime) -> int:
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if arguments.parent is not None:
-        _die_with(arguments.parent)
+        die_with(arguments.parent)
 
     def report(line: dict[str, object]) -> None:
         if arguments.ready_fd is not None:
@@ -61,11 +63,10 @@ def main(runtime_class: type[Runtime] = Runtime) -> int:
         status, trouble = EXIT_DISK, str(error)
         if isinstance(error, DiskFailed):
             log.critical("what is durable cannot be known after this, so the node stops and says no more")
-    except ContractBroken as error:
-        status, trouble = EXIT_INTERNAL, str(error)
-    except Exception as error:  # an algorithm's mistake: the node stops, as it would in a crash, and says where
-        status, trouble = EXIT_INTERNAL, f"{type(error).__name__}: {error}"
-        log.exception("the algorithm or the node failed")
+    except (Exception, SystemExit) as error:  # an algorithm's mistake: the node stops, as in a crash, and says where
+        own = isinstance(error, ContractBroken)
+        status, trouble = EXIT_INTERNAL, str(error) if own else f"{type(error).__name__}: {error}"
+        log.exception(FAILED)
     log.critical("%s", trouble)
     report({"error": trouble})
     return status
@@ -105,7 +106,7 @@ def _serve(
     return 0
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when its launcher ends, however it ends and even if this one is suspended.
 
     Only Linux can; elsewhere the control pipe, which closes then, does it for a node that is not suspended.

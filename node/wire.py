@@ -306,9 +306,12 @@ class Codec:
             self._by_name[cls.__name__] = _codec_of(cls)
 
     def encode(self, envelope: Envelope) -> bytes:
-        """The frame that carries `envelope`. Raises KeyError for a message class that is not in `messages`."""
+        """The frame that carries `envelope`. Raises TypeError for a message class that is not in `messages`."""
         name = type(envelope.message).__name__
-        body = self._by_name[name].values(envelope.message)
+        codec = self._by_name.get(name)
+        if codec is None:
+            raise TypeError(f"{name} is none of the messages that are sent here: an algorithm's `messages` lists them")
+        body = codec.values(envelope.message)
         frame: bytes = msgpack.packb(
             (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, name, body)
         )

@@ -16,6 +16,45 @@ class Refusing(Algorithm):
         pass
 
 
+class Other(Message):
+    """Nobody lists it."""
+
+
+class SendsWhatIsNotListed(Refusing):
+    """Its author has forgotten to."""
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.node.broadcast(Other())
+
+
+class Exiting(Refusing):
+    """Ends its process."""
+
+    def propose(self, request: Request, value: Value) -> None:
+        raise SystemExit(3)
+
+
+class Looping(Refusing):
+    """Never comes back."""
+
+    def propose(self, request: Request, value: Value) -> None:
+        while True:
+            pass
+
+
+class CannotSayHowItIs(Refusing):
+    """Fails when it is asked."""
+
+    def status(self) -> dict[str, Value]:
+        raise ZeroDivisionError("the author's mistake")
+
+
+class ListsNoMessages(Refusing):
+    """Names them by a text."""
+
+    messages = "Other"  # type: ignore[assignment]
+
+
 class Raising(Refusing):
     """Its author has made a mistake."""
 

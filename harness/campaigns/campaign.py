@@ -8,9 +8,7 @@ What ends a worker ends the nodes and the proxy that it has launched: the kernel
 """
 
 import contextlib
-import multiprocessing
 import shutil
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from harness.jsonable import read_lines
 from harness.plan import Plan
 from harness.plan_generator import generate
 from harness.suite import run_plan
+from harness.workers import pool_of
 from node.algorithms import load_algorithm
 from node.disk import DiskError
 
@@ -211,13 +210,8 @@ def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iter
         with Spread(dask) as spread, contextlib.closing(spread.results(campaign)) as results:
             yield results
         return
-    # Workers that are spawned, not forked: a fork would copy this process's threads and sockets half.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
-    try:
+    with pool_of(workers) as pool:
         yield _results(pool, campaign, workers)
-    finally:
-        _end(pool)
 
 
 def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[Run]:
@@ -234,18 +228,6 @@ def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Ite
         done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; whoever leads the campaign decides what becomes of the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End the workers now, and with them the clusters that they have launched."""
-    for child in multiprocessing.active_children():
-        child.kill()
-    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _drop_unfinished(tally: Tally) -> None:

@@ -64,9 +64,9 @@ def durability(run: Run) -> Verdict:
             )
         ]
         if len(holders) < owed:
-            where = ", ".join(holders) or "none"
+            where = f"only {', '.join(holders)}" if holders else "none"
             found.append(
-                f"{run.told(operation)} for {operation.key}, and of {len(run.disks)} disks only {where} "
+                f"{run.told(operation)} for {operation.key}, and of {len(run.disks)} disks {where} "
                 f"{'has' if len(holders) < 2 else 'have'} it: {owed} must"
             )
     return _verdict(run, found, len(checked), owed)

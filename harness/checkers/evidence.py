@@ -63,6 +63,8 @@ class Run:
     faults_expected: bool = False
     earlier_disks: Sequence[Mapping[NodeId, Contents]] = ()
     replicas: Mapping[NodeId, Mapping[str, Any]] = field(default_factory=dict)
+    failures: Sequence[str] = ()
+    """Nodes that have failed by themselves, and nodes that say nothing though they are up: a line each."""
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -46,6 +46,8 @@ def guards(
     ):
         if why is not None:
             return unknown(why, no_test=True)
+    if not carried.steps:
+        return valid("the plan has no faults, so nothing was tried by any; the judges judge")
     return valid(f"{carried.fired} of {count(carried.steps, 'step')} fired, with calls in flight, and the judges judge")
 
 

@@ -122,7 +122,7 @@ def _verdict(history: AnyHistory, broken: list[Broken], too_hard: list[str], mod
     if too_hard:
         return unknown(too_hard[0])
     keys = count(len(history.calls), "key")
-    return valid(f"{count(history.answered, 'answer')} on {keys} have an order that the model {model_name} allows")
+    return valid(f"the model {model_name} allows an order of {count(history.answered, 'answer')} on {keys}")
 
 
 def _of(key: str) -> str:

@@ -5,7 +5,9 @@ Rules
 1. Nothing is reported that could be innocent. `wire_record` says which orders are certain and what may be hidden; where
    an innocent story fits, there is no finding.
 2. A finding counts against the property that it endangers, and gives one line of evidence, one for each rule and variable.
-3. Messages are known by their names and their fields: one that uses these names with other fields is not judged here.
+3. An algorithm is taken to be Paxos if its messages have these names and these fields: somebody's own that has other ones
+   is not judged here. A vote is one by the class only, since a message may be called so that may well be sent again with
+   another value.
 
 Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
 -------------------------------------------------------------
@@ -37,7 +39,8 @@ own (no decoherence), since peers tell lives apart by that number.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 
 from harness.checkers import log_rules
 from harness.checkers.chosen_log import keeps_log
@@ -54,9 +57,9 @@ def invariants(run: Run) -> Verdict:
     found = [finding.text for finding in _all(run)]
     if found:
         return invalid(*found)
-    if not (_is_paxos(run) or _is_vote(run)):
+    if not (_is_log(run) or _is_paxos(run) or _is_vote(run)):
         return unknown(f"no invariants are known for {run.algorithm.__name__}")
-    known = log_rules.FIELDS if keeps_log(run.algorithm) else {**FIELDS, "Vote": frozenset({"value"})}
+    known = log_rules.FIELDS if _is_log(run) else {**FIELDS, "Vote": frozenset({"value"})}
     judged = sum(known.get(sent.type) == frozenset(sent.fields) for sent in run.record.sent)
     if judged == 0:
         return unknown("the record has none of the protocol's messages")
@@ -70,7 +73,7 @@ def findings(run: Run, property_: str) -> list[str]:
 
 def _all(run: Run) -> list[Finding]:
     found = list(_lives(run))
-    if keeps_log(run.algorithm):
+    if _is_log(run):
         found += log_rules.log_findings(run, run.record)
     elif _is_paxos(run):
         found += paxos_findings(run, run.record)
@@ -88,16 +91,24 @@ def _lives(run: Run) -> Iterator[Finding]:
                 yield Finding("no decoherence", f"{who} came back as life {after}, after life {before}")
 
 
-def _names(run: Run) -> set[str]:
-    return {message.__name__ for message in run.algorithm.messages}
+def _has(run: Run, wanted: Mapping[str, frozenset[str]]) -> bool:
+    """Whether the algorithm has all of these messages, with these fields."""
+    declared = {
+        message.__name__: frozenset(field.name for field in fields(message)) for message in run.algorithm.messages
+    }
+    return all(declared.get(name) == its_fields for name, its_fields in wanted.items())
+
+
+def _is_log(run: Run) -> bool:
+    return keeps_log(run.algorithm) and _has(run, log_rules.FIELDS)
 
 
 def _is_paxos(run: Run) -> bool:
-    return {"Prepare", "Promise", "Accept", "Accepted"} <= _names(run)
+    return _has(run, {name: its_fields for name, its_fields in FIELDS.items() if name != "Decided"})
 
 
 def _is_vote(run: Run) -> bool:
-    return "Vote" in _names(run)
+    return issubclass(run.algorithm, Majority)
 
 
 def _one_vote_each(run: Run) -> Iterator[Finding]:
@@ -117,8 +128,6 @@ def _votes(run: Run) -> Iterator[tuple[str, str, str, str]]:
     for sent in run.record.sent:
         if sent.type == "Vote" and set(sent.fields) == {"value"}:
             yield sent.variable, sent.sender, sent.text(), f"its message to {sent.to}"
-    if not issubclass(run.algorithm, Majority):
-        return
     for node, contents in run.disks.items():
         for variable, stored in contents.variables.items():
             for key, value in stored.items():

@@ -31,4 +31,4 @@ def linearizable(run: Run, model: Model = _CONSENSUS) -> Verdict:
     if reason is not None:
         return unknown(reason)
     answered = sum(operation.outcome == "ok" for operation in operations)
-    return valid(f"{count(answered, 'answer')} have an order that {type(model).__name__} allows")
+    return valid(f"{type(model).__name__} allows an order of {count(answered, 'answer')}")

@@ -193,6 +193,7 @@ def fault_tolerance(run: Run) -> Verdict:
             found.append(
                 f"{_asked(operation)} for {operation.key} at {run.at(invoke)} to {asked} was {how} at "
                 f"{run.at(completion)}, and a majority was up and connected"
+                + (f". {run.failures[0]}" if run.failures else "")
             )
     nothing = None if kept else "no operation was owed an answer and got it"
     if run.faults_expected and nothing is None:

@@ -230,7 +230,7 @@ class SimulatedCluster:
         node = self.nodes[name]
         try:
             outcome = node.boot() if isinstance(step, Recover) else node.turn(step)
-        except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
             self.judge.see_failure(name, error)
             return Outcome()

@@ -157,7 +157,7 @@ class Judge:
                 self._asked[ballot] = value
                 self.violations.append(reused(ballot, before, value))
 
-    def see_failure(self, node: NodeId, error: Exception) -> None:
+    def see_failure(self, node: NodeId, error: BaseException) -> None:
         """A node stops because of its algorithm."""
         self.violations.append(Violation("contract", f"{node} fails: {type(error).__name__} {error}"))
 

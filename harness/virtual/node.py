@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from harness.virtual.snapshots import freeze, thaw
 from harness.virtual.steps import Deliver, Fire, GiveUp, HearSelf, Packet, Propose, Query, Step
-from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
+from node.contract import Algorithm, BadInput, Message, Node, NodeId, Request, Stored, Value
 from node.quorum import NO_BALLOT, Ballot
 from node.variables import ContractBroken
 from node.wire import Codec, Envelope, pack, unpack
@@ -142,6 +142,10 @@ class SimulatedDisk(MutableMapping[str, Stored]):
         self.stored, self.dirty = stored, False
         self._committed = dict(stored)
         self.synced = self._committed if synced is None else synced
+
+
+class StatusFailed(BadInput):
+    """An algorithm cannot say how it is, so nothing can be judged."""
 
 
 class SimulatedNode(Node):
@@ -351,7 +355,10 @@ class SimulatedNode(Node):
             instance = other.instance
         if instance is None:
             return NO_FACTS
-        status = instance.status()
+        try:
+            status = instance.status()
+        except Exception as error:
+            raise StatusFailed(f"the status() of {self.id}'s {self._algorithm.__name__} fails: {error!r}") from error
         decided = status.get("decided")
         return Facts(
             Value(decided) if isinstance(decided, bytes) else None,

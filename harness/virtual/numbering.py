@@ -87,11 +87,12 @@ class Numbering:
         """The number of a node's state, new or known."""
         number = self._numbers[place].get(state)
         if number is None:
+            self.nodes[place].thaw(state)
+            facts = self.nodes[place].facts()  # asks the algorithm, which may raise: then there is no such number
             number = self._numbers[place][state] = len(self.states[place])
             assert number <= NODE_MASK, "a node has more states than there are numbers"
             self.states[place].append(state)
-            self.nodes[place].thaw(state)
-            self.facts_of[place].append(self.nodes[place].facts())
+            self.facts_of[place].append(facts)
         return number
 
     def number_in(self, state: int, place: int) -> int:

@@ -10,7 +10,7 @@ A search that was cut short says so: `Found.exhausted` is True only if every sta
 """
 
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -54,8 +54,15 @@ class Found(Generic[State]):
     """A shortest path from an initial state to a bad one."""
 
 
-def search(space: Space[State], budget: Budget = Budget()) -> Found[State]:
-    """Visit every state that can be reached, or stop at the first bad one or at the end of the budget."""
+def search(
+    space: Space[State],
+    budget: Budget = Budget(),
+    progress: Callable[[int, int], object] = lambda _states, _depth: None,
+) -> Found[State]:
+    """Visit every state that can be reached, or stop at the first bad one, at the end of the budget or at Ctrl-C.
+
+    `progress` is told every so many states how many there are, and at what depth.
+    """
     began = time.perf_counter()
     parents: dict[State, State | None] = {}
     level: list[State] = []
@@ -75,19 +82,26 @@ def search(space: Space[State], budget: Budget = Budget()) -> Found[State]:
     states_max = budget.states if budget.states is not None else 1 << 62
     deadline = began + budget.seconds if budget.seconds is not None else float("inf")
     successors, is_bad = space.successors, space.is_bad
-    while level:
-        following: list[State] = []
-        for done, state in enumerate(level):
-            if len(parents) >= states_max or (not done & 1023 and time.perf_counter() > deadline):
-                return found(len(level) - done + len(following))
-            for after in successors(state):
-                if after not in parents:
-                    parents[after] = state
-                    following.append(after)
-                    if is_bad(after):
-                        return found(len(following), after)
-        level = following
-        depth += bool(level)
+    try:
+        while level:
+            following: list[State] = []
+            for done, state in enumerate(level):
+                if len(parents) >= states_max:
+                    return found(len(level) - done + len(following))
+                if not done & 1023:
+                    progress(len(parents), depth)
+                    if time.perf_counter() > deadline:
+                        return found(len(level) - done + len(following))
+                for after in successors(state):
+                    if after not in parents:
+                        parents[after] = state
+                        following.append(after)
+                        if is_bad(after):
+                            return found(len(following), after)
+            level = following
+            depth += bool(level)
+    except KeyboardInterrupt:
+        return found(len(level))
     return found(0)
 
 

@@ -264,10 +264,11 @@ class ClusterSpace:
                 assert len(steps) < _SELF_TURNS_MAX, f"{node.id} sends to itself without end"
                 steps.append(Crash(node.id) if len(steps) == crash_after else HearSelf(node.id))
                 facts.extend(_came_of(perform(node, steps[-1])))
-        except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
-            node.crash()
+            after = numbering.number(place, node.freeze())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             facts.append(Violation("contract", f"{node.id} fails: {type(error).__name__} {error}"))
-        after = numbering.number(place, node.freeze())
+            node.crash()
+            after = number  # nothing comes after a violation
         before_facts, after_facts = numbering.facts_of[place][number], numbering.facts_of[place][after]
         if not isinstance(step, LoseDisk):
             facts.extend(changed(node.id, before_facts, after_facts))

@@ -5,7 +5,8 @@ import os
 import sys
 from typing import Final
 
-from node.contract import Algorithm, BadInput
+from node.contract import Algorithm, BadInput, Message
+from node.wire import Codec
 
 BUILT_IN: Final = {
     "leader": "node.algorithms.leader:Leader",
@@ -33,16 +34,14 @@ def load_algorithm(name: str) -> type[Algorithm]:
         )
     if os.getcwd() not in sys.path:  # last, so that a folder called `node` or `cluster` there hides none of ours
         sys.path.append(os.getcwd())
+    if module_name.endswith(".py"):
+        raise UnknownAlgorithm(
+            f"{name}: that is a file; its module goes without .py, as {module_name[:-3]}:{class_name}"
+        )
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UnknownAlgorithm(
-            f"{name}: the module {module_name!r} cannot be imported ({error}). Is it in this directory?"
-        ) from error
-    except Exception as error:  # whatever an author's module does wrong as it is imported
-        raise UnknownAlgorithm(
-            f"{name}: the module {module_name!r} fails when it is imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever an author's module does wrong as it is imported
+        raise UnknownAlgorithm(f"{name}: {_why_not(module_name, error)}") from error
     found = getattr(module, class_name, None)
     if found is None:
         raise UnknownAlgorithm(f"{name}: the module {module_name!r} has no {class_name!r}")
@@ -51,4 +50,33 @@ def load_algorithm(name: str) -> type[Algorithm]:
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         raise UnknownAlgorithm(f"{name}: {class_name} lacks {', '.join(missing)}")
+    _check_messages(name, found)
     return found
+
+
+def _why_not(module_name: str, error: BaseException) -> str:
+    """Why a module cannot be imported, and where in somebody's file that is."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen") and file not in (__file__, importlib.__file__):
+            place = f" ({file}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    if place or not isinstance(error, ImportError | ValueError | TypeError):
+        return f"the module {module_name!r} fails when it is imported: {type(error).__name__}: {error}{place}"
+    return f"the module {module_name!r} cannot be imported ({error}). Is it in this directory?"
+
+
+def _check_messages(name: str, algorithm: type[Algorithm]) -> None:
+    """Raises UnknownAlgorithm if its messages are not such as a wire can carry."""
+    messages: object = algorithm.messages
+    if not isinstance(messages, tuple | list) or not all(
+        isinstance(each, type) and issubclass(each, Message) for each in messages
+    ):
+        raise UnknownAlgorithm(
+            f"{name}: `messages` is a tuple of subclasses of node.contract.Message, and not {messages!r}"
+        )
+    try:
+        Codec("", messages)
+    except TypeError as error:
+        raise UnknownAlgorithm(f"{name}: {error}") from error

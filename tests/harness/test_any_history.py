@@ -254,7 +254,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     rows: list[Row] = [("a", "invoke", "write", 1), ("a", "ok", "write", 1)]
     path = history(tmp_path, *rows)
     assert run(["check", str(path), "--model", "register"]) == 0
-    assert capsys.readouterr().out == "valid: 1 answer on 1 key have an order that the model register allows\n"
+    assert capsys.readouterr().out == "valid: the model register allows an order of 1 answer on 1 key\n"
     path = history(tmp_path, *rows[:1])
     assert run(["check", str(path), "--model", "register"]) == 2
     assert capsys.readouterr().out == "unknown: none of 1 call was answered\n"

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from harness.receipts import Receipt
 from harness.record import Recorder
 from node.algorithms.leader import Leader
 from node.algorithms.majority import Majority
-from node.algorithms.paxos import Decided, Paxos
-from node.contract import Algorithm, Stored
+from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Promise
+from node.contract import Algorithm, Message, Stored, Value
 from node.disk import Contents
 from node.wire import Codec, Envelope, encode_value
 
@@ -94,6 +94,26 @@ def test_a_choice_by_the_rules() -> None:
 def test_nothing_to_judge_is_unknown() -> None:
     assert invariants(run_of()).evidence == "the record has none of the protocol's messages"
     assert invariants(run_of(algorithm=Leader)).evidence == "no invariants are known for Leader"
+
+
+def test_an_algorithm_of_ones_own_is_not_judged_by_another_ones_rules() -> None:
+    """Its messages may be called as ours are."""
+
+    @dataclass(frozen=True, slots=True)
+    class Vote(Message):
+        value: Value
+
+    @dataclass(frozen=True, slots=True)
+    class Prepare(Message):
+        round: int
+
+    class Own(Algorithm):
+        messages = (Vote, Prepare, Promise, Accept, Accepted)
+
+    votes = [line("n1", "n2", "Vote", value=value) for value in ("blue", "red")]
+    verdict = invariants(run_of(*votes, *CHOICE, algorithm=Own))
+    assert verdict == unknown("no invariants are known for Own")
+    assert invariants(run_of(*votes, algorithm=Majority)).status == Status.INVALID
 
 
 def test_a_protocol_with_other_fields_is_not_judged() -> None:

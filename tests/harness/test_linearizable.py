@@ -320,7 +320,7 @@ def test_a_good_history_is_valid() -> None:
         ("2", "ok", "query", "blue"),
     )
     verdict = linearizable(run)
-    assert (verdict.status, verdict.evidence) == (Status.VALID, "3 answers have an order that Consensus allows")
+    assert (verdict.status, verdict.evidence) == (Status.VALID, "Consensus allows an order of 3 answers")
 
 
 def test_a_bad_history_says_which_answers_contradict_each_other() -> None:

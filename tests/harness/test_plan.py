@@ -71,7 +71,7 @@ STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
         ({"nodes": ["a", "a"]}, "a list of different names"),
         ({"nodes": True}, "nodes is True"),
         ({"algorithm": 5}, "algorithm is 5, and a text"),
-        ({"steps": {}}, "steps is no list"),
+        ({"steps": {}}, "steps is no such list"),
         ({"steps": [STEP, 5]}, "step 2: a step is a map, and this is a int"),
         ({"steps": [STEP, {}]}, "step 2: it names no fault; `consensus faults`"),
         ({"steps": [{**STEP, "fault": "kil"}]}, "step 1: no fault is called 'kil'"),
@@ -80,6 +80,10 @@ STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
         ({"steps": [{**STEP, "when": "Promise"}]}, "step 1: when is 'Promise': write it as '2nd Promise to n1'"),
         ({"steps": [{**STEP, "when": "1st Promise to n9"}]}, "step 1: .* no message can come that way"),
         ({"steps": [{**STEP, "when": "0th Promise"}]}, "write it as"),
+        ({"steps": [{**STEP, "when": "2nd Prommise to n1"}]}, "step 1: paxos sends no 'Prommise'; it sends Accept, "),
+        ({"steps": [{"fault": "kill-at", "message": "Vote"}]}, "step 1: paxos sends no 'Vote'; it sends Accept, "),
+        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1: it begins at 5 s, and the plan is over at 1 s"),
+        ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
     ],
 )
 def test_what_is_no_plan_is_told(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
@@ -104,6 +108,12 @@ def test_the_plan_that_the_readme_shows_is_one() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (shown,) = re.findall(r"^```json\n(\{\"algorithm\".*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert [step.fault for step in from_json(json.loads(shown)).steps] == ["kill", "partition", "drop"]
+
+
+def test_a_plan_that_forgets_its_steps_is_none() -> None:
+    """Else a slip would be a run in which nothing is tried, and which is valid."""
+    with pytest.raises(BadPlan, match="steps is missing"):
+        from_json({"algorithm": "paxos"})
 
 
 def test_a_plan_may_say_little() -> None:

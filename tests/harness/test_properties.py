@@ -23,6 +23,7 @@ from harness.checkers.verdict import Status, Verdict
 from harness.history import Event, EventType, History
 from harness.receipts import Receipt
 from node.algorithms.leader import Leader
+from node.algorithms.majority import Majority
 from node.disk import Contents
 from node.wire import encode_value
 
@@ -172,7 +173,7 @@ def test_a_checker_that_fails_is_unknown(check: Callable[[Run], Verdict]) -> Non
 
 def test_a_bad_line_of_the_record_is_unknown() -> None:
     run = run_of(*GOOD, messages=[{"index": 0}])
-    run.algorithm = type("Voting", (Leader,), {"messages": (type("Vote", (), {}),)})
+    run.algorithm = Majority
     assert_unknown(coherence(run), "the checker coherence failed: KeyError 'from'")
 
 

@@ -152,3 +152,18 @@ def test_a_search_that_was_cut_short_says_so(budget: Budget) -> None:
     assert not found.exhausted
     assert found.waiting > 0
     assert found.bad is None
+
+
+def test_an_interrupted_search_is_not_exhausted() -> None:
+    class Interrupted(LamportsPaxos):
+        def successors(self, state: State) -> list[State]:
+            if len(state[1]) == 4:
+                raise KeyboardInterrupt
+            return super().successors(state)
+
+    told: list[tuple[int, int]] = []
+    found = search(Interrupted(2, 2), progress=lambda states, depth: told.append((states, depth)))
+    assert not found.exhausted
+    assert found.waiting > 0
+    assert found.depth == 5
+    assert told[:2] == [(1, 1), (told[1][0], 2)]

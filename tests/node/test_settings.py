@@ -102,6 +102,8 @@ def test_every_built_in_algorithm_is_found_by_its_name() -> None:
         ("node.algorithms.paxos:majority", "has no 'majority'"),
         ("node.algorithms.paxos:is_quorum", "not a subclass"),
         ("node.contract:Algorithm", "lacks propose, query, receive"),
+        ("hearsay.py:Hearsay", "its module goes without .py, as hearsay:Hearsay"),
+        ("tests.own_algorithms:ListsNoMessages", "`messages` is a tuple of subclasses of node.contract.Message"),
     ],
 )
 def test_what_is_no_algorithm_is_refused(name: str, reason: str) -> None:
@@ -114,9 +116,12 @@ def test_what_is_no_algorithm_is_refused(name: str, reason: str) -> None:
     ("source", "reason"),
     [
         ("class Mine(:\n", "fails when it is imported: SyntaxError"),
+        ("\n1 / 0\n", "half_written_7.py, line 2)"),
         ("1 / 0\n", "fails when it is imported: ZeroDivisionError"),
+        ("int(None)  # noqa\n", "fails when it is imported: TypeError"),
+        ("raise SystemExit('no')\n", "fails when it is imported: SystemExit: no"),
         ("import os\nos.nothing\n", "fails when it is imported: AttributeError"),
-        ("import nothing_of_that_name\n", "cannot be imported"),
+        ("import nothing_of_that_name\n", "No module named 'nothing_of_that_name' ("),
         ("", "has no 'Mine'"),
     ],
 )

@@ -444,7 +444,7 @@ def test_a_field_that_cannot_travel_is_our_own_mistake(kind: Any) -> None:
 
 
 def test_a_message_that_is_not_listed_is_our_own_mistake() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(TypeError):
         codec(Prepare).encode(Envelope("n1", 1, "x", Accepted(Ballot(1, "n1"))))
 
 

@@ -1,0 +1,38 @@
+"""Processes that share long work with whoever leads it.
+
+Theory of operation
+-------------------
+They are spawned, not forked: a fork would copy the leader's threads and sockets half. Ctrl-C reaches every process of a
+terminal, and they leave it to the leader. They end with the leader, however it ends, and what they have launched ends with
+them: the kernel sees to both.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+from node.__main__ import die_with
+
+
+@contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """So many workers. At the end of the block they are killed, whatever they are at."""
+    context = multiprocessing.get_context("spawn")
+    before = {child.pid for child in multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+    try:
+        yield pool
+    finally:
+        for child in multiprocessing.active_children():
+            if child.pid not in before:
+                child.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(leader: int) -> None:
+    """In a worker."""
+    die_with(leader)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
