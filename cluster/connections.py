@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import zmq
 
+from cluster.errors import ConsensusError
 from node.contract import NodeId
 from node.transport import Poller, received, send_now, tuned
 
@@ -40,7 +41,10 @@ class Connections:
 
     def send(self, node: NodeId, data: bytes) -> None:
         """Send, or lose it: it is sent again."""
-        address = self._addresses().get(node)
+        try:
+            address = self._addresses().get(node)
+        except ConsensusError:  # there is no cluster any more, which the protocol finds out by itself
+            address = None
         if address is None:
             return
         known = self._sockets.get(node)

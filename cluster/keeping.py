@@ -52,7 +52,7 @@ class Lease:
 
     def ended_with(self, error: ConsensusError) -> ConsensusError:
         """What to raise if letting go of it has failed."""
-        if isinstance(error, CommandRefused):
+        if isinstance(error, CommandRefused) and error.kind in _ENDED:
             return LeaseLost(f"{self.what} was lost meanwhile: {error}")
         if self.lost:
             return LeaseLost(f"{self.what} was not renewed in time, so it may have been lost: {error}")

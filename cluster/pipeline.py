@@ -8,9 +8,11 @@ Rules
    only an answer lets the session go on.
 3. An outcome is definite (`Ok`, `NotDone`) only if an answer says so. A caller whose time is up is told `NotKnown`, unless
    its command never left.
-4. A caller may give a call up (`cancel`). A command that has not left then never does; one that has is sent on all the
+4. Where nobody knows of a cluster any more (`addresses` says so), calls that have not left never do, and the callers of all
+   are told at once.
+5. A caller may give a call up (`cancel`). A command that has not left then never does; one that has is sent on all the
    same, by rule 2, and nobody is told.
-5. A session that has not been used for nearly as long as the log keeps it is left for a new one, unless it owes an answer:
+6. A session that has not been used for nearly as long as the log keeps it is left for a new one, unless it owes an answer:
    so nobody who was idle is told that a session has ended.
 """
 
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cluster.calls import Call, Closed, NotDone, NotKnown, Ok, WindowFull
+from cluster.errors import ConsensusError
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.sessions import IDLE_MS, WINDOW
@@ -143,7 +146,11 @@ class Pipeline:
             if frame.send_at <= now:
                 if frame.node is not None and frame.node == self.leader:  # it has been silent: it may be suspended
                     self.disconnected(self.leader, now)
-                node = self._target(now)
+                try:
+                    node = self._target(now)
+                except ConsensusError as error:
+                    self._nowhere(str(error))
+                    return
                 frame.node = node
                 frame.sends += 1
                 frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == self.leader else _PROBE_S)
@@ -244,6 +251,24 @@ class Pipeline:
         self._next_node += 1
         return candidates[self._next_node % len(candidates)]
 
+    def _is_known(self, node: NodeId | None) -> bool:
+        try:
+            return node in self._addresses()
+        except ConsensusError:
+            return False  # the next that is sent is told why
+
+    def _nowhere(self, reason: str) -> None:
+        """There is no cluster to send anything to: nobody waits any more, and nothing leaves later that has not left yet."""
+        for queue in (self._queue, self._reads):
+            while queue:
+                queue.popleft().settle(NotDone("not_up", reason))
+        for number, frame in list(self._frames.items()):
+            for call in frame.calls:
+                call.settle(NotKnown(reason) if frame.sends else NotDone("not_up", reason))
+            if not frame.sends or isinstance(frame.message, ReadFrame):
+                self._finish(number, frame)
+                self._opening = self._opening and frame.sequence >= 0
+
     # --- answers ----------------------------------------------------------------------------------------------------
 
     def _answered(self, node: NodeId, frame: _Frame, reply: FrameReply, now: float) -> None:
@@ -259,7 +284,7 @@ class Pipeline:
             for call in frame.calls:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
         elif frame.node == node:  # it does not lead; one that was asked before may say so too late
-            leader = reply.leader if reply.leader != node and reply.leader in self._addresses() else None
+            leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
             lost = leader is not None and now - self._lost.get(leader, float("-inf")) < _DISBELIEVE_S
             self.leader = None if lost else leader
             frame.send_at = now if self.leader is not None else now + _NO_LEADER_S

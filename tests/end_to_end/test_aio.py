@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +236,38 @@ def test_a_bad_argument_is_its_own_tasks_mistake(cluster: Cluster) -> None:
     run(main())
 
 
+def test_whoever_asks_a_cluster_that_has_ended_is_told_at_once(cluster: Cluster) -> None:
+    ended = False
+
+    def addresses() -> Mapping[NodeId, str]:
+        if ended:
+            raise NotUp("the cluster has ended")
+        return cluster.client_addresses()
+
+    async def main() -> None:
+        nonlocal ended
+        async with AsyncLogClient(cluster.spec.settings.cluster, addresses) as client:
+            before = await client.kv.put("k", 1)
+            client._pipeline.leader = None
+            ended = True
+            outcomes = await asyncio.gather(client.kv.put("k", 2), client.kv.get("k"), return_exceptions=True)
+            for outcome in outcomes:
+                assert isinstance(outcome, CommandRefused)
+                assert (outcome.kind, str(outcome)) == ("not_up", "the cluster has ended")
+            with pytest.raises(CommandRefused, match="the cluster has ended"):
+                await client.locks.acquire("l", "me")  # not waited for: nobody is there who could grant it
+            ended = False
+            assert await client.kv.get_with_version("k") == (1, before)  # what was refused has not left later
+            assert await client.kv.put("k", 3) == before + 1
+
+    run(main())
+
+
 def test_a_client_whose_addresses_fail_keeps_nobody_waiting(cluster: Cluster) -> None:
     told: list[str] = []
 
     def addresses() -> dict[NodeId, str]:
-        raise NotUp("the cluster has ended")
+        raise ZeroDivisionError("whoever wrote this has made a mistake")
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
@@ -249,4 +276,4 @@ def test_a_client_whose_addresses_fail_keeps_nobody_waiting(cluster: Cluster) ->
                 await client.kv.put("k", 1)
 
     run(main())
-    assert told == ["the cluster has ended"]
+    assert told == ["whoever wrote this has made a mistake"]

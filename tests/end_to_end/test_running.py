@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster import RunningCluster
-from cluster.errors import CommandRefused, Mistake, NotUp
+from cluster.errors import CommandRefused, Mistake, NotUp, Unknown
 from tests.end_to_end.hand import QuickHand, wait_until
 
 
@@ -41,6 +41,8 @@ def test_programs_share_a_cluster(quick_hand: QuickHand, monkeypatch: pytest.Mon
             return False
 
         wait_until(ended)
+        with pytest.raises((CommandRefused, Unknown), match="no cluster is up|the cluster has ended"):
+            one.kv.put("owner", "carol")
         quick_hand.good("up", "-d")
         wait_until(lambda: not ended())
         assert one.kv.get("owner") == "bob"
