@@ -70,7 +70,7 @@ class AsyncLogClient:
         self._loop = asyncio.get_running_loop()
         self._pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = _LoopPoller(self._loop, self._soon)
-        self._connections = Connections(addresses, self._poller, monitors=True)
+        self._connections = Connections(self._poller, monitors=True)
         self._next: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.kv = AsyncKv(self)
@@ -165,8 +165,8 @@ class AsyncLogClient:
         self._next = None
         now = time.monotonic()
         try:
-            for node, data in self._pipeline.outgoing(now):
-                self._connections.send(node, data)
+            for node, address, data in self._pipeline.outgoing(now):
+                self._connections.send(node, address, data)
             took = self._take_in(now)
         except BaseException:  # `addresses` failed, say: nobody must wait for ever. The loop tells why
             self.close()

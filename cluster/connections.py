@@ -1,12 +1,11 @@
 """The sockets of a client of a replicated log, for whoever watches them: a poller, or an event loop."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import zmq
 
-from cluster.errors import ConsensusError
 from node.contract import NodeId
 from node.transport import Poller, received, send_now, tuned
 
@@ -31,22 +30,15 @@ class Connections:
     is left anyway.
     """
 
-    def __init__(self, addresses: Callable[[], Mapping[NodeId, str]], poller: Watcher, *, monitors: bool) -> None:
-        self._addresses = addresses
+    def __init__(self, poller: Watcher, *, monitors: bool) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
         self._of: dict[zmq.Socket[bytes], NodeId] = {}
         self._poller = poller
         self._monitors = monitors
 
-    def send(self, node: NodeId, data: bytes) -> None:
-        """Send, or lose it: it is sent again."""
-        try:
-            address = self._addresses().get(node)
-        except ConsensusError:  # there is no cluster any more, which the protocol finds out by itself
-            address = None
-        if address is None:
-            return
+    def send(self, node: NodeId, address: str, data: bytes) -> None:
+        """Send, or lose it: it is sent again. A node that has restarted may have moved."""
         known = self._sockets.get(node)
         if known is None or known[0] != address:
             if known is not None:

@@ -60,9 +60,7 @@ class LogClient:
         self._cluster, self._addresses = cluster, addresses
         self.pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = poller or Poller()
-        self._connections = Connections(
-            addresses, self._poller, monitors=poller is None if monitors is None else monitors
-        )
+        self._connections = Connections(self._poller, monitors=poller is None if monitors is None else monitors)
         self.kv = Kv(self)
         self.locks = Locks(self)
         self.members = Members(self)
@@ -148,8 +146,8 @@ class LogClient:
 
     def send(self, now: float) -> None:
         """Send what is to be sent."""
-        for node, data in self.pipeline.outgoing(now):
-            self._connections.send(node, data)
+        for node, address, data in self.pipeline.outgoing(now):
+            self._connections.send(node, address, data)
 
     def owns(self, source: Any) -> bool:
         """Whether `take` is to be called for this socket."""

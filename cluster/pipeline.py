@@ -136,8 +136,8 @@ class Pipeline:
         self._frames.clear()
         self._unanswered.clear()
 
-    def outgoing(self, now: float) -> Iterator[tuple[NodeId, bytes]]:
-        """Whatever is to be sent now, and to whom."""
+    def outgoing(self, now: float) -> Iterator[tuple[NodeId, str, bytes]]:
+        """Whatever is to be sent now: to whom, at which address, and what."""
         if now >= self._deadline:
             self._give_up(now)
         self._make_frames(now)
@@ -147,16 +147,18 @@ class Pipeline:
                 if frame.node is not None and frame.node == self.leader:  # it has been silent: it may be suspended
                     self.disconnected(self.leader, now)
                 try:
-                    node = self._target(now)
+                    addresses = self._addresses()
                 except ConsensusError as error:
                     self._nowhere(str(error))
                     return
+                node = self._target(addresses, now)
                 frame.node = node
                 frame.sends += 1
                 frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == self.leader else _PROBE_S)
                 if frame.sends > 1:
                     self.sent_again += 1
-                yield node, self._codec.encode(Envelope(self.id, 0, "", frame.message))
+                if node in addresses:
+                    yield node, addresses[node], self._codec.encode(Envelope(self.id, 0, "", frame.message))
             self._due = min(self._due, frame.send_at)
 
     def due(self) -> float:
@@ -242,11 +244,11 @@ class Pipeline:
             message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([command]))
             self._frames[self._number] = _Frame(message, -1, [], now)
 
-    def _target(self, now: float) -> NodeId:
+    def _target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId:
         if self.leader is not None:
             return self.leader
         self._lost = {node: when for node, when in self._lost.items() if now - when < _AVOID_S}
-        nodes = list(self._addresses())
+        nodes = list(addresses)
         candidates = [node for node in nodes if node not in self._lost] or nodes
         self._next_node += 1
         return candidates[self._next_node % len(candidates)]

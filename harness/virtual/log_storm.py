@@ -198,7 +198,7 @@ class LogSimulation(Simulation):
     def _pump(self, client: _Client) -> None:
         """Send what the client wants sent, and look again when it says."""
         pipeline = client.pipeline
-        for node, data in pipeline.outgoing(self.now):
+        for node, _, data in pipeline.outgoing(self.now):
             frame = self._codec.decode(data).message
             assert isinstance(frame, CommandFrame | ReadFrame)
             self._carry(client.name, node, _Asks(client, pipeline.id, node, frame))
