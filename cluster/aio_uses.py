@@ -219,12 +219,12 @@ class AsyncAssignment(AsyncMembers):
 
     async def mine(self, name: str, after: Share | None = None, wait_s: float = 0.0) -> Share:
         """As `Assignment.mine`."""
-        ask = asks.task_mine(name, 0 if after is None else after.version, wait_s)
+        ask = asks.task_mine(name, after, wait_s)
         return await self._client.ask(ask, wait_s + TIMEOUT_S) or after or Share(0, {})
 
     async def owners(self, after: Spread | None = None, wait_s: float = 0.0) -> Spread:
         """As `Assignment.owners`."""
-        ask = asks.task_owners(0 if after is None else after.version, wait_s)
+        ask = asks.task_owners(after, wait_s)
         return await self._client.ask(ask, wait_s + TIMEOUT_S) or after or Spread(0, {})
 
 

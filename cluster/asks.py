@@ -9,6 +9,7 @@ a lease may be, it refuses.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -219,6 +220,8 @@ def member_watch(machine: str, after: View, wait_s: float) -> Ask[list[View]]:
             found.append(View(number, members))
         return found[1:]
 
+    if not isinstance(after, View):
+        raise BadValue(f"what is watched is what followed a View, such as `view()` gives: not {str(after)[:100]}")
     return Ask(machine, ["watch", after.number, _PAGE], views, read=True, wait_ms=_wait_ms(wait_s))
 
 
@@ -232,17 +235,19 @@ def task_remove(task: str) -> Ask[None]:
     return Ask("assignment", ["remove", _text("the name of a task", task)], _nothing)
 
 
-def task_mine(name: str, after: int, wait_s: float) -> Ask[Share | None]:
-    """A member's tasks; None if they have not changed since version `after` within `wait_s` seconds."""
+def task_mine(name: str, after: Share | None, wait_s: float) -> Ask[Share | None]:
+    """A member's tasks; None if they have not changed since `after` within `wait_s` seconds."""
 
     def share(answer: Any) -> Share | None:
         return None if answer is None else Share(answer[0], dict(answer[1]))
 
-    return Ask("assignment", ["mine", _member(name), after], share, read=True, wait_ms=_wait_ms(wait_s))
+    return Ask(
+        "assignment", ["mine", _member(name), _version_in(after, Share)], share, read=True, wait_ms=_wait_ms(wait_s)
+    )
 
 
-def task_owners(after: int, wait_s: float) -> Ask[Spread | None]:
-    """Who has what; None if that has not changed since version `after` within `wait_s` seconds."""
+def task_owners(after: Spread | None, wait_s: float) -> Ask[Spread | None]:
+    """Who has what; None if that has not changed since `after` within `wait_s` seconds."""
 
     def spread(answer: Any) -> Spread | None:
         if answer is None:
@@ -251,7 +256,7 @@ def task_owners(after: int, wait_s: float) -> Ask[Spread | None]:
         owned = {task: Owner(name, token) for name, tasks in shares for task, token in tasks}
         return Spread(version, dict(sorted((owned | dict.fromkeys(free)).items())))
 
-    return Ask("assignment", ["owners", after], spread, read=True, wait_ms=_wait_ms(wait_s))
+    return Ask("assignment", ["owners", _version_in(after, Spread)], spread, read=True, wait_ms=_wait_ms(wait_s))
 
 
 def _claim(name: str, owner: str) -> tuple[str, str]:
@@ -264,6 +269,14 @@ def _lock(name: str) -> str:
 
 def _member(name: str) -> str:
     return _text("the name of a member", name)
+
+
+def _version_in(after: Share | Spread | None, wanted: type[Share] | type[Spread]) -> int:
+    if after is None:
+        return 0
+    if not isinstance(after, wanted):
+        raise BadValue(f"`after` is a {wanted.__name__} that was answered before: not {str(after)[:100]}")
+    return after.version
 
 
 def _details(packed: bytes) -> Any:
@@ -296,9 +309,10 @@ def _whole(rule: str, number: object) -> int:
 
 def check_seconds(seconds: object) -> float:
     """A time that is finite. Raises BadValue."""
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not math.isfinite(seconds):
-        raise BadValue(f"a time is a number of seconds: not {str(seconds)[:100]}")
-    return seconds
+    with suppress(OverflowError):  # an int of hundreds of digits
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds):
+            return seconds
+    raise BadValue(f"a time is a number of seconds: not {str(seconds)[:100]}")
 
 
 def _ms(seconds: object) -> int:

@@ -273,8 +273,8 @@ class Client:
 
 def check_call(variable: str, value: object = None) -> None:
     """Raise BadValue if nothing of that name can be asked for, or such a value cannot be carried. None is not looked at."""
-    if not NAME.fullmatch(variable):
-        raise BadValue(f"{variable!r} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+    if not isinstance(variable, str) or not NAME.fullmatch(variable):
+        raise BadValue(f"{variable!r:.200} is no name: use 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
     if value is not None:
         encode_value(value)
 

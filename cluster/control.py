@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -138,6 +139,10 @@ class ControlServer:
         except (ConsensusError, BadInput) as error:
             kind = BadInput if isinstance(error, BadInput) else ConsensusError
             return {"error": type(error).__name__, "kind": kind.__name__, "message": str(error)}
+        except Exception as error:  # noqa: BLE001 - no request of anybody's may end the cluster
+            traceback.print_exc()
+            text = f"the supervisor could not do that, which is a mistake of ours: {error!r}. Its log says where"
+            return {"error": ConsensusError.__name__, "kind": ConsensusError.__name__, "message": text}
 
     def close(self) -> None:
         """Stop listening, and say so by removing the file."""

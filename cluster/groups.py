@@ -79,14 +79,12 @@ class Assignment(Members):
 
         With `after`, an earlier answer, the answer waits for a change; after `wait_s` seconds without one it is `after`.
         """
-        share = self._client.ask(
-            asks.task_mine(name, 0 if after is None else after.version, wait_s), wait_s + timeout_s
-        )
+        share = self._client.ask(asks.task_mine(name, after, wait_s), wait_s + timeout_s)
         return share or after or Share(0, {})
 
     def owners(self, after: Spread | None = None, wait_s: float = 0.0, timeout_s: float = TIMEOUT_S) -> Spread:
         """Who has which task. `after` and `wait_s` are as for `mine`."""
-        spread = self._client.ask(asks.task_owners(0 if after is None else after.version, wait_s), wait_s + timeout_s)
+        spread = self._client.ask(asks.task_owners(after, wait_s), wait_s + timeout_s)
         return spread or after or Spread(0, {})
 
 

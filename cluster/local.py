@@ -26,6 +26,7 @@ from cluster.service import Service
 from cluster.spec import Spec, create
 from node.algorithms import load_algorithm
 from node.contract import NodeId
+from node.settings import check_node_name
 
 
 class Links(Protocol):
@@ -87,7 +88,7 @@ class Cluster(Service):
         nodes: int | Sequence[NodeId] = 5,
         algorithm: str = "paxos",
         *,
-        directory: Path | None = None,
+        directory: Path | str | None = None,
         seed: int = 0,
         spec: Spec | None = None,
         links: Links | None = None,
@@ -114,7 +115,7 @@ class Cluster(Service):
             if directory is None:
                 directory = self._temporary = Path(tempfile.mkdtemp(prefix="consensus-"))
             try:
-                spec = create(directory, nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
+                spec = create(Path(directory), nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
             except BaseException:
                 self._remove_temporary()
                 raise
@@ -219,6 +220,7 @@ class Cluster(Service):
 
         Raises BootFailed if it could not start; `restart` may then try again.
         """
+        check_node_name(node)
         if node not in self.processes:
             self.links.node_joins(node)
             self.processes[node] = NodeProcess(self.spec, node, self._command)
@@ -270,7 +272,7 @@ class Cluster(Service):
 
     def process(self, node: NodeId) -> NodeProcess:
         """The process of a node. Raises NoSuchNode."""
-        if node not in self.processes:
+        if not isinstance(node, str) or node not in self.processes:
             raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(self.nodes)}")
         return self.processes[node]
 

@@ -110,9 +110,14 @@ class Pipeline:
         packed = self._packer.pack(command)
         if len(packed) > COMMAND_BYTES_MAX:
             raise BadValue(f"the command takes {len(packed):,} bytes and the limit is {COMMAND_BYTES_MAX:,}")
-        deadline = now + timeout_s
-        if deadline != deadline:  # noqa: PLR0124 - it would never come
-            raise BadValue("a time is a number of seconds: not nan")
+        try:
+            deadline = float(now + timeout_s)
+        except (TypeError, OverflowError):
+            deadline = float("nan")
+        if deadline != deadline or not isinstance(wait_ms, int):  # noqa: PLR0124 - it is NaN, and would never come
+            raise BadValue(
+                f"a time is a number of seconds, or of whole milliseconds: not {timeout_s!r:.100}, {wait_ms!r:.100}"
+            )
         call = Call(machine, command, packed, deadline, read, wait_ms)
         (self._reads if read else self._queue).append(call)
         return call

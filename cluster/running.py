@@ -20,7 +20,7 @@ from cluster.service import Service
 from node.contract import NodeId
 
 _FIND_S: Final = 10.0
-_ASK_AGAIN_S: Final = 5.0
+_ASK_AGAIN_S: Final = 1.0
 _ASKING_S: Final = 2.0
 
 

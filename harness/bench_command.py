@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from harness.bench_loads_command import latency, print_table, reads, scale, throughput, value_option
-from harness.cli import EXIT_VIOLATED, output_option, print_json, say
+from harness.cli import EXIT_VIOLATED, FloatRange, output_option, print_json, say
 
 _HOWS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
 
@@ -43,7 +43,7 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
 
 
 @bench.command("check")
-@click.option("--scale", type=click.FloatRange(0.0001, 10), default=1.0, show_default=True, help="More or fewer calls.")
+@click.option("--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="More or fewer calls.")
 @output_option
 def check_(scale: float, as_json: bool) -> None:
     """Histories of up to a million calls through `consensus check`, beside the JSON parser alone over the same lines."""
@@ -74,13 +74,13 @@ def check_(scale: float, as_json: bool) -> None:
 @click.option(
     "--per-second",
     "per_s",
-    type=click.FloatRange(1, 100_000),
+    type=FloatRange(1, 100_000),
     default=500.0,
     show_default=True,
     help="For a rolling restart: puts a second.",
 )
 @click.option(
-    "--calm", "calm_s", type=click.FloatRange(0.1, 600), default=5.0, show_default=True,
+    "--calm", "calm_s", type=FloatRange(0.1, 600), default=5.0, show_default=True,
     help="For a rolling restart: seconds of load with nothing wrong, which say what is usual.",
 )  # fmt: skip
 @click.option("--against", type=click.Choice(["etcd"]), help="With kill or suspend: etcd, if it is installed here.")
@@ -133,9 +133,7 @@ def failover(
 @click.option("--sessions", type=click.IntRange(1, 90_000), default=10_000, show_default=True)
 @click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
 @click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True)
-@click.option(
-    "--time", "seconds", type=click.FloatRange(0.1), help="Stop after so many seconds, however many puts are done."
-)
+@click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after so many seconds, however many puts are done.")
 @output_option
 def memory(
     nodes: int, value_bytes: int, sessions: int, keys: int, puts: int, seconds: float | None, as_json: bool

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import Command, output_option, print_json, say
+from harness.cli import Command, FloatRange, output_option, print_json, say
 
 if TYPE_CHECKING:
     from harness.bench.load import Load, Shape
@@ -60,7 +60,7 @@ def _load_options(seconds: float) -> Callable[[Command], Command]:
         return click.option(
             "--time",
             "seconds",
-            type=click.FloatRange(0.1, 600),
+            type=FloatRange(0.1, 600),
             default=seconds,
             show_default=True,
             help="Seconds for each figure.",

@@ -13,7 +13,7 @@ from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.running import RunningCluster
 from harness.by_hand import SHORT_S, complete_nodes
-from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 from harness.history import to_jsonable
 from node.wire import BadValue
 
@@ -83,7 +83,7 @@ class Noted:
 
 
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0.001, 3600), default=TIMEOUT_S, show_default=True, help="Seconds."
+    "--timeout", "timeout_s", type=FloatRange(0.001, 3600), default=TIMEOUT_S, show_default=True, help="Seconds."
 )
 
 

@@ -9,7 +9,7 @@ import click
 from cluster.control import ControlClient
 from harness.by_hand import complete_nodes
 from harness.by_hand_calls import parse_value
-from harness.cli import output_option, print_json
+from harness.cli import FloatRange, output_option, print_json
 
 
 @click.command()
@@ -51,8 +51,8 @@ class Duration(click.ParamType[float]):
 @click.command()
 @click.argument("sender", shell_complete=complete_nodes)
 @click.argument("receiver", shell_complete=complete_nodes)
-@click.option("--drop", type=click.FloatRange(0, 1), help="Drop messages with this probability.")
-@click.option("--duplicate", type=click.FloatRange(0, 1), help="Send messages twice with this probability.")
+@click.option("--drop", type=FloatRange(0, 1), help="Drop messages with this probability.")
+@click.option("--duplicate", type=FloatRange(0, 1), help="Send messages twice with this probability.")
 @click.option("--delay", type=Duration(), help="Deliver so much later: 50ms, 1.5s.")
 @click.option("--jitter", type=Duration(), help="With --delay: and up to so much later still.")
 @click.option("--reorder", type=click.IntRange(1), help="Let messages be overtaken by up to so many later ones.")

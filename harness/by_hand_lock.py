@@ -23,7 +23,7 @@ from cluster.errors import ConsensusError, Unknown
 from cluster.keeping import TTL_S, LeaseLost
 from cluster.locks import Lock
 from harness.by_hand_keys import open_log
-from harness.cli import EXIT_VIOLATED, say
+from harness.cli import EXIT_VIOLATED, FloatRange, say
 from harness.signals import handled, terminated_as_interrupted
 
 VARIABLE: Final = "CONSENSUS_LOCK_TOKEN"
@@ -35,14 +35,12 @@ _KILL_AFTER_S: Final = 5.0
 @click.option(
     "--ttl",
     "ttl_s",
-    type=click.FloatRange(0.1, 600),
+    type=FloatRange(0.1, 600),
     default=TTL_S,
     show_default=True,
     help="Seconds until others go on, if this vanishes.",
 )
-@click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, 86_400), help="Seconds to wait in line.  [default: for ever]"
-)
+@click.option("--wait", "wait_s", type=FloatRange(0, 86_400), help="Seconds to wait in line.  [default: for ever]")
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj

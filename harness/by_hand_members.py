@@ -18,7 +18,7 @@ from cluster.errors import WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
 from harness.by_hand import SHORT_S, complete_nodes
 from harness.by_hand_keys import open_log
-from harness.cli import output_option, print_json, say
+from harness.cli import FloatRange, output_option, print_json, say
 from node.contract import NodeId
 from node.settings import check_node_name
 
@@ -42,7 +42,7 @@ def _complete_new(ctx: click.Context, _param: click.Parameter, incomplete: str) 
 _timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(0.001, 3600),
+    type=FloatRange(0.001, 3600),
     default=TIMEOUT_S,
     show_default=True,
     help="Seconds that the new node may take to catch up.",

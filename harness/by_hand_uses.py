@@ -14,7 +14,7 @@ from cluster.errors import ConsensusError, Unknown
 from cluster.keeping import TTL_S
 from harness.by_hand_calls import timeout_option
 from harness.by_hand_keys import open_log
-from harness.cli import output_option, print_json, say
+from harness.cli import FloatRange, output_option, print_json, say
 from harness.history import to_jsonable
 from harness.signals import terminated_as_interrupted
 
@@ -125,7 +125,7 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
 @click.option(
     "--ttl",
     "ttl_s",
-    type=click.FloatRange(0.1, 600),
+    type=FloatRange(0.1, 600),
     default=TTL_S,
     show_default=True,
     help="Seconds until others go on, if this vanishes.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 from harness.suite_command import Names
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Where all plans come from.")
 @click.option("--algorithm", default="paxos", show_default=True, help="A name of ours, or module:Class.")
 @click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
-@click.option("--time", "time_s", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Of each run.")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Of each run.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
 @click.option("--stop-at-first", is_flag=True, help="End when a run violates a promise.")

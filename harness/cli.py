@@ -5,6 +5,7 @@ Exit codes: 0 good; 1 a property is violated or the operation was refused; 2 unk
 
 import errno
 import json
+import math
 import os
 import sys
 import time
@@ -137,6 +138,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class FloatRange(click.FloatRange):
+    """A number between two. NaN is between none, and infinity is no number of seconds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises BadParameter."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
 class NowAndThen:
     """Called often in long work: true when it is time to tell people how far it is."""
 
@@ -171,7 +183,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _nobody_reads()
     except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click makes that of it
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click has met a closed pipe
             return _nobody_reads()
         return _told(RuntimeError(f"something has ended this process with {error!r}"))
     except Exception as error:  # noqa: BLE001 - the last resort: it is told, and has a code of its own
@@ -200,7 +212,7 @@ def _told(error: Exception) -> int:
         case ConsensusError() | DiskError():
             code, prefix = EXIT_VIOLATED, ""
         case OSError() if error.errno in _THE_MACHINES:
-            code, prefix = EXIT_BAD_ARGUMENTS, ""
+            code, prefix = EXIT_BAD_ARGUMENTS, "" if error.filename else "what was to be printed, or written: "
         case _:
             import traceback  # noqa: PLC0415
 

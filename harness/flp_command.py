@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from harness.cli import output_option, print_json, say
+from harness.cli import FloatRange, output_option, print_json, say
 
 if TYPE_CHECKING:
     from harness.flp import StandOff
@@ -49,9 +49,7 @@ progress when timing is kind."""
 @click.command()
 @click.option("--algorithm", type=click.Choice(["paxos", "majority"]), default="paxos", show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="In virtual time.")
-@click.option(
-    "--real", "seconds", type=click.FloatRange(0.5, 86_400), help="On five real processes, for so many seconds."
-)
+@click.option("--real", "seconds", type=FloatRange(0.5, 86_400), help="On five real processes, for so many seconds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the real run.")
 @output_option
 @click.pass_obj

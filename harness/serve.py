@@ -110,6 +110,10 @@ def _link_verbs(network: Network, cluster: Cluster, session: Session) -> dict[st
         rest = [node for node in cluster.nodes if node not in named]
         if rest and len(sides) > 1:
             raise BadInput(f"{groups!r} leaves out {', '.join(rest)}: put each node in a group")
+        if not rest and len(sides) == 1:
+            raise BadInput(
+                f"{groups!r} is one group of all nodes, which cuts nobody off: write partitions as n1,n2/n3,n4,n5"
+            )
         return session.cut("partition", between(sides, cluster.nodes), groups=sides)[0]
 
     def links() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import click
 
 from cluster.errors import Mistake
 from cluster.spec import node_names
-from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 from harness.runs import RESULTS_NAME, find_run, new_folder
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.argument("algorithm", required=False)
 @click.option("--workload", default="register", show_default=True, help="What clients do meanwhile.")
 @click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
-@click.option("--time", "time_s", type=click.FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
 @click.option("--seed", type=click.IntRange(0), help="Where the plan and all draws come from.  [default: a new one]")
 @click.option("--seeds", type=Seeds(), help="A run for each of them, one after the other: 1-5, or 3,7.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 
 
 @click.command()
@@ -14,9 +14,7 @@ from harness.cli import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_op
 @click.option("-n", "--nodes", type=click.IntRange(3, 99), default=5, show_default=True)
 @click.option("--rivals", type=click.IntRange(1, 99), default=2, show_default=True, help="How many propose at once.")
 @click.option("--fault", "faults", multiple=True, type=click.Choice(["crash", "cut", "loss"]), help="Only this; again.")
-@click.option(
-    "--deadline", type=click.FloatRange(0.1), default=1.5, show_default=True, help="No answer after S: blocked."
-)
+@click.option("--deadline", type=FloatRange(0.1), default=1.5, show_default=True, help="No answer after S: blocked.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="One point in N, for a quick look.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Clusters at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")

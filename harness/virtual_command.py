@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli import NowAndThen, output_option, print_json, say
+from harness.cli import FloatRange, NowAndThen, output_option, print_json, say
 from harness.suite_command import Names
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ _look_for_option = click.option(
 @click.option(
     "--symmetry", is_flag=True, help="Follow one of the states that differ in names alone: slower, in less memory."
 )
-@click.option(
-    "--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="Stop after so long, and say so."
-)
+@click.option("--seconds", type=FloatRange(1), default=600.0, show_default=True, help="Stop after so long, and say so.")
 @output_option
 @click.pass_obj
 def explore(
@@ -104,7 +102,7 @@ def explore(
     "--values", type=click.IntRange(1, 6), default=6, show_default=True, help="Different ones, at most, a run."
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
-@click.option("--seconds", type=click.FloatRange(1), help="Stop after so long, and say so.")
+@click.option("--seconds", type=FloatRange(1), help="Stop after so long, and say so.")
 @_oddities_option
 @_look_for_option
 @output_option

@@ -62,7 +62,7 @@ class Settings:
 
 def check_node_name(name: str) -> None:
     """Raises BadSpec if a node cannot be called so."""
-    if not NODE_NAME.fullmatch(name) or name in RESERVED_NODE_NAMES:
+    if not isinstance(name, str) or not NODE_NAME.fullmatch(name) or name in RESERVED_NODE_NAMES:
         reserved = ", ".join(sorted(RESERVED_NODE_NAMES))
         raise BadSpec(
             f"a node cannot be called {name!r}: use a letter, then letters, digits, - or _ ({reserved} are taken)"

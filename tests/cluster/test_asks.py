@@ -30,6 +30,10 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: asks.member_join("members", "m", None, float("nan")), "a time is a number of seconds: not nan"),
     (lambda: asks.task_add(None), "the name of a task is a string"),  # type: ignore[arg-type]
     (lambda: asks.cluster_add(4), "the name of a node is a string"),  # type: ignore[arg-type]
+    (lambda: asks.member_watch("members", 5, 1.0), "what followed a View"),  # type: ignore[arg-type]
+    (lambda: asks.task_mine("m", 5, 1.0), "`after` is a Share"),  # type: ignore[arg-type]
+    (lambda: asks.task_owners(5, 1.0), "`after` is a Spread"),  # type: ignore[arg-type]
+    (lambda: asks.lock_acquire("l", "o", 10**400), "a time is a number of seconds: not 1000"),
     (lambda: next(acquiring("l", "o", 1.0, float("nan"), lambda: 0.0)), "a time is a number of seconds: not nan"),
 ]
 

@@ -76,8 +76,12 @@ def test_what_cannot_be_sent_is_refused_before_it_is_with_others(command: list[o
 
 def test_a_time_that_never_comes_is_refused() -> None:
     world, client = world_with_client()
-    with pytest.raises(BadValue):
-        client.call("kv", ["get", "k"], world.now, float("nan"), read=True)
+    for wrong in (float("nan"), None, "5", 1j, 10**400):
+        with pytest.raises(BadValue):
+            client.call("kv", ["get", "k"], world.now, wrong, read=True)  # type: ignore[arg-type]
+    for wrong in (None, "x", 1.5):
+        with pytest.raises(BadValue):
+            client.call("kv", ["get", "k"], world.now, 5.0, read=True, wait_ms=wrong)  # type: ignore[arg-type]
     assert client.idle
 
 

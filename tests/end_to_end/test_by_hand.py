@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 import zmq
 
+from cluster.control import ControlClient
+from cluster.errors import ConsensusError
 from cluster.processes import is_alive
 from tests.end_to_end.hand import Hand, wait_until
 
@@ -375,12 +378,27 @@ def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> N
         )
 
     full = shell("$CONSENSUS ps >/dev/full")
-    assert (full.returncode, full.stderr) == (254, "consensus: [Errno 28] No space left on device\n")
+    assert (full.returncode, full.stderr) == (
+        254,
+        "consensus: what was to be printed, or written: [Errno 28] No space left on device\n",
+    )
     closed = shell("$CONSENSUS propose k - <&-")
     assert closed.returncode == 254
     assert "standard input, and that is closed" in closed.stderr
     unread = shell('$CONSENSUS ps | true; exit "${PIPESTATUS[0]}"')
     assert (unread.returncode, unread.stderr) == (0, "")
+    for verb in ("--help", "logs", "ps -o json"):
+        unread = shell(f'$CONSENSUS {verb} | true; exit "${{PIPESTATUS[0]}}"')
+        assert (unread.returncode, unread.stderr) == (0, "")
     nowhere = shell("$CONSENSUS --dir /proc/nowhere test paxos --time 1")
     assert nowhere.returncode == 254
     assert "/proc/nowhere/runs cannot be made" in nowhere.stderr
+
+
+def test_no_request_ends_the_supervisor(quick_hand: Hand) -> None:
+    quick_hand.good("up", "-d", "-n", "1")
+    quick_hand.fails(254, "nan is no finite number", "propose", "colour", "blue", "--timeout", "nan")
+    control = ControlClient(quick_hand.folder / ".consensus")
+    with pytest.raises(ConsensusError, match="a mistake of ours: ValueError"):
+        control.ask("call_began", f="propose", key="k", value="v", node=None, timeout_s=float("nan"))
+    assert quick_hand.good("propose", "colour", "blue") == '"blue"'
