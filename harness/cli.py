@@ -183,7 +183,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _nobody_reads()
     except SystemExit as error:
-        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # click has met a closed pipe
+        # What rich, and what click, make of a closed pipe.
+        if isinstance(error.__context__, BrokenPipeError) or type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             return _nobody_reads()
         return _told(RuntimeError(f"something has ended this process with {error!r}"))
     except Exception as error:  # noqa: BLE001 - the last resort: it is told, and has a code of its own
