@@ -133,7 +133,7 @@ def down(root: Path, wipe: bool) -> None:
             (root / name).unlink(missing_ok=True)
         for name in ("nodes", "logs", "booted", "removed"):
             shutil.rmtree(root / name, ignore_errors=True)
-        say(f"what was in {root} is deleted")
+        say(f"what was in {root} is deleted, but for its runs")
 
 
 def _act(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:

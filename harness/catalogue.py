@@ -181,6 +181,11 @@ def listed(name: str) -> Listed:
     return found
 
 
+def of_families(*families: str) -> frozenset[str]:
+    """The names of all faults of these families."""
+    return frozenset(entry.name for entry in catalogue() if entry.family in families)
+
+
 def choose(names: Iterable[str]) -> tuple[Listed, ...]:
     """The faults of these names, each that of a fault or of a family. Raises BadFault."""
     chosen: dict[str, Listed] = {}

@@ -25,7 +25,7 @@ from cluster.local import Cluster
 from cluster.processes import NODE_COMMAND, State
 from cluster.spec import create
 from harness import receipts
-from harness.catalogue import catalogue, check, listed
+from harness.catalogue import check, listed, of_families
 from harness.checkers.properties import Run, judge
 from harness.checkers.verdict import Verdict
 from harness.faults import Faults, Until
@@ -78,6 +78,7 @@ class Experiment:
         self._process_count = 0
         self._injected = 0
         self._silent: list[str] = []
+        self._message_count: int | None = None
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -221,13 +222,15 @@ class Experiment:
 
     def evidence(self, *, faults_expected: bool | None = None) -> Run:
         """What the judges are given. Call it after the run's end. `faults_expected` is as for `judge`."""
+        messages = [record for _, record in read_lines(self.folder / "messages.jsonl")]
+        self._message_count = len(messages)
         return Run(
             members=self.nodes,
             algorithm=load_algorithm(self.algorithm),
             history=self.recorder.history,
             receipts=self.faults.receipts,
             disks=self._disks(),
-            messages=[record for _, record in read_lines(self.folder / "messages.jsonl")],
+            messages=messages,
             faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
             replicas=self.replicas,
             failures=self._failures(),
@@ -235,7 +238,7 @@ class Experiment:
 
     def _failures(self) -> list[str]:
         """What nodes have failed of that no fault can explain: a disk or a clock that lies may well stop a node."""
-        excused = {entry.name for entry in catalogue() if entry.family in ("disk", "limit", "clock")}
+        excused = of_families("disk", "limit", "clock")
         if any(receipt.fault in excused for receipt in self.faults.receipts):
             return []
         return [*failures({node: self.spec.log(node) for node in self.nodes}), *self._silent]
@@ -275,5 +278,6 @@ class Experiment:
             **about,
             "verdicts": {name: verdict.to_json() for name, verdict in verdicts.items()},
             "notes": to_jsonable(self.notes),
+            "messages": self._message_count,
         }
         (self.folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")

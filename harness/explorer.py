@@ -45,6 +45,7 @@ class Exploration:
     violations: list[Violation]
     schedule: list[Step]
     story: list[str]
+    begins_ballots: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -67,6 +68,10 @@ class Exploration:
         found = self.found
         rate = found.states / max(found.seconds, 1e-9)
         told = [f"explore {self.algorithm}", *(f"  {line}" for line in self.bounds.lines())]
+        if not self.begins_ballots:
+            told.append(
+                "  no message had a ballot (a node.quorum.Ballot with its sender's name), so that bound held nothing back"
+            )
         told.append(f"{found.states:,} distinct states in {found.seconds:.1f} s ({rate:,.0f} a second)")
         if self.violations:
             told.append("VIOLATED. This is a shortest schedule that does it:")
@@ -132,7 +137,7 @@ def run_explore(
     space = ClusterSpace(cls, bounds)
     found = search(space, budget, progress)
     name = algorithm if isinstance(algorithm, str) else cls.__name__
-    told = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [])
+    told = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
         cluster = SimulatedCluster(cls, space.members, bounds.oddities)
         told.schedule = follow(cluster, space.steps(found.bad))

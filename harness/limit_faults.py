@@ -150,7 +150,10 @@ def _clock(experiment: "Experiment", node: NodeId) -> Path:
         raise WrongState(f"{node} is down, and only a clock of a node that runs can be steered")
     command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     if b"--clock" not in command:
-        raise BadFault(f"the clock of {node} cannot be steered: run the experiment with command=steered(folder)")
+        raise BadFault(
+            f"the clock of {node} cannot be steered: start the cluster with `consensus up --prepare clock`, or run the "
+            "experiment with command=steered(folder)"
+        )
     return Path(command[command.index(b"--clock") + 1].decode()) / node
 
 

@@ -225,8 +225,13 @@ def experiment_factory(
     from harness.experiment import Experiment  # noqa: PLC0415 - see rule 4
 
     test = _test(request, consensus_seed)
+    marked = {
+        "nodes": consensus_nodes,
+        "algorithm": consensus_algorithm,
+        **_marked(request),
+    }  # it is closer to the test
 
-    def make(*, nodes: Nodes = consensus_nodes, algorithm: Any = consensus_algorithm, **more: Any) -> Experiment:
+    def make(*, nodes: Nodes = marked["nodes"], algorithm: Any = marked["algorithm"], **more: Any) -> Experiment:
         run = _new_run(request, test)
         made = Experiment(
             run.folder,
@@ -287,12 +292,13 @@ def run_plan(
     from harness.plan_generator import generate  # noqa: PLC0415
 
     test = _test(request, consensus_seed)
+    marked = {"nodes": consensus_nodes, "algorithm": consensus_algorithm, **_marked(request)}
 
     def run(plan: "Plan | None" = None, **drawn: Any) -> "Result":
-        algorithm = _findable(consensus_algorithm if plan is None else plan.algorithm, monkeypatch)
+        algorithm = _findable(marked["algorithm"] if plan is None else plan.algorithm, monkeypatch)
         made = _new_run(request, test)
         seed = consensus_seed + len(test.runs) - 1
-        chosen = plan or generate(algorithm, node_names(consensus_nodes), **{"seed": seed, "time_s": 5.0, **drawn})
+        chosen = plan or generate(algorithm, node_names(marked["nodes"]), **{"seed": seed, "time_s": 5.0, **drawn})
         result = suite.run_plan(chosen, made.folder)
         _take(made, result.verdicts, has_faults=bool(chosen.steps))
         return result

@@ -100,6 +100,8 @@ def summary(folder: Path, root: Path) -> RunSummary:
         verdicts = {name: (item["status"], item["evidence"]) for name, item in results["verdicts"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         results, verdicts = {}, {}
+    if not results:
+        results = _planned(folder)
     status = overall([status for status, _ in verdicts.values()])
     return RunSummary(
         folder,
@@ -110,6 +112,15 @@ def summary(folder: Path, root: Path) -> RunSummary:
         tuple(name for name, (each, _) in verdicts.items() if each == "invalid"),
         next((str(evidence) for each, evidence in verdicts.values() if each == status), ""),
     )
+
+
+def _planned(folder: Path) -> dict[str, Any]:
+    """What a run that was not judged was to be, from its plan, if it has one."""
+    try:
+        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {"algorithm": plan["algorithm"]} if isinstance(plan, dict) and "algorithm" in plan else {}
 
 
 def overall(statuses: list[str]) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.suite import Result
 
 _SEEDS_MAX = 1_000
+_IN_A_PLAN = ("workload", "faults", "time_s", "seed", "nodes", "steps")
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
@@ -105,6 +106,12 @@ def test(
     if seeds is not None and (seed is not None or plan_file is not None):
         raise click.UsageError("--seeds draws a plan from each seed: give neither --seed nor --plan with it")
     if plan_file is not None:
+        source = click.get_current_context().get_parameter_source
+        given = [
+            name.removesuffix("_s") for name in _IN_A_PLAN if source(name) is click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise click.UsageError(f"a plan says {', '.join(given)} itself: change it there")
         plans = [load(plan_file)]
     else:
         assert algorithm is not None

@@ -26,11 +26,16 @@ and the proxy's record must have every line. Where a life ends, the last message
 takes along what it has not handed over yet; and the last turn may be committed or not.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from cluster.spec import open_spec
+from harness import receipts
+from harness.catalogue import of_families
+from harness.jsonable import BadFile
+from harness.runs import RESULTS_NAME
 from harness.trace_replica import Replica
 from harness.trace_wire import Difference, Wire
 from harness.traced_node import FOLDER_NAME
@@ -52,6 +57,8 @@ class Validation:
     inputs: int = 0
     messages: int = 0
     """Those on the wire that are what the pure class sent."""
+    disk_broken: bool = False
+    """Whether a fault may have taken a disk away."""
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -98,7 +105,8 @@ def validate(folder: Path) -> Validation:
         report.why_not = "its nodes were not traced: make it with --trace"
         return report
     algorithm = load_algorithm(spec.settings.algorithm)
-    wire = Wire(folder / "messages.jsonl", report.differences)
+    report.disk_broken = bool(_of_disks(folder))
+    wire = Wire(folder / "messages.jsonl", report.differences, _lines_told(folder))
     for node in spec.nodes:
         replica = Replica(spec.settings, algorithm, node, wire, report)
         replica.follow(folder / FOLDER_NAME / f"{node}.jsonl")
@@ -106,3 +114,20 @@ def validate(folder: Path) -> Validation:
         report.nodes += 1
     report.differences.sort()
     return report
+
+
+def _of_disks(folder: Path) -> frozenset[str]:
+    """The faults of this run that may have taken a disk away."""
+    try:
+        return of_families("disk") & {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
+    except BadFile:
+        return frozenset()
+
+
+def _lines_told(folder: Path) -> int | None:
+    """How many lines the record had, by the run's results."""
+    try:
+        told = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8")).get("messages")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return told if isinstance(told, int) else None

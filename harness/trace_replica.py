@@ -141,8 +141,10 @@ class Replica:
         """What the disk holds in the end must be what the pure class has, with its last turn or without."""
         try:
             contents = inspect(directory)
-        except DiskError:
-            return  # damaged or gone by a fault, which is for the judges
+        except DiskError as error:
+            if self._life.incarnation and not self._report.disk_broken:  # by a fault, which is for the judges
+                self._differs(self._life.time, f"has no disk that can be compared in the end: {error}")
+            return
         held = digest(contents.variables, contents.log.records, contents.log.parts)
         if held not in [_digest(disk) for disk in self._disks()]:
             self._differs(self._life.time, "has on its disk in the end what the pure class has not")

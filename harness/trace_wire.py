@@ -43,7 +43,8 @@ def _what(incarnation: int, variable: str, type_: str, fields: Mapping[str, Any]
 class Wire:
     """The proxy's record of one run."""
 
-    def __init__(self, path: Path, differences: list[Difference]) -> None:
+    def __init__(self, path: Path, differences: list[Difference], told: int | None = None) -> None:
+        """Read it. `told` is how many lines it had when the run was judged, if that is known."""
         self.sent: dict[tuple[Link, int, str], list[Seen]] = defaultdict(list)
         """By link, incarnation and variable."""
         self.delivered: dict[Link, list[Seen]] = defaultdict(list)
@@ -59,6 +60,10 @@ class Wire:
                 expected = line["index"] + 1
                 if line["incarnation"] is not None and line["type"] not in _STATUS:
                     self._add(line)
+            if told is not None and expected != told:
+                differences.append(
+                    Difference(0, f"the proxy's record has {expected} lines, and had {told} at the run's end")
+                )
         except BadFile as error:
             differences.append(Difference(0, f"the proxy's record is damaged: {error}"))
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -95,6 +95,10 @@ class Numbering:
             self.facts_of[place].append(facts)
         return number
 
+    def knows(self, kind: type) -> bool:
+        """Whether a fact of this kind has come about anywhere."""
+        return any(isinstance(fact, kind) for fact in self._facts)
+
     def number_in(self, state: int, place: int) -> int:
         """The number of the node at `place` in a state of the cluster."""
         return state >> self.shifts[place] & NODE_MASK

@@ -77,6 +77,11 @@ class ClusterSpace:
         self._moves: list[dict[int, _Moves]] = [{} for _ in self.members]
         self._tried: list[dict[tuple[int, Step, int | None], _Move]] = [{} for _ in self.members]
 
+    @property
+    def begins_ballots(self) -> bool:
+        """Whether any node has begun a ballot, as far as messages show it: a `node.quorum.Ballot` of the sender's own."""
+        return self.numbering.knows(Began)
+
     # --- the space --------------------------------------------------------------------------------------------------
 
     def initial(self) -> list[int]:

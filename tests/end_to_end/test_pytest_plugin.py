@@ -1,5 +1,6 @@
 """The fixtures, as somebody uses them: in a folder of their own, with an algorithm of their own, by the installed plugin."""
 
+import json
 import os
 import re
 import subprocess
@@ -97,7 +98,7 @@ def test_two(cluster_factory):
     assert one.propose("x", 1) == 1
     assert other.query("x") is None
 
-@pytest.mark.consensus(nodes=3, algorithm="nonsense")
+@pytest.mark.consensus(nodes=3, algorithm="majority")  # closer to the test than the fixture
 def test_a_plan(run_plan):
     assert run_plan(faults=["suspend"], time_s=1, steps=0).verdicts["coherence"].status == "valid"
 """
@@ -111,6 +112,8 @@ def test_a_plan(run_plan):
         (folder / "cluster.toml").read_text() for folder in folders(tmp_path) if folder.name.startswith("test_a_class")
     ]
     assert all("seed = 3" in spec and "test_many:Mine" in spec for spec in specs)
+    (plan,) = [folder / "plan.json" for folder in folders(tmp_path) if folder.name.startswith("test_a_plan")]
+    assert json.loads(plan.read_text())["algorithm"] == "majority"
 
 
 def test_what_fails_besides_the_verdict(tmp_path: Path) -> None:

@@ -230,6 +230,21 @@ def test_a_record_that_was_damaged_differs(
     assert validate(folder).exit_code == 1
 
 
+def test_what_is_missing_differs(recorded: Path, tmp_path: Path) -> None:
+    """The end of the record, and a disk."""
+    folder = tmp_path / "without its end"
+    shutil.copytree(recorded, folder)
+    record = folder / "messages.jsonl"
+    write(record, lines(record)[:-1])
+    (difference, *_) = validate(folder).differences
+    assert "and had" in difference.text
+    folder = tmp_path / "without a disk"
+    shutil.copytree(recorded, folder)
+    shutil.rmtree(folder / "nodes" / "n1")
+    (difference,) = validate(folder).differences
+    assert difference.text.startswith("n1 has no disk that can be compared in the end")
+
+
 def test_what_a_kill_has_cut_short_had_not_left(recorded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     shutil.copytree(recorded, folder)
