@@ -161,7 +161,8 @@ class ControlClient:
             holder = lock_holder(root)
             if holder:
                 raise NotUp(
-                    f"the cluster in {root} is starting, or its {FILE_NAME} was removed: wait, or end {holder} and start it again"
+                    f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
+                    f"{FILE_NAME} was removed: end {holder}, and start the cluster again"
                 ) from None
             raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
         self.pid, self._born = int(content["pid"]), float(content["born"])

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from cluster.client import Client
 from cluster.errors import BootFailed, NoSuchNode
@@ -136,7 +136,7 @@ class Cluster(Service):
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
-    def start(self, *, without_the_lost: bool = False) -> "Cluster":
+    def start(self, *, without_the_lost: bool = False) -> Self:
         """Launch every node that is not up, all at once.
 
         Args:
@@ -178,7 +178,7 @@ class Cluster(Service):
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

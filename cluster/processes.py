@@ -222,7 +222,8 @@ class NodeProcess:
             status = self._popen.wait(_LAST_S)
         except subprocess.TimeoutExpired:
             self._popen.kill()
-            status = abs(self._popen.wait())
+            self._popen.wait()
+            status = 0
         return _how_it_ended(status) if status < 0 else "could not start, see its log"
 
     def tell(self, line: dict[str, object]) -> None:

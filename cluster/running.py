@@ -11,8 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock, Thread
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from cluster.control import ControlClient
 from cluster.errors import NotUp
@@ -71,14 +70,6 @@ class RunningCluster(Service):
                 self._ended = error
         finally:
             self._asking.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _addresses(where: Mapping[str, Any]) -> dict[NodeId, str]:

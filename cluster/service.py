@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from cluster.aio import AsyncLogClient
 from cluster.client import TIMEOUT_S, Call, Client
@@ -19,7 +19,7 @@ class Service(ABC):
 
     def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool) -> None:
         """Make what is asked. `cluster` is the cluster's id."""
-        self._id, self._algorithm, self._keeps_log = cluster, algorithm, keeps_log
+        self._id, self._algorithm, self.keeps_log = cluster, algorithm, keeps_log
         self._client: Client | None = None
         self._log_client: LogClient | None = None
 
@@ -33,6 +33,12 @@ class Service(ABC):
             if client is not None:
                 client.close()
         self._client = self._log_client = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -52,7 +58,7 @@ class Service(ABC):
 
     def check_log(self) -> None:
         """Raises Mistake if the cluster keeps no log."""
-        if not self._keeps_log:
+        if not self.keeps_log:
             raise Mistake(
                 f"{self._algorithm} keeps no log, it decides values once: what changes needs another cluster, "
                 "Cluster(algorithm='multipaxos') or `consensus up --algorithm multipaxos`"

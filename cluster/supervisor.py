@@ -14,7 +14,6 @@ from cluster.errors import NoSuchNode, WrongState
 from cluster.local import Cluster
 from cluster.membership import add_learner, remove_node
 from cluster.processes import State, memory_bytes
-from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 
 _LOOK_EVERY_S: Final = 0.1
@@ -152,7 +151,7 @@ class Supervisor:
         return {
             "cluster": settings.cluster,
             "algorithm": settings.algorithm,
-            "keeps_log": load_algorithm(settings.algorithm).serves_all,
+            "keeps_log": self._cluster.keeps_log,
             "seed": settings.seed,
             "addresses": addresses,
             "states": states,

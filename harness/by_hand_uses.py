@@ -1,9 +1,8 @@
 """The verbs for what else a replicated log that runs by hand is good for: watch, assign."""
 
 import json
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from harness.by_hand_keys import open_log
 from harness.cli import FloatRange, output_option, print_json, say
 from harness.history import to_jsonable
 from harness.signals import terminated_as_interrupted
+from node.contract import BadInput
 
 _WAIT_S: Final = 2.0
 
@@ -59,10 +59,10 @@ def assign() -> None:
 @click.pass_obj
 def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Add TASKS. One that is there already stays as it is."""
-    with open_log(root) as client, _one_by_one(tasks) as next_task:
-        new = [task for task in next_task if client.assignment.add(task, timeout_s)]
+    with open_log(root) as client:
+        were_new = _each(tasks, lambda task: client.assignment.add(task, timeout_s))
     if as_json:
-        print_json(tasks=tasks, new=new)
+        print_json(tasks=tasks, new=[task for task, is_new in zip(tasks, were_new, strict=True) if is_new])
 
 
 @assign.command()
@@ -72,30 +72,23 @@ def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> 
 @click.pass_obj
 def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Remove TASKS, whoever has them."""
-    with open_log(root) as client, _one_by_one(tasks) as next_task:
-        for task in next_task:
-            client.assignment.remove(task, timeout_s)
+    with open_log(root) as client:
+        _each(tasks, lambda task: client.assignment.remove(task, timeout_s))
     if as_json:
         print_json(tasks=tasks)
 
 
-@contextmanager
-def _one_by_one(tasks: Sequence[str]) -> Iterator[Iterator[str]]:
-    """The tasks. If one of them ends in an error, that of those before it is told: they stay done."""
-    left = deque(tasks)
-
-    def taken() -> Iterator[str]:
-        while left:
-            yield left[0]
-            left.popleft()
-
+def _each(tasks: Sequence[str], do: Callable[[str], object]) -> list[object]:
+    """What `do` returns for each. If one of them ends in an error, those before it are told: they stay done."""
+    answers: list[object] = []
     try:
-        yield taken()
-    except ConsensusError:
-        done = tasks[: len(tasks) - len(left)]
-        if done:
-            say(f"consensus: done before that, and it stays so: {', '.join(done)}")
+        for task in tasks:
+            answers += [do(task)]
+    except (ConsensusError, BadInput):
+        if answers:
+            say(f"consensus: done before that, and it stays so: {', '.join(tasks[: len(answers)])}")
         raise
+    return answers
 
 
 @assign.command("list")

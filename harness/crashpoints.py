@@ -23,7 +23,6 @@ What is checked
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -45,6 +44,7 @@ from harness.power_cut import Tail, receipts, settle, unsynced
 from harness.power_cuts import ALIVE, Operation, Trial, Walk, tails_for
 from harness.powerloss import DIE_AT, SPEC
 from harness.sweep_points import Fate, Told, weigh
+from harness.workers import threads_of
 from node.algorithms import load_algorithm
 from node.disk import DiskError, inspect
 
@@ -232,14 +232,9 @@ class Walker:
     def walk(self, progress: Callable[[Trial], object] = str) -> Walk:
         """Walk every boundary. `progress` is told of each power cut."""
         started = time.monotonic()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="walk")
-        try:
+        with threads_of(self.workers, "walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
             shares = [future.result() for future in futures]
-        except BaseException as error:
-            pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
-            raise
-        pool.shutdown()
         made = sorted((trial for trials, _ in shares for trial in trials), key=lambda trial: trial.number)
         trials = [trial for trial in made if trial.evidence != ALIVE]
         violations = tuple(violation for _, violations in shares for violation in violations)

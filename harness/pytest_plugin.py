@@ -213,6 +213,11 @@ def consensus_seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.option.consensus_seed if seed is None else seed)
 
 
+def _wanted(request: pytest.FixtureRequest, algorithm: "str | type[Algorithm]", nodes: Nodes) -> dict[str, Any]:
+    """What a test runs on: the fixtures' word, but for the marker's, which is closer to the test."""
+    return {"algorithm": algorithm, "nodes": nodes, **_marked(request)}
+
+
 @pytest.fixture
 def experiment_factory(
     request: pytest.FixtureRequest,
@@ -225,13 +230,9 @@ def experiment_factory(
     from harness.experiment import Experiment  # noqa: PLC0415 - see rule 4
 
     test = _test(request, consensus_seed)
-    marked = {
-        "nodes": consensus_nodes,
-        "algorithm": consensus_algorithm,
-        **_marked(request),
-    }  # it is closer to the test
+    wanted = _wanted(request, consensus_algorithm, consensus_nodes)
 
-    def make(*, nodes: Nodes = marked["nodes"], algorithm: Any = marked["algorithm"], **more: Any) -> Experiment:
+    def make(*, nodes: Nodes = wanted["nodes"], algorithm: Any = wanted["algorithm"], **more: Any) -> Experiment:
         run = _new_run(request, test)
         made = Experiment(
             run.folder,
@@ -292,13 +293,13 @@ def run_plan(
     from harness.plan_generator import generate  # noqa: PLC0415
 
     test = _test(request, consensus_seed)
-    marked = {"nodes": consensus_nodes, "algorithm": consensus_algorithm, **_marked(request)}
+    wanted = _wanted(request, consensus_algorithm, consensus_nodes)
 
     def run(plan: "Plan | None" = None, **drawn: Any) -> "Result":
-        algorithm = _findable(marked["algorithm"] if plan is None else plan.algorithm, monkeypatch)
+        algorithm = _findable(wanted["algorithm"] if plan is None else plan.algorithm, monkeypatch)
         made = _new_run(request, test)
         seed = consensus_seed + len(test.runs) - 1
-        chosen = plan or generate(algorithm, node_names(marked["nodes"]), **{"seed": seed, "time_s": 5.0, **drawn})
+        chosen = plan or generate(algorithm, node_names(wanted["nodes"]), **{"seed": seed, "time_s": 5.0, **drawn})
         result = suite.run_plan(chosen, made.folder)
         _take(made, result.verdicts, has_faults=bool(chosen.steps))
         return result

@@ -30,7 +30,6 @@ checkers judge each folder as well.
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -44,6 +43,7 @@ from harness.conductor import Conductor, Step
 from harness.experiment import Experiment
 from harness.faults import OpenReceipt
 from harness.sweep_points import COLOURS, End, Fate, Fault, Point, Result, Sweep, Told, points, weigh
+from harness.workers import threads_of
 from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 
@@ -221,17 +221,12 @@ class Sweeper:
             done += 1
             progress(done, len(todo))
 
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sweep")
-        try:
+        with threads_of(self.workers, "sweep") as pool:
             futures = [pool.submit(self._batch, f"points-{at}", batch, one_more) for at, batch in enumerate(batches)]
             for future in futures:
                 tried, seen = future.result()
                 found.update({result.point: result for result in tried})
                 violations += seen
-        except BaseException as error:
-            pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
-            raise
-        pool.shutdown()
         results = [found[point] for point in todo]
         took_s = time.monotonic() - started
         sweep = Sweep(self.algorithm, self.nodes, tuple(messages), tuple(results), tuple(violations), took_s)

@@ -1,8 +1,8 @@
-"""Processes that share long work with whoever leads it.
+"""Processes, or threads, that share long work with whoever leads it.
 
 Theory of operation
 -------------------
-They are spawned, not forked: a fork would copy the leader's threads and sockets half. Ctrl-C reaches every process of a
+Processes are spawned, not forked: a fork would copy the leader's threads and sockets half. Ctrl-C reaches every process of a
 terminal, and they leave it to the leader. They end with the leader, however it ends, and what they have launched ends with
 them: the kernel sees to both.
 """
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from node.__main__ import die_with
@@ -30,6 +30,18 @@ def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
             if child.pid not in before:
                 child.kill()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def threads_of(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """So many threads. The end of the block waits for what they are at, unless it was interrupted."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    try:
+        yield pool
+    except BaseException as error:
+        pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _begin(leader: int) -> None:

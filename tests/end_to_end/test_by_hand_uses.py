@@ -151,4 +151,6 @@ def tasks_go_to_whoever_joins(log: Hand) -> None:
         assert line(alice) == f"- {task}"
         assert end(alice)[0] == 130
     log.fails(1, "there is no task 'nothing'", "assign", "remove", "nothing")
+    log.fails(1, "done before that, and it stays so: nights", "assign", "add", "nights", "")
+    log.fails(254, "done before that, and it stays so: nights", "assign", "remove", "nights", "\udcff")
     wait_until(lambda: log.json("assign", "list")["members"] == [])

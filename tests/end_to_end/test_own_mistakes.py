@@ -1,5 +1,6 @@
 """An author's mistake is told as that, by whoever runs into it, with the line that it is in."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def test_a_run_says_first_what_its_nodes_failed_of(
 @pytest.mark.parametrize(
     ("name", "code", "says"),
     [
-        ("Raising", 1, "contract: n1 fails: ZeroDivisionError the author's mistake"),
-        ("Exiting", 1, "contract: n1 fails: SystemExit 3"),
-        ("CannotSayHowItIs", 254, "the status() of n1's CannotSayHowItIs fails: ZeroDivisionError"),
+        ("Raising", 1, r"contract: n\d fails: ZeroDivisionError the author's mistake"),
+        ("Exiting", 1, r"contract: n\d fails: SystemExit 3"),
+        ("CannotSayHowItIs", 254, r"the status\(\) of n\d's CannotSayHowItIs fails: ZeroDivisionError"),
     ],
 )
 @pytest.mark.parametrize("verb", [["explore"], ["simulate", "--seeds", "5", "--workers", "1"]])
@@ -41,7 +42,7 @@ def test_so_do_explorer_and_simulator(
 ) -> None:
     assert run(["--dir", str(tmp_path), verb[0], f"tests.own_algorithms:{name}", *verb[1:]]) == code
     captured = capsys.readouterr()
-    assert says.replace("n1", "") in (captured.out + captured.err).replace("n1", "").replace("n2", "").replace("n3", "")
+    assert re.search(says, captured.out + captured.err)
     assert "Traceback" not in captured.err
 
 
