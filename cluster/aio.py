@@ -182,8 +182,9 @@ class AsyncLogClient:
     def _take_in(self, now: float) -> bool:
         took = False
         for socket in list(self._poller.sockets):
-            for node, data in self._connections.take(socket):
+            while (taken := self._connections.take(socket)) is not None:
                 took = True
+                node, data = taken
                 if data is None:
                     self._pipeline.disconnected(node, now)
                 else:

@@ -1,13 +1,11 @@
 """The sockets of a client of a replicated log, for whoever watches them: a poller, or an event loop."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import zmq
 
 from node.contract import NodeId
-from node.transport import Poller, received, send_now, tuned
+from node.transport import Poller, receive_now, send_now, tuned
 
 
 class Watcher(Protocol):
@@ -52,17 +50,21 @@ class Connections:
                     self._of[source] = node
                     self._poller.register(source)
         self._poller.touched(known[1])
-        with contextlib.suppress(zmq.Again):
+        try:  # noqa: SIM105 - for every message, and `suppress` takes longer than sending
             send_now(known[1], data)
+        except zmq.Again:
+            pass
 
-    def take(self, source: zmq.Socket[bytes]) -> Iterator[tuple[NodeId, bytes | None]]:
-        """What a socket holds: frames, or None for a connection that has closed."""
+    def take(self, source: zmq.Socket[bytes]) -> tuple[NodeId, bytes | None] | None:
+        """The first that a socket holds, if anything: a frame, or None for a connection that has closed, and whose it is."""
         node = self._of.get(source)
         if node is None:
-            return
-        is_monitor = source is self._sockets[node][2]
-        for frames in received(source):
-            yield node, None if is_monitor else frames[-1]
+            return None
+        try:
+            frames = receive_now(source)
+        except zmq.Again:
+            return None
+        return node, None if source is self._sockets[node][2] else frames[-1]
 
     def owns(self, source: Any) -> bool:
         """Whether the socket is one of these."""

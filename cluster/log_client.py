@@ -13,7 +13,6 @@ client is for one thread. The protocol is in `cluster/pipeline.py`, the sockets 
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, TypeVar
 
 from cluster import asks
@@ -141,7 +140,7 @@ class LogClient:
         now = time.monotonic()
         self.send(now)
         wait_s = min(max(self.pipeline.due() - now, 0.0), most_s)
-        for source, _ in self._poller.poll(int(wait_s * 1000 + 0.999)):
+        for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
             self.take(source)
 
     def send(self, now: float) -> None:
@@ -155,12 +154,14 @@ class LogClient:
 
     def take(self, source: Any) -> None:
         """Take in what a socket holds first. If it holds more, the poller says so; asking it here would cost more."""
-        now = time.monotonic()
-        for node, data in islice(self._connections.take(source), 1):
-            if data is None:
-                self.pipeline.disconnected(node, now)
-            else:
-                self.pipeline.incoming(node, data, now)
+        taken = self._connections.take(source)
+        if taken is None:
+            return
+        node, data = taken
+        if data is None:
+            self.pipeline.disconnected(node, time.monotonic())
+        else:
+            self.pipeline.incoming(node, data, time.monotonic())
 
     def end_session(self, timeout_s: float = TIMEOUT_S) -> None:
         """End the session now, with all that it holds; if no answer comes, it ends when it has been idle for long."""

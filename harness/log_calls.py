@@ -76,7 +76,7 @@ class LogCalls:
         now = time.monotonic()
         for client in self._clients.values():
             client.send(now)
-        for source, _ in self._poller.poll(0):
+        for source in self._poller.poll(0):
             for client in self._clients.values():
                 if client.owns(source):
                     client.take(source)

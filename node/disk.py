@@ -17,6 +17,7 @@ Keys and values are kept in memory as well, so reads cost nothing; what is assig
 log of `node/log_store.py` is not, and shares the turn's transaction.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -34,6 +35,7 @@ from node.disk_contents import (
     LOG_GROWN_BYTES,
     LOG_IN_USE,
     OWNER_KEYS,
+    PAGE_BYTES,
     TABLES,
     Contents,
     DiskCorrupt,
@@ -125,6 +127,7 @@ class Disk:
         )  # an owner that was killed may hold it for the moment in which its threads go
         # The log's file goes only in `close`, with a note: where a process ends without it, the file is to be there.
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a disk that is new
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -148,14 +151,22 @@ class Disk:
             )
         self.incarnation = contents.incarnation + 1
         self._owner = [cluster, node, str(self.incarnation), made_for]
-        # With the note that the log is in use goes so much ballast that its file is as large as `_read` will want it.
+        self._grow_log()  # before the note that it is in use, and so is that large
         self._note_owner(LOG_IN_USE)
-        # The power may have failed once between the two commits below.
-        self._db.execute("DROP TABLE IF EXISTS ballast; CREATE TABLE ballast (content BLOB)")
-        self._db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (LOG_GROWN_BYTES,))
-        self._db.execute("COMMIT; DROP TABLE ballast; PRAGMA wal_checkpoint(RESTART)")
+        self._db.execute("COMMIT; PRAGMA wal_checkpoint(RESTART)")  # the main file has the note, if the log's should go
         self.log = DiskLog(self._read, self._damaged)
         return contents.variables
+
+    def _grow_log(self) -> None:
+        """Make the log's file as large as it will be. SQLite takes zeros for no frames, and overwrites them."""
+        log = Path(f"{self.directory / FILE_NAME}-wal")
+        try:
+            with log.open("ab") as file:
+                file.write(bytes(max(LOG_GROWN_BYTES - size(log), 0)))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DiskFailed(f"{log} cannot be made: {error.strerror}: is there space on the disk?") from error
 
     def _note_owner(self, log: str) -> None:
         owner = [*self._owner, log]

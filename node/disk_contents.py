@@ -23,9 +23,12 @@ from node.log_store import LOG_TABLES, MemoryLog
 from node.wire import Malformed, unpack
 
 FILE_NAME: Final = "state.db"
-LOG_GROWN_BYTES: Final = 256 * 1024
+#: Small, since a commit writes whole pages and most change one. A larger batch takes several.
+PAGE_BYTES: Final = 1024
+#: SQLite starts its log anew when it has a thousand pages, and the commit that brings it there may be of several.
+LOG_GROWN_BYTES: Final = 1100 * PAGE_BYTES
 #: Where the newest is: in the log's file, which must be there then, or folded into the main file by an orderly end.
-LOG_IN_USE: Final = "in use"
+LOG_IN_USE: Final = f"in use, at least {LOG_GROWN_BYTES} bytes"
 LOG_FOLDED: Final = "folded"
 #: What each table consists of.
 TABLES: Final = {
@@ -106,9 +109,8 @@ def statement(table: str) -> str:
 
 def check_tables(db: Database, path: Path) -> bool:
     """Whether there are any tables. Raises DiskCorrupt if they are not ours."""
-    query = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql NOTNULL AND name <> 'ballast'"
     try:
-        found = set(db.execute(query))  # the ballast is there only while a disk is opened
+        found = set(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql NOTNULL"))
     except UnicodeDecodeError:
         found = {("not text",)}
     if found and found != {("table", name, name, statement(name)) for name in TABLES}:

@@ -22,7 +22,8 @@ Time
 stands still while nobody leads, and it never runs faster than real time. But leaders count in beats, so a moment may be up
 to `BEAT_MS` later than it says: what is to last for some time from a moment on lasts `BEAT_MS` longer by the log's time, and
 then it never ends too early.
-When `due_ms` has come, every node calls `expire` at the same slot. Sessions end by the same time: `session_ended`.
+When the log's time has moved on and `due_ms` has come, every node calls `expire` at the same slot. Sessions end by the same
+time: `session_ended`.
 """
 
 from abc import ABC, abstractmethod

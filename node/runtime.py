@@ -101,10 +101,11 @@ class Runtime:
         while not self._stopping:
             in_hand = self._to_self or self._variables.has_gathered
             pipes = self._transport.poll(0 if in_hand else self._timers.wait_s(self._idle_s))
-            if control in pipes:
-                self._take_control(os.read(control, 65536))
-            if wake_up.reader in pipes:
-                os.read(wake_up.reader, 64)
+            if pipes:
+                if control in pipes:
+                    self._take_control(os.read(control, 65536))
+                if wake_up.reader in pipes:
+                    os.read(wake_up.reader, 64)
             self._take_in()
             if self._retire_until is not None and (self._variables.retire() or time.monotonic() > self._retire_until):
                 self._stopping, self._retire_until = True, None
@@ -143,20 +144,24 @@ class Runtime:
 
     def _release_early(self) -> None:
         turn = self._variables.turn
-        early, turn.early = turn.early, []
-        replies, turn.early_replies = turn.early_replies, {}
-        self._send(early)
-        self._send_replies(replies)
+        if turn.early:
+            early, turn.early = turn.early, []
+            self._send(early)
+        if turn.early_replies:
+            replies, turn.early_replies = turn.early_replies, {}
+            self._send_replies(replies)
 
     def _release(self) -> None:
-        turn = self._variables.take_turn()
-        self._send(turn.sends)
-        for answer in turn.answers:
-            self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
-        self._send_replies(turn.replies)
-        status_asked, self._status_asked = self._status_asked, []
-        for route, number in status_asked:  # it, too, tells only what is on disk
-            self._send_back(route, StatusReply(number, self._packed_status()))
+        if self._variables.turn:
+            turn = self._variables.take_turn()
+            self._send(turn.sends)
+            for answer in turn.answers:
+                self._send_back(answer.route, Reply(answer.number, answer.value, answer.refused))
+            self._send_replies(turn.replies)
+        if self._status_asked:
+            status_asked, self._status_asked = self._status_asked, []
+            for route, number in status_asked:  # it, too, tells only what is on disk
+                self._send_back(route, StatusReply(number, self._packed_status()))
 
     def _send(self, sends: list[tuple[NodeId, str, Message]]) -> None:
         last: tuple[str, Message] | None = None

@@ -60,8 +60,9 @@ class State:
         payloads = []
         if batch:
             time_ms, frames = unpack_own(batch)
-            self.time_ms = max(self.time_ms, time_ms)
-            self._expire(slot)
+            if time_ms > self.time_ms:  # between two of a leader's beats it stands still, and nothing comes due
+                self.time_ms = time_ms
+                self._expire(slot)
             for session, sequence, done, machine, packed in frames:
                 payloads.append(self._frame(Moment(slot, self.time_ms, session), sequence, done, machine, packed))
         self.applied = slot

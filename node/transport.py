@@ -14,7 +14,6 @@ Rules
 import os
 import select
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Any, Final
 
 import zmq
@@ -38,7 +37,11 @@ _HANDSHAKE_FAILURES: Final = (
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _CAN_READ: Final = int(zmq.POLLIN)
+_EVENTS: Final = int(zmq.EVENTS)
+# Without pyzmq's checks for what nobody here sends or asks, which take longer than sending.
 _send: Final[Callable[..., Any]] = zmq.backend.Socket.send
+_receive: Final[Callable[..., Any]] = zmq.backend.Socket.recv
+_get: Final[Callable[..., Any]] = zmq.backend.Socket.get
 
 Route = tuple[bytes, ...]
 
@@ -65,17 +68,40 @@ def bind_any_port(socket: zmq.Socket[bytes]) -> str:
 
 
 def send_now(socket: zmq.Socket[bytes], frame: bytes) -> None:
-    """Send one frame, or raise zmq.Again. Without pyzmq's checks for what nobody here sends, which take longer than sending."""
+    """Send one frame, or raise zmq.Again."""
     _send(socket, frame, _NOW)
 
 
-def received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+def receive_now(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """The frames of a message, or of what is left of it, or raise zmq.Again."""
+    frame = _receive(
+        socket, _NOW, False
+    )  # an object that knows whether more follow: asking for that takes as long again
+    frames = [frame.bytes]
+    while frame.more:
+        frame = _receive(socket, _NOW, False)
+        frames.append(frame.bytes)
+    return frames
+
+
+def _routed(router: zmq.Socket[bytes]) -> list[bytes]:
+    """The same at a ROUTER, which puts a frame before each message: it says who has sent it, and more follow."""
+    return [_receive(router, _NOW), *receive_now(router)]
+
+
+def received(
+    socket: zmq.Socket[bytes], take: Callable[[zmq.Socket[bytes]], list[bytes]] = receive_now
+) -> Iterator[list[bytes]]:
     """The messages that a socket holds, each a list of frames, until nothing is left."""
-    while True:
-        try:
-            yield socket.recv_multipart(_NOW)
-        except zmq.Again:
-            return
+    try:
+        yield take(socket)
+        if (
+            _get(socket, _EVENTS) & _CAN_READ
+        ):  # mostly one was all, and to be refused a second takes three times as long
+            while True:
+                yield take(socket)
+    except zmq.Again:
+        return
 
 
 class Poller:
@@ -113,21 +139,21 @@ class Poller:
         if not isinstance(source, int):
             self._to_ask[source] = None
 
-    def received(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-        """What a socket holds. One that is read to its end need not be asked, until something is sent on it."""
-        self.touched(socket)
-        yield from received(socket)
+    def read_to_its_end(self, socket: zmq.Socket[bytes]) -> None:
+        """All that a socket held was received: it need not be asked, until something is sent on it."""
         self._to_ask.pop(socket, None)
 
-    def poll(self, wait_ms: int) -> list[tuple[Any, int]]:
-        """What can be read, after at most `wait_ms` milliseconds, each with zmq.POLLIN."""
-        to_ask, self._to_ask = self._to_ask, {}
-        ready = {socket: _CAN_READ for socket in to_ask if int(socket.getsockopt(zmq.EVENTS)) & _CAN_READ}
+    def poll(self, wait_ms: int) -> list[Any]:
+        """What can be read, after at most `wait_ms` milliseconds."""
+        ready: dict[Any, None] = {}
+        if self._to_ask:
+            ready = {socket: None for socket in self._to_ask if _get(socket, _EVENTS) & _CAN_READ}
+            self._to_ask.clear()
         for descriptor, _ in self._poll.poll(0 if ready else wait_ms):
-            ready[self._sources[descriptor]] = _CAN_READ
+            ready[self._sources[descriptor]] = None
         for source in ready:
             self.touched(source)
-        return list(ready.items())
+        return list(ready)
 
 
 class Transport:
@@ -145,6 +171,7 @@ class Transport:
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
         self._poller = Poller()
         self._poller.register(self._router)
+        self._news = False  # of the ROUTER, in the last `poll`
         #: Each monitor, and the peer that it is about; None for the ROUTER's.
         self._monitors: dict[zmq.Socket[bytes], NodeId | None] = {}
         self._watch_monitor(self._router.get_monitor_socket(_HANDSHAKE_FAILURES), None)
@@ -195,27 +222,37 @@ class Transport:
         """
         # Rounded up: rounded down, a timer due within the millisecond would spin the loop until its time came.
         pipes = []
-        for source, _ in self._poller.poll(int(wait_s * 1000 + 0.999)):
-            if isinstance(source, int):
+        self._news = False
+        for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
+            if source is self._router:
+                self._news = True
+            elif isinstance(source, int):
                 pipes.append(source)
-            elif source is not self._router:
+            else:
                 self._take_news(source, self._monitors[source])
         return pipes
 
     def _take_news(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
-        for _ in self._poller.received(monitor):
+        for _ in received(monitor):
             if peer is None:
                 self.bad_handshakes += 1
             else:
                 self._lost = (*self._lost, peer)
+        self._poller.read_to_its_end(monitor)
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
-        """What is waiting, up to `most` messages: the way back, and the payload."""
-        for frames in islice(self._poller.received(self._router), most):
+        """What was waiting in the last `poll`, up to `most` messages: the way back, and the payload."""
+        if not self._news:
+            return
+        for frames in received(self._router, _routed):
             payload = frames.pop()
             if len(frames) > _ROUTE_FRAMES_MAX:
                 frames, payload = frames[:1], b""  # noqa: PLW2901 - nobody of ours sends this; an empty payload is malformed
             yield tuple(frames), payload
+            most -= 1
+            if most == 0:
+                return
+        self._poller.read_to_its_end(self._router)
 
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send to a peer, or drop and count."""

@@ -49,6 +49,9 @@ class Turn:
     answers: list[Answer] = field(default_factory=list)
     replies: dict[Route, list[FrameReply]] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        return bool(self.sends or self.answers or self.replies or self.early or self.early_replies)
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -171,9 +174,7 @@ class Variables:
     @property
     def has_gathered(self) -> bool:
         """Whether the next turn has something to do already, with nothing taken in."""
-        turn = self.turn
-        gathered = turn.early or turn.early_replies or turn.sends or turn.answers or turn.replies
-        return bool(gathered or self.disk.dirty)
+        return bool(self.turn) or self.disk.dirty
 
     def take_turn(self) -> Turn:
         """What has been gathered; gathering starts anew."""

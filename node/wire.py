@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -280,8 +280,7 @@ CLIENT_MESSAGES: Final = (
 _ENVELOPE_TYPES: Final = [int, str, str, int, str, str, list]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A message with where it comes from. `incarnation` counts the sender's boots; a client's is 0."""
 
     sender: NodeId

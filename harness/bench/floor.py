@@ -180,7 +180,7 @@ def floor(nodes: int, load: Load) -> Figures:
         latencies: list[float] = []
         start = time.monotonic() + load.seconds / 5
         while time.monotonic() < start + load.seconds:
-            for socket, _ in poller.poll(200):
+            for socket in poller.poll(200):
                 for (answer,) in received(socket):
                     is_put = bool(answer[0])
                     frame, commands = frames[is_put]

@@ -214,7 +214,7 @@ class Drive:
                 next_look = now + look_every_s
                 self._collect(list(self._drivers))
             touched: dict[int, Driver] = {}
-            for source, _ in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
+            for source in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
                 owner = self._owner(source)
                 owner.client.take(source)
                 touched[id(owner)] = owner

@@ -330,6 +330,7 @@ def asked_in_the_turn_that_tells() -> None:
     assert replica.acceptor.commit == change - 1, "the second has heard too much for this story"
     answers = world.turn(second, (first, told))
     assert [(packet.to, packet.message) for packet in answers] == [(first, Accepted(ballot, (change + 1,)))]
+    world.turn(second, (first, Heartbeat(ballot, 0, change)))  # one small batch alone is put off, for a beat at most
     assert replica.state.applied == change
     assert replica.state.configuration.voters == tuple(sorted((first, second)))
     world.restart(second)  # once more, and now the leader asks it in the same turn to lead

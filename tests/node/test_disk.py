@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from node.disk import (
     DiskMissing,
     inspect,
 )
+from node.disk_contents import PAGE_BYTES
 from node.quorum import Ballot
 from node.wire import BadValue
 from tests.node.conftest import ROOT, Spawn
@@ -160,16 +162,6 @@ def test_each_boot_counts_one_incarnation(tmp_path: Path) -> None:
         assert expected == disk.incarnation
         leave_as_killed(disk, tmp_path) if expected == 2 else disk.close()
     assert inspect(tmp_path).incarnation == 3
-
-
-def test_a_boot_that_died_while_it_grew_the_log_does_not_keep_the_next_one_from_starting(tmp_path: Path) -> None:
-    before = filled(tmp_path / "n1", close=True)
-    db = apsw.Connection(str(tmp_path / "n1" / FILE_NAME))
-    db.execute("CREATE TABLE ballast (content BLOB)")
-    db.close()
-    disk = opened(tmp_path / "n1")
-    assert contents(disk) == before
-    disk.close()
 
 
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
@@ -365,8 +357,8 @@ def test_a_flipped_bit_in_a_page_never_yields_a_wrong_value(tmp_path: Path) -> N
     held = filled(tmp_path, close=True)
     rng = random.Random(3)
     pages = 5  # the schema, the tables, and the first free page
-    places = [*range(24), *(page * 4096 + at for page in range(1, pages) for at in range(12))]
-    places += [rng.randrange(pages * 4096) for _ in range(100)]
+    places = [*range(24), *(page * PAGE_BYTES + at for page in range(1, pages) for at in range(12))]
+    places += [rng.randrange(pages * PAGE_BYTES) for _ in range(100)]
     outcomes = damage_and_look(tmp_path, FILE_NAME, places, held, look=False)
     for at, found in zip(places, outcomes, strict=True):
         assert found in (held, DiskCorrupt, DiskFailed), at
@@ -410,7 +402,7 @@ def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_rec
 
 def test_a_flipped_bit_in_the_log_is_corrupt_and_not_a_torn_tail(tmp_path: Path) -> None:
     held = filled(tmp_path, close=False)
-    frame = 24 + 4096
+    frame = 24 + PAGE_BYTES
     log = (tmp_path / f"{FILE_NAME}-wal").read_bytes()
     salts = log[16:24]
     frames = next(n for n in range(1000) if log[32 + n * frame + 8 : 32 + n * frame + 16] != salts)
@@ -424,7 +416,7 @@ def test_a_flipped_bit_in_the_log_is_corrupt_and_not_a_torn_tail(tmp_path: Path)
 def test_an_onlooker_too_tells_damage(tmp_path: Path) -> None:
     held = filled(tmp_path, close=False)
     size = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
-    places = [20, 32 + 9 * 4120 + 500, size - 500]  # the log's header, a frame, and what the log grew into
+    places = [20, 32 + 9 * (24 + PAGE_BYTES) + 500, size - 500]  # the log's header, a frame, and what the log grew into
     damage_and_look(tmp_path, f"{FILE_NAME}-wal", places, held, look=True)
 
 
@@ -441,7 +433,7 @@ def test_a_commit_that_a_crash_has_torn_is_no_damage(tmp_path: Path) -> None:
     after = {path: path.read_bytes() for path in tmp_path.iterdir()}
     disk.close()
     log = tmp_path / f"{FILE_NAME}-wal"
-    frame = 24 + 4096
+    frame = 24 + PAGE_BYTES
     changed = [n for n in range(len(after[log]) // frame) if part(before[log], n) != part(after[log], n)]
     assert len(changed) > 4
     for torn in ([changed[0]], changed[:-1], changed[1:], [changed[-1]], changed[1:3], []):
@@ -459,7 +451,7 @@ def test_a_commit_that_a_crash_has_torn_is_no_damage(tmp_path: Path) -> None:
 
 
 def part(log: bytes, number: int) -> bytes:
-    frame = 24 + 4096
+    frame = 24 + PAGE_BYTES
     return log[32 + number * frame : 32 + (number + 1) * frame]
 
 
@@ -605,6 +597,21 @@ def test_an_io_error_stops_the_node_and_is_not_tried_again(tmp_path: Path, fault
     disk.close()
     disk = opened(tmp_path, must_exist=True)
     assert disk.variable("x")["a"] in (1, 2)
+    disk.close()
+
+
+def test_a_log_for_which_there_is_no_space_at_boot_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = filled(tmp_path, close=True)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.disk.os.fsync", full)
+        with pytest.raises(DiskFailed, match="-wal cannot be made: No space left on device"):
+            opened(tmp_path)
+    disk = opened(tmp_path, must_exist=True)  # nothing is lost
+    assert contents(disk) == before
     disk.close()
 
 

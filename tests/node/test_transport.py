@@ -401,7 +401,7 @@ def test_a_poller_goes_on_reporting_what_was_not_read_to_its_end() -> None:
             source.send(str(number).encode())
         got: list[bytes] = []
         while len(got) < 3:
-            assert poller.poll(int(WAIT_S * 1000)) == [(sink, zmq.POLLIN)]
+            assert poller.poll(int(WAIT_S * 1000)) == [sink]
             got += [frame for (frame,) in islice(received(sink), 1)]
         assert got == [b"0", b"1", b"2"]
         list(received(sink))

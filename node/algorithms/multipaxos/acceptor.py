@@ -62,10 +62,9 @@ class Acceptor:
 
     def promise(self, ballot: Ballot) -> None:
         """Accept nothing below `ballot` from now on."""
-        assert ballot >= self.promised
-        if ballot != self.promised:
-            self.promised = ballot
-            self.node.disk["promised"] = ballot
+        assert ballot > self.promised
+        self.promised = ballot
+        self.node.disk["promised"] = ballot
 
     def can_inform(self, commit: int) -> bool:
         """Whether a promise can tell a candidate all that it may have missed."""
@@ -86,7 +85,8 @@ class Acceptor:
 
         What is known as chosen already needs no record: any ballot this high proposes the same.
         """
-        self.promise(ballot)
+        if ballot != self.promised:
+            self.promise(ballot)
         if slot > self.commit + WINDOW:
             return False
         known = self.records.get(slot)

@@ -158,13 +158,14 @@ class Leader:
     def accepted(self, sender: NodeId, slots: tuple[int, ...]) -> bool:
         """Phase 2b. True if more is known as chosen now."""
         self._hear(sender)
-        if sender not in self.configuration.voters:
+        voters = self.configuration.voters
+        if sender not in voters:
             return False
         for slot in slots:
             flight = self.flights.get(slot)
             if flight is not None:
                 flight.votes[sender] = None
-        before, quorum = self.acceptor.commit, majority(len(self.configuration.voters))
+        before, quorum = self.acceptor.commit, majority(len(voters))
         while (flight := self.flights.get(self.acceptor.commit + 1)) is not None and len(flight.votes) >= quorum:
             # Of what it has recovered, some may have been too far ahead for this replica to accept at first.
             self.acceptor.accept(self.ballot, self.acceptor.commit + 1, flight.batch)
@@ -232,7 +233,7 @@ class Leader:
 
     def confirm_waiting(self) -> None:
         """Begin a round for the questions that have come in."""
-        if self.questions and self.serving and len(self.rounds) < _READ_ROUNDS_MAX:
+        if self.serving and len(self.rounds) < _READ_ROUNDS_MAX:
             self.round += 1
             self.rounds[self.round], self.questions = self.questions, []
             self.send_heartbeat(self.configuration.voters)
@@ -245,8 +246,6 @@ class Leader:
 
     def take_confirmed(self) -> list[Question]:
         """The questions whose round a quorum has confirmed. All that was chosen when they came is applied."""
-        if not self.rounds:
-            return []
         others = [self.confirmed.get(voter, 0) for voter in self.configuration.voters if voter != self.node.id]
         rounds = sorted([self.round, *others], reverse=True)
         confirmed = rounds[majority(len(self.configuration.voters)) - 1]
