@@ -120,9 +120,10 @@ class Runtime:
 
     def _take_in(self) -> None:
         """Steps 2 and 3."""
-        to_self, self._to_self = self._to_self, []
-        for variable, message in to_self:
-            self._variables.receive(variable, self._id, message)
+        if self._to_self:
+            to_self, self._to_self = self._to_self, []
+            for variable, message in to_self:
+                self._variables.receive(variable, self._id, message)
         for route, payload in self._transport.receive(INTAKE_MAX):
             try:
                 self._dispatch(route, self._codec.decode(payload))

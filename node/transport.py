@@ -25,6 +25,7 @@ _QUEUE_MAX: Final = 10_000  # messages; a ROUTER at its limit loses replies, so 
 #: Connections that wait to be accepted. With libzmq's 100, some of 256 clients that come at once, to a new leader say, wait
 #: a second for TCP to try again. The kernel has its own limit, net.core.somaxconn.
 _BACKLOG: Final = 4_096
+_FEW: Final = 3
 _LAST_WORDS_MS: Final = 100
 _ROUTE_FRAMES_MAX: Final = 8
 #: A backstop for memory: libzmq closes a connection that announces more. Smaller oversized frames are counted by the codec.
@@ -94,12 +95,13 @@ def received(
 ) -> Iterator[list[bytes]]:
     """The messages that a socket holds, each a list of frames, until nothing is left."""
     try:
-        yield take(socket)
-        if (
-            _get(socket, _EVENTS) & _CAN_READ
-        ):  # mostly one was all, and to be refused a second takes three times as long
-            while True:
-                yield take(socket)
+        # Mostly there are few. To ask for more takes a third as long as to try in vain, and is too much for each of many.
+        for _ in range(_FEW):
+            yield take(socket)
+            if not _get(socket, _EVENTS) & _CAN_READ:
+                return
+        while True:
+            yield take(socket)
     except zmq.Again:
         return
 

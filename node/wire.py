@@ -147,19 +147,9 @@ def _unique_keys(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
-    limit = len(data)  # no honest array or map has more entries than its encoding has bytes
     try:
-        return msgpack.unpackb(
-            data,
-            raw=False,
-            strict_map_key=False,
-            max_array_len=limit,
-            max_map_len=limit,
-            max_str_len=limit,
-            max_bin_len=limit,
-            max_ext_len=limit,
-            **hooks,
-        )
+        # Its limits are what `data` could hold: no honest array or map has more entries than its encoding has bytes.
+        return msgpack.unpackb(data, strict_map_key=False, **hooks)
     except Malformed:
         raise
     # TypeError: an unhashable key. The rest: truncated, trailing, too deep, not Unicode, over a limit.

@@ -222,7 +222,7 @@ class Drive:
 
     def _owner(self, source: Any) -> Driver:
         owner = self._owners.get(source)
-        if owner is None or not owner.client.owns(source):
+        if owner is None:
             owner = self._owners[source] = next(driver for driver in self._drivers if driver.client.owns(source))
         return owner
 

@@ -161,10 +161,11 @@ class Leader:
         voters = self.configuration.voters
         if sender not in voters:
             return False
-        for slot in slots:
-            flight = self.flights.get(slot)
-            if flight is not None:
-                flight.votes[sender] = None
+        flights = [flight for slot in slots if (flight := self.flights.get(slot)) is not None]
+        if not flights:
+            return False  # they were chosen without this vote
+        for flight in flights:
+            flight.votes[sender] = None
         before, quorum = self.acceptor.commit, majority(len(voters))
         while (flight := self.flights.get(self.acceptor.commit + 1)) is not None and len(flight.votes) >= quorum:
             # Of what it has recovered, some may have been too far ahead for this replica to accept at first.
