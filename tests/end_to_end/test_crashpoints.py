@@ -37,7 +37,7 @@ def test_a_disk_that_does_not_sync_its_commits_is_found_out(tmp_path: Path) -> N
 
 
 def test_a_boot_can_die_and_the_next_one_recovers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "90", "-o", "json"])
+    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "8", "-o", "json"])
     data = json.loads(capsys.readouterr().out)
     assert (code, data["violates"]) == (0, 0)
     assert (Operation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])

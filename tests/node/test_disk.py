@@ -25,7 +25,7 @@ from node.disk import (
     DiskMissing,
     inspect,
 )
-from node.disk_contents import PAGE_BYTES
+from node.disk_contents import LOG_GROWN_BYTES, PAGE_BYTES
 from node.quorum import Ballot
 from node.wire import BadValue
 from tests.node.conftest import ROOT, Spawn
@@ -162,6 +162,22 @@ def test_each_boot_counts_one_incarnation(tmp_path: Path) -> None:
         assert expected == disk.incarnation
         leave_as_killed(disk, tmp_path) if expected == 2 else disk.close()
     assert inspect(tmp_path).incarnation == 3
+
+
+def test_a_boot_that_died_when_it_had_grown_the_log_does_not_keep_the_next_one_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(_disk: Disk, _log: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "_note_owner", died)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path)
+    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size == LOG_GROWN_BYTES
+    disk = opened(tmp_path)
+    assert disk.incarnation == 1
+    disk.close()
 
 
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
