@@ -44,7 +44,7 @@ from harness.power_cut import Tail, receipts, settle, unsynced
 from harness.power_cuts import ALIVE, Operation, Trial, Walk, tails_for
 from harness.powerloss import DIE_AT, SPEC
 from harness.sweep_points import Fate, Told, weigh
-from harness.workers import threads_of
+from harness.workers import as_done, threads_of
 from node.algorithms import load_algorithm
 from node.disk import DiskError, inspect
 
@@ -234,6 +234,8 @@ class Walker:
         started = time.monotonic()
         with threads_of(self.workers, "walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
+            for future in as_done(futures):
+                future.result()
             shares = [future.result() for future in futures]
         made = sorted((trial for trials, _ in shares for trial in trials), key=lambda trial: trial.number)
         trials = [trial for trial in made if trial.evidence != ALIVE]

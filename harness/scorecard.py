@@ -7,7 +7,7 @@ bite, a checker that failed); otherwise the cell is unknown.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from harness.checkers.verdict import Status, Verdict, unknown
 from harness.experiment import Experiment
 from harness.report import write_report
 from harness.scenarios import ALL, Scenario, scenarios
+from harness.workers import as_done
 
 PROPERTIES: Final = ("coherence", "conflict resolution", "no decoherence", "fault tolerance")
 
@@ -127,7 +128,7 @@ def run_all(
             job: pool.submit(run_job, job, root, seed, trace=trace)
             for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
         }
-        for future in as_completed(futures.values()):
+        for future in as_done(futures.values()):
             progress(future.result())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # waiting would tell every story to its end after a Ctrl-C

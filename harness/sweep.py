@@ -43,7 +43,7 @@ from harness.conductor import Conductor, Step
 from harness.experiment import Experiment
 from harness.faults import OpenReceipt
 from harness.sweep_points import COLOURS, End, Fate, Fault, Point, Result, Sweep, Told, points, weigh
-from harness.workers import threads_of
+from harness.workers import as_done, threads_of
 from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 
@@ -223,8 +223,9 @@ class Sweeper:
 
         with threads_of(self.workers, "sweep") as pool:
             futures = [pool.submit(self._batch, f"points-{at}", batch, one_more) for at, batch in enumerate(batches)]
-            for future in futures:
-                tried, seen = future.result()
+            for future in as_done(futures):
+                future.result()
+            for tried, seen in (future.result() for future in futures):
                 found.update({result.point: result for result in tried})
                 violations += seen
         results = [found[point] for point in todo]

@@ -10,11 +10,16 @@ them: the kernel sees to both.
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import Final, TypeVar
 
 from node.__main__ import die_with
+
+_MOMENT_S: Final = 0.2
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -42,6 +47,18 @@ def threads_of(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=not isinstance(error, KeyboardInterrupt), cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def as_done(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Each future as it is done, as of `concurrent.futures`, and Ctrl-C meanwhile.
+
+    A signal wakes the main thread only if it is taken in there. A thread that starts a process just then may take it in
+    instead, and whoever waits without an end never learns of it. So it waits for a moment at a time.
+    """
+    left = set(futures)
+    while left:
+        done, left = wait(left, _MOMENT_S, FIRST_COMPLETED)
+        yield from done
 
 
 def _begin(leader: int) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,7 @@ from harness.mutants.log_stories import VirtualStory
 from harness.mutants.schedules import Schedule
 from harness.process_faults import bring_back
 from harness.suite import judge
+from harness.workers import as_done
 from harness.workloads import LIVE_S, Variables
 from node.disk import DiskError
 
@@ -284,7 +285,7 @@ def try_all(
         unbroken = [pool.submit(try_unbroken, *story, folder, times, seed) for story in stories]
         waiting: list[Future[Any]] = [*trials, *unbroken]
         try:
-            for future in as_completed(waiting):
+            for future in as_done(waiting):
                 progress(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -95,7 +95,7 @@ class Bench:
     def lines(self) -> list[dict[str, Any]]:
         count = self.network.flush()
         lines = [json.loads(line) for line in self.record.read_text().splitlines()]
-        assert len(lines) == count
+        assert len(lines) >= count  # one more may be told in between
         return lines
 
 
