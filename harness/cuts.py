@@ -101,10 +101,15 @@ def _draw_one_way(rng: Random, scene: Scene) -> Draw | None:
 def _draw_bridge(rng: Random, scene: Scene) -> Draw | None:
     if len(scene.nodes) < 3:
         return None
-    bridge, *rest = shuffled(rng, scene.nodes)
-    groups = [sorted(rest[: len(rest) // 2]), sorted(rest[len(rest) // 2 :])]
+    groups = _sides(shuffled(rng, scene.nodes))
     takes = frozenset(groups[0]) if len(groups[0]) + 1 < majority(len(scene.nodes)) else frozenset[NodeId]()
-    return Draw({"node": bridge, "groups": groups}, takes)
+    return Draw({"groups": groups}, takes)
+
+
+def _sides(nodes: Sequence[NodeId]) -> list[list[NodeId]]:
+    """Two groups that are equal when one of the second stands between."""
+    half = (len(nodes) - 1) // 2
+    return [sorted(nodes[:half]), sorted(nodes[half:])]
 
 
 def _draw_ring(rng: Random, scene: Scene) -> Draw | None:
@@ -184,11 +189,18 @@ def one_way(
 def bridge(
     experiment: "Experiment", rng: Random, *, node: NodeId | None = None, groups: list[list[NodeId]] | None = None
 ) -> Lasting:
-    """Two groups that do not reach each other, and a node between that reaches both."""
-    (chosen,) = resolve(experiment, rng, None if node is None else [node])
+    """Two groups that do not reach each other, and a node between that reaches both.
+
+    If none is named, it is one of the second group that does not lead: with its followers a leader is all that a log's
+    nodes talk to, so such a bridge would cut nothing.
+    """
+    chosen = None if node is None else resolve(experiment, rng, [node])[0]
     if groups is None:
         others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
-        groups = [others[: len(others) // 2], others[len(others) // 2 :]]
+        groups = _sides([*others, *([chosen] if chosen else [])])
+    if chosen is None:
+        (leader,) = resolve(experiment, rng, ["leader"])
+        chosen = next((member for member in reversed(groups[1]) if member != leader), groups[1][-1])
     one, other = ([member for member in group if member != chosen] for group in groups[:2])
     return _cut(experiment, bridged(one, chosen, other), "bridge")
 

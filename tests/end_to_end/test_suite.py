@@ -247,3 +247,16 @@ def test_a_fault_by_its_name_from_python(tmp_path: Path) -> None:
         (paper,) = run.faults.receipts
     assert paper.bit
     assert {("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")} == set(paper.links_cut)
+
+
+def test_a_bridge_is_nobody_who_leads(tmp_path: Path) -> None:
+    """To whom alone the others talk: such a bridge would cut nothing."""
+    with Experiment(tmp_path / "run", nodes=3, algorithm="multipaxos") as run:
+        run.propose("colour", "blue")
+        leader = run.faults.leader()
+        first, second = (node for node in run.nodes if node != leader)
+        with run.inject("bridge", groups=[[first], [second, leader]]):
+            run.propose("shape", "round", at=leader)
+        (paper,) = run.faults.receipts
+    assert paper.bit
+    assert {(first, leader), (leader, first)} == set(paper.links_cut)
