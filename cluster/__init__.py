@@ -1,9 +1,9 @@
 """Launches, finds and talks to nodes."""
 
-from cluster.client import Client
+from cluster.clients.client import Client
+from cluster.clients.lease_renewal import LeaseLost
+from cluster.cluster import Cluster
 from cluster.errors import ConsensusError, Refused, Unknown
-from cluster.keeping import LeaseLost
-from cluster.local import Cluster
 from cluster.membership import leader_of
 from cluster.running import RunningCluster
 from node.wire import BadValue

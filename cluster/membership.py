@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import Any, Final
 
+from cluster.clients.log_client import TIMEOUT_S as CALL_S
+from cluster.clients.log_client import LogClient
+from cluster.cluster import Cluster
 from cluster.errors import BootFailed, NoSuchNode, Unknown, WrongState
-from cluster.local import Cluster
-from cluster.log_client import TIMEOUT_S as CALL_S
-from cluster.log_client import LogClient
 from cluster.processes import State
 from node.contract import NodeId
 from node.quorum import is_quorum

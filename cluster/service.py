@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from cluster.aio import AsyncLogClient
-from cluster.client import TIMEOUT_S, Call, Client
+from cluster.clients.async_client import AsyncLogClient
+from cluster.clients.client import TIMEOUT_S, Call, Client
+from cluster.clients.groups import Assignment, Members
+from cluster.clients.lease_renewal import TTL_S
+from cluster.clients.locks import Lock
+from cluster.clients.log_client import Kv, LogClient
 from cluster.errors import Mistake
-from cluster.groups import Assignment, Members
-from cluster.keeping import TTL_S
-from cluster.locks import Lock
-from cluster.log_client import Kv, LogClient
 from node.contract import NodeId
 
 
@@ -90,7 +90,7 @@ class Service(ABC):
         return self._shared_log_client().kv
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
-        """A lock for a `with` block, which is told the fencing token. See `cluster.locks.Lock`. Raises Mistake."""
+        """A lock for a `with` block, which is told the fencing token. See `cluster.clients.locks.Lock`. Raises Mistake."""
         return self._shared_log_client().lock(name, ttl_s, wait_s, owner)
 
     @property

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
-from cluster.local import Cluster
 from cluster.membership import add_learner, remove_node
 from cluster.processes import State, memory_bytes
 from node.contract import BadInput, NodeId

@@ -37,11 +37,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 
 if TYPE_CHECKING:
-    from harness.experiment import Experiment
-    from harness.faults import Faults
-    from harness.judged_cluster import JudgedCluster
-    from harness.plan import Plan
-    from harness.suite import Result
+    from harness.faults.injector import Faults
+    from harness.runs.experiment import Experiment
+    from harness.runs.judged_cluster import JudgedCluster
+    from harness.runs.plan import Plan
+    from harness.runs.suite import Result
     from node.contract import Algorithm
 
 Nodes: TypeAlias = "int | Sequence[str]"
@@ -226,8 +226,9 @@ def experiment_factory(
     consensus_nodes: Nodes,
     consensus_seed: int,
 ) -> "Iterator[Callable[..., Experiment]]":
-    """Makes runs that have begun, each with a cluster of its own; what it is given is as for `harness.experiment.Experiment`."""
-    from harness.experiment import Experiment  # noqa: PLC0415 - see rule 4
+    """Makes runs that have begun, each with a cluster of its own; what it is given is as for
+    `harness.runs.experiment.Experiment`."""
+    from harness.runs.experiment import Experiment  # noqa: PLC0415 - see rule 4
 
     test = _test(request, consensus_seed)
     wanted = _wanted(request, consensus_algorithm, consensus_nodes)
@@ -260,7 +261,7 @@ def experiment(experiment_factory: "Callable[..., Experiment]") -> "Experiment":
 @pytest.fixture
 def cluster_factory(experiment_factory: "Callable[..., Experiment]") -> "Callable[..., JudgedCluster]":
     """Makes clusters: `cluster_factory(nodes=3, algorithm="majority")`."""
-    from harness.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
+    from harness.runs.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
 
     return lambda **about: JudgedCluster(experiment_factory(**about))
 
@@ -268,7 +269,7 @@ def cluster_factory(experiment_factory: "Callable[..., Experiment]") -> "Callabl
 @pytest.fixture
 def cluster(experiment: "Experiment") -> "JudgedCluster":
     """A cluster that is up. What is done with it is recorded and judged."""
-    from harness.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
+    from harness.runs.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
 
     return JudgedCluster(experiment)
 
@@ -287,10 +288,10 @@ def run_plan(
     consensus_nodes: Nodes,
     consensus_seed: int,
 ) -> "Callable[..., Result]":
-    """Runs a fault plan, or draws one: `run_plan(faults=["kill", "partition"], time_s=5)`; see `harness.plan_generator`."""
+    """Runs a fault plan, or draws one: `run_plan(faults=["kill", "partition"], time_s=5)`; see `harness.runs.plan_generator`."""
     from cluster.spec import node_names  # noqa: PLC0415 - see rule 4
-    from harness import suite  # noqa: PLC0415
-    from harness.plan_generator import generate  # noqa: PLC0415
+    from harness.runs import suite  # noqa: PLC0415
+    from harness.runs.plan_generator import generate  # noqa: PLC0415
 
     test = _test(request, consensus_seed)
     wanted = _wanted(request, consensus_algorithm, consensus_nodes)

@@ -14,9 +14,9 @@ from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.clock import SteeredClock
-from node.disk import Disk, DiskError, DiskFailed
 from node.runtime import Runtime
 from node.settings import BadSpec, load
+from node.storage.disk import Disk, DiskError, DiskFailed
 from node.transport import Transport, WakeUpPipe
 from node.variables import ContractBroken
 

@@ -40,7 +40,7 @@ class ReadFrame(Message):
 
 
 class FrameReply(NamedTuple):
-    """One of: `payload` (see `node/state.py`); `refused`, nothing was done; or neither: ask `leader`, if known."""
+    """One of: `payload` (see `node/replication/state.py`); `refused`, nothing was done; or neither: ask `leader`, if known."""
 
     number: int
     payload: bytes | None

@@ -22,9 +22,9 @@ from typing import Final
 
 from node.clock import LOOK_EVERY_S, SteeredClock
 from node.contract import Algorithm, Message, NodeId, Request, Value
-from node.disk import Disk
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.settings import NAME, Settings
+from node.storage.disk import Disk
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
 from node.variables import TimerKey, Variables

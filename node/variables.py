@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
-from node.disk import Disk
 from node.frames import FrameReply
+from node.storage.disk import Disk
 from node.timers import Timers
 from node.transport import Route
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.virtual.cluster import SimulatedCluster, run
+from harness.virtual.narration import listed, tell
 from harness.virtual.steps import Command, Crash, Deliver, Drop, Fire, LoseDisk, Packet, PeerLost, Recover, Step, plain
-from harness.virtual.words import listed, tell
 from node.algorithms import load_algorithm
 from node.contract import Message, NodeId, Request
 from node.frames import CommandFrame

@@ -16,16 +16,16 @@ ABOVE = {"node": {"cluster", "harness"}, "cluster": {"harness"}, "harness": set[
 #: Each of these has one home, so that its traps are handled in one place.
 HOMES = {
     "msgpack": {"node/wire.py"},
-    "apsw": {"node/disk.py", "harness/powerloss.py"},
+    "apsw": {"node/storage/disk.py", "harness/faults/power_loss_vfs.py"},
     "sqlite3": set[str](),
     "zmq": {
         "node/transport.py",
-        "cluster/client.py",
-        "cluster/connections.py",
+        "cluster/clients/client.py",
+        "cluster/clients/connections.py",
         "harness/bench/floor.py",
         "cluster/control.py",
-        "harness/proxy.py",
-        "harness/control.py",
+        "harness/network/proxy.py",
+        "harness/network/control.py",
     },
     "psutil": {"cluster/processes.py"},
 }
@@ -97,7 +97,7 @@ def modules() -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     checked = modules()
-    for expected in ("node/wire.py", "node/disk.py", "node/algorithms/paxos.py", "cluster/__init__.py"):
+    for expected in ("node/wire.py", "node/storage/disk.py", "node/algorithms/paxos.py", "cluster/__init__.py"):
         assert expected in checked
     for package in PACKAGES:
         assert any(path.startswith(f"{package}/") for path in checked)
@@ -114,14 +114,18 @@ def test_the_module_keeps_the_house_rules(path: str) -> None:
         ("node/runtime.py", "import cluster.client", "floor above"),
         ("node/runtime.py", "from harness import rules", "floor above"),
         ("node/runtime.py", "def f():\n    from cluster.spec import Spec", "floor above"),
-        ("node/__main__.py", "import importlib\nimportlib.import_module('harness.powerloss')", "floor above"),
+        (
+            "node/__main__.py",
+            "import importlib\nimportlib.import_module('harness.faults.power_loss_vfs')",
+            "floor above",
+        ),
         ("cluster/spec.py", "import harness", "floor above"),
-        ("node/disk.py", "import msgpack", "msgpack"),
-        ("cluster/client.py", "from msgpack import packb as p", "msgpack"),
+        ("node/storage/disk.py", "import msgpack", "msgpack"),
+        ("cluster/clients/client.py", "from msgpack import packb as p", "msgpack"),
         ("node/runtime.py", "import os, apsw", "apsw"),
-        ("harness/history.py", "import sqlite3", "nowhere"),
+        ("harness/records/history.py", "import sqlite3", "nowhere"),
         ("node/runtime.py", "import zmq.asyncio", "zmq"),
-        ("harness/faults.py", "import psutil", "psutil"),
+        ("harness/faults/injector.py", "import psutil", "psutil"),
         ("node/algorithms/mine.py", "import time", "no clock"),
         ("node/algorithms/mine.py", "from random import Random", "no clock"),
         ("node/machines/kv.py", "import os.path", "no clock"),
@@ -139,10 +143,10 @@ def test_a_breach_is_caught(path: str, source: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("harness/faults.py", "import node.wire, cluster.spec"),
-        ("cluster/client.py", "import zmq\nfrom node import wire"),
+        ("harness/faults/injector.py", "import node.wire, cluster.spec"),
+        ("cluster/clients/client.py", "import zmq\nfrom node import wire"),
         ("node/wire.py", "import msgpack"),
-        ("harness/powerloss.py", "import apsw"),
+        ("harness/faults/power_loss_vfs.py", "import apsw"),
         ("node/algorithms/mine.py", "from dataclasses import dataclass\nfrom node.quorum import majority"),
     ],
 )
@@ -159,7 +163,10 @@ def test_relative_imports_are_resolved() -> None:
 
 
 def unnamed(readme: str, package: str, sources: dict[str, str]) -> list[str]:
-    """The files of the package that its README does not name. An `__init__.py` counts if it holds more than a docstring."""
+    """The files below the package's README, and below none nearer, that it does not name.
+
+    An `__init__.py` counts if it holds more than a docstring.
+    """
     missing = []
     for path, source in sources.items():
         inside = path.removeprefix(f"{package}/")
@@ -167,18 +174,31 @@ def unnamed(readme: str, package: str, sources: dict[str, str]) -> list[str]:
         if name == "__init__.py":
             if len(ast.parse(source).body) <= 1:
                 continue
-            name = inside  # "__init__.py" alone would name all of them at once
+            name = inside  # in a folder below, "__init__.py" alone would name all of them at once
         if path.startswith(f"{package}/") and not re.search(rf"(?<![\w.-]){re.escape(name)}(?!\w)", readme):
             missing.append(inside)
     return missing
 
 
+def readmes() -> list[str]:
+    """The folders that have a README."""
+    return sorted(path.parent.relative_to(ROOT).as_posix() for top in PACKAGES for path in (ROOT / top).rglob("README.md"))
+
+
+def nearest(path: str) -> str:
+    """The folder whose README is to name the module."""
+    return next(parent.as_posix() for parent in PurePosixPath(path).parents if (ROOT / parent / "README.md").exists())
+
+
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_readme_names_every_file(package: str) -> None:
-    readme = ROOT / package / "README.md"
-    assert readme.exists(), f"{package}/README.md is missing: write one that names each file with its job in one line"
-    sources = {path: (ROOT / path).read_text() for path in modules() if path.startswith(f"{package}/")}
-    assert unnamed(readme.read_text(), package, sources) == []
+def test_every_package_has_a_readme(package: str) -> None:
+    assert package in readmes(), f"{package}/README.md is missing: write one that names each file with its job in one line"
+
+
+@pytest.mark.parametrize("folder", readmes())
+def test_the_readme_names_every_file(folder: str) -> None:
+    sources = {path: (ROOT / path).read_text() for path in modules() if nearest(path) == folder}
+    assert unnamed((ROOT / folder / "README.md").read_text(), folder, sources) == []
 
 
 def test_a_file_that_no_readme_names_is_caught() -> None:

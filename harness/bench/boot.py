@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from cluster.local import Cluster
+from cluster.cluster import Cluster
 from cluster.processes import READY_S, spawn
 
 _BARE: Final = "import os, sys; os.write(int(sys.argv[sys.argv.index('--ready-fd') + 1]), b'{}\\n')"

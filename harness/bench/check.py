@@ -77,7 +77,7 @@ def check(scale: float, progress: Callable[[str], None]) -> Iterator[dict[str, o
 
 def _run(path: Path, model: str) -> tuple[dict[str, Any], dict[str, object]]:
     """What the command says, how long it took, and the most memory that it had."""
-    command = [sys.executable, "-m", "harness.cli", "check", str(path), "--model", model, "-o", "json"]
+    command = [sys.executable, "-m", "harness.cli.main", "check", str(path), "--model", model, "-o", "json"]
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster.local import Cluster
-from cluster.log_client import LogClient
-from cluster.pipeline import Call
+from cluster.clients.log_client import LogClient
+from cluster.clients.pipeline import Call
+from cluster.cluster import Cluster
 from harness.bench.etcd import Etcd
 from harness.bench.floor import floor
 from harness.bench.load import Begin, Drive, Figures, Load, Shape

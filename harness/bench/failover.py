@@ -7,14 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from cluster.local import Cluster
-from cluster.log_client import LogClient
+from cluster.clients.log_client import LogClient
+from cluster.cluster import Cluster
 from cluster.membership import who_leads
 from cluster.spec import create
 from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, figures
-from harness.network import Network
-from harness.rules import CLIENT
+from harness.network.network import Network
+from harness.network.rules import CLIENT
 from node.contract import NodeId
 
 _SETTLE_S: Final = 0.5

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.log_client import LogClient, shared_poller
-from cluster.pipeline import Call, Ok
+from cluster.clients.log_client import LogClient, shared_poller
+from cluster.clients.pipeline import Call, Ok
 from node.contract import NodeId
 
 _LOOK_EVERY_S: Final = (

@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from cluster.local import Cluster
+from cluster.cluster import Cluster
 from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
 from harness.bench.load import Drive, Shape
 from harness.bench.tracked import Background, Tracked, driving
-from harness.disks import OfflineNode
+from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import NodeId
-from node.disk import inspect
+from node.storage.disk import inspect
 
 _SHAPE: Final = Shape(256, 16)
 _MB: Final = 1e6

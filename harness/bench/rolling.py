@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster.local import Cluster
+from cluster.clients.pipeline import Call
+from cluster.cluster import Cluster
 from cluster.membership import leader_of
-from cluster.pipeline import Call
 from harness.bench.load import Drive, Shape, percentile
 from harness.bench.tracked import Tracked, driving
 from node.contract import NodeId

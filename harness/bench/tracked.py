@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from cluster.log_client import LogClient
-from cluster.pipeline import Call
+from cluster.clients.log_client import LogClient
+from cluster.clients.pipeline import Call
 from harness.bench.load import Drive, Figures, Shape
 
 _TIMEOUT_S: Final = 60.0

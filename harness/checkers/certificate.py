@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from harness.models import HELD, MISMATCH, NOT_FOUND, NOT_HELD, Call
+from harness.checkers.models import HELD, MISMATCH, NOT_FOUND, NOT_HELD, Call
 
 #: A place in the order of events to seconds; None if the history does not say.
 Clock = Callable[[int], float | None]

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from harness.disks import OfflineNode
+from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, NodeId
-from node.disk import Contents
-from node.log_store import MemoryLog
 from node.machines.kv import Kv
 from node.quorum import majority
-from node.state import State
+from node.replication.state import State
+from node.storage.disk import Contents
+from node.storage.log_store import MemoryLog
 from node.wire import Malformed, encode_value, unpack_own
 
 _NEVER: Final = 0

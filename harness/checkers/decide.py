@@ -15,15 +15,15 @@ Every decision procedure here is compared in the tests with a brute force that t
 
 from collections.abc import Sequence
 
-from harness.checkers.blocks import blocks, writes_are_unique
 from harness.checkers.certificate import Clock, Violation, tell
-from harness.checkers.entries import appends_are_unique, entries
-from harness.checkers.holds import holds, take_turns
+from harness.checkers.jit_linearizability import CONFIGURATIONS_MAX, search
+from harness.checkers.lock_holds import holds, take_turns
+from harness.checkers.log_entries import appends_are_unique, entries
 from harness.checkers.minimise import explain
-from harness.checkers.once import consensus
-from harness.checkers.orders import CONFIGURATIONS_MAX, search
-from harness.checkers.stale import stale
-from harness.models import Call, CasRegister, Consensus, Kv, Lock, Log, Model, Register
+from harness.checkers.models import Call, CasRegister, Consensus, Kv, Lock, Log, Model, Register
+from harness.checkers.stale_values import stale
+from harness.checkers.unique_writes import blocks, writes_are_unique
+from harness.checkers.write_once import consensus
 
 
 def decide(calls: Sequence[Call], model: Model, configurations_max: int = CONFIGURATIONS_MAX) -> Violation | None:

@@ -23,9 +23,9 @@ from typing import Final
 from harness.checkers.chosen_log import Token, keeps_log
 from harness.checkers.evidence import Run
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.disks import decided_on_disk
-from harness.history import Operation
-from harness.jsonable import canonical, shown
+from harness.records.disks import decided_on_disk
+from harness.records.history import Operation
+from harness.records.jsonable import canonical, shown
 from node.algorithms.leader import Leader
 from node.contract import Algorithm, Stored, Value
 from node.quorum import majority

@@ -13,17 +13,17 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
+from harness.checkers.models import evidence_in
 from harness.checkers.verdict import count
 from harness.checkers.wire_record import Record, read_record
-from harness.disks import decided_on_disk
-from harness.history import Event, History, Operation
-from harness.jsonable import canonical, shown
-from harness.models import evidence_in
-from harness.receipts import Receipt, Timeline
+from harness.records.disks import decided_on_disk
+from harness.records.history import Event, History, Operation
+from harness.records.jsonable import canonical, shown
+from harness.records.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
-from node.disk import Contents
+from node.storage.disk import Contents
 
-#: How the errors of a `fail` begin that tell what a lock is like, beside those of `harness.models`.
+#: How the errors of a `fail` begin that tell what a lock is like, beside those of `harness.checkers.models`.
 _ANSWERS: Final = ("stale_token:", "not_yours:")
 
 

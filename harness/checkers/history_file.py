@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from harness.any_history import AnyHistory, read_calls, write_part
 from harness.checkers.certificate import Violation, phrase, who
 from harness.checkers.decide import certificate, decide
-from harness.checkers.orders import TooHard
+from harness.checkers.external_history import AnyHistory, read_calls, write_part
+from harness.checkers.jit_linearizability import TooHard
+from harness.checkers.models import MODELS, Call
 from harness.checkers.verdict import Verdict, count, invalid, unknown, valid
-from harness.models import MODELS, Call
 
 #: Configurations that a search of one key may meet: some 20 seconds and 1 GB on a slow machine.
 BUDGET: Final = 2_000_000

@@ -47,7 +47,7 @@ from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Finding, Run
 from harness.checkers.paxos_rules import FIELDS, paxos_findings, value_text
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
-from harness.jsonable import shown
+from harness.records.jsonable import shown
 from node.algorithms.majority import Majority
 
 

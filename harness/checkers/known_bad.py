@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Run
+from harness.checkers.models import CasRegister, Kv, Lock, Model
 from harness.checkers.verdict import Status, Verdict
-from harness.history import Event, History
-from harness.models import CasRegister, Kv, Lock, Model
+from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, Record, Stored
-from node.disk import Contents
+from node.storage.disk import Contents
 from node.wire import encode_value, pack_own
 
 Judge = Callable[[Run], Verdict]

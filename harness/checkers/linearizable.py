@@ -4,9 +4,9 @@ from typing import Final
 
 from harness.checkers.decide import certificate, decide
 from harness.checkers.evidence import Run
-from harness.checkers.orders import TooHard
+from harness.checkers.jit_linearizability import TooHard
+from harness.checkers.models import Consensus, Model, calls_of
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.models import Consensus, Model, calls_of
 
 _CONSENSUS: Final = Consensus()
 

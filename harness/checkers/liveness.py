@@ -6,7 +6,7 @@ stuck for ever, though every node is up and every link is whole, fails here.
 
 from harness.checkers.evidence import Run, was_answered
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.jsonable import shown
+from harness.records.jsonable import shown
 
 
 @checker

@@ -15,7 +15,7 @@ from typing import Any, Final
 from harness.checkers.durability import DISK_LOST
 from harness.checkers.evidence import Finding, Run
 from harness.checkers.wire_record import Record, Sent, as_ballot
-from harness.record import readable_fields
+from harness.records.messages import readable_fields
 from node.algorithms.multipaxos.messages import Accept, Accepted, Chosen, Heartbeat, Prepare, Promise
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot, majority

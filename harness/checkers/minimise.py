@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from harness.checkers.certificate import Violation
-from harness.checkers.orders import TooHard
-from harness.models import VOID, Call, Lock, Model
+from harness.checkers.jit_linearizability import TooHard
+from harness.checkers.models import VOID, Call, Lock, Model
 
 Judge = Callable[[Sequence[Call]], Violation | None]
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from harness.checkers.evidence import Finding, Run
 from harness.checkers.wire_record import Record, Sent, as_ballot
-from harness.jsonable import shown
-from harness.record import readable_fields
+from harness.records.jsonable import shown
+from harness.records.messages import readable_fields
 from node.algorithms.paxos import Decided, Paxos
 from node.contract import NodeId, Stored, Value
 from node.quorum import NO_BALLOT, Ballot, majority

@@ -35,8 +35,8 @@ from typing import Any, Final
 from harness.checkers.evidence import Answer, Run, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.history import Operation
-from harness.jsonable import canonical, shown
+from harness.records.history import Operation
+from harness.records.jsonable import canonical, shown
 
 __all__ = ["EXCUSED", "Run", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
 
@@ -57,7 +57,7 @@ EXCUSED: Final = (
     "is not valid Unicode",
     "a map's key is a",
 )
-#: Seconds. A shorter deadline is nobody's promise: see `cluster/client.py` for how often it sends again.
+#: Seconds. A shorter deadline is nobody's promise: see `cluster/clients/client.py` for how often it sends again.
 OWED_TIMEOUT_S: Final = 1.0
 NEXT_NODE_S: Final = 0.5
 _SEND_AGAIN_S: Final = 1.0

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.checkers.evidence import Run
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.jsonable import shown
+from harness.records.jsonable import shown
 from node.contract import Value
 from node.wire import decode_value, encode_value
 

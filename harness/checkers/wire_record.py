@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.rules import DELIVERED
+from harness.network.rules import DELIVERED
 from node.contract import NodeId
 from node.quorum import Ballot
 
@@ -47,7 +47,7 @@ class Sent:
         return as_ballot(self.fields.get(field))
 
     def text(self, field: str = "value") -> str:
-        """A value as text that equal values share: see `harness.jsonable.canonical`."""
+        """A value as text that equal values share: see `harness.records.jsonable.canonical`."""
         return json.dumps(self.fields.get(field), sort_keys=True)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
 import node.__main__
-import node.disk_contents
+import node.storage.disk_contents
 from harness.mutants import log_breaks  # noqa: F401 - lists its breaks
 from harness.mutants.breaks import BREAKS, listed, replace
 from node.contract import NodeId, Request, Stored, Value
-from node.disk import Contents, Disk, DiskFailed
 from node.runtime import Runtime
+from node.storage.disk import Contents, Disk, DiskFailed
 from node.timers import Timers
 from node.transport import Route, Transport
 from node.variables import Answer, TimerKey, Variables
@@ -227,7 +227,7 @@ def checksums_are_not_checked() -> None:
     def believing(_file: str, contents: Contents, variable: Any, key: Any, packed: Any, _checksum: Any) -> None:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
 
-    replace(node.disk_contents, "read_row", believing)
+    replace(node.storage.disk_contents, "read_row", believing)
 
 
 @listed

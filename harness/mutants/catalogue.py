@@ -17,7 +17,7 @@ from harness.mutants.schedules import Schedule
 from node.contract import BadInput
 
 _PAXOS: Final = "harness.mutants.paxos"
-_OTHERS: Final = "harness.mutants.others"
+_OTHERS: Final = "harness.mutants.majority_and_leader"
 
 
 #: What has really been broken, by number.

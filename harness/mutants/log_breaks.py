@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 from harness.mutants.breaks import listed, replace
-from node import configuration, log_store, sessions, state
 from node.algorithms.multipaxos import acceptor, election, leader, replica
 from node.contract import Message, NodeId, Record
 from node.machines import kv, locks
 from node.quorum import Ballot
+from node.replication import configuration, sessions, state
+from node.storage import log_store
 from node.wire import pack_own, unpack_own
 
 # --- promises and ballots ---------------------------------------------------------------------------------------------

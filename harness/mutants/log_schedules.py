@@ -10,15 +10,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from cluster.asks import kv_get, kv_put
+from cluster.clients.operations import kv_get, kv_put
 from cluster.errors import BootFailed
 from cluster.processes import State
-from harness.experiment import Experiment
-from harness.log_calls import LogCall
 from harness.mutants.schedules import Schedule
-from harness.rules import CLIENT
+from harness.network.rules import CLIENT
+from harness.runs.experiment import Experiment
+from harness.workloads.log_calls import LogCall
 from node.contract import NodeId
-from node.disk import FILE_NAME
+from node.storage.disk import FILE_NAME
 
 _LOOK_EVERY_S: Final = 0.002
 _CALL_S: Final = 5.0

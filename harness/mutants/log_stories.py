@@ -1,4 +1,4 @@
-"""Schedules that expose what has really been broken in replicated logs, told in virtual time: see `harness.virtual.log_world`.
+"""Schedules that expose what has really been broken in replicated logs, told in virtual time: see `harness.virtual.log_script`.
 
 Each leaves the shipped log unharmed, and raises an AssertionError where the log has the break that it is about. None depends
 on how fast a machine is, and each takes some hundredths of a second.
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.pipeline import NotDone, Ok
-from harness.virtual.log_weather import Limits
-from harness.virtual.log_world import LogWorld
+from cluster.clients.pipeline import NotDone, Ok
+from harness.virtual.log_fault_schedule import Limits
+from harness.virtual.log_script import LogWorld
 from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, Prepare, TakeOver
 from node.contract import Message, NodeId
-from node.state import is_change
+from node.replication.state import is_change
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The stories that single-decree Paxos has really broken on, told message by message: see `harness.mutants.schedules`.
 
-They are the schedules of `tests/node/test_paxos_broken.py`, on real processes: there a message that is not delivered waits,
+They are the schedules of `tests/node/algorithms/test_paxos_broken.py`, on real processes: there a message that is
+not delivered waits,
 here it is held or lost by the proxy, and what a proposer sends again must be held as well.
 """
 
@@ -8,10 +9,10 @@ import time
 from functools import partial
 from typing import Final
 
-from harness.experiment import Experiment
-from harness.installed_rule import InstalledRule, NotSeen
 from harness.mutants.schedules import OWED_S, SHORT_S, Schedule, drop, links
-from harness.rules import Duplicate
+from harness.network.installed_rule import InstalledRule, NotSeen
+from harness.network.rules import Duplicate
+from harness.runs.experiment import Experiment
 
 _RELEASE_S: Final = 5.0
 #: How long a client waits through a whole story.

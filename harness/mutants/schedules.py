@@ -18,12 +18,12 @@ from typing import Final
 
 from cluster.errors import BootFailed
 from cluster.processes import State
-from harness.experiment import Experiment
-from harness.faults import LinkFault
-from harness.powerloss import FAIL_SYNC, SLOW_SYNC, SPEC
-from harness.rules import CLIENT, Drop, Duplicate, Link, Pass
+from harness.faults.injector import LinkFault
+from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
+from harness.network.rules import CLIENT, Drop, Duplicate, Link, Pass
+from harness.runs.experiment import Experiment
 from node.contract import NodeId
-from node.disk import FILE_NAME
+from node.storage.disk import FILE_NAME
 
 #: How long a client waits that is not to be answered.
 SHORT_S: Final = 0.6

@@ -23,17 +23,17 @@ from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, State
 from harness.checkers.guards import Carried
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
-from harness.experiment import Experiment
-from harness.log_workloads import KeyValues
+from harness.faults.process_faults import bring_back
 from harness.mutants import log_schedules
 from harness.mutants.catalogue import Mutant
 from harness.mutants.log_stories import VirtualStory
 from harness.mutants.schedules import Schedule
-from harness.process_faults import bring_back
-from harness.suite import judge
-from harness.workers import as_done
-from harness.workloads import LIVE_S, Variables
-from node.disk import DiskError
+from harness.runs.experiment import Experiment
+from harness.runs.suite import judge
+from harness.runs.workers import as_done
+from harness.workloads.log_workloads import KeyValues
+from harness.workloads.workload import LIVE_S, Variables
+from node.storage.disk import DiskError
 
 _TRIES: Final = 3
 #: Who is asked to decide on something new, and on what.

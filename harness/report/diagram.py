@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from harness.jsonable import canonical, shown
+from harness.network.rules import CLIENT
+from harness.records.jsonable import canonical, shown
 from harness.report.reading import Fault, Message, Operation, RunFolder
 from harness.report.thinning import thin
-from harness.rules import CLIENT
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 TEXT_MAX: Final = 400

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
-from harness.disks import decided_on_disk
-from harness.jsonable import canonical, shown
+from harness.records.disks import decided_on_disk
+from harness.records.jsonable import canonical, shown
 from harness.report.diagram import answer_colours, value_colour
 from harness.report.reading import RunFolder
 from node.algorithms import load_algorithm
-from node.disk import inspect
+from node.storage.disk import inspect
 
 VARIABLES_MAX: Final = 2
 FOLDED_MAX: Final = 50

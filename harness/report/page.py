@@ -16,7 +16,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from harness.jsonable import shown
+from harness.records.jsonable import shown
+from harness.records.run_folders import overall
 from harness.report import charts
 from harness.report.diagram import (
     answer_colours,
@@ -29,7 +30,6 @@ from harness.report.diagram import (
 )
 from harness.report.final_state import final_state
 from harness.report.reading import Fault, Operation, RunFolder
-from harness.runs import overall
 
 ASSETS: Final = Path(__file__).parent / "assets"
 ROWS_MAX: Final = 500

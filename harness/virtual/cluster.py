@@ -20,6 +20,7 @@ from typing import Final
 from harness.virtual.judge import Judge, Violation
 from harness.virtual.log_judge import LogJudge
 from harness.virtual.log_node import LogNode
+from harness.virtual.narration import tell
 from harness.virtual.node import SOUND, NodeState, Oddities, Outcome, Reply, SimulatedNode
 from harness.virtual.steps import (
     Command,
@@ -40,7 +41,6 @@ from harness.virtual.steps import (
     Retire,
     Step,
 )
-from harness.virtual.words import tell
 from node.contract import Algorithm, NodeId, Request, Value
 
 OWN_TURNS_MAX: Final = 1000

@@ -31,11 +31,11 @@ from harness.virtual.node import Reply, SimulatedNode
 from harness.virtual.steps import Packet, plain
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Accept, Prepare
-from node.configuration import Configuration
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
 from node.machines.kv import Kv
 from node.quorum import NO_BALLOT, Ballot
+from node.replication.configuration import Configuration
 from node.wire import unpack_own
 
 #: A node and which of its lives.

@@ -12,7 +12,7 @@ from typing import Final
 from harness.virtual.node import SOUND, Oddities, Outcome, Reply, SimulatedNode, check_carried
 from harness.virtual.steps import Command, Packet, PeerLost, Retire, Step
 from node.contract import Algorithm, Message, NodeId, Record, Request, Value
-from node.log_store import MemoryLog
+from node.storage.log_store import MemoryLog
 from node.variables import ContractBroken
 
 #: What the calls of clients that want one decision are all about.

@@ -33,11 +33,11 @@ from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, asks_for, ballots_in, changed
+from harness.virtual.narration import listed
 from harness.virtual.node import NodeState, Outcome, SimulatedNode
 from harness.virtual.numbering import AskedFor, Began, Called, Crashed, Decided, Numbering, Undecided
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, LoseDisk, Recover, Step
 from harness.virtual.symmetry import Symmetry
-from harness.virtual.words import listed
 from node.contract import Algorithm
 from node.quorum import majority
 

@@ -1,7 +1,7 @@
 """Replicated logs with one thing wrong, for tests of the suite: `module:Class` as an algorithm."""
 
-from node import sessions
 from node.algorithms.multipaxos import MultiPaxos
+from node.replication import sessions
 
 
 class NoDedupe(MultiPaxos):

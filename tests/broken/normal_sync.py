@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import node.__main__
-from node.disk import Disk
+from node.storage.disk import Disk
 
 
 class NormalSync(Disk):

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from harness.cli import run
+from harness.cli.main import run
 
 
 class Hand:
@@ -21,7 +21,7 @@ class Hand:
         self.folder = folder
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "harness.cli", *arguments]
+        command = [sys.executable, "-m", "harness.cli.main", *arguments]
         environment = {**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "120"}
         return subprocess.run(
             command,

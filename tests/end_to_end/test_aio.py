@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster, Unknown, asks
-from cluster.aio import AsyncLogClient
-from cluster.asks import Change
-from cluster.calls import Closed
+from cluster import Cluster, Unknown
+from cluster.clients import operations as asks
+from cluster.clients.async_client import AsyncLogClient
+from cluster.clients.calls import Closed
+from cluster.clients.operations import Change
 from cluster.errors import CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
 from node.contract import NodeId

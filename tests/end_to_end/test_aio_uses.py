@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, LeaseLost, leader_of
-from cluster.aio import AsyncLogClient
+from cluster.clients.async_client import AsyncLogClient
 from cluster.errors import CommandRefused, Mistake
 
 

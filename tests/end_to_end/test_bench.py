@@ -22,8 +22,8 @@ from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer
 from harness.bench.tracked import Found, Tracked
-from harness.bench_command import bench as bench_group
-from harness.cli import run
+from harness.cli.bench import bench as bench_group
+from harness.cli.main import run
 
 STATED = {
     "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
@@ -185,7 +185,7 @@ def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
 
 def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "harness.cli", "bench", "memory", "--puts", "20000", "--sessions", "200"]
+    command = [sys.executable, "-m", "harness.cli.main", "bench", "memory", "--puts", "20000", "--sessions", "200"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         for line in child.stderr:

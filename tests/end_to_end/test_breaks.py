@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.checkers.verdict import Status
-from harness.experiment import Experiment
-from harness.powerloss import SLOW_SYNC
-from harness.rules import CLIENT
-from harness.scenarios import proposer_killed
+from harness.faults.power_loss_vfs import SLOW_SYNC
+from harness.network.rules import CLIENT
+from harness.runs.experiment import Experiment
+from harness.runs.scenarios import proposer_killed
 
 EARLY_REPLIES = (sys.executable, "-m", "tests.broken.early_replies")
 
@@ -37,13 +37,17 @@ def power_cut_after_the_answer(run: Experiment) -> None:
 
 def test_a_reply_before_its_commit_is_caught(tmp_path: Path) -> None:
     broken = Experiment(
-        tmp_path / "broken", nodes=3, algorithm="leader", command=EARLY_REPLIES, vfs="harness.powerloss:powerloss"
+        tmp_path / "broken",
+        nodes=3,
+        algorithm="leader",
+        command=EARLY_REPLIES,
+        vfs="harness.faults.power_loss_vfs:powerloss",
     )
     assert {"no decoherence"} == violated(broken, power_cut_after_the_answer)
 
 
 def test_a_reply_after_its_commit_outlives_the_power_cut(tmp_path: Path) -> None:
-    whole = Experiment(tmp_path / "whole", nodes=3, algorithm="leader", vfs="harness.powerloss:powerloss")
+    whole = Experiment(tmp_path / "whole", nodes=3, algorithm="leader", vfs="harness.faults.power_loss_vfs:powerloss")
     assert set() == violated(whole, power_cut_after_the_answer)
 
 

@@ -82,7 +82,7 @@ def test_killing_the_supervisor_leaves_no_node_behind(hand: Hand) -> None:
 
 def test_a_cluster_in_the_foreground_ends_with_ctrl_c(hand: Hand) -> None:
     up = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "up", "-n", "3"],
+        [sys.executable, "-m", "harness.cli.main", "up", "-n", "3"],
         cwd=hand.folder,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stderr=subprocess.PIPE,
@@ -227,7 +227,7 @@ def test_a_second_process_on_a_nodes_directory_is_refused(hand: Hand) -> None:
 def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
     # The fixture that looks for processes left behind sees the rest.
     scorecard = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "scorecard"],
+        [sys.executable, "-m", "harness.cli.main", "scorecard"],
         cwd=hand.folder,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stderr=subprocess.PIPE,
@@ -260,7 +260,7 @@ def test_node_names_are_completed(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3")
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "_CONSENSUS_COMPLETE": "bash_complete"}
     done = subprocess.run(
-        [sys.executable, "-c", "from harness.cli import main; main()"],
+        [sys.executable, "-c", "from harness.cli.main import main; main()"],
         cwd=hand.folder,
         env={**environment, "COMP_WORDS": "consensus kill n1,n", "COMP_CWORD": "2"},
         capture_output=True,
@@ -271,7 +271,7 @@ def test_node_names_are_completed(hand: Hand) -> None:
 
 
 def test_one_of_several_that_start_a_cluster_at_once_wins(hand: Hand) -> None:
-    command = [sys.executable, "-m", "harness.cli", "up", "-d", "-n", "3"]
+    command = [sys.executable, "-m", "harness.cli.main", "up", "-d", "-n", "3"]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     rivals = [
         subprocess.Popen(command, cwd=hand.folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
@@ -308,7 +308,9 @@ def test_a_dead_proxy_is_told_with_the_way_out(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3")
     hand.good("propose", "x", "1")
     (proxy,) = [
-        child for child in psutil.Process(hand.supervisor()).children() if "harness.proxy" in " ".join(child.cmdline())
+        child
+        for child in psutil.Process(hand.supervisor()).children()
+        if "harness.network.proxy" in " ".join(child.cmdline())
     ]
     proxy.kill()
     wait_until(lambda: hand.json("ps")["trouble"] is not None)
@@ -372,7 +374,7 @@ def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> N
     hand.good("up", "-d", "-n", "1")
 
     def shell(line: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "CONSENSUS": f"{sys.executable} -m harness.cli"}
+        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "CONSENSUS": f"{sys.executable} -m harness.cli.main"}
         return subprocess.run(
             ["bash", "-c", line], cwd=hand.folder, env=environment, capture_output=True, text=True, check=False
         )

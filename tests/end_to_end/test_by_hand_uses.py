@@ -18,7 +18,7 @@ from tests.end_to_end.hand import Hand, wait_until
 def running(hand: Hand, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A command that goes on, ended by the test or at the end of the block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *arguments],
+        [sys.executable, "-m", "harness.cli.main", *arguments],
         cwd=hand.folder,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stdin=subprocess.PIPE,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import receipts
-from harness.cli import run
-from harness.crashpoints import TESTED, Walker
-from harness.power_cut import Tail
-from harness.power_cuts import Operation
-from harness.sweep_points import Fate
+from harness.cli.main import run
+from harness.faults.power_cut import Tail
+from harness.records import receipts
+from harness.systematic.crashpoints import TESTED, Walker
+from harness.systematic.power_cuts import Operation
+from harness.systematic.sweep_points import Fate
 
 NORMAL_SYNC = (sys.executable, "-P", "-m", "tests.broken.normal_sync")
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from cluster.client import Ok
+from cluster.clients.client import Ok
 from cluster.processes import State
-from harness import disk_faults, limit_faults
 from harness.checkers.verdict import Status
-from harness.experiment import Experiment
-from harness.faults import Lasting
-from harness.powerloss import SPEC
-from harness.receipts import Receipt
+from harness.faults import disk_faults, limit_faults
+from harness.faults.injector import Lasting
+from harness.faults.power_loss_vfs import SPEC
+from harness.records.receipts import Receipt
+from harness.runs.experiment import Experiment
 
 RNG = Random(7)
 

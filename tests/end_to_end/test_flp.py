@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import receipts
-from harness.flp_real import RealStandOff, stand_off
-from harness.jsonable import read_lines
+from harness.records import receipts
+from harness.records.jsonable import read_lines
+from harness.virtual.flp_real import RealStandOff, stand_off
 
 #: Thousands of times what it takes: a machine may be busy.
 DECISION_MS_MAX = 10_000
@@ -47,7 +47,7 @@ def test_five_processes_do_not_decide_until_the_adversary_stops(tmp_path: Path) 
 
 
 def test_ctrl_c_stops_the_adversary_and_not_the_decision(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.cli", "--dir", str(tmp_path), "flp", "--real", "600", "-o", "json"]
+    command = [sys.executable, "-m", "harness.cli.main", "--dir", str(tmp_path), "flp", "--real", "600", "-o", "json"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0

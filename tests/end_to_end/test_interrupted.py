@@ -16,7 +16,7 @@ from tests.end_to_end.hand import wait_until
 def begin(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """Start a command in a process group of its own, as a terminal does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *arguments],
+        [sys.executable, "-m", "harness.cli.main", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stdout=subprocess.PIPE,

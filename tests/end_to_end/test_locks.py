@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster import Cluster
+from cluster.clients.lease_renewal import LeaseLost
+from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused, Mistake
-from cluster.keeping import LeaseLost
-from cluster.log_client import LogClient
 from cluster.membership import leader_of
 
 

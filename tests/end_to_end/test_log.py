@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, Unknown
+from cluster.clients.log_client import CommandRefused, LogClient
+from cluster.clients.pipeline import Ok
 from cluster.errors import BootFailed
-from cluster.log_client import CommandRefused, LogClient
 from cluster.membership import add_node, leader_of, remove_node, replace_node
-from cluster.pipeline import Ok
 from node.contract import NodeId
 
 WAIT_S = 30.0

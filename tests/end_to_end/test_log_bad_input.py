@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from cluster import BadValue, Cluster, Unknown, asks, pipeline
-from cluster.aio import AsyncLogClient
-from cluster.asks import Ask
-from cluster.calls import Closed, WindowFull
-from cluster.log_client import CommandRefused, LogClient
+from cluster import BadValue, Cluster, Unknown
+from cluster.clients import operations as asks
+from cluster.clients import pipeline
+from cluster.clients.async_client import AsyncLogClient
+from cluster.clients.calls import Closed, WindowFull
+from cluster.clients.log_client import CommandRefused, LogClient
+from cluster.clients.operations import Ask
 
 #: Has a client ask something and waits for the answer.
 Do = Callable[[Ask[Any]], Any]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from click.shell_completion import ShellComplete
 
-from harness.cli import cli
+from harness.cli.main import cli
 from tests.end_to_end.hand import Hand, wait_until
 
 

@@ -14,7 +14,7 @@ from harness.checkers.verdict import Status
 from harness.mutants.catalogue import choose
 from harness.mutants.trial import try_mutant, try_unbroken
 
-COMMAND = [sys.executable, "-m", "harness.cli", "--dir"]
+COMMAND = [sys.executable, "-m", "harness.cli.main", "--dir"]
 
 
 def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import run
-from harness.node_failures import failures
+from harness.cli.main import run
+from harness.records.node_failures import failures
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     ("readme", "holds"),
     [
         ("README.md", "try_acquire_lock"),
-        ("README.md", "from harness.experiment import Experiment"),
+        ("README.md", "from harness.runs.experiment import Experiment"),
         ("README.md", "cluster.kv.compare_and_set"),
         ("README.md", "cluster.members.joined"),
         ("README.md", "class Printer"),
@@ -74,7 +74,16 @@ def test_the_lock_is_ten_lines() -> None:
 def test_the_algorithm_of_ones_own_is_caught_in_the_first_race(tmp_path: Path) -> None:
     (tmp_path / "hearsay.py").write_text(block("README.md", "class Hearsay"))
     done = run(
-        tmp_path, "-m", "harness.cli", "scorecard", "--algorithm", "hearsay:Hearsay", "--only", "race", "-o", "json"
+        tmp_path,
+        "-m",
+        "harness.cli.main",
+        "scorecard",
+        "--algorithm",
+        "hearsay:Hearsay",
+        "--only",
+        "race",
+        "-o",
+        "json",
     )
     assert done.returncode == 0, done.stderr
     crosses = {cell["property"] for cell in json.loads(done.stdout)["cells"] if cell["holds"] is False}

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import receipts
-from harness.cli import run
+from harness.cli.main import run
+from harness.cli.virtual import explore
 from harness.mutants.paxos import IgnoresAccepted
-from harness.schedule import Schedule, load
-from harness.schedule_replay import replay
+from harness.records import receipts
+from harness.replay.schedule import Schedule, load
+from harness.replay.schedule_replay import replay
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import EVERYTHING
 from harness.virtual.node import Oddities
-from harness.virtual_command import explore
 from tests.rows import ROWS, SCHEDULES, Row
 
 README = Path(__file__).parents[2] / "README.md"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness import history, receipts
+from harness.records import history, receipts
 
 EXPECTED = {
     "leader": {"fault tolerance"},
@@ -22,7 +22,7 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("scorecard")
-    command = [sys.executable, "-m", "harness.cli", "--dir", str(folder), "scorecard", "-o", "json"]
+    command = [sys.executable, "-m", "harness.cli.main", "--dir", str(folder), "scorecard", "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (runs,) = (folder / "runs").iterdir()

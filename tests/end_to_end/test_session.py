@@ -5,8 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from harness import history, receipts
-from harness.plan import load
+from harness.records import history, receipts
+from harness.runs.plan import load
 from tests.end_to_end.hand import Hand, wait_until
 
 

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from cluster.spec import node_names
-from harness import history, receipts
-from harness.catalogue import catalogue
 from harness.checkers.verdict import Status
-from harness.experiment import Experiment
-from harness.plan import Plan, Step, When
-from harness.plan_generator import generate
-from harness.suite import Result, run_plan
+from harness.faults.catalogue import catalogue
+from harness.records import history, receipts
+from harness.runs.experiment import Experiment
+from harness.runs.plan import Plan, Step, When
+from harness.runs.plan_generator import generate
+from harness.runs.suite import Result, run_plan
 
 FIVE = node_names(5)
 SPLIT: dict[str, Any] = {"groups": [["n1", "n2"], ["n3", "n4", "n5"]]}
 
 
 def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
-    command = [sys.executable, "-m", "harness.cli", "--dir", str(root), *arguments, "-o", "json"]
+    command = [sys.executable, "-m", "harness.cli.main", "--dir", str(root), *arguments, "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 

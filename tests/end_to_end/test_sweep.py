@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import receipts
-from harness.cli import run
-from harness.sweep import Sweeper
-from harness.sweep_points import Fate, Fault
+from harness.cli.main import run
+from harness.records import receipts
+from harness.systematic.sweep import Sweeper
+from harness.systematic.sweep_points import Fate, Fault
 
 
 def test_majority_has_a_window_of_vulnerability(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from cluster.spec import open_spec
-from harness.cli import run
-from harness.experiment import Experiment
-from harness.jsonable import read_lines
+from harness.cli.main import run
 from harness.mutants.paxos import SmallQuorum2
-from harness.plan_generator import generate
-from harness.suite import run_plan
-from harness.trace import validate
-from harness.trace_wire import Seen, stretch
+from harness.records.jsonable import read_lines
+from harness.replay.trace_validation import validate
+from harness.replay.trace_wire import Seen, stretch
+from harness.runs.experiment import Experiment
+from harness.runs.plan_generator import generate
+from harness.runs.suite import run_plan
 from node.algorithms.paxos import Paxos
 from node.quorum import Ballot
 from node.wire import Codec, Envelope

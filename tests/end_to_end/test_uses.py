@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster import BadValue, Cluster, LeaseLost, Unknown
+from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused
-from cluster.log_client import LogClient
 from node.machines.kv import VALUE_BYTES_MAX
 from tests.end_to_end.test_locks import wait_for
 

@@ -19,7 +19,7 @@ import zmq
 
 from node.algorithms.paxos import Paxos
 from node.contract import Message, Value
-from node.disk import FILE_NAME, inspect
+from node.storage.disk import FILE_NAME, inspect
 from node.transport import tuned
 from node.wire import (
     Codec,

@@ -15,11 +15,11 @@ from node import variables as variables_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
-from node.disk import Disk, DiskFailed
 from node.frames import CommandFrame, FrameReply, Replies
 from node.quorum import Ballot
 from node.runtime import Runtime
 from node.settings import Settings
+from node.storage.disk import Disk, DiskFailed
 from node.transport import Route, Transport, WakeUpPipe
 from node.variables import ContractBroken
 from node.wire import (

@@ -15,7 +15,7 @@ from typing import Final
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
 from node.contract import Node, NodeId
-from node.state import State
+from node.replication.state import State
 
 _AGAIN_S: Final = (0.1, 0.2)
 _SAVE_S: Final = (0.001, 0.002)

@@ -17,7 +17,7 @@ from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leader, Quest
 from node.algorithms.multipaxos.messages import Forward, Forwarded
 from node.contract import Message, Node, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
-from node.state import CLUSTER, State
+from node.replication.state import CLUSTER, State
 from node.wire import Malformed, pack_own, unpack_own
 
 _ASK_AGAIN_S: Final = (0.2, 0.3)

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Canvass, Prepare, Promise
-from node.configuration import Configuration
 from node.contract import Node, NodeId, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
+from node.replication.configuration import Configuration
 
 TICK_S: Final = (0.05, 0.1)
 _HURRY_S: Final = (0.0, 0.015)

@@ -9,7 +9,7 @@ Rules
    leader's own vote is a message to itself and waits for the disk.
 4. A question is answered after a quorum has confirmed, in a round that began after it came, that nobody else leads. There
    is no clock in it, so a leader that was suspended cannot answer from the past.
-5. A change of the configuration is alone under way: see `node/configuration.py`.
+5. A change of the configuration is alone under way: see `node/replication/configuration.py`.
 """
 
 from collections import deque
@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, TakeOver
-from node.configuration import Configuration
 from node.contract import Node, NodeId, Request
 from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
-from node.state import CLUSTER, Frame, State
+from node.replication.configuration import Configuration
+from node.replication.state import CLUSTER, Frame, State
 from node.wire import pack_own
 
 BEAT_S: Final = BEAT_MS / 1000

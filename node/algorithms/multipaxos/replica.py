@@ -10,7 +10,7 @@ snapshots after Ongaro, *Consensus: Bridging Theory and Practice* (2014).
 | leading | `leader.py` | phase 2, rounds for questions, changes of members, hand-over |
 | clients | `clients.py` | what they ask, and what they are told |
 | catching up | `catch_up.py` | the log or a snapshot from a peer; making snapshots |
-| what the log leads to | `node/state.py` | machines, sessions, configuration |
+| what the log leads to | `node/replication/state.py` | machines, sessions, configuration |
 
 This file takes in every input and hands it to the part whose work it is. A replica is its own peer: what it sends to
 itself comes back when the disk has it.
@@ -45,12 +45,12 @@ from node.algorithms.multipaxos.messages import (
     Support,
     TakeOver,
 )
-from node.configuration import Configuration
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.machines import DEFAULT
 from node.machines.once import Once
 from node.quorum import Ballot
-from node.state import State, is_change
+from node.replication.configuration import Configuration
+from node.replication.state import State, is_change
 
 _TOGETHER: Final = 16  # slots
 _SMALL_BYTES: Final = 1024

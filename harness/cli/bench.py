@@ -1,0 +1,173 @@
+"""`consensus bench …`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from harness.cli.bench_loads import latency, print_table, reads, scale, throughput, value_option
+from harness.cli.main import EXIT_VIOLATED, FloatRange, output_option, print_json, say
+
+_HOWS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
+
+
+@click.group()
+def bench() -> None:
+    """Measure, with the floor beside each figure: the same work with no consensus in it, in the same run."""
+
+
+for _command in (throughput, latency, reads, scale):
+    bench.add_command(_command)
+
+
+@bench.command()
+@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True)
+@click.option("--algorithm", default="paxos", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
+@output_option
+def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
+    """From nothing to the first decision, beside the start of as many bare Python processes."""
+    from harness.bench.boot import boot as measure  # noqa: PLC0415 - only this needs it
+
+    figures = measure(nodes, algorithm, rounds, lambda done: say(f"boot {done} of {rounds}"))
+    if as_json:
+        print_json(rows=[figures])
+        return
+    print(f"{nodes} {algorithm} nodes, {rounds} boots, medians")
+    print(f"  all nodes ready        {figures['all_ready_s']:.3f} s")
+    print(
+        f"  first decision         {figures['first_decision_s']:.3f} s   (slowest {figures['first_decision_s_max']:.3f} s)"
+    )
+    print(f"  floor: bare processes  {figures['floor_s']:.3f} s")
+    print(f"  ratio to the floor     {figures['ratio']:.1f}")
+
+
+@bench.command("check")
+@click.option("--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="More or fewer calls.")
+@output_option
+def check_(scale: float, as_json: bool) -> None:
+    """Histories of up to a million calls through `consensus check`, beside the JSON parser alone over the same lines."""
+    from harness.bench.check import check as measure  # noqa: PLC0415 - only this needs it
+
+    rows = list(measure(scale, say))
+    if as_json:
+        print_json(rows=rows)
+        return
+    for row in rows:
+        print(f"{row['name']}: {row['calls']:,} calls, {row['status']}")
+        print(
+            f"  command {row['command_s']:.2f} s, of that reading {row['read_s']:.2f} s and judging {row['judged_s']:.3f} s;"
+            f" processor {row['command_cpu_s']:.2f} s, floor {row['floor_cpu_s']:.2f} s; at most {row['peak_mb']} MB"
+        )
+
+
+@bench.command()
+@click.option(
+    "--how",
+    type=click.Choice([*_HOWS, "rolling"]),
+    default="kill",
+    show_default=True,
+    help="cut-out: it hears and cannot speak; cut-in: it speaks and cannot hear; rolling: all nodes in turn, under load.",
+)
+@click.option("-n", "--nodes", type=click.IntRange(3, 15), help="3 without this; 5 for a rolling restart.")
+@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Not for a rolling restart.")
+@click.option(
+    "--per-second",
+    "per_s",
+    type=FloatRange(1, 100_000),
+    default=500.0,
+    show_default=True,
+    help="For a rolling restart: puts a second.",
+)
+@click.option(
+    "--calm", "calm_s", type=FloatRange(0.1, 600), default=5.0, show_default=True,
+    help="For a rolling restart: seconds of load with nothing wrong, which say what is usual.",
+)  # fmt: skip
+@click.option("--against", type=click.Choice(["etcd"]), help="With kill or suspend: etcd, if it is installed here.")
+@output_option
+def failover(
+    how: str, nodes: int | None, rounds: int, per_s: float, calm_s: float, against: str | None, as_json: bool
+) -> int:
+    """From the leader's trouble to the next acknowledged put, on multipaxos, as a client sees it.
+
+    The exit code is 1 if anything that was acknowledged is lost.
+    """
+    if against and how not in ("kill", "suspend"):
+        raise click.UsageError(f"etcd can be compared under kill and suspend, not under {how}")
+    if how == "rolling":
+        from harness.bench.rolling import rolling  # noqa: PLC0415 - only this needs it
+
+        row = rolling(nodes or 5, per_s, calm_s, say)
+    else:
+        from harness.bench.failover import failover as measure  # noqa: PLC0415 - only this needs it
+
+        row = measure(how, nodes or 3, rounds, against is not None, say)
+    if as_json:
+        print_json(rows=[row])
+    elif how == "rolling":
+        print(
+            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts a second, "
+            f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
+            f"  out of service         {row['out_of_service_ms']:.0f} ms in all, longest gap {row['longest_gap_ms']:.0f} ms; "
+            f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond any gap of the floor; "
+            f"{row['restarts_of_the_leader']} of the restarts were the leader's\n"
+            f"  floor: nothing wrong   {row['calm_out_of_service_ms']:.0f} ms in all, "
+            f"longest gap {row['calm_longest_gap_ms']:.0f} ms; 99 of 100 are below {row['usual_gap_ms']:.1f} ms"
+        )
+    else:
+        print(
+            f"{how} of the leader of {row['nodes']}, {rounds} times: p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, "
+            f"p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
+            f"a put with nothing wrong takes {row['usual_ms']:.1f} ms"
+        )
+        if against:
+            print(
+                f"{row['peer']}: p50 {row['peer_p50_ms']:.0f} ms, p99 {row['peer_p99_ms']:.0f} ms; ratio {row['ratio']:.1f}"
+            )
+    return EXIT_VIOLATED if row["lost"] or row.get("twice") else 0
+
+
+@bench.command()
+@click.option("-n", "--nodes", type=click.IntRange(3, 15), default=3, show_default=True)
+@value_option
+@click.option("--sessions", type=click.IntRange(1, 90_000), default=10_000, show_default=True)
+@click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
+@click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True)
+@click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after so many seconds, however many puts are done.")
+@output_option
+def memory(
+    nodes: int, value_bytes: int, sessions: int, keys: int, puts: int, seconds: float | None, as_json: bool
+) -> int:
+    """Memory and disk of each node under very many puts, while one follower is wiped and replaced.
+
+    The exit code is 1 if anything that was acknowledged is lost, or the nodes' states differ.
+    """
+    from harness.bench.memory import memory as measure  # noqa: PLC0415 - only this needs it
+
+    row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), say)
+    if as_json:
+        print_json(rows=[row])
+    else:
+        names = sorted({node for sample in row["samples"] for node in sample["disk_mb"]})
+        columns: dict[str, Callable[[dict[str, Any]], str]] = {
+            "seconds": lambda sample: f"{sample['at_s']:.1f}",
+            "puts": lambda sample: f"{sample['puts']:,}",
+        }
+        for what, title in (("memory_mb", "memory MB"), ("disk_mb", "disk MB")):
+            columns |= {f"{node} {title}": _size_of(what, node) for node in names}
+        print_table(row["samples"], columns)
+        replaced = row["replaced"]
+        print(
+            f"{row['puts']:,} puts, {row['put_mb']:.0f} MB of values, over {row['keys']:,} keys in {row['sessions']:,} sessions: "
+            f"{row['puts_per_s']:,.0f} a second\n"
+            f"at most {row['memory_mb_max']:.0f} MB of memory and {row['disk_mb_max']:.0f} MB of disk a node\n"
+            f"{replaced['node']} was wiped; {replaced['by']} had caught up and voted {replaced['took_s']:.1f} s later, "
+            f"{replaced['puts_meanwhile']:,} puts meanwhile\n"
+            f"states at slot {row['slot']:,}: {'equal' if row['agree'] else 'NOT EQUAL'}; "
+            f"{row['lost']} acknowledged puts lost, {row['twice']} done twice"
+        )
+    return 0 if row["agree"] and not row["lost"] and not row["twice"] else EXIT_VIOLATED
+
+
+def _size_of(what: str, node: str) -> Callable[[dict[str, Any]], str]:
+    return lambda sample: f"{sample[what][node]:.0f}" if node in sample[what] else "-"

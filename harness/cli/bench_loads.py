@@ -1,0 +1,208 @@
+"""The benchmarks of loads: `consensus bench throughput`, `latency`, `reads` and `scale`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.main import Command, FloatRange, output_option, print_json, say
+
+if TYPE_CHECKING:
+    from harness.bench.load import Load, Shape
+
+
+class Several(click.ParamType[tuple[Any, ...]]):
+    """Several things, separated by commas. `read` makes one of its text, or raises ValueError."""
+
+    def __init__(self, name: str, example: str, read: Callable[[str], Any]) -> None:
+        self.name, self._example, self._read = name, example, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """As click's own types do."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._read(part) for part in str(value).split(","))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}; an example is {self._example}", param, ctx)
+
+
+def _numbers(least: int, most: int, example: str) -> Several:
+    def read(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(f"{number} is not from {least} to {most}")
+        return number
+
+    return Several("numbers", example, read)
+
+
+def _read_shape(text: str) -> "Shape":
+    from harness.bench.load import Shape  # noqa: PLC0415 - only the benchmarks of loads need it
+
+    in_flight, _, connections = text.partition(":")
+    shape = Shape(int(in_flight), int(connections))
+    if not 1 <= shape.connections <= shape.in_flight <= 10_000 or shape.in_flight % shape.connections:
+        raise ValueError(f"{text} is not so many calls spread evenly over so many connections, at most 10000")
+    return shape
+
+
+def _load_options(seconds: float) -> Callable[[Command], Command]:
+    """What the benchmarks of loads have in common."""
+
+    def add(command: Command) -> Command:
+        command = output_option(command)
+        command = click.option(
+            "--against",
+            type=click.Choice(["etcd", "pysyncobj"]),
+            help="A peer that is installed here, in the same run.",
+        )(command)
+        return click.option(
+            "--time",
+            "seconds",
+            type=FloatRange(0.1, 600),
+            default=seconds,
+            show_default=True,
+            help="Seconds for each figure.",
+        )(command)
+
+    return add
+
+
+nodes_option = click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
+_shapes_option = click.option(
+    "--shapes",
+    type=Several("shapes", "256:16,1:1", _read_shape),
+    default="256:16,256:256,1:1",
+    show_default=True,
+    help="Calls in flight, and on how many connections.",
+)
+value_option = click.option("--value-bytes", type=click.IntRange(1, 65536), default=100, show_default=True)
+
+
+@click.command()
+@nodes_option
+@value_option
+@_shapes_option
+@_load_options(5.0)
+def throughput(
+    nodes: int, value_bytes: int, shapes: "tuple[Shape, ...]", seconds: float, against: str | None, as_json: bool
+) -> None:
+    """Durable puts a second on multipaxos, beside the same messages and syncs with no logic between, and beside a peer."""
+    from harness.bench.load import Load  # noqa: PLC0415 - only this needs it
+
+    _compare({nodes: [Load(shape, seconds, value_bytes) for shape in shapes]}, against, as_json)
+
+
+@click.command()
+@nodes_option
+@value_option
+@click.option(
+    "--in-flight", type=_numbers(1, 10_000, "1,16"), default="1,4,16,64", show_default=True, help="Calls at a time."
+)
+@_load_options(5.0)
+def latency(
+    nodes: int, value_bytes: int, in_flight: tuple[int, ...], seconds: float, against: str | None, as_json: bool
+) -> None:
+    """How long a durable put takes, one at a time and several at a time on one connection, with a histogram."""
+    from harness.bench.load import Load, Shape  # noqa: PLC0415 - only this needs it
+
+    loads = [Load(Shape(each, 1), seconds, value_bytes) for each in in_flight]
+    rows = _compare({nodes: loads}, against, as_json)
+    if not as_json:
+        for row in rows:
+            print(f"\n{row['in_flight']} in flight, calls that took at most so many milliseconds")
+            _print_histogram(row["histogram"])
+
+
+@click.command()
+@nodes_option
+@value_option
+@_shapes_option
+@click.option(
+    "--percent", type=_numbers(1, 100, "100,50"), default="100,50", show_default=True, help="How many calls are reads."
+)
+@_load_options(5.0)
+def reads(
+    nodes: int,
+    value_bytes: int,
+    shapes: "tuple[Shape, ...]",
+    percent: tuple[int, ...],
+    seconds: float,
+    against: str | None,
+    as_json: bool,
+) -> None:
+    """Linearizable reads a second, and reads mixed with puts: each read is confirmed by a quorum."""
+    from harness.bench.load import Load  # noqa: PLC0415 - only this needs it
+
+    loads = [Load(shape, seconds, value_bytes, part / 100) for part in percent for shape in shapes]
+    _compare({nodes: loads}, against, as_json)
+
+
+@click.command()
+@click.option("-n", "--nodes", type=_numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True)
+@click.option("--value-bytes", type=_numbers(1, 65536, "100,1024"), default="100,1024,16384,65536", show_default=True)
+@_load_options(3.0)
+def scale(
+    nodes: tuple[int, ...], value_bytes: tuple[int, ...], seconds: float, against: str | None, as_json: bool
+) -> None:
+    """Durable puts and megabytes a second by the number of nodes and the size of values, 256 in flight."""
+    from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - only this needs it
+
+    _compare({count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes}, against, as_json)
+
+
+def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json: bool) -> list[dict[str, Any]]:
+    """Measure the loads of each number of nodes, and print the rows."""
+    from harness.bench.compare import compare  # noqa: PLC0415 - only this needs it
+
+    rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, say)]
+    if as_json:
+        print_json(rows=rows)
+        return rows
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "nodes": lambda row: str(row["nodes"]),
+        "bytes": lambda row: f"{row['value_bytes']:,}",
+        "reads": lambda row: f"{row['reads']:.0%}",
+        "in flight": lambda row: f"{row['in_flight']} on {row['connections']}",
+        "calls/s": lambda row: _number(row["ours_per_s"]),
+        "MB/s": lambda row: f"{row['ours_mb_per_s']:.1f}",
+        "p50 ms": lambda row: f"{row['p50_ms']:.2f}",
+        "p90": lambda row: f"{row['p90_ms']:.2f}",
+        "p99": lambda row: f"{row['p99_ms']:.2f}",
+        "max": lambda row: f"{row['max_ms']:.1f}",
+        "failed": lambda row: str(row["failed"]),
+        "fsyncs/call": lambda row: f"{row['fsyncs_per_decision']:.3f}",
+        "floor/s": lambda row: _number(row["floor_per_s"]),
+        "floor p50": lambda row: f"{row['floor_p50_ms']:.2f}",
+    }
+    if against:
+        columns |= {
+            f"{against}/s": lambda row: _number(row["peer_per_s"]),
+            "its p50": lambda row: "-" if row["peer_p50_ms"] is None else f"{row['peer_p50_ms']:.2f}",
+            "its p99": lambda row: "-" if row["peer_p99_ms"] is None else f"{row['peer_p99_ms']:.2f}",
+            "ratio": lambda row: "-" if row["ratio"] is None else f"{row['ratio']:.1f}",
+        }
+    print_table(rows, columns)
+    if against:
+        print(f"{rows[0]['peer']}: not durable: {rows[0]['peer_not_durable'] or 'nothing; it syncs before it answers'}")
+    return rows
+
+
+def print_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
+    """Rows under their titles, to the right: a column's width is its widest cell's."""
+    lines = [list(columns), *([shown(row) for shown in columns.values()] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def _print_histogram(buckets: list[dict[str, Any]]) -> None:
+    most = max((bucket["calls"] for bucket in buckets), default=1)
+    for bucket in buckets:
+        bound = "more" if bucket["up_to_ms"] is None else f"{bucket['up_to_ms']:g}"
+        print(f"{bound:>6} {'#' * round(50 * bucket['calls'] / most):<50} {bucket['calls']:,}")

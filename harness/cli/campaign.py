@@ -1,0 +1,119 @@
+"""`consensus campaign`: many runs of generated plans, and one report."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.cli.plans import Names
+
+if TYPE_CHECKING:
+    from harness.runs.campaigns.campaign import Tally
+
+
+@click.command()
+@click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Runs at a time.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Where all plans come from.")
+@click.option("--algorithm", default="paxos", show_default=True, help="A name of ours, or module:Class.")
+@click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Of each run.")
+@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
+@click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
+@click.option("--stop-at-first", is_flag=True, help="End when a run violates a promise.")
+@click.option(
+    "--workload", default="register", show_default=True, help="What clients do meanwhile, as for `consensus test`."
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Have the workers of this Dask scheduler make the runs, such as tcp://10.0.0.7:8786. Instead of --workers.",
+)
+@click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
+@click.option(
+    "--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`; implies --keep."
+)
+@output_option
+@click.pass_obj
+def campaign(
+    root: Path,
+    /,
+    *,
+    runs: int,
+    workers: int,
+    seed: int,
+    algorithm: str,
+    faults: tuple[str, ...],
+    time_s: float,
+    nodes: int,
+    steps: int | None,
+    stop_at_first: bool,
+    keep: bool,
+    trace: bool,
+    workload: str,
+    dask: str | None,
+    as_json: bool,
+) -> int:
+    """Run many plans that are drawn from a seed, and merge what came of them.
+
+    The folder of every run that is not valid is kept. The report says which fault has struck whom in which phase of the
+    protocol, and what was never struck. Ctrl-C ends it with what was done so far. Exit code: 1 if a run violated a promise,
+    2 if one was no test, 130 after Ctrl-C, else 0.
+    """
+    from harness.runs.campaigns.campaign import Campaign, run_campaign  # noqa: PLC0415 - as in harness.cli.main
+    from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
+    from harness.workloads.workload import workload_for  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+
+    workload_for(workload, load_algorithm(algorithm))
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-campaign-{algorithm.replace(':', '-')}"
+    wanted = Campaign(
+        root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload
+    )
+    wanted.plan(1)
+    wanted.folder.mkdir(parents=True)
+
+    def progress(tally: "Tally") -> None:
+        last = tally.runs[-1]
+        if last.status != "valid":
+            say(f"run {last.number:05}, seed {last.seed}: {last.status}: {last.evidence}")
+        if len(tally.runs) % 10 == 0 or last.status != "valid" or len(tally.runs) == runs:
+            say(summary(tally))
+
+    tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
+    save(tally)
+    if as_json:
+        print_json(folder=str(wanted.folder), **merged(tally))
+    else:
+        _print(tally)
+    if tally.of("invalid"):
+        return EXIT_VIOLATED
+    if tally.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_UNKNOWN if tally.of("unknown") else 0
+
+
+def _print(tally: "Tally") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from harness.runs.campaigns.report import PAGE_NAME, by_phase, summary  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    table.add_column("fault")
+    phases, lines = by_phase(tally)
+    for phase in phases:
+        table.add_column(phase, justify="right", overflow="fold")
+    for fault, cells in lines:
+        table.add_row(fault, *(Text(cell, "bold red" if "0" in cell.split("+") else "") for cell in cells))
+    console.print(table)
+    print("struck while they sent such a message + while they got one; 0 is a hole\n")
+    if tally.never_fired:
+        print(f"in plans, and never in force: {', '.join(tally.never_fired)}")
+    for run in tally.kept:
+        console.print(Text(f"{run.number:05} {run.status}, seed {run.seed}: {run.evidence}"), soft_wrap=True)
+    print(f"\n{'interrupted: ' if tally.interrupted else ''}{summary(tally)}\n{tally.campaign.folder / PAGE_NAME}")

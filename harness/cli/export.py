@@ -1,0 +1,78 @@
+"""`consensus export`: a run in the formats of other tools."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from harness.cli.report import run_argument
+from harness.records.run_folders import HISTORY_NAME, find_run
+
+_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": "plan.json"}
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(tuple(_NAMES)),
+    required=True,
+    help="edn: the history and the faults, as Jepsen's. chrome-trace: open it at ui.perfetto.dev. "
+    "plan: what breaks the same again, by `consensus test --plan`.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Where it goes; - is stdout. By default a file in the run's folder.",
+)
+@click.pass_obj
+def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
+    """Write a run for Jepsen's tools, for Perfetto, or as a plan of its faults.
+
+    RUN is as for `consensus report`. The file's path is printed.
+    """
+    folder = find_run(root, run)
+    pieces = {"edn": _edn, "chrome-trace": _trace, "plan": _plan}[form](folder)
+    if target == Path("-"):
+        sys.stdout.writelines(pieces)
+        return 0
+    path = target or folder / _NAMES[form]
+    try:
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error}") from error
+    print(path)
+    return 0
+
+
+def _edn(folder: Path) -> Iterable[str]:
+    from harness.records import history, receipts  # noqa: PLC0415 - only this form needs them
+    from harness.report.edn import history_as_edn  # noqa: PLC0415
+
+    try:
+        faults = receipts.load(folder / "receipts.jsonl") if (folder / "receipts.jsonl").exists() else []
+        events = history.load(folder / HISTORY_NAME)
+    except history.BadFile as error:
+        raise click.ClickException(str(error)) from error
+    return (f"{line}\n" for line in history_as_edn(events, faults))
+
+
+def _trace(folder: Path) -> Iterable[str]:
+    from harness.report.chrome_trace import trace  # noqa: PLC0415
+    from harness.report.reading import read_run  # noqa: PLC0415
+
+    return trace(read_run(folder))
+
+
+def _plan(folder: Path) -> Iterable[str]:
+    from harness.runs.plan import PLAN_NAME, load  # noqa: PLC0415
+
+    if not (folder / PLAN_NAME).exists():
+        raise click.ClickException(f"nothing was broken by a plan or by hand in {folder}: it has no {PLAN_NAME}")
+    load(folder / PLAN_NAME)
+    return [(folder / PLAN_NAME).read_text(encoding="utf-8")]

@@ -1,0 +1,91 @@
+"""`consensus faults`: the catalogue."""
+
+import inspect
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.main import output_option, print_json
+
+if TYPE_CHECKING:
+    from harness.faults.catalogue import Listed
+
+
+@click.command()
+@click.argument("name", required=False)
+@output_option
+@click.pass_obj
+def faults(_root: Path, name: str | None, as_json: bool) -> None:
+    """List what can be broken, or show one fault, or those of one family, with their arguments.
+
+    The names are those of `consensus test --faults`, of a plan's steps, and of `run.inject` in Python.
+    """
+    from harness.faults.catalogue import catalogue, choose  # noqa: PLC0415 - as in harness.cli.main
+
+    entries = catalogue() if name is None else choose([name])
+    if as_json:
+        print_json(faults=[_plain(entry) for entry in entries])
+    elif name is None:
+        _print_all(entries)
+    else:
+        for entry in entries:
+            _print_one(entry)
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return None if parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def _plain(entry: "Listed") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "summary": entry.fault.summary,
+        "arguments": {argument: _default(parameter) for argument, parameter in entry.parameters.items()},
+    }
+
+
+def _print_all(entries: "tuple[Listed, ...]") -> None:
+    wide = max(len(entry.name) for entry in entries)
+    family = ""
+    for entry in entries:
+        if entry.family != family:
+            family = entry.family
+            print(f"{family}:")
+        print(f"  {entry.name:<{wide}}  {entry.fault.summary}")
+    print("\n`consensus faults NAME` shows a fault's arguments.")
+
+
+def _print_one(entry: "Listed") -> None:
+    example = {
+        argument: _EXAMPLES.get(argument, _default(parameter)) for argument, parameter in entry.parameters.items()
+    }
+    given = {argument: value for argument, value in example.items() if value is not None}
+    python = "".join(f", {argument}={value!r}" for argument, value in given.items())
+    print(f"{entry.name}: {entry.fault.summary}.")
+    for argument, parameter in entry.parameters.items():
+        missing = parameter.default is inspect.Parameter.empty
+        default = "needed" if missing else "drawn" if parameter.default is None else f"{parameter.default!r}"
+        print(f"  {argument:<12} {default if missing else f'if left out: {default}'}")
+    print(f'  in Python      with run.inject("{entry.name}"{python}): ...')
+    print(f"  in a plan      {json.dumps({'at_s': 1.0, 'fault': entry.name, **given, 'for_s': 1.0})}")
+    print(f"  from a shell   consensus test paxos --faults {entry.name}")
+    shell = "".join(f" {shlex.quote(f'{argument}={_word(value)}')}" for argument, value in given.items())
+    print(f"  by hand        consensus inject {entry.name}{shell}")
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+_EXAMPLES = {
+    "node": "n1",
+    "nodes": ["n1", "n2"],
+    "senders": ["n1"],
+    "receivers": ["n2", "n3"],
+    "groups": [["n1", "n2"], ["n3", "n4", "n5"]],
+    "message": "Promise",
+}

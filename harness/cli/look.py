@@ -1,0 +1,211 @@
+"""The verbs that look at a cluster that runs by hand: ps, logs, inspect."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster import spec as specs
+from cluster.control import ControlClient
+from cluster.errors import NoSuchNode, NotUp
+from harness.cli.cluster import SHORT_S, complete_nodes
+from harness.cli.main import output_option, print_json
+from harness.records.history import to_jsonable
+
+_WATCH_S = 0.5
+_FOLLOW_S = 0.2
+
+
+@click.command()
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
+@output_option
+@click.pass_obj
+def ps(root: Path, watch: bool, as_json: bool) -> None:
+    """Show each node: process, state, role, ballot or vote, boots."""
+    from rich.console import Console  # noqa: PLC0415 - costs 80 ms
+    from rich.live import Live  # noqa: PLC0415
+
+    control = ControlClient(root)
+    if not watch:
+        seen = control.ask("ps", SHORT_S)
+        if as_json:
+            print_json(**seen)
+        else:
+            Console().print(_table(seen))
+        return
+    if as_json:
+        raise click.UsageError("--watch is for people: without it, -o json can be asked for as often as is wanted")
+    with Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            live.update(_table(control.ask("ps", SHORT_S)), refresh=True)
+            time.sleep(_WATCH_S)
+
+
+def _table(seen: dict[str, Any]) -> Any:
+    """What `ps` shows. Only the last columns give way where the terminal is narrow."""
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    rows = seen["nodes"]
+    logs = [row["algorithm_status"] for row in rows if "applied" in row["algorithm_status"]]
+    trouble = any(row["bad_frames"] for row in rows)
+    titles = ["node", "pid", "state", "boots", *(["bad frames"] if trouble else []), "role"]
+    kept = len(titles)
+    titles += ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(titles):
+        # Where the terminal is too narrow, rich takes from the columns that may wrap, and leaves the others whole. What
+        # stands in those is cut short, though: a row is one line.
+        justify: Any = "right" if title in ("pid", "boots", "bad frames") else "left"
+        table.add_column(_one_line(title), justify=justify, no_wrap=place < kept, overflow="ellipsis")
+    colours = {"up": "green", "suspended": "yellow"}
+    for row in rows:
+        status = row["algorithm_status"]
+        table.add_row(
+            row["node"],
+            str(row["pid"] or ""),
+            Text(row["how"].removeprefix("down: "), style=colours.get(row["state"], "red")),
+            str(row["boots"]),
+            *([str(row["bad_frames"])] if trouble else []),
+            status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
+            *(_one_line(cell) for cell in (_of_log(status) if logs else _of_variable(row["variable"], status))),
+        )
+    notes = [Text(_content(max(logs, key=lambda status: status["applied"])), style="dim")] if logs else []
+    variables = max((row["variable_count"] for row in rows), default=0)
+    if variables > 1:
+        notes.append(Text(f"{variables} variables; each node's latest is shown", style="dim"))
+    if seen["trouble"]:
+        notes.append(Text(seen["trouble"], style="red"))
+    return Group(table, *notes)
+
+
+def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str, str]:
+    """A row's last cells where an algorithm decides one variable."""
+    return variable or "", _ballot_or_vote(status), _shown(status.get("decided"))
+
+
+def _of_log(status: dict[str, Any]) -> tuple[str, str]:
+    """A row's last cells where it keeps a log: the last slot that is applied, of those that are known as chosen."""
+    if "applied" not in status:
+        return "", ""
+    applied, commit = status["applied"], status["commit"]
+    ballot = _ballot_or_vote(status).removeprefix("ballot ")
+    return ballot, f"{applied:,}" if applied == commit else f"{applied:,} of {commit:,}"
+
+
+def _content(status: dict[str, Any]) -> str:
+    """What the log has led to, at the node that has applied most: who forms the cluster, and how much is kept."""
+    names = [
+        f"{what} {', '.join(status[key])}"
+        for what, key in (("voters", "voters"), ("learning", "learners"), ("removed", "removed"))
+        if status[key]
+    ]
+    holds = [f"{count:,} {what[:-1] if count == 1 else what}" for what, count in status["holds"].items() if count]
+    return "; ".join([*names, ", ".join(holds) or "no keys"])
+
+
+def _one_line(text: str) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _ballot_or_vote(status: dict[str, Any]) -> str:
+    match status:
+        case {"ballot": [round_, node]} if node:
+            return f"ballot {round_}.{node}"
+        case {"votes": votes} if votes:
+            return f"vote {_shown(status.get('vote'))} (knows {len(votes)})"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+@click.command()
+@click.argument("nodes", default="all", shell_complete=complete_nodes)
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="How many lines of the past."
+)
+@click.pass_obj
+def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
+    """Show what the nodes said, over all their lives."""
+    spec = _spec(root)
+    names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
+    for name in names:
+        _known(spec, name)
+    at = dict.fromkeys(names, 0)
+    first = True
+    while True:
+        told: list[tuple[str, str, str]] = []
+        for name in names:
+            new = _read_on(spec.log(name), at, name)
+            told += new[-lines:] if first and lines else [] if first else new
+        for _, name, line in sorted(
+            told, key=lambda entry: entry[0]
+        ):  # stable: what a line of a node follows stays before it
+            print(f"{name}  {line}")
+        if not follow:
+            return
+        first = False
+        sys.stdout.flush()
+        time.sleep(_FOLLOW_S)
+
+
+def _read_on(path: Path, at: dict[str, int], name: str) -> list[tuple[str, str, str]]:
+    """What a log has more than last time: when, who, and the line. A line with no time has that of the one before."""
+    if not path.exists():
+        return []
+    with path.open(errors="replace") as file:
+        file.seek(at[name])
+        text = file.read().splitlines()
+        at[name] = file.tell()
+    found, when = [], ""
+    for line in text:
+        stamp = line[: len("2026-01-01 00:00:00,000")]
+        when = stamp if stamp[:4].isdigit() and "," in stamp else when
+        found.append((when, name, line))
+    return found
+
+
+@click.command()
+@click.argument("node", shell_complete=complete_nodes)
+@output_option
+@click.pass_obj
+def inspect(root: Path, node: str, as_json: bool) -> None:
+    """Show what a node's disk says, whether the node runs or not. Changes nothing."""
+    from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - only this needs it
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.storage.disk import inspect as read_disk  # noqa: PLC0415
+
+    spec = _spec(root)
+    _known(spec, node)
+    contents = read_disk(spec.settings.directory(node))
+    algorithm = load_algorithm(spec.settings.algorithm)
+    log = log_on_disk(algorithm, spec.nodes, contents) if algorithm.serves_all else None
+    if as_json:
+        variables = {
+            variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}
+            for variable, stored in contents.variables.items()
+        }
+        more = {} if log is None else {"log": log}
+        print_json(node=node, incarnation=contents.incarnation, variables=variables, **more)
+    else:
+        print(dump(contents, log), end="")
+
+
+def _spec(root: Path) -> specs.Spec:
+    if not (root / specs.SPEC_NAME).exists():
+        raise NotUp(f"there is no cluster in {root}: make one with `consensus up`")
+    return specs.open_spec(root)
+
+
+def _known(spec: specs.Spec, node: str) -> None:
+    if node not in spec.known_nodes():
+        raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(spec.known_nodes())}")

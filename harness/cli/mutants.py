@@ -1,0 +1,104 @@
+"""`consensus mutants`: does the suite see what is broken?"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, say
+from harness.records.run_folders import RESULTS_NAME
+
+if TYPE_CHECKING:
+    from harness.mutants.trial import Outcome, Trial, Unbroken
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Clusters at a time.")
+@click.option(
+    "--unbroken",
+    "times",
+    type=click.IntRange(0, 1000),
+    default=1,
+    show_default=True,
+    help="How often the shipped code is told each story.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where every draw comes from.")
+@click.option("--list", "only_list", is_flag=True, help="Say which there are, and run nothing.")
+@output_option
+@click.pass_obj
+def mutants(
+    root: Path, names: tuple[str, ...], workers: int, times: int, seed: int, only_list: bool, as_json: bool
+) -> int:
+    """Break a copy of the shipped code in each known way, and see whether the suite finds out.
+
+    Each mutant (all, if none is named) is run as real processes through a short story in which its break shows, and judged by
+    all of the suite's judges; so is the shipped code, which must come out valid. Exit code: 0 if every mutant was caught and
+    the shipped code is valid, else 1.
+    """
+    from harness.mutants.catalogue import choose  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
+    from harness.mutants.trial import Trial, try_all  # noqa: PLC0415
+
+    chosen = choose(names)
+    if only_list:
+        for mutant in chosen:
+            print(f"{mutant.name:30} {mutant.imitates:42} {mutant.schedule.about}")
+        return 0
+    folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-mutants"
+    folder.mkdir(parents=True)
+
+    def progress(done: "Trial | Unbroken") -> None:
+        say(_told(done) if isinstance(done, Trial) else _told_unbroken(done))
+
+    try:
+        outcome = try_all(chosen, folder, workers=workers, times=times, seed=seed, progress=progress)
+    except KeyboardInterrupt:
+        say("interrupted: what was under way has ended with its nodes")
+        os._exit(EXIT_INTERRUPTED)  # without waiting for the stories under way; the kernel ends what they launched
+    text = json.dumps({"schema": 1, **outcome.to_json()}, indent=2, ensure_ascii=False)
+    (folder / f"mutants-{RESULTS_NAME}").write_text(text + "\n")
+    if as_json:
+        print_json(folder=str(folder), **outcome.to_json())
+    else:
+        _print(outcome)
+        print(f"Their folders: {folder}")
+    return EXIT_VIOLATED if outcome.survivors or outcome.accused else 0
+
+
+def _told(trial: "Trial") -> str:
+    how = f"caught by {', '.join(trial.last.violated)}" if trial.caught else "SURVIVED"
+    again = "" if trial.tries == 1 else f" at try {trial.tries}"
+    return f"{trial.mutant.name}: {how}{again}, {trial.took_s:.1f} s"
+
+
+def _told_unbroken(one: "Unbroken") -> str:
+    how = "valid" if one.valid else f"{one.shown.verdict.status} ({one.shown.verdict.evidence})"
+    return f"unbroken {one.algorithm}, {one.schedule.name}: {how}, {one.passed} of {one.times}"
+
+
+def _print(outcome: "Outcome") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    for column in ("", "mutant", "imitates", "caught by", "s"):
+        table.add_column(column, justify="right" if column == "s" else "left")
+    for trial in outcome.trials:
+        mark = Text("✓", "bold green") if trial.caught else Text("✗", "bold red")
+        by, evidence = trial.last.violated, trial.last.verdict.evidence.partition(": ")[2]
+        told = Text(f"{by[0] if by else trial.last.verdict.status}: {evidence}")
+        table.add_row(mark, trial.mutant.name, trial.mutant.imitates, told, f"{trial.took_s:.1f}")
+    console.print(table)
+    for one in outcome.accused:
+        console.print(Text(f"✗ {_told_unbroken(one)}", "bold red"))
+    data = outcome.to_json()
+    runs = sum(one.times for one in outcome.unbroken)
+    print(
+        f"\n{data['caught']} of {data['of']} mutants caught, median {data['median_s']} s, slowest {data['slowest_s']} s. "
+        f"The shipped code came out valid in {sum(one.passed for one in outcome.unbroken)} of {runs} runs of their stories."
+    )

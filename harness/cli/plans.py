@@ -1,0 +1,330 @@
+"""`consensus test`, `consensus replay` and `consensus shrink`: faults drawn, repeated, and reduced to what matters."""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cluster.errors import Mistake
+from cluster.spec import node_names
+from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.records.run_folders import RESULTS_NAME, find_run, new_folder
+
+if TYPE_CHECKING:
+    from harness.runs.plan import Plan
+    from harness.runs.suite import Result
+
+_SEEDS_MAX = 1_000
+_IN_A_PLAN = ("workload", "faults", "time_s", "seed", "nodes", "steps")
+_MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """kill,cut,drop"""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names in `value`."""
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """1-5 or 3,7,11-13"""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers in `value`."""
+        found: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+            if match is None or int(match[2] or match[1]) < int(match[1]):
+                self.fail(f"{value!r} names no seeds: write 1-5, or 3,7", param, ctx)
+            found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(set(found)) > _SEEDS_MAX:
+            self.fail(f"{value!r} are more than {_SEEDS_MAX:,} runs: `consensus campaign` is for that", param, ctx)
+        return tuple(dict.fromkeys(found))
+
+
+@click.command()
+@click.argument("algorithm", required=False)
+@click.option("--workload", default="register", show_default=True, help="What clients do meanwhile.")
+@click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
+@click.option("--seed", type=click.IntRange(0), help="Where the plan and all draws come from.  [default: a new one]")
+@click.option("--seeds", type=Seeds(), help="A run for each of them, one after the other: 1-5, or 3,7.")
+@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
+@click.option("--steps", type=click.IntRange(0, 1000), help="How many faults.  [default: about one every 0.8 s]")
+@click.option(
+    "--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A plan of your own."
+)
+@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
+@output_option
+@click.pass_obj
+def test(
+    root: Path,
+    /,
+    *,
+    algorithm: str | None,
+    workload: str,
+    faults: tuple[str, ...],
+    time_s: float,
+    seed: int | None,
+    seeds: tuple[int, ...] | None,
+    nodes: int,
+    steps: int | None,
+    plan_file: Path | None,
+    trace: bool,
+    as_json: bool,
+) -> int:
+    """Run ALGORITHM (paxos, module:Class, …) while faults are drawn from a seed, and judge it.
+
+    Exit code: 0 all promises were kept, 1 one was violated, 2 unknown: the run was no test. `consensus faults` lists what
+    can be drawn.
+
+    \b
+    Workloads:
+      register      propose and query on variables that are set once
+      kv            put, get, delete, cas on the keys of a replicated log (multipaxos)
+      cas-register  write, read, cas on its registers
+      lock          acquire, renew, release its locks, and use what they protect
+    """
+    from harness.runs.plan import load  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
+    from harness.runs.plan_generator import generate  # noqa: PLC0415
+    from harness.runs.suite import run_plan  # noqa: PLC0415
+    from harness.workloads.workload import workload_for  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+
+    if (algorithm is None) == (plan_file is None):
+        raise click.UsageError("name an algorithm, such as paxos, or give a plan with --plan")
+    if seeds is not None and (seed is not None or plan_file is not None):
+        raise click.UsageError("--seeds draws a plan from each seed: give neither --seed nor --plan with it")
+    if plan_file is not None:
+        source = click.get_current_context().get_parameter_source
+        given = [
+            name.removesuffix("_s") for name in _IN_A_PLAN if source(name) is click.core.ParameterSource.COMMANDLINE
+        ]
+        if given:
+            raise click.UsageError(f"a plan says {', '.join(given)} itself: change it there")
+        plans = [load(plan_file)]
+    else:
+        assert algorithm is not None
+        workload_for(workload, load_algorithm(algorithm))
+        plans = [
+            generate(algorithm, node_names(nodes), each, faults=faults, time_s=time_s, workload=workload, steps=steps)
+            for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
+        ]
+    results = []
+    for plan in plans:
+        folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
+        say(
+            f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
+        )
+        try:
+            results.append(run_plan(plan, folder, tell=say, trace=trace))
+        except KeyboardInterrupt:
+            say(f"interrupted, and not judged. What it left: {_short(folder)}    again: consensus replay {folder.name}")
+            raise
+        if not as_json:
+            _print(results[-1])
+    if seeds is not None:
+        return _several(results, as_json)
+    if as_json:
+        print_json(**_plain(results[0]))
+    return results[0].verdict.exit_code
+
+
+def _several(results: "list[Result]", as_json: bool) -> int:
+    """What the runs of several seeds come to."""
+    if as_json:
+        print_json(runs=[_plain(result) for result in results])
+    else:
+        statuses = [str(result.verdict.status) for result in results]
+        print(", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)))
+    codes = {result.verdict.exit_code for result in results}
+    return EXIT_VIOLATED if EXIT_VIOLATED in codes else max(codes)
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--times", type=click.IntRange(1, 10_000), help="How many runs.  [default: 5 of a plan, 1 of a schedule]")
+@output_option
+@click.pass_obj
+def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int:
+    """Run the plan of RUN (a folder, or a part of its name; the newest if left out) again, and say how often it violates.
+
+    What `consensus explore` and `consensus simulate` have found is replayed step by step, on real processes; RUN may be such a
+    schedule's file, too.
+
+    Exit code: 1 if a promise was violated again, 2 if not and a run was no test, else 0.
+    """
+    from harness.replay.schedule import SCHEDULE_NAME  # noqa: PLC0415
+    from harness.runs.suite import run_plan  # noqa: PLC0415
+
+    file = Path(run) if run is not None and Path(run).is_file() else find_run(root, run) / SCHEDULE_NAME
+    if file.exists():
+        return _replay_schedule(root, file, times or 1, as_json=as_json)
+    times = times or 5
+    source, plan, violated = _past(root, run, judged=False)
+    parent = new_folder(root, f"{plan.algorithm}-{plan.seed}-replay")
+    results = []
+    for number in range(1, times + 1):
+        result = run_plan(plan, parent / f"{number:03}", replay_of=source.name)
+        results.append(result)
+        what = f"violates {', '.join(result.violated)}" if result.violated else result.verdict.status
+        say(f"run {number} of {times}: {what}, {result.took_s:.1f} s")
+    # Of a run that violated nothing, any violation is news.
+    again = [result for result in results if (set(result.violated) & violated if violated else result.violated)]
+    if as_json:
+        print_json(run=str(source), times=times, fired=len(again), runs=[_plain(result) for result in results])
+    else:
+        what = ", ".join(sorted(violated)) or "anything"
+        print(f"{len(again)} of {times} violate {what}. Their folders: {_short(parent)}")
+        for result in again[:1]:
+            print(f"  {result.verdict.evidence}\n  its page: consensus report {_short(result.folder)}")
+    if any(result.violated for result in results):
+        return EXIT_VIOLATED
+    return max(result.verdict.exit_code for result in results)
+
+
+def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> int:
+    """`consensus replay` of a schedule."""
+    from harness.replay import schedule_replay  # noqa: PLC0415
+    from harness.replay.schedule import load  # noqa: PLC0415
+
+    schedule = load(file)
+    parent = new_folder(root, f"{schedule.algorithm}-replay", make=False)
+    results = []
+    for number in range(1, times + 1):
+        folder = parent if times == 1 else parent / f"{number:03}"
+        results.append(schedule_replay.replay(schedule, folder, replay_of=str(file.name)))
+        say(f"run {number} of {times}: {results[-1].verdict.status}, {results[-1].took_s:.1f} s")
+    fired = sum(bool(result.violated) for result in results)
+    if as_json:
+        runs = [result.to_json() for result in results]
+        print_json(schedule=str(file), times=times, fired=fired, runs=runs)
+    else:
+        print("\n".join(results[0].lines()))
+        print(f"{fired} of {times} violate. Their folders: {_short(parent)}")
+    return EXIT_VIOLATED if fired else max(result.verdict.exit_code for result in results)
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Runs at a time.")
+@output_option
+@click.pass_obj
+def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
+    """Reduce the plan of RUN, which violates a promise, to the fewest steps that still violate it.
+
+    The smallest plan's run is kept in a folder of its own, also if this is interrupted. Exit code: 1 if the plan still
+    violates, which is what it is for; 2 if it did not do so again.
+    """
+    from harness.runs.shrink import NotAgain, Shrinker  # noqa: PLC0415
+
+    source, plan, violated = _past(root, run)
+    if not violated:
+        raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give one that is invalid")
+    promise = next(name for name in _verdicts(source) if name in violated)
+    kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
+    started = time.monotonic()
+    try:
+        shrunk = Shrinker(plan, promise, kept, workers=workers, tell=say).shrink()
+    except NotAgain as error:
+        say(f"consensus: {error}")
+        return EXIT_UNKNOWN
+    took_s = time.monotonic() - started
+    if as_json:
+        about = {"promise": promise, "steps_before": shrunk.steps_before, "runs": shrunk.runs}
+        print_json(**_plain(shrunk.result), **about, shrink_took_s=round(took_s, 1))
+    else:
+        left = shrunk.result.plan.steps
+        none = "" if left else " It takes no fault."
+        print(f"{shrunk.steps_before} steps became {len(left)}, in {shrunk.runs} runs and {took_s:.0f} s.{none}")
+        for step in left:
+            print(f"  {step}")
+        _print(shrunk.result)
+    return shrunk.result.verdict.exit_code
+
+
+# --- run folders --------------------------------------------------------------------------------------------------------
+
+
+def _past(root: Path, wanted: str | None, *, judged: bool = True) -> "tuple[Path, Plan, set[str]]":
+    """A run folder, its plan, and which of its verdicts are invalid. Unless it must be `judged`, it may have been interrupted."""
+    from harness.runs.plan import PLAN_NAME, load  # noqa: PLC0415
+
+    folder = find_run(root, wanted)
+    if not (folder / PLAN_NAME).exists():
+        raise Mistake(f"{folder} has no {PLAN_NAME}: only runs of `consensus test` and its kin can be repeated")
+    verdicts = _verdicts(folder) if judged or (folder / RESULTS_NAME).exists() else {}
+    violated = {name for name, status in verdicts.items() if status == "invalid"}
+    return folder, load(folder / PLAN_NAME), violated
+
+
+def _verdicts(folder: Path) -> dict[str, str]:
+    try:
+        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+        return {str(name): str(verdict["status"]) for name, verdict in results["verdicts"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise Mistake(f"{folder} has no readable {RESULTS_NAME}: was its run interrupted?") from None
+
+
+# --- what people and programs see ---------------------------------------------------------------------------------------
+
+
+def _plain(result: "Result") -> dict[str, Any]:
+    return {
+        "run": str(result.folder),
+        "verdict": str(result.verdict.status),
+        "evidence": result.verdict.evidence,
+        "verdicts": {
+            name: {"status": str(verdict.status), "evidence": verdict.evidence}
+            for name, verdict in result.verdicts.items()
+        },
+        "plan": result.plan.to_json(),
+        "steps": [outcome.to_json() for outcome in result.steps],
+        "took_s": round(result.took_s, 3),
+    }
+
+
+def _print(result: "Result") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    for name, verdict in result.verdicts.items():
+        table.add_row(Text(*_MARKS[verdict.status]), name, Text(verdict.evidence))
+    console.print(table)
+    for line in _unfired(result):
+        console.print(Text(f"  {line}", "dim"))
+    fired = sum(outcome.fired for outcome in result.steps)
+    summary = f"{result.plan.algorithm}: {result.verdict.status}. {fired} of {len(result.steps)} faults fired; "
+    console.print(
+        Text(summary + f"seed {result.plan.seed}, {result.took_s:.1f} s", _MARKS[result.verdict.status][1]),
+        soft_wrap=True,
+    )
+    console.print(
+        Text(f"{_short(result.folder)}    again: consensus replay {result.folder.name}", "dim"), soft_wrap=True
+    )
+
+
+def _unfired(result: "Result") -> Iterable[str]:
+    for outcome in result.steps:
+        if outcome.trouble is not None:
+            yield f"{outcome.step}: {outcome.trouble}"
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,100 @@
+"""`consensus scorecard`: the article's table, measured."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, say
+from harness.runs.scorecard import PROPERTIES, Cell, Job, Result, cells, jobs, run_all
+from node.algorithms import load_algorithm
+
+
+@click.command()
+@click.option("--algorithm", "algorithms", multiple=True, help="A column; may be given again. Also module:Class.")
+@click.option("--only", metavar="PART", help="Only scenarios with this in their name.")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")
+@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
+@output_option
+@click.pass_obj
+def scorecard(
+    root: Path, algorithms: tuple[str, ...], only: str | None, workers: int, seed: int, trace: bool, as_json: bool
+) -> int:
+    """Break every algorithm in every way of the article, and print which promises it kept.
+
+    Every run leaves a folder with its history, messages, receipts, node logs and disks. The exit code is 0 when every cell
+    was measured, tick or cross, and 2 when one is unknown.
+    """
+    for algorithm in algorithms:
+        load_algorithm(algorithm)
+    wanted = jobs(algorithms or None, only)
+    if not wanted:
+        raise click.BadParameter(f"no scenario has {only!r} in its name")
+    folder = root / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    started = time.monotonic()
+    table = cells(_with_progress(wanted, folder, workers, seed, trace=trace))
+    if as_json:
+        print_json(cells=[cell.to_json() for cell in table])
+    else:
+        _print(table)
+        print(
+            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Their folders: {_short(folder)}"
+        )
+    return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
+
+
+def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, trace: bool) -> list[Result]:
+    from rich.console import Console  # noqa: PLC0415 - costs 80 ms
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = (MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=len(wanted))
+
+        def one_more(result: Result) -> None:
+            if not console.is_terminal:
+                say(f"{result.job.name}: {result.took_s:.1f} s")
+            progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
+
+        try:
+            return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more, trace=trace)
+        except KeyboardInterrupt:
+            progress.stop()
+            say(
+                f"interrupted: the runs that were under way have ended with their nodes. What they left: {_short(folder)}"
+            )
+            os._exit(EXIT_INTERRUPTED)  # without waiting for their stories' ends; the kernel ends what they launched
+
+
+def _print(table: list[Cell]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    marks = {True: Text("✓", "bold green"), False: Text("✗", "bold red"), None: Text("?", "bold yellow")}
+    algorithms = list(dict.fromkeys(cell.algorithm for cell in table))
+    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2))
+    shown.add_column("")
+    for algorithm in algorithms:
+        shown.add_column(algorithm, justify="center")
+    by_place = {(cell.property, cell.algorithm): cell for cell in table}
+    for property_ in PROPERTIES:
+        shown.add_row(property_, *(marks[by_place[property_, algorithm].holds] for algorithm in algorithms))
+    console = Console(highlight=False)
+    console.print(shown)
+    for cell in table:
+        if cell.holds is not True:
+            console.print()
+            console.print(marks[cell.holds], Text(f"{cell.algorithm}, {cell.property}: {cell.evidence}"))
+            console.print(Text(f"  {_short(Path(cell.run))}" if cell.run else "", "dim"), soft_wrap=True)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

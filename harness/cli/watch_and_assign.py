@@ -1,0 +1,154 @@
+"""The verbs for what else a replicated log that runs by hand is good for: watch, assign."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cluster.clients.lease_renewal import TTL_S
+from cluster.clients.operations import Share
+from cluster.errors import ConsensusError, Unknown
+from harness.cli.calls import timeout_option
+from harness.cli.keys import open_log
+from harness.cli.main import FloatRange, output_option, print_json, say
+from harness.cli.signals import terminated_as_interrupted
+from harness.records.history import to_jsonable
+from node.contract import BadInput
+
+_WAIT_S: Final = 2.0
+
+
+@click.command()
+@click.argument("prefix", default="")
+@click.option(
+    "--after", type=click.IntRange(0), help="Begin with the changes above this version.  [default: from now on]"
+)
+@output_option
+@click.pass_obj
+def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
+    """Show every change of the keys that begin with PREFIX, as it comes, until Ctrl-C: version, key, value.
+
+    A key that was deleted has no value. With -o json each change is an object on a line of its own.
+    """
+    with open_log(root) as client:
+        seen = client.kv.version() if after is None else after
+        say(f"watching keys that begin with {prefix!r} above version {seen}; Ctrl-C ends it")
+        while True:
+            with suppress(Unknown):  # no leader for a while: nothing is missed
+                for version, key, value in client.kv.watch(prefix, seen, _WAIT_S):
+                    seen = version
+                    if as_json:
+                        print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
+                    else:
+                        shown = "" if value is None else f" {json.dumps(to_jsonable(value), ensure_ascii=False)}"
+                        print(f"{version} {key}{shown}", flush=True)
+
+
+@click.group()
+def assign() -> None:
+    """Tasks, each of which one member has, spread evenly, and handed over when a member goes."""
+
+
+@assign.command()
+@click.argument("tasks", nargs=-1, required=True)
+@timeout_option
+@output_option
+@click.pass_obj
+def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
+    """Add TASKS. One that is there already stays as it is."""
+    with open_log(root) as client:
+        were_new = _each(tasks, lambda task: client.assignment.add(task, timeout_s))
+    if as_json:
+        print_json(tasks=tasks, new=[task for task, is_new in zip(tasks, were_new, strict=True) if is_new])
+
+
+@assign.command()
+@click.argument("tasks", nargs=-1, required=True)
+@timeout_option
+@output_option
+@click.pass_obj
+def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
+    """Remove TASKS, whoever has them."""
+    with open_log(root) as client:
+        _each(tasks, lambda task: client.assignment.remove(task, timeout_s))
+    if as_json:
+        print_json(tasks=tasks)
+
+
+def _each(tasks: Sequence[str], do: Callable[[str], object]) -> list[object]:
+    """What `do` returns for each. If one of them ends in an error, those before it are told: they stay done."""
+    answers: list[object] = []
+    try:
+        for task in tasks:
+            answers += [do(task)]
+    except (ConsensusError, BadInput):
+        if answers:
+            say(f"consensus: done before that, and it stays so: {', '.join(tasks[: len(answers)])}")
+        raise
+    return answers
+
+
+@assign.command("list")
+@timeout_option
+@output_option
+@click.pass_obj
+def list_(root: Path, timeout_s: float, as_json: bool) -> None:
+    """Show each task, who has it, and the token that it was given with."""
+    with open_log(root) as client:
+        owners = client.assignment.owners(timeout_s=timeout_s).owners
+        members = client.assignment.view(timeout_s).members
+    if as_json:
+        rows = [
+            {"task": task, "member": owner and owner.member, "token": owner and owner.token}
+            for task, owner in owners.items()
+        ]
+        print_json(tasks=rows, members=list(members))
+        return
+    width = max(map(len, owners), default=0)
+    for task, owner in owners.items():
+        print(f"{task:{width}}  {owner.member}  {owner.token}" if owner else f"{task:{width}}  -")
+    say(f"members: {', '.join(members) or 'none'}")
+
+
+@assign.command()
+@click.argument("name")
+@click.option(
+    "--ttl",
+    "ttl_s",
+    type=FloatRange(0.1, 600),
+    default=TTL_S,
+    show_default=True,
+    help="Seconds until others go on, if this vanishes.",
+)
+@output_option
+@click.pass_obj
+def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
+    """Be the member NAME until Ctrl-C, and show what it has to do as that changes: + TASK TOKEN, and - TASK.
+
+    With -o json each change is an object on a line of its own, with all that NAME has.
+    """
+    with open_log(root) as client, terminated_as_interrupted(), client.assignment.joined(name, ttl_s=ttl_s):
+        say(f"{name} is a member; Ctrl-C ends it, and hands its tasks over")
+        share = Share(0, {})
+        while True:
+            before = share
+            with suppress(Unknown):  # no leader for a while; the lease cannot end meanwhile
+                share = client.assignment.mine(name, before if before.version else None, _WAIT_S)
+            if as_json and share.version > before.version:
+                print_json(version=share.version, tasks=share.tasks)
+            elif not as_json:
+                for line in _difference(before, share):
+                    print(line, flush=True)
+
+
+def _difference(before: Share, after: Share) -> Iterator[str]:
+    """What has changed, in lines."""
+    for task in before.tasks:
+        if task not in after.tasks:
+            yield f"- {task}"
+    for task, token in after.tasks.items():
+        if before.tasks.get(task) != token:
+            yield f"+ {task} {token}"

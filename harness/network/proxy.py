@@ -1,0 +1,302 @@
+"""`python -m harness.network.proxy --spec FILE …`: the process that stands on every directed link of a cluster.
+
+Started and steered by `harness.network.network`. This is its sockets and its loop; `harness.network.switchboard`
+decides what happens.
+
+The links
+---------
+- i -> j, two nodes: node i is told the port of that link as the address of j. What it sends there leaves through a DEALER
+  of this link's own, so links neither share a queue nor wait for each other.
+- client -> j: a client is told this port as the address of j. Its identity goes before the payload, and the node echoes
+  it, so that the reply finds its way back: link j -> client.
+
+Rules
+-----
+1. Nothing blocks and every queue is bounded. A message that cannot leave at once, because nobody is connected there or
+   the queue is full, is "undeliverable". It never waits for the next incarnation of a dead node.
+2. Nodes may join and leave; the links of the others stay as they are.
+3. A node is unreachable until `node_up` tells its address; that of its next life drops what was queued for the last.
+4. A request on the control socket is in force for every message that is read after its reply has left.
+5. A message is forwarded first and described in the record afterwards, when nothing else waits.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import zmq
+
+from harness.network.control import ControlPort
+from harness.network.rule_engine import Letter
+from harness.network.rules import CLIENT, BadRule, Link
+from harness.network.switchboard import Ports, Switchboard
+from harness.records.messages import Recorder
+from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, die_with
+from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.contract import Message, NodeId
+from node.settings import BadSpec, Settings, load
+from node.transport import WakeUpPipe, bind_any_port, tuned
+
+INTAKE_MAX: Final = 128  # messages of a link before the next link has its turn
+_IDLE_S: Final = 60.0
+_MORE_NODES: Final = 8
+_Socket = zmq.Socket[bytes]
+
+log = logging.getLogger("proxy")
+
+
+class Proxy:
+    """Every socket of one cluster's links, and the loop."""
+
+    def __init__(
+        self, settings: Settings, messages: tuple[type[Message], ...], recorder: Recorder, rng: Random
+    ) -> None:
+        self._nodes = settings.nodes
+        self._recorder = recorder
+        self._switchboard = Switchboard(settings, messages, recorder, rng, self)
+        self._context = _roomy_context(len(settings.nodes))
+        self._poller = zmq.Poller()
+        self._sources: dict[_Socket, Link] = {}
+        self._sinks: dict[Link, _Socket] = {}
+        self._addresses: dict[NodeId, str] = {}  # of the nodes that are up
+        self._connecting: set[_Socket] = set()
+        self._stopping = False
+        self._control = ControlPort(self._context, settings.cluster)
+        self._poller.register(self._control.socket, zmq.POLLIN)
+        self.answer, self.refuse = self._control.answer, self._control.refuse
+        every = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
+        self.ready_line = {"control": self._control.address, **self._listen(every)}
+
+    def _listen(self, links: list[Link]) -> Ports:
+        """A port for each of these links, which begin at a node or at a client."""
+        ports: Ports = {"links": {node: {} for node in self._nodes}, "client": {}}
+        for sender, receiver in links:
+            socket = tuned(self._context.socket(zmq.ROUTER))
+            self._sources[socket] = (sender, receiver)
+            self._poller.register(socket, zmq.POLLIN)
+            if sender == CLIENT:
+                socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a client that has gone is an error, not a silence
+                self._sinks[receiver, CLIENT] = socket
+                ports["client"][receiver] = bind_any_port(socket)
+            else:
+                ports["links"][sender][receiver] = bind_any_port(socket)
+        return ports
+
+    def _senders_to(self, node: NodeId) -> list[str]:
+        return [sender for sender in (*self._nodes, CLIENT) if sender != node]
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self, control_pipe: int, wake_up: WakeUpPipe) -> None:
+        """Work until `stop`, or until the control pipe closes because whoever launched this process has gone."""
+        self._poller.register(control_pipe, zmq.POLLIN)
+        self._poller.register(wake_up.reader, zmq.POLLIN)
+        while not self._stopping:
+            wait_s = 0.0 if self._recorder.behind else self._switchboard.wait_s(_IDLE_S)
+            ready = self._poller.poll(math.ceil(wait_s * 1000))
+            if not ready and self._recorder.behind:
+                self._recorder.flush()
+            for source, events in ready:
+                if not isinstance(source, int):
+                    self._attend(source, events)
+                elif source == control_pipe and not os.read(source, 65536):
+                    log.warning("whoever launched this proxy has gone: stopping")
+                    self.stop()
+            for caller, request in self._control.requests():
+                self._switchboard.serve(caller, request)
+            self._switchboard.turn()
+
+    def stop(self) -> None:
+        """Return from `run`. Safe to call from a signal handler."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Flush the record and close every socket."""
+        self._recorder.close()
+        self._context.destroy(linger=0)
+
+    def _attend(self, socket: _Socket, events: int) -> None:
+        if events & zmq.POLLOUT and socket in self._connecting:
+            self._connecting.discard(socket)
+            if socket in self._sources:
+                self._poller.register(socket, zmq.POLLIN)
+            else:
+                self._poller.unregister(socket)
+        if events & zmq.POLLIN and socket in self._sources:
+            self._take_in(socket, INTAKE_MAX)
+
+    def _take_in(self, socket: _Socket, most: int) -> None:
+        link = self._sources[socket]
+        by_client = CLIENT in link
+        for _ in range(most):
+            try:
+                *route, payload = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._switchboard.arrive(link, payload, tuple(route) if by_client else ())
+
+    # --- where messages leave: see switchboard.Exits ----------------------------------------------------------------
+
+    def send(self, letter: Letter) -> bool:
+        sink = self._sinks.get(letter.link)
+        if sink is None:
+            return False
+        try:
+            sink.send_multipart((*letter.route, letter.payload), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            return False
+        return True
+
+    def node_up(self, node: NodeId, address: str) -> None:
+        self.node_down(node)
+        self._addresses[node] = address
+        for sender in self._senders_to(node):
+            self._connect((sender, node), address)
+
+    def _connect(self, link: Link, address: str) -> None:
+        sender, node = link
+        socket = tuned(self._context.socket(zmq.DEALER))
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # a queue exists only while somebody is connected
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BadRule(f"{address!r} is no address of a node: {error}") from None
+        self._sinks[link] = socket
+        self._connecting.add(socket)
+        if sender == CLIENT:
+            self._sources[socket] = (node, CLIENT)
+        # With IMMEDIATE a socket can be written to only once the node has taken the connection.
+        self._poller.register(socket, zmq.POLLOUT | (zmq.POLLIN if sender == CLIENT else 0))
+
+    def node_down(self, node: NodeId) -> None:
+        self._addresses.pop(node, None)
+        for sender in self._senders_to(node):
+            self._disconnect((sender, node))
+
+    def _disconnect(self, link: Link) -> None:
+        socket = self._sinks.get(link)
+        if socket is None:
+            return
+        if socket in self._sources:
+            self._take_in(socket, sys.maxsize)  # what the node said in its last life did leave it
+        del self._sinks[link]
+        self._close(socket)
+
+    def _close(self, socket: _Socket) -> None:
+        self._sources.pop(socket, None)
+        if socket in self._poller:
+            self._poller.unregister(socket)
+        self._connecting.discard(socket)
+        socket.close()
+
+    def node_joins(self, node: NodeId) -> Ports:
+        others = self._nodes
+        self._nodes = (*others, node)
+        try:
+            ports = self._listen(
+                [*((sender, node) for sender in (*others, CLIENT)), *((node, other) for other in others)]
+            )
+            for other, address in self._addresses.items():
+                self._connect((node, other), address)
+        except zmq.ZMQError as error:
+            self.node_leaves(node)
+            raise BadRule(
+                f"there is no room for the links of {node}: {error}. Remove a node, or restart them all"
+            ) from None
+        return ports
+
+    def node_leaves(self, node: NodeId) -> None:
+        self.node_down(node)
+        self._nodes = tuple(other for other in self._nodes if other != node)
+        for other in self._nodes:
+            self._disconnect((node, other))
+        self._sinks.pop((node, CLIENT), None)
+        for socket in [socket for socket, link in self._sources.items() if node in link]:
+            self._close(socket)
+
+    def connected(self, node: NodeId) -> int:
+        sinks = (self._sinks.get((sender, node)) for sender in self._senders_to(node))
+        return sum(1 for sink in sinks if sink is not None and sink not in self._connecting)
+
+
+def _roomy_context(nodes: int) -> zmq.Context[_Socket]:
+    """A context for the sockets of so many nodes, each with a descriptor of its own and up to two for connections.
+
+    There is room for some that join later, unless descriptors are scarce.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for more in (_MORE_NODES, 0):
+        sockets = 2 * (nodes + more) ** 2 + 16
+        descriptors = 3 * sockets + 256  # the rest is for clients
+        if hard == resource.RLIM_INFINITY or hard >= descriptors:
+            break
+    else:
+        raise BadSpec(
+            f"{nodes} nodes have links that take {descriptors} descriptors, and this process may open {hard}: "
+            "use fewer nodes, or raise the limit (ulimit -Hn)"
+        )
+    if soft != resource.RLIM_INFINITY and soft < descriptors:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    context: zmq.Context[_Socket] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, sockets)
+    return context
+
+
+def main() -> int:
+    """Run one proxy until it is told to stop. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m harness.network.proxy", description="Every link of a cluster.")
+    parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
+    parser.add_argument(
+        "--ready-fd", type=int, required=True, help="a pipe for one line of JSON: addresses, or an error"
+    )
+    parser.add_argument("--parent", type=int, required=True, help="the launcher's process id: the proxy dies with it")
+    parser.add_argument("--record", default="-", help="a file for a line about every message; - for none")
+    parser.add_argument("--seed", type=int, default=0, help="where every random draw comes from")
+    arguments = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s proxy %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then ends this in good order
+    die_with(arguments.parent)
+
+    def report(line: dict[str, object]) -> None:
+        if arguments.ready_fd is not None:
+            os.write(arguments.ready_fd, json.dumps(line).encode() + b"\n")
+            os.close(arguments.ready_fd)
+            arguments.ready_fd = None
+
+    try:
+        settings = load(arguments.spec)
+        messages = load_algorithm(settings.algorithm).messages
+        recorder = Recorder(None if arguments.record == "-" else Path(arguments.record))
+        proxy = Proxy(settings, messages, recorder, Random(arguments.seed))
+        wake_up = WakeUpPipe()
+        signal.set_wakeup_fd(wake_up.writer)
+        signal.signal(signal.SIGTERM, lambda *_: proxy.stop())
+        report(proxy.ready_line)
+        try:
+            proxy.run(sys.stdin.fileno(), wake_up)
+        finally:
+            proxy.close()  # what is recorded is evidence, also of what went wrong
+    except (BadSpec, UnknownAlgorithm, OSError) as error:
+        log.critical("%s", error)
+        report({"error": str(error)})
+        return EXIT_CONFIG
+    except Exception as error:
+        log.exception("the proxy failed")
+        report({"error": f"{type(error).__name__}: {error}"})
+        return EXIT_INTERNAL
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What a node's disk says, for judges and for people.
+
+Rules
+-----
+1. What is decided on a disk is asked of the algorithm itself: an instance is started over a copy of what is stored, as at a
+   boot, and its `status()["decided"]` is read. So no judge needs to know how an algorithm lays out its state.
+2. The node that it is started on is offline: sends, timers and replies go nowhere, and what it assigns is forgotten.
+3. An algorithm whose status has no `decided` says nothing here. For one that serves all variables it is a map of them.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.records.jsonable import shown
+from node.algorithms.multipaxos import MultiPaxos
+from node.contract import Algorithm, Log, Message, Node, NodeId, Request, Stored, Value
+from node.storage.disk import Contents
+from node.storage.log_store import MemoryLog
+from node.wire import Malformed, decode_value
+
+
+class OfflineNode(Node):
+    """A node that is only asked what it holds."""
+
+    def __init__(
+        self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None = None
+    ) -> None:
+        self.id = node
+        self.members = tuple(members)
+        self.disk = copy.deepcopy(dict(stored))
+        self.log = copy.deepcopy(log) if log is not None else MemoryLog()
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Goes nowhere, as does everything below."""
+
+    def reply(self, request: Request, value: Value | None) -> None:
+        pass
+
+    def refuse(self, request: Request, reason: str) -> None:
+        pass
+
+    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
+        pass
+
+    def cancel_timer(self, name: str) -> None:
+        pass
+
+
+def status_on_disk(
+    algorithm: type[Algorithm],
+    node: NodeId,
+    members: Sequence[NodeId],
+    stored: Mapping[str, Stored],
+    log: Log | None = None,
+) -> dict[str, Any]:
+    """What one variable's replica would say of itself if it booted from `stored`."""
+    return dict(_booted(algorithm, node, members, stored, log).status())
+
+
+def _booted(
+    algorithm: type[Algorithm], node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None
+) -> Algorithm:
+    replica = algorithm(OfflineNode(node, members, stored, log))
+    replica.start()
+    return replica
+
+
+def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
+    """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
+    if algorithm.serves_all:
+        replica = _booted(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+        values: Any = replica.status().get("decided", {})
+        if isinstance(replica, MultiPaxos):  # whose status tells only the latest
+            values = getattr(replica.state.machines.get("once"), "values", {})
+        return {variable: plain_value(value) for variable, value in values.items()}
+    decided = {}
+    for variable, stored in contents.variables.items():
+        value = status_on_disk(algorithm, contents.node, members, stored).get("decided")
+        if value is not None:
+            decided[variable] = plain_value(value)
+    return decided
+
+
+def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
+    """What a log on a disk comes to: which slots there are, up to which it knows them as chosen, and what those lead to.
+
+    A disk may lag behind in what it knows as chosen; nothing is lost by that, for a quorum's disks hold the slots.
+    """
+    status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+    return {
+        "first_slot": contents.log.first,
+        "last_slot": max(contents.log.records, default=contents.log.first - 1),
+        "snapshot_of_slot": status.get("snapshot", 0),
+        "known_as_chosen_to": status.get("applied", 0),
+        **{key: status[key] for key in ("voters", "learners", "removed", "holds") if key in status},
+    }
+
+
+def plain_value(value: Any) -> Any:
+    """A value of an algorithm's as its client gave it; what does not decode stays as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return decode_value(Value(value))
+    except Malformed:
+        return value
+
+
+def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
+    """The whole disk as text, one key a line. Of a log what `log_on_disk` says."""
+    lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
+    for variable, stored in contents.variables.items():
+        lines.append(f"{variable or 'the replica'}:")
+        lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]
+    if log is not None:
+        lines.append("the log:")
+        lines += [f"  {key} = {shown(item, 200)}" for key, item in log.items()]
+    return "\n".join(lines) + "\n"
+
+
+def plain_stored(stored: Stored) -> Any:
+    """What stands under a key, with the values in it decoded."""
+    return tuple(plain_stored(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)

@@ -1,0 +1,196 @@
+"""A schedule as a file: what `explore` and `simulate` have found, for `consensus replay` to make happen on real processes.
+
+A run folder of theirs holds it as `schedule.json`: the algorithm, how many nodes, how their disks may be odd, what it breaks,
+the story, and the steps, each as `harness.virtual.steps.to_json` tells it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from harness.records.run_folders import RESULTS_NAME
+from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.explorer import Exploration
+from harness.virtual.judge import Violation
+from harness.virtual.node import SOUND, Oddities
+from harness.virtual.simulator import Campaign
+from harness.virtual.steps import Step, from_json, to_json
+from node.algorithms import BUILT_IN, load_algorithm
+from node.contract import Algorithm, BadInput
+
+SCHEDULE_NAME: Final = "schedule.json"
+SCHEMA: Final = 1
+_NODES_MAX: Final = 15
+
+
+class BadSchedule(BadInput):
+    """It is no schedule, or one that cannot happen. The message says which step, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Steps of a cluster, and what they break."""
+
+    algorithm: str
+    nodes: int
+    steps: tuple[Mapping[str, Any], ...]
+    oddities: Oddities = SOUND
+    violations: tuple[Violation, ...] = ()
+    story: tuple[str, ...] = ()
+    found_by: str = ""
+
+    @classmethod
+    def explored(cls, report: Exploration, algorithm: type[Algorithm]) -> Self:
+        """What an exploration has found."""
+        bounds = report.bounds
+        return cls._made("explore", algorithm, bounds.nodes, bounds.oddities, report)
+
+    @classmethod
+    def simulated(cls, report: Campaign, algorithm: type[Algorithm]) -> Self:
+        """What a campaign of simulations has found, made short."""
+        assert report.shrunk is not None
+        return cls._made("simulate", algorithm, report.settings.nodes, report.settings.oddities, report.shrunk)
+
+    @classmethod
+    def _made(cls, by: str, algorithm: type[Algorithm], nodes: int, oddities: Oddities, found: Any) -> Self:
+        steps = tuple(to_json(step) for step in found.schedule)
+        return cls(name_of(algorithm), nodes, steps, oddities, tuple(found.violations), tuple(found.story), by)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The nodes' names."""
+        return tuple(f"n{number}" for number in range(1, self.nodes + 1))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it breaks, as `harness.virtual.judge` calls it."""
+        return tuple(dict.fromkeys(violation.kind for violation in self.violations))
+
+    def cluster(self) -> SimulatedCluster:
+        """A cluster without processes to which nothing has happened yet."""
+        return SimulatedCluster(load_algorithm(self.algorithm), self.members, self.oddities)
+
+    def read(self, cluster: SimulatedCluster) -> Iterator[Step]:
+        """Each step in turn; the caller applies it to `cluster` before it asks for the next. Raises BadSchedule."""
+        for number, told in enumerate(self.steps, 1):
+            try:
+                yield from_json(told, cluster.possible())
+            except (KeyError, ValueError, TypeError) as error:
+                raise BadSchedule(f"step {number}: {error.args[0] if error.args else error}") from None
+
+    def decoded(self) -> list[Step]:
+        """Every step. Raises BadSchedule."""
+        cluster, steps = self.cluster(), []
+        for step in self.read(cluster):
+            cluster.apply(step)
+            steps.append(step)
+        return steps
+
+    # --- its file ---------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "schema": SCHEMA,
+            "algorithm": self.algorithm,
+            "nodes": self.nodes,
+            "oddities": asdict(self.oddities),
+            "found_by": self.found_by,
+            "violations": [asdict(violation) for violation in self.violations],
+            "story": list(self.story),
+            "steps": [dict(step) for step in self.steps],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it, a line of the story and a step a line."""
+        data = self.to_json()
+        story, steps = (_lines(data.pop(name)) for name in ("story", "steps"))
+        head = ",\n".join(f"  {json.dumps(name)}: {json.dumps(item)}" for name, item in data.items())
+        path.write_text(f'{{\n{head},\n  "story": {story},\n  "steps": {steps}\n}}\n', encoding="utf-8")
+
+    def save_found(self, folder: Path) -> None:
+        """Make `folder` that of a run, of which `consensus runs` and `consensus replay` know."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / SCHEDULE_NAME)
+        verdicts = {
+            violation.kind: {"status": "invalid", "evidence": violation.text, "more": []}
+            for violation in reversed(self.violations)
+        }
+        results = {
+            "schema": SCHEMA,
+            "algorithm": self.algorithm,
+            "nodes": list(self.members),
+            "seed": 0,
+            "found_by": self.found_by,
+            "verdicts": verdicts,
+            "notes": {"story": list(self.story)},
+        }
+        (folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _lines(items: Sequence[Any]) -> str:
+    inside = ",\n".join(f"    {json.dumps(item, ensure_ascii=False)}" for item in items)
+    return f"[\n{inside}\n  ]" if items else "[]"
+
+
+def name_of(algorithm: type[Algorithm]) -> str:
+    """The name by which `load_algorithm` finds a class."""
+    path = f"{algorithm.__module__}:{algorithm.__qualname__}"
+    return next((name for name, known in BUILT_IN.items() if known == path), path)
+
+
+def load(path: Path) -> Schedule:
+    """Read a schedule.
+
+    Raises:
+        BadSchedule: it cannot be read, or is none. Whether its steps can happen shows when they are decoded.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSchedule(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BadSchedule(f"{path} is not JSON: {error}") from error
+    match data:
+        case {
+            "schema": int(schema),
+            "algorithm": str(algorithm),
+            "nodes": int(nodes),
+            "steps": [*steps],
+        } if schema == SCHEMA and 1 <= nodes <= _NODES_MAX and _are_maps(steps):
+            return Schedule(
+                algorithm,
+                nodes,
+                tuple(steps),
+                _oddities(path, data.get("oddities", {})),
+                tuple(_violations(path, data.get("violations", []))),
+                tuple(str(line) for line in data.get("story", [])),
+                str(data.get("found_by", "")),
+            )
+    raise BadSchedule(
+        f"{path} is no schedule: schema {SCHEMA}, algorithm, nodes (1 to {_NODES_MAX}) and a list of steps are wanted, as "
+        "`consensus explore` saves them"
+    )
+
+
+def _are_maps(items: Iterable[Any]) -> bool:
+    return all(isinstance(item, dict) for item in items)
+
+
+def _oddities(path: Path, told: Any) -> Oddities:
+    try:
+        return Oddities(**told)
+    except TypeError:
+        known = ", ".join(asdict(SOUND))
+        raise BadSchedule(f"{path}: oddities is {told!r}, and a map of {known} is wanted") from None
+
+
+def _violations(path: Path, told: Any) -> Iterator[Violation]:
+    for each in told if isinstance(told, list) else [told]:
+        match each:
+            case {"kind": str(kind), "text": str(text)}:
+                yield Violation(kind, text)
+            case _:
+                raise BadSchedule(f"{path}: a violation has a kind and a text, and this is {each!r}")

@@ -1,0 +1,134 @@
+"""Trace validation: a recorded run of real processes, replayed through the pure classes. A difference is an error.
+
+```python
+report = validate(folder)      # of a run whose nodes were traced, such as `consensus scorecard --trace` makes
+report.differences             # the first message that is not what the pure class sends, and the like
+```
+
+Theory of operation
+-------------------
+Each node of such a run has noted what it took in, turn by turn (`harness.systems.traced_node`). The same input, in
+the same order, is
+given to `harness.virtual.node.SimulatedNode`, the one that explorer and simulator use. So what the simulator has shown of a
+class holds of the process, as far as this run goes.
+
+A node's own note vouches for nothing by itself. It is compared with what others saw:
+
+| of the note | with |
+|---|---|
+| what came in from each peer and from clients | what the proxy delivered on that link, one by one |
+| what the pure class sends to each peer | what the proxy took in on that link, one by one: type, ballots, values, all |
+| what the pure class answers | the replies that the proxy took in |
+| that a timer ran out | whether the pure class had set it |
+| what each boot found on the disk | what the pure class had committed before |
+| what the disk holds in the end | what the pure class has |
+
+and the proxy's record must have every line. Where a life ends, the last messages may be missing, as a process that is killed
+takes along what it has not handed over yet; and the last turn may be committed or not.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.spec import open_spec
+from harness.faults.catalogue import of_families
+from harness.records import receipts
+from harness.records.jsonable import BadFile
+from harness.records.run_folders import RESULTS_NAME
+from harness.replay.trace_replica import Replica
+from harness.replay.trace_wire import Difference, Wire
+from harness.systems.traced_node import FOLDER_NAME
+from node.algorithms import load_algorithm
+
+_DIFFERENCES_MAX: Final = 20
+
+
+@dataclass
+class Validation:
+    """What came of validating a run."""
+
+    folder: Path
+    why_not: str | None = None
+    """Why there is nothing to validate, if so."""
+    nodes: int = 0
+    lives: int = 0
+    turns: int = 0
+    inputs: int = 0
+    messages: int = 0
+    """Those on the wire that are what the pure class sent."""
+    disk_broken: bool = False
+    """Whether a fault may have taken a disk away."""
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: no difference; 1: some; 2: nothing was validated."""
+        return 1 if self.differences else 2 if self.why_not or not self.messages else 0
+
+    def line(self) -> str:
+        """For people."""
+        if self.why_not:
+            return f"{self.folder.name}: not validated: {self.why_not}"
+        what = f"{self.lives} lives, {self.turns:,} turns, {self.inputs:,} inputs, {self.messages:,} messages"
+        if not self.differences:
+            return (
+                f"{self.folder.name}: {what}: all as the pure class has it"
+                if self.messages
+                else (f"{self.folder.name}: no message was sent, so nothing is shown")
+            )
+        more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
+        return f"{self.folder.name}: DIFFERS: {self.differences[0].text}{more}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "run": str(self.folder),
+            "not_validated": self.why_not,
+            "lives": self.lives,
+            "turns": self.turns,
+            "inputs": self.inputs,
+            "messages": self.messages,
+            "differences": [difference.text for difference in self.differences[:_DIFFERENCES_MAX]],
+        }
+
+
+def validate(folder: Path) -> Validation:
+    """Validate the run in `folder`.
+
+    Raises:
+        BadSpec, UnknownAlgorithm: the run's spec cannot be read, or its algorithm is not here any more.
+    """
+    report = Validation(folder)
+    spec = open_spec(folder)
+    if not (folder / FOLDER_NAME).is_dir():
+        report.why_not = "its nodes were not traced: make it with --trace"
+        return report
+    algorithm = load_algorithm(spec.settings.algorithm)
+    report.disk_broken = bool(_of_disks(folder))
+    wire = Wire(folder / "messages.jsonl", report.differences, _lines_told(folder))
+    for node in spec.nodes:
+        replica = Replica(spec.settings, algorithm, node, wire, report)
+        replica.follow(folder / FOLDER_NAME / f"{node}.jsonl")
+        replica.compare_disk(spec.settings.directory(node))
+        report.nodes += 1
+    report.differences.sort()
+    return report
+
+
+def _of_disks(folder: Path) -> frozenset[str]:
+    """The faults of this run that may have taken a disk away."""
+    try:
+        return of_families("disk") & {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
+    except BadFile:
+        return frozenset()
+
+
+def _lines_told(folder: Path) -> int | None:
+    """How many lines the record had, by the run's results."""
+    try:
+        told = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8")).get("messages")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return told if isinstance(told, int) else None

@@ -1,0 +1,111 @@
+"""One report over a campaign: `campaign.json` for programs, `campaign.html` for people, a table for the terminal."""
+
+import json
+from html import escape
+from typing import Any, Final
+
+from harness.runs.campaigns.campaign import Tally
+from harness.runs.campaigns.grid import Cell, columns, holes, rows, to_json
+from node.algorithms import load_algorithm
+
+REPORT_NAME: Final = "campaign.json"
+PAGE_NAME: Final = "campaign.html"
+
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .6rem; border: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left } .hole { background: #fde8e8; color: #a33 } .hit { background: #e7f5ea }
+.invalid { color: #b00020 } .unknown { color: #a06000 } .valid { color: #19703a } code { background: #f4f4f4 }
+"""
+
+
+def merged(tally: Tally) -> dict[str, Any]:
+    """The campaign as data."""
+    campaign = tally.campaign
+    cells = _cells(tally)
+    return {
+        "algorithm": campaign.algorithm,
+        "seed": campaign.seed,
+        "nodes": campaign.nodes,
+        "time_s": campaign.time_s,
+        "faults": list(campaign.faults),
+        "wanted": campaign.runs,
+        "done": len(tally.runs),
+        "interrupted": tally.interrupted,
+        **{status: tally.of(status) for status in ("valid", "invalid", "unknown")},
+        "took_s": round(tally.took_s, 1),
+        "runs_a_minute": round(tally.a_minute, 1),
+        "grid": to_json(tally.hits),
+        "holes": [{"fault": fault, "role": cell.role, "phase": cell.phase} for fault, cell in holes(tally.hits, cells)],
+        "never_fired": tally.never_fired,
+        "runs": [run.to_json() for run in sorted(tally.runs, key=lambda run: run.number)],
+    }
+
+
+def save(tally: Tally) -> None:
+    """Write both files into the campaign's folder."""
+    text = json.dumps({"schema": 1, **merged(tally)}, indent=2, ensure_ascii=False)
+    (tally.campaign.folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
+    (tally.campaign.folder / PAGE_NAME).write_text(page(tally), encoding="utf-8")
+
+
+def _cells(tally: Tally) -> tuple[Cell, ...]:
+    return columns(load_algorithm(tally.campaign.algorithm))
+
+
+def summary(tally: Tally) -> str:
+    """The tally in a line."""
+    found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
+    return f"{len(tally.runs)} of {tally.campaign.runs} runs: {found}; {tally.a_minute:.1f} a minute"
+
+
+def by_phase(tally: Tally) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The grid with a column for each phase: the phases, and for each fault "hits at the sender + hits at the receiver"."""
+    cells = _cells(tally)
+    phases = list(dict.fromkeys(cell.phase or cell.role for cell in cells))
+    table = [
+        (
+            fault,
+            [
+                "+".join(str(tally.hits[fault, cell]) for cell in cells if phase in (cell.phase, cell.role))
+                for phase in phases
+            ],
+        )
+        for fault in rows(tally.hits)
+    ]
+    return phases, table
+
+
+def page(tally: Tally) -> str:
+    """The whole as one page that asks nobody for anything."""
+    heads = "".join(f"<th>{escape(cell.role)}<br>{escape(cell.phase)}</th>" for cell in _cells(tally))
+    body = "".join(
+        f"<tr><td>{escape(fault)}</td>{''.join(_square(tally.hits[fault, cell]) for cell in _cells(tally))}</tr>\n"
+        for fault in rows(tally.hits)
+    )
+    never = ", ".join(tally.never_fired)
+    kept = "".join(
+        f"<tr><td><code>{run.number:05}</code></td><td>{run.seed}</td><td class={run.status}>{run.status}</td>"
+        f"<td style='text-align:left'>{escape(run.evidence)}</td></tr>\n"
+        for run in tally.kept
+    )
+    title = f"Campaign: {tally.campaign.algorithm}, seed {tally.campaign.seed}"
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{_STYLE}</style>\n'
+        f"<h1>{escape(title)}</h1><p>{escape(summary(tally))}.{' It was interrupted.' if tally.interrupted else ''}</p>\n"
+        f"<h2>What was hit, and when</h2><p>How often each fault struck a node in each role and phase; red is a hole.</p>\n"
+        f"<table><tr><th>fault</th>{heads}</tr>\n{body}</table>\n"
+        + (f"<p>In plans, and never in force: {escape(never)}.</p>\n" if never else "")
+        + (
+            f"<h2>Not valid</h2><table><tr><th>run<th>seed<th>verdict<th>evidence</tr>\n{kept}</table>\n"
+            if kept
+            else ""
+        )
+        + "</html>\n"
+    )
+
+
+def _square(number: int) -> str:
+    return f"<td class=hit>{number}</td>" if number else "<td class=hole>0</td>"

@@ -1,0 +1,250 @@
+"""A fault plan is data: which algorithm, which workload, how long, and what breaks when. JSON both ways.
+
+```json
+{
+  "schema": 1, "algorithm": "paxos", "nodes": 5, "seed": 7, "workload": "register", "time_s": 10,
+  "steps": [
+    {"at_s": 1.2, "fault": "kill", "nodes": ["n1", "n4"], "for_s": 0.8},
+    {"when": "2nd Promise to n1", "fault": "suspend", "nodes": ["n1"], "for_s": 1.5},
+    {"at_s": 4, "fault": "partition", "groups": [["n1", "n2"], ["n3", "n4", "n5"]], "for_s": 2}
+  ]
+}
+```
+
+Rules
+-----
+1. A step begins at `at_s` seconds, or `when` a message is seen: the nth of its type from `at_s` on, on its way from or to
+   the nodes that are named. The message waits until the fault is in force: it strikes at it, neither sooner nor later.
+2. Whatever else stands in a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on
+   the step alone, so taking other steps away changes nothing of it.
+3. `for_s` is how long it lasts; at the plan's end everything heals.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Self
+
+from cluster.spec import node_names
+from harness.faults.catalogue import BadFault, check
+from harness.network.rules import Link
+from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.contract import BadInput, NodeId
+
+SCHEMA: Final = 1
+TIME_S_MAX: Final = 3600.0
+STEPS_MAX: Final = 1000
+FOR_S: Final = 1.0
+PLAN_NAME: Final = "plan.json"
+_STEP_FIELDS: Final = ("at_s", "when", "fault", "for_s")
+_WHEN: Final = re.compile(r"(\d+)(?:st|nd|rd|th) (\w+)(?: from ([\w-]+))?(?: to ([\w-]+))?")
+
+
+class BadPlan(BadInput):
+    """It is no plan. The message says which step, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """The `nth` message of a type, from 1, on its way from `sender` to `receiver`; None is anybody."""
+
+    nth: int
+    message: str
+    sender: NodeId | None = None
+    receiver: NodeId | None = None
+
+    def __str__(self) -> str:
+        endings = {1: "st", 2: "nd", 3: "rd"}
+        ending = "th" if 10 <= self.nth % 100 <= 20 else endings.get(self.nth % 10, "th")
+        from_ = f" from {self.sender}" if self.sender else ""
+        to = f" to {self.receiver}" if self.receiver else ""
+        return f"{self.nth}{ending} {self.message}{from_}{to}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`2nd Promise to n1`. Raises BadPlan."""
+        found = _WHEN.fullmatch(text)
+        if found is None or int(found[1]) < 1:
+            raise BadPlan(f"when is {text!r}: write it as '2nd Promise to n1', '1st Accept from n2' or '3rd Vote'")
+        return cls(int(found[1]), found[2], found[3], found[4])
+
+    def links(self, nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
+        """Those on which it may come."""
+        return tuple(
+            (one, other)
+            for one in nodes
+            for other in nodes
+            if one != other and self.sender in (None, one) and self.receiver in (None, other)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One fault: when it begins, how long it lasts, and its arguments."""
+
+    fault: str
+    at_s: float = 0.0
+    for_s: float = FOR_S
+    when: When | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The step's line."""
+        when = {} if self.when is None else {"when": str(self.when)}
+        return {"at_s": self.at_s, **when, "fault": self.fault, **self.arguments, "for_s": self.for_s}
+
+    def __str__(self) -> str:
+        """For people."""
+        told = ", ".join(f"{name} {_shown(value)}" for name, value in self.arguments.items())
+        at = f"{self.at_s:g} s" if self.when is None else f"{self.when}, from {self.at_s:g} s on"
+        return f"{self.fault}{f' ({told})' if told else ''} at {at} for {self.for_s:g} s"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        inner = [_shown(item) for item in value]
+        return f"{{{','.join(inner)}}}" if all(isinstance(item, str) for item in value) else "/".join(inner)
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run."""
+
+    algorithm: str = "paxos"
+    nodes: tuple[NodeId, ...] = ("n1", "n2", "n3", "n4", "n5")
+    seed: int = 0
+    workload: str = "register"
+    time_s: float = 10.0
+    steps: tuple[Step, ...] = ()
+
+    def rng(self, step: Step) -> Random:
+        """Where a step draws from."""
+        return Random(f"{self.seed}/{json.dumps(step.to_json(), sort_keys=True)}")
+
+    def with_steps(self, steps: tuple[Step, ...]) -> "Plan":
+        """The same with other steps."""
+        return replace(self, steps=steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan's file."""
+        plain = self.nodes == node_names(len(self.nodes))
+        return {
+            "schema": SCHEMA,
+            "algorithm": self.algorithm,
+            "nodes": len(self.nodes) if plain else list(self.nodes),
+            "seed": self.seed,
+            "workload": self.workload,
+            "time_s": self.time_s,
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it, a step a line."""
+        data = self.to_json()
+        steps = data.pop("steps")
+        head = json.dumps(data, ensure_ascii=False)[1:-1]
+        lines = ",\n".join(f"    {json.dumps(step, ensure_ascii=False)}" for step in steps)
+        path.write_text(f'{{\n  {head},\n  "steps": [\n{lines}\n  ]\n}}\n' if steps else f'{{{head}, "steps": []}}\n')
+
+
+def load(path: Path) -> Plan:
+    """Read a plan. Raises BadPlan."""
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadPlan(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BadPlan(f"{path} is not JSON: {error}") from error
+    except BadPlan as error:
+        raise BadPlan(f"{path}: {error}") from None
+
+
+def from_json(data: Any) -> Plan:
+    """A plan from its data. Raises BadPlan."""
+    if not isinstance(data, dict):
+        raise BadPlan(f"a plan is a map, and this is a {type(data).__name__}")
+    given = {"schema": SCHEMA, **data}
+    if given.pop("schema") != SCHEMA:
+        raise BadPlan(f"its schema is {data['schema']!r}, and {SCHEMA} is known here")
+    plan = Plan()
+    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps")
+    for name in given:
+        if name not in known:
+            raise BadPlan(f"{name!r} is not a field of a plan; there are {', '.join(known)}")
+    algorithm, workload = (_text(name, given.get(name, getattr(plan, name))) for name in ("algorithm", "workload"))
+    seed = given.get("seed", plan.seed)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise BadPlan(f"seed is {seed!r}, and a whole number is wanted")
+    time_s = _seconds("time_s", given.get("time_s", plan.time_s))
+    nodes = _nodes(given.get("nodes", len(plan.nodes)))
+    steps = given.get("steps")
+    if not isinstance(steps, list) or len(steps) > STEPS_MAX:
+        what = "is missing" if steps is None else "is no such list"
+        raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
+    found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
+    _check_steps(found, algorithm, time_s)
+    return Plan(algorithm, nodes, seed, workload, time_s, found)
+
+
+def _check_steps(steps: tuple[Step, ...], algorithm: str, time_s: float) -> None:
+    """Raises BadPlan for a step that can never begin."""
+    try:
+        sent = {message.__name__ for message in load_algorithm(algorithm).messages}
+    except UnknownAlgorithm as error:
+        raise BadPlan(str(error)) from error
+    for number, step in enumerate(steps, 1):
+        awaited = step.when.message if step.when is not None else step.arguments.get("message")
+        if isinstance(awaited, str) and awaited not in sent:
+            raise BadPlan(f"step {number}: {algorithm} sends no {awaited!r}; it sends {', '.join(sorted(sent))}")
+        if step.at_s > time_s:
+            raise BadPlan(f"step {number}: it begins at {step.at_s:g} s, and the plan is over at {time_s:g} s")
+
+
+def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> Step:
+    try:
+        if not isinstance(data, dict):
+            raise BadPlan(f"a step is a map, and this is a {type(data).__name__}")
+        if "fault" not in data:
+            raise BadPlan("it names no fault; `consensus faults` lists them")
+        arguments = {name: value for name, value in data.items() if name not in _STEP_FIELDS}
+        when = None if data.get("when") is None else When.parse(_text("when", data["when"]))
+        if when is not None and not when.links(nodes):
+            raise BadPlan(f"when is {str(when)!r}, and no message can come that way: there are {', '.join(nodes)}")
+        fault = _text("fault", data["fault"])
+        check(fault, arguments, nodes)
+        return Step(
+            fault,
+            _seconds("at_s", data.get("at_s", 0.0)),
+            _seconds("for_s", data.get("for_s", FOR_S)),
+            when,
+            arguments,
+        )
+    except (BadPlan, BadFault) as error:
+        raise BadPlan(f"step {number}: {error}") from None
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise BadPlan(f"{name} is {value!r}, and a text is wanted")
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= TIME_S_MAX:
+        raise BadPlan(f"{name} is {value!r}, and seconds from 0 to {TIME_S_MAX:g} are wanted")
+    return value
+
+
+def _nodes(value: Any) -> tuple[NodeId, ...]:
+    match value:
+        case bool():
+            pass
+        case int() if 1 <= value <= 99:
+            return node_names(value)
+        case [*names] if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+            return tuple(names)
+    raise BadPlan(f"nodes is {value!r}, and a number from 1 to 99 or a list of different names is wanted")

@@ -1,0 +1,25 @@
+"""A race of two colours: five clients propose at five nodes at the same time."""
+
+from harness.runs.experiment import Experiment
+from harness.runs.scenarios import Scenario
+
+ROUNDS = 5
+
+
+def tell(run: Experiment, _variant: str) -> None:
+    """Race a few times, and ask everybody after each."""
+    for number in range(ROUNDS):
+        variable = f"colour-{number}"
+        colours = ("blue", "red")
+        run.settle(
+            *(
+                run.begin_propose(variable, colours[(place + number) % 2], at=node)
+                for place, node in enumerate(run.nodes)
+            )
+        )
+        run.query_all(variable)
+
+
+SCENARIO = Scenario(
+    "race", "two colours are proposed at five nodes at the same time, five times over", tell, breaks=False
+)

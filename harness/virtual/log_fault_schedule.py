@@ -1,0 +1,218 @@
+"""What a simulated run of a replicated log goes through, drawn from its seed: `harness.virtual.fault_schedule`, and
+what logs add.
+
+Beside the faults that any algorithm meets: clients with sessions, which restart and may resume them; members that are added,
+removed and replaced; leaders that are asked to hand over; connections that seem to close; and limits so small that there are
+snapshots all the time, and nodes that have missed more than a promise can tell.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from harness.virtual.fault_schedule import Call, Cut, Event, Links, Outage, Pause, Times, Weather, draw_cut
+from node.algorithms.multipaxos import acceptor, catch_up
+from node.contract import NodeId
+from node.replication import state
+
+#: In the place of a node's name: whichever leads when it happens.
+LEADER: Final = "the leader"
+KEYS: Final = ("k1", "k2", "k3")
+LOCK: Final = "printer"
+_COLOURS: Final = ("blue", "red", "green")
+_REPLACED: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of snapshots and of how far a node may be behind, in slots but for `part_bytes`."""
+
+    snapshot_slots: int = state.SNAPSHOT_SLOTS
+    kept_slots: int = catch_up.KEPT_SLOTS
+    part_bytes: int = catch_up.PART_BYTES
+    window: int = acceptor.WINDOW
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """These, instead of the ones that nodes are shipped with, in this process."""
+        places = (
+            (state, "SNAPSHOT_SLOTS", self.snapshot_slots),
+            (catch_up, "KEPT_SLOTS", self.kept_slots),
+            (catch_up, "PART_BYTES", self.part_bytes),
+            (acceptor, "WINDOW", self.window),
+        )
+        before = [getattr(module, name) for module, name, _ in places]
+        for module, name, value in places:
+            setattr(module, name, value)
+        try:
+            yield
+        finally:
+            for (module, name, _), value in zip(places, before, strict=True):
+                setattr(module, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver(Event):
+    """The leader is asked to hand over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint(Event):
+    """Everybody else sees their connections to a node close."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Restart(Event):
+    """A client forgets everything, but for its session if it `resumes` that."""
+
+    client: str
+    resumes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Event):
+    """A client's call. `kind` is put, get or cas, or try for a lock; `value` is unique."""
+
+    client: str
+    kind: str
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Event):
+    """A client asks for a member more (`add`, which starts it, too) or less (`remove`)."""
+
+    client: str
+    kind: str
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LogWeather(Weather):
+    """One run. `survivors` are the members that are up in the calm, if without the others a majority is certain."""
+
+    clients: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    others: tuple[NodeId, ...] = ()
+    """What `newcomers` tells."""
+
+    @property
+    def newcomers(self) -> tuple[NodeId, ...]:
+        return self.others
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        return (*self.members, *self.others, *self.clients)
+
+    def limited(self) -> AbstractContextManager[None]:
+        return self.limits.applied()
+
+
+def log_forecast(seed: int, nodes: int = 3) -> LogWeather:
+    """The weather of a seed."""
+    rng = Random(f"log weather/{seed}/{nodes}")
+    members = tuple(f"n{number}" for number in range(1, nodes + 1))
+    clients = tuple(f"c{number}" for number in range(1, rng.randint(1, 3) + 1))
+    storm_s = rng.choice((0.5, 1.0, 2.0))
+    moments = [rng.uniform(0.1, storm_s * 0.8) for _ in range(rng.randint(1, 3))]
+    times = Times(rng, moments, rng.choice((0.003, 0.03, 0.3)))
+    victims = (LEADER, *rng.sample(members, rng.randint(1, min(2, nodes))))
+    changes = _changes(rng, members, clients, times) if rng.random() < 0.4 else ()
+    others = tuple(dict.fromkeys(change.node for change in changes if change.kind == "add"))
+    ends = (*members, *others, *clients)
+    faults: list[Event] = []
+    for _ in range(rng.choice((0, 0, 1, 2, 4))):
+        isolated = rng.random() < 0.5
+        faults.append(_isolation(rng, ends, victims, times) if isolated else draw_cut(rng, ends, times))
+    for _ in range(rng.choice((0, 0, 1, 2, 5))):
+        down_s = rng.choice((0.0, times.length()))
+        faults.append(Outage(times.draw(), down_s, rng.choice(victims), loses_disk=False, in_turn=rng.random() < 0.4))
+    if rng.random() < 0.1:
+        faults.append(Outage(times.draw(), 0.0, rng.choice(members), loses_disk=True))
+    faults += [Pause(times.draw(), times.length(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 3)))]
+    faults += [HandOver(times.draw()) for _ in range(rng.choice((0, 0, 0, 1)))]
+    faults += [Hint(times.draw(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 2)))]
+    faults += [Restart(times.draw(), rng.choice(clients), rng.random() < 0.5) for _ in range(rng.choice((0, 0, 1, 2)))]
+    operations = _operations(rng, clients, times, storm_s)
+    left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
+    return LogWeather(
+        seed,
+        members,
+        storm_s,
+        _links(rng, len(ends)),
+        clocks=tuple(rng.choice((1.0, 1.0, rng.uniform(0.5, 2.0))) for _ in ends),
+        faults=tuple(faults),
+        calls=(*operations, *changes, *_calls(rng, members, times)),
+        survivors=tuple(member for member in members if member not in left_down),
+        late_colours=_COLOURS,
+        clients=clients,
+        limits=_limits(rng),
+        others=others,
+    )
+
+
+def _links(rng: Random, ends: int) -> Links:
+    usual_s = rng.choice((0.001, 0.003, 0.01))
+    return Links(
+        loss=rng.choice((0.0, 0.0, 0.05, 0.2)),
+        repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
+        slow=rng.choice((0.0, 0.05, 0.3)),
+        picky=tuple((rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 0, 1, 2)))),
+        usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 1.0, 8.0)) for _ in range(ends**2)),
+        slow_s=rng.choice((0.03, 0.2, 1.0)),
+    )
+
+
+def _limits(rng: Random) -> Limits:
+    if rng.random() < 0.4:
+        return Limits()
+    return Limits(rng.choice((1, 3, 8)), rng.choice((0, 2)), rng.choice((100, 1000)), rng.choice((3, 8, 256)))
+
+
+def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> Cut:
+    """One is cut from all others, or from some."""
+    victim = rng.choice(victims)
+    rest = [end for end in ends if end != victim]
+    right = rest if rng.random() < 0.6 else rng.sample(rest, rng.randint(1, len(rest)))
+    one_way, holds = rng.random() < 0.4, rng.random() < 0.3
+    return Cut(times.draw(), times.length(), (victim,), tuple(right), one_way=one_way, holds=holds)
+
+
+def _changes(rng: Random, members: tuple[NodeId, ...], clients: tuple[str, ...], times: Times) -> tuple[Change, ...]:
+    """Members come, go, and are replaced: one comes, and then another goes."""
+    changes: list[Change] = []
+    known = list(members)
+    for _ in range(rng.randint(1, 3)):
+        kind, at_s, client = rng.choice(("add", "remove", "replace")), times.draw(), rng.choice(clients)
+        leaving = rng.choice(known)
+        if kind != "remove":
+            known.append(f"n{len(known) + 1}")
+            changes.append(Change(at_s, client, "add", known[-1]))
+        if kind != "add":
+            changes.append(Change(at_s + (_REPLACED if kind == "replace" else 0.0), client, "remove", leaving))
+    return tuple(changes)
+
+
+def _operations(rng: Random, clients: tuple[str, ...], times: Times, storm_s: float) -> list[Operation]:
+    kinds, keys = rng.choice((("put", "get"), ("put", "put", "get", "cas"))), KEYS[: rng.randint(1, len(KEYS))]
+    drawn = []
+    for number in range(1, rng.choice((6, 15, 40)) + 1):
+        at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, storm_s)
+        client, kind, key = rng.choice(clients), rng.choice(kinds), rng.choice(keys)
+        drawn.append(Operation(at_s, client, kind, key, f"v{number}".encode()))
+    tries = range(rng.choice((0, 0, 5)))
+    return drawn + [Operation(rng.uniform(0.0, storm_s), rng.choice(clients), "try", LOCK, b"") for _ in tries]
+
+
+def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[Call, ...]:
+    """Proposals and queries of a variable that is set once."""
+    proposals = [
+        Call(times.draw(), 1.0, rng.choice(members), colour) for colour in _COLOURS[: rng.choice((0, 0, 1, 2))]
+    ]
+    queries = [Call(times.draw(), 1.0, rng.choice(members), None) for _ in range(rng.choice((0, 0, 1)))]
+    return (*proposals, *queries)

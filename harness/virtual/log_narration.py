@@ -1,0 +1,90 @@
+"""The messages of a replicated log in words: what `harness.virtual.narration` needs of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from harness.virtual.steps import plain
+from node.algorithms.multipaxos import messages as of
+from node.contract import Message, Record
+from node.wire import Malformed, unpack_own
+
+#: What is told to `to`; the sender is the grammatical subject.
+LOG_SAYS: Final[Mapping[type[Message], str]] = {
+    of.Canvass: "asks {to} whether it would be supported as a leader",
+    of.Support: "would support {to}",
+    of.Prepare: "asks {to} to prepare ballot {ballot} for every slot above {commit}",
+    of.Promise: "promises ballot {ballot} to {to}, {had}",
+    of.Rejected: "rejects ballot {ballot} of {to}, having promised {promised}",
+    of.TakeOver: "asks {to} to lead",
+    of.Accept: "asks {to} to accept {commands} in slot {slot} under ballot {ballot}",
+    of.Accepted: "tells {to} that it has accepted slot {slots} under ballot {ballot}",
+    of.Heartbeat: "tells {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
+    of.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
+    of.Fetch: "asks {to} for what follows slot {commit}",
+    of.Chosen: "tells {to} what is chosen: {held}",
+}
+
+#: What has reached the receiver, from `to`.
+LOG_HEARS: Final[Mapping[type[Message], str]] = {
+    of.Canvass: "is asked by {to} for its support",
+    of.Support: "has the support of {to}",
+    of.Prepare: "is asked by {to} to prepare ballot {ballot}",
+    of.Promise: "has the promise of {to} for ballot {ballot}",
+    of.Rejected: "is rejected by {to} for ballot {ballot}",
+    of.TakeOver: "is asked by {to} to lead",
+    of.Accept: "is asked by {to} to accept {commands} in slot {slot}",
+    of.Accepted: "has the acceptance of {to} for slot {slots}",
+    of.Heartbeat: "hears that {to} leads",
+    of.HeartbeatAck: "is confirmed by {to}",
+    of.Fetch: "is asked by {to} for what follows slot {commit}",
+    of.Chosen: "learns from {to} what is chosen: {held}",
+}
+
+
+def log_words(message: Message) -> dict[str, object]:
+    """What a phrase may name, besides the message's fields."""
+    match message:
+        case of.Accept(batch=batch):
+            return {"commands": commands(batch)}
+        case of.Accepted(slots=slots):
+            return {"slots": " and ".join(map(str, slots))}
+        case of.Promise(records=()):
+            return {"had": "having accepted nothing there"}
+        case of.Promise(records=records):
+            return {"had": f"having accepted {_held(records)}"}
+        case of.Chosen(records=records):
+            return {"held": _held(records)}
+    return {}
+
+
+def _held(records: Sequence[Record]) -> str:
+    return ", ".join(
+        f"{commands(record.batch)} in slot {record.slot} under {record.round}.{record.owner}" for record in records
+    )
+
+
+def commands(batch: bytes) -> str:
+    """What a batch of the log holds: `[time_ms, [[session, sequence, done, machine, packed], ...]]`; see
+    `node/replication/state.py`."""
+    try:
+        frames: list[Any] = unpack_own(batch)[1] if batch else []
+        return "; ".join(asked(packed) for *_, packed in frames) or "nothing"
+    except (Malformed, TypeError, ValueError, IndexError):
+        return f"{len(batch):,} bytes"
+
+
+def asked(packed: bytes) -> str:
+    """The commands or questions of a frame."""
+    try:
+        return "; ".join(f"'{' '.join(map(_word, command))}'" for command in unpack_own(packed))
+    except (Malformed, TypeError):
+        return f"{len(packed):,} bytes"
+
+
+def _word(item: object) -> str:
+    match item:
+        case bytes():
+            return item.decode(errors="backslashreplace")
+        case list():
+            return ",".join(map(_word, item))
+    return str(plain(item))

@@ -1,0 +1,122 @@
+"""A client's protocol against real replicas, in virtual time."""
+
+import pytest
+
+from cluster.clients import pipeline as pipelines
+from cluster.clients.pipeline import NotDone, NotKnown, Ok, Pipeline
+from harness.virtual.log_script import LogWorld
+from node.wire import BadValue
+
+
+def world_with_client() -> tuple[LogWorld, Pipeline]:
+    world = LogWorld()
+    world.wait_leader()
+    world.do("c", "put", "k", b"first")
+    return world, world.clients["c"].pipeline
+
+
+def values(world: LogWorld) -> list[bytes | None]:
+    """Every value that the key has had, in order."""
+    return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
+
+
+def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> None:
+    world, client = world_with_client()
+    first = client.session
+    client._used -= pipelines.SESSION_S / 2
+    world.do("c", "put", "k", b"soon")
+    assert client.session == first
+    client._used -= pipelines.SESSION_S + 1
+    world.do("c", "put", "k", b"late")
+    assert client.session is not None
+    assert first is not None
+    assert client.session > first
+    world.check()
+
+
+def test_a_session_that_owes_an_answer_is_kept_however_long_it_takes() -> None:
+    world, client = world_with_client()
+    first = client.session
+    world.cut(world.members, ("c",), one_way=True)  # it is done, and the answer does not come
+    owed = world.begin("c", "put", "k", b"owed", for_s=0.1)
+    world.pass_s(1.0)
+    assert isinstance(owed.outcome, NotKnown)
+    client._used -= pipelines.SESSION_S + 1
+    world.heal()
+    world.do("c", "put", "k", b"after")
+    assert client.session == first
+    assert values(world) == [b"first", b"owed", b"after"]
+
+
+def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
+    world, client = world_with_client()
+    call = client.call("kv", ["put", "k", b"never"], world.now, 5.0)
+    told: list[object] = []
+    call.then = told.append
+    client.cancel(call)
+    world.do("c", "put", "k", b"after")
+    assert told == []
+    assert client.idle
+    assert values(world) == [b"first", b"after"]
+
+
+@pytest.mark.parametrize(
+    "command", [["put", "\udcff", b""], ["put", object(), b""], ["cas", "k", 2**70, b""], ["put", "k", b"x" * 600_000]]
+)
+@pytest.mark.parametrize("read", [False, True])
+def test_what_cannot_be_sent_is_refused_before_it_is_with_others(command: list[object], read: bool) -> None:
+    world, client = world_with_client()
+    before = client.call("kv", ["put", "k", b"before"], world.now, 5.0)
+    with pytest.raises(BadValue):
+        client.call("kv", command, world.now, 5.0, read=read)
+    world.do("c", "put", "k", b"after")
+    assert isinstance(before.outcome, Ok)
+    assert values(world) == [b"first", b"before", b"after"]
+
+
+def test_a_time_that_never_comes_is_refused() -> None:
+    world, client = world_with_client()
+    for wrong in (float("nan"), None, "5", 1j, 10**400):
+        with pytest.raises(BadValue):
+            client.call("kv", ["get", "k"], world.now, wrong, read=True)  # type: ignore[arg-type]
+    for wrong in (None, "x", 1.5):
+        with pytest.raises(BadValue):
+            client.call("kv", ["get", "k"], world.now, 5.0, read=True, wait_ms=wrong)  # type: ignore[arg-type]
+    assert client.idle
+
+
+def test_whoever_waits_is_told_once() -> None:
+    world, client = world_with_client()
+    told: list[object] = []
+    world.begin("c", "get", "k").then = told.append
+    world.pass_s(1.0)
+    client.close()
+    assert told == [Ok([b"first", 1])]
+
+
+def test_closing_says_what_was_sent_and_what_was_not() -> None:
+    world = LogWorld()
+    client = world.clients["c"].pipeline
+    waits = client.call("kv", ["put", "k", b"waits for a session"], world.now, 5.0)
+    asked = client.call("kv", ["get", "k"], world.now, 5.0, read=True)
+    assert len(list(client.outgoing(world.now))) == 2
+    client.close()
+    assert isinstance(waits.outcome, NotDone)
+    assert isinstance(asked.outcome, NotKnown)
+    assert client.idle
+
+
+def test_who_has_less_time_is_told_earlier_whoever_was_first() -> None:
+    world = LogWorld()
+    world.wait_leader()
+    world.cut(("c",), world.members, one_way=True)
+    client = world.clients["c"].pipeline
+    patient = client.call("kv", ["put", "k", b"patient"], world.now, 10.0)
+    hasty = world.begin("c", "put", "k", b"hasty", for_s=0.2)
+    world.pass_s(0.5)
+    assert isinstance(hasty.outcome, NotDone)
+    assert patient.outcome is None
+    world.heal()
+    world.pass_s(5.0)
+    assert patient.outcome == Ok(1)
+    assert values(world) == [b"patient"]

@@ -1,0 +1,187 @@
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+
+from harness.checkers.durability import DISK_LOST, copies_owed, durability
+from harness.checkers.evidence import Run
+from harness.checkers.guards import Carried, guards
+from harness.checkers.invariants import invariants
+from harness.checkers.known_bad import Judge, known_bad, undetected
+from harness.checkers.linearizable import linearizable
+from harness.checkers.liveness import liveness
+from harness.checkers.properties import PROPERTIES
+from harness.checkers.verdict import Status, Verdict, checker, unknown, valid
+from harness.records.history import Event, History
+from harness.records.receipts import Receipt
+from node.algorithms.failover import Failover
+from node.algorithms.majority import Majority
+from node.algorithms.paxos import Paxos
+from node.contract import Algorithm, Stored
+from node.storage.disk import Contents
+from node.wire import encode_value
+
+MEMBERS = ("n1", "n2", "n3")
+S = 1_000_000_000
+JUDGES: dict[str, Judge] = {
+    **PROPERTIES,
+    "linearizability": linearizable,
+    "invariants": invariants,
+    "durability": durability,
+    "liveness": partial(liveness, healed_ns=0, within_s=5.0),
+}
+
+
+def history(*calls: tuple[str, int, int, str, Any, Any]) -> History:
+    """Calls, one after the other: f, from, to, node, value, answer; an answer of `...` is none."""
+    events: list[Event] = []
+    for f, began, ended, node, value, answer in calls:
+        about: dict[str, Any] = {"process": f"c{len(events)}", "f": f, "key": "x", "node": node}
+        events.append(Event(len(events), began * S, type="invoke", value=value, timeout_s=5.0, **about))
+        done: dict[str, Any] = {"type": "info"} if answer is ... else {"type": "ok", "value": answer}
+        events.append(Event(len(events), ended * S, **about, **done))
+    return History(events)
+
+
+GOOD = history(("propose", 0, 1, "n1", "blue", "blue"), ("query", 2, 3, "n2", None, "blue"))
+
+
+def disk(node: str, stored: dict[str, Stored] | None = None) -> Contents:
+    return Contents(node=node, cluster="0" * 32, incarnation=1, variables={"x": stored} if stored else {})
+
+
+def run(events: History = GOOD, algorithm: type[Algorithm] = Paxos, **about: Any) -> Run:
+    return Run(MEMBERS, algorithm, events, **about)
+
+
+# --- the judges are judged --------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_bad_run_for_every_judge_and_every_judge_finds_its_own() -> None:
+    assert set(JUDGES) == set(known_bad())
+    assert undetected(JUDGES) is None
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_judge_that_passes_everything_is_named(name: str) -> None:
+    blind = {**JUDGES, name: lambda _run: valid("all is well")}
+    assert f"the judge of {name} says valid of a run that is known to be bad" in (undetected(blind) or "")
+
+
+def test_a_judge_that_crashes_is_named() -> None:
+    @checker
+    def crashing(_run: Run) -> Verdict:
+        raise ZeroDivisionError
+
+    assert "the judge of coherence says unknown" in (undetected({**JUDGES, "coherence": crashing}) or "")
+
+
+def test_a_judge_without_a_bad_run_is_named() -> None:
+    assert "no bad run by which to try the judge of taste" in (undetected({"taste": invariants}) or "")
+
+
+# --- guards -----------------------------------------------------------------------------------------------------------
+
+KILL = Receipt("kill", 0, S * 2, bit=True, nodes_down=("n3",))
+
+
+def guarded(
+    made: Run, carried: Carried | None = None, judges: Mapping[str, Judge] = JUDGES
+) -> tuple[Status, str, bool]:
+    verdict = guards(made, carried or Carried(1, 1), ("propose", "query"), judges)
+    return verdict.status, verdict.evidence, verdict.no_test
+
+
+def test_a_run_that_was_a_test_passes() -> None:
+    assert guarded(run(receipts=[KILL]))[0] is Status.VALID
+
+
+def test_a_run_in_which_nothing_was_to_break_passes() -> None:
+    assert guarded(run(), Carried(0, 0))[0] is Status.VALID
+
+
+@pytest.mark.parametrize(
+    ("made", "carried", "judges", "expected"),
+    [
+        (run(receipts=[KILL]), Carried(2, 1, ["kill at 1 s: n1 is down"]), JUDGES, "kill at 1 s: n1 is down"),
+        (run(), Carried(2, 0), JUDGES, "none of 2 steps fired"),
+        (run(receipts=[Receipt("cut", 0, S, bit=False)]), Carried(1, 1), JUDGES, "cut did not bite"),
+        (run(receipts=[Receipt("kill", S + 1, 2 * S, bit=True)]), Carried(1, 1), JUDGES, "no call was in flight"),
+        (run(receipts=[KILL]), Carried(1, 1, (), ["n3"]), JUDGES, "n3 had not come back"),
+        (run(receipts=[KILL]), Carried(1, 1), {"coherence": lambda _: unknown("?")}, "the judge of coherence"),
+        (run(history(("query", 0, 1, "n1", None, None))), Carried(0, 0), JUDGES, "no propose succeeded, of 0"),
+        (
+            run(history(("propose", 0, 1, "n1", 1, 1), ("query", 2, 9, "n1", None, ...))),
+            Carried(0, 0),
+            JUDGES,
+            "no query succeeded, of 1",
+        ),
+    ],
+)
+def test_a_run_that_was_none_does_not(made: Run, carried: Carried, judges: Mapping[str, Judge], expected: str) -> None:
+    status, evidence, no_test = guarded(made, carried, judges)
+    assert status is Status.UNKNOWN
+    assert expected in evidence
+    assert no_test
+
+
+# --- durability -------------------------------------------------------------------------------------------------------
+
+BLUE = encode_value("blue")
+
+
+def disks(*stored: dict[str, Stored] | None) -> dict[str, Contents]:
+    return {node: disk(node, each) for node, each in zip(MEMBERS, stored, strict=True)}
+
+
+def test_who_owes_how_many_copies() -> None:
+    assert 3 == copies_owed(Paxos, 5) == copies_owed(Majority, 5)
+    assert copies_owed(Failover, 5) == 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "stored", "expected"),
+    [
+        (Paxos, ({"accepted": (1, "n1", BLUE)}, {"decided": BLUE}, None), Status.VALID),
+        (Paxos, ({"decided": BLUE}, {"accepted": (1, "n1", encode_value("red"))}, None), Status.INVALID),
+        (Paxos, (None, None, None), Status.INVALID),
+        (Majority, ({"vote of n1": BLUE}, {"vote of n2": BLUE}, None), Status.VALID),
+        (Failover, ({"value": BLUE}, None, None), Status.VALID),
+        (Failover, (None, None, None), Status.INVALID),
+    ],
+)
+def test_what_was_acknowledged_is_on_enough_disks(
+    algorithm: type[Algorithm], stored: tuple[dict[str, Stored] | None, ...], expected: Status
+) -> None:
+    verdict = durability(run(algorithm=algorithm, disks=disks(*stored)))
+    assert expected is verdict.status, verdict
+    if expected is Status.INVALID:
+        assert "'blue'" in verdict.evidence
+
+
+def test_a_disk_that_a_fault_has_lost_is_owed_by_nobody() -> None:
+    lost = Receipt("wiped", 0, S, bit=True, evidence={DISK_LOST: ["n2"]})
+    made = run(disks=disks({"decided": BLUE}, None, None), receipts=[lost])
+    assert durability(made).status is Status.VALID
+
+
+def test_nothing_acknowledged_or_a_disk_that_nobody_read_is_unknown() -> None:
+    nothing = history(("query", 0, 1, "n1", None, None))
+    assert durability(run(nothing, disks=disks(None, None, None))).status is Status.UNKNOWN
+    some = {node: disk(node, {"decided": BLUE}) for node in MEMBERS[:2]}
+    assert "of 3 disks 2 were read" in durability(run(disks=some)).evidence
+
+
+# --- liveness ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_after_the_heal_must_be_answered_in_time() -> None:
+    late = history(("propose", 0, 1, "n1", "blue", ...), ("query", 2, 9, "n2", None, "blue"))
+    assert liveness(run(), 0, 5.0).status is Status.VALID
+    assert liveness(run(late), 2 * S, 8.0).status is Status.VALID
+    verdict = liveness(run(late), 2 * S, 5.0)
+    assert verdict.status is Status.INVALID
+    assert "query for x at n2 had no answer within 5 s" in verdict.evidence
+    assert liveness(run(late), 0, 8.0).status is Status.INVALID
+    assert liveness(run(), 10 * S, 5.0).status is Status.UNKNOWN

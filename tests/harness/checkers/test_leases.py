@@ -1,0 +1,99 @@
+"""Locks with leases: what counts as holding two at a time, and what does not."""
+
+from typing import Any
+
+import pytest
+
+from harness.checkers.evidence import Run
+from harness.checkers.lock_leases import exclusion
+from harness.checkers.models import Lock
+from harness.checkers.verdict import Status
+from harness.records.history import Event, History
+from node.algorithms.multipaxos import MultiPaxos
+
+MS = 1_000_000
+#: process, f, from ms, to ms, outcome, value, answer or error
+Told = tuple[str, str, int, int, str, Any, Any]
+
+
+def history(*calls: Told) -> History:
+    moments = sorted(
+        [(began, 1, call) for call in calls for began in [call[2]]] + [(c[3], 0, c) for c in calls], key=str
+    )
+    moments.sort(key=lambda moment: moment[:2])
+    events = []
+    for index, (at, begins, (process, f, _, _, outcome, value, answer)) in enumerate(moments):
+        about: dict[str, Any] = {"process": process, "f": f, "key": "l"}
+        if begins:
+            events.append(Event(index, at * MS, type="invoke", value=value, **about))
+        elif outcome == "ok":
+            events.append(Event(index, at * MS, type="ok", value=answer, **about))
+        else:
+            events.append(Event(index, at * MS, type=outcome, error=answer, **about))  # type: ignore[arg-type]
+    return History(events)
+
+
+def acquire(process: str, began: int, ended: int, token: int) -> Told:
+    return process, "acquire", began, ended, "ok", {"owner": process, "lease_s": 0.5}, token
+
+
+def with_token(f: str, process: str, began: int, token: int, outcome: str = "ok", error: str | None = None) -> Told:
+    return process, f, began, began + 10, outcome, {"token": token}, error
+
+
+def judged(*calls: Told) -> tuple[Status, str]:
+    verdict = exclusion(Run(("n1",), MultiPaxos, history(*calls)))
+    return verdict.status, verdict.evidence
+
+
+A, B = acquire("a", 0, 10, 1), acquire("b", 510, 520, 2)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        (A, B),  # its lease has ended, and it need not know
+        (A, with_token("release", "a", 100, 1), acquire("b", 105, 130, 2)),
+        (A, with_token("release", "a", 100, 1, "info", "?"), acquire("b", 120, 130, 2)),
+        (A, with_token("renew", "a", 400, 1), acquire("b", 905, 920, 2)),
+        (A, with_token("renew", "a", 400, 1, "info", "?"), B),
+        (A, B, with_token("use", "b", 530, 2), with_token("use", "a", 550, 1, "fail", "stale_token: 2")),
+        (A, B, with_token("use", "a", 525, 1), with_token("use", "b", 540, 2)),  # late, and before anybody else
+    ],
+)
+def test_a_lease_that_has_ended_or_may_have_excludes_nobody(calls: tuple[Told, ...]) -> None:
+    assert judged(*calls)[0] is Status.VALID, judged(*calls)
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        (
+            (A, acquire("b", 100, 499, 2)),
+            "a held the lock with token 1 until 0.500 s at least, and b was given it with token 2 by 0.499",
+        ),
+        (
+            (A, with_token("renew", "a", 400, 1), acquire("b", 700, 899, 2)),
+            "a held the lock with token 1 until 0.900 s at least",
+        ),
+        ((acquire("a", 0, 10, 2), acquire("b", 510, 520, 1)), "with token 1, which is not higher"),
+        ((A, B, with_token("use", "b", 525, 2, "fail", "stale_token: 3")), "and its holder held the lock"),
+        (
+            (A, B, with_token("use", "b", 525, 2), with_token("use", "a", 540, 1)),
+            "a holder with a higher token had come",
+        ),
+    ],
+)
+def test_what_must_not_be_is_found(calls: tuple[Told, ...], expected: str) -> None:
+    status, evidence = judged(*calls)
+    assert status is Status.INVALID
+    assert expected in evidence
+
+
+def test_one_hold_shows_nothing() -> None:
+    assert judged(A)[0] is Status.UNKNOWN
+
+
+def test_a_model_without_leases_does_not_judge_them() -> None:
+    with pytest.raises(ValueError, match="has leases"):
+        Lock().asked("acquire", {"owner": "a", "lease_s": 0.5}, "a")

@@ -1,0 +1,421 @@
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from harness.checkers.certificate import Violation, tell
+from harness.checkers.decide import certificate, decide
+from harness.checkers.evidence import Run
+from harness.checkers.jit_linearizability import TooHard, search
+from harness.checkers.linearizable import linearizable
+from harness.checkers.models import Call, CasRegister, Consensus, Kv, Lock, Log, Model, Register, State, calls_of
+from harness.checkers.unique_writes import blocks, writes_are_unique
+from harness.checkers.verdict import Status
+from harness.records.history import Event, EventType, History
+from harness.records.receipts import Receipt
+from node.algorithms.paxos import Paxos
+
+CONSENSUS, REGISTER = Consensus(), Register()
+
+
+# --- the brute force ------------------------------------------------------------------------------------------------
+
+
+def has_an_order(calls: Sequence[Call], model: Model) -> bool:
+    """The definition, word by word: try every order that real time allows, with and without what is pending."""
+
+    def explore(left: tuple[Call, ...], state: State) -> bool:
+        if all(call.is_pending for call in left):
+            return True
+        for call in left:
+            if any(other.precedes(call) for other in left):
+                continue
+            after, answer = model.step(state, call)
+            others = tuple(other for other in left if other is not call)
+            if (call.is_pending or answer == call.answer) and explore(others, after):
+                return True
+        return False
+
+    return explore(tuple(calls), model.initial)
+
+
+def drafts_of(rng: Random, count: int) -> list[tuple[str, int, int | None]]:
+    """Intervals of a few processes that do one thing at a time, as (process, began, ended). Some never end."""
+    done: list[tuple[str, int, int | None]] = []
+    open_since: dict[str, int] = {}
+    place = 0
+    while len(done) + len(open_since) < count or open_since:
+        process = rng.choice("1234")
+        began = open_since.get(process)
+        if began is None:
+            if len(done) + len(open_since) < count:
+                open_since[process] = place
+                place += 1
+            continue
+        del open_since[process]
+        done.append((process, began, None if rng.random() < 0.2 else place))
+        place += 1
+    return sorted(done, key=lambda draft: draft[1])
+
+
+def question(rng: Random, model: Model, values: Sequence[str], fresh: Iterator[str], process: str) -> tuple[str, Any]:
+    f = rng.choice([*model.functions, *model.reads] if rng.random() < 0.7 else model.functions)
+    if isinstance(model, Lock):
+        return f, process
+    if f == "cas":
+        return f, (rng.choice([None, *values[:3]]), rng.choice(values[:3]))
+    if f in model.reads or f in model.bare:
+        return f, None
+    return f, next(fresh, values[0]) if len(values) > 3 else rng.choice(values)
+
+
+def random_answer(rng: Random, model: Model, f: str, values: Sequence[str]) -> Any:
+    match model, f:
+        case Lock(), "acquire":
+            return rng.choice([None, "held", 1, 2, 3])
+        case Lock(), _:
+            return rng.choice([None, None, "not held"])
+        case Log(), "append":
+            return rng.choice([None, None, 1, 2, 3])
+        case Log(), _:
+            return tuple(rng.sample(values, rng.randint(0, min(3, len(values)))))
+        case CasRegister(), "cas":
+            return rng.choice(["done", "mismatch", "not found"])
+        case Kv(), "delete":
+            return rng.choice([None, "done", "not found"])
+        case Consensus(), _:
+            return rng.choice([None, *values[:3]])
+    return rng.choice([None, *values[:3]]) if f in model.reads else None
+
+
+def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) -> list[Call]:
+    """A random small history. Most are right by construction, or all but one answer."""
+    fresh = iter(rng.sample(values, len(values)))
+    calls, at = [], {}
+    for process, began, ended in drafts_of(rng, rng.randint(0, most)):
+        f, argument = question(rng, model, values, fresh, process)
+        if ended is None and f in model.reads:
+            continue
+        calls.append(Call(f, argument, None, began, ended, None, process))
+        at[calls[-1]] = rng.uniform(began, began + 6 if ended is None else ended)
+    if rng.random() < 0.8:
+        state: State = model.initial
+        token = 0
+        for call in sorted(calls, key=lambda call: at[call]):
+            if call.ended is None and rng.random() < 0.5:
+                continue
+            state, answer = model.step(state, call)
+            if call.ended is None:
+                continue
+            call.answer = answer
+            if call.f in ("acquire", "append") and answer is None and rng.random() < 0.5:
+                token += 1
+                call.answer = token
+            if call.f == "delete" and rng.random() < 0.5:
+                call.answer = random_answer(rng, model, "delete", values)
+            if call.answer == "mismatch" and rng.random() < 0.3:
+                call.answer = "not found"
+        answered = [call for call in calls if call.ended is not None]
+        if answered and rng.random() < 0.5:
+            call = rng.choice(answered)
+            call.answer = random_answer(rng, model, call.f, values)
+    else:
+        for call in calls:
+            call.answer = None if call.ended is None else random_answer(rng, model, call.f, values)
+    return calls
+
+
+FEW, MANY = ("a", "b", "c"), tuple("abcdefgh")
+Procedure = Callable[[Sequence[Call], Model], Violation | None]
+
+
+MODELS: list[tuple[Model, Sequence[str]]] = [
+    (CONSENSUS, FEW),
+    (REGISTER, MANY),
+    (REGISTER, FEW),
+    (CasRegister(), FEW),
+    (Kv(), FEW),
+    (Lock(), FEW),
+    (Log(), MANY),
+    (Log(), FEW),
+]
+
+
+def name_of(item: object) -> str:
+    return type(item).__name__.lower() if isinstance(item, Model) else "few" if item == FEW else "many"
+
+
+@pytest.mark.parametrize("procedure", [decide, search])
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
+def test_agrees_with_the_brute_force(model: Model, values: Sequence[str], procedure: Procedure) -> None:
+    rng = Random(7)
+    seen: Counter[str] = Counter()
+    for _ in range(10_000):
+        calls = some_calls(rng, model, values)
+        expected = has_an_order(calls, model)
+        found = procedure(calls, model)
+        assert expected == (found is None), (calls, found)
+        seen["legal" if expected else "illegal"] += 1
+        seen["pending"] += any(call.is_pending for call in calls)
+        seen["repeated"] += len({(call.f, call.argument) for call in calls}) < len(calls)
+    assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 1_000, seen
+
+
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
+def test_the_race_agrees_with_the_brute_force(
+    model: Model, values: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.checkers.jit_linearizability.WIDE", 0)
+    monkeypatch.setattr("harness.checkers.jit_linearizability._TURN", 1)
+    rng = Random(8)
+    for _ in range(1_500):
+        calls = some_calls(rng, model, values, 7)
+        assert has_an_order(calls, model) == (search(calls, model) is None), calls
+
+
+@pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
+def test_a_certificate_is_of_few_calls_and_what_is_left_is_wrong_by_itself(model: Model, values: Sequence[str]) -> None:
+    rng = Random(9)
+    found = 0
+    for _ in range(1_500):
+        calls = some_calls(rng, model, values, 7)
+        violation = decide(calls, model)
+        if violation is None:
+            continue
+        found += 1
+        sentence, told, few = certificate(calls, model, violation, lambda place: place / 10)
+        assert 1 <= len(told.calls) <= 4
+        assert "\n" not in sentence
+        assert set(few) <= set(calls)
+        assert set(told.calls) <= set(few)
+        assert not has_an_order(few, model)
+    assert found > 200
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def write(value: str | None, began: int, ended: int | None) -> Call:
+    return Call("write", value, None, began, ended, None, "w")
+
+
+def read(value: str | None, began: int, ended: int) -> Call:
+    return Call("read", None, value, began, ended, None, "r")
+
+
+@pytest.mark.parametrize(
+    ("calls", "sentence"),
+    [
+        ([], None),
+        ([write("a", 1, 2), read("a", 3, 4)], None),
+        (
+            [write("a", 1, 2), read(None, 3, 4)],
+            "nothing must still hold at 0.30 s (read by r), but a was written by w entirely before that, from 0.10 s to 0.20 s",
+        ),
+        ([write("a", 1, 4), read(None, 2, 3)], None),
+        (
+            [write("a", 1, 4), read("a", 2, 3), read(None, 5, 6)],
+            "nothing must still hold at 0.50 s (read by r), but a was read by r entirely before that, from 0.20 s to 0.30 s",
+        ),
+        ([read("a", 1, 2), write("a", 3, 4)], "a was read by r at 0.20 s, and first written at 0.30 s, by w"),
+        ([read("a", 1, 2)], "r read a at 0.20 s, which nobody had written"),
+        ([write("a", 1, None), read("a", 5, 6)], None),
+        (
+            [write("a", 1, None), read("a", 2, 3), read(None, 4, 5)],
+            "nothing must still hold at 0.40 s (read by r), but a was read by r entirely before that, from 0.20 s to 0.30 s",
+        ),
+        ([write("a", 1, None), read(None, 4, 5)], None),
+        # A block that need not last, inside one that must.
+        (
+            [write("a", 1, 2), write("b", 3, 4), read("a", 5, 6)],
+            "a must still hold at 0.20 s (written by w) and again at 0.50 s (read by r), "
+            "but b was written by w entirely between, from 0.30 s to 0.40 s",
+        ),
+        (
+            [write("a", 1, 2), write("b", 3, 4), read("b", 5, 6), read("a", 7, 8)],
+            "a must still hold at 0.20 s (written by w) and again at 0.70 s (read by r), "
+            "but b was written by w and read by r entirely between",
+        ),
+        (
+            [write("a", 1, 2), write("b", 0, 7), read("b", 3, 5), read("a", 8, 9)],
+            "a must still hold at 0.20 s (written by w) and again at 0.80 s (read by r), "
+            "but b was read by r entirely between, from 0.30 s to 0.50 s",
+        ),
+        # One that must hold at some time between the two.
+        (
+            [write("a", 1, 2), write("b", 0, 7), read("b", 3, 11), read("b", 4, 8), read("a", 9, 10)],
+            "a must still hold at 0.20 s (written by w) and again at 0.90 s (read by r), "
+            "but b must hold between 0.40 s (then to be read by r) and 0.70 s (written by w)",
+        ),
+        # Two that must last, and overlap.
+        (
+            [write("a", 0, 2), write("b", 1, 3), read("a", 4, 5), read("b", 6, 7)],
+            "a must still hold at 0.20 s (written by w) and again at 0.40 s (read by r), "
+            "but b must hold at 0.30 s (written by w) and again at 0.60 s (read by r)",
+        ),
+        ([write("a", 0, 2), write("b", 1, 8), read("a", 4, 5), read("b", 6, 7)], None),
+        ([write("a", 1, 9), write("b", 2, 8), read("b", 3, 4), read("a", 5, 6)], None),
+    ],
+)
+def test_blocks(calls: list[Call], sentence: str | None) -> None:
+    assert writes_are_unique(calls)
+    found = blocks(calls)
+    assert sentence == (tell(found, lambda place: place / 10) if found is not None else None)
+    assert has_an_order(calls, REGISTER) == (sentence is None)
+
+
+def test_a_repeated_or_initial_value_is_not_unique() -> None:
+    assert writes_are_unique([write("a", 1, 2), write("a", 3, 4)]) is False
+    assert writes_are_unique([write(None, 1, 2)]) is False
+
+
+def test_a_search_that_is_too_hard_gives_up() -> None:
+    calls = [write(f"v{number}", number, 100 - number) for number in range(20)]
+    calls += [read(f"v{number}", 40 + number, 60 - number) for number in range(9)]
+    with pytest.raises(TooHard, match="more than 1,000 configurations of 29 calls"):
+        search(calls, REGISTER, configurations_max=1_000)
+
+
+def test_a_long_history_is_decided_soon() -> None:
+    calls = [write(f"v{number}", 4 * number, 4 * number + 1) for number in range(20_000)]
+    calls += [read(f"v{number}", 4 * number + 2, 4 * number + 3) for number in range(20_000)]
+    assert blocks(calls) is None
+    assert blocks([*calls, read("v7", 10**9, 10**9 + 1)]) is not None
+
+
+def test_a_search_of_a_long_history_with_little_at_once_is_decided_soon() -> None:
+    rng = Random(1)
+    calls = []
+    for number in range(500):
+        value = rng.choice(FEW)
+        calls.append(write(value, 4 * number, 4 * number + 1))
+        calls.append(read(value, 4 * number + 2, 4 * number + rng.choice([3, 5])))
+    assert search(calls, REGISTER) is None
+
+
+# --- as a checker ---------------------------------------------------------------------------------------------------
+
+
+def history_of(*events: tuple[str, EventType, str, object]) -> History:
+    """Events as (process, type, f, value), a second apart, on one key."""
+    return History(
+        Event(index, index * 1_000_000_000, process, type_, f, "x", value, None, f"n{process}")
+        for index, (process, type_, f, value) in enumerate(events)
+    )
+
+
+def run_of(*events: tuple[str, EventType, str, object], **about: Any) -> Run:
+    return Run(("n1", "n2", "n3"), Paxos, history_of(*events), **about)
+
+
+def test_a_good_history_is_valid() -> None:
+    run = run_of(
+        ("1", "invoke", "propose", "blue"),
+        ("2", "invoke", "query", None),
+        ("2", "ok", "query", None),
+        ("1", "ok", "propose", "blue"),
+        ("2", "invoke", "query", None),
+        ("2", "ok", "query", "blue"),
+    )
+    verdict = linearizable(run)
+    assert (verdict.status, verdict.evidence) == (Status.VALID, "Consensus allows an order of 3 answers")
+
+
+def test_a_bad_history_says_which_answers_contradict_each_other() -> None:
+    run = run_of(
+        ("1", "invoke", "propose", "blue"),
+        ("1", "ok", "propose", "blue"),
+        ("2", "invoke", "query", None),
+        ("2", "ok", "query", None),
+    )
+    verdict = linearizable(run)
+    expected = 'x: 1 at n1 was told "blue" at 1.00 s, and 2 at n2 asked at 2.00 s and was told undecided'
+    assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
+
+
+def test_a_stale_read_of_a_register() -> None:
+    run = run_of(
+        ("1", "invoke", "write", "blue"),
+        ("1", "ok", "write", "blue"),
+        ("1", "invoke", "write", "red"),
+        ("1", "ok", "write", "red"),
+        ("2", "invoke", "read", None),
+        ("2", "ok", "read", "blue"),
+    )
+    verdict = linearizable(run, REGISTER)
+    expected = (
+        'x: "blue" must still hold at 1.00 s (written by 1 at n1) and again at 4.00 s (read by 2 at n2), '
+        'but "red" was written by 1 at n1 entirely between, from 2.00 s to 3.00 s'
+    )
+    assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
+
+
+def test_values_that_repeat_are_searched() -> None:
+    events: list[tuple[str, EventType, str, object]] = []
+    for value in ("blue", "red", "blue"):
+        events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
+    good = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "blue")), REGISTER)
+    assert good.status == Status.VALID
+    bad = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "red")), REGISTER)
+    expected = (
+        'x: 2 at n2 read "red" from 6.00 s on, and the last who can have made it so, 1 at n1, had ended by 3.00 s, '
+        'but 1 at n1 wrote "blue" entirely between, from 4.00 s to 5.00 s'
+    )
+    assert (bad.status, bad.evidence) == (Status.INVALID, expected)
+
+
+def test_an_empty_history_is_unknown() -> None:
+    assert linearizable(run_of()).evidence == "none of 0 operations succeeded"
+    pending = run_of(("1", "invoke", "propose", "blue"), ("1", "info", "propose", None))
+    assert linearizable(pending).evidence == "none of 1 operation succeeded"
+
+
+def test_a_fault_that_did_not_bite_is_unknown() -> None:
+    events: list[tuple[str, EventType, str, object]] = [
+        ("1", "invoke", "propose", "blue"),
+        ("1", "ok", "propose", "blue"),
+    ]
+    run = run_of(*events, receipts=[Receipt("kill", 0)], faults_expected=True)
+    assert linearizable(run).status == Status.UNKNOWN
+
+
+def test_what_is_too_hard_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(*_: object) -> None:
+        raise TooHard("more than 3 orders")
+
+    monkeypatch.setattr("harness.checkers.decide.search", give_up)
+    events: list[tuple[str, EventType, str, object]] = []
+    for value in ("blue", "blue"):
+        events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
+    verdict = linearizable(run_of(*events), REGISTER)
+    assert (verdict.status, verdict.evidence) == (Status.UNKNOWN, "x: more than 3 orders")
+
+
+def test_a_checker_that_fails_is_unknown() -> None:
+    class Broken(Model):
+        functions = ("propose", "query")
+        reads = ("query",)
+
+        def step(self, state: State, call: Call) -> tuple[State, str | None]:
+            raise RuntimeError("no such call")
+
+    run = run_of(("1", "invoke", "propose", "blue"), ("1", "ok", "propose", "blue"))
+    verdict = linearizable(run, Broken())
+    assert verdict.status == Status.UNKNOWN
+    assert verdict.evidence == "the checker linearizable failed: RuntimeError no such call"
+
+
+def test_what_is_left_out_of_the_calls() -> None:
+    history = history_of(
+        ("1", "invoke", "write", "blue"),
+        ("1", "fail", "write", None),
+        ("1", "invoke", "read", None),
+        ("1", "info", "read", None),
+        ("2", "invoke", "write", "red"),
+        ("2", "info", "write", None),
+        ("3", "invoke", "propose", "green"),
+    )
+    (call,) = calls_of(history.operations, REGISTER)["x"]
+    assert (call.f, call.argument, call.began, call.ended) == ("write", '"red"', 4, None)

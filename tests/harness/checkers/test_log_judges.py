@@ -1,0 +1,346 @@
+"""The judges of replicated logs: each finds what it is for, in evidence that differs from a good run in one thing."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from harness.checkers.chosen_log import ChosenLog
+from harness.checkers.durability import durability
+from harness.checkers.evidence import Run
+from harness.checkers.invariants import invariants
+from harness.checkers.known_bad import known_bad, undetected
+from harness.checkers.linearizable import linearizable
+from harness.checkers.liveness import liveness
+from harness.checkers.log_rules import RULES
+from harness.checkers.models import Kv
+from harness.checkers.properties import fault_tolerance
+from harness.checkers.replicas import agreement, effects
+from harness.checkers.verdict import Status, Verdict
+from harness.records.disks import decided_on_disk
+from harness.records.history import Event, History
+from harness.records.receipts import Receipt
+from node.algorithms.multipaxos import MultiPaxos
+from node.contract import Record, Stored
+from node.storage.disk import Contents
+from node.wire import encode_value, pack_own
+
+MEMBERS = ("n1", "n2", "n3")
+S = 1_000_000_000
+
+
+def batch(session: int, sequence: int, *commands: list[Any], machine: str = "kv") -> bytes:
+    return pack_own((0, ((session, sequence, 1, machine, pack_own(list(commands))),)))
+
+
+OPEN = batch(0, 0, ["open"], machine="session")
+PUT = batch(1, 1, ["put", "x", encode_value("blue")])
+CAS = batch(1, 2, ["cas", "x", 1, encode_value("red")])
+#: A log with a retried frame in it.
+LOG = (OPEN, PUT, PUT, CAS)
+
+
+def disk(node: str, log: Iterable[bytes] = LOG, *, commit: int = 4, promised: Stored = (1, "n1")) -> Contents:
+    contents = Contents(node=node, cluster="0" * 32, incarnation=1)
+    contents.variables = {"": {"commit": commit, "promised": promised}}
+    for slot, each in enumerate(log, 1):
+        contents.log.put(Record(slot, 1, "n1", each))
+    return contents
+
+
+def call(f: str, value: Any, type_: str = "ok", answer: Any = None, error: str | None = None) -> tuple[Any, ...]:
+    return f, value, type_, answer, error
+
+
+def history(*calls: tuple[Any, ...]) -> History:
+    events: list[Event] = []
+    for f, value, type_, answer, error in calls:
+        about: dict[str, Any] = {"process": f"c{len(events)}", "f": f, "key": "x"}
+        at = len(events) * S
+        events.append(Event(len(events), at, type="invoke", value=value, timeout_s=9.0, **about))
+        events.append(Event(len(events), at + S, type=type_, value=answer, error=error, **about))
+    return History(events)
+
+
+GOOD = history(call("put", "blue", answer=1), call("cas", ["blue", "red"], answer=2), call("get", None, answer="red"))
+HASHES = ChosenLog(MultiPaxos, MEMBERS, {"n1": disk("n1")}, {}).applied.hashes
+
+
+def replica(slot: int = 4, chain: int | None = None) -> dict[str, Any]:
+    marks = {"2": HASHES[2]}
+    return {"applied": slot, "commit": slot, "chain": HASHES[slot] if chain is None else chain, "marks": marks}
+
+
+def run(events: History = GOOD, **about: Any) -> Run:
+    whole: dict[str, Any] = {
+        "disks": {node: disk(node) for node in MEMBERS},
+        "replicas": {node: replica() for node in MEMBERS},
+    }
+    return Run(MEMBERS, MultiPaxos, events, **{**whole, **about})
+
+
+def test_a_good_run_is_valid_by_all_of_them() -> None:
+    for judge in (agreement, effects, durability):
+        verdict = judge(run())
+        assert verdict.status is Status.VALID, verdict
+    assert linearizable(run(), Kv()).status is Status.VALID
+    assert "1 frame that came again did nothing" in effects(run()).evidence
+
+
+def test_the_judges_find_the_runs_that_are_known_to_be_bad() -> None:
+    judges = {
+        "fault tolerance": fault_tolerance,
+        "linearizability": lambda made: linearizable(made, Kv()),
+        "invariants": invariants,
+        "durability": durability,
+        "agreement": agreement,
+        "effects": effects,
+        "liveness": lambda made: liveness(made, 0, 5.0),
+    }
+    assert undetected(judges, known_bad(MultiPaxos, Kv())) is None
+
+
+def bad(verdict: Verdict, expected: str) -> None:
+    assert verdict.status is Status.INVALID, verdict
+    assert expected in verdict.evidence
+
+
+# --- what was chosen ----------------------------------------------------------------------------------------------------
+
+
+def test_two_batches_known_as_chosen_in_a_slot_are_found() -> None:
+    disks = {"n1": disk("n1"), "n2": disk("n2"), "n3": disk("n3", (OPEN, PUT, CAS, CAS))}
+    bad(agreement(run(disks=disks)), "n1 and n3 know different batches as chosen in slot 3")
+
+
+def test_what_nobody_knows_as_chosen_counts_if_a_quorum_has_it() -> None:
+    disks = {"n1": disk("n1", commit=0), "n2": disk("n2", commit=0), "n3": disk("n3", LOG[:2], commit=0)}
+    made = run(disks=disks, replicas={})
+    assert list(made.log.chosen) == [1, 2, 3, 4]
+    alone = {"n1": disk("n1", commit=0), "n2": disk("n2", LOG[:1], commit=0)}
+    assert list(run(disks=alone, replicas={}).log.chosen) == [1]
+
+
+def test_a_replica_whose_state_differs_is_found() -> None:
+    bad(agreement(run(replicas={**run().replicas, "n2": replica(chain=7)})), "n2 has the hash 00000007 after slot 4")
+    assert agreement(run(replicas={}, disks={})).status is Status.UNKNOWN
+
+
+def test_a_snapshot_that_differs_from_the_log_is_found() -> None:
+    for log, status in ((LOG, Status.VALID), ((OPEN, CAS, PUT, PUT), Status.INVALID)):
+        other = ChosenLog(MultiPaxos, MEMBERS, {"n3": disk("n3", log)}, {})
+        state = other._fresh()
+        for slot, each in enumerate(log, 1):
+            state.apply(slot, each)
+        snapshot = disk("n3", ())
+        snapshot.variables[""]["snapshot"] = (4, 1)
+        snapshot.log.put_part(4, 0, state.snapshot())
+        verdict = agreement(run(disks={"n1": disk("n1"), "n2": disk("n2"), "n3": snapshot}))
+        assert verdict.status is status, verdict
+
+
+def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
+    state = ChosenLog(MultiPaxos, MEMBERS, {"n1": disk("n1")}, {})._fresh()
+    for slot, each in enumerate(LOG[:2], 1):
+        state.apply(slot, each)
+    data, disks = state.snapshot(), {}
+    for node in MEMBERS:
+        made = disks[node] = disk(node)
+        made.log.truncate(3)
+        made.variables[""]["snapshot"] = (2, 1)
+        made.log.put_part(2, 0, data)
+    made_run = run(disks=disks)
+    assert (made_run.log.applied.first, made_run.log.applied.last) == (3, 4)
+    for judge in (agreement, effects, durability):
+        assert judge(made_run).status is Status.VALID, judge(made_run)
+
+
+# --- durability -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_acknowledged_and_is_on_one_disk_only_is_found() -> None:
+    disks = {"n1": disk("n1"), "n2": disk("n2", LOG[:3], commit=3), "n3": disk("n3", LOG[:3], commit=3)}
+    bad(durability(run(disks=disks)), "cas of 'red' for x was acknowledged at 3.00 s, and of 3 disks n1 hold it")
+    nowhere = {node: disk(node, LOG[:3], commit=3) for node in MEMBERS}
+    bad(durability(run(disks=nowhere)), "of 3 disks none hold it (chosen slots: none)")
+
+
+def test_a_variable_that_was_decided_is_looked_for_in_the_log() -> None:
+    proposal = batch(0, 0, ["propose", "x", encode_value("blue")], machine="once")
+    told = history(call("propose", "red", answer="blue"))
+    disks = {node: disk(node, (proposal,), commit=1) for node in MEMBERS}
+    assert durability(run(told, disks=disks)).status is Status.VALID
+    bad(durability(run(told)), "'blue'")
+
+
+def test_a_disk_tells_of_every_variable_that_it_has_decided_however_many() -> None:
+    slots = [batch(0, 0, ["propose", f"x{each}", encode_value(each)], machine="once") for each in range(150)]
+    decided = decided_on_disk(MultiPaxos, MEMBERS, disk("n1", slots, commit=150))
+    assert decided == {f"x{each}": each for each in range(150)}
+
+
+# --- effects --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_took_effect_twice_is_found() -> None:
+    again = batch(1, 3, ["put", "x", encode_value("blue")])
+    disks = {node: disk(node, (OPEN, PUT, again)) for node in MEMBERS}
+    bad(effects(run(history(call("put", "blue", answer=1)), disks=disks)), "'blue' took effect 2 times for x")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (
+            call("put", "blue", "fail", error="not_sent: no leader"),
+            "was refused (not_sent: no leader), and took effect",
+        ),
+        (call("put", "blue", answer=2), "was answered with version 2, which in the log is 'red' for x"),
+        (call("put", "green", answer=9), "was answered with version 9, and the log leads to no such change"),
+    ],
+)
+def test_an_answer_that_the_log_does_not_lead_to_is_found(told: tuple[Any, ...], expected: str) -> None:
+    bad(effects(run(history(told))), expected)
+
+
+def test_nothing_acknowledged_shows_nothing() -> None:
+    assert effects(run(history(call("put", "blue", "info")))).status is Status.UNKNOWN
+
+
+# --- the wire -------------------------------------------------------------------------------------------------------------
+
+
+def message(type_: str, sender: str, to: str, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
+    return {
+        "from": sender,
+        "to": to,
+        "type": type_,
+        "variable": "",
+        "incarnation": incarnation,
+        "fields": fields,
+        "fate": "passed",
+    }
+
+
+def prepare(to: str, ballot: list[Any], commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
+    return message("Prepare", ballot[1], to, incarnation, ballot=ballot, commit=commit)
+
+
+def promise(sender: str, ballot: list[Any], *records: list[Any], commit: int = 0) -> dict[str, Any]:
+    told: dict[str, Any] = {"ballot": ballot, "part": 0, "parts": 1, "commit": commit, "records": list(records)}
+    return message("Promise", sender, ballot[1], **told)
+
+
+def accept(to: str, ballot: list[Any], slot: int, of: str, commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
+    return message("Accept", ballot[1], to, incarnation, ballot=ballot, slot=slot, batch=of, commit=commit)
+
+
+def accepted(sender: str, ballot: list[Any], *slots: int) -> dict[str, Any]:
+    return message("Accepted", sender, ballot[1], ballot=ballot, slots=list(slots))
+
+
+def heartbeat(to: str, ballot: list[Any], commit: int) -> dict[str, Any]:
+    return message("Heartbeat", ballot[1], to, ballot=ballot, round=1, commit=commit)
+
+
+ONE, TWO = [1, "n1"], [2, "n2"]
+
+
+def wire(*lines: dict[str, Any], **about: Any) -> Verdict:
+    numbered = [{**line, "index": number, "time": number, "rule": None} for number, line in enumerate(lines)]
+    return invariants(Run(MEMBERS, MultiPaxos, GOOD, messages=numbered, **about))
+
+
+FINE = (
+    prepare("n3", ONE),
+    promise("n3", ONE),
+    accept("n3", ONE, 1, "aa"),
+    accepted("n3", ONE, 1),
+    prepare("n3", TWO),
+    promise("n3", TWO, [1, 1, "n1", "aa"]),
+    accept("n3", TWO, 1, "aa"),
+    accepted("n3", TWO, 1),
+)
+
+
+def test_a_change_of_leaders_keeps_to_the_rules() -> None:
+    assert wire(*FINE).status is Status.VALID
+    assert wire(message("Canvass", "n1", "n2", attempt=1, commit=0)).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("rule", "lines", "expected"),
+    [
+        ("one_batch_a_ballot", (accept("n2", ONE, 1, "aa"), accept("n3", ONE, 1, "bb")), "has two batches in slot 1"),
+        (
+            "one_choice_a_slot",
+            (
+                *(accept("n3", ONE, 1, "aa"), heartbeat("n3", ONE, 1)),
+                *(accept("n3", TWO, 1, "bb"), heartbeat("n3", TWO, 1)),
+            ),
+            "two batches are chosen in slot 1: under ballot 1 of n1",
+        ),
+        (
+            "later_ballots_keep_the_choice",
+            (accept("n2", ONE, 1, "aa"), accepted("n2", ONE, 1), accepted("n3", ONE, 1), accept("n3", TWO, 1, "bb")),
+            "slot 1 was chosen under ballot 1 of n1 (n2, n3 accepted it), and the later ballot 2 of n2 has another",
+        ),
+        ("ballots_are_used_once", (prepare("n2", ONE), prepare("n2", ONE, incarnation=2)), "used by incarnations 1"),
+        (
+            "promises_are_kept",
+            (prepare("n3", TWO), promise("n3", TWO), accept("n3", ONE, 1, "aa"), accepted("n3", ONE, 1)),
+            "n3 sent Accepted of ballot 1 of n1 after it had answered ballot 2 of n2",
+        ),
+        (
+            "promises_tell_all",
+            (accept("n3", ONE, 1, "aa"), accepted("n3", ONE, 1), prepare("n3", TWO), promise("n3", TWO)),
+            "n3 had accepted slot 1 under ballot 1 of n1, and its promise of ballot 2 of n2 leaves it out",
+        ),
+    ],
+)
+def test_each_rule_finds_its_break(rule: str, lines: tuple[dict[str, Any], ...], expected: str) -> None:
+    assert rule in {each.__name__ for each in RULES}
+    bad(wire(*lines), expected)
+
+
+def test_a_disk_that_forgot_is_found() -> None:
+    told = {"disks": {"n3": disk("n3", (), commit=0, promised=(1, "n1"))}}
+    bad(wire(*FINE, **told), "n3 answered ballot 2 of n2, and its disk has promised ballot 1 of n1 at most")
+    told = {"disks": {"n3": disk("n3", (), commit=0, promised=(2, "n2"))}}
+    bad(wire(*FINE, **told), "n3 accepted slot 1 under ballot 1 of n1, and its disk has nothing there")
+
+
+def test_there_is_a_break_for_each_rule() -> None:
+    tried = {mark.args[1][number][0] for mark in test_each_rule_finds_its_break.pytestmark for number in range(6)}
+    assert {rule.__name__ for rule in RULES} == tried | {"disks_remember"}
+
+
+# --- fault tolerance ------------------------------------------------------------------------------------------------------
+
+
+def is_blamed(*receipts: Receipt) -> bool:
+    """Whether a get from 1 s to 9 s that is not answered, after a put that was, is held against the cluster."""
+    events = list(history(call("put", "blue", answer=1)).events)
+    about: dict[str, Any] = {"process": "c9", "f": "get", "key": "x"}
+    events.append(Event(2, S, type="invoke", timeout_s=8.0, **about))
+    events.append(Event(3, 9 * S, type="info", error="no answer", **about))
+    return fault_tolerance(run(History(events), receipts=list(receipts))).status is Status.INVALID
+
+
+def cut(began: int, ended: int, *links: tuple[str, str]) -> Receipt:
+    return Receipt("cut", began * S, ended * S, bit=True, links_cut=links)
+
+
+def test_a_call_is_owed_where_everybody_who_might_lead_is_within_reach() -> None:
+    assert is_blamed()
+    assert is_blamed(Receipt("kill", S, 9 * S, bit=True, nodes_down=("n3",)))
+    assert not is_blamed(Receipt("kill", S, 9 * S, bit=True, nodes_down=("n2", "n3")))
+    assert not is_blamed(cut(1, 9, ("client", "n2")))  # n2 may lead, and no client reaches it
+    assert is_blamed(cut(1, 9, ("client", "n2")), Receipt("kill", S, 9 * S, bit=True, nodes_down=("n2",)))
+
+
+def test_what_was_broken_when_a_call_began_excuses_it_only_for_a_while() -> None:
+    both_ways = [(a, b) for a in MEMBERS for b in MEMBERS if a != b]
+    assert is_blamed(cut(0, 3, *both_ways))
+    assert not is_blamed(cut(0, 8, *both_ways))
+    assert not is_blamed(cut(0, 3, *both_ways), cut(6, 8, *both_ways))

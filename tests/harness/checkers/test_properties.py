@@ -1,0 +1,402 @@
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import cluster.clients.client
+import node.runtime
+import node.variables
+import node.wire
+from harness.checkers import properties
+from harness.checkers.properties import (
+    EXCUSED,
+    Run,
+    coherence,
+    conflict_resolution,
+    fault_tolerance,
+    judge,
+    no_decoherence,
+)
+from harness.checkers.verdict import Status, Verdict
+from harness.records.history import Event, EventType, History
+from harness.records.receipts import Receipt
+from node.algorithms.leader import Leader
+from node.algorithms.majority import Majority
+from node.storage.disk import Contents
+from node.wire import encode_value
+
+MEMBERS = ("n1", "n2", "n3")
+CHECKS = (coherence, conflict_resolution, no_decoherence, fault_tolerance)
+
+
+@dataclass
+class Call:
+    """One call of a history, from and to a time in seconds; None for a call that nobody saw end."""
+
+    began_s: float
+    ended_s: float | None
+    node: str | None
+    f: str
+    value: object
+    type: EventType
+    answer: object = None
+    error: str | None = None
+    key: str = "x"
+    timeout_s: float = 2.0
+
+
+def propose(began_s: float, ended_s: float, node: str | None, value: object, answer: object, **about: Any) -> Call:
+    return Call(began_s, ended_s, node, "propose", value, "ok", answer, **about)
+
+
+def query(began_s: float, ended_s: float, node: str | None, answer: object, **about: Any) -> Call:
+    return Call(began_s, ended_s, node, "query", None, "ok", answer, **about)
+
+
+def silent(began_s: float, ended_s: float | None, node: str | None, value: object = None, **about: Any) -> Call:
+    f = "query" if value is None else "propose"
+    return Call(began_s, ended_s, node, f, value, "info", error="no answer", **about)
+
+
+def refused(began_s: float, ended_s: float, node: str | None, value: object, error: str, **about: Any) -> Call:
+    f = "query" if value is None else "propose"
+    return Call(began_s, ended_s, node, f, value, "fail", error=error, **about)
+
+
+def history_of(*calls: Call) -> History:
+    moments: list[tuple[float, str, Call, bool]] = []
+    for number, call in enumerate(calls, start=1):
+        moments.append((call.began_s, f"c{number}", call, True))
+        if call.ended_s is not None:
+            moments.append((call.ended_s, f"c{number}", call, False))
+    moments.sort(key=lambda moment: moment[0])
+    events = []
+    for index, (at_s, process, call, begins) in enumerate(moments):
+        time = int(at_s * 1e9)
+        if begins:
+            event = Event(index, time, process, "invoke", call.f, call.key, call.value, None, call.node, call.timeout_s)
+        else:
+            event = Event(index, time, process, call.type, call.f, call.key, call.answer, call.error)
+        events.append(event)
+    return History(events)
+
+
+def run_of(*calls: Call, **about: Any) -> Run:
+    return Run(MEMBERS, Leader, history_of(*calls), **about)
+
+
+def disk_of(node: str, **decided: object) -> Contents:
+    variables: dict[str, dict[str, Any]] = {
+        key: {} if value is None else {"value": encode_value(value)} for key, value in decided.items()
+    }
+    return Contents("c" * 32, node, 1, variables)
+
+
+def seconds(at_s: float) -> int:
+    return int(at_s * 1e9)
+
+
+#: Two rivals, one decision, seen again later, on a healthy cluster.
+GOOD = (propose(0, 0.5, "n1", "blue", "blue"), propose(0.1, 0.6, "n2", "red", "blue"), query(1, 1.2, "n3", "blue"))
+
+
+def assert_invalid(verdict: Verdict, evidence: str) -> None:
+    assert (Status.INVALID, evidence) == (verdict.status, verdict.evidence)
+
+
+def assert_unknown(verdict: Verdict, evidence: str) -> None:
+    assert (Status.UNKNOWN, evidence) == (verdict.status, verdict.evidence)
+
+
+# --- all four -------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_run_is_valid() -> None:
+    verdicts = judge(run_of(*GOOD, disks={"n1": disk_of("n1", x="blue")}))
+    assert {name: verdict.evidence for name, verdict in verdicts.items()} == {
+        "coherence": "all answers and disks agree, for each of 1 variable with two or more",
+        "conflict resolution": "one proposal was picked in each of 1 contest",
+        "no decoherence": "1 later answer showed what had been seen before",
+        "fault tolerance": "3 operations owed an answer got it",
+    }
+    assert all(verdict.status == Status.VALID for verdict in verdicts.values())
+
+
+def test_a_good_run_with_a_fault_that_bit_is_valid() -> None:
+    fault = Receipt("kill", seconds(0.55), seconds(0.9), bit=True, nodes_down=("n1",))
+    verdicts = judge(run_of(*GOOD, receipts=[fault], faults_expected=True))
+    assert all(verdict.status == Status.VALID for verdict in verdicts.values())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("calls", "evidence"),
+    [
+        ([], "none of 0 operations succeeded"),
+        ([silent(0, 0.5, "n1", "blue", timeout_s=0.5)], "none of 1 operation succeeded"),
+    ],
+)
+def test_an_empty_run_is_unknown(check: Callable[[Run], Verdict], calls: list[Call], evidence: str) -> None:
+    assert_unknown(check(run_of(*calls)), evidence)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    ("receipts", "evidence"),
+    [
+        ([], "faults were expected, and there is no receipt of any"),
+        ([Receipt("kill", 0, None, bit=False)], "kill did not bite: nobody but its injector saw it"),
+        ([Receipt("kill", seconds(5), None, bit=True)], "every operation was over when kill began"),
+    ],
+)
+def test_a_run_without_its_faults_is_unknown(
+    check: Callable[[Run], Verdict], receipts: list[Receipt], evidence: str
+) -> None:
+    assert_unknown(check(run_of(*GOOD, receipts=receipts, faults_expected=True)), evidence)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_checker_that_fails_is_unknown(check: Callable[[Run], Verdict]) -> None:
+    class Broken(Leader):
+        def start(self) -> None:
+            raise RuntimeError("no such state")
+
+    run = run_of(*GOOD, receipts=[Receipt("kill", 0, None, nodes_down=("n9",))])
+    run.algorithm = Broken
+    run.disks = {"n1": disk_of("n1", x="blue")}
+    verdict = check(run)
+    assert verdict.status == Status.UNKNOWN
+    assert f"the checker {check.__name__} failed: " in verdict.evidence
+
+
+def test_a_bad_line_of_the_record_is_unknown() -> None:
+    run = run_of(*GOOD, messages=[{"index": 0}])
+    run.algorithm = Majority
+    assert_unknown(coherence(run), "the checker coherence failed: KeyError 'from'")
+
+
+# --- coherence ------------------------------------------------------------------------------------------------------
+
+
+def test_two_answers_that_differ_are_incoherent() -> None:
+    run = run_of(propose(0, 0.81, "n2", "blue", "blue"), propose(0, 1.93, "n4", "red", "red"))
+    assert_invalid(coherence(run), "n2 answered 'blue' at 0.81 s, n4 answered 'red' at 1.93 s for x")
+
+
+def test_two_disks_that_differ_are_incoherent() -> None:
+    run = run_of(disks={"n1": disk_of("n1", x="blue"), "n2": disk_of("n2", x=None), "n3": disk_of("n3", x="red")})
+    assert_invalid(coherence(run), "the disk of n1 says 'blue', the disk of n3 says 'red' for x")
+
+
+def test_an_answer_and_a_disk_that_differ_are_incoherent() -> None:
+    run = run_of(query(0, 1, None, "blue"), disks={"n1": disk_of("n1", x="red")})
+    assert_invalid(coherence(run), "c1 was told 'blue' at 1.00 s, the disk of n1 says 'red' for x")
+
+
+def test_values_that_python_calls_equal_still_differ() -> None:
+    assert coherence(run_of(query(0, 1, "n1", 1), query(0, 1, "n2", True))).status == Status.INVALID
+
+
+def test_undecided_is_not_incoherent() -> None:
+    assert coherence(run_of(*GOOD, query(0, 0.1, "n3", None))).status == Status.VALID
+
+
+def test_different_variables_may_differ() -> None:
+    run = run_of(query(0, 1, "n1", "blue", key="x"), query(0, 1, "n1", "red", key="y"))
+    assert_unknown(coherence(run), "no variable has two answers or disks to compare")
+
+
+def test_a_violation_stands_even_if_the_fault_did_not_bite() -> None:
+    run = run_of(query(0, 1, "n1", "blue"), query(0, 1, "n2", "red"), faults_expected=True)
+    assert coherence(run).status == Status.INVALID
+
+
+# --- conflict resolution --------------------------------------------------------------------------------------------
+
+
+def test_a_value_that_nobody_proposed() -> None:
+    run = run_of(propose(0, 1, "n1", "blue", "green"))
+    assert_invalid(conflict_resolution(run), "n1 answered 'green' at 1.00 s for x, which nobody had proposed")
+
+
+def test_a_value_that_was_proposed_later() -> None:
+    run = run_of(propose(0, 1, "n1", "blue", "red"), propose(2, 3, "n1", "red", "red"))
+    assert_invalid(conflict_resolution(run), "n1 answered 'red' at 1.00 s for x, which nobody had proposed")
+
+
+def test_a_value_on_a_disk_that_nobody_proposed() -> None:
+    run = run_of(query(0, 1, "n1", None), disks={"n1": disk_of("n1", x="blue")})
+    assert_invalid(conflict_resolution(run), "the disk of n1 says 'blue' for x, which nobody had proposed")
+
+
+def test_a_variable_of_before_the_history_is_not_judged() -> None:
+    assert conflict_resolution(run_of(*GOOD, disks={"n1": disk_of("n1", old="blue")})).status == Status.VALID
+
+
+def test_a_proposal_of_unknown_outcome_counts_as_proposed() -> None:
+    run = run_of(silent(0, 2, "n1", "blue"), silent(0, None, "n2", "red"), query(3, 4, "n3", "blue"))
+    assert conflict_resolution(run).status == Status.VALID
+
+
+def test_a_value_whose_only_proposal_was_refused() -> None:
+    run = run_of(refused(0, 1, "n1", "blue", "n1: requests are waiting here already"), query(2, 3, "n1", "blue"))
+    expected = "n1 answered 'blue' at 3.00 s for x, and its only proposals had been refused, as never done"
+    assert_invalid(conflict_resolution(run), expected)
+
+
+def test_a_proposal_that_was_refused_because_of_another() -> None:
+    run = run_of(propose(0, 1, "n1", "blue", "blue"), refused(2, 3, "n2", "red", "already decided"))
+    expected = "c2's propose of 'red' for x was refused at 3.00 s (already decided), and c1 had proposed too"
+    assert_invalid(conflict_resolution(run), expected)
+
+
+@pytest.mark.parametrize("excuse", EXCUSED)
+def test_bad_input_and_a_full_node_are_no_conflict(excuse: str) -> None:
+    run = run_of(*GOOD, refused(2, 3, "n2", "yellow", f"n2: well, {excuse}, sorry"))
+    assert conflict_resolution(run).status == Status.VALID
+    assert fault_tolerance(run).status == Status.VALID
+
+
+def test_the_excuses_are_what_is_really_said() -> None:
+    said = "".join(
+        inspect.getsource(module) for module in (node.runtime, node.variables, node.wire, cluster.clients.client)
+    )
+    assert [excuse for excuse in EXCUSED if excuse not in said] == []
+
+
+def test_a_refusal_with_no_rival_is_no_conflict() -> None:
+    run = run_of(refused(0, 1, "n2", "red", "not now"), propose(2, 3, "n1", "blue", "blue"))
+    assert_unknown(conflict_resolution(run_of(*GOOD[:1])), "no variable that was decided had two different proposals")
+    assert conflict_resolution(run).status == Status.VALID
+    assert fault_tolerance(run).status == Status.INVALID
+
+
+def test_a_refusal_by_a_node_that_was_cut_off_is_excused() -> None:
+    cut = Receipt("isolate", 0, None, bit=True, links_cut=(("n2", "n1"), ("n2", "n3")))
+    run = run_of(*GOOD, refused(2, 3, "n2", "red", "no quorum"), receipts=[cut])
+    assert conflict_resolution(run).status == Status.VALID
+    run.receipts = []
+    del run.timeline
+    assert conflict_resolution(run).status == Status.INVALID
+
+
+# --- no decoherence -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_changes() -> None:
+    run = run_of(query(0, 0.5, "n1", "blue"), query(1, 1.5, "n2", "red"))
+    assert_invalid(
+        no_decoherence(run), "n1 answered 'blue' at 0.50 s, and asked later n2 answered 'red' at 1.50 s for x"
+    )
+
+
+def test_an_answer_that_goes_back_to_undecided() -> None:
+    run = run_of(propose(0, 0.5, "n1", "blue", "blue"), query(1, 1.5, "n2", None))
+    expected = "n1 answered 'blue' at 0.50 s, and asked later n2 answered undecided at 1.50 s for x"
+    assert_invalid(no_decoherence(run), expected)
+
+
+def test_an_answer_that_changes_back_is_still_found() -> None:
+    run = run_of(query(0, 1, "n1", "blue"), query(0, 2, "n2", "red"), query(3, 4, "n3", "blue"))
+    assert_invalid(
+        no_decoherence(run), "n2 answered 'red' at 2.00 s, and asked later n3 answered 'blue' at 4.00 s for x"
+    )
+
+
+def test_overlapping_operations_may_see_before_and_after() -> None:
+    run = run_of(propose(0, 1, "n1", "blue", "blue"), query(0.5, 2, "n2", None))
+    assert_unknown(no_decoherence(run), "no operation was answered that began after a decision had been seen")
+
+
+def test_undecided_before_a_decision_is_no_decoherence() -> None:
+    assert no_decoherence(run_of(query(-2, -1, "n1", None), *GOOD)).status == Status.VALID
+
+
+def test_a_disk_that_forgets() -> None:
+    before, after = {"n1": disk_of("n1", x="blue")}, {"n1": disk_of("n1", x=None)}
+    run = run_of(earlier_disks=[before], disks=after)
+    assert_invalid(no_decoherence(run), "the disk of n1 said 'blue', and later is undecided for x")
+    run = run_of(earlier_disks=[before, before], disks={"n1": disk_of("n1", x="red")})
+    assert_invalid(no_decoherence(run), "the disk of n1 said 'blue', and later says 'red' for x")
+
+
+# --- fault tolerance ------------------------------------------------------------------------------------------------
+
+MINORITY = Receipt("kill", seconds(1), seconds(9), bit=True, nodes_down=("n1",))
+MAJORITY = Receipt("kill", seconds(1), seconds(9), bit=True, nodes_down=("n1", "n2"))
+
+
+def test_no_answer_though_a_majority_was_up() -> None:
+    run = run_of(*GOOD, silent(2, 4, "n2", "red"), receipts=[MINORITY], faults_expected=True)
+    expected = "c4's propose for x at 2.00 s to n2 was without an answer at 4.00 s, and a majority was up and connected"
+    assert_invalid(fault_tolerance(run), expected)
+
+
+def test_no_answer_with_no_fault_at_all() -> None:
+    assert fault_tolerance(run_of(*GOOD, silent(2, 4, "n2"))).status == Status.INVALID
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        silent(2, 4, "n1"),  # it was down
+        silent(0.5, 2.5, "n1"),  # it went down meanwhile
+        silent(2, 2.9, "n2", timeout_s=0.9),  # too short to be owed
+        silent(2, 3, "n2"),  # given up before its time
+        silent(2, None, "n2"),  # nobody knows when it was given up
+    ],
+)
+def test_what_is_not_owed(call: Call) -> None:
+    run = run_of(*GOOD, query(2, 3, "n3", "blue"), call, receipts=[MINORITY], faults_expected=True)
+    assert fault_tolerance(run).status == Status.VALID
+
+
+def test_nothing_is_owed_without_a_majority() -> None:
+    run = run_of(*GOOD, silent(2, 4, "n3"), query(10, 11, "n3", "blue"), receipts=[MAJORITY], faults_expected=True)
+    assert fault_tolerance(run).status == Status.VALID
+
+
+def test_a_call_to_any_node_needs_time_for_each() -> None:
+    def run(timeout_s: float) -> Run:
+        return run_of(*GOOD, silent(2, 2 + timeout_s, None, timeout_s=timeout_s), receipts=[MINORITY])
+
+    assert fault_tolerance(run(1.9)).status == Status.VALID
+    assert fault_tolerance(run(2.0)).status == Status.INVALID
+
+
+def test_a_majority_that_keeps_changing_owes_nothing() -> None:
+    flapping = [
+        Receipt("cut", seconds(2 + turn * 0.5), seconds(2.5 + turn * 0.5), bit=True, nodes_down=(f"n{2 + turn % 2}",))
+        for turn in range(4)
+    ]
+    run = run_of(*GOOD, silent(2, 4, "n1"), query(5, 6, "n1", "blue"), receipts=flapping)
+    assert fault_tolerance(run).status == Status.VALID
+
+
+def test_a_refusal_though_a_majority_was_up() -> None:
+    run = run_of(*GOOD, refused(2, 2.1, "n2", None, "no leader"), receipts=[MINORITY])
+    expected = "c4's query for x at 2.00 s to n2 was refused (no leader) at 2.10 s, and a majority was up and connected"
+    assert_invalid(fault_tolerance(run), expected)
+
+
+def test_a_refusal_is_judged_by_the_whole_time_of_the_call() -> None:
+    run = run_of(*GOOD, refused(0.5, 0.6, "n3", None, "no leader"), receipts=[MAJORITY])
+    assert fault_tolerance(run).status == Status.VALID
+
+
+def test_something_must_have_been_owed() -> None:
+    cut = Receipt("cut", 0, None, bit=True, links_disturbed=(("client", "n1"), ("client", "n2"), ("n3", "client")))
+    assert_unknown(fault_tolerance(run_of(*GOOD, receipts=[cut])), "no operation was owed an answer and got it")
+
+
+def test_something_must_have_been_owed_during_or_after_each_fault() -> None:
+    kill = Receipt("kill", seconds(3), seconds(4), bit=True, nodes_down=("n1", "n2"))
+    run = run_of(*GOOD, silent(3.1, 5.1, "n3"), receipts=[kill], faults_expected=True)
+    expected = "no operation was owed an answer and got it while or after kill lasted"
+    assert_unknown(fault_tolerance(run), expected)
+
+
+def test_properties_go_by_the_articles_names() -> None:
+    assert list(properties.PROPERTIES) == ["coherence", "conflict resolution", "no decoherence", "fault tolerance"]

@@ -1,0 +1,181 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cluster.spec import node_names
+from harness.faults.catalogue import BadFault, catalogue
+from harness.runs.plan import BadPlan, Plan, Step, When, from_json, load
+from harness.runs.plan_generator import generate
+
+FIVE = node_names(5)
+
+
+@given(seed=st.integers(0, 10**9), nodes=st.integers(1, 7), time_s=st.floats(1, 60), steps=st.integers(0, 25))
+def test_a_drawn_plan_comes_back_from_json(seed: int, nodes: int, time_s: float, steps: int) -> None:
+    assume(nodes > 1 or not steps)
+    plan = generate("paxos", node_names(nodes), seed, time_s=round(time_s, 2), steps=steps)
+    assert plan == from_json(json.loads(json.dumps(plan.to_json())))
+    assert len(plan.steps) <= steps
+    assert all(step.for_s > 0 for step in plan.steps)
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path: Path) -> None:
+    for number, plan in enumerate((generate("paxos", FIVE, 3), Plan(nodes=("a", "b"), steps=()))):
+        plan.save(tmp_path / f"{number}.json")
+        assert plan == load(tmp_path / f"{number}.json")
+
+
+@given(
+    st.builds(
+        When,
+        st.integers(1, 200),
+        st.sampled_from(("Promise", "Accept")),
+        st.sampled_from((None, "n1", "n-2")),
+        st.sampled_from((None, "n3")),
+    )
+)
+def test_a_when_comes_back_from_its_words(when: When) -> None:
+    assert when == When.parse(str(when))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"), (113, "113th")]
+)
+def test_a_number_is_said_as_people_say_it(number: int, expected: str) -> None:
+    assert f"{expected} Vote" == str(When(number, "Vote"))
+
+
+def test_a_when_knows_its_links() -> None:
+    nodes = ("n1", "n2", "n3")
+    assert {("n2", "n1"), ("n3", "n1")} == set(When.parse("2nd Promise to n1").links(nodes))
+    assert {("n1", "n2")} == set(When.parse("1st Accept from n1 to n2").links(nodes))
+    assert len(When.parse("1st Accept").links(nodes)) == 6
+
+
+STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"colour": 1}, "'colour' is not a field of a plan; there are algorithm"),
+        ({"schema": 2}, "its schema is 2, and 1 is known here"),
+        ({"seed": "7"}, "seed is '7', and a whole number is wanted"),
+        ({"time_s": -1}, "time_s is -1, and seconds from 0"),
+        ({"nodes": 0}, "nodes is 0, and a number from 1 to 99"),
+        ({"nodes": ["a", "a"]}, "a list of different names"),
+        ({"nodes": True}, "nodes is True"),
+        ({"algorithm": 5}, "algorithm is 5, and a text"),
+        ({"steps": {}}, "steps is no such list"),
+        ({"steps": [STEP, 5]}, "step 2: a step is a map, and this is a int"),
+        ({"steps": [STEP, {}]}, "step 2: it names no fault; `consensus faults`"),
+        ({"steps": [{**STEP, "fault": "kil"}]}, "step 1: no fault is called 'kil'"),
+        ({"steps": [{**STEP, "node": "n1"}]}, "step 1: kill has no argument 'node'"),
+        ({"steps": [{**STEP, "at_s": "soon"}]}, "step 1: at_s is 'soon'"),
+        ({"steps": [{**STEP, "when": "Promise"}]}, "step 1: when is 'Promise': write it as '2nd Promise to n1'"),
+        ({"steps": [{**STEP, "when": "1st Promise to n9"}]}, "step 1: .* no message can come that way"),
+        ({"steps": [{**STEP, "when": "0th Promise"}]}, "write it as"),
+        ({"steps": [{**STEP, "when": "2nd Prommise to n1"}]}, "step 1: paxos sends no 'Prommise'; it sends Accept, "),
+        ({"steps": [{"fault": "kill-at", "message": "Vote"}]}, "step 1: paxos sends no 'Vote'; it sends Accept, "),
+        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1: it begins at 5 s, and the plan is over at 1 s"),
+        ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
+    ],
+)
+def test_what_is_no_plan_is_told(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**Plan().to_json(), **change}))
+    with pytest.raises(BadPlan, match=expected) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "7"])
+def test_what_is_no_json_map_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(BadPlan, match=r"plan\.json"):
+        load(path)
+    with pytest.raises(BadPlan, match="cannot be read"):
+        load(tmp_path / "none.json")
+
+
+def test_the_plan_that_the_readme_shows_is_one() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (shown,) = re.findall(r"^```json\n(\{\"algorithm\".*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert [step.fault for step in from_json(json.loads(shown)).steps] == ["kill", "partition", "drop"]
+
+
+def test_a_plan_that_forgets_its_steps_is_none() -> None:
+    """Else a slip would be a run in which nothing is tried, and which is valid."""
+    with pytest.raises(BadPlan, match="steps is missing"):
+        from_json({"algorithm": "paxos"})
+
+
+def test_a_plan_may_say_little() -> None:
+    assert Plan(steps=(Step("kill-all"),)) == from_json({"steps": [{"fault": "kill-all"}]})
+
+
+def test_what_a_step_draws_depends_on_itself_alone() -> None:
+    one, other = Step("halves", 1.0), Step("halves", 2.0)
+    both, alone = Plan(steps=(one, other)), Plan(steps=(other,))
+    assert both.rng(other).random() == alone.rng(other).random()
+    assert both.rng(one).random() != both.rng(other).random()
+    assert Plan(seed=1).rng(one).random() != Plan(seed=2).rng(one).random()
+
+
+# --- the generator ----------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_a_plan_and_another_gives_another() -> None:
+    assert generate("paxos", FIVE, 7) == generate("paxos", FIVE, 7)
+    assert generate("paxos", FIVE, 7).steps != generate("paxos", FIVE, 8).steps
+
+
+def test_as_many_steps_as_are_asked_for_overlapping() -> None:
+    plan = generate("failover", FIVE, 7, time_s=10, steps=20)
+    assert len(plan.steps) == 20
+    assert any(
+        one is not other and one.at_s < other.at_s < one.at_s + one.for_s for one in plan.steps for other in plan.steps
+    )
+
+
+def test_only_the_faults_that_are_named_are_drawn() -> None:
+    plans = [generate("paxos", FIVE, seed, faults=["kill", "link"], time_s=20) for seed in range(5)]
+    drawn = {step.fault for plan in plans for step in plan.steps}
+    assert {"kill", "drop"} <= drawn
+    assert not drawn & {"suspend", "partition", "halves"}
+    with pytest.raises(BadFault, match="no fault is called"):
+        generate("paxos", FIVE, 1, faults=["everything"])
+
+
+def test_over_many_seeds_every_fault_is_drawn() -> None:
+    drawn = {step.fault for seed in range(200) for step in generate("paxos", FIVE, seed).steps}
+    assert {entry.name for entry in catalogue() if entry.family in ("process", "cut", "link")} <= drawn
+
+
+def test_where_nothing_can_be_drawn_it_says_so() -> None:
+    with pytest.raises(BadFault, match="nothing can be drawn for 1 nodes from partition"):
+        generate("paxos", ("n1",), 1, faults=["partition"])
+    assert generate("paxos", ("n1",), 1, faults=["partition"], steps=0).steps == ()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_two_faults_have_one_process_and_killed_nodes_are_a_minority(seed: int) -> None:
+    plan = generate("paxos", FIVE, seed, faults=["kill", "suspend", "kill-all"], time_s=20, steps=30)
+    moments = sorted({step.at_s for step in plan.steps})
+    for moment in moments:
+        in_force = [step for step in plan.steps if step.at_s <= moment < step.at_s + step.for_s - 0.001]
+        gone = [node for step in in_force for node in step.arguments.get("nodes", FIVE)]
+        assert len(gone) == len(set(gone)), (moment, in_force)
+        assert len(gone) <= 2 or len(in_force) == 1, (moment, in_force)
+
+
+def test_a_plan_ends_before_its_time_is_over() -> None:
+    for seed in range(30):
+        plan = generate("paxos", FIVE, seed, time_s=5)
+        assert all(step.at_s + step.for_s <= 5.001 for step in plan.steps)

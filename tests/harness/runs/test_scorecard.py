@@ -1,0 +1,51 @@
+"""How a cell is computed, from verdicts made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.checkers.verdict import Verdict, invalid, unknown, valid
+from harness.runs.scenarios import ALL, scenarios
+from harness.runs.scorecard import PROPERTIES, Job, Result, cells, jobs
+
+STORY = scenarios()[0]
+KEPT, UNTRIED = valid("kept"), unknown("nobody tried")
+BROKEN, NO_TEST = invalid("broken"), unknown("it did not bite", no_test=True)
+
+
+def result(verdict: Verdict, variant: str) -> Result:
+    return Result(Job(STORY, variant, "paxos"), Path(variant), dict.fromkeys(PROPERTIES, verdict), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "holds", "evidence"),
+    [
+        ([KEPT], True, "kept"),
+        ([KEPT, UNTRIED], True, "kept"),
+        ([KEPT, BROKEN], False, "broken"),
+        ([NO_TEST, BROKEN], False, "broken"),
+        ([KEPT, NO_TEST], None, "it did not bite"),
+        ([UNTRIED], None, "nobody tried"),
+    ],
+)
+def test_a_cell_is_what_its_runs_showed(verdicts: list[Verdict], holds: bool | None, evidence: str) -> None:
+    table = cells([result(verdict, str(number)) for number, verdict in enumerate(verdicts)])
+    assert [holds] * len(PROPERTIES) == [cell.holds for cell in table]
+    assert all(cell.evidence.endswith(evidence) for cell in table)
+
+
+def test_every_story_is_told_of_some_algorithm_and_every_algorithm_has_stories() -> None:
+    made = jobs()
+    assert {scenario.name for scenario in scenarios()} == {job.scenario.name for job in made}
+    assert set(ALL) == {job.algorithm for job in made}
+    assert len({job.name for job in made}) == len(made)
+
+
+def test_an_algorithm_of_ones_own_is_told_the_stories_that_all_are_told() -> None:
+    told = {job.scenario.name for job in jobs(["mine:Mine"])}
+    assert "race" in told
+    assert "window-of-vulnerability" not in told
+
+
+def test_a_part_of_a_name_chooses() -> None:
+    assert {"split-brain"} == {job.scenario.name for job in jobs(only="brain")}

@@ -1,0 +1,80 @@
+"""A campaign on the workers of a Dask scheduler, which runs on this machine."""
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.runs.campaigns import spread
+from harness.runs.campaigns.campaign import Campaign, Tally, run_campaign
+from harness.runs.campaigns.report import merged
+
+distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+
+# Dask warns of its own threads and sockets, which are its business; what is ours still fails a test.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """Two workers of one thread each, in processes of their own."""
+    multiprocessing.allow_connection_pickling()
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        silence_logs="CRITICAL",
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_the_workers_make_the_runs_and_one_report_tells_of_all(scheduler: str, tmp_path: Path) -> None:
+    broken = Campaign(tmp_path / "campaign", 3, 7, "failover", ("partition",), 1.0, 5, 1, keep=True)
+    broken.folder.mkdir()
+    seen: list[int] = []
+
+    def progress(tally: Tally) -> None:
+        seen.append(tally.runs[-1].number)
+
+    tally = run_campaign(broken, progress=progress, dask=scheduler)
+    assert sorted(seen) == [1, 2, 3]
+    for run in tally.runs:
+        assert run.fired == ("partition",), run
+        assert run.folder == broken.folder / f"{run.number:05}"
+        assert run.folder is not None
+        assert (run.folder / "history.jsonl").stat().st_size > 0
+    assert merged(tally)["runs"]
+    assert not list(Path("/tmp").glob("consensus-campaign-*/campaign")), "a worker has left its folder behind"  # noqa: S108 - where workers make theirs
+
+
+def test_a_stop_waits_for_what_is_under_way_and_hands_out_no_more(scheduler: str, tmp_path: Path) -> None:
+    broken = Campaign(tmp_path / "campaign", 50, 7, "failover", ("partition",), 0.5, 3, 0)
+    broken.folder.mkdir()
+
+    def interrupted(_tally: Tally) -> None:
+        raise KeyboardInterrupt
+
+    tally = run_campaign(broken, progress=interrupted, dask=scheduler)
+    assert tally.interrupted
+    assert len(tally.runs) == 1
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        assert not any(client.processing().values())
+
+
+def test_what_cannot_be_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "CONNECT_S", 0.2)
+    campaign = Campaign(tmp_path / "campaign", 1)
+    with pytest.raises(spread.NoDask, match="no Dask scheduler answers"):
+        run_campaign(campaign, progress=lambda _: None, dask="tcp://127.0.0.1:9")
+    monkeypatch.setattr(spread, "import_module", _missing)
+    with pytest.raises(spread.NoDask, match="needs the extra"):
+        run_campaign(replace(campaign, seed=2), progress=lambda _: None, dask="tcp://127.0.0.1:9")
+
+
+def _missing(name: str) -> None:
+    raise ImportError(name)

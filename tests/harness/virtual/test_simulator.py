@@ -1,0 +1,226 @@
+"""Virtual time, seeded faults: the shipped classes come out clean, the broken ones do not, and each seed repeats exactly."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.mutants import paxos
+from harness.virtual.fault_schedule import Call, Cut, Links, Outage, Pause, Weather, forecast
+from harness.virtual.judge import SAFETY
+from harness.virtual.node import Oddities
+from harness.virtual.simulator import Campaign, Settings, run_simulate, simulate
+from harness.virtual.steps import Crash, LoseDisk, Recover
+from node.algorithms import load_algorithm
+from node.algorithms.paxos import Decided, Paxos
+from node.contract import Algorithm
+from node.quorum import majority
+from tests.broken import majority as broken_majority
+from tests.broken.paxos import Raises
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def kinds(report: Campaign) -> set[str]:
+    assert report.shrunk is not None
+    return {violation.kind for violation in report.shrunk.violations}
+
+
+# --- the shipped classes --------------------------------------------------------------------------------------------
+
+
+# With those of the replicated log, in `test_log_simulator.py`, ten thousand seeds.
+MANY = [(3, range(first, first + 790)) for first in range(0, 9480, 790)]
+
+
+@pytest.mark.parametrize(("nodes", "seeds"), [*MANY, (5, range(60)), (1, range(20)), (4, range(60))])
+def test_paxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: range) -> None:
+    report = run_simulate("paxos", seeds, Settings(nodes=nodes))
+    assert report.tally.failures == {}
+    assert report.tally.runs == len(seeds)
+    assert report.tally.seen["a decision"] == len(seeds)
+
+
+def test_a_clean_campaign_is_valid_only_if_every_kind_of_fault_has_happened() -> None:
+    report = run_simulate("paxos", range(60))
+    assert (report.verdict.status, report.exit_code) == ("valid", 0)
+    assert {"a crash", "a cut", "a loss", "a repetition", "a pause", "a lost disk"} <= report.tally.seen.keys()
+    few = run_simulate("paxos", range(1))
+    assert few.verdict.status == "unknown"
+    assert "there never was" in few.verdict.evidence
+
+
+@pytest.mark.parametrize("algorithm", ["leader", "majority"])
+def test_leader_and_majority_are_safe(algorithm: str) -> None:
+    report = run_simulate(algorithm, range(100), Settings(look_for=SAFETY))
+    assert report.tally.failures == {}
+
+
+# --- what the article says goes wrong -------------------------------------------------------------------------------
+
+
+def test_a_leader_that_is_down_answers_nobody() -> None:
+    report = run_simulate("leader", range(100))
+    assert kinds(report) == {"fault tolerance"}
+    assert report.shrunk is not None
+    assert report.shrunk.weather.faults == ()  # the calm without n1 is enough
+    assert report.shrunk.ends["n1"] is None
+
+
+def test_failover_splits_the_brain() -> None:
+    report = run_simulate("failover", range(200), Settings(look_for=SAFETY))
+    assert kinds(report) == {"agreement"}
+
+
+def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
+    weather = forecast(48, 7, values=2)
+    done = simulate(load_algorithm("majority"), weather)
+    assert [violation.kind for violation in done.violations] == ["fault tolerance"]
+    up = [node for node in done.cluster.nodes.values() if node.up]
+    assert len(up) == 6
+    assert sorted(Counter(node.instance.status()["vote"] for node in up if node.instance).values()) == [3, 3]
+
+
+# --- what has really been broken ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "oddities", "seeds", "kind"),
+    [
+        (paxos.IgnoresAccepted, Oddities(), range(200), "agreement"),
+        (paxos.AdoptsLowest, Oddities(), range(700, 800), "agreement"),
+        (paxos.AcceptIgnoresPromise, Oddities(), range(200), "promise"),
+        (paxos.AcceptDoesNotRaise, Oddities(), range(200), "promise"),
+        (paxos.PromiseInMemory, Oddities(), range(200), "promise"),
+        (paxos.AcceptedInMemory, Oddities(), range(200), "promise"),
+        (Paxos, Oddities(disks_sync_late=True), range(200), "promise"),
+        (Paxos, Oddities(empty_disks_vote=True), range(2300, 2400), "ballot"),
+        (paxos.ReusesBallots, Oddities(), range(200), "promise"),
+        (paxos.SmallQuorum1, Oddities(), range(200), "agreement"),
+        (paxos.SmallQuorum2, Oddities(), range(200), "agreement"),
+        (broken_majority.AnswersHastily, Oddities(), range(200), "stability"),
+        (paxos.ProposesADefault, Oddities(), range(200), "validity"),
+        (Raises, Oddities(), range(200), "contract"),
+    ],
+)
+def test_a_broken_algorithm_is_caught_and_its_run_made_short(
+    algorithm: type[Algorithm], oddities: Oddities, seeds: range, kind: str
+) -> None:
+    report = run_simulate(algorithm, seeds, Settings(oddities=oddities, look_for=SAFETY))
+    assert kinds(report) == {kind}
+    assert report.shrunk is not None
+    assert len(report.shrunk.story) <= 25
+    assert (report.verdict.status, report.exit_code) == ("invalid", 1)
+
+
+# --- a seed ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_repeats_exactly() -> None:
+    for seed in range(20):
+        one, other = simulate(Paxos, forecast(seed)), simulate(Paxos, forecast(seed))
+        assert one.steps == other.steps
+        assert one.cluster.story == other.cluster.story
+        assert one.virtual_s == other.virtual_s
+
+
+def test_seeds_differ() -> None:
+    assert len({tuple(simulate(Paxos, forecast(seed)).steps) for seed in range(20)}) == 20
+
+
+def test_workers_find_the_same() -> None:
+    alone = run_simulate("failover", range(250), failures_max=1000)
+    # In a process of its own, since multiprocessing leaves its resource tracker to the process that it began in.
+    source = (
+        "from harness.virtual.simulator import run_simulate;"
+        "print(run_simulate('failover', range(250), workers=2, failures_max=1000).dumps())"
+    )
+    told = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, cwd=ROOT).stdout
+    together = json.loads(told)
+    assert {str(seed): text for seed, text in alone.tally.failures.items()} == together["failures"]
+    assert alone.tally.steps == together["steps"]
+    assert len(alone.tally.failures) > 1
+
+
+def test_a_campaign_that_was_cut_short_says_so() -> None:
+    report = run_simulate("paxos", range(1000), seconds=0)
+    assert report.verdict.status == "unknown"
+    assert report.verdict.evidence == "cut short after 200 of 1,000 seeds"
+
+
+def test_a_report_is_plain_data_and_plain_text() -> None:
+    report = run_simulate(paxos.IgnoresAccepted, range(100))
+    told = json.loads(report.dumps())
+    assert told["verdict"]["status"] == "invalid"
+    assert told["shrunk"]["story"] == report.shrunk.story if report.shrunk else None
+    assert any(line.startswith("VIOLATED by seed 62. Shrunk") for line in report.lines())
+
+
+# --- the weather ----------------------------------------------------------------------------------------------------
+
+
+def test_survivors_are_a_majority_unless_too_many_disks_are_lost() -> None:
+    for seed in range(200):
+        weather = forecast(seed, 5)
+        lost = {fault.node for fault in weather.faults if isinstance(fault, Outage) and fault.loses_disk}
+        assert len(weather.survivors) >= majority(5)
+        assert not lost & set(weather.survivors)
+
+
+QUIET = Weather(
+    0,
+    ("n1", "n2", "n3"),
+    1.0,
+    Links(usual_s=(0.001,) * 9),
+    (1.0, 1.0, 1.0),
+    (),
+    (Call(0.1, 1.0, "n1", "blue"),),
+    ("n1", "n2", "n3"),
+    ("red",),
+)
+
+
+def test_without_faults_a_proposal_is_decided_within_milliseconds() -> None:
+    done = simulate(Paxos, replace(QUIET, storm_s=0.12))
+    assert done.cluster.replies[done.cluster.happened[0].step.request].value is not None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        (Cut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=False, holds=False), "a cut"),
+        (Cut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=True, holds=True), "a cut"),
+        (Pause(0.0, 5.0, "n1"), "a pause"),
+        (Outage(0.1001, 5.0, "n1", loses_disk=False), "a crash"),
+    ],
+    ids=["cut", "one way, held", "pause", "outage"],
+)
+def test_a_fault_bites_until_the_calm(fault: Cut | Pause | Outage, seen: str) -> None:
+    done = simulate(Paxos, replace(QUIET, faults=(fault,)))
+    assert done.seen[seen] == 1
+    request = next(happened.step.request for happened in done.cluster.happened if hasattr(happened.step, "request"))
+    answered = request in done.cluster.replies
+    assert answered == (not isinstance(fault, Outage))
+    assert done.virtual_s > 1.0
+    assert done.violations == []
+
+
+def test_a_node_that_loses_its_disk_never_boots_again() -> None:
+    done = simulate(Paxos, replace(QUIET, faults=(Outage(0.5, 0.1, "n3", loses_disk=True),), survivors=("n1", "n2")))
+    assert [step for step in done.steps if isinstance(step, Crash | LoseDisk | Recover)] == [
+        Crash("n3"),
+        LoseDisk("n3"),
+    ]
+
+
+def test_kinds_of_message_may_be_lost_more_often() -> None:
+    last = replace(QUIET.links, picky=((0.999, 1.0),))
+    done = simulate(Paxos, replace(QUIET, links=last))
+    decided = [node.facts().decided for node in done.cluster.nodes.values()]
+    assert Paxos.messages[-1] is Decided
+    assert done.seen["a loss"] == 2
+    assert None not in decided  # in the calm they have asked

@@ -1,0 +1,264 @@
+"""Ways in which replicated logs have really broken, told in virtual time: each story leaves the shipped log unharmed, and catches
+the breaks that it is about. The stories, and which break goes with which, are in `harness.mutants`."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cluster.clients.pipeline import NotDone, NotKnown, Ok
+from harness.mutants.breaks import broken
+from harness.mutants.broken_node import BREAKS
+from harness.mutants.catalogue import MUTANTS, Mutant
+from harness.mutants.log_stories import STORIES, VirtualStory
+from harness.virtual.log_fault_schedule import Limits
+from harness.virtual.log_script import LogWorld
+from harness.virtual.steps import Command, PeerLost, Retire
+from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, HeartbeatAck, Prepare, Promise
+from node.contract import NodeId, Record, Request
+from node.frames import CommandFrame
+from node.quorum import NO_BALLOT
+from node.replication import sessions
+from node.storage.disk import Disk, DiskCorrupt
+
+TOLD = [mutant for mutant in MUTANTS if isinstance(mutant.schedule, VirtualStory)]
+
+
+def start() -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+    """A cluster with a leader and a client that has written once; the leader, and the others."""
+    world = LogWorld()
+    first = world.wait_leader()
+    world.do("c", "put", "k", b"first")
+    world.pass_s(0.3)
+    return world, first, tuple(node for node in world.members if node != first)
+
+
+def values(world: LogWorld) -> list[bytes | None]:
+    """Every value that a key has had, in the log's order."""
+    return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
+
+
+@pytest.mark.parametrize("story", STORIES.values(), ids=lambda story: story.name)
+def test_the_shipped_log_is_unharmed(story: VirtualStory) -> None:
+    story.tell()
+
+
+@pytest.mark.parametrize("mutant", TOLD, ids=lambda mutant: mutant.name)
+def test_its_story_catches_a_break(mutant: Mutant) -> None:
+    assert isinstance(mutant.schedule, VirtualStory)
+    assert mutant.broken_node in BREAKS
+    with broken(mutant.broken_node):
+        for _ in range(5):  # those that are not deterministic may go unseen once
+            try:
+                mutant.schedule.tell()
+            except AssertionError:
+                break
+        else:
+            pytest.fail("it was not caught")
+    mutant.schedule.tell()
+
+
+def test_every_story_is_told_of_a_break() -> None:
+    assert {mutant.schedule.name for mutant in TOLD} == set(STORIES)
+
+
+# --- damage on disk ---------------------------------------------------------------------------------------------------
+
+
+def test_row_13_a_disk_that_knows_more_as_chosen_than_it_has_stops_the_node() -> None:
+    world, first, _ = start()
+    for number in range(20):
+        world.do("c", "put", "k", f"{number}".encode())
+    world.crash(first)
+    node = world.cluster.nodes[first]
+    commit = node.disk["commit"]
+    assert isinstance(commit, int)
+    del node.log.records[commit]  # type: ignore[attr-defined]
+    world.restart(first)
+    (violation,) = world.judge.violations
+    assert f"LogBroken {first}: the disk knows" in violation.text
+    assert f"lost slot {commit}" in violation.text
+    assert not node.up
+
+
+def test_row_21_a_flipped_byte_in_the_log_stops_the_node(tmp_path: Path) -> None:
+    def opened() -> Disk:
+        return Disk(tmp_path, cluster="0" * 32, node="n1")
+
+    disk = opened()
+    for slot in range(1, 10):
+        disk.log.put(Record(slot, 1, "n1", b"a batch"))
+    disk.commit()
+    assert [record.slot for record in disk.log.since(1, 10**9)] == list(range(1, 10))
+    disk.close()
+    database = apsw.Connection(str(tmp_path / "state.db"))
+    database.execute("UPDATE log SET batch = x'61206261746369' WHERE slot = 5")
+    database.close()
+    disk = opened()
+    with pytest.raises(DiskCorrupt, match="slot 5"):
+        disk.log.since(1, 10**9)
+    disk.close()
+
+
+# --- votes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_promise_that_was_divided_anew_is_not_mixed_with_the_old_one() -> None:
+    """Parts of two divisions of one promise must not make a whole one: a record could fall between them."""
+    replica = LogWorld().replica("n1")
+    votes, members = replica.election, replica.state.configuration
+    votes.become_preparing(members)
+    whole = [Record(slot, 1, "n2", b"") for slot in range(1, 4)]
+    for part, parts, commit, records in ((1, 2, 0, whole[2:]), (0, 3, 2, whole[:1])):
+        votes.promised("n2", Promise(votes.ballot, part, parts, commit, tuple(records)), members)
+    assert not votes.has_promised("n2")
+
+
+def test_reads_and_acks_of_another_ballot_count_for_nothing() -> None:
+    world, first, (second, _) = start()
+    replica = world.replica(first)
+    leading = replica.leader
+    assert leading is not None
+    leading.propose(leading.next_slot, b"", [])
+    slot = leading.next_slot - 1
+    for other in world.members:
+        replica.receive(other, Accepted(NO_BALLOT, (slot,)))
+        replica.receive(other, HeartbeatAck(NO_BALLOT, 10**6, 10**6))
+    assert len(leading.flights[slot].votes) == 0
+    assert leading.confirmed.get(second, 0) < 10**6
+
+
+def test_a_leader_applies_what_it_has_recovered_from_too_far_ahead() -> None:
+    with Limits(window=3).applied():
+        world, _, (_, third) = start()
+        world.isolate(third)
+        for number in range(3):
+            world.do("c", "put", "k", f"without third {number}".encode())
+        world.pass_s(0.2)
+        world.heal()
+        world.elect(third)
+        world.do("c", "put", "k", b"after")
+        world.check()
+
+
+def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
+    """The lower Prepare finds the higher candidate's promise to itself still on its way to the disk."""
+    world, first, (low, high) = start()
+    world.crash(first)
+    world.isolate(high)
+    world.take_over(low)
+    world.heal()
+    ballot = world.replica(low).election.ballot
+    replica = world.replica(high)
+    assert (low, high) == tuple(sorted((low, high)))
+    replica.election.become_preparing(replica.state.configuration)
+    assert ballot < replica.election.ballot
+    world.say_again(low, high, Prepare(ballot, world.replica(low).acceptor.commit))
+    world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
+
+
+def test_a_leader_that_stops_hands_over_to_nobody_who_has_just_hung_up() -> None:
+    """Else all wait for a dead heir, until an election timeout."""
+    world, first, (heir, other) = start()
+    leading = world.replica(first).leader
+    assert leading is not None
+    if leading.best_heir() != heir:
+        heir, other = other, heir
+    world.crash(heir)
+    world.cluster.apply(PeerLost(first, heir))
+    world.cluster.apply(Retire(first))
+    assert leading.hand_over_to == other
+    world.wait(lambda: world.leader() == other, "the other leads", 0.1)
+    world.restart(heir)
+    world.elect(first)
+    again = world.replica(first).leader
+    assert again is not None
+    world.replica(first).peer_lost(heir)
+    world.pass_s(0.3)  # it was a connection only: it is heard again
+    assert again.best_heir() == heir
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> None:
+    """Otherwise who joins takes itself for the only member as soon as it is promoted, and decides alone."""
+    world = LogWorld()
+    nodes = world.cluster.nodes
+    world.wishes.append(lambda _from, _to, message: isinstance(message, Accept) and message.slot == 1)
+    world.wait(lambda: sum(node.log.get(2) is not None for node in nodes.values()) > 1, "slot 2")
+    (leader,) = (name for name, node in nodes.items() if node.log.get(1) is not None)
+    world.crash(leader)
+    world.wishes.clear()
+    world.wait_leader(leader)
+    world.restart("n4")
+    assert isinstance(world.change("add", "n4"), Ok)
+    joined = world.replica("n4").state
+    world.wait(lambda: "n4" in joined.configuration.voters, "n4 votes")
+    assert joined.configuration.voters == ("n1", "n2", "n3", "n4")
+
+
+def test_a_voter_that_does_not_know_that_it_is_one_lets_others_lead() -> None:
+    world, first, _ = start()
+    world.restart("n4")
+    world.wishes.append(lambda _from, to, message: to == "n4" and not isinstance(message, Heartbeat))
+    assert isinstance(world.change("add", "n4"), Ok)
+    leading = world.replica(first).state
+    world.wait(lambda: "n4" in leading.configuration.voters, "n4 votes")
+    assert world.replica("n4").members == ()
+    world.crash(first)
+    world.wishes.clear()
+    world.wait_leader(first)  # three of the four voters are up
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() -> None:
+    world, *_ = start()
+    client = world.clients["c"]
+    session = client.pipeline.session
+    assert session is not None
+    world.cut(world.members, ("c",))
+    world.begin("c", "put", "k", b"of the former self")
+    world.pass_s(0.05)
+    (frame,) = (each.message for each in client.pipeline._frames.values())
+    assert isinstance(frame, CommandFrame)
+    world.heal()
+    client.restart(session)
+    world.do("c", "put", "k", b"of the new self")
+    assert client.pipeline.session == session
+    leader = world.wait_leader()
+    world._apply(leader, Command(leader, Request("c.1", frame.number), frame))
+    world.pass_s(1.0)
+    assert values(world) == [b"first", b"of the new self"]
+    world.clients["d"].restart(77)
+    outcome = world.outcome(world.begin("d", "put", "k", b"of one whose session is unknown"))
+    assert isinstance(outcome, NotDone)
+    assert outcome.kind == "session_expired"
+    world.do("d", "put", "k", b"of the same in a new session")
+    world.check()
+
+
+def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> None:
+    """The frame that resumes it belongs to no session, so a retry of it may come into the log again, and late."""
+    known = sessions.Sessions()
+    number = known.open(0)
+    assert number is not None
+    lowest = known.resume(number, "c.2", 0)
+    assert lowest is not None
+    session = known.admit(number, lowest, lowest, 0)
+    assert isinstance(session, sessions.Session)
+    known.keep(session, lowest, b"done")
+    assert known.resume(number, "c.2", 0) == lowest
+    assert known.admit(number, lowest, lowest, 0) == b"done"
+    assert isinstance(known.admit(number, lowest + 1, lowest, 0), sessions.Session)
+    assert (known.resume(number, "c.3", 0) or 0) > lowest + 1
+    assert known.admit(number, lowest + 1, lowest, 0) == "stale"
+
+
+def test_an_unknown_outcome_is_never_told_as_a_failure() -> None:
+    world, _, others = start()
+    for other in others:
+        world.isolate(other)
+    assert isinstance(world.outcome(world.begin("c", "put", "k", b"who knows", for_s=1.0)), NotKnown)

@@ -1,0 +1,144 @@
+"""Paxos on schedules that hypothesis draws: loss, repetition, reordering, crashes, restarts and timers at any point."""
+
+from collections import Counter
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from harness.mutants.paxos import IgnoresAccepted, SmallQuorum2
+from node.algorithms.paxos import Paxos
+from node.contract import Request, Value
+from tests.node.algorithms.schedule import Schedule
+
+NODES = st.sampled_from("abc")
+VALUES = st.sampled_from([Value(b"red"), Value(b"blue"), Value(b"green")])
+PLACES = st.integers(0, 30)
+
+#: What the machines have seen, so that a pass cannot be an empty one.
+happened: Counter[str] = Counter()
+
+
+class PaxosMachine(RuleBasedStateMachine):
+    algorithm: ClassVar[type[Paxos]] = Paxos
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Schedule(self.algorithm)
+        self.asked_after_a_decision: list[Request] = []
+
+    # --- clients ---
+
+    @precondition(lambda self: self.net.running)
+    @rule(at=NODES, value=VALUES)
+    def propose(self, at: str, value: Value) -> None:
+        if at in self.net.running:
+            self.net.propose(at, value)
+
+    @precondition(lambda self: self.net.running)
+    @rule(at=NODES)
+    def query(self, at: str) -> None:
+        if at in self.net.running:
+            decided = bool(self.net.decisions())
+            query = self.net.query(at)
+            if decided:
+                self.asked_after_a_decision.append(query)
+
+    # --- the network ---
+
+    @precondition(lambda self: self.net.flying)
+    @rule(at=PLACES, repeat=st.booleans())
+    def deliver(self, at: int, repeat: bool) -> None:
+        self.net.deliver_one(self.net.flying[at % len(self.net.flying)], keep=repeat)
+
+    @precondition(lambda self: self.net.flying)
+    @rule(to=NODES, sender=NODES)
+    def deliver_a_link(self, to: str, sender: str) -> None:
+        self.net.deliver(None, sender, to)
+
+    @precondition(lambda self: self.net.flying)
+    @rule(among=st.sampled_from(["a", "b", "c", "ab", "bc", "ac"]), times=st.integers(1, 5))
+    def deliver_a_side(self, among: str, times: int) -> None:
+        for _ in range(times):
+            self.net.deliver(None, among, among)
+
+    @precondition(lambda self: self.net.flying)
+    @rule(at=PLACES)
+    def lose(self, at: int) -> None:
+        self.net.flying.pop(at % len(self.net.flying))
+
+    # --- the nodes ---
+
+    @rule(at=NODES)
+    def fire(self, at: str) -> None:
+        if at in self.net.running:
+            self.net.fire(at)
+
+    @rule(at=NODES)
+    def crash_or_restart(self, at: str) -> None:
+        if at in self.net.running:
+            self.net.crash(at)
+            happened["crash"] += 1
+        else:
+            self.net.restart(at)
+
+    # --- what must hold ---
+
+    @invariant()
+    def there_is_one_decision(self) -> None:
+        assert len(self.net.decisions()) <= 1
+
+    @invariant()
+    def it_was_proposed(self) -> None:
+        assert self.net.decisions() <= self.net.proposed
+
+    @invariant()
+    def nobody_who_asks_later_hears_undecided(self) -> None:
+        for query in self.asked_after_a_decision:
+            assert self.net.answers.get(query, True) is not None
+
+    def teardown(self) -> None:
+        """The network is whole and everybody is up: whoever waits is answered, and a query tells what was decided."""
+        for name in "abc":
+            if name not in self.net.running:
+                self.net.restart(name)
+        before = self.net.decisions()
+        self.net.wait_for_answers()
+        query = self.net.query("b")
+        self.net.wait_for_answers()
+        decisions = self.net.decisions()
+        told = self.net.answers[query]
+        assert ({told} if told is not None else set()) == decisions
+        assert before <= decisions
+        happened["decision"] += bool(decisions)
+        happened["undecided"] += not decisions
+        happened["ballots"] += max(int(str(self.net.disk(name).get("round", 0))) for name in "abc") > 2
+
+
+BUDGET = settings(
+    max_examples=200,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_agreement_holds_and_progress_follows() -> None:
+    happened.clear()
+    run_state_machine_as_test(PaxosMachine, settings=BUDGET)
+    assert happened["decision"] > 30
+    assert happened["undecided"] > 0
+    assert happened["crash"] > 100
+    assert happened["ballots"] > 3
+
+
+@pytest.mark.parametrize("broken", [IgnoresAccepted, SmallQuorum2], ids=lambda broken: broken.__name__)
+def test_a_break_is_found(broken: type[Paxos]) -> None:
+    machine = type("Machine", (PaxosMachine,), {"algorithm": broken})
+    unshrunk = settings(BUDGET, max_examples=3000, phases=[Phase.generate], report_multiple_bugs=False)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine, settings=unshrunk)

@@ -1,0 +1,131 @@
+"""A machine twice, as two replicas of a log would drive it: every command, moment and end of a session goes to both.
+
+After every step both must have answered the same and be in equal states; a refused command must have changed nothing. `move`
+makes one of them anew from the other's snapshot, as a node that comes back does.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from node.machine import NOT_YET, CommandRefused, Machine, Moment, NotYet
+from node.wire import pack_own, unpack_own
+
+M = TypeVar("M", bound=Machine)
+
+
+class Replicas(Generic[M]):
+    def __init__(self, machine: type[M]) -> None:
+        self.kind = machine
+        self.one, self.other = machine(), machine()
+        self.slot = self.time_ms = 0
+
+    def do(self, session: int, *command: Any) -> Any:
+        """Apply a command. Raises what the machine raises."""
+        before = self.state()
+        results = [self._apply(machine, session, command) for machine in (self.one, self.other)]
+        self.agree(*results)
+        if isinstance(results[0], CommandRefused):
+            assert before == self.state(), f"{command} was refused and has changed something"
+            raise results[0]
+        return results[0]
+
+    def _apply(self, machine: Machine, session: int, command: tuple[Any, ...]) -> Any:
+        self.slot += machine is self.one
+        try:
+            return machine.apply(Moment(self.slot, self.time_ms, session), [*command])
+        except CommandRefused as refused:
+            return refused
+
+    def ask(self, *question: Any) -> Any:
+        """The answer, NOT_YET, or what the machine raises."""
+        before = self.state()
+        answers = [self._query(machine, question) for machine in (self.one, self.other)]
+        self.agree(*answers)
+        assert before == self.state(), f"{question} has changed something"
+        if isinstance(answers[0], CommandRefused):
+            raise answers[0]
+        return answers[0]
+
+    @staticmethod
+    def _query(machine: Machine, question: tuple[Any, ...]) -> Any:
+        try:
+            return machine.query([*question])
+        except CommandRefused as refused:
+            return refused
+
+    def pass_time(self, milliseconds: int) -> None:
+        """The log's time goes on, as `node.replication.state` lets it."""
+        self.time_ms += milliseconds
+        self.slot += 1
+        assert self.one.due_ms() == self.other.due_ms()
+        for machine in (self.one, self.other):
+            due_ms = machine.due_ms()
+            if due_ms is not None and due_ms <= self.time_ms:
+                machine.expire(Moment(self.slot, self.time_ms, 0))
+            due_ms = machine.due_ms()
+            assert due_ms is None or due_ms > self.time_ms
+        self.agree()
+
+    def end_session(self, session: int) -> None:
+        self.slot += 1
+        for machine in (self.one, self.other):
+            machine.session_ended(Moment(self.slot, self.time_ms, session))
+        self.agree()
+
+    def move(self) -> None:
+        """The other one is restored from a snapshot of the one."""
+        self.other = self.kind()
+        self.other.restore(unpack_own(pack_own(self.one.snapshot())))
+        self.agree()
+
+    def state(self) -> bytes:
+        return pack_own(self.one.snapshot())
+
+    def agree(self, one: Any = None, other: Any = None) -> None:
+        told = [self._told(answer) for answer in (one, other)]
+        assert told[0] == told[1]
+        assert pack_own(self.one.snapshot()) == pack_own(self.other.snapshot())
+
+    @staticmethod
+    def _told(answer: Any) -> Any:
+        match answer:
+            case CommandRefused(kind=kind):
+                return "refused", kind, str(answer)
+            case NotYet():
+                return "not yet"
+        return pack_own(answer)
+
+
+def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
+    """Why the command is refused; the kind."""
+    try:
+        replicas.do(session, *command)
+    except CommandRefused as error:
+        return error.kind
+    raise AssertionError(f"{command} was not refused")
+
+
+def waits(answer: Any) -> bool:
+    return answer is NOT_YET
+
+
+AT_RANDOM = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def is_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None:
+    """The rules that the shipped machine keeps to find out a broken one."""
+    judged = type(broken.__name__, (rules,), {"kind": broken})
+    looking = settings(
+        max_examples=300,
+        stateful_step_count=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(judged, settings=looking)
