@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -12,6 +13,14 @@ PACKAGES = ("node", "cluster", "harness")
 
 #: What a floor must not import: imports go down only.
 ABOVE = {"node": {"cluster", "harness"}, "cluster": {"harness"}, "harness": set[str]()}
+
+#: The rooms of harness/, in their order: a room may import those before it.
+ROOMS = (
+    "records", "network", "checkers", "report", "faults", "workloads", "systems", "runs", "virtual", "systematic", "replay",
+    "mutants", "bench", "cli",
+)  # fmt: skip
+#: What lies in harness/ itself. It may import any room, and no room imports it.
+CORRIDOR = {"harness/__init__.py", "harness/pytest_plugin.py"}
 
 #: Each of these has one home, so that its traps are handled in one place.
 HOMES = {
@@ -60,6 +69,25 @@ def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
                         yield at.lineno, arg.value
 
 
+def room_of(path: str) -> str | None:
+    """The room of harness/ that a module lies in."""
+    parts = PurePosixPath(path).parts
+    return parts[1] if len(parts) > 2 and parts[0] == "harness" and parts[1] in ROOMS else None
+
+
+def out_of_order(path: str, name: str) -> str | None:
+    """Why a module of harness/ must not import `name`, if so."""
+    room = room_of(path)
+    parts = name.split(".")
+    if room is None or parts[0] != "harness" or len(parts) < 2:
+        return None
+    if parts[1] == "pytest_plugin":
+        return "the plugin stands above all rooms"
+    if parts[1] in ROOMS and ROOMS.index(parts[1]) > ROOMS.index(room):
+        return f"{parts[1]} comes after {room} in the order of rooms"
+    return None
+
+
 def breaches(source: str, path: str) -> list[str]:
     """Every house rule that the module breaks."""
     tree = ast.parse(source, path)
@@ -77,6 +105,10 @@ def breaches(source: str, path: str) -> list[str]:
             found.append(
                 f"{path}:{line} imports {top}: below the runtime there is no clock, randomness, disk or network"
             )
+        if misplaced := out_of_order(path, name):
+            found.append(f"{path}:{line} imports {name}: {misplaced}")
+    if floor == "harness" and path not in CORRIDOR and room_of(path) is None:
+        found.append(f"{path}: lies in the corridor: put it into a room ({', '.join(ROOMS)})")
     if pure:
         found += [
             f"{path}:{at.lineno} calls {at.func.id}: an algorithm asks its node for everything"
@@ -84,6 +116,28 @@ def breaches(source: str, path: str) -> list[str]:
             if isinstance(at, ast.Call) and isinstance(at.func, ast.Name) and at.func.id in IMPURE_CALLS
         ]
     return found
+
+
+def circles(sources: dict[str, str]) -> list[list[str]]:
+    """Every set of modules that import each other in a circle, also where only a type checker would see it."""
+    names = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in sources}
+    graph: dict[str, set[str]] = {}
+    for path, source in sources.items():
+        wanted = {name for _, name in imports(ast.parse(source, path), path)}
+        wanted |= {name.rpartition(".")[0] for name in wanted if name not in names}
+        graph[path] = {names[name] for name in wanted if name in names} - {path}
+    sorter = TopologicalSorter(graph)
+    found = []
+    while True:
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            circle = sorted(set(error.args[1]))
+            found.append(circle)
+            graph = {path: after - set(circle) for path, after in graph.items() if path not in circle}
+            sorter = TopologicalSorter(graph)
+        else:
+            return found
 
 
 def modules() -> list[str]:
@@ -101,6 +155,30 @@ def test_there_is_something_to_check() -> None:
         assert expected in checked
     for package in PACKAGES:
         assert any(path.startswith(f"{package}/") for path in checked)
+
+
+def test_every_room_is_there() -> None:
+    assert {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")} == set(ROOMS)
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "harness").glob("*.py")} == CORRIDOR
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    sources = {path: (ROOT / path).read_text() for path in modules() if not path.startswith("cluster/clients/")}
+    assert circles(sources) == []
+
+
+def test_a_circle_is_found() -> None:
+    straight = {"node/a.py": "from node import b", "node/b.py": "import node.c.d", "node/c/d.py": "import os"}
+    assert circles(straight) == []
+    late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from node.a import A"
+    assert circles({**straight, "node/c/d.py": late}) == [["node/a.py", "node/b.py", "node/c/d.py"]]
+    two = {
+        "node/a.py": "import node.b",
+        "node/b.py": "import node.a",
+        "node/c.py": "from node.d import X",
+        "node/d.py": "import node.c",
+    }
+    assert circles(two) == [["node/a.py", "node/b.py"], ["node/c.py", "node/d.py"]]
 
 
 @pytest.mark.parametrize("path", modules())
@@ -126,6 +204,16 @@ def test_the_module_keeps_the_house_rules(path: str) -> None:
         ("harness/records/history.py", "import sqlite3", "nowhere"),
         ("node/runtime.py", "import zmq.asyncio", "zmq"),
         ("harness/faults/injector.py", "import psutil", "psutil"),
+        ("harness/records/history.py", "from harness.network.rules import Rule", "order of rooms"),
+        ("harness/runs/plan.py", "def f():\n    import harness.cli.main", "order of rooms"),
+        (
+            "harness/faults/target.py",
+            "if TYPE_CHECKING:\n    from harness.runs.experiment import Experiment",
+            "order of rooms",
+        ),
+        ("harness/cli/main.py", "from harness import pytest_plugin", "above all rooms"),
+        ("harness/flat.py", "import os", "corridor"),
+        ("harness/cellar/deep.py", "import os", "corridor"),
         ("node/algorithms/mine.py", "import time", "no clock"),
         ("node/algorithms/mine.py", "from random import Random", "no clock"),
         ("node/machines/kv.py", "import os.path", "no clock"),
@@ -144,6 +232,11 @@ def test_a_breach_is_caught(path: str, source: str, reason: str) -> None:
     ("path", "source"),
     [
         ("harness/faults/injector.py", "import node.wire, cluster.spec"),
+        (
+            "harness/runs/plan.py",
+            "from harness.records.history import History\nfrom harness.runs.suite import run_plan",
+        ),
+        ("harness/pytest_plugin.py", "from harness.cli import main"),
         ("cluster/clients/client.py", "import zmq\nfrom node import wire"),
         ("node/wire.py", "import msgpack"),
         ("harness/faults/power_loss_vfs.py", "import apsw"),
@@ -182,7 +275,9 @@ def unnamed(readme: str, package: str, sources: dict[str, str]) -> list[str]:
 
 def readmes() -> list[str]:
     """The folders that have a README."""
-    return sorted(path.parent.relative_to(ROOT).as_posix() for top in PACKAGES for path in (ROOT / top).rglob("README.md"))
+    return sorted(
+        path.parent.relative_to(ROOT).as_posix() for top in PACKAGES for path in (ROOT / top).rglob("README.md")
+    )
 
 
 def nearest(path: str) -> str:
@@ -192,7 +287,9 @@ def nearest(path: str) -> str:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_has_a_readme(package: str) -> None:
-    assert package in readmes(), f"{package}/README.md is missing: write one that names each file with its job in one line"
+    assert package in readmes(), (
+        f"{package}/README.md is missing: write one that names each file with its job in one line"
+    )
 
 
 @pytest.mark.parametrize("folder", readmes())

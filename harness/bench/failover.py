@@ -14,7 +14,7 @@ from cluster.spec import create
 from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, figures
 from harness.network.network import Network
-from harness.network.rules import CLIENT
+from harness.records.links import CLIENT
 from node.contract import NodeId
 
 _SETTLE_S: Final = 0.5

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.network.rules import DELIVERED
+from harness.records.links import DELIVERED
 from node.contract import NodeId
 from node.quorum import Ballot
 

@@ -62,9 +62,10 @@ def campaign(
     protocol, and what was never struck. Ctrl-C ends it with what was done so far. Exit code: 1 if a run violated a promise,
     2 if one was no test, 130 after Ctrl-C, else 0.
     """
-    from harness.runs.campaigns.campaign import Campaign, run_campaign  # noqa: PLC0415 - as in harness.cli.main
+    from harness.runs.campaigns.campaign import Campaign  # noqa: PLC0415
     from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
-    from harness.workloads.workload import workload_for  # noqa: PLC0415
+    from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - as in harness.cli.main
+    from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     workload_for(workload, load_algorithm(algorithm))

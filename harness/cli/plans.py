@@ -98,7 +98,7 @@ def test(
     from harness.runs.plan import load  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
     from harness.runs.plan_generator import generate  # noqa: PLC0415
     from harness.runs.suite import run_plan  # noqa: PLC0415
-    from harness.workloads.workload import workload_for  # noqa: PLC0415
+    from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if (algorithm is None) == (plan_file is None):

@@ -36,7 +36,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from harness.network.rules import CLIENT
+from harness.records.links import CLIENT
 from node.contract import BadInput, NodeId
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, READY_S, State, spawn
@@ -25,11 +25,9 @@ from harness.faults.catalogue import BadFault, Draw, Drawer, Scene, fault
 from harness.faults.injector import Lasting, OpenReceipt, Until
 from harness.faults.power_cut import Tail, receipts, settle
 from harness.faults.process_faults import bring_back, resolve
+from harness.faults.target import Target
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME, inspect
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
 
 #: `node.__main__.EXIT_DISK`, as the kernel tells it.
 _EXIT_DISK: Final = 74
@@ -62,20 +60,20 @@ class DiskFault(Until):
         self.has_bitten = has_bitten
 
 
-def one_node(experiment: "Experiment", rng: Random, node: NodeId | None) -> NodeId:
+def one_node(experiment: Target, rng: Random, node: NodeId | None) -> NodeId:
     """This node, or one at random."""
     (chosen,) = resolve(experiment, rng, None if node is None else [node])
     return chosen
 
 
-def _directory(experiment: "Experiment", node: NodeId) -> Path:
+def _directory(experiment: Target, node: NodeId) -> Path:
     return experiment.spec.settings.directory(node)
 
 
 # --- while the node runs ----------------------------------------------------------------------------------------------
 
 
-def _told(experiment: "Experiment", rng: Random, node: NodeId | None, name: str, text: str, *, fatal: bool) -> Lasting:
+def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text: str, *, fatal: bool) -> Lasting:
     """Tell the node's disk by a small file to fail. `fatal`: the node must then stop with the status of a failed disk."""
     if experiment.spec.settings.vfs != powerloss.SPEC:
         raise BadFault(f"{name} needs a disk that can do it: run the experiment with vfs={powerloss.SPEC!r}")
@@ -107,31 +105,31 @@ def _told(experiment: "Experiment", rng: Random, node: NodeId | None, name: str,
 
 
 @fault("fail-write", "disk", draw=draws(nth=lambda rng: rng.randint(1, 20)), weight=0)
-def fail_write(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
+def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
     """The n-th write from now fails with EIO; started again when it heals."""
     return _told(experiment, rng, node, powerloss.FAIL_WRITE, str(nth), fatal=True)
 
 
 @fault("fail-sync", "disk", draw=draws(nth=lambda rng: rng.randint(1, 8)), weight=0)
-def fail_sync(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
+def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
     """The n-th sync from now fails with EIO and loses what it was for; started again when it heals."""
     return _told(experiment, rng, node, powerloss.FAIL_SYNC, str(nth), fatal=True)
 
 
 @fault("disk-full", "disk", draw=draws(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
-def disk_full(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> Lasting:
+def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> Lasting:
     """Writes fail with ENOSPC when so many bytes have been written; started again, with room, when it heals."""
     return _told(experiment, rng, node, powerloss.DISK_FULL, str(free_bytes), fatal=True)
 
 
 @fault("slow-sync", "disk", draw=draws(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)), weight=0)
-def slow_sync(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> Lasting:
+def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> Lasting:
     """Every sync takes this much longer."""
     return _told(experiment, rng, node, powerloss.SLOW_SYNC, str(seconds), fatal=False)
 
 
 @fault("power-cut", "disk", draw=draws(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
-def power_cut(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, tail: str = "none") -> Lasting:
+def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> Lasting:
     """SIGKILL that loses what was not synced, or leaves this tail of it: none, all, prefix, torn, reordered."""
     if tail not in set(Tail):
         raise BadFault(f"power-cut: there is no tail {tail!r}; there are {', '.join(Tail)}")
@@ -146,7 +144,7 @@ def power_cut(experiment: "Experiment", rng: Random, *, node: NodeId | None = No
 
 
 def _at_rest(
-    experiment: "Experiment",
+    experiment: Target,
     rng: Random,
     node: NodeId | None,
     name: str,
@@ -191,7 +189,7 @@ def _at_rest(
 
 
 @fault("flip-bit", "disk", draw=no_draw, weight=0)
-def flip_bit(experiment: "Experiment", rng: Random, *, node: NodeId | None = None) -> Lasting:
+def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
     """Killed, one bit of what is on its disk flipped, started; flipped back when it heals, if it refused to start."""
     flipped: list[tuple[Path, int, int]] = []
 
@@ -221,7 +219,7 @@ def _flip(path: Path, position: int, mask: int) -> None:
 
 
 @fault("delete-directory", "disk", draw=draws(), weight=0)
-def delete_directory(experiment: "Experiment", rng: Random, *, node: NodeId | None = None) -> Lasting:
+def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
     """Killed, its directory gone, started; put back when it heals, if it refused to start."""
 
     aside = _aside(experiment)
@@ -239,7 +237,7 @@ def delete_directory(experiment: "Experiment", rng: Random, *, node: NodeId | No
     return _at_rest(experiment, rng, node, "delete-directory", damage, repair)
 
 
-def _aside(experiment: "Experiment") -> Path:
+def _aside(experiment: Target) -> Path:
     """A name that is free, for a directory that is put away."""
     folder = experiment.folder / "aside"
     folder.mkdir(exist_ok=True)
@@ -247,9 +245,7 @@ def _aside(experiment: "Experiment") -> Path:
 
 
 @fault("restore-old-copy", "disk", draw=no_draw, weight=0)
-def restore_old_copy(
-    experiment: "Experiment", rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
-) -> Lasting:
+def restore_old_copy(experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0) -> Lasting:
     """Killed and started, and once it has committed something more, put back as it was; nothing heals that."""
     chosen, faults = one_node(experiment, rng, node), experiment.faults
     give_back = faults.claim([chosen])
@@ -277,7 +273,7 @@ def restore_old_copy(
     return Until(lambda: None)
 
 
-def _wait_commit(experiment: "Experiment", node: NodeId, most_s: float) -> int:
+def _wait_commit(experiment: Target, node: NodeId, most_s: float) -> int:
     """How many commits the node has made since it booted, once there are any."""
     until = time.monotonic() + most_s
     while True:
@@ -288,7 +284,7 @@ def _wait_commit(experiment: "Experiment", node: NodeId, most_s: float) -> int:
 
 
 @fault("second-process", "disk", draw=draws(), weight=0)
-def second_process(experiment: "Experiment", rng: Random, *, node: NodeId | None = None) -> Lasting:
+def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
     """Another process is started on the directory of a node that runs: it must be refused, and the node must not notice."""
     chosen, faults = one_node(experiment, rng, node), experiment.faults
     paper = faults.begin("second-process")

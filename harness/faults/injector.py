@@ -23,7 +23,8 @@ from cluster.cluster import Cluster
 from cluster.errors import WrongState
 from harness.network.installed_rule import InstalledRule
 from harness.network.network import Network
-from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Link, Reorder, Rule
+from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Reorder, Rule
+from harness.records.links import Link
 from harness.records.receipts import Receipt
 from node.contract import NodeId
 

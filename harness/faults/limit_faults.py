@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cluster.errors import WrongState
 from cluster.processes import NODE_COMMAND, State
@@ -18,11 +18,9 @@ from harness.faults.catalogue import BadFault, fault
 from harness.faults.disk_faults import DiskFault, draws, one_node
 from harness.faults.injector import Lasting
 from harness.faults.process_faults import bring_back
+from harness.faults.target import Target
 from node.clock import steer
 from node.contract import NodeId
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
 
 _MIB: Final = 1024 * 1024
 #: How far a measured clock may be from what it was told, in seconds: what a status takes on a busy machine.
@@ -40,7 +38,7 @@ def steered(folder: Path) -> tuple[str, ...]:
 
 
 @fault("memory-limit", "limit", draw=draws(spare_mib=lambda rng: rng.randint(1, 32)), weight=0)
-def memory_limit(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> Lasting:
+def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> Lasting:
     """The node may have this much more memory than it has now; lifted, and started again if it died, when it heals."""
 
     def limit(pid: int) -> int:
@@ -52,7 +50,7 @@ def memory_limit(experiment: "Experiment", rng: Random, *, node: NodeId | None =
 
 
 @fault("descriptor-limit", "limit", draw=draws(spare=lambda rng: rng.randint(0, 3)), weight=0)
-def descriptor_limit(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, spare: int = 0) -> Lasting:
+def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> Lasting:
     """The node may open this many more files and sockets than it has; lifted, and started again if it died, when it heals."""
 
     def limit(pid: int) -> int:
@@ -62,9 +60,7 @@ def descriptor_limit(experiment: "Experiment", rng: Random, *, node: NodeId | No
     return _limited(experiment, chosen, "descriptor-limit", resource.RLIMIT_NOFILE, "Max open files", limit)
 
 
-def _limited(
-    experiment: "Experiment", node: NodeId, name: str, which: int, row: str, limit: Callable[[int], int]
-) -> Lasting:
+def _limited(experiment: Target, node: NodeId, name: str, which: int, row: str, limit: Callable[[int], int]) -> Lasting:
     faults = experiment.faults
     give_back = faults.claim([node])
     pid = faults.cluster.process(node).pid
@@ -101,7 +97,7 @@ def _limited(
 
 @fault("clock-jump", "clock", draw=draws(seconds=lambda rng: rng.choice([1.0, 60.0, 3600.0])), weight=0)
 def clock_jump(
-    experiment: "Experiment", rng: Random, *, node: NodeId | None = None, seconds: float = 60.0, back: bool = False
+    experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 60.0, back: bool = False
 ) -> Lasting:
     """The node's clock jumps ahead, or back. It stays there; what a clock has jumped, nothing heals."""
     chosen = one_node(experiment, rng, node)
@@ -120,7 +116,7 @@ def clock_jump(
 
 
 @fault("clock-skew", "clock", draw=draws(rate=lambda rng: rng.choice([0.0, 0.5, 2.0, 10.0])), weight=0)
-def clock_skew(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> Lasting:
+def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> Lasting:
     """The node's clock runs at this many seconds a second: 2 is fast, 0.5 slow, 0 stands still. True again when it heals."""
     chosen = one_node(experiment, rng, node)
     path = _clock(experiment, chosen)
@@ -144,7 +140,7 @@ def clock_skew(experiment: "Experiment", rng: Random, *, node: NodeId | None = N
     return DiskFault(end, has_bitten)
 
 
-def _clock(experiment: "Experiment", node: NodeId) -> Path:
+def _clock(experiment: Target, node: NodeId) -> Path:
     pid = experiment.cluster.process(node).pid
     if pid is None:
         raise WrongState(f"{node} is down, and only a clock of a node that runs can be steered")
@@ -162,7 +158,7 @@ def _steered_to(path: Path) -> tuple[float, float]:
     return float(rate), float(moved_s)
 
 
-def _ahead_s(experiment: "Experiment", node: NodeId) -> float:
+def _ahead_s(experiment: Target, node: NodeId) -> float:
     """How far the node's clock is ahead of ours, as its status says."""
     status = experiment.cluster.status().get(node)
     if status is None:

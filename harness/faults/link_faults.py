@@ -9,15 +9,14 @@ more than `_PROMPT_S`. A message that comes twice, a little late or after the ne
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from harness.faults.catalogue import Draw, Drawer, Scene, fault
 from harness.faults.injector import Lasting, LinkFault
-from harness.network.rules import CLIENT, Action, Corrupt, Delay, Drop, Duplicate, Hold, Link, Reorder
+from harness.faults.target import Target
+from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
+from harness.records.links import CLIENT, Link
 from node.contract import NodeId
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
 
 #: Two phases there and back within it are a small part of the time in which an answer is owed.
 _PROMPT_S: Final = 0.02
@@ -35,7 +34,7 @@ def spelled_out(links: Links, nodes: Sequence[NodeId]) -> tuple[Link, ...]:
 
 
 def _spoil(
-    experiment: "Experiment",
+    experiment: Target,
     name: str,
     action: Action,
     links: Links,
@@ -65,20 +64,20 @@ def _drawn(**more: Any) -> Drawer:
 
 
 @fault("drop", "link", draw=_drawn(probability=(0.05, 0.6)), weight=2)
-def drop(experiment: "Experiment", _rng: Random, *, links: Links = "nodes", probability: float = 0.3) -> Lasting:
+def drop(experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 0.3) -> Lasting:
     """Loses messages."""
     return _spoil(experiment, "drop", Drop(), links, probability)
 
 
 @fault("delay", "link", draw=_drawn(seconds=(0.005, 0.3)))
-def delay(experiment: "Experiment", _rng: Random, *, links: Links = "nodes", seconds: float = 0.1) -> Lasting:
+def delay(experiment: Target, _rng: Random, *, links: Links = "nodes", seconds: float = 0.1) -> Lasting:
     """Delivers messages later, in their order."""
     return _spoil(experiment, "delay", Delay(seconds), links, harmless=seconds <= _PROMPT_S)
 
 
 @fault("jitter", "link", draw=_drawn(jitter_s=(0.005, 0.3)))
 def jitter(
-    experiment: "Experiment", _rng: Random, *, links: Links = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
+    experiment: Target, _rng: Random, *, links: Links = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
 ) -> Lasting:
     """Delivers each message later by a time of its own, so that their order changes."""
     return _spoil(experiment, "jitter", Delay(seconds, jitter_s), links, harmless=seconds + jitter_s <= _PROMPT_S)
@@ -86,7 +85,7 @@ def jitter(
 
 @fault("duplicate", "link", draw=_drawn(probability=(0.2, 1.0)))
 def duplicate(
-    experiment: "Experiment", _rng: Random, *, links: Links = "nodes", probability: float = 0.5, copies: int = 1
+    experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 0.5, copies: int = 1
 ) -> Lasting:
     """Delivers messages more than once."""
     return _spoil(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
@@ -94,7 +93,7 @@ def duplicate(
 
 @fault("reorder", "link", draw=_drawn(probability=(0.2, 1.0)))
 def reorder(
-    experiment: "Experiment",
+    experiment: Target,
     _rng: Random,
     *,
     links: Links = "nodes",
@@ -107,14 +106,14 @@ def reorder(
 
 
 @fault("hold", "link", draw=_drawn(), weight=0.5)
-def hold(experiment: "Experiment", _rng: Random, *, links: Links = "nodes", probability: float = 1.0) -> Lasting:
+def hold(experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 1.0) -> Lasting:
     """Keeps messages, and delivers all of them when it heals, however old."""
     return _spoil(experiment, "hold", Hold(), links, probability)
 
 
 @fault("corrupt", "link", draw=_drawn(probability=(0.1, 0.6)))
 def corrupt(
-    experiment: "Experiment",
+    experiment: Target,
     _rng: Random,
     *,
     links: Links = "nodes",

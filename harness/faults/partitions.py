@@ -9,17 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import permutations, product
 from random import Random
-from typing import TYPE_CHECKING
 
 from harness.faults.catalogue import Draw, Scene, fault
 from harness.faults.injector import Lasting, LinkFault
 from harness.faults.process_faults import Cycle, resolve
-from harness.network.rules import Cut, Link
+from harness.faults.target import Target
+from harness.network.rules import Cut
+from harness.records.links import Link
 from node.contract import NodeId
 from node.quorum import majority
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
 
 Groups = Sequence[Sequence[NodeId]]
 
@@ -55,7 +53,7 @@ def shuffled(rng: Random, nodes: Sequence[NodeId]) -> list[NodeId]:
     return rng.sample(list(nodes), len(nodes))
 
 
-def _cut(experiment: "Experiment", links: Iterable[Link], name: str) -> LinkFault:
+def _cut(experiment: Target, links: Iterable[Link], name: str) -> LinkFault:
     return experiment.faults.cut(links, name)
 
 
@@ -125,7 +123,7 @@ def _draw_nothing(_rng: Random, scene: Scene) -> Draw | None:
 
 
 @fault("partition", "cut", draw=_draw_groups, weight=2)
-def partition(experiment: "Experiment", rng: Random, *, groups: list[list[NodeId]] | None = None) -> Lasting:
+def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None) -> Lasting:
     """Groups of nodes that do not reach each other."""
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
@@ -134,14 +132,14 @@ def partition(experiment: "Experiment", rng: Random, *, groups: list[list[NodeId
 
 
 @fault("halves", "cut", draw=_draw_nothing)
-def halves(experiment: "Experiment", rng: Random) -> Lasting:
+def halves(experiment: Target, rng: Random) -> Lasting:
     """Two random halves that do not reach each other; of an odd number one is the larger."""
     nodes = shuffled(rng, experiment.nodes)
     return _cut(experiment, between([nodes[: len(nodes) // 2]], experiment.nodes), "halves")
 
 
 @fault("minority", "cut", draw=_draw_leader)
-def minority(experiment: "Experiment", rng: Random, *, node: NodeId = "leader") -> Lasting:
+def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Lasting:
     """A node, the leader if none is named, is on the smaller side of a cut."""
     (chosen,) = resolve(experiment, rng, [node])
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -150,7 +148,7 @@ def minority(experiment: "Experiment", rng: Random, *, node: NodeId = "leader") 
 
 
 @fault("majority", "cut", draw=_draw_nothing)
-def majority_(experiment: "Experiment", rng: Random, *, node: NodeId = "leader") -> Lasting:
+def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Lasting:
     """A node, the leader if none is named, is on the larger side of a cut."""
     (chosen,) = resolve(experiment, rng, [node])
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -159,21 +157,21 @@ def majority_(experiment: "Experiment", rng: Random, *, node: NodeId = "leader")
 
 
 @fault("isolate", "cut", draw=_draw_one)
-def isolate(experiment: "Experiment", rng: Random, *, node: NodeId | None = None) -> Lasting:
+def isolate(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
     """A node is cut from all others, both ways."""
     chosen = resolve(experiment, rng, None if node is None else [node])
     return _cut(experiment, between([chosen], experiment.nodes), "isolate")
 
 
 @fault("isolate-leader", "cut", draw=_draw_leader, weight=2)
-def isolate_leader(experiment: "Experiment", rng: Random) -> Lasting:
+def isolate_leader(experiment: Target, rng: Random) -> Lasting:
     """Whoever leads now is cut from all others; the first node, where nobody leads."""
     return _cut(experiment, between([resolve(experiment, rng, ["leader"])], experiment.nodes), "isolate-leader")
 
 
 @fault("one-way", "cut", draw=_draw_one_way)
 def one_way(
-    experiment: "Experiment",
+    experiment: Target,
     rng: Random,
     *,
     senders: list[NodeId] | None = None,
@@ -187,7 +185,7 @@ def one_way(
 
 @fault("bridge", "cut", draw=_draw_bridge)
 def bridge(
-    experiment: "Experiment", rng: Random, *, node: NodeId | None = None, groups: list[list[NodeId]] | None = None
+    experiment: Target, rng: Random, *, node: NodeId | None = None, groups: list[list[NodeId]] | None = None
 ) -> Lasting:
     """Two groups that do not reach each other, and a node between that reaches both.
 
@@ -206,7 +204,7 @@ def bridge(
 
 
 @fault("ring", "cut", draw=_draw_ring)
-def majorities_ring(experiment: "Experiment", rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
     """Each node reaches a majority, and no two nodes the same one."""
     around = shuffled(rng, experiment.nodes) if nodes is None else nodes
     return _cut(experiment, ring(around), "ring")
@@ -214,7 +212,7 @@ def majorities_ring(experiment: "Experiment", rng: Random, *, nodes: list[NodeId
 
 @fault("flapping", "cut", draw=_draw_groups)
 def flapping(
-    experiment: "Experiment", rng: Random, *, groups: list[list[NodeId]] | None = None, period_s: float = 0.2
+    experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None, period_s: float = 0.2
 ) -> Lasting:
     """A partition that comes and goes, for half of every period."""
     if groups is None:

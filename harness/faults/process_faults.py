@@ -11,17 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cluster.errors import BootFailed, ConsensusError, FaultFailed
 from cluster.processes import State
 from harness.faults.catalogue import Draw, Scene, fault
 from harness.faults.injector import Faults, Lasting, Until
+from harness.faults.target import Target
 from harness.faults.trigger import Strike
 from node.contract import NodeId
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
 
 _PROOF_TRIES: Final = 6
 #: From the start of a node's process to its being ready, on the slowest machine that matters: tries begin below it.
@@ -63,7 +61,7 @@ class Cycle(Until):
             raise self._error
 
 
-def resolve(experiment: "Experiment", rng: Random, nodes: Sequence[NodeId] | None) -> tuple[NodeId, ...]:
+def resolve(experiment: Target, rng: Random, nodes: Sequence[NodeId] | None) -> tuple[NodeId, ...]:
     """These nodes, `leader` being whoever leads now; one at random if there are none."""
     if nodes is None:
         return (rng.choice(experiment.nodes),)
@@ -82,7 +80,7 @@ def bring_back(faults: Faults, nodes: Sequence[NodeId]) -> None:
             faults.restart(*down)
 
 
-def _do(experiment: "Experiment", nodes: Sequence[NodeId], act: Callable[..., object]) -> Lasting:
+def _do(experiment: Target, nodes: Sequence[NodeId], act: Callable[..., object]) -> Lasting:
     """Claim the processes, act, and give them back when they are up again."""
     faults = experiment.faults
     give_back = faults.claim(nodes)
@@ -149,31 +147,31 @@ def _draw_at_message(rng: Random, scene: Scene) -> Draw | None:
 
 
 @fault("kill", "process", draw=draw_few, weight=3)
-def kill(experiment: "Experiment", rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
     """SIGKILL; started again on the same disk when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.kill)
 
 
 @fault("terminate", "process", draw=draw_few)
-def terminate(experiment: "Experiment", rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
     """SIGTERM and an orderly end; started again when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.terminate)
 
 
 @fault("suspend", "process", draw=draw_few, weight=2)
-def suspend(experiment: "Experiment", rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
     """SIGSTOP, as a long pause of a collector or a hypervisor; resumed when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.suspend)
 
 
 @fault("kill-all", "process", draw=_draw_all, weight=0.5)
-def kill_all(experiment: "Experiment", _rng: Random) -> Lasting:
+def kill_all(experiment: Target, _rng: Random) -> Lasting:
     """SIGKILL to every node at once; all started again when it heals."""
     return _do(experiment, experiment.nodes, experiment.faults.kill)
 
 
 @fault("kill-in-recovery", "process")
-def kill_in_recovery(experiment: "Experiment", rng: Random, *, node: NodeId | None = None, times: int = 1) -> Lasting:
+def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> Lasting:
     """SIGKILL, and again while it starts, before it is ready; started for good when it heals."""
     (chosen,) = resolve(experiment, rng, None if node is None else [node])
     faults = experiment.faults
@@ -232,7 +230,7 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
 
 @fault("kill-at", "process", draw=_draw_at_message)
 def kill_at(
-    experiment: "Experiment",
+    experiment: Target,
     rng: Random,
     *,
     message: str,
@@ -267,7 +265,7 @@ def kill_at(
 
 @fault("starve", "process", draw=_draw_starve)
 def starve(
-    experiment: "Experiment",
+    experiment: Target,
     rng: Random,
     *,
     nodes: list[NodeId] | None = None,
@@ -306,7 +304,7 @@ def starve(
 
 
 @fault("rolling-restart", "process", draw=_draw_rolling)
-def rolling_restart(experiment: "Experiment", _rng: Random, *, pause_s: float = 0.2) -> Lasting:
+def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> Lasting:
     """SIGTERM and a start for one node after the other, over and over, as an upgrade does."""
     faults = experiment.faults
     give_back = faults.claim(experiment.nodes)

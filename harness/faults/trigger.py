@@ -5,14 +5,12 @@ Neither sooner nor later: a node that is killed meanwhile has sent it, or has no
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.faults.injector import OpenReceipt
+from harness.faults.target import Target
 from harness.network.installed_rule import NotSeen
-from harness.network.rules import Link
-
-if TYPE_CHECKING:
-    from harness.runs.experiment import Experiment
+from harness.records.links import Link
 
 _LOOK_S: Final = 0.2
 
@@ -20,7 +18,7 @@ _LOOK_S: Final = 0.2
 class Strike:
     """Waits for the nth message of a type on some links, and keeps it until `let_go`. Those before it pass."""
 
-    def __init__(self, experiment: "Experiment", links: Sequence[Link], message: str, nth: int) -> None:
+    def __init__(self, experiment: Target, links: Sequence[Link], message: str, nth: int) -> None:
         self._faults, self._links, self._message, self._left = experiment.faults, tuple(links), message, nth
         self._held = experiment.network.hold(links, types=[message])
         self._paper: OpenReceipt | None = None

@@ -14,7 +14,7 @@ from cluster.clients.operations import kv_get, kv_put
 from cluster.errors import BootFailed
 from cluster.processes import State
 from harness.mutants.schedules import Schedule
-from harness.network.rules import CLIENT
+from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
 from harness.workloads.log_calls import LogCall
 from node.contract import NodeId

@@ -20,7 +20,8 @@ from cluster.errors import BootFailed
 from cluster.processes import State
 from harness.faults.injector import LinkFault
 from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
-from harness.network.rules import CLIENT, Drop, Duplicate, Link, Pass
+from harness.network.rules import Drop, Duplicate, Pass
+from harness.records.links import CLIENT, Link
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME

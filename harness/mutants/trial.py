@@ -31,8 +31,9 @@ from harness.mutants.schedules import Schedule
 from harness.runs.experiment import Experiment
 from harness.runs.suite import judge
 from harness.runs.workers import as_done
-from harness.workloads.log_workloads import KeyValues
-from harness.workloads.workload import LIVE_S, Variables
+from harness.workloads.key_values import KeyValues
+from harness.workloads.set_once import Variables
+from harness.workloads.workload import LIVE_S
 from node.storage.disk import DiskError
 
 _TRIES: Final = 3

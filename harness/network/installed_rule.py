@@ -2,17 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import Any, Protocol, Self
 
 from harness.network.control import NetworkError
-from harness.network.rules import Link, Rule
-
-if TYPE_CHECKING:
-    from harness.network.network import Network
+from harness.network.rules import Rule
+from harness.records.links import Link
 
 
 class NotSeen(NetworkError, TimeoutError):
     """What was waited for has not happened within the time."""
+
+
+class RuleOwner(Protocol):
+    """The network in which a rule is in force. `Network` is one."""
+
+    all_links: tuple[Link, ...]
+
+    def request(self, do: str, timeout_s: float = 0.0, /, **fields: object) -> Any:
+        """Ask the proxy, and return its result."""
+
+    def forget(self, installed: "InstalledRule") -> None:
+        """The rule is in force no more."""
+
+    def links(self) -> dict[Link, Counter[str]]:
+        """The counts of every link since the start."""
 
 
 class InstalledRule:
@@ -21,7 +34,7 @@ class InstalledRule:
     Counts can still be read after its removal: they are the last ones.
     """
 
-    def __init__(self, network: "Network", rule: Rule) -> None:
+    def __init__(self, network: RuleOwner, rule: Rule) -> None:
         self.rule = rule
         self._network = network
         self._last: dict[Link, Counter[str]] | None = None

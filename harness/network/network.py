@@ -30,23 +30,9 @@ from cluster.errors import NoSuchNode
 from cluster.processes import ReadyPipe, spawn
 from harness.network.control import ControlClient, NetworkError, ProxyGone
 from harness.network.installed_rule import InstalledRule, link_counts
-from harness.network.rules import (
-    CLIENT,
-    Action,
-    BadRule,
-    Corrupt,
-    Cut,
-    Delay,
-    Drop,
-    Duplicate,
-    Endpoint,
-    Hold,
-    Link,
-    Pass,
-    Reorder,
-    Rule,
-)
+from harness.network.rules import Action, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
 from harness.network.switchboard import all_links
+from harness.records.links import CLIENT, Endpoint, Link
 from node.contract import NodeId
 from node.settings import load
 

@@ -36,8 +36,9 @@ import zmq
 
 from harness.network.control import ControlPort
 from harness.network.rule_engine import Letter
-from harness.network.rules import CLIENT, BadRule, Link
+from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
+from harness.records.links import CLIENT, Link
 from harness.records.messages import Recorder
 from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, die_with
 from node.algorithms import UnknownAlgorithm, load_algorithm

@@ -24,22 +24,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, NamedTuple
 
-from harness.network.rules import (
-    ACTIONS,
-    UNKNOWN_TYPE,
-    BadRule,
-    Corrupt,
-    Cut,
-    Delay,
-    Drop,
-    Duplicate,
-    Fate,
-    Hold,
-    Link,
-    Pass,
-    Reorder,
-    Rule,
-)
+from harness.network.rules import ACTIONS, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
+from harness.records.links import UNKNOWN_TYPE, Fate, Link
 from node.wire import Envelope
 
 KEPT_MAX: Final = 100_000

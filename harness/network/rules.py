@@ -16,39 +16,14 @@ them up still matches and counts.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cluster.errors import Mistake
+from harness.records.links import Link
 from node.contract import BadInput
 
-Endpoint: TypeAlias = str
-Link: TypeAlias = tuple[Endpoint, Endpoint]
-
-#: The endpoint that stands for all clients.
-CLIENT: Final = "client"
-#: The type of what does not decode.
-UNKNOWN_TYPE: Final = "?"
 COPIES_MAX: Final = 100
 SECONDS_MAX: Final = 3600.0
-
-Fate: TypeAlias = Literal[
-    "passed",
-    "dropped",
-    "held",
-    "released",
-    "discarded",
-    "delayed",
-    "duplicated",
-    "reordered",
-    "corrupted",
-    "undeliverable",
-]
-#: The message has left for its receiver. Every delivery is exactly one such fate.
-DELIVERED: Final[frozenset[Fate]] = frozenset({"passed", "released", "duplicated", "corrupted"})
-#: It waits in the proxy; another fate follows.
-KEPT: Final[frozenset[Fate]] = frozenset({"held", "delayed", "reordered"})
-#: It never reaches its receiver.
-LOST: Final[frozenset[Fate]] = frozenset({"dropped", "discarded", "undeliverable"})
 
 
 class BadRule(Mistake, BadInput):

@@ -30,7 +30,8 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 from harness.network.control import Caller
 from harness.network.rule_engine import Fates, Letter, Step
-from harness.network.rules import CLIENT, DELIVERED, UNKNOWN_TYPE, BadRule, Link, Rule
+from harness.network.rules import BadRule, Rule
+from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
 from harness.records.messages import Recorder
 from node.contract import Message, NodeId
 from node.settings import Settings

@@ -25,11 +25,10 @@ import math
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple, Protocol, TextIO
 
-from harness.network.rule_engine import Letter
-from harness.network.rules import UNKNOWN_TYPE, Fate, Link
 from harness.records.jsonable import to_jsonable
+from harness.records.links import UNKNOWN_TYPE, Fate, Link
 from node.contract import Message, Value
 from node.wire import Envelope, Malformed, decode_value
 
@@ -37,6 +36,29 @@ from node.wire import Envelope, Malformed, decode_value
 WAITING_MAX: Final = 256
 
 _encode: Final = json.JSONEncoder(separators=(", ", ": "), ensure_ascii=False).encode
+
+
+class Recordable(Protocol):
+    """A message on its way, as far as the record is concerned. `rule_engine.Letter` is one."""
+
+    @property
+    def link(self) -> Link:
+        """Its sender and its receiver."""
+
+    @property
+    def envelope(self) -> Envelope | None:
+        """The decoded message, or None if it did not decode."""
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def original(self) -> "Recordable | None":
+        """The message that this is a copy of, if it is one."""
+
+    index: int | None
+    """The number of its first line in the record. The recorder sets it."""
 
 
 class _Entry(NamedTuple):
@@ -71,7 +93,7 @@ class Recorder:
         """Whether something waits to be written."""
         return bool(self._waiting)
 
-    def note(self, letter: Letter, fate: Fate, rule: str | None, time_ns: int) -> None:
+    def note(self, letter: Recordable, fate: Fate, rule: str | None, time_ns: int) -> None:
         """Add a line, at a time in nanoseconds. The letter's index is that of its first line."""
         of = (letter.original or letter).index
         if of is None:

@@ -23,8 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from harness.network.rules import CLIENT, Link
 from harness.records.jsonable import BadFile, from_jsonable, read_lines, to_jsonable, write_lines
+from harness.records.links import CLIENT, Link
 from node.contract import NodeId
 from node.quorum import majority
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from harness.network.rules import Link
+from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import DISKS_SYNC_LATE, EMPTY_DISKS_VOTE, NO_ODDITIES
 from harness.virtual.node import Oddities

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.network.rules import CLIENT, Link
+from harness.records.links import CLIENT, Link
 from harness.records.messages import readable_fields
 from harness.replay.trace_nodes import NOTHING, Held, NotSet, TracedLogNode, TracedNode, make
 from harness.replay.trace_wire import Difference, Seen, Wire, answer_of, first_hole, stretch, what_of
@@ -23,7 +23,7 @@ from node.wire import Codec, Envelope, Malformed, ProposeRequest, QueryRequest, 
 from node.wire import Reply as WireReply
 
 if TYPE_CHECKING:
-    from harness.replay.trace_validation import Validation
+    from harness.replay.trace_report import Validation
 
 #: How long before the end of a life a message may have been on its way and be lost with it.
 _LAST_WORDS_NS: Final = 2_000_000_000

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.network.rules import DELIVERED, Link
 from harness.records.jsonable import BadFile, read_lines
+from harness.records.links import DELIVERED, Link
 from harness.records.messages import readable_fields
 from harness.replay.driver import canonical
 from node.contract import Message

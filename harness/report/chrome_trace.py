@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 
-from harness.network.rules import CLIENT, DELIVERED, LOST
+from harness.records.links import CLIENT, DELIVERED, LOST
 from harness.report.diagram import answered, asked, brief, what_is_broken
 from harness.report.reading import Fault, Message, Operation, RunFolder
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from harness.network.rules import CLIENT
 from harness.records.jsonable import canonical, shown
+from harness.records.links import CLIENT
 from harness.report.reading import Fault, Message, Operation, RunFolder
 from harness.report.thinning import thin
 

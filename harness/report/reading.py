@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from harness.network.rules import CLIENT
 from harness.records.jsonable import from_jsonable, shown
+from harness.records.links import CLIENT
 from harness.records.run_folders import HISTORY_NAME, RESULTS_NAME
 
 LOG_LINES_MAX: Final = 60

@@ -30,7 +30,7 @@ from typing import Any, Final, Self
 
 from cluster.spec import node_names
 from harness.faults.catalogue import BadFault, check
-from harness.network.rules import Link
+from harness.records.links import Link
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import BadInput, NodeId
 

@@ -22,7 +22,8 @@ from cluster.supervisor import Supervisor, parse_groups
 from harness.faults.partitions import between
 from harness.faults.prerequisites import needs
 from harness.network.network import Network
-from harness.network.rules import DELIVERED, KEPT, LOST, Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
+from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
+from harness.records.links import DELIVERED, KEPT, LOST
 from harness.runs.session import Session, session_folder
 from node.contract import BadInput
 

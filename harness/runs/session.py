@@ -34,10 +34,11 @@ from harness.checkers.verdict import Verdict
 from harness.faults.catalogue import check, listed
 from harness.faults.injector import Faults, Lasting, OpenReceipt, Proofs
 from harness.network.network import Network
-from harness.network.rules import Action, Link
+from harness.network.rules import Action
 from harness.records import receipts
 from harness.records.history import Event, Recorder
 from harness.records.jsonable import from_jsonable, read_lines
+from harness.records.links import Link
 from harness.records.run_folders import RESULTS_NAME, new_folder
 from harness.runs.plan import PLAN_NAME, TIME_S_MAX, Plan, Step
 from node.algorithms import load_algorithm

@@ -52,7 +52,8 @@ from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import PLAN_NAME, Plan
-from harness.workloads.workload import LIVE_S, Ask, Begun, Workload, workload_for
+from harness.workloads.registry import workload_for
+from harness.workloads.workload import LIVE_S, Ask, Begun, Workload
 from node.algorithms import load_algorithm
 
 #: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from cluster.clients.client import Call
 from harness.network.installed_rule import InstalledRule
-from harness.network.rules import Link
+from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from node.clock import steer
 from node.contract import NodeId

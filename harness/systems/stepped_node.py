@@ -30,7 +30,6 @@ from typing import Any, Final
 
 import node.__main__
 import node.runtime
-from harness.mutants.broken_node import BREAKS
 from node.clock import LOOK_EVERY_S
 from node.contract import Message, NodeId, Request
 from node.runtime import Runtime
@@ -172,6 +171,12 @@ def _send_patiently() -> None:
     setattr(Transport, "send", patient)  # noqa: B010 - in this process alone
 
 
+def _empty_disks_vote() -> None:
+    """A node whose directory has gone starts on a new one."""
+    if "--must-exist" in sys.argv:
+        sys.argv.remove("--must-exist")
+
+
 def _disks_sync_late() -> None:
     """What a commit wrote is synced by the next commit, so a power cut loses the last one."""
     from harness.faults import power_loss_vfs as powerloss  # noqa: PLC0415 - registers an SQLite VFS, for the nodes that need it
@@ -196,7 +201,7 @@ def _disks_sync_late() -> None:
 
 
 _ODDITIES: Final = {
-    EMPTY_DISKS_VOTE: BREAKS["a-wiped-disk-votes"],
+    EMPTY_DISKS_VOTE: _empty_disks_vote,
     DISKS_SYNC_LATE: _disks_sync_late,
 }
 

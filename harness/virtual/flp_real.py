@@ -32,7 +32,7 @@ from cluster.processes import State
 from harness.checkers.verdict import Status
 from harness.faults.injector import OpenReceipt
 from harness.network.installed_rule import InstalledRule
-from harness.network.rules import DELIVERED, KEPT, LOST, Link
+from harness.records.links import DELIVERED, KEPT, LOST, Link
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot

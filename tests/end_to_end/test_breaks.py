@@ -8,7 +8,7 @@ import pytest
 
 from harness.checkers.verdict import Status
 from harness.faults.power_loss_vfs import SLOW_SYNC
-from harness.network.rules import CLIENT
+from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import proposer_killed
 

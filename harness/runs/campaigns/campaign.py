@@ -7,12 +7,9 @@ what it has hit, and deletes its folder if it is valid and nobody wants to keep 
 What ends a worker ends the nodes and the proxy that it has launched: the kernel sees to it.
 """
 
-import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +22,6 @@ from harness.runs.campaigns.grid import Cell, Hits, hits
 from harness.runs.plan import Plan
 from harness.runs.plan_generator import generate
 from harness.runs.suite import run_plan
-from harness.runs.workers import pool_of
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
@@ -165,75 +161,3 @@ class Tally:
     def cells(self) -> set[Cell]:
         """What was hit by anything."""
         return {cell for _, cell in self.hits}
-
-
-def run_campaign(
-    campaign: Campaign,
-    *,
-    workers: int = 2,
-    stop_at_first: bool = False,
-    progress: Callable[[Tally], object],
-    dask: str | None = None,
-) -> Tally:
-    """Make the runs, `workers` at a time, and tell `progress` after each. Ctrl-C ends it with what was done so far.
-
-    With `dask`, the address of a scheduler, its workers make them, one a thread.
-
-    Raises:
-        BadFault, UnknownAlgorithm: no such plan can be drawn. Nothing was run.
-        NoDask: there is no such scheduler, or none that can be used. Nothing was run.
-    """
-    campaign.plan(1)
-    tally = Tally(campaign)
-    started = time.monotonic()
-    with _makers(campaign, workers, dask) as results:
-        try:
-            for run in results:
-                tally.add(run)
-                tally.took_s = time.monotonic() - started
-                progress(tally)
-                if stop_at_first and run.status == "invalid":
-                    break
-        except KeyboardInterrupt:
-            tally.interrupted = True
-    _drop_unfinished(tally)
-    tally.took_s = time.monotonic() - started
-    return tally
-
-
-@contextlib.contextmanager
-def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[Run]]:
-    """Whoever makes the runs. Gives what is done, as it is done; leaves nothing of what is under way at the end."""
-    if dask is not None:
-        from harness.runs.campaigns.spread import Spread  # noqa: PLC0415 - needs an extra
-
-        with Spread(dask) as spread, contextlib.closing(spread.results(campaign)) as results:
-            yield results
-        return
-    with pool_of(workers) as pool:
-        yield _results(pool, campaign, workers)
-
-
-def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[Run]:
-    """What is done, as it is done. No more is handed out than is under way, so that an end comes soon."""
-    numbers = iter(range(1, campaign.runs + 1))
-    under_way: set[Future[Run]] = set()
-    while True:
-        for number in numbers:
-            under_way.add(pool.submit(make_run, campaign, number))
-            if len(under_way) >= workers:
-                break
-        if not under_way:
-            return
-        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
-
-
-def _drop_unfinished(tally: Tally) -> None:
-    """Folders of runs that were under way at the end: they were judged by nobody."""
-    done = {run.number for run in tally.runs}
-    for folder in tally.campaign.folder.iterdir():
-        if folder.is_dir() and folder.name.isdigit() and int(folder.name) not in done:
-            with contextlib.suppress(OSError):  # a node that is being ended may still write there
-                shutil.rmtree(folder)

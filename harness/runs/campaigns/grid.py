@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.network.rules import DELIVERED
+from harness.records.links import DELIVERED
 from harness.records.receipts import Receipt
 from node.contract import Algorithm, NodeId
 

@@ -13,7 +13,7 @@ from harness.faults import catalogue as module
 from harness.faults.catalogue import BadFault, Listed, Scene, catalogue, check, choose, listed, register
 from harness.faults.link_faults import spelled_out
 from harness.faults.partitions import between, bridged, ring
-from harness.network.rules import CLIENT
+from harness.records.links import CLIENT
 from node.quorum import majority
 
 FIVE = node_names(5)

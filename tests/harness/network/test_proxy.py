@@ -21,7 +21,8 @@ from cluster.processes import spawn
 from cluster.spec import Spec, create
 from harness.network.installed_rule import NotSeen
 from harness.network.network import Network, NetworkError, ProxyGone
-from harness.network.rules import CLIENT, BadRule, Delay, Rule
+from harness.network.rules import BadRule, Delay, Rule
+from harness.records.links import CLIENT
 from node.algorithms.paxos import Accept, Paxos, Promise
 from node.contract import Message
 from node.quorum import Ballot

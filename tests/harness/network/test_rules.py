@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from harness.network.rule_engine import Fates, Letter, Step
 from harness.network.rules import (
     ACTIONS,
-    DELIVERED,
-    KEPT,
-    LOST,
     Action,
     BadRule,
     Corrupt,
@@ -23,11 +20,11 @@ from harness.network.rules import (
     Drop,
     Duplicate,
     Hold,
-    Link,
     Pass,
     Reorder,
     Rule,
 )
+from harness.records.links import DELIVERED, KEPT, LOST, Link
 from node.contract import Message
 from node.wire import Envelope, pack, unpack
 

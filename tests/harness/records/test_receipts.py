@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.network.rules import CLIENT
 from harness.records.jsonable import BadFile
+from harness.records.links import CLIENT
 from harness.records.receipts import Receipt, Timeline, load, save
 
 MEMBERS = ("n1", "n2", "n3")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.runs.campaigns import spread
-from harness.runs.campaigns.campaign import Campaign, Tally, run_campaign
+from harness.runs.campaigns.campaign import Campaign, Tally
 from harness.runs.campaigns.report import merged
+from harness.runs.campaigns.runner import run_campaign
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
-from harness.network.rules import Link
+from harness.records.links import Link
 from harness.systematic.scheduler import Step, next_link
 from harness.systematic.sweep_points import End, Fate, Fault, Result, Sweep, Told, points, weigh
 

@@ -1,8 +1,9 @@
 import pytest
 
 from cluster.spec import node_names
-from harness.workloads.log_workloads import KeyValues
-from harness.workloads.workload import UnknownWorkload, Variables, workload, workload_for
+from harness.workloads.key_values import KeyValues
+from harness.workloads.registry import UnknownWorkload, workload, workload_for
+from harness.workloads.set_once import Variables
 from node.algorithms import load_algorithm
 
 NODES = node_names(5)
