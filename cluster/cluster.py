@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self
 
 from cluster.clients.client import Client
 from cluster.errors import BootFailed, NoSuchNode
-from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, State
+from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, ProcessState
 from cluster.service import Service
 from cluster.spec import Spec, create
 from node.algorithms import load_algorithm
@@ -152,7 +152,7 @@ class Cluster(Service):
         for node in self.nodes:
             if node not in self.spec.nodes:
                 self.links.node_joins(node)
-        nodes = [node for node in self.nodes if self.state(node) in (State.NEW, State.DOWN)]
+        nodes = [node for node in self.nodes if self.state(node) in (ProcessState.NEW, ProcessState.DOWN)]
         known = [node for node in nodes if self.spec.has_booted(node)]
         try:
             self.failures = self._launch(nodes)
@@ -261,7 +261,7 @@ class Cluster(Service):
 
         Any thread may call it; they take turns.
         """
-        up = [node for node in self.nodes if self.state(node) is State.UP]
+        up = [node for node in self.nodes if self.state(node) is ProcessState.UP]
         with self._observing:
             if self._observer is None:
                 self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")
@@ -276,6 +276,6 @@ class Cluster(Service):
             raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(self.nodes)}")
         return self.processes[node]
 
-    def state(self, node: NodeId) -> State:
+    def state(self, node: NodeId) -> ProcessState:
         """What a node's process is doing, as the kernel sees it."""
         return self.process(node).look()

@@ -15,7 +15,7 @@ from cluster.clients.log_client import TIMEOUT_S as CALL_S
 from cluster.clients.log_client import LogClient
 from cluster.cluster import Cluster
 from cluster.errors import BootFailed, NoSuchNode, Unknown, WrongState
-from cluster.processes import State
+from cluster.processes import ProcessState
 from node.contract import NodeId
 from node.quorum import is_quorum
 from node.settings import check_node_name
@@ -81,7 +81,7 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
     _wait_until_known(cluster, node, [voter for voter in voters if voter != node], deadline)
     if node in cluster.processes:
         process = cluster.process(node)
-        if process.look() is State.UP:
+        if process.look() is ProcessState.UP:
             with contextlib.suppress(WrongState):  # it may have ended in this very moment
                 cluster.terminate(node)
         process.bury()
@@ -164,4 +164,4 @@ def _replica(statuses: Mapping[NodeId, dict[str, Any]], node: NodeId) -> dict[st
 
 
 def _is_up(cluster: Cluster, node: NodeId) -> bool:
-    return node in cluster.processes and cluster.state(node) is State.UP
+    return node in cluster.processes and cluster.state(node) is ProcessState.UP

@@ -42,7 +42,7 @@ _SAME_BIRTH_S: Final = 10.0
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
-class State(StrEnum):
+class ProcessState(StrEnum):
     """What a node's process is doing, as the kernel sees it."""
 
     NEW = "new"
@@ -157,35 +157,35 @@ class NodeProcess:
         """The process id of the life that runs, if one does."""
         return self._popen.pid if self._popen is not None else None
 
-    def look(self) -> State:
+    def look(self) -> ProcessState:
         """The state, from the kernel. Notices what was done from outside."""
         if self._popen is None:
-            return State.DOWN if self.ended else State.NEW
+            return ProcessState.DOWN if self.ended else ProcessState.NEW
         status = self._popen.poll()
         if status is not None:
             self._buried(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
-            return State.DOWN
-        return State.SUSPENDED if self._is_stopped() else State.UP
+            return ProcessState.DOWN
+        return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
 
     def describe(self) -> str:
         """The state in words, with who brought it about."""
         state = self.look()
-        if state is State.SUSPENDED and not self._suspended_by_us:
+        if state is ProcessState.SUSPENDED and not self._suspended_by_us:
             return "suspended from outside"
-        return f"down: {self.ended}" if state is State.DOWN else str(state)
+        return f"down: {self.ended}" if state is ProcessState.DOWN else str(state)
 
     def _is_stopped(self) -> bool:
         assert self._popen is not None
         return is_suspended(self._popen.pid)
 
-    def _require(self, *wanted: State) -> subprocess.Popen[bytes]:
+    def _require(self, *wanted: ProcessState) -> subprocess.Popen[bytes]:
         state = self.look()
         if state not in wanted or self._popen is None:
             hints = {
-                State.NEW: "it has not been started yet",
-                State.DOWN: f"it is down already ({self.ended}); restart it first",
-                State.SUSPENDED: "it is suspended; resume it first",
-                State.UP: "it is up, not suspended",
+                ProcessState.NEW: "it has not been started yet",
+                ProcessState.DOWN: f"it is down already ({self.ended}); restart it first",
+                ProcessState.SUSPENDED: "it is suspended; resume it first",
+                ProcessState.UP: "it is up, not suspended",
             }
             raise WrongState(f"{self.node}: {hints[state]}")
         return self._popen
@@ -195,7 +195,7 @@ class NodeProcess:
     def launch(self) -> None:
         """Start the process. It is ready only after `wait_ready`, so that many can start at once."""
         state = self.look()
-        if state in (State.UP, State.SUSPENDED):
+        if state in (ProcessState.UP, ProcessState.SUSPENDED):
             raise WrongState(f"{self.node} is {state} already (process {self.pid})")
         arguments = ["--spec", str(self._spec.path), "--id", self.node]
         if self._spec.has_booted(self.node):
@@ -235,7 +235,7 @@ class NodeProcess:
 
     def kill(self) -> dict[str, object]:
         """SIGKILL. Proven by the wait status."""
-        popen = self._require(State.UP, State.SUSPENDED)
+        popen = self._require(ProcessState.UP, ProcessState.SUSPENDED)
         popen.kill()
         status = popen.wait(PROOF_S)
         if status != -signal.SIGKILL:
@@ -245,7 +245,7 @@ class NodeProcess:
 
     def terminate(self) -> dict[str, object]:
         """SIGTERM, and the node's own orderly end. Not for a suspended node, which cannot act on it."""
-        popen = self._require(State.UP)
+        popen = self._require(ProcessState.UP)
         popen.terminate()
         status = popen.wait(PROOF_S)
         if status != 0:
@@ -255,7 +255,7 @@ class NodeProcess:
 
     def suspend(self) -> dict[str, object]:
         """SIGSTOP. Proven by the process table's state letter."""
-        popen = self._require(State.UP)
+        popen = self._require(ProcessState.UP)
         popen.send_signal(signal.SIGSTOP)
         self._prove(self._is_stopped, f"{self.node} was sent SIGSTOP, and is not stopped")
         self._suspended_by_us = True
@@ -263,7 +263,7 @@ class NodeProcess:
 
     def resume(self) -> dict[str, object]:
         """SIGCONT. Proven by the process table's state letter."""
-        popen = self._require(State.SUSPENDED)
+        popen = self._require(ProcessState.SUSPENDED)
         popen.send_signal(signal.SIGCONT)
         self._prove(lambda: not self._is_stopped(), f"{self.node} was sent SIGCONT, and is still stopped")
         self._suspended_by_us = False
@@ -271,7 +271,7 @@ class NodeProcess:
 
     def bury(self) -> None:
         """End the process if there is one, in whatever state it is."""
-        if self.look() in (State.UP, State.SUSPENDED):
+        if self.look() in (ProcessState.UP, ProcessState.SUSPENDED):
             self.kill()
 
     def _prove(self, holds: Callable[[], bool], otherwise: str) -> None:

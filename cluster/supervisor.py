@@ -13,7 +13,7 @@ from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
 from cluster.membership import add_learner, remove_node
-from cluster.processes import State, memory_bytes
+from cluster.processes import ProcessState, memory_bytes
 from node.contract import BadInput, NodeId
 
 _LOOK_EVERY_S: Final = 0.1
@@ -21,7 +21,7 @@ _STATUS_S: Final = 0.5
 _CHANGE_S: Final = 5.0  # nobody else is served meanwhile
 
 
-class Hands(Protocol):
+class ProcessControl(Protocol):
     """What is done to processes; as `Cluster` does it."""
 
     def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
@@ -49,7 +49,7 @@ class Supervisor:
         more_verbs: Mapping[str, Verb],
         tell: Callable[[str], None],
         trouble: Callable[[], str | None],
-        hands: Hands | None = None,
+        hands: ProcessControl | None = None,
     ) -> None:
         """Take over a cluster.
 
@@ -70,10 +70,10 @@ class Supervisor:
         verbs: dict[str, Verb] = {
             "ps": self.ps,
             "where": self.where,
-            "kill": lambda nodes: self._act(nodes, {State.UP, State.SUSPENDED}, hands.kill),
-            "terminate": lambda nodes: self._act(nodes, {State.UP}, hands.terminate),
-            "suspend": lambda nodes: self._act(nodes, {State.UP}, hands.suspend),
-            "resume": lambda nodes: self._act(nodes, {State.SUSPENDED}, hands.resume),
+            "kill": lambda nodes: self._act(nodes, {ProcessState.UP, ProcessState.SUSPENDED}, hands.kill),
+            "terminate": lambda nodes: self._act(nodes, {ProcessState.UP}, hands.terminate),
+            "suspend": lambda nodes: self._act(nodes, {ProcessState.UP}, hands.suspend),
+            "resume": lambda nodes: self._act(nodes, {ProcessState.SUSPENDED}, hands.resume),
             "restart": lambda nodes: hands.restart(*self.resolve(nodes)),
             "resolve": lambda nodes: list(self.resolve(nodes)),
             "add_learner": lambda node: add_learner(cluster, node),
@@ -178,7 +178,7 @@ class Supervisor:
         raise WrongState(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
 
     def _act(
-        self, names: str, wanted: set[State], act: Callable[..., list[dict[str, object]]]
+        self, names: str, wanted: set[ProcessState], act: Callable[..., list[dict[str, object]]]
     ) -> list[dict[str, object]]:
         """Do it to each node named, or to none: `all` means those that it can be done to."""
         nodes = self.resolve(names)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from harness.runs.experiment import Experiment
     from harness.runs.judged_cluster import JudgedCluster
     from harness.runs.plan import Plan
-    from harness.runs.suite import Result
+    from harness.runs.suite import PlanResult
     from node.contract import Algorithm
 
 Nodes: TypeAlias = "int | Sequence[str]"
@@ -287,7 +287,7 @@ def run_plan(
     consensus_algorithm: "str | type[Algorithm]",
     consensus_nodes: Nodes,
     consensus_seed: int,
-) -> "Callable[..., Result]":
+) -> "Callable[..., PlanResult]":
     """Runs a fault plan, or draws one: `run_plan(faults=["kill", "partition"], time_s=5)`; see `harness.runs.plan_generator`."""
     from cluster.spec import node_names  # noqa: PLC0415 - see rule 4
     from harness.runs import suite  # noqa: PLC0415
@@ -296,7 +296,7 @@ def run_plan(
     test = _test(request, consensus_seed)
     wanted = _wanted(request, consensus_algorithm, consensus_nodes)
 
-    def run(plan: "Plan | None" = None, **drawn: Any) -> "Result":
+    def run(plan: "Plan | None" = None, **drawn: Any) -> "PlanResult":
         algorithm = _findable(wanted["algorithm"] if plan is None else plan.algorithm, monkeypatch)
         made = _new_run(request, test)
         seed = consensus_seed + len(test.runs) - 1

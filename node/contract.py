@@ -60,6 +60,14 @@ class Message:
     `tuple[X, ...]` of these.
     """
 
+    wire_name = ""
+    """What frames, records and plans call this message. Empty: its class's name."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        """What frames, records and plans call this message."""
+        return str(cls.__dict__.get("wire_name", cls.__name__))
+
 
 class Request(NamedTuple):
     """A client's call that waits for an answer. `client` and `number` together name it, and are never used again."""

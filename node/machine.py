@@ -9,11 +9,11 @@ What a machine's author promises
 --------------------------------
 1. **Deterministic and pure.** The state after `apply` depends on the state before, the moment and the command, and on
    nothing else: no clock, no randomness, no file, no thread, no iteration over a set.
-2. A command that cannot be done raises `CommandRefused` **before it has changed anything**.
+2. A command that cannot be done raises `Refusal` **before it has changed anything**.
 3. `query` changes nothing.
 4. `snapshot` returns plain data (see `node.wire.pack`; tuples come back as lists), which is packed at once. `restore` of it
    makes an equal machine, also in the order of its maps where that shows.
-5. Commands come from clients: their shape is to be checked. An exception other than `CommandRefused` is answered as an
+5. Commands come from clients: their shape is to be checked. An exception other than `Refusal` is answered as an
    error too, but may leave half a change behind, the same half at every node.
 
 Time
@@ -48,7 +48,7 @@ class Moment(NamedTuple):
     session: int
 
 
-class CommandRefused(Exception):
+class Refusal(Exception):
     """The command was not done and has changed nothing. `kind` is for programs, the message for people."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -100,7 +100,7 @@ class Machine(ABC):
         """The session `at.session` has expired or was closed: release what it holds."""
 
 
-def no_such_operation(machine: Machine, command: Command) -> CommandRefused:
+def no_such_operation(machine: Machine, command: Command) -> Refusal:
     """For the `case _` of a machine's `match`: says what arrived."""
     arrived = repr(command)
-    return CommandRefused("bad_command", f"{machine.name} has no operation like {arrived[:100]}")
+    return Refusal("bad_command", f"{machine.name} has no operation like {arrived[:100]}")

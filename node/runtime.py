@@ -191,7 +191,7 @@ class Runtime:
         if isinstance(message, CLIENT_MESSAGES):
             self._serve(route, envelope)
         elif envelope.sender == self._id or not (self._serves_all or envelope.sender in self._settings.nodes):
-            raise Malformed(f"{type(message).__name__} from {envelope.sender!r}, which is no peer of {self._id}")
+            raise Malformed(f"{message.type_name()} from {envelope.sender!r}, which is no peer of {self._id}")
         elif envelope.variable != "" if self._serves_all else not NAME.fullmatch(envelope.variable):
             raise Malformed(f"a variable called {envelope.variable!r}")
         elif envelope.incarnation < self._incarnations.get(envelope.sender, 0):

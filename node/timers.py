@@ -10,10 +10,10 @@ from typing import Final, Generic, TypeVar
 
 _SPARE: Final = 64
 
-Key = TypeVar("Key", bound=Hashable)
+_Key = TypeVar("_Key", bound=Hashable)
 
 
-class Timers(Generic[Key]):
+class Timers(Generic[_Key]):
     """Timers by key. Setting one again replaces it.
 
     A replaced or cancelled one stays in the heap until it is passed over, or until such are the larger part of the heap.
@@ -21,11 +21,11 @@ class Timers(Generic[Key]):
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock, self._rng = clock, rng
-        self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, int, Key]] = []
+        self._due: dict[_Key, float] = {}
+        self._heap: list[tuple[float, int, _Key]] = []
         self._count = 0
 
-    def set(self, key: Key, least_s: float, most_s: float) -> None:
+    def set(self, key: _Key, least_s: float, most_s: float) -> None:
         """Have `key` run out once, at a time drawn evenly from `least_s` to `most_s` seconds from now."""
         due = self._clock() + self._rng.uniform(least_s, most_s)
         self._due[key] = due
@@ -35,7 +35,7 @@ class Timers(Generic[Key]):
             heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, self._count, key))
 
-    def cancel(self, key: Key) -> None:
+    def cancel(self, key: _Key) -> None:
         """Forget `key`, if it is set."""
         self._due.pop(key, None)
 
@@ -45,7 +45,7 @@ class Timers(Generic[Key]):
             heapq.heappop(self._heap)
         return min(max(self._heap[0][0] - self._clock(), 0.0), most_s) if self._heap else most_s
 
-    def run_out(self) -> Iterator[Key]:
+    def run_out(self) -> Iterator[_Key]:
         """Each key whose time has come, once, earliest first.
 
         Meanwhile timers may be set, which come next time even if they are due, and cancelled, which do not come.

@@ -251,12 +251,12 @@ class _VariableNode(Node):
 
     def send(self, to: NodeId, message: Message) -> None:
         if to not in self.members and not self._variables.serves_all:
-            raise ContractBroken(f"{type(message).__name__} was sent to {to!r}, and the members are {self.members}")
+            raise ContractBroken(f"{message.type_name()} was sent to {to!r}, and the members are {self.members}")
         self._variables.turn.sends.append((to, self._variable, message))
 
     def send_early(self, to: NodeId, message: Message) -> None:
         if to == self.id:
-            raise ContractBroken(f"{type(message).__name__} was sent early to the node itself, which knows already")
+            raise ContractBroken(f"{message.type_name()} was sent early to the node itself, which knows already")
         self._variables.turn.early.append((to, self._variable, message))
 
     def reply(self, request: Request, value: Value | None) -> None:

@@ -262,7 +262,7 @@ class StatusReply(Message):
     status: bytes
 
 
-CLIENT_MESSAGES: Final = (
+CLIENT_MESSAGES: Final[tuple[type[Message], ...]] = (
     ProposeRequest, QueryRequest, StatusRequest, Reply, StatusReply, CommandFrame, ReadFrame, Replies,
 )  # fmt: skip
 
@@ -287,22 +287,23 @@ class Codec:
         # An array of seven, of which the first two never differ.
         self._opening: bytes = b"\x97" + msgpack.packb(VERSION) + msgpack.packb(cluster)
         self._by_name: dict[str, _MessageCodec] = {}
+        self._by_class: dict[type[Message], _MessageCodec] = {}
         for cls in (*CLIENT_MESSAGES, *messages):
-            if cls.__name__ in self._by_name:
-                raise TypeError(
-                    f"two messages are called {cls.__name__}: rename one, since the wire tells them by name"
-                )
-            self._by_name[cls.__name__] = _codec_of(cls)
+            name = cls.type_name()
+            if name in self._by_name:
+                raise TypeError(f"two messages are called {name}: rename one, since the wire tells them by name")
+            self._by_name[name] = self._by_class[cls] = _codec_of(cls)
 
     def encode(self, envelope: Envelope) -> bytes:
         """The frame that carries `envelope`. Raises TypeError for a message class that is not in `messages`."""
-        name = type(envelope.message).__name__
-        codec = self._by_name.get(name)
+        codec = self._by_class.get(type(envelope.message))
         if codec is None:
+            name = type(envelope.message).__name__
             raise TypeError(f"{name} is none of the messages that are sent here: an algorithm's `messages` lists them")
+
         body = codec.values(envelope.message)
         frame: bytes = msgpack.packb(
-            (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, name, body)
+            (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, codec.name, body)
         )
         return frame + zlib.crc32(frame).to_bytes(CHECKSUM_BYTES, "big")
 
@@ -342,7 +343,8 @@ class _MessageCodec:
 
     def __init__(self, cls: type[Message]) -> None:
         names = [field.name for field in fields(cls)]
-        self.message = _Fields(cls, names, cls.__name__)
+        self.name = cls.type_name()
+        self.message = _Fields(cls, names, self.name)
         if len(names) == 1:
             one = attrgetter(names[0])
             self.values: Callable[[Message], tuple[Any, ...]] = lambda message: (one(message),)
@@ -379,7 +381,7 @@ class _Fields:
         return made
 
 
-_codec_of = cache(_MessageCodec)
+_codec_of: Callable[..., _MessageCodec] = cache(_MessageCodec)
 
 
 def _check_for(hint: Any, where: str) -> _Check:

@@ -12,7 +12,19 @@ from typing import Any
 
 from harness.virtual.cluster import SimulatedCluster, run
 from harness.virtual.narration import listed, tell
-from harness.virtual.steps import Command, Crash, Deliver, Drop, Fire, LoseDisk, Packet, PeerLost, Recover, Step, plain
+from harness.virtual.steps import (
+    Crash,
+    Deliver,
+    DropPacket,
+    Fire,
+    LoseDisk,
+    Packet,
+    PeerLost,
+    Recover,
+    SendFrame,
+    Step,
+    plain,
+)
 from node.algorithms import load_algorithm
 from node.contract import Message, NodeId, Request
 from node.frames import CommandFrame
@@ -61,11 +73,11 @@ class Teller:
     def lose(self, kind: type[Message] | None = None, sender: Names = None, to: Names = None) -> None:
         """It is lost."""
         for packet in self._under_way(kind, sender, to):
-            self._apply(Drop(packet))
+            self._apply(DropPacket(packet))
 
     def lose_the_rest(self) -> None:
         """Whatever is left under way never arrives."""
-        lost: list[Step] = [Drop(packet) for packet in self.cluster.pending]
+        lost: list[Step] = [DropPacket(packet) for packet in self.cluster.pending]
         for step in lost:
             self.cluster.apply(step)
         self._summarise("lost", lost)
@@ -90,7 +102,7 @@ class Teller:
     def _summarise(self, what: str, steps: list[Step]) -> None:
         """A line for steps that are not worth one each."""
         self._told = len(self.cluster.happened)
-        counts = Counter(type(step.packet.message).__name__ for step in steps if isinstance(step, Deliver | Drop))
+        counts = Counter(step.packet.message.type_name() for step in steps if isinstance(step, Deliver | DropPacket))
         if counts:
             told = listed([f"{count} {kind}" for kind, count in counts.items()])
             self._text += textwrap.wrap(f"{what}: {told}", _WIDTH, initial_indent="   - ", subsequent_indent=" " * 5)
@@ -115,9 +127,9 @@ class Teller:
 
     def command(self, client: str, node: NodeId, machine: str, *commands: list[Any]) -> None:
         """A client sends commands to a node of a log."""
-        number = 1 + sum(isinstance(happened.step, Command) for happened in self.cluster.happened)
+        number = 1 + sum(isinstance(happened.step, SendFrame) for happened in self.cluster.happened)
         frame = CommandFrame(number, 0, 0, 0, machine, pack_own(list(commands)))
-        self._apply(Command(node, Request(client, number), frame))
+        self._apply(SendFrame(node, Request(client, number), frame))
 
     def connection_closes(self, node: NodeId, peer: NodeId) -> None:
         """A node sees that a peer has gone."""

@@ -93,7 +93,7 @@ def figures(latencies_s: Sequence[float], seconds: float, failed: int = 0) -> Fi
     )
 
 
-class Driver:
+class LoadDriver:
     """One connection's calls in flight: always `each`, or fewer if there is one every `every_s` seconds and no more."""
 
     def __init__(
@@ -160,7 +160,7 @@ class Drive:
         self._each_client, self._on_ok, self._monitors = each_client, on_ok, monitors
         self._every_s = shape.connections / per_s
         self._poller = shared_poller()
-        self._owners: dict[Any, Driver] = {}
+        self._owners: dict[Any, LoadDriver] = {}
         self._latencies_s: list[float] = []
         self._failed = 0
         self._stopped = self._abandoned = False
@@ -195,11 +195,11 @@ class Drive:
             for driver in self._drivers:
                 driver.client.close()
 
-    def _new_driver(self, number: int) -> Driver:
+    def _new_driver(self, number: int) -> LoadDriver:
         client = LogClient(self._cluster, self._addresses, poller=self._poller, monitors=self._monitors)
         self.clients += 1
         first = time.monotonic() + self._every_s * number / self._shape.connections
-        return Driver(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
+        return LoadDriver(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
 
     def _next(self, client: LogClient, number: int) -> Call | None:
         return None if self._stopped else self._begin(client, number)
@@ -213,20 +213,20 @@ class Drive:
             if now >= next_look:  # what is due to be sent again, or has been given up
                 next_look = now + look_every_s
                 self._collect(list(self._drivers))
-            touched: dict[int, Driver] = {}
+            touched: dict[int, LoadDriver] = {}
             for source in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
                 owner = self._owner(source)
                 owner.client.take(source)
                 touched[id(owner)] = owner
             self._collect(list(touched.values()))
 
-    def _owner(self, source: Any) -> Driver:
+    def _owner(self, source: Any) -> LoadDriver:
         owner = self._owners.get(source)
         if owner is None:
             owner = self._owners[source] = next(driver for driver in self._drivers if driver.client.owns(source))
         return owner
 
-    def _collect(self, drivers: list[Driver]) -> None:
+    def _collect(self, drivers: list[LoadDriver]) -> None:
         now = time.monotonic()
         for driver in drivers:
             for began, call in driver.collect():
@@ -240,7 +240,7 @@ class Drive:
             if driver.finished and not driver.calls:
                 self._replace(driver)
 
-    def _replace(self, driver: Driver) -> None:
+    def _replace(self, driver: LoadDriver) -> None:
         """The client has done its share: the next one follows, if there is more to do."""
         place = self._drivers.index(driver)
         driver.client.close()

@@ -51,7 +51,7 @@ class Tracked:
         _, key, value = call.command
         self.acknowledged[key] = int(value[:_WIDTH])
 
-    def read_back(self, client: LogClient) -> "Found":
+    def read_back(self, client: LogClient) -> "ReadBack":
         """Compare all that is there with what was acknowledged. Nobody else may have put anything."""
         found: dict[str, int] = {}
         highest, after, more = 0, "", True
@@ -63,11 +63,11 @@ class Tracked:
                 after = key
         lost = [key for key, number in self.acknowledged.items() if found.get(key, 0) < number]
         foreign = [key for key, number in found.items() if number > self.begun.get(key, 0)]
-        return Found(len(found), len(lost) + len(foreign), max(highest - self.count, 0))
+        return ReadBack(len(found), len(lost) + len(foreign), max(highest - self.count, 0))
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReadBack:
     """What reading back has shown. Each change of any key has a version of its own, so versions count what took effect."""
 
     keys: int

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from harness.checkers.models import HELD, MISMATCH, NOT_FOUND, NOT_HELD, Call
+from harness.checkers.models import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
 
 #: A place in the order of events to seconds; None if the history does not say.
 Clock = Callable[[int], float | None]
@@ -23,19 +23,19 @@ _NOTHING: Final = {"query": "undecided", "propose": "undecided"}
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class Contradiction:
     """No order exists. `calls` contradict each other, as `why` tells; `support` are others that it takes to see it.
 
     A violation of a search names the call that nothing explained, and `searched` is set: the rest is for `minimise`.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[ObjectCall, ...]
     why: str
-    support: tuple[Call, ...] = ()
+    support: tuple[ObjectCall, ...] = ()
     searched: bool = False
 
 
-def tell(violation: Violation, clock: Clock) -> str:
+def tell(violation: Contradiction, clock: Clock) -> str:
     """The certificate in one sentence."""
     times = {place: clock(place) for call in violation.calls for place in (call.began, call.ended) if place is not None}
     decimals = _decimals([time for time in times.values() if time is not None])
@@ -43,7 +43,7 @@ def tell(violation: Violation, clock: Clock) -> str:
     return violation.why.format(*said)
 
 
-def phrase(call: Call) -> str:  # noqa: PLR0911 - one return for each kind of call
+def phrase(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for each kind of call
     """What one call did, in words: "read 7"."""
     answer = shown(call.answer, call.f)
     argument = f"{shown(call.argument)}"
@@ -80,7 +80,7 @@ def shown(value: object, f: str = "") -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"
 
 
-def who(call: Call) -> str:
+def who(call: ObjectCall) -> str:
     """The process, and the node that answered if that is known."""
     process = f"process {call.process}" if isinstance(call.process, int) else str(call.process)
     node = call.operation.node if call.operation is not None else None
@@ -90,7 +90,7 @@ def who(call: Call) -> str:
 class _Told:
     """A call that formats itself."""
 
-    def __init__(self, call: Call, times: dict[int, float | None], decimals: int) -> None:
+    def __init__(self, call: ObjectCall, times: dict[int, float | None], decimals: int) -> None:
         self.call, self.times, self.decimals = call, times, decimals
 
     def __format__(self, wanted: str) -> str:

@@ -18,9 +18,9 @@ from typing import Any, Final
 from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, NodeId
-from node.machines.kv import Kv
+from node.machines.kv import KvMachine
 from node.quorum import majority
-from node.replication.state import State
+from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
 from node.wire import Malformed, encode_value, unpack_own
@@ -37,7 +37,7 @@ def keeps_log(algorithm: type[Algorithm]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VersionedWrite:
     """A key got a value, or lost it (None), at a slot; `version` is that change's number."""
 
     slot: int
@@ -55,7 +55,7 @@ class Applied:
     version: int = 0
     """Of the last change before `first`."""
     hashes: dict[int, int] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[VersionedWrite] = field(default_factory=list)
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)
     """How often each frame of a session stands in the log."""
 
@@ -134,17 +134,17 @@ class ChosenLog:
                 if session:
                     log.frames[session, sequence] += 1
             new = [change for change in _history(state) if change[0] > seen]
-            log.changes += [Change(slot, *change) for change in new]
+            log.changes += [VersionedWrite(slot, *change) for change in new]
             seen = _version(state)
         return log
 
-    def _fresh(self) -> State:
+    def _fresh(self) -> ReplicatedState:
         node = OfflineNode(self.members[0], self.members, {}, MemoryLog())
         replica = self._algorithm(node)
         assert isinstance(replica, MultiPaxos)
         return replica.state
 
-    def snapshot_state(self, node: NodeId) -> State:
+    def snapshot_state(self, node: NodeId) -> ReplicatedState:
         """What the snapshot of `node` holds.
 
         Raises:
@@ -206,7 +206,7 @@ def tokens(batch: bytes) -> Iterator[Token]:
                     yield machine, name, encode_value(owner)
 
 
-def _tokens_of(state: State) -> set[Token]:
+def _tokens_of(state: ReplicatedState) -> set[Token]:
     once = state.machines.get("once")
     values = getattr(once, "values", {})
     found: set[Token] = {("once", key, value) for key, value in values.items()}
@@ -217,14 +217,14 @@ def _frames(batch: bytes) -> list[Any]:
     return list(unpack_own(batch)[1]) if batch else []
 
 
-def _history(state: State) -> list[tuple[int, str, bytes | None]]:
+def _history(state: ReplicatedState) -> list[tuple[int, str, bytes | None]]:
     kv = state.machines.get("kv")
-    return list(kv.history) if isinstance(kv, Kv) else []
+    return list(kv.history) if isinstance(kv, KvMachine) else []
 
 
-def _version(state: State) -> int:
+def _version(state: ReplicatedState) -> int:
     kv = state.machines.get("kv")
-    return kv.version if isinstance(kv, Kv) else 0
+    return kv.version if isinstance(kv, KvMachine) else 0
 
 
 def _number(contents: Contents, key: str) -> int:

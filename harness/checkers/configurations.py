@@ -15,31 +15,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from harness.checkers.models import VOID, Call, Model, State
+from harness.checkers.models import VOID, Model, ModelState, ObjectCall
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
     """A definite call while it is open."""
 
-    call: Call
+    call: ObjectCall
     bit: int
     is_read: bool
     is_blind: bool
-    needs: State
-    makes: State
+    needs: ModelState
+    makes: ModelState
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """Calls of unknown outcome that ask the same (rule 2)."""
 
-    call: Call
+    call: ObjectCall
     began: list[int]
     shift: int
     is_blind: bool
-    needs: State
-    makes: State
+    needs: ModelState
+    makes: ModelState
 
     def begun(self, place: int) -> int:
         """The bits of those that began before a place."""
@@ -49,7 +49,7 @@ class _Kind:
 class Mover(NamedTuple):
     """A call, or a kind of calls of unknown outcome, that may take effect before the one that returns."""
 
-    call: Call
+    call: ObjectCall
     is_pending: bool
     is_blind: bool
     used_bit: int
@@ -80,9 +80,9 @@ class Level:
                 self.reads |= one.bit
             elif one.is_blind:
                 self.blind |= one.bit
-        self._fitting: dict[State, int] = {}
+        self._fitting: dict[ModelState, int] = {}
 
-    def fitting(self, state: State) -> int:
+    def fitting(self, state: ModelState) -> int:
         """The open calls that change nothing and have their answer in this state (rule 1)."""
         if not self.reads:
             return 0
@@ -95,7 +95,7 @@ class Level:
             self._fitting[state] = found
         return found
 
-    def _fits(self, state: State, one: _Open) -> bool:
+    def _fits(self, state: ModelState, one: _Open) -> bool:
         if one.needs is not VOID:
             return one.needs == state
         return self._model.step(state, one.call)[1] == one.call.answer
@@ -123,9 +123,9 @@ class Level:
         return any(kind.began[0] < place for kind in self._kinds.odd)
 
     @cached_property
-    def _seers(self) -> dict[State, int]:
+    def _seers(self) -> dict[ModelState, int]:
         """For each state that an open call needs, those that do."""
-        found: dict[State, int] = {}
+        found: dict[ModelState, int] = {}
         for one in self._open:
             if not one.is_blind and one.needs is not VOID:
                 found[one.needs] = found.get(one.needs, 0) | one.bit
@@ -139,7 +139,7 @@ class Level:
     def _wanted(self) -> list[Mover]:
         """Rule 5: from the states that are needed, back through calls of unknown outcome that lead there."""
         wanted = list(self._seers)
-        by_kinds: set[State] = set()
+        by_kinds: set[ModelState] = set()
         kinds: list[_Kind] = []
         for state in wanted:  # it grows
             for kind in self._kinds.by_made.get(state, ()):
@@ -150,7 +150,7 @@ class Level:
                         wanted.append(kind.needs)
         return self._movers(kinds, by_kinds, everything=False)
 
-    def _movers(self, kinds: Sequence[_Kind], by_kinds: set[State], *, everything: bool) -> list[Mover]:
+    def _movers(self, kinds: Sequence[_Kind], by_kinds: set[ModelState], *, everything: bool) -> list[Mover]:
         """As movers: the open calls that change something, and those kinds that have begun."""
         place = self.returns.ended
         assert place is not None
@@ -181,14 +181,14 @@ class Level:
 class _Kinds:
     """Every call of unknown outcome, by kind."""
 
-    def __init__(self, calls: Sequence[Call], model: Model) -> None:
-        members: dict[Hashable, list[Call]] = {}
+    def __init__(self, calls: Sequence[ObjectCall], model: Model) -> None:
+        members: dict[Hashable, list[ObjectCall]] = {}
         for call in calls:
             if call.is_pending and call.f not in model.reads:
                 members.setdefault((call.f, call.argument), []).append(call)
         self.all: list[_Kind] = []
         self.odd: list[_Kind] = []
-        self.by_made: dict[State, list[_Kind]] = {}
+        self.by_made: dict[ModelState, list[_Kind]] = {}
         shift = 0
         for of_kind in members.values():
             first = min(of_kind, key=lambda call: call.began)
@@ -205,7 +205,7 @@ class _Kinds:
 class Levels:
     """Every return, in order; each is made when it is first asked for, and kept until it is forgotten."""
 
-    def __init__(self, calls: Sequence[Call], model: Model) -> None:
+    def __init__(self, calls: Sequence[ObjectCall], model: Model) -> None:
         definite = [call for call in calls if call.ended is not None]
         self.count = len(definite)
         self._kinds = _Kinds(calls, model)
@@ -224,7 +224,7 @@ class Levels:
         """Nobody will ask for that one again."""
         del self._made[number]
 
-    def _make(self, calls: Sequence[Call], model: Model) -> Iterator[Level]:
+    def _make(self, calls: Sequence[ObjectCall], model: Model) -> Iterator[Level]:
         events = [(call.began, call) for call in calls]
         events += [(call.ended, call) for call in calls if call.ended is not None]
         events.sort(key=lambda event: event[0])

@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from harness.checkers.chosen_log import Token, keeps_log
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.records.disks import decided_on_disk
-from harness.records.history import Operation
+from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
 from node.algorithms.leader import Leader
 from node.contract import Algorithm, Stored, Value
@@ -41,7 +41,7 @@ def copies_owed(algorithm: type[Algorithm], members: int) -> int:
 
 
 @checker
-def durability(run: Run) -> Verdict:
+def durability(run: RunEvidence) -> Verdict:
     """Whether each value that a client was told is on enough disks."""
     lost = {node for receipt in run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
     owed = max(copies_owed(run.algorithm, len(run.members)) - len(lost), 0)
@@ -72,7 +72,7 @@ def durability(run: Run) -> Verdict:
     return _verdict(run, found, len(checked), owed)
 
 
-def _of_log(run: Run, owed: int, lost: set[str]) -> Verdict:
+def _of_log(run: RunEvidence, owed: int, lost: set[str]) -> Verdict:
     """The same for an algorithm that keeps a log."""
     found = []
     checked: set[Token] = set()
@@ -97,7 +97,7 @@ def _of_log(run: Run, owed: int, lost: set[str]) -> Verdict:
     return _verdict(run, found, len(checked), owed)
 
 
-def _acknowledged(operation: Operation) -> Token | None:
+def _acknowledged(operation: RecordedCall) -> Token | None:
     """The command whose effect a client was told of; None for anything that set nothing."""
     if operation.outcome != "ok":
         return None
@@ -113,7 +113,7 @@ def _acknowledged(operation: Operation) -> Token | None:
     return None
 
 
-def _verdict(run: Run, found: list[str], checked: int, owed: int) -> Verdict:
+def _verdict(run: RunEvidence, found: list[str], checked: int, owed: int) -> Verdict:
     if found:
         return invalid(*found)
     if not checked:

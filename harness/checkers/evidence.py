@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.models import evidence_in
 from harness.checkers.verdict import count
-from harness.checkers.wire_record import Record, read_record
+from harness.checkers.wire_record import WireRecord, read_record
 from harness.records.disks import decided_on_disk
-from harness.records.history import Event, History, Operation
+from harness.records.history import Event, History, RecordedCall
 from harness.records.jsonable import canonical, shown
 from harness.records.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
@@ -34,13 +34,13 @@ class Finding(NamedTuple):
     text: str
 
 
-class Answer(NamedTuple):
+class SeenDecision(NamedTuple):
     """Somebody, or some disk, showed a variable's decided value. `text` tells it to people."""
 
     key: str
     value: Any
     text: str
-    operation: Operation | None = None
+    operation: RecordedCall | None = None
 
     @property
     def same(self) -> str:
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
 
 @dataclass
-class Run:
+class RunEvidence:
     """One run's evidence. `earlier_disks` are snapshots taken during the run, the oldest first, if there are any. `replicas`
     is what each replica of a log said of itself at the end: see the status of `MultiPaxos`.
     """
@@ -72,7 +72,7 @@ class Run:
         return Timeline(self.members, self.receipts)
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> WireRecord:
         """The messages between nodes."""
         return read_record(self.messages, self.members)
 
@@ -82,27 +82,27 @@ class Run:
         return ChosenLog(self.algorithm, self.members, self.disks, self.replicas)
 
     @cached_property
-    def operations(self) -> tuple[Operation, ...]:
+    def operations(self) -> tuple[RecordedCall, ...]:
         """Proposals and queries, in the order of their invokes."""
         return tuple(operation for operation in self.calls if operation.f in ("propose", "query"))
 
     @property
-    def calls(self) -> tuple[Operation, ...]:
+    def calls(self) -> tuple[RecordedCall, ...]:
         """Every call, whatever was asked, in the order of the invokes."""
         return self.history.operations
 
     @cached_property
-    def by_key(self) -> dict[str, list[Operation]]:
+    def by_key(self) -> dict[str, list[RecordedCall]]:
         """The operations of each variable."""
-        found: dict[str, list[Operation]] = {}
+        found: dict[str, list[RecordedCall]] = {}
         for operation in self.operations:
             found.setdefault(operation.key, []).append(operation)
         return found
 
     @cached_property
-    def proposals_of(self) -> dict[tuple[str, str], list[Operation]]:
+    def proposals_of(self) -> dict[tuple[str, str], list[RecordedCall]]:
         """The proposals of each variable and value (its `canonical` text)."""
-        found: dict[tuple[str, str], list[Operation]] = {}
+        found: dict[tuple[str, str], list[RecordedCall]] = {}
         for operation in self.operations:
             if operation.f == "propose":
                 found.setdefault((operation.key, canonical(operation.invoke.value)), []).append(operation)
@@ -117,16 +117,16 @@ class Run:
             for node, contents in snapshot.items()
         ]
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[SeenDecision]:
         """Every decided value that anybody was told, in the order of the answers, then those on disks."""
         told = [operation for operation in self.operations if operation.answer is not None]
         for operation in sorted(told, key=lambda operation: _completion(operation).index):
-            yield Answer(operation.key, operation.answer, self.told(operation), operation)
+            yield SeenDecision(operation.key, operation.answer, self.told(operation), operation)
         for node, decided in self.decided_on_disks:
             for key, value in decided.items():
-                yield Answer(key, value, f"the disk of {node} says {shown(value)}")
+                yield SeenDecision(key, value, f"the disk of {node} says {shown(value)}")
 
-    def told(self, operation: Operation) -> str:
+    def told(self, operation: RecordedCall) -> str:
         """An answered operation in words."""
         return told(self.history, operation)
 
@@ -134,7 +134,7 @@ class Run:
         """When an event was."""
         return f"{self.history.seconds(event.time):.2f} s"
 
-    def shows_nothing(self, operations: Sequence[Operation]) -> str | None:
+    def shows_nothing(self, operations: Sequence[RecordedCall]) -> str | None:
         """Why these operations are no test, if they are none: nobody succeeded, or what was to break did not."""
         if not any(was_answered(operation) for operation in operations):
             return f"none of {count(len(operations), 'operation')} succeeded"
@@ -150,7 +150,7 @@ class Run:
         return None
 
 
-def was_answered(operation: Operation) -> bool:
+def was_answered(operation: RecordedCall) -> bool:
     """Whether the client got an answer; "mismatch" and the like, which tell what the object is like, are answers too."""
     completion = operation.completion
     if operation.outcome != "fail" or completion is None:
@@ -158,7 +158,7 @@ def was_answered(operation: Operation) -> bool:
     return evidence_in(completion.error) is not None or (completion.error or "").startswith(_ANSWERS)
 
 
-def told(history: History, operation: Operation) -> str:
+def told(history: History, operation: RecordedCall) -> str:
     """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
     who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
     undecided = operation.answer is None and operation.f in ("propose", "query")
@@ -166,11 +166,11 @@ def told(history: History, operation: Operation) -> str:
     return f"{who} {what} at {history.seconds(_completion(operation).time):.2f} s"
 
 
-def ended_ns(operation: Operation) -> float:
+def ended_ns(operation: RecordedCall) -> float:
     """When the client got an answer or gave up."""
     return float("inf") if operation.completion is None else operation.completion.time
 
 
-def _completion(operation: Operation) -> Event:
+def _completion(operation: RecordedCall) -> Event:
     assert operation.completion is not None
     return operation.completion

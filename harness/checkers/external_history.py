@@ -18,8 +18,8 @@ each model takes.
 
 Why it is made like this
 ------------------------
-A million calls are two million lines. So nothing is kept of a line but what the checkers need: one `Call` for two lines, and
-the times in an array. Places in the order of events are the lines' numbers, from 0.
+A million calls are two million lines. So nothing is kept of a line but what the checkers need: one `ObjectCall` for two
+lines, and the times in an array. Places in the order of events are the lines' numbers, from 0.
 """
 
 import json
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from harness.checkers.models import MODELS, VOID, Call, Kv, Model
+from harness.checkers.models import MODELS, VOID, KvModel, Model, ObjectCall
 from harness.records.jsonable import BadFile, from_jsonable, write_lines
 
 _TYPES: Final = {f"{colon}{name}": name for name in ("invoke", "ok", "fail", "info") for colon in ("", ":")}
@@ -50,7 +50,7 @@ class AnyHistory:
 
     path: Path
     keys_in: "Keys" = "key"
-    calls: dict[str, list[Call]] = field(default_factory=dict)
+    calls: dict[str, list[ObjectCall]] = field(default_factory=dict)
     asked: int = 0
     answered: int = 0
     times: "array[float]" = field(default_factory=lambda: array("d"))
@@ -90,7 +90,7 @@ class _Loader:
         self.model = model
         self.functions = _functions(model)
         self.found = AnyHistory(path, _keys_in(path, model, self.functions))
-        self.open: dict[int | str, tuple[Call, Any]] = {}
+        self.open: dict[int | str, tuple[ObjectCall, Any]] = {}
         self.last_index = 0
         self.first_time = self.last_time = -math.inf
 
@@ -127,7 +127,7 @@ class _Loader:
         key, value = event.get("key"), event.get("value")
         if self.found.keys_in != "key":
             key, value = _split(f, value, self.found.keys_in)
-        call = Call(f, self.model.asked(f, _plain(value), process), None, place, None, None, process)
+        call = ObjectCall(f, self.model.asked(f, _plain(value), process), None, place, None, None, process)
         self.open[process] = (call, key)
         name = key if type(key) is str else _name(key)
         calls = self.found.calls.get(name)
@@ -229,7 +229,8 @@ def _function(functions: dict[str, str], event: dict[str, Any], model: Model) ->
         return f
     others = [other for other, kind in MODELS.items() if isinstance(name, str) and name in _functions(kind())]
     hint = f": try --model {' or '.join(others)}" if others else ""
-    raise ValueError(f"f is {name!r}, and the model {type(model).__name__} has {', '.join(model.functions)}{hint}")
+    kind = type(model).__name__.removesuffix("Model")
+    raise ValueError(f"f is {name!r}, and the model {kind} has {', '.join(model.functions)}{hint}")
 
 
 def _plain(value: Any) -> Any:
@@ -257,7 +258,7 @@ def _keys_in(path: Path, model: Model, functions: dict[str, str]) -> Keys:
         value = event.get("value")
         if isinstance(value, list) and len(value) == 2:
             return "pair"
-        return "value" if isinstance(model, Kv) and type(value) in (int, str) else "key"
+        return "value" if isinstance(model, KvModel) and type(value) in (int, str) else "key"
     return "key"
 
 
@@ -284,7 +285,7 @@ def _name(key: Any) -> str:
 # --- a part of a file -------------------------------------------------------------------------------------------------
 
 
-def write_part(history: AnyHistory, key: str, calls: Iterable[Call], path: Path) -> None:
+def write_part(history: AnyHistory, key: str, calls: Iterable[ObjectCall], path: Path) -> None:
     """Write those calls on `key` to a file of their own, as the lines that they are, with `key` in its own field.
 
     Raises:

@@ -13,13 +13,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.checkers.evidence import Run, ended_ns
-from harness.checkers.known_bad import Judge, undetected
+from harness.checkers.evidence import RunEvidence, ended_ns
+from harness.checkers.known_bad import Checker, undetected
 from harness.checkers.verdict import Verdict, checker, count, unknown, valid
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class PlanExecution:
     """What became of a plan: how many steps it has, how many fired, why one did not that should have, who is down."""
 
     steps: int
@@ -30,11 +30,11 @@ class Carried:
 
 @checker
 def guards(
-    run: Run,
-    carried: Carried,
+    run: RunEvidence,
+    carried: PlanExecution,
     functions: Iterable[str],
-    judges: Mapping[str, Judge],
-    bad: Mapping[str, Run] | None = None,
+    judges: Mapping[str, Checker],
+    bad: Mapping[str, RunEvidence] | None = None,
 ) -> Verdict:
     """Valid if the run was a test. `bad` is what the judges are tried by, as for `undetected`."""
     for why in (
@@ -51,7 +51,7 @@ def guards(
     return valid(f"{carried.fired} of {count(carried.steps, 'step')} fired, with calls in flight, and the judges judge")
 
 
-def _fired(run: Run, carried: Carried) -> str | None:
+def _fired(run: RunEvidence, carried: PlanExecution) -> str | None:
     if carried.trouble:
         return carried.trouble[0]
     if carried.steps and not carried.fired:
@@ -62,7 +62,7 @@ def _fired(run: Run, carried: Carried) -> str | None:
     return None
 
 
-def _in_flight(run: Run) -> str | None:
+def _in_flight(run: RunEvidence) -> str | None:
     """One call during one fault at least; a fault that fell between two calls may have been meant to."""
     if not run.receipts:
         return None
@@ -75,7 +75,7 @@ def _in_flight(run: Run) -> str | None:
     return "no call was in flight while any fault lasted"
 
 
-def _succeeded(run: Run, functions: Iterable[str]) -> str | None:
+def _succeeded(run: RunEvidence, functions: Iterable[str]) -> str | None:
     for f in functions:
         outcomes = [operation.outcome for operation in run.calls if operation.f == f]
         if "ok" not in outcomes:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from harness.checkers.certificate import Violation, phrase, who
+from harness.checkers.certificate import Contradiction, phrase, who
 from harness.checkers.decide import certificate, decide
 from harness.checkers.external_history import AnyHistory, read_calls, write_part
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import MODELS, Call
+from harness.checkers.models import MODELS, ObjectCall
 from harness.checkers.verdict import Verdict, count, invalid, unknown, valid
 
 #: Configurations that a search of one key may meet: some 20 seconds and 1 GB on a slow machine.
@@ -28,13 +28,13 @@ BUDGET: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class KeyViolation:
     """One key has no order."""
 
     key: str
     sentence: str
-    violation: Violation
-    few: list[Call]
+    violation: Contradiction
+    few: list[ObjectCall]
     """A small history on that key that has none either."""
 
 
@@ -44,7 +44,7 @@ class Judged:
 
     verdict: Verdict
     history: AnyHistory
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[KeyViolation] = field(default_factory=list)
     read_s: float = 0.0
     judged_s: float = 0.0
 
@@ -68,7 +68,7 @@ class Judged:
             "judged_s": round(self.judged_s, 3),
         }
 
-    def _call(self, call: Call) -> dict[str, object]:
+    def _call(self, call: ObjectCall) -> dict[str, object]:
         ended = call.ended
         return {
             "process": call.process,
@@ -99,7 +99,7 @@ def judge_file(path: Path, model_name: str, budget: int = BUDGET) -> Judged:
                 continue
             if violation is not None:
                 sentence, violation, few = certificate(calls, model, violation, history.seconds)
-                broken.append(Broken(key, f"{_of(key)}{sentence}", violation, few))
+                broken.append(KeyViolation(key, f"{_of(key)}{sentence}", violation, few))
         verdict = _verdict(history, broken, too_hard, model_name)
     return Judged(verdict, history, broken, read - started, time.monotonic() - read)
 
@@ -114,7 +114,7 @@ def write_minimised(judged: Judged, path: Path) -> None:
     write_part(judged.history, broken.key, broken.few, path)
 
 
-def _verdict(history: AnyHistory, broken: list[Broken], too_hard: list[str], model_name: str) -> Verdict:
+def _verdict(history: AnyHistory, broken: list[KeyViolation], too_hard: list[str], model_name: str) -> Verdict:
     if broken:
         return invalid(*(one.sentence for one in broken))
     if not history.answered:

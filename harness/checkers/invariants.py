@@ -44,7 +44,7 @@ from dataclasses import fields
 
 from harness.checkers import log_rules
 from harness.checkers.chosen_log import keeps_log
-from harness.checkers.evidence import Finding, Run
+from harness.checkers.evidence import Finding, RunEvidence
 from harness.checkers.paxos_rules import FIELDS, paxos_findings, value_text
 from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
 from harness.records.jsonable import shown
@@ -52,7 +52,7 @@ from node.algorithms.majority import Majority
 
 
 @checker
-def invariants(run: Run) -> Verdict:
+def invariants(run: RunEvidence) -> Verdict:
     """Whether every message and every disk is one that the protocol allows."""
     found = [finding.text for finding in _all(run)]
     if found:
@@ -66,12 +66,12 @@ def invariants(run: Run) -> Verdict:
     return valid(f"{judged:,} messages and {len(run.disks)} disks keep to the protocol")
 
 
-def findings(run: Run, property_: str) -> list[str]:
+def findings(run: RunEvidence, property_: str) -> list[str]:
     """The evidence against one of the properties."""
     return [finding.text for finding in _all(run) if finding.property == property_]
 
 
-def _all(run: Run) -> list[Finding]:
+def _all(run: RunEvidence) -> list[Finding]:
     found = list(_lives(run))
     if _is_log(run):
         found += log_rules.log_findings(run, run.record)
@@ -82,7 +82,7 @@ def _all(run: Run) -> list[Finding]:
     return found
 
 
-def _lives(run: Run) -> Iterator[Finding]:
+def _lives(run: RunEvidence) -> Iterator[Finding]:
     """What nodes have said of themselves when they came back."""
     for receipt in run.receipts:
         match receipt.evidence:
@@ -91,27 +91,27 @@ def _lives(run: Run) -> Iterator[Finding]:
                 yield Finding("no decoherence", f"{who} came back as life {after}, after life {before}")
 
 
-def _has(run: Run, wanted: Mapping[str, frozenset[str]]) -> bool:
+def _has(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> bool:
     """Whether the algorithm has all of these messages, with these fields."""
     declared = {
-        message.__name__: frozenset(field.name for field in fields(message)) for message in run.algorithm.messages
+        message.type_name(): frozenset(field.name for field in fields(message)) for message in run.algorithm.messages
     }
     return all(declared.get(name) == its_fields for name, its_fields in wanted.items())
 
 
-def _is_log(run: Run) -> bool:
+def _is_log(run: RunEvidence) -> bool:
     return keeps_log(run.algorithm) and _has(run, log_rules.FIELDS)
 
 
-def _is_paxos(run: Run) -> bool:
+def _is_paxos(run: RunEvidence) -> bool:
     return _has(run, {name: its_fields for name, its_fields in FIELDS.items() if name != "Decided"})
 
 
-def _is_vote(run: Run) -> bool:
+def _is_vote(run: RunEvidence) -> bool:
     return issubclass(run.algorithm, Majority)
 
 
-def _one_vote_each(run: Run) -> Iterator[Finding]:
+def _one_vote_each(run: RunEvidence) -> Iterator[Finding]:
     """Nobody's vote ever changes. What a disk says of another's vote counts: it was told so."""
     first: dict[tuple[str, str], tuple[str, str]] = {}
     for variable, voter, text, source in _votes(run):
@@ -123,7 +123,7 @@ def _one_vote_each(run: Run) -> Iterator[Finding]:
             )
 
 
-def _votes(run: Run) -> Iterator[tuple[str, str, str, str]]:
+def _votes(run: RunEvidence) -> Iterator[tuple[str, str, str, str]]:
     """Every vote that shows: variable, voter, value as text, and who shows it."""
     for sent in run.record.sent:
         if sent.type == "Vote" and set(sent.fields) == {"value"}:

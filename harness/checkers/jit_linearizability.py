@@ -30,9 +30,9 @@ have many orders; they take turns, and the first to know decides. Beyond a numbe
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
-from harness.checkers.certificate import Violation
+from harness.checkers.certificate import Contradiction
 from harness.checkers.configurations import Level, Levels
-from harness.checkers.models import Call, Model, State
+from harness.checkers.models import Model, ModelState, ObjectCall
 
 CONFIGURATIONS_MAX: Final = 500_000
 #: A frontier of more configurations than this makes the race begin.
@@ -40,17 +40,17 @@ WIDE: Final = 32
 #: Configurations that one racer takes in its turn.
 _TURN: Final = 64
 #: What a racer says after each configuration; None: there is an order.
-_Said = Literal["undecided"] | Violation | None
+_Said = Literal["undecided"] | Contradiction | None
 
 
 class TooHard(Exception):
     """The search was given up: there are too many orders."""
 
 
-class Configuration(NamedTuple):
+class SearchConfiguration(NamedTuple):
     """See the theory above. The sets are bits: of `Level.open`, and of the calls of unknown outcome."""
 
-    state: State
+    state: ModelState
     used: int = 0
     absorbed: int = 0
     spent: int = 0
@@ -60,10 +60,10 @@ class _Antichain:
     """Configurations of which none dominates another (rule 6)."""
 
     def __init__(self) -> None:
-        self._by_state: dict[State, list[Configuration]] = {}
+        self._by_state: dict[ModelState, list[SearchConfiguration]] = {}
         self.count = 0
 
-    def add(self, new: Configuration, reads: int) -> bool:
+    def add(self, new: SearchConfiguration, reads: int) -> bool:
         """Keep it, and drop what it dominates; False if it is dominated itself."""
         others = self._by_state.get(new.state)
         if others is None:
@@ -78,12 +78,12 @@ class _Antichain:
         self.count += 1
         return True
 
-    def __iter__(self) -> Iterator[Configuration]:
+    def __iter__(self) -> Iterator[SearchConfiguration]:
         for configurations in self._by_state.values():
             yield from configurations
 
 
-def _dominates(one: Configuration, other: Configuration, reads: int) -> bool:
+def _dominates(one: SearchConfiguration, other: SearchConfiguration, reads: int) -> bool:
     return not (
         one.spent & ~other.spent
         or other.used & ~(one.used | one.absorbed)
@@ -92,7 +92,9 @@ def _dominates(one: Configuration, other: Configuration, reads: int) -> bool:
     )
 
 
-def search(calls: Sequence[Call], model: Model, configurations_max: int = CONFIGURATIONS_MAX) -> Violation | None:
+def search(
+    calls: Sequence[ObjectCall], model: Model, configurations_max: int = CONFIGURATIONS_MAX
+) -> Contradiction | None:
     """The call that no order explains, given all that returned before it; None if there is an order of all.
 
     Raises:
@@ -102,14 +104,14 @@ def search(calls: Sequence[Call], model: Model, configurations_max: int = CONFIG
 
 
 class _Search:
-    def __init__(self, calls: Sequence[Call], model: Model, configurations_max: int) -> None:
+    def __init__(self, calls: Sequence[ObjectCall], model: Model, configurations_max: int) -> None:
         self.calls, self.model, self.configurations_max = calls, model, configurations_max
         self.levels = Levels(calls, model)
         self.met = 0
 
-    def run(self) -> Violation | None:
+    def run(self) -> Contradiction | None:
         """Breadth first, until the frontier is wide; then the race."""
-        frontier = [Configuration(self.model.initial)]
+        frontier = [SearchConfiguration(self.model.initial)]
         for number in range(self.levels.count):
             if len(frontier) > WIDE:
                 return self._race(number, frontier)
@@ -120,14 +122,14 @@ class _Search:
                 return self._stuck(number, level.returns)
         return None
 
-    def _after(self, level: Level, frontier: Sequence[Configuration]) -> _Antichain:
+    def _after(self, level: Level, frontier: Sequence[SearchConfiguration]) -> _Antichain:
         found = _Antichain()
         for configuration in frontier:
             for after in self._advance(level, configuration):
                 found.add(after, level.reads)
         return found
 
-    def _race(self, number: int, frontier: list[Configuration]) -> Violation | None:
+    def _race(self, number: int, frontier: list[SearchConfiguration]) -> Contradiction | None:
         racers = [self._breadth_first(number, frontier), self._depth_first(number, frontier)]
         turn = 0
         while True:
@@ -138,7 +140,7 @@ class _Search:
                     return said
             turn = 1 - turn
 
-    def _breadth_first(self, number: int, frontier: list[Configuration]) -> Iterator[_Said]:
+    def _breadth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Said]:
         for at in range(number, self.levels.count):
             level = self.levels.at(at)
             found = _Antichain()
@@ -151,7 +153,7 @@ class _Search:
                 yield self._stuck(at, level.returns)
         yield None
 
-    def _depth_first(self, number: int, frontier: list[Configuration]) -> Iterator[_Said]:
+    def _depth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Said]:
         seen: dict[int, _Antichain] = {}
         stack = [(number, configuration) for configuration in frontier]
         deepest = number
@@ -168,17 +170,17 @@ class _Search:
             yield "undecided"
         yield self._stuck(deepest, self.levels.at(deepest).returns)
 
-    def _advance(self, level: Level, configuration: Configuration) -> list[Configuration]:
+    def _advance(self, level: Level, configuration: SearchConfiguration) -> list[SearchConfiguration]:
         """What a configuration can become by the time that `level.returns` has returned."""
         state, used, absorbed, spent = configuration
         self._count()
         used |= level.fitting(state)
         bit, call = level.bit, level.returns
         if used & bit:
-            return [Configuration(state, used & ~bit, absorbed & ~bit, spent)]
+            return [SearchConfiguration(state, used & ~bit, absorbed & ~bit, spent)]
         found = []
         if absorbed & bit:
-            found.append(Configuration(state, used, absorbed & ~bit, spent))
+            found.append(SearchConfiguration(state, used, absorbed & ~bit, spent))
         step = self.model.step
         is_read, is_blind = bool(level.reads & bit), bool(level.blind & bit)
         met = None
@@ -190,7 +192,7 @@ class _Search:
                 if answer == call.answer:
                     now = used | level.fitting(after)
                     covered = absorbed | (level.blind & ~now if is_blind else 0)
-                    found.append(Configuration(after, now & ~bit, covered & ~bit, spent))
+                    found.append(SearchConfiguration(after, now & ~bit, covered & ~bit, spent))
             for mover in level.movers(used, spent):
                 if is_unseen and mover.is_blind:
                     continue
@@ -208,11 +210,11 @@ class _Search:
                     left |= level.blind & ~now
                 paid = spent | mover.next_bit(spent)
                 if now & bit:
-                    found.append(Configuration(after, now & ~bit, left & ~bit, paid))
+                    found.append(SearchConfiguration(after, now & ~bit, left & ~bit, paid))
                     continue
                 if met is None:
                     met = _Antichain()
-                if met.add(Configuration(after, now, left, paid), level.reads):
+                if met.add(SearchConfiguration(after, now, left, paid), level.reads):
                     stack.append((after, now, left, paid, mover.is_blind and not seen_now))
         return found
 
@@ -221,6 +223,6 @@ class _Search:
         if self.met > self.configurations_max:
             raise TooHard(f"more than {self.configurations_max:,} configurations of {len(self.calls):,} calls were met")
 
-    def _stuck(self, number: int, call: Call) -> Violation:
+    def _stuck(self, number: int, call: ObjectCall) -> Contradiction:
         why = f"no order explains the first {number + 1:,} of {len(self.calls):,} calls; the last is that {{0:who}} {{0:did}}"
-        return Violation((call,), why, searched=True)
+        return Contradiction((call,), why, searched=True)

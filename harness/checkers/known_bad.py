@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.checkers.chosen_log import keeps_log
-from harness.checkers.evidence import Run
-from harness.checkers.models import CasRegister, Kv, Lock, Model
+from harness.checkers.evidence import RunEvidence
+from harness.checkers.models import CasRegisterModel, KvModel, LockModel, Model
 from harness.checkers.verdict import Status, Verdict
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
@@ -19,7 +19,7 @@ from node.contract import Algorithm, Record, Stored
 from node.storage.disk import Contents
 from node.wire import encode_value, pack_own
 
-Judge = Callable[[Run], Verdict]
+Checker = Callable[[RunEvidence], Verdict]
 
 _MEMBERS: Final = ("n1", "n2", "n3")
 _SECOND: Final = 1_000_000_000
@@ -67,8 +67,8 @@ def _blue() -> _Told:
     return _Told(0, 1, "n1", "propose", "blue", "blue")
 
 
-def _run(*calls: _Told, **about: Any) -> Run:
-    return Run(_MEMBERS, Paxos, _history(*calls), **about)
+def _run(*calls: _Told, **about: Any) -> RunEvidence:
+    return RunEvidence(_MEMBERS, Paxos, _history(*calls), **about)
 
 
 def _accept(index: int, to: str, value: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _disk(node: str, decided: str | None = None) -> Contents:
     return Contents(node=node, cluster="0" * 32, incarnation=1, variables=variables)
 
 
-def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, Run]:
+def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, RunEvidence]:
     """By the name of the judge that must find it: for runs of that algorithm whose answers are to fit that model."""
     found = {
         "coherence": _run(_blue(), _Told(0, 1, "n2", "propose", "red", "red")),
@@ -105,9 +105,9 @@ def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) ->
     }
     if keeps_log(algorithm):
         found |= _of_logs()
-    if isinstance(model, CasRegister):
+    if isinstance(model, CasRegisterModel):
         found |= _of_keys(model)
-    if isinstance(model, Lock):
+    if isinstance(model, LockModel):
         found |= _of_locks()
     return found
 
@@ -137,11 +137,11 @@ def _log_accept(index: int, to: str, batch: str) -> dict[str, Any]:
     return {**_accept(index, to, ""), "variable": "", "fields": fields}
 
 
-def _log_run(*calls: _Told, **about: Any) -> Run:
-    return Run(_MEMBERS, MultiPaxos, _history(*calls), **about)
+def _log_run(*calls: _Told, **about: Any) -> RunEvidence:
+    return RunEvidence(_MEMBERS, MultiPaxos, _history(*calls), **about)
 
 
-def _of_logs() -> dict[str, Run]:
+def _of_logs() -> dict[str, RunEvidence]:
     proposal = pack_own([["propose", "x", encode_value("blue")]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "once", proposal)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     states = {node: {"applied": 7, "chain": chain, "marks": {}} for chain, node in enumerate(_MEMBERS)}
@@ -152,8 +152,8 @@ def _of_logs() -> dict[str, Run]:
     }
 
 
-def _of_keys(model: CasRegister) -> dict[str, Run]:
-    put, get = ("put", "get") if isinstance(model, Kv) else ("write", "read")
+def _of_keys(model: CasRegisterModel) -> dict[str, RunEvidence]:
+    put, get = ("put", "get") if isinstance(model, KvModel) else ("write", "read")
     blue = _Told(0, 1, None, put, "blue", 1)
     unanswered = _Told(2, 8, None, put, "red", ...)
     disks = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put())), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
@@ -168,7 +168,7 @@ def _of_keys(model: CasRegister) -> dict[str, Run]:
     }
 
 
-def _of_locks() -> dict[str, Run]:
+def _of_locks() -> dict[str, RunEvidence]:
     first, second = ({"owner": owner, "lease_s": 9.0} for owner in ("a", "b"))
     held = _Told(0, 1, None, "acquire", first, 1)
     unanswered = _Told(2, 8, None, "acquire", second, ...)
@@ -182,7 +182,7 @@ def _of_locks() -> dict[str, Run]:
     }
 
 
-def undetected(judges: Mapping[str, Judge], bad: Mapping[str, Run] | None = None) -> str | None:
+def undetected(judges: Mapping[str, Checker], bad: Mapping[str, RunEvidence] | None = None) -> str | None:
     """The first judge that did not find what it must, in words; None if all did. `bad` is what they are tried by."""
     bad = known_bad() if bad is None else bad
     for name, judge in judges.items():

@@ -3,16 +3,16 @@
 from typing import Final
 
 from harness.checkers.decide import certificate, decide
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import Consensus, Model, calls_of
+from harness.checkers.models import ConsensusModel, Model, calls_of
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 
-_CONSENSUS: Final = Consensus()
+_CONSENSUS: Final = ConsensusModel()
 
 
 @checker
-def linearizable(run: Run, model: Model = _CONSENSUS) -> Verdict:
+def linearizable(run: RunEvidence, model: Model = _CONSENSUS) -> Verdict:
     """Whether all that clients were told has an order, key by key."""
     operations = [operation for operation in run.history.operations if operation.f in model.functions]
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
@@ -31,4 +31,4 @@ def linearizable(run: Run, model: Model = _CONSENSUS) -> Verdict:
     if reason is not None:
         return unknown(reason)
     answered = sum(operation.outcome == "ok" for operation in operations)
-    return valid(f"{type(model).__name__} allows an order of {count(answered, 'answer')}")
+    return valid(f"{type(model).__name__.removesuffix('Model')} allows an order of {count(answered, 'answer')}")

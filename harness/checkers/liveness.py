@@ -4,13 +4,13 @@ This asks more than fault tolerance, which is about the time while things are br
 stuck for ever, though every node is up and every link is whole, fails here.
 """
 
-from harness.checkers.evidence import Run, was_answered
+from harness.checkers.evidence import RunEvidence, was_answered
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.records.jsonable import shown
 
 
 @checker
-def liveness(run: Run, healed_ns: int, within_s: float) -> Verdict:
+def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
     """Whether every call that began after `healed_ns` was answered within `within_s` seconds."""
     asked = [operation for operation in run.calls if operation.invoke.time >= healed_ns]
     found = []

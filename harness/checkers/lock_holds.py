@@ -22,31 +22,31 @@ Cores that are apart have one order only, so tokens must rise along it. That is 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from harness.checkers.certificate import Violation
-from harness.checkers.models import HELD, NOT_HELD, Call
+from harness.checkers.certificate import Contradiction
+from harness.checkers.models import HELD, NOT_HELD, ObjectCall
 
 _NEVER: Final = float("inf")
 
 
 class _Hold(NamedTuple):
-    acquire: Call
-    release: Call | None
+    acquire: ObjectCall
+    release: ObjectCall | None
 
     @property
     def until(self) -> float:
         return _NEVER if self.release is None else self.release.began
 
     @property
-    def calls(self) -> tuple[Call, ...]:
+    def calls(self) -> tuple[ObjectCall, ...]:
         return (self.acquire,) if self.release is None else (self.acquire, self.release)
 
 
-def take_turns(calls: Iterable[Call]) -> bool:
+def take_turns(calls: Iterable[ObjectCall]) -> bool:
     """Whether `holds` applies: see above."""
     return _holds(calls) is not None
 
 
-def holds(calls: Sequence[Call]) -> Violation | None:
+def holds(calls: Sequence[ObjectCall]) -> Contradiction | None:
     """Two holds at once, or two tokens that do not rise; None if there are none. Call it only if `take_turns`."""
     found = _holds(calls)
     assert found is not None
@@ -66,15 +66,15 @@ def holds(calls: Sequence[Call]) -> Violation | None:
     return None
 
 
-def _holds(calls: Iterable[Call]) -> list[_Hold] | None:
+def _holds(calls: Iterable[ObjectCall]) -> list[_Hold] | None:
     """Every hold; None if the calls are not of the kind that can be paired."""
-    by_process: dict[Hashable, list[Call]] = {}
+    by_process: dict[Hashable, list[ObjectCall]] = {}
     for call in calls:
         by_process.setdefault(call.argument, []).append(call)
     found: list[_Hold] = []
     for of_process in by_process.values():
         of_process.sort(key=lambda call: call.began)
-        acquire: Call | None = None
+        acquire: ObjectCall | None = None
         is_open = False  # an acquire of unknown outcome came before
         for call in of_process:
             if call.answer in (HELD, NOT_HELD) or (call.f == "release" and (is_open or acquire is None)):
@@ -99,18 +99,18 @@ def _core_began(hold: _Hold) -> int:
     return hold.acquire.ended
 
 
-def _both(one: _Hold, other: _Hold) -> Violation:
+def _both(one: _Hold, other: _Hold) -> Contradiction:
     """Two holds whose cores overlap; `other` began later."""
     calls = (*one.calls, other.acquire)
     second = len(one.calls)
     until = "" if one.release is None else ", and did not ask to release it before {1:began}"
     why = f"{{0:who}} held the lock at {{0:ended}}{until}, but {{{second}:who}} was given it by {{{second}:ended}}"
-    return Violation(calls, why, other.calls)
+    return Contradiction(calls, why, other.calls)
 
 
-def _no_rise(one: _Hold, other: _Hold) -> Violation:
+def _no_rise(one: _Hold, other: _Hold) -> Contradiction:
     why = (
         "{0:who} was given the lock with token {0:token} by {0:ended}, and {1:who} after it, by {1:ended}, "
         "with token {1:token}, which is not higher"
     )
-    return Violation((one.acquire, other.acquire), why, (*one.calls, *other.calls))
+    return Contradiction((one.acquire, other.acquire), why, (*one.calls, *other.calls))

@@ -20,19 +20,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.checkers.certificate import Violation, tell
-from harness.checkers.evidence import Run
+from harness.checkers.certificate import Contradiction, tell
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.lock_holds import holds
-from harness.checkers.models import Call
+from harness.checkers.models import ObjectCall
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.records.history import Operation
+from harness.records.history import RecordedCall
 
 
 @dataclass
-class Hold:
+class LockHold:
     """A token, as long as its holder must have held the lock. Times are in nanoseconds."""
 
-    acquire: Operation
+    acquire: RecordedCall
     token: int
     lease_ns: int
     until_ns: int
@@ -45,11 +45,11 @@ class Hold:
 
 
 @checker
-def exclusion(run: Run) -> Verdict:
+def exclusion(run: RunEvidence) -> Verdict:
     """Whether at most one process held each lock at a time, with rising tokens, and a resource that checks them was safe."""
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
     found = []
-    by_key: dict[str, list[Hold]] = {}
+    by_key: dict[str, list[LockHold]] = {}
     for hold in holds_of(run.calls):
         by_key.setdefault(hold.acquire.key, []).append(hold)
     for key, of_key in by_key.items():
@@ -73,16 +73,16 @@ def exclusion(run: Run) -> Verdict:
     )
 
 
-def holds_of(operations: Sequence[Operation]) -> list[Hold]:
+def holds_of(operations: Sequence[RecordedCall]) -> list[LockHold]:
     """Every hold that somebody was told of, in the order in which they were asked for."""
-    found: dict[tuple[str, int], Hold] = {}
+    found: dict[tuple[str, int], LockHold] = {}
     for operation in operations:
         value: Any = operation.invoke.value
         if operation.f == "acquire" and operation.outcome == "ok" and isinstance(operation.answer, int):
             lease_ns = int(value["lease_s"] * 1e9)
             found.setdefault(
                 (operation.key, operation.answer),
-                Hold(operation, operation.answer, lease_ns, operation.invoke.time + lease_ns),
+                LockHold(operation, operation.answer, lease_ns, operation.invoke.time + lease_ns),
             )
         elif operation.f == "renew" and operation.outcome == "ok":
             hold = found[operation.key, value["token"]]
@@ -94,12 +94,12 @@ def holds_of(operations: Sequence[Operation]) -> list[Hold]:
     return list(found.values())
 
 
-def _token(operation: Operation) -> int:
+def _token(operation: RecordedCall) -> int:
     value: Any = operation.invoke.value
     return int(value["token"])
 
 
-def _calls(of_key: Sequence[Hold], times: Sequence[int]) -> list[Call]:
+def _calls(of_key: Sequence[LockHold], times: Sequence[int]) -> list[ObjectCall]:
     """The holds as `holds.py` takes them. A hold that may have ended before its holder was told has no core, and no part."""
     calls = []
     for hold in of_key:
@@ -109,13 +109,13 @@ def _calls(of_key: Sequence[Hold], times: Sequence[int]) -> list[Call]:
             continue
         name = f"{hold.acquire.invoke.process}/{hold.token}"
         began, ended = hold.acquire.invoke.index, completion.index
-        calls.append(Call("acquire", name, hold.token, began, ended, hold.acquire, hold.acquire.invoke.process))
+        calls.append(ObjectCall("acquire", name, hold.token, began, ended, hold.acquire, hold.acquire.invoke.process))
         # The first event that is not before the end of the lease: what ended before that event ended in the lease.
-        calls.append(Call("release", name, None, bisect_left(times, hold.until_ns), None, None, name))
+        calls.append(ObjectCall("release", name, None, bisect_left(times, hold.until_ns), None, None, name))
     return calls
 
 
-def _both(run: Run, of_key: Sequence[Hold], violation: Violation) -> str | None:
+def _both(run: RunEvidence, of_key: Sequence[LockHold], violation: Contradiction) -> str | None:
     """Two holds at once, in words; None if that is not what it is about."""
     if len(violation.calls) < 3:
         return None
@@ -128,7 +128,7 @@ def _both(run: Run, of_key: Sequence[Hold], violation: Violation) -> str | None:
     )
 
 
-def _wrong_uses(run: Run, use: Operation, of_key: Sequence[Hold]) -> list[str]:
+def _wrong_uses(run: RunEvidence, use: RecordedCall, of_key: Sequence[LockHold]) -> list[str]:
     """What the resource did that it must not have done."""
     value: Any = use.invoke.value
     hold = next((hold for hold in of_key if hold.token == value["token"]), None)
@@ -141,7 +141,7 @@ def _wrong_uses(run: Run, use: Operation, of_key: Sequence[Hold]) -> list[str]:
     return []
 
 
-def _had_used(run: Run, hold: Hold, before: Operation) -> bool:
+def _had_used(run: RunEvidence, hold: LockHold, before: RecordedCall) -> bool:
     return any(
         use.f == "use"
         and use.key == before.key

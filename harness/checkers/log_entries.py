@@ -20,17 +20,17 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from harness.checkers.certificate import Violation
-from harness.checkers.models import Call
+from harness.checkers.certificate import Contradiction
+from harness.checkers.models import ObjectCall
 
 
-def appends_are_unique(calls: Iterable[Call]) -> bool:
+def appends_are_unique(calls: Iterable[ObjectCall]) -> bool:
     """Whether no entry is appended twice."""
     arguments = [call.argument for call in calls if call.f == "append"]
     return len(set(arguments)) == len(arguments)
 
 
-def entries(calls: Sequence[Call]) -> Violation | None:
+def entries(calls: Sequence[ObjectCall]) -> Contradiction | None:
     """Two calls that contradict each other; None if there are none. Call it only if `appends_are_unique`."""
     reads = [call for call in calls if call.f == "read"]
     reads.sort(key=lambda call: len(_list(call)))
@@ -38,9 +38,9 @@ def entries(calls: Sequence[Call]) -> Violation | None:
     for shorter, longer in pairwise(reads):
         if _list(shorter) != _list(longer)[: len(_list(shorter))]:
             why = "{0:who} {0:did} at {0:ended}, and {1:who} {1:did} at {1:ended}: neither list begins the other"
-            return Violation((shorter, longer), why, _appends(calls, _list(shorter) + _list(longer)))
+            return Contradiction((shorter, longer), why, _appends(calls, _list(shorter) + _list(longer)))
     stages = _stages(calls, reads, longest)
-    if isinstance(stages, Violation):
+    if isinstance(stages, Contradiction):
         return stages
     known = [call for stage in stages for call in stage]
     in_longest = set(longest)
@@ -55,11 +55,11 @@ def entries(calls: Sequence[Call]) -> Violation | None:
 
 
 def _stages(
-    calls: Sequence[Call], reads: Sequence[Call], longest: tuple[Hashable, ...]
-) -> list[list[Call]] | Violation:
+    calls: Sequence[ObjectCall], reads: Sequence[ObjectCall], longest: tuple[Hashable, ...]
+) -> list[list[ObjectCall]] | Contradiction:
     """Every call whose place is known, in order; or an entry that nobody appended."""
     append_of = {call.argument: call for call in calls if call.f == "append"}
-    of_length: dict[int, list[Call]] = {}
+    of_length: dict[int, list[ObjectCall]] = {}
     for read in reads:
         of_length.setdefault(len(_list(read)), []).append(read)
     stages = [of_length.get(0, [])]
@@ -67,23 +67,23 @@ def _stages(
     for place, entry in enumerate(longest, start=1):
         append = append_of.get(entry)
         if append is None:
-            return Violation(
+            return Contradiction(
                 (reads[-1],), f"{{0:who}} {{0:did}} at {{0:ended}}, and nobody had appended number {place}"
             )
         if entry in seen:
             why = f"{{1:who}} {{1:did}} at {{1:ended}}, number {place} being {{0:asked}} again, which was appended once"
-            return Violation((append, reads[-1]), why)
+            return Contradiction((append, reads[-1]), why)
         seen.add(entry)
         stages += [[append], of_length.get(place, [])]
     return stages
 
 
-def _backwards(stages: Iterable[Sequence[Call]], longest: Sequence[Call]) -> Violation | None:
+def _backwards(stages: Iterable[Sequence[ObjectCall]], longest: Sequence[ObjectCall]) -> Contradiction | None:
     """Two calls of which the one that comes later in the order was over before the other began.
 
     The order is that of the `longest` read, or that of the indices if there is none.
     """
-    late: Call | None = None
+    late: ObjectCall | None = None
     for stage in stages:
         for call in stage:
             if late is not None and call.ended is not None and call.ended < late.began:
@@ -94,40 +94,40 @@ def _backwards(stages: Iterable[Sequence[Call]], longest: Sequence[Call]) -> Vio
     return None
 
 
-def _told_backwards(call: Call, late: Call, longest: Sequence[Call]) -> Violation:
+def _told_backwards(call: ObjectCall, late: ObjectCall, longest: Sequence[ObjectCall]) -> Contradiction:
     """`late` must come before `call`, which was over when it began."""
     why = "{0:who} {0:did} by {0:ended}, but {1:who} {1:did} from {1:began} on"
     if late.f == "read":
         missing = call.f == "append" and call.argument not in _list(late)
-        return Violation((call, late), f"{why}, without it" if missing else why)
+        return Contradiction((call, late), f"{why}, without it" if missing else why)
     shown_by = [read for read in longest if read is not call]
     order = "as {2:who} {2:did}" if shown_by else "as its index is lower" if call.f == "append" else "as it was read"
-    return Violation((call, late, *shown_by), f"{why}, and the latter comes first, {order}")
+    return Contradiction((call, late, *shown_by), f"{why}, and the latter comes first, {order}")
 
 
-def _no_rise(calls: Iterable[Call]) -> Violation | None:
+def _no_rise(calls: Iterable[ObjectCall]) -> Contradiction | None:
     """Two appends whose indices do not rise along the order."""
-    before: Call | None = None
+    before: ObjectCall | None = None
     for call in calls:
         if call.f != "append" or not isinstance(call.answer, int):
             continue
         if before is not None and call.answer <= _index(before):
             why = "{0:who} {0:did}, at index {0:token}, and {1:who} {1:did}, which comes later, at index {1:token}"
-            return Violation((before, call), why)
+            return Contradiction((before, call), why)
         before = call
     return None
 
 
-def _appends(calls: Iterable[Call], wanted: Iterable[Hashable]) -> tuple[Call, ...]:
+def _appends(calls: Iterable[ObjectCall], wanted: Iterable[Hashable]) -> tuple[ObjectCall, ...]:
     names = set(wanted)
     return tuple(call for call in calls if call.f == "append" and call.argument in names)
 
 
-def _list(read: Call) -> tuple[Hashable, ...]:
+def _list(read: ObjectCall) -> tuple[Hashable, ...]:
     assert isinstance(read.answer, tuple)
     return read.answer
 
 
-def _index(call: Call) -> int:
+def _index(call: ObjectCall) -> int:
     assert isinstance(call.answer, int)
     return call.answer

@@ -13,10 +13,10 @@ from itertools import accumulate
 from typing import Any, Final
 
 from harness.checkers.durability import DISK_LOST
-from harness.checkers.evidence import Finding, Run
-from harness.checkers.wire_record import Record, Sent, as_ballot
+from harness.checkers.evidence import Finding, RunEvidence
+from harness.checkers.wire_record import Sent, WireRecord, as_ballot
 from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import Accept, Accepted, Chosen, Heartbeat, Prepare, Promise
+from node.algorithms.multipaxos.messages import Chosen, Heartbeat, LogAccept, LogAccepted, LogPrepare, LogPromise
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot, majority
 
@@ -25,17 +25,17 @@ NO_DECOHERENCE: Final = "no decoherence"
 
 #: The messages that the rules are about, and their fields.
 FIELDS: Final = {
-    message.__name__: frozenset(message.__slots__)
-    for message in (Prepare, Promise, Accept, Accepted, Heartbeat, Chosen)
+    message.type_name(): frozenset(message.__slots__)
+    for message in (LogPrepare, LogPromise, LogAccept, LogAccepted, Heartbeat, Chosen)
 }
 
 
 @dataclass
-class Evidence:
+class LogEvidence:
     """The messages by type, in order."""
 
-    run: Run
-    record: Record
+    run: RunEvidence
+    record: WireRecord
     sent: dict[str, list[Sent]] = field(default_factory=lambda: {type_: [] for type_ in FIELDS})
 
     def batches(self) -> Iterator[tuple[Ballot, int, str, str]]:
@@ -91,14 +91,14 @@ def _ballot(sent: Sent) -> Ballot:
 @lru_cache(maxsize=65_536)  # the same batch is on every disk
 def _text(batch: bytes) -> str:
     """A batch on a disk, as it would stand in a record."""
-    return json.dumps(readable_fields(Accept(NO_BALLOT, 0, batch, 0))["batch"], sort_keys=True)
+    return json.dumps(readable_fields(LogAccept(NO_BALLOT, 0, batch, 0))["batch"], sort_keys=True)
 
 
 def _name(ballot: Ballot) -> str:
     return f"ballot {ballot.round} of {ballot.node}"
 
 
-def one_batch_a_ballot(evidence: Evidence) -> Iterator[Finding]:
+def one_batch_a_ballot(evidence: LogEvidence) -> Iterator[Finding]:
     """A ballot proposes one batch in a slot."""
     for ballot, slot, text, source in evidence.batches():
         other, other_source = evidence.first_batches[slot, ballot]
@@ -107,7 +107,7 @@ def one_batch_a_ballot(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(COHERENCE, what)
 
 
-def one_choice_a_slot(evidence: Evidence) -> Iterator[Finding]:
+def one_choice_a_slot(evidence: LogEvidence) -> Iterator[Finding]:
     """Whatever is known as chosen in a slot is one batch."""
     for slot, choices in evidence.chosen.items():
         for ballot, text, why in choices:
@@ -117,7 +117,7 @@ def one_choice_a_slot(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(COHERENCE, f"{what}{_name(ballot)} ({why})")
 
 
-def later_ballots_keep_the_choice(evidence: Evidence) -> Iterator[Finding]:
+def later_ballots_keep_the_choice(evidence: LogEvidence) -> Iterator[Finding]:
     """P2b: once a batch is chosen in a slot, every higher ballot proposes it there."""
     for (slot, ballot), (text, source) in evidence.first_batches.items():
         for chosen, other, why in evidence.chosen.get(slot, ()):
@@ -128,7 +128,7 @@ def later_ballots_keep_the_choice(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(NO_DECOHERENCE, f"{what} batch there, in {source}")
 
 
-def ballots_are_used_once(evidence: Evidence) -> Iterator[Finding]:
+def ballots_are_used_once(evidence: LogEvidence) -> Iterator[Finding]:
     """A ballot belongs to one node and one of its lives."""
     lives: dict[Ballot, Sent] = {}
     for type_ in ("Prepare", "Accept", "Heartbeat"):
@@ -142,7 +142,7 @@ def ballots_are_used_once(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(NO_DECOHERENCE, f"{_name(ballot)} was used by {lived}")
 
 
-def promises_are_kept(evidence: Evidence) -> Iterator[Finding]:
+def promises_are_kept(evidence: LogEvidence) -> Iterator[Finding]:
     """P1a: an acceptor promises and accepts nothing below what it has promised."""
     asked = _asked(evidence)
     for node in evidence.run.members:
@@ -165,7 +165,7 @@ def promises_are_kept(evidence: Evidence) -> Iterator[Finding]:
                 break
 
 
-def promises_tell_all(evidence: Evidence) -> Iterator[Finding]:
+def promises_tell_all(evidence: LogEvidence) -> Iterator[Finding]:
     """Phase 1b: a promise reports everything that its sender had accepted above what the candidate knows."""
     if not evidence.record.is_complete:
         return
@@ -192,7 +192,7 @@ def promises_tell_all(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(NO_DECOHERENCE, f"{what}has an older batch there")
 
 
-def _is_older(evidence: Evidence, slot: int, accepted: Ballot, kept: Ballot, text: str) -> bool:
+def _is_older(evidence: LogEvidence, slot: int, accepted: Ballot, kept: Ballot, text: str) -> bool:
     """Whether what is kept in a slot is not what was accepted there last.
 
     Who knows a slot as chosen answers a later Accept and keeps the record that it has: an older ballot, and the same batch.
@@ -201,7 +201,7 @@ def _is_older(evidence: Evidence, slot: int, accepted: Ballot, kept: Ballot, tex
     return kept < accepted and known is not None and known[0] != text
 
 
-def _whole_promises(evidence: Evidence) -> Iterator[tuple[NodeId, Ballot, dict[int, tuple[Ballot, str]]]]:
+def _whole_promises(evidence: LogEvidence) -> Iterator[tuple[NodeId, Ballot, dict[int, tuple[Ballot, str]]]]:
     """Who promised which ballot in full, and what it told: by slot a ballot and a batch. A repeated one counts anew."""
     lost = {node for receipt in evidence.run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
     corrupted = {link[0] for link in evidence.record.corrupted_links}
@@ -225,7 +225,7 @@ def _whole_promises(evidence: Evidence) -> Iterator[tuple[NodeId, Ballot, dict[i
             )
 
 
-def _asked(evidence: Evidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
+def _asked(evidence: LogEvidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
     """By acceptor, type of answer, ballot and slot: the first line that delivered what asks for it."""
     if not evidence.record.is_complete:
         return {}
@@ -238,7 +238,7 @@ def _asked(evidence: Evidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
     return found
 
 
-def disks_remember(evidence: Evidence) -> Iterator[Finding]:
+def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
     """What a node has said it had on disk first, and it never takes it back."""
     lost = {node for receipt in evidence.run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
     for node, contents in evidence.run.disks.items():
@@ -279,9 +279,9 @@ RULES: Final = (
 )
 
 
-def log_findings(run: Run, record: Record) -> Iterator[Finding]:
+def log_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
     """The first finding of each rule."""
-    evidence = Evidence(run, record)
+    evidence = LogEvidence(run, record)
     for message in record.sent:
         if FIELDS.get(message.type) == frozenset(message.fields):
             evidence.sent[message.type].append(message)

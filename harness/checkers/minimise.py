@@ -14,11 +14,11 @@ Rules
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from harness.checkers.certificate import Violation
+from harness.checkers.certificate import Contradiction
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import VOID, Call, Lock, Model
+from harness.checkers.models import VOID, LockModel, Model, ObjectCall
 
-Judge = Callable[[Sequence[Call]], Violation | None]
+ObjectChecker = Callable[[Sequence[ObjectCall]], Contradiction | None]
 
 _FIRST_WINDOW: Final = 32
 _CERTIFICATE_MAX: Final = 4
@@ -26,7 +26,9 @@ _CERTIFICATE_MAX: Final = 4
 _CALLS_MAX: Final = 200_000
 
 
-def explain(calls: Sequence[Call], model: Model, violation: Violation, judge: Judge) -> tuple[Violation, list[Call]]:
+def explain(
+    calls: Sequence[ObjectCall], model: Model, violation: Contradiction, judge: ObjectChecker
+) -> tuple[Contradiction, list[ObjectCall]]:
     """The violation with two to four calls where there are as many, and a small history that is invalid by itself."""
     if not violation.searched:
         few = _in_order([*violation.calls, *violation.support])
@@ -45,10 +47,10 @@ def explain(calls: Sequence[Call], model: Model, violation: Violation, judge: Ju
         if len(named) == len(few)
         else f"no order explains these and {len(few) - len(named)} others"
     )
-    return Violation(tuple(named), f"{who}: {rest}", searched=True), few
+    return Contradiction(tuple(named), f"{who}: {rest}", searched=True), few
 
 
-def minimised(calls: Sequence[Call], model: Model, stuck: Call, judge: Judge) -> list[Call]:
+def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, judge: ObjectChecker) -> list[ObjectCall]:
     """Fewer calls that have no order, given the one whose return no order explains."""
     assert stuck.ended is not None
     ended = stuck.ended
@@ -76,7 +78,7 @@ def minimised(calls: Sequence[Call], model: Model, stuck: Call, judge: Judge) ->
     return left
 
 
-def _closed(calls: Sequence[Call], kept: set[Call], model: Model) -> list[Call]:
+def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:
     """What is left of `kept` when a value goes with all who touch it (rule 1)."""
     touches = {call: _touches(call, model) for call in calls}
     gone: set[Hashable] = set()
@@ -98,15 +100,15 @@ def _closed(calls: Sequence[Call], kept: set[Call], model: Model) -> list[Call]:
     return [call for call in calls if call in kept]
 
 
-def _touches(call: Call, model: Model) -> tuple[Hashable, tuple[Hashable, ...]]:
+def _touches(call: ObjectCall, model: Model) -> tuple[Hashable, tuple[Hashable, ...]]:
     """The value that a call writes, and those that it saw."""
-    if isinstance(model, Lock):
+    if isinstance(model, LockModel):
         return (call.argument, ()) if not model.is_read(call) else (VOID, ())
     needed = model.needs(call)
     return model.makes(call), () if needed is VOID else (needed,)
 
 
-def _last(few: Sequence[Call], stuck: Call) -> list[Call]:
+def _last(few: Sequence[ObjectCall], stuck: ObjectCall) -> list[ObjectCall]:
     """The call that nothing explains, and those that ended last before it."""
     others = sorted(
         (call for call in few if call is not stuck), key=lambda call: (call.ended is not None, call.ended or 0)
@@ -114,12 +116,12 @@ def _last(few: Sequence[Call], stuck: Call) -> list[Call]:
     return [*others[-(_CERTIFICATE_MAX - 1) :], stuck]
 
 
-def _is_wrong(calls: Sequence[Call], judge: Judge) -> bool:
+def _is_wrong(calls: Sequence[ObjectCall], judge: ObjectChecker) -> bool:
     try:
         return judge(calls) is not None
     except TooHard:
         return False
 
 
-def _in_order(calls: Sequence[Call]) -> list[Call]:
+def _in_order(calls: Sequence[ObjectCall]) -> list[ObjectCall]:
     return sorted(dict.fromkeys(calls), key=lambda call: call.began)

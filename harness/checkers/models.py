@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, Final
 
-from harness.records.history import Operation
+from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical
 
-State = Hashable
+ModelState = Hashable
 
 MISMATCH: Final = "mismatch"
 NOT_FOUND: Final = "not found"
@@ -58,7 +58,7 @@ _ERRORS: Final = {
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ObjectCall:
     """One call on one object. `began` and `ended` are places in the order of events; `ended` is None if it is unknown."""
 
     f: str
@@ -66,7 +66,7 @@ class Call:
     answer: Hashable
     began: int
     ended: int | None = None
-    operation: Operation | None = None
+    operation: RecordedCall | None = None
     process: Hashable = ""
 
     @property
@@ -74,7 +74,7 @@ class Call:
         """Whether nobody knows if it happened."""
         return self.ended is None
 
-    def precedes(self, other: "Call") -> bool:
+    def precedes(self, other: "ObjectCall") -> bool:
         """Whether it was over before `other` began."""
         return self.ended is not None and self.ended < other.began
 
@@ -115,10 +115,10 @@ class Model(ABC):
     """Those that are asked with no value of their own, other than `reads`."""
     aliases: ClassVar[Mapping[str, str]] = {}
     """Other names for functions."""
-    initial: ClassVar[State] = None
+    initial: ClassVar[ModelState] = None
 
     @abstractmethod
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         """The state after `call`, and its answer."""
 
     def asked(self, f: str, value: Any, process: Hashable) -> Hashable:
@@ -141,30 +141,30 @@ class Model(ABC):
         """The answer that a `fail` amounts to; VOID if it says only that nothing was done."""
         return VOID
 
-    def is_read(self, call: Call) -> bool:
+    def is_read(self, call: ObjectCall) -> bool:
         """Whether a call with that answer changes nothing, in any state in which it has that answer."""
         return call.f in self.reads
 
-    def is_blind(self, call: Call) -> bool:
+    def is_blind(self, call: ObjectCall) -> bool:
         """Whether the state after the call, and its answer, do not depend on the state before."""
         return False
 
-    def makes(self, call: Call) -> State:
+    def makes(self, call: ObjectCall) -> ModelState:
         """The only state that the call can lead to when it changes anything; VOID if there are several."""
         return VOID
 
-    def needs(self, call: Call) -> State:
+    def needs(self, call: ObjectCall) -> ModelState:
         """The only state in which the call has its answer, or if it is pending, an effect; VOID if there are several."""
         return VOID
 
 
-class Consensus(Model):
+class ConsensusModel(Model):
     """A variable that is set once: the first proposal wins, and every answer is the decided value."""
 
     functions = ("propose", "query")
     reads = ("query",)
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         decided = call.argument if call.f == "propose" and state is None else state
         return decided, decided
 
@@ -172,38 +172,38 @@ class Consensus(Model):
         return text_of(value)
 
 
-class Register(Model):
+class RegisterModel(Model):
     """A variable that can be overwritten. What a write is answered says nothing."""
 
     functions: ClassVar[tuple[str, ...]] = ("write", "read")
     reads: ClassVar[tuple[str, ...]] = ("read",)
     aliases: ClassVar[Mapping[str, str]] = {"w": "write", "set": "write", "put": "write", "r": "read", "get": "read"}
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         return (state, state) if call.f in self.reads else (call.argument, call.answer)
 
     def refused(self, f: str, error: object) -> Hashable:
         return None if f in self.reads and evidence_in(error) == NOT_FOUND else VOID
 
-    def is_blind(self, call: Call) -> bool:
+    def is_blind(self, call: ObjectCall) -> bool:
         return call.f not in self.reads
 
-    def makes(self, call: Call) -> State:
+    def makes(self, call: ObjectCall) -> ModelState:
         return VOID if call.f in self.reads else call.argument
 
-    def needs(self, call: Call) -> State:
+    def needs(self, call: ObjectCall) -> ModelState:
         return call.answer if call.f in self.reads else VOID
 
 
-class CasRegister(Register):
+class CasRegisterModel(RegisterModel):
     """A register with compare-and-set: `cas` of (old, new) writes new if the value is old."""
 
     functions: ClassVar[tuple[str, ...]] = ("write", "read", "cas")
-    aliases: ClassVar[Mapping[str, str]] = {**Register.aliases, "compare-and-set": "cas", "compare_and_set": "cas"}
+    aliases: ClassVar[Mapping[str, str]] = {**RegisterModel.aliases, "compare-and-set": "cas", "compare_and_set": "cas"}
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         if call.f != "cas":
-            return Register.step(self, state, call)
+            return RegisterModel.step(self, state, call)
         old, new = _pair(call)
         if state == old:
             return new, DONE
@@ -227,18 +227,18 @@ class CasRegister(Register):
         answer = evidence_in(error)
         return answer if answer in (MISMATCH, NOT_FOUND) else VOID
 
-    def is_read(self, call: Call) -> bool:
+    def is_read(self, call: ObjectCall) -> bool:
         return call.f in self.reads or (not call.is_pending and call.answer in (MISMATCH, NOT_FOUND))
 
-    def is_blind(self, call: Call) -> bool:
+    def is_blind(self, call: ObjectCall) -> bool:
         return call.f not in self.reads and call.f != "cas"
 
-    def makes(self, call: Call) -> State:
+    def makes(self, call: ObjectCall) -> ModelState:
         if call.f != "cas":
             return super().makes(call)
         return VOID if self.is_read(call) else _pair(call)[1]
 
-    def needs(self, call: Call) -> State:
+    def needs(self, call: ObjectCall) -> ModelState:
         if call.f != "cas":
             return super().needs(call)
         old, _ = _pair(call)
@@ -247,7 +247,7 @@ class CasRegister(Register):
         return old
 
 
-class Kv(CasRegister):
+class KvModel(CasRegisterModel):
     """One key of a store: a register with compare-and-set that can be deleted. A `cas` from None creates."""
 
     functions = ("put", "get", "delete", "cas")
@@ -265,7 +265,7 @@ class Kv(CasRegister):
         "compare_and_set": "cas",
     }
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         if call.f != "delete":
             return super().step(state, call)
         return None, None if call.answer is None else NOT_FOUND if state is None else DONE
@@ -283,21 +283,21 @@ class Kv(CasRegister):
             return super().refused(f, error)
         return NOT_FOUND if evidence_in(error) == NOT_FOUND else VOID
 
-    def is_blind(self, call: Call) -> bool:
+    def is_blind(self, call: ObjectCall) -> bool:
         return super().is_blind(call) and (call.f == "put" or call.answer is None)
 
-    def makes(self, call: Call) -> State:
+    def makes(self, call: ObjectCall) -> ModelState:
         if call.f != "delete":
             return super().makes(call)
         return VOID if self.is_read(call) else None
 
-    def needs(self, call: Call) -> State:
+    def needs(self, call: ObjectCall) -> ModelState:
         if call.f != "delete":
             return super().needs(call)
         return None if call.answer == NOT_FOUND else VOID
 
 
-class Lock(Model):
+class LockModel(Model):
     """A lock that one process holds at a time. Each holder's fencing token, if it is given one, is above all before.
 
     The state is the holder, or None, and the highest token. The argument of each call is the process that makes it.
@@ -309,7 +309,7 @@ class Lock(Model):
     aliases: ClassVar[Mapping[str, str]] = {"lock": "acquire", "unlock": "release"}
     initial = (None, None)
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         assert isinstance(state, tuple)
         holder, highest = state
         if call.f == "release":
@@ -340,18 +340,18 @@ class Lock(Model):
         answer = evidence_in(error)
         return answer if answer == (HELD if f == "acquire" else NOT_HELD) else VOID
 
-    def is_read(self, call: Call) -> bool:
+    def is_read(self, call: ObjectCall) -> bool:
         return not call.is_pending and call.answer in (HELD, NOT_HELD)
 
 
-class Log(Model):
+class LogModel(Model):
     """A list that only grows. The state is its entries, and the highest index that an append was answered with."""
 
     functions = ("append", "read")
     reads = ("read",)
     initial = ((), None)
 
-    def step(self, state: State, call: Call) -> tuple[State, Hashable]:
+    def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         assert isinstance(state, tuple)
         entries, highest = state
         if call.f == "read":
@@ -375,24 +375,24 @@ class Log(Model):
 
 #: By the name that a command line uses.
 MODELS: Final[Mapping[str, type[Model]]] = {
-    "consensus": Consensus,
-    "register": Register,
-    "cas-register": CasRegister,
-    "kv": Kv,
-    "lock": Lock,
-    "log": Log,
+    "consensus": ConsensusModel,
+    "register": RegisterModel,
+    "cas-register": CasRegisterModel,
+    "kv": KvModel,
+    "lock": LockModel,
+    "log": LogModel,
 }
 
 
-def _pair(call: Call) -> tuple[Hashable, Hashable]:
+def _pair(call: ObjectCall) -> tuple[Hashable, Hashable]:
     assert isinstance(call.argument, tuple)
     old, new = call.argument
     return old, new
 
 
-def calls_of(operations: Iterable[Operation], model: Model) -> dict[str, list[Call]]:
+def calls_of(operations: Iterable[RecordedCall], model: Model) -> dict[str, list[ObjectCall]]:
     """The calls on each key, in the order in which they began."""
-    found: dict[str, list[Call]] = {}
+    found: dict[str, list[ObjectCall]] = {}
     for operation in operations:
         f = operation.f
         if f not in model.functions or (operation.outcome == "info" and f in model.reads):
@@ -406,6 +406,6 @@ def calls_of(operations: Iterable[Operation], model: Model) -> dict[str, list[Ca
             if answer is VOID:
                 continue
         ended = completion.index if completion is not None and operation.outcome != "info" else None
-        call = Call(f, argument, answer, operation.invoke.index, ended, operation, operation.invoke.process)
+        call = ObjectCall(f, argument, answer, operation.invoke.index, ended, operation, operation.invoke.process)
         found.setdefault(operation.key, []).append(call)
     return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
-from harness.checkers.evidence import Finding, Run
-from harness.checkers.wire_record import Record, Sent, as_ballot
+from harness.checkers.evidence import Finding, RunEvidence
+from harness.checkers.wire_record import Sent, WireRecord, as_ballot
 from harness.records.jsonable import shown
 from harness.records.messages import readable_fields
 from node.algorithms.paxos import Decided, Paxos
@@ -33,11 +33,11 @@ FIELDS: Final[dict[str, frozenset[str]]] = {
 
 
 @dataclass
-class Evidence:
+class PaxosEvidence:
     """What there is about one variable: its messages by type, in order, and what each disk holds of it."""
 
-    run: Run
-    record: Record
+    run: RunEvidence
+    record: WireRecord
     variable: str
     sent: Mapping[str, list[Sent]]
     disks: Mapping[NodeId, Mapping[str, Stored]]
@@ -101,7 +101,7 @@ def _say(text: str) -> str:
     return shown(json.loads(text))
 
 
-def one_value_a_ballot(evidence: Evidence) -> Iterator[Finding]:
+def one_value_a_ballot(evidence: PaxosEvidence) -> Iterator[Finding]:
     """A ballot proposes one value."""
     first: dict[Ballot, tuple[str, str]] = {}
     for ballot, text, source in evidence.values():
@@ -111,7 +111,7 @@ def one_value_a_ballot(evidence: Evidence) -> Iterator[Finding]:
             yield evidence.find(COHERENCE, what)
 
 
-def one_decision(evidence: Evidence) -> Iterator[Finding]:
+def one_decision(evidence: PaxosEvidence) -> Iterator[Finding]:
     """What quorums have accepted, and what nodes say is decided, is one value."""
     said = [
         (text, f"{', '.join(nodes)} accepted {_say(text)} under {_name(ballot)}")
@@ -125,7 +125,7 @@ def one_decision(evidence: Evidence) -> Iterator[Finding]:
             yield evidence.find(COHERENCE, f"{said[0][1]}, and {words},")
 
 
-def later_ballots_keep_the_choice(evidence: Evidence) -> Iterator[Finding]:
+def later_ballots_keep_the_choice(evidence: PaxosEvidence) -> Iterator[Finding]:
     """P2b: once a value is chosen, every higher ballot proposes it."""
     for chosen, (text, nodes) in evidence.chosen().items():
         for accept in evidence.sent["Accept"]:
@@ -137,7 +137,7 @@ def later_ballots_keep_the_choice(evidence: Evidence) -> Iterator[Finding]:
                 )
 
 
-def decided_by_a_quorum(evidence: Evidence) -> Iterator[Finding]:
+def decided_by_a_quorum(evidence: PaxosEvidence) -> Iterator[Finding]:
     """Whoever is the first to say "decided" has counted a quorum itself.
 
     The first in the record is the first that said it, or else had it from one whose line would precede (rule 1 of
@@ -161,7 +161,7 @@ def decided_by_a_quorum(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def accepts_follow_promises(evidence: Evidence) -> Iterator[Finding]:
+def accepts_follow_promises(evidence: PaxosEvidence) -> Iterator[Finding]:
     """An Accept has the value of the highest ballot that its quorum of promises reported, or any if they reported none.
 
     Its sender has used some quorum out of those whose promise had been delivered, and itself, whose promise is not on the
@@ -191,7 +191,7 @@ def accepts_follow_promises(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.find(NO_DECOHERENCE, what)
 
 
-def _promises(evidence: Evidence, ballot: Ballot, accept: Sent) -> dict[NodeId, tuple[Ballot, str]]:
+def _promises(evidence: PaxosEvidence, ballot: Ballot, accept: Sent) -> dict[NodeId, tuple[Ballot, str]]:
     """What the sender of `accept` had been told in promises of `ballot` by then."""
     return {
         promise.sender: (promise.ballot("accepted") or NO_BALLOT, promise.text())
@@ -203,7 +203,7 @@ def _promises(evidence: Evidence, ballot: Ballot, accept: Sent) -> dict[NodeId, 
     }
 
 
-def _accepted_by_itself(evidence: Evidence, ballot: Ballot, accept: Sent) -> Ballot:
+def _accepted_by_itself(evidence: PaxosEvidence, ballot: Ballot, accept: Sent) -> Ballot:
     """The highest lower ballot with this value that the sender may have accepted, though it does not show."""
     possible = [NO_BALLOT]
     asked: dict[Ballot, None] = {}
@@ -224,7 +224,7 @@ def _accepted_by_itself(evidence: Evidence, ballot: Ballot, accept: Sent) -> Bal
     return max(possible)
 
 
-def ballots_are_used_once(evidence: Evidence) -> Iterator[Finding]:
+def ballots_are_used_once(evidence: PaxosEvidence) -> Iterator[Finding]:
     """A ballot belongs to one node and one of its lives: after a restart it takes a new one."""
     lives: dict[Ballot, Sent] = {}
     for sent in (*evidence.sent["Prepare"], *evidence.sent["Accept"]):
@@ -240,7 +240,7 @@ def ballots_are_used_once(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def promises_are_kept(evidence: Evidence) -> Iterator[Finding]:
+def promises_are_kept(evidence: PaxosEvidence) -> Iterator[Finding]:
     """P1a: an acceptor promises and accepts nothing below what it has promised."""
     asked = _asked(evidence)
     for node in evidence.run.members:
@@ -264,7 +264,7 @@ def promises_are_kept(evidence: Evidence) -> Iterator[Finding]:
                 break
 
 
-def _asked(evidence: Evidence) -> dict[tuple[NodeId, str, Ballot], int]:
+def _asked(evidence: PaxosEvidence) -> dict[tuple[NodeId, str, Ballot], int]:
     """By acceptor, type of answer and ballot: the first line that delivered what asks for it."""
     if not evidence.record.is_complete:
         return {}
@@ -276,7 +276,7 @@ def _asked(evidence: Evidence) -> dict[tuple[NodeId, str, Ballot], int]:
     }
 
 
-def disks_remember(evidence: Evidence) -> Iterator[Finding]:
+def disks_remember(evidence: PaxosEvidence) -> Iterator[Finding]:
     """What a node has said it had on disk first, and it never takes it back."""
     if not issubclass(evidence.run.algorithm, Paxos):
         return
@@ -311,7 +311,7 @@ RULES: Final = (
 )
 
 
-def paxos_findings(run: Run, record: Record) -> Iterator[Finding]:
+def paxos_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
     """The first finding of each rule for each variable."""
     by_variable = record.by_variable()
     on_disks = {variable: None for contents in run.disks.values() for variable in contents.variables}
@@ -323,7 +323,7 @@ def paxos_findings(run: Run, record: Record) -> Iterator[Finding]:
         disks: dict[NodeId, Mapping[str, Any]] = {
             node: contents.variables.get(variable, {}) for node, contents in run.disks.items()
         }
-        evidence = Evidence(run, record, variable, sent, disks)
+        evidence = PaxosEvidence(run, record, variable, sent, disks)
         for rule in RULES:
             finding = next(rule(evidence), None)
             if finding is not None:

@@ -32,13 +32,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from harness.checkers.evidence import Answer, Run, ended_ns, was_answered
+from harness.checkers.evidence import RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.records.history import Operation
+from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
 
-__all__ = ["EXCUSED", "Run", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
+__all__ = ["EXCUSED", "RunEvidence", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
 
 #: What a refusal says that is the client's own fault, or the node's honest limit.
 EXCUSED: Final = (
@@ -69,9 +69,9 @@ _EARLY: Final = 0.95
 
 
 @checker
-def coherence(run: Run) -> Verdict:
+def coherence(run: RunEvidence) -> Verdict:
     """Every computer ends with the same state."""
-    first: dict[str, Answer] = {}
+    first: dict[str, SeenDecision] = {}
     compared: set[str] = set()
     found = []
     for answer in run.answers():
@@ -88,7 +88,7 @@ def coherence(run: Run) -> Verdict:
 
 
 @checker
-def conflict_resolution(run: Run) -> Verdict:
+def conflict_resolution(run: RunEvidence) -> Verdict:
     """Many proposals are no error; one is picked."""
     answers = list(run.answers())
     found = [text for answer in answers for text in _unproposed(run, answer)]
@@ -105,7 +105,7 @@ def conflict_resolution(run: Run) -> Verdict:
     return _verdict(run, found, nothing, f"one proposal was picked in each of {count(len(contested), 'contest')}")
 
 
-def _unproposed(run: Run, answer: Answer) -> Iterator[str]:
+def _unproposed(run: RunEvidence, answer: SeenDecision) -> Iterator[str]:
     """What is wrong with a decided value, as far as who proposed it goes."""
     if answer.key not in run.by_key:
         return  # on a disk only: a variable of before this history
@@ -117,7 +117,7 @@ def _unproposed(run: Run, answer: Answer) -> Iterator[str]:
         yield f"{answer.text} for {answer.key}, and its only proposals had been refused, as never done"
 
 
-def _refused_rivals(run: Run) -> Iterator[tuple[Operation, Operation]]:
+def _refused_rivals(run: RunEvidence) -> Iterator[tuple[RecordedCall, RecordedCall]]:
     """Proposals that were refused and had no excuse, each with one that had come before the refusal."""
     for operations in run.by_key.values():
         proposals = [operation for operation in operations if operation.f == "propose"]
@@ -133,7 +133,7 @@ def _refused_rivals(run: Run) -> Iterator[tuple[Operation, Operation]]:
 
 
 @checker
-def no_decoherence(run: Run) -> Verdict:
+def no_decoherence(run: RunEvidence) -> Verdict:
     """Once anyone can see a decision, nobody ever sees another."""
     found: list[str] = []
     tried = 0
@@ -148,13 +148,13 @@ def no_decoherence(run: Run) -> Verdict:
     return _verdict(run, found, nothing, f"{count(tried, 'later answer')} showed what had been seen before")
 
 
-def _seen_before(answered: list[Operation]) -> Iterator[tuple[Operation, Operation]]:
+def _seen_before(answered: list[RecordedCall]) -> Iterator[tuple[RecordedCall, RecordedCall]]:
     """Pairs of operations of one variable: the first that was told a decided value, and one that began after that.
 
     For each later operation, one earlier is enough: one that was told something else, if there is any.
     """
     told = sorted((one for one in answered if one.answer is not None), key=_end)
-    earliest: dict[str, Operation] = {}  # for each value that was told, who was told it first
+    earliest: dict[str, RecordedCall] = {}  # for each value that was told, who was told it first
     for one in told:
         earliest.setdefault(canonical(one.answer), one)
     for after in answered:
@@ -164,7 +164,7 @@ def _seen_before(answered: list[Operation]) -> Iterator[tuple[Operation, Operati
             yield (other or before)[0], after
 
 
-def _forgotten(run: Run) -> Iterator[str]:
+def _forgotten(run: RunEvidence) -> Iterator[str]:
     """Disks that had decided and then had not, or otherwise."""
     last: dict[str, dict[str, Any]] = {}
     for node, decided in run.decided_on_disks:
@@ -176,7 +176,7 @@ def _forgotten(run: Run) -> Iterator[str]:
 
 
 @checker
-def fault_tolerance(run: Run) -> Verdict:
+def fault_tolerance(run: RunEvidence) -> Verdict:
     """It goes on while a minority is down."""
     found = []
     kept = []
@@ -204,7 +204,7 @@ def fault_tolerance(run: Run) -> Verdict:
     return _verdict(run, found, nothing, f"{count(len(kept), 'operation')} owed an answer got it")
 
 
-def _is_broken_promise(run: Run, operation: Operation) -> bool:
+def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
     """Whether an operation that was not answered had been owed an answer."""
     invoke, completion = operation.invoke, operation.completion
     assert completion is not None
@@ -228,13 +228,13 @@ def _is_broken_promise(run: Run, operation: Operation) -> bool:
     return _is_owed(run, invoke.node, began, until, steady_ns=steady_ns)
 
 
-def _is_owed(run: Run, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
+def _is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
     owes = run.timeline.leader_owes_answer if run.algorithm.serves_all else run.timeline.owes_answer
     return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 
 #: Every property by the article's name.
-PROPERTIES: Final[dict[str, Callable[[Run], Verdict]]] = {
+PROPERTIES: Final[dict[str, Callable[[RunEvidence], Verdict]]] = {
     "coherence": coherence,
     "conflict resolution": conflict_resolution,
     "no decoherence": no_decoherence,
@@ -242,7 +242,7 @@ PROPERTIES: Final[dict[str, Callable[[Run], Verdict]]] = {
 }
 
 
-def judge(run: Run) -> dict[str, Verdict]:
+def judge(run: RunEvidence) -> dict[str, Verdict]:
     """All four."""
     return {name: check(run) for name, check in PROPERTIES.items()}
 
@@ -250,7 +250,7 @@ def judge(run: Run) -> dict[str, Verdict]:
 # --- what they share ------------------------------------------------------------------------------------------------
 
 
-def _verdict(run: Run, found: list[str], nothing: str | None, shown_valid: str) -> Verdict:
+def _verdict(run: RunEvidence, found: list[str], nothing: str | None, shown_valid: str) -> Verdict:
     """Invalid if anything was found, unknown if nothing was shown, else valid."""
     if found:
         return invalid(*found)
@@ -260,15 +260,15 @@ def _verdict(run: Run, found: list[str], nothing: str | None, shown_valid: str) 
     return valid(shown_valid) if nothing is None else unknown(nothing)
 
 
-def _is_excused(operation: Operation) -> bool:
+def _is_excused(operation: RecordedCall) -> bool:
     error = operation.completion.error if operation.completion is not None else None
     return operation.outcome == "fail" and any(text in (error or "") for text in EXCUSED)
 
 
-def _end(operation: Operation) -> int:
+def _end(operation: RecordedCall) -> int:
     assert operation.completion is not None
     return operation.completion.index
 
 
-def _asked(operation: Operation) -> str:
+def _asked(operation: RecordedCall) -> str:
     return f"{operation.invoke.process}'s {operation.f}"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.records.jsonable import shown
 from node.contract import Value
@@ -17,7 +17,7 @@ from node.wire import decode_value, encode_value
 
 
 @checker
-def agreement(run: Run) -> Verdict:
+def agreement(run: RunEvidence) -> Verdict:
     """Whether the replicas' logs and states are equal at equal slots."""
     found = list(run.log.contradictions())
     hashes = run.log.applied.hashes
@@ -35,7 +35,7 @@ def agreement(run: Run) -> Verdict:
     return valid(f"{', '.join(compared)} have the log's own hash, up to slot {max(compared.values())} of {last}")
 
 
-def _hashes(run: Run) -> Iterator[tuple[str, int, int]]:
+def _hashes(run: RunEvidence) -> Iterator[tuple[str, int, int]]:
     """Who had which hash after which slot."""
     for node, replica in run.replicas.items():
         for slot, chain in replica.get("marks", {}).items():
@@ -48,7 +48,7 @@ def _hashes(run: Run) -> Iterator[tuple[str, int, int]]:
 
 
 @checker
-def effects(run: Run) -> Verdict:
+def effects(run: RunEvidence) -> Verdict:
     """Whether each command took effect once if it was acknowledged, never if it was refused, and at most once in any case.
 
     Values are written once each, so a change tells whose it is. A version is the number of a change, so what a client was told

@@ -18,15 +18,15 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from harness.checkers.certificate import Violation
-from harness.checkers.models import Call
+from harness.checkers.certificate import Contradiction
+from harness.checkers.models import ObjectCall
 
 WRITES: Final = ("write", "put")
 READS: Final = ("read", "get")
 _NEVER: Final = float("inf")
 
 
-def writes_are_unique(calls: Iterable[Call]) -> bool:
+def writes_are_unique(calls: Iterable[ObjectCall]) -> bool:
     """Whether there are only writes and reads, and no value is written twice, nor the initial one at all.
 
     Then a read tells whose write it saw.
@@ -47,13 +47,13 @@ class _Block:
 
     __slots__ = ("began_last", "ended_first", "first_end", "last_began", "write")
 
-    def __init__(self, write: Call | None) -> None:
+    def __init__(self, write: ObjectCall | None) -> None:
         self.write = self.ended_first = self.began_last = write
         self.first_end: float = -_NEVER if write is None else _NEVER if write.ended is None else write.ended
         self.last_began: float = -_NEVER if write is None else write.began
 
 
-def blocks(calls: Sequence[Call]) -> Violation | None:
+def blocks(calls: Sequence[ObjectCall]) -> Contradiction | None:
     """Up to four calls that contradict each other, in n log n; None if there are none."""
     found: dict[object, _Block] = {call.argument: _Block(call) for call in calls if call.f in WRITES}
     found[None] = _Block(None)
@@ -62,11 +62,11 @@ def blocks(calls: Sequence[Call]) -> Violation | None:
             continue
         block = found.get(call.answer)
         if block is None:
-            return Violation((call,), "{0:who} read {0:value} at {0:ended}, which nobody had written")
+            return Contradiction((call,), "{0:who} read {0:value} at {0:ended}, which nobody had written")
         write = block.write
         if write is not None and call.ended < write.began:
             why = "{0:value} was read by {0:who} at {0:ended}, and first written at {1:began}, by {1:who}"
-            return Violation((call, write), why)
+            return Contradiction((call, write), why)
         if call.ended < block.first_end:
             block.first_end, block.ended_first = call.ended, call
         if call.began > block.last_began:
@@ -74,7 +74,7 @@ def blocks(calls: Sequence[Call]) -> Violation | None:
     return _both_ways_round(list(found.values()))
 
 
-def _both_ways_round(zones: list[_Block]) -> Violation | None:
+def _both_ways_round(zones: list[_Block]) -> Contradiction | None:
     """Two blocks that must each come before the other, if there are any, in n log n.
 
     A block is forward if its first end is before its last beginning: then these bound a time throughout which its value
@@ -93,7 +93,7 @@ def _both_ways_round(zones: list[_Block]) -> Violation | None:
     return None
 
 
-def _clash(outer: _Block, inner: _Block) -> Violation:
+def _clash(outer: _Block, inner: _Block) -> Contradiction:
     """`outer` held throughout a time, and `inner` must have held within it.
 
     If `inner` is forward too, it held from its first end, which is within; else at some time from its last beginning to its
@@ -124,4 +124,4 @@ def _clash(outer: _Block, inner: _Block) -> Violation:
     else:
         but = f"{{{a}:value}} must hold between {{{b}:began}} (then to be {{{b}:by}}) and {{{a}:ended}} ({{{a}:by}})"
     support = tuple(block.write for block in (outer, inner) if block.write is not None)
-    return Violation(tuple(calls), f"{held}, but {but}", support)
+    return Contradiction(tuple(calls), f"{held}, but {but}", support)

@@ -60,7 +60,7 @@ def as_ballot(data: object) -> Ballot | None:
 
 
 @dataclass
-class Record:
+class WireRecord:
     """The messages between members."""
 
     sent: list[Sent]
@@ -88,7 +88,7 @@ class Record:
         )
 
 
-def read_record(messages: Iterable[Mapping[str, Any]], members: Sequence[NodeId]) -> Record:
+def read_record(messages: Iterable[Mapping[str, Any]], members: Sequence[NodeId]) -> WireRecord:
     """Put together what the lines say.
 
     Raises:
@@ -116,7 +116,7 @@ def read_record(messages: Iterable[Mapping[str, Any]], members: Sequence[NodeId]
     first: dict[NodeId, int] = {}
     for message in sent:
         first[message.sender] = min(message.incarnation, first.get(message.sender, message.incarnation))
-    return Record(
+    return WireRecord(
         sent,
         is_complete=all(incarnation == 1 for incarnation in first.values()),
         seen_links=frozenset((line["from"], line["to"]) for line in lines),

@@ -11,41 +11,41 @@ The proposal of v that began first serves if any does.
 from collections.abc import Sequence
 from typing import Final
 
-from harness.checkers.certificate import Violation
-from harness.checkers.models import Call
+from harness.checkers.certificate import Contradiction
+from harness.checkers.models import ObjectCall
 
 _NEVER: Final = float("inf")
 
 
-def consensus(calls: Sequence[Call]) -> Violation | None:
+def consensus(calls: Sequence[ObjectCall]) -> Contradiction | None:
     """Two to three calls on a variable that contradict each other; None if there are none."""
     told_value = [call for call in calls if call.answer is not None]
     undecided = [call for call in calls if call.answer is None and not call.is_pending]
     for call in undecided:
         if call.f == "propose":
-            return Violation((call,), "{0:who} proposed {0:asked}, and was answered undecided at {0:ended}")
+            return Contradiction((call,), "{0:who} proposed {0:asked}, and was answered undecided at {0:ended}")
     if not told_value:
         return None
     first = min(told_value, key=_end)
     for call in told_value:
         if call.answer != first.answer:
             why = "{0:who} was told {0:value} at {0:ended}, and {1:who} {1:value} at {1:ended}: two values were decided"
-            return Violation((first, call), why, _first_proposals(calls, first, call))
+            return Contradiction((first, call), why, _first_proposals(calls, first, call))
     winners = _first_proposals(calls, first)
     if not winners:
-        return Violation((first,), "{0:who} was told {0:value} at {0:ended}, which nobody had proposed")
+        return Contradiction((first,), "{0:who} was told {0:value} at {0:ended}, which nobody had proposed")
     (winner,) = winners
     if winner.began > _end(first):
         why = "{0:who} was told {0:value} at {0:ended}, and it was first proposed at {1:began}, by {1:who}"
-        return Violation((first, winner), why)
+        return Contradiction((first, winner), why)
     late = max(undecided, key=lambda call: call.began, default=None)
     if late is not None and late.began > _end(first):
         why = "{0:who} was told {0:value} at {0:ended}, and {1:who} asked at {1:began} and was told undecided"
-        return Violation((first, late), why, winners)
+        return Contradiction((first, late), why, winners)
     return None
 
 
-def _first_proposals(calls: Sequence[Call], *told: Call) -> tuple[Call, ...]:
+def _first_proposals(calls: Sequence[ObjectCall], *told: ObjectCall) -> tuple[ObjectCall, ...]:
     """The first proposal of each of the values."""
     found = []
     for answer in dict.fromkeys(call.answer for call in told):
@@ -54,5 +54,5 @@ def _first_proposals(calls: Sequence[Call], *told: Call) -> tuple[Call, ...]:
     return tuple(found)
 
 
-def _end(call: Call) -> float:
+def _end(call: ObjectCall) -> float:
     return _NEVER if call.ended is None else call.ended

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.main import Command, FloatRange, output_option, print_json, say
+from harness.cli.main import FloatRange, _Command, output_option, print_json, say
 
 if TYPE_CHECKING:
     from harness.bench.load import Load, Shape
@@ -47,10 +47,10 @@ def _read_shape(text: str) -> "Shape":
     return shape
 
 
-def _load_options(seconds: float) -> Callable[[Command], Command]:
+def _load_options(seconds: float) -> Callable[[_Command], _Command]:
     """What the benchmarks of loads have in common."""
 
-    def add(command: Command) -> Command:
+    def add(command: _Command) -> _Command:
         command = output_option(command)
         command = click.option(
             "--against",

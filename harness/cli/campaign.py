@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
-from harness.cli.plans import Names
+from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
-    from harness.runs.campaigns.campaign import Tally
+    from harness.runs.campaigns.campaign import CampaignTally
 
 
 @click.command()
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Runs at a time.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Where all plans come from.")
 @click.option("--algorithm", default="paxos", show_default=True, help="A name of ours, or module:Class.")
-@click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
+@click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Of each run.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
@@ -76,7 +76,7 @@ def campaign(
     wanted.plan(1)
     wanted.folder.mkdir(parents=True)
 
-    def progress(tally: "Tally") -> None:
+    def progress(tally: "CampaignTally") -> None:
         last = tally.runs[-1]
         if last.status != "valid":
             say(f"run {last.number:05}, seed {last.seed}: {last.status}: {last.evidence}")
@@ -96,7 +96,7 @@ def campaign(
     return EXIT_UNKNOWN if tally.of("unknown") else 0
 
 
-def _print(tally: "Tally") -> None:
+def _print(tally: "CampaignTally") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -38,22 +38,22 @@ def crashpoints(
     """
     from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - only this needs it
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
-    from harness.systematic.power_cuts import Operation, Trial  # noqa: PLC0415
-    from harness.systematic.sweep_points import Fate  # noqa: PLC0415
+    from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
+    from harness.systematic.sweep_points import PointOutcome  # noqa: PLC0415
 
     folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-crashpoints-{algorithm.replace(':', '-')}"
     folder.mkdir(parents=True)
     command = tuple(shlex.split(node_command)) if node_command else NODE_COMMAND
     done = 0
 
-    def progress(trial: Trial) -> None:
+    def progress(trial: PowerCutTrial) -> None:
         nonlocal done
         done += 1
         if done % 20 == 0:
             say(f"{done} power cuts, at boundary {trial.number}")
 
     try:
-        walk = Walker(folder, algorithm, Operation(operation), command, seed, workers, every).walk(progress)
+        walk = Walker(folder, algorithm, WalkedOperation(operation), command, seed, workers, every).walk(progress)
     except KeyboardInterrupt:
         say("interrupted: what was under way has ended with its nodes")
         os._exit(EXIT_INTERRUPTED)  # without waiting for the power cuts under way; the kernel ends what they launched
@@ -62,6 +62,6 @@ def crashpoints(
     else:
         print(walk.text())
         print(f"\n{len(walk.trials)} power cuts in {walk.took_s:.0f} s, on real processes. Their folders: {folder}")
-    if walk.of(Fate.VIOLATES, Fate.BLOCKS) or walk.violations:
+    if walk.of(PointOutcome.VIOLATES, PointOutcome.BLOCKS) or walk.violations:
         return EXIT_VIOLATED
-    return EXIT_UNKNOWN if walk.of(Fate.NO_TEST) or not walk.trials else 0
+    return EXIT_UNKNOWN if walk.of(PointOutcome.NO_TEST) or not walk.trials else 0

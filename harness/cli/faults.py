@@ -11,7 +11,7 @@ import click
 from harness.cli.main import output_option, print_json
 
 if TYPE_CHECKING:
-    from harness.faults.catalogue import Listed
+    from harness.faults.catalogue import CatalogueEntry
 
 
 @click.command()
@@ -39,7 +39,7 @@ def _default(parameter: inspect.Parameter) -> Any:
     return None if parameter.default is inspect.Parameter.empty else parameter.default
 
 
-def _plain(entry: "Listed") -> dict[str, Any]:
+def _plain(entry: "CatalogueEntry") -> dict[str, Any]:
     return {
         "name": entry.name,
         "family": entry.family,
@@ -48,7 +48,7 @@ def _plain(entry: "Listed") -> dict[str, Any]:
     }
 
 
-def _print_all(entries: "tuple[Listed, ...]") -> None:
+def _print_all(entries: "tuple[CatalogueEntry, ...]") -> None:
     wide = max(len(entry.name) for entry in entries)
     family = ""
     for entry in entries:
@@ -59,7 +59,7 @@ def _print_all(entries: "tuple[Listed, ...]") -> None:
     print("\n`consensus faults NAME` shows a fault's arguments.")
 
 
-def _print_one(entry: "Listed") -> None:
+def _print_one(entry: "CatalogueEntry") -> None:
     example = {
         argument: _EXAMPLES.get(argument, _default(parameter)) for argument, parameter in entry.parameters.items()
     }

@@ -27,7 +27,7 @@ _THE_MACHINES: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 #: Where each verb lives. A module is imported when its verb is asked for, so that `consensus ps` does not pay for the rest.
 _VERBS: Final = {
@@ -115,7 +115,7 @@ def cli(ctx: click.Context, root: Path) -> None:
     ctx.obj = root.absolute()
 
 
-def output_option(command: Command) -> Command:
+def output_option(command: _Command) -> _Command:
     """`-o json` for a verb; it arrives as `as_json`."""
     return click.option(
         "-o",

@@ -12,7 +12,7 @@ from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, pri
 from harness.records.run_folders import RESULTS_NAME
 
 if TYPE_CHECKING:
-    from harness.mutants.trial import Outcome, Trial, Unbroken
+    from harness.mutants.trial import MutantReport, MutantTrial, Unbroken
 
 
 @click.command()
@@ -40,7 +40,7 @@ def mutants(
     the shipped code is valid, else 1.
     """
     from harness.mutants.catalogue import choose  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
-    from harness.mutants.trial import Trial, try_all  # noqa: PLC0415
+    from harness.mutants.trial import MutantTrial, try_all  # noqa: PLC0415
 
     chosen = choose(names)
     if only_list:
@@ -50,8 +50,8 @@ def mutants(
     folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-mutants"
     folder.mkdir(parents=True)
 
-    def progress(done: "Trial | Unbroken") -> None:
-        say(_told(done) if isinstance(done, Trial) else _told_unbroken(done))
+    def progress(done: "MutantTrial | Unbroken") -> None:
+        say(_told(done) if isinstance(done, MutantTrial) else _told_unbroken(done))
 
     try:
         outcome = try_all(chosen, folder, workers=workers, times=times, seed=seed, progress=progress)
@@ -68,7 +68,7 @@ def mutants(
     return EXIT_VIOLATED if outcome.survivors or outcome.accused else 0
 
 
-def _told(trial: "Trial") -> str:
+def _told(trial: "MutantTrial") -> str:
     how = f"caught by {', '.join(trial.last.violated)}" if trial.caught else "SURVIVED"
     again = "" if trial.tries == 1 else f" at try {trial.tries}"
     return f"{trial.mutant.name}: {how}{again}, {trial.took_s:.1f} s"
@@ -79,7 +79,7 @@ def _told_unbroken(one: "Unbroken") -> str:
     return f"unbroken {one.algorithm}, {one.schedule.name}: {how}, {one.passed} of {one.times}"
 
 
-def _print(outcome: "Outcome") -> None:
+def _print(outcome: "MutantReport") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

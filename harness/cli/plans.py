@@ -17,14 +17,14 @@ from harness.records.run_folders import RESULTS_NAME, find_run, new_folder
 
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
-    from harness.runs.suite import Result
+    from harness.runs.suite import PlanResult
 
 _SEEDS_MAX = 1_000
 _IN_A_PLAN = ("workload", "faults", "time_s", "seed", "nodes", "steps")
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
-class Names(click.ParamType[tuple[str, ...]]):
+class NameList(click.ParamType[tuple[str, ...]]):
     """kill,cut,drop"""
 
     name = "names"
@@ -55,7 +55,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.command()
 @click.argument("algorithm", required=False)
 @click.option("--workload", default="register", show_default=True, help="What clients do meanwhile.")
-@click.option("--faults", type=Names(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
+@click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
 @click.option("--seed", type=click.IntRange(0), help="Where the plan and all draws come from.  [default: a new one]")
 @click.option("--seeds", type=Seeds(), help="A run for each of them, one after the other: 1-5, or 3,7.")
@@ -140,7 +140,7 @@ def test(
     return results[0].verdict.exit_code
 
 
-def _several(results: "list[Result]", as_json: bool) -> int:
+def _several(results: "list[PlanResult]", as_json: bool) -> int:
     """What the runs of several seeds come to."""
     if as_json:
         print_json(runs=[_plain(result) for result in results])
@@ -279,7 +279,7 @@ def _verdicts(folder: Path) -> dict[str, str]:
 # --- what people and programs see ---------------------------------------------------------------------------------------
 
 
-def _plain(result: "Result") -> dict[str, Any]:
+def _plain(result: "PlanResult") -> dict[str, Any]:
     return {
         "run": str(result.folder),
         "verdict": str(result.verdict.status),
@@ -294,7 +294,7 @@ def _plain(result: "Result") -> dict[str, Any]:
     }
 
 
-def _print(result: "Result") -> None:
+def _print(result: "PlanResult") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -317,7 +317,7 @@ def _print(result: "Result") -> None:
     )
 
 
-def _unfired(result: "Result") -> Iterable[str]:
+def _unfired(result: "PlanResult") -> Iterable[str]:
     for outcome in result.steps:
         if outcome.trouble is not None:
             yield f"{outcome.step}: {outcome.trouble}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, say
-from harness.runs.scorecard import PROPERTIES, Cell, Job, Result, cells, jobs, run_all
+from harness.runs.scorecard import PROPERTIES, Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
@@ -46,7 +46,7 @@ def scorecard(
     return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
 
 
-def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, trace: bool) -> list[Result]:
+def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, trace: bool) -> list[ScorecardRun]:
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -55,7 +55,7 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=len(wanted))
 
-        def one_more(result: Result) -> None:
+        def one_more(result: ScorecardRun) -> None:
             if not console.is_terminal:
                 say(f"{result.job.name}: {result.took_s:.1f} s")
             progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
@@ -70,7 +70,7 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
             os._exit(EXIT_INTERRUPTED)  # without waiting for their stories' ends; the kernel ends what they launched
 
 
-def _print(table: list[Cell]) -> None:
+def _print(table: list[ScorecardCell]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -38,12 +38,12 @@ def sweep(  # noqa: PLR0917 - a verb has as many arguments as it has options
     and at its receiver. The exit code is 0 if every point is survived, 1 if one blocks or violates, 2 if one was no test.
     """
     from harness.systematic.sweep import Sweeper  # noqa: PLC0415 - only this needs it
-    from harness.systematic.sweep_points import Fate, Fault  # noqa: PLC0415
+    from harness.systematic.sweep_points import PointFault, PointOutcome  # noqa: PLC0415
 
     if rivals > nodes:
         raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: give at most one a node")
     folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sweep-{algorithm.replace(':', '-')}"
-    only = tuple(Fault(fault) for fault in dict.fromkeys(faults)) or tuple(Fault)
+    only = tuple(PointFault(fault) for fault in dict.fromkeys(faults)) or tuple(PointFault)
     sweeper = Sweeper(folder, algorithm, nodes, seed, deadline, rivals, workers, only, every)
 
     def progress(done: int, of: int) -> None:
@@ -60,6 +60,6 @@ def sweep(  # noqa: PLR0917 - a verb has as many arguments as it has options
     else:
         print(found.text())
         print(f"\n{len(found.results)} points in {found.took_s:.0f} s, on real processes. Their folders: {folder}")
-    if found.of(Fate.VIOLATES) or found.of(Fate.BLOCKS) or found.violations:
+    if found.of(PointOutcome.VIOLATES) or found.of(PointOutcome.BLOCKS) or found.violations:
         return EXIT_VIOLATED
-    return EXIT_UNKNOWN if found.of(Fate.NO_TEST) else 0
+    return EXIT_UNKNOWN if found.of(PointOutcome.NO_TEST) else 0

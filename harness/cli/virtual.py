@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.main import FloatRange, NowAndThen, output_option, print_json, say
-from harness.cli.plans import Names
+from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
     from harness.replay.schedule import Schedule
-    from harness.virtual.node import Oddities
+    from harness.virtual.node import FaultModel
     from node.contract import Algorithm
 
 _oddities_option = click.option(
@@ -20,7 +20,7 @@ _oddities_option = click.option(
     help="Nodes whose disk is lost boot as if they were new; or a crash loses the last commit.",
 )
 _look_for_option = click.option(
-    "--look-for", type=Names(), default=(), help="Only these, such as agreement,validity.  [default: everything]"
+    "--look-for", type=NameList(), default=(), help="Only these, such as agreement,validity.  [default: everything]"
 )
 
 
@@ -37,7 +37,9 @@ _look_for_option = click.option(
 @click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="At most so many in all.")
 @click.option("--lose-disk", is_flag=True, help="A node that is down may lose its disk.")
 @_oddities_option
-@click.option("--calls-at", type=Names(), default=(), help="Where clients call, such as n1,n3.  [default: n1,n2,...]")
+@click.option(
+    "--calls-at", type=NameList(), default=(), help="Where clients call, such as n1,n3.  [default: n1,n2,...]"
+)
 @_look_for_option
 @click.option(
     "--symmetry", is_flag=True, help="Follow one of the states that differ in names alone: slower, in less memory."
@@ -129,15 +131,15 @@ def simulate(
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - only this needs it
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from harness.virtual.simulator import Settings, Tally, run_simulate  # noqa: PLC0415
+    from harness.virtual.simulator import SeedTally, SimulationSettings, run_simulate  # noqa: PLC0415
 
     if not as_json:
         say(f"simulating {algorithm} for {seeds:,} seeds")
     cls, oddities = _found(algorithm, odd, look_for)
-    settings = Settings(nodes=nodes, values=values, oddities=oddities, look_for=look_for or EVERYTHING)
+    settings = SimulationSettings(nodes=nodes, values=values, oddities=oddities, look_for=look_for or EVERYTHING)
     now_and_then = NowAndThen()
 
-    def progress(tally: Tally) -> None:
+    def progress(tally: SeedTally) -> None:
         if not as_json and now_and_then():
             say(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
 
@@ -160,11 +162,11 @@ def simulate(
     return report.exit_code
 
 
-def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple[type[Algorithm], Oddities]":
+def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple[type[Algorithm], FaultModel]":
     """An algorithm by its own name or a mutant's, and how the disks under it are odd. Raises BadInput."""
     from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from harness.virtual.node import Oddities  # noqa: PLC0415
+    from harness.virtual.node import FaultModel  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
     from node.contract import BadInput  # noqa: PLC0415
 
@@ -175,7 +177,7 @@ def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple
         raise BadInput(f"{name} breaks a process, not an algorithm: without processes there is nothing of it to see")
     if unknown := set(look_for) - set(EVERYTHING):
         raise BadInput(f"nothing is called {', '.join(sorted(unknown))}: look for some of {', '.join(EVERYTHING)}")
-    oddities = Oddities(**{each.replace("-", "_"): True for each in odd})
+    oddities = FaultModel(**{each.replace("-", "_"): True for each in odd})
     return load_algorithm(mutant.algorithm if mutant else name), oddities
 
 

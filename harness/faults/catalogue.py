@@ -24,7 +24,7 @@ are told from `inject`'s signature; those whose names stand in `_CHECKS` are che
 What must stand under the nodes for a fault to be possible, `harness.runs.suite` sees to by its family: "disk" gets a disk that
 can fail, "clock" a clock that can be steered.
 
-To be drawn for generated plans it needs a `draw`, which is told what may be broken at that moment (`Scene`) and returns
+To be drawn for generated plans it needs a `draw`, which is told what may be broken at that moment (`FaultBudget`) and returns
 arguments, and which nodes are then not to be counted on. Without one, a `node` is chosen for it.
 """
 
@@ -40,7 +40,7 @@ from harness.records.links import CLIENT
 from node.contract import BadInput, NodeId
 
 if TYPE_CHECKING:
-    from harness.faults.injector import Lasting
+    from harness.faults.injector import ActiveFault
 
 #: Where faults are registered from.
 MODULES: Final = (
@@ -68,12 +68,12 @@ class Fault(Protocol):
         """What it does, in one line."""
 
     @property
-    def inject(self) -> Callable[..., "Lasting"]:
+    def inject(self) -> Callable[..., "ActiveFault"]:
         """Called with the experiment, a generator and named arguments: have it in force."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class FaultBudget:
     """What a generated plan may break at one moment: the nodes, those whose process no fault has, how many more nodes may
     be made unavailable, and the algorithm's messages.
     """
@@ -84,7 +84,7 @@ class Scene:
     messages: tuple[str, ...] = ()
 
 
-class Draw(NamedTuple):
+class DrawnArguments(NamedTuple):
     """Arguments, which nodes they take away, and whose processes."""
 
     arguments: dict[str, Any]
@@ -92,16 +92,16 @@ class Draw(NamedTuple):
     claims: frozenset[NodeId] = frozenset()
 
 
-Drawer: TypeAlias = Callable[[Random, Scene], Draw | None]
+ArgumentDrawer: TypeAlias = Callable[[Random, FaultBudget], DrawnArguments | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class CatalogueEntry:
     """A fault, its family, and how plans draw it: None if it does not fit in."""
 
     fault: Fault
     family: str
-    draw: Drawer
+    draw: ArgumentDrawer
     weight: float
 
     @property
@@ -116,27 +116,29 @@ class Listed:
         return {parameter.name: parameter for parameter in parameters}
 
 
-_listed: dict[str, Listed] = {}
+_listed: dict[str, CatalogueEntry] = {}
 
 
-def register(fault: Fault, family: str, *, draw: Drawer | None = None, weight: float = 1.0) -> None:
+def register(fault: Fault, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0) -> None:
     """Add a fault. `weight` is how often generated plans draw it, beside the others of its family; 0 is never."""
     if fault.name in _listed and _listed[fault.name].fault is not fault:
         raise BadFault(f"two faults are called {fault.name!r}: give one of them another name")
-    _listed[fault.name] = Listed(fault, family, draw or _any_node(fault), weight)
+    _listed[fault.name] = CatalogueEntry(fault, family, draw or _any_node(fault), weight)
 
 
 @dataclass(frozen=True, slots=True)
 class _Function:
     name: str
     summary: str
-    inject: Callable[..., "Lasting"]
+    inject: Callable[..., "ActiveFault"]
 
 
-Inject = Callable[..., "Lasting"]
+Inject = Callable[..., "ActiveFault"]
 
 
-def fault(name: str, family: str, *, draw: Drawer | None = None, weight: float = 1.0) -> Callable[[Inject], Inject]:
+def fault(
+    name: str, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0
+) -> Callable[[Inject], Inject]:
     """Register a function as a fault; the first line of its docstring is the summary."""
 
     def add(function: Inject) -> Inject:
@@ -147,8 +149,8 @@ def fault(name: str, family: str, *, draw: Drawer | None = None, weight: float =
     return add
 
 
-def _any_node(fault: Fault) -> Drawer:
-    def draw(rng: Random, scene: Scene) -> Draw | None:
+def _any_node(fault: Fault) -> ArgumentDrawer:
+    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
         if not scene.free or scene.spare < 1:
             return None
         node = rng.choice(scene.free)
@@ -156,24 +158,24 @@ def _any_node(fault: Fault) -> Drawer:
         arguments: dict[str, Any] = (
             {"node": node} if "node" in wanted else {"nodes": [node]} if "nodes" in wanted else {}
         )
-        return Draw(arguments, frozenset({node}), frozenset({node}))
+        return DrawnArguments(arguments, frozenset({node}), frozenset({node}))
 
     return draw
 
 
 @cache
-def _loaded() -> dict[str, Listed]:
+def _loaded() -> dict[str, CatalogueEntry]:
     for module in MODULES:
         importlib.import_module(module)
     return _listed
 
 
-def catalogue() -> tuple[Listed, ...]:
+def catalogue() -> tuple[CatalogueEntry, ...]:
     """Every fault, family by family, in the same order whoever was imported first."""
     return tuple(sorted(_loaded().values(), key=lambda entry: (entry.family, entry.name)))
 
 
-def listed(name: str) -> Listed:
+def listed(name: str) -> CatalogueEntry:
     """The fault called `name`. Raises BadFault."""
     found = _loaded().get(name)
     if found is None:
@@ -186,9 +188,9 @@ def of_families(*families: str) -> frozenset[str]:
     return frozenset(entry.name for entry in catalogue() if entry.family in families)
 
 
-def choose(names: Iterable[str]) -> tuple[Listed, ...]:
+def choose(names: Iterable[str]) -> tuple[CatalogueEntry, ...]:
     """The faults of these names, each that of a fault or of a family. Raises BadFault."""
-    chosen: dict[str, Listed] = {}
+    chosen: dict[str, CatalogueEntry] = {}
     for name in names:
         family = [entry for entry in catalogue() if entry.family == name]
         for entry in family or [listed(name)]:

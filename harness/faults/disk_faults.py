@@ -19,10 +19,10 @@ from random import Random
 from typing import Final
 
 from cluster.errors import BootFailed, FaultFailed
-from cluster.processes import NODE_COMMAND, PROOF_S, READY_S, State, spawn
+from cluster.processes import NODE_COMMAND, PROOF_S, READY_S, ProcessState, spawn
 from harness.faults import power_loss_vfs as powerloss
-from harness.faults.catalogue import BadFault, Draw, Drawer, Scene, fault
-from harness.faults.injector import Lasting, OpenReceipt, Until
+from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault
+from harness.faults.injector import ActiveFault, EndsOnHeal, OpenReceipt
 from harness.faults.power_cut import Tail, receipts, settle
 from harness.faults.process_faults import bring_back, resolve
 from harness.faults.target import Target
@@ -34,25 +34,25 @@ _EXIT_DISK: Final = 74
 _LOOK_EVERY_S: Final = 0.01
 
 
-def no_draw(_rng: Random, _scene: Scene) -> Draw | None:
+def no_draw(_rng: Random, _scene: FaultBudget) -> DrawnArguments | None:
     """Not for generated plans."""
     return None
 
 
-def draws(**arguments: Callable[[Random], object]) -> Drawer:
+def draws(**arguments: Callable[[Random], object]) -> ArgumentDrawer:
     """A node that can be spared, and each argument as its function draws it."""
 
-    def draw(rng: Random, scene: Scene) -> Draw | None:
+    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
         if not scene.free or scene.spare < 1:
             return None
         node = rng.choice(scene.free)
         drawn = {name: choose(rng) for name, choose in arguments.items()}
-        return Draw({"node": node, **drawn}, frozenset({node}), frozenset({node}))
+        return DrawnArguments({"node": node, **drawn}, frozenset({node}), frozenset({node}))
 
     return draw
 
 
-class DiskFault(Until):
+class DiskFault(EndsOnHeal):
     """A fault of one node's disk that is in force."""
 
     def __init__(self, end: Callable[[], None], has_bitten: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ def _directory(experiment: Target, node: NodeId) -> Path:
 # --- while the node runs ----------------------------------------------------------------------------------------------
 
 
-def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text: str, *, fatal: bool) -> Lasting:
+def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text: str, *, fatal: bool) -> ActiveFault:
     """Tell the node's disk by a small file to fail. `fatal`: the node must then stop with the status of a failed disk."""
     if experiment.spec.settings.vfs != powerloss.SPEC:
         raise BadFault(f"{name} needs a disk that can do it: run the experiment with vfs={powerloss.SPEC!r}")
@@ -89,7 +89,7 @@ def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text:
         paper.evidence["disk"] = [line for line in lines if line["fault"] == name and line["time"] >= paper.began_ns][
             -3:
         ]
-        paper.evidence["ended"] = process.ended if process.look() is State.DOWN else "still up"
+        paper.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
         return bool(paper.evidence["disk"]) and (not fatal or f"status {_EXIT_DISK}" in paper.evidence["ended"])
 
     def end() -> None:
@@ -105,31 +105,31 @@ def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text:
 
 
 @fault("fail-write", "disk", draw=draws(nth=lambda rng: rng.randint(1, 20)), weight=0)
-def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
+def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """The n-th write from now fails with EIO; started again when it heals."""
     return _told(experiment, rng, node, powerloss.FAIL_WRITE, str(nth), fatal=True)
 
 
 @fault("fail-sync", "disk", draw=draws(nth=lambda rng: rng.randint(1, 8)), weight=0)
-def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> Lasting:
+def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """The n-th sync from now fails with EIO and loses what it was for; started again when it heals."""
     return _told(experiment, rng, node, powerloss.FAIL_SYNC, str(nth), fatal=True)
 
 
 @fault("disk-full", "disk", draw=draws(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
-def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> Lasting:
+def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
     """Writes fail with ENOSPC when so many bytes have been written; started again, with room, when it heals."""
     return _told(experiment, rng, node, powerloss.DISK_FULL, str(free_bytes), fatal=True)
 
 
 @fault("slow-sync", "disk", draw=draws(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)), weight=0)
-def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> Lasting:
+def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> ActiveFault:
     """Every sync takes this much longer."""
     return _told(experiment, rng, node, powerloss.SLOW_SYNC, str(seconds), fatal=False)
 
 
 @fault("power-cut", "disk", draw=draws(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
-def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> Lasting:
+def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
     """SIGKILL that loses what was not synced, or leaves this tail of it: none, all, prefix, torn, reordered."""
     if tail not in set(Tail):
         raise BadFault(f"power-cut: there is no tail {tail!r}; there are {', '.join(Tail)}")
@@ -152,7 +152,7 @@ def _at_rest(
     repair: Callable[[NodeId], None],
     *,
     start: bool = True,
-) -> Lasting:
+) -> ActiveFault:
     """Kill a node, damage its disk, and have it start on that, if `start`. It may refuse; then it is repaired at the heal.
 
     A node that starts stays up, on what it has: whether it should have is for the judges to say.
@@ -163,7 +163,7 @@ def _at_rest(
 
     def end() -> None:
         try:
-            if faults.cluster.state(chosen) is State.DOWN:
+            if faults.cluster.state(chosen) is ProcessState.DOWN:
                 repair(chosen)
                 bring_back(faults, [chosen])
             paper.end()
@@ -185,11 +185,11 @@ def _at_rest(
     except BaseException:
         end()
         raise
-    return Until(end)
+    return EndsOnHeal(end)
 
 
 @fault("flip-bit", "disk", draw=no_draw, weight=0)
-def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
+def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Killed, one bit of what is on its disk flipped, started; flipped back when it heals, if it refused to start."""
     flipped: list[tuple[Path, int, int]] = []
 
@@ -219,7 +219,7 @@ def _flip(path: Path, position: int, mask: int) -> None:
 
 
 @fault("delete-directory", "disk", draw=draws(), weight=0)
-def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
+def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Killed, its directory gone, started; put back when it heals, if it refused to start."""
 
     aside = _aside(experiment)
@@ -245,7 +245,9 @@ def _aside(experiment: Target) -> Path:
 
 
 @fault("restore-old-copy", "disk", draw=no_draw, weight=0)
-def restore_old_copy(experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0) -> Lasting:
+def restore_old_copy(
+    experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
+) -> ActiveFault:
     """Killed and started, and once it has committed something more, put back as it was; nothing heals that."""
     chosen, faults = one_node(experiment, rng, node), experiment.faults
     give_back = faults.claim([chosen])
@@ -270,7 +272,7 @@ def restore_old_copy(experiment: Target, rng: Random, *, node: NodeId | None = N
         bring_back(faults, [chosen])
         paper.end()
         give_back()
-    return Until(lambda: None)
+    return EndsOnHeal(lambda: None)
 
 
 def _wait_commit(experiment: Target, node: NodeId, most_s: float) -> int:
@@ -284,7 +286,7 @@ def _wait_commit(experiment: Target, node: NodeId, most_s: float) -> int:
 
 
 @fault("second-process", "disk", draw=draws(), weight=0)
-def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
+def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Another process is started on the directory of a node that runs: it must be refused, and the node must not notice."""
     chosen, faults = one_node(experiment, rng, node), experiment.faults
     paper = faults.begin("second-process")
@@ -305,8 +307,8 @@ def second_process(experiment: Target, rng: Random, *, node: NodeId | None = Non
         paper.evidence["the_first"] = str(faults.cluster.state(chosen))
         paper.bit = True
         paper.end()
-    if paper.evidence["the_first"] != State.UP:
+    if paper.evidence["the_first"] != ProcessState.UP:
         raise FaultFailed(
             f"{chosen} is {paper.evidence['the_first']} after a second process was started on its directory"
         )
-    return Until(lambda: None)
+    return EndsOnHeal(lambda: None)

@@ -43,7 +43,7 @@ CLAIM_S: Final = 10.0
 Proofs = list[dict[str, object]]
 
 
-class Lasting(Protocol):
+class ActiveFault(Protocol):
     """A fault that is in force."""
 
     def heal(self) -> None:
@@ -51,14 +51,14 @@ class Lasting(Protocol):
 
 
 @runtime_checkable
-class Biting(Protocol):
+class ConditionalFault(Protocol):
     """A fault that needs something to happen for it to bite, such as a message on a link that is cut."""
 
     def has_bitten(self) -> bool:
         """Whether it has yet."""
 
 
-class Until:
+class EndsOnHeal:
     """A fault that ends by calling `end`, once; at the end of a `with`, too."""
 
     def __init__(self, end: Callable[[], None]) -> None:
@@ -70,7 +70,7 @@ class Until:
         if end is not None:
             end()
 
-    def __enter__(self) -> "Until":
+    def __enter__(self) -> "EndsOnHeal":
         return self
 
     def __exit__(self, *_: object) -> None:

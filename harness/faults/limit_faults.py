@@ -13,10 +13,10 @@ from random import Random
 from typing import Final
 
 from cluster.errors import WrongState
-from cluster.processes import NODE_COMMAND, State
+from cluster.processes import NODE_COMMAND, ProcessState
 from harness.faults.catalogue import BadFault, fault
 from harness.faults.disk_faults import DiskFault, draws, one_node
-from harness.faults.injector import Lasting
+from harness.faults.injector import ActiveFault
 from harness.faults.process_faults import bring_back
 from harness.faults.target import Target
 from node.clock import steer
@@ -38,7 +38,7 @@ def steered(folder: Path) -> tuple[str, ...]:
 
 
 @fault("memory-limit", "limit", draw=draws(spare_mib=lambda rng: rng.randint(1, 32)), weight=0)
-def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> Lasting:
+def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> ActiveFault:
     """The node may have this much more memory than it has now; lifted, and started again if it died, when it heals."""
 
     def limit(pid: int) -> int:
@@ -50,7 +50,7 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
 
 
 @fault("descriptor-limit", "limit", draw=draws(spare=lambda rng: rng.randint(0, 3)), weight=0)
-def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> Lasting:
+def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> ActiveFault:
     """The node may open this many more files and sockets than it has; lifted, and started again if it died, when it heals."""
 
     def limit(pid: int) -> int:
@@ -60,7 +60,9 @@ def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = N
     return _limited(experiment, chosen, "descriptor-limit", resource.RLIMIT_NOFILE, "Max open files", limit)
 
 
-def _limited(experiment: Target, node: NodeId, name: str, which: int, row: str, limit: Callable[[int], int]) -> Lasting:
+def _limited(
+    experiment: Target, node: NodeId, name: str, which: int, row: str, limit: Callable[[int], int]
+) -> ActiveFault:
     faults = experiment.faults
     give_back = faults.claim([node])
     pid = faults.cluster.process(node).pid
@@ -79,7 +81,7 @@ def _limited(experiment: Target, node: NodeId, name: str, which: int, row: str, 
     def end() -> None:
         try:
             process = faults.cluster.process(node)
-            if process.look() is State.DOWN:
+            if process.look() is ProcessState.DOWN:
                 paper.evidence["ended"] = process.ended
             else:
                 paper.evidence["ended"] = "still up"
@@ -98,7 +100,7 @@ def _limited(experiment: Target, node: NodeId, name: str, which: int, row: str, 
 @fault("clock-jump", "clock", draw=draws(seconds=lambda rng: rng.choice([1.0, 60.0, 3600.0])), weight=0)
 def clock_jump(
     experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 60.0, back: bool = False
-) -> Lasting:
+) -> ActiveFault:
     """The node's clock jumps ahead, or back. It stays there; what a clock has jumped, nothing heals."""
     chosen = one_node(experiment, rng, node)
     path = _clock(experiment, chosen)
@@ -116,7 +118,7 @@ def clock_jump(
 
 
 @fault("clock-skew", "clock", draw=draws(rate=lambda rng: rng.choice([0.0, 0.5, 2.0, 10.0])), weight=0)
-def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> Lasting:
+def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> ActiveFault:
     """The node's clock runs at this many seconds a second: 2 is fast, 0.5 slow, 0 stands still. True again when it heals."""
     chosen = one_node(experiment, rng, node)
     path = _clock(experiment, chosen)

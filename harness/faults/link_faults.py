@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from harness.faults.catalogue import Draw, Drawer, Scene, fault
-from harness.faults.injector import Lasting, LinkFault
+from harness.faults.catalogue import ArgumentDrawer, DrawnArguments, FaultBudget, fault
+from harness.faults.injector import ActiveFault, LinkFault
 from harness.faults.target import Target
 from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
 from harness.records.links import CLIENT, Link
@@ -21,10 +21,10 @@ from node.contract import NodeId
 #: Two phases there and back within it are a small part of the time in which an answer is owed.
 _PROMPT_S: Final = 0.02
 
-Links = str | list[list[str]]
+LinkSelection = str | list[list[str]]
 
 
-def spelled_out(links: Links, nodes: Sequence[NodeId]) -> tuple[Link, ...]:
+def spelled_out(links: LinkSelection, nodes: Sequence[NodeId]) -> tuple[Link, ...]:
     """The directed pairs that `links` means."""
     inside = tuple((one, other) for one in nodes for other in nodes if one != other)
     outside = tuple(link for node in nodes for link in ((CLIENT, node), (node, CLIENT)))
@@ -37,7 +37,7 @@ def _spoil(
     experiment: Target,
     name: str,
     action: Action,
-    links: Links,
+    links: LinkSelection,
     probability: float = 1.0,
     *,
     harmless: bool = False,
@@ -46,47 +46,47 @@ def _spoil(
     return experiment.faults.spoil(name, [action], pairs, probability=probability, harmless=harmless)
 
 
-def _drawn(**more: Any) -> Drawer:
+def _drawn(**more: Any) -> ArgumentDrawer:
     """Draws the links, and a number for each argument that is given as a range."""
 
-    def draw(rng: Random, scene: Scene) -> Draw | None:
+    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
         if len(scene.nodes) < 2:
             return None
         which = rng.choice(("nodes", "nodes", "clients", "all", "of one"))
-        links: Links = which
+        links: LinkSelection = which
         if which == "of one":
             node = rng.choice(scene.free or scene.nodes)  # nothing crosses the links of one that is down
             links = [list(link) for link in spelled_out("nodes", scene.nodes) if node in link]
         drawn = {name: round(rng.uniform(*range_), 3) for name, range_ in more.items()}
-        return Draw({"links": links, **drawn})
+        return DrawnArguments({"links": links, **drawn})
 
     return draw
 
 
 @fault("drop", "link", draw=_drawn(probability=(0.05, 0.6)), weight=2)
-def drop(experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 0.3) -> Lasting:
+def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3) -> ActiveFault:
     """Loses messages."""
     return _spoil(experiment, "drop", Drop(), links, probability)
 
 
 @fault("delay", "link", draw=_drawn(seconds=(0.005, 0.3)))
-def delay(experiment: Target, _rng: Random, *, links: Links = "nodes", seconds: float = 0.1) -> Lasting:
+def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1) -> ActiveFault:
     """Delivers messages later, in their order."""
     return _spoil(experiment, "delay", Delay(seconds), links, harmless=seconds <= _PROMPT_S)
 
 
 @fault("jitter", "link", draw=_drawn(jitter_s=(0.005, 0.3)))
 def jitter(
-    experiment: Target, _rng: Random, *, links: Links = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
-) -> Lasting:
+    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
+) -> ActiveFault:
     """Delivers each message later by a time of its own, so that their order changes."""
     return _spoil(experiment, "jitter", Delay(seconds, jitter_s), links, harmless=seconds + jitter_s <= _PROMPT_S)
 
 
 @fault("duplicate", "link", draw=_drawn(probability=(0.2, 1.0)))
 def duplicate(
-    experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 0.5, copies: int = 1
-) -> Lasting:
+    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.5, copies: int = 1
+) -> ActiveFault:
     """Delivers messages more than once."""
     return _spoil(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
 
@@ -96,17 +96,17 @@ def reorder(
     experiment: Target,
     _rng: Random,
     *,
-    links: Links = "nodes",
+    links: LinkSelection = "nodes",
     probability: float = 0.5,
     window: int = 1,
     most_s: float = 0.02,
-) -> Lasting:
+) -> ActiveFault:
     """Delivers messages after later ones."""
     return _spoil(experiment, "reorder", Reorder(window, most_s), links, probability, harmless=most_s <= _PROMPT_S)
 
 
 @fault("hold", "link", draw=_drawn(), weight=0.5)
-def hold(experiment: Target, _rng: Random, *, links: Links = "nodes", probability: float = 1.0) -> Lasting:
+def hold(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 1.0) -> ActiveFault:
     """Keeps messages, and delivers all of them when it heals, however old."""
     return _spoil(experiment, "hold", Hold(), links, probability)
 
@@ -116,9 +116,9 @@ def corrupt(
     experiment: Target,
     _rng: Random,
     *,
-    links: Links = "nodes",
+    links: LinkSelection = "nodes",
     probability: float = 0.3,
     position: int | None = None,
-) -> Lasting:
+) -> ActiveFault:
     """Damages a byte of a message, any unless one is named: its checksum no longer matches, and nobody takes it."""
     return _spoil(experiment, "corrupt", Corrupt(position), links, probability)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import permutations, product
 from random import Random
 
-from harness.faults.catalogue import Draw, Scene, fault
-from harness.faults.injector import Lasting, LinkFault
+from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
+from harness.faults.injector import ActiveFault, LinkFault
 from harness.faults.process_faults import Cycle, resolve
 from harness.faults.target import Target
 from harness.network.rules import Cut
@@ -60,48 +60,50 @@ def _cut(experiment: Target, links: Iterable[Link], name: str) -> LinkFault:
 # --- how they are drawn -----------------------------------------------------------------------------------------------
 
 
-def _smaller_side(scene: Scene, groups: Groups) -> frozenset[NodeId]:
+def _smaller_side(scene: FaultBudget, groups: Groups) -> frozenset[NodeId]:
     """Who is not in the largest group."""
     largest = max(groups, key=len)
     return frozenset(node for node in scene.nodes if node not in largest)
 
 
-def _draw_groups(rng: Random, scene: Scene) -> Draw | None:
+def _draw_groups(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     if len(scene.nodes) < 2:
         return None
     nodes = shuffled(rng, scene.nodes)
     parts = 2 if len(nodes) < 5 or rng.random() < 0.75 else 3
     ends = sorted(rng.sample(range(1, len(nodes)), parts - 1))
     groups = [sorted(nodes[start:end]) for start, end in zip([0, *ends], [*ends, len(nodes)], strict=True)]
-    return Draw({"groups": groups}, _smaller_side(scene, groups))
+    return DrawnArguments({"groups": groups}, _smaller_side(scene, groups))
 
 
-def _draw_one(rng: Random, scene: Scene) -> Draw | None:
+def _draw_one(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     if len(scene.nodes) < 2:
         return None
     node = rng.choice(scene.free or scene.nodes)  # one that is down is cut off already
-    return Draw({"node": node}, frozenset({node}))
+    return DrawnArguments({"node": node}, frozenset({node}))
 
 
-def _draw_leader(_rng: Random, scene: Scene) -> Draw | None:
-    return Draw({}, frozenset({scene.nodes[0]})) if len(scene.nodes) > 1 else None
+def _draw_leader(_rng: Random, scene: FaultBudget) -> DrawnArguments | None:
+    return DrawnArguments({}, frozenset({scene.nodes[0]})) if len(scene.nodes) > 1 else None
 
 
-def _draw_one_way(rng: Random, scene: Scene) -> Draw | None:
+def _draw_one_way(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     if len(scene.nodes) < 2:
         return None
     node = rng.choice(scene.free or scene.nodes)  # one that is down is cut off already
     others = sorted(other for other in scene.nodes if other != node)
     sends = rng.random() < 0.5
-    return Draw({"senders": [node] if sends else others, "receivers": others if sends else [node]}, frozenset({node}))
+    return DrawnArguments(
+        {"senders": [node] if sends else others, "receivers": others if sends else [node]}, frozenset({node})
+    )
 
 
-def _draw_bridge(rng: Random, scene: Scene) -> Draw | None:
+def _draw_bridge(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     if len(scene.nodes) < 3:
         return None
     groups = _sides(shuffled(rng, scene.nodes))
     takes = frozenset(groups[0]) if len(groups[0]) + 1 < majority(len(scene.nodes)) else frozenset[NodeId]()
-    return Draw({"groups": groups}, takes)
+    return DrawnArguments({"groups": groups}, takes)
 
 
 def _sides(nodes: Sequence[NodeId]) -> list[list[NodeId]]:
@@ -110,20 +112,20 @@ def _sides(nodes: Sequence[NodeId]) -> list[list[NodeId]]:
     return [sorted(nodes[:half]), sorted(nodes[half:])]
 
 
-def _draw_ring(rng: Random, scene: Scene) -> Draw | None:
-    return Draw({"nodes": shuffled(rng, scene.nodes)}) if len(scene.nodes) >= 4 else None
+def _draw_ring(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
+    return DrawnArguments({"nodes": shuffled(rng, scene.nodes)}) if len(scene.nodes) >= 4 else None
 
 
-def _draw_nothing(_rng: Random, scene: Scene) -> Draw | None:
+def _draw_nothing(_rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     size = (len(scene.nodes) - 1) // 2
-    return Draw({}, frozenset(scene.nodes[:size])) if size else None
+    return DrawnArguments({}, frozenset(scene.nodes[:size])) if size else None
 
 
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
 @fault("partition", "cut", draw=_draw_groups, weight=2)
-def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None) -> Lasting:
+def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None) -> ActiveFault:
     """Groups of nodes that do not reach each other."""
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
@@ -132,14 +134,14 @@ def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | N
 
 
 @fault("halves", "cut", draw=_draw_nothing)
-def halves(experiment: Target, rng: Random) -> Lasting:
+def halves(experiment: Target, rng: Random) -> ActiveFault:
     """Two random halves that do not reach each other; of an odd number one is the larger."""
     nodes = shuffled(rng, experiment.nodes)
     return _cut(experiment, between([nodes[: len(nodes) // 2]], experiment.nodes), "halves")
 
 
 @fault("minority", "cut", draw=_draw_leader)
-def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Lasting:
+def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
     """A node, the leader if none is named, is on the smaller side of a cut."""
     (chosen,) = resolve(experiment, rng, [node])
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -148,7 +150,7 @@ def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Las
 
 
 @fault("majority", "cut", draw=_draw_nothing)
-def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Lasting:
+def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
     """A node, the leader if none is named, is on the larger side of a cut."""
     (chosen,) = resolve(experiment, rng, [node])
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -157,14 +159,14 @@ def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> La
 
 
 @fault("isolate", "cut", draw=_draw_one)
-def isolate(experiment: Target, rng: Random, *, node: NodeId | None = None) -> Lasting:
+def isolate(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """A node is cut from all others, both ways."""
     chosen = resolve(experiment, rng, None if node is None else [node])
     return _cut(experiment, between([chosen], experiment.nodes), "isolate")
 
 
 @fault("isolate-leader", "cut", draw=_draw_leader, weight=2)
-def isolate_leader(experiment: Target, rng: Random) -> Lasting:
+def isolate_leader(experiment: Target, rng: Random) -> ActiveFault:
     """Whoever leads now is cut from all others; the first node, where nobody leads."""
     return _cut(experiment, between([resolve(experiment, rng, ["leader"])], experiment.nodes), "isolate-leader")
 
@@ -176,7 +178,7 @@ def one_way(
     *,
     senders: list[NodeId] | None = None,
     receivers: list[NodeId] | None = None,
-) -> Lasting:
+) -> ActiveFault:
     """What some nodes send to others is lost, and what they answer is not."""
     from_ = resolve(experiment, rng, senders)
     to = resolve(experiment, rng, receivers) if receivers is not None else experiment.nodes
@@ -186,7 +188,7 @@ def one_way(
 @fault("bridge", "cut", draw=_draw_bridge)
 def bridge(
     experiment: Target, rng: Random, *, node: NodeId | None = None, groups: list[list[NodeId]] | None = None
-) -> Lasting:
+) -> ActiveFault:
     """Two groups that do not reach each other, and a node between that reaches both.
 
     If none is named, it is one of the second group that does not lead: with its followers a leader is all that a log's
@@ -204,7 +206,7 @@ def bridge(
 
 
 @fault("ring", "cut", draw=_draw_ring)
-def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """Each node reaches a majority, and no two nodes the same one."""
     around = shuffled(rng, experiment.nodes) if nodes is None else nodes
     return _cut(experiment, ring(around), "ring")
@@ -213,7 +215,7 @@ def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | No
 @fault("flapping", "cut", draw=_draw_groups)
 def flapping(
     experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None, period_s: float = 0.2
-) -> Lasting:
+) -> ActiveFault:
     """A partition that comes and goes, for half of every period."""
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)

@@ -25,7 +25,7 @@ _RECORD: Final = struct.Struct("<Bqq")  # kind, offset or size or process id, le
 _WRITE, _TRUNCATE, _WRITER = range(3)
 
 
-class Change(NamedTuple):
+class UnsyncedWrite(NamedTuple):
     """A write at an offset, or a truncation to a size if `data` is None."""
 
     offset: int
@@ -42,7 +42,7 @@ class Tail(StrEnum):
     REORDERED = "reordered"  # later ones without earlier ones
 
 
-def survivors(changes: Sequence[Change], tail: Tail, rng: Random) -> list[Change]:
+def survivors(changes: Sequence[UnsyncedWrite], tail: Tail, rng: Random) -> list[UnsyncedWrite]:
     """What is left of the un-synced writes, in order."""
     if not changes or tail is Tail.NONE:
         return []
@@ -58,11 +58,11 @@ def survivors(changes: Sequence[Change], tail: Tail, rng: Random) -> list[Change
     return list(changes)
 
 
-def _torn(change: Change, rng: Random) -> Change:
+def _torn(change: UnsyncedWrite, rng: Random) -> UnsyncedWrite:
     """The beginning of a write: whole sectors if it has some."""
     assert change.data
     step = _SECTOR if len(change.data) > _SECTOR else 1
-    return Change(change.offset, change.data[: step * rng.randrange(-(-len(change.data) // step))])
+    return UnsyncedWrite(change.offset, change.data[: step * rng.randrange(-(-len(change.data) // step))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Unsynced:
 
     path: Path
     writer: int  # its process id
-    changes: tuple[Change, ...]
+    changes: tuple[UnsyncedWrite, ...]
 
     @property
     def bytes(self) -> int:
@@ -118,7 +118,7 @@ def receipts(directory: Path) -> list[dict[str, Any]]:
 def read_tail(path: Path) -> Unsynced:
     """The log that stands at `path`."""
     data, at, writer = path.read_bytes(), 0, 0
-    changes: list[Change] = []
+    changes: list[UnsyncedWrite] = []
     while at + _RECORD.size <= len(data):
         kind, number, length = _RECORD.unpack_from(data, at)
         at += _RECORD.size + length
@@ -128,13 +128,13 @@ def read_tail(path: Path) -> Unsynced:
             case _ if kind == _WRITER:
                 writer, changes = number, []
             case _ if kind == _WRITE:
-                changes.append(Change(number, data[at - length : at]))
+                changes.append(UnsyncedWrite(number, data[at - length : at]))
             case _:
-                changes.append(Change(number, None))
+                changes.append(UnsyncedWrite(number, None))
     return Unsynced(path.with_name(path.name.removesuffix(UNSYNCED)), writer, tuple(changes))
 
 
-def _apply(path: Path, changes: Sequence[Change]) -> None:
+def _apply(path: Path, changes: Sequence[UnsyncedWrite]) -> None:
     with path.open("r+b") as file:
         for offset, data in changes:
             if data is None:
@@ -152,7 +152,7 @@ def note(path: Path, fault: str, **more: Any) -> dict[str, Any]:
     return receipt
 
 
-def packed(change: Change) -> bytes:
+def packed(change: UnsyncedWrite) -> bytes:
     """A change as it stands in the log."""
     data = change.data or b""
     return _RECORD.pack(_TRUNCATE if change.data is None else _WRITE, change.offset, len(data)) + data

@@ -34,7 +34,7 @@ from typing import Final
 
 import apsw
 
-from harness.faults.power_cut import UNSYNCED, Change, note, packed, packed_writer, read_tail
+from harness.faults.power_cut import UNSYNCED, UnsyncedWrite, note, packed, packed_writer, read_tail
 
 NAME: Final = "powerloss"
 SPEC: Final = f"harness.faults.power_loss_vfs:{NAME}"
@@ -117,7 +117,7 @@ class _File(apsw.VFSFile):
         super().__init__("", name, flags)
         self._path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
         self._aside = -1
-        self._changes: list[Change] = []
+        self._changes: list[UnsyncedWrite] = []
         if self._path is not None:
             self._steering = _steerings.setdefault(self._path.parent, _Steering(self._path.parent))
             self._open_aside(Path(f"{self._path}{UNSYNCED}"))
@@ -141,7 +141,7 @@ class _File(apsw.VFSFile):
         os.ftruncate(self._aside, 0)
         os.write(self._aside, packed_writer())
 
-    def _put_aside(self, change: Change) -> None:
+    def _put_aside(self, change: UnsyncedWrite) -> None:
         self._changes.append(change)
         if self._aside >= 0:
             os.write(self._aside, packed(change))
@@ -155,13 +155,13 @@ class _File(apsw.VFSFile):
         if len(self._content) < offset:
             self._content.extend(bytes(offset - len(self._content)))
         self._content[offset : offset + len(data)] = data
-        self._put_aside(Change(offset, bytes(data)))
+        self._put_aside(UnsyncedWrite(offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         if self._path is not None:
             self._steering.write(self._path, 0)
         del self._content[newsize:]
-        self._put_aside(Change(newsize, None))
+        self._put_aside(UnsyncedWrite(newsize, None))
 
     def xFileSize(self) -> int:  # noqa: N802
         return len(self._content)

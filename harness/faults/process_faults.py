@@ -14,11 +14,11 @@ from random import Random
 from typing import Final
 
 from cluster.errors import BootFailed, ConsensusError, FaultFailed
-from cluster.processes import State
-from harness.faults.catalogue import Draw, Scene, fault
-from harness.faults.injector import Faults, Lasting, Until
+from cluster.processes import ProcessState
+from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
+from harness.faults.injector import ActiveFault, EndsOnHeal, Faults
 from harness.faults.target import Target
-from harness.faults.trigger import Strike
+from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
 
 _PROOF_TRIES: Final = 6
@@ -26,7 +26,7 @@ _PROOF_TRIES: Final = 6
 _RECOVERY_S: Final = 0.12
 
 
-class Cycle(Until):
+class Cycle(EndsOnHeal):
     """A fault that goes on by itself, in a thread, until it is healed.
 
     `turn` is called again and again, with the event that asks it to come to its end; `end` when it has.
@@ -72,15 +72,15 @@ def resolve(experiment: Target, rng: Random, nodes: Sequence[NodeId] | None) -> 
 def bring_back(faults: Faults, nodes: Sequence[NodeId]) -> None:
     """Have these nodes up, whatever was done to them."""
     with faults.lock:
-        suspended = [node for node in nodes if faults.cluster.state(node) is State.SUSPENDED]
+        suspended = [node for node in nodes if faults.cluster.state(node) is ProcessState.SUSPENDED]
         if suspended:
             faults.resume(*suspended)
-        down = [node for node in nodes if faults.cluster.state(node) is State.DOWN]
+        down = [node for node in nodes if faults.cluster.state(node) is ProcessState.DOWN]
         if down:
             faults.restart(*down)
 
 
-def _do(experiment: Target, nodes: Sequence[NodeId], act: Callable[..., object]) -> Lasting:
+def _do(experiment: Target, nodes: Sequence[NodeId], act: Callable[..., object]) -> ActiveFault:
     """Claim the processes, act, and give them back when they are up again."""
     faults = experiment.faults
     give_back = faults.claim(nodes)
@@ -97,40 +97,40 @@ def _do(experiment: Target, nodes: Sequence[NodeId], act: Callable[..., object])
         finally:
             give_back()
 
-    return Until(end)
+    return EndsOnHeal(end)
 
 
 # --- how they are drawn -----------------------------------------------------------------------------------------------
 
 
-def draw_few(rng: Random, scene: Scene) -> Draw | None:
+def draw_few(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     """One node or more, and never more than can be spared."""
     most = min(scene.spare, len(scene.free))
     if most < 1:
         return None
     # One is as likely as all the other numbers together: most real breaks need one.
     nodes = sorted(rng.sample(scene.free, 1 if rng.random() < 0.5 else rng.randint(1, most)))
-    return Draw({"nodes": nodes}, frozenset(nodes), frozenset(nodes))
+    return DrawnArguments({"nodes": nodes}, frozenset(nodes), frozenset(nodes))
 
 
-def _draw_all(_rng: Random, scene: Scene) -> Draw | None:
+def _draw_all(_rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     everybody = frozenset(scene.nodes)
-    return Draw({}, everybody, everybody) if set(scene.free) == everybody else None
+    return DrawnArguments({}, everybody, everybody) if set(scene.free) == everybody else None
 
 
-def _draw_rolling(rng: Random, scene: Scene) -> Draw | None:
+def _draw_rolling(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     everybody = frozenset(scene.nodes)
     if set(scene.free) != everybody or scene.spare < 1:
         return None
-    return Draw({"pause_s": round(rng.uniform(0.0, 0.3), 2)}, frozenset({rng.choice(scene.nodes)}), everybody)
+    return DrawnArguments({"pause_s": round(rng.uniform(0.0, 0.3), 2)}, frozenset({rng.choice(scene.nodes)}), everybody)
 
 
-def _draw_starve(rng: Random, scene: Scene) -> Draw | None:
+def _draw_starve(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     drawn = draw_few(rng, scene)
     return drawn and drawn._replace(arguments={**drawn.arguments, "stopped": round(rng.uniform(0.5, 0.95), 2)})
 
 
-def _draw_at_message(rng: Random, scene: Scene) -> Draw | None:
+def _draw_at_message(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
     if not scene.free or scene.spare < 1 or not scene.messages:
         return None
     node = rng.choice(scene.free)
@@ -140,38 +140,38 @@ def _draw_at_message(rng: Random, scene: Scene) -> Draw | None:
         "nth": rng.randint(1, 4),
         "end": rng.choice(("sender", "receiver")),
     }
-    return Draw(arguments, frozenset({node}), frozenset({node}))
+    return DrawnArguments(arguments, frozenset({node}), frozenset({node}))
 
 
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
 @fault("kill", "process", draw=draw_few, weight=3)
-def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """SIGKILL; started again on the same disk when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.kill)
 
 
 @fault("terminate", "process", draw=draw_few)
-def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """SIGTERM and an orderly end; started again when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.terminate)
 
 
 @fault("suspend", "process", draw=draw_few, weight=2)
-def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> Lasting:
+def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """SIGSTOP, as a long pause of a collector or a hypervisor; resumed when it heals."""
     return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.suspend)
 
 
 @fault("kill-all", "process", draw=_draw_all, weight=0.5)
-def kill_all(experiment: Target, _rng: Random) -> Lasting:
+def kill_all(experiment: Target, _rng: Random) -> ActiveFault:
     """SIGKILL to every node at once; all started again when it heals."""
     return _do(experiment, experiment.nodes, experiment.faults.kill)
 
 
 @fault("kill-in-recovery", "process")
-def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> Lasting:
+def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> ActiveFault:
     """SIGKILL, and again while it starts, before it is ready; started for good when it heals."""
     (chosen,) = resolve(experiment, rng, None if node is None else [node])
     faults = experiment.faults
@@ -202,7 +202,7 @@ def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = N
         finally:
             paper.end()
 
-    return Until(over)
+    return EndsOnHeal(over)
 
 
 def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
@@ -222,7 +222,7 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
                 raise
             return
         # It had been ready before: that was a kill like any other. A little sooner, then.
-        while process.look() is not State.DOWN:
+        while process.look() is not ProcessState.DOWN:
             time.sleep(0.001)
         most_s *= 0.6
     raise FaultFailed(f"{node} was ready each time before it could be killed while it was starting")
@@ -238,12 +238,12 @@ def kill_at(
     nth: int = 1,
     end: str = "receiver",
     within_s: float = 5.0,
-) -> Lasting:
+) -> ActiveFault:
     """SIGKILL at the nth message of a type, just before the node gets it or just after it has sent it."""
     (chosen,) = resolve(experiment, rng, None if node is None else [node])
     others = [peer for peer in experiment.nodes if peer != chosen]
     links = [(peer, chosen) for peer in others] if end == "receiver" else [(chosen, peer) for peer in others]
-    strike = Strike(experiment, links, message, nth)
+    strike = MessageTrigger(experiment, links, message, nth)
     give_back = experiment.faults.claim([chosen])
     try:
         strike.wait(within_s)
@@ -260,7 +260,7 @@ def kill_at(
         finally:
             give_back()
 
-    return Until(over)
+    return EndsOnHeal(over)
 
 
 @fault("starve", "process", draw=_draw_starve)
@@ -271,7 +271,7 @@ def starve(
     nodes: list[NodeId] | None = None,
     stopped: float = 0.8,
     period_s: float = 0.1,
-) -> Lasting:
+) -> ActiveFault:
     """SIGSTOP for a part of every period, as a machine that is overloaded."""
     chosen = resolve(experiment, rng, nodes)
     faults = experiment.faults
@@ -304,7 +304,7 @@ def starve(
 
 
 @fault("rolling-restart", "process", draw=_draw_rolling)
-def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> Lasting:
+def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> ActiveFault:
     """SIGTERM and a start for one node after the other, over and over, as an upgrade does."""
     faults = experiment.faults
     give_back = faults.claim(experiment.nodes)

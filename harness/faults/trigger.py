@@ -15,7 +15,7 @@ from harness.records.links import Link
 _LOOK_S: Final = 0.2
 
 
-class Strike:
+class MessageTrigger:
     """Waits for the nth message of a type on some links, and keeps it until `let_go`. Those before it pass."""
 
     def __init__(self, experiment: Target, links: Sequence[Link], message: str, nth: int) -> None:

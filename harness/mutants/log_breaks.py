@@ -92,40 +92,40 @@ def gaps_are_left() -> None:
     """A new leader leaves out the slots of which it was told nothing."""
     told = election.to_propose
 
-    def without(each: list[election.Told], commit: int) -> dict[int, bytes]:
+    def without(each: list[election.PromisedRecords], commit: int) -> dict[int, bytes]:
         known = {record.slot for one in each for record in one.records}
         return {slot: batch for slot, batch in told(each, commit).items() if slot in known}
 
-    def begin(self: leader.Leader, recovered: dict[int, bytes], last: int | None) -> None:
+    def begin(self: leader.Leadership, recovered: dict[int, bytes], last: int | None) -> None:
         for slot, batch in recovered.items():
             self.next_slot = slot
             whole(self, {slot: batch}, slot)
         whole(self, {}, last)
 
-    whole = leader.Leader.begin
+    whole = leader.Leadership.begin
     replace(replica, "to_propose", without)
-    replace(leader.Leader, "begin", begin)
+    replace(leader.Leadership, "begin", begin)
 
 
 @listed
 def voters_count_twice() -> None:
     """An acceptance that comes again is another vote."""
-    accepted = leader.Leader.accepted
+    accepted = leader.Leadership.accepted
 
-    def by_message(self: leader.Leader, sender: NodeId, slots: tuple[int, ...]) -> bool:
+    def by_message(self: leader.Leadership, sender: NodeId, slots: tuple[int, ...]) -> bool:
         for slot in slots:
             flight = self.flights.get(slot)
             if flight is not None and sender in flight.votes:
                 flight.votes[f"{sender} again"] = None
         return accepted(self, sender, slots)
 
-    replace(leader.Leader, "accepted", by_message)
+    replace(leader.Leadership, "accepted", by_message)
 
 
 @listed
 def accepts_are_sent_once() -> None:
     """A leader does not send an Accept again."""
-    replace(leader.Leader, "_send_again", lambda *_: None)
+    replace(leader.Leadership, "_send_again", lambda *_: None)
 
 
 # --- what is chosen ---------------------------------------------------------------------------------------------------
@@ -169,26 +169,26 @@ def what_is_told_is_applied_late() -> None:
 @listed
 def frames_are_applied_in_any_order() -> None:
     """The frames of a slot are applied in an order that differs from replica to replica."""
-    apply = state.State.apply
+    apply = state.ReplicatedState.apply
 
-    def shuffled(self: state.State, slot: int, batch: bytes) -> list[bytes]:
+    def shuffled(self: state.ReplicatedState, slot: int, batch: bytes) -> list[bytes]:
         if batch and time.perf_counter_ns() % 2:
             at_ms, frames = unpack_own(batch)
             return apply(self, slot, pack_own((at_ms, frames[::-1])))[::-1]
         return apply(self, slot, batch)
 
-    replace(state.State, "apply", shuffled)
+    replace(state.ReplicatedState, "apply", shuffled)
 
 
 @listed
 def answers_depend_on_the_node() -> None:
     """What a put answers differs from replica to replica."""
-    put = kv.Kv._put
+    put = kv.KvMachine._put
 
-    def by_clock(self: kv.Kv, key: str, value: bytes) -> int:
+    def by_clock(self: kv.KvMachine, key: str, value: bytes) -> int:
         return put(self, key, value) + 1000 * (time.perf_counter_ns() % 7)
 
-    replace(kv.Kv, "_put", by_clock)
+    replace(kv.KvMachine, "_put", by_clock)
 
 
 @listed
@@ -213,34 +213,34 @@ def torn_tails_everywhere() -> None:
 def reads_are_local() -> None:
     """A leader answers questions without asking whether it still leads."""
 
-    def at_once(self: leader.Leader) -> list[leader.Question]:
+    def at_once(self: leader.Leadership) -> list[leader.Question]:
         questions = [question for each in self.rounds.values() for question in each]
         self.rounds.clear()
         return questions
 
-    replace(leader.Leader, "take_confirmed", at_once)
+    replace(leader.Leadership, "take_confirmed", at_once)
 
 
 @listed
 def leases_end_by_the_wall_clock() -> None:
     """The log's time is that of the leader's wall clock, which goes on while nobody leads, or while all are suspended."""
-    tick = leader.Leader.tick
+    tick = leader.Leadership.tick
 
-    def by_wall_clock(self: leader.Leader) -> bool:
+    def by_wall_clock(self: leader.Leadership) -> bool:
         self.time_ms = max(self.time_ms, int(time.time() * 1000))
         return tick(self)
 
-    replace(leader.Leader, "tick", by_wall_clock)
+    replace(leader.Leadership, "tick", by_wall_clock)
 
 
 @listed
 def locks_have_no_fencing_token() -> None:
     """Whoever holds a lock has the token of whoever held it before."""
 
-    def grant(_self: locks.Locks, claim: locks.Claim) -> None:
+    def grant(_self: locks.LocksMachine, claim: locks.Claim) -> None:
         claim.token = 1
 
-    replace(locks.Locks, "_grant", grant)
+    replace(locks.LocksMachine, "_grant", grant)
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
@@ -284,24 +284,24 @@ def changes_overlap() -> None:
     """A change of members takes effect while others are under way, and so do slots above it."""
 
     def propose(
-        self: leader.Leader, slot: int, batch: bytes, waiters: list[leader.Waiter], is_change: bool = False
+        self: leader.Leadership, slot: int, batch: bytes, waiters: list[leader.Waiter], is_change: bool = False
     ) -> None:
         del is_change
         whole(self, slot, batch, waiters)
 
-    def changing(self: leader.Leader) -> bool:
+    def changing(self: leader.Leadership) -> bool:
         return self is None
 
-    whole = leader.Leader.propose
-    replace(leader.Leader, "propose", propose)
-    replace(leader.Leader, "changing", changing)
+    whole = leader.Leadership.propose
+    replace(leader.Leadership, "propose", propose)
+    replace(leader.Leadership, "changing", changing)
 
 
 @listed
 def the_removed_still_vote() -> None:
     """An acceptance counts, whoever it is from."""
 
-    def accepted(self: leader.Leader, sender: NodeId, slots: tuple[int, ...]) -> bool:
+    def accepted(self: leader.Leadership, sender: NodeId, slots: tuple[int, ...]) -> bool:
         members = self.configuration
         voters = (*members.voters, *(each for each in (*members.learners, *members.removed) if each == sender))
         self.state.configuration = members._replace(voters=voters)
@@ -310,8 +310,8 @@ def the_removed_still_vote() -> None:
         finally:
             self.state.configuration = members
 
-    whole = leader.Leader.accepted
-    replace(leader.Leader, "accepted", accepted)
+    whole = leader.Leadership.accepted
+    replace(leader.Leadership, "accepted", accepted)
 
 
 @listed

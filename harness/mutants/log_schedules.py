@@ -12,11 +12,11 @@ from typing import Final
 
 from cluster.clients.operations import kv_get, kv_put
 from cluster.errors import BootFailed
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.mutants.schedules import Schedule
 from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
-from harness.workloads.log_calls import LogCall
+from harness.workloads.log_calls import RecordedLogCall
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME
 
@@ -24,17 +24,19 @@ _LOOK_EVERY_S: Final = 0.002
 _CALL_S: Final = 5.0
 
 
-def begin_put(run: Experiment, value: str, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> LogCall:
+def begin_put(
+    run: Experiment, value: str, client: int = 0, key: str = "k", timeout_s: float = _CALL_S
+) -> RecordedLogCall:
     """Begin to put."""
     return run.log.begin(client, "put", key, value, kv_put(key, value), timeout_s)
 
 
-def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> LogCall:
+def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> RecordedLogCall:
     """Begin to get."""
     return run.log.begin(client, "get", key, None, kv_get(key), timeout_s, told=lambda entry: entry and entry[0])
 
 
-def settle(run: Experiment, *calls: LogCall) -> None:
+def settle(run: Experiment, *calls: RecordedLogCall) -> None:
     """Wait for these; at their deadlines at the latest."""
     while any(call.outcome is None for call in calls):
         run.poll()
@@ -104,7 +106,7 @@ def a_leader_from_the_past(run: Experiment) -> None:
 
 def _runs(run: Experiment, node: NodeId) -> bool:
     """Whether a node that was started has read its disk, and goes on."""
-    while run.cluster.state(node) is State.UP:
+    while run.cluster.state(node) is ProcessState.UP:
         if node in run.cluster.status(0.2):
             return True
     return False

@@ -11,7 +11,7 @@ from typing import Final
 from cluster.clients.pipeline import NotDone, Ok
 from harness.virtual.log_fault_schedule import Limits
 from harness.virtual.log_script import LogWorld
-from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, Prepare, TakeOver
+from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, LogPrepare, TakeOver
 from node.contract import Message, NodeId
 from node.replication.state import is_change
 
@@ -142,7 +142,7 @@ def a_gap() -> None:
     leading = world.replica(first).leader
     assert leading is not None
     hole = leading.next_slot
-    world.wishes.append(lambda _from, _to, message: isinstance(message, Accept) and message.slot == hole)
+    world.wishes.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == hole)
     for number in range(2):
         world.begin("c", "put", "k", f"{number}".encode())
         world.pass_s(0.012)
@@ -163,7 +163,7 @@ def acknowledgements_that_come_again() -> None:
     again: list[Message] = []
 
     def twice(sender: NodeId, to: NodeId, message: Message) -> bool:
-        if isinstance(message, Accepted) and to == first and sender == second and message not in again:
+        if isinstance(message, LogAccepted) and to == first and sender == second and message not in again:
             again.append(message)
             world.say_again(sender, to, message)
         return False
@@ -188,7 +188,7 @@ def one_accept_is_lost() -> None:
     slot, dropped = leading.next_slot, []
 
     def wish(_: NodeId, to: NodeId, message: Message) -> bool:
-        is_first = isinstance(message, Accept) and message.slot == slot and to not in dropped
+        is_first = isinstance(message, LogAccept) and message.slot == slot and to not in dropped
         if is_first:
             dropped.append(to)
         return is_first
@@ -302,7 +302,7 @@ def members_change_unheard_of() -> None:
     world.cut((third, late, gone), (first, second))
     change = world.replica(late).acceptor.commit + 1
     world.wishes.append(
-        lambda sender, _, message: sender == late and isinstance(message, Accept) and message.slot == change
+        lambda sender, _, message: sender == late and isinstance(message, LogAccept) and message.slot == change
     )
     world.take_over(late)  # what they tell it makes it no leader above the changes
     world.pass_s(0.1)
@@ -321,21 +321,21 @@ def asked_in_the_turn_that_tells() -> None:
     assert leading is not None
     change = leading.next_slot
     world.wishes.append(
-        lambda _, to, message: to == second and not (isinstance(message, Accept) and message.slot == change)
+        lambda _, to, message: to == second and not (isinstance(message, LogAccept) and message.slot == change)
     )
     assert isinstance(world.change("remove", third), Ok)
     replica = world.replica(second)
     ballot = replica.acceptor.promised
-    told = Accept(ballot, change + 1, b"", change)
+    told = LogAccept(ballot, change + 1, b"", change)
     assert replica.acceptor.commit == change - 1, "the second has heard too much for this story"
     answers = world.turn(second, (first, told))
-    assert [(packet.to, packet.message) for packet in answers] == [(first, Accepted(ballot, (change + 1,)))]
+    assert [(packet.to, packet.message) for packet in answers] == [(first, LogAccepted(ballot, (change + 1,)))]
     world.turn(second, (first, Heartbeat(ballot, 0, change)))  # one small batch alone is put off, for a beat at most
     assert replica.state.applied == change
     assert replica.state.configuration.voters == tuple(sorted((first, second)))
     world.restart(second)  # once more, and now the leader asks it in the same turn to lead
     asked = world.turn(second, (first, told), (first, TakeOver(ballot)))
-    assert [packet.to for packet in asked if isinstance(packet.message, Prepare)] == [first]
+    assert [packet.to for packet in asked if isinstance(packet.message, LogPrepare)] == [first]
 
 
 @_story
@@ -376,7 +376,7 @@ def the_removed_speak() -> None:
     leading = world.replica(first).leader
     assert leading is not None
     world.pass_s(0.1)
-    world.say_again(third, first, Accepted(leading.ballot, (leading.next_slot - 1,)))
+    world.say_again(third, first, LogAccepted(leading.ballot, (leading.next_slot - 1,)))
     world.pass_s(0.2)
     assert world.replica(first).acceptor.commit == before, "chosen by one of two"
     world.wishes.clear()

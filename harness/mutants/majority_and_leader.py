@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from node.algorithms.leader import Ask, Leader
+from node.algorithms.leader import ForwardedCall, Leader
 from node.algorithms.majority import Majority, NotVoted, Vote
 from node.contract import Message, Node, NodeId, Request, Value
 from node.quorum import majority
@@ -91,7 +91,7 @@ class TakesASecondValue(Leader):
 
     def receive(self, sender: NodeId, message: Message) -> None:
         match message:
-            case Ask(_, value) if self.node.id == self.leader and value is not None:
+            case ForwardedCall(_, value) if self.node.id == self.leader and value is not None:
                 self.node.disk["value"] = value
         super().receive(sender, message)
 

@@ -11,7 +11,7 @@ from node.wire import encode_value
 _DEFAULT = encode_value("a default")
 
 #: What a voter has told: the ballot that it had accepted, and the value.
-Told = tuple[Ballot, Value | None]
+_Promised = tuple[Ballot, Value | None]
 
 
 # --- phase 1 --------------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ class IgnoresAccepted(Paxos):
 class _Adopts(Paxos):
     """Adopts another accepted value than that of the highest ballot."""
 
-    def choose(self, told: list[Told]) -> Told:
+    def choose(self, told: list[_Promised]) -> _Promised:
         raise NotImplementedError
 
     def promised_by_quorum(self) -> None:
@@ -41,14 +41,14 @@ class _Adopts(Paxos):
 class AdoptsLowest(_Adopts):
     """Adopts the value of the lowest ballot."""
 
-    def choose(self, told: list[Told]) -> Told:
+    def choose(self, told: list[_Promised]) -> _Promised:
         return min(told, key=lambda entry: entry[0])
 
 
 class AdoptsLast(_Adopts):
     """Adopts any value: that which it was told last."""
 
-    def choose(self, told: list[Told]) -> Told:
+    def choose(self, told: list[_Promised]) -> _Promised:
         return told[-1]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.errors import BootFailed
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.faults.injector import LinkFault
 from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
 from harness.network.rules import Drop, Duplicate, Pass
@@ -214,11 +214,11 @@ def a_sync_fails(run: Experiment) -> None:
     paper = run.faults.begin("fail-sync", nodes_down=["n1"])
     (directory / FAIL_SYNC).write_text("1")
     call = run.begin_propose("colour", "blue", at="n2", timeout_s=5.0)
-    while call.outcome is None and run.cluster.state("n1") is State.UP:
+    while call.outcome is None and run.cluster.state("n1") is ProcessState.UP:
         run.client.poll()
         time.sleep(_LOOK_EVERY_S)
     paper.bit = (directory / f"{FAIL_SYNC}.struck").exists()
-    if run.cluster.state("n1") is State.UP:
+    if run.cluster.state("n1") is ProcessState.UP:
         run.faults.kill("n1")
     run.faults.restart("n1")
     paper.end()
@@ -239,7 +239,7 @@ def a_wiped_disk(run: Experiment) -> None:
         paper.bit = not directory.exists()
         with suppress(BootFailed):
             run.faults.restart("n2")
-    started = run.cluster.state("n2") is State.UP
+    started = run.cluster.state("n2") is ProcessState.UP
     with run.faults.isolate("n1"):
         run.propose("colour", "red", at="n3", timeout_s=3.0 if started else SHORT_S)
     if not started:

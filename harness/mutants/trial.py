@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any, Final
 
 from cluster.errors import ConsensusError
-from cluster.processes import NODE_COMMAND, State
-from harness.checkers.guards import Carried
+from cluster.processes import NODE_COMMAND, ProcessState
+from harness.checkers.guards import PlanExecution
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
 from harness.faults.process_faults import bring_back
 from harness.mutants import log_schedules
@@ -31,8 +31,8 @@ from harness.mutants.schedules import Schedule
 from harness.runs.experiment import Experiment
 from harness.runs.suite import judge
 from harness.runs.workers import as_done
-from harness.workloads.key_values import KeyValues
-from harness.workloads.set_once import Variables
+from harness.workloads.key_values import KeyValueWorkload
+from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.workload import LIVE_S
 from node.storage.disk import DiskError
 
@@ -86,8 +86,8 @@ def attempt(
             run.look_at_replicas()
         else:
             _ask_everybody(run)
-        down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
-    carried = Carried(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
+        down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
+    carried = PlanExecution(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
     verdicts = _judged(run, schedule, healed_ns, carried)
     run.save_results(verdicts, schedule=schedule.name, story=schedule.about, trouble=trouble, command=list(command[1:]))
     return Attempt(folder, verdicts, time.monotonic() - started)
@@ -131,16 +131,16 @@ def _ask_everybody(run: Experiment) -> None:
     run.settle(*(run.begin_query(_AFTER, node, LIVE_S) for node in run.nodes))
 
 
-def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
+def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
     try:
         evidence = run.evidence(faults_expected=schedule.breaks)
     except DiskError as error:
         return {"disks": invalid(f"a disk cannot be read: {error}")}
-    clients = _PutAndGet(run.nodes, 0, 1.0) if schedule.on_log else Variables(run.nodes, 0, 1.0)
+    clients = _PutAndGet(run.nodes, 0, 1.0) if schedule.on_log else SetOnceWorkload(run.nodes, 0, 1.0)
     return judge(evidence, clients, healed_ns, carried)
 
 
-class _PutAndGet(KeyValues):
+class _PutAndGet(KeyValueWorkload):
     """What the stories about logs do."""
 
     functions = ("put", "get")
@@ -150,7 +150,7 @@ class _PutAndGet(KeyValues):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class MutantTrial:
     """What came of a mutant: the attempts, of which the last is the one that caught it, if any did."""
 
     mutant: Mutant
@@ -179,7 +179,7 @@ class Trial:
         }
 
 
-def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> Trial:
+def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
     """Tell its story until it is caught, a few times at most."""
     started = time.monotonic()
     for number in range(1, _TRIES + 1):
@@ -187,7 +187,7 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> Trial:
         last = attempt(mutant.schedule, mutant.algorithm, own, seed=seed, command=mutant.command)
         if last.verdict.status is Status.INVALID:
             break
-    return Trial(mutant, last, number, time.monotonic() - started)
+    return MutantTrial(mutant, last, number, time.monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +237,15 @@ def try_unbroken(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MutantReport:
     """Of everything that was tried."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[MutantTrial, ...]
     unbroken: tuple[Unbroken, ...]
     took_s: float
 
     @property
-    def survivors(self) -> tuple[Trial, ...]:
+    def survivors(self) -> tuple[MutantTrial, ...]:
         """The mutants that were not caught."""
         return tuple(trial for trial in self.trials if not trial.caught)
 
@@ -275,8 +275,8 @@ def try_all(
     workers: int = 2,
     times: int = 1,
     seed: int = 0,
-    progress: Callable[[Trial | Unbroken], object] = lambda _done: None,
-) -> Outcome:
+    progress: Callable[[MutantTrial | Unbroken], object] = lambda _done: None,
+) -> MutantReport:
     """Try each mutant, and each of their stories on the shipped code `times` times, `workers` at a time."""
     started = time.monotonic()
     mutants = tuple(mutants)
@@ -291,7 +291,7 @@ def try_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Outcome(
+    return MutantReport(
         tuple(future.result() for future in trials),
         tuple(future.result() for future in unbroken),
         time.monotonic() - started,

@@ -47,7 +47,7 @@ Names: TypeAlias = str | Iterable[str]
 Start: TypeAlias = Callable[[Sequence[str], Path], tuple[subprocess.Popen[bytes], ReadyPipe]]
 
 
-class Narrowed(TypedDict, total=False):
+class RuleFilter(TypedDict, total=False):
     """Which messages a rule is for, and how often it acts. What is left out means any, and always."""
 
     senders: Names | None
@@ -238,7 +238,7 @@ class Network:
         pairs = itertools.permutations(parts, 2)
         return self._cut((link for one, other in pairs for link in itertools.product(one, other)), name, "partition")
 
-    def drop(self, links: Iterable[Link] | None = None, **narrowed: Unpack[Narrowed]) -> InstalledRule:
+    def drop(self, links: Iterable[Link] | None = None, **narrowed: Unpack[RuleFilter]) -> InstalledRule:
         """Lose messages."""
         return self.install(Drop(), links, **narrowed)
 
@@ -247,13 +247,13 @@ class Network:
         links: Iterable[Link] | None = None,
         seconds: float = 0.1,
         jitter_s: float = 0.0,
-        **narrowed: Unpack[Narrowed],
+        **narrowed: Unpack[RuleFilter],
     ) -> InstalledRule:
         """Keep messages for `seconds`, and up to `jitter_s` more, drawn evenly; so jitter can change the order."""
         return self.install(Delay(seconds, jitter_s), links, **narrowed)
 
     def duplicate(
-        self, links: Iterable[Link] | None = None, copies: int = 1, **narrowed: Unpack[Narrowed]
+        self, links: Iterable[Link] | None = None, copies: int = 1, **narrowed: Unpack[RuleFilter]
     ) -> InstalledRule:
         """Send `copies` more of a message."""
         return self.install(Duplicate(copies), links, **narrowed)
@@ -263,22 +263,22 @@ class Network:
         links: Iterable[Link] | None = None,
         window: int = 1,
         most_s: float = 1.0,
-        **narrowed: Unpack[Narrowed],
+        **narrowed: Unpack[RuleFilter],
     ) -> InstalledRule:
         """Keep a message until `window` others have passed on its link, or `most_s` seconds are over."""
         return self.install(Reorder(window, most_s), links, **narrowed)
 
-    def hold(self, links: Iterable[Link] | None = None, **narrowed: Unpack[Narrowed]) -> InstalledRule:
+    def hold(self, links: Iterable[Link] | None = None, **narrowed: Unpack[RuleFilter]) -> InstalledRule:
         """Keep messages until they are released or discarded."""
         return self.install(Hold(), links, **narrowed)
 
     def corrupt(
-        self, links: Iterable[Link] | None = None, position: int | None = None, **narrowed: Unpack[Narrowed]
+        self, links: Iterable[Link] | None = None, position: int | None = None, **narrowed: Unpack[RuleFilter]
     ) -> InstalledRule:
         """Flip bits of one byte, which is any byte or the one at `position`; 0 makes a frame that never decodes."""
         return self.install(Corrupt(position), links, **narrowed)
 
-    def watch(self, links: Iterable[Link] | None = None, **narrowed: Unpack[Narrowed]) -> InstalledRule:
+    def watch(self, links: Iterable[Link] | None = None, **narrowed: Unpack[RuleFilter]) -> InstalledRule:
         """Only count messages, to wait for them."""
         return self.install(Pass(), links, **narrowed)
 

@@ -35,11 +35,11 @@ from typing import Final
 import zmq
 
 from harness.network.control import ControlPort
-from harness.network.rule_engine import Letter
+from harness.network.rule_engine import InTransit
 from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
 from harness.records.links import CLIENT, Link
-from harness.records.messages import Recorder
+from harness.records.messages import MessageRecorder
 from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, die_with
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
@@ -58,7 +58,7 @@ class Proxy:
     """Every socket of one cluster's links, and the loop."""
 
     def __init__(
-        self, settings: Settings, messages: tuple[type[Message], ...], recorder: Recorder, rng: Random
+        self, settings: Settings, messages: tuple[type[Message], ...], recorder: MessageRecorder, rng: Random
     ) -> None:
         self._nodes = settings.nodes
         self._recorder = recorder
@@ -146,7 +146,7 @@ class Proxy:
 
     # --- where messages leave: see switchboard.Exits ----------------------------------------------------------------
 
-    def send(self, letter: Letter) -> bool:
+    def send(self, letter: InTransit) -> bool:
         sink = self._sinks.get(letter.link)
         if sink is None:
             return False
@@ -278,7 +278,7 @@ def main() -> int:
     try:
         settings = load(arguments.spec)
         messages = load_algorithm(settings.algorithm).messages
-        recorder = Recorder(None if arguments.record == "-" else Path(arguments.record))
+        recorder = MessageRecorder(None if arguments.record == "-" else Path(arguments.record))
         proxy = Proxy(settings, messages, recorder, Random(arguments.seed))
         wake_up = WakeUpPipe()
         signal.set_wakeup_fd(wake_up.writer)

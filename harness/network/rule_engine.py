@@ -33,7 +33,7 @@ KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
-class Letter:
+class InTransit:
     """A message on its way. `envelope` is None if it did not decode."""
 
     link: Link
@@ -41,14 +41,14 @@ class Letter:
     envelope: Envelope | None = None
     route: tuple[bytes, ...] = ()  # the frames before the payload, which lead back to a client
     index: int | None = None  # of its first line in the record
-    original: "Letter | None" = None  # what this is a copy of
+    original: "InTransit | None" = None  # what this is a copy of
     leaves_as: Fate = "passed"
     marked_by: str | None = None  # the rule that shows beside that fate
 
     @property
     def type(self) -> str:
         """The message's class name."""
-        return UNKNOWN_TYPE if self.envelope is None else type(self.envelope.message).__name__
+        return UNKNOWN_TYPE if self.envelope is None else self.envelope.message.type_name()
 
     @property
     def variable(self) -> str | None:
@@ -56,17 +56,17 @@ class Letter:
         return None if self.envelope is None else self.envelope.variable
 
 
-class Step(NamedTuple):
+class Ruling(NamedTuple):
     """What happens to a letter now, and which rule made it so."""
 
-    letter: Letter
+    letter: InTransit
     fate: Fate
     rule: str | None
 
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    letter: Letter
+    letter: InTransit
     by: "_Installed"
     number: int
     window: int = 0  # how many others must pass first, if it is kept by a Reorder
@@ -81,7 +81,7 @@ class _Installed:
     draws: dict[Link, Random] = field(default_factory=dict)
 
 
-class Fates:
+class RuleEngine:
     """The rules in force, and what they keep. `now` is in seconds, of a clock that never goes back."""
 
     def __init__(self, rng: Random, kept_max: int = KEPT_MAX, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
@@ -102,14 +102,14 @@ class Fates:
         self._rules[rule.id] = _Installed(rule)
         self._by_link.clear()
 
-    def remove(self, rule: str) -> tuple[list[Step], dict[Link, Counter[str]]]:
+    def remove(self, rule: str) -> tuple[list[Ruling], dict[Link, Counter[str]]]:
         """End a rule and let go of what it keeps. Returns those steps, and the rule's last counts."""
         installed = self._find(rule)
         del self._rules[rule]
         self._by_link.clear()
         return self._let_go(installed.kept.values()), self._counts(installed)
 
-    def heal(self) -> tuple[list[Step], dict[str, dict[Link, Counter[str]]]]:
+    def heal(self) -> tuple[list[Ruling], dict[str, dict[Link, Counter[str]]]]:
         """End every rule, and let go of all that is kept. Returns those steps, and the last counts of each rule."""
         ended = list(self._rules.values())
         self._rules.clear()
@@ -132,11 +132,11 @@ class Fates:
             return sum(1 for kept in installed.kept.values() if links is None or kept.letter.link in links)
         return sum(counts[what] for link, counts in installed.counts.items() if links is None or link in links)
 
-    def release(self, rule: str, most: int | None = None) -> list[Step]:
+    def release(self, rule: str, most: int | None = None) -> list[Ruling]:
         """Let go of the first `most` that a rule keeps, or of all, in the order of arrival."""
         return self._let_go(list(self._find(rule).kept.values())[:most])
 
-    def discard(self, rule: str, most: int | None = None) -> list[Step]:
+    def discard(self, rule: str, most: int | None = None) -> list[Ruling]:
         """Lose the first `most` that a rule keeps, or all."""
         installed = self._find(rule)
         gone = list(installed.kept.values())[:most]
@@ -145,18 +145,18 @@ class Fates:
         self._tidy()
         return [self._did(installed, kept.letter, "discarded") for kept in gone]
 
-    def release_one(self, rule: str, index: int) -> list[Step]:
+    def release_one(self, rule: str, index: int) -> list[Ruling]:
         """Let go of the letter that a rule keeps under this number of the record."""
         return self._let_go([self._kept(rule, index)])
 
-    def discard_one(self, rule: str, index: int) -> list[Step]:
+    def discard_one(self, rule: str, index: int) -> list[Ruling]:
         """Lose the letter that a rule keeps under this number of the record."""
         kept = self._kept(rule, index)
         self._take_out(kept)
         self._tidy()
         return [self._did(kept.by, kept.letter, "discarded")]
 
-    def repeat(self, rule: str, index: int) -> list[Step]:
+    def repeat(self, rule: str, index: int) -> list[Ruling]:
         """Let a copy go of the letter that a rule keeps under this number of the record, and go on keeping it."""
         kept = self._kept(rule, index)
         self._count(kept.by, kept.letter.link, "duplicated")
@@ -170,16 +170,16 @@ class Fates:
 
     # --- letters ----------------------------------------------------------------------------------------------------
 
-    def arrive(self, letter: Letter, now: float) -> list[Step]:
+    def arrive(self, letter: InTransit, now: float) -> list[Ruling]:
         """A letter has come in."""
         rules = self._on(letter.link)
         if not rules:
-            return [Step(letter, "passed", None)]
+            return [Ruling(letter, "passed", None)]
         return list(self._judge(letter, rules, 0, now))
 
-    def due(self, now: float) -> list[Step]:
+    def due(self, now: float) -> list[Ruling]:
         """What has waited long enough, earliest first."""
-        steps: list[Step] = []
+        steps: list[Ruling] = []
         while self._due and self._due[0][0] <= now:
             _, number, kept = heapq.heappop(self._due)
             if number in kept.by.kept:
@@ -193,10 +193,10 @@ class Fates:
             heapq.heappop(self._due)
         return max(self._due[0][0] - now, 0.0) if self._due else None
 
-    def _judge(self, letter: Letter, rules: list[_Installed], first: int, now: float) -> Iterator[Step]:
+    def _judge(self, letter: InTransit, rules: list[_Installed], first: int, now: float) -> Iterator[Ruling]:
         """Ask the rules from `first` on. A copy goes on from the rule that made it."""
-        copies: list[tuple[Letter, int]] = []
-        fate: Step | None = None
+        copies: list[tuple[InTransit, int]] = []
+        fate: Ruling | None = None
         for place in range(first, len(rules)):
             one = rules[place]
             if not one.rule.takes(letter.type, letter.variable):
@@ -230,7 +230,7 @@ class Fates:
         for copy, place in copies:
             yield from self._judge(copy, rules, place, now)
 
-    def _acts(self, one: _Installed, letter: Letter) -> bool:
+    def _acts(self, one: _Installed, letter: InTransit) -> bool:
         match one.rule.action:
             case Pass():
                 return False
@@ -247,7 +247,7 @@ class Fates:
 
     # --- what is kept -----------------------------------------------------------------------------------------------
 
-    def _keep(self, one: _Installed, letter: Letter, fate: Fate, due: float | None, window: int = 0) -> Step:
+    def _keep(self, one: _Installed, letter: InTransit, fate: Fate, due: float | None, window: int = 0) -> Ruling:
         size = len(letter.payload)
         if self._kept_count >= self._kept_max or self._kept_bytes + size > self._kept_bytes_max:
             self._count(one, letter.link, "overflowed")
@@ -266,8 +266,8 @@ class Fates:
         self._kept_count -= 1
         self._kept_bytes -= len(kept.letter.payload)
 
-    def _let_go(self, all_kept: Iterable[_Kept]) -> list[Step]:
-        steps: list[Step] = []
+    def _let_go(self, all_kept: Iterable[_Kept]) -> list[Ruling]:
+        steps: list[Ruling] = []
         for kept in list(all_kept):
             if kept.number not in kept.by.kept:
                 continue  # a Reorder that the one before has let through
@@ -285,7 +285,7 @@ class Fates:
         self._due = [entry for entry in self._due if entry[1] in entry[2].by.kept]
         heapq.heapify(self._due)
 
-    def _leave(self, letter: Letter) -> Iterator[Step]:
+    def _leave(self, letter: InTransit) -> Iterator[Ruling]:
         """A letter that was kept goes on, unless a cut stands in the way now."""
         for one in self._on(letter.link):
             if isinstance(one.rule.action, Cut) and one.rule.takes(letter.type, letter.variable):
@@ -294,9 +294,9 @@ class Fates:
                 return
         yield from self._pass_on(letter)
 
-    def _pass_on(self, letter: Letter) -> Iterator[Step]:
+    def _pass_on(self, letter: InTransit) -> Iterator[Ruling]:
         """The letter leaves; whatever a Reorder keeps on its link has seen one more pass."""
-        yield Step(letter, letter.leaves_as, letter.marked_by)
+        yield Ruling(letter, letter.leaves_as, letter.marked_by)
         for one in self._on(letter.link):
             if not isinstance(one.rule.action, Reorder):
                 continue
@@ -328,9 +328,9 @@ class Fates:
             one.draws[link] = Random(f"{self._seed}/{one.rule.id}/{link[0]}/{link[1]}")
         return one.draws[link]
 
-    def _did(self, one: _Installed, letter: Letter, fate: Fate) -> Step:
+    def _did(self, one: _Installed, letter: InTransit, fate: Fate) -> Ruling:
         self._count(one, letter.link, fate)
-        return Step(letter, fate, one.rule.id)
+        return Ruling(letter, fate, one.rule.id)
 
     def _count(self, one: _Installed, link: Link, what: str, by: int = 1) -> None:
         one.counts.setdefault(link, Counter())[what] += by
@@ -342,7 +342,7 @@ class Fates:
         return counts
 
 
-def _copy(letter: Letter, rule: str) -> Letter:
+def _copy(letter: InTransit, rule: str) -> InTransit:
     return replace(letter, original=letter.original or letter, leaves_as="duplicated", marked_by=rule)
 
 

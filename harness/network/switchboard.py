@@ -1,6 +1,6 @@
 """What the proxy does with a message and with a request: rules, record, counts. It touches no socket.
 
-`Proxy` hands it what comes in, and is what `Exits` says: where messages leave. Requests come from `harness.network.network`:
+`Proxy` hands it what comes in, and is what `Delivery` says: where messages leave. Requests come from `harness.network.network`:
 
 | do | with | result |
 |---|---|---|
@@ -29,10 +29,10 @@ from random import Random
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 from harness.network.control import Caller
-from harness.network.rule_engine import Fates, Letter, Step
+from harness.network.rule_engine import InTransit, RuleEngine, Ruling
 from harness.network.rules import BadRule, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
-from harness.records.messages import Recorder
+from harness.records.messages import MessageRecorder
 from node.contract import Message, NodeId
 from node.settings import Settings
 from node.wire import CLIENT_MESSAGES, Codec, Envelope, Malformed
@@ -45,10 +45,10 @@ class Ports(TypedDict):
     client: dict[NodeId, str]
 
 
-class Exits(Protocol):
+class Delivery(Protocol):
     """Where messages leave, and where requests are answered."""
 
-    def send(self, letter: Letter) -> bool:
+    def send(self, letter: InTransit) -> bool:
         """Whether it could leave at once."""
 
     def node_up(self, node: NodeId, address: str) -> None:
@@ -91,13 +91,18 @@ class Switchboard:
     """The links of one cluster, with the rules that stand on them."""
 
     def __init__(
-        self, settings: Settings, messages: tuple[type[Message], ...], recorder: Recorder, rng: Random, exits: Exits
+        self,
+        settings: Settings,
+        messages: tuple[type[Message], ...],
+        recorder: MessageRecorder,
+        rng: Random,
+        exits: Delivery,
     ) -> None:
         self._nodes = settings.nodes
         self._codec = Codec(settings.cluster, messages)
-        self._types = sorted({UNKNOWN_TYPE, *(cls.__name__ for cls in (*CLIENT_MESSAGES, *messages))})
+        self._types = sorted({UNKNOWN_TYPE, *(cls.type_name() for cls in (*CLIENT_MESSAGES, *messages))})
         self._recorder = recorder
-        self._fates = Fates(rng)
+        self._fates = RuleEngine(rng)
         self._exits = exits
         self._waiters: list[_Waiter] = []
         self._totals: dict[Link, Counter[str]] = {link: Counter() for link in all_links(self._nodes)}  # of old ones too
@@ -107,7 +112,7 @@ class Switchboard:
 
     def arrive(self, link: Link, payload: bytes, route: tuple[bytes, ...] = ()) -> None:
         """A message has come in. `route` are the frames before it that lead back to a client."""
-        letter = Letter(link, payload, self._decode(payload) if self._must_decode else None, route)
+        letter = InTransit(link, payload, self._decode(payload) if self._must_decode else None, route)
         self._totals[link]["arrived"] += 1
         self._carry_out(self._fates.arrive(letter, time.monotonic()))
 
@@ -130,7 +135,7 @@ class Switchboard:
         except Malformed:
             return None
 
-    def _carry_out(self, steps: list[Step]) -> None:
+    def _carry_out(self, steps: list[Ruling]) -> None:
         for letter, decided, rule in steps:
             fate = decided
             if decided in DELIVERED and not self._exits.send(letter):

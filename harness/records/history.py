@@ -44,8 +44,8 @@ __all__ = [
     "BadHistory",
     "Event",
     "History",
-    "Operation",
-    "Recorder",
+    "RecordedCall",
+    "HistoryRecorder",
     "canonical",
     "from_jsonable",
     "load",
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 EventType = Literal["invoke", "ok", "fail", "info"]
-Outcome = Literal["ok", "fail", "info"]
+CallOutcome = Literal["ok", "fail", "info"]
 
 EVENT_TYPES: Final = ("invoke", "ok", "fail", "info")
 #: What can be asked for: see `harness/checkers/models.py` for what each model makes of them.
@@ -124,14 +124,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class RecordedCall:
     """A call: its invoke, and its completion if there is one."""
 
     invoke: Event
     completion: Event | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CallOutcome:
         """How it ended; a call that nobody saw end is `info`."""
         if self.completion is None or self.completion.type == "invoke":
             return "info"
@@ -157,7 +157,7 @@ class Operation:
         """Who answered, if that is known; else who was asked; None for any node."""
         return (self.completion.node if self.completion is not None else None) or self.invoke.node
 
-    def ended_before(self, later: "Operation") -> bool:
+    def ended_before(self, later: "RecordedCall") -> bool:
         """Whether this call was over, for certain, before `later` began."""
         return self.completion is not None and self.outcome != "info" and self.completion.index < later.invoke.index
 
@@ -177,9 +177,9 @@ class History:
         _ = self.operations
 
     @cached_property
-    def operations(self) -> tuple[Operation, ...]:
+    def operations(self) -> tuple[RecordedCall, ...]:
         """Every call, in the order of the invokes."""
-        calls: dict[int, Operation] = {}
+        calls: dict[int, RecordedCall] = {}
         open_calls: dict[str, Event] = {}
         before: Event | None = None
         for event in self.events:
@@ -196,7 +196,7 @@ class History:
                         "give each thread a process name of its own"
                     )
                 open_calls[event.process] = event
-                calls[event.index] = Operation(event)
+                calls[event.index] = RecordedCall(event)
                 continue
             invoke = open_calls.pop(event.process, None)
             if invoke is None or (invoke.f, invoke.key) != (event.f, event.key):
@@ -204,7 +204,7 @@ class History:
                 raise BadHistory(
                     f"event {event.index} ends {event.f} of {event.key} in process {event.process}, {what}"
                 )
-            calls[invoke.index] = Operation(invoke, event)
+            calls[invoke.index] = RecordedCall(invoke, event)
         return tuple(calls.values())
 
     def seconds(self, time_ns: int) -> float:
@@ -213,7 +213,7 @@ class History:
 
 
 @dataclass
-class Recorder:
+class HistoryRecorder:
     """Records a history as it happens, from any number of threads.
 
     Every event is written to the file before its call returns, so a harness that is killed leaves what it has seen.
@@ -285,7 +285,7 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _complete(self, handle: Event, type_: Outcome, value: object, error: str | None, node: str | None) -> None:
+    def _complete(self, handle: Event, type_: CallOutcome, value: object, error: str | None, node: str | None) -> None:
         with self._lock:
             if self._open.get(handle.process) is not handle:
                 raise BadHistory(f"call {handle.index} of process {handle.process} has ended already")

@@ -72,7 +72,7 @@ class _Entry(NamedTuple):
     rule: str | None
 
 
-class Recorder:
+class MessageRecorder:
     """Numbers every line. Writes them to `path`, or nowhere if it is None."""
 
     def __init__(self, path: Path | None) -> None:
@@ -132,7 +132,7 @@ def _line(entry: _Entry) -> str:
         "time": entry.time_ns,
         "from": entry.link[0],
         "to": entry.link[1],
-        "type": UNKNOWN_TYPE if envelope is None else type(envelope.message).__name__,
+        "type": UNKNOWN_TYPE if envelope is None else envelope.message.type_name(),
         "variable": None if envelope is None else envelope.variable,
         "incarnation": None if envelope is None else envelope.incarnation,
         "fields": {"bytes": entry.payload[:64].hex()} if envelope is None else readable_fields(envelope.message),

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import DISKS_SYNC_LATE, EMPTY_DISKS_VOTE, NO_ODDITIES
-from harness.virtual.node import Oddities
+from harness.virtual.node import FaultModel
 from node.contract import BadInput, NodeId
 
 #: How long a node may take for a turn, and a message for its way to the proxy. A loaded machine is slow; nothing else is.
@@ -31,7 +31,7 @@ class NotFollowed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class KeptMessage:
     """A message that the proxy keeps, or has kept. `index` is that of its line in the record."""
 
     index: int
@@ -45,7 +45,7 @@ class Letter:
         return f"{self.type} {self.fields} from {self.link[0]} to {self.link[1]}"
 
 
-def command(folder: Path, oddities: Oddities) -> tuple[str, ...]:
+def command(folder: Path, oddities: FaultModel) -> tuple[str, ...]:
     """What starts a stepped node. `folder` is the experiment's."""
     if oddities.own_messages_wait:
         raise BadInput(
@@ -70,7 +70,7 @@ def command(folder: Path, oddities: Oddities) -> tuple[str, ...]:
     )
 
 
-class Hand:
+class Driver:
     """Drives the nodes of one experiment, which was started with `command`."""
 
     def __init__(self, run: Experiment) -> None:
@@ -138,9 +138,9 @@ class Hand:
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
-    def came(self, at_least: int) -> list[Letter]:
+    def came(self, at_least: int) -> list[KeptMessage]:
         """What nodes have sent each other since the last call: so many letters, or more, or as many as come in time."""
-        letters: list[Letter] = []
+        letters: list[KeptMessage] = []
         until = time.monotonic() + PATIENCE_S
         while True:
             letters += self._read()
@@ -149,14 +149,14 @@ class Hand:
                 return letters
             time.sleep(_LOOK_EVERY_S)
 
-    def deliver(self, letter: Letter, *, keep: bool) -> None:
+    def deliver(self, letter: KeptMessage, *, keep: bool) -> None:
         """Let a letter go, or a copy of it if it is to be kept for later."""
         if keep:
             self._rule.repeat(letter.index)
         else:
             self._rule.release_one(letter.index)
 
-    def lose(self, letter: Letter) -> None:
+    def lose(self, letter: KeptMessage) -> None:
         """A letter never arrives."""
         self._rule.discard_one(letter.index)
 
@@ -174,7 +174,7 @@ class Hand:
             self._rule.remove()
             self._paper.end()
 
-    def _read(self) -> list[Letter]:
+    def _read(self) -> list[KeptMessage]:
         """What the proxy has recorded since."""
         self._run.network.flush()
         with (self._run.folder / "messages.jsonl").open("rb") as file:
@@ -187,7 +187,7 @@ class Hand:
             link = (told["from"], told["to"])
             if "of" not in told and link in self._run.faults.node_links():
                 letters.append(
-                    Letter(told["index"], link, told["incarnation"], told["type"], canonical(told["fields"]))
+                    KeptMessage(told["index"], link, told["incarnation"], told["type"], canonical(told["fields"]))
                 )
         return letters
 

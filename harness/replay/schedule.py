@@ -14,8 +14,8 @@ from harness.records.run_folders import RESULTS_NAME
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.explorer import Exploration
 from harness.virtual.judge import Violation
-from harness.virtual.node import SOUND, Oddities
-from harness.virtual.simulator import Campaign
+from harness.virtual.node import SOUND, FaultModel
+from harness.virtual.simulator import SimulationReport
 from harness.virtual.steps import Step, from_json, to_json
 from node.algorithms import BUILT_IN, load_algorithm
 from node.contract import Algorithm, BadInput
@@ -36,7 +36,7 @@ class Schedule:
     algorithm: str
     nodes: int
     steps: tuple[Mapping[str, Any], ...]
-    oddities: Oddities = SOUND
+    oddities: FaultModel = SOUND
     violations: tuple[Violation, ...] = ()
     story: tuple[str, ...] = ()
     found_by: str = ""
@@ -48,13 +48,13 @@ class Schedule:
         return cls._made("explore", algorithm, bounds.nodes, bounds.oddities, report)
 
     @classmethod
-    def simulated(cls, report: Campaign, algorithm: type[Algorithm]) -> Self:
+    def simulated(cls, report: SimulationReport, algorithm: type[Algorithm]) -> Self:
         """What a campaign of simulations has found, made short."""
         assert report.shrunk is not None
         return cls._made("simulate", algorithm, report.settings.nodes, report.settings.oddities, report.shrunk)
 
     @classmethod
-    def _made(cls, by: str, algorithm: type[Algorithm], nodes: int, oddities: Oddities, found: Any) -> Self:
+    def _made(cls, by: str, algorithm: type[Algorithm], nodes: int, oddities: FaultModel, found: Any) -> Self:
         steps = tuple(to_json(step) for step in found.schedule)
         return cls(name_of(algorithm), nodes, steps, oddities, tuple(found.violations), tuple(found.story), by)
 
@@ -179,9 +179,9 @@ def _are_maps(items: Iterable[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
 
 
-def _oddities(path: Path, told: Any) -> Oddities:
+def _oddities(path: Path, told: Any) -> FaultModel:
     try:
-        return Oddities(**told)
+        return FaultModel(**told)
     except TypeError:
         known = ", ".join(asdict(SOUND))
         raise BadSchedule(f"{path}: oddities is {told!r}, and a map of {known} is wanted") from None

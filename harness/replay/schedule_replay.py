@@ -42,26 +42,26 @@ from typing import Any, Final
 
 from cluster.clients.client import Call, NotDone, Ok
 from cluster.errors import ConsensusError
-from cluster.processes import State
-from harness.checkers.evidence import Run
+from cluster.processes import ProcessState
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
 from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
 from harness.records.jsonable import canonical as canonical_value
 from harness.records.messages import readable_fields
-from harness.replay.driver import Hand, Letter, NotFollowed, canonical, command
+from harness.replay.driver import Driver, KeptMessage, NotFollowed, canonical, command
 from harness.replay.schedule import SCHEDULE_NAME, Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, changed
 from harness.virtual.narration import tell
-from harness.virtual.node import NO_FACTS, Facts, Outcome
+from harness.virtual.node import NO_FACTS, Facts, TurnOutput
 from harness.virtual.steps import (
     Crash,
     Deliver,
-    Drop,
-    Duplicate,
+    DropPacket,
+    DuplicatePacket,
     Fire,
     GiveUp,
     HearSelf,
@@ -71,6 +71,7 @@ from harness.virtual.steps import (
     Query,
     Recover,
     Step,
+    kind_name,
 )
 from node.contract import Message, NodeId, Request
 from node.quorum import NO_BALLOT, Ballot
@@ -181,7 +182,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
     return Replayed(folder, schedule, verdicts, session.followed, diverged, time.monotonic() - started)
 
 
-def judge(run: Run, gone_back: Sequence[Violation], ended: Mapping[NodeId, str]) -> dict[str, Verdict]:
+def judge(run: RunEvidence, gone_back: Sequence[Violation], ended: Mapping[NodeId, str]) -> dict[str, Verdict]:
     """Every verdict that a schedule can break."""
     verdicts = {name: check(run) for name, check in PROPERTIES.items()}
     verdicts["linearizability"] = linearizable(run)
@@ -200,10 +201,10 @@ class _Session:
         self._run = run
         self._steps = steps
         self.virtual = schedule.cluster()
-        self.hand = Hand(run)
+        self.hand = Driver(run)
         self.followed = 0
         self._to_come = Counter(step.packet for step in steps if isinstance(step, Deliver))
-        self._letters: dict[Packet, deque[Letter]] = {}
+        self._letters: dict[Packet, deque[KeptMessage]] = {}
         self._calls: dict[Request, Call] = {}
         self._unanswered: dict[Request, Propose | Query] = {}
         self._facts: dict[NodeId, Facts] = {}
@@ -214,7 +215,7 @@ class _Session:
     def follow(self, progress: Callable[[str], object]) -> str | None:
         """Take every step. Returns why not every one could be taken, if so."""
         for number, step in enumerate(self._steps, 1):
-            progress(f"step {number} of {len(self._steps)}: {type(step).__name__}")
+            progress(f"step {number} of {len(self._steps)}: {kind_name(type(step))}")
             try:
                 self._take(step)
             except (Diverged, NotFollowed, ConsensusError) as error:
@@ -253,11 +254,11 @@ class _Session:
                 keep = len(letters) == 1 and self._to_come[packet] > 0
                 self.hand.deliver(letters[0] if keep else letters.popleft(), keep=keep)
                 self.hand.await_input(packet.to)
-            case Drop(packet):
+            case DropPacket(packet):
                 letters = self._letters.get(packet, deque())
                 if letters and len(letters) > self._to_come[packet]:
                     self.hand.lose(letters.popleft())
-            case Duplicate():
+            case DuplicatePacket():
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
                 self.hand.tell(node, fire=[VARIABLE, timer])
@@ -295,7 +296,7 @@ class _Session:
 
     # --- what came of it --------------------------------------------------------------------------------------------
 
-    def _compare(self, step: Step, outcome: Outcome) -> None:
+    def _compare(self, step: Step, outcome: TurnOutput) -> None:
         """What the real node has sent and answered must be what the other one has."""
         wanted: dict[tuple[NodeId, NodeId], deque[Packet]] = {}
         for packet in outcome.packets:
@@ -317,7 +318,7 @@ class _Session:
                 raise Diverged(f"it did not send {type_} {inside} from {link[0]} to {link[1]}")
         self._compare_replies(outcome)
 
-    def _compare_replies(self, outcome: Outcome) -> None:
+    def _compare_replies(self, outcome: TurnOutput) -> None:
         for reply in outcome.replies:
             call = self._calls[reply.request]
             until = time.monotonic() + _OWED_S
@@ -357,7 +358,7 @@ class _Session:
     def _told_by(self, packet: Packet) -> tuple[str, int, str]:
         """A packet of the other cluster as the proxy would have recorded it."""
         message = self._with_real_requests(packet.message)
-        return type(message).__name__, packet.incarnation, canonical(readable_fields(message))
+        return message.type_name(), packet.incarnation, canonical(readable_fields(message))
 
     def _with_real_requests(self, message: Message) -> Message:
         requests = {
@@ -374,7 +375,7 @@ class _Session:
         """In the schedule a node ends because of its algorithm. The real one must have."""
         match step:
             case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) | Propose(node) | Query(node) | GiveUp(node):
-                if self._run.cluster.state(node) is State.DOWN:
+                if self._run.cluster.state(node) is ProcessState.DOWN:
                     return
         raise error
 
@@ -382,7 +383,7 @@ class _Session:
 
     def let_all_arrive(self) -> None:
         """Nothing is kept any more and time passes; who waits asks whoever is up again, and is owed an answer."""
-        up = [node for node in self._run.nodes if self._run.cluster.state(node) is State.UP]
+        up = [node for node in self._run.nodes if self._run.cluster.state(node) is ProcessState.UP]
         self.hand.free(up)
         calls = []
         for request, step in self._unanswered.items():
@@ -397,7 +398,7 @@ class _Session:
     def boot_who_is_down(self) -> None:
         """Whoever is down and has a disk says what it has kept."""
         for node in self._run.nodes:
-            if self._run.cluster.state(node) is State.DOWN and self.virtual.can_boot(node):
+            if self._run.cluster.state(node) is ProcessState.DOWN and self.virtual.can_boot(node):
                 self._run.faults.restart(node)
                 self._ask_what_it_says(node)
 
@@ -407,7 +408,7 @@ class _Session:
         return {
             node: process.describe()
             for node, process in processes.items()
-            if process.look() is State.DOWN and "status" in process.ended
+            if process.look() is ProcessState.DOWN and "status" in process.ended
         }
 
 
@@ -424,9 +425,9 @@ def _facts(status: Mapping[str, Any]) -> Facts:
 def _said(step: Step) -> str:
     """A step in a few words."""
     match step:
-        case Deliver(packet) | Drop(packet) | Duplicate(packet):
-            return f"{type(step).__name__} of {type(packet.message).__name__} from {packet.sender} to {packet.to}"
+        case Deliver(packet) | DropPacket(packet) | DuplicatePacket(packet):
+            return f"{kind_name(type(step))} of {packet.message.type_name()} from {packet.sender} to {packet.to}"
         case Fire(node, timer):
             return f"{timer!r} of {node} running out"
         case _:
-            return f"{type(step).__name__} at {step.node}"
+            return f"{kind_name(type(step))} at {step.node}"

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from harness.virtual.log_node import LogNode, SimulatedLog
-from harness.virtual.node import Outcome, SimulatedNode
+from harness.virtual.node import SimulatedNode, TurnOutput
 from harness.virtual.steps import Deliver, Fire, GiveUp, Packet, Step
 from node.contract import Algorithm, Message, NodeId, Record, Request, Stored
 
@@ -12,7 +12,7 @@ class NotSet(Exception):
     """A timer ran out that the pure class has not set."""
 
 
-class Held(NamedTuple):
+class DiskContents(NamedTuple):
     """What a disk holds of one variable, or of the log."""
 
     stored: dict[str, Stored]
@@ -20,25 +20,25 @@ class Held(NamedTuple):
     parts: dict[tuple[int, int], bytes]
 
 
-NOTHING = Held({}, {}, {})
+NOTHING = DiskContents({}, {}, {})
 
 
 class TracedNode(SimulatedNode):
     """A simulated node whose turns take in as much as a real one's."""
 
-    before: Held = NOTHING
+    before: DiskContents = NOTHING
 
-    def boot_from(self, held: Held, incarnation: int) -> Outcome:
+    def boot_from(self, held: DiskContents, incarnation: int) -> TurnOutput:
         """Boot, as the life of that number, on a disk that holds this."""
         self._disk.load(dict(held.stored), None)
         self.incarnation = incarnation - 1
         return self.boot()
 
-    def held(self) -> Held:
+    def held(self) -> DiskContents:
         """What its disk holds, with what is not committed yet."""
-        return Held(dict(self._disk.stored), {}, {})
+        return DiskContents(dict(self._disk.stored), {}, {})
 
-    def held_before(self) -> Held:
+    def held_before(self) -> DiskContents:
         """What its disk held before the last turn."""
         return self.before
 
@@ -61,7 +61,7 @@ class TracedNode(SimulatedNode):
             case _:
                 self._take_in(step)
 
-    def finish_turn(self, *, retires: bool) -> Outcome:
+    def finish_turn(self, *, retires: bool) -> TurnOutput:
         """Commit, and give what the turn lets out."""
         if retires:
             self._made().drained()
@@ -92,19 +92,19 @@ class TracedLogNode(LogNode, TracedNode):
         self.asked: dict[Request, str] = {}  # which variable a proposal or a query is about
         self._all_early: list[Packet] = []
 
-    def boot_from(self, held: Held, incarnation: int) -> Outcome:
+    def boot_from(self, held: DiskContents, incarnation: int) -> TurnOutput:
         self.log.records, self.log.parts = dict(held.records), dict(held.parts)
         self.log.first = min(held.records, default=1)
         return super().boot_from(held, incarnation)
 
-    def held(self) -> Held:
-        return Held(dict(self._disk.stored), self.log.records, self.log.parts)
+    def held(self) -> DiskContents:
+        return DiskContents(dict(self._disk.stored), self.log.records, self.log.parts)
 
-    def held_before(self) -> Held:
+    def held_before(self) -> DiskContents:
         records, parts = self.log.last or (self.log.records, self.log.parts)
-        return Held(self.before.stored, records, parts)
+        return DiskContents(self.before.stored, records, parts)
 
-    def finish_turn(self, *, retires: bool) -> Outcome:
+    def finish_turn(self, *, retires: bool) -> TurnOutput:
         """What leaves early leaves first."""
         outcome = super().finish_turn(retires=retires)
         early = len(self._all_early) - len(self._early)  # what is early there is the next turn's

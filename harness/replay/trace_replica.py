@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.records.links import CLIENT, Link
 from harness.records.messages import readable_fields
-from harness.replay.trace_nodes import NOTHING, Held, NotSet, TracedLogNode, TracedNode, make
+from harness.replay.trace_nodes import NOTHING, DiskContents, NotSet, TracedLogNode, TracedNode, make
 from harness.replay.trace_wire import Difference, Seen, Wire, answer_of, first_hole, stretch, what_of
 from harness.systems.traced_node import digest
-from harness.virtual.node import Outcome, Reply
-from harness.virtual.steps import Command, Deliver, Fire, GiveUp, Packet, PeerLost, Propose, Query, Step
+from harness.virtual.node import SimulatedReply, TurnOutput
+from harness.virtual.steps import Deliver, Fire, GiveUp, Packet, PeerLost, Propose, Query, SendFrame, Step
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, ReadFrame
 from node.settings import NAME, Settings
@@ -128,7 +128,7 @@ class Replica:
             simulated = self._variables.setdefault(name, self._make())
             self._gather(name, simulated.boot_from(of_one, incarnation), time, 0)
 
-    def _disks(self) -> tuple[dict[str, Held], dict[str, Held]]:
+    def _disks(self) -> tuple[dict[str, DiskContents], dict[str, DiskContents]]:
         """End all variables. Returns what the disk holds with the last turn, and without: its commit may have failed."""
         before = {name: self._variables[name].held_before() for name in self._last}
         for simulated in self._variables.values():
@@ -195,7 +195,7 @@ class Replica:
             self._life.received[link].append(what_of(envelope.incarnation, variable, message))
             match message:
                 case CommandFrame(number) | ReadFrame(number) if self._algorithm.serves_all:
-                    yield "", Command(self._node, Request(sender, number), message)
+                    yield "", SendFrame(self._node, Request(sender, number), message)
                 case CommandFrame(number) | ReadFrame(number):
                     self._expect_answer(answer_of(number, None, "takes no commands"), time)
                 case ProposeRequest(number) | QueryRequest(number) if not _can_be_asked(variable, message):
@@ -224,7 +224,7 @@ class Replica:
             else:
                 yield self._of(variable), GiveUp(self._node, Request(one, other))
 
-    def _gather(self, variable: str, outcome: Outcome, time: int, turn: int) -> None:
+    def _gather(self, variable: str, outcome: TurnOutput, time: int, turn: int) -> None:
         """What the pure class has sent and answered."""
         for packet in outcome.packets:
             what = what_of(self._life.incarnation, variable, packet.message)
@@ -324,12 +324,12 @@ class Replica:
         return time < self._life.time - _LAST_WORDS_NS
 
 
-def _digest(disk: dict[str, Held]) -> str:
+def _digest(disk: dict[str, DiskContents]) -> str:
     of_log = disk.get("", NOTHING)
     return digest({name: held.stored for name, held in disk.items()}, of_log.records, of_log.parts)
 
 
-def _answer(reply: Reply) -> str:
+def _answer(reply: SimulatedReply) -> str:
     # As the record has it: what is a value is decoded, other bytes are hex.
     readable = readable_fields(WireReply(0, reply.value, None))["value"]
     return answer_of(reply.request.number, readable, reply.refused, reply.leader)

@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 def what_of(incarnation: int, variable: str, message: Message) -> str:
     """All of a message, as one text."""
-    return _what(incarnation, variable, type(message).__name__, readable_fields(message))
+    return _what(incarnation, variable, message.type_name(), readable_fields(message))
 
 
 def _what(incarnation: int, variable: str, type_: str, fields: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from harness.report.diagram import answer_colours, answered, asked, value_colour
-from harness.report.reading import Operation, RunFolder
+from harness.report.reading import DrawnCall, RunFolder
 
 WIDTH: Final = 1400
 LEFT: Final = 92
@@ -106,7 +106,7 @@ def by_process(run: RunFolder, witnesses: Mapping[int, list[str]]) -> str:
 
 def _bar(
     run: RunFolder,
-    one: Operation,
+    one: DrawnCall,
     row: int,
     x: Scale,
     witnesses: Mapping[int, list[str]],
@@ -161,7 +161,7 @@ def latency(run: RunFolder) -> str:
     return _svg(height, "latency over time", "".join(parts)) + note
 
 
-def _dot(one: Operation, x: Scale, y: Scale) -> str:
+def _dot(one: DrawnCall, x: Scale, y: Scale) -> str:
     if one.ended is None:
         return ""
     told = f"{one.process}: {asked(one)} → {answered(one)}, {duration(one.ended - one.began)}"

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from harness.records.links import CLIENT, DELIVERED, LOST
 from harness.report.diagram import answered, asked, brief, what_is_broken
-from harness.report.reading import Fault, Message, Operation, RunFolder
+from harness.report.reading import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 
 #: Microseconds. A message has no length; a slice of none could not be clicked.
 _SLICE_US: Final = 20.0
@@ -69,7 +69,7 @@ def _events(run: RunFolder, rows: _Rows, begin: int) -> Iterator[dict[str, Any]]
         yield from _message(rows, times, message, begin)
 
 
-def _fault(run: RunFolder, rows: _Rows, number: int, fault: Fault, begin: int) -> Iterator[dict[str, Any]]:
+def _fault(run: RunFolder, rows: _Rows, number: int, fault: DrawnFault, begin: int) -> Iterator[dict[str, Any]]:
     ended = run.span[1] if fault.ended is None else fault.ended
     what = what_is_broken(fault, run.nodes)
     event = {
@@ -85,7 +85,7 @@ def _fault(run: RunFolder, rows: _Rows, number: int, fault: Fault, begin: int) -
         yield {**event, **rows.place(node, f"{fault.name} ({number + 1})")}
 
 
-def _operation(run: RunFolder, rows: _Rows, one: Operation, begin: int) -> dict[str, Any]:
+def _operation(run: RunFolder, rows: _Rows, one: DrawnCall, begin: int) -> dict[str, Any]:
     ended = run.span[1] if one.ended is None else one.ended
     return {
         "name": f"{asked(one)} → {answered(one)}",
@@ -101,7 +101,7 @@ def _operation(run: RunFolder, rows: _Rows, one: Operation, begin: int) -> dict[
 class _Moments:
     """When something stands on each row of messages. Slices of one row may not overlap, so each ends where the next begins."""
 
-    def __init__(self, messages: Iterable[Message]) -> None:
+    def __init__(self, messages: Iterable[DrawnMessage]) -> None:
         self._times: dict[tuple[str, str], list[int]] = {}
         for one in messages:
             self._times.setdefault((_process(one.sender), f"to {one.receiver}"), []).append(one.time)
@@ -117,7 +117,7 @@ class _Moments:
         return min(_SLICE_US, (times[after] - time) / 1000) if after < len(times) else _SLICE_US
 
 
-def _message(rows: _Rows, times: _Moments, one: Message, begin: int) -> Iterator[dict[str, Any]]:
+def _message(rows: _Rows, times: _Moments, one: DrawnMessage, begin: int) -> Iterator[dict[str, Any]]:
     steps = _steps(one)
     delivered = [time for time, fate in steps if fate in DELIVERED]
     lost = [fate for _, fate in steps if fate in LOST]
@@ -133,7 +133,7 @@ def _message(rows: _Rows, times: _Moments, one: Message, begin: int) -> Iterator
         yield {**flow, "ph": "f", "bp": "e", "ts": arrived["ts"], "pid": arrived["pid"], "tid": arrived["tid"]}
 
 
-def _steps(one: Message) -> list[tuple[int, str]]:
+def _steps(one: DrawnMessage) -> list[tuple[int, str]]:
     return [(one.time, one.fate), *one.later]
 
 

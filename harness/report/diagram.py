@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from harness.records.jsonable import canonical, shown
 from harness.records.links import CLIENT
-from harness.report.reading import Fault, Message, Operation, RunFolder
+from harness.report.reading import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 from harness.report.thinning import thin
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -82,7 +82,7 @@ def as_json_block(data: object) -> str:
     return _HALF.sub("\ufffd", text)
 
 
-def kept_operations(run: RunFolder, witnesses: Mapping[int, object]) -> list[Operation]:
+def kept_operations(run: RunFolder, witnesses: Mapping[int, object]) -> list[DrawnCall]:
     """The operations that the page carries: the witnesses, and of the others as many as it can."""
     if len(run.operations) <= OPERATIONS_MAX:
         return run.operations
@@ -100,7 +100,7 @@ def answer_colours(run: RunFolder) -> dict[str, int]:
     return numbers if len(numbers) <= COLOURED_MAX else {}
 
 
-def _numbered(answers: Iterable[Operation]) -> dict[str, int]:
+def _numbered(answers: Iterable[DrawnCall]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for one in answers:
         numbers.setdefault(_same(one.answer), len(numbers))
@@ -117,7 +117,7 @@ def _same(value: Any) -> str:
 
 
 def _message(
-    one: Message, ends: Table, types: Table, fates: Table, variables: Table, rules: Table, texts: Table
+    one: DrawnMessage, ends: Table, types: Table, fates: Table, variables: Table, rules: Table, texts: Table
 ) -> list[Any]:
     fields = json.dumps(one.fields, ensure_ascii=False)
     row: list[Any] = [
@@ -137,7 +137,7 @@ def _message(
     return row
 
 
-def brief(one: Message) -> str:
+def brief(one: DrawnMessage) -> str:
     """A message in a few characters: its type, its ballot and its value, if it has them."""
     words = [one.type]
     for name, item in one.fields.items():
@@ -150,7 +150,7 @@ def brief(one: Message) -> str:
     return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"
 
 
-def _operation(one: Operation, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> dict[str, Any]:
+def _operation(one: DrawnCall, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> dict[str, Any]:
     return {
         "id": one.index,
         "process": one.process,
@@ -182,12 +182,12 @@ def value_colour(value: Any, colours: Mapping[str, int]) -> str | None:
     return None if number is None else f"v-{number % 8}"
 
 
-def asked(one: Operation) -> str:
+def asked(one: DrawnCall) -> str:
     """What a client asked: "propose 'blue'"."""
     return one.f if one.asked is None else f"{one.f} {shown(one.asked)}"
 
 
-def answered(one: Operation) -> str:
+def answered(one: DrawnCall) -> str:
     """What it was told."""
     match one.outcome:
         case "ok":
@@ -198,7 +198,7 @@ def answered(one: Operation) -> str:
             return "no answer"
 
 
-def _fault(fault: Fault, nodes: Sequence[str]) -> dict[str, Any]:
+def _fault(fault: DrawnFault, nodes: Sequence[str]) -> dict[str, Any]:
     return {
         "name": fault.name,
         "t0": fault.began // 1000,
@@ -210,7 +210,7 @@ def _fault(fault: Fault, nodes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def sides(fault: Fault, nodes: Sequence[str]) -> list[list[str]]:
+def sides(fault: DrawnFault, nodes: Sequence[str]) -> list[list[str]]:
     """The groups into which its cuts divide the nodes; none if everybody can still reach everybody in some way."""
     cut = set(fault.cut)
     groups: list[list[str]] = []
@@ -225,7 +225,7 @@ def sides(fault: Fault, nodes: Sequence[str]) -> list[list[str]]:
     return groups if len(groups) > 1 else []
 
 
-def what_is_broken(fault: Fault, nodes: Sequence[str]) -> str:
+def what_is_broken(fault: DrawnFault, nodes: Sequence[str]) -> str:
     """Whom a fault is about, for people: "n1, n2 | n3, n4, n5", or the links."""
     if fault.nodes:
         return ", ".join(fault.nodes)

@@ -29,7 +29,7 @@ from harness.report.diagram import (
     what_is_broken,
 )
 from harness.report.final_state import final_state
-from harness.report.reading import Fault, Operation, RunFolder
+from harness.report.reading import DrawnCall, DrawnFault, RunFolder
 
 ASSETS: Final = Path(__file__).parent / "assets"
 ROWS_MAX: Final = 500
@@ -212,7 +212,7 @@ def _receipts(run: RunFolder) -> str:
     )
 
 
-def _receipt(fault: Fault, run: RunFolder) -> str:
+def _receipt(fault: DrawnFault, run: RunFolder) -> str:
     bit = '<span class="yes">it bit</span>' if fault.bit else '<span class="no">not shown</span>'
     ended = "its end" if fault.ended is None else f"{fault.ended / 1e9:.3f} s"
     return (
@@ -251,7 +251,7 @@ def _operations(run: RunFolder, witnesses: Mapping[int, list[str]]) -> str:
     )
 
 
-def _operation(one: Operation, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> str:
+def _operation(one: DrawnCall, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> str:
     colour = (value_colour(one.answer, colours) if one.outcome == "ok" else None) or ""
     kind = f"{one.outcome}{' witness' if one.index in witnesses else ''}"
     took = "" if one.ended is None else charts.duration(one.ended - one.began)

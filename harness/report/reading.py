@@ -24,7 +24,7 @@ LOG_LINES_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class DrawnCall:
     """A call. `ended` is None if nobody saw its end; `outcome` is ok, fail or info."""
 
     index: int
@@ -47,7 +47,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class DrawnMessage:
     """A message, and in `later` what became of it and of its copies after it came in: times and fates."""
 
     index: int
@@ -69,7 +69,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class DrawnFault:
     """A receipt."""
 
     name: str
@@ -88,9 +88,9 @@ class RunFolder:
 
     path: Path
     results: dict[str, Any] = field(default_factory=dict)
-    operations: list[Operation] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    operations: list[DrawnCall] = field(default_factory=list)
+    messages: list[DrawnMessage] = field(default_factory=list)
+    faults: list[DrawnFault] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
@@ -141,7 +141,7 @@ class RunFolder:
 _SECONDS: Final = re.compile(r"(\d+\.(\d+)) s\b")
 
 
-def _words(operation: Operation) -> Iterator[str]:
+def _words(operation: DrawnCall) -> Iterator[str]:
     """How the judges would tell of it: see `harness.checkers.evidence.told`, and fault tolerance's evidence."""
     yield f"{operation.process}'s {operation.f} for {operation.key} at {operation.began / 1e9:.2f} s "
     if operation.ended is not None and operation.outcome == "ok":
@@ -150,7 +150,7 @@ def _words(operation: Operation) -> Iterator[str]:
         yield f"{who} {what} at {operation.ended / 1e9:.2f} s"
 
 
-def _certified(operation: Operation, evidence: str, times: Iterable[tuple[str, str]]) -> bool:
+def _certified(operation: DrawnCall, evidence: str, times: Iterable[tuple[str, str]]) -> bool:
     """Whether a certificate tells of it: who it was, and when, with as many decimals as stand there."""
     if operation.node is None or f"{operation.process} at {operation.node}" not in evidence:
         return False
@@ -214,8 +214,8 @@ def _lines(run: RunFolder, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def _operations(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[Operation]:
-    calls: dict[int, Operation] = {}
+def _operations(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[DrawnCall]:
+    calls: dict[int, DrawnCall] = {}
     open_calls: dict[str, int] = {}
     for number, line in enumerate(lines):
         try:
@@ -223,7 +223,7 @@ def _operations(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> 
             if line["type"] == "invoke":
                 key = str(line.get("key", ""))
                 asked = _value(line.get("value"))
-                calls[number] = Operation(number, process, str(line["f"]), key, asked, line.get("node"), time)
+                calls[number] = DrawnCall(number, process, str(line["f"]), key, asked, line.get("node"), time)
                 open_calls[process] = number
             elif process in open_calls:
                 invoke = open_calls.pop(process)
@@ -240,15 +240,15 @@ def _operations(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> 
     return list(calls.values())
 
 
-def _messages(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[Message]:
-    found: dict[int, Message] = {}
+def _messages(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[DrawnMessage]:
+    found: dict[int, DrawnMessage] = {}
     later: dict[int, list[tuple[int, str]]] = {}
     for line in lines:
         try:
             if "of" in line:
                 later.setdefault(line["of"], []).append((line["time"] - first, line["fate"]))
                 continue
-            found[line["index"]] = Message(
+            found[line["index"]] = DrawnMessage(
                 line["index"],
                 line["time"] - first,
                 line["from"],
@@ -269,7 +269,7 @@ def _messages(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> li
     return list(found.values())
 
 
-def _name_variables_of_replies(messages: dict[int, Message]) -> None:
+def _name_variables_of_replies(messages: dict[int, DrawnMessage]) -> None:
     """A reply names no variable, but its request does: the last of that number on the way to that node."""
     asked: dict[tuple[str, Any], str | None] = {}
     for index, one in messages.items():
@@ -280,13 +280,13 @@ def _name_variables_of_replies(messages: dict[int, Message]) -> None:
             messages[index] = replace(one, variable=asked.get((one.sender, number)))
 
 
-def _faults(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[Fault]:
+def _faults(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[DrawnFault]:
     found = []
     for line in lines:
         try:
             ended = line["ended_ns"]
             found.append(
-                Fault(
+                DrawnFault(
                     str(line["fault"]),
                     line["began_ns"] - first,
                     None if ended is None else ended - first,

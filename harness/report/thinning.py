@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from harness.report.reading import Message
+from harness.report.reading import DrawnMessage
 
 MESSAGES_MAX: Final = 20_000
 NEAR_NS: Final = 100_000_000
@@ -21,11 +21,11 @@ NEAR_NS: Final = 100_000_000
 class Thinned(NamedTuple):
     """What was kept, in order, and how many of each type were left out."""
 
-    kept: list[Message]
+    kept: list[DrawnMessage]
     left_out: Mapping[str, int]
 
 
-def thin(messages: Sequence[Message], moments: Iterable[int], most: int = MESSAGES_MAX) -> Thinned:
+def thin(messages: Sequence[DrawnMessage], moments: Iterable[int], most: int = MESSAGES_MAX) -> Thinned:
     """Keep at most `most` messages. `moments` are the times, in nanoseconds, around which they matter most."""
     if len(messages) <= most:
         return Thinned(list(messages), {})
@@ -44,7 +44,7 @@ def thin(messages: Sequence[Message], moments: Iterable[int], most: int = MESSAG
     return Thinned([messages[place] for place in sorted(kept)], left_out)
 
 
-def _near(messages: Sequence[Message], moments: Sequence[int]) -> list[int]:
+def _near(messages: Sequence[DrawnMessage], moments: Sequence[int]) -> list[int]:
     """The places of the messages that are near a moment."""
     found = []
     place = 0

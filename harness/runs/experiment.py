@@ -22,15 +22,15 @@ from typing import Any, Final, Self
 
 from cluster.clients.client import Call, NotDone, NotKnown, Ok, Outcome
 from cluster.cluster import Cluster
-from cluster.processes import NODE_COMMAND, State
+from cluster.processes import NODE_COMMAND, ProcessState
 from cluster.spec import create
-from harness.checkers.properties import Run, judge
+from harness.checkers.properties import RunEvidence, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.catalogue import check, listed, of_families
-from harness.faults.injector import Faults, Until
+from harness.faults.injector import EndsOnHeal, Faults
 from harness.network.network import Network
 from harness.records import receipts
-from harness.records.history import Event, Recorder
+from harness.records.history import Event, HistoryRecorder
 from harness.records.jsonable import read_lines, to_jsonable
 from harness.records.node_failures import failures
 from harness.systems.traced_node import traced
@@ -86,7 +86,7 @@ class Experiment:
         return self.spec.nodes
 
     def __enter__(self) -> Self:
-        self.recorder = Recorder(self.folder / "history.jsonl")
+        self.recorder = HistoryRecorder(self.folder / "history.jsonl")
         self.network = Network(self.spec.path, record=self.folder / "messages.jsonl", seed=self._seed)
         self.network.__enter__()
         try:
@@ -174,7 +174,7 @@ class Experiment:
 
     # --- what is broken ---------------------------------------------------------------------------------------------
 
-    def inject(self, fault: str, rng: Random | None = None, **arguments: Any) -> Until:
+    def inject(self, fault: str, rng: Random | None = None, **arguments: Any) -> EndsOnHeal:
         """Inject a fault of the catalogue by its name. It ends with `heal`, or at the end of a `with`.
 
         Arguments that are left out are drawn from `rng`, which is seeded by the run if it is not given.
@@ -185,7 +185,7 @@ class Experiment:
         check(fault, arguments, self.nodes)
         self._injected += 1
         lasting = listed(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
-        return Until(lasting.heal)
+        return EndsOnHeal(lasting.heal)
 
     def look_for_silent_nodes(self, timeout_s: float = 3.0) -> None:
         """Ask every node that is up how it is. Call it before the run's end, if somebody had no answer."""
@@ -193,7 +193,7 @@ class Experiment:
         self._silent = [
             f"{node} is up and does not even say how it is: is its algorithm in an endless loop?"
             for node in self.nodes
-            if self.cluster.state(node) is State.UP and node not in told
+            if self.cluster.state(node) is ProcessState.UP and node not in told
         ]
 
     def look_at_replicas(self, timeout_s: float = 2.0) -> None:
@@ -220,11 +220,11 @@ class Experiment:
 
     # --- what it comes to -------------------------------------------------------------------------------------------
 
-    def evidence(self, *, faults_expected: bool | None = None) -> Run:
+    def evidence(self, *, faults_expected: bool | None = None) -> RunEvidence:
         """What the judges are given. Call it after the run's end. `faults_expected` is as for `judge`."""
         messages = [record for _, record in read_lines(self.folder / "messages.jsonl")]
         self._message_count = len(messages)
-        return Run(
+        return RunEvidence(
             members=self.nodes,
             algorithm=load_algorithm(self.algorithm),
             history=self.recorder.history,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import Refused, Unknown
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.faults.injector import LinkFault
 from harness.runs.experiment import OWED_S, Experiment
 from node.contract import NodeId
@@ -58,7 +58,7 @@ class JudgedCluster:
         """Cut the groups from each other until `heal`, or the end of a `with`."""
         return self.experiment.faults.partition(*groups)
 
-    def state(self, node: NodeId) -> State:
+    def state(self, node: NodeId) -> ProcessState:
         """What a node's process is doing, as the kernel sees it."""
         return self.experiment.cluster.state(node)
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from cluster.errors import ConsensusError
 from harness.faults.catalogue import listed
-from harness.faults.injector import Biting, Lasting
-from harness.faults.trigger import Strike
+from harness.faults.injector import ActiveFault, ConditionalFault
+from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from harness.runs.experiment import Experiment
-from harness.runs.plan import Plan, Step
+from harness.runs.plan import Plan, PlanStep
 
 #: How much longer a fault on links may last so that it bites, in seconds, and how often that is looked at.
 BITE_S: Final = 2.5
@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 class StepOutcome:
     """What became of a step: seconds since the run's start, and why it did not fire or heal as it should."""
 
-    step: Step
+    step: PlanStep
     began_s: float | None = None
     ended_s: float | None = None
     trouble: str | None = None
@@ -112,20 +112,20 @@ class Nemesis:
         except BaseException as error:  # noqa: BLE001 - ours, and told to whoever stops the run
             outcome.trouble, self._broke = f"{type(error).__name__}: {error}", error
 
-    def _inject(self, step: Step) -> Lasting:
+    def _inject(self, step: PlanStep) -> ActiveFault:
         fault = listed(step.fault).fault
         rng = self._plan.rng(step)
         if step.when is None:
             return fault.inject(self._experiment, rng, **step.arguments)
-        strike = Strike(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
+        strike = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
         try:
             strike.wait(max(self._plan.time_s - self._now_s(), 0.0))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
             strike.let_go()
 
-    def _let_it_bite(self, lasting: Lasting) -> None:
-        if isinstance(lasting, Biting):
+    def _let_it_bite(self, lasting: ActiveFault) -> None:
+        if isinstance(lasting, ConditionalFault):
             until_s = self._now_s() + BITE_S
             while self._now_s() < until_s and not self._over.is_set() and not lasting.has_bitten():
                 time.sleep(_LOOK_S)

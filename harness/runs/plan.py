@@ -82,7 +82,7 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """One fault: when it begins, how long it lasts, and its arguments."""
 
     fault: str
@@ -119,13 +119,13 @@ class Plan:
     seed: int = 0
     workload: str = "register"
     time_s: float = 10.0
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
 
-    def rng(self, step: Step) -> Random:
+    def rng(self, step: PlanStep) -> Random:
         """Where a step draws from."""
         return Random(f"{self.seed}/{json.dumps(step.to_json(), sort_keys=True)}")
 
-    def with_steps(self, steps: tuple[Step, ...]) -> "Plan":
+    def with_steps(self, steps: tuple[PlanStep, ...]) -> "Plan":
         """The same with other steps."""
         return replace(self, steps=steps)
 
@@ -190,10 +190,10 @@ def from_json(data: Any) -> Plan:
     return Plan(algorithm, nodes, seed, workload, time_s, found)
 
 
-def _check_steps(steps: tuple[Step, ...], algorithm: str, time_s: float) -> None:
+def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float) -> None:
     """Raises BadPlan for a step that can never begin."""
     try:
-        sent = {message.__name__ for message in load_algorithm(algorithm).messages}
+        sent = {message.type_name() for message in load_algorithm(algorithm).messages}
     except UnknownAlgorithm as error:
         raise BadPlan(str(error)) from error
     for number, step in enumerate(steps, 1):
@@ -204,7 +204,7 @@ def _check_steps(steps: tuple[Step, ...], algorithm: str, time_s: float) -> None
             raise BadPlan(f"step {number}: it begins at {step.at_s:g} s, and the plan is over at {time_s:g} s")
 
 
-def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> Step:
+def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> PlanStep:
     try:
         if not isinstance(data, dict):
             raise BadPlan(f"a step is a map, and this is a {type(data).__name__}")
@@ -216,7 +216,7 @@ def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> Step:
             raise BadPlan(f"when is {str(when)!r}, and no message can come that way: there are {', '.join(nodes)}")
         fault = _text("fault", data["fault"])
         check(fault, arguments, nodes)
-        return Step(
+        return PlanStep(
             fault,
             _seconds("at_s", data.get("at_s", 0.0)),
             _seconds("for_s", data.get("for_s", FOR_S)),

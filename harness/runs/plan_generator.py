@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from harness.faults.catalogue import BadFault, Draw, Listed, Scene, catalogue, choose
-from harness.runs.plan import Plan, Step, When
+from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose
+from harness.runs.plan import Plan, PlanStep, When
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.quorum import majority
@@ -33,19 +33,21 @@ _STEPS_LEAST: Final = 4
 class _Bookkeeping:
     """What is in force when: from, until, and what it takes."""
 
-    entries: list[tuple[float, float, Draw]] = field(default_factory=list)
+    entries: list[tuple[float, float, DrawnArguments]] = field(default_factory=list)
 
-    def during(self, began_s: float, ended_s: float) -> list[Draw]:
+    def during(self, began_s: float, ended_s: float) -> list[DrawnArguments]:
         return [drawn for start, end, drawn in self.entries if start < ended_s and end > began_s]
 
-    def scene(self, nodes: tuple[NodeId, ...], messages: tuple[str, ...], began_s: float, ended_s: float) -> Scene:
+    def scene(
+        self, nodes: tuple[NodeId, ...], messages: tuple[str, ...], began_s: float, ended_s: float
+    ) -> FaultBudget:
         in_force = self.during(began_s, ended_s)
         taken = {node for drawn in in_force for node in drawn.takes}
         claimed = {node for drawn in self.during(began_s - _REST_S, ended_s + _REST_S) for node in drawn.claims}
         spare = max(len(nodes) - majority(len(nodes)) - len(taken), 0)
-        return Scene(nodes, tuple(node for node in nodes if node not in claimed), spare, messages)
+        return FaultBudget(nodes, tuple(node for node in nodes if node not in claimed), spare, messages)
 
-    def allows(self, scene: Scene, drawn: Draw, began_s: float, ended_s: float) -> bool:
+    def allows(self, scene: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
         """Whether a majority stays, or nothing else is in force."""
         in_force = self.during(began_s, ended_s)
         taken = {node for other in in_force for node in other.takes}
@@ -78,10 +80,10 @@ def generate(
         BadFault: there is no fault or family of such a name, or none of them can be drawn.
     """
     entries = [entry for entry in (choose(faults) if faults else catalogue()) if entry.weight > 0 or faults]
-    messages = tuple(message.__name__ for message in load_algorithm(algorithm).messages)
+    messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
-    books, found = _Bookkeeping(), list[Step]()
+    books, found = _Bookkeeping(), list[PlanStep]()
     turns = [number for number in range(wanted) for _ in range(_TRIES)]
     for number in turns:
         if len(found) > number:
@@ -94,7 +96,7 @@ def generate(
             continue
         books.entries.append((began_s, ended_s, drawn))
         when = _when(rng, scene, drawn) if entry.name != "kill-at" else None
-        found.append(Step(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
+        found.append(PlanStep(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
     if wanted and not found:
         named = ", ".join(entry.name for entry in entries)
         raise BadFault(
@@ -104,7 +106,7 @@ def generate(
     return Plan(algorithm, nodes, seed, workload, time_s, tuple(found))
 
 
-def _weighted(rng: Random, entries: Sequence[Listed]) -> Listed:
+def _weighted(rng: Random, entries: Sequence[CatalogueEntry]) -> CatalogueEntry:
     """Families are as likely as each other, however many faults each has."""
     family = rng.choice(list(dict.fromkeys(entry.family for entry in entries)))
     fitting = [entry for entry in entries if entry.family == family]
@@ -119,7 +121,7 @@ def _times(rng: Random, time_s: float) -> tuple[float, float]:
     return round(began_s, 2), round(max(min(began_s + length_s, time_s), began_s + 0.05), 2)
 
 
-def _when(rng: Random, scene: Scene, drawn: Draw) -> When | None:
+def _when(rng: Random, scene: FaultBudget, drawn: DrawnArguments) -> When | None:
     """A message at which a fault of one process strikes, now and then."""
     if len(drawn.claims) != 1 or len(scene.nodes) < 2 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
         return None

@@ -37,7 +37,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ScorecardRun:
     """One run that was made."""
 
     job: Job
@@ -47,7 +47,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ScorecardCell:
     """One algorithm, one property."""
 
     algorithm: str
@@ -87,7 +87,7 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
     ]
 
 
-def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Result:
+def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> ScorecardRun:
     """Make one run in a folder of its own below `root`, and judge it."""
     started = time.monotonic()
     experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed, trace=trace)
@@ -96,7 +96,7 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Resu
             job.scenario.tell(experiment, job.variant)
     except ConsensusError as error:
         untold = unknown(f"the story could not be told to its end: {error}", no_test=True)
-        return Result(job, experiment.folder, dict.fromkeys(PROPERTIES, untold), time.monotonic() - started)
+        return ScorecardRun(job, experiment.folder, dict.fromkeys(PROPERTIES, untold), time.monotonic() - started)
     verdicts = experiment.judge(
         faults_expected=job.scenario.breaks,
         scenario=job.scenario.name,
@@ -104,7 +104,7 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Resu
         story=job.scenario.story,
     )
     write_report(experiment.folder)  # 30 ms and 120 KB a run
-    return Result(job, experiment.folder, dict(verdicts), time.monotonic() - started)
+    return ScorecardRun(job, experiment.folder, dict(verdicts), time.monotonic() - started)
 
 
 def run_all(
@@ -113,9 +113,9 @@ def run_all(
     *,
     workers: int,
     seed: int,
-    progress: Callable[[Result], None],
+    progress: Callable[[ScorecardRun], None],
     trace: bool = False,
-) -> list[Result]:
+) -> list[ScorecardRun]:
     """Make the runs, `workers` at a time. Returns them in the order in which they were wanted.
 
     Ctrl-C ends the runs that are under way; their nodes and proxies end with them.
@@ -135,7 +135,7 @@ def run_all(
     return [futures[job].result() for job in wanted]
 
 
-def cells(results: Sequence[Result]) -> list[Cell]:
+def cells(results: Sequence[ScorecardRun]) -> list[ScorecardCell]:
     """The table. See the module's opening for how a cell is computed."""
     algorithms = list(dict.fromkeys(result.job.algorithm for result in results))
     return [
@@ -147,10 +147,10 @@ def _order(algorithm: str) -> tuple[int, str]:
     return (ALL.index(algorithm) if algorithm in ALL else len(ALL), algorithm)
 
 
-def _cell(algorithm: str, property_: str, results: Sequence[Result]) -> Cell:
+def _cell(algorithm: str, property_: str, results: Sequence[ScorecardRun]) -> ScorecardCell:
     own = [result for result in results if result.job.algorithm == algorithm]
     verdicts = [(result, result.verdicts[property_]) for result in own]
-    ranked: list[tuple[list[Result], bool | None]] = [
+    ranked: list[tuple[list[ScorecardRun], bool | None]] = [
         ([result for result, verdict in verdicts if verdict.status is Status.INVALID], False),
         ([result for result, verdict in verdicts if verdict.no_test], None),
         ([result for result, verdict in verdicts if verdict.status is Status.VALID], True),
@@ -161,5 +161,5 @@ def _cell(algorithm: str, property_: str, results: Sequence[Result]) -> Cell:
             told = tuple(dict.fromkeys(result.job.scenario.name for result in found))
             first = min(found, key=lambda result: result.job.scenario.about != algorithm)
             evidence = f"{first.job.scenario.story}: {first.verdicts[property_].evidence}"
-            return Cell(algorithm, property_, holds, told, evidence, str(first.folder))
-    return Cell(algorithm, property_, None, (), "no scenario was told of this algorithm", "")
+            return ScorecardCell(algorithm, property_, holds, told, evidence, str(first.folder))
+    return ScorecardCell(algorithm, property_, None, (), "no scenario was told of this algorithm", "")

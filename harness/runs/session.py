@@ -22,25 +22,25 @@ from random import Random
 from typing import Any, Final
 
 from cluster.cluster import Cluster
-from cluster.processes import State
+from cluster.processes import ProcessState
 from cluster.spec import Spec
 from harness.checkers.durability import durability
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
-from harness.checkers.models import Kv
+from harness.checkers.models import KvModel
 from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict
 from harness.faults.catalogue import check, listed
-from harness.faults.injector import Faults, Lasting, OpenReceipt, Proofs
+from harness.faults.injector import ActiveFault, Faults, OpenReceipt, Proofs
 from harness.network.network import Network
 from harness.network.rules import Action
 from harness.records import receipts
-from harness.records.history import Event, Recorder
+from harness.records.history import Event, HistoryRecorder
 from harness.records.jsonable import from_jsonable, read_lines
 from harness.records.links import Link
 from harness.records.run_folders import RESULTS_NAME, new_folder
-from harness.runs.plan import PLAN_NAME, TIME_S_MAX, Plan, Step
+from harness.runs.plan import PLAN_NAME, TIME_S_MAX, Plan, PlanStep
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.storage.disk import DiskError, inspect
@@ -56,13 +56,13 @@ class _Done:
     fault: str
     arguments: dict[str, Any]
     at_s: float
-    lasting: Lasting | None = None
+    lasting: ActiveFault | None = None
     ended_s: float | None = None
 
-    def step(self, now_s: float) -> Step:
+    def step(self, now_s: float) -> PlanStep:
         """A line of the plan."""
         ended_s = now_s if self.ended_s is None else self.ended_s
-        return Step(
+        return PlanStep(
             self.fault, round(self.at_s, 2), round(max(ended_s - self.at_s, 0.05), 2), arguments=dict(self.arguments)
         )
 
@@ -86,11 +86,11 @@ class Session:
     def __post_init__(self) -> None:
         self.faults = Faults(self.cluster, self.network)
         self._folder: Path | None = None
-        self._recorder: Recorder | None = None
+        self._recorder: HistoryRecorder | None = None
         self._calls: dict[int, Event] = {}
         self._count = 0
         self._outside: dict[NodeId, OpenReceipt] = {}
-        self._seen: dict[NodeId, tuple[State, int]] = {}
+        self._seen: dict[NodeId, tuple[ProcessState, int]] = {}
         self._started_s = time.monotonic()
         self._lock = threading.RLock()
 
@@ -105,7 +105,7 @@ class Session:
         with self._lock:
             if self._folder is None:
                 self._folder = self.run_folder()
-                self._recorder = Recorder(self._folder / "history.jsonl")
+                self._recorder = HistoryRecorder(self._folder / "history.jsonl")
             return self._folder
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
@@ -159,7 +159,7 @@ class Session:
 
     def restart(self, *nodes: NodeId) -> Proofs:
         """Start again; one that runs is killed first."""
-        running = [node for node in nodes if self.cluster.state(node) in (State.UP, State.SUSPENDED)]
+        running = [node for node in nodes if self.cluster.state(node) in (ProcessState.UP, ProcessState.SUSPENDED)]
         if running:
             self.kill(*running)
         proofs = self.faults.restart(*nodes)
@@ -196,11 +196,11 @@ class Session:
                 if paper is not None:
                     paper.end()
                     self._back([node])
-                elif state in (State.DOWN, State.SUSPENDED):
+                elif state in (ProcessState.DOWN, ProcessState.SUSPENDED):
                     self._from_outside(node, state, seen_ns)
 
-    def _from_outside(self, node: NodeId, state: State, seen_ns: int) -> None:
-        fault = "kill" if state is State.DOWN else "suspend"
+    def _from_outside(self, node: NodeId, state: ProcessState, seen_ns: int) -> None:
+        fault = "kill" if state is ProcessState.DOWN else "suspend"
         how = self.cluster.process(node).describe()
         paper = self.faults.begin(fault, nodes_down=[node], by="somebody else", kernel=how)
         paper.began_ns, paper.bit = seen_ns, True  # it was last seen well then
@@ -333,7 +333,7 @@ class Session:
         for node in self.spec.nodes:
             with contextlib.suppress(DiskError):
                 disks[node] = inspect(self.spec.settings.directory(node))
-        run = Run(
+        run = RunEvidence(
             members=self.spec.nodes,
             algorithm=load_algorithm(self.spec.settings.algorithm),
             history=self._recorder.history,
@@ -346,7 +346,7 @@ class Session:
         if run.operations:
             verdicts["linearizability"] = linearizable(run)
         if len(run.operations) < len(run.calls):
-            verdicts["linearizability of keys"] = linearizable(run, Kv())
+            verdicts["linearizability of keys"] = linearizable(run, KvModel())
         if self.messages is not None:
             verdicts["invariants"] = invariants(run)
         return {**verdicts, "durability": durability(run)}

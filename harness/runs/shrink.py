@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from cluster.errors import ConsensusError
-from harness.runs.plan import Plan, Step
-from harness.runs.suite import Result, run_plan
+from harness.runs.plan import Plan, PlanStep
+from harness.runs.suite import PlanResult, run_plan
 
 _LEAD_S: Final = 0.5
 _TAIL_S: Final = 1.0
@@ -62,7 +62,7 @@ def minimise(items: Sequence[Item], first_that_fails: Callable[[list[list[Item]]
 
 def compact(plan: Plan) -> Plan:
     """The same steps, with no more time than `_LEAD_S` before them and between them in which nothing is in force."""
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     until_s = shift_s = 0.0
     for step in sorted(plan.steps, key=lambda step: step.at_s):
         shift_s += max(step.at_s - shift_s - until_s - _LEAD_S, 0.0)
@@ -73,10 +73,10 @@ def compact(plan: Plan) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk:
+class ShrunkPlan:
     """The smallest plan that was found, the run that it was seen in, and how many runs that took."""
 
-    result: Result
+    result: PlanResult
     promise: str
     steps_before: int
     runs: int
@@ -93,16 +93,16 @@ class Shrinker:
         *,
         workers: int = 2,
         tell: Tell = lambda _line: None,
-        run: Callable[..., Result] = run_plan,
+        run: Callable[..., PlanResult] = run_plan,
     ) -> None:
         """`promise` is the name of the verdict that must come out invalid; `run` makes and judges a run."""
         self._plan, self._promise, self._kept = plan, promise, kept
         self._workers, self._tell, self._run = workers, tell, run
         self._scratch = kept.with_name(kept.name + ".trying")
         self._runs = 0
-        self._best: Result | None = None
+        self._best: PlanResult | None = None
 
-    def shrink(self) -> Shrunk:
+    def shrink(self) -> ShrunkPlan:
         """Raises NotAgain if the whole plan does not violate any more."""
         try:
             whole = [list(self._plan.steps)]
@@ -119,9 +119,9 @@ class Shrinker:
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
         assert self._best is not None
-        return Shrunk(self._best, self._promise, len(self._plan.steps), self._runs)
+        return ShrunkPlan(self._best, self._promise, len(self._plan.steps), self._runs)
 
-    def _first_that_violates(self, candidates: list[list[Step]]) -> int | None:
+    def _first_that_violates(self, candidates: list[list[PlanStep]]) -> int | None:
         """Run them, a few at a time, until one violates."""
         with ThreadPoolExecutor(self._workers) as pool:
             for start in range(0, len(candidates), self._workers):
@@ -132,7 +132,7 @@ class Shrinker:
                         return place
         return None
 
-    def _try(self, steps: list[Step]) -> Result:
+    def _try(self, steps: list[PlanStep]) -> PlanResult:
         self._runs += 1
         number = self._runs
         plan = compact(self._plan.with_steps(tuple(steps)))
@@ -141,7 +141,7 @@ class Shrinker:
         self._tell(f"run {number}: {len(steps)} of {len(self._plan.steps)} steps, {plan.time_s:g} s: {how}")
         return result
 
-    def _keep(self, result: Result) -> None:
+    def _keep(self, result: PlanResult) -> None:
         """The smallest yet; the one before is not needed any more."""
         if self._best is not None and len(result.plan.steps) > len(self._best.plan.steps):
             return

@@ -31,17 +31,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.clients.client import Ok
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.checkers.chosen_log import keeps_log
 from harness.checkers.durability import durability
-from harness.checkers.evidence import Run
-from harness.checkers.guards import Carried, guards
+from harness.checkers.evidence import RunEvidence
+from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
-from harness.checkers.known_bad import Judge, known_bad
+from harness.checkers.known_bad import Checker, known_bad
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion
-from harness.checkers.models import CasRegister, Consensus, Lock
+from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict, invalid, merge
@@ -53,7 +53,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import PLAN_NAME, Plan
 from harness.workloads.registry import workload_for
-from harness.workloads.workload import LIVE_S, Ask, Begun, Workload
+from harness.workloads.workload import LIVE_S, CallUnderWay, PlannedCall, Workload
 from node.algorithms import load_algorithm
 
 #: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.
@@ -64,7 +64,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Result:
+class PlanResult:
     """A run that was made and judged."""
 
     folder: Path
@@ -92,7 +92,7 @@ def run_plan(
     stop_early: bool = False,
     trace: bool = False,
     **about: Any,
-) -> Result:
+) -> PlanResult:
     """Make one run in `folder`, which is made, and judge it.
 
     Args:
@@ -128,13 +128,13 @@ def run_plan(
             operation.completion is None or operation.outcome == "info" for operation in run.recorder.history.operations
         ):
             run.look_for_silent_nodes()
-        down = [node for node in run.nodes if run.cluster.state(node) is not State.UP]
+        down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
     judged = time.monotonic()
-    carried = Carried(
+    carried = PlanExecution(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
     )
     verdicts = judge(run.evidence(faults_expected=carried.fired > 0), clients, healed_ns, carried)
-    result = Result(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started)
+    result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started)
     run.save_results(
         verdicts,
         verdict=result.verdict.status,
@@ -149,17 +149,17 @@ def run_plan(
     return result
 
 
-def judge(run: Run, clients: Workload, healed_ns: int, carried: Carried) -> dict[str, Verdict]:
+def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
     """Every verdict."""
-    is_lock = isinstance(clients.model, Lock)
+    is_lock = isinstance(clients.model, LockModel)
     order = partial(linearizable, model=clients.model)
-    judges: dict[str, Judge] = {
-        **(PROPERTIES if isinstance(clients.model, Consensus) else {"fault tolerance": fault_tolerance}),
+    judges: dict[str, Checker] = {
+        **(PROPERTIES if isinstance(clients.model, ConsensusModel) else {"fault tolerance": fault_tolerance}),
         **({"exclusion": exclusion} if is_lock else {"linearizability": order}),
         "invariants": invariants,
         "durability": durability,
         **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
-        **({"effects": effects} if isinstance(clients.model, CasRegister) else {}),
+        **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
@@ -187,7 +187,7 @@ def _waited(outcome: StepOutcome) -> bool:
     return waits and not outcome.fired
 
 
-def _settle(run: Experiment, calls: Iterable[Begun]) -> None:
+def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
     """Wait for the outcomes of calls, at their deadlines at the latest."""
     for call in calls:
         while call.outcome is None:
@@ -204,7 +204,7 @@ class _Session:
         self._run, self._clients = run, clients
         self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
-        self._open: dict[int, tuple[Ask, Begun]] = {}
+        self._open: dict[int, tuple[PlannedCall, CallUnderWay]] = {}
         self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
         self._told: dict[str, str] = {}
 

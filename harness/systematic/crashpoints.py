@@ -33,8 +33,8 @@ from typing import Any, Final
 
 from cluster.clients.client import Call, NotKnown, Ok
 from cluster.errors import BootFailed
-from cluster.processes import NODE_COMMAND, State
-from harness.checkers.evidence import Run
+from cluster.processes import NODE_COMMAND, ProcessState
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.verdict import Status
 from harness.faults.injector import OpenReceipt
@@ -44,8 +44,8 @@ from harness.records.disks import decided_on_disk
 from harness.records.jsonable import read_lines, shown
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
-from harness.systematic.power_cuts import ALIVE, Operation, Trial, Walk, tails_for
-from harness.systematic.sweep_points import Fate, Told, weigh
+from harness.systematic.power_cuts import ALIVE, PowerCutTrial, Walk, WalkedOperation, tails_for
+from harness.systematic.sweep_points import PointAnswer, PointOutcome, weigh
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError, inspect
 
@@ -69,7 +69,7 @@ _BOUNDARIES_MAX: Final = 2_000
 class _Stuck(Exception):
     """The node does not start, so the cluster cannot be used for another trial. Carries the trial."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: PowerCutTrial) -> None:
         super().__init__(trial.evidence)
         self.trial = trial
 
@@ -79,10 +79,10 @@ class _Stage:
     """A cluster on which power cuts are made, one after the other."""
 
     run: Experiment
-    operation: Operation
+    operation: WalkedOperation
     rng: Random
     count: int = 0
-    told: dict[str, list[Told]] = field(default_factory=dict)
+    told: dict[str, list[PointAnswer]] = field(default_factory=dict)
     writes: int = 0  # un-synced, at the last power cut
     clean: bool = False  # the node got through the last operation alive
 
@@ -91,7 +91,7 @@ class _Stage:
         """Where the node under test keeps its state."""
         return self.run.spec.settings.directory(TESTED)
 
-    def perform(self, number: int, tail: Tail, *, at_end: bool = False) -> Trial:
+    def perform(self, number: int, tail: Tail, *, at_end: bool = False) -> PowerCutTrial:
         """The operation, with a power cut before boundary `number`, or after the operation if `at_end`.
 
         If the node got through alive, `clean` is set, and the trial says no more than that.
@@ -101,12 +101,12 @@ class _Stage:
         self.told = {variable: [] for variable in variables}
         before = self._decided()
         receipt = self.run.faults.begin("power-cut", nodes_down=[TESTED], boundary=number, tail=str(tail))
-        if not at_end and self.operation is Operation.PROPOSE:
+        if not at_end and self.operation is WalkedOperation.PROPOSE:
             (self.directory / DIE_AT).write_text(str(number))
         absent = self.run.faults.isolate(ABSENT)
         self._operate(number, variables)
-        alive = self.run.cluster.state(TESTED) is State.UP
-        answered = self.operation is Operation.BOOT or all(self.told[variable] for variable in variables)
+        alive = self.run.cluster.state(TESTED) is ProcessState.UP
+        answered = self.operation is WalkedOperation.BOOT or all(self.told[variable] for variable in variables)
         self.clean = alive and answered
         if alive:
             (self.directory / DIE_AT).unlink(missing_ok=True)
@@ -117,28 +117,32 @@ class _Stage:
             receipt.bit, receipt.evidence["clean"] = True, "the operation had no such boundary"
             receipt.end()
             why = ALIVE if answered else "the operation was not answered in time"
-            return Trial(number, tail, "", Fate.NO_TEST, why)
+            return PowerCutTrial(number, tail, "", PointOutcome.NO_TEST, why)
         where, unsynced_bytes, lost_bytes, trouble = self._at_rest(receipt, tail, before, variables)
         try:
             self.run.faults.restart(TESTED)
         except BootFailed as error:
             why = f"it does not start: {error}"
-            raise _Stuck(Trial(number, tail, where, Fate.VIOLATES, why, unsynced_bytes, lost_bytes)) from error
+            raise _Stuck(
+                PowerCutTrial(number, tail, where, PointOutcome.VIOLATES, why, unsynced_bytes, lost_bytes)
+            ) from error
         ready = self.run.cluster.process(TESTED).ready
         receipt.evidence["incarnation"] = ready.incarnation if ready else 0
         receipt.end()
         absent.heal()
         fate, why = self._ask(variables)
         if trouble is not None:
-            fate, why = Fate.VIOLATES, trouble
+            fate, why = PointOutcome.VIOLATES, trouble
         elif not receipt.bit:
-            fate, why = Fate.NO_TEST, "the power cut did not bite: nobody but its injector saw it"
-        return Trial(number, tail, "after the operation" if at_end else where, fate, why, unsynced_bytes, lost_bytes)
+            fate, why = PointOutcome.NO_TEST, "the power cut did not bite: nobody but its injector saw it"
+        return PowerCutTrial(
+            number, tail, "after the operation" if at_end else where, fate, why, unsynced_bytes, lost_bytes
+        )
 
     # --- the operation ---
 
     def _operate(self, number: int, variables: Sequence[str]) -> None:
-        if self.operation is Operation.BOOT:
+        if self.operation is WalkedOperation.BOOT:
             self.run.cluster.kill(TESTED)
             settle(self.directory, Tail.NONE, self.rng)
             (self.directory / DIE_AT).write_text(str(number))
@@ -149,14 +153,14 @@ class _Stage:
             call = self.run.begin_propose(variable, "blue", node, _OPERATION_S)
             self._wait(call)
             if isinstance(call.outcome, Ok):
-                self.told[variable].append(Told(node, "propose", call.outcome))
-            if self.run.cluster.state(TESTED) is not State.UP:
+                self.told[variable].append(PointAnswer(node, "propose", call.outcome))
+            if self.run.cluster.state(TESTED) is not ProcessState.UP:
                 return
         self.run.client.status([TESTED], 1.0)  # behind its last turn, which may still be at its disk
 
     def _wait(self, call: Call) -> None:
         """For an answer, or for the node's end, after which there will be none."""
-        while call.outcome is None and self.run.cluster.state(TESTED) is State.UP:
+        while call.outcome is None and self.run.cluster.state(TESTED) is ProcessState.UP:
             self.run.client.poll()
             time.sleep(_LOOK_EVERY_S)
 
@@ -190,28 +194,28 @@ class _Stage:
                 lost = f"its disk had decided {shown(value)} for {variable}, and has {shown(after.get(variable))}"
                 return where, amounts[0], amounts[1], lost
         messages = [line for line in self._messages() if line["variable"] in variables]
-        verdict = invariants(Run(NODES, algorithm, disks={TESTED: contents}, messages=messages))
+        verdict = invariants(RunEvidence(NODES, algorithm, disks={TESTED: contents}, messages=messages))
         return where, amounts[0], amounts[1], verdict.evidence if verdict.status is Status.INVALID else None
 
     def _messages(self) -> list[dict[str, Any]]:
         self.run.network.flush()
         return [line for _, line in read_lines(self.run.folder / "messages.jsonl")]
 
-    def _ask(self, variables: Sequence[str]) -> tuple[Fate, str]:
+    def _ask(self, variables: Sequence[str]) -> tuple[PointOutcome, str]:
         """A rival where the memory of the node under test decides; then everybody, of everything."""
         with self.run.faults.isolate(WITNESS):
             calls = {variable: self.run.begin_propose(variable, "red", ABSENT, _RIVAL_S) for variable in variables}
             self.run.settle(*calls.values())
         for variable, call in calls.items():
-            self.told[variable].append(Told(ABSENT, "propose", call.outcome or NotKnown("")))
+            self.told[variable].append(PointAnswer(ABSENT, "propose", call.outcome or NotKnown("")))
         queries = [
             (variable, node, self.run.begin_query(variable, node, _OWED_S)) for variable in variables for node in NODES
         ]
         self.run.settle(*(call for _, _, call in queries))
         for variable, node, call in queries:
-            self.told[variable].append(Told(node, "query", call.outcome or NotKnown(""), owed=True))
+            self.told[variable].append(PointAnswer(node, "query", call.outcome or NotKnown(""), owed=True))
         weighed = [weigh(self.told[variable]) for variable in variables]
-        order = (Fate.VIOLATES, Fate.BLOCKS, Fate.SURVIVED)
+        order = (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.SURVIVED)
         return min(weighed, key=lambda one: order.index(one[0]))
 
 
@@ -224,13 +228,13 @@ class Walker:
 
     folder: Path
     algorithm: str
-    operation: Operation = Operation.PROPOSE
+    operation: WalkedOperation = WalkedOperation.PROPOSE
     command: Sequence[str] = NODE_COMMAND
     seed: int = 0
     workers: int = 2
     every: int = 1
 
-    def walk(self, progress: Callable[[Trial], object] = str) -> Walk:
+    def walk(self, progress: Callable[[PowerCutTrial], object] = str) -> Walk:
         """Walk every boundary. `progress` is told of each power cut."""
         started = time.monotonic()
         with threads_of(self.workers, "walk") as pool:
@@ -249,9 +253,9 @@ class Walker:
         (self.folder / "crashpoints.json").write_text(text + "\n")
         return walk
 
-    def _share(self, worker: int, progress: Callable[[Trial], object]) -> tuple[list[Trial], list[str]]:
+    def _share(self, worker: int, progress: Callable[[PowerCutTrial], object]) -> tuple[list[PowerCutTrial], list[str]]:
         """Every so many-th boundary, from the `worker`-th on, until the node gets through alive."""
-        trials: list[Trial] = []
+        trials: list[PowerCutTrial] = []
         violations: list[str] = []
         rng = Random(f"{self.seed}/{worker}")
         first = 1 + worker * self.every
@@ -277,8 +281,8 @@ class Walker:
         self,
         stage: _Stage,
         todo: list[tuple[int, Tail, bool]],
-        trials: list[Trial],
-        progress: Callable[[Trial], object],
+        trials: list[PowerCutTrial],
+        progress: Callable[[PowerCutTrial], object],
     ) -> None:
         """Take from `todo` until it is empty, or until this cluster cannot go on."""
         while todo:
@@ -291,24 +295,24 @@ class Walker:
                 todo += [(number + self.workers * self.every, Tail.NONE, False)] if tail is Tail.NONE else []
                 return
             progress(trial)
-            if at_end or tail is not Tail.NONE or (trial.fate is Fate.NO_TEST and not stage.clean):
+            if at_end or tail is not Tail.NONE or (trial.fate is PointOutcome.NO_TEST and not stage.clean):
                 trials.append(trial)
             elif stage.clean:
-                if self.operation is Operation.PROPOSE:
+                if self.operation is WalkedOperation.PROPOSE:
                     todo.append((number, Tail.NONE, True))
             else:
                 trials.append(trial)
                 more = tails_for(stage.writes)
-                if self.operation is Operation.BOOT and more:
+                if self.operation is WalkedOperation.BOOT and more:
                     more = [stage.rng.choice(more)]  # there are hundreds of boundaries
                 todo += [(number, other, False) for other in more]
                 if number < _BOUNDARIES_MAX:
                     todo.append((number + self.workers * self.every, Tail.NONE, False))
 
-    def _try(self, stage: _Stage, number: int, tail: Tail, at_end: bool) -> Trial:
+    def _try(self, stage: _Stage, number: int, tail: Tail, at_end: bool) -> PowerCutTrial:
         for _ in range(1 if at_end else _TRIES):
             trial = stage.perform(number, tail, at_end=at_end)
-            if trial.fate is not Fate.NO_TEST:
+            if trial.fate is not PointOutcome.NO_TEST:
                 break
         return trial
 

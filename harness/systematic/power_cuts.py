@@ -5,13 +5,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 from harness.faults.power_cut import Tail
-from harness.systematic.sweep_points import Fate
+from harness.systematic.sweep_points import PointOutcome
 
 #: What is said of a power cut that was not made, because this time the operation was over before its boundary.
 ALIVE: Final = "the node got through alive"
 
 
-class Operation(StrEnum):
+class WalkedOperation(StrEnum):
     """What the node is doing when the power goes."""
 
     PROPOSE = "propose"
@@ -19,13 +19,13 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PowerCutTrial:
     """One power cut. `number` is the boundary, `where` what it was before, `fate` what came of it."""
 
     number: int
     tail: Tail
     where: str
-    fate: Fate
+    fate: PointOutcome
     evidence: str
     unsynced_bytes: int = 0
     lost_bytes: int = 0
@@ -48,14 +48,14 @@ class Walk:
     """
 
     algorithm: str
-    operation: Operation
+    operation: WalkedOperation
     boundaries: int
     unreached: int
-    trials: tuple[Trial, ...]
+    trials: tuple[PowerCutTrial, ...]
     violations: tuple[str, ...]
     took_s: float
 
-    def of(self, *fates: Fate) -> list[Trial]:
+    def of(self, *fates: PointOutcome) -> list[PowerCutTrial]:
         """The trials with those fates."""
         return [trial for trial in self.trials if trial.fate in fates]
 
@@ -67,7 +67,7 @@ class Walk:
             "boundaries": self.boundaries,
             "power_cuts": len(self.trials),
             "unreached": self.unreached,
-            **{str(fate): len(self.of(fate)) for fate in Fate},
+            **{str(fate): len(self.of(fate)) for fate in PointOutcome},
             "lost_bytes": sum(trial.lost_bytes for trial in self.trials),
             "violations": list(self.violations),
             "took_s": round(self.took_s, 1),
@@ -81,17 +81,17 @@ class Walk:
             f"{self.algorithm}, {self.operation}: {self.boundaries} write and sync boundaries, {len(self.trials)} power cuts, "
             f"which lost {lost:,} un-synced bytes",
             "",
-            f"recovered / power cuts    {len(self.of(Fate.SURVIVED))} / {len(self.trials)}",
+            f"recovered / power cuts    {len(self.of(PointOutcome.SURVIVED))} / {len(self.trials)}",
         ]
         for tail in Tail:
             own = [trial for trial in self.trials if trial.tail is tail]
             if own:
-                lines.append(f"  {tail:<23} {sum(trial.fate is Fate.SURVIVED for trial in own)} / {len(own)}")
+                lines.append(f"  {tail:<23} {sum(trial.fate is PointOutcome.SURVIVED for trial in own)} / {len(own)}")
         if self.unreached:
             lines.append(
                 f"  not reached again: {self.unreached}, at boundaries that the operation does not always have"
             )
-        for fate in (Fate.VIOLATES, Fate.BLOCKS, Fate.NO_TEST):
+        for fate in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
             lines += ["", f"{fate}: {len(self.of(fate))}"] if self.of(fate) else []
             lines += [f"  {trial}: {trial.evidence}" for trial in self.of(fate)]
         if self.violations:

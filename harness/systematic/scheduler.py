@@ -40,7 +40,7 @@ _QUIET: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MessageStep:
     """A message of an operation: the `nth` of its type on its link, from 1."""
 
     sender: NodeId
@@ -70,21 +70,21 @@ def next_link(
     return min(links, key=fairness)
 
 
-class Conductor:
+class MessageScheduler:
     """One operation on one variable that was never used before. Use it as a context manager; then its rules end with it."""
 
     def __init__(self, run: Experiment, clocks: Path, variable: str) -> None:
         self.variable = variable
         self._run, self._clocks = run, clocks
         self._rules: dict[Link, InstalledRule] = {}
-        self._waiting: dict[Link, deque[Step]] = {}
+        self._waiting: dict[Link, deque[MessageStep]] = {}
         self._counts: Counter[tuple[Link, str]] = Counter()
         self._moved_s = 0.0
         self._record = run.folder / "messages.jsonl"
         run.network.flush()
         self._read_to = self._record.stat().st_size
 
-    def __enter__(self) -> "Conductor":
+    def __enter__(self) -> "MessageScheduler":
         self._steer(0.0)
         nodes = self._run.nodes
         for link in ((one, other) for one in nodes for other in nodes if one != other):
@@ -106,7 +106,7 @@ class Conductor:
         """Lose what is held of these links, or the first `most` of each. Returns how many messages that were."""
         return sum(self._rules[link].discard(most) for link in links)
 
-    def steps(self, calls: Sequence[Call]) -> Iterator[Step]:
+    def steps(self, calls: Sequence[Call]) -> Iterator[MessageStep]:
         """Every message in turn. It is held while the caller looks at it, and delivered when the caller asks for the next.
 
         Ends when nothing is left to deliver and every call has its answer, or the clocks have been moved long enough.
@@ -156,7 +156,7 @@ class Conductor:
             link = (record["from"], record["to"])
             if record["variable"] == self.variable and link in self._rules and "of" not in record:
                 self._counts[link, record["type"]] += 1
-                self._waiting[link].append(Step(*link, record["type"], self._counts[link, record["type"]]))
+                self._waiting[link].append(MessageStep(*link, record["type"], self._counts[link, record["type"]]))
                 found = True
         return found
 

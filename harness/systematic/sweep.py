@@ -43,8 +43,19 @@ from harness.checkers.verdict import Status
 from harness.faults.injector import OpenReceipt
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
-from harness.systematic.scheduler import Conductor, Step
-from harness.systematic.sweep_points import COLOURS, End, Fate, Fault, Point, Result, Sweep, Told, points, weigh
+from harness.systematic.scheduler import MessageScheduler, MessageStep
+from harness.systematic.sweep_points import (
+    COLOURS,
+    LinkEnd,
+    Point,
+    PointAnswer,
+    PointFault,
+    PointOutcome,
+    PointResult,
+    Sweep,
+    points,
+    weigh,
+)
 from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 
@@ -85,17 +96,17 @@ class _Stage:
     proposers: tuple[NodeId, ...]
     count: int = field(default=0)
 
-    def perform(self, point: Point | None) -> tuple[list[Step], Fate, str, str]:
+    def perform(self, point: Point | None) -> tuple[list[MessageStep], PointOutcome, str, str]:
         """The operation on a new variable, with a fault or none. Returns the messages up to it, the fate, why, the variable."""
         self.count += 1
         variable = f"point-{self.count}"
         began_ns = time.monotonic_ns()
-        with Conductor(self.run, self.clocks, variable) as conductor:
+        with MessageScheduler(self.run, self.clocks, variable) as conductor:
             calls = {
                 node: self.run.begin_propose(variable, COLOURS[place % 2], node, _OPERATION_S)
                 for place, node in enumerate(self.proposers)
             }
-            seen: list[Step] = []
+            seen: list[MessageStep] = []
             heal: Callable[[], object] | None = None
             for step in conductor.steps(list(calls.values())):
                 seen.append(step)
@@ -104,45 +115,45 @@ class _Stage:
                     break
             conductor.lift()
         if point is not None and heal is None:
-            return seen, Fate.NO_TEST, f"{point.message} did not come: {len(seen)} others did", variable
-        away = point.node if point is not None and point.fault is not Fault.LOSS else None
+            return seen, PointOutcome.NO_TEST, f"{point.message} did not come: {len(seen)} others did", variable
+        away = point.node if point is not None and point.fault is not PointFault.LOSS else None
         told = self._ask(variable, away, calls)
         if heal is not None:
             heal()
         told += self._ask_again(variable, away, told)
         fate, why = weigh(told)
         for receipt in self.run.faults.receipts:
-            if receipt.began_ns >= began_ns and not receipt.bit and fate is not Fate.VIOLATES:
-                fate, why = Fate.NO_TEST, f"{receipt.fault} did not bite: nobody but its injector saw it"
+            if receipt.began_ns >= began_ns and not receipt.bit and fate is not PointOutcome.VIOLATES:
+                fate, why = PointOutcome.NO_TEST, f"{receipt.fault} did not bite: nobody but its injector saw it"
         return seen, fate, why, variable
 
-    def _strike(self, conductor: Conductor, point: Point) -> Callable[[], object]:
+    def _strike(self, conductor: MessageScheduler, point: Point) -> Callable[[], object]:
         """Do it. Returns what heals it."""
         node, message, faults = point.node, point.message, self.run.faults
         under_way = [(node, peer) for peer in self.run.nodes if peer != node]
         match point.fault:
-            case Fault.CRASH:
+            case PointFault.CRASH:
                 faults.kill(node)
                 conductor.lose(under_way)
                 return lambda: faults.restart(node)
-            case Fault.CUT:
+            case PointFault.CUT:
                 return faults.isolate(node).heal
-            case Fault.LOSS:
-                links = under_way if point.end is End.SENDER else [message.link]
+            case PointFault.LOSS:
+                links = under_way if point.end is LinkEnd.SENDER else [message.link]
                 receipt = faults.begin("loss", links_disturbed=links, message=str(message))
                 self._lose(conductor, receipt, point)
                 return lambda: None
         raise AssertionError(point.fault)
 
-    def _lose(self, conductor: Conductor, receipt: OpenReceipt, point: Point) -> None:
-        lost = conductor.lose(receipt.links_disturbed, None if point.end is End.SENDER else 1)
+    def _lose(self, conductor: MessageScheduler, receipt: OpenReceipt, point: Point) -> None:
+        lost = conductor.lose(receipt.links_disturbed, None if point.end is LinkEnd.SENDER else 1)
         receipt.evidence["discarded"] = lost  # as the proxy counts
         receipt.bit = lost > 0
         receipt.end()
 
     # --- the check ---
 
-    def _ask(self, variable: str, away: NodeId | None, operation: dict[NodeId, Call]) -> list[Told]:
+    def _ask(self, variable: str, away: NodeId | None, operation: dict[NodeId, Call]) -> list[PointAnswer]:
         """Propose again and query, at every node but the one that is away."""
         run, present = self.run, [node for node in self.run.nodes if node != away]
         colours = {node: COLOURS[place % 2] for place, node in enumerate(self.proposers) if node != away}
@@ -154,18 +165,18 @@ class _Stage:
         decided = any(isinstance(call.outcome, Ok) for call in proposals.values())
         queries = {node: run.begin_query(variable, node, self.deadline_s) for node in present}
         run.settle(*proposals.values(), *queries.values())
-        told = [Told(node, "propose", _outcome(call), owed=True) for node, call in proposals.items()]
-        told += [Told(node, "query", _outcome(call), owed=True, late=decided) for node, call in queries.items()]
+        told = [PointAnswer(node, "propose", _outcome(call), owed=True) for node, call in proposals.items()]
+        told += [PointAnswer(node, "query", _outcome(call), owed=True, late=decided) for node, call in queries.items()]
         # The operation's own clients: their answers count, and those who got none have just asked again.
-        return told + [Told(node, "propose", call.outcome) for node, call in operation.items() if call.outcome]
+        return told + [PointAnswer(node, "propose", call.outcome) for node, call in operation.items() if call.outcome]
 
-    def _ask_again(self, variable: str, away: NodeId | None, before: list[Told]) -> list[Told]:
+    def _ask_again(self, variable: str, away: NodeId | None, before: list[PointAnswer]) -> list[PointAnswer]:
         """The network is whole and everybody is up: ask whoever was away."""
         if away is None:
             return []
         decided = any(one.value is not None for one in before)
         outcome = self.run.query(variable, away, self.deadline_s)
-        return [Told(f"with {away} back", "query", outcome, owed=decided, late=decided, back=True)]
+        return [PointAnswer(f"with {away} back", "query", outcome, owed=decided, late=decided, back=True)]
 
     def _wait(self, calls: Sequence[Call], most_s: float) -> None:
         until = time.monotonic() + most_s
@@ -192,7 +203,7 @@ class Sweeper:
     deadline_s: float = DEADLINE_S
     rivals: int = 2
     workers: int = 2
-    only: tuple[Fault, ...] = tuple(Fault)
+    only: tuple[PointFault, ...] = tuple(PointFault)
     every: int = 1
 
     def sweep(self, progress: Callable[[int, int], object] = max) -> Sweep:
@@ -214,7 +225,7 @@ class Sweeper:
         count = max(-(-len(todo) // _BATCH), min(self.workers, len(todo)))
         batches = [todo[start::count] for start in range(count)]
         done = 0
-        found: dict[Point, Result] = {}
+        found: dict[Point, PointResult] = {}
         violations: list[str] = []
 
         def one_more() -> None:
@@ -252,26 +263,28 @@ class Sweeper:
     def _stage(self, run: Experiment) -> _Stage:
         return _Stage(run, run.folder / "clocks", self.deadline_s, run.nodes[: self.rivals])
 
-    def _dry_run(self) -> list[Step]:
+    def _dry_run(self) -> list[MessageStep]:
         with self._experiment("dry-run") as run:
             messages, fate, why, _ = self._stage(run).perform(None)
-        if fate is not Fate.SURVIVED or not messages:
+        if fate is not PointOutcome.SURVIVED or not messages:
             raise SweepFailed(
                 f"{self.algorithm} does not survive the operation with no fault in it: {why or 'no message was sent'}. "
                 "A sweep has nothing to compare with then: see its dry run"
             )
         return messages
 
-    def _batch(self, name: str, batch: Sequence[Point], done: Callable[[], None]) -> tuple[list[Result], list[str]]:
+    def _batch(
+        self, name: str, batch: Sequence[Point], done: Callable[[], None]
+    ) -> tuple[list[PointResult], list[str]]:
         experiment, results = self._experiment(name), []
         with experiment as run:
             stage = self._stage(run)
             for point in batch:
                 for _ in range(_TRIES):
                     _, fate, why, variable = stage.perform(point)
-                    if fate is not Fate.NO_TEST:
+                    if fate is not PointOutcome.NO_TEST:
                         break
-                results.append(Result(point, fate, why, variable, run.folder))
+                results.append(PointResult(point, fate, why, variable, run.folder))
                 done()
         verdicts = experiment.judge(sweep=[result.to_json() for result in results])
         return results, [

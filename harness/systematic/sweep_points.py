@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from cluster.clients.client import NotDone, Ok, Outcome
 from harness.records.jsonable import shown
-from harness.systematic.scheduler import Step
+from harness.systematic.scheduler import MessageStep
 from node.contract import NodeId
 
 COLOURS: Final = ("blue", "red")
 
 
-class Fault(StrEnum):
+class PointFault(StrEnum):
     """What happens at a point."""
 
     CRASH = "crash"
@@ -23,14 +23,14 @@ class Fault(StrEnum):
     LOSS = "loss"
 
 
-class End(StrEnum):
+class LinkEnd(StrEnum):
     """To whom."""
 
     SENDER = "sender"
     RECEIVER = "receiver"
 
 
-class Fate(StrEnum):
+class PointOutcome(StrEnum):
     """What came of it."""
 
     SURVIVED = "survived"
@@ -44,25 +44,25 @@ class Point:
     """A message of the operation, which number it has in the dry run (from 1), and what is done to whom."""
 
     number: int
-    message: Step
-    end: End
-    fault: Fault
+    message: MessageStep
+    end: LinkEnd
+    fault: PointFault
 
     @property
     def node(self) -> NodeId:
         """Who is struck, or whose message is lost."""
-        return self.message.sender if self.end is End.SENDER else self.message.receiver
+        return self.message.sender if self.end is LinkEnd.SENDER else self.message.receiver
 
     def __str__(self) -> str:
         return f"{self.fault} of {self.node} at message {self.number}, {self.message}, as its {self.end}"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PointResult:
     """What came of a point. `evidence` says why."""
 
     point: Point
-    fate: Fate
+    fate: PointOutcome
     evidence: str
     variable: str = ""
     folder: Path | None = None
@@ -90,12 +90,12 @@ class Sweep:
 
     algorithm: str
     nodes: int
-    messages: tuple[Step, ...]
-    results: tuple[Result, ...]
+    messages: tuple[MessageStep, ...]
+    results: tuple[PointResult, ...]
     violations: tuple[str, ...]
     took_s: float
 
-    def of(self, fate: Fate) -> list[Result]:
+    def of(self, fate: PointOutcome) -> list[PointResult]:
         """The points with that fate."""
         return [result for result in self.results if result.fate is fate]
 
@@ -106,7 +106,7 @@ class Sweep:
             "nodes": self.nodes,
             "messages": [str(step) for step in self.messages],
             "points": len(self.results),
-            **{str(fate): len(self.of(fate)) for fate in Fate},
+            **{str(fate): len(self.of(fate)) for fate in PointOutcome},
             "violations": list(self.violations),
             "took_s": round(self.took_s, 1),
             "results": [result.to_json() for result in self.results],
@@ -115,12 +115,12 @@ class Sweep:
     def text(self) -> str:
         """For people: how many were survived, and each point that was not."""
         lines = [f"{self.algorithm}, {self.nodes} nodes: {len(self.messages)} messages, {len(self.results)} points", ""]
-        lines.append(f"survived / points    {len(self.of(Fate.SURVIVED))} / {len(self.results)}")
-        for fault in Fault:
+        lines.append(f"survived / points    {len(self.of(PointOutcome.SURVIVED))} / {len(self.results)}")
+        for fault in PointFault:
             own = [result for result in self.results if result.point.fault is fault]
             if own:
-                lines.append(f"  {fault:<18} {sum(one.fate is Fate.SURVIVED for one in own)} / {len(own)}")
-        for fate in (Fate.VIOLATES, Fate.BLOCKS, Fate.NO_TEST):
+                lines.append(f"  {fault:<18} {sum(one.fate is PointOutcome.SURVIVED for one in own)} / {len(own)}")
+        for fate in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
             lines += ["", f"{fate}: {len(self.of(fate))}"] if self.of(fate) else []
             lines += [f"  {result.point}: {result.evidence}" for result in self.of(fate)]
         if self.violations:
@@ -128,11 +128,11 @@ class Sweep:
         return "\n".join(lines)
 
 
-def points(messages: Sequence[Step], faults: Sequence[Fault] = tuple(Fault)) -> list[Point]:
+def points(messages: Sequence[MessageStep], faults: Sequence[PointFault] = tuple(PointFault)) -> list[Point]:
     """Every single fault, in the order of the messages."""
     return [
         Point(number, message, end, fault)
-        for (number, message), fault, end in product(enumerate(messages, start=1), faults, End)
+        for (number, message), fault, end in product(enumerate(messages, start=1), faults, LinkEnd)
     ]
 
 
@@ -140,7 +140,7 @@ def points(messages: Sequence[Step], faults: Sequence[Fault] = tuple(Fault)) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PointAnswer:
     """An answer, or none, to a call. `owed`: a majority was up and connected, and this node with it."""
 
     who: str
@@ -156,27 +156,33 @@ class Told:
         return self.outcome.value if isinstance(self.outcome, Ok) else None
 
 
-def weigh(told: Sequence[Told], proposed: Sequence[object] = COLOURS) -> tuple[Fate, str]:
+def weigh(told: Sequence[PointAnswer], proposed: Sequence[object] = COLOURS) -> tuple[PointOutcome, str]:
     """The fate of a point whose fault bit, and why."""
     decided = [one for one in told if one.value is not None]
     for one in decided:
         if one.value not in proposed:
-            return Fate.VIOLATES, f"{one.who} answered {shown(one.value)}, which nobody had proposed"
+            return PointOutcome.VIOLATES, f"{one.who} answered {shown(one.value)}, which nobody had proposed"
         if one.value != decided[0].value:
             return (
-                Fate.VIOLATES,
+                PointOutcome.VIOLATES,
                 f"{decided[0].who} answered {shown(decided[0].value)}, {one.who} {shown(one.value)}",
             )
     for one in told:
         if one.late and isinstance(one.outcome, Ok) and one.value is None:
-            return Fate.VIOLATES, f"{one.who} answered undecided after {decided[0].who} {shown(decided[0].value)}"
+            return (
+                PointOutcome.VIOLATES,
+                f"{one.who} answered undecided after {decided[0].who} {shown(decided[0].value)}",
+            )
     silent = [one for one in told if one.owed and not isinstance(one.outcome, Ok)]
     if silent:
-        return Fate.BLOCKS, _blocked(told, silent)
-    return Fate.SURVIVED, f"{len(decided)} answers of {shown(decided[0].value)}" if decided else "undecided everywhere"
+        return PointOutcome.BLOCKS, _blocked(told, silent)
+    return (
+        PointOutcome.SURVIVED,
+        f"{len(decided)} answers of {shown(decided[0].value)}" if decided else "undecided everywhere",
+    )
 
 
-def _blocked(told: Sequence[Told], silent: Sequence[Told]) -> str:
+def _blocked(told: Sequence[PointAnswer], silent: Sequence[PointAnswer]) -> str:
     """Who had no answer, whether anybody had, and what ended it."""
     asked: dict[str, list[str]] = {}
     for one in silent:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from harness.virtual.judge import EVERYTHING
-from harness.virtual.node import SOUND, Oddities
+from harness.virtual.node import SOUND, FaultModel
 from harness.virtual.steps import Propose, Query, Step
 from node.contract import NodeId, Request, Value
 from node.wire import encode_value
@@ -23,7 +23,7 @@ class Bounds:
     crashes: int = 0
     lose_disk: bool = False
     """A node that is down may lose its disk, too. It then refuses to boot, unless `oddities` say otherwise."""
-    oddities: Oddities = SOUND
+    oddities: FaultModel = SOUND
     calls_at: tuple[NodeId, ...] = ()
     """Where the calls are made, one after the other and then again from the first; empty: n1, n2, ..."""
     symmetry: bool = False
@@ -58,7 +58,7 @@ class Bounds:
         return told
 
 
-class Client(NamedTuple):
+class ExploredCall(NamedTuple):
     """One call. `value` is None for a query."""
 
     node: NodeId
@@ -72,12 +72,12 @@ class Client(NamedTuple):
         return Propose(self.node, self.request, self.value)
 
 
-def clients_of(members: tuple[NodeId, ...], bounds: Bounds) -> list[Client]:
+def clients_of(members: tuple[NodeId, ...], bounds: Bounds) -> list[ExploredCall]:
     """Who calls what, and where: proposals first, one a node, each of a value of its own."""
     places = bounds.calls_at or members
     clients = []
     for number in range(bounds.proposals + bounds.queries):
         colour = _COLOURS[number] if number < len(_COLOURS) else f"colour {number + 1}"
         value = encode_value(colour) if number < bounds.proposals else None
-        clients.append(Client(places[number % len(places)], Request(f"c{number + 1}", 1), value))
+        clients.append(ExploredCall(places[number % len(places)], Request(f"c{number + 1}", 1), value))
     return clients

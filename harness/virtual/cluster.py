@@ -17,18 +17,17 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from harness.virtual.judge import Judge, Violation
+from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.log_judge import LogJudge
 from harness.virtual.log_node import LogNode
 from harness.virtual.narration import tell
-from harness.virtual.node import SOUND, NodeState, Oddities, Outcome, Reply, SimulatedNode
+from harness.virtual.node import SOUND, FaultModel, NodeState, SimulatedNode, SimulatedReply, TurnOutput
 from harness.virtual.steps import (
-    Command,
     Crash,
+    CrashInTurn,
     Deliver,
-    Doom,
-    Drop,
-    Duplicate,
+    DropPacket,
+    DuplicatePacket,
     Fire,
     GiveUp,
     HearSelf,
@@ -39,6 +38,7 @@ from harness.virtual.steps import (
     Query,
     Recover,
     Retire,
+    SendFrame,
     Step,
 )
 from node.contract import Algorithm, NodeId, Request, Value
@@ -46,16 +46,16 @@ from node.contract import Algorithm, NodeId, Request, Value
 OWN_TURNS_MAX: Final = 1000
 
 
-class Impossible(Exception):
+class ImpossibleStep(Exception):
     """The step cannot happen now: its packet is not there, its node is down or has no disk, its timer is not set."""
 
 
 @dataclass(slots=True)
-class Happened:
+class AppliedStep:
     """A step and what came of it."""
 
     step: Step
-    outcome: Outcome
+    outcome: TurnOutput
 
 
 class SimulatedCluster:
@@ -65,7 +65,7 @@ class SimulatedCluster:
         self,
         algorithm: type[Algorithm],
         members: tuple[NodeId, ...],
-        oddities: Oddities = SOUND,
+        oddities: FaultModel = SOUND,
         newcomers: tuple[NodeId, ...] = (),
     ) -> None:
         """Boot `members`. `newcomers` are no members, and are down: they may `Recover` and be made members of a log."""
@@ -77,9 +77,9 @@ class SimulatedCluster:
         }
         self.pending: dict[Packet, int] = {}
         self.sent: dict[Packet, None] = {}
-        self.replies: dict[Request, Reply] = {}
-        self.judge = LogJudge() if algorithm.serves_all else Judge()
-        self.happened: list[Happened] = []
+        self.replies: dict[Request, SimulatedReply] = {}
+        self.judge = LogJudge() if algorithm.serves_all else VirtualJudge()
+        self.happened: list[AppliedStep] = []
         self._requests = 0
         for member in members:
             self._release(self.nodes[member].boot())
@@ -87,7 +87,7 @@ class SimulatedCluster:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def apply(self, step: Step) -> Outcome:
+    def apply(self, step: Step) -> TurnOutput:
         """Let `step` happen.
 
         Raises:
@@ -98,38 +98,38 @@ class SimulatedCluster:
             case Deliver(packet):
                 self._take(packet)
                 outcome = self._turn(packet.to, step)
-            case Drop(packet):
+            case DropPacket(packet):
                 self._take(packet)
-                outcome = Outcome()
-            case Duplicate(packet):
+                outcome = TurnOutput()
+            case DuplicatePacket(packet):
                 self.pending[packet] = self.pending.get(packet, 0) + 1
-                outcome = Outcome()
+                outcome = TurnOutput()
             case Crash(node):
                 self.judge.look(self.nodes[node])
                 self.nodes[node].crash()
-                outcome = Outcome()
+                outcome = TurnOutput()
                 self.judge.look(self.nodes[node])
             case Recover(node):
                 outcome = self._turn(node, step)
             case LoseDisk(node):
                 self.nodes[node].lose_disk()
                 self.judge.forget_node(node)
-                outcome = Outcome()
+                outcome = TurnOutput()
             case Propose(node, request, value):
                 self.judge.see_proposal(value)
                 outcome = self._turn(node, step)
             case Query(node, request):
                 self.judge.see_query(request)
                 outcome = self._turn(node, step)
-            case Command(node, request, frame):
+            case SendFrame(node, request, frame):
                 self.judge.see_frame(request, frame)
                 outcome = self._turn(node, step)
-            case Doom(node, lifted):
+            case CrashInTurn(node, lifted):
                 self.nodes[node].doomed = not lifted
-                outcome = Outcome()
+                outcome = TurnOutput()
             case Fire(node) | HearSelf(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
-        self.happened.append(Happened(step, outcome))
+        self.happened.append(AppliedStep(step, outcome))
         return outcome
 
     def propose(self, node: NodeId, value: Value) -> Request:
@@ -157,9 +157,9 @@ class SimulatedCluster:
         for packet in self.pending:
             if self.nodes[packet.to].up:
                 yield Deliver(packet)
-            yield Drop(packet)
+            yield DropPacket(packet)
         for packet in self.sent:
-            yield Duplicate(packet)
+            yield DuplicatePacket(packet)
         for name, node in self.nodes.items():
             if node.up:
                 yield from (Fire(name, timer) for timer in node.timers)
@@ -201,9 +201,9 @@ class SimulatedCluster:
 
     def _check(self, step: Step) -> None:
         match step:
-            case Deliver(packet) | Drop(packet):
-                fine = packet in self.pending and (isinstance(step, Drop) or self.nodes[packet.to].up)
-            case Duplicate(packet):
+            case Deliver(packet) | DropPacket(packet):
+                fine = packet in self.pending and (isinstance(step, DropPacket) or self.nodes[packet.to].up)
+            case DuplicatePacket(packet):
                 fine = packet in self.sent
             case Fire(node, timer):
                 fine = timer in self.nodes[node].timers
@@ -211,21 +211,29 @@ class SimulatedCluster:
                 fine = request in self.nodes[node].waiting
             case HearSelf(node):
                 fine = self.nodes[node].owes_turn
-            case Crash(node) | Propose(node) | Query(node) | Command(node) | PeerLost(node) | Retire(node) | Doom(node):
+            case (
+                Crash(node)
+                | Propose(node)
+                | Query(node)
+                | SendFrame(node)
+                | PeerLost(node)
+                | Retire(node)
+                | CrashInTurn(node)
+            ):
                 fine = self.nodes[node].up
             case LoseDisk(node):
                 fine = not self.nodes[node].up
             case Recover(node):
                 fine = not self.nodes[node].up and self.nodes[node].can_boot
         if not fine:
-            raise Impossible(f"{step} cannot happen now")
+            raise ImpossibleStep(f"{step} cannot happen now")
 
     def _take(self, packet: Packet) -> None:
         copies = self.pending.pop(packet)  # a packet's hash is not cheap: as few look-ups as will do
         if copies > 1:
             self.pending[packet] = copies - 1
 
-    def _turn(self, name: NodeId, step: Step) -> Outcome:
+    def _turn(self, name: NodeId, step: Step) -> TurnOutput:
         """A turn of a node. What its algorithm raises is a violation, and the node is down, as a real one would be."""
         node = self.nodes[name]
         try:
@@ -233,7 +241,7 @@ class SimulatedCluster:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
             self.judge.see_failure(name, error)
-            return Outcome()
+            return TurnOutput()
         self._release(outcome)
         if outcome.crashed:
             self.judge.look_at_applied(node)
@@ -243,7 +251,7 @@ class SimulatedCluster:
             self.judge.see_reply(name, reply)
         return outcome
 
-    def _release(self, outcome: Outcome) -> None:
+    def _release(self, outcome: TurnOutput) -> None:
         for packet in outcome.packets:
             self.pending[packet] = self.pending.get(packet, 0) + 1
             known = len(self.sent)
@@ -264,7 +272,7 @@ def run(cluster: SimulatedCluster, steps: Iterable[Step], *, skip_impossible: bo
     for step in steps:
         try:
             cluster.apply(step)
-        except Impossible:
+        except ImpossibleStep:
             if not skip_impossible:
                 raise
             continue

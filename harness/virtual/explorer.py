@@ -22,10 +22,10 @@ from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import FAULT_TOLERANCE, Violation
-from harness.virtual.node import Oddities
-from harness.virtual.search import Budget, Found, search
+from harness.virtual.node import FaultModel
+from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Deliver, Duplicate, Step, from_json, to_json
+from harness.virtual.steps import Deliver, DuplicatePacket, Step, from_json, to_json
 from node.algorithms import load_algorithm
 from node.contract import Algorithm, BadInput
 
@@ -39,7 +39,7 @@ class Exploration:
 
     algorithm: str
     bounds: Bounds
-    found: Found[int]
+    found: SearchResult[int]
     cut: int
     sometimes: dict[str, bool]
     violations: list[Violation]
@@ -154,7 +154,7 @@ def follow(cluster: SimulatedCluster, steps: Iterable[Step]) -> list[Step]:
     done: list[Step] = []
     for step in steps:
         if isinstance(step, Deliver) and step.packet not in cluster.pending:
-            again = Duplicate(step.packet)
+            again = DuplicatePacket(step.packet)
             cluster.apply(again)
             done.append(again)
         cluster.apply(step)
@@ -171,7 +171,7 @@ def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None =
     cls = algorithm or load_algorithm(report["algorithm"])
     bounds = report["bounds"]
     members = tuple(f"n{number}" for number in range(1, bounds["nodes"] + 1))
-    cluster = SimulatedCluster(cls, members, Oddities(**bounds["oddities"]))
+    cluster = SimulatedCluster(cls, members, FaultModel(**bounds["oddities"]))
     for told in report["schedule"]:
         cluster.apply(from_json(told, cluster.possible()))
     return cluster

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-Everything that is decided beforehand stands in a `Weather`, as plain data; so a run can be told, stored, and repeated with
+Everything that is decided beforehand stands in a `FaultSchedule`, as plain data; so a run can be told, stored, and repeated with
 some of its faults left out. Each seed draws which kinds of fault it has at all, and how hard: a run with every fault at once
 hides what a run with one of them shows.
 
@@ -26,7 +26,7 @@ VALUES_MAX: Final = len(_COLOURS)
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinkConditions:
     """How packets travel during the storm. Each rate is the probability for one packet."""
 
     loss: float = 0.0
@@ -42,14 +42,14 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ScheduledEvent:
     """Something that happens at a time, in seconds from the beginning."""
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Cut(Event):
+class ScheduledCut(ScheduledEvent):
     """No packet passes from `left` to `right`, nor back unless `one_way`, from `at_s` on for `for_s` seconds."""
 
     for_s: float
@@ -61,7 +61,7 @@ class Cut(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Outage(Event):
+class ScheduledOutage(ScheduledEvent):
     """A node crashes at `at_s` and boots again after `for_s` seconds; never, if its disk is lost."""
 
     for_s: float
@@ -72,7 +72,7 @@ class Outage(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Pause(Event):
+class ScheduledPause(ScheduledEvent):
     """A node does nothing for a while, and then goes on as if nothing had been; what came in has waited."""
 
     for_s: float
@@ -80,7 +80,7 @@ class Pause(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Event):
+class ScheduledCall(ScheduledEvent):
     """A client's call at `node`: a proposal of `colour`, or a query if that is None. It waits for `for_s` seconds."""
 
     for_s: float
@@ -89,17 +89,17 @@ class Call(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class FaultSchedule:
     """One run, but for the draws on the way: how long each packet and each timer takes."""
 
     seed: int
     members: tuple[NodeId, ...]
     storm_s: float
-    links: Links
+    links: LinkConditions
     clocks: tuple[float, ...]
     """For each node, by how much its timers take longer than they should."""
-    faults: tuple[Event, ...]
-    calls: tuple[Event, ...]
+    faults: tuple[ScheduledEvent, ...]
+    calls: tuple[ScheduledEvent, ...]
     survivors: tuple[NodeId, ...]
     late_colours: tuple[str, ...]
     """What is proposed in the calm."""
@@ -119,7 +119,7 @@ class Weather:
         return nullcontext()
 
 
-def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> Weather:
+def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> FaultSchedule:
     """The weather of a seed, in which at most `values` different values are proposed."""
     assert 1 <= values <= VALUES_MAX
     rng = Random(f"weather/{seed}/{nodes}/{values}")
@@ -133,14 +133,16 @@ def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> Weather:
     favourites = rng.sample(members, rng.randint(1, min(3, nodes)))  # where most things happen
     cuts = [draw_cut(rng, members, times) for _ in range(rng.choice((0, 0, 1, 2, 5)) if nodes > 1 else 0)]
     outages = [_outage(rng, favourites, times, loses_disk=False) for _ in range(rng.choice((0, 0, 1, 2, 5)))]
-    pauses = [Pause(times.draw(), times.length(), rng.choice(favourites)) for _ in range(rng.choice((0, 0, 1, 3)))]
+    pauses = [
+        ScheduledPause(times.draw(), times.length(), rng.choice(favourites)) for _ in range(rng.choice((0, 0, 1, 3)))
+    ]
     if rng.random() < 0.15:
         outages.append(_outage(rng, members, times, loses_disk=True))
     lost = {outage.node for outage in outages if outage.loses_disk}
     whole = [member for member in members if member not in lost]
     least = min(majority(nodes), len(whole))
     survivors = rng.sample(whole, rng.randint(least, len(whole)))
-    return Weather(
+    return FaultSchedule(
         seed,
         members,
         storm_s,
@@ -168,9 +170,9 @@ class Times:
         return self.rng.expovariate(1 / self.spread_s) * self.rng.choice((1, 10))
 
 
-def _links(rng: Random, members: tuple[NodeId, ...]) -> Links:
+def _links(rng: Random, members: tuple[NodeId, ...]) -> LinkConditions:
     usual_s = rng.choice((0.001, 0.005, 0.02))
-    return Links(
+    return LinkConditions(
         loss=rng.choice((0.0, 0.0, 0.05, 0.3)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.1, 0.5)),
@@ -180,11 +182,11 @@ def _links(rng: Random, members: tuple[NodeId, ...]) -> Links:
     )
 
 
-def draw_cut(rng: Random, members: tuple[NodeId, ...], times: Times) -> Cut:
+def draw_cut(rng: Random, members: tuple[NodeId, ...], times: Times) -> ScheduledCut:
     """A cut between some of these and the others."""
     left = rng.sample(members, rng.randint(1, len(members) - 1))
     right = [member for member in members if member not in left]
-    return Cut(
+    return ScheduledCut(
         times.draw(),
         times.length(),
         tuple(sorted(left)),
@@ -194,18 +196,18 @@ def draw_cut(rng: Random, members: tuple[NodeId, ...], times: Times) -> Cut:
     )
 
 
-def _outage(rng: Random, members: Sequence[NodeId], times: Times, *, loses_disk: bool) -> Outage:
-    return Outage(times.draw(), rng.choice((0.0, times.length())), rng.choice(members), loses_disk=loses_disk)
+def _outage(rng: Random, members: Sequence[NodeId], times: Times, *, loses_disk: bool) -> ScheduledOutage:
+    return ScheduledOutage(times.draw(), rng.choice((0.0, times.length())), rng.choice(members), loses_disk=loses_disk)
 
 
 def _calls(
     rng: Random, members: tuple[NodeId, ...], favourites: list[NodeId], times: Times, colours: tuple[str, ...]
-) -> tuple[Call, ...]:
+) -> tuple[ScheduledCall, ...]:
     """Proposals of different values at the favourites, and queries at any node."""
     waits_s = rng.choice((0.1, 1.0, 10.0))
     proposals = [
-        Call(times.draw(), waits_s, rng.choice(favourites), colour)
+        ScheduledCall(times.draw(), waits_s, rng.choice(favourites), colour)
         for colour in colours[: rng.randint(1, len(colours))]
     ]
-    queries = [Call(times.draw(), waits_s, rng.choice(members), None) for _ in range(rng.choice((0, 0, 1, 3)))]
+    queries = [ScheduledCall(times.draw(), waits_s, rng.choice(members), None) for _ in range(rng.choice((0, 0, 1, 3)))]
     return (*proposals, *queries)

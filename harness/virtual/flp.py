@@ -28,7 +28,19 @@ from typing import Any, Final
 
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import ballots_in
-from harness.virtual.steps import Crash, Deliver, Drop, Duplicate, Fire, LoseDisk, Packet, Recover, Step, plain
+from harness.virtual.steps import (
+    Crash,
+    Deliver,
+    DropPacket,
+    DuplicatePacket,
+    Fire,
+    LoseDisk,
+    Packet,
+    Recover,
+    Step,
+    kind_name,
+    plain,
+)
 from node.algorithms.paxos import Accept, Paxos, Prepare, Promise
 from node.contract import NodeId, Value
 from node.quorum import NO_BALLOT, Ballot
@@ -70,13 +82,15 @@ class StandOff:
     @property
     def delivered(self) -> int:
         """Messages that arrived."""
-        return self.steps[Deliver.__name__]
+        return self.steps[kind_name(Deliver)]
 
     @property
     def nothing_broken(self) -> bool:
         """Whether every message that was sent has arrived, once, and nobody has crashed."""
-        kinds = (Drop, Duplicate, Crash, Recover, LoseDisk)
-        return self.sent == self.delivered and not self.waiting and not any(self.steps[kind.__name__] for kind in kinds)
+        kinds = (DropPacket, DuplicatePacket, Crash, Recover, LoseDisk)
+        return (
+            self.sent == self.delivered and not self.waiting and not any(self.steps[kind_name(kind)] for kind in kinds)
+        )
 
     @property
     def shown(self) -> bool:
@@ -112,9 +126,9 @@ class StandOff:
             f"The adversary stops: {self.decided} is decided after {self.deliveries_to_decision} deliveries."
             if self.decided is not None
             else "The adversary stops, and nothing is decided.",
-            f"{self.sent:,} messages sent, {self.delivered:,} delivered, {self.steps[Drop.__name__]} lost, "
-            f"{self.steps[Duplicate.__name__]} repeated, {self.waiting} still on their way; "
-            f"{self.steps[Crash.__name__]} crashes; {self.steps[Fire.__name__]:,} timers ran out.",
+            f"{self.sent:,} messages sent, {self.delivered:,} delivered, {self.steps[kind_name(DropPacket)]} lost, "
+            f"{self.steps[kind_name(DuplicatePacket)]} repeated, {self.waiting} still on their way; "
+            f"{self.steps[kind_name(Crash)]} crashes; {self.steps[kind_name(Fire)]:,} timers ran out.",
             f"Safety was checked after each of {sum(self.steps.values()):,} steps: "
             + ("; ".join(self.violations) or "no violation."),
         ]
@@ -134,10 +148,10 @@ class StandOff:
             "deliveries_to_decision": self.deliveries_to_decision,
             "sent": self.sent,
             "delivered": self.delivered,
-            "lost": self.steps[Drop.__name__],
-            "repeated": self.steps[Duplicate.__name__],
+            "lost": self.steps[kind_name(DropPacket)],
+            "repeated": self.steps[kind_name(DuplicatePacket)],
             "waiting": self.waiting,
-            "crashes": self.steps[Crash.__name__],
+            "crashes": self.steps[kind_name(Crash)],
             "steps": dict(self.steps),
             "violations": self.violations,
             "shown": self.shown,
@@ -260,7 +274,7 @@ class Adversary:
 
     def _note(self) -> None:
         for happened in self.cluster.happened[self._noted :]:
-            self.report.steps[type(happened.step).__name__] += 1
+            self.report.steps[kind_name(type(happened.step))] += 1
             self.report.sent += len(happened.outcome.packets)
         self._noted = len(self.cluster.happened)
         self.report.violations = [*map(str, self.cluster.violations), *self._found_ahead]

@@ -20,7 +20,7 @@ from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.explorer import follow
 from harness.virtual.judge import SAFETY
 from harness.virtual.narration import listed, name
-from harness.virtual.numbering import Decided
+from harness.virtual.numbering import DecisionSeen
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, Packet, Step, plain
 from node.algorithms.majority import Majority
@@ -154,7 +154,9 @@ def explore_tie() -> Tie:
 
 def decided_in(space: ClusterSpace, state: int) -> Valence:
     """What anybody has seen decided."""
-    return frozenset(str(plain(fact.value)) for fact in space.numbering.facts_in(state) if isinstance(fact, Decided))
+    return frozenset(
+        str(plain(fact.value)) for fact in space.numbering.facts_in(state) if isinstance(fact, DecisionSeen)
+    )
 
 
 def reachable(space: ClusterSpace, start: Iterable[int], without: Iterable[Step] = ()) -> Graph:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.clients.client import Ok
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
 from harness.faults.injector import OpenReceipt
 from harness.network.installed_rule import InstalledRule
@@ -296,7 +296,7 @@ def _look_at(run: Experiment, pids: dict[NodeId, int | None]) -> dict[NodeId, di
     for node, pid in pids.items():
         state = run.cluster.state(node)
         said = statuses.get(node, {})
-        same = pid is not None and state is State.UP and said.get("pid") == pid and said.get("incarnation") == 1
+        same = pid is not None and state is ProcessState.UP and said.get("pid") == pid and said.get("incarnation") == 1
         seen[node] = {
             "pid": pid,
             "state": state.value,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
 
-from harness.virtual.node import NO_FACTS, Facts, Reply, SimulatedNode
+from harness.virtual.node import NO_FACTS, Facts, SimulatedNode, SimulatedReply
 from harness.virtual.steps import Packet, plain
 from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
@@ -85,7 +85,7 @@ def changed(node: NodeId, before: Facts, after: Facts) -> list[Violation]:
     return found
 
 
-class Judge:
+class VirtualJudge:
     """Sees everything, forgets nothing. Plain data."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class Judge:
         """A node has lost its disk."""
         self._nodes[node] = NO_FACTS
 
-    def see_reply(self, node: NodeId, reply: Reply) -> None:
+    def see_reply(self, node: NodeId, reply: SimulatedReply) -> None:
         """A client gets an answer from `node`."""
         if reply.value is not None:
             self._see_decided(reply.value, f"{reply.request.client} at {node}")

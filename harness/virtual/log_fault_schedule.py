@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from harness.virtual.fault_schedule import Call, Cut, Event, Links, Outage, Pause, Times, Weather, draw_cut
+from harness.virtual.fault_schedule import (
+    FaultSchedule,
+    LinkConditions,
+    ScheduledCall,
+    ScheduledCut,
+    ScheduledEvent,
+    ScheduledOutage,
+    ScheduledPause,
+    Times,
+    draw_cut,
+)
 from node.algorithms.multipaxos import acceptor, catch_up
 from node.contract import NodeId
 from node.replication import state
@@ -54,19 +64,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver(Event):
+class ScheduledHandOver(ScheduledEvent):
     """The leader is asked to hand over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hint(Event):
+class ScheduledHint(ScheduledEvent):
     """Everybody else sees their connections to a node close."""
 
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
-class Restart(Event):
+class ClientRestart(ScheduledEvent):
     """A client forgets everything, but for its session if it `resumes` that."""
 
     client: str
@@ -74,7 +84,7 @@ class Restart(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Event):
+class ScheduledOperation(ScheduledEvent):
     """A client's call. `kind` is put, get or cas, or try for a lock; `value` is unique."""
 
     client: str
@@ -84,7 +94,7 @@ class Operation(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Event):
+class MembershipChange(ScheduledEvent):
     """A client asks for a member more (`add`, which starts it, too) or less (`remove`)."""
 
     client: str
@@ -93,7 +103,7 @@ class Change(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class LogWeather(Weather):
+class LogFaultSchedule(FaultSchedule):
     """One run. `survivors` are the members that are up in the calm, if without the others a majority is certain."""
 
     clients: tuple[str, ...] = ()
@@ -113,7 +123,7 @@ class LogWeather(Weather):
         return self.limits.applied()
 
 
-def log_forecast(seed: int, nodes: int = 3) -> LogWeather:
+def log_forecast(seed: int, nodes: int = 3) -> LogFaultSchedule:
     """The weather of a seed."""
     rng = Random(f"log weather/{seed}/{nodes}")
     members = tuple(f"n{number}" for number in range(1, nodes + 1))
@@ -125,22 +135,28 @@ def log_forecast(seed: int, nodes: int = 3) -> LogWeather:
     changes = _changes(rng, members, clients, times) if rng.random() < 0.4 else ()
     others = tuple(dict.fromkeys(change.node for change in changes if change.kind == "add"))
     ends = (*members, *others, *clients)
-    faults: list[Event] = []
+    faults: list[ScheduledEvent] = []
     for _ in range(rng.choice((0, 0, 1, 2, 4))):
         isolated = rng.random() < 0.5
         faults.append(_isolation(rng, ends, victims, times) if isolated else draw_cut(rng, ends, times))
     for _ in range(rng.choice((0, 0, 1, 2, 5))):
         down_s = rng.choice((0.0, times.length()))
-        faults.append(Outage(times.draw(), down_s, rng.choice(victims), loses_disk=False, in_turn=rng.random() < 0.4))
+        faults.append(
+            ScheduledOutage(times.draw(), down_s, rng.choice(victims), loses_disk=False, in_turn=rng.random() < 0.4)
+        )
     if rng.random() < 0.1:
-        faults.append(Outage(times.draw(), 0.0, rng.choice(members), loses_disk=True))
-    faults += [Pause(times.draw(), times.length(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 3)))]
-    faults += [HandOver(times.draw()) for _ in range(rng.choice((0, 0, 0, 1)))]
-    faults += [Hint(times.draw(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 2)))]
-    faults += [Restart(times.draw(), rng.choice(clients), rng.random() < 0.5) for _ in range(rng.choice((0, 0, 1, 2)))]
+        faults.append(ScheduledOutage(times.draw(), 0.0, rng.choice(members), loses_disk=True))
+    faults += [
+        ScheduledPause(times.draw(), times.length(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 3)))
+    ]
+    faults += [ScheduledHandOver(times.draw()) for _ in range(rng.choice((0, 0, 0, 1)))]
+    faults += [ScheduledHint(times.draw(), rng.choice(victims)) for _ in range(rng.choice((0, 0, 1, 2)))]
+    faults += [
+        ClientRestart(times.draw(), rng.choice(clients), rng.random() < 0.5) for _ in range(rng.choice((0, 0, 1, 2)))
+    ]
     operations = _operations(rng, clients, times, storm_s)
     left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
-    return LogWeather(
+    return LogFaultSchedule(
         seed,
         members,
         storm_s,
@@ -156,9 +172,9 @@ def log_forecast(seed: int, nodes: int = 3) -> LogWeather:
     )
 
 
-def _links(rng: Random, ends: int) -> Links:
+def _links(rng: Random, ends: int) -> LinkConditions:
     usual_s = rng.choice((0.001, 0.003, 0.01))
-    return Links(
+    return LinkConditions(
         loss=rng.choice((0.0, 0.0, 0.05, 0.2)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.05, 0.3)),
@@ -174,45 +190,49 @@ def _limits(rng: Random) -> Limits:
     return Limits(rng.choice((1, 3, 8)), rng.choice((0, 2)), rng.choice((100, 1000)), rng.choice((3, 8, 256)))
 
 
-def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> Cut:
+def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> ScheduledCut:
     """One is cut from all others, or from some."""
     victim = rng.choice(victims)
     rest = [end for end in ends if end != victim]
     right = rest if rng.random() < 0.6 else rng.sample(rest, rng.randint(1, len(rest)))
     one_way, holds = rng.random() < 0.4, rng.random() < 0.3
-    return Cut(times.draw(), times.length(), (victim,), tuple(right), one_way=one_way, holds=holds)
+    return ScheduledCut(times.draw(), times.length(), (victim,), tuple(right), one_way=one_way, holds=holds)
 
 
-def _changes(rng: Random, members: tuple[NodeId, ...], clients: tuple[str, ...], times: Times) -> tuple[Change, ...]:
+def _changes(
+    rng: Random, members: tuple[NodeId, ...], clients: tuple[str, ...], times: Times
+) -> tuple[MembershipChange, ...]:
     """Members come, go, and are replaced: one comes, and then another goes."""
-    changes: list[Change] = []
+    changes: list[MembershipChange] = []
     known = list(members)
     for _ in range(rng.randint(1, 3)):
         kind, at_s, client = rng.choice(("add", "remove", "replace")), times.draw(), rng.choice(clients)
         leaving = rng.choice(known)
         if kind != "remove":
             known.append(f"n{len(known) + 1}")
-            changes.append(Change(at_s, client, "add", known[-1]))
+            changes.append(MembershipChange(at_s, client, "add", known[-1]))
         if kind != "add":
-            changes.append(Change(at_s + (_REPLACED if kind == "replace" else 0.0), client, "remove", leaving))
+            changes.append(
+                MembershipChange(at_s + (_REPLACED if kind == "replace" else 0.0), client, "remove", leaving)
+            )
     return tuple(changes)
 
 
-def _operations(rng: Random, clients: tuple[str, ...], times: Times, storm_s: float) -> list[Operation]:
+def _operations(rng: Random, clients: tuple[str, ...], times: Times, storm_s: float) -> list[ScheduledOperation]:
     kinds, keys = rng.choice((("put", "get"), ("put", "put", "get", "cas"))), KEYS[: rng.randint(1, len(KEYS))]
     drawn = []
     for number in range(1, rng.choice((6, 15, 40)) + 1):
         at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, storm_s)
         client, kind, key = rng.choice(clients), rng.choice(kinds), rng.choice(keys)
-        drawn.append(Operation(at_s, client, kind, key, f"v{number}".encode()))
+        drawn.append(ScheduledOperation(at_s, client, kind, key, f"v{number}".encode()))
     tries = range(rng.choice((0, 0, 5)))
-    return drawn + [Operation(rng.uniform(0.0, storm_s), rng.choice(clients), "try", LOCK, b"") for _ in tries]
+    return drawn + [ScheduledOperation(rng.uniform(0.0, storm_s), rng.choice(clients), "try", LOCK, b"") for _ in tries]
 
 
-def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[Call, ...]:
+def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[ScheduledCall, ...]:
     """Proposals and queries of a variable that is set once."""
     proposals = [
-        Call(times.draw(), 1.0, rng.choice(members), colour) for colour in _COLOURS[: rng.choice((0, 0, 1, 2))]
+        ScheduledCall(times.draw(), 1.0, rng.choice(members), colour) for colour in _COLOURS[: rng.choice((0, 0, 1, 2))]
     ]
-    queries = [Call(times.draw(), 1.0, rng.choice(members), None) for _ in range(rng.choice((0, 0, 1)))]
+    queries = [ScheduledCall(times.draw(), 1.0, rng.choice(members), None) for _ in range(rng.choice((0, 0, 1)))]
     return (*proposals, *queries)

@@ -26,14 +26,14 @@ sees, and it can take effect at no other time.
 
 from typing import Any, NamedTuple
 
-from harness.virtual.judge import Judge, Violation
-from harness.virtual.node import Reply, SimulatedNode
+from harness.virtual.judge import Violation, VirtualJudge
+from harness.virtual.node import SimulatedNode, SimulatedReply
 from harness.virtual.steps import Packet, plain
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import Accept, Prepare
+from node.algorithms.multipaxos.messages import LogAccept, LogPrepare
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
-from node.machines.kv import Kv
+from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.configuration import Configuration
 from node.wire import unpack_own
@@ -66,7 +66,7 @@ class _Seen:
         self.applied = self.version = 0
 
 
-class LogJudge(Judge):
+class LogJudge(VirtualJudge):
     """Sees everything, forgets nothing. Plain data."""
 
     def __init__(self) -> None:
@@ -153,10 +153,10 @@ class LogJudge(Judge):
         if chain != state.chain:
             self._find("state", f"after slot {state.applied} {node.id} has given other answers than {other}")
         machine = state.machines.get("kv")
-        if isinstance(machine, Kv) and machine.version > seen.version:
+        if isinstance(machine, KvMachine) and machine.version > seen.version:
             self._look_at_changes(node.id, machine, seen)
 
-    def _look_at_changes(self, node: NodeId, machine: Kv, seen: _Seen) -> None:
+    def _look_at_changes(self, node: NodeId, machine: KvMachine, seen: _Seen) -> None:
         for version, key, value in reversed(machine.history):
             if version <= seen.version:
                 break
@@ -175,11 +175,11 @@ class LogJudge(Judge):
 
     def see_packet(self, packet: Packet) -> None:
         match packet.message:
-            case Accept(ballot, slot, batch):
+            case LogAccept(ballot, slot, batch):
                 if self._asked_for.setdefault((ballot, slot), batch) != batch:
                     self._asked_for[ballot, slot] = batch
                     self._find("agreement", f"under {plain(ballot)} two batches are asked for in slot {slot}")
-            case Prepare(ballot):
+            case LogPrepare(ballot):
                 self._owns(ballot, (packet.sender, packet.incarnation), "asks for promises")
 
     # --- clients ----------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class LogJudge(Judge):
         if request not in self._frames:
             self._frames[request] = _Frame(frame.machine, unpack_own(frame.packed), self._answered.copy())
 
-    def see_reply(self, node: NodeId, reply: Reply) -> None:
+    def see_reply(self, node: NodeId, reply: SimulatedReply) -> None:
         frame = self._frames.get(reply.request)
         if frame is None:
             super().see_reply(node, reply)

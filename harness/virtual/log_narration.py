@@ -12,12 +12,12 @@ from node.wire import Malformed, unpack_own
 LOG_SAYS: Final[Mapping[type[Message], str]] = {
     of.Canvass: "asks {to} whether it would be supported as a leader",
     of.Support: "would support {to}",
-    of.Prepare: "asks {to} to prepare ballot {ballot} for every slot above {commit}",
-    of.Promise: "promises ballot {ballot} to {to}, {had}",
-    of.Rejected: "rejects ballot {ballot} of {to}, having promised {promised}",
+    of.LogPrepare: "asks {to} to prepare ballot {ballot} for every slot above {commit}",
+    of.LogPromise: "promises ballot {ballot} to {to}, {had}",
+    of.LogRejected: "rejects ballot {ballot} of {to}, having promised {promised}",
     of.TakeOver: "asks {to} to lead",
-    of.Accept: "asks {to} to accept {commands} in slot {slot} under ballot {ballot}",
-    of.Accepted: "tells {to} that it has accepted slot {slots} under ballot {ballot}",
+    of.LogAccept: "asks {to} to accept {commands} in slot {slot} under ballot {ballot}",
+    of.LogAccepted: "tells {to} that it has accepted slot {slots} under ballot {ballot}",
     of.Heartbeat: "tells {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
     of.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
     of.Fetch: "asks {to} for what follows slot {commit}",
@@ -28,12 +28,12 @@ LOG_SAYS: Final[Mapping[type[Message], str]] = {
 LOG_HEARS: Final[Mapping[type[Message], str]] = {
     of.Canvass: "is asked by {to} for its support",
     of.Support: "has the support of {to}",
-    of.Prepare: "is asked by {to} to prepare ballot {ballot}",
-    of.Promise: "has the promise of {to} for ballot {ballot}",
-    of.Rejected: "is rejected by {to} for ballot {ballot}",
+    of.LogPrepare: "is asked by {to} to prepare ballot {ballot}",
+    of.LogPromise: "has the promise of {to} for ballot {ballot}",
+    of.LogRejected: "is rejected by {to} for ballot {ballot}",
     of.TakeOver: "is asked by {to} to lead",
-    of.Accept: "is asked by {to} to accept {commands} in slot {slot}",
-    of.Accepted: "has the acceptance of {to} for slot {slots}",
+    of.LogAccept: "is asked by {to} to accept {commands} in slot {slot}",
+    of.LogAccepted: "has the acceptance of {to} for slot {slots}",
     of.Heartbeat: "hears that {to} leads",
     of.HeartbeatAck: "is confirmed by {to}",
     of.Fetch: "is asked by {to} for what follows slot {commit}",
@@ -44,13 +44,13 @@ LOG_HEARS: Final[Mapping[type[Message], str]] = {
 def log_words(message: Message) -> dict[str, object]:
     """What a phrase may name, besides the message's fields."""
     match message:
-        case of.Accept(batch=batch):
+        case of.LogAccept(batch=batch):
             return {"commands": commands(batch)}
-        case of.Accepted(slots=slots):
+        case of.LogAccepted(slots=slots):
             return {"slots": " and ".join(map(str, slots))}
-        case of.Promise(records=()):
+        case of.LogPromise(records=()):
             return {"had": "having accepted nothing there"}
-        case of.Promise(records=records):
+        case of.LogPromise(records=records):
             return {"had": f"having accepted {_held(records)}"}
         case of.Chosen(records=records):
             return {"held": _held(records)}

@@ -9,8 +9,8 @@ Rules
 
 from typing import Final
 
-from harness.virtual.node import SOUND, Oddities, Outcome, Reply, SimulatedNode, check_carried
-from harness.virtual.steps import Command, Packet, PeerLost, Retire, Step
+from harness.virtual.node import SOUND, FaultModel, SimulatedNode, SimulatedReply, TurnOutput, check_carried
+from harness.virtual.steps import Packet, PeerLost, Retire, SendFrame, Step
 from node.contract import Algorithm, Message, NodeId, Record, Request, Value
 from node.storage.log_store import MemoryLog
 from node.variables import ContractBroken
@@ -79,7 +79,7 @@ class LogNode(SimulatedNode):
         algorithm: type[Algorithm],
         node: NodeId,
         members: tuple[NodeId, ...],
-        oddities: Oddities = SOUND,
+        oddities: FaultModel = SOUND,
     ) -> None:
         super().__init__(algorithm, node, members, oddities)
         self._new_log()
@@ -91,7 +91,7 @@ class LogNode(SimulatedNode):
         super()._forget_all()
         self.frames: dict[Request, None] = {}
         self._early: list[Packet] = []
-        self._early_replies: list[Reply] = []
+        self._early_replies: list[SimulatedReply] = []
         self._carried: dict[type[Message], None] = {}
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class LogNode(SimulatedNode):
 
     def _take_in(self, step: Step) -> None:
         match step:
-            case Command(_, request, frame):
+            case SendFrame(_, request, frame):
                 self.frames[request] = None
                 self._made().command(request, frame)
             case PeerLost(_, peer):
@@ -124,7 +124,7 @@ class LogNode(SimulatedNode):
             case _:
                 super()._take_in(step)
 
-    def end_turn(self) -> Outcome:
+    def end_turn(self) -> TurnOutput:
         """Commit, and let out what the turn has asked for."""
         assert self.instance is not None
         self.instance.drained()
@@ -132,12 +132,12 @@ class LogNode(SimulatedNode):
             early, self._early = self._early, []
             replies, self._early_replies = self._early_replies, []
             if self.doomed:  # whoever drives it sees to the crash, when it has looked at what the early replies rest on
-                return Outcome(packets=early, replies=replies, crashed=True)
+                return TurnOutput(packets=early, replies=replies, crashed=True)
             self._outcome.packets.extend(early)
             self._outcome.replies.extend(replies)
         self._disk.commit()
         self.log.commit()
-        outcome, self._outcome = self._outcome, Outcome()
+        outcome, self._outcome = self._outcome, TurnOutput()
         self.to_self.extend(outcome.to_self)
         self.instance.released()  # what it asks for is the next turn's
         return outcome
@@ -153,7 +153,7 @@ class LogNode(SimulatedNode):
 
     def send_early(self, to: NodeId, message: Message) -> None:
         if to == self.id:
-            raise ContractBroken(f"{type(message).__name__} was sent early to the node itself, which knows already")
+            raise ContractBroken(f"{message.type_name()} was sent early to the node itself, which knows already")
         self._check(message)
         self._early.append(Packet(self.id, self.incarnation, to, message))
 
@@ -167,22 +167,22 @@ class LogNode(SimulatedNode):
         return VARIABLE
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
-        self._answer(Reply(request, None, None, leader=leader))
+        self._answer(SimulatedReply(request, None, None, leader=leader))
 
     def reply_early(self, request: Request, value: Value | None) -> None:
         if request in self.frames:
             del self.frames[request]
-            self._early_replies.append(Reply(request, value, None, to_frame=True))
+            self._early_replies.append(SimulatedReply(request, value, None, to_frame=True))
         else:
             self.reply(request, value)
 
     def reply(self, request: Request, value: Value | None) -> None:
         if request in self.frames:
-            self._answer(Reply(request, value, None))
+            self._answer(SimulatedReply(request, value, None))
         else:
             super().reply(request, value)
 
-    def _answer(self, reply: Reply) -> None:
+    def _answer(self, reply: SimulatedReply) -> None:
         if reply.request in self.frames:
             del self.frames[reply.request]
             self._outcome.replies.append(reply._replace(to_frame=True))

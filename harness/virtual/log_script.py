@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from cluster.clients.pipeline import Call as Pending
 from cluster.clients.pipeline import NotDone, NotKnown, Ok
-from harness.virtual.fault_schedule import Cut, Links, Outage
-from harness.virtual.log_fault_schedule import LogWeather, Operation
+from harness.virtual.fault_schedule import LinkConditions, ScheduledCut, ScheduledOutage
+from harness.virtual.log_fault_schedule import LogFaultSchedule, ScheduledOperation
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.steps import Crash, Deliver, Drop, Packet, Recover
+from harness.virtual.steps import Crash, Deliver, DropPacket, Packet, Recover
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import TakeOver
 from node.contract import Message, NodeId
@@ -31,7 +31,7 @@ _LINK_S: Final = 0.002
 Wish = Callable[[NodeId, NodeId, Message], bool]
 
 
-class Broken(AssertionError):
+class PromiseBroken(AssertionError):
     """A promise was broken."""
 
 
@@ -42,9 +42,9 @@ class LogWorld(LogSimulation):
         members = tuple(f"n{number}" for number in range(1, nodes + 1))
         others = tuple(f"n{number}" for number in range(nodes + 1, nodes + 1 + _NEWCOMERS))
         ends = len(members) + len(others) + len(_CLIENTS)
-        links = Links(usual_s=(_LINK_S,) * ends**2)
+        links = LinkConditions(usual_s=(_LINK_S,) * ends**2)
         clocks = (1.0,) * ends
-        weather = LogWeather(
+        weather = LogFaultSchedule(
             seed, members, 0.0, links, clocks, (), (), members, ("blue",), clients=_CLIENTS, others=others
         )
         super().__init__(MultiPaxos, weather)
@@ -63,14 +63,14 @@ class LogWorld(LogSimulation):
             self.now, _, what = heapq.heappop(self._heap)
             self._happen(what)
             if self.judge.violations:
-                raise Broken(str(self.judge.violations[0]))
+                raise PromiseBroken(str(self.judge.violations[0]))
         self.now = end
         return until()
 
     def wait(self, until: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
         """Let time pass until something is so. Raises Broken."""
         if not self.pass_s(seconds, until):
-            raise Broken(f"{what}: not within {seconds:g} s")
+            raise PromiseBroken(f"{what}: not within {seconds:g} s")
 
     def wait_leader(self, other_than: NodeId | None = None) -> NodeId:
         """Whoever leads, as soon as somebody else than `other_than` does."""
@@ -83,7 +83,7 @@ class LogWorld(LogSimulation):
         """What clients have made of the answers, too."""
         self._look_at_clients()
         if self.judge.violations:
-            raise Broken(str(self.judge.violations[0]))
+            raise PromiseBroken(str(self.judge.violations[0]))
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class LogWorld(LogSimulation):
 
     def doom(self, node: NodeId, for_s: float) -> None:
         """Have a node crash between what it sends or answers early next and the commit of that turn, and boot later."""
-        self._go_down(Outage(self.now, for_s, node, loses_disk=False, in_turn=True))
+        self._go_down(ScheduledOutage(self.now, for_s, node, loses_disk=False, in_turn=True))
 
     def pause(self, node: NodeId, seconds: float) -> None:
         """Have a node do nothing for a while."""
@@ -169,14 +169,14 @@ class LogWorld(LogSimulation):
         """End every cut."""
         self.cut_off.clear()
 
-    def _cut_between(self, sender: str, to: str) -> Cut | None:
+    def _cut_between(self, sender: str, to: str) -> ScheduledCut | None:
         if (sender, to) in self.cut_off:
-            return Cut(self.now, 0.0, (sender,), (to,), one_way=True, holds=False)
+            return ScheduledCut(self.now, 0.0, (sender,), (to,), one_way=True, holds=False)
         return None
 
     def _leave(self, packet: Packet) -> None:
         if any(wish(packet.sender, packet.to, packet.message) for wish in self.wishes):
-            self.cluster.apply(Drop(packet))
+            self.cluster.apply(DropPacket(packet))
         else:
             super()._leave(packet)
 
@@ -188,7 +188,7 @@ class LogWorld(LogSimulation):
         """Begin a put, a get or a cas; `at` is who the client takes for the leader, if it is told."""
         if at is not None:
             self.clients[client].pipeline.leader = at
-        operation = Operation(self.now, client, kind, key, value)
+        operation = ScheduledOperation(self.now, client, kind, key, value)
         call = self._begin(operation, for_s)
         self.operations.append((call, operation))
         return call
@@ -197,7 +197,7 @@ class LogWorld(LogSimulation):
         """Do one, and return its result. Raises Broken if it does not succeed."""
         outcome = self.outcome(self.begin(client, kind, key, value, at, 10.0))
         if not isinstance(outcome, Ok):
-            raise Broken(f"{kind} {key}: {outcome}")
+            raise PromiseBroken(f"{kind} {key}: {outcome}")
         return outcome.value
 
     def outcome(self, call: Pending, within_s: float = 11.0) -> Ok | NotDone | NotKnown | None:

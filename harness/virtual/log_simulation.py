@@ -15,13 +15,22 @@ from typing import Any, Final, NamedTuple
 
 from cluster.clients.pipeline import Call as Pending
 from cluster.clients.pipeline import NotDone, Ok, Pipeline
-from harness.virtual.fault_schedule import CALM_S, Call, Cut, Outage, Pause
+from harness.virtual.fault_schedule import CALM_S, ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.log_fault_schedule import KEYS, LEADER, Change, HandOver, Hint, LogWeather, Operation, Restart
+from harness.virtual.log_fault_schedule import (
+    KEYS,
+    LEADER,
+    ClientRestart,
+    LogFaultSchedule,
+    MembershipChange,
+    ScheduledHandOver,
+    ScheduledHint,
+    ScheduledOperation,
+)
 from harness.virtual.log_judge import LogJudge
-from harness.virtual.node import SOUND, Oddities, Outcome, Reply
-from harness.virtual.simulation import CALM_PACKET_S, Run, Simulation
-from harness.virtual.steps import Command, PeerLost, Recover, Retire, Step
+from harness.virtual.node import SOUND, FaultModel, SimulatedReply, TurnOutput
+from harness.virtual.simulation import CALM_PACKET_S, SimulatedRun, Simulation
+from harness.virtual.steps import PeerLost, Recover, Retire, SendFrame, Step
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
@@ -79,13 +88,13 @@ class _Client:
 class LogSimulation(Simulation):
     """One run."""
 
-    weather: LogWeather
+    weather: LogFaultSchedule
 
     def __init__(
         self,
         algorithm: type[Algorithm],
-        weather: LogWeather,
-        oddities: Oddities = SOUND,
+        weather: LogFaultSchedule,
+        oddities: FaultModel = SOUND,
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
         super().__init__(algorithm, weather, oddities, look_for)
@@ -94,10 +103,10 @@ class LogSimulation(Simulation):
         self.judge = judge
         self._codec = Codec(_CLUSTER, algorithm.messages)
         self.clients = {name: _Client(name, tuple(self.cluster.nodes)) for name in weather.clients}
-        self.operations: list[tuple[Pending, Operation]] = []
+        self.operations: list[tuple[Pending, ScheduledOperation]] = []
         self._pending: list[tuple[str, Pending]] = []
 
-    def run(self) -> Run:
+    def run(self) -> SimulatedRun:
         done = super().run()
         self._look_at_clients()
         replicas = [replica for replica in map(self._replica, self.cluster.nodes) if replica is not None]
@@ -130,25 +139,25 @@ class LogSimulation(Simulation):
 
     def _befall(self, what: object) -> None:
         match what:
-            case Outage(node=node) | Pause(node=node) if node == LEADER:
+            case ScheduledOutage(node=node) | ScheduledPause(node=node) if node == LEADER:
                 if (leader := self.leader()) is not None:
                     super()._befall(replace(what, node=leader))
-            case Cut(left=(node,)) if node == LEADER:
+            case ScheduledCut(left=(node,)) if node == LEADER:
                 if (leader := self.leader()) is not None:
                     right = tuple(end for end in what.right if end != leader)
                     super()._befall(replace(what, left=(leader,), right=right))
-            case HandOver():
+            case ScheduledHandOver():
                 if (leader := self.leader()) is not None:
                     self._apply(leader, Retire(leader))
                     self.seen["a hand-over"] += 1
-            case Hint(node=node):
+            case ScheduledHint(node=node):
                 self._hint(node)
-            case Restart(client=client, resumes=resumes):
+            case ClientRestart(client=client, resumes=resumes):
                 self.clients[client].restart(self.clients[client].pipeline.session if resumes else None)
                 self.seen["a restart of a client"] += 1
-            case Operation(client=client):
+            case ScheduledOperation(client=client):
                 self.operations.append((self._begin(what, _CALL_S), what))
-            case Change(client=client, kind=kind, node=node):
+            case MembershipChange(client=client, kind=kind, node=node):
                 if kind == "add" and not self.cluster.nodes[node].up and self.cluster.can_boot(node):
                     self._apply(node, Recover(node))
                 self.clients[client].pipeline.call("cluster", [kind, node], self.now, _CALL_S)
@@ -177,7 +186,7 @@ class LogSimulation(Simulation):
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, operation: Operation, for_s: float) -> Pending:
+    def _begin(self, operation: ScheduledOperation, for_s: float) -> Pending:
         client = self.clients[operation.client]
         key, value = operation.key, operation.value
         command: list[Any]
@@ -228,20 +237,20 @@ class LogSimulation(Simulation):
             return
         there = self.cluster.nodes[node]
         if there.up:
-            self._apply(node, Command(node, Request(life, frame.number), frame))
+            self._apply(node, SendFrame(node, Request(life, frame.number), frame))
         elif client.lost.get(node, 0) < there.incarnation:  # a connection closes once
             client.lost[node] = there.incarnation
             client.pipeline.disconnected(node, self.now)
             self._pump(client)
 
-    def _apply(self, node: NodeId, step: Step) -> Outcome:
+    def _apply(self, node: NodeId, step: Step) -> TurnOutput:
         outcome = super()._apply(node, step)
         for reply in outcome.replies:
             if reply.to_frame:
                 self._answer(node, reply)
         return outcome
 
-    def _answer(self, node: NodeId, reply: Reply) -> None:
+    def _answer(self, node: NodeId, reply: SimulatedReply) -> None:
         life, number = reply.request
         client = self.clients[life.partition(".")[0]]
         answer = FrameReply(number, reply.value, reply.refused, reply.leader)
@@ -266,18 +275,18 @@ class LogSimulation(Simulation):
         """Whether these hold a majority for certain, also if there is one change of members more than is known."""
         voters = self.judge.configuration.voters or self.weather.members
         there, all_ = sum(voter in up for voter in voters), len(voters)
-        if not any(isinstance(call, Change) for call in self.weather.calls):
+        if not any(isinstance(call, MembershipChange) for call in self.weather.calls):
             return there >= majority(all_)
         return there >= majority(all_ + 1) and there - 1 >= majority(all_ - 1)
 
     def _call_in_the_calm(self, survivors: tuple[NodeId, ...]) -> None:
         for client in self.clients.values():
             for kind in ("put", "get"):
-                last = Operation(self.now, client.name, kind, KEYS[0], f"{client.name} in the calm".encode())
+                last = ScheduledOperation(self.now, client.name, kind, KEYS[0], f"{client.name} in the calm".encode())
                 self._pending.append((client.name, call := self._begin(last, 2 * CALM_S)))
                 self.operations.append((call, last))
-        if not any(isinstance(call, Change) for call in self.weather.calls):
-            self._call(Call(self.now, 2 * CALM_S, survivors[0], self.weather.late_colours[0]))
+        if not any(isinstance(call, MembershipChange) for call in self.weather.calls):
+            self._call(ScheduledCall(self.now, 2 * CALM_S, survivors[0], self.weather.late_colours[0]))
 
     def _unanswered(self) -> list[str]:
         self._pending = [(name, call) for name, call in self._pending if not isinstance(call.outcome, Ok)]

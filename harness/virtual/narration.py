@@ -9,14 +9,13 @@ from typing import Final
 
 from harness.virtual.log_narration import LOG_HEARS, LOG_SAYS, log_words
 from harness.virtual.log_narration import asked as commands_in
-from harness.virtual.node import Outcome, Reply
+from harness.virtual.node import SimulatedReply, TurnOutput
 from harness.virtual.steps import (
-    Command,
     Crash,
+    CrashInTurn,
     Deliver,
-    Doom,
-    Drop,
-    Duplicate,
+    DropPacket,
+    DuplicatePacket,
     Fire,
     GiveUp,
     HearSelf,
@@ -27,6 +26,7 @@ from harness.virtual.steps import (
     Query,
     Recover,
     Retire,
+    SendFrame,
     Step,
     plain,
 )
@@ -46,10 +46,10 @@ SAYS: Final[Mapping[type[Message], str]] = {
     paxos.Decided: "tells {to} that {value} is decided",
     majority.Vote: "tells {to} that it votes {value}",
     majority.Heard: "confirms to {to} that it has heard the vote",
-    majority.Ask: "asks {to} for its vote",
+    majority.VoteQuery: "asks {to} for its vote",
     majority.NotVoted: "tells {to} that it has not voted",
-    leader.Ask: "passes {call} on to leader {to}",
-    leader.Answer: "answers {to} that {value} is decided",
+    leader.ForwardedCall: "passes {call} on to leader {to}",
+    leader.LeaderAnswer: "answers {to} that {value} is decided",
     failover.Alive: "says to {to} that it is alive and holds {value}",
     **LOG_SAYS,
 }
@@ -66,19 +66,19 @@ HEARS: Final[Mapping[type[Message], str]] = {
     paxos.Decided: "learns from {to} that {value} is decided",
     majority.Vote: "hears that {to} votes {value}",
     majority.Heard: "knows that {to} has heard its vote",
-    majority.Ask: "is asked by {to} for its vote",
+    majority.VoteQuery: "is asked by {to} for its vote",
     majority.NotVoted: "hears that {to} has not voted",
-    leader.Ask: "has {call} from {to}",
-    leader.Answer: "has the answer of {to}",
+    leader.ForwardedCall: "has {call} from {to}",
+    leader.LeaderAnswer: "has the answer of {to}",
     failover.Alive: "hears that {to} is alive and holds {value}",
     **LOG_HEARS,
 }
 
 #: Questions: where they have an effect, the answer says it all.
-_QUESTIONS: Final = (paxos.Prepare, paxos.Accept, paxos.Inquire, majority.Ask)
+_QUESTIONS: Final = (paxos.Prepare, paxos.Accept, paxos.Inquire, majority.VoteQuery)
 
 
-def tell(happened: Iterable[tuple[Step, Outcome]]) -> list[str]:
+def tell(happened: Iterable[tuple[Step, TurnOutput]]) -> list[str]:
     """A line a step; what a node hears from itself is told in the line of what it comes from."""
     lines: list[str] = []
     for step, outcome in happened:
@@ -90,14 +90,14 @@ def tell(happened: Iterable[tuple[Step, Outcome]]) -> list[str]:
     return lines
 
 
-def _line(step: Step, outcome: Outcome) -> str:
+def _line(step: Step, outcome: TurnOutput) -> str:
     effect = _effect(outcome)
     match step:
         case Deliver(packet):
             return _delivery(packet, outcome, effect)
-        case Drop(packet):
+        case DropPacket(packet):
             return f"what {packet.sender} sent to {packet.to} is lost: {name(packet.message)}"
-        case Duplicate(packet):
+        case DuplicatePacket(packet):
             return f"what {packet.sender} sent to {packet.to} is repeated: {name(packet.message)}"
         case Fire(node, timer):
             opening = f"{node}'s timer {timer!r} runs out"
@@ -113,20 +113,20 @@ def _line(step: Step, outcome: Outcome) -> str:
             opening = f"{request.client} queries {node}"
         case GiveUp(node, request):
             opening = f"{request.client} stops waiting for {node}"
-        case Command(node, request, frame):
+        case SendFrame(node, request, frame):
             opening = f"{request.client} sends {node} {asked(frame)}"
         case PeerLost(node, peer):
             opening = f"{node}'s connection to {peer} closes"
         case Retire(node):
             opening = f"{node} is asked to hand over"
-        case Doom(node, lifted):
+        case CrashInTurn(node, lifted):
             opening = f"{node} is safe again" if lifted else f"{node} is to crash when it next sends something early"
         case HearSelf(node):
             opening = f"{node} hears itself"
     return f"{opening}: {node} {effect}" if effect else opening
 
 
-def _delivery(packet: Packet, outcome: Outcome, effect: str) -> str:
+def _delivery(packet: Packet, outcome: TurnOutput, effect: str) -> str:
     to, sender, message = packet.to, packet.sender, packet.message
     if outcome.stale:
         return f"{to} drops what an earlier life of {sender} has sent: {name(message)}"
@@ -137,7 +137,7 @@ def _delivery(packet: Packet, outcome: Outcome, effect: str) -> str:
     return f"{to} {heard}, and {effect}" if effect else f"{to} {heard}"
 
 
-def _effect(outcome: Outcome) -> str:
+def _effect(outcome: TurnOutput) -> str:
     """What a node does, in the order in which it does it; what goes to several nodes is told once."""
     to: dict[Message, list[NodeId]] = {}
     for packet in outcome.packets:
@@ -154,7 +154,7 @@ def _effect(outcome: Outcome) -> str:
     return listed(effects)
 
 
-def _told(reply: Reply) -> str:
+def _told(reply: SimulatedReply) -> str:
     """What a node says to a client."""
     request, value, refused, to_frame, leader = reply
     if refused is not None:
@@ -184,7 +184,7 @@ def _words(message: Message, to: str) -> dict[str, object]:
             words["had"] = "nothing"
         case paxos.Report(accepted=accepted):
             words["had"] = "something" if accepted else "nothing"
-        case leader.Ask(value=value):
+        case leader.ForwardedCall(value=value):
             words["call"] = "a query" if value is None else f"the proposal {words['value']}"
     return {**words, **log_words(message), "to": to}
 
@@ -194,7 +194,7 @@ def name(message: Message) -> str:
     fields = plain(message)
     assert isinstance(fields, dict)
     inside = ", ".join(f"{key} {value if value is not None else 'nothing'}" for key, value in fields.items())
-    return f"{type(message).__name__}({inside})"
+    return f"{message.type_name()}({inside})"
 
 
 def listed(items: list[str]) -> str:

@@ -12,7 +12,7 @@ Rules
    `drained`, then the commit, then the release. A message to oneself waits for the commit like any other.
 2. As in `node.variables`, the instance is made by the first input, or at boot if its disk holds anything.
 3. As in `node.runtime`, a packet from an earlier life of its sender is dropped once a later life was heard.
-4. A node whose disk is lost refuses to boot, as a real one does. `Oddities` can have it otherwise.
+4. A node whose disk is lost refuses to boot, as a real one does. `FaultModel` can have it otherwise.
 5. What breaks the contract is `ContractBroken`, and what an algorithm raises goes through: both end a real node.
 """
 
@@ -30,7 +30,7 @@ from node.wire import Codec, Envelope, pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
-class Oddities:
+class FaultModel:
     """How a simulated node may differ from a real one on a good disk. Each is a fault, or shows what a rule is for."""
 
     disks_sync_late: bool = False
@@ -43,10 +43,10 @@ class Oddities:
     """What a node sends to itself travels like any other message."""
 
 
-SOUND = Oddities()
+SOUND = FaultModel()
 
 
-class Reply(NamedTuple):
+class SimulatedReply(NamedTuple):
     """What a client is told: a value, None for undecided, or why its request was refused."""
 
     request: Request
@@ -59,12 +59,12 @@ class Reply(NamedTuple):
 
 
 @dataclass(slots=True)
-class Outcome:
+class TurnOutput:
     """What a turn lets out. `to_self` is here to be told of: the node hears it by itself, in its next turn."""
 
     packets: list[Packet] = field(default_factory=list)
     to_self: list[Message] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[SimulatedReply] = field(default_factory=list)
     stale: bool = False
     crashed: bool = False
     """The turn was cut short: only what leaves early has left."""
@@ -156,7 +156,7 @@ class SimulatedNode(Node):
         algorithm: type[Algorithm],
         node: NodeId,
         members: tuple[NodeId, ...],
-        oddities: Oddities = SOUND,
+        oddities: FaultModel = SOUND,
     ) -> None:
         self._algorithm = algorithm
         self.id = node
@@ -176,7 +176,7 @@ class SimulatedNode(Node):
         self.waiting: dict[Request, bool] = {}
         self.to_self: list[Message] = []
         self.known: dict[NodeId, int] = {}
-        self._outcome = Outcome()
+        self._outcome = TurnOutput()
         self.doomed = False
         """The next turn in which this node sends something early is its last."""
 
@@ -192,7 +192,7 @@ class SimulatedNode(Node):
         """Whether it has something to take in, or to let out, with no input."""
         return bool(self.to_self)
 
-    def boot(self) -> Outcome:
+    def boot(self) -> TurnOutput:
         """Start from the disk."""
         assert not self.up, f"{self.id} is up already"
         assert self.can_boot, f"{self.id} has run before and its disk is gone"
@@ -219,7 +219,7 @@ class SimulatedNode(Node):
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 
-    def turn(self, step: Step) -> Outcome:
+    def turn(self, step: Step) -> TurnOutput:
         """Take in an input, after what this node has sent to itself. Nothing is out before it is on disk."""
         assert self.up, f"{self.id} is down"
         to_self, self.to_self = self.to_self, []
@@ -267,12 +267,12 @@ class SimulatedNode(Node):
             self.instance.start()
         return self.instance
 
-    def end_turn(self) -> Outcome:
+    def end_turn(self) -> TurnOutput:
         """Commit, and let out what the turn has asked for."""
         if self.instance is not None:
             self.instance.drained()
         self._disk.commit()
-        outcome, self._outcome = self._outcome, Outcome()
+        outcome, self._outcome = self._outcome, TurnOutput()
         self.to_self.extend(outcome.to_self)
         return outcome
 
@@ -280,7 +280,7 @@ class SimulatedNode(Node):
 
     def send(self, to: NodeId, message: Message) -> None:
         if to not in self.members:
-            raise ContractBroken(f"{type(message).__name__} was sent to {to!r}, and the members are {self.members}")
+            raise ContractBroken(f"{message.type_name()} was sent to {to!r}, and the members are {self.members}")
         check_carried(self._algorithm, message)
         if to == self.id and not self._oddities.own_messages_wait:
             self._outcome.to_self.append(message)
@@ -290,12 +290,12 @@ class SimulatedNode(Node):
     def reply(self, request: Request, value: Value | None) -> None:
         if value is None and self.waiting.get(request):
             raise ContractBroken(f"{self._algorithm.__name__} answered a proposal with None, which only a query can be")
-        self._answer(Reply(request, value, None))
+        self._answer(SimulatedReply(request, value, None))
 
     def refuse(self, request: Request, reason: str) -> None:
-        self._answer(Reply(request, None, reason))
+        self._answer(SimulatedReply(request, None, reason))
 
-    def _answer(self, reply: Reply) -> None:
+    def _answer(self, reply: SimulatedReply) -> None:
         if self.waiting.pop(reply.request, None) is not None:
             self._outcome.replies.append(reply)
 
@@ -386,7 +386,7 @@ def _check_storable(value: Stored) -> None:
 def check_carried(algorithm: type[Algorithm], message: Message) -> None:
     """Raise what a real node would raise for a message that its wire cannot carry."""
     if type(message) not in algorithm.messages:
-        raise ContractBroken(f"{algorithm.__name__} sent {type(message).__name__}, which its `messages` does not list")
+        raise ContractBroken(f"{algorithm.__name__} sent {message.type_name()}, which its `messages` does not list")
     codec = _codec(algorithm)
     envelope = Envelope("n1", 1, "v", message)
     if codec.decode(codec.encode(envelope)) != envelope:

@@ -8,7 +8,7 @@ integers are.
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from harness.virtual.bounds import Bounds, Client, clients_of
+from harness.virtual.bounds import Bounds, ExploredCall, clients_of
 from harness.virtual.judge import Violation, reused
 from harness.virtual.node import Facts, NodeState, SimulatedNode
 from harness.virtual.steps import Packet, plain
@@ -19,39 +19,39 @@ NODE_BITS: Final = 20
 NODE_MASK: Final = (1 << NODE_BITS) - 1
 
 
-class Called(NamedTuple):
+class CallMade(NamedTuple):
     """A client has called. `late` is a query that began after a decision was seen."""
 
-    client: Client
+    client: ExploredCall
     late: bool
 
 
-class Decided(NamedTuple):
+class DecisionSeen(NamedTuple):
     """Somebody, a node or a client, has seen that `value` is decided."""
 
     value: Value
 
 
-class Undecided(NamedTuple):
+class UndecidedAnswered(NamedTuple):
     """A query was answered "undecided"."""
 
     request: Request
 
 
-class Began(NamedTuple):
+class BallotBegun(NamedTuple):
     """A ballot was begun by its owner."""
 
     ballot: Ballot
 
 
-class AskedFor(NamedTuple):
+class ValueRequested(NamedTuple):
     """The owner of a ballot has asked to accept a value under it."""
 
     ballot: Ballot
     value: Value
 
 
-class Crashed(NamedTuple):
+class CrashHappened(NamedTuple):
     """There were so many crashes, over all nodes, or more."""
 
     number: int
@@ -132,48 +132,48 @@ class Numbering:
                 place = self.members.index(to)
                 self.packets_to[place][bit] = fact
                 self.views[place] |= bit
-            case Called(client):
+            case CallMade(client):
                 self.views[self.members.index(client.node)] |= bit
-            case Crashed():
+            case CrashHappened():
                 self.crashes |= bit
                 self.views = [view | bit for view in self.views]
-            case Decided(value):
+            case DecisionSeen(value):
                 self.decided |= bit
-                called = [self.bit(Called(client, late=False)) for client in self.clients if client.value == value]
+                called = [self.bit(CallMade(client, late=False)) for client in self.clients if client.value == value]
                 self.proposals_of[bit] = sum(called)
                 for client in self.clients:
                     if client.value is None:  # whether it calls late depends on this
                         self.views[self.members.index(client.node)] |= bit
-            case Began(ballot):
+            case BallotBegun(ballot):
                 self.ballots |= bit
                 self.views[self.members.index(ballot.node)] |= bit
             case Violation(kind) if kind in self.look_for:
                 self.violations |= bit
-            case AskedFor() | Undecided():
+            case ValueRequested() | UndecidedAnswered():
                 self._contradict(fact, bit)
 
-    def _contradict(self, fact: AskedFor | Undecided, bit: int) -> None:
+    def _contradict(self, fact: ValueRequested | UndecidedAnswered, bit: int) -> None:
         match fact:
-            case AskedFor(ballot, value) if "ballot" in self.look_for:
+            case ValueRequested(ballot, value) if "ballot" in self.look_for:
                 for other in list(self._facts):
-                    if isinstance(other, AskedFor) and other.ballot == ballot and other.value != value:
+                    if isinstance(other, ValueRequested) and other.ballot == ballot and other.value != value:
                         self.contradictions[self.bit(other) | bit] = reused(ballot, other.value, value)
-            case Undecided(request) if "stability" in self.look_for:
+            case UndecidedAnswered(request) if "stability" in self.look_for:
                 client = next(client for client in self.clients if client.request == request)
                 text = f"{client.node} answers {request.client} undecided, and a decision was seen before it asked"
-                self.contradictions[self.bit(Called(client, late=True)) | bit] = Violation("stability", text)
+                self.contradictions[self.bit(CallMade(client, late=True)) | bit] = Violation("stability", text)
 
     def violations_in(self, state: int) -> list[Violation]:
         """Everything that is wrong with a state."""
         facts = list(self.facts_in(state))
         found = [fact for fact in facts if isinstance(fact, Violation) and fact.kind in self.look_for]
         found.extend(violation for pair, violation in self.contradictions.items() if state & pair == pair)
-        values = [fact.value for fact in facts if isinstance(fact, Decided)]
+        values = [fact.value for fact in facts if isinstance(fact, DecisionSeen)]
         if len(values) > 1:
             found.append(Violation("agreement", " and ".join(str(plain(value)) for value in values) + " are decided"))
         found.extend(
             Violation("validity", f"{plain(value)} is decided, and nobody has proposed it")
             for value in values
-            if not state & self.proposals_of[self.bit(Decided(value))]
+            if not state & self.proposals_of[self.bit(DecisionSeen(value))]
         )
         return found

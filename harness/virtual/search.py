@@ -6,7 +6,7 @@ A `Space` says where to start, what follows a state, and what is wrong with one.
 first bad state that it meets is at the end of a shortest path. Only states and their parents are kept; a path is
 walked back through the parents.
 
-A search that was cut short says so: `Found.exhausted` is True only if every state that the space can reach was looked at.
+A search that was cut short says so: `SearchResult.exhausted` is True only if every state that the space can reach was looked at.
 """
 
 import time
@@ -14,19 +14,19 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-State = TypeVar("State", bound=Hashable)
+_State = TypeVar("_State", bound=Hashable)
 
 
-class Space(Protocol[State]):
+class Space(Protocol[_State]):
     """What is searched."""
 
-    def initial(self) -> Iterable[State]:
+    def initial(self) -> Iterable[_State]:
         """Where to start."""
 
-    def successors(self, state: State) -> Iterable[State]:
+    def successors(self, state: _State) -> Iterable[_State]:
         """What may follow. Repeats, and the state itself, do no harm."""
 
-    def is_bad(self, state: State) -> bool:
+    def is_bad(self, state: _State) -> bool:
         """Called once for each state, when it is first met; True ends the search."""
 
 
@@ -39,7 +39,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Found(Generic[State]):
+class SearchResult(Generic[_State]):
     """How a search ended. `depth` counts the levels whose every state was looked at, the initial states being level 1.
 
     (TLC counts so, too.)
@@ -50,28 +50,28 @@ class Found(Generic[State]):
     seconds: float
     exhausted: bool
     waiting: int
-    bad: list[State] | None
+    bad: list[_State] | None
     """A shortest path from an initial state to a bad one."""
 
 
 def search(
-    space: Space[State],
+    space: Space[_State],
     budget: Budget = Budget(),
     progress: Callable[[int, int], object] = lambda _states, _depth: None,
-) -> Found[State]:
+) -> SearchResult[_State]:
     """Visit every state that can be reached, or stop at the first bad one, at the end of the budget or at Ctrl-C.
 
     `progress` is told every so many states how many there are, and at what depth.
     """
     began = time.perf_counter()
-    parents: dict[State, State | None] = {}
-    level: list[State] = []
+    parents: dict[_State, _State | None] = {}
+    level: list[_State] = []
     depth = 1
 
-    def found(waiting: int, bad: State | None = None) -> Found[State]:
+    def found(waiting: int, bad: _State | None = None) -> SearchResult[_State]:
         path = None if bad is None else _path(parents, bad)
         done = bad is None and not waiting
-        return Found(len(parents), depth, time.perf_counter() - began, done, waiting, path)
+        return SearchResult(len(parents), depth, time.perf_counter() - began, done, waiting, path)
 
     for state in space.initial():
         if state not in parents:
@@ -84,7 +84,7 @@ def search(
     successors, is_bad = space.successors, space.is_bad
     try:
         while level:
-            following: list[State] = []
+            following: list[_State] = []
             for done, state in enumerate(level):
                 if len(parents) >= states_max:
                     return found(len(level) - done + len(following))
@@ -105,7 +105,7 @@ def search(
     return found(0)
 
 
-def _path(parents: dict[State, State | None], last: State) -> list[State]:
+def _path(parents: dict[_State, _State | None], last: _State) -> list[_State]:
     path = [last]
     while (parent := parents[path[-1]]) is not None:
         path.append(parent)

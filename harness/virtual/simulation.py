@@ -10,7 +10,7 @@ Rules
 3. "No violation" is said of the seeds that were run, with how many of them saw a crash, a cut, a decision.
 
 A crash in mid-turn needs no step of its own: what the turn had written was not committed and what it would have sent never
-left, so it is a crash before the turn's input, which is lost. A disk that loses what it has confirmed is `Oddities`.
+left, so it is a crash before the turn's input, which is lost. A disk that loses what it has confirmed is `FaultModel`.
 """
 
 import heapq
@@ -21,15 +21,22 @@ from random import Random
 from typing import Final
 
 from harness.virtual.cluster import SimulatedCluster
-from harness.virtual.fault_schedule import CALM_S, Call, Cut, Outage, Pause, Weather
+from harness.virtual.fault_schedule import (
+    CALM_S,
+    FaultSchedule,
+    ScheduledCall,
+    ScheduledCut,
+    ScheduledOutage,
+    ScheduledPause,
+)
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.node import SOUND, Oddities, Outcome, SimulatedNode
+from harness.virtual.node import SOUND, FaultModel, SimulatedNode, TurnOutput
 from harness.virtual.steps import (
     Crash,
+    CrashInTurn,
     Deliver,
-    Doom,
-    Drop,
-    Duplicate,
+    DropPacket,
+    DuplicatePacket,
     Fire,
     GiveUp,
     HearSelf,
@@ -50,10 +57,10 @@ CALM_PACKET_S: Final = (0.0001, 0.01)
 
 
 @dataclass(slots=True)
-class Run:
+class SimulatedRun:
     """What came of one run."""
 
-    weather: Weather
+    weather: FaultSchedule
     violations: list[Violation]
     steps: list[Step]
     cluster: SimulatedCluster
@@ -67,8 +74,8 @@ class Simulation:
     def __init__(
         self,
         algorithm: type[Algorithm],
-        weather: Weather,
-        oddities: Oddities = SOUND,
+        weather: FaultSchedule,
+        oddities: FaultModel = SOUND,
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
         self.weather = weather
@@ -85,16 +92,16 @@ class Simulation:
         kinds = algorithm.messages
         self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in weather.links.picky}
         self._timers: dict[tuple[NodeId, str], float] = {}
-        self._cuts: dict[Cut, float] = {}
+        self._cuts: dict[ScheduledCut, float] = {}
         self._pauses: dict[NodeId, float] = {}
-        self._doomed: dict[NodeId, Outage] = {}
+        self._doomed: dict[NodeId, ScheduledOutage] = {}
         self._calls = 0
         self._calm = False
         self._awaited: dict[Request, NodeId] = {}
         for node in self.cluster.nodes.values():
             self._follow_up(node)
 
-    def run(self) -> Run:
+    def run(self) -> SimulatedRun:
         """Through the storm and the calm."""
         weather = self.weather
         for what in (*weather.faults, *weather.calls):
@@ -109,7 +116,7 @@ class Simulation:
         steps = [happened.step for happened in self.cluster.happened]
         if self.cluster.judge.decided:
             self.seen["a decision"] += 1
-        return Run(weather, self._violations(), steps, self.cluster, self.now, self.seen)
+        return SimulatedRun(weather, self._violations(), steps, self.cluster, self.now, self.seen)
 
     def _survivors(self) -> tuple[NodeId, ...]:
         """Who is up in the calm: a majority, or else nobody and there is none."""
@@ -162,18 +169,18 @@ class Simulation:
     def _befall(self, what: object) -> None:
         """A fault, the end of one, or a call: of the storm alone."""
         match what:
-            case Call():
+            case ScheduledCall():
                 self._call(what)
             case Recover(node):
                 if not self.cluster.nodes[node].up and self.cluster.can_boot(node):
                     self._apply(node, what)
-            case Outage(node=node):
+            case ScheduledOutage(node=node):
                 if self.cluster.nodes[node].up:
                     self._go_down(what)
-            case Cut():
+            case ScheduledCut():
                 self._cuts[what] = self._in_the_storm(self.now + what.for_s)
                 self.seen["a cut"] += 1
-            case Pause(node=node):
+            case ScheduledPause(node=node):
                 self._pauses[node] = max(self._pauses.get(node, 0.0), self._in_the_storm(self.now + what.for_s))
                 self.seen["a pause"] += 1
 
@@ -188,7 +195,7 @@ class Simulation:
 
     # --- packets ----------------------------------------------------------------------------------------------------
 
-    def _apply(self, node: NodeId, step: Step) -> Outcome:
+    def _apply(self, node: NodeId, step: Step) -> TurnOutput:
         """Let a step happen, and see to it that what it leads to comes in its time."""
         outcome = self.cluster.apply(step)
         for packet in outcome.packets:
@@ -221,12 +228,12 @@ class Simulation:
             self._at(self.now + rng.uniform(*CALM_PACKET_S), Deliver(packet))
             return
         if rng.random() < self._loss.get(type(packet.message), links.loss):
-            self.cluster.apply(Drop(packet))
+            self.cluster.apply(DropPacket(packet))
             self.seen["a loss"] += 1
             return
         self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
         if rng.random() < links.repeat:
-            self.cluster.apply(Duplicate(packet))
+            self.cluster.apply(DuplicatePacket(packet))
             self.seen["a repetition"] += 1
             self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
 
@@ -241,11 +248,11 @@ class Simulation:
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], step)
         elif cut is not None or not self.cluster.nodes[packet.to].up:
-            self.cluster.apply(Drop(packet))
+            self.cluster.apply(DropPacket(packet))
         else:
             self._apply(packet.to, step)
 
-    def _cut_between(self, sender: str, to: str) -> Cut | None:
+    def _cut_between(self, sender: str, to: str) -> ScheduledCut | None:
         for cut, end_s in self._cuts.items():
             there = sender in cut.left and to in cut.right
             back = sender in cut.right and to in cut.left and not cut.one_way
@@ -255,9 +262,9 @@ class Simulation:
 
     # --- faults and calls -------------------------------------------------------------------------------------------
 
-    def _go_down(self, outage: Outage) -> None:
+    def _go_down(self, outage: ScheduledOutage) -> None:
         if outage.in_turn:
-            self.cluster.apply(Doom(outage.node))
+            self.cluster.apply(CrashInTurn(outage.node))
             self._doomed[outage.node] = outage
             return
         self.cluster.apply(Crash(outage.node))
@@ -266,11 +273,11 @@ class Simulation:
             self.seen["a lost disk"] += 1
         self._went_down(outage)
 
-    def _went_down(self, outage: Outage) -> None:
+    def _went_down(self, outage: ScheduledOutage) -> None:
         self.seen["a crash"] += 1
         self._at(self.now + outage.for_s, Recover(outage.node))
 
-    def _call(self, call: Call) -> Request | None:
+    def _call(self, call: ScheduledCall) -> Request | None:
         """A client calls, if the node is there to be called."""
         if not self.cluster.nodes[call.node].up:
             return None
@@ -291,7 +298,7 @@ class Simulation:
         self._pauses.clear()
         for name in self._doomed:
             if self.cluster.nodes[name].up:
-                self.cluster.apply(Doom(name, lifted=True))
+                self.cluster.apply(CrashInTurn(name, lifted=True))
         for name, node in self.cluster.nodes.items():
             if node.up and name not in survivors:
                 self.cluster.apply(Crash(name))
@@ -302,5 +309,5 @@ class Simulation:
     def _call_in_the_calm(self, survivors: tuple[NodeId, ...]) -> None:
         colours = self.weather.late_colours
         for number, name in enumerate(survivors):
-            self._call(Call(self.now, 2 * CALM_S, name, colours[number % len(colours)]))
-            self._call(Call(self.now, 2 * CALM_S, name, None))
+            self._call(ScheduledCall(self.now, 2 * CALM_S, name, colours[number % len(colours)]))
+            self._call(ScheduledCall(self.now, 2 * CALM_S, name, None))

@@ -22,12 +22,12 @@ from typing import Any, Final, TypeVar
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.workers import pool_of
 from harness.virtual.cluster import SimulatedCluster, run
-from harness.virtual.fault_schedule import VALUES_MAX, Links, Weather, forecast
+from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, LinkConditions, forecast
 from harness.virtual.judge import EVERYTHING, SAFETY, Violation
-from harness.virtual.log_fault_schedule import LogWeather, log_forecast
+from harness.virtual.log_fault_schedule import LogFaultSchedule, log_forecast
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.node import SOUND, Oddities
-from harness.virtual.simulation import Run, Simulation
+from harness.virtual.node import SOUND, FaultModel
+from harness.virtual.simulation import SimulatedRun, Simulation
 from harness.virtual.steps import HearSelf, Step, plain, to_json
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
@@ -50,45 +50,48 @@ class NoSuchLog(BadInput):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SimulationSettings:
     """What all runs of a campaign share."""
 
     nodes: int = 3
     values: int = VALUES_MAX
     """At most so many different values are proposed in a run."""
-    oddities: Oddities = SOUND
+    oddities: FaultModel = SOUND
     look_for: tuple[str, ...] = EVERYTHING
     """The kinds of violation that count; others are passed over."""
 
-    def simulate(self, algorithm: type[Algorithm], seed: int) -> Run:
+    def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
         """The run of a seed."""
         if algorithm.serves_all:
             return self.simulate_in(algorithm, log_forecast(seed, self.nodes))
         return self.simulate_in(algorithm, forecast(seed, self.nodes, self.values))
 
-    def simulate_in(self, algorithm: type[Algorithm], weather: Weather) -> Run:
+    def simulate_in(self, algorithm: type[Algorithm], weather: FaultSchedule) -> SimulatedRun:
         """The run of a weather."""
         return simulate(algorithm, weather, self.oddities, self.look_for)
 
 
 def simulate(
-    algorithm: type[Algorithm], weather: Weather, oddities: Oddities = SOUND, look_for: tuple[str, ...] = EVERYTHING
-) -> Run:
+    algorithm: type[Algorithm],
+    weather: FaultSchedule,
+    oddities: FaultModel = SOUND,
+    look_for: tuple[str, ...] = EVERYTHING,
+) -> SimulatedRun:
     """One run. Only violations of the kinds in `look_for` end it and are told."""
     with weather.limited():
-        if isinstance(weather, LogWeather):
+        if isinstance(weather, LogFaultSchedule):
             return LogSimulation(algorithm, weather, oddities, look_for).run()
         return Simulation(algorithm, weather, oddities, look_for).run()
 
 
-DEFAULT_SETTINGS: Final = Settings()
+DEFAULT_SETTINGS: Final = SimulationSettings()
 
 
 @dataclass(slots=True)
-class Shrunk:
+class ShrunkSeed:
     """A failing run, as short as it could be made."""
 
-    weather: Weather
+    weather: FaultSchedule
     violations: list[Violation]
     schedule: list[Step]
     story: list[str]
@@ -97,7 +100,7 @@ class Shrunk:
 
 
 @dataclass(slots=True)
-class Tally:
+class SeedTally:
     """What came of some seeds."""
 
     runs: int = 0
@@ -105,7 +108,7 @@ class Tally:
     seen: Counter[str] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "SeedTally") -> None:
         """Count `other` in."""
         self.runs += other.runs
         self.steps += other.steps
@@ -114,15 +117,15 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Campaign:
+class SimulationReport:
     """What simulating an algorithm has shown."""
 
     algorithm: str
-    settings: Settings
+    settings: SimulationSettings
     seconds: float
     asked: int
-    tally: Tally
-    shrunk: Shrunk | None
+    tally: SeedTally
+    shrunk: ShrunkSeed | None
     wanted: tuple[str, ...] = _WANTED
     """What must have happened in some seed, or nothing was shown."""
 
@@ -196,13 +199,13 @@ class Campaign:
 def run_simulate(
     algorithm: str | type[Algorithm],
     seeds: Sequence[int] = range(1000),
-    settings: Settings = DEFAULT_SETTINGS,
+    settings: SimulationSettings = DEFAULT_SETTINGS,
     *,
     seconds: float | None = None,
     workers: int = 1,
     failures_max: int = 1,
-    progress: Callable[[Tally], object] = lambda _tally: None,
-) -> Campaign:
+    progress: Callable[[SeedTally], object] = lambda _tally: None,
+) -> SimulationReport:
     """Simulate each seed until `failures_max` have failed or `seconds` are over, and shrink the first that failed.
 
     Ctrl-C ends it as the end of `seconds` does. `progress` is told now and then what has come of it so far. With several
@@ -216,7 +219,7 @@ def run_simulate(
     if cls.serves_all and not issubclass(cls, MultiPaxos):
         raise NoSuchLog(f"{cls.__name__} serves all variables and is no MultiPaxos: what it keeps cannot be looked at")
     began = time.perf_counter()
-    tally = Tally()
+    tally = SeedTally()
     with suppress(KeyboardInterrupt), closing(_parts(cls, seeds, settings, workers, failures_max)) as parts:
         for part in parts:
             tally.add(part)
@@ -227,12 +230,12 @@ def run_simulate(
     first = shrunken(cls, settings, min(tally.failures)) if tally.failures else None
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     wanted = _WANTED_OF_LOGS if cls.serves_all else _WANTED
-    return Campaign(name, settings, took, len(seeds), tally, first, wanted)
+    return SimulationReport(name, settings, took, len(seeds), tally, first, wanted)
 
 
 def _parts(
-    cls: type[Algorithm], seeds: Sequence[int], settings: Settings, workers: int, failures_max: int
-) -> Generator[Tally, None, None]:
+    cls: type[Algorithm], seeds: Sequence[int], settings: SimulationSettings, workers: int, failures_max: int
+) -> Generator[SeedTally, None, None]:
     chunks = iter([seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)])
     if workers <= 1:
         for chunk in chunks:
@@ -245,9 +248,11 @@ def _parts(
             jobs += [pool.submit(some, cls, chunk, settings, failures_max) for chunk in islice(chunks, 1)]
 
 
-def some(algorithm: type[Algorithm], seeds: Iterable[int], settings: Settings, failures_max: int) -> Tally:
+def some(
+    algorithm: type[Algorithm], seeds: Iterable[int], settings: SimulationSettings, failures_max: int
+) -> SeedTally:
     """Simulate these seeds, one after the other."""
-    tally = Tally()
+    tally = SeedTally()
     with _collected_rarely() as collect:
         for seed in seeds:
             done = settings.simulate(algorithm, seed)
@@ -275,17 +280,17 @@ def _collected_rarely() -> Iterator[Callable[[], object]]:
             gc.enable()
 
 
-def shrunken(algorithm: type[Algorithm], settings: Settings, seed: int) -> Shrunk:
+def shrunken(algorithm: type[Algorithm], settings: SimulationSettings, seed: int) -> ShrunkSeed:
     """The run of a failing seed, made short."""
     first = settings.simulate(algorithm, seed)
     if not first.violations:
         odd = Violation(
             "contract", f"seed {seed} has failed, and does not fail again: the algorithm is not deterministic"
         )
-        return Shrunk(first.weather, [odd], [], [], {})
+        return ShrunkSeed(first.weather, [odd], [], [], {})
     kind = first.violations[0].kind
 
-    def breaks(weather: Weather) -> bool:
+    def breaks(weather: FaultSchedule) -> bool:
         return any(violation.kind == kind for violation in settings.simulate_in(algorithm, weather).violations)
 
     weather = _calmer(first.weather, breaks)
@@ -298,12 +303,12 @@ def shrunken(algorithm: type[Algorithm], settings: Settings, seed: int) -> Shrun
         for name, node in cluster.nodes.items()
     }
     violations = [violation for violation in cluster.violations if violation.kind in settings.look_for]
-    return Shrunk(weather, violations, steps, cluster.story, ends)
+    return ShrunkSeed(weather, violations, steps, cluster.story, ends)
 
 
-def _calmer(weather: Weather, breaks: Callable[[Weather], bool]) -> Weather:
+def _calmer(weather: FaultSchedule, breaks: Callable[[FaultSchedule], bool]) -> FaultSchedule:
     """The weather with fewer faults and calls, and better links."""
-    calm = Links(usual_s=tuple(0.001 for _ in weather.links.usual_s))
+    calm = LinkConditions(usual_s=tuple(0.001 for _ in weather.links.usual_s))
     links = weather.links
     for better in (
         calm,
@@ -324,7 +329,7 @@ def _calmer(weather: Weather, breaks: Callable[[Weather], bool]) -> Weather:
 
 
 def _fewest_steps(
-    algorithm: type[Algorithm], weather: Weather, oddities: Oddities, steps: list[Step], kind: str
+    algorithm: type[Algorithm], weather: FaultSchedule, oddities: FaultModel, steps: list[Step], kind: str
 ) -> tuple[SimulatedCluster, list[Step]]:
     """The steps of which none can be spared, and a cluster to which they have happened."""
 

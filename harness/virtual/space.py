@@ -34,8 +34,16 @@ from typing import Final, NamedTuple
 from harness.virtual.bounds import Bounds
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, asks_for, ballots_in, changed
 from harness.virtual.narration import listed
-from harness.virtual.node import NodeState, Outcome, SimulatedNode
-from harness.virtual.numbering import AskedFor, Began, Called, Crashed, Decided, Numbering, Undecided
+from harness.virtual.node import NodeState, SimulatedNode, TurnOutput
+from harness.virtual.numbering import (
+    BallotBegun,
+    CallMade,
+    CrashHappened,
+    DecisionSeen,
+    Numbering,
+    UndecidedAnswered,
+    ValueRequested,
+)
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, LoseDisk, Recover, Step
 from harness.virtual.symmetry import Symmetry
 from node.contract import Algorithm
@@ -80,7 +88,7 @@ class ClusterSpace:
     @property
     def begins_ballots(self) -> bool:
         """Whether any node has begun a ballot, as far as messages show it: a `node.quorum.Ballot` of the sender's own."""
-        return self.numbering.knows(Began)
+        return self.numbering.knows(BallotBegun)
 
     # --- the space --------------------------------------------------------------------------------------------------
 
@@ -144,14 +152,14 @@ class ClusterSpace:
     def sometimes(self) -> dict[str, bool]:
         """Whether what makes a search worth something has happened in some state."""
         facts = list(self.numbering.facts_in(self._happened))
-        proposed = {fact.client for fact in facts if isinstance(fact, Called) and fact.client.value is not None}
-        told = {"a decision was reached": any(isinstance(fact, Decided) for fact in facts)}
+        proposed = {fact.client for fact in facts if isinstance(fact, CallMade) and fact.client.value is not None}
+        told = {"a decision was reached": any(isinstance(fact, DecisionSeen) for fact in facts)}
         if self.bounds.proposals > 1:
             told["two clients proposed"] = len(proposed) > 1
         if self.numbering.ballots and min(self.bounds.ballots, len(self.numbering.clients)) > 1:
             told["two ballots competed"] = self._competed
         if self.bounds.crashes:
-            told["a node crashed"] = any(isinstance(fact, Crashed) for fact in facts)
+            told["a node crashed"] = any(isinstance(fact, CrashHappened) for fact in facts)
         return told
 
     def steps(self, path: list[int]) -> list[Step]:
@@ -198,7 +206,7 @@ class ClusterSpace:
         number = numbering.number_in(state, place)
         local = numbering.states[place][number]
         crashed = (state & numbering.crashes).bit_count()
-        crash = numbering.bit(Crashed(crashed + 1)) if crashed < self.bounds.crashes else 0
+        crash = numbering.bit(CrashHappened(crashed + 1)) if crashed < self.bounds.crashes else 0
         progress: list[_Move] = []
         other: list[_Move] = []
         if local.up:
@@ -233,13 +241,13 @@ class ClusterSpace:
         for timer, _ in local.timers:
             yield Fire(member, timer)
 
-    def _calls(self, place: int, state: int) -> Iterator[Called]:
+    def _calls(self, place: int, state: int) -> Iterator[CallMade]:
         """The calls that clients have yet to make at this node."""
         for client in self.numbering.clients:
             if client.node == self.members[place] and not any(
-                self.numbering.holds(state, Called(client, late)) for late in (False, True)
+                self.numbering.holds(state, CallMade(client, late)) for late in (False, True)
             ):
-                yield Called(client, late=client.value is None and bool(state & self.numbering.decided))
+                yield CallMade(client, late=client.value is None and bool(state & self.numbering.decided))
 
     def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[_Move]:
         """A step, and the same with a crash before the node has heard all that it sends to itself."""
@@ -278,14 +286,14 @@ class ClusterSpace:
         if not isinstance(step, LoseDisk):
             facts.extend(changed(node.id, before_facts, after_facts))
         if after_facts.decided is not None:
-            facts.append(Decided(after_facts.decided))
+            facts.append(DecisionSeen(after_facts.decided))
         add = 0
         for fact in facts:
             add |= numbering.bit(fact)
         return _Move((number ^ after) << numbering.shifts[place], add, tuple(steps))
 
 
-def perform(node: SimulatedNode, step: Step) -> Outcome:
+def perform(node: SimulatedNode, step: Step) -> TurnOutput:
     """Let a step happen to a node."""
     match step:
         case Crash():
@@ -296,20 +304,20 @@ def perform(node: SimulatedNode, step: Step) -> Outcome:
             return node.boot()
         case _:
             return node.turn(step)
-    return Outcome()
+    return TurnOutput()
 
 
-def _came_of(outcome: Outcome) -> Iterator[object]:
+def _came_of(outcome: TurnOutput) -> Iterator[object]:
     """The facts that a turn has made."""
     for packet in outcome.packets:
         yield packet
         for ballot in ballots_in(packet.message):
             if ballot.node == packet.sender:
-                yield Began(ballot)
+                yield BallotBegun(ballot)
         if (asked := asks_for(packet)) is not None:
-            yield AskedFor(*asked)
+            yield ValueRequested(*asked)
     for request, value, refused, *_ in outcome.replies:
         if value is not None:
-            yield Decided(value)
+            yield DecisionSeen(value)
         elif refused is None:
-            yield Undecided(request)
+            yield UndecidedAnswered(request)

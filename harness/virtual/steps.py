@@ -31,14 +31,14 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class DropPacket:
     """A packet is lost."""
 
     packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate:
+class DuplicatePacket:
     """There is one more copy of a packet that was sent at some time, also of one that has arrived."""
 
     packet: Packet
@@ -106,7 +106,7 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SendFrame:
     """A client's frame of commands or questions reaches a replica of a log."""
 
     node: NodeId
@@ -130,7 +130,7 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
-class Doom:
+class CrashInTurn:
     """The next turn in which a node sends something early ends there, in a crash, with nothing of it committed.
 
     `lifted` takes that back.
@@ -141,14 +141,14 @@ class Doom:
 
 
 _STEPS = (
-    Deliver, Drop, Duplicate, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp, Command, PeerLost, Retire,
-    Doom,
+    Deliver, DropPacket, DuplicatePacket, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
+    PeerLost, Retire, CrashInTurn,
 )  # fmt: skip
 
 Step: TypeAlias = (
     Deliver
-    | Drop
-    | Duplicate
+    | DropPacket
+    | DuplicatePacket
     | Fire
     | HearSelf
     | Crash
@@ -157,18 +157,29 @@ Step: TypeAlias = (
     | Propose
     | Query
     | GiveUp
-    | Command
+    | SendFrame
     | PeerLost
     | Retire
-    | Doom
+    | CrashInTurn
 )
 
-_BY_NAME: Mapping[str, type[Step]] = {cls.__name__: cls for cls in _STEPS}
+#: What schedule files call the steps whose classes have another name.
+_FILE_NAMES: Mapping[type[Step], str] = {
+    DropPacket: "Drop", DuplicatePacket: "Duplicate", SendFrame: "Command", CrashInTurn: "Doom",
+}  # fmt: skip
+
+
+def kind_name(kind: type[Step]) -> str:
+    """What schedule files and reports call the steps of a kind."""
+    return _FILE_NAMES.get(kind, kind.__name__)
+
+
+_BY_NAME: Mapping[str, type[Step]] = {kind_name(cls): cls for cls in _STEPS}
 
 
 def to_json(step: Step) -> dict[str, object]:
     """A step as plain data that a person can read and `from_json` can find again."""
-    told: dict[str, object] = {"step": type(step).__name__}
+    told: dict[str, object] = {"step": kind_name(type(step))}
     for field in fields(step):
         item = getattr(step, field.name)
         if isinstance(item, Packet):
@@ -197,7 +208,7 @@ def from_json(told: Mapping[str, object], possible: Iterable[Step]) -> Step:
         case {"step": "Query", "node": str(node), "request": str(request)}:
             return Query(node, _request(request))
     for step in possible:
-        if type(step).__name__ == told["step"] and to_json(step).items() <= told.items():
+        if kind_name(type(step)) == told["step"] and to_json(step).items() <= told.items():
             return step
     raise KeyError(f"{dict(told)} cannot happen here: is the schedule of this algorithm and this number of nodes?")
 
@@ -233,4 +244,4 @@ def _request(told: str) -> Request:
 
 
 def _plain_message(message: Message) -> dict[str, object]:
-    return {"message": type(message).__name__, "fields": plain(message)}
+    return {"message": message.type_name(), "fields": plain(message)}

@@ -24,7 +24,7 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import permutations
 from typing import Any, Final
 
-from harness.virtual.bounds import Client
+from harness.virtual.bounds import ExploredCall
 from harness.virtual.node import NodeState
 from harness.virtual.numbering import NODE_BITS, NODE_MASK, Numbering
 from harness.virtual.snapshots import Frozen
@@ -38,7 +38,7 @@ _CHUNK_BITS: Final = 12
 _CHUNK_MASK: Final = (1 << _CHUNK_BITS) - 1
 
 
-def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: list[Client]) -> tuple[NodeId, ...]:
+def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: list[ExploredCall]) -> tuple[NodeId, ...]:
     """The nodes that may change places."""
     known = next((cls for cls in algorithm.__mro__ if cls in (Failover, Leader, Majority, Paxos)), None)
     if known is Majority:
@@ -54,7 +54,9 @@ def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: li
 class Renaming:
     """One way to change places. `nodes` and `clients` map each to what it becomes."""
 
-    def __init__(self, members: tuple[NodeId, ...], nodes: dict[NodeId, NodeId], clients: dict[Client, Client]) -> None:
+    def __init__(
+        self, members: tuple[NodeId, ...], nodes: dict[NodeId, NodeId], clients: dict[ExploredCall, ExploredCall]
+    ) -> None:
         self.members, self.nodes = members, nodes
         self._names = dict(nodes)
         self._bytes = {}

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final
 from cluster.clients.operations import Ask as LogAsk
 from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get, kv_put
 from cluster.clients.pipeline import NotKnown, Ok
-from harness.checkers.models import Kv, Model
-from harness.workloads.workload import LIVE_S, Ask, Begun, Callers, Workload
+from harness.checkers.models import KvModel, Model
+from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
 _CLIENTS: Final = 4
@@ -20,7 +20,7 @@ _PROCESSES_A_CLIENT: Final = 3
 _RESTARTS: Final = 0.3
 
 
-class KeyValues(Workload):
+class KeyValueWorkload(Workload):
     """Keys that all clients put, get, delete and compare-and-set. Every few seconds they turn to new keys, so that no key's
     history grows long; older ones are asked for again.
     """
@@ -28,7 +28,7 @@ class KeyValues(Workload):
     name = "kv"
     summary = "put, get, delete and compare-and-set on keys that all clients fight over"
     functions: ClassVar[tuple[str, ...]] = ("put", "get", "delete", "cas")
-    model: ClassVar[Model] = Kv()
+    model: ClassVar[Model] = KvModel()
     needs_log = True
     _EACH_S: Final = 1.5
     _KEYS: Final = 4
@@ -51,7 +51,7 @@ class KeyValues(Workload):
     def pause_s(self, client: int) -> float:
         return min(self._rngs[client].expovariate(1 / 0.1), 0.6)
 
-    def next_call(self, client: int, now_s: float) -> Ask:
+    def next_call(self, client: int, now_s: float) -> PlannedCall:
         rng = self._rngs[client]
         current = int(now_s / self._EACH_S)
         era = current if rng.random() < 0.9 else rng.randint(0, current)
@@ -59,24 +59,25 @@ class KeyValues(Workload):
         self._keys[key] = None
         (f,) = rng.choices(list(self._WEIGHTS), list(self._WEIGHTS.values()))
         if f in (self._GET, "delete"):
-            return Ask(f, key)
+            return PlannedCall(f, key)
         self._written[client] += 1
         value = f"c{client}-{self._written[client]}"
-        return Ask(f, key, value if f == self._PUT else [self._seen.get(key, (None, 0))[0], value])
+        return PlannedCall(f, key, value if f == self._PUT else [self._seen.get(key, (None, 0))[0], value])
 
-    def final_calls(self) -> Iterator[tuple[Ask, ...]]:
+    def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         yield tuple(
-            Ask(self._PUT, f"after-{client}", f"last of {client}", timeout_s=LIVE_S) for client in range(self.clients)
+            PlannedCall(self._PUT, f"after-{client}", f"last of {client}", timeout_s=LIVE_S)
+            for client in range(self.clients)
         )
         keys = [*self._keys, *(f"after-{client}" for client in range(self.clients))]
-        yield tuple(Ask(self._GET, key, timeout_s=LIVE_S) for key in keys)
+        yield tuple(PlannedCall(self._GET, key, timeout_s=LIVE_S) for key in keys)
 
-    def begin(self, callers: Callers, client: int, ask: Ask) -> Begun:
+    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         number = client // _PROCESSES_A_CLIENT
         told = _value if ask.f == self._GET else _as_it_is
         return callers.log.begin(number, ask.f, ask.key, ask.value, self._log_ask(ask), ask.timeout_s, told)
 
-    def _log_ask(self, ask: Ask) -> LogAsk[Any]:
+    def _log_ask(self, ask: PlannedCall) -> LogAsk[Any]:
         match ask.value:
             case [old, new]:
                 return kv_compare_and_set(ask.key, self._versions.get((ask.key, old), 0), new)
@@ -84,7 +85,7 @@ class KeyValues(Workload):
                 return kv_get(ask.key) if ask.f == self._GET else kv_delete(ask.key)
         return kv_put(ask.key, ask.value)
 
-    def ended(self, callers: Callers, client: int, ask: Ask, outcome: object) -> None:
+    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:
         match ask.value, outcome:
             case None, Ok((value, version)):
                 self._saw(ask.key, value, version)

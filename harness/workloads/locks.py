@@ -9,8 +9,8 @@ from cluster.clients.operations import Ask as LogAsk
 from cluster.clients.operations import Place, lock_acquire, lock_release, lock_renew, lock_try
 from cluster.clients.pipeline import NotDone, Ok
 from cluster.errors import CommandRefused
-from harness.checkers.models import Lock, Model
-from harness.workloads.workload import LIVE_S, Ask, Begun, Callers, Workload
+from harness.checkers.models import LockModel, Model
+from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
 
@@ -49,7 +49,7 @@ class _Client:
     stalls: bool = False
 
 
-class Locks(Workload):
+class LockWorkload(Workload):
     """Locks that all clients fight over, with short leases. A holder uses a resource that checks tokens, renews its lease
     or does not, and is sometimes stalled for longer than its lease, and uses it then.
     """
@@ -57,7 +57,7 @@ class Locks(Workload):
     name = "lock"
     summary = "acquire, renew and release locks with leases; a resource that checks tokens"
     functions = ("acquire", "renew", "release", "use")
-    model: ClassVar[Model] = Lock()
+    model: ClassVar[Model] = LockModel()
     needs_log = True
     LEASE_S: Final = 0.6
     _LOCKS: Final = 3
@@ -78,34 +78,34 @@ class Locks(Workload):
             return self.LEASE_S * rng.uniform(1.5, 2.5)
         return min(rng.expovariate(1 / 0.06), 0.4)
 
-    def next_call(self, client: int, now_s: float) -> Ask:
+    def next_call(self, client: int, now_s: float) -> PlannedCall:
         rng, holder = self._rngs[client], self._holders[client]
         holder.stalls = False
         if not holder.token:
             return self._acquire(rng, holder)
         if holder.uses and rng.random() < 0.35:
-            return Ask("release", holder.lock, {"token": holder.token})
+            return PlannedCall("release", holder.lock, {"token": holder.token})
         if rng.random() < 0.25:
-            return Ask("renew", holder.lock, {"token": holder.token})
+            return PlannedCall("renew", holder.lock, {"token": holder.token})
         holder.uses += 1
-        return Ask("use", holder.lock, {"token": holder.token})
+        return PlannedCall("use", holder.lock, {"token": holder.token})
 
-    def _acquire(self, rng: Random, holder: _Client) -> Ask:
+    def _acquire(self, rng: Random, holder: _Client) -> PlannedCall:
         """A place in line is kept, by the same name; whoever only tries asks for another lock next time."""
         waits = bool(holder.owner) or rng.random() < 0.5
         if not holder.owner:
             holder.tries += 1
             holder.owner, holder.lock = f"{holder.name}-{holder.tries}", f"l{rng.randrange(self._LOCKS)}"
-        return Ask("acquire", holder.lock, {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": waits})
+        return PlannedCall("acquire", holder.lock, {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": waits})
 
-    def final_calls(self) -> Iterator[tuple[Ask, ...]]:
+    def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         wanted = {"lease_s": self.LEASE_S, "waits": True}
         yield tuple(
-            Ask("acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=LIVE_S)
+            PlannedCall("acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=LIVE_S)
             for number in range(self._LOCKS)
         )
 
-    def begin(self, callers: Callers, client: int, ask: Ask) -> Begun:
+    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         value: Any = ask.value
         match ask.f:
             case "acquire" if value["waits"]:
@@ -121,7 +121,7 @@ class Locks(Workload):
                 return self._use(callers, client, ask)
         return callers.log.begin(client, ask.f, ask.key, ask.value, log_ask, ask.timeout_s)
 
-    def _use(self, callers: Callers, client: int, ask: Ask) -> Begun:
+    def _use(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         value: Any = ask.value
         event = callers.recorder.invoke(f"u{client}", "use", ask.key, ask.value)
         outcome = self._resource.use(ask.key, value["token"])
@@ -131,7 +131,7 @@ class Locks(Workload):
             callers.recorder.fail(event, f"{outcome.kind}: {outcome.reason}")
         return _Done(outcome)
 
-    def ended(self, callers: Callers, client: int, ask: Ask, outcome: object) -> None:
+    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:
         holder = self._holders[client]
         match ask.f, outcome:
             case "acquire", Ok(int(token)):

@@ -19,12 +19,12 @@ from cluster.clients.log_client import LogClient, shared_poller
 from cluster.clients.operations import Ask
 from cluster.clients.pipeline import NotDone, NotKnown, Ok
 from cluster.errors import CommandRefused
-from harness.records.history import Event, Recorder
+from harness.records.history import Event, HistoryRecorder
 from node.contract import NodeId
 
 
 @dataclass(eq=False)
-class LogCall:
+class RecordedLogCall:
     """A call under way. `outcome` is None until `LogCalls.poll` has found one; the value of an `Ok` is decoded."""
 
     client: int
@@ -38,11 +38,11 @@ class LogCall:
 class LogCalls:
     """The clients of one run."""
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], recorder: Recorder) -> None:
+    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], recorder: HistoryRecorder) -> None:
         self._cluster, self._addresses, self._recorder = cluster, addresses, recorder
         self._poller = shared_poller()
         self._clients: dict[int, LogClient] = {}
-        self._open: dict[LogCall, None] = {}
+        self._open: dict[RecordedLogCall, None] = {}
         self._idle: dict[int, list[str]] = {}
         self._processes = 0
         self.sent_again = 0
@@ -57,7 +57,7 @@ class LogCalls:
         ask: Ask[Any],
         timeout_s: float,
         told: Callable[[Any], object] = lambda value: value,
-    ) -> LogCall:
+    ) -> RecordedLogCall:
         """Begin a call of client number `client`, made if it is new. `told` makes of the answer what the history says."""
         idle = self._idle.setdefault(client, [])
         if not idle:
@@ -67,7 +67,7 @@ class LogCalls:
         call = self._client(client).begin(
             ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms
         )
-        begun = LogCall(client, event, call, ask.decode, told)
+        begun = RecordedLogCall(client, event, call, ask.decode, told)
         self._open[begun] = None
         return begun
 
@@ -115,7 +115,7 @@ class LogCalls:
             self._clients[number] = client
         return client
 
-    def _end(self, call: LogCall) -> None:
+    def _end(self, call: RecordedLogCall) -> None:
         del self._open[call]
         outcome = call.call.outcome
         assert outcome is not None

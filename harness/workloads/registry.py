@@ -2,15 +2,17 @@
 
 from typing import Final
 
-from harness.workloads.cas_registers import CasRegisters
-from harness.workloads.key_values import KeyValues
-from harness.workloads.locks import Locks
-from harness.workloads.set_once import Variables
+from harness.workloads.cas_registers import CasRegisterWorkload
+from harness.workloads.key_values import KeyValueWorkload
+from harness.workloads.locks import LockWorkload
+from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.workload import Workload
 from node.contract import Algorithm, BadInput
 
 #: In the order in which they are listed.
-WORKLOADS: Final[dict[str, type[Workload]]] = {each.name: each for each in (Variables, KeyValues, CasRegisters, Locks)}
+WORKLOADS: Final[dict[str, type[Workload]]] = {
+    each.name: each for each in (SetOnceWorkload, KeyValueWorkload, CasRegisterWorkload, LockWorkload)
+}
 
 
 class UnknownWorkload(BadInput):

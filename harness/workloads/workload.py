@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Protocol
 
 from cluster.clients.client import Call
 from harness.checkers.models import Model
-from harness.records.history import Recorder
+from harness.records.history import HistoryRecorder
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId
 
@@ -25,7 +25,7 @@ LIVE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PlannedCall:
     """A call to be made: `node` is None for any. Times are in seconds."""
 
     f: str
@@ -35,7 +35,7 @@ class Ask:
     timeout_s: float = 4.0
 
 
-class Begun(Protocol):
+class CallUnderWay(Protocol):
     """A call under way."""
 
     @property
@@ -47,7 +47,7 @@ class Callers(Protocol):
     """Through which a workload calls, with everything recorded. `harness.runs.experiment.Experiment` is one."""
 
     log: LogCalls
-    recorder: Recorder
+    recorder: HistoryRecorder
 
     def begin_propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = ...) -> Call:
         """Propose, without waiting for the answer."""
@@ -81,16 +81,16 @@ class Workload(ABC):
         return min(self._rngs[client].expovariate(1 / 0.05), 0.4)
 
     @abstractmethod
-    def next_call(self, client: int, now_s: float) -> Ask:
+    def next_call(self, client: int, now_s: float) -> PlannedCall:
         """What a client asks at that time, in seconds since the start."""
 
     @abstractmethod
-    def final_calls(self) -> Iterator[tuple[Ask, ...]]:
+    def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         """What must be answered once everything is whole: rounds of calls that are made at once."""
 
     @abstractmethod
-    def begin(self, callers: Callers, client: int, ask: Ask) -> Begun:
+    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         """Begin a call of a client's."""
 
-    def ended(self, callers: Callers, client: int, ask: Ask, outcome: object) -> None:  # noqa: B027 - may be nothing
+    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:  # noqa: B027 - may be nothing
         """What came of it, for whoever asks better with that."""

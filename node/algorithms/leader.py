@@ -15,16 +15,20 @@ _ASK_AGAIN_S: Final = (0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask(Message):
+class ForwardedCall(Message):
     """To the leader: a client proposes `value`, or queries, if it is None."""
+
+    wire_name = "Ask"
 
     request: Request
     value: Value | None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Message):
+class LeaderAnswer(Message):
     """From the leader: what it has accepted, or None."""
+
+    wire_name = "Answer"
 
     request: Request
     value: Value | None
@@ -33,7 +37,7 @@ class Answer(Message):
 class Leader(Algorithm):
     """One replica of one variable."""
 
-    messages: ClassVar[tuple[type[Message], ...]] = (Ask, Answer)
+    messages: ClassVar[tuple[type[Message], ...]] = (ForwardedCall, LeaderAnswer)
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
@@ -55,22 +59,22 @@ class Leader(Algorithm):
         if not self.asked:
             self.node.set_timer("ask again", *_ASK_AGAIN_S)
         self.asked[request] = value
-        self.node.send(self.leader, Ask(request, value))
+        self.node.send(self.leader, ForwardedCall(request, value))
 
     def receive(self, sender: NodeId, message: Message) -> None:
         match message:
-            case Ask(request, value) if self.node.id == self.leader:
+            case ForwardedCall(request, value) if self.node.id == self.leader:
                 if value is not None and "value" not in self.node.disk:
                     self.node.disk["value"] = value
-                self.node.send(sender, Answer(request, self.value()))
-            case Answer(request, value) if request in self.asked:
+                self.node.send(sender, LeaderAnswer(request, self.value()))
+            case LeaderAnswer(request, value) if request in self.asked:
                 del self.asked[request]
                 self.node.reply(request, value)
 
     def timeout(self, name: str) -> None:
         if name == "ask again" and self.asked:
             for request, value in self.asked.items():
-                self.node.send(self.leader, Ask(request, value))
+                self.node.send(self.leader, ForwardedCall(request, value))
             self.node.set_timer("ask again", *_ASK_AGAIN_S)
 
     def forget(self, request: Request) -> None:

@@ -33,15 +33,17 @@ class Heard(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask(Message):
+class VoteQuery(Message):
     """What is your vote?"""
+
+    wire_name = "Ask"
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class NotVoted(Message):
-    """The sender had not voted when it got this `Ask`."""
+    """The sender had not voted when it got this `VoteQuery`."""
 
     request: Request
 
@@ -49,7 +51,7 @@ class NotVoted(Message):
 class Majority(Algorithm):
     """One replica of one variable."""
 
-    messages = (Vote, Heard, Ask, NotVoted)
+    messages = (Vote, Heard, VoteQuery, NotVoted)
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
@@ -71,7 +73,7 @@ class Majority(Algorithm):
 
     def query(self, request: Request) -> None:
         self.queries[request] = {}
-        self.node.broadcast(Ask(request))
+        self.node.broadcast(VoteQuery(request))
         self.node.set_timer("again", *_AGAIN_S)
 
     def forget(self, request: Request) -> None:
@@ -99,7 +101,7 @@ class Majority(Algorithm):
                 self.node.send(sender, Heard())
             case Heard():
                 self.unheard.pop(sender, None)
-            case Ask(request):
+            case VoteQuery(request):
                 vote = self.vote_of(self.node.id)
                 self.node.send(sender, NotVoted(request) if vote is None else Vote(vote))
             case NotVoted(request) if request in self.queries:
@@ -118,7 +120,7 @@ class Majority(Algorithm):
         for request, not_voted in self.queries.items():
             for member in self.node.members:
                 if self.vote_of(member) is None and member not in not_voted:
-                    self.node.send(member, Ask(request))
+                    self.node.send(member, VoteQuery(request))
         if self.unheard or self.queries:
             self.node.set_timer("again", *_AGAIN_S)
 

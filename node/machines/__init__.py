@@ -10,11 +10,11 @@ from node.contract import BadInput
 from node.machine import Machine
 
 BUILT_IN: Final = {
-    "once": "node.machines.once:Once",
-    "kv": "node.machines.kv:Kv",
-    "locks": "node.machines.locks:Locks",
-    "members": "node.machines.members:Members",
-    "assignment": "node.machines.assignment:Assignment",
+    "once": "node.machines.once:OnceMachine",
+    "kv": "node.machines.kv:KvMachine",
+    "locks": "node.machines.locks:LocksMachine",
+    "members": "node.machines.members:MembersMachine",
+    "assignment": "node.machines.assignment:AssignmentMachine",
 }
 #: What a log drives if its spec names nothing.
 DEFAULT: Final = tuple(BUILT_IN)

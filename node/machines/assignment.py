@@ -23,14 +23,14 @@ somebody. Tokens only rise, so what a task works on can tell its owner from an e
 from collections.abc import Mapping
 from typing import Final
 
-from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
 from node.machines.leases import check_name
-from node.machines.members import Members
+from node.machines.members import MembersMachine
 
 TASKS_MAX: Final = 10_000
 
 
-class Share:
+class TaskShare:
     """What one member has: its tasks with their tokens, in the order in which they were given, and when that changed."""
 
     __slots__ = ("changed", "tasks")
@@ -40,17 +40,17 @@ class Share:
         self.tasks: dict[str, int] = {}
 
 
-class Assignment(Machine):
+class AssignmentMachine(Machine):
     """Members, and the share of each."""
 
     name = "assignment"
 
     def __init__(self) -> None:
-        self.members = Members()
+        self.members = MembersMachine()
         self.version = 1
         self.tokens = 0
         self.owners: dict[str, str | None] = {}  # every task; None: nobody's
-        self.shares: dict[str, Share] = {}  # every member
+        self.shares: dict[str, TaskShare] = {}  # every member
         self.free: dict[str, None] = {}  # the tasks that are nobody's, in order
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -68,14 +68,14 @@ class Assignment(Machine):
                 if task in self.owners:
                     return False
                 if len(self.owners) >= TASKS_MAX:
-                    raise CommandRefused("full", f"there are {TASKS_MAX:,} tasks already")
+                    raise Refusal("full", f"there are {TASKS_MAX:,} tasks already")
                 self.version += 1
                 self.owners[task], self.free[task] = None, None
                 self._spread()
                 return True
             case ["remove", str(task)]:
                 if task not in self.owners:
-                    raise CommandRefused("no_task", f"there is no task {task!r}")
+                    raise Refusal("no_task", f"there is no task {task!r}")
                 self.version += 1
                 self._take_back(task)
                 del self.owners[task], self.free[task]
@@ -93,7 +93,7 @@ class Assignment(Machine):
             del self.shares[name]
         for name in present:
             if name not in self.shares:
-                self.shares[name] = Share(self.version)
+                self.shares[name] = TaskShare(self.version)
         self._spread()
 
     # --- spreading --------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Assignment(Machine):
             case ["mine", str(name), int(after)]:
                 share = self.shares.get(name)
                 if share is None:
-                    raise CommandRefused(
+                    raise Refusal(
                         "not_member", f"{name!r} is no member: it has left, or its lease or session has ended"
                     )
                 return [share.changed, _pairs(share.tasks)] if share.changed > after else NOT_YET
@@ -181,7 +181,7 @@ class Assignment(Machine):
         self.owners = dict.fromkeys(free)
         self.shares = {}
         for name, changed, tasks in shares:
-            self.shares[name] = share = Share(changed)
+            self.shares[name] = share = TaskShare(changed)
             share.tasks = dict(tasks)
             self.owners.update(dict.fromkeys(share.tasks, name))
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
 
 KEY_CHARS_MAX: Final = 1_024
 VALUE_BYTES_MAX: Final = 256 * 1024
@@ -33,7 +33,7 @@ ANSWER_ENTRIES_MAX: Final = 1_000
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
-class Kv(Machine):
+class KvMachine(Machine):
     """A map with versions."""
 
     name = "kv"
@@ -62,15 +62,15 @@ class Kv(Machine):
             case ["cas", str(key), int(version), bytes(value)]:
                 present = self.entries.get(key, (b"", 0))[1]
                 if present != version:
-                    raise CommandRefused("mismatch", f"the version of {key!r} is {present}, not {version}")
+                    raise Refusal("mismatch", f"the version of {key!r} is {present}, not {version}")
                 return self._put(key, value)
         raise no_such_operation(self, command)
 
     def _put(self, key: str, value: bytes) -> int:
         if not 0 < len(key) <= KEY_CHARS_MAX:
-            raise CommandRefused("bad_key", f"a key has 1 to {KEY_CHARS_MAX:,} characters, and this has {len(key):,}")
+            raise Refusal("bad_key", f"a key has 1 to {KEY_CHARS_MAX:,} characters, and this has {len(key):,}")
         if len(value) > VALUE_BYTES_MAX:
-            raise CommandRefused("too_large", f"the value has {len(value):,} bytes, the limit is {VALUE_BYTES_MAX:,}")
+            raise Refusal("too_large", f"the value has {len(value):,} bytes, the limit is {VALUE_BYTES_MAX:,}")
         if key not in self.entries:
             self._new.append(key)
         version = self._changed(key, value)
@@ -125,7 +125,7 @@ class Kv(Machine):
     def _watch(self, prefix: str, after: int, most: int) -> Plain | NotYet:
         first = self.history[0][0] if self.history else self.version + 1
         if after + 1 < first:
-            raise CommandRefused("compacted", f"the changes before {first} are forgotten: read the range again")
+            raise Refusal("compacted", f"the changes before {first} are forgotten: read the range again")
         found: list[Plain] = []
         size = 0
         for version, key, value in islice(self.history, max(after + 1 - first, 0), None):

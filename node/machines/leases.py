@@ -8,24 +8,24 @@ each lease in its own state, and calls `keep` again when it is restored.
 import heapq
 from typing import Final, Generic, TypeVar
 
-from node.machine import BEAT_MS, CommandRefused, Moment
+from node.machine import BEAT_MS, Moment, Refusal
 
 LEASE_MS_MIN: Final = 100
 LEASE_MS_MAX: Final = 10 * 60 * 1000  # a session that is not used for longer than that may end before its leases
 NAME_BYTES_MAX: Final = 200
 
-Key = TypeVar("Key", int, str)
+_Key = TypeVar("_Key", int, str)
 
 
-class Leases(Generic[Key]):
+class Leases(Generic[_Key]):
     """Leases by their keys. Every answer has one order, whatever came before."""
 
     def __init__(self) -> None:
-        self._leases: dict[Key, tuple[int, int]] = {}  # session and due_ms
-        self._of_session: dict[int, dict[Key, None]] = {}
-        self._heap: list[tuple[int, Key]] = []  # may hold what is dropped, or kept for longer by now
+        self._leases: dict[_Key, tuple[int, int]] = {}  # session and due_ms
+        self._of_session: dict[int, dict[_Key, None]] = {}
+        self._heap: list[tuple[int, _Key]] = []  # may hold what is dropped, or kept for longer by now
 
-    def keep(self, key: Key, session: int, due_ms: int) -> None:
+    def keep(self, key: _Key, session: int, due_ms: int) -> None:
         """Begin a lease, or let it last until `due_ms`, for `session`."""
         self.drop(key)
         self._leases[key] = (session, due_ms)
@@ -35,7 +35,7 @@ class Leases(Generic[Key]):
             self._heap = [(due_ms, key) for key, (_, due_ms) in self._leases.items()]
             heapq.heapify(self._heap)
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: _Key) -> None:
         """End a lease, if there is one."""
         session, _ = self._leases.pop(key, (0, 0))
         keys = self._of_session.get(session, {})
@@ -52,7 +52,7 @@ class Leases(Generic[Key]):
             heapq.heappop(self._heap)
         return None
 
-    def ended(self, time_ms: int) -> list[Key]:
+    def ended(self, time_ms: int) -> list[_Key]:
         """Drop the leases that have ended at `time_ms`, and tell which, the earliest first."""
         ended = []
         while (due_ms := self.due_ms()) is not None and due_ms <= time_ms:
@@ -60,7 +60,7 @@ class Leases(Generic[Key]):
             self.drop(ended[-1])
         return ended
 
-    def of(self, session: int) -> list[Key]:
+    def of(self, session: int) -> list[_Key]:
         """The leases of a session, in the order of their keys, which is the same at every replica."""
         return sorted(self._of_session.get(session, {}))
 
@@ -73,7 +73,7 @@ def lease_ends_ms(at: Moment, lease_ms: int) -> int:
 def check_lease(lease_ms: int) -> None:
     """Raises CommandRefused "bad_ttl"."""
     if not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
-        raise CommandRefused(
+        raise Refusal(
             "bad_ttl", f"a lease lasts {LEASE_MS_MIN:,} to {LEASE_MS_MAX:,} ms, and {lease_ms:,} is asked for"
         )
 
@@ -82,12 +82,10 @@ def check_name(name: str, of_what: str) -> None:
     """Raises CommandRefused "bad_name"."""
     size = len(name.encode())
     if not 0 < size <= NAME_BYTES_MAX:
-        raise CommandRefused(
-            "bad_name", f"the name of a {of_what} has 1 to {NAME_BYTES_MAX} bytes, and this has {size:,}"
-        )
+        raise Refusal("bad_name", f"the name of a {of_what} has 1 to {NAME_BYTES_MAX} bytes, and this has {size:,}")
 
 
 def check_session(session: int) -> None:
     """Raises CommandRefused "no_session"."""
     if session == 0:
-        raise CommandRefused("no_session", "what is held is held by a session: open one first")
+        raise Refusal("no_session", "what is held is held by a session: open one first")

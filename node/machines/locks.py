@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 CLAIMS_MAX: Final = 100_000
@@ -50,7 +50,7 @@ class Claim:
     token: int = 0
 
 
-class Locks(Machine):
+class LocksMachine(Machine):
     """Lines of claims, by the names of locks."""
 
     name = "locks"
@@ -72,7 +72,7 @@ class Locks(Machine):
             case ["try", str(name), str(owner), int(lease_ms)]:
                 holder = self._holder(name)
                 if holder is not None and (holder.session, holder.owner) != (at.session, owner):
-                    raise CommandRefused(
+                    raise Refusal(
                         "held",
                         f"{name!r} is held by {holder.owner!r} with token {holder.token}: wait for it, or try later",
                     )
@@ -99,7 +99,7 @@ class Locks(Machine):
         claim = self.lines.get(name, {}).get((at.session, owner))
         if claim is None:
             if len(self.claims) >= CLAIMS_MAX:
-                raise CommandRefused("full", f"there are {CLAIMS_MAX:,} claims to locks already")
+                raise Refusal("full", f"there are {CLAIMS_MAX:,} claims to locks already")
             self.tickets += 1
             claim = self._put_in_line(Claim(self.tickets, name, at.session, owner, lease_ms, 0))
         claim.lease_ms = lease_ms
@@ -112,15 +112,13 @@ class Locks(Machine):
         """The claim that holds the lock with this token. Raises CommandRefused if it is not this session's, or there is none."""
         holder = self._holder(name)
         if holder is None:
-            raise CommandRefused(
-                "not_held", f"nobody holds {name!r}: it was released, or its lease or session has ended"
-            )
+            raise Refusal("not_held", f"nobody holds {name!r}: it was released, or its lease or session has ended")
         if holder.token != token:
-            raise CommandRefused(
+            raise Refusal(
                 "stale_token", f"{name!r} is held by {holder.owner!r} with token {holder.token}, not with {token}"
             )
         if holder.session != at.session:
-            raise CommandRefused("not_yours", f"{name!r} is held by {holder.owner!r} in another session than yours")
+            raise Refusal("not_yours", f"{name!r} is held by {holder.owner!r} in another session than yours")
         return holder
 
     # --- the line ---------------------------------------------------------------------------------------------------
@@ -175,7 +173,7 @@ class Locks(Machine):
             case ["granted", str(name), int(ticket)]:
                 claim = self.claims.get(ticket)
                 if claim is None or claim.name != name:
-                    raise CommandRefused(
+                    raise Refusal(
                         "not_waiting", f"ticket {ticket} is in no line for {name!r}: its lease or session has ended"
                     )
                 return claim.token or NOT_YET

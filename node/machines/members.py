@@ -28,7 +28,7 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, CommandRefused, Machine, Moment, NotYet, Plain, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 MEMBERS_MAX: Final = 1_000
@@ -48,7 +48,7 @@ class Member:
     due_ms: int
 
 
-class Members(Machine):
+class MembersMachine(Machine):
     """The present view, and the changes that led to it."""
 
     name = "members"
@@ -79,15 +79,13 @@ class Members(Machine):
         check_lease(member.lease_ms)
         if len(member.details) > DETAILS_BYTES_MAX:
             size = len(member.details)
-            raise CommandRefused("too_large", f"the details have {size:,} bytes, the limit is {DETAILS_BYTES_MAX:,}")
+            raise Refusal("too_large", f"the details have {size:,} bytes, the limit is {DETAILS_BYTES_MAX:,}")
         present = self.members.get(member.name)
         if present is not None and (present.session, present.details) != (member.session, member.details):
-            raise CommandRefused(
-                "already_member", f"{member.name!r} is a member already: it leaves first, or its lease ends"
-            )
+            raise Refusal("already_member", f"{member.name!r} is a member already: it leaves first, or its lease ends")
         if present is None:
             if len(self.members) >= MEMBERS_MAX:
-                raise CommandRefused("full", f"there are {MEMBERS_MAX:,} members already")
+                raise Refusal("full", f"there are {MEMBERS_MAX:,} members already")
             self._changed("joined", member)
         self.members[member.name] = member
         self._keep(at, member)
@@ -96,9 +94,9 @@ class Members(Machine):
         """The member of this name, if it is this session's. Raises CommandRefused."""
         member = self.members.get(name)
         if member is None:
-            raise CommandRefused("not_member", f"{name!r} is no member: it has left, or its lease or session has ended")
+            raise Refusal("not_member", f"{name!r} is no member: it has left, or its lease or session has ended")
         if member.session != at.session:
-            raise CommandRefused("not_yours", f"{name!r} is a member in another session than yours")
+            raise Refusal("not_yours", f"{name!r} is a member in another session than yours")
         return member
 
     def _keep(self, at: Moment, member: Member) -> None:
@@ -142,9 +140,7 @@ class Members(Machine):
     def _watch(self, after: int, most: int) -> Plain | NotYet:
         forgotten = self.view - len(self.changes)
         if after < forgotten:
-            raise CommandRefused(
-                "compacted", f"the changes up to view {forgotten} are forgotten: ask for the view again"
-            )
+            raise Refusal("compacted", f"the changes up to view {forgotten} are forgotten: ask for the view again")
         start = after - forgotten
         found = [list(change) for change in islice(self.changes, start, start + max(min(most, ANSWER_CHANGES_MAX), 0))]
         return found or NOT_YET

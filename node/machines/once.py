@@ -9,12 +9,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from node.machine import Command, CommandRefused, Machine, Moment, Plain, no_such_operation
+from node.machine import Command, Machine, Moment, Plain, Refusal, no_such_operation
 
 VARIABLES_MAX: Final = 100_000
 
 
-class Once(Machine):
+class OnceMachine(Machine):
     """A map whose entries never change."""
 
     name = "once"
@@ -26,7 +26,7 @@ class Once(Machine):
         match command:
             case ["propose", str(name), bytes(value)]:
                 if name not in self.values and len(self.values) >= VARIABLES_MAX:
-                    raise CommandRefused("full", f"there are {VARIABLES_MAX:,} variables already")
+                    raise Refusal("full", f"there are {VARIABLES_MAX:,} variables already")
                 return self.values.setdefault(name, value)
         raise no_such_operation(self, command)
 

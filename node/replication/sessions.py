@@ -23,7 +23,7 @@ IDLE_MS: Final = 15 * 60 * 1000
 SESSIONS_MAX: Final = 100_000
 
 
-class Session:
+class ClientSession:
     """What is kept of one client."""
 
     __slots__ = ("answers", "done", "highest", "resumed", "used_ms")
@@ -45,7 +45,7 @@ class Sessions:
     """Every session, the one that was used longest ago first."""
 
     def __init__(self) -> None:
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, ClientSession] = {}
         self._last = 0
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Sessions:
         if len(self._sessions) >= SESSIONS_MAX:
             return None
         self._last += 1
-        self._sessions[self._last] = Session(time_ms)
+        self._sessions[self._last] = ClientSession(time_ms)
         return self._last
 
     def resume(self, number: int, client: str, time_ms: int) -> int | None:
@@ -80,7 +80,7 @@ class Sessions:
         """End a session. False if there is none of that number."""
         return self._sessions.pop(number, None) is not None
 
-    def admit(self, number: int, sequence: int, done: int, time_ms: int) -> Session | bytes | str:
+    def admit(self, number: int, sequence: int, done: int, time_ms: int) -> ClientSession | bytes | str:
         """The session in which the frame is to take effect; or its answer, if it has; or why it must not."""
         session = self._use(number, time_ms)
         if session is None:
@@ -101,12 +101,12 @@ class Sessions:
         return session
 
     @staticmethod
-    def keep(session: Session, sequence: int, answer: bytes) -> None:
+    def keep(session: ClientSession, sequence: int, answer: bytes) -> None:
         """The frame has taken effect, with this answer."""
         session.answers[sequence] = answer
         session.highest = max(session.highest, sequence)
 
-    def _use(self, number: int, time_ms: int) -> Session | None:
+    def _use(self, number: int, time_ms: int) -> ClientSession | None:
         session = self._sessions.pop(number, None)
         if session is not None:
             session.used_ms = time_ms
@@ -148,6 +148,6 @@ class Sessions:
         """Become what `snapshot` was taken of."""
         self._last, sessions = state
         self._sessions = {
-            number: Session(used_ms, done, highest, dict(answers), tuple(resumed))
+            number: ClientSession(used_ms, done, highest, dict(answers), tuple(resumed))
             for number, used_ms, done, highest, answers, resumed in sessions
         }

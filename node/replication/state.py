@@ -13,10 +13,10 @@ Rules
 import zlib
 from typing import Any, Final
 
-from node.machine import CommandRefused, Machine, Moment, NotYet
+from node.machine import Machine, Moment, NotYet, Refusal
 from node.machines import UnknownMachine, make_machines
 from node.replication.configuration import ChangeRefused, Configuration, restored
-from node.replication.sessions import Session, Sessions
+from node.replication.sessions import ClientSession, Sessions
 from node.wire import Malformed, pack_own, unpack_own
 
 SNAPSHOT_BYTES: Final = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ _EXPLAINED: Final = {
 Frame = tuple[int, int, int, str, bytes]
 
 
-class State:
+class ReplicatedState:
     """The replicated state after slot `applied`."""
 
     def __init__(self, machines: tuple[str, ...], configuration: Configuration) -> None:
@@ -80,7 +80,7 @@ class State:
         if at.session == 0:
             return self._commands(at, machine, packed)
         admitted = self.sessions.admit(at.session, sequence, done, at.time_ms)
-        if isinstance(admitted, Session):
+        if isinstance(admitted, ClientSession):
             payload = self._commands(at, machine, packed)
             Sessions.keep(admitted, sequence, payload)
             return payload
@@ -101,7 +101,7 @@ class State:
         for command in commands:
             try:
                 results.append(machine.apply(at, command) if machine else self._own(at, name, command))
-            except CommandRefused as error:
+            except Refusal as error:
                 errors.append((len(results), error.kind, str(error)))
                 results.append(None)
             except (MemoryError, RecursionError):
@@ -117,12 +117,12 @@ class State:
             case "session", ["open"]:
                 opened = self.sessions.open(at.time_ms)
                 if opened is None:
-                    raise CommandRefused("full", _EXPLAINED["full"])
+                    raise Refusal("full", _EXPLAINED["full"])
                 return opened
             case "session", ["resume", int(number), str(client)]:
                 lowest = self.sessions.resume(number, client, at.time_ms)
                 if lowest is None:
-                    raise CommandRefused("session_expired", _EXPLAINED["session_expired"])
+                    raise Refusal("session_expired", _EXPLAINED["session_expired"])
                 return lowest
             case "session", ["close", int(number)]:
                 closed = self.sessions.close(number)
@@ -136,9 +136,9 @@ class State:
                 try:
                     self.configuration = self.configuration.changed(kind, node)
                 except ChangeRefused as error:
-                    raise CommandRefused("change_refused", str(error)) from None
+                    raise Refusal("change_refused", str(error)) from None
                 return [list(part) for part in self.configuration]
-        raise CommandRefused("bad_command", f"the log has no operation like {repr((name, command))[:100]}")
+        raise Refusal("bad_command", f"the log has no operation like {repr((name, command))[:100]}")
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -161,9 +161,9 @@ class State:
                 if isinstance(answer, NotYet):
                     if len(questions) == 1:
                         return None
-                    raise CommandRefused("alone", "a question that waits must be alone in its frame")
+                    raise Refusal("alone", "a question that waits must be alone in its frame")
                 results.append(answer)
-            except CommandRefused as error:
+            except Refusal as error:
                 errors.append((len(results), error.kind, str(error)))
                 results.append(None)
             except (MemoryError, RecursionError):

@@ -14,5 +14,5 @@ class NoDedupe(MultiPaxos):
 
 def _admit_always(
     self: sessions.Sessions, number: int, sequence: int, done: int, time_ms: int
-) -> sessions.Session | str:
+) -> sessions.ClientSession | str:
     return self._use(number, time_ms) or "session_expired"

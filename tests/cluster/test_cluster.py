@@ -15,7 +15,7 @@ import pytest
 
 from cluster import BadValue, Cluster, Refused, Unknown, leader_of
 from cluster.errors import BootFailed, Mistake, NoSuchNode, WrongState
-from cluster.processes import State, is_alive
+from cluster.processes import ProcessState, is_alive
 from node.contract import BadInput
 
 
@@ -100,7 +100,7 @@ def test_without_a_majority_the_outcome_is_unknown_and_nothing_is_wrong_later(cl
 def test_a_suspended_node_says_nothing_until_it_is_resumed(cluster: Cluster) -> None:
     (proof,) = cluster.suspend("n1")
     assert proof["process_state"] == "T"
-    assert State.SUSPENDED is cluster.state("n1")
+    assert ProcessState.SUSPENDED is cluster.state("n1")
     with pytest.raises(Unknown):
         cluster.query("x", at="n1", timeout_s=0.3)
     assert cluster.propose("x", 1, at="n2") == 1
@@ -137,7 +137,7 @@ def test_acts_out_of_place_are_told_and_change_nothing(cluster: Cluster) -> None
     for act in (cluster.kill, cluster.suspend, cluster.resume, cluster.terminate):
         with pytest.raises(WrongState, match="n1: it is down already"):
             act("n1")
-    assert [cluster.state(node) for node in cluster.nodes] == [State.DOWN, State.UP, State.UP]
+    assert [cluster.state(node) for node in cluster.nodes] == [ProcessState.DOWN, ProcessState.UP, ProcessState.UP]
 
 
 def test_what_is_done_from_outside_is_seen(cluster: Cluster) -> None:
@@ -156,7 +156,7 @@ def test_a_node_whose_disk_is_gone_does_not_start_as_its_old_self(cluster: Clust
     directory.rename(tmp_path / "elsewhere")
     with pytest.raises(BootFailed, match="n1 has run before"):
         cluster.restart("n1")
-    assert State.DOWN is cluster.state("n1")
+    assert ProcessState.DOWN is cluster.state("n1")
     (tmp_path / "elsewhere").rename(directory)
     cluster.restart("n1")
     assert cluster.query("x", at="n1") == 1
@@ -236,7 +236,7 @@ def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "here" / "nodes" / "n2").write_text("in the way")
     with pytest.raises(BootFailed, match=r"n2 cannot start: .*cannot be used"):
         cluster.start()
-    assert [cluster.state(node) in (State.DOWN, State.NEW) for node in cluster.nodes] == [True] * 3
+    assert [cluster.state(node) in (ProcessState.DOWN, ProcessState.NEW) for node in cluster.nodes] == [True] * 3
 
 
 @pytest.mark.parametrize(

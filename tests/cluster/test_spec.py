@@ -88,8 +88,8 @@ def test_an_absent_spec_is_told(tmp_path: Path) -> None:
 def test_a_machine_that_cannot_be_driven_is_told_before_anything_is_made(tmp_path: Path) -> None:
     for machines, algorithm, reason in (
         (["teapot"], "multipaxos", "no machine is called 'teapot'"),
-        (["node.machines.kv:Kv"], "multipaxos", "two machines are called 'kv'"),
-        (["node.machines.kv:Kv"], "paxos", "keeps no log"),
+        (["node.machines.kv:KvMachine"], "multipaxos", "two machines are called 'kv'"),
+        (["node.machines.kv:KvMachine"], "paxos", "keeps no log"),
         (["node.machine:Moment"], "multipaxos", "is not a subclass"),
     ):
         with pytest.raises(BadInput, match=reason):

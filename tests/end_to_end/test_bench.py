@@ -21,7 +21,7 @@ from harness.bench import compare
 from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer
-from harness.bench.tracked import Found, Tracked
+from harness.bench.tracked import ReadBack, Tracked
 from harness.cli.bench import bench as bench_group
 from harness.cli.main import run
 
@@ -177,10 +177,10 @@ def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
         client.wait(calls)
         for call in calls:
             tracked.acknowledge(call)
-        assert tracked.read_back(client) == Found(keys=4, lost=0, twice=0)
+        assert tracked.read_back(client) == ReadBack(keys=4, lost=0, twice=0)
         client.call("kv", ["delete", "0-0"])
         client.call("kv", ["put", "1-1", calls[3].command[2]])
-        assert tracked.read_back(client) == Found(keys=3, lost=1, twice=2)
+        assert tracked.read_back(client) == ReadBack(keys=3, lost=1, twice=2)
 
 
 def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from harness.cli.main import run
 from harness.faults.power_cut import Tail
 from harness.records import receipts
 from harness.systematic.crashpoints import TESTED, Walker
-from harness.systematic.power_cuts import Operation
-from harness.systematic.sweep_points import Fate
+from harness.systematic.power_cuts import WalkedOperation
+from harness.systematic.sweep_points import PointOutcome
 
 NORMAL_SYNC = (sys.executable, "-P", "-m", "tests.broken.normal_sync")
 
 
 def test_paxos_loses_nothing(tmp_path: Path) -> None:
     walk = Walker(tmp_path, "paxos", every=24).walk()
-    assert walk.of(Fate.VIOLATES, Fate.BLOCKS) == []
+    assert walk.of(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
     assert walk.violations == ()
     assert walk.boundaries >= 3
     assert {Tail.NONE, Tail.ALL, Tail.TORN} <= {trial.tail for trial in walk.trials}
@@ -31,7 +31,7 @@ def test_paxos_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_disk_that_does_not_sync_its_commits_is_found_out(tmp_path: Path) -> None:
     walk = Walker(tmp_path, "paxos", command=NORMAL_SYNC, every=30).walk()
-    lost = walk.of(Fate.VIOLATES)
+    lost = walk.of(PointOutcome.VIOLATES)
     assert any("its disk" in trial.evidence or "answered" in trial.evidence for trial in lost)
     assert any(trial.tail is Tail.NONE and trial.lost_bytes > 0 for trial in lost)
 
@@ -40,6 +40,6 @@ def test_a_boot_can_die_and_the_next_one_recovers(tmp_path: Path, capsys: pytest
     code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "8", "-o", "json"])
     data = json.loads(capsys.readouterr().out)
     assert (code, data["violates"]) == (0, 0)
-    assert (Operation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])
+    assert (WalkedOperation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])
     assert data["boundaries"] >= 2
     assert (Path(data["folder"]) / "crashpoints.json").exists()

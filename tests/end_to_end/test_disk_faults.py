@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cluster.clients.client import Ok
-from cluster.processes import State
+from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
 from harness.faults import disk_faults, limit_faults
-from harness.faults.injector import Lasting
+from harness.faults.injector import ActiveFault
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Iterator[Experiment]:
     with Experiment(folder, nodes=3, vfs=SPEC, command=limit_faults.steered(folder)) as run:
         run.propose("before", "blue", at="n2")
         yield run
-        assert {State.UP} == {run.cluster.state(node) for node in run.nodes}
+        assert {ProcessState.UP} == {run.cluster.state(node) for node in run.nodes}
         assert isinstance(run.propose("after", "red", at="n2"), Ok)
         assert {
             node: outcome.value for node, outcome in run.query_all("before").items() if isinstance(outcome, Ok)
@@ -43,7 +43,7 @@ def wait_down(run: Experiment, node: str) -> None:
     """Proposals elsewhere, which are to be answered all the same, until the node has stopped."""
     for number in range(50):
         assert isinstance(run.propose(f"meanwhile-{number}", "green", at="n3"), Ok)
-        if run.cluster.state(node) is State.DOWN:
+        if run.cluster.state(node) is ProcessState.DOWN:
             return
     raise AssertionError(f"{node} is still up")
 
@@ -57,7 +57,7 @@ def wait_down(run: Experiment, node: str) -> None:
     ],
 )
 def test_a_disk_that_fails_stops_its_node(run: Experiment, inject: Any, arguments: dict[str, int]) -> None:
-    fault: Lasting = inject(run, RNG, node="n1", **arguments)
+    fault: ActiveFault = inject(run, RNG, node="n1", **arguments)
     wait_down(run, "n1")
     fault.heal()
     receipt = last(run)
@@ -88,7 +88,7 @@ def test_a_flipped_bit_is_refused_or_does_no_harm(run: Experiment) -> None:
 
 def test_a_deleted_directory_is_refused(run: Experiment) -> None:
     fault = disk_faults.delete_directory(run, RNG, node="n1")
-    assert run.cluster.state("n1") is State.DOWN
+    assert run.cluster.state("n1") is ProcessState.DOWN
     fault.heal()
     assert "is missing" in last(run).evidence["then"]
 

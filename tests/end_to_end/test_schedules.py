@@ -15,7 +15,7 @@ from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
 from harness.virtual.cluster import SimulatedCluster
 from harness.virtual.judge import EVERYTHING
-from harness.virtual.node import Oddities
+from harness.virtual.node import FaultModel
 from tests.rows import ROWS, SCHEDULES, Row
 
 README = Path(__file__).parents[2] / "README.md"
@@ -89,7 +89,7 @@ def test_the_readme_tells_how_each_is_found() -> None:
         odd = {name.replace("-", "_"): True for name in given.pop("odd")}
         assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)
         assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
-        assert Oddities(**odd) == row.bounds.oddities
+        assert FaultModel(**odd) == row.bounds.oddities
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
             assert given[name] == getattr(row.bounds, name)
 

@@ -13,9 +13,9 @@ from harness.checkers.verdict import Status
 from harness.faults.catalogue import catalogue
 from harness.records import history, receipts
 from harness.runs.experiment import Experiment
-from harness.runs.plan import Plan, Step, When
+from harness.runs.plan import Plan, PlanStep, When
 from harness.runs.plan_generator import generate
-from harness.runs.suite import Result, run_plan
+from harness.runs.suite import PlanResult, run_plan
 
 FIVE = node_names(5)
 SPLIT: dict[str, Any] = {"groups": [["n1", "n2"], ["n3", "n4", "n5"]]}
@@ -32,11 +32,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     """A folder with one run of failover, of a plan with five steps of which one breaks it."""
     root = tmp_path_factory.mktemp("consensus")
     steps = (
-        Step("kill", 0.2, 0.3, None, {"nodes": ["n5"]}),
-        Step("duplicate", 0.3, 0.5, None, {"probability": 0.5}),
-        Step("suspend", 0.5, 0.2, None, {"nodes": ["n3"]}),
-        Step("partition", 0.6, 2.6, None, SPLIT),
-        Step("terminate", 1.0, 0.3, None, {"nodes": ["n4"]}),
+        PlanStep("kill", 0.2, 0.3, None, {"nodes": ["n5"]}),
+        PlanStep("duplicate", 0.3, 0.5, None, {"probability": 0.5}),
+        PlanStep("suspend", 0.5, 0.2, None, {"nodes": ["n3"]}),
+        PlanStep("partition", 0.6, 2.6, None, SPLIT),
+        PlanStep("terminate", 1.0, 0.3, None, {"nodes": ["n4"]}),
     )
     Plan("failover", FIVE, 7, "register", 3.6, steps).save(root / "mine.json")
     for _ in range(3):  # on a machine that is busy otherwise, both sides may not get round to deciding
@@ -132,8 +132,8 @@ def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: 
 
 
 def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: Path) -> None:
-    loses = Step("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
-    kills = Step("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
+    loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
+    kills = PlanStep("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
     result = run_plan(Plan("multipaxos", node_names(3), 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     assert {"agreement", "effects", "durability", "invariants"} <= set(result.verdicts)
@@ -142,7 +142,7 @@ def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: 
 
 
 def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -> None:
-    loses = Step("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
+    loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
     plan = Plan("tests.broken.log:NoDedupe", node_names(3), 1, "kv", 2.4, (loses,))
     result = run_plan(plan, tmp_path / "run")
     assert result.verdicts["effects"].status is Status.INVALID, result.verdicts
@@ -151,7 +151,7 @@ def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -
 
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     """n3 is killed as its second Accept is about to reach it: it has got one, and never that one."""
-    step = Step("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
+    step = PlanStep("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
     result = run_plan(Plan("paxos", node_names(3), 1, "register", 2.5, (step,)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     (outcome,) = result.steps
@@ -168,7 +168,7 @@ def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
 
 
 def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> None:
-    step = Step("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
+    step = PlanStep("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
     result = run_plan(Plan("paxos", node_names(3), 1, "register", 0.6, (step,)), tmp_path / "run")
     assert result.verdict.status is Status.UNKNOWN
     assert "none of 1 step fired" in result.verdicts["guards"].evidence
@@ -183,8 +183,8 @@ def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
-    kills = Step("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
-    pauses = Step("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
+    kills = PlanStep("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
+    pauses = PlanStep("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
     result = run_plan(Plan("multipaxos", node_names(3), 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     assert {"exclusion", "agreement", "durability"} <= set(result.verdicts)
@@ -194,13 +194,13 @@ def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def each_once(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def each_once(tmp_path_factory: pytest.TempPathFactory) -> PlanResult:
     """Every fault of processes, cuts and links, one after the other, with nobody else in force."""
     steps, at_s = [], 0.1
     for entry in catalogue():
         if entry.family in ("process", "cut", "link"):
             lasts_s = 0.6 if entry.name == "rolling-restart" else 0.25
-            steps.append(Step(entry.name, round(at_s, 2), lasts_s, None, _ARGUMENTS.get(entry.name, {})))
+            steps.append(PlanStep(entry.name, round(at_s, 2), lasts_s, None, _ARGUMENTS.get(entry.name, {})))
             at_s += lasts_s + (0.3 if entry.family == "process" else 0.05)
     plan = Plan("paxos", FIVE, 3, "register", round(at_s + 0.2, 2), tuple(steps))
     return run_plan(plan, tmp_path_factory.mktemp("each") / "run")
@@ -213,7 +213,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_fault_fires_and_heals(each_once: Result) -> None:
+def test_every_fault_fires_and_heals(each_once: PlanResult) -> None:
     for outcome in each_once.steps:
         assert outcome.fired, outcome
         assert outcome.trouble is None, outcome
@@ -221,7 +221,7 @@ def test_every_fault_fires_and_heals(each_once: Result) -> None:
     assert each_once.verdict.status is Status.VALID, each_once.verdicts
 
 
-def test_every_fault_leaves_a_receipt_that_bit(each_once: Result) -> None:
+def test_every_fault_leaves_a_receipt_that_bit(each_once: PlanResult) -> None:
     papers = receipts.load(each_once.folder / "receipts.jsonl")
     assert all(paper.bit for paper in papers), [paper for paper in papers if not paper.bit]
     left = {paper.fault for paper in papers}
@@ -229,7 +229,7 @@ def test_every_fault_leaves_a_receipt_that_bit(each_once: Result) -> None:
     assert {"halves", "minority", "majority", "one-way", "drop", "delay", "hold", "corrupt"} <= left
 
 
-def test_what_only_comes_twice_or_a_little_late_excuses_nobody(each_once: Result) -> None:
+def test_what_only_comes_twice_or_a_little_late_excuses_nobody(each_once: PlanResult) -> None:
     papers = receipts.load(each_once.folder / "receipts.jsonl")
     disturbed = {paper.fault: bool(paper.links_disturbed or paper.links_cut or paper.nodes_down) for paper in papers}
     assert not disturbed["duplicate"]

@@ -8,24 +8,24 @@ import pytest
 from harness.cli.main import run
 from harness.records import receipts
 from harness.systematic.sweep import Sweeper
-from harness.systematic.sweep_points import Fate, Fault
+from harness.systematic.sweep_points import PointFault, PointOutcome
 
 
 def test_majority_has_a_window_of_vulnerability(tmp_path: Path) -> None:
-    found = Sweeper(tmp_path, "majority", nodes=3, only=(Fault.CRASH,), deadline_s=1.0).sweep()
-    assert [result for result in found.results if result.fate in (Fate.VIOLATES, Fate.NO_TEST)] == []
+    found = Sweeper(tmp_path, "majority", nodes=3, only=(PointFault.CRASH,), deadline_s=1.0).sweep()
+    assert [result for result in found.results if result.fate in (PointOutcome.VIOLATES, PointOutcome.NO_TEST)] == []
     assert found.violations == ()
-    stuck = [result for result in found.of(Fate.BLOCKS) if "nobody can decide" in result.evidence]
+    stuck = [result for result in found.of(PointOutcome.BLOCKS) if "nobody can decide" in result.evidence]
     # Blue has one vote and red has one, and everything hangs on the third.
     assert {"n3"} == {result.point.node for result in stuck}
     assert {"Vote"} == {result.point.message.type for result in stuck}
     assert all("with n3 back" in result.evidence for result in stuck)
-    assert len(found.of(Fate.SURVIVED)) > len(found.of(Fate.BLOCKS))
+    assert len(found.of(PointOutcome.SURVIVED)) > len(found.of(PointOutcome.BLOCKS))
 
 
 def test_paxos_has_none(tmp_path: Path) -> None:
     found = Sweeper(tmp_path, "paxos", nodes=3, every=2).sweep()
-    assert [result for result in found.results if result.fate is not Fate.SURVIVED] == []
+    assert [result for result in found.results if result.fate is not PointOutcome.SURVIVED] == []
     assert found.violations == ()
     assert {"Prepare", "Promise", "Accept", "Accepted", "Decided"} <= {step.type for step in found.messages}
     assert {"crash", "cut", "loss"} == {result.point.fault for result in found.results}

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from node import wire
-from node.algorithms.leader import Answer
+from node.algorithms.leader import LeaderAnswer
 from node.algorithms.paxos import Accept, Accepted, Decided, Inquire, Paxos, Prepare, Promise
 from node.contract import Message, Request, Value
 from node.quorum import Ballot
@@ -412,7 +412,7 @@ def test_tuples_and_extensions_in_a_frame_are_malformed() -> None:
 
 def test_two_messages_of_one_name_are_our_own_mistake() -> None:
     with pytest.raises(TypeError, match="two messages are called Answer: rename one"):
-        codec(Answer, type("Answer", (Nothing,), {}))
+        codec(LeaderAnswer, type("Answer", (Nothing,), {}))
     with pytest.raises(TypeError, match="two messages are called Reply"):
         codec(type("Reply", (Nothing,), {}))
 
@@ -438,9 +438,9 @@ class Inner(NamedTuple):
     ids=str,
 )
 def test_a_field_that_cannot_travel_is_our_own_mistake(kind: Any) -> None:
-    cls = type("Odd", (), {"__annotations__": {"field": kind}})
+    cls = type("Odd", (Message,), {"__annotations__": {"field": kind}})
     with pytest.raises(TypeError, match=r"^Odd\.field.* cannot be of type"):
-        codec(dataclass(cls))
+        codec(dataclass(frozen=True)(cls))
 
 
 def test_a_message_that_is_not_listed_is_our_own_mistake() -> None:

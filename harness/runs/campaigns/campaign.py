@@ -18,7 +18,7 @@ from cluster.errors import ConsensusError
 from cluster.spec import node_names
 from harness.records import receipts
 from harness.records.jsonable import read_lines
-from harness.runs.campaigns.grid import Cell, Hits, hits
+from harness.runs.campaigns.grid import GridCell, Hits, hits
 from harness.runs.plan import Plan
 from harness.runs.plan_generator import generate
 from harness.runs.suite import run_plan
@@ -58,7 +58,7 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CampaignRun:
     """What came of one run."""
 
     number: int
@@ -87,7 +87,7 @@ class Run:
         }
 
 
-def make_run(campaign: Campaign, number: int) -> Run:
+def make_run(campaign: Campaign, number: int) -> CampaignRun:
     """Make one run, count what it has hit, and clean up after it. A run that cannot begin or be judged is unknown."""
     started = time.monotonic()
     plan = campaign.plan(number)
@@ -98,12 +98,12 @@ def make_run(campaign: Campaign, number: int) -> Run:
     except (ConsensusError, DiskError) as error:
         why = f"{type(error).__name__}: {error}"
         took_s = time.monotonic() - started
-        return Run(number, plan.seed, "unknown", why, (), planned, (), Counter(), took_s, folder)
+        return CampaignRun(number, plan.seed, "unknown", why, (), planned, (), Counter(), took_s, folder)
     found = _hits_of(plan, folder)
     status = str(result.verdict.status)
     if status == "valid" and not campaign.keep:
         shutil.rmtree(folder)
-    return Run(
+    return CampaignRun(
         number,
         plan.seed,
         status,
@@ -123,16 +123,16 @@ def _hits_of(plan: Plan, folder: Path) -> Hits:
 
 
 @dataclass
-class Tally:
+class CampaignTally:
     """What came of all of them so far."""
 
     campaign: Campaign
-    runs: list[Run] = field(default_factory=list)
+    runs: list[CampaignRun] = field(default_factory=list)
     hits: Hits = field(default_factory=Counter)
     took_s: float = 0.0
     interrupted: bool = False
 
-    def add(self, run: Run) -> None:
+    def add(self, run: CampaignRun) -> None:
         """One more."""
         self.runs.append(run)
         self.hits.update(run.hits)
@@ -142,7 +142,7 @@ class Tally:
         return sum(run.status == status for run in self.runs)
 
     @property
-    def kept(self) -> list[Run]:
+    def kept(self) -> list[CampaignRun]:
         """Those that were not valid, in order."""
         return sorted((run for run in self.runs if run.status != "valid"), key=lambda run: run.number)
 
@@ -158,6 +158,6 @@ class Tally:
         return sorted({fault for run in self.runs for fault in run.planned} - fired)
 
     @property
-    def cells(self) -> set[Cell]:
+    def cells(self) -> set[GridCell]:
         """What was hit by anything."""
         return {cell for _, cell in self.hits}

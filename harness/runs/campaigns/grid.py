@@ -36,29 +36,31 @@ _ROLES: Final = {
 _ANY_ROLES: Final = ("sender", "receiver")
 
 
-class Cell(NamedTuple):
+class GridCell(NamedTuple):
     """A column of the grid."""
 
     role: str
     phase: str
 
 
-IDLE: Final = Cell("idle", "")
+IDLE: Final = GridCell("idle", "")
 
 #: How often which fault has hit which cell.
-Hits = Counter[tuple[str, Cell]]
+Hits = Counter[tuple[str, GridCell]]
 
 
-def columns(algorithm: type[Algorithm]) -> tuple[Cell, ...]:
+def columns(algorithm: type[Algorithm]) -> tuple[GridCell, ...]:
     """Every role and phase of the algorithm, in the order in which it lists its messages; last, a node that is idle."""
     cells = [
-        Cell(role, message.__name__) for message in algorithm.messages for role in _roles(algorithm, message.__name__)
+        GridCell(role, message.type_name())
+        for message in algorithm.messages
+        for role in _roles(algorithm, message.type_name())
     ]
     return (*cells, IDLE)
 
 
 def _roles(algorithm: type[Algorithm], type_: str) -> tuple[str, str]:
-    is_paxos = {"Prepare", "Promise", "Accept", "Accepted"} <= {message.__name__ for message in algorithm.messages}
+    is_paxos = {"Prepare", "Promise", "Accept", "Accepted"} <= {message.type_name() for message in algorithm.messages}
     return _ROLES.get(type_, _ANY_ROLES) if is_paxos else _ANY_ROLES
 
 
@@ -71,26 +73,26 @@ def hits(
     """What one run has hit."""
     found: Hits = Counter()
     between = [line for line in messages if line["from"] in members and line["to"] in members]
-    known = {message.__name__ for message in algorithm.messages}
-    moments: dict[NodeId, list[tuple[int, Cell]]] = {member: [] for member in members}
+    known = {message.type_name() for message in algorithm.messages}
+    moments: dict[NodeId, list[tuple[int, GridCell]]] = {member: [] for member in members}
     for line in between:
         if line["type"] not in known:
             continue
         sends, gets = _roles(algorithm, line["type"])
         if "of" not in line:
-            moments[line["from"]].append((line["time"], Cell(sends, line["type"])))
+            moments[line["from"]].append((line["time"], GridCell(sends, line["type"])))
         if line["fate"] in DELIVERED:
-            moments[line["to"]].append((line["time"], Cell(gets, line["type"])))
+            moments[line["to"]].append((line["time"], GridCell(gets, line["type"])))
         if line["fate"] not in _UNHARMED and line["rule"] and "of" not in line:
             for role in (sends, gets):
-                found[_fault_of(line["rule"]), Cell(role, line["type"])] += 1
+                found[_fault_of(line["rule"]), GridCell(role, line["type"])] += 1
     for receipt in receipts:
         for node in receipt.nodes_down if receipt.bit else ():
             found[receipt.fault, _doing(moments.get(node, []), receipt.began_ns)] += 1
     return found
 
 
-def _doing(moments: list[tuple[int, Cell]], at_ns: int) -> Cell:
+def _doing(moments: list[tuple[int, GridCell]], at_ns: int) -> GridCell:
     place = bisect_left(moments, at_ns, key=lambda moment: moment[0])
     if place == 0 or at_ns - moments[place - 1][0] > _RECENT_S * 1e9:
         return IDLE
@@ -116,6 +118,6 @@ def rows(found: Hits) -> tuple[str, ...]:
     return tuple(sorted({fault for fault, _ in found}))
 
 
-def holes(found: Hits, cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
+def holes(found: Hits, cells: Sequence[GridCell]) -> list[tuple[str, GridCell]]:
     """What was never hit, of the faults that hit anything. That nobody was struck while it was idle is no hole."""
     return [(fault, cell) for fault in rows(found) for cell in cells if cell != IDLE and not found[fault, cell]]

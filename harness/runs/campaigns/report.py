@@ -4,8 +4,8 @@ import json
 from html import escape
 from typing import Any, Final
 
-from harness.runs.campaigns.campaign import Tally
-from harness.runs.campaigns.grid import Cell, columns, holes, rows, to_json
+from harness.runs.campaigns.campaign import CampaignTally
+from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
 
 REPORT_NAME: Final = "campaign.json"
@@ -19,7 +19,7 @@ th:first-child, td:first-child { text-align: left } .hole { background: #fde8e8;
 """
 
 
-def merged(tally: Tally) -> dict[str, Any]:
+def merged(tally: CampaignTally) -> dict[str, Any]:
     """The campaign as data."""
     campaign = tally.campaign
     cells = _cells(tally)
@@ -42,24 +42,24 @@ def merged(tally: Tally) -> dict[str, Any]:
     }
 
 
-def save(tally: Tally) -> None:
+def save(tally: CampaignTally) -> None:
     """Write both files into the campaign's folder."""
     text = json.dumps({"schema": 1, **merged(tally)}, indent=2, ensure_ascii=False)
     (tally.campaign.folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
     (tally.campaign.folder / PAGE_NAME).write_text(page(tally), encoding="utf-8")
 
 
-def _cells(tally: Tally) -> tuple[Cell, ...]:
+def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
     return columns(load_algorithm(tally.campaign.algorithm))
 
 
-def summary(tally: Tally) -> str:
+def summary(tally: CampaignTally) -> str:
     """The tally in a line."""
     found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
     return f"{len(tally.runs)} of {tally.campaign.runs} runs: {found}; {tally.a_minute:.1f} a minute"
 
 
-def by_phase(tally: Tally) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def by_phase(tally: CampaignTally) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """The grid with a column for each phase: the phases, and for each fault "hits at the sender + hits at the receiver"."""
     cells = _cells(tally)
     phases = list(dict.fromkeys(cell.phase or cell.role for cell in cells))
@@ -76,7 +76,7 @@ def by_phase(tally: Tally) -> tuple[list[str], list[tuple[str, list[str]]]]:
     return phases, table
 
 
-def page(tally: Tally) -> str:
+def page(tally: CampaignTally) -> str:
     """The whole as one page that asks nobody for anything."""
     heads = "".join(f"<th>{escape(cell.role)}<br>{escape(cell.phase)}</th>" for cell in _cells(tally))
     body = "".join(

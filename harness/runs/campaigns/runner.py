@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
-from harness.runs.campaigns.campaign import Campaign, Run, Tally, make_run
+from harness.runs.campaigns.campaign import Campaign, CampaignRun, CampaignTally, make_run
 from harness.runs.workers import pool_of
 
 
@@ -15,9 +15,9 @@ def run_campaign(
     *,
     workers: int = 2,
     stop_at_first: bool = False,
-    progress: Callable[[Tally], object],
+    progress: Callable[[CampaignTally], object],
     dask: str | None = None,
-) -> Tally:
+) -> CampaignTally:
     """Make the runs, `workers` at a time, and tell `progress` after each. Ctrl-C ends it with what was done so far.
 
     With `dask`, the address of a scheduler, its workers make them, one a thread.
@@ -27,7 +27,7 @@ def run_campaign(
         NoDask: there is no such scheduler, or none that can be used. Nothing was run.
     """
     campaign.plan(1)
-    tally = Tally(campaign)
+    tally = CampaignTally(campaign)
     started = time.monotonic()
     with _makers(campaign, workers, dask) as results:
         try:
@@ -45,22 +45,22 @@ def run_campaign(
 
 
 @contextlib.contextmanager
-def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[Run]]:
+def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[CampaignRun]]:
     """Whoever makes the runs. Gives what is done, as it is done; leaves nothing of what is under way at the end."""
     if dask is not None:
-        from harness.runs.campaigns.spread import Spread  # noqa: PLC0415 - needs an extra
+        from harness.runs.campaigns.spread import DaskWorkers  # noqa: PLC0415 - needs an extra
 
-        with Spread(dask) as spread, contextlib.closing(spread.results(campaign)) as results:
+        with DaskWorkers(dask) as spread, contextlib.closing(spread.results(campaign)) as results:
             yield results
         return
     with pool_of(workers) as pool:
         yield _results(pool, campaign, workers)
 
 
-def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[Run]:
+def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[CampaignRun]:
     """What is done, as it is done. No more is handed out than is under way, so that an end comes soon."""
     numbers = iter(range(1, campaign.runs + 1))
-    under_way: set[Future[Run]] = set()
+    under_way: set[Future[CampaignRun]] = set()
     while True:
         for number in numbers:
             under_way.add(pool.submit(make_run, campaign, number))
@@ -73,7 +73,7 @@ def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Ite
             yield future.result()
 
 
-def _drop_unfinished(tally: Tally) -> None:
+def _drop_unfinished(tally: CampaignTally) -> None:
     """Folders of runs that were under way at the end: they were judged by nobody."""
     done = {run.number for run in tally.runs}
     for folder in tally.campaign.folder.iterdir():

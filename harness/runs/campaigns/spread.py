@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import ConsensusError
-from harness.runs.campaigns.campaign import Campaign, Run, make_run
+from harness.runs.campaigns.campaign import Campaign, CampaignRun, make_run
 from node.contract import BadInput
 
 CONNECT_S: Final = 10.0
@@ -36,7 +36,7 @@ class NoDask(BadInput):
     """There is no Dask here, or no scheduler there. The message says what to do."""
 
 
-class Spread:
+class DaskWorkers:
     """The workers of one scheduler. Use it as a context manager."""
 
     def __init__(self, address: str) -> None:
@@ -68,7 +68,7 @@ class Spread:
             if theirs != ours:
                 raise NoDask(f"the Dask worker {worker} has {_PACKAGE} {theirs or 'not installed'}, and here is {ours}")
 
-    def results(self, campaign: Campaign) -> Generator[Run, None, None]:
+    def results(self, campaign: Campaign) -> Generator[CampaignRun, None, None]:
         """What is done, as it is done. Closing the generator waits for the runs under way."""
         numbers = iter(range(1, campaign.runs + 1))
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -88,16 +88,16 @@ class Spread:
             for _ in range(under_way):
                 done.get()
 
-    def __enter__(self) -> "Spread":
+    def __enter__(self) -> "DaskWorkers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
 
-def _result(future: Any) -> tuple[Run, bytes | None]:
+def _result(future: Any) -> tuple[CampaignRun, bytes | None]:
     try:
-        result: tuple[Run, bytes | None] = future.result()
+        result: tuple[CampaignRun, bytes | None] = future.result()
     except Exception as error:
         raise ConsensusError(f"a Dask worker could not make its run: {type(error).__name__}: {error}") from error
     return result
@@ -114,8 +114,8 @@ def _version_there() -> str | None:
 
 
 def make_run_away(
-    campaign: Campaign, number: int, make: Callable[[Campaign, int], Run] = make_run
-) -> tuple[Run, bytes | None]:
+    campaign: Campaign, number: int, make: Callable[[Campaign, int], CampaignRun] = make_run
+) -> tuple[CampaignRun, bytes | None]:
     """On a worker: make one run in a folder that is gone afterwards. Returns it, and its folder packed if it is kept."""
     with tempfile.TemporaryDirectory(prefix="consensus-campaign-") as folder:
         run = make(replace(campaign, folder=Path(folder) / campaign.folder.name), number)
@@ -128,7 +128,7 @@ def make_run_away(
         return replace(run, folder=None), packed
 
 
-def _unpacked(campaign: Campaign, run: Run, packed: bytes | None) -> Run:
+def _unpacked(campaign: Campaign, run: CampaignRun, packed: bytes | None) -> CampaignRun:
     """The run with its folder here."""
     if packed is None:
         return run

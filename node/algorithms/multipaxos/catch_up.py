@@ -15,7 +15,7 @@ from typing import Final
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
 from node.contract import Node, NodeId
-from node.replication.state import State
+from node.replication.state import ReplicatedState
 
 _AGAIN_S: Final = (0.1, 0.2)
 _SAVE_S: Final = (0.001, 0.002)
@@ -31,7 +31,7 @@ KEPT_BYTES: Final = 4 * 1024 * 1024
 class CatchUp:
     """One replica's fetching and serving."""
 
-    def __init__(self, node: Node, acceptor: Acceptor, state: State, advance: Callable[[], None]) -> None:
+    def __init__(self, node: Node, acceptor: Acceptor, state: ReplicatedState, advance: Callable[[], None]) -> None:
         """`advance` applies what has become known as chosen."""
         self.node, self.acceptor, self.state, self.advance = node, acceptor, state, advance
         self.source: NodeId | None = None  # who has been asked

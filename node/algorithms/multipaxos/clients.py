@@ -13,11 +13,11 @@ Rules
 
 from typing import Final
 
-from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leader, Question, Waiter
+from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leadership, Question, Waiter
 from node.algorithms.multipaxos.messages import Forward, Forwarded
 from node.contract import Message, Node, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
-from node.replication.state import CLUSTER, State
+from node.replication.state import CLUSTER, ReplicatedState
 from node.wire import Malformed, pack_own, unpack_own
 
 _ASK_AGAIN_S: Final = (0.2, 0.3)
@@ -27,13 +27,13 @@ _NOTHING: Final = pack_own(((None,), ()))
 class Clients:
     """One replica's clients: its own, which propose and query, and those of the leader that it is."""
 
-    def __init__(self, node: Node, state: State) -> None:
+    def __init__(self, node: Node, state: ReplicatedState) -> None:
         self.node, self.state = node, state
         self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
 
     # --- frames, at the leader --------------------------------------------------------------------------------------
 
-    def command(self, leader: Leader, request: Request, frame: Message) -> None:
+    def command(self, leader: Leadership, request: Request, frame: Message) -> None:
         """Take in a frame of commands or of questions."""
         assert isinstance(frame, CommandFrame | ReadFrame)
         size = len(frame.packed)
@@ -48,7 +48,7 @@ class Clients:
             commands = (frame.session, frame.sequence, frame.done, frame.machine, frame.packed)
             leader.submit(commands, Waiter(request))
 
-    def _may_change(self, leader: Leader, request: Request, packed: bytes) -> bool:
+    def _may_change(self, leader: Leadership, request: Request, packed: bytes) -> bool:
         """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
         try:
             commands = unpack_own(packed)
@@ -80,7 +80,7 @@ class Clients:
         refused = errors[0][2] if errors else None
         self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
 
-    def send_away(self, led: Leader, leader: NodeId | None) -> None:
+    def send_away(self, led: Leadership, leader: NodeId | None) -> None:
         """This replica does not lead any more: `leader` is to be asked, if anybody is known."""
         waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
         waiters += [waiter for _, waiter in led.waiting]
@@ -92,7 +92,7 @@ class Clients:
 
     # --- questions, at the leader -----------------------------------------------------------------------------------
 
-    def answer_confirmed(self, leader: Leader) -> None:
+    def answer_confirmed(self, leader: Leadership) -> None:
         """Answer the questions for which a quorum has confirmed that this node leads."""
         for question in leader.take_confirmed():
             payload = self.state.read(question.machine, question.packed)
@@ -101,7 +101,7 @@ class Clients:
             else:
                 self.answer(question.waiter, payload)
 
-    def answer_watches(self, leader: Leader) -> None:
+    def answer_watches(self, leader: Leadership) -> None:
         """Answer the watches for which something has come, or whose time is up: those with no result."""
         still: list[Question] = []
         for question in leader.watches:
@@ -141,7 +141,7 @@ class Clients:
         else:
             self.node.refuse(message.request, message.refused)
 
-    def forwarded(self, leader: Leader, sender: NodeId, message: Forward) -> None:
+    def forwarded(self, leader: Leadership, sender: NodeId, message: Forward) -> None:
         """At the leader: a peer asks for a client of its own."""
         if leader.full(len(message.value or b"")):
             return

@@ -12,7 +12,7 @@ A leader's connection that closes counts as silence at once. It is a hint: where
 from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.messages import Canvass, Prepare, Promise
+from node.algorithms.multipaxos.messages import Canvass, LogPrepare, LogPromise
 from node.contract import Node, NodeId, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
@@ -39,7 +39,7 @@ class Election:
         self.attempt = 0
         self.ticks = 0
         self.supporters: dict[NodeId, None] = {}
-        self.promises: dict[NodeId, dict[int, Promise]] = {}
+        self.promises: dict[NodeId, dict[int, LogPromise]] = {}
 
     # --- roles ------------------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Election:
         """To every voter that has not promised, this node included."""
         for voter in configuration.voters:
             if not self.has_promised(voter):
-                self.node.send(voter, Prepare(self.ballot, self.acceptor.commit))
+                self.node.send(voter, LogPrepare(self.ballot, self.acceptor.commit))
 
     def become_leading(self) -> None:
         """The end of phase 1."""
@@ -123,7 +123,7 @@ class Election:
         self.supporters[sender] = None
         return is_quorum(self.supporters, configuration.voters)
 
-    def promised(self, sender: NodeId, promise: Promise, configuration: Configuration) -> bool:
+    def promised(self, sender: NodeId, promise: LogPromise, configuration: Configuration) -> bool:
         """Count one part of a promise. True if a quorum has promised in full now."""
         if self.role != "preparing" or promise.ballot != self.ballot:
             return False
@@ -139,24 +139,24 @@ class Election:
         parts = self.promises.get(voter, {})
         return any(len(parts) >= promise.parts for promise in parts.values())
 
-    def told(self) -> list["Told"]:
+    def told(self) -> list["PromisedRecords"]:
         """What the promises say."""
         return [
-            Told(part.commit, part.records)
+            PromisedRecords(part.commit, part.records)
             for voter, parts in self.promises.items()
             if self.has_promised(voter)
             for part in parts.values()
         ]
 
 
-class Told(NamedTuple):
+class PromisedRecords(NamedTuple):
     """What one acceptor has told in phase 1."""
 
     commit: int
     records: tuple[Record, ...]
 
 
-def to_propose(told: list[Told], commit: int) -> dict[int, bytes]:
+def to_propose(told: list[PromisedRecords], commit: int) -> dict[int, bytes]:
     """What a new leader must propose: for each slot above `commit` up to the highest that anybody has heard of.
 
     If a batch was chosen in a slot, a quorum has accepted it, which shares a member with the quorum of these promises; and

@@ -16,12 +16,12 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, TakeOver
+from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, TakeOver
 from node.contract import Node, NodeId, Request
 from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
 from node.replication.configuration import Configuration
-from node.replication.state import CLUSTER, Frame, State
+from node.replication.state import CLUSTER, Frame, ReplicatedState
 from node.wire import pack_own
 
 BEAT_S: Final = BEAT_MS / 1000
@@ -63,10 +63,10 @@ class Question(NamedTuple):
     until_beat: int
 
 
-class Leader:
+class Leadership:
     """The leader of one ballot."""
 
-    def __init__(self, node: Node, acceptor: Acceptor, state: State, ballot: Ballot) -> None:
+    def __init__(self, node: Node, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot) -> None:
         self.node, self.acceptor, self.state, self.ballot = node, acceptor, state, ballot
         self.time_ms = state.time_ms
         self.next_slot = acceptor.commit + 1
@@ -117,12 +117,12 @@ class Leader:
         assert slot == self.next_slot
         self.next_slot += 1
         self.flights[slot] = Flight(batch, waiters, is_change)
-        message = Accept(self.ballot, slot, batch, self.acceptor.commit)
+        message = LogAccept(self.ballot, slot, batch, self.acceptor.commit)
         for member in self.configuration.members:
             if member != self.node.id:
                 self.node.send_early(member, message)
         if self.acceptor.accept(self.ballot, slot, batch):
-            self.node.send(self.node.id, Accepted(self.ballot, (slot,)))
+            self.node.send(self.node.id, LogAccepted(self.ballot, (slot,)))
 
     def propose_waiting(self) -> None:
         """Batch what has come in, as many slots of it as may be under way."""
@@ -210,7 +210,7 @@ class Leader:
         return voter in self.heard and self.heard[voter] > self.beat - _QUORUM_BEATS
 
     def _send_again(self, slot: int, flight: Flight) -> None:
-        message = Accept(self.ballot, slot, flight.batch, self.acceptor.commit)
+        message = LogAccept(self.ballot, slot, flight.batch, self.acceptor.commit)
         for voter in self.configuration.voters:
             if voter not in flight.votes:
                 self.node.send(voter, message)

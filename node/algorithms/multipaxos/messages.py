@@ -32,16 +32,20 @@ class Behind(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepare(Message):
+class LogPrepare(Message):
     """Phase 1a, once for every slot above `commit`, below which the sender knows all."""
+
+    wire_name = "Prepare"
 
     ballot: Ballot
     commit: int
 
 
 @dataclass(frozen=True, slots=True)
-class Promise(Message):
+class LogPromise(Message):
     """Phase 1b, in `parts` parts: every record above the Prepare's commit; those up to `commit` are known as chosen."""
+
+    wire_name = "Promise"
 
     ballot: Ballot
     part: int
@@ -51,8 +55,10 @@ class Promise(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected(Message):
+class LogRejected(Message):
     """The sender has promised a higher ballot than `ballot`."""
+
+    wire_name = "Rejected"
 
     ballot: Ballot
     promised: Ballot
@@ -69,8 +75,10 @@ class TakeOver(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Accept(Message):
+class LogAccept(Message):
     """Phase 2a. Every slot up to `commit` is chosen."""
+
+    wire_name = "Accept"
 
     ballot: Ballot
     slot: int
@@ -79,8 +87,10 @@ class Accept(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted(Message):
+class LogAccepted(Message):
     """Phase 2b, for all slots of a turn."""
+
+    wire_name = "Accepted"
 
     ballot: Ballot
     slots: tuple[int, ...]
@@ -169,6 +179,6 @@ class Forwarded(Message):
 
 
 MESSAGES = (
-    Canvass, Support, Behind, Prepare, Promise, Rejected, TakeOver, Accept, Accepted, Heartbeat, HeartbeatAck, Fetch,
-    Chosen, SnapshotOffer, FetchPart, SnapshotPart, Forward, Forwarded,
+    Canvass, Support, Behind, LogPrepare, LogPromise, LogRejected, TakeOver, LogAccept, LogAccepted, Heartbeat,
+    HeartbeatAck, Fetch, Chosen, SnapshotOffer, FetchPart, SnapshotPart, Forward, Forwarded,
 )  # fmt: skip

@@ -23,11 +23,9 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
-from node.algorithms.multipaxos.leader import BEAT_S, Leader
+from node.algorithms.multipaxos.leader import BEAT_S, Leadership
 from node.algorithms.multipaxos.messages import (
     MESSAGES,
-    Accept,
-    Accepted,
     Behind,
     Canvass,
     Chosen,
@@ -37,9 +35,11 @@ from node.algorithms.multipaxos.messages import (
     Forwarded,
     Heartbeat,
     HeartbeatAck,
-    Prepare,
-    Promise,
-    Rejected,
+    LogAccept,
+    LogAccepted,
+    LogPrepare,
+    LogPromise,
+    LogRejected,
     SnapshotOffer,
     SnapshotPart,
     Support,
@@ -47,10 +47,10 @@ from node.algorithms.multipaxos.messages import (
 )
 from node.contract import Algorithm, Message, Node, NodeId, Request, Value
 from node.machines import DEFAULT
-from node.machines.once import Once
+from node.machines.once import OnceMachine
 from node.quorum import Ballot
 from node.replication.configuration import Configuration
-from node.replication.state import State, is_change
+from node.replication.state import ReplicatedState, is_change
 
 _TOGETHER: Final = 16  # slots
 _SMALL_BYTES: Final = 1024
@@ -68,12 +68,12 @@ class MultiPaxos(Algorithm):
         voters = (
             node.members if node.id in node.members else ()
         )  # who is not in the spec joins, and is told by the others
-        self.state = State(node.machines or DEFAULT, Configuration(voters))
+        self.state = ReplicatedState(node.machines or DEFAULT, Configuration(voters))
         self.acceptor = Acceptor(node)
         self.election = Election(node, self.acceptor)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
         self.clients = Clients(node, self.state)
-        self.leader: Leader | None = None
+        self.leader: Leadership | None = None
         self.accepted: dict[Ballot, list[int]] = {}  # what this turn has accepted
         self.elect_again_at = 0  # the slot of a recovered change of members
 
@@ -99,7 +99,7 @@ class MultiPaxos(Algorithm):
         """Phase 1 is won: go on with what it has told."""
         recovered = to_propose(self.election.told(), self.acceptor.commit)
         self.election.become_leading()
-        self.leader = Leader(self.node, self.acceptor, self.state, self.election.ballot)
+        self.leader = Leadership(self.node, self.acceptor, self.state, self.election.ballot)
         changes = [slot for slot, batch in recovered.items() if slot > 1 and is_change(batch)]
         # The slots above a change have other voters, whose promises this ballot may lack: phase 1 comes anew after it.
         self.elect_again_at = changes[0] if changes else 0
@@ -171,7 +171,7 @@ class MultiPaxos(Algorithm):
 
     def drained(self) -> None:
         for ballot, slots in self.accepted.items():
-            self.node.send(ballot.node, Accepted(ballot, tuple(slots)))
+            self.node.send(ballot.node, LogAccepted(ballot, tuple(slots)))
         self.accepted.clear()
         leader = self.leader
         if leader is not None:
@@ -191,12 +191,12 @@ class MultiPaxos(Algorithm):
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def receive(self, sender: NodeId, message: Message) -> None:
-        if type(message) is not Accept:
+        if type(message) is not LogAccept:
             self.settle()
         promised = self.acceptor.promised
         match message:
             # The acceptor.
-            case Accept(ballot, slot, batch, commit) if ballot >= promised:
+            case LogAccept(ballot, slot, batch, commit) if ballot >= promised:
                 self.follow(sender, ballot)
                 if self.acceptor.accept(ballot, slot, batch):
                     self.accepted.setdefault(ballot, []).append(slot)
@@ -205,15 +205,15 @@ class MultiPaxos(Algorithm):
                 self.follow(sender, ballot)
                 self.learn(sender, ballot, commit)
                 self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit))
-            case Prepare(ballot) if self.election.outbids(ballot):
-                self.node.send(sender, Rejected(ballot, self.election.ballot))
-            case Prepare(ballot, commit) if ballot >= promised:
+            case LogPrepare(ballot) if self.election.outbids(ballot):
+                self.node.send(sender, LogRejected(ballot, self.election.ballot))
+            case LogPrepare(ballot, commit) if ballot >= promised:
                 self.prepared(sender, ballot, commit)
-            case Accept(ballot) | Heartbeat(ballot) | Prepare(ballot):
-                self.node.send(sender, Rejected(ballot, promised))
+            case LogAccept(ballot) | Heartbeat(ballot) | LogPrepare(ballot):
+                self.node.send(sender, LogRejected(ballot, promised))
 
             # The leader. An answer to another ballot matches nothing.
-            case Accepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
+            case LogAccepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
                 if self.leader.accepted(sender, slots):
                     self.advance()
             case HeartbeatAck(ballot, round_, commit) if self.leader is not None and ballot == self.leader.ballot:
@@ -233,10 +233,10 @@ class MultiPaxos(Algorithm):
             case Support(attempt, promised):
                 if self.election.supported(sender, attempt, promised, self.state.configuration):
                     self.election.become_preparing(self.state.configuration)
-            case Promise(ballot) if ballot == self.acceptor.promised:
+            case LogPromise(ballot) if ballot == self.acceptor.promised:
                 if self.election.promised(sender, message, self.state.configuration):
                     self.become_leading()
-            case Rejected(ballot, promised):
+            case LogRejected(ballot, promised):
                 self.election.seen = max(self.election.seen, promised)
                 if ballot == self.election.ballot and self.election.role in ("preparing", "leading"):
                     self.become_following(None)
@@ -302,7 +302,7 @@ class MultiPaxos(Algorithm):
                 self.become_following(None if self.leader is None else sender)
         parts = self.acceptor.above(commit)
         for number, records in enumerate(parts):
-            self.node.send(sender, Promise(ballot, number, len(parts), self.acceptor.commit, records))
+            self.node.send(sender, LogPromise(ballot, number, len(parts), self.acceptor.commit, records))
 
     # --- what is chosen ---------------------------------------------------------------------------------------------
 
@@ -355,7 +355,7 @@ class MultiPaxos(Algorithm):
 
     def status(self) -> Mapping[str, object]:
         once = self.state.machines.get("once")
-        values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, Once) else []
+        values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, OnceMachine) else []
         return {
             "decided": dict(values),
             "role": self.election.role if self.node.id in self.state.configuration.voters else "learner",

@@ -9,7 +9,7 @@ import pytest
 from harness.bench.check import cases
 from harness.checkers.external_history import read_calls
 from harness.checkers.history_file import BUDGET, judge_file
-from harness.checkers.models import MODELS, Call, Model
+from harness.checkers.models import MODELS, Model, ObjectCall
 from harness.checkers.verdict import Status
 from harness.cli.check import MODEL_NAMES
 from harness.cli.main import run
@@ -317,4 +317,4 @@ def test_every_alias_is_of_a_function() -> None:
         model: Model = kind()
         assert set(model.aliases.values()) <= set(model.functions)
         assert set(model.reads) | set(model.bare) <= set(model.functions)
-        assert Call(model.functions[0], None, None, 0).is_pending
+        assert ObjectCall(model.functions[0], None, None, 0).is_pending

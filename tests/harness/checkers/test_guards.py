@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from harness.checkers.durability import DISK_LOST, copies_owed, durability
-from harness.checkers.evidence import Run
-from harness.checkers.guards import Carried, guards
+from harness.checkers.evidence import RunEvidence
+from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
-from harness.checkers.known_bad import Judge, known_bad, undetected
+from harness.checkers.known_bad import Checker, known_bad, undetected
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.properties import PROPERTIES
@@ -24,7 +24,7 @@ from node.wire import encode_value
 
 MEMBERS = ("n1", "n2", "n3")
 S = 1_000_000_000
-JUDGES: dict[str, Judge] = {
+JUDGES: dict[str, Checker] = {
     **PROPERTIES,
     "linearizability": linearizable,
     "invariants": invariants,
@@ -51,8 +51,8 @@ def disk(node: str, stored: dict[str, Stored] | None = None) -> Contents:
     return Contents(node=node, cluster="0" * 32, incarnation=1, variables={"x": stored} if stored else {})
 
 
-def run(events: History = GOOD, algorithm: type[Algorithm] = Paxos, **about: Any) -> Run:
-    return Run(MEMBERS, algorithm, events, **about)
+def run(events: History = GOOD, algorithm: type[Algorithm] = Paxos, **about: Any) -> RunEvidence:
+    return RunEvidence(MEMBERS, algorithm, events, **about)
 
 
 # --- the judges are judged --------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_a_judge_that_passes_everything_is_named(name: str) -> None:
 
 def test_a_judge_that_crashes_is_named() -> None:
     @checker
-    def crashing(_run: Run) -> Verdict:
+    def crashing(_run: RunEvidence) -> Verdict:
         raise ZeroDivisionError
 
     assert "the judge of coherence says unknown" in (undetected({**JUDGES, "coherence": crashing}) or "")
@@ -87,9 +87,9 @@ KILL = Receipt("kill", 0, S * 2, bit=True, nodes_down=("n3",))
 
 
 def guarded(
-    made: Run, carried: Carried | None = None, judges: Mapping[str, Judge] = JUDGES
+    made: RunEvidence, carried: PlanExecution | None = None, judges: Mapping[str, Checker] = JUDGES
 ) -> tuple[Status, str, bool]:
-    verdict = guards(made, carried or Carried(1, 1), ("propose", "query"), judges)
+    verdict = guards(made, carried or PlanExecution(1, 1), ("propose", "query"), judges)
     return verdict.status, verdict.evidence, verdict.no_test
 
 
@@ -98,28 +98,30 @@ def test_a_run_that_was_a_test_passes() -> None:
 
 
 def test_a_run_in_which_nothing_was_to_break_passes() -> None:
-    assert guarded(run(), Carried(0, 0))[0] is Status.VALID
+    assert guarded(run(), PlanExecution(0, 0))[0] is Status.VALID
 
 
 @pytest.mark.parametrize(
     ("made", "carried", "judges", "expected"),
     [
-        (run(receipts=[KILL]), Carried(2, 1, ["kill at 1 s: n1 is down"]), JUDGES, "kill at 1 s: n1 is down"),
-        (run(), Carried(2, 0), JUDGES, "none of 2 steps fired"),
-        (run(receipts=[Receipt("cut", 0, S, bit=False)]), Carried(1, 1), JUDGES, "cut did not bite"),
-        (run(receipts=[Receipt("kill", S + 1, 2 * S, bit=True)]), Carried(1, 1), JUDGES, "no call was in flight"),
-        (run(receipts=[KILL]), Carried(1, 1, (), ["n3"]), JUDGES, "n3 had not come back"),
-        (run(receipts=[KILL]), Carried(1, 1), {"coherence": lambda _: unknown("?")}, "the judge of coherence"),
-        (run(history(("query", 0, 1, "n1", None, None))), Carried(0, 0), JUDGES, "no propose succeeded, of 0"),
+        (run(receipts=[KILL]), PlanExecution(2, 1, ["kill at 1 s: n1 is down"]), JUDGES, "kill at 1 s: n1 is down"),
+        (run(), PlanExecution(2, 0), JUDGES, "none of 2 steps fired"),
+        (run(receipts=[Receipt("cut", 0, S, bit=False)]), PlanExecution(1, 1), JUDGES, "cut did not bite"),
+        (run(receipts=[Receipt("kill", S + 1, 2 * S, bit=True)]), PlanExecution(1, 1), JUDGES, "no call was in flight"),
+        (run(receipts=[KILL]), PlanExecution(1, 1, (), ["n3"]), JUDGES, "n3 had not come back"),
+        (run(receipts=[KILL]), PlanExecution(1, 1), {"coherence": lambda _: unknown("?")}, "the judge of coherence"),
+        (run(history(("query", 0, 1, "n1", None, None))), PlanExecution(0, 0), JUDGES, "no propose succeeded, of 0"),
         (
             run(history(("propose", 0, 1, "n1", 1, 1), ("query", 2, 9, "n1", None, ...))),
-            Carried(0, 0),
+            PlanExecution(0, 0),
             JUDGES,
             "no query succeeded, of 1",
         ),
     ],
 )
-def test_a_run_that_was_none_does_not(made: Run, carried: Carried, judges: Mapping[str, Judge], expected: str) -> None:
+def test_a_run_that_was_none_does_not(
+    made: RunEvidence, carried: PlanExecution, judges: Mapping[str, Checker], expected: str
+) -> None:
     status, evidence, no_test = guarded(made, carried, judges)
     assert status is Status.UNKNOWN
     assert expected in evidence

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.verdict import Status, Verdict, unknown
 from harness.checkers.wire_record import read_record
-from harness.network.rule_engine import Letter
-from harness.records.messages import Recorder
+from harness.network.rule_engine import InTransit
+from harness.records.messages import MessageRecorder
 from harness.records.receipts import Receipt
 from node.algorithms.leader import Leader
 from node.algorithms.majority import Majority
@@ -59,15 +59,15 @@ def later(of: int, of_line: Line, fate: str) -> Line:
 
 def run_of(
     *lines: Line, members: Sequence[str] = MEMBERS, disks: dict[str, dict[str, Stored]] | None = None, **about: Any
-) -> Run:
+) -> RunEvidence:
     contents = {node: Contents("", node, 1, {"x": stored}) for node, stored in (disks or {}).items()}
     # Nobody is hidden: every pair of nodes has said something.
     greetings = [line(a, b, "Rejected") for a in members for b in members if a != b]
     messages = [{"index": index, "time": index, **entry} for index, entry in enumerate([*lines, *greetings])]
-    return Run(tuple(members), about.pop("algorithm", Paxos), disks=contents, messages=messages, **about)
+    return RunEvidence(tuple(members), about.pop("algorithm", Paxos), disks=contents, messages=messages, **about)
 
 
-def assert_found(run: Run, property_: str, expected: str) -> None:
+def assert_found(run: RunEvidence, property_: str, expected: str) -> None:
     assert expected in findings(run, property_)
     verdict = invariants(run)
     assert verdict.status == Status.INVALID
@@ -330,10 +330,10 @@ def test_clients_and_what_does_not_decode_are_passed_over() -> None:
 
 
 def test_the_proxys_own_record_is_understood(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "messages.jsonl")
+    recorder = MessageRecorder(tmp_path / "messages.jsonl")
     codec = Codec("c" * 32, Paxos.messages)
     envelope = Envelope("n1", 1, "x", Decided(encode_value("blue")))
-    letter = Letter(("n1", "n2"), codec.encode(envelope), envelope)
+    letter = InTransit(("n1", "n2"), codec.encode(envelope), envelope)
     recorder.note(letter, "held", "rule", 1)
     recorder.note(letter, "released", "rule", 2)
     recorder.note(replace(letter, index=None, original=letter), "duplicated", "rule", 3)

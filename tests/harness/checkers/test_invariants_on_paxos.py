@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, conflict_resolution, no_decoherence
 from harness.checkers.verdict import Status
-from harness.records.history import Event, Recorder
+from harness.records.history import Event, HistoryRecorder
 from harness.records.messages import readable_fields
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Prepare, Promise
@@ -89,7 +89,7 @@ class Cluster:
         self.lines: list[Line] = []
         self.kept: list[tuple[Line, Message]] = []
         ticks = itertools.count()
-        self.recorder = Recorder(clock=lambda: next(ticks))
+        self.recorder = HistoryRecorder(clock=lambda: next(ticks))
         self.calls: dict[Request, Event] = {}
         self.nodes = {member: World(self, member) for member in self.members}
         for node in self.nodes.values():
@@ -185,14 +185,14 @@ class Cluster:
         later = {"of": line.get("of", line["index"])} if "index" in line else {}
         self.lines.append({**line, "index": len(self.lines), "time": len(self.lines), "fate": fate, **later})
 
-    def run(self, steps: int) -> Run:
+    def run(self, steps: int) -> RunEvidence:
         for number in range(steps):
             self.step(faults=number < steps * 0.8)
         contents = {node.id: Contents("", node.id, node.incarnation, {"x": node.saved}) for node in self.nodes.values()}
-        return Run(self.members, self.algorithm, self.recorder.history, disks=contents, messages=self.lines)
+        return RunEvidence(self.members, self.algorithm, self.recorder.history, disks=contents, messages=self.lines)
 
 
-def runs(algorithm: type[Algorithm], count: int, nodes: int = 3, steps: int = 1500) -> Iterator[Run]:
+def runs(algorithm: type[Algorithm], count: int, nodes: int = 3, steps: int = 1500) -> Iterator[RunEvidence]:
     for seed in range(count):
         yield Cluster(algorithm, seed, nodes).run(steps)
 

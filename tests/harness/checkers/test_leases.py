@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.lock_leases import exclusion
-from harness.checkers.models import Lock
+from harness.checkers.models import LockModel
 from harness.checkers.verdict import Status
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
@@ -42,7 +42,7 @@ def with_token(f: str, process: str, began: int, token: int, outcome: str = "ok"
 
 
 def judged(*calls: Told) -> tuple[Status, str]:
-    verdict = exclusion(Run(("n1",), MultiPaxos, history(*calls)))
+    verdict = exclusion(RunEvidence(("n1",), MultiPaxos, history(*calls)))
     return verdict.status, verdict.evidence
 
 
@@ -96,4 +96,4 @@ def test_one_hold_shows_nothing() -> None:
 
 def test_a_model_without_leases_does_not_judge_them() -> None:
     with pytest.raises(ValueError, match="has leases"):
-        Lock().asked("acquire", {"owner": "a", "lease_s": 0.5}, "a")
+        LockModel().asked("acquire", {"owner": "a", "lease_s": 0.5}, "a")

@@ -5,28 +5,39 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.certificate import Violation, tell
+from harness.checkers.certificate import Contradiction, tell
 from harness.checkers.decide import certificate, decide
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.jit_linearizability import TooHard, search
 from harness.checkers.linearizable import linearizable
-from harness.checkers.models import Call, CasRegister, Consensus, Kv, Lock, Log, Model, Register, State, calls_of
+from harness.checkers.models import (
+    CasRegisterModel,
+    ConsensusModel,
+    KvModel,
+    LockModel,
+    LogModel,
+    Model,
+    ModelState,
+    ObjectCall,
+    RegisterModel,
+    calls_of,
+)
 from harness.checkers.unique_writes import blocks, writes_are_unique
 from harness.checkers.verdict import Status
 from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
 from node.algorithms.paxos import Paxos
 
-CONSENSUS, REGISTER = Consensus(), Register()
+CONSENSUS, REGISTER = ConsensusModel(), RegisterModel()
 
 
 # --- the brute force ------------------------------------------------------------------------------------------------
 
 
-def has_an_order(calls: Sequence[Call], model: Model) -> bool:
+def has_an_order(calls: Sequence[ObjectCall], model: Model) -> bool:
     """The definition, word by word: try every order that real time allows, with and without what is pending."""
 
-    def explore(left: tuple[Call, ...], state: State) -> bool:
+    def explore(left: tuple[ObjectCall, ...], state: ModelState) -> bool:
         if all(call.is_pending for call in left):
             return True
         for call in left:
@@ -62,7 +73,7 @@ def drafts_of(rng: Random, count: int) -> list[tuple[str, int, int | None]]:
 
 def question(rng: Random, model: Model, values: Sequence[str], fresh: Iterator[str], process: str) -> tuple[str, Any]:
     f = rng.choice([*model.functions, *model.reads] if rng.random() < 0.7 else model.functions)
-    if isinstance(model, Lock):
+    if isinstance(model, LockModel):
         return f, process
     if f == "cas":
         return f, (rng.choice([None, *values[:3]]), rng.choice(values[:3]))
@@ -73,24 +84,24 @@ def question(rng: Random, model: Model, values: Sequence[str], fresh: Iterator[s
 
 def random_answer(rng: Random, model: Model, f: str, values: Sequence[str]) -> Any:
     match model, f:
-        case Lock(), "acquire":
+        case LockModel(), "acquire":
             return rng.choice([None, "held", 1, 2, 3])
-        case Lock(), _:
+        case LockModel(), _:
             return rng.choice([None, None, "not held"])
-        case Log(), "append":
+        case LogModel(), "append":
             return rng.choice([None, None, 1, 2, 3])
-        case Log(), _:
+        case LogModel(), _:
             return tuple(rng.sample(values, rng.randint(0, min(3, len(values)))))
-        case CasRegister(), "cas":
+        case CasRegisterModel(), "cas":
             return rng.choice(["done", "mismatch", "not found"])
-        case Kv(), "delete":
+        case KvModel(), "delete":
             return rng.choice([None, "done", "not found"])
-        case Consensus(), _:
+        case ConsensusModel(), _:
             return rng.choice([None, *values[:3]])
     return rng.choice([None, *values[:3]]) if f in model.reads else None
 
 
-def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) -> list[Call]:
+def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) -> list[ObjectCall]:
     """A random small history. Most are right by construction, or all but one answer."""
     fresh = iter(rng.sample(values, len(values)))
     calls, at = [], {}
@@ -98,10 +109,10 @@ def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) 
         f, argument = question(rng, model, values, fresh, process)
         if ended is None and f in model.reads:
             continue
-        calls.append(Call(f, argument, None, began, ended, None, process))
+        calls.append(ObjectCall(f, argument, None, began, ended, None, process))
         at[calls[-1]] = rng.uniform(began, began + 6 if ended is None else ended)
     if rng.random() < 0.8:
-        state: State = model.initial
+        state: ModelState = model.initial
         token = 0
         for call in sorted(calls, key=lambda call: at[call]):
             if call.ended is None and rng.random() < 0.5:
@@ -128,18 +139,18 @@ def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) 
 
 
 FEW, MANY = ("a", "b", "c"), tuple("abcdefgh")
-Procedure = Callable[[Sequence[Call], Model], Violation | None]
+Procedure = Callable[[Sequence[ObjectCall], Model], Contradiction | None]
 
 
 MODELS: list[tuple[Model, Sequence[str]]] = [
     (CONSENSUS, FEW),
     (REGISTER, MANY),
     (REGISTER, FEW),
-    (CasRegister(), FEW),
-    (Kv(), FEW),
-    (Lock(), FEW),
-    (Log(), MANY),
-    (Log(), FEW),
+    (CasRegisterModel(), FEW),
+    (KvModel(), FEW),
+    (LockModel(), FEW),
+    (LogModel(), MANY),
+    (LogModel(), FEW),
 ]
 
 
@@ -197,12 +208,12 @@ def test_a_certificate_is_of_few_calls_and_what_is_left_is_wrong_by_itself(model
 # --- by hand --------------------------------------------------------------------------------------------------------
 
 
-def write(value: str | None, began: int, ended: int | None) -> Call:
-    return Call("write", value, None, began, ended, None, "w")
+def write(value: str | None, began: int, ended: int | None) -> ObjectCall:
+    return ObjectCall("write", value, None, began, ended, None, "w")
 
 
-def read(value: str | None, began: int, ended: int) -> Call:
-    return Call("read", None, value, began, ended, None, "r")
+def read(value: str | None, began: int, ended: int) -> ObjectCall:
+    return ObjectCall("read", None, value, began, ended, None, "r")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +270,7 @@ def read(value: str | None, began: int, ended: int) -> Call:
         ([write("a", 1, 9), write("b", 2, 8), read("b", 3, 4), read("a", 5, 6)], None),
     ],
 )
-def test_blocks(calls: list[Call], sentence: str | None) -> None:
+def test_blocks(calls: list[ObjectCall], sentence: str | None) -> None:
     assert writes_are_unique(calls)
     found = blocks(calls)
     assert sentence == (tell(found, lambda place: place / 10) if found is not None else None)
@@ -306,8 +317,8 @@ def history_of(*events: tuple[str, EventType, str, object]) -> History:
     )
 
 
-def run_of(*events: tuple[str, EventType, str, object], **about: Any) -> Run:
-    return Run(("n1", "n2", "n3"), Paxos, history_of(*events), **about)
+def run_of(*events: tuple[str, EventType, str, object], **about: Any) -> RunEvidence:
+    return RunEvidence(("n1", "n2", "n3"), Paxos, history_of(*events), **about)
 
 
 def test_a_good_history_is_valid() -> None:
@@ -398,7 +409,7 @@ def test_a_checker_that_fails_is_unknown() -> None:
         functions = ("propose", "query")
         reads = ("query",)
 
-        def step(self, state: State, call: Call) -> tuple[State, str | None]:
+        def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, str | None]:
             raise RuntimeError("no such call")
 
     run = run_of(("1", "invoke", "propose", "blue"), ("1", "ok", "propose", "blue"))

@@ -7,13 +7,13 @@ import pytest
 
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.durability import durability
-from harness.checkers.evidence import Run
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad, undetected
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.log_rules import RULES
-from harness.checkers.models import Kv
+from harness.checkers.models import KvModel
 from harness.checkers.properties import fault_tolerance
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict
@@ -71,33 +71,33 @@ def replica(slot: int = 4, chain: int | None = None) -> dict[str, Any]:
     return {"applied": slot, "commit": slot, "chain": HASHES[slot] if chain is None else chain, "marks": marks}
 
 
-def run(events: History = GOOD, **about: Any) -> Run:
+def run(events: History = GOOD, **about: Any) -> RunEvidence:
     whole: dict[str, Any] = {
         "disks": {node: disk(node) for node in MEMBERS},
         "replicas": {node: replica() for node in MEMBERS},
     }
-    return Run(MEMBERS, MultiPaxos, events, **{**whole, **about})
+    return RunEvidence(MEMBERS, MultiPaxos, events, **{**whole, **about})
 
 
 def test_a_good_run_is_valid_by_all_of_them() -> None:
     for judge in (agreement, effects, durability):
         verdict = judge(run())
         assert verdict.status is Status.VALID, verdict
-    assert linearizable(run(), Kv()).status is Status.VALID
+    assert linearizable(run(), KvModel()).status is Status.VALID
     assert "1 frame that came again did nothing" in effects(run()).evidence
 
 
 def test_the_judges_find_the_runs_that_are_known_to_be_bad() -> None:
     judges = {
         "fault tolerance": fault_tolerance,
-        "linearizability": lambda made: linearizable(made, Kv()),
+        "linearizability": lambda made: linearizable(made, KvModel()),
         "invariants": invariants,
         "durability": durability,
         "agreement": agreement,
         "effects": effects,
         "liveness": lambda made: liveness(made, 0, 5.0),
     }
-    assert undetected(judges, known_bad(MultiPaxos, Kv())) is None
+    assert undetected(judges, known_bad(MultiPaxos, KvModel())) is None
 
 
 def bad(verdict: Verdict, expected: str) -> None:
@@ -248,7 +248,7 @@ ONE, TWO = [1, "n1"], [2, "n2"]
 
 def wire(*lines: dict[str, Any], **about: Any) -> Verdict:
     numbered = [{**line, "index": number, "time": number, "rule": None} for number, line in enumerate(lines)]
-    return invariants(Run(MEMBERS, MultiPaxos, GOOD, messages=numbered, **about))
+    return invariants(RunEvidence(MEMBERS, MultiPaxos, GOOD, messages=numbered, **about))
 
 
 FINE = (

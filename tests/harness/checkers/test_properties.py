@@ -12,7 +12,7 @@ import node.wire
 from harness.checkers import properties
 from harness.checkers.properties import (
     EXCUSED,
-    Run,
+    RunEvidence,
     coherence,
     conflict_resolution,
     fault_tolerance,
@@ -83,8 +83,8 @@ def history_of(*calls: Call) -> History:
     return History(events)
 
 
-def run_of(*calls: Call, **about: Any) -> Run:
-    return Run(MEMBERS, Leader, history_of(*calls), **about)
+def run_of(*calls: Call, **about: Any) -> RunEvidence:
+    return RunEvidence(MEMBERS, Leader, history_of(*calls), **about)
 
 
 def disk_of(node: str, **decided: object) -> Contents:
@@ -138,7 +138,7 @@ def test_a_good_run_with_a_fault_that_bit_is_valid() -> None:
         ([silent(0, 0.5, "n1", "blue", timeout_s=0.5)], "none of 1 operation succeeded"),
     ],
 )
-def test_an_empty_run_is_unknown(check: Callable[[Run], Verdict], calls: list[Call], evidence: str) -> None:
+def test_an_empty_run_is_unknown(check: Callable[[RunEvidence], Verdict], calls: list[Call], evidence: str) -> None:
     assert_unknown(check(run_of(*calls)), evidence)
 
 
@@ -152,13 +152,13 @@ def test_an_empty_run_is_unknown(check: Callable[[Run], Verdict], calls: list[Ca
     ],
 )
 def test_a_run_without_its_faults_is_unknown(
-    check: Callable[[Run], Verdict], receipts: list[Receipt], evidence: str
+    check: Callable[[RunEvidence], Verdict], receipts: list[Receipt], evidence: str
 ) -> None:
     assert_unknown(check(run_of(*GOOD, receipts=receipts, faults_expected=True)), evidence)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_checker_that_fails_is_unknown(check: Callable[[Run], Verdict]) -> None:
+def test_a_checker_that_fails_is_unknown(check: Callable[[RunEvidence], Verdict]) -> None:
     class Broken(Leader):
         def start(self) -> None:
             raise RuntimeError("no such state")
@@ -359,7 +359,7 @@ def test_nothing_is_owed_without_a_majority() -> None:
 
 
 def test_a_call_to_any_node_needs_time_for_each() -> None:
-    def run(timeout_s: float) -> Run:
+    def run(timeout_s: float) -> RunEvidence:
         return run_of(*GOOD, silent(2, 2 + timeout_s, None, timeout_s=timeout_s), receipts=[MINORITY])
 
     assert fault_tolerance(run(1.9)).status == Status.VALID

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.spec import node_names
 from harness.faults import catalogue as module
-from harness.faults.catalogue import BadFault, Listed, Scene, catalogue, check, choose, listed, register
+from harness.faults.catalogue import BadFault, CatalogueEntry, FaultBudget, catalogue, check, choose, listed, register
 from harness.faults.link_faults import spelled_out
 from harness.faults.partitions import between, bridged, ring
 from harness.records.links import CLIENT
@@ -33,7 +33,7 @@ def test_the_catalogue_has_what_it_promises() -> None:
 
 
 @pytest.mark.parametrize("entry", ALL, ids=NAMES)
-def test_every_fault_says_what_it_does_in_a_line(entry: Listed) -> None:
+def test_every_fault_says_what_it_does_in_a_line(entry: CatalogueEntry) -> None:
     assert entry.fault.summary
     assert "\n" not in entry.fault.summary
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in entry.parameters.values()), (
@@ -44,11 +44,11 @@ def test_every_fault_says_what_it_does_in_a_line(entry: Listed) -> None:
 @pytest.mark.parametrize("entry", ALL, ids=NAMES)
 @given(seed=st.integers(0, 10**6), nodes=st.integers(1, 7), data=st.data())
 def test_what_is_drawn_can_be_injected_and_keeps_to_the_scene(
-    entry: Listed, seed: int, nodes: int, data: st.DataObject
+    entry: CatalogueEntry, seed: int, nodes: int, data: st.DataObject
 ) -> None:
     names = node_names(nodes)
     free = tuple(data.draw(st.lists(st.sampled_from(names), unique=True)))
-    scene = Scene(names, tuple(sorted(free)), data.draw(st.integers(0, nodes - majority(nodes))), MESSAGES)
+    scene = FaultBudget(names, tuple(sorted(free)), data.draw(st.integers(0, nodes - majority(nodes))), MESSAGES)
     drawn = entry.draw(Random(seed), scene)
     assert drawn == entry.draw(Random(seed), scene)
     if drawn is not None:
@@ -58,8 +58,8 @@ def test_what_is_drawn_can_be_injected_and_keeps_to_the_scene(
 
 
 @pytest.mark.parametrize("entry", [entry for entry in ALL if entry.family in ("process", "cut", "link")])
-def test_every_fault_of_processes_and_links_can_be_drawn(entry: Listed) -> None:
-    scene = Scene(FIVE, FIVE, 2, MESSAGES)
+def test_every_fault_of_processes_and_links_can_be_drawn(entry: CatalogueEntry) -> None:
+    scene = FaultBudget(FIVE, FIVE, 2, MESSAGES)
     assert entry.draw(Random(1), scene) is not None
 
 
@@ -134,11 +134,11 @@ def test_somebody_elses_fault_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:
         register(_Unplug(), "power")
         assert [entry.name for entry in choose(["power"])] == ["unplug"]
         check("unplug", {"node": "n3"}, FIVE)
-        drawn = listed("unplug").draw(Random(3), Scene(FIVE, ("n2",), 2))
+        drawn = listed("unplug").draw(Random(3), FaultBudget(FIVE, ("n2",), 2))
         assert drawn is not None
         assert drawn.arguments == {"node": "n2"}
         assert drawn.takes == {"n2"} == drawn.claims
-        assert listed("unplug").draw(Random(3), Scene(FIVE, ("n2",), 0)) is None
+        assert listed("unplug").draw(Random(3), FaultBudget(FIVE, ("n2",), 0)) is None
         with pytest.raises(BadFault, match="two faults are called 'unplug'"):
             register(_Unplug(), "power")
     finally:

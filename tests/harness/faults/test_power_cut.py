@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 from harness.faults import power_loss_vfs as powerloss
-from harness.faults.power_cut import Change, Tail, receipts, settle, survivors, unsynced
+from harness.faults.power_cut import Tail, UnsyncedWrite, receipts, settle, survivors, unsynced
 
-CHANGES = [Change(100 * number, bytes([number]) * 50) for number in range(8)]
+CHANGES = [UnsyncedWrite(100 * number, bytes([number]) * 50) for number in range(8)]
 
 #: Opens a database on the disk that loses power, in WAL mode, and does what it is told; it prints a line when it has.
 CHILD = """
@@ -49,7 +49,7 @@ def rows(folder: Path) -> int:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_survives_is_what_the_tail_says(seed: int) -> None:
-    def kept(tail: Tail) -> list[Change]:
+    def kept(tail: Tail) -> list[UnsyncedWrite]:
         return survivors(CHANGES, tail, Random(seed))
 
     assert kept(Tail.NONE) == []
@@ -75,7 +75,7 @@ def test_nothing_survives_of_nothing() -> None:
 
 def test_a_torn_page_ends_with_a_sector() -> None:
     for seed in range(20):
-        (torn,) = survivors([Change(0, bytes(4096))], Tail.TORN, Random(seed))
+        (torn,) = survivors([UnsyncedWrite(0, bytes(4096))], Tail.TORN, Random(seed))
         assert torn.data is not None
         assert len(torn.data) % 512 == 0
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.network.rule_engine import Fates, Letter, Step
+from harness.network.rule_engine import InTransit, RuleEngine, Ruling
 from harness.network.rules import (
     ACTIONS,
     Action,
@@ -42,22 +42,22 @@ class Accept(Message):
     ballot: int
 
 
-def letter(payload: bytes = b"m", link: Link = LINK, message: Message | None = None, variable: str = "x") -> Letter:
-    return Letter(link, payload, Envelope(link[0], 1, variable, message or Promise(1)))
+def letter(payload: bytes = b"m", link: Link = LINK, message: Message | None = None, variable: str = "x") -> InTransit:
+    return InTransit(link, payload, Envelope(link[0], 1, variable, message or Promise(1)))
 
 
-def fates(*rules: Rule, seed: int = 0) -> Fates:
-    one = Fates(Random(seed))
+def fates(*rules: Rule, seed: int = 0) -> RuleEngine:
+    one = RuleEngine(Random(seed))
     for rule in rules:
         one.add(rule)
     return one
 
 
-def seen(steps: list[Step]) -> list[tuple[bytes, str, str | None]]:
+def seen(steps: list[Ruling]) -> list[tuple[bytes, str, str | None]]:
     return [(step.letter.payload, step.fate, step.rule) for step in steps]
 
 
-def arrivals(one: Fates, count: int, now: float = 0.0, link: Link = LINK) -> list[tuple[bytes, str, str | None]]:
+def arrivals(one: RuleEngine, count: int, now: float = 0.0, link: Link = LINK) -> list[tuple[bytes, str, str | None]]:
     return [entry for number in range(count) for entry in seen(one.arrive(letter(str(number).encode(), link), now))]
 
 
@@ -134,7 +134,7 @@ def test_a_link_is_one_way() -> None:
 
 def test_types_and_variables_narrow_a_rule() -> None:
     one = fates(Rule("r", Drop(), types=frozenset({"Accept"}), variables=frozenset({"x"})))
-    undecodable = Letter(LINK, b"m")
+    undecodable = InTransit(LINK, b"m")
     letters = [letter(message=Accept(1)), letter(message=Accept(1), variable="y"), letter(), undecodable]
     assert [one.arrive(each, 0)[0].fate for each in letters] == ["dropped", "passed", "passed", "passed"]
     assert [step.fate for step in fates(Rule("r", Drop(), types=frozenset("?"))).arrive(undecodable, 0)] == ["dropped"]
@@ -331,7 +331,7 @@ def test_an_unknown_rule_and_a_second_one_of_a_name_are_errors() -> None:
 
 
 def test_what_is_kept_is_bounded_in_number_and_in_bytes() -> None:
-    one = Fates(Random(0), kept_max=2, kept_bytes_max=100)
+    one = RuleEngine(Random(0), kept_max=2, kept_bytes_max=100)
     one.add(Rule("r", Hold()))
     sizes = [b"a" * 90, b"b" * 20, b"c", b"d"]
     assert [one.arrive(letter(size), 0)[0].fate for size in sizes] == ["held", "dropped", "held", "dropped"]
@@ -353,7 +353,7 @@ DOING = st.one_of(
 
 @given(st.lists(DOING, max_size=40), st.integers())
 def test_every_message_and_every_copy_ends_exactly_once(doings: list[tuple[str, Any]], seed: int) -> None:
-    one, now, steps, arrived = fates(seed=seed), 0.0, list[Step](), 0
+    one, now, steps, arrived = fates(seed=seed), 0.0, list[Ruling](), 0
     for what, with_ in doings:
         in_force = [rule.id for rule in one.rules()]
         if what == "arrive":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records.history import BadFile, BadHistory, Event, History, Recorder, load, save
+from harness.records.history import BadFile, BadHistory, Event, History, HistoryRecorder, load, save
 
 values = st.one_of(st.none(), st.text(max_size=5), st.binary(max_size=5), st.tuples(st.integers(), st.text(max_size=2)))
 
@@ -16,7 +16,7 @@ values = st.one_of(st.none(), st.text(max_size=5), st.binary(max_size=5), st.tup
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     ticks = itertools.count(draw(st.integers(0, 10**12)), 7)
-    recorder = Recorder(clock=lambda: next(ticks))
+    recorder = HistoryRecorder(clock=lambda: next(ticks))
     calls: dict[str, Event] = {}
     for _ in range(draw(st.integers(0, 20))):
         process = draw(st.sampled_from(["c1", "c2", "c3"]))
@@ -46,7 +46,7 @@ def test_a_history_comes_back_from_its_file(history: History, tmp_path_factory: 
 def test_the_file_is_written_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     ticks = itertools.count(100, 50)
-    with Recorder(path, clock=lambda: next(ticks)) as recorder:
+    with HistoryRecorder(path, clock=lambda: next(ticks)) as recorder:
         call = recorder.invoke("c1", "propose", "x", "blue", node="n1", timeout_s=2.0)
         first = {"index": 0, "time": 100, "process": "c1", "type": "invoke", "f": "propose", "key": "x"}
         assert {**first, "value": "blue", "node": "n1", "timeout_s": 2.0} == json.loads(path.read_text())
@@ -57,7 +57,7 @@ def test_the_file_is_written_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_calls_are_paired_with_their_ends() -> None:
-    recorder = Recorder()
+    recorder = HistoryRecorder()
     one = recorder.invoke("c1", "propose", "x", "blue", timeout_s=1.0)
     two = recorder.invoke("c2", "query", "x", node="n2")
     recorder.ok(two, None)
@@ -79,7 +79,7 @@ def test_calls_are_paired_with_their_ends() -> None:
 
 def test_seconds_count_from_the_first_event() -> None:
     ticks = iter([5_000_000_000, 6_500_000_000])
-    recorder = Recorder(clock=lambda: next(ticks))
+    recorder = HistoryRecorder(clock=lambda: next(ticks))
     recorder.invoke("c1", "query", "x")
     late = recorder.invoke("c2", "query", "x")
     assert recorder.history.seconds(late.time) == 1.5
@@ -87,7 +87,7 @@ def test_seconds_count_from_the_first_event() -> None:
 
 
 def test_a_recorder_refuses_what_is_no_history(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "history.jsonl")
+    recorder = HistoryRecorder(tmp_path / "history.jsonl")
     with pytest.raises(BadHistory, match="f is 'porpoise', and there are propose"):
         recorder.invoke("c1", "porpoise", "x")
     with pytest.raises(TypeError, match="a set cannot be recorded"):
@@ -103,11 +103,11 @@ def test_a_recorder_refuses_what_is_no_history(tmp_path: Path) -> None:
 
 
 def test_many_threads_record_one_history(tmp_path: Path) -> None:
-    def work(recorder: Recorder, process: str) -> None:
+    def work(recorder: HistoryRecorder, process: str) -> None:
         for number in range(50):
             recorder.ok(recorder.invoke(process, "propose", "x", number), number)
 
-    with Recorder(tmp_path / "history.jsonl") as recorder:
+    with HistoryRecorder(tmp_path / "history.jsonl") as recorder:
         threads = [threading.Thread(target=work, args=(recorder, f"c{number}")) for number in range(4)]
         for thread in threads:
             thread.start()

@@ -9,7 +9,7 @@ import pytest
 from harness.report import write_report
 from harness.report.charts import nice_step
 from harness.report.diagram import as_json_block, sides
-from harness.report.reading import Fault, Message, read_run
+from harness.report.reading import DrawnFault, DrawnMessage, read_run
 from harness.report.thinning import thin
 from tests.run_folders import HOSTILE, MS, hostile, lines, message, results, split_brain
 
@@ -166,10 +166,10 @@ def test_an_empty_folder_makes_a_page(tmp_path: Path) -> None:
 # --- large runs -----------------------------------------------------------------------------------------------------
 
 
-def many(count: int) -> list[Message]:
+def many(count: int) -> list[DrawnMessage]:
     rare = {7: "Vote", count // 2: "Vote", count - 3: "Ask"}
     return [
-        Message(
+        DrawnMessage(
             place,
             place * MS,
             "n1",
@@ -230,7 +230,7 @@ def test_a_json_block_comes_back_and_cannot_end_its_element() -> None:
     ],
 )
 def test_the_sides_of_a_cut(cut: list[tuple[str, str]], expected: list[list[str]]) -> None:
-    assert sides(Fault("partition", 0, None, True, (), tuple(cut), (), {}), ("n1", "n2", "n3")) == expected
+    assert sides(DrawnFault("partition", 0, None, True, (), tuple(cut), (), {}), ("n1", "n2", "n3")) == expected
 
 
 @pytest.mark.parametrize(("about", "expected"), [(0.03, 0.05), (0.1, 0.1), (1.2, 2), (7, 10), (0, 1)])

@@ -9,8 +9,8 @@ import pytest
 
 from harness.faults.catalogue import BadFault
 from harness.records.receipts import Receipt
-from harness.runs.campaigns.campaign import Campaign, Run, Tally
-from harness.runs.campaigns.grid import IDLE, Cell, columns, hits, holes, rows, to_json
+from harness.runs.campaigns.campaign import Campaign, CampaignRun, CampaignTally
+from harness.runs.campaigns.grid import IDLE, GridCell, columns, hits, holes, rows, to_json
 from harness.runs.campaigns.report import by_phase, page, save
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Paxos
@@ -32,9 +32,9 @@ def test_a_fault_of_a_process_strikes_in_the_phase_of_its_last_message() -> None
     found = hits(Paxos, MEMBERS, [kill(15, "n2"), kill(25, "n1"), kill(35, "n1", "n3")], messages)
     assert found == Counter(
         {
-            ("kill", Cell("acceptor", "Prepare")): 1,
-            ("kill", Cell("proposer", "Promise")): 1,
-            ("kill", Cell("proposer", "Accept")): 1,
+            ("kill", GridCell("acceptor", "Prepare")): 1,
+            ("kill", GridCell("proposer", "Promise")): 1,
+            ("kill", GridCell("proposer", "Accept")): 1,
             ("kill", IDLE): 1,
         }
     )
@@ -60,29 +60,29 @@ def test_a_fault_of_links_strikes_both_ends_of_what_it_spoils() -> None:
     ]
     found = hits(Majority, MEMBERS, [], messages)
     assert found == Counter(
-        {("isolate-leader", Cell("sender", "Vote")): 1, ("isolate-leader", Cell("receiver", "Vote")): 1}
+        {("isolate-leader", GridCell("sender", "Vote")): 1, ("isolate-leader", GridCell("receiver", "Vote")): 1}
     )
 
 
 def test_holes_are_what_was_never_hit() -> None:
     cells = columns(Majority)
     assert len(cells) == 2 * len(Majority.messages) + 1
-    found = Counter({("kill", Cell("sender", "Vote")): 3})
+    found = Counter({("kill", GridCell("sender", "Vote")): 3})
     left = holes(found, cells)
     assert rows(found) == ("kill",)
     assert len(left) == len(cells) - 2
-    assert ("kill", Cell("receiver", "Vote")) in left
+    assert ("kill", GridCell("receiver", "Vote")) in left
     assert to_json(found) == [{"fault": "kill", "role": "sender", "phase": "Vote", "hits": 3}]
 
 
-def run(number: int, status: str, **more: Any) -> Run:
+def run(number: int, status: str, **more: Any) -> CampaignRun:
     about = {"violated": (), "planned": ("kill", "cut"), "fired": ("kill",), "folder": None}
-    found = Counter({("kill", Cell("proposer", "Prepare")): 1})
-    return Run(number, number, status, f"<{status}>", hits=found, took_s=1.0, **{**about, **more})
+    found = Counter({("kill", GridCell("proposer", "Prepare")): 1})
+    return CampaignRun(number, number, status, f"<{status}>", hits=found, took_s=1.0, **{**about, **more})
 
 
 def test_a_campaign_is_merged_into_one_report(tmp_path: Path) -> None:
-    tally = Tally(Campaign(tmp_path, 5), took_s=30.0)
+    tally = CampaignTally(Campaign(tmp_path, 5), took_s=30.0)
     for number, status in enumerate(("valid", "unknown", "invalid"), 1):
         tally.add(run(number, status))
     save(tally)

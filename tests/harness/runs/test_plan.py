@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cluster.spec import node_names
 from harness.faults.catalogue import BadFault, catalogue
-from harness.runs.plan import BadPlan, Plan, Step, When, from_json, load
+from harness.runs.plan import BadPlan, Plan, PlanStep, When, from_json, load
 from harness.runs.plan_generator import generate
 
 FIVE = node_names(5)
@@ -117,11 +117,11 @@ def test_a_plan_that_forgets_its_steps_is_none() -> None:
 
 
 def test_a_plan_may_say_little() -> None:
-    assert Plan(steps=(Step("kill-all"),)) == from_json({"steps": [{"fault": "kill-all"}]})
+    assert Plan(steps=(PlanStep("kill-all"),)) == from_json({"steps": [{"fault": "kill-all"}]})
 
 
 def test_what_a_step_draws_depends_on_itself_alone() -> None:
-    one, other = Step("halves", 1.0), Step("halves", 2.0)
+    one, other = PlanStep("halves", 1.0), PlanStep("halves", 2.0)
     both, alone = Plan(steps=(one, other)), Plan(steps=(other,))
     assert both.rng(other).random() == alone.rng(other).random()
     assert both.rng(one).random() != both.rng(other).random()

@@ -6,15 +6,15 @@ import pytest
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.scenarios import ALL, scenarios
-from harness.runs.scorecard import PROPERTIES, Job, Result, cells, jobs
+from harness.runs.scorecard import PROPERTIES, Job, ScorecardRun, cells, jobs
 
 STORY = scenarios()[0]
 KEPT, UNTRIED = valid("kept"), unknown("nobody tried")
 BROKEN, NO_TEST = invalid("broken"), unknown("it did not bite", no_test=True)
 
 
-def result(verdict: Verdict, variant: str) -> Result:
-    return Result(Job(STORY, variant, "paxos"), Path(variant), dict.fromkeys(PROPERTIES, verdict), 0.1)
+def result(verdict: Verdict, variant: str) -> ScorecardRun:
+    return ScorecardRun(Job(STORY, variant, "paxos"), Path(variant), dict.fromkeys(PROPERTIES, verdict), 0.1)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.checkers.verdict import Verdict, invalid, valid
-from harness.runs.plan import PLAN_NAME, Plan, Step
+from harness.runs.plan import PLAN_NAME, Plan, PlanStep
 from harness.runs.shrink import NotAgain, Shrinker, compact, minimise
-from harness.runs.suite import Result
+from harness.runs.suite import PlanResult
 
 
 def fails_with(culprits: set[int]) -> Any:
@@ -53,7 +53,7 @@ def test_one_culprit_of_twenty_takes_few_tries() -> None:
 
 
 steps = st.builds(
-    Step,
+    PlanStep,
     st.just("kill-all"),
     st.floats(0, 50).map(lambda at: round(at, 2)),
     st.floats(0.1, 5).map(lambda s: round(s, 2)),
@@ -61,7 +61,7 @@ steps = st.builds(
 
 
 @given(st.lists(steps, max_size=8))
-def test_a_compact_plan_has_the_same_steps_and_no_idle_time(given_steps: list[Step]) -> None:
+def test_a_compact_plan_has_the_same_steps_and_no_idle_time(given_steps: list[PlanStep]) -> None:
     plan = Plan(time_s=60, steps=tuple(given_steps))
     made = compact(plan)
     assert sorted(step.for_s for step in plan.steps) == sorted(step.for_s for step in made.steps)
@@ -73,7 +73,9 @@ def test_a_compact_plan_has_the_same_steps_and_no_idle_time(given_steps: list[St
 
 
 def test_what_overlapped_still_overlaps_by_as_much() -> None:
-    plan = Plan(time_s=60, steps=(Step("halves", 20.0, 2.0), Step("kill-all", 21.5, 1.0), Step("ring", 40.0, 1.0)))
+    plan = Plan(
+        time_s=60, steps=(PlanStep("halves", 20.0, 2.0), PlanStep("kill-all", 21.5, 1.0), PlanStep("ring", 40.0, 1.0))
+    )
     assert [step.at_s for step in compact(plan).steps] == [0.5, 2.0, 3.5]
     assert compact(plan).time_s == 5.5
 
@@ -87,7 +89,7 @@ class Runs:
     def __init__(self, culprits: Sequence[str], every: int = 1) -> None:
         self.culprits, self.every, self.count = set(culprits), every, 0
 
-    def __call__(self, plan: Plan, folder: Path, **_about: Any) -> Result:
+    def __call__(self, plan: Plan, folder: Path, **_about: Any) -> PlanResult:
         folder.mkdir(parents=True)
         plan.save(folder / PLAN_NAME)
         guilty = self.culprits <= {step.fault for step in plan.steps}
@@ -97,11 +99,11 @@ class Runs:
             "coherence": invalid("two values") if broken else valid("all agree"),
             "fault tolerance": invalid("no answer"),
         }
-        return Result(folder, plan, verdicts, (), 0.1)
+        return PlanResult(folder, plan, verdicts, (), 0.1)
 
 
 NAMES = ("kill", "suspend", "halves", "ring", "bridge", "drop", "delay", "hold", "isolate", "kill-all")
-PLAN = Plan(algorithm="failover", steps=tuple(Step(name, float(at)) for at, name in enumerate(NAMES)))
+PLAN = Plan(algorithm="failover", steps=tuple(PlanStep(name, float(at)) for at, name in enumerate(NAMES)))
 
 
 @pytest.mark.parametrize("culprits", [("halves",), ("ring", "kill-all")])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.runs.campaigns import spread
-from harness.runs.campaigns.campaign import Campaign, Tally
+from harness.runs.campaigns.campaign import Campaign, CampaignTally
 from harness.runs.campaigns.report import merged
 from harness.runs.campaigns.runner import run_campaign
 
@@ -39,7 +39,7 @@ def test_the_workers_make_the_runs_and_one_report_tells_of_all(scheduler: str, t
     broken.folder.mkdir()
     seen: list[int] = []
 
-    def progress(tally: Tally) -> None:
+    def progress(tally: CampaignTally) -> None:
         seen.append(tally.runs[-1].number)
 
     tally = run_campaign(broken, progress=progress, dask=scheduler)
@@ -57,7 +57,7 @@ def test_a_stop_waits_for_what_is_under_way_and_hands_out_no_more(scheduler: str
     broken = Campaign(tmp_path / "campaign", 50, 7, "failover", ("partition",), 0.5, 3, 0)
     broken.folder.mkdir()
 
-    def interrupted(_tally: Tally) -> None:
+    def interrupted(_tally: CampaignTally) -> None:
         raise KeyboardInterrupt
 
     tally = run_campaign(broken, progress=interrupted, dask=scheduler)

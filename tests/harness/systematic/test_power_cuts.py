@@ -1,8 +1,8 @@
 """What a walk over writes and syncs has to try, and how it is told."""
 
 from harness.faults.power_cut import Tail
-from harness.systematic.power_cuts import Operation, Trial, Walk, tails_for
-from harness.systematic.sweep_points import Fate
+from harness.systematic.power_cuts import PowerCutTrial, Walk, WalkedOperation, tails_for
+from harness.systematic.sweep_points import PointOutcome
 
 
 def test_only_tails_that_differ_are_tried() -> None:
@@ -12,9 +12,11 @@ def test_only_tails_that_differ_are_tried() -> None:
 
 
 def test_a_walk_counts_and_tells() -> None:
-    lost = Trial(3, Tail.TORN, "before a sync of state.db-wal", Fate.VIOLATES, "it has forgotten", 4120, 100)
-    trials = (Trial(1, Tail.NONE, "before a write of state.db-wal", Fate.SURVIVED, ""), lost)
-    walk = Walk("paxos", Operation.PROPOSE, 3, 1, trials, ("coherence: bad",), 1.0)
+    lost = PowerCutTrial(
+        3, Tail.TORN, "before a sync of state.db-wal", PointOutcome.VIOLATES, "it has forgotten", 4120, 100
+    )
+    trials = (PowerCutTrial(1, Tail.NONE, "before a write of state.db-wal", PointOutcome.SURVIVED, ""), lost)
+    walk = Walk("paxos", WalkedOperation.PROPOSE, 3, 1, trials, ("coherence: bad",), 1.0)
     data = walk.to_json()
     assert (data["boundaries"], data["power_cuts"], data["survived"], data["violates"]) == (3, 2, 1, 1)
     assert (data["lost_bytes"], data["unreached"]) == (100, 1)

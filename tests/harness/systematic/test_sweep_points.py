@@ -6,15 +6,24 @@ import pytest
 
 from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
 from harness.records.links import Link
-from harness.systematic.scheduler import Step, next_link
-from harness.systematic.sweep_points import End, Fate, Fault, Result, Sweep, Told, points, weigh
+from harness.systematic.scheduler import MessageStep, next_link
+from harness.systematic.sweep_points import (
+    LinkEnd,
+    PointAnswer,
+    PointFault,
+    PointOutcome,
+    PointResult,
+    Sweep,
+    points,
+    weigh,
+)
 
-VOTE, HEARD = Step("n1", "n2", "Vote", 1), Step("n2", "n1", "Heard", 1)
+VOTE, HEARD = MessageStep("n1", "n2", "Vote", 1), MessageStep("n2", "n1", "Heard", 1)
 SILENT = NotKnown("no answer")
 
 
-def told(who: str, outcome: Outcome, **more: bool) -> Told:
-    return Told(who, "query", outcome, **more)
+def told(who: str, outcome: Outcome, **more: bool) -> PointAnswer:
+    return PointAnswer(who, "query", outcome, **more)
 
 
 # --- the order of messages ------------------------------------------------------------------------------------------
@@ -43,12 +52,12 @@ def test_every_message_has_six_points() -> None:
     found = points([VOTE, HEARD])
     assert len(found) == len(set(found)) == 12
     assert {(1, VOTE), (2, HEARD)} == {(point.number, point.message) for point in found}
-    assert {(end, fault) for end in End for fault in Fault} == {(point.end, point.fault) for point in found}
+    assert {(end, fault) for end in LinkEnd for fault in PointFault} == {(point.end, point.fault) for point in found}
 
 
 def test_a_point_strikes_its_end() -> None:
-    assert {"n1", "n2"} == {point.node for point in points([VOTE], [Fault.CUT])}
-    (sender, receiver) = points([VOTE], [Fault.CRASH])
+    assert {"n1", "n2"} == {point.node for point in points([VOTE], [PointFault.CUT])}
+    (sender, receiver) = points([VOTE], [PointFault.CRASH])
     assert (sender.node, receiver.node) == ("n1", "n2")
     assert str(receiver) == "crash of n2 at message 1, Vote n1→n2, as its receiver"
 
@@ -59,30 +68,42 @@ def test_a_point_strikes_its_end() -> None:
 @pytest.mark.parametrize(
     ("answers", "fate", "why"),
     [
-        ([told("n1", Ok("blue", "n1"), owed=True)], Fate.SURVIVED, "1 answers"),
-        ([told("n1", Ok(None, "n1"), owed=True)], Fate.SURVIVED, "undecided everywhere"),
-        ([told("n1", Ok("blue", "n1")), told("n2", Ok("red", "n2"))], Fate.VIOLATES, "n1 answered 'blue', n2 'red'"),
-        ([told("n1", Ok("green", "n1"))], Fate.VIOLATES, "nobody had proposed"),
-        ([told("n1", Ok("red", "n1")), told("n2", Ok(None, "n2"), late=True)], Fate.VIOLATES, "undecided after"),
-        ([told("n1", Ok("red", "n1")), told("n2", Ok(None, "n2"))], Fate.SURVIVED, "1 answers"),
-        ([told("n1", SILENT, owed=True)], Fate.BLOCKS, "nobody can decide: no answer at n1 (query)"),
-        ([told("n1", Ok("red", "n1"), owed=True), told("n2", SILENT, owed=True)], Fate.BLOCKS, "some are never told"),
-        ([told("n1", NotDone("n1: too full"), owed=True)], Fate.BLOCKS, "too full"),
-        ([told("n1", SILENT)], Fate.SURVIVED, "undecided"),
+        ([told("n1", Ok("blue", "n1"), owed=True)], PointOutcome.SURVIVED, "1 answers"),
+        ([told("n1", Ok(None, "n1"), owed=True)], PointOutcome.SURVIVED, "undecided everywhere"),
+        (
+            [told("n1", Ok("blue", "n1")), told("n2", Ok("red", "n2"))],
+            PointOutcome.VIOLATES,
+            "n1 answered 'blue', n2 'red'",
+        ),
+        ([told("n1", Ok("green", "n1"))], PointOutcome.VIOLATES, "nobody had proposed"),
+        (
+            [told("n1", Ok("red", "n1")), told("n2", Ok(None, "n2"), late=True)],
+            PointOutcome.VIOLATES,
+            "undecided after",
+        ),
+        ([told("n1", Ok("red", "n1")), told("n2", Ok(None, "n2"))], PointOutcome.SURVIVED, "1 answers"),
+        ([told("n1", SILENT, owed=True)], PointOutcome.BLOCKS, "nobody can decide: no answer at n1 (query)"),
+        (
+            [told("n1", Ok("red", "n1"), owed=True), told("n2", SILENT, owed=True)],
+            PointOutcome.BLOCKS,
+            "some are never told",
+        ),
+        ([told("n1", NotDone("n1: too full"), owed=True)], PointOutcome.BLOCKS, "too full"),
+        ([told("n1", SILENT)], PointOutcome.SURVIVED, "undecided"),
         (
             [told("n1", SILENT, owed=True), told("with n2 back", Ok("red", "n2"), owed=True, back=True)],
-            Fate.BLOCKS,
+            PointOutcome.BLOCKS,
             "nobody can decide: no answer at n1 (query); with n2 back it is 'red'",
         ),
         # A contradiction is worse than silence.
         (
             [told("n1", Ok("red", "n1")), told("n2", Ok("blue", "n2")), told("n3", SILENT, owed=True)],
-            Fate.VIOLATES,
+            PointOutcome.VIOLATES,
             "blue",
         ),
     ],
 )
-def test_a_point_is_weighed(answers: list[Told], fate: Fate, why: str) -> None:
+def test_a_point_is_weighed(answers: list[PointAnswer], fate: PointOutcome, why: str) -> None:
     found, evidence = weigh(answers)
     assert found is fate
     assert why in evidence
@@ -90,7 +111,10 @@ def test_a_point_is_weighed(answers: list[Told], fate: Fate, why: str) -> None:
 
 def test_a_sweep_counts_and_tells() -> None:
     first, second, *_ = points([VOTE])
-    results = (Result(first, Fate.SURVIVED, "fine"), Result(second, Fate.BLOCKS, "nobody can decide"))
+    results = (
+        PointResult(first, PointOutcome.SURVIVED, "fine"),
+        PointResult(second, PointOutcome.BLOCKS, "nobody can decide"),
+    )
     sweep = Sweep("majority", 5, (VOTE,), results, ("coherence: bad",), 1.0)
     data = sweep.to_json()
     assert (data["points"], data["survived"], data["blocks"], data["violates"]) == (2, 1, 1, 0)

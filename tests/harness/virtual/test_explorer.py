@@ -10,7 +10,7 @@ from harness.mutants import paxos as mutants
 from harness.replay.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
 from harness.virtual.explorer import Exploration, TooLarge, from_schedule, run_explore
-from harness.virtual.node import NodeState, Oddities, SimulatedNode
+from harness.virtual.node import FaultModel, NodeState, SimulatedNode
 from harness.virtual.search import Budget, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, Packet, Propose, Recover, Step
@@ -70,7 +70,7 @@ def test_a_node_whose_disk_is_lost_stays_away_and_does_no_harm() -> None:
 
 
 def test_what_a_node_sends_to_itself_may_also_come_late() -> None:
-    report = run_explore("paxos", Bounds(ballots=1, oddities=Oddities(own_messages_wait=True)))
+    report = run_explore("paxos", Bounds(ballots=1, oddities=FaultModel(own_messages_wait=True)))
     assert report.verdict.status == "valid", report.lines()
 
 

@@ -4,17 +4,17 @@ import pytest
 
 from harness.mutants.breaks import broken
 from harness.mutants.broken_node import BREAKS
-from harness.virtual.fault_schedule import CALM_S, Pause
-from harness.virtual.log_fault_schedule import Change, LogWeather, Restart, log_forecast
-from harness.virtual.node import Oddities
-from harness.virtual.simulator import Campaign, NoSuchLog, Settings, run_simulate, simulate, some
-from harness.virtual.steps import Command, Crash, Recover
+from harness.virtual.fault_schedule import CALM_S, ScheduledPause
+from harness.virtual.log_fault_schedule import ClientRestart, LogFaultSchedule, MembershipChange, log_forecast
+from harness.virtual.node import FaultModel
+from harness.virtual.simulator import NoSuchLog, SimulationReport, SimulationSettings, run_simulate, simulate, some
+from harness.virtual.steps import Crash, Recover, SendFrame
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, Request, Value
 from node.replication import state
 
 
-def kinds(report: Campaign) -> set[str]:
+def kinds(report: SimulationReport) -> set[str]:
     assert report.shrunk is not None
     return {violation.kind for violation in report.shrunk.violations}
 
@@ -23,7 +23,7 @@ def kinds(report: Campaign) -> set[str]:
     ("nodes", "seeds"), [(3, range(150)), (3, range(150, 300)), (5, range(40)), (1, range(20)), (2, range(20))]
 )
 def test_multipaxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: range) -> None:
-    report = run_simulate("multipaxos", seeds, Settings(nodes=nodes))
+    report = run_simulate("multipaxos", seeds, SimulationSettings(nodes=nodes))
     assert report.tally.failures == {}
     assert report.tally.runs == len(seeds)
     if nodes == 3:
@@ -32,7 +32,7 @@ def test_multipaxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seed
 
 def test_the_calm_does_not_wait_for_a_pause_of_the_storm() -> None:
     weather = log_forecast(7_414)
-    pauses = [fault for fault in weather.faults if isinstance(fault, Pause)]
+    pauses = [fault for fault in weather.faults if isinstance(fault, ScheduledPause)]
     assert any(pause.at_s + pause.for_s > weather.storm_s + CALM_S for pause in pauses)
     assert simulate(MultiPaxos, weather).violations == []
 
@@ -57,13 +57,21 @@ def test_seeds_draw_all_that_can_befall_a_log() -> None:
     drawn = [log_forecast(seed) for seed in range(100)]
     kinds_of_events = {type(event).__name__ for weather in drawn for event in (*weather.faults, *weather.calls)}
     assert kinds_of_events == {
-        *("Cut", "Outage", "Pause", "HandOver", "Hint", "Restart", "Operation", "Change", "Call")
+        "ScheduledCut",
+        "ScheduledOutage",
+        "ScheduledPause",
+        "ScheduledHandOver",
+        "ScheduledHint",
+        "ClientRestart",
+        "ScheduledOperation",
+        "MembershipChange",
+        "ScheduledCall",
     }
-    assert {change.kind for weather in drawn for change in weather.calls if isinstance(change, Change)} == {
+    assert {change.kind for weather in drawn for change in weather.calls if isinstance(change, MembershipChange)} == {
         "add",
         "remove",
     }
-    assert any(isinstance(fault, Restart) and fault.resumes for weather in drawn for fault in weather.faults)
+    assert any(isinstance(fault, ClientRestart) and fault.resumes for weather in drawn for fault in weather.faults)
     assert any(weather.limits.snapshot_slots == 1 for weather in drawn)
 
 
@@ -82,19 +90,19 @@ def test_only_our_own_log_can_be_looked_at() -> None:
 @pytest.mark.parametrize(
     ("oddities", "kind"),
     [
-        (Oddities(disks_sync_late=True), "promise"),
-        (Oddities(logs_sync_late=True), "contract"),
-        (Oddities(empty_disks_vote=True), "incarnation"),
+        (FaultModel(disks_sync_late=True), "promise"),
+        (FaultModel(logs_sync_late=True), "contract"),
+        (FaultModel(empty_disks_vote=True), "incarnation"),
     ],
     ids=["a disk that lies", "a log behind its commit index", "a lost disk that votes"],
 )
-def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: Oddities, kind: str) -> None:
-    report = run_simulate("multipaxos", range(300), Settings(oddities=oddities, look_for=(kind,)))
+def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: FaultModel, kind: str) -> None:
+    report = run_simulate("multipaxos", range(300), SimulationSettings(oddities=oddities, look_for=(kind,)))
     assert kinds(report) == {kind}
     assert report.shrunk is not None
-    assert isinstance(report.shrunk.weather, LogWeather)
+    assert isinstance(report.shrunk.weather, LogFaultSchedule)
     assert len(report.shrunk.story) <= 25, report.shrunk.story
-    assert any(isinstance(step, Crash | Recover | Command) for step in report.shrunk.schedule)
+    assert any(isinstance(step, Crash | Recover | SendFrame) for step in report.shrunk.schedule)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: Oddities, kind
 )
 def test_a_break_is_found_without_anybody_who_tells_its_story(name: str, kind: str) -> None:
     assert name in BREAKS
-    settings = Settings(look_for=(kind,))
+    settings = SimulationSettings(look_for=(kind,))
     with broken(name):
         tally = some(MultiPaxos, range(150), settings, 1)
     (text,) = tally.failures.values()

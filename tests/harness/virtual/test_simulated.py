@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.virtual.cluster import Impossible, SimulatedCluster, run
-from harness.virtual.node import Oddities
+from harness.virtual.cluster import ImpossibleStep, SimulatedCluster, run
+from harness.virtual.node import FaultModel
 from harness.virtual.snapshots import freeze, thaw
 from harness.virtual.steps import (
     Crash,
     Deliver,
-    Drop,
-    Duplicate,
+    DropPacket,
+    DuplicatePacket,
     Fire,
     HearSelf,
     LoseDisk,
@@ -83,7 +83,7 @@ def test_a_crash_loses_all_but_the_disk(cluster: SimulatedCluster) -> None:
 
 
 def test_a_disk_that_lies_loses_the_last_commit() -> None:
-    cluster = SimulatedCluster(Paxos, MEMBERS, Oddities(disks_sync_late=True))
+    cluster = SimulatedCluster(Paxos, MEMBERS, FaultModel(disks_sync_late=True))
     cluster.propose("n1", BLUE)
     cluster.apply(HearSelf("n1"))
     assert dict(cluster.nodes["n1"].disk) == {"round": 1, "promised": (1, "n1")}
@@ -94,9 +94,9 @@ def test_a_disk_that_lies_loses_the_last_commit() -> None:
 
 def test_a_node_without_its_disk_does_not_boot(cluster: SimulatedCluster) -> None:
     run(cluster, [Crash("n1"), LoseDisk("n1")])
-    with pytest.raises(Impossible):
+    with pytest.raises(ImpossibleStep):
         cluster.apply(Recover("n1"))
-    other = SimulatedCluster(Paxos, MEMBERS, Oddities(empty_disks_vote=True))
+    other = SimulatedCluster(Paxos, MEMBERS, FaultModel(empty_disks_vote=True))
     run(other, [Crash("n1"), LoseDisk("n1"), Recover("n1")])
     assert other.nodes["n1"].incarnation == 1
 
@@ -116,12 +116,20 @@ STRAY = Packet("n1", 1, "n2", Prepare(Ballot(1, "n1")))
 
 @pytest.mark.parametrize(
     "step",
-    [Deliver(STRAY), Drop(STRAY), Duplicate(STRAY), Fire("n1", "again"), HearSelf("n1"), Recover("n1"), LoseDisk("n1")],
+    [
+        Deliver(STRAY),
+        DropPacket(STRAY),
+        DuplicatePacket(STRAY),
+        Fire("n1", "again"),
+        HearSelf("n1"),
+        Recover("n1"),
+        LoseDisk("n1"),
+    ],
     ids=lambda step: type(step).__name__,
 )
 def test_what_cannot_happen_changes_nothing(cluster: SimulatedCluster, step: Step) -> None:
     before = cluster.key()
-    with pytest.raises(Impossible):
+    with pytest.raises(ImpossibleStep):
         cluster.apply(step)
     assert cluster.key() == before
     assert cluster.happened == []
@@ -130,7 +138,7 @@ def test_what_cannot_happen_changes_nothing(cluster: SimulatedCluster, step: Ste
 def test_a_packet_is_lost_or_repeated(cluster: SimulatedCluster) -> None:
     cluster.propose("n1", BLUE)
     packet = next(iter(cluster.pending))
-    run(cluster, [Duplicate(packet), Deliver(packet), Drop(packet)])
+    run(cluster, [DuplicatePacket(packet), Deliver(packet), DropPacket(packet)])
     assert packet not in cluster.pending
     assert cluster.story[1:] == [
         "what n1 sent to n2 is repeated: Prepare(ballot 1.n1)",

@@ -10,10 +10,18 @@ from pathlib import Path
 import pytest
 
 from harness.mutants import paxos
-from harness.virtual.fault_schedule import Call, Cut, Links, Outage, Pause, Weather, forecast
+from harness.virtual.fault_schedule import (
+    FaultSchedule,
+    LinkConditions,
+    ScheduledCall,
+    ScheduledCut,
+    ScheduledOutage,
+    ScheduledPause,
+    forecast,
+)
 from harness.virtual.judge import SAFETY
-from harness.virtual.node import Oddities
-from harness.virtual.simulator import Campaign, Settings, run_simulate, simulate
+from harness.virtual.node import FaultModel
+from harness.virtual.simulator import SimulationReport, SimulationSettings, run_simulate, simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
 from node.algorithms import load_algorithm
 from node.algorithms.paxos import Decided, Paxos
@@ -25,7 +33,7 @@ from tests.broken.paxos import Raises
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def kinds(report: Campaign) -> set[str]:
+def kinds(report: SimulationReport) -> set[str]:
     assert report.shrunk is not None
     return {violation.kind for violation in report.shrunk.violations}
 
@@ -39,7 +47,7 @@ MANY = [(3, range(first, first + 790)) for first in range(0, 9480, 790)]
 
 @pytest.mark.parametrize(("nodes", "seeds"), [*MANY, (5, range(60)), (1, range(20)), (4, range(60))])
 def test_paxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: range) -> None:
-    report = run_simulate("paxos", seeds, Settings(nodes=nodes))
+    report = run_simulate("paxos", seeds, SimulationSettings(nodes=nodes))
     assert report.tally.failures == {}
     assert report.tally.runs == len(seeds)
     assert report.tally.seen["a decision"] == len(seeds)
@@ -56,7 +64,7 @@ def test_a_clean_campaign_is_valid_only_if_every_kind_of_fault_has_happened() ->
 
 @pytest.mark.parametrize("algorithm", ["leader", "majority"])
 def test_leader_and_majority_are_safe(algorithm: str) -> None:
-    report = run_simulate(algorithm, range(100), Settings(look_for=SAFETY))
+    report = run_simulate(algorithm, range(100), SimulationSettings(look_for=SAFETY))
     assert report.tally.failures == {}
 
 
@@ -72,7 +80,7 @@ def test_a_leader_that_is_down_answers_nobody() -> None:
 
 
 def test_failover_splits_the_brain() -> None:
-    report = run_simulate("failover", range(200), Settings(look_for=SAFETY))
+    report = run_simulate("failover", range(200), SimulationSettings(look_for=SAFETY))
     assert kinds(report) == {"agreement"}
 
 
@@ -91,26 +99,26 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "oddities", "seeds", "kind"),
     [
-        (paxos.IgnoresAccepted, Oddities(), range(200), "agreement"),
-        (paxos.AdoptsLowest, Oddities(), range(700, 800), "agreement"),
-        (paxos.AcceptIgnoresPromise, Oddities(), range(200), "promise"),
-        (paxos.AcceptDoesNotRaise, Oddities(), range(200), "promise"),
-        (paxos.PromiseInMemory, Oddities(), range(200), "promise"),
-        (paxos.AcceptedInMemory, Oddities(), range(200), "promise"),
-        (Paxos, Oddities(disks_sync_late=True), range(200), "promise"),
-        (Paxos, Oddities(empty_disks_vote=True), range(2300, 2400), "ballot"),
-        (paxos.ReusesBallots, Oddities(), range(200), "promise"),
-        (paxos.SmallQuorum1, Oddities(), range(200), "agreement"),
-        (paxos.SmallQuorum2, Oddities(), range(200), "agreement"),
-        (broken_majority.AnswersHastily, Oddities(), range(200), "stability"),
-        (paxos.ProposesADefault, Oddities(), range(200), "validity"),
-        (Raises, Oddities(), range(200), "contract"),
+        (paxos.IgnoresAccepted, FaultModel(), range(200), "agreement"),
+        (paxos.AdoptsLowest, FaultModel(), range(700, 800), "agreement"),
+        (paxos.AcceptIgnoresPromise, FaultModel(), range(200), "promise"),
+        (paxos.AcceptDoesNotRaise, FaultModel(), range(200), "promise"),
+        (paxos.PromiseInMemory, FaultModel(), range(200), "promise"),
+        (paxos.AcceptedInMemory, FaultModel(), range(200), "promise"),
+        (Paxos, FaultModel(disks_sync_late=True), range(200), "promise"),
+        (Paxos, FaultModel(empty_disks_vote=True), range(2300, 2400), "ballot"),
+        (paxos.ReusesBallots, FaultModel(), range(200), "promise"),
+        (paxos.SmallQuorum1, FaultModel(), range(200), "agreement"),
+        (paxos.SmallQuorum2, FaultModel(), range(200), "agreement"),
+        (broken_majority.AnswersHastily, FaultModel(), range(200), "stability"),
+        (paxos.ProposesADefault, FaultModel(), range(200), "validity"),
+        (Raises, FaultModel(), range(200), "contract"),
     ],
 )
 def test_a_broken_algorithm_is_caught_and_its_run_made_short(
-    algorithm: type[Algorithm], oddities: Oddities, seeds: range, kind: str
+    algorithm: type[Algorithm], oddities: FaultModel, seeds: range, kind: str
 ) -> None:
-    report = run_simulate(algorithm, seeds, Settings(oddities=oddities, look_for=SAFETY))
+    report = run_simulate(algorithm, seeds, SimulationSettings(oddities=oddities, look_for=SAFETY))
     assert kinds(report) == {kind}
     assert report.shrunk is not None
     assert len(report.shrunk.story) <= 25
@@ -166,19 +174,19 @@ def test_a_report_is_plain_data_and_plain_text() -> None:
 def test_survivors_are_a_majority_unless_too_many_disks_are_lost() -> None:
     for seed in range(200):
         weather = forecast(seed, 5)
-        lost = {fault.node for fault in weather.faults if isinstance(fault, Outage) and fault.loses_disk}
+        lost = {fault.node for fault in weather.faults if isinstance(fault, ScheduledOutage) and fault.loses_disk}
         assert len(weather.survivors) >= majority(5)
         assert not lost & set(weather.survivors)
 
 
-QUIET = Weather(
+QUIET = FaultSchedule(
     0,
     ("n1", "n2", "n3"),
     1.0,
-    Links(usual_s=(0.001,) * 9),
+    LinkConditions(usual_s=(0.001,) * 9),
     (1.0, 1.0, 1.0),
     (),
-    (Call(0.1, 1.0, "n1", "blue"),),
+    (ScheduledCall(0.1, 1.0, "n1", "blue"),),
     ("n1", "n2", "n3"),
     ("red",),
 )
@@ -192,25 +200,27 @@ def test_without_faults_a_proposal_is_decided_within_milliseconds() -> None:
 @pytest.mark.parametrize(
     ("fault", "seen"),
     [
-        (Cut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=False, holds=False), "a cut"),
-        (Cut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=True, holds=True), "a cut"),
-        (Pause(0.0, 5.0, "n1"), "a pause"),
-        (Outage(0.1001, 5.0, "n1", loses_disk=False), "a crash"),
+        (ScheduledCut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=False, holds=False), "a cut"),
+        (ScheduledCut(0.0, 5.0, ("n1",), ("n2", "n3"), one_way=True, holds=True), "a cut"),
+        (ScheduledPause(0.0, 5.0, "n1"), "a pause"),
+        (ScheduledOutage(0.1001, 5.0, "n1", loses_disk=False), "a crash"),
     ],
     ids=["cut", "one way, held", "pause", "outage"],
 )
-def test_a_fault_bites_until_the_calm(fault: Cut | Pause | Outage, seen: str) -> None:
+def test_a_fault_bites_until_the_calm(fault: ScheduledCut | ScheduledPause | ScheduledOutage, seen: str) -> None:
     done = simulate(Paxos, replace(QUIET, faults=(fault,)))
     assert done.seen[seen] == 1
     request = next(happened.step.request for happened in done.cluster.happened if hasattr(happened.step, "request"))
     answered = request in done.cluster.replies
-    assert answered == (not isinstance(fault, Outage))
+    assert answered == (not isinstance(fault, ScheduledOutage))
     assert done.virtual_s > 1.0
     assert done.violations == []
 
 
 def test_a_node_that_loses_its_disk_never_boots_again() -> None:
-    done = simulate(Paxos, replace(QUIET, faults=(Outage(0.5, 0.1, "n3", loses_disk=True),), survivors=("n1", "n2")))
+    done = simulate(
+        Paxos, replace(QUIET, faults=(ScheduledOutage(0.5, 0.1, "n3", loses_disk=True),), survivors=("n1", "n2"))
+    )
     assert [step for step in done.steps if isinstance(step, Crash | LoseDisk | Recover)] == [
         Crash("n3"),
         LoseDisk("n3"),

@@ -166,7 +166,7 @@ def leader_change() -> str:
         "The next one is accepted by n2 and by n1 itself, so it is chosen; and n1 is killed before it can say so."
     )
     story.command("bob", "n1", "kv", ["put", "owner", b"bob"])
-    story.deliver(log.Accept, "n1", "n2")
+    story.deliver(log.LogAccept, "n1", "n2")
     story.crash("n1")
     story.lose_the_rest()
     story.look("role", "leader", "ballot", "commit")

@@ -1,5 +1,5 @@
 from node.algorithms.failover import Alive, Failover
-from node.algorithms.leader import Ask
+from node.algorithms.leader import ForwardedCall
 from node.contract import NodeId, Value
 from tests.node.algorithms.schedule import Schedule
 
@@ -118,8 +118,8 @@ def test_a_node_that_does_not_take_itself_for_the_leader_accepts_nothing() -> No
     net = Schedule(Failover)
     net.fire("c", "silent a")
     request = net.propose("c", RED)
-    assert [packet.to for packet in net.find(Ask)] == ["b"]
-    net.deliver(Ask, to="b")
+    assert [packet.to for packet in net.find(ForwardedCall)] == ["b"]
+    net.deliver(ForwardedCall, to="b")
     assert net.disk("b") == {}
     assert request not in net.answers
     net.wait_for_answers()  # once c hears a again

@@ -1,6 +1,6 @@
 import pytest
 
-from node.algorithms.leader import Answer, Ask, Leader
+from node.algorithms.leader import ForwardedCall, Leader, LeaderAnswer
 from node.contract import Request, Value
 from tests.node.algorithms.schedule import Schedule
 
@@ -11,7 +11,7 @@ def test_whatever_node_is_asked_the_leader_answers() -> None:
     net = Schedule(Leader)
     requests = [net.propose(name, RED) for name in "abc"]
     queries = [net.query(name) for name in "abc"]
-    assert {packet.to for packet in net.find(Ask)} == {"a"}
+    assert {packet.to for packet in net.find(ForwardedCall)} == {"a"}
     net.settle()
     assert net.answers == dict.fromkeys([*requests, *queries], RED)
     assert net.disk("a") == {"value": RED}
@@ -21,7 +21,7 @@ def test_whatever_node_is_asked_the_leader_answers() -> None:
 def test_the_first_proposal_that_reaches_the_leader_wins() -> None:
     net = Schedule(Leader)
     early, late = net.propose("b", RED), net.propose("c", BLUE)
-    net.deliver(Ask, "c")
+    net.deliver(ForwardedCall, "c")
     net.settle()
     assert net.answers == {early: BLUE, late: BLUE}
     again = net.propose("a", RED)
@@ -50,8 +50,8 @@ def test_a_leader_that_comes_back_still_has_its_value() -> None:
 def test_a_leader_that_crashes_before_it_answers_keeps_what_it_accepted() -> None:
     net = Schedule(Leader)
     net.propose("b", RED)
-    net.deliver(Ask)
-    net.drop(Answer)
+    net.deliver(ForwardedCall)
+    net.drop(LeaderAnswer)
     net.crash("a")
     net.restart("a")
     later = net.propose("c", BLUE)
@@ -70,13 +70,13 @@ def test_while_the_leader_is_away_nothing_goes_on() -> None:
     assert set(waiting) == set(net.answers)
 
 
-@pytest.mark.parametrize("kind", [Ask, Answer])
+@pytest.mark.parametrize("kind", [ForwardedCall, LeaderAnswer])
 @pytest.mark.parametrize("at", ["a", "b"])
-def test_a_lost_message_is_sent_again(kind: type[Ask | Answer], at: str) -> None:
+def test_a_lost_message_is_sent_again(kind: type[ForwardedCall | LeaderAnswer], at: str) -> None:
     net = Schedule(Leader)
     request = net.propose(at, RED)
-    if kind is Answer:
-        net.deliver(Ask)
+    if kind is LeaderAnswer:
+        net.deliver(ForwardedCall)
     assert net.drop(kind) == 1
     net.wait_for_answers()
     assert net.answers == {request: RED}
@@ -85,10 +85,10 @@ def test_a_lost_message_is_sent_again(kind: type[Ask | Answer], at: str) -> None
 def test_a_repeated_message_changes_nothing() -> None:
     net = Schedule(Leader)
     request = net.propose("b", RED)
-    net.deliver(Ask, keep=True)
+    net.deliver(ForwardedCall, keep=True)
     net.propose("c", BLUE)
-    net.deliver(Ask, keep=True)
-    net.deliver(Answer, keep=True)
+    net.deliver(ForwardedCall, keep=True)
+    net.deliver(LeaderAnswer, keep=True)
     net.settle()
     assert net.answers[request] == RED
     assert net.disk("a") == {"value": RED}
@@ -101,7 +101,7 @@ def test_a_request_that_is_forgotten_is_not_sent_again() -> None:
     net.drop()
     net.forget(dropped)
     net.fire("b")
-    assert [packet.message for packet in net.flying] == [Ask(kept, None)]
+    assert [packet.message for packet in net.flying] == [ForwardedCall(kept, None)]
     net.forget(kept)
     net.drop()
     net.fire("b")
@@ -110,6 +110,6 @@ def test_a_request_that_is_forgotten_is_not_sent_again() -> None:
 
 def test_a_node_that_does_not_lead_does_not_accept() -> None:
     net = Schedule(Leader)
-    net.hand("c", "b", Ask(Request("client of c", 1), RED))
+    net.hand("c", "b", ForwardedCall(Request("client of c", 1), RED))
     assert net.disk("b") == {}
     assert net.flying == []

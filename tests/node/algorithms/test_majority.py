@@ -1,6 +1,6 @@
 import pytest
 
-from node.algorithms.majority import Ask, Heard, Majority, NotVoted, Vote
+from node.algorithms.majority import Heard, Majority, NotVoted, Vote, VoteQuery
 from node.contract import Message, Value
 from tests.node.algorithms.schedule import Schedule
 
@@ -40,7 +40,7 @@ def test_a_vote_is_for_ever() -> None:
 def test_before_any_vote_a_query_is_undecided() -> None:
     net = Schedule(Majority)
     query = net.query("b")
-    net.deliver(Ask)
+    net.deliver(VoteQuery)
     net.deliver(NotVoted, to="b", sender="b")
     assert query not in net.answers  # one of three proves nothing
     net.deliver(NotVoted, sender="a")
@@ -109,7 +109,7 @@ def test_undecided_is_answered_only_with_proof(votes: str, undecided: bool) -> N
             net.propose(name, value)
         net.settle("abcdef")
         query = net.query("a")
-        net.deliver(Ask)
+        net.deliver(VoteQuery)
         net.deliver(NotVoted, "g")
     else:
         vote(net, votes)
@@ -130,13 +130,13 @@ def test_a_tie_of_three_leaves_proposals_without_an_answer() -> None:
     assert net.answers == {query: None}
 
 
-@pytest.mark.parametrize("kind", [Vote, Heard, Ask, NotVoted])
+@pytest.mark.parametrize("kind", [Vote, Heard, VoteQuery, NotVoted])
 def test_a_lost_message_is_sent_again(kind: type[Message]) -> None:
     net = Schedule(Majority)
     net.crash("c")  # so that each of the two others counts
     query = net.query("a")
-    net.deliver(Ask)
-    if kind in (Ask, NotVoted):
+    net.deliver(VoteQuery)
+    if kind in (VoteQuery, NotVoted):
         net.drop(NotVoted)
         net.wait_for_answers("ab")
         assert net.answers == {query: None}
@@ -193,7 +193,7 @@ def test_a_decision_outlives_a_minority() -> None:
 def test_repeated_and_late_messages_change_nothing() -> None:
     net = Schedule(Majority)
     net.query("a")
-    net.deliver(Ask, keep=True)
+    net.deliver(VoteQuery, keep=True)
     late = net.find(NotVoted)
     net.propose("b", RED)
     net.deliver(Vote, keep=True)
@@ -208,7 +208,7 @@ def test_repeated_and_late_messages_change_nothing() -> None:
 def test_who_had_not_voted_is_counted_for_its_own_query_only() -> None:
     net = Schedule(Majority)
     first = net.query("a")
-    net.deliver(Ask)
+    net.deliver(VoteQuery)
     net.deliver(NotVoted, sender="b")  # and those of a and c are late
     net.propose("b", RED)
     net.deliver(Vote, to="c")
@@ -228,4 +228,4 @@ def test_a_forgotten_request_is_not_asked_for_again() -> None:
     net.forget(proposal)
     net.drop()
     net.fire("a")
-    assert net.find(Ask) == []
+    assert net.find(VoteQuery) == []

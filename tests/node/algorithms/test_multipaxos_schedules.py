@@ -13,8 +13,8 @@ from harness.mutants.catalogue import MUTANTS, Mutant
 from harness.mutants.log_stories import STORIES, VirtualStory
 from harness.virtual.log_fault_schedule import Limits
 from harness.virtual.log_script import LogWorld
-from harness.virtual.steps import Command, PeerLost, Retire
-from node.algorithms.multipaxos.messages import Accept, Accepted, Heartbeat, HeartbeatAck, Prepare, Promise
+from harness.virtual.steps import PeerLost, Retire, SendFrame
+from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAccept, LogAccepted, LogPrepare, LogPromise
 from node.contract import NodeId, Record, Request
 from node.frames import CommandFrame
 from node.quorum import NO_BALLOT
@@ -110,7 +110,7 @@ def test_a_promise_that_was_divided_anew_is_not_mixed_with_the_old_one() -> None
     votes.become_preparing(members)
     whole = [Record(slot, 1, "n2", b"") for slot in range(1, 4)]
     for part, parts, commit, records in ((1, 2, 0, whole[2:]), (0, 3, 2, whole[:1])):
-        votes.promised("n2", Promise(votes.ballot, part, parts, commit, tuple(records)), members)
+        votes.promised("n2", LogPromise(votes.ballot, part, parts, commit, tuple(records)), members)
     assert not votes.has_promised("n2")
 
 
@@ -122,7 +122,7 @@ def test_reads_and_acks_of_another_ballot_count_for_nothing() -> None:
     leading.propose(leading.next_slot, b"", [])
     slot = leading.next_slot - 1
     for other in world.members:
-        replica.receive(other, Accepted(NO_BALLOT, (slot,)))
+        replica.receive(other, LogAccepted(NO_BALLOT, (slot,)))
         replica.receive(other, HeartbeatAck(NO_BALLOT, 10**6, 10**6))
     assert len(leading.flights[slot].votes) == 0
     assert leading.confirmed.get(second, 0) < 10**6
@@ -153,7 +153,7 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     assert (low, high) == tuple(sorted((low, high)))
     replica.election.become_preparing(replica.state.configuration)
     assert ballot < replica.election.ballot
-    world.say_again(low, high, Prepare(ballot, world.replica(low).acceptor.commit))
+    world.say_again(low, high, LogPrepare(ballot, world.replica(low).acceptor.commit))
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
 
 
@@ -185,7 +185,7 @@ def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> Non
     """Otherwise who joins takes itself for the only member as soon as it is promoted, and decides alone."""
     world = LogWorld()
     nodes = world.cluster.nodes
-    world.wishes.append(lambda _from, _to, message: isinstance(message, Accept) and message.slot == 1)
+    world.wishes.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == 1)
     world.wait(lambda: sum(node.log.get(2) is not None for node in nodes.values()) > 1, "slot 2")
     (leader,) = (name for name, node in nodes.items() if node.log.get(1) is not None)
     world.crash(leader)
@@ -229,7 +229,7 @@ def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() ->
     world.do("c", "put", "k", b"of the new self")
     assert client.pipeline.session == session
     leader = world.wait_leader()
-    world._apply(leader, Command(leader, Request("c.1", frame.number), frame))
+    world._apply(leader, SendFrame(leader, Request("c.1", frame.number), frame))
     world.pass_s(1.0)
     assert values(world) == [b"first", b"of the new self"]
     world.clients["d"].restart(77)
@@ -248,11 +248,11 @@ def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> N
     lowest = known.resume(number, "c.2", 0)
     assert lowest is not None
     session = known.admit(number, lowest, lowest, 0)
-    assert isinstance(session, sessions.Session)
+    assert isinstance(session, sessions.ClientSession)
     known.keep(session, lowest, b"done")
     assert known.resume(number, "c.2", 0) == lowest
     assert known.admit(number, lowest, lowest, 0) == b"done"
-    assert isinstance(known.admit(number, lowest + 1, lowest, 0), sessions.Session)
+    assert isinstance(known.admit(number, lowest + 1, lowest, 0), sessions.ClientSession)
     assert (known.resume(number, "c.3", 0) or 0) > lowest + 1
     assert known.admit(number, lowest + 1, lowest, 0) == "stale"
 

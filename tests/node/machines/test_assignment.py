@@ -4,29 +4,29 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from node.machine import BEAT_MS, CommandRefused, Moment, Plain
+from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines import assignment as module
-from node.machines.assignment import Assignment
+from node.machines.assignment import AssignmentMachine
 from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
-def assignment() -> Replicas[Assignment]:
-    return Replicas(Assignment)
+def assignment() -> Replicas[AssignmentMachine]:
+    return Replicas(AssignmentMachine)
 
 
-def owners(assignment: Replicas[Assignment]) -> dict[str, tuple[str, int]]:
+def owners(assignment: Replicas[AssignmentMachine]) -> dict[str, tuple[str, int]]:
     """Each task's owner and token, as clients are told."""
     _, shares, _ = assignment.ask("owners", 0)
     return {task: (name, token) for name, tasks in shares for task, token in tasks}
 
 
-def counts(assignment: Replicas[Assignment]) -> dict[str, int]:
+def counts(assignment: Replicas[AssignmentMachine]) -> dict[str, int]:
     _, shares, _ = assignment.ask("owners", 0)
     return {name: len(tasks) for name, tasks in shares}
 
 
-def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Replicas[Assignment]) -> None:
+def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Replicas[AssignmentMachine]) -> None:
     for number in range(6):
         assert assignment.do(9, "add", f"t{number}")
     assert assignment.ask("owners", 0)[1:] == [[], [f"t{number}" for number in range(6)]]
@@ -44,7 +44,7 @@ def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Re
     assert owners(assignment) == {}
 
 
-def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas[Assignment]) -> None:
+def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas[AssignmentMachine]) -> None:
     assignment.do(1, "join", "alice", b"", 1000)
     version, tasks = assignment.ask("mine", "alice", 0)
     assert tasks == []
@@ -61,13 +61,13 @@ def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas
     assert assignment.ask("mine", "alice", version)[1] == []
     assert assignment.ask("owners", everything)[1:] == [[["alice", []], ["bob", []]], []]
     assignment.end_session(1)
-    with pytest.raises(CommandRefused, match="is no member"):
+    with pytest.raises(Refusal, match="is no member"):
         assignment.ask("mine", "alice", 0)
     assert assignment.ask("view")[1] == [["bob", b""]]
     assert [change[1] for change in assignment.ask("watch", 0, 9)] == ["joined", "joined", "lost"]
 
 
-def test_bad_input_has_its_own_error(assignment: Replicas[Assignment], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_has_its_own_error(assignment: Replicas[AssignmentMachine], monkeypatch: pytest.MonkeyPatch) -> None:
     assignment.do(1, "join", "alice", b"", 1000)
     assignment.do(1, "add", "t")
     assert assignment.do(2, "add", "t") is False
@@ -81,7 +81,7 @@ def test_bad_input_has_its_own_error(assignment: Replicas[Assignment], monkeypat
 
 
 def test_many_tasks_are_spread_quickly_enough_to_be_one_command() -> None:
-    assignment = Replicas(Assignment)
+    assignment = Replicas(AssignmentMachine)
     for number in range(200):
         assignment.do(1, "add", f"t{number}")
     for number in range(7):
@@ -95,7 +95,7 @@ SESSIONS, NAMES, TASKS = st.integers(1, 3), st.sampled_from("abcd"), st.sampled_
 class AssignmentAtRandom(RuleBasedStateMachine):
     """Every change is looked at from outside: who had what before, who has what now."""
 
-    kind: type[Assignment] = Assignment
+    kind: type[AssignmentMachine] = AssignmentMachine
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class AssignmentAtRandom(RuleBasedStateMachine):
     def join(self, session: int, name: str, lease_ms: int) -> None:
         try:
             self.assignment.do(session, "join", name, b"", lease_ms)
-        except CommandRefused as error:
+        except Refusal as error:
             assert error.kind == "already_member"  # noqa: PT017 - either is fine
         self.check()
 
@@ -177,7 +177,7 @@ AssignmentAtRandom.TestCase.settings = AT_RANDOM
 TestAssignmentAtRandom = AssignmentAtRandom.TestCase
 
 
-class EverythingIsDealtAnew(Assignment):
+class EverythingIsDealtAnew(AssignmentMachine):
     """Even, and each task changes hands with every change."""
 
     def _spread(self) -> None:
@@ -186,7 +186,7 @@ class EverythingIsDealtAnew(Assignment):
         super()._spread()
 
 
-class TheSameToken(Assignment):
+class TheSameToken(AssignmentMachine):
     """Who gets a task gets the token of whoever had it."""
 
     def _give(self, task: str, name: str) -> None:
@@ -194,14 +194,14 @@ class TheSameToken(Assignment):
         super()._give(task, name)
 
 
-class TheGoneKeepTheirs(Assignment):
+class TheGoneKeepTheirs(AssignmentMachine):
     """The tasks of a member whose lease has ended stay its own."""
 
     def expire(self, at: Moment) -> None:
         self.members.expire(at)
 
 
-class OrderIsForgotten(Assignment):
+class OrderIsForgotten(AssignmentMachine):
     """A node that comes back from a snapshot gives back other tasks than the rest."""
 
     def restore(self, state: Plain) -> None:
@@ -211,5 +211,5 @@ class OrderIsForgotten(Assignment):
 
 
 @pytest.mark.parametrize("broken", [EverythingIsDealtAnew, TheSameToken, TheGoneKeepTheirs, OrderIsForgotten])
-def test_a_broken_machine_is_found_out(broken: type[Assignment]) -> None:
+def test_a_broken_machine_is_found_out(broken: type[AssignmentMachine]) -> None:
     is_caught(AssignmentAtRandom, broken)

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.machine import BEAT_MS, CommandRefused, Moment, Plain
+from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines.leases import Leases
-from node.machines.locks import Claim, Locks
+from node.machines.locks import Claim, LocksMachine
 from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
-def locks() -> Replicas[Locks]:
-    return Replicas(Locks)
+def locks() -> Replicas[LocksMachine]:
+    return Replicas(LocksMachine)
 
 
-def test_the_first_holds_it_and_the_others_follow_in_their_order(locks: Replicas[Locks]) -> None:
+def test_the_first_holds_it_and_the_others_follow_in_their_order(locks: Replicas[LocksMachine]) -> None:
     assert locks.do(1, "acquire", "printer", "alice", 1000) == [1, 1]
     assert locks.do(2, "acquire", "printer", "bob", 1000) == [2, 0]
     assert locks.do(3, "acquire", "printer", "carol", 1000) == [3, 0]
@@ -29,7 +29,7 @@ def test_the_first_holds_it_and_the_others_follow_in_their_order(locks: Replicas
     assert locks.ask("holder", "printer") is None
 
 
-def test_who_acquires_again_keeps_its_place_and_its_token(locks: Replicas[Locks]) -> None:
+def test_who_acquires_again_keeps_its_place_and_its_token(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.do(2, "acquire", "printer", "bob", 1000)
     locks.do(3, "acquire", "printer", "carol", 1000)
@@ -39,7 +39,7 @@ def test_who_acquires_again_keeps_its_place_and_its_token(locks: Replicas[Locks]
     assert locks.do(1, "acquire", "printer", "another of alice's", 1000) == [4, 0]
 
 
-def test_a_lease_ends_by_the_logs_time_and_can_be_renewed_until_then(locks: Replicas[Locks]) -> None:
+def test_a_lease_ends_by_the_logs_time_and_can_be_renewed_until_then(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.pass_time(900)
     locks.do(1, "renew", "printer", 1)
@@ -51,18 +51,18 @@ def test_a_lease_ends_by_the_logs_time_and_can_be_renewed_until_then(locks: Repl
     assert refused(locks, 1, "release", "printer", 1) == "not_held"
 
 
-def test_who_vanishes_from_the_line_holds_up_nobody(locks: Replicas[Locks]) -> None:
+def test_who_vanishes_from_the_line_holds_up_nobody(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 5000)
     locks.do(2, "acquire", "printer", "bob, who vanishes", 1000)
     locks.do(3, "acquire", "printer", "carol", 5000)
     locks.pass_time(1000 + BEAT_MS)
     locks.do(1, "release", "printer", 1)
     assert locks.ask("granted", "printer", 3) == 2
-    with pytest.raises(CommandRefused, match="is in no line"):
+    with pytest.raises(Refusal, match="is in no line"):
         locks.ask("granted", "printer", 2)
 
 
-def test_the_lease_of_who_waited_begins_when_the_lock_is_its_own(locks: Replicas[Locks]) -> None:
+def test_the_lease_of_who_waited_begins_when_the_lock_is_its_own(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.pass_time(500)
     locks.do(2, "acquire", "printer", "bob", 1000)
@@ -73,7 +73,7 @@ def test_the_lease_of_who_waited_begins_when_the_lock_is_its_own(locks: Replicas
     assert locks.ask("holder", "printer") is None
 
 
-def test_a_session_that_ends_takes_its_locks_and_its_places_along(locks: Replicas[Locks]) -> None:
+def test_a_session_that_ends_takes_its_locks_and_its_places_along(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.do(1, "acquire", "scanner", "alice", 1000)
     locks.do(2, "acquire", "printer", "bob", 1000)
@@ -85,7 +85,7 @@ def test_a_session_that_ends_takes_its_locks_and_its_places_along(locks: Replica
     assert refused(locks, 1, "release", "printer", 1) == "stale_token"
 
 
-def test_bad_input_has_its_own_error(locks: Replicas[Locks]) -> None:
+def test_bad_input_has_its_own_error(locks: Replicas[LocksMachine]) -> None:
     assert refused(locks, 1, "release", "printer", 1) == "not_held"
     locks.do(1, "acquire", "printer", "alice", 1000)
     assert refused(locks, 2, "try", "printer", "bob", 1000) == "held"
@@ -110,7 +110,7 @@ SESSIONS, NAMES, OWNERS = st.integers(1, 3), st.sampled_from(["a", "b"]), st.sam
 class LocksAtRandom(RuleBasedStateMachine):
     """Against what anybody would say of a lock: who was told what, in which order, and until when."""
 
-    kind: type[Locks] = Locks
+    kind: type[LocksMachine] = LocksMachine
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ LocksAtRandom.TestCase.settings = AT_RANDOM
 TestLocksAtRandom = LocksAtRandom.TestCase
 
 
-class TokensStartAnew(Locks):
+class TokensStartAnew(LocksMachine):
     """After a snapshot tokens go on from the highest that is still held."""
 
     def restore(self, state: Plain) -> None:
@@ -199,14 +199,14 @@ class TokensStartAnew(Locks):
         self.tokens = max((claim.token for claim in self.claims.values()), default=0)
 
 
-class TokensOfEachLock(Locks):
+class TokensOfEachLock(LocksMachine):
     """Two locks give out the same token."""
 
     def _grant(self, claim: Claim) -> None:
         claim.token = 1 + max((other.token for other in self.lines[claim.name].values()), default=0)
 
 
-class TheNewestIsNext(Locks):
+class TheNewestIsNext(LocksMachine):
     """The line is a stack."""
 
     def _leave(self, at: Moment, claim: Claim) -> None:
@@ -215,14 +215,14 @@ class TheNewestIsNext(Locks):
         super()._leave(at, claim)
 
 
-class SessionsEndWithoutNotice(Locks):
+class SessionsEndWithoutNotice(LocksMachine):
     """A session that has ended keeps its locks until their leases end."""
 
     def session_ended(self, at: Moment) -> None:
         pass
 
 
-class LeasesAreForgotten(Locks):
+class LeasesAreForgotten(LocksMachine):
     """A node that comes back from a snapshot lets leases last for ever."""
 
     def restore(self, state: Plain) -> None:
@@ -230,7 +230,7 @@ class LeasesAreForgotten(Locks):
         self.leases = Leases()
 
 
-class AnybodyMayRelease(Locks):
+class AnybodyMayRelease(LocksMachine):
     """The token is enough, whoever shows it."""
 
     def _held(self, at: Moment, name: str, token: int) -> Claim:
@@ -249,5 +249,5 @@ class AnybodyMayRelease(Locks):
         AnybodyMayRelease,
     ],
 )
-def test_a_broken_machine_is_found_out(broken: type[Locks]) -> None:
+def test_a_broken_machine_is_found_out(broken: type[LocksMachine]) -> None:
     is_caught(LocksAtRandom, broken)

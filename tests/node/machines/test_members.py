@@ -4,18 +4,18 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.machine import BEAT_MS, CommandRefused, Moment, Plain
+from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines import members as module
-from node.machines.members import Member, Members
+from node.machines.members import Member, MembersMachine
 from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
 
 
 @pytest.fixture
-def members() -> Replicas[Members]:
-    return Replicas(Members)
+def members() -> Replicas[MembersMachine]:
+    return Replicas(MembersMachine)
 
 
-def test_views_are_numbered_and_told_in_their_order(members: Replicas[Members]) -> None:
+def test_views_are_numbered_and_told_in_their_order(members: Replicas[MembersMachine]) -> None:
     assert waits(members.ask("watch", 0, 100))
     assert members.do(1, "join", "alice", b"a:1", 1000) == 1
     assert members.do(2, "join", "bob", b"b:1", 500) == 2
@@ -29,7 +29,7 @@ def test_views_are_numbered_and_told_in_their_order(members: Replicas[Members]) 
     assert waits(members.ask("watch", 4, 100))
 
 
-def test_joining_again_changes_no_view(members: Replicas[Members]) -> None:
+def test_joining_again_changes_no_view(members: Replicas[MembersMachine]) -> None:
     members.do(1, "join", "alice", b"", 1000)
     members.pass_time(900)
     assert members.do(1, "join", "alice", b"", 2000) == 1
@@ -39,7 +39,7 @@ def test_joining_again_changes_no_view(members: Replicas[Members]) -> None:
     assert members.ask("view") == [2, []]
 
 
-def test_a_session_that_ends_takes_its_members_along(members: Replicas[Members]) -> None:
+def test_a_session_that_ends_takes_its_members_along(members: Replicas[MembersMachine]) -> None:
     for session, name in ((1, "b"), (2, "c"), (1, "a")):
         members.do(session, "join", name, b"", 1000)
     members.end_session(1)
@@ -47,17 +47,17 @@ def test_a_session_that_ends_takes_its_members_along(members: Replicas[Members])
     assert [change[1:3] for change in members.ask("watch", 3, 100)] == [["lost", "a"], ["lost", "b"]]
 
 
-def test_who_falls_behind_is_told(members: Replicas[Members], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_falls_behind_is_told(members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HISTORY_CHANGES_MAX", 3)
     for number in range(5):
         members.do(1, "join", f"m{number}", b"", 1000)
     assert [change[0] for change in members.ask("watch", 2, 100)] == [3, 4, 5]
-    with pytest.raises(CommandRefused, match="up to view 2 are forgotten") as error:
+    with pytest.raises(Refusal, match="up to view 2 are forgotten") as error:
         members.ask("watch", 1, 100)
     assert error.value.kind == "compacted"
 
 
-def test_bad_input_has_its_own_error(members: Replicas[Members], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_has_its_own_error(members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch) -> None:
     members.do(1, "join", "alice", b"", 1000)
     assert refused(members, 2, "join", "alice", b"", 1000) == "already_member"
     assert refused(members, 1, "join", "alice", b"other details", 1000) == "already_member"
@@ -80,7 +80,7 @@ SESSIONS, NAMES = st.integers(1, 3), st.sampled_from("abc")
 class MembersAtRandom(RuleBasedStateMachine):
     """Whoever applies the changes that a watch tells sees every view, and the last one is the present."""
 
-    kind: type[Members] = Members
+    kind: type[MembersMachine] = MembersMachine
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ MembersAtRandom.TestCase.settings = AT_RANDOM
 TestMembersAtRandom = MembersAtRandom.TestCase
 
 
-class TheLostAreNotTold(Members):
+class TheLostAreNotTold(MembersMachine):
     """Who loses its lease leaves the view without a change of its number."""
 
     def _remove(self, member: Member, what: str) -> None:
@@ -152,7 +152,7 @@ class TheLostAreNotTold(Members):
             self.changes.pop()
 
 
-class ViewsStartAnew(Members):
+class ViewsStartAnew(MembersMachine):
     """The number of the view is not in the snapshot."""
 
     def restore(self, state: Plain) -> None:
@@ -160,7 +160,7 @@ class ViewsStartAnew(Members):
         self.view = len(self.members)
 
 
-class HeartbeatsOfAnybody(Members):
+class HeartbeatsOfAnybody(MembersMachine):
     """Any session may speak for any member."""
 
     def _own(self, at: Moment, name: str) -> Member:
@@ -169,5 +169,5 @@ class HeartbeatsOfAnybody(Members):
 
 
 @pytest.mark.parametrize("broken", [TheLostAreNotTold, ViewsStartAnew, HeartbeatsOfAnybody])
-def test_a_broken_machine_is_found_out(broken: type[Members]) -> None:
+def test_a_broken_machine_is_found_out(broken: type[MembersMachine]) -> None:
     is_caught(MembersAtRandom, broken)

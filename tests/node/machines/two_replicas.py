@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from node.machine import NOT_YET, CommandRefused, Machine, Moment, NotYet
+from node.machine import NOT_YET, Machine, Moment, NotYet, Refusal
 from node.wire import pack_own, unpack_own
 
 M = TypeVar("M", bound=Machine)
@@ -27,7 +27,7 @@ class Replicas(Generic[M]):
         before = self.state()
         results = [self._apply(machine, session, command) for machine in (self.one, self.other)]
         self.agree(*results)
-        if isinstance(results[0], CommandRefused):
+        if isinstance(results[0], Refusal):
             assert before == self.state(), f"{command} was refused and has changed something"
             raise results[0]
         return results[0]
@@ -36,7 +36,7 @@ class Replicas(Generic[M]):
         self.slot += machine is self.one
         try:
             return machine.apply(Moment(self.slot, self.time_ms, session), [*command])
-        except CommandRefused as refused:
+        except Refusal as refused:
             return refused
 
     def ask(self, *question: Any) -> Any:
@@ -45,7 +45,7 @@ class Replicas(Generic[M]):
         answers = [self._query(machine, question) for machine in (self.one, self.other)]
         self.agree(*answers)
         assert before == self.state(), f"{question} has changed something"
-        if isinstance(answers[0], CommandRefused):
+        if isinstance(answers[0], Refusal):
             raise answers[0]
         return answers[0]
 
@@ -53,7 +53,7 @@ class Replicas(Generic[M]):
     def _query(machine: Machine, question: tuple[Any, ...]) -> Any:
         try:
             return machine.query([*question])
-        except CommandRefused as refused:
+        except Refusal as refused:
             return refused
 
     def pass_time(self, milliseconds: int) -> None:
@@ -92,7 +92,7 @@ class Replicas(Generic[M]):
     @staticmethod
     def _told(answer: Any) -> Any:
         match answer:
-            case CommandRefused(kind=kind):
+            case Refusal(kind=kind):
                 return "refused", kind, str(answer)
             case NotYet():
                 return "not yet"
@@ -103,7 +103,7 @@ def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
     """Why the command is refused; the kind."""
     try:
         replicas.do(session, *command)
-    except CommandRefused as error:
+    except Refusal as error:
         return error.kind
     raise AssertionError(f"{command} was not refused")
 
