@@ -120,7 +120,7 @@ class Cluster(Service):
                 self._remove_temporary()
                 raise
         settings = spec.settings
-        super().__init__(settings.cluster, settings.algorithm, keeps_log=load_algorithm(settings.algorithm).serves_all)
+        super().__init__(settings.cluster, settings.algorithm, keeps_log=load_algorithm(settings.algorithm).keeps_log)
         self.spec = spec
         self.links: Links = links or DirectLinks()
         self._command = command

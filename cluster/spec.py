@@ -95,7 +95,7 @@ def create(
     """
     if isinstance(machines, str):
         raise BadSpec(f"machines is a list of names: [{machines!r}]")
-    keeps_log = load_algorithm(algorithm).serves_all
+    keeps_log = load_algorithm(algorithm).keeps_log
     if machines and not keeps_log:
         raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use multipaxos")
     driven = (*DEFAULT, *machines) if machines else ()

@@ -14,11 +14,11 @@ from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.clock import SteeredClock
-from node.runtime import Runtime
+from node.contract import ContractBroken
+from node.runtime import Parts, Runtime
 from node.settings import BadSpec, load
-from node.storage.disk import Disk, DiskError, DiskFailed
-from node.transport import Transport, WakeUpPipe
-from node.variables import ContractBroken
+from node.storage.disk import DiskError, DiskFailed
+from node.transport import WakeUpPipe
 
 # From sysexits.h, so that a process's exit status says what went wrong.
 EXIT_INTERNAL: Final = 70
@@ -30,8 +30,8 @@ EXIT_CONFIG: Final = 78
 log = logging.getLogger("node")
 
 
-def main(runtime_class: type[Runtime] = Runtime) -> int:
-    """Run one node until it is told to stop. Returns the exit status."""
+def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = Parts()) -> int:  # noqa: B008 - frozen
+    """Run one node until it is stopped, with the given shell and parts. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m node", description="One node of a cluster.")
     parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
     parser.add_argument("--id", required=True, help="which of the spec's nodes this is")
@@ -56,7 +56,7 @@ def main(runtime_class: type[Runtime] = Runtime) -> int:
 
     status, trouble = EXIT_CONFIG, ""
     try:
-        return _serve(arguments, runtime_class, report)
+        return _serve(arguments, runtime_class, parts, report)
     except (BadSpec, UnknownAlgorithm) as error:
         trouble = str(error)
     except DiskError as error:
@@ -73,17 +73,20 @@ def main(runtime_class: type[Runtime] = Runtime) -> int:
 
 
 def _serve(
-    arguments: argparse.Namespace, runtime_class: type[Runtime], report: Callable[[dict[str, object]], None]
+    arguments: argparse.Namespace,
+    runtime_class: Callable[..., Runtime],
+    parts: Parts,
+    report: Callable[[dict[str, object]], None],
 ) -> int:
     settings = load(arguments.spec)
     algorithm = load_algorithm(settings.algorithm)
-    if arguments.id not in settings.nodes and not algorithm.serves_all:  # to a log, nodes can be added
+    if arguments.id not in settings.nodes and not algorithm.keeps_log:  # to a log, nodes can be added
         raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}; there are {', '.join(settings.nodes)}")
     vfs = None
     if settings.vfs is not None:
         module, _, vfs = settings.vfs.partition(":")
         importlib.import_module(module)
-    disk = Disk(
+    disk = parts.disk(
         settings.directory(arguments.id),
         cluster=settings.cluster,
         node=arguments.id,
@@ -91,9 +94,9 @@ def _serve(
         must_exist=arguments.must_exist,
         vfs=vfs,
     )
-    transport, wake_up = Transport(), WakeUpPipe()
+    transport, wake_up = parts.transport(), WakeUpPipe()
     clock = SteeredClock(arguments.clock / arguments.id) if arguments.clock is not None else None
-    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, clock)
+    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, clock, parts)
     runtime.start()
     signal.set_wakeup_fd(wake_up.writer)
     signal.signal(signal.SIGTERM, lambda *_: runtime.stop())

@@ -2,47 +2,60 @@
 
 Theory of operation
 -------------------
-An algorithm is one replica of **one** named variable that is set once. It has no clock, randomness, disk, network or
-thread of its own: it is handed inputs, one at a time, and asks its `Node` for everything else. That is why the same
-class runs unchanged in a real process, in a simulator and in an explorer of all interleavings.
+An algorithm is one replica of **one** named variable that is set once. It has no clock, randomness, disk, network or thread
+of its own. The node hands it inputs, one at a time, and the algorithm asks its `Node` for everything else. That is why the
+same class runs unchanged in a real process, in a simulator and in an explorer of all interleavings.
 
 The turn
 --------
-A node works in turns. In a turn it takes in what is waiting, hands each input to the algorithm, and gathers what the
-algorithm asks for. Then, in this order:
+A node works in turns. In a turn it hands every waiting input to the algorithm and collects what the algorithm asks for.
+Then, in this order:
 
-1. every `disk` assignment of the turn is committed in one durable transaction;
-2. only then do sends and replies leave.
+1. the node commits every `disk` assignment of the turn in one durable transaction;
+2. only then do the turn's sends and replies leave.
 
-So an algorithm cannot answer before what it answers for is on disk; it need not even think of it. A message to
-oneself waits for the disk like any other, so a vote for oneself counts no earlier than anybody else's. The one exception
-is asked for by name: `send_early` and `reply_early` leave before the disk is asked, and are for what rests on nothing that
-this turn saves.
+So an algorithm cannot answer before its answer is on disk, and its author need not think about it. A message that a node
+sends to itself waits for the commit like any other, so a vote for oneself counts no earlier than a vote from a peer.
 
 What an algorithm's author must expect
 --------------------------------------
 1. Messages may be lost, repeated, delayed and reordered. What must arrive is sent again, on a timer.
-2. A crash may fall between any two turns. `start` rebuilds the replica from `disk`; all else is gone.
-3. `propose` and `query` may come at any node, at any time, any number of times.
-4. Hold only plain picklable data in attributes, and no sets where their order could show.
+2. A crash may happen between any two turns. `start` rebuilds the replica from `disk`; everything else is lost.
+3. Clients may call `propose` and `query` at any node, at any time, any number of times.
+4. Attributes hold plain picklable data only, and no sets whose order could show.
 
-One instance for all variables
-------------------------------
-An algorithm that decides an order of commands rather than one value says `serves_all`: a node then has one instance of
-it, which can ask which variable a request is about, and takes packed commands too. What such an algorithm needs
-beyond the rest is marked "serves_all" below; the others can pass it over.
+An algorithm that decides a whole log of commands needs more: `node/log_contract.py`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
-NodeId: TypeAlias = str
+from node.quorum import Ballot, NodeId
+
+__all__ = [
+    "Algorithm",
+    "BadInput",
+    "Ballot",
+    "ContractBroken",
+    "Message",
+    "Node",
+    "NodeId",
+    "Request",
+    "Status",
+    "Stored",
+    "Value",
+]
 
 
 class BadInput(ValueError):
-    """You gave what cannot be used. The message says what is wanted; nothing was changed."""
+    """The caller gave what cannot be used. The message says what is wanted; nothing was changed."""
+
+
+class ContractBroken(Exception):
+    """The algorithm did what this contract forbids. It is a mistake of the algorithm's author, so the node stops."""
 
 
 #: A proposed value, already encoded. Algorithms compare values and pass them on; they never look inside.
@@ -54,26 +67,45 @@ Stored: TypeAlias = bool | int | str | bytes | tuple["Stored", ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What algorithms send each other. Subclass it as a frozen slotted dataclass, list it in `Algorithm.messages`.
+    """What replicas send each other. Subclass it as a frozen slotted dataclass and list it in `Algorithm.messages`.
 
     Fields may be int, bool, str, bytes, `Value`, a NamedTuple of those such as `Ballot`, any of these or None, or a
     `tuple[X, ...]` of these.
     """
 
     wire_name = ""
-    """What frames, records and plans call this message. Empty: its class's name."""
+    """What frames, records and plans call this message. Empty: the name of its class."""
 
     @classmethod
     def type_name(cls) -> str:
-        """What frames, records and plans call this message."""
+        """Return what frames, records and plans call this message."""
         return str(cls.__dict__.get("wire_name", cls.__name__))
 
 
 class Request(NamedTuple):
-    """A client's call that waits for an answer. `client` and `number` together name it, and are never used again."""
+    """The identity of a client's call that waits for an answer. No client uses a pair again."""
 
     client: str
     number: int
+
+
+class Status(NamedTuple):
+    """How a replica stands. Judges, tools and pictures rely on these fields; `details` is for people alone."""
+
+    role: str = ""
+    """What the replica does now, in one word."""
+    ballot: Ballot | None = None
+    """The highest ballot that the replica has promised. Judges check that it never goes down."""
+    accepted_ballot: Ballot | None = None
+    """The ballot under which the replica last accepted a value. Judges check that it never goes down."""
+    decided: Value | None = None
+    """The decided value, if the replica knows it. Judges check that it never changes."""
+    leads: bool = False
+    """Whether the replica acts as the leader."""
+    waiting: int = 0
+    """How many requests of clients wait for an answer here."""
+    details: Mapping[str, object] = MappingProxyType({})
+    """Whatever else helps a person, by name. Bytes are shown decoded."""
 
 
 class Node(ABC):
@@ -83,12 +115,7 @@ class Node(ABC):
     members: tuple[NodeId, ...]
     """Every node of the cluster, this one included, in the order of the spec."""
     disk: MutableMapping[str, Stored]
-    """This variable's durable keys and values. An assignment is on disk before anything of its turn leaves."""
-
-    log: "Log"
-    """serves_all: this node's durable log, under the same rule as `disk`."""
-    machines: tuple[str, ...] = ()
-    """serves_all: the names of the machines that the log drives."""
+    """The durable keys and values of this variable. An assignment is on disk before any output of its turn leaves."""
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -97,63 +124,53 @@ class Node(ABC):
 
     @abstractmethod
     def send(self, to: NodeId, message: Message) -> None:
-        """Send `message` to one node, which may be this one. It may be lost."""
+        """Send `message` to one node, which may be this one. The network may lose it."""
 
     def broadcast(self, message: Message) -> None:
         """Send `message` to every node, **this one included**."""
         for member in self.members:
             self.send(member, message)
 
-    def send_early(self, to: NodeId, message: Message) -> None:
-        """As `send`, but it may leave before this turn's commit: nothing that it says may rest on that commit."""
-        self.send(to, message)
-
     @abstractmethod
     def reply(self, request: Request, value: Value | None) -> None:
-        """Answer `request` with the decided value, or with None for "undecided" (an answer to queries only)."""
+        """Answer `request` with the decided value, or with None for "undecided", which only a query may be answered with.
 
-    def reply_early(self, request: Request, value: Value | None) -> None:
-        """As `reply`, but it may leave before this turn's commit: what it says is on the disks of a quorum already."""
-        self.reply(request, value)
+        A second answer to the same request is dropped, and so is one to a client that no longer waits.
+        """
 
     @abstractmethod
     def refuse(self, request: Request, reason: str) -> None:
-        """Tell the client that `request` was not done and never will be."""
-
-    def variable_of(self, request: Request) -> str:
-        """serves_all: the variable that a proposal or a query is about, while it waits for an answer."""
-        raise NotImplementedError
-
-    def redirect(self, request: Request, leader: NodeId | None) -> None:
-        """serves_all: have the client ask `leader` instead, or whom it likes. The request may have been done or not."""
-        self.refuse(request, f"ask {leader or 'another node'}")
+        """Answer that `request` was not done and never will be, for the `reason` given."""
 
     @abstractmethod
     def set_timer(self, name: str, least_s: float, most_s: float) -> None:
-        """Have `timeout(name)` called once, after a random time in the range. Replaces a timer of that name."""
+        """Have the node call `timeout(name)` once, after a random time between the two, in seconds.
+
+        It replaces a timer of that name.
+        """
 
     @abstractmethod
     def cancel_timer(self, name: str) -> None:
-        """Forget the timer of that name, if there is one."""
+        """Cancel the timer of that name, if it is set."""
 
 
 class Algorithm(ABC):
-    """One replica of one variable. See the module's opening for the rules that it may rely on."""
+    """One replica of one variable. The opening of this module states the rules that a subclass may rely on."""
 
     messages: ClassVar[tuple[type[Message], ...]] = ()
     """Every message class that this algorithm sends."""
-    serves_all: ClassVar[bool] = False
-    """Whether one instance serves all variables of a node."""
+    keeps_log: ClassVar[bool] = False
+    """Whether one instance decides a log for all variables of a node. Subclasses of `LogAlgorithm` do."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def start(self) -> None:  # noqa: B027 - having nothing to rebuild is a fair answer
-        """Rebuild the replica from `node.disk`, which is empty at the very first boot. Called before any input."""
+    def start(self) -> None:  # noqa: B027 - an algorithm may have nothing to rebuild
+        """Rebuild the replica from `node.disk`, which is empty at the very first boot. The node calls it before any input."""
 
     @abstractmethod
     def propose(self, request: Request, value: Value) -> None:
-        """Try to have `value` chosen. Reply with the value that is chosen, whichever it is, once there is one."""
+        """Try to have `value` chosen. Reply with the chosen value, whichever it is, once there is one."""
 
     @abstractmethod
     def query(self, request: Request) -> None:
@@ -164,72 +181,24 @@ class Algorithm(ABC):
         """Take in a message from `sender`, which may be this node."""
 
     def timeout(self, name: str) -> None:  # noqa: B027 - an algorithm may need no timer
-        """The timer `name` has run out."""
+        """Take in that the timer `name` has expired."""
 
-    def forget(self, request: Request) -> None:  # noqa: B027 - an algorithm may keep nothing
-        """The client of `request` has stopped waiting: whatever is kept in order to answer it can go."""
+    def forget(self, request: Request) -> None:  # noqa: B027 - an algorithm may keep nothing for a request
+        """Drop whatever is kept in order to answer `request`: its client has stopped waiting."""
 
-    def command(self, request: Request, frame: Message) -> None:
-        """serves_all: a client's packed commands or questions, a `CommandFrame` or a `ReadFrame` of `node/frames.py`."""
-        self.node.refuse(request, f"{type(self).__name__} decides values and takes no commands")
+    def status(self) -> Status:
+        """Return how the replica stands, for judges, tools and pictures."""
+        return Status()
 
-    def peer_lost(self, peer: NodeId) -> None:  # noqa: B027 - most algorithms need no hint
-        """The connection to `peer` has just closed. A hint that may be wrong: it may start something, decide nothing."""
+    @classmethod
+    def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return the nodes that the algorithm treats alike, so that an explorer may take their permutations for one state.
 
-    def retire(self) -> bool:
-        """This node has been told to stop: hand over what others wait for. Asked each turn until it says True."""
-        return True
+        Args:
+            members: every node, in the order of the spec.
+            called: the nodes at which clients propose or query.
 
-    def drained(self) -> None:  # noqa: B027 - only algorithms that batch need it
-        """The turn's input is used up: what was gathered for a batch can go out now."""
-
-    def released(self) -> None:  # noqa: B027 - only what takes long is worth putting off
-        """serves_all: the turn's messages have left. What nobody waits for is done now; what it asks for is the next turn's."""
-
-    def status(self) -> Mapping[str, object]:
-        """What people and pictures see, such as role, ballot and vote. Values of type bytes are shown decoded."""
-        return {}
-
-
-class Record(NamedTuple):
-    """One slot of a log: what was accepted in it last, and under which ballot."""
-
-    slot: int
-    round: int
-    owner: NodeId
-    batch: bytes
-
-
-class Log(ABC):
-    """serves_all: numbered records, and one snapshot of what they led to. Durable with the turn, like `disk`."""
-
-    first: int = 1
-    """Every slot below is gone: a snapshot stands for it."""
-
-    @abstractmethod
-    def put(self, record: Record) -> None:
-        """Keep `record`, in the place of an earlier one of its slot."""
-
-    @abstractmethod
-    def get(self, slot: int) -> Record | None:
-        """The record of `slot`, if there is one."""
-
-    @abstractmethod
-    def since(self, slot: int, bytes_max: int) -> list[Record]:
-        """The records from `slot` on, in order: at least one if there is one, then as many as fit."""
-
-    @abstractmethod
-    def truncate(self, first: int) -> None:
-        """Forget every slot below `first`."""
-
-    @abstractmethod
-    def put_part(self, slot: int, number: int, data: bytes) -> None:
-        """Keep one part of the snapshot that stands for all up to `slot`."""
-
-    @abstractmethod
-    def part(self, slot: int, number: int) -> bytes | None:
-        """One part of a snapshot, if it is kept."""
-
-    @abstractmethod
-    def keep_only(self, slot: int) -> None:
-        """Forget every part of a snapshot other than that of `slot`."""
+        Returns:
+            Nodes that the algorithm compares for equality only, never for order or place. None by default.
+        """
+        return ()

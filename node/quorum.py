@@ -4,9 +4,9 @@ Any two majorities of the same members share a member: that one fact carries eve
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from node.contract import NodeId
+NodeId: TypeAlias = str
 
 
 class Ballot(NamedTuple):

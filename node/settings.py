@@ -7,17 +7,20 @@ nodes = ["n1", "n2", "n3"]   # the order matters to algorithms with a leader: th
 seed = 7                     # every random draw comes from it
 data = "nodes"               # node n1 keeps its state in nodes/n1, relative to the spec's own directory
 machines = ["kv"]            # optional, for algorithms with a log: what it drives; names of ours, or module:Class
+limits = {window = 8}        # optional, for algorithms with a log: sizes, see `LogLimits` in node/log_contract.py
 vfs = "module:name"          # optional: import the module, then use the apsw VFS of that name
 ```
 """
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from node.contract import BadInput, NodeId
+from node.limits import SHIPPED_LIMITS, LogLimits
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
@@ -41,6 +44,7 @@ class Settings:
     data: Path
     vfs: str | None = None
     machines: tuple[str, ...] = ()
+    limits: LogLimits = SHIPPED_LIMITS
 
     def __post_init__(self) -> None:
         """Raises BadSpec if a field is not as it must be."""
@@ -77,6 +81,7 @@ _TYPES: Final = {
     "data": str,
     "vfs": str,
     "machines": list,
+    "limits": dict,
 }
 
 
@@ -98,7 +103,7 @@ def load(path: Path) -> Settings:
             raise BadSpec(f"{path}: {key!r} is not a field; there are {', '.join(_TYPES)}")
         if type(value) is not wanted:
             raise BadSpec(f"{path}: {key} is a {type(value).__name__}, and a {wanted.__name__} is wanted")
-    missing = [key for key in _TYPES if key not in table and key not in ("vfs", "machines")]
+    missing = [key for key in _TYPES if key not in table and key not in ("vfs", "machines", "limits")]
     if missing:
         raise BadSpec(f"{path}: {missing[0]} is missing")
     for key in ("nodes", "machines"):
@@ -113,6 +118,24 @@ def load(path: Path) -> Settings:
             data=path.parent / table["data"],
             vfs=table.get("vfs"),
             machines=tuple(table.get("machines", ())),
+            limits=log_limits(table.get("limits", {})),
         )
     except BadSpec as error:
         raise BadSpec(f"{path}: {error}") from None
+
+
+def log_limits(table: Mapping[str, object]) -> LogLimits:
+    """Return the limits that a table of the spec gives; what it leaves out is as shipped.
+
+    Raises:
+        BadSpec: a name is not that of a limit, or a number is not a whole number of at least 0.
+    """
+    known = [field.name for field in fields(LogLimits)]
+    sizes: dict[str, int] = {}
+    for name, size in table.items():
+        if name not in known:
+            raise BadSpec(f"limits has {name!r}; there are {', '.join(known)}")
+        if type(size) is not int or size < 0:
+            raise BadSpec(f"the limit {name} is {size!r}, and a whole number of at least 0 is wanted")
+        sizes[name] = size
+    return LogLimits(**sizes)

@@ -1,6 +1,6 @@
 """Algorithms as users would write them, for tests: named to a cluster as `tests.own_algorithms:Refusing`."""
 
-from node.contract import Algorithm, Message, NodeId, Request, Value
+from node.contract import Algorithm, Message, NodeId, Request, Status, Value
 
 
 class Refusing(Algorithm):
@@ -45,7 +45,7 @@ class Looping(Refusing):
 class CannotSayHowItIs(Refusing):
     """Fails when it is asked."""
 
-    def status(self) -> dict[str, Value]:
+    def status(self) -> Status:
         raise ZeroDivisionError("the author's mistake")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.mutants.catalogue import choose
 from harness.virtual.bounds import Bounds
-from harness.virtual.node import FaultModel
+from harness.virtual.fault_model import FaultModel
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 

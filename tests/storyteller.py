@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.virtual.cluster import SimulatedCluster, run
+from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.narration import listed, tell
 from harness.virtual.steps import (
     Crash,
@@ -28,6 +28,7 @@ from harness.virtual.steps import (
 from node.algorithms import load_algorithm
 from node.contract import Message, NodeId, Request
 from node.frames import CommandFrame
+from node.status import status_fields
 from node.wire import encode_value, pack_own
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -41,9 +42,7 @@ class Teller:
     """One story."""
 
     def __init__(self, title: str, algorithm: str, nodes: int) -> None:
-        self.cluster = SimulatedCluster(
-            load_algorithm(algorithm), tuple(f"n{number}" for number in range(1, nodes + 1))
-        )
+        self.cluster = VirtualCluster(load_algorithm(algorithm), tuple(f"n{number}" for number in range(1, nodes + 1)))
         self._text = [title, "=" * len(title)]
         self._number = 0
         self._told = 0
@@ -141,7 +140,7 @@ class Teller:
         """What each node says of itself: these parts of its status."""
         self._space()
         for name, node in self.cluster.nodes.items():
-            status = dict(node.instance.status()) if node.instance is not None else {}
+            status = status_fields(node.instance.status()) if node.instance is not None else {}
             told = ", ".join(f"{key} {plain(status[key])}" for key in about if status.get(key) is not None)
             self._text.append(f"   {name} {'says: ' + told if told else 'says nothing' if node.up else 'is down'}")
 

@@ -15,7 +15,8 @@ from harness.checkers.verdict import Status, Verdict
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
-from node.contract import Algorithm, Record, Stored
+from node.contract import Algorithm, Stored
+from node.log_contract import Record
 from node.storage.disk import Contents
 from node.wire import encode_value, pack_own
 

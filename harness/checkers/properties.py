@@ -221,7 +221,7 @@ def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
             return False  # given up for another reason than its time
     # What was broken when the call began excuses nobody once it has been whole for long enough to ask again.
     asks_again_s = _SEND_AGAIN_S if invoke.node is not None else NEXT_NODE_S * others
-    of_election_s = ELECTION_S if run.algorithm.serves_all else 0.0
+    of_election_s = ELECTION_S if run.algorithm.keeps_log else 0.0
     judged_s = asks_again_s + max(OWED_TIMEOUT_S, of_election_s) + _SLACK_S
     began = max(invoke.time, until - int(judged_s * 1e9))
     steady_ns = int(max(OWED_TIMEOUT_S, of_election_s) * _EARLY * 1e9)
@@ -229,7 +229,7 @@ def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
 
 
 def _is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-    owes = run.timeline.leader_owes_answer if run.algorithm.serves_all else run.timeline.owes_answer
+    owes = run.timeline.leader_owes_answer if run.algorithm.keeps_log else run.timeline.owes_answer
     return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 

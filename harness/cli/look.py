@@ -188,7 +188,7 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
     _known(spec, node)
     contents = read_disk(spec.settings.directory(node))
     algorithm = load_algorithm(spec.settings.algorithm)
-    log = log_on_disk(algorithm, spec.nodes, contents) if algorithm.serves_all else None
+    log = log_on_disk(algorithm, spec.nodes, contents) if algorithm.keeps_log else None
     if as_json:
         variables = {
             variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}

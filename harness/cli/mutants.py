@@ -45,7 +45,7 @@ def mutants(
     chosen = choose(names)
     if only_list:
         for mutant in chosen:
-            print(f"{mutant.name:30} {mutant.imitates:42} {mutant.schedule.about}")
+            print(f"{mutant.name:30} {mutant.imitates:42} {mutant.script.about}")
         return 0
     folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-mutants"
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def _told(trial: "MutantTrial") -> str:
 
 def _told_unbroken(one: "Unbroken") -> str:
     how = "valid" if one.valid else f"{one.shown.verdict.status} ({one.shown.verdict.evidence})"
-    return f"unbroken {one.algorithm}, {one.schedule.name}: {how}, {one.passed} of {one.times}"
+    return f"unbroken {one.algorithm}, {one.script.name}: {how}, {one.passed} of {one.times}"
 
 
 def _print(outcome: "MutantReport") -> None:

@@ -10,7 +10,7 @@ from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
     from harness.replay.schedule import Schedule
-    from harness.virtual.node import FaultModel
+    from harness.virtual.fault_model import FaultModel
     from node.contract import Algorithm
 
 _oddities_option = click.option(
@@ -152,7 +152,7 @@ def simulate(
         progress=progress,
     )
     report.algorithm = algorithm
-    can_replay = report.shrunk and not cls.serves_all  # of a log there is the seed, and what it was shrunk to
+    can_replay = report.shrunk and not cls.keeps_log  # of a log there is the seed, and what it was shrunk to
     kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None
     if as_json:
         print_json(**report.to_json(), folder=str(kept) if kept else None)
@@ -165,8 +165,8 @@ def simulate(
 def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple[type[Algorithm], FaultModel]":
     """An algorithm by its own name or a mutant's, and how the disks under it are odd. Raises BadInput."""
     from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
+    from harness.virtual.fault_model import FaultModel  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from harness.virtual.node import FaultModel  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
     from node.contract import BadInput  # noqa: PLC0415
 

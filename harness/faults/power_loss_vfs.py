@@ -110,21 +110,21 @@ class _Steering:
 _steerings: Final[dict[Path, _Steering]] = {}
 
 
-class _File(apsw.VFSFile):
+class PowerLossFile(apsw.VFSFile):
     """A file whose newest content is in memory, and whose synced content is on disk."""
 
     def __init__(self, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         super().__init__("", name, flags)
-        self._path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
+        self.path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
         self._aside = -1
-        self._changes: list[UnsyncedWrite] = []
-        if self._path is not None:
-            self._steering = _steerings.setdefault(self._path.parent, _Steering(self._path.parent))
-            self._open_aside(Path(f"{self._path}{UNSYNCED}"))
+        self.changes: list[UnsyncedWrite] = []
+        if self.path is not None:
+            self._steering = _steerings.setdefault(self.path.parent, _Steering(self.path.parent))
+            self._open_aside(Path(f"{self.path}{UNSYNCED}"))
         self._content = bytearray(super().xRead(super().xFileSize(), 0))
 
     def _open_aside(self, path: Path) -> None:
-        assert self._path is not None
+        assert self.path is not None
         self._aside = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._aside, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,15 +134,16 @@ class _File(apsw.VFSFile):
             return
         if (left := read_tail(path)).changes:
             told = {"unsynced_writes": len(left.changes), "unsynced_bytes": left.bytes}
-            note(self._path, "power-cut", writer=left.writer, tail="none", lost_bytes=left.bytes, **told)
+            note(self.path, "power-cut", writer=left.writer, tail="none", lost_bytes=left.bytes, **told)
         self._begin_aside()
 
     def _begin_aside(self) -> None:
         os.ftruncate(self._aside, 0)
         os.write(self._aside, packed_writer())
 
-    def _put_aside(self, change: UnsyncedWrite) -> None:
-        self._changes.append(change)
+    def put_aside(self, change: UnsyncedWrite) -> None:
+        """Keep a write, which is not synced, in memory and in the file beside this one."""
+        self.changes.append(change)
         if self._aside >= 0:
             os.write(self._aside, packed(change))
 
@@ -150,24 +151,24 @@ class _File(apsw.VFSFile):
         return bytes(self._content[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        if self._path is not None:
-            self._steering.write(self._path, len(data))
+        if self.path is not None:
+            self._steering.write(self.path, len(data))
         if len(self._content) < offset:
             self._content.extend(bytes(offset - len(self._content)))
         self._content[offset : offset + len(data)] = data
-        self._put_aside(UnsyncedWrite(offset, bytes(data)))
+        self.put_aside(UnsyncedWrite(offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
-        if self._path is not None:
-            self._steering.write(self._path, 0)
+        if self.path is not None:
+            self._steering.write(self.path, 0)
         del self._content[newsize:]
-        self._put_aside(UnsyncedWrite(newsize, None))
+        self.put_aside(UnsyncedWrite(newsize, None))
 
     def xFileSize(self) -> int:  # noqa: N802
         return len(self._content)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        if self._path is not None and self._steering.sync(self._path):
+        if self.path is not None and self._steering.sync(self.path):
             self._forget()  # the kernel marks the pages clean all the same
             raise apsw.IOError(f"{FAIL_SYNC}: an injected EIO")
         self._flush()
@@ -179,32 +180,36 @@ class _File(apsw.VFSFile):
         if self._aside >= 0:
             os.close(self._aside)
             self._aside = -1
-            Path(f"{self._path}{UNSYNCED}").unlink(missing_ok=True)
+            Path(f"{self.path}{UNSYNCED}").unlink(missing_ok=True)
         super().xClose()
 
     def _flush(self) -> None:
-        for offset, data in self._changes:
+        for offset, data in self.changes:
             if data is None:
                 super().xTruncate(offset)
             else:
                 super().xWrite(data, offset)
 
     def _forget(self) -> None:
-        self._changes.clear()
+        self.changes.clear()
         if self._aside >= 0:
             self._begin_aside()
 
 
-class _PowerLoss(apsw.VFS):
-    def __init__(self) -> None:
-        super().__init__(NAME, "")
+class PowerLossVfs(apsw.VFS):
+    """The VFS whose files are such files."""
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _File:  # noqa: N802
-        return _File(name, flags)
+    file_class = PowerLossFile
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> PowerLossFile:  # noqa: N802
+        return self.file_class(name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         super().xDelete(filename, syncdir)
         Path(f"{filename}{UNSYNCED}").unlink(missing_ok=True)
 
 
-_registered = _PowerLoss()  # lives as long as the process, or SQLite would call what is gone
+_registered = PowerLossVfs(NAME)  # lives as long as the process, or SQLite would call what is gone

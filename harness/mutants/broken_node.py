@@ -1,246 +1,241 @@
-"""`python -m harness.mutants.broken_node BREAK …`: a node whose runtime, disk or wire is broken on purpose.
+"""The shell of a broken node: a node process with one part replaced by one that does something wrong.
 
-Each break replaces something in this process alone, before the node starts; the rest of the command line is the node's own.
+`python -m harness.mutants.broken_node BREAK ...` starts one; the rest of the command line is that of any node. `BREAKS` says
+which breaks there are: each is a subclass of one part, and everything else is shipped code.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-import node.__main__
-import node.storage.disk_contents
-from harness.mutants import log_breaks  # noqa: F401 - lists its breaks
-from harness.mutants.breaks import BREAKS, listed, replace
+from harness.systems.forgiving_disk import ForgivingDisk
+from node.__main__ import main
 from node.contract import NodeId, Request, Stored, Value
-from node.runtime import Runtime
+from node.instances import Route, TimerKey
+from node.log_contract import Record
+from node.runtime import Parts, Runtime
 from node.storage.disk import Contents, Disk, DiskFailed
+from node.storage.log_store import DiskLog, record_checksum
 from node.timers import Timers
-from node.transport import Route, Transport
-from node.variables import Answer, TimerKey, Variables
+from node.transport import Transport
+from node.turn import ClientReply, NodeCore, Output
 from node.wire import Codec, Envelope, Malformed, unpack
 
-__all__ = ["BREAKS"]  # all of them are listed once this module is here
-
-#: Sends that a leaking queue takes before it is full for ever.
+#: How many frames to each peer leave before the queue is taken for full for ever.
 _SENDS_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """What a broken node is made of."""
+
+    parts: Parts = Parts()  # noqa: RUF009 - frozen
+    runtime: type[Runtime] = Runtime
+
 
 # --- the turn -------------------------------------------------------------------------------------------------------
 
 
-@listed
-def replies_before_the_commit() -> None:
+class _UncheckedCore(NodeCore):
+    def refuse_output(self) -> None:
+        pass
+
+
+class RepliesBeforeTheCommit(Runtime):
     """Sends and replies leave before the commit."""
 
-    def finish_turn(self: Any) -> None:
-        self._release()
-        self._disk.commit()
-
-    replace(Runtime, "_finish_turn", finish_turn)
-
-
-@listed
-def no_messages_to_oneself() -> None:
-    """What a node sends itself is lost."""
-    take_in = Runtime._take_in
-
-    def without(self: Any) -> None:
-        self._to_self.clear()
-        take_in(self)
-
-    replace(Runtime, "_take_in", without)
+    def commit(self) -> None:
+        output = self.core.take_output()
+        if output is not None:
+            self.release(output)
+        super().commit()
 
 
-@listed
-def timers_never_fire() -> None:
-    """No timer of an algorithm runs out."""
-    run_out = Timers.run_out
+class NoMessagesToOneself(NodeCore):
+    """What a node sends to itself is lost."""
 
-    def requests_alone(self: Timers[TimerKey]) -> Iterator[TimerKey]:
-        return (key for key in run_out(self) if isinstance(key, Request))
-
-    replace(Timers, "run_out", requests_alone)
+    def hear_itself(self) -> None:
+        self.to_itself.clear()
 
 
-@listed
-def answers_are_crossed() -> None:
+class TimersNeverFire(Timers[TimerKey]):
+    """No timer of an algorithm expires."""
+
+    def run_out(self) -> Iterator[TimerKey]:
+        return (key for key in super().run_out() if isinstance(key, Request))
+
+
+class AnswersAreCrossed(NodeCore):
     """Two answers of a turn go to each other's requests."""
-    take_turn = Variables.take_turn
 
-    def crossed(self: Variables) -> Any:
-        turn = take_turn(self)
-        values = [answer.value for answer in turn.answers]
-        for answer, value in zip(turn.answers, reversed(values), strict=True):
-            answer.value = value
-        return turn
-
-    replace(Variables, "take_turn", crossed)
+    def take_output(self) -> Output | None:
+        output = super().take_output()
+        if output is not None:
+            values = [reply.value for reply in output.replies]
+            crossed = zip(output.replies, reversed(values), strict=True)
+            return output._replace(replies=[reply._replace(value=value) for reply, value in crossed])
+        return None
 
 
-@listed
-def retries_are_taken_for_done() -> None:
-    """A proposal that comes again is answered with its own value: the table of requests has no answers in it."""
-    propose = Variables.propose
-    seen: set[Request] = set()
+class RetriesAreTakenForDone(NodeCore):
+    """A proposal that comes again is answered with its own value: the table of requests holds no answers."""
 
-    def proposed(
-        self: Variables, variable: str, request: Request, route: Route, timeout_s: float, value: Value
-    ) -> None:
-        if request in seen:
-            self.turn.answers.append(Answer(route, request.number, value))
-        seen.add(request)
-        propose(self, variable, request, route, timeout_s, value)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seen: dict[Request, None] = {}
 
-    replace(Variables, "propose", proposed)
+    def propose(self, variable: str, request: Request, route: Route, timeout_s: float, value: Value) -> None:
+        if request in self.seen:
+            self._replies.append(ClientReply(route, request, value, None))
+        self.seen[request] = None
+        super().propose(variable, request, route, timeout_s, value)
 
 
-@listed
-def names_are_cut_short() -> None:
+class NamesAreCutShort(Codec):
     """Only the first eight letters of a variable's name tell it from others."""
-    decode = Codec.decode
 
-    def shortened(self: Codec, frame: bytes) -> Envelope:
-        envelope = decode(self, frame)
-        return Envelope(envelope.sender, envelope.incarnation, envelope.variable[:8], envelope.message)
-
-    replace(Codec, "decode", shortened)
+    def decode(self, frame: bytes) -> Envelope:
+        envelope = super().decode(frame)
+        return envelope._replace(variable=envelope.variable[:8])
 
 
 # --- the wire -------------------------------------------------------------------------------------------------------
 
 
-@listed
-def the_queue_leaks() -> None:
+class TheQueueLeaks(Transport):
     """After a few sends to a peer its queue is taken for full, and nothing leaves any more."""
-    send = Transport.send
-    sent: Counter[NodeId] = Counter()
 
-    def leaking(self: Transport, to: NodeId, payload: bytes) -> None:
-        sent[to] += 1
-        if sent[to] <= _SENDS_MAX:
-            send(self, to, payload)
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: Counter[NodeId] = Counter()
 
-    replace(Transport, "send", leaking)
+    def send(self, to: NodeId, payload: bytes) -> None:
+        self.sent[to] += 1
+        if self.sent[to] <= _SENDS_MAX:
+            super().send(to, payload)
 
 
-@listed
-def malformed_frames_kill() -> None:
+class MalformedFramesKill(Codec):
     """A frame that does not decode ends the node."""
-    decode = Codec.decode
 
-    def strict(self: Codec, frame: bytes) -> Envelope:
+    def decode(self, frame: bytes) -> Envelope:
         try:
-            return decode(self, frame)
+            return super().decode(frame)
         except Malformed as error:
             raise RuntimeError("a frame that does not decode") from error
-
-    replace(Codec, "decode", strict)
-
-
-@listed
-def incarnations_go_back() -> None:
-    """A boot counts backwards, so that peers take the new life of a node for an old one."""
-    open_disk = Disk._open
-
-    def back(self: Disk, *arguments: Any) -> Any:
-        contents = open_disk(self, *arguments)
-        self.incarnation = 2 - self.incarnation
-        return contents
-
-    replace(Disk, "_open", back)
 
 
 # --- the disk -------------------------------------------------------------------------------------------------------
 
 
-@listed
-def nothing_is_committed() -> None:
+class IncarnationsGoBack(Disk):
+    """A boot counts backwards, so that peers take the new life of a node for an old one."""
+
+    def _open(self, *arguments: Any) -> Any:
+        variables = super()._open(*arguments)
+        self.incarnation = 2 - self.incarnation
+        return variables
+
+
+class NothingIsCommitted(Disk):
     """A commit does nothing."""
-    replace(Disk, "commit", lambda self: self._dirty.clear())
+
+    def commit(self) -> None:
+        self._dirty.clear()
 
 
-@listed
-def a_commit_saves_one_thing() -> None:
+class ACommitSavesOneThing(Disk):
     """Of what a turn assigned, the first is saved."""
-    commit = Disk.commit
 
-    def partly(self: Disk) -> None:
+    def commit(self) -> None:
         for key in list(self._dirty)[1:]:
             del self._dirty[key]
-        commit(self)
-
-    replace(Disk, "commit", partly)
+        super().commit()
 
 
-def _synchronous(how: str) -> None:
-    open_disk = Disk._open
-
-    def opened(self: Disk, *arguments: Any) -> Any:
-        contents = open_disk(self, *arguments)
-        self._db.execute(f"PRAGMA synchronous={how}")
-        return contents
-
-    replace(Disk, "_open", opened)
-
-
-@listed
-def synchronous_normal() -> None:
+class SynchronousNormal(Disk):
     """SQLite syncs its log at checkpoints alone."""
-    _synchronous("NORMAL")
+
+    def _open(self, *arguments: Any) -> Any:
+        variables = super()._open(*arguments)
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        return variables
 
 
-@listed
-def synchronous_off() -> None:
+class SynchronousOff(Disk):
     """SQLite never syncs."""
-    _synchronous("OFF")
+
+    def _open(self, *arguments: Any) -> Any:
+        variables = super()._open(*arguments)
+        self._db.execute("PRAGMA synchronous=OFF")
+        return variables
 
 
-@listed
-def failed_commits_are_ignored() -> None:
+class FailedCommitsAreIgnored(Disk):
     """A node whose disk has failed goes on as if it had not."""
-    commit = Disk.commit
 
-    def careless(self: Disk) -> None:
+    def commit(self) -> None:
         try:
-            commit(self)
+            super().commit()
         except DiskFailed:
             self._dirty.clear()
 
-    replace(Disk, "commit", careless)
 
+class ChecksumsAreNotChecked(Disk):
+    """The node believes what is stored."""
 
-@listed
-def a_wiped_disk_votes() -> None:
-    """A node whose directory has gone starts on a new one."""
-    init = Disk.__init__
-
-    def forgiving(self: Disk, *arguments: Any, **more: Any) -> None:
-        init(self, *arguments, **{**more, "must_exist": False})
-
-    replace(Disk, "__init__", forgiving)
-
-
-@listed
-def checksums_are_not_checked() -> None:
-    """What is stored is believed."""
-
-    def believing(_file: str, contents: Contents, variable: Any, key: Any, packed: Any, _checksum: Any) -> None:
+    def read_row(self, file: str, contents: Contents, variable: Any, key: Any, packed: Any, checksum: Any) -> None:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
 
-    replace(node.storage.disk_contents, "read_row", believing)
 
-
-@listed
-def variables_share_their_rows() -> None:
+class VariablesShareTheirRows(Disk):
     """On disk all variables of a node are one."""
 
-    def shared(self: Disk, _name: str) -> MutableMapping[str, Stored]:
-        return variable(self, "all")
+    def variable(self, name: str) -> MutableMapping[str, Stored]:
+        return super().variable("all")
 
-    variable = Disk.variable
-    replace(Disk, "variable", shared)
+
+class _TornLog(DiskLog):
+    def since(self, slot: int, bytes_max: int) -> list[Record]:
+        found = []
+        for row in self._read("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
+            if row[-1] != record_checksum(Record(*row[:-1])):
+                break
+            found.append(Record(*row[:-1]))
+        return found
+
+
+class TornTailsEverywhere(Disk):
+    """A record of the log that does not match its checksum is taken for the end of the log."""
+
+    log_class = _TornLog
+
+
+#: The breaks of a node, by the name that a command line uses.
+BREAKS: Final[dict[str, Break]] = {
+    "replies-before-the-commit": Break(Parts(core=_UncheckedCore), RepliesBeforeTheCommit),
+    "no-messages-to-oneself": Break(Parts(core=NoMessagesToOneself)),
+    "timers-never-fire": Break(Parts(timers=TimersNeverFire)),
+    "answers-are-crossed": Break(Parts(core=AnswersAreCrossed)),
+    "retries-are-taken-for-done": Break(Parts(core=RetriesAreTakenForDone)),
+    "names-are-cut-short": Break(Parts(codec=NamesAreCutShort)),
+    "the-queue-leaks": Break(Parts(transport=TheQueueLeaks)),
+    "malformed-frames-kill": Break(Parts(codec=MalformedFramesKill)),
+    "incarnations-go-back": Break(Parts(disk=IncarnationsGoBack)),
+    "nothing-is-committed": Break(Parts(disk=NothingIsCommitted)),
+    "a-commit-saves-one-thing": Break(Parts(disk=ACommitSavesOneThing)),
+    "synchronous-normal": Break(Parts(disk=SynchronousNormal)),
+    "synchronous-off": Break(Parts(disk=SynchronousOff)),
+    "failed-commits-are-ignored": Break(Parts(disk=FailedCommitsAreIgnored)),
+    "a-wiped-disk-votes": Break(Parts(disk=ForgivingDisk)),
+    "checksums-are-not-checked": Break(Parts(disk=ChecksumsAreNotChecked)),
+    "variables-share-their-rows": Break(Parts(disk=VariablesShareTheirRows)),
+    "torn-tails-everywhere": Break(Parts(disk=TornTailsEverywhere)),
+}
 
 
 if __name__ == "__main__":
-    BREAKS[sys.argv.pop(1)]()
-    sys.exit(node.__main__.main())
+    chosen = BREAKS[sys.argv.pop(1)]
+    sys.exit(main(chosen.runtime, chosen.parts))

@@ -73,6 +73,13 @@ class VotesAreToldOnce(Majority):
         self.unheard.clear()
 
 
+class QueriesAreAnsweredAtOnce(Majority):
+    """A query is answered with what the replica happens to know."""
+
+    def query(self, request: Request) -> None:
+        self.node.reply(request, self.decided())
+
+
 class UndecidedAtTheFirstWord(Majority):
     """A query is answered with undecided as soon as anybody says that it has not voted."""
 

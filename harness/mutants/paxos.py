@@ -3,15 +3,12 @@
 None touches the shipped code: a cluster is given one by its name, such as `harness.mutants.paxos:IgnoresAccepted`.
 """
 
-from node.algorithms.paxos import Accept, Accepted, Paxos, Prepare, Promise, Rejected
+from node.algorithms.paxos import NO_ACCEPTANCE, Accept, Acceptance, Accepted, Paxos, Prepare, Promise, Rejected, Role
 from node.contract import Message, NodeId, Request, Value
 from node.quorum import NO_BALLOT, Ballot
 from node.wire import encode_value
 
 _DEFAULT = encode_value("a default")
-
-#: What a voter has told: the ballot that it had accepted, and the value.
-_Promised = tuple[Ballot, Value | None]
 
 
 # --- phase 1 --------------------------------------------------------------------------------------------------------
@@ -21,35 +18,35 @@ class IgnoresAccepted(Paxos):
     """Proposes its own value, whatever it was told in phase 1."""
 
     def promised_by_quorum(self) -> None:
-        self.voters = dict.fromkeys(self.voters, (NO_BALLOT, None))
+        self.promises = dict.fromkeys(self.promises, NO_ACCEPTANCE)
         super().promised_by_quorum()
 
 
 class _Adopts(Paxos):
     """Adopts another accepted value than that of the highest ballot."""
 
-    def choose(self, told: list[_Promised]) -> _Promised:
+    def choose(self, reported: list[Acceptance]) -> Acceptance:
         raise NotImplementedError
 
     def promised_by_quorum(self) -> None:
-        told = [entry for entry in self.voters.values() if entry[0] != NO_BALLOT]
-        if told:
-            self.voters = {"chosen": self.choose(told)}
+        reported = [acceptance for acceptance in self.promises.values() if acceptance != NO_ACCEPTANCE]
+        if reported:
+            self.promises = {"chosen": self.choose(reported)}
         super().promised_by_quorum()
 
 
 class AdoptsLowest(_Adopts):
     """Adopts the value of the lowest ballot."""
 
-    def choose(self, told: list[_Promised]) -> _Promised:
-        return min(told, key=lambda entry: entry[0])
+    def choose(self, reported: list[Acceptance]) -> Acceptance:
+        return min(reported, key=lambda acceptance: acceptance.ballot)
 
 
 class AdoptsLast(_Adopts):
-    """Adopts any value: that which it was told last."""
+    """Adopts any value: the one that was reported last."""
 
-    def choose(self, told: list[_Promised]) -> _Promised:
-        return told[-1]
+    def choose(self, reported: list[Acceptance]) -> Acceptance:
+        return reported[-1]
 
 
 class PromisesReportNothing(Paxos):
@@ -62,8 +59,8 @@ class PromisesReportNothing(Paxos):
 
     is_promising = False
 
-    def accepted(self) -> tuple[Ballot | None, Value | None]:
-        return (None, None) if self.is_promising else super().accepted()
+    def accepted(self) -> Acceptance:
+        return NO_ACCEPTANCE if self.is_promising else super().accepted()
 
 
 class SmallQuorum1(Paxos):
@@ -71,7 +68,7 @@ class SmallQuorum1(Paxos):
 
     def receive(self, sender: NodeId, message: Message) -> None:
         super().receive(sender, message)
-        if self.role == "preparing" and len(self.voters) >= len(self.node.members) // 2 and self.voters:
+        if self.role is Role.PREPARING and len(self.promises) >= len(self.node.members) // 2 and self.promises:
             self.promised_by_quorum()
 
 
@@ -89,7 +86,7 @@ class NobodysBallots(Paxos):
 
     def become_preparing(self) -> None:
         self.ballot = Ballot(max(self.promised().round, self.seen.round) + 1, "")
-        self.role, self.value, self.voters = "preparing", None, {}
+        self.enter(Role.PREPARING)
         self.node.broadcast(Prepare(self.ballot))
         self.node.set_timer("again", 0.1, 0.2)
 
@@ -140,14 +137,14 @@ class PromiseInMemory(Paxos):
 class AcceptedInMemory(Paxos):
     """An accepted value is not on disk before it is told."""
 
-    remembered: tuple[Ballot | None, Value | None] = (None, None)
+    remembered: Acceptance = NO_ACCEPTANCE
 
     def receive(self, sender: NodeId, message: Message) -> None:
         super().receive(sender, message)
         if self.node.disk.pop("accepted", None) is not None and isinstance(message, Accept):
-            self.remembered = (message.ballot, message.value)
+            self.remembered = Acceptance(message.ballot, message.value)
 
-    def accepted(self) -> tuple[Ballot | None, Value | None]:
+    def accepted(self) -> Acceptance:
         return self.remembered
 
 
@@ -168,7 +165,16 @@ class ReusesBallots(Paxos):
 
     def promised(self) -> Ballot:
         # A proposer that looks only at what it has used itself, and that is forgotten.
-        return NO_BALLOT if self.role in ("idle", "beaten") else super().promised()
+        return NO_BALLOT if self.role in (Role.IDLE, Role.BEATEN) else super().promised()
+
+
+class LateAcceptsKill(Paxos):
+    """An acceptor raises on an Accept below its promise, which it should have expected."""
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        if isinstance(message, Accept) and message.ballot < self.promised():
+            raise RuntimeError("an Accept below the promise")
+        super().receive(sender, message)
 
 
 # --- phase 2 and after ----------------------------------------------------------------------------------------------
@@ -179,7 +185,7 @@ class SmallQuorum2(Paxos):
 
     def receive(self, sender: NodeId, message: Message) -> None:
         super().receive(sender, message)
-        if self.role == "accepting" and self.voters and self.value is not None:
+        if self.role is Role.ACCEPTING and self.acceptances and self.value is not None:
             self.chosen(self.value)
 
 
@@ -196,8 +202,8 @@ class CountsMessages(Paxos):
     """Counts acceptances, not acceptors."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
-        if isinstance(message, Accepted) and message.ballot == self.ballot and sender in self.voters:
-            sender = next((member for member in self.node.members if member not in self.voters), sender)
+        if isinstance(message, Accepted) and message.ballot == self.ballot and sender in self.acceptances:
+            sender = next((member for member in self.node.members if member not in self.acceptances), sender)
         super().receive(sender, message)
 
 
@@ -208,6 +214,14 @@ class BelievesAnyAccept(Paxos):
         super().receive(sender, message)
         if isinstance(message, Accept):
             self.learn(message.value)
+
+
+class ForgetsDecisions(Paxos):
+    """A decision is told and not kept on disk."""
+
+    def learn(self, value: Value) -> None:
+        super().learn(value)
+        self.node.disk.pop("decided", None)
 
 
 class LastWriteWins(Paxos):
@@ -231,7 +245,7 @@ class LastWriteWins(Paxos):
 class SendsOnce(Paxos):
     """Nothing is sent again."""
 
-    def send_again(self, message: Message) -> None:
+    def send_again(self, message: Message, answered: dict[NodeId, Acceptance] | dict[NodeId, None]) -> None:
         pass
 
 

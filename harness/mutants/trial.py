@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -24,16 +24,17 @@ from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.guards import PlanExecution
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
 from harness.faults.process_faults import bring_back
-from harness.mutants import log_schedules
+from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
-from harness.mutants.log_stories import VirtualStory
-from harness.mutants.schedules import Schedule
+from harness.mutants.process_scripts import ProcessScript
+from harness.mutants.virtual_log_scripts import VirtualScript
 from harness.runs.experiment import Experiment
 from harness.runs.suite import judge
 from harness.runs.workers import as_done
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.workload import LIVE_S
+from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
 _TRIES: Final = 3
@@ -61,52 +62,62 @@ class Attempt:
 
 
 def attempt(
-    schedule: Schedule | VirtualStory,
+    script: ProcessScript | VirtualScript,
     algorithm: str,
     folder: Path,
     *,
+    original: str | None = None,
     seed: int = 0,
     command: Sequence[str] = NODE_COMMAND,
 ) -> Attempt:
-    """Tell `schedule` of a cluster in `folder`, which is made, and judge it."""
-    if isinstance(schedule, VirtualStory):
-        return _in_virtual_time(schedule, folder, command)
+    """Play `script` on a cluster in `folder`, which is made, and judge it.
+
+    Args:
+        script: what to play.
+        algorithm: what the nodes run.
+        folder: where the run's evidence goes.
+        original: the shipped algorithm that `algorithm` is a broken copy of. A log's records are judged by applying them
+            with the machines of the original: a broken machine would agree with itself.
+        seed: every random draw comes from it.
+        command: what starts a node.
+    """
+    if isinstance(script, VirtualScript):
+        return _in_virtual_time(script, algorithm, folder)
     started = time.monotonic()
-    run = Experiment(folder, nodes=schedule.nodes, algorithm=algorithm, seed=seed, command=command, vfs=schedule.vfs)
+    run = Experiment(folder, nodes=script.nodes, algorithm=algorithm, seed=seed, command=command, vfs=script.vfs)
     trouble: list[str] = []
     with run:
-        for part in (schedule.tell, _whole_again):
+        for part in (script.play, _whole_again):
             try:
                 part(run)
             except ConsensusError as error:  # what was waited for did not come, or a node does not start
                 trouble.append(f"{type(error).__name__}: {error}")
         healed_ns = time.monotonic_ns()
-        if schedule.on_log:
-            log_schedules.settle(run, log_schedules.begin_put(run, "last", 8), log_schedules.begin_get(run, 9))
+        if script.on_log:
+            log_scripts.settle(run, log_scripts.begin_put(run, "last", 8), log_scripts.begin_get(run, 9))
             run.look_at_replicas()
         else:
             _ask_everybody(run)
         down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
     carried = PlanExecution(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
-    verdicts = _judged(run, schedule, healed_ns, carried)
-    run.save_results(verdicts, schedule=schedule.name, story=schedule.about, trouble=trouble, command=list(command[1:]))
+    verdicts = _judged(run, script, original, healed_ns, carried)
+    run.save_results(verdicts, schedule=script.name, story=script.about, trouble=trouble, command=list(command[1:]))
     return Attempt(folder, verdicts, time.monotonic() - started)
 
 
-def _in_virtual_time(story: VirtualStory, folder: Path, command: Sequence[str]) -> Attempt:
-    """In a process of its own, since a break changes all of one: that which starts broken nodes names it last."""
+def _in_virtual_time(script: VirtualScript, algorithm: str, folder: Path) -> Attempt:
+    """Play it in a process of its own, so that several run at a time."""
     started = time.monotonic()
     folder.mkdir()
-    break_ = [] if tuple(command) == NODE_COMMAND else [command[-1]]
-    told = subprocess.run(
-        [sys.executable, "-P", "-m", "harness.mutants.virtual_story", story.name, *break_],
+    played = subprocess.run(
+        [sys.executable, "-P", "-m", "harness.mutants.virtual_runner", script.name, algorithm],
         capture_output=True,
         text=True,
         check=False,
     )
-    (folder / "told.txt").write_text(told.stdout + told.stderr)
-    last = (told.stdout or told.stderr).strip().rpartition("\n")[2]
-    match told.returncode:
+    (folder / "output.txt").write_text(played.stdout + played.stderr)
+    last = (played.stdout or played.stderr).strip().rpartition("\n")[2]
+    match played.returncode:
         case 0:
             verdict = valid(last)
         case 1:
@@ -131,12 +142,16 @@ def _ask_everybody(run: Experiment) -> None:
     run.settle(*(run.begin_query(_AFTER, node, LIVE_S) for node in run.nodes))
 
 
-def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
+def _judged(
+    run: Experiment, script: ProcessScript, original: str | None, healed_ns: int, carried: PlanExecution
+) -> dict[str, Verdict]:
     try:
-        evidence = run.evidence(faults_expected=schedule.breaks)
+        evidence = run.evidence(faults_expected=script.breaks)
+        if script.on_log and original is not None:
+            evidence = replace(evidence, algorithm=load_algorithm(original))
     except DiskError as error:
         return {"disks": invalid(f"a disk cannot be read: {error}")}
-    clients = _PutAndGet(run.nodes, 0, 1.0) if schedule.on_log else SetOnceWorkload(run.nodes, 0, 1.0)
+    clients = _PutAndGet(run.nodes, 0, 1.0) if script.on_log else SetOnceWorkload(run.nodes, 0, 1.0)
     return judge(evidence, clients, healed_ns, carried)
 
 
@@ -168,7 +183,7 @@ class MutantTrial:
         return {
             "mutant": self.mutant.name,
             "imitates": self.mutant.imitates,
-            "schedule": self.mutant.schedule.name,
+            "schedule": self.mutant.script.name,
             "original": self.mutant.original,
             "caught": self.caught,
             "by": list(self.last.violated),
@@ -184,7 +199,9 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
     started = time.monotonic()
     for number in range(1, _TRIES + 1):
         own = folder / (mutant.name if number == 1 else f"{mutant.name}-{number}")
-        last = attempt(mutant.schedule, mutant.algorithm, own, seed=seed, command=mutant.command)
+        last = attempt(
+            mutant.script, mutant.algorithm, own, original=mutant.original, seed=seed, command=mutant.command
+        )
         if last.verdict.status is Status.INVALID:
             break
     return MutantTrial(mutant, last, number, time.monotonic() - started)
@@ -194,7 +211,7 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
 class Unbroken:
     """The shipped code under a mutant's story: the first run that was not valid, or else the last one."""
 
-    schedule: Schedule | VirtualStory
+    script: ProcessScript | VirtualScript
     algorithm: str
     times: int
     passed: int
@@ -208,7 +225,7 @@ class Unbroken:
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "schedule": self.schedule.name,
+            "schedule": self.script.name,
             "algorithm": self.algorithm,
             "valid": self.valid,
             "times": self.times,
@@ -219,21 +236,21 @@ class Unbroken:
 
 
 def try_unbroken(
-    schedule: Schedule | VirtualStory, algorithm: str, folder: Path, times: int = 1, seed: int = 0
+    script: ProcessScript | VirtualScript, algorithm: str, folder: Path, times: int = 1, seed: int = 0
 ) -> Unbroken:
     """Tell the story of the shipped code, `times` times. Folders of valid runs but the last are deleted."""
     shown: Attempt | None = None
     passed = 0
     for number in range(times):
-        own = folder / f"unbroken-{algorithm}-{schedule.name}-{number + 1}"
-        found = attempt(schedule, algorithm, own, seed=seed + number)
+        own = folder / f"unbroken-{algorithm}-{script.name}-{number + 1}"
+        found = attempt(script, algorithm, own, seed=seed + number)
         passed += found.verdict.status is Status.VALID
         if shown is None or shown.verdict.status is Status.VALID:
             if shown is not None:
                 shutil.rmtree(shown.folder)
             shown = found
     assert shown is not None
-    return Unbroken(schedule, algorithm, times, passed, shown)
+    return Unbroken(script, algorithm, times, passed, shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +297,7 @@ def try_all(
     """Try each mutant, and each of their stories on the shipped code `times` times, `workers` at a time."""
     started = time.monotonic()
     mutants = tuple(mutants)
-    stories = dict.fromkeys((mutant.schedule, mutant.original) for mutant in mutants) if times else {}
+    stories = dict.fromkeys((mutant.script, mutant.original) for mutant in mutants) if times else {}
     with ThreadPoolExecutor(workers, thread_name_prefix="mutant") as pool:
         trials = [pool.submit(try_mutant, mutant, folder, seed) for mutant in mutants]
         unbroken = [pool.submit(try_unbroken, *story, folder, times, seed) for story in stories]

@@ -3,9 +3,9 @@
 Rules
 -----
 1. What is decided on a disk is asked of the algorithm itself: an instance is started over a copy of what is stored, as at a
-   boot, and its `status()["decided"]` is read. So no judge needs to know how an algorithm lays out its state.
+   boot, and its `status().decided` is read. So no judge needs to know how an algorithm lays out its state.
 2. The node that it is started on is offline: sends, timers and replies go nowhere, and what it assigns is forgotten.
-3. An algorithm whose status has no `decided` says nothing here. For one that serves all variables it is a map of them.
+3. A log's decided values are those of its machine of variables that are set once.
 """
 
 import copy
@@ -13,14 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records.jsonable import shown
-from node.algorithms.multipaxos import MultiPaxos
-from node.contract import Algorithm, Log, Message, Node, NodeId, Request, Stored, Value
+from node.contract import Algorithm, Message, NodeId, Request, Stored, Value
+from node.log_contract import Log, LogAlgorithm, LogNode
+from node.machines.once import OnceMachine
+from node.status import status_fields
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
 from node.wire import Malformed, decode_value
 
 
-class OfflineNode(Node):
+class OfflineNode(LogNode):
     """A node that is only asked what it holds."""
 
     def __init__(
@@ -40,6 +42,18 @@ class OfflineNode(Node):
     def refuse(self, request: Request, reason: str) -> None:
         pass
 
+    def send_early(self, to: NodeId, message: Message) -> None:
+        pass
+
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        pass
+
+    def variable_of(self, request: Request) -> str:
+        raise KeyError(f"no request waits at a node that is offline: {request}")
+
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        pass
+
     def set_timer(self, name: str, least_s: float, most_s: float) -> None:
         pass
 
@@ -55,7 +69,7 @@ def status_on_disk(
     log: Log | None = None,
 ) -> dict[str, Any]:
     """What one variable's replica would say of itself if it booted from `stored`."""
-    return dict(_booted(algorithm, node, members, stored, log).status())
+    return status_fields(_booted(algorithm, node, members, stored, log).status())
 
 
 def _booted(
@@ -68,11 +82,10 @@ def _booted(
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
     """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
-    if algorithm.serves_all:
+    if algorithm.keeps_log:
         replica = _booted(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
-        values: Any = replica.status().get("decided", {})
-        if isinstance(replica, MultiPaxos):  # whose status tells only the latest
-            values = getattr(replica.state.machines.get("once"), "values", {})
+        once = replica.state.machines.get("once") if isinstance(replica, LogAlgorithm) else None
+        values = once.values if isinstance(once, OnceMachine) else {}
         return {variable: plain_value(value) for variable, value in values.items()}
     decided = {}
     for variable, stored in contents.variables.items():

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
-from harness.systems.stepped_node import DISKS_SYNC_LATE, EMPTY_DISKS_VOTE, NO_ODDITIES
-from harness.virtual.node import FaultModel
+from harness.systems.stepped_node import EMPTY_DISKS_VOTE
+from harness.virtual.fault_model import FaultModel
 from node.contract import BadInput, NodeId
 
 #: How long a node may take for a turn, and a message for its way to the proxy. A loaded machine is slow; nothing else is.
@@ -52,22 +52,8 @@ def command(folder: Path, oddities: FaultModel) -> tuple[str, ...]:
             "what a real node sends to itself never leaves it, so this schedule, in which it does, cannot be replayed: "
             "explore without own_messages_wait"
         )
-    odd = [
-        name
-        for name, is_so in (
-            (EMPTY_DISKS_VOTE, oddities.empty_disks_vote),
-            (DISKS_SYNC_LATE, oddities.disks_sync_late),
-        )
-        if is_so
-    ]
-    return (
-        sys.executable,
-        "-P",
-        "-m",
-        "harness.systems.stepped_node",
-        str(folder / "hand"),
-        ",".join(odd) or NO_ODDITIES,
-    )
+    plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node", str(folder / "hand"))
+    return (*plain, EMPTY_DISKS_VOTE) if oddities.empty_disks_vote else plain
 
 
 class Driver:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.records.run_folders import RESULTS_NAME
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
 from harness.virtual.explorer import Exploration
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import Violation
-from harness.virtual.node import SOUND, FaultModel
 from harness.virtual.simulator import SimulationReport
 from harness.virtual.steps import Step, from_json, to_json
 from node.algorithms import BUILT_IN, load_algorithm
@@ -68,11 +68,11 @@ class Schedule:
         """What it breaks, as `harness.virtual.judge` calls it."""
         return tuple(dict.fromkeys(violation.kind for violation in self.violations))
 
-    def cluster(self) -> SimulatedCluster:
+    def cluster(self) -> VirtualCluster:
         """A cluster without processes to which nothing has happened yet."""
-        return SimulatedCluster(load_algorithm(self.algorithm), self.members, self.oddities)
+        return VirtualCluster(load_algorithm(self.algorithm), self.members, self.oddities)
 
-    def read(self, cluster: SimulatedCluster) -> Iterator[Step]:
+    def read(self, cluster: VirtualCluster) -> Iterator[Step]:
         """Each step in turn; the caller applies it to `cluster` before it asks for the next. Raises BadSchedule."""
         for number, told in enumerate(self.steps, 1):
             try:

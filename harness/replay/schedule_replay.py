@@ -54,9 +54,11 @@ from harness.replay.driver import Driver, KeptMessage, NotFollowed, canonical, c
 from harness.replay.schedule import SCHEDULE_NAME, Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
+from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, changed
 from harness.virtual.narration import tell
-from harness.virtual.node import NO_FACTS, Facts, TurnOutput
+from harness.virtual.node_state import NO_FACTS, Facts
+from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
     Crash,
     Deliver,
@@ -158,7 +160,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         nodes=schedule.nodes,
         algorithm=schedule.algorithm,
         command=command(folder, schedule.oddities),
-        vfs="harness.faults.power_loss_vfs:powerloss" if schedule.oddities.disks_sync_late else None,
+        vfs=LATE_SYNC if schedule.oddities.disks_sync_late else None,
     )
     schedule.save(folder / SCHEDULE_NAME)
     with run:

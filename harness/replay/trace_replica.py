@@ -2,28 +2,23 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from harness.records.links import CLIENT, Link
 from harness.records.messages import readable_fields
-from harness.replay.trace_nodes import NOTHING, DiskContents, NotSet, TracedLogNode, TracedNode, make
+from harness.replay.pure_node import NOTHING, DiskContents, NotSet, PureNode
+from harness.replay.trace_report import Validation
 from harness.replay.trace_wire import Difference, Seen, Wire, answer_of, first_hole, stretch, what_of
 from harness.systems.traced_node import digest
-from harness.virtual.node import SimulatedReply, TurnOutput
-from harness.virtual.steps import Deliver, Fire, GiveUp, Packet, PeerLost, Propose, Query, SendFrame, Step
-from node.contract import Algorithm, NodeId, Request
-from node.frames import CommandFrame, ReadFrame
-from node.settings import NAME, Settings
+from node.contract import Algorithm, NodeId, Request, Value
+from node.settings import Settings
 from node.storage.disk import DiskError, inspect
-from node.wire import Codec, Envelope, Malformed, ProposeRequest, QueryRequest, decode_value
-from node.wire import Reply as WireReply
-
-if TYPE_CHECKING:
-    from harness.replay.trace_report import Validation
+from node.turn import Output
+from node.wire import Codec, Envelope, Malformed, Reply
 
 #: How long before the end of a life a message may have been on its way and be lost with it.
 _LAST_WORDS_NS: Final = 2_000_000_000
@@ -53,7 +48,7 @@ class _Life:
 
 
 class Replica:
-    """A simulated node for each variable of one node, or one for its log."""
+    """One node, over all its lives, beside the pure node that gets the same input."""
 
     def __init__(
         self,
@@ -61,20 +56,17 @@ class Replica:
         algorithm: type[Algorithm],
         node: NodeId,
         wire: Wire,
-        report: "Validation",
+        report: Validation,
     ) -> None:
         self._settings, self._algorithm, self._node = settings, algorithm, node
         self._wire, self._report = wire, report
         self._codec = Codec(settings.cluster, algorithm.messages)
-        self._variables: dict[str, TracedNode] = {}
-        self._last: tuple[str, ...] = ()  # the variables that the last turn was about
-        self._known: dict[NodeId, int] = {}
-        self._asked: dict[Request, str] = {}
+        self._pure = PureNode(settings, algorithm, node)
         self._life = _Life(0)
         self._read_to: Counter[Link] = Counter()
 
     def follow(self, path: Path) -> None:
-        """Take in the whole note."""
+        """Take in the node's whole trace."""
         if not path.exists():
             if self._wire.has_heard(self._node):
                 self._differs(0, "has left no trace, and has spoken")
@@ -112,33 +104,19 @@ class Replica:
     # --- lives and disks --------------------------------------------------------------------------------------------
 
     def _boot(self, incarnation: int, held: str, time: int) -> None:
-        disk, without_last = self._disks()
-        if held == _digest(without_last):
-            disk = without_last
-        elif incarnation == 1 and held == _digest({}):
-            disk = dict.fromkeys(disk, NOTHING)  # its directory was lost
-        elif held != _digest(disk):
+        contents = self._pure.contents()
+        if held == _digest(self._pure.contents_before()):
+            contents = self._pure.contents_before()
+        elif incarnation == 1 and held == _digest(NOTHING):
+            contents = NOTHING  # its directory was lost
+        elif held != _digest(contents):
             self._differs(time, f"booted for the {incarnation}. time on a disk that none of its commits has left")
-        self._last, self._known = (), {}
         self._life = _Life(incarnation, born=time, time=time)
         self._report.lives += 1
-        if self._algorithm.serves_all:
-            disk.setdefault("", NOTHING)
-        for name, of_one in disk.items():
-            simulated = self._variables.setdefault(name, self._make())
-            self._gather(name, simulated.boot_from(of_one, incarnation), time, 0)
-
-    def _disks(self) -> tuple[dict[str, DiskContents], dict[str, DiskContents]]:
-        """End all variables. Returns what the disk holds with the last turn, and without: its commit may have failed."""
-        before = {name: self._variables[name].held_before() for name in self._last}
-        for simulated in self._variables.values():
-            if simulated.up:
-                simulated.crash()
-        disk = {name: simulated.held() for name, simulated in self._variables.items()}
-        return disk, disk | before
+        self._gather(self._pure.boot(contents), time, 0)
 
     def compare_disk(self, directory: Path) -> None:
-        """What the disk holds in the end must be what the pure class has, with its last turn or without."""
+        """Compare what the disk holds in the end with what the pure node has, with its last turn or without."""
         try:
             contents = inspect(directory)
         except DiskError as error:
@@ -146,23 +124,8 @@ class Replica:
                 self._differs(self._life.time, f"has no disk that can be compared in the end: {error}")
             return
         held = digest(contents.variables, contents.log.records, contents.log.parts)
-        if held not in [_digest(disk) for disk in self._disks()]:
+        if held not in (_digest(self._pure.contents()), _digest(self._pure.contents_before())):
             self._differs(self._life.time, "has on its disk in the end what the pure class has not")
-
-    def _make(self) -> TracedNode:
-        return make(self._algorithm, self._node, self._settings.nodes, self._settings.machines)
-
-    def _of(self, variable: str) -> str:
-        """Under which name a variable's node is found."""
-        return "" if self._algorithm.serves_all else variable
-
-    def _simulated(self, name: str) -> TracedNode:
-        """A variable's node, made when it is first heard of."""
-        simulated = self._variables.get(name)
-        if simulated is None:
-            simulated = self._variables[name] = self._make()
-            simulated.boot_from(NOTHING, self._life.incarnation)
-        return simulated
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
@@ -171,66 +134,31 @@ class Replica:
             self._differs(time, f"has turn {number} in its trace where {self._life.turns + 1} belongs")
         self._life.turns, self._life.time = number, time
         self._report.turns += 1
-        inputs = list(self._inputs([self._decode(frame) for frame in line["in"]], time))
-        inputs += [(name, PeerLost(self._node, peer)) for peer in line["lost"] for name in self._logs()]
-        inputs += self._timers(line["timers"])
-        touched = {name for name, simulated in self._variables.items() if simulated.to_self}
-        touched.update(variable for variable, _ in inputs)
-        self._last = tuple(sorted(touched.union(self._logs())))
-        for name in self._last:
-            self._simulated(name).begin_turn()
-        for variable, step in inputs:
-            self._report.inputs += 1
-            self._variables[variable].take_in(step)
-        for name in self._last:
-            self._gather(name, self._variables[name].finish_turn(retires=line["retires"]), time, number)
+        self._pure.begin_turn()
+        for frame in line["in"]:
+            envelope = self._decode(frame)
+            link = (envelope.sender if envelope.sender in self._settings.nodes else CLIENT, self._node)
+            what = what_of(envelope.incarnation, envelope.variable, envelope.message)
+            self._life.received[link].append(what)
+            self._pure.take(envelope)
+        for peer in line["lost"]:
+            self._pure.lose(peer)
+        for one, other in line["timers"]:
+            self._pure.expire((one, other) if isinstance(other, str) else Request(one, other))
+        self._report.inputs += len(line["in"]) + len(line["lost"]) + len(line["timers"])
+        self._gather(self._pure.end_turn(retires=line["retires"]), time, number)
 
-    def _logs(self) -> tuple[str, ...]:
-        return ("",) if self._algorithm.serves_all else ()
-
-    def _inputs(self, frames: Iterable[Envelope], time: int) -> Iterator[tuple[str, Step]]:
-        for envelope in frames:
-            sender, variable, message = envelope.sender, envelope.variable, envelope.message
-            link = (sender if sender in self._settings.nodes else CLIENT, self._node)
-            self._life.received[link].append(what_of(envelope.incarnation, variable, message))
-            match message:
-                case CommandFrame(number) | ReadFrame(number) if self._algorithm.serves_all:
-                    yield "", SendFrame(self._node, Request(sender, number), message)
-                case CommandFrame(number) | ReadFrame(number):
-                    self._expect_answer(answer_of(number, None, "takes no commands"), time)
-                case ProposeRequest(number) | QueryRequest(number) if not _can_be_asked(variable, message):
-                    self._expect_answer(answer_of(number, None, "cannot be asked"), time)
-                case ProposeRequest(number) | QueryRequest(number):
-                    yield self._of(variable), self._call(Request(sender, number), variable, message)
-                case _ if envelope.incarnation >= self._known.get(sender, 0):
-                    self._known[sender] = envelope.incarnation
-                    yield self._of(variable), Deliver(Packet(sender, envelope.incarnation, self._node, message))
-
-    def _call(self, request: Request, variable: str, message: ProposeRequest | QueryRequest) -> Step:
-        self._asked[request] = variable
-        simulated = self._simulated(self._of(variable))
-        if isinstance(simulated, TracedLogNode):
-            simulated.asked[request] = variable
-        if isinstance(message, ProposeRequest):
-            return Propose(self._node, request, message.value)
-        return Query(self._node, request)
-
-    def _timers(self, timers: Iterable[list[Any]]) -> Iterator[tuple[str, Step]]:
-        for one, other in timers:
-            if isinstance(other, str):
-                yield one, Fire(self._node, other)
-            elif (variable := self._asked.get(Request(one, other))) is None:
-                raise NotSet(f"the time of {one}/{other}, who has not asked")
-            else:
-                yield self._of(variable), GiveUp(self._node, Request(one, other))
-
-    def _gather(self, variable: str, outcome: TurnOutput, time: int, turn: int) -> None:
-        """What the pure class has sent and answered."""
-        for packet in outcome.packets:
-            what = what_of(self._life.incarnation, variable, packet.message)
-            self._life.sent[packet.to, variable].append(_Expected(what, time, turn))
-        for reply in outcome.replies:
-            self._expect_answer(_answer(reply), time)
+    def _gather(self, outputs: list[Output], time: int, turn: int) -> None:
+        """Note what the pure node has sent and answered."""
+        for output in outputs:
+            for to, variable, message in output.sends:
+                what = what_of(self._life.incarnation, variable, message)
+                self._life.sent[to, variable].append(_Expected(what, time, turn))
+            for reply in output.replies:
+                self._expect_answer(_answer(reply.request.number, reply.value, reply.refused), time)
+            for number, payload, refused, leader in (each for one in output.frame_replies.values() for each in one):
+                value = None if payload is None else Value(payload)
+                self._expect_answer(_answer(number, value, refused, leader), time)
 
     def _expect_answer(self, what: str, time: int) -> None:
         self._life.answers.append(_Expected(what, time, self._life.turns))
@@ -324,25 +252,14 @@ class Replica:
         return time < self._life.time - _LAST_WORDS_NS
 
 
-def _digest(disk: dict[str, DiskContents]) -> str:
-    of_log = disk.get("", NOTHING)
-    return digest({name: held.stored for name, held in disk.items()}, of_log.records, of_log.parts)
+def _digest(contents: DiskContents) -> str:
+    return digest(contents.variables, contents.records, contents.parts)
 
 
-def _answer(reply: SimulatedReply) -> str:
+def _answer(number: int, value: Value | None, refused: str | None, leader: NodeId | None = None) -> str:
     # As the record has it: what is a value is decoded, other bytes are hex.
-    readable = readable_fields(WireReply(0, reply.value, None))["value"]
-    return answer_of(reply.request.number, readable, reply.refused, reply.leader)
-
-
-def _can_be_asked(variable: str, message: ProposeRequest | QueryRequest) -> bool:
-    """Whether the node hands a request on, or refuses it itself."""
-    try:
-        if isinstance(message, ProposeRequest):
-            decode_value(message.value)
-    except Malformed:
-        return False
-    return NAME.fullmatch(variable) is not None
+    readable = readable_fields(Reply(0, value, None))["value"]
+    return answer_of(number, readable, refused, leader)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ Theory of operation
 -------------------
 Each node of such a run has noted what it took in, turn by turn (`harness.systems.traced_node`). The same input, in
 the same order, is
-given to `harness.virtual.node.SimulatedNode`, the one that explorer and simulator use. So what the simulator has shown of a
+given to `harness.virtual.node.VirtualNode`, the one that explorer and simulator use. So what the simulator has shown of a
 class holds of the process, as far as this run goes.
 
 A node's own note vouches for nothing by itself. It is compared with what others saw:

@@ -201,7 +201,7 @@ class Experiment:
 
         Call it before the run's end. Those that lag a little are waited for, as long as `timeout_s` seconds.
         """
-        if not load_algorithm(self.algorithm).serves_all:
+        if not load_algorithm(self.algorithm).keeps_log:
             return
         deadline = time.monotonic() + timeout_s
         while True:

@@ -213,7 +213,7 @@ class Sweeper:
             NoSweep: it keeps a log.
             SweepFailed: the operation does not end with no fault in it, so there is nothing to compare with.
         """
-        if load_algorithm(self.algorithm).serves_all:
+        if load_algorithm(self.algorithm).keeps_log:
             raise NoSweep(
                 f"{self.algorithm} keeps a log, whose messages depend on its clocks, and in a sweep they stand still: "
                 f"try `consensus test {self.algorithm} --workload kv`, or `consensus crashpoints {self.algorithm}`"

@@ -1,23 +1,25 @@
-"""`python -m harness.systems.stepped_node FOLDER ODDITIES …`: a node that is driven by hand. The rest of the command
-line is its own.
+"""The shell of a stepped node: a node process whose timers and messages to itself wait for a command.
+
+`python -m harness.systems.stepped_node FOLDER [--empty-disks-vote] ...` starts one; the rest of the command line is that of any
+node.
 
 Theory of operation
 -------------------
-Process, disk, wire and algorithm are those of any node. Two things are taken from it, as `harness.virtual.node` has it: no
-time passes, so a timer runs out when it is told to, and what the node sends to itself it hears when it is told to. It is told
-by lines of JSON in `FOLDER/ID.told`, and after each turn in which something happened it adds a line to `FOLDER/ID.did`.
+Process, disk, wire and algorithm are those of any node. Two things differ, as in a virtual node: no time passes, so a timer
+expires when the driver says so, and the node hears what it sent to itself when the driver says so. The driver
+(`harness/replay/driver.py`) appends lines of JSON to `FOLDER/ID.told`. After each turn in which something happened the node
+appends a line to `FOLDER/ID.did`.
 
-| told | does |
+| line | what the node does |
 |---|---|
 | `{"hear": true}` | takes in, in a turn of its own, what it has sent to itself |
-| `{"fire": [VARIABLE, TIMER]}` | the timer runs out, if it is set, after the node has heard what it has sent to itself |
-| `{"forget": [CLIENT, NUMBER]}` | the request's time is up, likewise |
-| `{"free": true}` | from now on it is a node like any other |
+| `{"fire": [VARIABLE, TIMER]}` | has the timer expire, if it is set, after it has heard what it has sent to itself |
+| `{"forget": [CLIENT, NUMBER]}` | has the deadline of the request expire, likewise |
+| `{"free": true}` | is a node like any other from now on |
 
-A line of `ID.did` holds the process id and, counted since its boot, `turns` in which something was told or came in, `inputs`
-that came in from outside, what it was told to do (`told`), and `unset`: timers that were to run out and were not set.
-
-`ODDITIES` are names, with commas between, or `-`: faults of the disk that `harness.virtual.node.Oddities` knows, too.
+A line of `ID.did` holds the process id and, counted since the boot, the `turns` in which a line was carried out or a message
+came in, the `inputs` that came in from outside, the lines that were carried out (`told`), and `unset`: timers that were to
+expire and were not set.
 """
 
 import json
@@ -25,40 +27,42 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import node.__main__
-import node.runtime
+from harness.systems.forgiving_disk import ForgivingDisk
+from node.__main__ import main
 from node.clock import LOOK_EVERY_S
-from node.contract import Message, NodeId, Request
-from node.runtime import Runtime
+from node.contract import NodeId, Request
+from node.instances import TimerKey
+from node.runtime import Parts, Runtime
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
-from node.variables import TimerKey
+from node.turn import NodeCore
 from node.wire import Envelope, StatusRequest
 
-NO_ODDITIES: Final = "-"
-EMPTY_DISKS_VOTE: Final = "empty-disks-vote"
-DISKS_SYNC_LATE: Final = "disks-sync-late"
+#: An option: a node whose directory has gone starts as if it were new.
+EMPTY_DISKS_VOTE: Final = "--empty-disks-vote"
 #: How long a node waits for the connection over which it sends.
 _PATIENCE_S: Final = 5.0
 
 
-class HandFired(Timers[TimerKey]):
-    """Timers that run out when they are told to, until `free` is set."""
+class SteppedTimers(Timers[TimerKey]):
+    """Timers that expire on command, until `free` is set."""
 
     free = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._told: list[tuple[TimerKey, float]] = []
+        self._commanded: list[tuple[TimerKey, float]] = []
 
     def fire(self, key: TimerKey) -> bool:
-        """Have `key` run out at the end of this turn, if it is set now and neither cancelled nor set again by then."""
+        """Have `key` expire at the end of this turn, if it is set now and neither cancelled nor set again by then."""
         if key not in self._due:
             return False
-        self._told.append((key, self._due[key]))
+        self._commanded.append((key, self._due[key]))
         return True
 
     def wait_s(self, most_s: float) -> float:
@@ -67,82 +71,110 @@ class HandFired(Timers[TimerKey]):
     def run_out(self) -> Iterator[TimerKey]:
         if self.free:
             yield from super().run_out()
-        told, self._told = self._told, []
-        for key, due in told:
+        commanded, self._commanded = self._commanded, []
+        for key, due in commanded:
             if self._due.get(key) == due:
                 del self._due[key]
                 yield key
 
 
+class SteppedCore(NodeCore):
+    """The core of a node that hears itself on command, until `free` is set."""
+
+    free = False
+    may_hear_itself = False
+
+    def hear_itself(self) -> None:
+        if self.free or self.may_hear_itself:
+            super().hear_itself()
+        self.may_hear_itself = False
+
+    @property
+    def has_work(self) -> bool:
+        if self.free or self.may_hear_itself:
+            return super().has_work
+        return self.has_output or self.disk.dirty
+
+
+class PatientTransport(Transport):
+    """A transport that waits for a connection: only a step of the schedule loses a message."""
+
+    def send(self, to: NodeId, payload: bytes) -> None:
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            before = self.dropped
+            super().send(to, payload)
+            if self.dropped == before or time.monotonic() > until:
+                return
+            self.dropped = before
+            time.sleep(0.001)
+
+
 class SteppedRuntime(Runtime):
-    """A turn loop whose turns are told."""
+    """A node process whose turns are commanded."""
 
-    folder: Path
-
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, folder: Path, *arguments: Any) -> None:
+        """Make a node. `folder` is where the driver writes; `arguments` are those of `Runtime`."""
         super().__init__(*arguments)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._idle_s = LOOK_EVERY_S
         self._free = False
-        self._kept: list[tuple[str, Message]] = []
-        self._todo = self.folder / f"{self._id}.told"
-        self._did = self.folder / f"{self._id}.did"
-        self._todo.touch()
-        self._read_to = self._todo.stat().st_size  # what its last life was told is not for this one
+        self._commands = folder / f"{self.id}.told"
+        self._reports = folder / f"{self.id}.did"
+        self._commands.touch()
+        self._read_to = self._commands.stat().st_size  # what its last life was commanded is not for this one
         self._turns = self._told = self._inputs = 0
         self._unset: list[Any] = []
-        self._noted = 0
+        self._reported = 0
 
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
-        self._take_control(os.read(control, 65536))  # or what it says as it boots would find nobody
+        self.take_control(os.read(control, 65536))  # or what it says as it boots would find no peer
         super().run(control, wake_up)
 
-    def _take_in(self) -> None:
+    def take_input(self) -> None:
         if not self._free:
             self._look()
-        super()._take_in()
+        super().take_input()
 
-    def _finish_turn(self) -> None:
-        super()._finish_turn()
-        if self._free:
-            return
-        self._kept, self._to_self = self._kept + self._to_self, []
-        if self._noted != (noted := self._inputs + self._told):
-            self._noted = noted
+    def finish_turn(self) -> None:
+        super().finish_turn()
+        if not self._free and self._reported != (happened := self._inputs + self._told):
+            self._reported = happened
             self._turns += 1
-            self._note()
+            self._report()
 
-    def _dispatch(self, route: Route, envelope: Envelope) -> None:
+    def take_envelope(self, route: Route, envelope: Envelope) -> None:
         if not isinstance(envelope.message, StatusRequest):
             self._inputs += 1
-        super()._dispatch(route, envelope)
+        super().take_envelope(route, envelope)
 
     def _look(self) -> None:
-        """Take in what this node is told."""
-        with self._todo.open("rb") as file:
+        """Carry out the commands that have come."""
+        assert isinstance(self.core, SteppedCore)
+        assert isinstance(self._timers, SteppedTimers)
+        with self._commands.open("rb") as file:
             file.seek(self._read_to)
             data = file.read()
         whole, _, _ = data.rpartition(b"\n")  # half a line is read when it is whole
         for line in whole.splitlines():
             self._read_to += len(line) + 1
             self._told += 1
-            self._to_self, self._kept = self._to_self + self._kept, []
+            self.core.may_hear_itself = True
             match json.loads(line):
                 case {"fire": [str(variable), str(timer)]}:
                     self._fire((variable, timer))
                 case {"forget": [str(client), int(number)]}:
                     self._fire(Request(client, number))
                 case {"free": True}:
-                    self._free = True
-                    assert isinstance(self._timers, HandFired)
-                    self._timers.free = True
-                    self._note()
+                    self._free = self.core.free = self._timers.free = True
+                    self._report()
 
     def _fire(self, key: TimerKey) -> None:
-        assert isinstance(self._timers, HandFired)
+        assert isinstance(self._timers, SteppedTimers)
         if not self._timers.fire(key):
             self._unset.append(key)
 
-    def _note(self) -> None:
+    def _report(self) -> None:
         line = {
             "pid": os.getpid(),
             "turns": self._turns,
@@ -150,73 +182,14 @@ class SteppedRuntime(Runtime):
             "told": self._told,
             "unset": self._unset,
         }
-        with self._did.open("a") as file:
+        with self._reports.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def _send_patiently() -> None:
-    """A message that finds no connection yet waits for it: nothing is lost but by a step of the schedule."""
-    send = Transport.send
-
-    def patient(self: Transport, to: NodeId, payload: bytes) -> None:
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            before = self.dropped
-            send(self, to, payload)
-            if self.dropped == before or time.monotonic() > until:
-                return
-            self.dropped = before
-            time.sleep(0.001)
-
-    setattr(Transport, "send", patient)  # noqa: B010 - in this process alone
-
-
-def _empty_disks_vote() -> None:
-    """A node whose directory has gone starts on a new one."""
-    if "--must-exist" in sys.argv:
-        sys.argv.remove("--must-exist")
-
-
-def _disks_sync_late() -> None:
-    """What a commit wrote is synced by the next commit, so a power cut loses the last one."""
-    from harness.faults import power_loss_vfs as powerloss  # noqa: PLC0415 - registers an SQLite VFS, for the nodes that need it
-
-    flush = powerloss._File._flush
-
-    def sync_what_was_written_before(self: Any, _flags: int) -> None:
-        # Only the log's file is late: were the others, too, SQLite would notice that it had been lied to.
-        if self._path is None or not self._path.name.endswith("-wal"):
-            flush(self)
-            self._forget()
-            return
-        written, already = list(self._changes), getattr(self, "_written_before", 0)
-        self._changes = written[:already]
-        flush(self)
-        self._forget()
-        for change in written[already:]:
-            self._put_aside(change)
-        self._written_before = len(self._changes)
-
-    setattr(powerloss._File, "xSync", sync_what_was_written_before)  # noqa: B010
-
-
-_ODDITIES: Final = {
-    EMPTY_DISKS_VOTE: _empty_disks_vote,
-    DISKS_SYNC_LATE: _disks_sync_late,
-}
-
-
-def main() -> int:
-    """Run the node. Returns its exit status."""
-    SteppedRuntime.folder = Path(sys.argv.pop(1))
-    odd = sys.argv.pop(1)
-    SteppedRuntime.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in odd.split(",") if odd != NO_ODDITIES else ():
-        _ODDITIES[name]()
-    _send_patiently()
-    setattr(node.runtime, "Timers", HandFired)  # noqa: B010 - what the runtime makes one of
-    return node.__main__.main(SteppedRuntime)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    runtime = partial(SteppedRuntime, Path(sys.argv.pop(1)))
+    parts = Parts(transport=PatientTransport, timers=SteppedTimers, core=SteppedCore)
+    if EMPTY_DISKS_VOTE in sys.argv:
+        sys.argv.remove(EMPTY_DISKS_VOTE)
+        parts = replace(parts, disk=ForgivingDisk)
+    sys.exit(main(runtime, parts))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import EVERYTHING
-from harness.virtual.node import SOUND, FaultModel
 from harness.virtual.steps import Propose, Query, Step
 from node.contract import NodeId, Request, Value
 from node.wire import encode_value

@@ -1,6 +1,6 @@
 """A cluster without processes: one step at a time, in whatever order the caller likes.
 
-    cluster = SimulatedCluster(Paxos, ("n1", "n2", "n3"))
+    cluster = VirtualCluster(Paxos, ("n1", "n2", "n3"))
     cluster.propose("n1", encode_value("blue"))
     while cluster.pending:
         cluster.apply(Deliver(next(iter(cluster.pending))))
@@ -17,11 +17,13 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.log_judge import LogJudge
-from harness.virtual.log_node import LogNode
 from harness.virtual.narration import tell
-from harness.virtual.node import SOUND, FaultModel, NodeState, SimulatedNode, SimulatedReply, TurnOutput
+from harness.virtual.node import VirtualNode
+from harness.virtual.node_state import NodeState, freeze_node
+from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
@@ -42,6 +44,8 @@ from harness.virtual.steps import (
     Step,
 )
 from node.contract import Algorithm, NodeId, Request, Value
+from node.limits import SHIPPED_LIMITS, LogLimits
+from node.log_contract import LogAlgorithm
 
 OWN_TURNS_MAX: Final = 1000
 
@@ -58,27 +62,27 @@ class AppliedStep:
     outcome: TurnOutput
 
 
-class SimulatedCluster:
+class VirtualCluster:
     """Nodes, the packets between them, and what clients were told. Picklable."""
 
     def __init__(
         self,
         algorithm: type[Algorithm],
         members: tuple[NodeId, ...],
-        oddities: FaultModel = SOUND,
+        faults: FaultModel = SOUND,
         newcomers: tuple[NodeId, ...] = (),
+        limits: LogLimits = SHIPPED_LIMITS,
     ) -> None:
         """Boot `members`. `newcomers` are no members, and are down: they may `Recover` and be made members of a log."""
         self.algorithm = algorithm
         self.members = members
-        kind = LogNode if algorithm.serves_all else SimulatedNode
-        self.nodes: dict[NodeId, SimulatedNode] = {
-            node: kind(algorithm, node, members, oddities) for node in (*members, *newcomers)
+        self.nodes: dict[NodeId, VirtualNode] = {
+            node: VirtualNode(algorithm, node, members, faults, limits=limits) for node in (*members, *newcomers)
         }
         self.pending: dict[Packet, int] = {}
         self.sent: dict[Packet, None] = {}
-        self.replies: dict[Request, SimulatedReply] = {}
-        self.judge = LogJudge() if algorithm.serves_all else VirtualJudge()
+        self.replies: dict[Request, VirtualReply] = {}
+        self.judge = LogJudge(algorithm) if issubclass(algorithm, LogAlgorithm) else VirtualJudge()
         self.happened: list[AppliedStep] = []
         self._requests = 0
         for member in members:
@@ -125,7 +129,7 @@ class SimulatedCluster:
                 self.judge.see_frame(request, frame)
                 outcome = self._turn(node, step)
             case CrashInTurn(node, lifted):
-                self.nodes[node].doomed = not lifted
+                self.nodes[node].crashes_in_turn = not lifted
                 outcome = TurnOutput()
             case Fire(node) | HearSelf(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
@@ -162,7 +166,7 @@ class SimulatedCluster:
             yield DuplicatePacket(packet)
         for name, node in self.nodes.items():
             if node.up:
-                yield from (Fire(name, timer) for timer in node.timers)
+                yield from (Fire(name, timer) for timer in node.timer_names())
                 yield from (GiveUp(name, request) for request in node.waiting)
                 if node.owes_turn:
                     yield HearSelf(name)
@@ -194,7 +198,7 @@ class SimulatedCluster:
 
     def key(self) -> Hashable:
         """Equal for two clusters exactly if the same can happen to both. A compact form is its hash."""
-        nodes: tuple[NodeState, ...] = tuple(node.freeze() for node in self.nodes.values())
+        nodes: tuple[NodeState, ...] = tuple(freeze_node(node) for node in self.nodes.values())
         return nodes, frozenset(self.pending.items()), frozenset(self.sent), frozenset(self.replies.values())
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -206,7 +210,7 @@ class SimulatedCluster:
             case DuplicatePacket(packet):
                 fine = packet in self.sent
             case Fire(node, timer):
-                fine = timer in self.nodes[node].timers
+                fine = self.nodes[node].is_set(timer)
             case GiveUp(node, request):
                 fine = request in self.nodes[node].waiting
             case HearSelf(node):
@@ -262,7 +266,7 @@ class SimulatedCluster:
             self.replies[reply.request] = reply
 
 
-def run(cluster: SimulatedCluster, steps: Iterable[Step], *, skip_impossible: bool = False) -> list[Step]:
+def run(cluster: VirtualCluster, steps: Iterable[Step], *, skip_impossible: bool = False) -> list[Step]:
     """Apply `steps`, and give back those that happened.
 
     Raises:

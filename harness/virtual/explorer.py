@@ -9,7 +9,7 @@ Rules
 1. "No violation" is said only of a search that was exhausted within its bounds, and the bounds are told with it. A search
    that was cut short says how far it got, and its verdict is unknown.
 2. A search in which nothing worth seeing happened has shown nothing: its verdict is unknown, too.
-3. A schedule that is told has been replayed on `SimulatedCluster`, which does not know of the search, and broke it too.
+3. A schedule that is told has been replayed on `VirtualCluster`, which does not know of the search, and broke it too.
    (But that nothing can happen any more is the search's own finding.)
 """
 
@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
+from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import FAULT_TOLERANCE, Violation
-from harness.virtual.node import FaultModel
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, DuplicatePacket, Step, from_json, to_json
@@ -132,14 +132,14 @@ def run_explore(
         TooLarge: it keeps a log, whose states have no end.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
-    if cls.serves_all:
+    if cls.keeps_log:
         raise TooLarge(f"{cls.__name__} keeps a log, whose states have no end: use `consensus simulate`")
     space = ClusterSpace(cls, bounds)
     found = search(space, budget, progress)
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     told = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
-        cluster = SimulatedCluster(cls, space.members, bounds.oddities)
+        cluster = VirtualCluster(cls, space.members, bounds.oddities)
         told.schedule = follow(cluster, space.steps(found.bad))
         told.story = cluster.story
         told.violations = [violation for violation in cluster.violations if violation.kind in bounds.look_for]
@@ -149,7 +149,7 @@ def run_explore(
     return told
 
 
-def follow(cluster: SimulatedCluster, steps: Iterable[Step]) -> list[Step]:
+def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
     """Let `steps` happen, where a packet that arrives again is repeated first. Gives back what has happened."""
     done: list[Step] = []
     for step in steps:
@@ -162,7 +162,7 @@ def follow(cluster: SimulatedCluster, steps: Iterable[Step]) -> list[Step]:
     return done
 
 
-def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None = None) -> SimulatedCluster:
+def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None = None) -> VirtualCluster:
     """A cluster to which a report's schedule has happened.
 
     Raises:
@@ -171,7 +171,7 @@ def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None =
     cls = algorithm or load_algorithm(report["algorithm"])
     bounds = report["bounds"]
     members = tuple(f"n{number}" for number in range(1, bounds["nodes"] + 1))
-    cluster = SimulatedCluster(cls, members, FaultModel(**bounds["oddities"]))
+    cluster = VirtualCluster(cls, members, FaultModel(**bounds["oddities"]))
     for told in report["schedule"]:
         cluster.apply(from_json(told, cluster.possible()))
     return cluster

@@ -12,12 +12,12 @@ answered within `CALM_S`.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from node.contract import NodeId
+from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import majority
 
 CALM_S: Final = 20.0
@@ -114,9 +114,10 @@ class FaultSchedule:
         """Whoever sends or gets packets."""
         return self.members
 
-    def limited(self) -> AbstractContextManager[None]:
-        """The limits under which its nodes run, in this process."""
-        return nullcontext()
+    @property
+    def log_limits(self) -> LogLimits:
+        """The limits under which its nodes keep their logs."""
+        return SHIPPED_LIMITS
 
 
 def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> FaultSchedule:

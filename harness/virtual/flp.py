@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
 from harness.virtual.judge import ballots_in
+from harness.virtual.node_state import facts_of, freeze_node, thaw_node
 from harness.virtual.steps import (
     Crash,
     Deliver,
@@ -185,7 +186,7 @@ class Adversary:
     def __init__(self, nodes: int = 5, algorithm: type[Paxos] = Paxos) -> None:
         assert nodes >= 3, "a rival must be left out of every quorum"
         members = tuple(f"n{number}" for number in range(1, nodes + 1))
-        self.cluster = SimulatedCluster(algorithm, members)
+        self.cluster = VirtualCluster(algorithm, members)
         self.report = StandOff(nodes)
         self._proposer, self._rival = members[:2]
         self._noted = 0
@@ -280,19 +281,19 @@ class Adversary:
         self.report.violations = [*map(str, self.cluster.violations), *self._found_ahead]
 
 
-def fork(cluster: SimulatedCluster, proposed: Iterable[Value]) -> SimulatedCluster:
+def fork(cluster: VirtualCluster, proposed: Iterable[Value]) -> VirtualCluster:
     """A cluster in the same state, whose own story begins now."""
-    copy = SimulatedCluster(cluster.algorithm, cluster.members)
+    copy = VirtualCluster(cluster.algorithm, cluster.members)
     for value in proposed:
         copy.judge.see_proposal(value)
     for name, node in cluster.nodes.items():
-        copy.nodes[name].thaw(node.freeze())
-        copy.judge.see_node(name, node.facts())
+        thaw_node(copy.nodes[name], freeze_node(node))
+        copy.judge.see_node(name, facts_of(node))
     copy.pending = dict(cluster.pending)
     return copy
 
 
-def favour(cluster: SimulatedCluster, proposer: NodeId, rival: NodeId) -> Value:
+def favour(cluster: VirtualCluster, proposer: NodeId, rival: NodeId) -> Value:
     """Deliver what `proposer` and all but its rival say to each other, until there is a decision.
 
     Raises:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from harness.virtual.bounds import Bounds
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
 from harness.virtual.explorer import follow
 from harness.virtual.judge import SAFETY
 from harness.virtual.narration import listed, name
@@ -220,7 +220,7 @@ def _shortest(space: ClusterSpace, graph: Graph, path: list[int], value: str) ->
 
 def _told(space: ClusterSpace, path: list[int], last: int) -> list[str]:
     """The last so many steps of a path, in words, as a cluster goes through them that does not know of the search."""
-    cluster = SimulatedCluster(Majority, space.members)
+    cluster = VirtualCluster(Majority, space.members)
     follow(cluster, space.steps(path[: len(path) - last]))
     before = len(cluster.story)
     follow(cluster, space.steps(path[len(path) - last - 1 :]))

@@ -17,7 +17,9 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
 
-from harness.virtual.node import NO_FACTS, Facts, SimulatedNode, SimulatedReply
+from harness.virtual.node import VirtualNode
+from harness.virtual.node_state import NO_FACTS, Facts, facts_of
+from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
 from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
@@ -113,11 +115,11 @@ class VirtualJudge:
     def see_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         """A client's frame of commands or questions reaches a node; of a log only."""
 
-    def look(self, node: SimulatedNode) -> None:
+    def look(self, node: VirtualNode) -> None:
         """A node, after a step of its own."""
-        self.see_node(node.id, node.facts())
+        self.see_node(node.id, facts_of(node))
 
-    def look_at_applied(self, node: SimulatedNode) -> None:
+    def look_at_applied(self, node: VirtualNode) -> None:
         """What a node of a log has applied in a turn that ends in a crash: what it has said early rests on it."""
 
     def see_node(self, node: NodeId, facts: Facts) -> None:
@@ -135,7 +137,7 @@ class VirtualJudge:
         """A node has lost its disk."""
         self._nodes[node] = NO_FACTS
 
-    def see_reply(self, node: NodeId, reply: SimulatedReply) -> None:
+    def see_reply(self, node: NodeId, reply: VirtualReply) -> None:
         """A client gets an answer from `node`."""
         if reply.value is not None:
             self._see_decided(reply.value, f"{reply.request.client} at {node}")

@@ -6,8 +6,6 @@ removed and replaced; leaders that are asked to hand over; connections that seem
 snapshots all the time, and nodes that have missed more than a promise can tell.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -23,9 +21,8 @@ from harness.virtual.fault_schedule import (
     Times,
     draw_cut,
 )
-from node.algorithms.multipaxos import acceptor, catch_up
 from node.contract import NodeId
-from node.replication import state
+from node.limits import SHIPPED_LIMITS, LogLimits
 
 #: In the place of a node's name: whichever leads when it happens.
 LEADER: Final = "the leader"
@@ -33,34 +30,6 @@ KEYS: Final = ("k1", "k2", "k3")
 LOCK: Final = "printer"
 _COLOURS: Final = ("blue", "red", "green")
 _REPLACED: Final = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of snapshots and of how far a node may be behind, in slots but for `part_bytes`."""
-
-    snapshot_slots: int = state.SNAPSHOT_SLOTS
-    kept_slots: int = catch_up.KEPT_SLOTS
-    part_bytes: int = catch_up.PART_BYTES
-    window: int = acceptor.WINDOW
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """These, instead of the ones that nodes are shipped with, in this process."""
-        places = (
-            (state, "SNAPSHOT_SLOTS", self.snapshot_slots),
-            (catch_up, "KEPT_SLOTS", self.kept_slots),
-            (catch_up, "PART_BYTES", self.part_bytes),
-            (acceptor, "WINDOW", self.window),
-        )
-        before = [getattr(module, name) for module, name, _ in places]
-        for module, name, value in places:
-            setattr(module, name, value)
-        try:
-            yield
-        finally:
-            for (module, name, _), value in zip(places, before, strict=True):
-                setattr(module, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +76,7 @@ class LogFaultSchedule(FaultSchedule):
     """One run. `survivors` are the members that are up in the calm, if without the others a majority is certain."""
 
     clients: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: LogLimits = SHIPPED_LIMITS
     others: tuple[NodeId, ...] = ()
     """What `newcomers` tells."""
 
@@ -119,8 +88,9 @@ class LogFaultSchedule(FaultSchedule):
     def ends(self) -> tuple[str, ...]:
         return (*self.members, *self.others, *self.clients)
 
-    def limited(self) -> AbstractContextManager[None]:
-        return self.limits.applied()
+    @property
+    def log_limits(self) -> LogLimits:
+        return self.limits
 
 
 def log_forecast(seed: int, nodes: int = 3) -> LogFaultSchedule:
@@ -184,10 +154,15 @@ def _links(rng: Random, ends: int) -> LinkConditions:
     )
 
 
-def _limits(rng: Random) -> Limits:
+def _limits(rng: Random) -> LogLimits:
     if rng.random() < 0.4:
-        return Limits()
-    return Limits(rng.choice((1, 3, 8)), rng.choice((0, 2)), rng.choice((100, 1000)), rng.choice((3, 8, 256)))
+        return SHIPPED_LIMITS
+    return LogLimits(
+        snapshot_slots=rng.choice((1, 3, 8)),
+        kept_slots=rng.choice((0, 2)),
+        part_bytes=rng.choice((100, 1000)),
+        window=rng.choice((3, 8, 256)),
+    )
 
 
 def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> ScheduledCut:

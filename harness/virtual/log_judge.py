@@ -24,15 +24,15 @@ A call begins here when its frame first reaches a node, and ends when an answer 
 sees, and it can take effect at no other time.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from harness.virtual.judge import Violation, VirtualJudge
-from harness.virtual.node import SimulatedNode, SimulatedReply
+from harness.virtual.node import VirtualNode
+from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
-from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import LogAccept, LogPrepare
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
+from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.configuration import Configuration
@@ -69,8 +69,9 @@ class _Seen:
 class LogJudge(VirtualJudge):
     """Sees everything, forgets nothing. Plain data."""
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: type[LogAlgorithm]) -> None:
         super().__init__()
+        self._algorithm = algorithm
         self.changes: dict[int, tuple[str, bytes | None]] = {}
         """What each version has changed: a key, and to which value."""
         self.configuration = Configuration(())
@@ -101,29 +102,30 @@ class LogJudge(VirtualJudge):
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def look(self, node: SimulatedNode) -> None:
+    def look(self, node: VirtualNode) -> None:
         replica = node.instance
-        if not isinstance(replica, MultiPaxos):
+        if replica is None:
             return
+        replica = cast(LogAlgorithm, replica)  # an `isinstance` of an abstract class takes too long for every step
         name = node.id
         seen = self._seen.get(name)
         if seen is None or seen.incarnation != node.incarnation:
             if seen is not None and node.incarnation < seen.incarnation:
                 self._find("incarnation", f"{name} boots as life {node.incarnation}, after life {seen.incarnation}")
             seen = self._seen[name] = _Seen(node.incarnation)
-        promised, before = replica.acceptor.promised, self._promised.get(name, NO_BALLOT)
+        promised, before = replica.promised, self._promised.get(name, NO_BALLOT)
         if promised != before:
             if promised < before:
                 self._find("promise", f"{name} had promised {plain(before)} and now says {plain(promised)}")
             self._promised[name] = promised
-        if replica.leader is not None:
-            self._owns(replica.leader.ballot, (name, node.incarnation), "leads")
+        if (ballot := replica.leading) is not None:
+            self._owns(ballot, (name, node.incarnation), "leads")
         if replica.state.applied != seen.applied:
             self._look_at_slots(node, replica, seen)
 
-    def look_at_applied(self, node: SimulatedNode) -> None:
+    def look_at_applied(self, node: VirtualNode) -> None:
         replica = node.instance
-        if isinstance(replica, MultiPaxos) and replica.state.applied != self._seen[node.id].applied:
+        if isinstance(replica, LogAlgorithm) and replica.state.applied != self._seen[node.id].applied:
             self._look_at_slots(node, replica, self._seen[node.id])
 
     def forget_node(self, node: NodeId) -> None:
@@ -138,10 +140,10 @@ class LogJudge(VirtualJudge):
                 f"{life[0]}, life {life[1]}, {verb} under {plain(ballot)}, and so did {owner[0]}, life {owner[1]}",
             )
 
-    def _look_at_slots(self, node: SimulatedNode, replica: MultiPaxos, seen: _Seen) -> None:
+    def _look_at_slots(self, node: VirtualNode, replica: LogAlgorithm, seen: _Seen) -> None:
         state = replica.state
-        for slot in range(max(seen.applied + 1, node.log.first), state.applied + 1):
-            record = node.log.get(slot)
+        for slot in range(max(seen.applied + 1, node.disk.log.first), state.applied + 1):
+            record = node.disk.log.get(slot)
             if record is not None:
                 other, batch = self._chosen.setdefault(slot, (node.id, record.batch))
                 if batch != record.batch:
@@ -174,13 +176,16 @@ class LogJudge(VirtualJudge):
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def see_packet(self, packet: Packet) -> None:
-        match packet.message:
-            case LogAccept(ballot, slot, batch):
-                if self._asked_for.setdefault((ballot, slot), batch) != batch:
-                    self._asked_for[ballot, slot] = batch
-                    self._find("agreement", f"under {plain(ballot)} two batches are asked for in slot {slot}")
-            case LogPrepare(ballot):
-                self._owns(ballot, (packet.sender, packet.incarnation), "asks for promises")
+        proposal = self._algorithm.proposal_in(packet.message)
+        if proposal is not None:
+            ballot, slot, batch = proposal
+            if self._asked_for.setdefault((ballot, slot), batch) != batch:
+                self._asked_for[ballot, slot] = batch
+                self._find("agreement", f"under {plain(ballot)} two batches are asked for in slot {slot}")
+            return
+        candidacy = self._algorithm.candidacy_in(packet.message)
+        if candidacy is not None:
+            self._owns(candidacy, (packet.sender, packet.incarnation), "asks for promises")
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -188,7 +193,7 @@ class LogJudge(VirtualJudge):
         if request not in self._frames:
             self._frames[request] = _Frame(frame.machine, unpack_own(frame.packed), self._answered.copy())
 
-    def see_reply(self, node: NodeId, reply: SimulatedReply) -> None:
+    def see_reply(self, node: NodeId, reply: VirtualReply) -> None:
         frame = self._frames.get(reply.request)
         if frame is None:
             super().see_reply(node, reply)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from harness.virtual.steps import plain
 from node.algorithms.multipaxos import messages as of
-from node.contract import Message, Record
+from node.contract import Message
+from node.log_contract import Record
 from node.wire import Malformed, unpack_own
 
 #: What is told to `to`; the sender is the grammatical subject.

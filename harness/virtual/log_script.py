@@ -22,6 +22,8 @@ from harness.virtual.steps import Crash, Deliver, DropPacket, Packet, Recover
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import TakeOver
 from node.contract import Message, NodeId
+from node.limits import SHIPPED_LIMITS, LogLimits
+from node.log_contract import LogAlgorithm
 
 _NEWCOMERS: Final = 3
 _CLIENTS: Final = ("c", "d")
@@ -38,16 +40,33 @@ class PromiseBroken(AssertionError):
 class LogWorld(LogSimulation):
     """Members `n1`, `n2`, …, as many newcomers, and the clients `c` and `d`."""
 
-    def __init__(self, nodes: int = 3, seed: int = 1) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        seed: int = 1,
+        algorithm: type[LogAlgorithm] = MultiPaxos,
+        limits: LogLimits = SHIPPED_LIMITS,
+    ) -> None:
         members = tuple(f"n{number}" for number in range(1, nodes + 1))
         others = tuple(f"n{number}" for number in range(nodes + 1, nodes + 1 + _NEWCOMERS))
         ends = len(members) + len(others) + len(_CLIENTS)
         links = LinkConditions(usual_s=(_LINK_S,) * ends**2)
         clocks = (1.0,) * ends
         weather = LogFaultSchedule(
-            seed, members, 0.0, links, clocks, (), (), members, ("blue",), clients=_CLIENTS, others=others
+            seed,
+            members,
+            0.0,
+            links,
+            clocks,
+            (),
+            (),
+            members,
+            ("blue",),
+            clients=_CLIENTS,
+            others=others,
+            limits=limits,
         )
-        super().__init__(MultiPaxos, weather)
+        super().__init__(algorithm, weather)
         self.members = members
         self.wishes: list[Wish] = []
         self.cut_off: dict[tuple[str, str], None] = {}
@@ -90,7 +109,7 @@ class LogWorld(LogSimulation):
     def replica(self, node: NodeId) -> MultiPaxos:
         """The replica of a node that is up."""
         replica = self._replica(node)
-        assert replica is not None, f"{node} is down"
+        assert isinstance(replica, MultiPaxos), f"{node} is down"
         return replica
 
     def elect(self, node: NodeId) -> None:
@@ -120,7 +139,7 @@ class LogWorld(LogSimulation):
 
     def _serves(self, node: NodeId) -> bool:
         replica = self._replica(node)
-        return replica is not None and replica.leader is not None and replica.leader.serving
+        return replica is not None and replica.serving
 
     def leader(self) -> NodeId | None:
         """Whoever leads under the highest ballot and is not suspended."""

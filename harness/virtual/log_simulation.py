@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from cluster.clients.pipeline import Call as Pending
 from cluster.clients.pipeline import NotDone, Ok, Pipeline
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import CALM_S, ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
 from harness.virtual.judge import EVERYTHING, Violation
 from harness.virtual.log_fault_schedule import (
@@ -28,12 +29,12 @@ from harness.virtual.log_fault_schedule import (
     ScheduledOperation,
 )
 from harness.virtual.log_judge import LogJudge
-from harness.virtual.node import SOUND, FaultModel, SimulatedReply, TurnOutput
+from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.simulation import CALM_PACKET_S, SimulatedRun, Simulation
 from harness.virtual.steps import PeerLost, Recover, Retire, SendFrame, Step
-from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
+from node.log_contract import LogAlgorithm
 from node.quorum import majority
 from node.wire import Codec, Envelope
 
@@ -112,7 +113,7 @@ class LogSimulation(Simulation):
         replicas = [replica for replica in map(self._replica, self.cluster.nodes) if replica is not None]
         self._compare(replicas)
         self.seen["a decision"] = len(self.judge.changes)
-        self.seen["a snapshot"] = sum(replica.acceptor.snapshot[0] > 0 for replica in replicas)
+        self.seen["a snapshot"] = sum(replica.snapshot_slot > 0 for replica in replicas)
         self.seen["a change of members"] = len(self.judge.configuration.removed) + sum(
             node in self.judge.configuration.voters for node in self.weather.newcomers
         )
@@ -174,15 +175,15 @@ class LogSimulation(Simulation):
     def leader(self) -> NodeId | None:
         """Who leads under the highest ballot."""
         leading = [
-            (replica.leader.ballot, name)
+            (replica.leading, name)
             for name in self.cluster.nodes
-            if (replica := self._replica(name)) is not None and replica.leader is not None and replica.leader.serving
+            if (replica := self._replica(name)) is not None and replica.leading is not None and replica.serving
         ]
         return max(leading)[1] if leading else None
 
-    def _replica(self, node: NodeId) -> MultiPaxos | None:
+    def _replica(self, node: NodeId) -> LogAlgorithm | None:
         instance = self.cluster.nodes[node].instance
-        return instance if isinstance(instance, MultiPaxos) else None
+        return instance if isinstance(instance, LogAlgorithm) else None
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -250,7 +251,7 @@ class LogSimulation(Simulation):
                 self._answer(node, reply)
         return outcome
 
-    def _answer(self, node: NodeId, reply: SimulatedReply) -> None:
+    def _answer(self, node: NodeId, reply: VirtualReply) -> None:
         life, number = reply.request
         client = self.clients[life.partition(".")[0]]
         answer = FrameReply(number, reply.value, reply.refused, reply.leader)
@@ -298,7 +299,7 @@ class LogSimulation(Simulation):
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def _compare(self, replicas: list[MultiPaxos]) -> None:
+    def _compare(self, replicas: list[LogAlgorithm]) -> None:
         """Replicas at the same slot are the same in every machine, every session, and in who the members are."""
         states: dict[int, tuple[NodeId, bytes]] = {}
         for replica in replicas:

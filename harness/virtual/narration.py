@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.virtual.log_narration import LOG_HEARS, LOG_SAYS, log_words
 from harness.virtual.log_narration import asked as commands_in
-from harness.virtual.node import SimulatedReply, TurnOutput
+from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
@@ -154,7 +154,7 @@ def _effect(outcome: TurnOutput) -> str:
     return listed(effects)
 
 
-def _told(reply: SimulatedReply) -> str:
+def _told(reply: VirtualReply) -> str:
     """What a node says to a client."""
     request, value, refused, to_frame, leader = reply
     if refused is not None:

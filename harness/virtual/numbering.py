@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds, ExploredCall, clients_of
 from harness.virtual.judge import Violation, reused
-from harness.virtual.node import Facts, NodeState, SimulatedNode
+from harness.virtual.node import VirtualNode
+from harness.virtual.node_state import Facts, NodeState, facts_of, thaw_node
 from harness.virtual.steps import Packet, plain
 from node.contract import Algorithm, NodeId, Request, Value
 from node.quorum import Ballot
@@ -64,7 +65,7 @@ class Numbering:
         self.members: tuple[NodeId, ...] = tuple(f"n{number}" for number in range(1, bounds.nodes + 1))
         self.clients = clients_of(self.members, bounds)
         self.look_for = bounds.look_for
-        self.nodes = [SimulatedNode(algorithm, member, self.members, bounds.oddities) for member in self.members]
+        self.nodes = [VirtualNode(algorithm, member, self.members, bounds.oddities) for member in self.members]
         """A scratch node for each place. Whoever uses it restores it first."""
         self.states: list[list[NodeState]] = [[] for _ in self.members]
         self.facts_of: list[list[Facts]] = [[] for _ in self.members]
@@ -87,8 +88,8 @@ class Numbering:
         """The number of a node's state, new or known."""
         number = self._numbers[place].get(state)
         if number is None:
-            self.nodes[place].thaw(state)
-            facts = self.nodes[place].facts()  # asks the algorithm, which may raise: then there is no such number
+            thaw_node(self.nodes[place], state)
+            facts = facts_of(self.nodes[place])  # asks the algorithm, which may raise: then there is no such number
             number = self._numbers[place][state] = len(self.states[place])
             assert number <= NODE_MASK, "a node has more states than there are numbers"
             self.states[place].append(state)

@@ -20,7 +20,8 @@ from itertools import product
 from random import Random
 from typing import Final
 
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import (
     CALM_S,
     FaultSchedule,
@@ -30,7 +31,8 @@ from harness.virtual.fault_schedule import (
     ScheduledPause,
 )
 from harness.virtual.judge import EVERYTHING, Violation
-from harness.virtual.node import SOUND, FaultModel, SimulatedNode, TurnOutput
+from harness.virtual.node import VirtualNode
+from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
@@ -63,7 +65,7 @@ class SimulatedRun:
     weather: FaultSchedule
     violations: list[Violation]
     steps: list[Step]
-    cluster: SimulatedCluster
+    cluster: VirtualCluster
     virtual_s: float
     seen: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +82,7 @@ class Simulation:
     ) -> None:
         self.weather = weather
         self._look_for = look_for
-        self.cluster = SimulatedCluster(algorithm, weather.members, oddities, weather.newcomers)
+        self.cluster = VirtualCluster(algorithm, weather.members, oddities, weather.newcomers, weather.log_limits)
         self.now = 0.0
         self.seen: Counter[str] = Counter()
         self._rng = Random(f"run/{weather.seed}")
@@ -155,7 +157,7 @@ class Simulation:
             case Deliver(packet):
                 self._arrive(what, packet)
             case Fire(node, timer):
-                if self._timers.get((node, timer)) == self.now and timer in self.cluster.nodes[node].timers:
+                if self._timers.get((node, timer)) == self.now and self.cluster.nodes[node].is_set(timer):
                     self._apply(node, what)
             case HearSelf(node):
                 if self.cluster.nodes[node].owes_turn:
@@ -209,17 +211,15 @@ class Simulation:
         self._follow_up(replica)
         return outcome
 
-    def _follow_up(self, replica: SimulatedNode) -> None:
+    def _follow_up(self, replica: VirtualNode) -> None:
         """See to what a node has sent to itself, and to its timers."""
         node = replica.id
         if replica.owes_turn:
             self._at(self.now + self._rng.uniform(*_COMMIT_S), HearSelf(node))
-        for timer in replica.timers_set:
-            if timer in replica.timers:
-                due = self.now + self._rng.uniform(*replica.timers[timer]) * self._clocks[node]
-                self._timers[node, timer] = due
-                self._at(due, Fire(node, timer))
-        replica.timers_set.clear()
+        for timer in replica.take_set_timers():
+            due = self.now + self._rng.uniform(*replica.timer_range(timer)) * self._clocks[node]
+            self._timers[node, timer] = due
+            self._at(due, Fire(node, timer))
 
     def _leave(self, packet: Packet) -> None:
         """A packet is sent: it is lost, or arrives later, once or twice."""

@@ -21,17 +21,17 @@ from typing import Any, Final, TypeVar
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.workers import pool_of
-from harness.virtual.cluster import SimulatedCluster, run
+from harness.virtual.cluster import VirtualCluster, run
+from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, LinkConditions, forecast
 from harness.virtual.judge import EVERYTHING, SAFETY, Violation
 from harness.virtual.log_fault_schedule import LogFaultSchedule, log_forecast
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.node import SOUND, FaultModel
 from harness.virtual.simulation import SimulatedRun, Simulation
 from harness.virtual.steps import HearSelf, Step, plain, to_json
 from node.algorithms import load_algorithm
-from node.algorithms.multipaxos import MultiPaxos
-from node.contract import Algorithm, BadInput
+from node.contract import Algorithm
+from node.status import status_fields
 
 _Item = TypeVar("_Item")
 
@@ -43,10 +43,6 @@ _WANTED_OF_LOGS: Final = (
     *_WANTED,
     *("a snapshot", "a change of members", "a change of leader", "a retry", "a restart of a client", "a hand-over"),
 )
-
-
-class NoSuchLog(BadInput):
-    """Only our own replicated log, and what is derived from it, can be simulated. Nothing was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class SimulationSettings:
 
     def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
         """The run of a seed."""
-        if algorithm.serves_all:
+        if algorithm.keeps_log:
             return self.simulate_in(algorithm, log_forecast(seed, self.nodes))
         return self.simulate_in(algorithm, forecast(seed, self.nodes, self.values))
 
@@ -78,10 +74,9 @@ def simulate(
     look_for: tuple[str, ...] = EVERYTHING,
 ) -> SimulatedRun:
     """One run. Only violations of the kinds in `look_for` end it and are told."""
-    with weather.limited():
-        if isinstance(weather, LogFaultSchedule):
-            return LogSimulation(algorithm, weather, oddities, look_for).run()
-        return Simulation(algorithm, weather, oddities, look_for).run()
+    if isinstance(weather, LogFaultSchedule):
+        return LogSimulation(algorithm, weather, oddities, look_for).run()
+    return Simulation(algorithm, weather, oddities, look_for).run()
 
 
 DEFAULT_SETTINGS: Final = SimulationSettings()
@@ -213,11 +208,8 @@ def run_simulate(
 
     Raises:
         UnknownAlgorithm: there is none of that name.
-        NoSuchLog: it is somebody else's replicated log.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
-    if cls.serves_all and not issubclass(cls, MultiPaxos):
-        raise NoSuchLog(f"{cls.__name__} serves all variables and is no MultiPaxos: what it keeps cannot be looked at")
     began = time.perf_counter()
     tally = SeedTally()
     with suppress(KeyboardInterrupt), closing(_parts(cls, seeds, settings, workers, failures_max)) as parts:
@@ -229,7 +221,7 @@ def run_simulate(
     took = time.perf_counter() - began
     first = shrunken(cls, settings, min(tally.failures)) if tally.failures else None
     name = algorithm if isinstance(algorithm, str) else cls.__name__
-    wanted = _WANTED_OF_LOGS if cls.serves_all else _WANTED
+    wanted = _WANTED_OF_LOGS if cls.keeps_log else _WANTED
     return SimulationReport(name, settings, took, len(seeds), tally, first, wanted)
 
 
@@ -299,7 +291,9 @@ def shrunken(algorithm: type[Algorithm], settings: SimulationSettings, seed: int
     if kind in SAFETY:
         cluster, steps = _fewest_steps(algorithm, weather, settings.oddities, steps, kind)
     ends: dict[str, object] = {
-        name: {key: plain(item) for key, item in node.instance.status().items()} if node.instance else None
+        name: {key: plain(item) for key, item in status_fields(node.instance.status()).items()}
+        if node.instance
+        else None
         for name, node in cluster.nodes.items()
     }
     violations = [violation for violation in cluster.violations if violation.kind in settings.look_for]
@@ -330,18 +324,17 @@ def _calmer(weather: FaultSchedule, breaks: Callable[[FaultSchedule], bool]) -> 
 
 def _fewest_steps(
     algorithm: type[Algorithm], weather: FaultSchedule, oddities: FaultModel, steps: list[Step], kind: str
-) -> tuple[SimulatedCluster, list[Step]]:
+) -> tuple[VirtualCluster, list[Step]]:
     """The steps of which none can be spared, and a cluster to which they have happened."""
 
-    def replayed(candidate: Sequence[Step], *, at_once: bool) -> SimulatedCluster:
-        with weather.limited():
-            cluster = SimulatedCluster(algorithm, weather.members, oddities, weather.newcomers)
-            for step in candidate:
-                if run(cluster, [step], skip_impossible=True) and at_once:
-                    run(cluster, cluster.own_turns())
+    def replayed(candidate: Sequence[Step], *, at_once: bool) -> VirtualCluster:
+        cluster = VirtualCluster(algorithm, weather.members, oddities, weather.newcomers, weather.log_limits)
+        for step in candidate:
+            if run(cluster, [step], skip_impossible=True) and at_once:
+                run(cluster, cluster.own_turns())
         return cluster
 
-    def breaks(cluster: SimulatedCluster) -> bool:
+    def breaks(cluster: VirtualCluster) -> bool:
         return any(violation.kind == kind for violation in cluster.violations)
 
     # It reads better if a node hears itself at once, as the explorer has it; where it needs delay, delay it is.

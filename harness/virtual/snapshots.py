@@ -9,6 +9,7 @@ Rules
 
 from collections import Counter, deque
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
@@ -44,6 +45,8 @@ def freeze(data: Any) -> Any:
         if params.frozen:
             return data
         return Frozen(kind, tuple(freeze(getattr(data, field.name)) for field in fields(data)))
+    if isinstance(data, Enum):
+        return data
     raise TypeError(f"a {kind.__name__} is not plain data: hold int, str, bytes, tuple, list, dict, set or dataclasses")
 
 

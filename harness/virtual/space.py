@@ -34,7 +34,8 @@ from typing import Final, NamedTuple
 from harness.virtual.bounds import Bounds
 from harness.virtual.judge import FAULT_TOLERANCE, Violation, asks_for, ballots_in, changed
 from harness.virtual.narration import listed
-from harness.virtual.node import NodeState, SimulatedNode, TurnOutput
+from harness.virtual.node import VirtualNode
+from harness.virtual.node_state import NodeState, freeze_node, thaw_node
 from harness.virtual.numbering import (
     BallotBegun,
     CallMade,
@@ -44,6 +45,7 @@ from harness.virtual.numbering import (
     UndecidedAnswered,
     ValueRequested,
 )
+from harness.virtual.output import TurnOutput
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, LoseDisk, Recover, Step
 from harness.virtual.symmetry import Symmetry
 from node.contract import Algorithm
@@ -97,7 +99,7 @@ class ClusterSpace:
         state = 0
         for place, node in enumerate(self.numbering.nodes):
             node.boot()
-            state |= self.numbering.number(place, node.freeze()) << self.numbering.shifts[place]
+            state |= self.numbering.number(place, freeze_node(node)) << self.numbering.shifts[place]
         assert self.symmetry is None or self.symmetry.representative(state) == state
         return [state]
 
@@ -268,16 +270,16 @@ class ClusterSpace:
         """Run the real code: what a step makes of a node, and which facts come of it."""
         numbering = self.numbering
         node = numbering.nodes[place]
-        node.thaw(numbering.states[place][number])
+        thaw_node(node, numbering.states[place][number])
         steps = [step]
         facts: list[object] = []
         try:
             facts.extend(_came_of(perform(node, step)))
-            while node.to_self:
+            while node.core.to_itself:
                 assert len(steps) < _SELF_TURNS_MAX, f"{node.id} sends to itself without end"
                 steps.append(Crash(node.id) if len(steps) == crash_after else HearSelf(node.id))
                 facts.extend(_came_of(perform(node, steps[-1])))
-            after = numbering.number(place, node.freeze())
+            after = numbering.number(place, freeze_node(node))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             facts.append(Violation("contract", f"{node.id} fails: {type(error).__name__} {error}"))
             node.crash()
@@ -293,7 +295,7 @@ class ClusterSpace:
         return _Move((number ^ after) << numbering.shifts[place], add, tuple(steps))
 
 
-def perform(node: SimulatedNode, step: Step) -> TurnOutput:
+def perform(node: VirtualNode, step: Step) -> TurnOutput:
     """Let a step happen to a node."""
     match step:
         case Crash():

@@ -6,32 +6,21 @@ Let a renaming of nodes, clients and values turn the clients' calls into one ano
 equality alone, renaming everything in a schedule gives a schedule, and every promise is kept in the one exactly if it is in
 the other. So of all states that are renamings of each other, the one with the least number stands for all.
 
-Which nodes an algorithm treats by equality alone is known here for those that were looked at:
-
-| algorithm | nodes that may change places |
-|---|---|
-| majority | all |
-| leader | all but the first of the spec, which leads |
-| paxos | those that nobody calls: they never own a ballot, and only owners of ballots are compared |
-| failover, and any other | none: the lowest that seems alive leads |
-
-None of them chooses by the order of a dict whose keys are nodes, so such dicts are kept in the order of the spec.
+An algorithm says which nodes it treats by equality alone: `Algorithm.interchangeable`. It must not choose by the order of a
+dict whose keys are nodes, since such dicts are kept in the order of the spec here.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from itertools import permutations
 from typing import Any, Final
 
 from harness.virtual.bounds import ExploredCall
-from harness.virtual.node import NodeState
+from harness.virtual.node_state import NodeState
 from harness.virtual.numbering import NODE_BITS, NODE_MASK, Numbering
 from harness.virtual.snapshots import Frozen
-from node.algorithms.failover import Failover
-from node.algorithms.leader import Leader
-from node.algorithms.majority import Majority
-from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, NodeId
 
 _CHUNK_BITS: Final = 12
@@ -40,15 +29,7 @@ _CHUNK_MASK: Final = (1 << _CHUNK_BITS) - 1
 
 def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: list[ExploredCall]) -> tuple[NodeId, ...]:
     """The nodes that may change places."""
-    known = next((cls for cls in algorithm.__mro__ if cls in (Failover, Leader, Majority, Paxos)), None)
-    if known is Majority:
-        return members
-    if known is Leader:
-        return members[1:]
-    if known is Paxos:
-        called = {client.node for client in clients}
-        return tuple(member for member in members if member not in called)
-    return ()
+    return algorithm.interchangeable(members, [client.node for client in clients])
 
 
 class Renaming:
@@ -69,8 +50,10 @@ class Renaming:
     def __call__(self, item: Any) -> Any:
         """`item`, with everything in it renamed."""
         match item:
+            case Enum():
+                renamed: Any = item
             case str():
-                renamed: Any = self._word.sub(lambda word: self._names[word[0]], item)
+                renamed = self._word.sub(lambda word: self._names[word[0]], item)
             case bytes():
                 renamed = self._bytes.get(item, item)
             case NodeState():

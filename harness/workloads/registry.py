@@ -29,7 +29,7 @@ def workload(name: str) -> type[Workload]:
 def workload_for(name: str, algorithm: type[Algorithm]) -> type[Workload]:
     """The workload called `name`, if `algorithm` can serve it. Raises UnknownWorkload."""
     found = workload(name)
-    if found.needs_log and not algorithm.serves_all:
+    if found.needs_log and not algorithm.keeps_log:
         raise UnknownWorkload(
             f"the workload {name} changes state, and {algorithm.__name__} decides values once: "
             "test an algorithm that keeps a log, such as multipaxos"

@@ -7,12 +7,12 @@ It survives crashes. But silence is not death: where the network is cut, each si
 leader of its own, and the two accept different values. That is split-brain, and no choice of timeouts prevents it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from node.algorithms.leader import Leader
-from node.contract import Message, Node, NodeId, Value
+from node.contract import Message, Node, NodeId, Status, Value
 
 _ALIVE_S: Final = (0.1, 0.1)
 _SILENT_S: Final = (0.6, 0.6)
@@ -70,5 +70,11 @@ class Failover(Leader):
             case _:
                 super().timeout(name)
 
-    def status(self) -> Mapping[str, object]:
-        return {**super().status(), "taken for dead": sorted(self.silent)}
+    def status(self) -> Status:
+        status = super().status()
+        return status._replace(details={**status.details, "taken for dead": sorted(self.silent)})
+
+    @classmethod
+    def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return no node: the lowest node that seems alive leads."""
+        return ()

@@ -5,11 +5,11 @@ leader has accepted is on its disk, so a leader that comes back still has it. Wh
 single point of failure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.contract import Algorithm, Message, Node, NodeId, Request, Status, Value
 
 _ASK_AGAIN_S: Final = (0.1, 0.2)
 
@@ -85,6 +85,17 @@ class Leader(Algorithm):
         stored = self.node.disk.get("value")
         return Value(stored) if isinstance(stored, bytes) else None
 
-    def status(self) -> Mapping[str, object]:
-        role = "leader" if self.node.id == self.leader else "follower"
-        return {"role": role, "leader": self.leader, "decided": self.value(), "waiting": len(self.asked)}
+    def status(self) -> Status:
+        leads = self.node.id == self.leader
+        return Status(
+            role="leader" if leads else "follower",
+            decided=self.value(),
+            leads=leads,
+            waiting=len(self.asked),
+            details={"leader": self.leader},
+        )
+
+    @classmethod
+    def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return every node but the first, which leads."""
+        return tuple(members[1:])

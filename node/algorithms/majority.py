@@ -10,11 +10,11 @@ node that has not answered had voted for it. Otherwise it goes on asking.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.contract import Algorithm, Message, Node, NodeId, Request, Status, Value
 from node.quorum import majority
 
 _AGAIN_S: Final = (0.1, 0.2)
@@ -158,12 +158,19 @@ class Majority(Algorithm):
                 del self.queries[request]
                 self.node.reply(request, None)
 
-    def status(self) -> Mapping[str, object]:
+    def status(self) -> Status:
         votes = {member: self.vote_of(member) for member in self.node.members}
-        return {
-            "role": "voter",
-            "vote": self.vote_of(self.node.id),
-            "votes": {member: vote for member, vote in votes.items() if vote is not None},
-            "decided": self.decided(),
-            "waiting": len(self.proposals) + len(self.queries),
-        }
+        return Status(
+            role="voter",
+            decided=self.decided(),
+            waiting=len(self.proposals) + len(self.queries),
+            details={
+                "vote": self.vote_of(self.node.id),
+                "votes": {member: vote for member, vote in votes.items() if vote is not None},
+            },
+        )
+
+    @classmethod
+    def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Return every node: votes are counted alike."""
+        return tuple(members)

@@ -19,8 +19,6 @@ from node.replication.configuration import ChangeRefused, Configuration, restore
 from node.replication.sessions import ClientSession, Sessions
 from node.wire import Malformed, pack_own, unpack_own
 
-SNAPSHOT_BYTES: Final = 16 * 1024 * 1024
-SNAPSHOT_SLOTS: Final = 20_000
 _MARK_EVERY: Final = 64
 _MARKS_MAX: Final = 32
 
@@ -82,7 +80,7 @@ class ReplicatedState:
         admitted = self.sessions.admit(at.session, sequence, done, at.time_ms)
         if isinstance(admitted, ClientSession):
             payload = self._commands(at, machine, packed)
-            Sessions.keep(admitted, sequence, payload)
+            self.sessions.keep(admitted, sequence, payload)
             return payload
         return admitted if isinstance(admitted, bytes) else refusal(admitted, _EXPLAINED[admitted])
 
@@ -194,10 +192,6 @@ class ReplicatedState:
             machine.session_ended(at)
 
     # --- snapshots --------------------------------------------------------------------------------------------------
-
-    def snapshot_due(self) -> bool:
-        """Whether the log has grown enough. A function of the log alone, so every replica's snapshots are of equal slots."""
-        return self.bytes_since_snapshot > SNAPSHOT_BYTES or self.slots_since_snapshot > SNAPSHOT_SLOTS
 
     def snapshot(self) -> bytes:
         """The whole state."""

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import apsw
 
@@ -48,6 +48,7 @@ from node.storage.disk_contents import (
     check_tables,
     owner_checksum,
     read,
+    read_checked_row,
     row_checksum,
     size,
     statement,
@@ -65,6 +66,8 @@ _GOING_MS: Final = 500
 
 class Disk:
     """An open directory. Opening it counts one more incarnation, durably."""
+
+    log_class: ClassVar[type[DiskLog]] = DiskLog
 
     def __init__(
         self,
@@ -135,7 +138,7 @@ class Disk:
         self._db.execute("BEGIN EXCLUSIVE")
         if not check_tables(self._db, self.directory / FILE_NAME):
             self._db.execute(";".join(map(statement, TABLES)))
-        contents = read(self._db, self.directory, log_bytes)
+        contents = read(self._db, self.directory, log_bytes, self.read_row)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
                 f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore it, or leave the node down"
@@ -154,8 +157,14 @@ class Disk:
         self._grow_log()  # before the note that it is in use, and so is that large
         self._note_owner(LOG_IN_USE)
         self._db.execute("COMMIT; PRAGMA wal_checkpoint(RESTART)")  # the main file has the note, if the log's should go
-        self.log = DiskLog(self._read, self._damaged)
+        self.log = self.log_class(self._read, self._damaged)
         return contents.variables
+
+    def read_row(
+        self, file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object
+    ) -> None:
+        """Take in one row of the table of states. Raises DiskCorrupt."""
+        read_checked_row(file, contents, variable, key, packed, checksum)
 
     def _grow_log(self) -> None:
         """Make the log's file as large as it will be. SQLite takes zeros for no frames, and overwrites them."""
@@ -301,7 +310,7 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
             db.execute("PRAGMA synchronous=OFF")
             log_bytes = size(Path(f"{copy}-wal"))
             check_log(db, directory)
-            contents = read(db, directory, log_bytes)
+            contents = read(db, directory, log_bytes, read_checked_row)
             _read_log(db, contents, directory)
             return contents
         finally:

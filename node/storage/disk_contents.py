@@ -12,7 +12,7 @@ Rules
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -92,6 +92,10 @@ def row_checksum(variable: str, key: str, packed: bytes) -> int:
     return zlib.crc32(packed, zlib.crc32(f"{variable}\0{key}\0".encode()))
 
 
+#: Takes in one row of the table of states: the file's name, what was read so far, and the row's columns.
+RowReader = Callable[[str, Contents, object, object, object, object], None]
+
+
 def owner_checksum(owner: list[str]) -> str:
     """Of what OWNER_KEYS name."""
     return str(zlib.crc32("\0".join(owner).encode()))
@@ -118,7 +122,7 @@ def check_tables(db: Database, path: Path) -> bool:
     return bool(found)
 
 
-def read(db: Database, directory: Path, log_bytes: int) -> Contents:
+def read(db: Database, directory: Path, log_bytes: int, read_row: RowReader) -> Contents:
     """Everything that is stored, checked. `directory` is where people know it, `log_bytes` how large the log was there."""
     path = directory / FILE_NAME
     try:
@@ -143,7 +147,9 @@ def read(db: Database, directory: Path, log_bytes: int) -> Contents:
     return contents
 
 
-def read_row(file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object) -> None:
+def read_checked_row(
+    file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object
+) -> None:
     """Take in one row of the table of states."""
     if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
         raise DiskCorrupt(f"a row of {file} is not of the declared types: restore the directory")

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from node.contract import Log, Record
+from node.log_contract import Log, Record
 
 #: What each table consists of.
 LOG_TABLES: Final = {
@@ -44,7 +44,7 @@ class DiskLog(Log):
 
     def put(self, record: Record) -> None:
         self._new[record.slot] = record
-        self.writes.append(("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?)", (*record, _record_sum(record))))
+        self.writes.append(("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?)", (*record, record_checksum(record))))
 
     def get(self, slot: int) -> Record | None:
         found = self._new.get(slot)
@@ -89,6 +89,11 @@ class DiskLog(Log):
     def keep_only(self, slot: int) -> None:
         self.writes.append(("DELETE FROM snapshot WHERE slot <> ?", (slot,)))
 
+    def all_parts(self) -> dict[tuple[int, int], bytes]:
+        """Return every part of every snapshot, by slot and number, unchecked."""
+        rows = self._read("SELECT slot, number, data FROM snapshot", ())
+        return {(int(slot), int(number)): bytes(data) for slot, number, data in rows}
+
     def _rows(self, query: str, bindings: Row) -> Iterator[Row]:
         try:
             yield from self._read(query, bindings)
@@ -98,7 +103,7 @@ class DiskLog(Log):
     def _checked(self, row: Row) -> Record:
         *values, checksum = row
         record = Record(*values)
-        if not isinstance(record.batch, bytes) or checksum != _record_sum(record):
+        if not isinstance(record.batch, bytes) or checksum != record_checksum(record):
             raise self.damaged(f"slot {record.slot} of the log does not match its checksum")
         return record
 
@@ -140,7 +145,8 @@ class MemoryLog(Log):
         self.parts = {key: data for key, data in self.parts.items() if key[0] == slot}
 
 
-def _record_sum(record: Record) -> int:
+def record_checksum(record: Record) -> int:
+    """Return the checksum of a record, over all of it."""
     return zlib.crc32(record.batch, zlib.crc32(f"{record.slot}/{record.round}/{record.owner}".encode()))
 
 

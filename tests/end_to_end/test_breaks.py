@@ -12,7 +12,7 @@ from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import proposer_killed
 
-EARLY_REPLIES = (sys.executable, "-m", "tests.broken.early_replies")
+EARLY_REPLIES = (sys.executable, "-P", "-m", "harness.mutants.broken_node", "replies-before-the-commit")
 
 
 def violated(run: Experiment, tell: Callable[[Experiment], None]) -> set[str]:

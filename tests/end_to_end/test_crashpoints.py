@@ -13,7 +13,7 @@ from harness.systematic.crashpoints import TESTED, Walker
 from harness.systematic.power_cuts import WalkedOperation
 from harness.systematic.sweep_points import PointOutcome
 
-NORMAL_SYNC = (sys.executable, "-P", "-m", "tests.broken.normal_sync")
+NORMAL_SYNC = (sys.executable, "-P", "-m", "harness.mutants.broken_node", "synchronous-normal")
 
 
 def test_paxos_loses_nothing(tmp_path: Path) -> None:

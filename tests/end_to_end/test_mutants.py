@@ -37,7 +37,7 @@ def test_a_mutant_is_caught_and_the_shipped_code_is_not(tmp_path: Path, name: st
     trial = try_mutant(mutant, tmp_path)
     assert trial.caught, trial.last.verdicts
     assert by in trial.last.violated
-    unbroken = try_unbroken(mutant.schedule, mutant.original, tmp_path)
+    unbroken = try_unbroken(mutant.script, mutant.original, tmp_path)
     assert unbroken.valid, unbroken.shown.verdicts
 
 

@@ -13,9 +13,9 @@ from harness.mutants.paxos import IgnoresAccepted
 from harness.records import receipts
 from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
-from harness.virtual.cluster import SimulatedCluster
+from harness.virtual.cluster import VirtualCluster
+from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import EVERYTHING
-from harness.virtual.node import FaultModel
 from tests.rows import ROWS, SCHEDULES, Row
 
 README = Path(__file__).parents[2] / "README.md"
@@ -39,8 +39,8 @@ def test_what_was_found_without_processes_violates_on_real_ones(row: Row, tmp_pa
 class Otherwise(Schedule):
     """A schedule of another algorithm than the real nodes run."""
 
-    def cluster(self) -> SimulatedCluster:
-        return SimulatedCluster(IgnoresAccepted, self.members)
+    def cluster(self) -> VirtualCluster:
+        return VirtualCluster(IgnoresAccepted, self.members)
 
 
 def test_a_schedule_that_goes_otherwise_is_unknown_and_never_valid(tmp_path: Path) -> None:

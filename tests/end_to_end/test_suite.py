@@ -143,7 +143,7 @@ def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: 
 
 def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -> None:
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
-    plan = Plan("tests.broken.log:NoDedupe", node_names(3), 1, "kv", 2.4, (loses,))
+    plan = Plan("harness.mutants.log:RetriesAreDoneAgain", node_names(3), 1, "kv", 2.4, (loses,))
     result = run_plan(plan, tmp_path / "run")
     assert result.verdicts["effects"].status is Status.INVALID, result.verdicts
     assert result.verdicts["guards"].status is Status.VALID, result.verdicts

@@ -201,7 +201,7 @@ def test_closing_the_launchers_pipe_is_an_orderly_end(start: Start) -> None:
     node = start()
     node.close_stdin()
     assert node.wait() == 0
-    assert "whoever launched this node has gone" in node.log
+    assert "the process that launched this node has ended" in node.log
 
 
 LAUNCHER = """

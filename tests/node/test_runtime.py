@@ -10,18 +10,19 @@ from typing import Any, ClassVar
 
 import pytest
 
+from harness.mutants.broken_node import BREAKS
 from node import runtime as runtime_module
-from node import variables as variables_module
+from node import status as status_module
+from node import turn as turn_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
-from node.contract import Algorithm, Message, Node, NodeId, Request, Value
-from node.frames import CommandFrame, FrameReply, Replies
+from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Status, Value
+from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.quorum import Ballot
-from node.runtime import Runtime
+from node.runtime import Parts, Runtime
 from node.settings import Settings
 from node.storage.disk import Disk, DiskFailed
 from node.transport import Route, Transport, WakeUpPipe
-from node.variables import ContractBroken
 from node.wire import (
     Codec,
     Envelope,
@@ -33,7 +34,7 @@ from node.wire import (
     encode_value,
     unpack,
 )
-from tests.broken.early_replies import EarlyReplies
+from tests.node.idle_log import IdleLog
 
 CLUSTER = "0123456789abcdef" * 2
 RED, BLUE = encode_value("red"), encode_value("blue")
@@ -130,6 +131,7 @@ class Bench:
         monkeypatch: pytest.MonkeyPatch,
         algorithm: type[Algorithm],
         runtime_class: type[Runtime] = Runtime,
+        parts: Parts = Parts(),  # noqa: B008 - frozen
         nodes: tuple[NodeId, ...] = ("n1", "n2", "n3"),
     ) -> None:
         self.now = 1000.0
@@ -140,7 +142,7 @@ class Bench:
         self.disk = NotedDisk(directory, cluster=CLUSTER, node="n1")
         self.disk.events = self.events
         self.settings = Settings(CLUSTER, "tested", nodes, 7, directory)
-        self.runtime = runtime_class(self.settings, "n1", algorithm, self.disk, self.transport)
+        self.runtime = runtime_class(self.settings, "n1", algorithm, self.disk, self.transport, None, parts)
         self.transport.stop = self.runtime.stop
         self.wake_up = WakeUpPipe()
         self.started = False
@@ -235,8 +237,8 @@ class Saver(Algorithm):
         assert isinstance(message, Note)
         self.node.disk[f"from {sender}"] = message.text
 
-    def status(self) -> Mapping[str, object]:
-        return {"value": self.node.disk.get("value")}
+    def status(self) -> Status:
+        return Status(details={"value": self.node.disk.get("value")})
 
 
 def spoke_before_its_commit(events: list[object]) -> bool:
@@ -260,20 +262,16 @@ def test_the_commit_comes_before_the_release(bench: MakeBench) -> None:
     assert not spoke_before_its_commit(events)
 
 
-class Early(Algorithm):
+class Early(IdleLog):
     """Serves frames, in the worst order, and puts something off until all has left."""
 
     messages: ClassVar[tuple[type[Message], ...]] = (Note,)
-    serves_all = True
 
     def propose(self, request: Request, value: Value) -> None:
         self.node.reply_early(request, value)  # it rests on the next line, and no frame asked for it
         self.node.disk["value"] = value
 
-    def query(self, request: Request) -> None:
-        raise AssertionError
-
-    def command(self, request: Request, frame: Message) -> None:
+    def command(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         if request.number == 1:
             return
         self.node.reply(request, Value(b"late"))
@@ -282,10 +280,7 @@ class Early(Algorithm):
         self.node.reply_early(Request(request.client, 1), Value(b"early"))
         self.node.send_early("n2", Note("early"))
 
-    def receive(self, sender: NodeId, message: Message) -> None:
-        raise AssertionError
-
-    def released(self) -> None:
+    def after_turn(self) -> None:
         if self.node.disk.pop("asked", False):
             self.node.send("n3", Note("afterwards"))
 
@@ -311,7 +306,8 @@ def test_only_the_answer_to_a_frame_leaves_early(bench: MakeBench) -> None:
 
 
 def test_a_runtime_that_releases_first_is_caught(bench: MakeBench) -> None:
-    one = bench(Saver, EarlyReplies)
+    broken = BREAKS["replies-before-the-commit"]
+    one = bench(Saver, broken.runtime, broken.parts)
     events = one.run([one.propose(1)])
     assert Answered(CLIENT, Reply(1, BLUE, None)) in events
     assert spoke_before_its_commit(events)
@@ -424,11 +420,8 @@ class Holder(Algorithm):
         self.held.remove(request)
         self.forgotten.append(request)
 
-    def drained(self) -> None:
-        self.drains += 1
-
-    def status(self) -> Mapping[str, object]:
-        return {"held": len(self.held), "forgotten": self.forgotten, "drains": self.drains}
+    def status(self) -> Status:
+        return Status(details={"held": len(self.held), "forgotten": self.forgotten})
 
 
 def test_a_repeated_request_is_handed_on_once_and_answered_once(bench: MakeBench) -> None:
@@ -479,7 +472,7 @@ def test_a_deadline_first_and_an_answer_after_it(bench: MakeBench) -> None:
 
 
 def test_too_many_waiting_are_refused(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variables_module, "WAITING_MAX", 3)
+    monkeypatch.setattr(turn_module, "WAITING_MAX", 3)
     one = bench(Holder)
     (refused,) = answers(one.run([one.query(number) for number in range(4)]))
     assert refused == Reply(3, None, "3 requests are waiting here already: slow down")
@@ -488,7 +481,7 @@ def test_too_many_waiting_are_refused(bench: MakeBench, monkeypatch: pytest.Monk
 
 
 def test_too_many_variables_are_refused(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variables_module, "VARIABLES_MAX", 2)
+    monkeypatch.setattr(turn_module, "VARIABLES_MAX", 2)
     one = bench(Saver)
     frames = [one.query(1, variable="a"), one.peer("n2", Note("hi"), "b"), one.peer("n2", Note("hi"), "c")]
     one.run(frames)
@@ -516,11 +509,22 @@ def test_a_value_that_is_none_is_refused(bench: MakeBench, value: bytes) -> None
     assert one.status()["variable_count"] == 0
 
 
-def test_drained_is_told_once_a_turn_to_those_that_had_input(bench: MakeBench) -> None:
-    one = bench(Holder)
-    one.run([one.query(1), one.query(2), one.query(3, variable="y")], [one.query(4)])
-    variables = one.status()["variables"]
-    assert (variables["x"]["drains"], variables["y"]["drains"]) == (2, 1)
+class Counting(IdleLog):
+    """Counts its turns."""
+
+    ends = 0
+
+    def end_of_input(self) -> None:
+        self.ends += 1
+
+    def status(self) -> Status:
+        return Status(details={"ends": self.ends})
+
+
+def test_the_end_of_input_comes_once_a_turn_whatever_came_in(bench: MakeBench) -> None:
+    one = bench(Counting)
+    one.run([one.query(1), one.query(2)], [one.query(3)], quiet=0)
+    assert one.runtime.core.status(1)[""].details["ends"] == 4  # the boot's turn, two with input, and the last
 
 
 # --- frames that are not for this node ------------------------------------------------------------------------------
@@ -624,21 +628,23 @@ class Level(enum.IntEnum):
 class Boastful(Saver):
     """Shows whatever one can think of."""
 
-    def status(self) -> Mapping[str, object]:
-        return {
-            "value": self.node.disk.get("value"),
-            "role": Role.LEADER,
-            "level": Level.HIGH,
-            "large": 2**80,
-            "nan": float("nan"),
-            "text": "\ud800",
-            "raw": b"\xc1",
-            "set": {1},
-            "ballot": Ballot(1, "n1"),
-            "nested": {"a": ({"b": [Role.LEADER]},)},
-            "none": None,
-            "odd": object,
-        }
+    def status(self) -> Status:
+        return Status(
+            details={
+                "value": self.node.disk.get("value"),
+                "role": Role.LEADER,
+                "level": Level.HIGH,
+                "large": 2**80,
+                "nan": float("nan"),
+                "text": "\ud800",
+                "raw": b"\xc1",
+                "set": {1},
+                "ballot": Ballot(1, "n1"),
+                "nested": {"a": ({"b": [Role.LEADER]},)},
+                "none": None,
+                "odd": object,
+            }
+        )
 
 
 def test_a_status_may_hold_anything(bench: MakeBench) -> None:
@@ -657,6 +663,8 @@ def test_a_status_may_hold_anything(bench: MakeBench) -> None:
         "nested": {"a": [{"b": ["leader"]}]},
         "none": None,
         "odd": "<class 'object'>",
+        "decided": None,
+        "waiting": 0,
     }
 
 
@@ -681,7 +689,7 @@ def test_a_status_of_many_large_values_fits_in_a_frame(bench: MakeBench) -> None
     )
     status = one.status()
     assert status["variable_count"] == 240
-    assert 20 < len(status["variables"]) <= runtime_module.STATUS_VARIABLES_MAX
+    assert 20 < len(status["variables"]) <= status_module.VARIABLES_MAX
     assert status["latest"] == "x199"
     assert "x199" in status["variables"]
 

@@ -14,11 +14,10 @@ Rules
 
 from typing import Final
 
-from node.contract import Node, NodeId, Record, Stored
+from node.contract import NodeId, Stored
+from node.log_contract import LogNode, Record
 from node.quorum import NO_BALLOT, Ballot
 
-#: How far above `commit` a slot may be accepted, and how far behind a candidate may be.
-WINDOW: Final = 256
 _SAVE_COMMIT_SLOTS: Final = 16  # a page less to write and sync in most turns
 _PART_BYTES: Final = 1024 * 1024
 
@@ -30,7 +29,7 @@ class LogBroken(Exception):
 class Acceptor:
     """One node's promises and records."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: LogNode) -> None:
         self.node = node
         self.promised = NO_BALLOT
         self.commit = 0
@@ -68,7 +67,7 @@ class Acceptor:
 
     def can_inform(self, commit: int) -> bool:
         """Whether a promise can tell a candidate all that it may have missed."""
-        return commit + 1 >= self.node.log.first and self.commit - commit <= WINDOW
+        return commit + 1 >= self.node.log.first and self.commit - commit <= self.node.limits.window
 
     def above(self, commit: int) -> list[tuple[Record, ...]]:
         """Every record above `commit`, in parts that fit in a frame. At least one part, which may be empty."""
@@ -87,7 +86,7 @@ class Acceptor:
         """
         if ballot != self.promised:
             self.promise(ballot)
-        if slot > self.commit + WINDOW:
+        if slot > self.commit + self.node.limits.window:
             return False
         known = self.records.get(slot)
         if slot > self.commit and (known is None or (known.round, known.owner) != ballot):

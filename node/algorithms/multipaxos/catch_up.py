@@ -14,24 +14,21 @@ from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
-from node.contract import Node, NodeId
+from node.contract import NodeId
+from node.log_contract import LogNode
 from node.replication.state import ReplicatedState
 
 _AGAIN_S: Final = (0.1, 0.2)
 _SAVE_S: Final = (0.001, 0.002)
 _ANSWER_BYTES: Final = 1024 * 1024
-PART_BYTES: Final = 128 * 1024
 _PARTS_UNDER_WAY: Final = 8
 _STRIKES_MAX: Final = 5
-#: How much of the log outlives a snapshot of it, so that whoever has missed little need not fetch a snapshot.
-KEPT_SLOTS: Final = 256
-KEPT_BYTES: Final = 4 * 1024 * 1024
 
 
 class CatchUp:
     """One replica's fetching and serving."""
 
-    def __init__(self, node: Node, acceptor: Acceptor, state: ReplicatedState, advance: Callable[[], None]) -> None:
+    def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, advance: Callable[[], None]) -> None:
         """`advance` applies what has become known as chosen."""
         self.node, self.acceptor, self.state, self.advance = node, acceptor, state, advance
         self.source: NodeId | None = None  # who has been asked
@@ -152,7 +149,8 @@ class CatchUp:
         """A slot was applied whose batch has `size` bytes."""
         self.kept.append((slot, size))
         self.kept_bytes += size
-        while self.kept and (len(self.kept) > KEPT_SLOTS or self.kept_bytes > KEPT_BYTES):
+        limits = self.node.limits
+        while self.kept and (len(self.kept) > limits.kept_slots or self.kept_bytes > limits.kept_bytes):
             self.kept_bytes -= self.kept.popleft()[1]
 
     def take_snapshot(self) -> None:
@@ -160,7 +158,8 @@ class CatchUp:
         if self.saving:
             return
         data = self.state.snapshot()
-        self.saving = [data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES)]
+        size = self.node.limits.part_bytes
+        self.saving = [data[start : start + size] for start in range(0, len(data), size)]
         self.saving_slot, self.saved = self.state.applied, 0
         self.node.set_timer("save", *_SAVE_S)
 

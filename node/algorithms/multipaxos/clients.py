@@ -15,8 +15,9 @@ from typing import Final
 
 from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leadership, Question, Waiter
 from node.algorithms.multipaxos.messages import Forward, Forwarded
-from node.contract import Message, Node, NodeId, Request, Value
+from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
+from node.log_contract import LogNode
 from node.replication.state import CLUSTER, ReplicatedState
 from node.wire import Malformed, pack_own, unpack_own
 
@@ -27,7 +28,7 @@ _NOTHING: Final = pack_own(((None,), ()))
 class Clients:
     """One replica's clients: its own, which propose and query, and those of the leader that it is."""
 
-    def __init__(self, node: Node, state: ReplicatedState) -> None:
+    def __init__(self, node: LogNode, state: ReplicatedState) -> None:
         self.node, self.state = node, state
         self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
 

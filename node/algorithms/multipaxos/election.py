@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Canvass, LogPrepare, LogPromise
-from node.contract import Node, NodeId, Record
+from node.contract import NodeId
+from node.log_contract import LogNode, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
 
@@ -29,7 +30,7 @@ _CHOSEN: Final = Ballot(2**62, "")  # above any ballot
 class Election:
     """One replica's part in elections."""
 
-    def __init__(self, node: Node, acceptor: Acceptor) -> None:
+    def __init__(self, node: LogNode, acceptor: Acceptor) -> None:
         self.node, self.acceptor = node, acceptor
         self.role = "follower"
         self.leader: NodeId | None = None

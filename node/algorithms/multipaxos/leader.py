@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, TakeOver
-from node.contract import Node, NodeId, Request
+from node.contract import NodeId, Request
+from node.log_contract import LogNode
 from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
 from node.replication.configuration import Configuration
@@ -66,7 +67,7 @@ class Question(NamedTuple):
 class Leadership:
     """The leader of one ballot."""
 
-    def __init__(self, node: Node, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot) -> None:
+    def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot) -> None:
         self.node, self.acceptor, self.state, self.ballot = node, acceptor, state, ballot
         self.time_ms = state.time_ms
         self.next_slot = acceptor.commit + 1
@@ -90,6 +91,10 @@ class Leadership:
     def configuration(self) -> Configuration:
         """The members at the last slot that is applied."""
         return self.state.configuration
+
+    def quorum(self) -> int:
+        """Return how many voters are a quorum."""
+        return majority(len(self.configuration.voters))
 
     @property
     def serving(self) -> bool:
@@ -166,7 +171,7 @@ class Leadership:
             return False  # they were chosen without this vote
         for flight in flights:
             flight.votes[sender] = None
-        before, quorum = self.acceptor.commit, majority(len(voters))
+        before, quorum = self.acceptor.commit, self.quorum()
         while (flight := self.flights.get(self.acceptor.commit + 1)) is not None and len(flight.votes) >= quorum:
             # Of what it has recovered, some may have been too far ahead for this replica to accept at first.
             self.acceptor.accept(self.ballot, self.acceptor.commit + 1, flight.batch)
@@ -183,7 +188,7 @@ class Leadership:
         self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         hearing = 1 + sum(self._hears(voter) for voter in self.configuration.voters if voter != self.node.id)
-        if self.beat > _QUORUM_BEATS and hearing < majority(len(self.configuration.voters)):
+        if self.beat > _QUORUM_BEATS and hearing < self.quorum():
             return False
         self.send_heartbeat(self.configuration.members)
         for slot, flight in self.flights.items():
@@ -249,7 +254,7 @@ class Leadership:
         """The questions whose round a quorum has confirmed. All that was chosen when they came is applied."""
         others = [self.confirmed.get(voter, 0) for voter in self.configuration.voters if voter != self.node.id]
         rounds = sorted([self.round, *others], reverse=True)
-        confirmed = rounds[majority(len(self.configuration.voters)) - 1]
+        confirmed = rounds[self.quorum() - 1]
         return [
             question
             for round_ in [each for each in self.rounds if each <= confirmed]

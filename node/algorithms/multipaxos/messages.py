@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from node.contract import Message, Record, Request, Value
+from node.contract import Message, Request, Value
+from node.log_contract import Record
 from node.quorum import Ballot
 
 # --- election -------------------------------------------------------------------------------------------------------

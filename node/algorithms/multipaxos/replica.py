@@ -16,8 +16,7 @@ This file takes in every input and hands it to the part whose work it is. A repl
 itself comes back when the disk has it.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.catch_up import CatchUp
@@ -45,7 +44,9 @@ from node.algorithms.multipaxos.messages import (
     Support,
     TakeOver,
 )
-from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.contract import Message, NodeId, Request, Status, Value
+from node.frames import CommandFrame, ReadFrame
+from node.log_contract import LogAlgorithm, LogNode, LogProposal
 from node.machines import DEFAULT
 from node.machines.once import OnceMachine
 from node.quorum import Ballot
@@ -57,20 +58,23 @@ _SMALL_BYTES: Final = 1024
 _STATUS_VALUES_MAX: Final = 100
 
 
-class MultiPaxos(Algorithm):
-    """One replica of the log."""
+class MultiPaxos(LogAlgorithm):
+    """One replica of the log. Its parts are made from the classes named here, so a subclass can replace one."""
 
     messages = MESSAGES
-    serves_all = True
+    state_class: ClassVar[type[ReplicatedState]] = ReplicatedState
+    acceptor_class: ClassVar[type[Acceptor]] = Acceptor
+    election_class: ClassVar[type[Election]] = Election
+    leadership_class: ClassVar[type[Leadership]] = Leadership
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: LogNode) -> None:
         super().__init__(node)
         voters = (
             node.members if node.id in node.members else ()
         )  # who is not in the spec joins, and is told by the others
-        self.state = ReplicatedState(node.machines or DEFAULT, Configuration(voters))
-        self.acceptor = Acceptor(node)
-        self.election = Election(node, self.acceptor)
+        self.state = self.state_class(node.machines or DEFAULT, Configuration(voters))
+        self.acceptor = self.acceptor_class(node)
+        self.election = self.election_class(node, self.acceptor)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
         self.clients = Clients(node, self.state)
         self.leader: Leadership | None = None
@@ -97,16 +101,24 @@ class MultiPaxos(Algorithm):
 
     def become_leading(self) -> None:
         """Phase 1 is won: go on with what it has told."""
-        recovered = to_propose(self.election.told(), self.acceptor.commit)
+        recovered = self.recovered()
         self.election.become_leading()
-        self.leader = Leadership(self.node, self.acceptor, self.state, self.election.ballot)
-        changes = [slot for slot, batch in recovered.items() if slot > 1 and is_change(batch)]
+        self.leader = self.leadership_class(self.node, self.acceptor, self.state, self.election.ballot)
+        changes = [slot for slot, batch in recovered.items() if slot > 1 and self.changes_members(batch)]
         # The slots above a change have other voters, whose promises this ballot may lack: phase 1 comes anew after it.
         self.elect_again_at = changes[0] if changes else 0
         self.leader.begin(recovered, self.elect_again_at or None)
         self.leader.send_heartbeat(self.members)
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         self.clients.ask_again(self.node.id)
+
+    def recovered(self) -> dict[int, bytes]:
+        """Return what phase 1 obliges this replica to propose, by slot."""
+        return to_propose(self.election.told(), self.acceptor.commit)
+
+    def changes_members(self, batch: bytes) -> bool:
+        """Return whether a recovered batch changes the members."""
+        return is_change(batch)
 
     def become_following(self, leader: NodeId | None) -> None:
         """Lead no more, if this node did, and tell whoever waits."""
@@ -119,7 +131,7 @@ class MultiPaxos(Algorithm):
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def command(self, request: Request, frame: Message) -> None:
+    def command(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         if self.leader is None:
             self.node.redirect(request, self.election.leader)
         else:
@@ -169,7 +181,7 @@ class MultiPaxos(Algorithm):
             self.leader.hand_over(heir)
         return False
 
-    def drained(self) -> None:
+    def end_of_input(self) -> None:
         for ballot, slots in self.accepted.items():
             self.node.send(ballot.node, LogAccepted(ballot, tuple(slots)))
         self.accepted.clear()
@@ -183,7 +195,7 @@ class MultiPaxos(Algorithm):
                 self.clients.answer_confirmed(leader)
         self.catch_up.save_part()
 
-    def released(self) -> None:
+    def after_turn(self) -> None:
         waiting = self.acceptor.commit - self.state.applied
         if waiting >= _TOGETHER or (waiting and len(self.acceptor.records[self.acceptor.commit].batch) > _SMALL_BYTES):
             self.settle()
@@ -329,7 +341,7 @@ class MultiPaxos(Algorithm):
                     self.clients.answer(waiter, payload)
             if self.state.configuration != before:
                 self.members_changed()
-            if self.state.snapshot_due():
+            if self.snapshot_due():
                 self.catch_up.take_snapshot()
             if slot == self.elect_again_at and self.leader is not None:
                 self.become_following(None)
@@ -353,25 +365,66 @@ class MultiPaxos(Algorithm):
         if self.election.role == "canvassing" and self.state.configuration.voters == (self.node.id,):
             self.election.become_preparing(self.state.configuration)
 
-    def status(self) -> Mapping[str, object]:
+    def snapshot_due(self) -> bool:
+        """Return whether the log has grown enough. A function of the log alone, so all replicas snapshot the same slots."""
+        state, limits = self.state, self.node.limits
+        return state.bytes_since_snapshot > limits.snapshot_bytes or state.slots_since_snapshot > limits.snapshot_slots
+
+    # --- what judges and tools ask ----------------------------------------------------------------------------------
+
+    @property
+    def promised(self) -> Ballot:
+        return self.acceptor.promised
+
+    @property
+    def leading(self) -> Ballot | None:
+        return None if self.leader is None else self.leader.ballot
+
+    @property
+    def serving(self) -> bool:
+        return self.leader is not None and self.leader.serving
+
+    @property
+    def snapshot_slot(self) -> int:
+        return self.acceptor.snapshot[0]
+
+    @classmethod
+    def proposal_in(cls, message: Message) -> LogProposal | None:
+        return LogProposal(message.ballot, message.slot, message.batch) if isinstance(message, LogAccept) else None
+
+    @classmethod
+    def candidacy_in(cls, message: Message) -> Ballot | None:
+        return message.ballot if isinstance(message, LogPrepare) else None
+
+    @classmethod
+    def hand_over_message(cls, ballot: Ballot) -> Message | None:
+        return TakeOver(ballot)
+
+    def status(self) -> Status:
         once = self.state.machines.get("once")
         values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, OnceMachine) else []
-        return {
-            "decided": dict(values),
-            "role": self.election.role if self.node.id in self.state.configuration.voters else "learner",
-            "leader": self.election.leader,
-            "ballot": tuple(self.acceptor.promised),
-            "commit": self.acceptor.commit,
-            "applied": self.state.applied,
-            "chain": self.state.chain,
-            "marks": {str(slot): chain for slot, chain in self.state.marks.items()},
-            "log first": self.node.log.first,
-            "snapshot": self.acceptor.snapshot[0],
-            "sessions": len(self.state.sessions),
-            "voters": self.state.configuration.voters,
-            "learners": self.state.configuration.learners,
-            "removed": self.state.configuration.removed,
-            "holds": {what: count for each in self.state.machines.values() for what, count in each.figures().items()},
-            "log time ms": self.state.time_ms,
-            "waiting": len(self.clients.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
-        }
+        configuration = self.state.configuration
+        return Status(
+            role=self.election.role if self.node.id in configuration.voters else "learner",
+            ballot=self.acceptor.promised,
+            leads=self.leader is not None,
+            waiting=len(self.clients.asked) + (len(self.leader.waiting) if self.leader is not None else 0),
+            details={
+                "decided": dict(values),
+                "leader": self.election.leader,
+                "commit": self.acceptor.commit,
+                "applied": self.state.applied,
+                "chain": self.state.chain,
+                "marks": {str(slot): chain for slot, chain in self.state.marks.items()},
+                "log first": self.node.log.first,
+                "snapshot": self.acceptor.snapshot[0],
+                "sessions": len(self.state.sessions),
+                "voters": configuration.voters,
+                "learners": configuration.learners,
+                "removed": configuration.removed,
+                "holds": {
+                    what: count for each in self.state.machines.values() for what, count in each.figures().items()
+                },
+                "log time ms": self.state.time_ms,
+            },
+        )

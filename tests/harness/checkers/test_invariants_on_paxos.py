@@ -1,7 +1,7 @@
 """The invariants against Paxos itself, under random schedules: correct Paxos must never be blamed, broken ones must be.
 
-A small world in memory: each link is a queue from its sender to the proxy, read in any order, as real connections are; the
-proxy passes, loses, copies or keeps each message; nodes crash between turns, lose what is not saved, and come back.
+The nodes are virtual. A proxy like the real one reads each link in order, and passes, drops, holds or duplicates each message;
+nodes crash between turns and recover.
 """
 
 import itertools
@@ -16,170 +16,119 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, conflict_resolution, no_decoherence
 from harness.checkers.verdict import Status
+from harness.mutants import majority_and_leader, paxos
 from harness.records.history import Event, HistoryRecorder
 from harness.records.messages import readable_fields
+from harness.virtual.cluster import VirtualCluster
+from harness.virtual.steps import (
+    Crash,
+    Deliver,
+    DropPacket,
+    DuplicatePacket,
+    Fire,
+    HearSelf,
+    Packet,
+    Propose,
+    Query,
+    Recover,
+    Step,
+)
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Prepare, Promise
-from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
-from node.quorum import NO_BALLOT
+from node.contract import Algorithm, NodeId, Request
 from node.storage.disk import Contents
 from node.wire import decode_value, encode_value
 
 Line = dict[str, Any]
 
 
-class World(Node):
-    """One node of a small cluster in memory."""
-
-    def __init__(self, cluster: "Cluster", node: NodeId) -> None:
-        self.cluster, self.id, self.members = cluster, node, cluster.members
-        self.incarnation = 0
-        self.saved: dict[str, Stored] = {}
-        self.replica: Algorithm | None = None
-        self.sends: list[tuple[NodeId, Message]] = []
-        self.answers: list[tuple[Request, Value | None]] = []
-        self.to_self: list[Message] = []
-        self.timers: dict[str, None] = {}
-
-    def boot(self) -> None:
-        self.incarnation += 1
-        self.disk = dict(self.saved)
-        self.sends, self.answers, self.to_self, self.timers = [], [], [], {}
-        self.replica = self.cluster.algorithm(self)
-        self.replica.start()
-
-    def send(self, to: NodeId, message: Message) -> None:
-        self.sends.append((to, message))
-
-    def reply(self, request: Request, value: Value | None) -> None:
-        self.answers.append((request, value))
-
-    def refuse(self, request: Request, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
-        self.timers[name] = None
-
-    def cancel_timer(self, name: str) -> None:
-        self.timers.pop(name, None)
-
-    def end_turn(self) -> None:
-        """Save, then release."""
-        self.saved = dict(self.disk)
-        for to, message in self.sends:
-            if to == self.id:
-                self.to_self.append(message)
-            else:
-                self.cluster.links[self.id, to].append((self.incarnation, message))
-        for request, value in self.answers:
-            self.cluster.answered(self.id, request, value)
-        self.sends, self.answers = [], []
-
-
-class Cluster:
-    """The cluster, its proxy and its clients, driven by one generator."""
+class RandomRun:
+    """A cluster, its proxy and its clients, driven by one generator."""
 
     def __init__(self, algorithm: type[Algorithm], seed: int, nodes: int = 3) -> None:
         self.rng = Random(seed)
         self.algorithm = algorithm
         self.members = tuple(f"n{number}" for number in range(1, nodes + 1))
-        self.links: dict[tuple[str, str], list[tuple[int, Message]]] = {
-            (a, b): [] for a in self.members for b in self.members if a != b
-        }
+        self.cluster = VirtualCluster(algorithm, self.members)
         self.lines: list[Line] = []
-        self.kept: list[tuple[Line, Message]] = []
+        self.kept: list[tuple[Line, Packet]] = []
+        """Messages that the proxy has held, or has a copy of."""
         ticks = itertools.count()
         self.recorder = HistoryRecorder(clock=lambda: next(ticks))
         self.calls: dict[Request, Event] = {}
-        self.nodes = {member: World(self, member) for member in self.members}
-        for node in self.nodes.values():
-            node.boot()
-            node.end_turn()
+        self.calls_at: dict[Request, NodeId] = {}
 
-    def answered(self, node: NodeId, request: Request, value: Value | None) -> None:
-        event = self.calls.pop(request, None)
-        if event is not None:
-            self.recorder.ok(event, None if value is None else decode_value(value), node=node)
+    def apply(self, step: Step) -> None:
+        for reply in self.cluster.apply(step).replies:
+            value = None if reply.value is None else decode_value(reply.value)
+            self.recorder.ok(self.calls.pop(reply.request), value, node=self.calls_at[reply.request])
 
     def step(self, faults: bool) -> None:
-        node = self.nodes[self.rng.choice(self.members)]
-        replica = node.replica
-        what = self.rng.random()
-        if replica is None:
-            if what < 0.3 or not faults:
-                node.boot()
-                node.end_turn()
-            return
-        if what < 0.04:
-            self.ask(node, replica)
-        elif what < 0.05 and faults:
-            node.replica = None  # between two turns
-            return
-        elif what < 0.053 and faults:
-            self.handle(node, replica)
-            node.replica = None  # in the middle of one, before it was saved
-            return
-        elif what < 0.14 and node.timers:
-            name = self.rng.choice(list(node.timers))
-            del node.timers[name]
-            replica.timeout(name)
-        elif what < 0.3:
-            self.handle(node, replica)
-        elif what < 0.9:
+        name = self.rng.choice(self.members)
+        node = self.cluster.nodes[name]
+        draw = self.rng.random()
+        if not node.up:
+            if draw < 0.3 or not faults:
+                self.apply(Recover(name))
+        elif draw < 0.04:
+            self.ask(name)
+        elif draw < 0.053 and faults:
+            self.apply(Crash(name))
+        elif draw < 0.14 and node.timer_names():
+            self.apply(Fire(name, self.rng.choice(node.timer_names())))
+        elif draw < 0.3 and node.owes_turn:
+            self.apply(HearSelf(name))
+        elif draw < 0.9:
             self.proxy_reads(faults)
         elif self.kept:
-            line, message = self.kept.pop(self.rng.randrange(len(self.kept)))
-            self.deliver(line, message, "released")
-        if node.replica is not None:
-            node.end_turn()
+            line, packet = self.kept.pop(self.rng.randrange(len(self.kept)))
+            self.apply(DuplicatePacket(packet))
+            self.deliver(line, packet, "released")
 
-    def ask(self, node: World, replica: Algorithm) -> None:
+    def ask(self, node: NodeId) -> None:
         request = Request("client", len(self.recorder.history.events))
         process = f"c{request.number}"
+        self.calls_at[request] = node
         if self.rng.random() < 0.7:
             value = self.rng.choice(["blue", "red", "green"])
-            self.calls[request] = self.recorder.invoke(process, "propose", "x", value, node=node.id)
-            replica.propose(request, encode_value(value))
+            self.calls[request] = self.recorder.invoke(process, "propose", "x", value, node=node)
+            self.apply(Propose(node, request, encode_value(value)))
         else:
-            self.calls[request] = self.recorder.invoke(process, "query", "x", node=node.id)
-            replica.query(request)
-
-    def handle(self, node: World, replica: Algorithm) -> None:
-        if node.to_self:
-            replica.receive(node.id, node.to_self.pop(0))
+            self.calls[request] = self.recorder.invoke(process, "query", "x", node=node)
+            self.apply(Query(node, request))
 
     def proxy_reads(self, faults: bool) -> None:
-        waiting = [link for link, queue in self.links.items() if queue]
-        if not waiting:
+        first: dict[tuple[NodeId, NodeId], Packet] = {}
+        for packet in self.cluster.pending:
+            first.setdefault((packet.sender, packet.to), packet)
+        if not first:
             return
-        link = self.rng.choice(waiting)
-        incarnation, message = self.links[link].pop(0)
+        packet = first[self.rng.choice(list(first))]
         line = {
-            "from": link[0],
-            "to": link[1],
-            "type": type(message).__name__,
+            "from": packet.sender,
+            "to": packet.to,
+            "type": packet.message.type_name(),
             "variable": "x",
-            "incarnation": incarnation,
-            "fields": readable_fields(message),
+            "incarnation": packet.incarnation,
+            "fields": readable_fields(packet.message),
         }
-        what = self.rng.random() if faults else 1.0
-        if what < 0.25:
+        draw = self.rng.random() if faults else 1.0
+        if draw < 0.25:
             self.note(line, "dropped")
-        elif what < 0.5:
+            self.apply(DropPacket(packet))
+        elif draw < 0.5:
             self.note(line, "held")
-            self.kept.append((self.lines[-1], message))
-        elif what < 0.6:
-            self.deliver(line, message, "passed")
-            self.kept.append((self.lines[-1], message))  # a copy, later
+            self.apply(DropPacket(packet))
+            self.kept.append((self.lines[-1], packet))
         else:
-            self.deliver(line, message, "passed")
+            self.deliver(line, packet, "passed")
+            if draw < 0.6:
+                self.kept.append((self.lines[-1], packet))
 
-    def deliver(self, line: Line, message: Message, fate: str) -> None:
-        node = self.nodes[line["to"]]
-        self.note(line, fate if node.replica is not None else "undeliverable")
-        if node.replica is not None:
-            node.replica.receive(line["from"], message)
-            node.end_turn()
+    def deliver(self, line: Line, packet: Packet, fate: str) -> None:
+        up = self.cluster.nodes[packet.to].up
+        self.note(line, fate if up else "undeliverable")
+        self.apply(Deliver(packet) if up else DropPacket(packet))
 
     def note(self, line: Line, fate: str) -> None:
         later = {"of": line.get("of", line["index"])} if "index" in line else {}
@@ -188,13 +137,16 @@ class Cluster:
     def run(self, steps: int) -> RunEvidence:
         for number in range(steps):
             self.step(faults=number < steps * 0.8)
-        contents = {node.id: Contents("", node.id, node.incarnation, {"x": node.saved}) for node in self.nodes.values()}
+        contents = {
+            name: Contents("", name, node.incarnation, {"x": node.disk.synced.get("colour", {})})
+            for name, node in self.cluster.nodes.items()
+        }
         return RunEvidence(self.members, self.algorithm, self.recorder.history, disks=contents, messages=self.lines)
 
 
 def runs(algorithm: type[Algorithm], count: int, nodes: int = 3, steps: int = 1500) -> Iterator[RunEvidence]:
     for seed in range(count):
-        yield Cluster(algorithm, seed, nodes).run(steps)
+        yield RandomRun(algorithm, seed, nodes).run(steps)
 
 
 @pytest.mark.parametrize(("algorithm", "nodes", "count"), [(Paxos, 3, 60), (Paxos, 5, 25), (Majority, 3, 25)])
@@ -213,109 +165,22 @@ def test_a_correct_algorithm_is_never_blamed(algorithm: type[Algorithm], nodes: 
     assert seen["restarts"] > count
 
 
-class IgnoresAccepted(Paxos):
-    """Break 1: what promises report is ignored."""
-
-    def promised_by_quorum(self) -> None:
-        value = next(iter(self.proposals.values()), None)
-        self.become_idle() if value is None else self.become_accepting(value)
-
-
-class AdoptsLowest(Paxos):
-    """Break 2: the lowest accepted value is adopted."""
-
-    def promised_by_quorum(self) -> None:
-        told = [(ballot, value) for ballot, value in self.voters.values() if value is not None]
-        self.voters = {str(number): entry for number, entry in enumerate(sorted(told)[:1])}
-        self.voters = self.voters or {"": (NO_BALLOT, None)}
-        super().promised_by_quorum()
-
-
-class AcceptsBelowItsPromise(Paxos):
-    """Break 3: Accept ignores the promise."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case Accept(ballot, value) if self.decided() is None:
-                self.node.disk["accepted"] = (*ballot, value)
-                self.node.send(sender, Accepted(ballot))
-            case _:
-                super().receive(sender, message)
-
-
-class ForgetsPromises(Paxos):
-    """Break 5: the promise is not on disk."""
-
-    def start(self) -> None:
-        self.node.disk.pop("promised", None)
-        super().start()
-
-
-class ReusesBallots(Paxos):
-    """Break 8: the round is counted in memory only."""
-
-    def become_preparing(self) -> None:
-        self.node.disk["round"] = self.seen.round
-        promised = self.node.disk.pop("promised", None)
-        super().become_preparing()
-        if promised is not None:
-            self.node.disk["promised"] = promised
-
-
-class DecidesAlone(Paxos):
-    """Break 9: a quorum of one."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case Accepted(ballot) if ballot == self.ballot and self.value is not None:
-                self.chosen(self.value)
-            case _:
-                super().receive(sender, message)
-
-
-class PreparesAlone(Paxos):
-    """Break 9, in phase 1."""
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case Promise(ballot, accepted, value) if ballot == self.ballot and self.role == "preparing":
-                self.voters[sender] = (accepted or NO_BALLOT, value)
-                self.promised_by_quorum()
-            case _:
-                super().receive(sender, message)
-
-
-class ForgetsDecisions(Paxos):
-    """Says that a value is decided, and does not keep it."""
-
-    def learn(self, value: Value) -> None:
-        super().learn(value)
-        del self.node.disk["decided"]
-
-
-class VotesTwice(Majority):
-    """Votes for whatever it hears last."""
-
-    def start(self) -> None:
-        self.node.disk.pop(f"vote of {self.node.id}", None)
-
-
 @pytest.mark.parametrize(
     ("algorithm", "nodes", "property_", "words"),
     [
-        (IgnoresAccepted, 3, "no decoherence", "although its promises reported"),
-        (AdoptsLowest, 5, "no decoherence", "although its promises reported"),
-        (AcceptsBelowItsPromise, 3, "no decoherence", "after it had promised"),
-        (ForgetsPromises, 3, "no decoherence", "after it had promised"),
-        (ReusesBallots, 3, "no decoherence", "was used by two incarnations"),
-        (DecidesAlone, 5, "coherence", "when at most"),
-        (PreparesAlone, 5, "no decoherence", "promises of 5 nodes"),
-        (ForgetsDecisions, 3, "no decoherence", "and its disk is undecided"),
-        (VotesTwice, 3, "coherence", "voted twice"),
+        (paxos.IgnoresAccepted, 3, "no decoherence", "although its promises reported"),
+        (paxos.AdoptsLowest, 5, "no decoherence", "although its promises reported"),
+        (paxos.AcceptIgnoresPromise, 3, "no decoherence", "after it had promised"),
+        (paxos.PromiseInMemory, 3, "no decoherence", "after it had promised"),
+        (paxos.ReusesBallots, 3, "no decoherence", "was used by two incarnations"),
+        (paxos.SmallQuorum2, 5, "coherence", "when at most"),
+        (paxos.SmallQuorum1, 5, "no decoherence", "promises of 5 nodes"),
+        (paxos.ForgetsDecisions, 3, "no decoherence", "and its disk is undecided"),
+        (majority_and_leader.ChangesItsVote, 3, "coherence", "voted twice"),
     ],
 )
 def test_a_broken_algorithm_is_caught(algorithm: type[Algorithm], nodes: int, property_: str, words: str) -> None:
-    found = (text for run in runs(algorithm, 100, nodes) for text in findings(run, property_))
+    found = (text for run in runs(algorithm, 300, nodes, 600) for text in findings(run, property_))
     assert next((text for text in found if words in text), None) is not None
 
 

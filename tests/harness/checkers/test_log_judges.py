@@ -21,7 +21,8 @@ from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History
 from harness.records.receipts import Receipt
 from node.algorithms.multipaxos import MultiPaxos
-from node.contract import Record, Stored
+from node.contract import Stored
+from node.log_contract import Record
 from node.storage.disk import Contents
 from node.wire import encode_value, pack_own
 

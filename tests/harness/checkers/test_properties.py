@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import cluster.clients.client
-import node.runtime
-import node.variables
+import node.dispatch
+import node.turn
 import node.wire
 from harness.checkers import properties
 from harness.checkers.properties import (
@@ -261,7 +261,7 @@ def test_bad_input_and_a_full_node_are_no_conflict(excuse: str) -> None:
 
 def test_the_excuses_are_what_is_really_said() -> None:
     said = "".join(
-        inspect.getsource(module) for module in (node.runtime, node.variables, node.wire, cluster.clients.client)
+        inspect.getsource(module) for module in (node.turn, node.dispatch, node.wire, cluster.clients.client)
     )
     assert [excuse for excuse in EXCUSED if excuse not in said] == []
 

@@ -1,14 +1,14 @@
-"""The list of mutants: each is a break of something shipped, and its story says what happens."""
+"""The list of mutants: each is a break of something shipped, and its script says what happens."""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-import harness
+from harness import mutants
 from harness.mutants.broken_node import BREAKS
 from harness.mutants.catalogue import MUTANTS, ROWS, Mutant, NoSuchMutant, choose, table
-from harness.mutants.schedules import links
+from harness.mutants.process_scripts import links
 from node.algorithms import BUILT_IN, load_algorithm
 
 
@@ -32,8 +32,8 @@ def test_a_mutant_is_a_break_of_what_is_shipped(mutant: Mutant) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_its_story_is_told_in_a_line(mutant: Mutant) -> None:
-    assert mutant.schedule.about.endswith(".")
+def test_its_script_is_described_in_a_line(mutant: Mutant) -> None:
+    assert mutant.script.about.endswith(".")
     assert mutant.imitates
 
 
@@ -47,7 +47,7 @@ def test_every_way_in_which_it_has_really_been_broken_has_a_mutant(row: int) -> 
 
 
 def test_the_table_of_what_has_been_broken_is_that_of_the_mutants() -> None:
-    readme = (Path(harness.__file__).parent / "README.md").read_text()
+    readme = (Path(mutants.__file__).parent / "README.md").read_text()
     assert "\n".join(table()) in readme
     assert {row for mutant in MUTANTS for row in mutant.rows} == set(ROWS)
 

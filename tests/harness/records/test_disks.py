@@ -5,7 +5,7 @@ from node.algorithms import BUILT_IN, load_algorithm
 from node.algorithms.failover import Failover
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Paxos
-from node.contract import Algorithm, Stored
+from node.contract import Algorithm, Status, Stored
 from node.storage.disk import Contents
 from node.wire import encode_value
 
@@ -57,8 +57,8 @@ def test_a_value_that_does_not_decode_stays_as_it_is() -> None:
 
 def test_a_status_with_no_decision_says_nothing() -> None:
     class Silent(Paxos):
-        def status(self) -> dict[str, object]:
-            return {"role": "silent"}
+        def status(self) -> Status:
+            return Status("silent")
 
     assert decided_on_disk(Silent, MEMBERS, Contents("", "n1", 1, {"x": {"decided": BLUE}})) == {}
 

@@ -6,17 +6,18 @@ from dataclasses import fields, replace
 
 import pytest
 
-from harness.mutants import paxos as mutants
+from harness.mutants import majority_and_leader, paxos
 from harness.replay.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
 from harness.virtual.explorer import Exploration, TooLarge, from_schedule, run_explore
-from harness.virtual.node import FaultModel, NodeState, SimulatedNode
+from harness.virtual.fault_model import FaultModel
+from harness.virtual.node import VirtualNode
+from harness.virtual.node_state import NodeState, freeze_node, thaw_node
 from harness.virtual.search import Budget, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, Packet, Propose, Recover, Step
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
-from tests.broken import majority, paxos
 from tests.rows import ROWS, Row
 
 
@@ -133,13 +134,13 @@ def test_a_break_is_found_by_a_shortest_schedule(row: Row, regenerate: bool) -> 
 @pytest.mark.parametrize(
     ("algorithm", "bounds", "kind", "lines"),
     [
-        (mutants.AcceptIgnoresPromise, Bounds(), "promise", 7),
-        (mutants.AcceptDoesNotRaise, Bounds(ballots=3), "promise", 7),
-        (mutants.PromiseInMemory, Bounds(crashes=1), "promise", 2),
-        (mutants.AcceptedInMemory, Bounds(crashes=1), "promise", 4),
-        (mutants.ProposesADefault, Bounds(), "validity", 5),
-        (majority.AnswersHastily, Bounds(proposals=1, queries=1), "stability", 3),
-        (paxos.Raises, Bounds(), "contract", 5),
+        (paxos.AcceptIgnoresPromise, Bounds(), "promise", 7),
+        (paxos.AcceptDoesNotRaise, Bounds(ballots=3), "promise", 7),
+        (paxos.PromiseInMemory, Bounds(crashes=1), "promise", 2),
+        (paxos.AcceptedInMemory, Bounds(crashes=1), "promise", 4),
+        (paxos.ProposesADefault, Bounds(), "validity", 5),
+        (majority_and_leader.QueriesAreAnsweredAtOnce, Bounds(proposals=1, queries=1), "stability", 3),
+        (paxos.LateAcceptsKill, Bounds(), "contract", 5),
     ],
     ids=lambda item: item.__name__ if isinstance(item, type) else None,
 )
@@ -150,8 +151,8 @@ def test_a_break_shows_before_its_end(algorithm: type[Algorithm], bounds: Bounds
 
 
 def test_a_schedule_survives_its_json() -> None:
-    report = run_explore(paxos.Raises)
-    cluster = from_schedule(json.loads(report.dumps()), paxos.Raises)
+    report = run_explore(paxos.LateAcceptsKill)
+    cluster = from_schedule(json.loads(report.dumps()), paxos.LateAcceptsKill)
     assert cluster.story == report.story
     assert cluster.violations == report.violations
 
@@ -185,21 +186,21 @@ def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
     clients = space.numbering.clients
 
     def start() -> Plain:
-        nodes = [SimulatedNode(algorithm, member, space.members) for member in space.members]
+        nodes = [VirtualNode(algorithm, member, space.members) for member in space.members]
         for node in nodes:
             node.boot()
-        return tuple(node.freeze() for node in nodes), frozenset()
+        return tuple(freeze_node(node) for node in nodes), frozenset()
 
     def after(state: Plain, place: int, step: Step, *facts: object) -> Plain:
-        node = SimulatedNode(algorithm, space.members[place], space.members)
-        node.thaw(state[0][place])
+        node = VirtualNode(algorithm, space.members[place], space.members)
+        thaw_node(node, state[0][place])
         if isinstance(step, Crash):
             node.crash()
-            return (*state[0][:place], node.freeze(), *state[0][place + 1 :]), state[1] | set(facts)
+            return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(facts)
         packets = list((node.boot() if isinstance(step, Recover) else node.turn(step)).packets)
         while node.to_self:
             packets += node.turn(HearSelf(node.id)).packets
-        return (*state[0][:place], node.freeze(), *state[0][place + 1 :]), state[1] | set(packets) | set(facts)
+        return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(packets) | set(facts)
 
     def following(state: Plain) -> list[Plain]:
         found = []

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.virtual.cluster import ImpossibleStep, SimulatedCluster, run
-from harness.virtual.node import FaultModel
+from harness.virtual.cluster import ImpossibleStep, VirtualCluster, run
+from harness.virtual.fault_model import FaultModel
+from harness.virtual.node import VARIABLE, VirtualNode
+from harness.virtual.node_state import facts_of
 from harness.virtual.snapshots import freeze, thaw
 from harness.virtual.steps import (
     Crash,
@@ -25,7 +27,7 @@ from harness.virtual.steps import (
 )
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Decided, Paxos, Prepare
-from node.contract import Request, Value
+from node.contract import Request, Stored, Value
 from node.quorum import Ballot
 from node.wire import encode_value
 
@@ -34,11 +36,11 @@ BLUE = encode_value("blue")
 
 
 @pytest.fixture
-def cluster() -> SimulatedCluster:
-    return SimulatedCluster(Paxos, MEMBERS)
+def cluster() -> VirtualCluster:
+    return VirtualCluster(Paxos, MEMBERS)
 
 
-def settle(cluster: SimulatedCluster) -> None:
+def settle(cluster: VirtualCluster) -> None:
     """Deliver everything, first come first served, and have everybody hear themselves at once."""
     while True:
         own = [HearSelf(name) for name, node in cluster.nodes.items() if node.to_self]
@@ -48,23 +50,28 @@ def settle(cluster: SimulatedCluster) -> None:
         cluster.apply((own or packets)[0])
 
 
-def test_without_faults_everybody_decides_what_was_proposed(cluster: SimulatedCluster) -> None:
+def stored(node: VirtualNode) -> dict[str, Stored]:
+    """What the disk of a node holds."""
+    return node.disk.stored[VARIABLE]
+
+
+def test_without_faults_everybody_decides_what_was_proposed(cluster: VirtualCluster) -> None:
     request = cluster.propose("n1", BLUE)
     settle(cluster)
     assert cluster.replies[request].value == BLUE
-    assert [node.facts().decided for node in cluster.nodes.values()] == [BLUE] * 3
+    assert [facts_of(node).decided for node in cluster.nodes.values()] == [BLUE] * 3
     assert cluster.violations == []
 
 
-def test_what_a_node_sends_to_itself_waits_for_the_next_turn(cluster: SimulatedCluster) -> None:
+def test_what_a_node_sends_to_itself_waits_for_the_next_turn(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
-    assert cluster.nodes["n1"].facts().promised is None
-    assert cluster.nodes["n1"].disk["round"] == 1
+    assert facts_of(cluster.nodes["n1"]).promised is None
+    assert stored(cluster.nodes["n1"])["round"] == 1
     cluster.apply(HearSelf("n1"))
-    assert cluster.nodes["n1"].facts().promised == (1, "n1")
+    assert facts_of(cluster.nodes["n1"]).promised == (1, "n1")
 
 
-def test_it_comes_before_the_input_of_that_turn(cluster: SimulatedCluster) -> None:
+def test_it_comes_before_the_input_of_that_turn(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     cluster.propose("n2", BLUE)
     packet = next(packet for packet in cluster.pending if (packet.sender, packet.to) == ("n2", "n1"))
@@ -73,35 +80,35 @@ def test_it_comes_before_the_input_of_that_turn(cluster: SimulatedCluster) -> No
     assert outcome.packets[0].message.ballot == (1, "n2")  # type: ignore[attr-defined]
 
 
-def test_a_crash_loses_all_but_the_disk(cluster: SimulatedCluster) -> None:
+def test_a_crash_loses_all_but_the_disk(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     cluster.apply(Crash("n1"))
     assert cluster.nodes["n1"].to_self == []
     cluster.apply(Recover("n1"))
     node = cluster.nodes["n1"]
-    assert (dict(node.disk), node.waiting, node.incarnation) == ({"round": 1}, {}, 2)
+    assert (stored(node), node.waiting, node.incarnation) == ({"round": 1}, {}, 2)
 
 
 def test_a_disk_that_lies_loses_the_last_commit() -> None:
-    cluster = SimulatedCluster(Paxos, MEMBERS, FaultModel(disks_sync_late=True))
+    cluster = VirtualCluster(Paxos, MEMBERS, FaultModel(disks_sync_late=True))
     cluster.propose("n1", BLUE)
     cluster.apply(HearSelf("n1"))
-    assert dict(cluster.nodes["n1"].disk) == {"round": 1, "promised": (1, "n1")}
+    assert stored(cluster.nodes["n1"]) == {"round": 1, "promised": (1, "n1")}
     cluster.apply(Crash("n1"))
-    assert dict(cluster.nodes["n1"].disk) == {"round": 1}
+    assert stored(cluster.nodes["n1"]) == {"round": 1}
     assert [violation.kind for violation in cluster.violations] == ["promise"]
 
 
-def test_a_node_without_its_disk_does_not_boot(cluster: SimulatedCluster) -> None:
+def test_a_node_without_its_disk_does_not_boot(cluster: VirtualCluster) -> None:
     run(cluster, [Crash("n1"), LoseDisk("n1")])
     with pytest.raises(ImpossibleStep):
         cluster.apply(Recover("n1"))
-    other = SimulatedCluster(Paxos, MEMBERS, FaultModel(empty_disks_vote=True))
+    other = VirtualCluster(Paxos, MEMBERS, FaultModel(empty_disks_vote=True))
     run(other, [Crash("n1"), LoseDisk("n1"), Recover("n1")])
     assert other.nodes["n1"].incarnation == 1
 
 
-def test_what_an_earlier_life_has_sent_is_dropped_once_a_later_one_was_heard(cluster: SimulatedCluster) -> None:
+def test_what_an_earlier_life_has_sent_is_dropped_once_a_later_one_was_heard(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     old = next(packet for packet in cluster.pending if packet.to == "n2")
     run(cluster, [Crash("n1"), Recover("n1"), Propose("n1", Request("c9", 1), BLUE)])
@@ -127,7 +134,7 @@ STRAY = Packet("n1", 1, "n2", Prepare(Ballot(1, "n1")))
     ],
     ids=lambda step: type(step).__name__,
 )
-def test_what_cannot_happen_changes_nothing(cluster: SimulatedCluster, step: Step) -> None:
+def test_what_cannot_happen_changes_nothing(cluster: VirtualCluster, step: Step) -> None:
     before = cluster.key()
     with pytest.raises(ImpossibleStep):
         cluster.apply(step)
@@ -135,7 +142,7 @@ def test_what_cannot_happen_changes_nothing(cluster: SimulatedCluster, step: Ste
     assert cluster.happened == []
 
 
-def test_a_packet_is_lost_or_repeated(cluster: SimulatedCluster) -> None:
+def test_a_packet_is_lost_or_repeated(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     packet = next(iter(cluster.pending))
     run(cluster, [DuplicatePacket(packet), Deliver(packet), DropPacket(packet)])
@@ -147,7 +154,7 @@ def test_a_packet_is_lost_or_repeated(cluster: SimulatedCluster) -> None:
     ]
 
 
-def test_a_cluster_is_picklable_and_its_key_says_when_two_are_alike(cluster: SimulatedCluster) -> None:
+def test_a_cluster_is_picklable_and_its_key_says_when_two_are_alike(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     other = pickle.loads(pickle.dumps(cluster))  # noqa: S301 - our own
     assert other.key() == cluster.key()
@@ -158,7 +165,7 @@ def test_a_cluster_is_picklable_and_its_key_says_when_two_are_alike(cluster: Sim
     assert other.key() == cluster.key()
 
 
-def test_every_step_that_is_possible_can_happen(cluster: SimulatedCluster) -> None:
+def test_every_step_that_is_possible_can_happen(cluster: VirtualCluster) -> None:
     cluster.propose("n1", BLUE)
     cluster.apply(Query("n2", Request("c8", 1)))
     cluster.apply(Crash("n3"))
@@ -190,7 +197,7 @@ class Careless(Majority):
 @pytest.mark.parametrize("how", ["a stranger", "an unlisted message", "a nothing", "a timer", "a bad disk"])
 def test_what_breaks_the_contract_is_a_violation_and_ends_the_node(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Careless, "how", how)
-    cluster = SimulatedCluster(Careless, MEMBERS)
+    cluster = VirtualCluster(Careless, MEMBERS)
     cluster.propose("n1", BLUE)
     assert [violation.kind for violation in cluster.violations] == ["contract"]
     assert not cluster.nodes["n1"].up

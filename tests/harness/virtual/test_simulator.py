@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.mutants import paxos
+from harness.mutants import majority_and_leader, paxos
+from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import (
     FaultSchedule,
     LinkConditions,
@@ -20,15 +21,13 @@ from harness.virtual.fault_schedule import (
     forecast,
 )
 from harness.virtual.judge import SAFETY
-from harness.virtual.node import FaultModel
+from harness.virtual.node_state import facts_of
 from harness.virtual.simulator import SimulationReport, SimulationSettings, run_simulate, simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
 from node.algorithms import load_algorithm
 from node.algorithms.paxos import Decided, Paxos
 from node.contract import Algorithm
 from node.quorum import majority
-from tests.broken import majority as broken_majority
-from tests.broken.paxos import Raises
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -90,7 +89,7 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
     assert [violation.kind for violation in done.violations] == ["fault tolerance"]
     up = [node for node in done.cluster.nodes.values() if node.up]
     assert len(up) == 6
-    assert sorted(Counter(node.instance.status()["vote"] for node in up if node.instance).values()) == [3, 3]
+    assert sorted(Counter(node.instance.status().details["vote"] for node in up if node.instance).values()) == [3, 3]
 
 
 # --- what has really been broken ------------------------------------------------------------------------------------
@@ -110,9 +109,9 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
         (paxos.ReusesBallots, FaultModel(), range(200), "promise"),
         (paxos.SmallQuorum1, FaultModel(), range(200), "agreement"),
         (paxos.SmallQuorum2, FaultModel(), range(200), "agreement"),
-        (broken_majority.AnswersHastily, FaultModel(), range(200), "stability"),
+        (majority_and_leader.QueriesAreAnsweredAtOnce, FaultModel(), range(200), "stability"),
         (paxos.ProposesADefault, FaultModel(), range(200), "validity"),
-        (Raises, FaultModel(), range(200), "contract"),
+        (paxos.LateAcceptsKill, FaultModel(), range(200), "contract"),
     ],
 )
 def test_a_broken_algorithm_is_caught_and_its_run_made_short(
@@ -230,7 +229,7 @@ def test_a_node_that_loses_its_disk_never_boots_again() -> None:
 def test_kinds_of_message_may_be_lost_more_often() -> None:
     last = replace(QUIET.links, picky=((0.999, 1.0),))
     done = simulate(Paxos, replace(QUIET, links=last))
-    decided = [node.facts().decided for node in done.cluster.nodes.values()]
+    decided = [facts_of(node).decided for node in done.cluster.nodes.values()]
     assert Paxos.messages[-1] is Decided
     assert done.seen["a loss"] == 2
     assert None not in decided  # in the calm they have asked

@@ -1,67 +1,28 @@
 """A cluster in memory whose every step the test chooses: deliver, drop, repeat, reorder, fire a timer, crash, restart.
 
-It runs the shipped algorithms by the turn's rule: what an input saves is packed into the durable copy first, and only then do
-its messages fly and its answers count. A crash takes all but that copy. Messages cross as bytes, as they do in a node.
-Nothing happens by itself, so the same steps always end the same.
+The nodes are the virtual ones, so they run the shipped turn. What a node sends to itself travels like any message, which gives
+a schedule one more order to choose. Nothing happens by itself, so the same steps always end the same.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
-from node.wire import Codec, Envelope, pack, unpack
+from harness.virtual.fault_model import FaultModel
+from harness.virtual.node import VARIABLE, VirtualNode
+from harness.virtual.output import TurnOutput
+from harness.virtual.steps import Deliver, Fire, GiveUp, Packet, Propose, Query
+from node.contract import Algorithm, Message, NodeId, Request, Status, Stored, Value
 
-CLUSTER = "0" * 32
-
-
-@dataclass(frozen=True)
-class Packet:
-    sender: NodeId
-    to: NodeId
-    message: Message
-
-
-class Replica(Node):
-    """One node: what its algorithm has asked for in this turn, and its timers."""
-
-    def __init__(self, name: NodeId, members: tuple[NodeId, ...], disk: dict[str, Stored]) -> None:
-        self.id, self.members, self.disk = name, members, disk
-        self.sends: list[tuple[NodeId, Message]] = []
-        self.answers: list[tuple[Request, Value | None]] = []
-        self.timers: dict[str, tuple[float, float]] = {}
-
-    def send(self, to: NodeId, message: Message) -> None:
-        assert to in self.members
-        self.sends.append((to, message))
-
-    def reply(self, request: Request, value: Value | None) -> None:
-        self.answers.append((request, value))
-
-    def refuse(self, request: Request, reason: str) -> None:
-        raise AssertionError(f"none of ours refuses: {reason}")
-
-    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
-        assert 0 <= least_s <= most_s
-        self.timers.pop(name, None)
-        self.timers[name] = (least_s, most_s)
-
-    def cancel_timer(self, name: str) -> None:
-        self.timers.pop(name, None)
+_MODEL = FaultModel(own_messages_wait=True)
 
 
 class Schedule:
     """Every node of a cluster, what is in flight between them, and what clients were told."""
 
     def __init__(self, algorithm: type[Algorithm], members: str = "abc") -> None:
-        self.algorithm = algorithm
         self.members = tuple(members)
-        self.codec = Codec(CLUSTER, algorithm.messages)
-        self.durable: dict[NodeId, dict[str, bytes]] = {member: {} for member in members}
-        self.replicas: dict[NodeId, Replica] = {}
-        self.running: dict[NodeId, Algorithm] = {}
+        self.nodes = {member: VirtualNode(algorithm, member, self.members, _MODEL) for member in members}
         self.flying: list[Packet] = []
         self.answers: dict[Request, Value | None] = {}
-        self.waiting: dict[Request, NodeId] = {}
         self.proposed: set[Value] = set()
         self.asked = 0
         for member in members:
@@ -69,58 +30,61 @@ class Schedule:
 
     # --- nodes ---
 
+    @property
+    def running(self) -> dict[NodeId, Algorithm]:
+        """The instance of every node that is up."""
+        return {name: node.core.instance(VARIABLE) for name, node in self.nodes.items() if node.up}
+
+    @property
+    def waiting(self) -> dict[Request, NodeId]:
+        """The requests that wait for an answer, and where."""
+        return {request: name for name, node in self.nodes.items() for request in node.waiting}
+
     def restart(self, name: NodeId) -> None:
-        """Boot a node that is down, from what it had committed."""
-        assert name not in self.running
-        disk = {key: unpack(packed) for key, packed in self.durable[name].items()}
-        replica = self.replicas[name] = Replica(name, self.members, disk)
-        algorithm = self.running[name] = self.algorithm(replica)
-        self._turn(name, algorithm.start)
+        """Boot a node that is down, from what it had committed. The variable's algorithm starts at once."""
+        node = self.nodes[name]
+        self._let_out(node.boot())
+        node.core.instance(VARIABLE)
+        self._let_out(node.end_turn())
 
     def crash(self, *names: NodeId) -> None:
         """SIGKILL: the memory is gone, with what the node has sent to itself, its timers, and its clients' connections."""
         for name in names:
-            del self.running[name], self.replicas[name]
+            self.nodes[name].crash()
             self.flying = [packet for packet in self.flying if not packet.sender == packet.to == name]
-            self.waiting = {request: at for request, at in self.waiting.items() if at != name}
 
-    def _turn(self, name: NodeId, act: Callable[[], None]) -> None:
-        act()
-        self.running[name].drained()
-        replica = self.replicas[name]
-        self.durable[name] = {key: pack(value) for key, value in replica.disk.items()}
-        for to, message in replica.sends:
-            frame = self.codec.encode(Envelope(name, 1, "x", message))
-            self.flying.append(Packet(name, to, self.codec.decode(frame).message))
-        for request, value in replica.answers:
-            if self.waiting.pop(request, None) is not None:  # the node answers a request once
-                self.answers[request] = value
-        replica.sends.clear()
-        replica.answers.clear()
+    def timers(self, name: NodeId) -> dict[str, tuple[float, float]]:
+        """The timers that are set at a node that is up, and their ranges in seconds."""
+        node = self.nodes[name]
+        return {timer: node.timer_range(timer) for timer in node.timer_names()}
+
+    def _let_out(self, output: TurnOutput) -> None:
+        self.flying += output.packets
+        self.answers |= {reply.request: reply.value for reply in output.replies}
 
     # --- clients ---
 
     def propose(self, at: NodeId, value: Value) -> Request:
         """A client's proposal at a node that is up."""
-        self.asked += 1
-        request = Request(f"client of {at}", self.asked)
-        self.waiting[request] = at
+        request = self._new_request(at)
         self.proposed.add(value)
-        self._turn(at, lambda: self.running[at].propose(request, value))
+        self._let_out(self.nodes[at].turn(Propose(at, request, value)))
         return request
 
     def query(self, at: NodeId) -> Request:
         """A client's query at a node that is up."""
-        self.asked += 1
-        request = Request(f"client of {at}", self.asked)
-        self.waiting[request] = at
-        self._turn(at, lambda: self.running[at].query(request))
+        request = self._new_request(at)
+        self._let_out(self.nodes[at].turn(Query(at, request)))
         return request
+
+    def _new_request(self, at: NodeId) -> Request:
+        self.asked += 1
+        return Request(f"client of {at}", self.asked)
 
     def forget(self, request: Request) -> None:
         """The client's deadline has passed."""
-        at = self.waiting.pop(request)
-        self._turn(at, lambda: self.running[at].forget(request))
+        at = self.waiting[request]
+        self._let_out(self.nodes[at].turn(GiveUp(at, request)))
 
     # --- the network ---
 
@@ -145,13 +109,13 @@ class Schedule:
         """Deliver one packet; one to a node that is down is lost."""
         if not keep:
             self.flying.remove(packet)
-        algorithm = self.running.get(packet.to)
-        if algorithm is not None:
-            self._turn(packet.to, lambda: algorithm.receive(packet.sender, packet.message))
+        node = self.nodes[packet.to]
+        if node.up:
+            self._let_out(node.turn(Deliver(packet)))
 
     def hand(self, sender: NodeId, to: NodeId, message: Message) -> None:
         """Deliver a message that the test has made up, as if `sender` had sent it at some time."""
-        packet = Packet(sender, to, message)
+        packet = Packet(sender, self.nodes[sender].incarnation, to, message)
         self.flying.append(packet)
         self.deliver_one(packet)
 
@@ -171,10 +135,9 @@ class Schedule:
 
     def fire(self, at: NodeId, name: str = "") -> bool:
         """Let a node's timer run out, or all that are set now. Says whether there was one."""
-        names = [name] if name else list(self.replicas[at].timers)
-        there = [timer for timer in names if self.replicas[at].timers.pop(timer, None) is not None]
+        there = [timer for timer in self.timers(at) if name in ("", timer)]
         for timer in there:
-            self._turn(at, lambda timer=timer: self.running[at].timeout(timer))  # type: ignore[misc]
+            self._let_out(self.nodes[at].turn(Fire(at, timer)))
         return bool(there)
 
     def go_on(self, among: str = "", rounds: int = 40) -> Iterator[None]:
@@ -183,7 +146,7 @@ class Schedule:
             self.settle(among)
             yield
             for name in among or self.members:
-                if name in self.running:
+                if self.nodes[name].up:
                     self.settle(among)  # so that timers run out one node at a time, as random ranges see to
                     self.fire(name)
 
@@ -198,11 +161,11 @@ class Schedule:
 
     def disk(self, name: NodeId) -> dict[str, Stored]:
         """What a node has committed, whether it is up or not."""
-        return {key: unpack(packed) for key, packed in self.durable[name].items()}
+        return self.nodes[name].disk.synced.get(VARIABLE, {})
 
-    def statuses(self) -> dict[NodeId, object]:
+    def statuses(self) -> dict[NodeId, Status]:
         """Every running node's status."""
-        return {name: dict(algorithm.status()) for name, algorithm in self.running.items()}
+        return {name: algorithm.status() for name, algorithm in self.running.items()}
 
     def decisions(self) -> set[Value]:
         """Every value that a client was told, or that a node's disk holds as decided. Two are one too many."""

@@ -105,7 +105,7 @@ def test_a_request_that_is_forgotten_is_not_sent_again() -> None:
     net.forget(kept)
     net.drop()
     net.fire("b")
-    assert (net.flying, net.replicas["b"].timers) == ([], {})
+    assert (net.flying, net.timers("b")) == ([], {})
 
 
 def test_a_node_that_does_not_lead_does_not_accept() -> None:

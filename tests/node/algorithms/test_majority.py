@@ -163,7 +163,7 @@ def test_a_vote_is_sent_until_everybody_has_heard_it_and_no_longer() -> None:
     for _ in net.go_on(rounds=4):
         pass
     assert net.disk("c")["vote of c"] == RED
-    assert [net.replicas[name].timers for name in "abc"] == [{}, {}, {}]
+    assert [net.timers(name) for name in "abc"] == [{}, {}, {}]
 
 
 def test_after_a_restart_of_all_the_votes_are_told_again() -> None:

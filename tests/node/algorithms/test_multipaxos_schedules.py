@@ -1,5 +1,5 @@
-"""Ways in which replicated logs have really broken, told in virtual time: each story leaves the shipped log unharmed, and catches
-the breaks that it is about. The stories, and which break goes with which, are in `harness.mutants`."""
+"""Ways in which replicated logs have really broken, in virtual time: each script leaves the shipped log unharmed, and catches
+the mutants that it is about. The scripts, and which mutant goes with which, are in `harness.mutants`."""
 
 from pathlib import Path
 
@@ -7,26 +7,28 @@ import apsw
 import pytest
 
 from cluster.clients.pipeline import NotDone, NotKnown, Ok
-from harness.mutants.breaks import broken
-from harness.mutants.broken_node import BREAKS
 from harness.mutants.catalogue import MUTANTS, Mutant
-from harness.mutants.log_stories import STORIES, VirtualStory
-from harness.virtual.log_fault_schedule import Limits
+from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS, VirtualScript
 from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import PeerLost, Retire, SendFrame
+from node.algorithms import load_algorithm
+from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAccept, LogAccepted, LogPrepare, LogPromise
-from node.contract import NodeId, Record, Request
+from node.contract import NodeId, Request
 from node.frames import CommandFrame
+from node.instances import LOG_NAME
+from node.limits import SHIPPED_LIMITS, LogLimits
+from node.log_contract import LogAlgorithm, Record
 from node.quorum import NO_BALLOT
 from node.replication import sessions
 from node.storage.disk import Disk, DiskCorrupt
 
-TOLD = [mutant for mutant in MUTANTS if isinstance(mutant.schedule, VirtualStory)]
+SCRIPTED = [mutant for mutant in MUTANTS if isinstance(mutant.script, VirtualScript)]
 
 
-def start() -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+def start(limits: LogLimits = SHIPPED_LIMITS) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
     """A cluster with a leader and a client that has written once; the leader, and the others."""
-    world = LogWorld()
+    world = LogWorld(limits=limits)
     first = world.wait_leader()
     world.do("c", "put", "k", b"first")
     world.pass_s(0.3)
@@ -38,28 +40,26 @@ def values(world: LogWorld) -> list[bytes | None]:
     return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
 
 
-@pytest.mark.parametrize("story", STORIES.values(), ids=lambda story: story.name)
-def test_the_shipped_log_is_unharmed(story: VirtualStory) -> None:
-    story.tell()
+@pytest.mark.parametrize("script", VIRTUAL_SCRIPTS.values(), ids=lambda script: script.name)
+def test_the_shipped_log_is_unharmed(script: VirtualScript) -> None:
+    script.play(MultiPaxos)
 
 
-@pytest.mark.parametrize("mutant", TOLD, ids=lambda mutant: mutant.name)
-def test_its_story_catches_a_break(mutant: Mutant) -> None:
-    assert isinstance(mutant.schedule, VirtualStory)
-    assert mutant.broken_node in BREAKS
-    with broken(mutant.broken_node):
-        for _ in range(5):  # those that are not deterministic may go unseen once
-            try:
-                mutant.schedule.tell()
-            except AssertionError:
-                break
-        else:
-            pytest.fail("it was not caught")
-    mutant.schedule.tell()
+@pytest.mark.parametrize("mutant", SCRIPTED, ids=lambda mutant: mutant.name)
+def test_its_script_catches_a_mutant(mutant: Mutant) -> None:
+    assert isinstance(mutant.script, VirtualScript)
+    algorithm = load_algorithm(mutant.algorithm)
+    assert issubclass(algorithm, LogAlgorithm)
+    for _ in range(5):  # those that are not deterministic may go unseen once
+        try:
+            mutant.script.play(algorithm)
+        except AssertionError:
+            return
+    pytest.fail("it was not caught")
 
 
-def test_every_story_is_told_of_a_break() -> None:
-    assert {mutant.schedule.name for mutant in TOLD} == set(STORIES)
+def test_every_script_is_that_of_a_mutant() -> None:
+    assert {mutant.script.name for mutant in SCRIPTED} == set(VIRTUAL_SCRIPTS)
 
 
 # --- damage on disk ---------------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def test_row_13_a_disk_that_knows_more_as_chosen_than_it_has_stops_the_node() ->
         world.do("c", "put", "k", f"{number}".encode())
     world.crash(first)
     node = world.cluster.nodes[first]
-    commit = node.disk["commit"]
+    commit = node.disk.stored[LOG_NAME]["commit"]
     assert isinstance(commit, int)
-    del node.log.records[commit]  # type: ignore[attr-defined]
+    del node.disk.log.records[commit]
     world.restart(first)
     (violation,) = world.judge.violations
     assert f"LogBroken {first}: the disk knows" in violation.text
@@ -129,16 +129,15 @@ def test_reads_and_acks_of_another_ballot_count_for_nothing() -> None:
 
 
 def test_a_leader_applies_what_it_has_recovered_from_too_far_ahead() -> None:
-    with Limits(window=3).applied():
-        world, _, (_, third) = start()
-        world.isolate(third)
-        for number in range(3):
-            world.do("c", "put", "k", f"without third {number}".encode())
-        world.pass_s(0.2)
-        world.heal()
-        world.elect(third)
-        world.do("c", "put", "k", b"after")
-        world.check()
+    world, _, (_, third) = start(LogLimits(window=3))
+    world.isolate(third)
+    for number in range(3):
+        world.do("c", "put", "k", f"without third {number}".encode())
+    world.pass_s(0.2)
+    world.heal()
+    world.elect(third)
+    world.do("c", "put", "k", b"after")
+    world.check()
 
 
 def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
@@ -186,8 +185,8 @@ def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> Non
     world = LogWorld()
     nodes = world.cluster.nodes
     world.wishes.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == 1)
-    world.wait(lambda: sum(node.log.get(2) is not None for node in nodes.values()) > 1, "slot 2")
-    (leader,) = (name for name, node in nodes.items() if node.log.get(1) is not None)
+    world.wait(lambda: sum(node.disk.log.get(2) is not None for node in nodes.values()) > 1, "slot 2")
+    (leader,) = (name for name, node in nodes.items() if node.disk.log.get(1) is not None)
     world.crash(leader)
     world.wishes.clear()
     world.wait_leader(leader)

@@ -1,5 +1,6 @@
 import pytest
 
+from harness.virtual.steps import Packet
 from node.algorithms.paxos import (
     Accept,
     Accepted,
@@ -11,9 +12,9 @@ from node.algorithms.paxos import (
     Rejected,
     Report,
 )
-from node.contract import Message, NodeId, Request, Value
+from node.contract import Message, NodeId, Request, Status, Value
 from node.quorum import Ballot
-from tests.node.algorithms.schedule import Packet, Schedule
+from tests.node.algorithms.schedule import Schedule
 
 RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
 
@@ -69,7 +70,7 @@ def test_nothing_is_set_when_all_is_done() -> None:
     net.query("b")
     net.wait_for_answers()
     net.settle()
-    assert [net.replicas[name].timers for name in "abc"] == [{}, {}, {}]
+    assert [net.timers(name) for name in "abc"] == [{}, {}, {}]
 
 
 # --- phase 1 --------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_a_lower_prepare_is_rejected_and_tells_the_ballot_to_beat() -> None:
     net.deliver(Prepare, "a", "b")
     net.deliver(Rejected)
     net.drop()
-    assert net.running["a"].status()["role"] == "beaten"
+    assert net.running["a"].status().role == "beaten"
     net.fire("a")
     assert {packet.message for packet in net.find(Prepare)} == {Prepare(Ballot(2, "a"))}
 
@@ -252,10 +253,10 @@ def test_a_late_rejection_of_an_earlier_ballot_does_not_beat_the_next() -> None:
     net.deliver(Promise, to="a")
     net.deliver(Accept, "a", "b")
     net.deliver(Rejected, keep=True)
-    assert net.running["a"].status()["role"] == "beaten"
+    assert net.running["a"].status().role == "beaten"
     net.fire("a")
     net.deliver(Rejected)
-    assert net.running["a"].status()["role"] == "preparing"
+    assert net.running["a"].status().role == "preparing"
 
 
 # --- crashes --------------------------------------------------------------------------------------------------------
@@ -374,7 +375,7 @@ def test_a_query_asks_again_while_too_few_answer() -> None:
     query = net.query("a")
     for _ in net.go_on(rounds=3):
         assert net.answers == {}
-    assert net.running["a"].status()["waiting"] == 1
+    assert net.running["a"].status().waiting == 1
     net.restart("b")
     net.wait_for_answers("ab")
     assert net.answers == {query: None}
@@ -389,7 +390,7 @@ def test_a_forgotten_request_ends_all_work() -> None:
     net.restart("b")
     for _ in net.go_on(rounds=8):
         pass
-    assert net.replicas["a"].timers == {}
+    assert net.timers("a") == {}
     assert net.decisions() == set()  # its only value was forgotten before it was free to propose it
 
 
@@ -425,7 +426,7 @@ def test_each_defeat_lengthens_the_pause_fourfold() -> None:
     pauses = []
     for number in range(9):
         net.hand("b", "a", Rejected(Ballot(number + 1, "a"), Ballot(number + 1, "b")))
-        least_s, most_s = net.replicas["a"].timers["again"]
+        least_s, most_s = net.timers("a")["again"]
         assert least_s == 0
         pauses.append(round(most_s, 3))
         net.fire("a")
@@ -488,7 +489,7 @@ def test_who_knows_the_decision_tells_it_to_whoever_asks(kind: type[Message]) ->
     }[kind]
     net.flying = []
     net.hand("c", "a", message)
-    assert net.flying == [Packet("a", "c", Decided(RED))]
+    assert net.flying == [Packet("a", 1, "c", Decided(RED))]
     assert accepted(net, "a") == (1, "a", RED)
 
 
@@ -497,7 +498,7 @@ def test_a_decision_never_changes() -> None:
     net.propose("a", RED)
     net.settle()
     net.hand("c", "b", Decided(BLUE))  # nobody of ours sends this
-    assert net.running["b"].status()["decided"] == RED
+    assert net.running["b"].status().decided == RED
 
 
 def test_everything_twice_and_backwards() -> None:
@@ -514,23 +515,10 @@ def test_everything_twice_and_backwards() -> None:
     assert len(net.decisions()) == 1
 
 
-def test_what_people_see() -> None:
+def test_what_judges_and_people_see() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
-    assert net.running["a"].status() == {
-        "role": "preparing",
-        "ballot": Ballot(0, ""),
-        "accepted ballot": None,
-        "accepted": None,
-        "decided": None,
-        "waiting": 1,
-    }
+    assert net.running["a"].status() == Status("preparing", Ballot(0, ""), waiting=1, details={"accepted": None})
     net.settle()
-    assert net.running["b"].status() == {
-        "role": "learned",
-        "ballot": Ballot(1, "a"),
-        "accepted ballot": Ballot(1, "a"),
-        "accepted": RED,
-        "decided": RED,
-        "waiting": 0,
-    }
+    accepted_red = Status("learned", Ballot(1, "a"), Ballot(1, "a"), decided=RED, details={"accepted": RED})
+    assert net.running["b"].status() == accepted_red

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from node.contract import Record, Stored
+from node.contract import Stored
+from node.log_contract import Record
 from node.quorum import Ballot
 from node.storage.disk import (
     FILE_NAME,

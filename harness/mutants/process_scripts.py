@@ -32,27 +32,25 @@ SHORT_S: Final = 0.6
 OWED_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.002
 
-Story = Callable[[Experiment], None]
-
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """A story, and on what it is told. `breaks`: something must have been broken for it to show anything. `on_log`: it puts and
-    gets keys, which only a log has.
-    """
+class ProcessScript:
+    """A script, and the cluster that it needs."""
 
     name: str
-    tell: Story
+    play: Callable[[Experiment], None]
     nodes: int = 3
     vfs: str | None = None
     breaks: bool = True
+    """Whether a fault must have bitten for the script to show anything."""
     on_log: bool = False
+    """Whether it puts and gets keys, which only a log has."""
 
     @property
     def about(self) -> str:
         """What happens, in a line."""
-        told = self.tell.func if isinstance(self.tell, partial) else self.tell
-        return (told.__doc__ or "").strip().partition("\n")[0]
+        function = self.play.func if isinstance(self.play, partial) else self.play
+        return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def links(senders: NodeId | Sequence[NodeId], receivers: NodeId | Sequence[NodeId]) -> list[Link]:
@@ -273,22 +271,22 @@ def a_flipped_bit(run: Experiment) -> None:
     paper.end()
 
 
-ONE_AFTER_THE_OTHER: Final = Schedule("one-after-the-other", one_after_the_other, breaks=False)
-SPLIT: Final = Schedule("split", split, nodes=5)
-EVERYBODY_KILLED: Final = Schedule("everybody-killed", everybody_killed)
-POWER_CUT: Final = Schedule("power-cut", everybody_killed, vfs=SPEC)
-ONE_ACCEPT_LOST: Final = Schedule("one-accept-lost", partial(one_message_lost, type_="Accept"))
-ONE_VOTE_LOST: Final = Schedule("one-vote-lost", partial(one_message_lost, type_="Vote"))
-ONE_BACK_ONE_AWAY: Final = Schedule("one-back-one-away", one_back_one_away)
-ASKED_WHILE_CUT_OFF: Final = Schedule("asked-while-cut-off", asked_while_cut_off)
-TWO_NAMES: Final = Schedule("two-names", two_names, breaks=False)
-TWO_ANSWERS_IN_A_TURN: Final = Schedule("two-answers-in-a-turn", two_answers_in_a_turn)
-A_LOST_ANSWER: Final = Schedule("a-lost-answer", a_lost_answer)
-NOISE: Final = Schedule("noise", noise)
-POWER_CUT_AFTER_THE_ANSWER: Final = Schedule("power-cut-after-the-answer", power_cut_after_the_answer, vfs=SPEC)
-POWER_CUT_AFTER_THE_ACCEPTANCE: Final = Schedule(
+ONE_AFTER_THE_OTHER: Final = ProcessScript("one-after-the-other", one_after_the_other, breaks=False)
+SPLIT: Final = ProcessScript("split", split, nodes=5)
+EVERYBODY_KILLED: Final = ProcessScript("everybody-killed", everybody_killed)
+POWER_CUT: Final = ProcessScript("power-cut", everybody_killed, vfs=SPEC)
+ONE_ACCEPT_LOST: Final = ProcessScript("one-accept-lost", partial(one_message_lost, type_="Accept"))
+ONE_VOTE_LOST: Final = ProcessScript("one-vote-lost", partial(one_message_lost, type_="Vote"))
+ONE_BACK_ONE_AWAY: Final = ProcessScript("one-back-one-away", one_back_one_away)
+ASKED_WHILE_CUT_OFF: Final = ProcessScript("asked-while-cut-off", asked_while_cut_off)
+TWO_NAMES: Final = ProcessScript("two-names", two_names, breaks=False)
+TWO_ANSWERS_IN_A_TURN: Final = ProcessScript("two-answers-in-a-turn", two_answers_in_a_turn)
+A_LOST_ANSWER: Final = ProcessScript("a-lost-answer", a_lost_answer)
+NOISE: Final = ProcessScript("noise", noise)
+POWER_CUT_AFTER_THE_ANSWER: Final = ProcessScript("power-cut-after-the-answer", power_cut_after_the_answer, vfs=SPEC)
+POWER_CUT_AFTER_THE_ACCEPTANCE: Final = ProcessScript(
     "power-cut-after-the-acceptance", power_cut_after_the_acceptance, vfs=SPEC
 )
-A_SYNC_FAILS: Final = Schedule("a-sync-fails", a_sync_fails, vfs=SPEC)
-A_WIPED_DISK: Final = Schedule("a-wiped-disk", a_wiped_disk)
-A_FLIPPED_BIT: Final = Schedule("a-flipped-bit", a_flipped_bit)
+A_SYNC_FAILS: Final = ProcessScript("a-sync-fails", a_sync_fails, vfs=SPEC)
+A_WIPED_DISK: Final = ProcessScript("a-wiped-disk", a_wiped_disk)
+A_FLIPPED_BIT: Final = ProcessScript("a-flipped-bit", a_flipped_bit)

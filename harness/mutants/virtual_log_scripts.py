@@ -9,39 +9,42 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.clients.pipeline import NotDone, Ok
-from harness.virtual.log_fault_schedule import Limits
 from harness.virtual.log_script import LogWorld
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, LogPrepare, TakeOver
 from node.contract import Message, NodeId
+from node.limits import SHIPPED_LIMITS, LogLimits
+from node.log_contract import LogAlgorithm
 from node.replication.state import is_change
 
 
 @dataclass(frozen=True, slots=True)
-class VirtualStory:
-    """A story that is told without processes."""
+class VirtualScript:
+    """A script that is played without processes."""
 
     name: str
-    tell: Callable[[], None]
+    play: Callable[[type[LogAlgorithm]], None]
 
     @property
     def about(self) -> str:
         """What happens, in a line."""
-        return (self.tell.__doc__ or "").strip().partition("\n")[0]
+        return (self.play.__doc__ or "").strip().partition("\n")[0]
 
 
 #: By name.
-STORIES: Final[dict[str, VirtualStory]] = {}
+VIRTUAL_SCRIPTS: Final[dict[str, VirtualScript]] = {}
 
 
-def _story(function: Callable[[], None]) -> Callable[[], None]:
+def _script(function: Callable[[type[LogAlgorithm]], None]) -> Callable[[type[LogAlgorithm]], None]:
     name = function.__name__.replace("_", "-")
-    STORIES[name] = VirtualStory(name, function)
+    VIRTUAL_SCRIPTS[name] = VirtualScript(name, function)
     return function
 
 
-def _start(nodes: int = 3, seed: int = 1) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+def _start(
+    algorithm: type[LogAlgorithm], nodes: int = 3, seed: int = 1, limits: LogLimits = SHIPPED_LIMITS
+) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
     """A cluster with a leader and a client that has written once; the leader, and the others."""
-    world = LogWorld(nodes, seed)
+    world = LogWorld(nodes, seed, algorithm, limits)
     first = world.wait_leader()
     world.do("c", "put", "k", b"first")
     world.pass_s(0.3)
@@ -51,10 +54,10 @@ def _start(nodes: int = 3, seed: int = 1) -> tuple[LogWorld, NodeId, tuple[NodeI
 # --- promises and ballots ---------------------------------------------------------------------------------------------
 
 
-@_story
-def everybody_crashes_after_the_answer() -> None:
+@_script
+def everybody_crashes_after_the_answer(algorithm: type[LogAlgorithm]) -> None:
     """Everybody crashes right after an acknowledgement; what it rested on must be on two disks."""
-    world, *_ = _start()
+    world, *_ = _start(algorithm)
     world.outcome(world.begin("c", "put", "k", b"acknowledged"))
     world.crash(*world.members)
     world.restart(*world.members)
@@ -62,10 +65,10 @@ def everybody_crashes_after_the_answer() -> None:
     assert world.do("c", "get", "k")[0] == b"acknowledged"
 
 
-@_story
-def one_alone_crashes_as_it_answers() -> None:
+@_script
+def one_alone_crashes_as_it_answers(algorithm: type[LogAlgorithm]) -> None:
     """Answers leave before the commit of their turn: a cluster of one crashes in between, and boots."""
-    world, only, _ = _start(nodes=1)
+    world, only, _ = _start(algorithm, nodes=1)
     world.doom(only, 0.1)
     world.do("c", "put", "k", b"acknowledged")
     assert not world.cluster.nodes[only].up, (
@@ -75,10 +78,10 @@ def one_alone_crashes_as_it_answers() -> None:
     assert world.do("c", "get", "k")[0] == b"acknowledged"
 
 
-@_story
-def a_ballot_after_a_restart() -> None:
+@_script
+def a_ballot_after_a_restart(algorithm: type[LogAlgorithm]) -> None:
     """A candidate's Prepare leaves and is lost; it boots anew, three times, and uses no ballot again."""
-    world, first, (second, third) = _start()
+    world, first, (second, third) = _start(algorithm)
     world.crash(first)
     world.isolate(third)
     for _ in range(3):
@@ -89,10 +92,10 @@ def a_ballot_after_a_restart() -> None:
     world.wait_leader()
 
 
-@_story
-def everybody_starts_anew() -> None:
+@_script
+def everybody_starts_anew(algorithm: type[LogAlgorithm]) -> None:
     """All are stopped, and started one after the other: ballots and promises go on where they were."""
-    world, first, others = _start()
+    world, first, others = _start(algorithm)
     world.elect(others[0])
     world.do("c", "put", "k", b"of the second")
     world.crash(*world.members)
@@ -104,10 +107,10 @@ def everybody_starts_anew() -> None:
     world.check()
 
 
-@_story
-def a_leader_of_a_minority() -> None:
+@_script
+def a_leader_of_a_minority(algorithm: type[LogAlgorithm]) -> None:
     """A leader that is cut from all others decides nothing."""
-    world, first, others = _start()
+    world, first, others = _start(algorithm)
     world.cut((first,), others)
     world.begin("c", "put", "k", b"to a minority", first, 1.0)
     world.pass_s(1.5)
@@ -118,10 +121,10 @@ def a_leader_of_a_minority() -> None:
     world.check()
 
 
-@_story
-def a_candidate_that_is_behind() -> None:
+@_script
+def a_candidate_that_is_behind(algorithm: type[LogAlgorithm]) -> None:
     """One misses what the others commit; the leader crashes, and the one that is behind is elected."""
-    world, first, (_, third) = _start()
+    world, first, (_, third) = _start(algorithm)
     world.isolate(third)
     for number in range(4):
         world.do("c", "put", "k", f"without third {number}".encode())
@@ -135,10 +138,10 @@ def a_candidate_that_is_behind() -> None:
     world.check()
 
 
-@_story
-def a_gap() -> None:
+@_script
+def a_gap(algorithm: type[LogAlgorithm]) -> None:
     """Of two slots under way one reaches the others, the second; the leader crashes."""
-    world, first, others = _start()
+    world, first, others = _start(algorithm)
     leading = world.replica(first).leader
     assert leading is not None
     hole = leading.next_slot
@@ -146,7 +149,9 @@ def a_gap() -> None:
     for number in range(2):
         world.begin("c", "put", "k", f"{number}".encode())
         world.pass_s(0.012)
-    assert world.pass_s(0.1, lambda: any(world.cluster.nodes[other].log.get(hole + 1) is not None for other in others))
+    assert world.pass_s(
+        0.1, lambda: any(world.cluster.nodes[other].disk.log.get(hole + 1) is not None for other in others)
+    )
     world.crash(first)
     world.wishes.clear()
     world.wait_leader(first)
@@ -155,10 +160,10 @@ def a_gap() -> None:
     world.check()
 
 
-@_story
-def acknowledgements_that_come_again() -> None:
+@_script
+def acknowledgements_that_come_again(algorithm: type[LogAlgorithm]) -> None:
     """A leader with one follower of four gets each acknowledgement twice; the other three elect another leader."""
-    world, first, (second, *rest) = _start(nodes=5)
+    world, first, (second, *rest) = _start(algorithm, nodes=5)
     world.cut((first, second), tuple(rest))
     again: list[Message] = []
 
@@ -179,10 +184,10 @@ def acknowledgements_that_come_again() -> None:
     world.check()
 
 
-@_story
-def one_accept_is_lost() -> None:
+@_script
+def one_accept_is_lost(algorithm: type[LogAlgorithm]) -> None:
     """Exactly one Accept to each follower is lost."""
-    world, first, _ = _start()
+    world, first, _ = _start(algorithm)
     leading = world.replica(first).leader
     assert leading is not None
     slot, dropped = leading.next_slot, []
@@ -201,32 +206,31 @@ def one_accept_is_lost() -> None:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-@_story
-def an_answer_is_cut_off() -> None:
+@_script
+def an_answer_is_cut_off(algorithm: type[LogAlgorithm]) -> None:
     """An answer is lost, the leader crashes, and the client asks the next; all take snapshots, restart, and it asks again."""
-    with Limits(snapshot_slots=1, kept_slots=0).applied():
-        world, first, others = _start()
-        world.cut(world.members, ("c",), one_way=True)
-        world.begin("c", "put", "k", b"once", for_s=20.0)
-        world.pass_s(1.0)
-        world.crash(first)
-        world.wait_leader(first)
-        world.pass_s(1.0)
-        for node in others:
-            world.restart(node)
-        world.wait_leader()
-        world.pass_s(1.0)
-        assert all(world.replica(node).acceptor.snapshot[0] > 0 for node in others)
-        world.heal()
-        world.do("c", "put", "k", b"after")
-        world.check()
-        assert [value for _, value in world.judge.changes.values()].count(b"once") == 1
+    world, first, others = _start(algorithm, limits=LogLimits(snapshot_slots=1, kept_slots=0))
+    world.cut(world.members, ("c",), one_way=True)
+    world.begin("c", "put", "k", b"once", for_s=20.0)
+    world.pass_s(1.0)
+    world.crash(first)
+    world.wait_leader(first)
+    world.pass_s(1.0)
+    for node in others:
+        world.restart(node)
+    world.wait_leader()
+    world.pass_s(1.0)
+    assert all(world.replica(node).acceptor.snapshot[0] > 0 for node in others)
+    world.heal()
+    world.do("c", "put", "k", b"after")
+    world.check()
+    assert [value for _, value in world.judge.changes.values()].count(b"once") == 1
 
 
-@_story
-def a_client_restarts() -> None:
+@_script
+def a_client_restarts(algorithm: type[LogAlgorithm]) -> None:
     """A client forgets its numbers and goes on in its session."""
-    world, *_ = _start()
+    world, *_ = _start(algorithm)
     for number in range(3):
         world.do("c", "put", "k", f"before {number}".encode())
     world.clients["c"].restart(world.clients["c"].pipeline.session)
@@ -238,10 +242,10 @@ def a_client_restarts() -> None:
 # --- questions and time -----------------------------------------------------------------------------------------------
 
 
-@_story
-def a_leader_from_the_past_is_asked() -> None:
+@_script
+def a_leader_from_the_past_is_asked(algorithm: type[LogAlgorithm]) -> None:
     """The leader is suspended, another is elected and writes; the first goes on, and is asked."""
-    world, first, others = _start()
+    world, first, others = _start(algorithm)
     world.pause(first, 4.0)
     world.cut(others, (first,), one_way=True)  # nothing waits for the old leader but the question
     second = world.wait_leader(first)
@@ -254,10 +258,10 @@ def a_leader_from_the_past_is_asked() -> None:
     world.check()
 
 
-@_story
-def time_while_nobody_leads() -> None:
+@_script
+def time_while_nobody_leads(algorithm: type[LogAlgorithm]) -> None:
     """The leader is suspended for longer than a lease; the log's time has not run meanwhile."""
-    world, first, _ = _start()
+    world, first, _ = _start(algorithm)
     world.pause(first, 2.0)
     world.wait_leader(first)
     for number in range(5):
@@ -267,10 +271,10 @@ def time_while_nobody_leads() -> None:
         assert 0 < time_ms <= world.now * 1000, f"after {world.now:.1f} s the log's time is {time_ms} ms"
 
 
-@_story
-def a_holder_that_is_away_too_long() -> None:
+@_script
+def a_holder_that_is_away_too_long(algorithm: type[LogAlgorithm]) -> None:
     """A lock's holder is away past its lease, and another has the lock: a resource tells them apart by their tokens."""
-    world, *_ = _start()
+    world, *_ = _start(algorithm)
     tokens = []
     for client in ("c", "d"):
         held = world.ask(client, "locks", ["try", "printer", client, 500])
@@ -285,10 +289,10 @@ def a_holder_that_is_away_too_long() -> None:
 # --- members ----------------------------------------------------------------------------------------------------------
 
 
-@_story
-def members_change_unheard_of() -> None:
+@_script
+def members_change_unheard_of(algorithm: type[LogAlgorithm]) -> None:
     """Two of five are removed and do not hear of it; then they and a third hear each other, late what the first slot holds."""
-    world, first, (second, third, late, gone) = _start(nodes=5, seed=3)
+    world, first, (second, third, late, gone) = _start(algorithm, nodes=5, seed=3)
     world.isolate(late)
     world.isolate(gone)
     world.pass_s(0.7)
@@ -313,10 +317,10 @@ def members_change_unheard_of() -> None:
     world.check()
 
 
-@_story
-def asked_in_the_turn_that_tells() -> None:
+@_script
+def asked_in_the_turn_that_tells(algorithm: type[LogAlgorithm]) -> None:
     """A change is told as chosen by an Accept, whose turn also asks its receiver to lead: it asks nobody who has gone."""
-    world, first, (second, third) = _start()
+    world, first, (second, third) = _start(algorithm)
     leading = world.replica(first).leader
     assert leading is not None
     change = leading.next_slot
@@ -338,10 +342,10 @@ def asked_in_the_turn_that_tells() -> None:
     assert [packet.to for packet in asked if isinstance(packet.message, LogPrepare)] == [first]
 
 
-@_story
-def two_changes_at_once() -> None:
+@_script
+def two_changes_at_once(algorithm: type[LogAlgorithm]) -> None:
     """Two clients want two of five removed at the same moment; nothing may be under way beside a change of members."""
-    world, first, (*_, fourth, fifth) = _start(nodes=5)
+    world, first, (*_, fourth, fifth) = _start(algorithm, nodes=5)
 
     def wish(_from: NodeId, _to: NodeId, _message: Message) -> bool:
         leading = world.replica(first).leader
@@ -362,10 +366,10 @@ def two_changes_at_once() -> None:
     world.check()
 
 
-@_story
-def the_removed_speak() -> None:
+@_script
+def the_removed_speak(algorithm: type[LogAlgorithm]) -> None:
     """One of three is removed; then its acknowledgements are all that the leader gets."""
-    world, first, (second, third) = _start()
+    world, first, (second, third) = _start(algorithm)
     assert isinstance(world.change("remove", third), Ok)
     world.pass_s(0.3)
     world.cut((first,), (second,))
@@ -385,10 +389,10 @@ def the_removed_speak() -> None:
     world.check()
 
 
-@_story
-def an_id_comes_again() -> None:
+@_script
+def an_id_comes_again(algorithm: type[LogAlgorithm]) -> None:
     """A member is removed and its disk is lost; one of its name may not join."""
-    world, _, (second, _) = _start()
+    world, _, (second, _) = _start(algorithm)
     assert isinstance(world.change("remove", second), Ok)
     world.crash(second)
     outcome = world.change("add", second)
@@ -396,10 +400,10 @@ def an_id_comes_again() -> None:
     assert "used once" in outcome.reason, outcome.reason
 
 
-@_story
-def newcomers_start_anew() -> None:
+@_script
+def newcomers_start_anew(algorithm: type[LogAlgorithm]) -> None:
     """Two of three are replaced, and soon everybody stops: those who are left are as many as it takes, and must know it."""
-    world, _, others = _start()
+    world, _, others = _start(algorithm)
     for old, new in zip(others, ("n4", "n5"), strict=True):  # so few slots that nothing else has saved what is chosen
         _join(world, new)
         outcome = world.change("remove", old)
@@ -413,10 +417,10 @@ def newcomers_start_anew() -> None:
     world.check()
 
 
-@_story
-def somebody_joins_unnoticed() -> None:
+@_script
+def somebody_joins_unnoticed(algorithm: type[LogAlgorithm]) -> None:
     """One of three is cut off while a fourth joins and another goes; then these two are a majority, and one knows it."""
-    world, first, (gone, late) = _start()
+    world, first, (gone, late) = _start(algorithm)
     world.isolate(late)
     _join(world, "n4")
     outcome = world.change("remove", gone)
@@ -441,10 +445,10 @@ def _join(world: LogWorld, node: NodeId) -> None:
 # --- machines ---------------------------------------------------------------------------------------------------------
 
 
-@_story
-def several_at_once() -> None:
+@_script
+def several_at_once(algorithm: type[LogAlgorithm]) -> None:
     """Two clients write to one key in the same slots; every replica answers in the same way."""
-    world, first, _ = _start()
+    world, first, _ = _start(algorithm)
     world.do("d", "put", "k", b"d")
     for number in range(8):
         for client in ("c", "d"):

@@ -13,7 +13,7 @@ from typing import Final
 from cluster.clients.operations import kv_get, kv_put
 from cluster.errors import BootFailed
 from cluster.processes import ProcessState
-from harness.mutants.schedules import Schedule
+from harness.mutants.process_scripts import ProcessScript
 from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
 from harness.workloads.log_calls import RecordedLogCall
@@ -148,7 +148,7 @@ def some_at_once(run: Experiment) -> None:
         settle(run, *(begin_put(run, f"{client}.{number}", client) for client in range(4)))
 
 
-_of_a_log = partial(Schedule, on_log=True)
+_of_a_log = partial(ProcessScript, on_log=True)
 
 EVERYBODY_KILLED: Final = _of_a_log("everybody-killed, a log", everybody_killed)
 AN_ANSWER_IS_LOST: Final = _of_a_log("an-answer-is-lost", an_answer_is_lost)

@@ -1,4 +1,4 @@
-"""The stories that single-decree Paxos has really broken on, told message by message: see `harness.mutants.schedules`.
+"""The stories that single-decree Paxos has really broken on, told message by message: see `harness.mutants.process_scripts`.
 
 They are the schedules of `tests/node/algorithms/test_paxos_broken.py`, on real processes: there a message that is
 not delivered waits,
@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import Final
 
-from harness.mutants.schedules import OWED_S, SHORT_S, Schedule, drop, links
+from harness.mutants.process_scripts import OWED_S, SHORT_S, ProcessScript, drop, links
 from harness.network.installed_rule import InstalledRule, NotSeen
 from harness.network.rules import Duplicate
 from harness.runs.experiment import Experiment
@@ -196,15 +196,15 @@ def beaten_by_the_dead(run: Experiment) -> None:
     run.faults.restart("n2")
 
 
-CHOSEN_THEN_A_RIVAL: Final = Schedule("chosen-then-a-rival", partial(chosen_then_a_rival, restart=False))
-CHOSEN_THEN_A_RESTART: Final = Schedule("chosen-then-a-restart", partial(chosen_then_a_rival, restart=True))
-THREE_BALLOTS: Final = Schedule("three-ballots", three_ballots)
-LATE_ACCEPT: Final = Schedule("late-accept", partial(late_accept, restart=False))
-LATE_ACCEPT_AFTER_A_RESTART: Final = Schedule("late-accept-after-a-restart", partial(late_accept, restart=True))
-ACCEPTED_WITHOUT_A_PROMISE: Final = Schedule("accepted-without-a-promise", accepted_without_a_promise, nodes=5)
-ONE_PROMISE_HELD: Final = Schedule("one-promise-held", one_promise_held)
-ONE_ACCEPTANCE: Final = Schedule("one-acceptance", one_acceptance, nodes=5)
-ACKNOWLEDGED_LATE: Final = Schedule("acknowledged-late", acknowledged_late, nodes=5)
-PROMISED_LATE: Final = Schedule("promised-late", promised_late)
-THE_SAME_MOMENT: Final = Schedule("the-same-moment", the_same_moment)
-BEATEN_BY_THE_DEAD: Final = Schedule("beaten-by-the-dead", beaten_by_the_dead)
+CHOSEN_THEN_A_RIVAL: Final = ProcessScript("chosen-then-a-rival", partial(chosen_then_a_rival, restart=False))
+CHOSEN_THEN_A_RESTART: Final = ProcessScript("chosen-then-a-restart", partial(chosen_then_a_rival, restart=True))
+THREE_BALLOTS: Final = ProcessScript("three-ballots", three_ballots)
+LATE_ACCEPT: Final = ProcessScript("late-accept", partial(late_accept, restart=False))
+LATE_ACCEPT_AFTER_A_RESTART: Final = ProcessScript("late-accept-after-a-restart", partial(late_accept, restart=True))
+ACCEPTED_WITHOUT_A_PROMISE: Final = ProcessScript("accepted-without-a-promise", accepted_without_a_promise, nodes=5)
+ONE_PROMISE_HELD: Final = ProcessScript("one-promise-held", one_promise_held)
+ONE_ACCEPTANCE: Final = ProcessScript("one-acceptance", one_acceptance, nodes=5)
+ACKNOWLEDGED_LATE: Final = ProcessScript("acknowledged-late", acknowledged_late, nodes=5)
+PROMISED_LATE: Final = ProcessScript("promised-late", promised_late)
+THE_SAME_MOMENT: Final = ProcessScript("the-same-moment", the_same_moment)
+BEATEN_BY_THE_DEAD: Final = ProcessScript("beaten-by-the-dead", beaten_by_the_dead)

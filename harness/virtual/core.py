@@ -1,0 +1,88 @@
+"""The core of a virtual node: timers that expire on command, and a check of everything that is sent."""
+
+from functools import lru_cache
+from typing import Any
+
+from node.contract import Algorithm, ContractBroken, Message, NodeId, Request
+from node.instances import TimerKey
+from node.turn import NodeCore
+from node.wire import Codec, Envelope
+
+
+class VirtualTimers:
+    """Timers that expire when the caller says so. Deadlines of requests are the caller's, too: see `GiveUp`."""
+
+    def __init__(self) -> None:
+        self.running: dict[TimerKey, tuple[float, float]] = {}
+        self.set_lately: list[TimerKey] = []
+        """The timers that were set since the caller cleared this list."""
+
+    def set(self, key: TimerKey, least_s: float, most_s: float) -> None:
+        """Set a timer. The range is in seconds."""
+        if not isinstance(key, Request):
+            self.running[key] = (least_s, most_s)
+            self.set_lately.append(key)
+
+    def cancel(self, key: TimerKey) -> None:
+        """Cancel a timer, if it is set."""
+        self.running.pop(key, None)
+
+
+class VirtualCore(NodeCore):
+    """The core of a virtual node: it checks at once that the wire could carry what is sent."""
+
+    def send(self, to: NodeId, variable: str, message: Message) -> None:
+        check_carried(self.algorithm, message)
+        super().send(to, variable, message)
+
+
+class ChattyCore(NodeCore):
+    """The core of a node whose messages to itself travel like any other message."""
+
+    def send(self, to: NodeId, variable: str, message: Message) -> None:
+        check_carried(self.algorithm, message)
+        self._sends.append((to, variable, message))
+
+    def receive(self, sender: NodeId, incarnation: int, variable: str, message: Message) -> bool:
+        if sender != self.node:
+            return super().receive(sender, incarnation, variable, message)
+        self.instance(variable).receive(sender, message)
+        return True
+
+
+class LogCore(NodeCore):
+    """The core of a virtual node with a log: batches make messages too many to check all, so one of each kind is checked."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._checked: dict[type[Message], None] = {}
+
+    def send(self, to: NodeId, variable: str, message: Message) -> None:
+        if type(message) not in self._checked:
+            self._check(message)
+        super().send(to, variable, message)
+
+    def send_early(self, to: NodeId, variable: str, message: Message) -> None:
+        if type(message) not in self._checked:
+            self._check(message)
+        super().send_early(to, variable, message)
+
+    def _check(self, message: Message) -> None:
+        self._checked[type(message)] = None
+        check_carried(self.algorithm, message)
+
+
+@lru_cache(maxsize=65536)
+def check_carried(algorithm: type[Algorithm], message: Message) -> None:
+    """Raise ContractBroken for a message that a real node's wire cannot carry."""
+    if type(message) not in algorithm.messages:
+        raise ContractBroken(f"{algorithm.__name__} sent {type(message).__name__}, which its `messages` does not list")
+    codec = _codec(algorithm)
+    envelope = Envelope("n1", 1, "v", message)
+    if codec.decode(codec.encode(envelope)) != envelope:
+        raise ContractBroken(f"{message} does not come back from the wire as it was")
+
+
+@lru_cache(maxsize=64)
+def _codec(algorithm: type[Algorithm]) -> Codec:
+    return Codec("simulated", algorithm.messages)

@@ -1,0 +1,158 @@
+"""A virtual node's disk: keys and values, and a log, in memory. It knows what a crash would leave of it.
+
+A commit makes every assignment of the turn durable. Under a fault model in which a disk syncs late, a commit is synced only by
+the next one, so a crash loses the last commit: the disk lied.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from functools import lru_cache
+
+from node.contract import Stored
+from node.log_contract import Record
+from node.storage.log_store import MemoryLog
+from node.wire import pack, unpack
+
+Variables = dict[str, dict[str, Stored]]
+_LogContents = tuple[dict[int, Record], dict[tuple[int, int], bytes], int]
+
+_packed = lru_cache(maxsize=65536)(pack)
+
+
+class VirtualVariable(MutableMapping[str, Stored]):
+    """The keys and values of one variable. Keys come in order, as they do from SQLite at boot."""
+
+    def __init__(self, name: str, stored: dict[str, Stored], changed: dict[str, None]) -> None:
+        self._name, self._stored, self._changed = name, stored, changed
+
+    def __getitem__(self, key: str) -> Stored:
+        return self._stored[key]
+
+    def __setitem__(self, key: str, value: Stored) -> None:
+        _check_storable(value)
+        self._stored[key] = value
+        self._changed[self._name] = None
+
+    def __delitem__(self, key: str) -> None:
+        del self._stored[key]
+        self._changed[self._name] = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._stored))
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+class VirtualLog(MemoryLog):
+    """A log that knows what a crash would leave of it. If `late`, a commit is synced only by the next one."""
+
+    def __init__(self, *, late: bool = False) -> None:
+        super().__init__()
+        self._late = late
+        self.before_turn: _LogContents | None = None
+        """The contents before this turn, if the turn has changed them."""
+        self._unsynced: _LogContents | None = None
+        """The contents before the last commit, if that is not synced yet."""
+        self.before_commit: _LogContents | None = None
+        """The contents before the last commit, if that has changed them."""
+
+    def put(self, record: Record) -> None:
+        self._note_change()
+        super().put(record)
+
+    def truncate(self, first: int) -> None:
+        self._note_change()
+        super().truncate(first)
+
+    def put_part(self, slot: int, number: int, data: bytes) -> None:
+        self._note_change()
+        super().put_part(slot, number, data)
+
+    def keep_only(self, slot: int) -> None:
+        self._note_change()
+        super().keep_only(slot)
+
+    def _note_change(self) -> None:
+        if self.before_turn is None:
+            self.before_turn = self.records.copy(), self.parts.copy(), self.first
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to commit."""
+        return self.before_turn is not None
+
+    def commit(self) -> None:
+        """Make the changes of the turn durable."""
+        self.before_commit = self.before_turn
+        if self._late and self.before_turn is not None:
+            self._unsynced = self.before_turn
+        self.before_turn = None
+
+    def crash(self) -> None:
+        """Take back what was not synced."""
+        left = self._unsynced or self.before_turn
+        if left is not None:
+            self.records, self.parts, self.first = left
+        self.before_turn = self._unsynced = None
+
+
+class VirtualDisk:
+    """The disk of one virtual node: `node.instances.Storage`, with crashes."""
+
+    def __init__(self, *, late: bool = False, log_late: bool = False) -> None:
+        """Make an empty disk. `late`: commits are synced late; `log_late`: those of the log alone."""
+        self._late = late
+        self.stored: Variables = {}
+        self.synced: Variables = {}
+        self._committed: Variables = {}
+        self._changed: dict[str, None] = {}  # the variables that this turn has changed
+        self.log = VirtualLog(late=late or log_late)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was assigned since the last commit."""
+        return bool(self._changed) or self.log.before_turn is not None
+
+    def variables(self) -> list[str]:
+        """Return the names of the variables that have anything stored."""
+        return [name for name, of_one in self.stored.items() if of_one]
+
+    def variable(self, name: str) -> VirtualVariable:
+        """Return the keys and values of one variable."""
+        return VirtualVariable(name, self.stored.setdefault(name, {}), self._changed)
+
+    def commit(self) -> None:
+        """Make the assignments of the turn durable, as far as this disk does."""
+        if self._changed:
+            if self._late:
+                self.synced = self._committed.copy()
+            durable = self._committed if self._late else self.synced
+            for name in self._changed:
+                durable[name] = dict(self.stored[name])
+            self._changed.clear()
+        if self.log.before_turn is not None or self.log.before_commit is not None:
+            self.log.commit()
+
+    def crash(self) -> None:
+        """Keep only what was synced, as it comes back from its encoding."""
+        self.log.crash()
+        self.load({name: _reread(of_one) for name, of_one in self.synced.items()}, None)
+
+    def load(self, stored: Variables, synced: Variables | None) -> None:
+        """Set the keys and values, between two turns. `synced` is None if all of them are synced."""
+        self.stored = stored
+        self._changed.clear()
+        self._committed = {name: dict(of_one) for name, of_one in stored.items()}
+        self.synced = dict(self._committed) if synced is None else synced
+
+
+def _reread(of_one: dict[str, Stored]) -> dict[str, Stored]:
+    return {key: unpack(pack(value)) for key, value in of_one.items()}
+
+
+def _check_storable(value: Stored) -> None:
+    """Raise BadValue for what a real disk could not keep."""
+    try:
+        _packed(value)
+    except TypeError:  # it cannot be a key of the cache, which is no fault of its own
+        pack(value)

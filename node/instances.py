@@ -1,0 +1,141 @@
+"""The node as an algorithm's instance sees it: everything that an instance asks for goes to the core.
+
+The core (`node/turn.py`) collects it and the shell carries it out.
+"""
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+from node.contract import ContractBroken, Message, Node, NodeId, Request, Stored, Value
+from node.limits import LogLimits
+from node.log_contract import Log, LogNode
+
+#: The name of the one instance of an algorithm that keeps a log.
+LOG_NAME: Final = ""
+
+#: A timer of an algorithm, by its variable and its name, or the deadline of a request.
+TimerKey: TypeAlias = tuple[str, str] | Request
+#: The way back to a client. The core passes it on and never looks inside.
+Route: TypeAlias = tuple[Any, ...]
+
+
+#: A message to a node, about a variable.
+Send: TypeAlias = tuple[NodeId, str, Message]
+
+
+class Storage(Protocol):
+    """The disk as the core sees it. The shell commits it."""
+
+    @property
+    def log(self) -> Log:
+        """The node's log."""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was assigned since the last commit."""
+
+    def variables(self) -> list[str]:
+        """Return the names of the variables that have anything stored."""
+
+    def variable(self, name: str) -> MutableMapping[str, Stored]:
+        """Return the keys and values of one variable."""
+
+
+class TimerTable(Protocol):
+    """The timers as the core sees them. The shell says when one has expired."""
+
+    def set(self, key: TimerKey, least_s: float, most_s: float) -> None:
+        """Have `key` expire once, at a random time in the range, in seconds. It replaces an earlier timer of that key."""
+
+    def cancel(self, key: TimerKey) -> None:
+        """Cancel `key`, if it is set."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request that waits for an answer."""
+
+    variable: str
+    route: Route
+    is_proposal: bool
+
+
+class Collector(Protocol):
+    """What collects the wishes of instances. `NodeCore` is one."""
+
+    node: NodeId
+    members: tuple[NodeId, ...]
+    disk: Storage
+    timers: TimerTable
+    machines: tuple[str, ...]
+    limits: LogLimits
+    waiting: dict[Request, Waiting]
+
+    def send(self, to: NodeId, variable: str, message: Message) -> None:
+        """Collect a message for after the commit."""
+
+    def send_early(self, to: NodeId, variable: str, message: Message) -> None:
+        """Collect a message that may leave before the commit."""
+
+    def reply(self, request: Request, value: Value | None, refused: str | None) -> None:
+        """Collect an answer."""
+
+    def reply_early(self, request: Request, payload: Value | None) -> None:
+        """Collect an answer that may leave before the commit."""
+
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        """Collect the answer that another node is to be asked."""
+
+
+class InstanceNode(Node):
+    """The node as one variable's algorithm sees it."""
+
+    def __init__(self, core: Collector, variable: str) -> None:
+        self._core, self._variable = core, variable
+        self.id, self.members = core.node, core.members
+        self.disk = core.disk.variable(variable)
+
+    def send(self, to: NodeId, message: Message) -> None:
+        if to not in self.members:
+            raise ContractBroken(f"{message.type_name()} was sent to {to!r}, and the members are {self.members}")
+        self._core.send(to, self._variable, message)
+
+    def reply(self, request: Request, value: Value | None) -> None:
+        self._core.reply(request, value, None)
+
+    def refuse(self, request: Request, reason: str) -> None:
+        self._core.reply(request, None, reason)
+
+    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
+        if not 0 <= least_s <= most_s:
+            raise ContractBroken(f"timer {name!r} from {least_s} to {most_s} seconds: give 0 <= least_s <= most_s")
+        self._core.timers.set((self._variable, name), least_s, most_s)
+
+    def cancel_timer(self, name: str) -> None:
+        self._core.timers.cancel((self._variable, name))
+
+
+class LogInstanceNode(InstanceNode, LogNode):
+    """The node as a log's algorithm sees it. It may send to nodes that joined later than the spec was written."""
+
+    def __init__(self, core: Collector, variable: str) -> None:
+        super().__init__(core, variable)
+        self.log, self.machines, self.limits = core.disk.log, core.machines, core.limits
+
+    def send(self, to: NodeId, message: Message) -> None:
+        self._core.send(to, LOG_NAME, message)
+
+    def send_early(self, to: NodeId, message: Message) -> None:
+        if to == self.id:
+            raise ContractBroken(f"{message.type_name()} was sent early to the node itself, which knows already")
+        self._core.send_early(to, LOG_NAME, message)
+
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        self._core.reply_early(request, value)
+
+    def variable_of(self, request: Request) -> str:
+        return self._core.waiting[request].variable
+
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        self._core.redirect(request, leader)

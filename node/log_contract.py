@@ -1,0 +1,174 @@
+"""The contract of an algorithm that decides a log of commands instead of one value. Read `node/contract.py` first.
+
+Theory of operation
+-------------------
+A node has one instance of such an algorithm, which serves all variables and all machines (`node/machine.py`). Clients send
+frames of packed commands and questions (`node/frames.py`). The turn is that of `node/contract.py` with two additions:
+
+1. **Early output.** `send_early` and `reply_early` leave before the turn's commit. They are for what rests on nothing that
+   this turn saves: a leader's Accept, whose ballot has been on disk since phase 1, or an answer that rests on a quorum's
+   disks already.
+2. **Work after the turn.** The node calls `after_turn` once all output of the turn has left. Work that no client waits for,
+   such as applying chosen slots, runs there. What it asks for belongs to the next turn.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.frames import CommandFrame, ReadFrame
+from node.limits import SHIPPED_LIMITS, LogLimits
+from node.quorum import Ballot
+from node.replication.state import ReplicatedState
+
+__all__ = ["Log", "LogAlgorithm", "LogLimits", "LogNode", "LogProposal", "Record", "SHIPPED_LIMITS"]
+
+
+class Record(NamedTuple):
+    """One slot of a log: the batch that was accepted in it last, and the ballot (`round`, `owner`) of that acceptance."""
+
+    slot: int
+    round: int
+    owner: NodeId
+    batch: bytes
+
+
+class LogProposal(NamedTuple):
+    """What one message asks a replica to accept: `batch` in `slot` under `ballot`."""
+
+    ballot: Ballot
+    slot: int
+    batch: bytes
+
+
+class Log(ABC):
+    """Numbered records, and one snapshot of what they led to. Durable with the turn, like `Node.disk`."""
+
+    first: int = 1
+    """Every slot below is gone: a snapshot stands for it."""
+
+    @abstractmethod
+    def put(self, record: Record) -> None:
+        """Keep `record`, in the place of an earlier record of its slot."""
+
+    @abstractmethod
+    def get(self, slot: int) -> Record | None:
+        """Return the record of `slot`, if there is one."""
+
+    @abstractmethod
+    def since(self, slot: int, bytes_max: int) -> list[Record]:
+        """Return the records from `slot` on, in order: at least one if there is one, then as many as fit in `bytes_max`."""
+
+    @abstractmethod
+    def truncate(self, first: int) -> None:
+        """Delete every record below slot `first`."""
+
+    @abstractmethod
+    def put_part(self, slot: int, number: int, data: bytes) -> None:
+        """Keep part `number`, from 0, of the snapshot that stands for all slots up to `slot`."""
+
+    @abstractmethod
+    def part(self, slot: int, number: int) -> bytes | None:
+        """Return one part of the snapshot of `slot`, if it is kept."""
+
+    @abstractmethod
+    def keep_only(self, slot: int) -> None:
+        """Delete every part of any snapshot other than that of `slot`."""
+
+
+class LogNode(Node):
+    """What a log algorithm may ask of the node that runs it, beside what every algorithm may."""
+
+    log: Log
+    """This node's durable log, under the same rule as `disk`."""
+    machines: tuple[str, ...] = ()
+    """The names of the machines that the log drives. Empty: the standard ones."""
+    limits: LogLimits = SHIPPED_LIMITS
+
+    @abstractmethod
+    def send_early(self, to: NodeId, message: Message) -> None:
+        """Send `message` to a peer. It may leave before this turn's commit, so it must not rest on that commit."""
+
+    @abstractmethod
+    def reply_early(self, request: Request, value: Value | None) -> None:
+        """Answer a frame. The answer may leave before this turn's commit: what it says is on a quorum's disks already."""
+
+    @abstractmethod
+    def variable_of(self, request: Request) -> str:
+        """Return the variable that a proposal or a query is about, while it waits for an answer."""
+
+    @abstractmethod
+    def redirect(self, request: Request, leader: NodeId | None) -> None:
+        """Have the client of a frame ask `leader` instead, or a node of its choice if None.
+
+        The frame may have been done or not.
+        """
+
+
+class LogAlgorithm(Algorithm):
+    """One replica of a log that drives machines.
+
+    Judges, simulator and tools look at a replica through the methods at the end, never at an algorithm's own attributes.
+    """
+
+    keeps_log: ClassVar[bool] = True
+    node: LogNode
+    state: ReplicatedState
+    """What the applied slots have led to."""
+
+    def __init__(self, node: LogNode) -> None:
+        super().__init__(node)
+
+    @abstractmethod
+    def command(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
+        """Take in a client's frame of commands or of questions."""
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """Take in that the connection to `peer` has closed. The hint may be wrong: it may start something, and decide nothing."""
+
+    def retire(self) -> bool:
+        """Hand over what others wait for: the node is to stop. The node asks in each turn until the answer is True."""
+        return True
+
+    def end_of_input(self) -> None:
+        """Send what was collected for a batch: the turn has no more input."""
+
+    def after_turn(self) -> None:
+        """Do work that no client waits for: the turn's output has left."""
+
+    # --- what judges and tools ask --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def promised(self) -> Ballot:
+        """The highest ballot that this replica has promised, as its disk has it."""
+
+    @property
+    @abstractmethod
+    def leading(self) -> Ballot | None:
+        """The ballot under which this replica leads; None if it does not lead."""
+
+    @property
+    @abstractmethod
+    def serving(self) -> bool:
+        """Whether this replica leads and may answer clients."""
+
+    @property
+    @abstractmethod
+    def snapshot_slot(self) -> int:
+        """The slot of this replica's latest snapshot; 0 if it has none."""
+
+    @classmethod
+    @abstractmethod
+    def proposal_in(cls, message: Message) -> LogProposal | None:
+        """Return what `message` asks a replica to accept, or None if it asks for nothing."""
+
+    @classmethod
+    @abstractmethod
+    def candidacy_in(cls, message: Message) -> Ballot | None:
+        """Return the ballot for which `message` asks for a promise, or None if it asks for none."""
+
+    @classmethod
+    def hand_over_message(cls, ballot: Ballot) -> Message | None:
+        """Return the message by which the leader of `ballot` asks a replica to lead instead, if there is one."""
+        return None

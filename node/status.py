@@ -1,0 +1,62 @@
+"""A node's status as plain data, for the wire and for people.
+
+`docs/reference/formats.md` lists the fields.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from node.contract import Status, Value
+from node.wire import BadValue, Malformed, decode_value, pack
+
+VARIABLES_MAX: Final = 100
+BYTES_MAX: Final = 1024 * 1024
+SHOWN_BYTES_MAX: Final = 4096
+
+
+def status_fields(status: Status) -> dict[str, object]:
+    """Return one replica's status by the names that people see.
+
+    A field is left out if it says nothing, but for `decided`, which is None while the replica knows of no decision.
+    """
+    fields: dict[str, object] = {}
+    if status.role:
+        fields["role"] = status.role
+    if status.ballot is not None:
+        fields["ballot"] = status.ballot
+    if status.accepted_ballot is not None:
+        fields["accepted ballot"] = status.accepted_ballot
+    if status.leads:
+        fields["leads"] = True
+    fields["decided"] = status.decided
+    fields |= status.details
+    fields["waiting"] = status.waiting
+    return fields
+
+
+def replica_status(status: Status) -> dict[str, Any]:
+    """Return one replica's status as plain data."""
+    return {name: shown(item) for name, item in status_fields(status).items()}
+
+
+def shown(item: object) -> Any:
+    """Return what a status may hold as data that `pack` takes. Values are decoded for people, unless they are too large."""
+    match item:
+        case bytes() if len(item) > SHOWN_BYTES_MAX:
+            return f"{len(item):,} bytes"
+        case bytes():
+            try:
+                return decode_value(Value(item))
+            except Malformed:
+                return item.hex()
+        case Mapping():
+            return {str(key): shown(entry) for key, entry in item.items()}
+        case None | bool() | int() | float() | str():
+            try:
+                pack(item)
+            except BadValue:  # a member of an enumeration, or NaN
+                return str(item).encode(errors="replace").decode()
+            return item
+        case tuple() | list() | set() | frozenset():
+            return [shown(entry) for entry in item]
+    return str(item)
