@@ -1,9 +1,8 @@
 """Launches, finds and talks to nodes."""
 
 from cluster.clients.client import Client
-from cluster.clients.lease_renewal import LeaseLost
 from cluster.cluster import Cluster
-from cluster.errors import ConsensusError, Refused, Unknown
+from cluster.errors import ConsensusError, LeaseLost, Refused, Unknown
 from cluster.membership import leader_of
 from cluster.running import RunningCluster
 from node.wire import BadValue

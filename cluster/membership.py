@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import Any, Final
 
-from cluster.clients.log_client import TIMEOUT_S as CALL_S
 from cluster.clients.log_client import LogClient
+from cluster.clients.operation import TIMEOUT_S as CALL_S
 from cluster.cluster import Cluster
 from cluster.errors import BootFailed, NoSuchNode, Unknown, WrongState
 from cluster.processes import ProcessState

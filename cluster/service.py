@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from cluster.clients.async_client import AsyncLogClient
-from cluster.clients.client import TIMEOUT_S, Call, Client
+from cluster.clients.client import TIMEOUT_S, Client, VariableCall
 from cluster.clients.groups import Assignment, Members
-from cluster.clients.lease_renewal import TTL_S
+from cluster.clients.kv import Kv
 from cluster.clients.locks import Lock
-from cluster.clients.log_client import Kv, LogClient
+from cluster.clients.log_client import LogClient
+from cluster.clients.operation import TTL_S
 from cluster.errors import Mistake
 from node.contract import NodeId
 
@@ -42,7 +43,7 @@ class Service(ABC):
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
+    def client(self, name: str | None = None, on_outcome: Callable[[VariableCall], None] | None = None) -> Client:
         """A client of your own, for a thread of your own. Close it."""
         return Client(self._id, self.client_addresses, name, on_outcome)
 

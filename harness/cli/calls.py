@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from cluster.clients.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok, check_call
+from cluster.clients.client import TIMEOUT_S, Client, check_call
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.running import RunningCluster
@@ -72,7 +73,7 @@ class Noted:
         match outcome:
             case Ok(value, node):
                 self.ok(value, node)
-            case NotDone(reason):
+            case NotDone(_, reason):
                 self.fail(reason)
             case NotKnown(reason):
                 self.info(reason)
@@ -183,7 +184,7 @@ def _plain(outcome: Any) -> dict[str, Any]:
             return {"outcome": "undecided", "value": None, "node": node}
         case Ok(value, node):
             return {"outcome": "decided", "value": to_jsonable(value), "node": node}
-        case NotDone(reason):
+        case NotDone(_, reason):
             return {"outcome": "refused", "reason": reason}
         case NotKnown(reason):
             return {"outcome": "unknown", "reason": reason}
@@ -196,7 +197,7 @@ def _in_words(outcome: Any) -> str:
             return "undecided"
         case Ok(value):
             return json.dumps(to_jsonable(value), ensure_ascii=False)
-        case NotDone(reason):
+        case NotDone(_, reason):
             return f"refused: {reason}"
         case NotKnown(reason):
             return f"unknown: {reason}"

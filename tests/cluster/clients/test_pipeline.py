@@ -3,7 +3,8 @@
 import pytest
 
 from cluster.clients import pipeline as pipelines
-from cluster.clients.pipeline import NotDone, NotKnown, Ok, Pipeline
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.clients.pipeline import Pipeline
 from harness.virtual.log_script import LogWorld
 from node.wire import BadValue
 
@@ -52,7 +53,7 @@ def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
     world, client = world_with_client()
     call = client.call("kv", ["put", "k", b"never"], world.now, 5.0)
     told: list[object] = []
-    call.then = told.append
+    call.on_outcome = told.append
     client.cancel(call)
     world.do("c", "put", "k", b"after")
     assert told == []
@@ -88,7 +89,7 @@ def test_a_time_that_never_comes_is_refused() -> None:
 def test_whoever_waits_is_told_once() -> None:
     world, client = world_with_client()
     told: list[object] = []
-    world.begin("c", "get", "k").then = told.append
+    world.begin("c", "get", "k").on_outcome = told.append
     world.pass_s(1.0)
     client.close()
     assert told == [Ok([b"first", 1])]

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cluster.clients.pipeline import NotDone, NotKnown, Ok
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.mutants.breaks import broken
 from harness.mutants.broken_node import BREAKS
 from harness.mutants.catalogue import MUTANTS, Mutant
