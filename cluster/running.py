@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
-from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.service import Service
+from cluster.supervisor_file import SupervisorClient
 from node.contract import NodeId
 
 _FIND_S: Final = 10.0
@@ -36,7 +36,7 @@ class RunningCluster(Service):
             NotUp: there is none.
         """
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
-        self.control = ControlClient(self.directory)
+        self.control = SupervisorClient(self.directory)
         where = self.control.ask("where", _FIND_S)
         super().__init__(where["cluster"], where["algorithm"], keeps_log=where["keeps_log"])
         self._known = _addresses(where)
@@ -59,7 +59,7 @@ class RunningCluster(Service):
 
     def _ask_again(self) -> None:
         try:
-            self.control = ControlClient(self.directory)  # it may have been started anew
+            self.control = SupervisorClient(self.directory)  # it may have been started anew
             where = self.control.ask("where", _ASKING_S)
             if where["cluster"] == self._id:
                 self._known, self._ended = _addresses(where), None

@@ -33,7 +33,6 @@ HOMES = {
         "harness/bench/floor.py",
         "cluster/control.py",
         "harness/network/proxy.py",
-        "harness/network/control.py",
     },
     "psutil": {"cluster/processes.py"},
 }
