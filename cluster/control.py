@@ -175,8 +175,8 @@ class ControlClient:
 
         Raises:
             BadValue: the arguments cannot be sent. Nothing was sent.
-            Exception: what the verb raised, as its own class or the nearest one that is known here; or what `check_alive` and
-                `no_reply` say.
+            Exception: what the verb raised, as its own class or the nearest one that is known here; or what `check_alive`
+                raises, or `no_reply` returns.
         """
         deadline = time.monotonic() + timeout_s
         request = Packer().pack({"verb": verb, "arguments": arguments, "deadline": deadline})

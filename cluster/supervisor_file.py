@@ -20,7 +20,7 @@ ANSWER_S: Final = 60.0
 
 
 def publish_supervisor(root: Path, address: str, token: str) -> None:
-    """Write the file of this process, which is the supervisor. It is written aside and moved, so that nobody reads half of it."""
+    """Write the file of this process, the supervisor. It is written aside and moved, so that no reader sees half of it."""
     content = {"pid": os.getpid(), "born": born_at(os.getpid()), "address": address, "token": token}
     aside = (root / FILE_NAME).with_suffix(".new")
     with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -50,8 +50,8 @@ class VariableCall:
     """A call under way. `outcome` is None until `Client.wait` or `Client.poll` has found one.
 
     `nodes` are the nodes that it may be sent to, in this order. `value` is the encoded value to propose, or None for a query.
-    `timeout_s` is how long it may take in seconds, `deadline` when that is over by the monotonic clock. `number` tells the
-    client's calls apart.
+    `timeout_s` is how long it may take in seconds, `deadline` when that is over by the monotonic clock. `number` is unique
+    among the client's calls.
     """
 
     variable: str

@@ -34,7 +34,7 @@ _numbers: Final = count(1)
 class Locks(BlockingOperations):
     """Locks by hand: a lease is renewed only by `renew`.
 
-    `owner` is the holder's name that others see, and it tells apart the users of this client; by default it is the client's id.
+    `owner` is the holder's name that others see. It distinguishes the users of this client; by default it is the client's id.
     """
 
     def acquire(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> int:
@@ -154,7 +154,7 @@ class AsyncLock(LeasedLock, AsyncKept):
         owner: str | None = None,
     ) -> None:
         """Describe a lock. The arguments are those of `Lock`; `client` is the one that keeps it."""
-        # Tasks share a session, so a number tells their locks apart. Without it two tasks would be one holder.
+        # Tasks share a session, so a number distinguishes their locks. Without it two tasks would be one holder.
         LeasedLock.__init__(self, name, ttl_s, wait_s, f"{owner or _this_process()}:{next(_numbers)}")
         AsyncKept.__init__(self, client)
 
