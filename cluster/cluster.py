@@ -7,8 +7,8 @@ with Cluster(nodes=5, algorithm="paxos") as cluster:
     cluster.query("owner", at="n3")
 ```
 
-The nodes die with this process, however it ends. A `Links` object may stand between the nodes: the harness's proxy is one,
-and nobody below it can tell.
+The nodes end with this process, however it ends. A `Links` object may stand between the nodes: the harness's proxy is one. No
+node can tell.
 """
 
 import shutil
@@ -30,53 +30,53 @@ from node.settings import check_node_name
 
 
 class Links(Protocol):
-    """What stands between the nodes: where node i must send so that it reaches node j."""
+    """What stands between the nodes. It says where node i must send so that the message reaches node j."""
 
     def addresses(self, node: NodeId) -> Mapping[NodeId, str]:
-        """For each peer of `node`, where `node` must send."""
+        """Return, for each peer of `node`, the address that `node` must send to."""
 
     def client_address(self, node: NodeId) -> str:
-        """Where a client must send so that it reaches `node`."""
+        """Return the address that a client must send to so that the message reaches `node`."""
 
     def node_up(self, node: NodeId, address: str) -> None:
-        """`node` now listens at `address`."""
+        """Note that `node` now listens at `address`."""
 
     def node_down(self, node: NodeId) -> None:
-        """`node` has ended: its old address may be given to somebody else."""
+        """Note that `node` has ended. Another process may get its old address."""
 
     def node_joins(self, node: NodeId) -> None:
-        """`node`, which is not in the spec, is a member of the cluster."""
+        """Note that `node`, which is not in the spec, is a member of the cluster."""
 
     def node_leaves(self, node: NodeId) -> None:
-        """`node` is no member any more, and will never be."""
+        """Note that `node` is not a member any more, and never will be."""
 
 
 class DirectLinks:
-    """Nothing between: everybody is told everybody's own address."""
+    """Nothing stands between the nodes: each one gets the others' own addresses."""
 
     def __init__(self) -> None:
         self._addresses: dict[NodeId, str] = {}
 
     def addresses(self, node: NodeId) -> Mapping[NodeId, str]:
-        """For each peer of `node`, where that peer listens."""
+        """Return, for each peer of `node`, the address at which it listens."""
         return {peer: address for peer, address in self._addresses.items() if peer != node}
 
     def client_address(self, node: NodeId) -> str:
-        """Where `node` listens."""
+        """Return the address at which `node` listens."""
         return self._addresses[node]
 
     def node_up(self, node: NodeId, address: str) -> None:
-        """`node` now listens at `address`."""
+        """Note that `node` now listens at `address`."""
         self._addresses[node] = address
 
     def node_down(self, node: NodeId) -> None:
-        """Nothing to do: whoever sends there names the cluster, and a stranger would drop it."""
+        """Do nothing: a message names its cluster, so another process at that address drops it."""
 
     def node_joins(self, node: NodeId) -> None:
-        """Nothing to do: it is known when it is up."""
+        """Do nothing: `node_up` follows."""
 
     def node_leaves(self, node: NodeId) -> None:
-        """Nobody is told its address any more."""
+        """Forget the address of a node that is not a member any more."""
         self._addresses.pop(node, None)
 
 
@@ -98,17 +98,18 @@ class Cluster(Service):
         """Describe a cluster; `start` launches it.
 
         Args:
-            nodes: how many, or their names in order. The first is the configured leader of algorithms that have one.
-            algorithm: a name of ours, or `module:Class`.
-            directory: where its folder is made. None: a temporary one, gone when the cluster stops.
+            nodes: how many nodes, or their names in order. The first one leads in algorithms with a configured leader.
+            algorithm: the name of an algorithm of this project, or `module:Class`.
+            directory: the cluster's folder, which is made. None: a temporary one, which is removed when the cluster stops.
             seed: every random draw of the nodes comes from it.
-            spec: a cluster's folder that exists already, instead of the above.
-            links: what stands between the nodes.
-            command: what starts a node.
-            machines: what a log drives besides ours, each as `module:Class`; see `node/machine.py`.
+            spec: the folder of a cluster that exists already, instead of the arguments above.
+            links: what stands between the nodes; None: nothing.
+            command: the command that starts a node.
+            machines: the machines that a log drives besides those of this project, each as `module:Class`; see
+                `node/machine.py`.
 
         Raises:
-            BadSpec, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create`.
+            BadSpec, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create` does.
         """
         self._temporary: Path | None = None
         if spec is None:
@@ -131,7 +132,7 @@ class Cluster(Service):
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes' names, in the spec's order; those that were added later follow, those that were removed are left out."""
+        """The nodes' names in the spec's order, then those of added nodes. Removed nodes are left out."""
         return tuple(self.processes)
 
     # --- life and death ---------------------------------------------------------------------------------------------
@@ -141,10 +142,13 @@ class Cluster(Service):
 
         Args:
             without_the_lost: go on without nodes that have run before and cannot start now, for instance because their disk
-                is gone, as long as one node can. `failures` says which and why.
+                is gone, as long as one node can start. `failures` then holds the error of each.
+
+        Returns:
+            This cluster.
 
         Raises:
-            BootFailed: a node could not start. Nothing is left running.
+            BootFailed: a node could not start. No process is left running.
         """
         for node in self.spec.nodes:
             if node not in self.processes:
@@ -165,7 +169,7 @@ class Cluster(Service):
         return self
 
     def stop(self) -> None:
-        """End every node and remove a temporary folder. Safe to call twice."""
+        """End every node, and remove a temporary folder. A second call does nothing."""
         self.close()
         if self._observer is not None:
             self._observer.close()
@@ -185,11 +189,20 @@ class Cluster(Service):
         self.stop()
 
     def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGKILL each node. Returns the proofs. Raises WrongState if one is down; the ones before it are killed then."""
+        """Send SIGKILL to each node.
+
+        Returns:
+            For each node what proves its end: `signal`, `pid`, `wait_status`.
+
+        Raises:
+            NoSuchNode: there is no such node.
+            WrongState: a node is down. The nodes before it are killed then.
+            FaultFailed: a process did not end with SIGKILL.
+        """
         return [self._end(node, self.process(node).kill) for node in nodes]
 
     def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGTERM each node and wait for its orderly end."""
+        """Send SIGTERM to each node, and wait for its orderly end. Returns and raises as `kill` does."""
         return [self._end(node, self.process(node).terminate) for node in nodes]
 
     def _end(self, node: NodeId, act: Callable[[], dict[str, object]]) -> dict[str, object]:
@@ -198,15 +211,23 @@ class Cluster(Service):
         return proof
 
     def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGSTOP each node. Returns the proofs."""
+        """Send SIGSTOP to each node. Returns for each what proves it: `signal`, `pid`, `process_state`. Raises as `kill` does."""
         return [self.process(node).suspend() for node in nodes]
 
     def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGCONT each node. Returns the proofs."""
+        """Send SIGCONT to each node. Returns for each `signal` and `pid`. Raises as `kill` does."""
         return [self.process(node).resume() for node in nodes]
 
     def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Start each node again on the same disk; one that is still running is killed first. Returns the incarnations."""
+        """Start each node again on its disk. A node that still runs is killed first.
+
+        Returns:
+            For each node its name and its incarnation: `node`, `incarnation`.
+
+        Raises:
+            NoSuchNode: there is no such node.
+            BootFailed: a node could not start.
+        """
         for node in nodes:
             self.process(node).bury()
         for failure in self._launch(nodes).values():
@@ -216,9 +237,11 @@ class Cluster(Service):
         ]
 
     def launch_new(self, node: NodeId) -> None:
-        """Start a node that is not in the spec. See `cluster.membership.add_node`, which also has the others know it.
+        """Start a node that is not in the spec. `cluster.membership.add_node` also makes it a member.
 
-        Raises BootFailed if it could not start; `restart` may then try again.
+        Raises:
+            BadSpec: a node cannot have this name.
+            BootFailed: it could not start. `restart` may try again.
         """
         check_node_name(node)
         if node not in self.processes:
@@ -228,13 +251,13 @@ class Cluster(Service):
             raise failure
 
     def forget(self, node: NodeId) -> None:
-        """A node was removed for ever; its process has ended."""
+        """Forget a node that was removed for ever, and whose process has ended."""
         self.spec.mark_removed(node)
         self.links.node_leaves(node)
         del self.processes[node]
 
     def _launch(self, nodes: Iterable[NodeId]) -> dict[NodeId, BootFailed]:
-        """Start these at once. Returns those that could not."""
+        """Start these nodes at once. Returns the errors of those that could not start."""
         nodes = tuple(nodes)
         for node in nodes:
             self.process(node).launch()
@@ -250,16 +273,20 @@ class Cluster(Service):
             process.tell({"peers": dict(self.links.addresses(node))})
         return failures
 
-    # --- talking to it ----------------------------------------------------------------------------------------------
+    # --- addresses and states ---------------------------------------------------------------------------------------
 
     def client_addresses(self) -> Mapping[NodeId, str]:
-        """Where clients find each node that has been up."""
+        """Return the address at which clients find each node that has been up."""
         return {node: self.links.client_address(node) for node, process in self.processes.items() if process.ready}
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """How each node that is up says it is, past any links between. One that does not answer in time is left out.
+        """Ask every node that is up for its status, directly and not over the links. Threads that call it take turns.
 
-        Any thread may call it; they take turns.
+        Args:
+            timeout_s: how long to wait for the replies, in seconds.
+
+        Returns:
+            The status of each node that has replied: see `node.runtime.Runtime.status`.
         """
         up = [node for node in self.nodes if self.state(node) is ProcessState.UP]
         with self._observing:
@@ -271,11 +298,11 @@ class Cluster(Service):
         return {node: process.ready.address for node, process in self.processes.items() if process.ready}
 
     def process(self, node: NodeId) -> NodeProcess:
-        """The process of a node. Raises NoSuchNode."""
+        """Return the process of a node. Raises NoSuchNode."""
         if not isinstance(node, str) or node not in self.processes:
             raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(self.nodes)}")
         return self.processes[node]
 
     def state(self, node: NodeId) -> ProcessState:
-        """What a node's process is doing, as the kernel sees it."""
+        """Return the state of a node's process, as the kernel sees it. Raises NoSuchNode."""
         return self.process(node).look()

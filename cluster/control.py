@@ -1,212 +1,214 @@
-"""The control socket between the command line and a cluster's supervisor: JSON both ways, one request at a time.
+"""The control socket: how one process of this machine steers another, such as the supervisor or the proxy.
 
-The supervisor writes where it listens, and a random token, into a file that only its owner can read. A request without the
-token is dropped, so no other user of the machine can steer the cluster.
+Theory of operation
+-------------------
+A `ControlServer` listens on a free loopback port. A `ControlClient` makes a connection for each request and closes it after
+the one reply. So any thread may ask at any time, a request that waits for a condition holds up no other, and a reply cannot be
+mistaken for that of another request.
+
+A request is two frames: the token, and a packed map of verb, arguments and deadline. A reply is one packed map: the result, or
+the error.
+
+The server never blocks. Its owner polls `socket`, takes what has arrived from `requests`, and replies with `answer` or `refuse`,
+at once or later; `serve` does it at once. An owner that waits for nothing else calls `wait` instead of polling.
+
+Rules
+-----
+1. A request without the token is counted and not answered, and nothing of it is decoded. The token is random, and only files
+   that their owner alone may read, or pipes, hold it: no other user of the machine can steer the process.
+2. A request that comes after its deadline is not begun: its client has given up. Both ends read one monotonic clock.
+3. `serve` lets no request end the process: what a verb raises goes back to the client.
+4. An error carries the names of the exception's classes, its message and, for refusals, its kind. The client raises the first of
+   these classes that it knows.
 """
 
-import fcntl
-import json
-import os
-import secrets
+import contextlib
+import hmac
 import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import zmq
 
 from cluster import errors
-from cluster.errors import AlreadyUp, CommandRefused, ConsensusError, NotUp, Refused
-from cluster.processes import born_at, is_alive, is_suspended
+from cluster.errors import CommandRefused, ConsensusError
 from node.contract import BadInput
 from node.transport import bind_any_port, tuned
+from node.wire import Malformed, Packer, pack_own, unpack_own
 
-FILE_NAME: Final = "supervisor.json"
-LOCK_NAME: Final = "lock"
-ANSWER_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.1
-_LOOK_AGAIN_S: Final = 0.005
-_GOING_S: Final = 5.0
+#: How often a client that waits for a reply checks that the server is still alive, in milliseconds.
+_CHECK_ALIVE_MS: Final = 100
 
+#: Does what a verb stands for. Its keyword arguments are those of the request; its result is plain data.
 Verb = Callable[..., Any]
 
 
-class FolderLock:
-    """One supervisor a folder. The kernel lets go of it when its last holder ends, however it ends."""
+class ControlRequest(NamedTuple):
+    """A request that has the token and is in time. `caller` is for `ControlServer.answer`."""
 
-    def __init__(self, root: Path) -> None:
-        """Take it. Raises AlreadyUp, naming who has it; BadInput, if the folder cannot be written."""
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise BadInput(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
-        # A holder that has been killed, or has just ended, may keep it for the moment in which its last threads go.
-        deadline = time.monotonic() + _GOING_S
-        while not _try_lock(self.descriptor):
-            if _holder_is_alive(self.descriptor) or time.monotonic() > deadline:
-                holder = _holder(self.descriptor)
-                os.close(self.descriptor)
-                raise AlreadyUp(
-                    f"a cluster is up or starting in {root} already ({holder}): use it, or stop it with `consensus down`"
-                )
-            time.sleep(_LOOK_AGAIN_S)
-        sign_lock(self.descriptor)
-
-    def release(self) -> None:
-        """Let go of it, unless a child was given the descriptor too."""
-        os.close(self.descriptor)
-
-
-def sign_lock(descriptor: int) -> None:
-    """Write down that this process holds the lock, which it may have been handed."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-
-
-def lock_holder(root: Path) -> str:
-    """Who holds the folder's lock, in words; empty if nobody does."""
-    try:
-        descriptor = os.open(root / LOCK_NAME, os.O_RDWR)
-    except OSError:
-        return ""
-    try:
-        return "" if _try_lock(descriptor) else _holder(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _holder(descriptor: int) -> str:
-    return f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'}"
-
-
-def _holder_is_alive(descriptor: int) -> bool:
-    pid = os.pread(descriptor, 32, 0).decode()
-    return not pid.isdigit() or is_alive(int(pid))
+    caller: bytes
+    verb: str
+    arguments: dict[str, Any]
 
 
 class ControlServer:
-    """The supervisor's end."""
+    """The end that serves requests. It belongs to one thread.
 
-    def __init__(self, root: Path, verbs: dict[str, Verb]) -> None:
-        self._verbs = verbs
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = tuned(self._context.socket(zmq.ROUTER))
-        self._token = secrets.token_hex(16)
-        self._file = root / FILE_NAME
-        content = {
-            "pid": os.getpid(),
-            "born": born_at(os.getpid()),
-            "address": bind_any_port(self._socket),
-            "token": self._token,
-        }
-        # Written aside and moved, so that nobody reads half of it.
-        aside = self._file.with_suffix(".new")
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(content, file)
-        aside.rename(self._file)
+    `socket` is for a poller, `address` is where clients connect. `strangers` counts requests without the token, or without the
+    form of a request; `late` counts those that came after their deadline.
+    """
 
-    def serve(self, wait_s: float) -> None:
-        """Serve the requests that come within `wait_s` seconds, or return after the first one served."""
-        if not self._socket.poll(int(wait_s * 1000)):
-            return
-        *route, frame = self._socket.recv_multipart()
-        answer = self._answer(frame)
-        if answer is not None:
-            self._socket.send_multipart([*route, json.dumps(answer).encode()])
+    def __init__(self, token: str, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> None:
+        """Listen on a free port.
 
-    def _answer(self, frame: bytes) -> dict[str, Any] | None:
-        try:
-            request = json.loads(frame)
-            known = secrets.compare_digest(request["token"], self._token)
-            verb, arguments = self._verbs[request["verb"]], dict(request["arguments"])
-            late = time.monotonic() > float(request["deadline"])  # one machine, one monotonic clock
-        except (ValueError, TypeError, KeyError):
+        Args:
+            token: what each request must carry.
+            context: where the socket is made; None: a context of its own, which `close` ends.
+        """
+        self._owns_context = context is None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
+        self.socket = tuned(self._context.socket(zmq.ROUTER))
+        self.address = bind_any_port(self.socket)
+        self.strangers = self.late = 0
+        self._token = token.encode()
+
+    def wait(self, wait_s: float) -> None:
+        """Return when a request has arrived, or after `wait_s` seconds."""
+        self.socket.poll(int(wait_s * 1000))
+
+    def requests(self) -> Iterator[ControlRequest]:
+        """Yield the requests that have arrived. Never waits. A `node.transport.Poller` needs `touched(socket)` after replies."""
+        while True:
+            try:
+                caller, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            match self._authentic(frames):
+                case {"verb": str(verb), "arguments": dict(arguments), "deadline": float(deadline)}:
+                    if time.monotonic() > deadline:
+                        self.late += 1
+                    else:
+                        yield ControlRequest(caller, verb, arguments)
+                case _:
+                    self.strangers += 1
+
+    def _authentic(self, frames: list[bytes]) -> Any:
+        if len(frames) != 2 or not hmac.compare_digest(frames[0], self._token):
             return None
-        if not known or late:
-            return None
         try:
-            return {"result": verb(**arguments)}
+            return unpack_own(frames[1])
+        except Malformed:
+            return None
+
+    def serve(self, request: ControlRequest, verbs: Mapping[str, Verb]) -> None:
+        """Do what a request asks, and reply with the result or the error."""
+        try:
+            verb = verbs.get(request.verb)
+            if verb is None:
+                raise BadInput(f"there is no request {request.verb!r}: there are {', '.join(verbs)}")
+            self.answer(request.caller, verb(**request.arguments))
         except (ConsensusError, BadInput) as error:
-            kind = BadInput if isinstance(error, BadInput) else ConsensusError
-            return {"error": type(error).__name__, "kind": kind.__name__, "message": str(error)}
-        except Exception as error:  # noqa: BLE001 - no request of anybody's may end the cluster
+            self.refuse(request.caller, error)
+        except Exception as error:  # noqa: BLE001 - rule 3
             traceback.print_exc()
-            text = f"the supervisor could not do that, which is a mistake of ours: {error!r}. Its log says where"
-            return {"error": ConsensusError.__name__, "kind": ConsensusError.__name__, "message": text}
+            text = f"{request.verb!r} failed because of a mistake of ours: {error!r}. The log of the process says where"
+            self.refuse(request.caller, ConsensusError(text))
+
+    def answer(self, caller: bytes, result: object) -> None:
+        """Reply with a result, which is plain data. A caller that has gone misses the reply."""
+        self._reply(caller, {"result": result})
+
+    def refuse(self, caller: bytes, error: Exception) -> None:
+        """Reply with an error, which the caller's `ask` raises."""
+        kind = error.kind if isinstance(error, CommandRefused) else ""
+        message = str(error).encode(errors="backslashreplace").decode()  # a path may hold bytes that are no Unicode
+        self._reply(caller, {"error": _class_names(type(error)), "message": message, "kind": kind})
+
+    def _reply(self, caller: bytes, reply: dict[str, object]) -> None:
+        with contextlib.suppress(zmq.Again):  # the caller does not read: it gives up at its own deadline
+            self.socket.send_multipart([caller, pack_own(reply)], zmq.NOBLOCK)
 
     def close(self) -> None:
-        """Stop listening, and say so by removing the file."""
-        self._file.unlink(missing_ok=True)
-        self._context.destroy(linger=0)
+        """Stop listening."""
+        self.socket.close()
+        if self._owns_context:
+            self._context.destroy(linger=0)
 
 
 class ControlClient:
-    """The command line's end."""
+    """The end that asks. Any thread may use it."""
 
-    def __init__(self, root: Path) -> None:
-        """Find the supervisor. Raises NotUp if there is none."""
-        try:
-            content = json.loads((root / FILE_NAME).read_text())
-        except (OSError, ValueError):
-            holder = lock_holder(root)
-            if holder:
-                raise NotUp(
-                    f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
-                    f"{FILE_NAME} was removed: end {holder}, and start the cluster again"
-                ) from None
-            raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
-        self.pid, self._born = int(content["pid"]), float(content["born"])
-        if not self.is_alive():
-            raise NotUp(
-                f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
-                "What was decided is on their disks: `consensus up` starts them again"
-            )
-        self._address, self._token = str(content["address"]), str(content["token"])
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        check_alive: Callable[[], None],
+        no_reply: Callable[[str, float], Exception],
+        own_errors: Iterable[type[Exception]] = (),
+    ) -> None:
+        """Describe a server.
 
-    def is_alive(self) -> bool:
-        """Whether the supervisor is still there."""
-        return is_alive(self.pid, self._born)
+        Args:
+            address: where it listens.
+            token: the server's token.
+            check_alive: raises if the server can reply no more. Called every 100 ms while a request waits.
+            no_reply: makes the exception to raise if no reply came to this verb within so many seconds.
+            own_errors: the classes of exceptions that the server's verbs raise, beyond those of `cluster.errors`. Each takes a
+                message.
+        """
+        self._address, self._token = address, token.encode()
+        self._check_alive, self._no_reply = check_alive, no_reply
+        self._errors = {**_ERRORS, **{error.__name__: error for error in own_errors}}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
 
-    def ask(self, verb: str, timeout_s: float = ANSWER_S, /, **arguments: Any) -> Any:
-        """Have the supervisor do something. If it has not begun within `timeout_s`, it will not.
+    def ask(self, verb: str, timeout_s: float, /, **arguments: Any) -> Any:
+        """Have the server do something, and wait for its reply.
+
+        Args:
+            verb: what to do.
+            timeout_s: how long to wait, in seconds. A request that the server has not begun by then will not be begun.
+            arguments: plain data.
+
+        Returns:
+            The result of the verb. Tuples come back as lists.
 
         Raises:
-            ConsensusError: what the supervisor raised, as its own class.
-            NotUp: it has ended, is suspended, or does not answer in time.
+            BadValue: the arguments cannot be sent. Nothing was sent.
+            Exception: what the verb raised, as its own class or the nearest one that is known here; or what `check_alive`
+                raises, or `no_reply` returns.
         """
         deadline = time.monotonic() + timeout_s
-        request = {"token": self._token, "verb": verb, "arguments": arguments, "deadline": deadline}
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        with tuned(context.socket(zmq.DEALER)) as socket:
+        request = Packer().pack({"verb": verb, "arguments": arguments, "deadline": deadline})
+        with tuned(self._context.socket(zmq.DEALER)) as socket:
             socket.connect(self._address)
-            socket.send(json.dumps(request).encode())
-            while not socket.poll(int(_LOOK_EVERY_S * 1000)):
-                if not self.is_alive():
-                    raise NotUp(f"the cluster has ended meanwhile, with its supervisor (process {self.pid})")
-                if is_suspended(self.pid):
-                    raise NotUp(f"the supervisor is suspended: `kill -CONT {self.pid}` lets it go on")
+            socket.send_multipart([self._token, request])
+            while not socket.poll(_CHECK_ALIVE_MS):
+                self._check_alive()
                 if time.monotonic() > deadline:
-                    raise NotUp(f"the supervisor (process {self.pid}) has not answered within {timeout_s:g} s")
-            answer = json.loads(socket.recv())
-        if "error" in answer:
-            raise _error_class(answer["error"], answer["kind"])(answer["message"])
-        return answer["result"]
+                    raise self._no_reply(verb, timeout_s)
+            reply = unpack_own(socket.recv())
+        if "error" in reply:
+            raise self._error(reply["error"], reply["message"], reply["kind"])
+        return reply["result"]
+
+    def _error(self, names: list[str], message: str, kind: str) -> Exception:
+        cls = next((self._errors[name] for name in names if name in self._errors), ConsensusError)
+        return cls(kind, message) if issubclass(cls, CommandRefused) else cls(message)
 
 
-def _error_class(name: str, kind: str) -> type[Exception]:
-    if kind == BadInput.__name__:
-        return BadInput
-    if name == CommandRefused.__name__:
-        return Refused  # what kind it was does not cross the socket
-    found = getattr(errors, name, ConsensusError)  # the floors above have errors of their own
-    return found if isinstance(found, type) and issubclass(found, ConsensusError) else ConsensusError
+#: Every exception that either end knows, by its name.
+_ERRORS: Final[dict[str, type[Exception]]] = {
+    BadInput.__name__: BadInput,
+    **{
+        name: found
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, ConsensusError)
+    },
+}
+
+
+def _class_names(cls: type[Exception]) -> list[str]:
+    """Return the names of an exception's classes, the nearest first. That it is a BadInput counts more than what else it is."""
+    bases = [base.__name__ for base in cls.__mro__[1:] if issubclass(base, ConsensusError | BadInput)]
+    return [cls.__name__, *sorted(bases, key=lambda name: name != BadInput.__name__)]

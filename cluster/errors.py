@@ -1,12 +1,12 @@
 """Exceptions that say what arrived, the likely cause, and what to do.
 
-Two of them are outcomes rather than mistakes: `Refused` (definitely not done) and `Unknown` (it may have been done, or may
-still be). An unknown outcome is never to be taken for a failure.
+Two of them are outcomes rather than mistakes: `Refused` (the call was definitely not done) and `Unknown` (it may have been
+done, or may still be). A program must never treat an unknown outcome as a failure.
 """
 
 
 class ConsensusError(Exception):
-    """Anything that this package raises on purpose."""
+    """The base of every exception that this package raises on purpose, except `BadInput`, which is a ValueError."""
 
 
 class Refused(ConsensusError):
@@ -14,7 +14,13 @@ class Refused(ConsensusError):
 
 
 class CommandRefused(Refused):
-    """A machine of the log said no: definitely not done. `kind` says why, for programs."""
+    """The call was definitely not done. `kind` is the reason as one word, for programs; the message is for people.
+
+    Args:
+        kind: what the machine of the log answered, such as "held" or "mismatch". The client has kinds of its own: "refused"
+            (a node does not take the request), "not_sent" (the call never left) and "not_up" (there is no cluster).
+        message: the reason in a sentence.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -22,32 +28,44 @@ class CommandRefused(Refused):
 
 
 class Unknown(ConsensusError):
-    """No answer came in time. The call may have been done, or may still be."""
+    """No reply came in time. The call may have been done, or may still be."""
+
+
+class LeaseLost(ConsensusError):
+    """A lease has ended, or may have ended, before its keeper let go of it. Another client may have held the lock or the name."""
 
 
 class Mistake(ConsensusError):
-    """You asked for what cannot be. Nothing was changed."""
+    """The caller asked for something impossible. Nothing was changed."""
+
+
+class WindowFull(Mistake):
+    """Too many calls are under way on this client. Nothing was sent."""
+
+
+class ClientClosed(Mistake):
+    """The client is closed. Nothing was sent."""
 
 
 class NoSuchNode(Mistake):
-    """There is no node of that name."""
+    """No node has this name."""
 
 
 class WrongState(Mistake):
-    """The node is not in the state that this needs: it is down already, or not suspended, and so on."""
+    """The node is not in the state that the request needs: for instance, it is down already, or it is not suspended."""
 
 
 class BootFailed(ConsensusError):
-    """A node did not become ready. The message holds what it said last."""
+    """A process did not become ready. The message holds the last thing that it reported."""
 
 
 class NotUp(Mistake):
-    """There is no running cluster here."""
+    """No cluster runs here."""
 
 
 class AlreadyUp(Mistake):
-    """There is a running cluster here already."""
+    """A cluster runs here already."""
 
 
 class FaultFailed(ConsensusError):
-    """A fault was injected and an independent look shows that it did not bite."""
+    """A fault was injected, and an observer other than the injector saw that it had no effect."""

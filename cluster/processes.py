@@ -2,13 +2,13 @@
 
 Rules
 -----
-1. Each act asserts the state before and proves the state after, by a look from outside: a wait status, a state letter in
-   the process table. An act that cannot be proven raises `FaultFailed`.
-2. A process is reaped through its Popen and nowhere else: whoever reaps first learns how it ended, and the second is told
-   a tale (psutil's `wait` would make a SIGKILL look like a clean exit).
-3. Every process is spawned by one thread that lives as long as this process. The kernel's promise to kill a child with its
-   parent (PDEATHSIG) is bound to the *thread* that spawned it.
-4. What happens behind our back is seen: `look` tells a kill or a suspension from outside from our own.
+1. Each act checks the state before, and proves the state after from outside the process: by a wait status, or by a state
+   letter in the process table. An act without proof raises `FaultFailed`.
+2. A process is reaped through its Popen and nowhere else. Only the first `wait` on a child returns its real exit status: after
+   a `wait` of psutil, a SIGKILL would look like a clean exit.
+3. One thread, which lives as long as this process, spawns every process. The kernel kills a child with the *thread* that has
+   spawned it (PDEATHSIG).
+4. `look` notices what other processes do to a node, and distinguishes a kill or a suspension from outside from our own.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ NODE_COMMAND: Final = (sys.executable, "-P", "-m", "node")
 READY_S: Final = 30.0
 PROOF_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.002
-_LAST_S: Final = 0.5  # that a process which says no more may take to end
+_LAST_S: Final = 0.5  # how long a process that reports nothing more may take to end
 _SAME_BIRTH_S: Final = 10.0
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 class ProcessState(StrEnum):
-    """What a node's process is doing, as the kernel sees it."""
+    """The state of a node's process, as the kernel sees it."""
 
     NEW = "new"
     UP = "up"
@@ -53,23 +53,23 @@ class ProcessState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a process says when it is ready."""
+    """What a process reports when it is ready."""
 
     report: dict[str, Any]
 
     @property
     def address(self) -> str:
-        """Where a node listens."""
+        """The address at which a node listens."""
         return str(self.report["address"])
 
     @property
     def incarnation(self) -> int:
-        """Which boot of the node this is."""
+        """The number of this boot of the node."""
         return int(self.report["incarnation"])
 
 
 class ReadyPipe:
-    """A pipe on which a child says one line of JSON, once: that it is ready, or why it will not be."""
+    """A pipe on which a child writes one line of JSON, once: that it is ready, or why it will not be."""
 
     def __init__(self) -> None:
         self._reader, self.writer = os.pipe()
@@ -77,11 +77,19 @@ class ReadyPipe:
 
     @staticmethod
     def say(descriptor: int, report: dict[str, object]) -> None:
-        """The child's end: say the line."""
+        """Write the line, at the child's end."""
         os.write(descriptor, json.dumps(report).encode() + b"\n")
 
     def wait(self, name: str, deadline: float) -> Ready:
-        """The line. Raises BootFailed if the child reports an error, ends, or says nothing until `deadline`."""
+        """Wait for the line, and return it.
+
+        Args:
+            name: names the child in errors.
+            deadline: how long to wait, as a time of the monotonic clock in seconds.
+
+        Raises:
+            BootFailed: the child has reported an error, has ended, or has written nothing until `deadline`.
+        """
         try:
             while not self._text.endswith(b"\n"):
                 readable, _, _ = select.select([self._reader], [], [], max(deadline - time.monotonic(), 0))
@@ -99,7 +107,7 @@ class ReadyPipe:
 
 
 def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
-    """Start a process that outlives this one, in a session of its own, and hand a descriptor on to it."""
+    """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
     pipe = ReadyPipe()
     with open(log, "ab") as output:
         subprocess.Popen(
@@ -109,7 +117,7 @@ def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyP
             stderr=output,
             pass_fds=[pipe.writer, descriptor],
             start_new_session=True,
-        ).returncode = 0  # it is not ours to reap: without this, Python would warn that it still runs
+        ).returncode = 0  # this process does not reap it: without this, Python would warn that it still runs
     os.close(pipe.writer)
     return pipe
 
@@ -117,7 +125,7 @@ def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyP
 def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
     """Start a child with a control pipe on stdin, a ready pipe, and its output appended to `log`.
 
-    It is put in a process group of its own, so that Ctrl-C in a terminal reaches only whoever launched it.
+    The child has a process group of its own, so that Ctrl-C in a terminal reaches only the process that launched it.
     """
     pipe = ReadyPipe()
 
@@ -139,26 +147,26 @@ def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], R
 
 
 class NodeProcess:
-    """One node, over all its lives."""
+    """The process of one node, over all its incarnations."""
 
     def __init__(self, spec: Spec, node: NodeId, command: Sequence[str] = NODE_COMMAND) -> None:
         self.node = node
         self.ready: Ready | None = None
-        self.ended = ""  # how its last life ended, for people
+        self.ended = ""  # how the last process ended, for people
         self._spec, self._command = spec, command
         self._popen: subprocess.Popen[bytes] | None = None
         self._pipe: ReadyPipe | None = None
         self._suspended_by_us = False
 
-    # --- what it is doing -------------------------------------------------------------------------------------------
+    # --- its state --------------------------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int | None:
-        """The process id of the life that runs, if one does."""
+        """The process id, if a process runs."""
         return self._popen.pid if self._popen is not None else None
 
     def look(self) -> ProcessState:
-        """The state, from the kernel. Notices what was done from outside."""
+        """Return the state, from the kernel. Notices what other processes have done to it."""
         if self._popen is None:
             return ProcessState.DOWN if self.ended else ProcessState.NEW
         status = self._popen.poll()
@@ -168,7 +176,7 @@ class NodeProcess:
         return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
 
     def describe(self) -> str:
-        """The state in words, with who brought it about."""
+        """Return the state in words, and whether another process has caused it."""
         state = self.look()
         if state is ProcessState.SUSPENDED and not self._suspended_by_us:
             return "suspended from outside"
@@ -190,10 +198,10 @@ class NodeProcess:
             raise WrongState(f"{self.node}: {hints[state]}")
         return self._popen
 
-    # --- life and death ---------------------------------------------------------------------------------------------
+    # --- acts -------------------------------------------------------------------------------------------------------
 
     def launch(self) -> None:
-        """Start the process. It is ready only after `wait_ready`, so that many can start at once."""
+        """Start the process. It is ready only after `wait_ready`, so that many can start at once. Raises WrongState."""
         state = self.look()
         if state in (ProcessState.UP, ProcessState.SUSPENDED):
             raise WrongState(f"{self.node} is {state} already (process {self.pid})")
@@ -204,7 +212,11 @@ class NodeProcess:
         self._suspended_by_us = False
 
     def wait_ready(self, timeout_s: float = READY_S) -> Ready:
-        """What the node reports when it listens. Raises BootFailed; the process has been ended then."""
+        """Wait until the node listens, at most `timeout_s` seconds, and return what it reports.
+
+        Raises:
+            BootFailed: the node did not become ready. Its process has ended.
+        """
         assert self._pipe is not None
         pipe, self._pipe = self._pipe, None
         try:
@@ -216,7 +228,7 @@ class NodeProcess:
         return self.ready
 
     def _end_of_boot(self) -> str:
-        """End a process that has not become ready. Returns how it has ended: what it did itself comes before what we do."""
+        """End a process that has not become ready. Returns how it has ended: by itself, if it did so within a moment."""
         assert self._popen is not None
         try:
             status = self._popen.wait(_LAST_S)
@@ -227,14 +239,14 @@ class NodeProcess:
         return _how_it_ended(status) if status < 0 else "could not start, see its log"
 
     def tell(self, line: dict[str, object]) -> None:
-        """Write one line of JSON to the node's control pipe. A node that is down is told nothing."""
+        """Write one line of JSON to the node's control pipe, unless the node is down."""
         if self._popen is not None and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.write(json.dumps(line).encode() + b"\n")
                 self._popen.stdin.flush()
 
     def kill(self) -> dict[str, object]:
-        """SIGKILL. Proven by the wait status."""
+        """Send SIGKILL. The wait status proves it. Returns `signal`, `pid`, `wait_status`. Raises WrongState, FaultFailed."""
         popen = self._require(ProcessState.UP, ProcessState.SUSPENDED)
         popen.kill()
         status = popen.wait(PROOF_S)
@@ -244,7 +256,7 @@ class NodeProcess:
         return {"signal": "SIGKILL", "pid": popen.pid, "wait_status": status}
 
     def terminate(self) -> dict[str, object]:
-        """SIGTERM, and the node's own orderly end. Not for a suspended node, which cannot act on it."""
+        """Send SIGTERM, and wait for the node's orderly end. A suspended node cannot act on it. Returns and raises as `kill`."""
         popen = self._require(ProcessState.UP)
         popen.terminate()
         status = popen.wait(PROOF_S)
@@ -254,7 +266,7 @@ class NodeProcess:
         return {"signal": "SIGTERM", "pid": popen.pid, "wait_status": status}
 
     def suspend(self) -> dict[str, object]:
-        """SIGSTOP. Proven by the process table's state letter."""
+        """Send SIGSTOP. The state letter of the process table proves it. Raises WrongState, FaultFailed."""
         popen = self._require(ProcessState.UP)
         popen.send_signal(signal.SIGSTOP)
         self._prove(self._is_stopped, f"{self.node} was sent SIGSTOP, and is not stopped")
@@ -262,7 +274,7 @@ class NodeProcess:
         return {"signal": "SIGSTOP", "pid": popen.pid, "process_state": "T"}
 
     def resume(self) -> dict[str, object]:
-        """SIGCONT. Proven by the process table's state letter."""
+        """Send SIGCONT. The state letter of the process table proves it. Raises WrongState, FaultFailed."""
         popen = self._require(ProcessState.SUSPENDED)
         popen.send_signal(signal.SIGCONT)
         self._prove(lambda: not self._is_stopped(), f"{self.node} was sent SIGCONT, and is still stopped")
@@ -270,7 +282,7 @@ class NodeProcess:
         return {"signal": "SIGCONT", "pid": popen.pid}
 
     def bury(self) -> None:
-        """End the process if there is one, in whatever state it is."""
+        """End the process if there is one, whatever its state."""
         if self.look() in (ProcessState.UP, ProcessState.SUSPENDED):
             self.kill()
 
@@ -289,7 +301,7 @@ class NodeProcess:
 
 
 def memory_bytes(pid: int) -> int:
-    """The resident memory of a process, in bytes; 0 if it has gone."""
+    """Return the resident memory of a process, in bytes; 0 if it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.NoSuchProcess:
@@ -297,7 +309,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def born_at(pid: int) -> float:
-    """When the process was started, which tells it from a later one of the same id; 0 if it has gone."""
+    """Return when a process was started, in seconds since the epoch: two processes with one id differ in it. 0: it has ended."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
@@ -305,10 +317,15 @@ def born_at(pid: int) -> float:
 
 
 def is_alive(pid: int, born: float | None = None) -> bool:
-    """Whether the process runs, or is suspended: a zombie is not alive, nor is a later process of the same id."""
+    """Return whether a process runs or is suspended. A zombie is not alive, and a later process with the same id is another one.
+
+    Args:
+        pid: the process id.
+        born: when the process was started, as `born_at` returned it; None: any process with this id counts.
+    """
     try:
         process = psutil.Process(pid)
-        # The kernel counts from its boot, the time of which moves when the clock is set: seconds are not to be relied on.
+        # The kernel counts from its boot, whose time moves when the clock is set. So a few seconds make no difference.
         same = born is None or abs(process.create_time() - born) < _SAME_BIRTH_S
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -316,7 +333,7 @@ def is_alive(pid: int, born: float | None = None) -> bool:
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether the process is stopped by a signal."""
+    """Return whether a process is stopped by a signal."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""A cluster that another process runs, `consensus up` for instance, for any program on this machine.
+"""A cluster that another process runs, such as `consensus up`, for any program of the same user on this machine.
 
 ```python
 with RunningCluster(".consensus") as cluster:
@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
-from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.service import Service
+from cluster.supervisor_file import SupervisorClient
 from node.contract import NodeId
 
 _FIND_S: Final = 10.0
@@ -24,19 +24,19 @@ _ASKING_S: Final = 2.0
 
 
 class RunningCluster(Service):
-    """The cluster in a folder. It goes on when this object is closed, and is not stopped by anything here."""
+    """The cluster that runs in a folder. Closing this object closes its clients; the cluster goes on."""
 
     def __init__(self, directory: Path | str | None = None) -> None:
-        """Find it. Any program whose user may read the folder can.
+        """Find a running cluster. Any program whose user may read the folder can.
 
         Args:
-            directory: where `consensus up` was told to keep its state; None: $CONSENSUS_DIR, or `.consensus`.
+            directory: the folder in which `consensus up` keeps its state; None: $CONSENSUS_DIR, or `.consensus`.
 
         Raises:
-            NotUp: there is none.
+            NotUp: no cluster runs there.
         """
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
-        self.control = ControlClient(self.directory)
+        self.control = SupervisorClient(self.directory)
         where = self.control.ask("where", _FIND_S)
         super().__init__(where["cluster"], where["algorithm"], keeps_log=where["keeps_log"])
         self._known = _addresses(where)
@@ -45,7 +45,9 @@ class RunningCluster(Service):
         self._ended: NotUp | None = None
 
     def client_addresses(self) -> Mapping[NodeId, str]:
-        """Where nodes were found last. Asked again now and then, since members come and go, while nobody waits for it.
+        """Return the addresses at which the nodes were found last.
+
+        A thread asks the supervisor again once a second, since nodes come and go. This call does not wait for it.
 
         Raises:
             NotUp: the cluster has ended.
@@ -59,7 +61,7 @@ class RunningCluster(Service):
 
     def _ask_again(self) -> None:
         try:
-            self.control = ControlClient(self.directory)  # it may have been started anew
+            self.control = SupervisorClient(self.directory)  # the cluster may have been started again
             where = self.control.ask("where", _ASKING_S)
             if where["cluster"] == self._id:
                 self._known, self._ended = _addresses(where), None
@@ -73,6 +75,6 @@ class RunningCluster(Service):
 
 
 def _addresses(where: Mapping[str, Any]) -> dict[NodeId, str]:
-    """Nodes that are up come first, so that a call to any node does not begin with one that cannot answer."""
+    """Return the nodes' addresses. Nodes that are up come first, so that a call to any node begins with one that can reply."""
     states = where["states"]
     return dict(sorted(where["addresses"].items(), key=lambda entry: states[entry[0]] != "up"))

@@ -1,31 +1,38 @@
-"""What a program asks of a cluster, whoever runs it: `Cluster` runs its own, `RunningCluster` finds one that runs already."""
+"""What a program can do with a cluster, whichever process runs it: `Cluster` launches nodes, `RunningCluster` finds them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from cluster.clients.async_client import AsyncLogClient
-from cluster.clients.client import TIMEOUT_S, Call, Client
+from cluster.clients.client import TIMEOUT_S, Client, VariableCall
 from cluster.clients.groups import Assignment, Members
-from cluster.clients.lease_renewal import TTL_S
+from cluster.clients.kv import Kv
 from cluster.clients.locks import Lock
-from cluster.clients.log_client import Kv, LogClient
+from cluster.clients.log_client import LogClient
+from cluster.clients.operation import TTL_S
 from cluster.errors import Mistake
 from node.contract import NodeId
 
 
 class Service(ABC):
-    """One shared client for the thread that made it, and clients of their own for others."""
+    """A cluster with shared clients, for the thread that made it, and with more clients for other threads."""
 
     def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool) -> None:
-        """Make what is asked. `cluster` is the cluster's id."""
+        """Describe the cluster.
+
+        Args:
+            cluster: the cluster's id.
+            algorithm: the algorithm's name, for messages.
+            keeps_log: whether the algorithm keeps a log, so that it has `kv`, `lock`, `members` and `assignment`.
+        """
         self._id, self._algorithm, self.keeps_log = cluster, algorithm, keeps_log
         self._client: Client | None = None
         self._log_client: LogClient | None = None
 
     @abstractmethod
     def client_addresses(self) -> Mapping[NodeId, str]:
-        """Where clients find each node."""
+        """Return the address at which clients find each node."""
 
     def close(self) -> None:
         """Close the shared clients."""
@@ -42,22 +49,27 @@ class Service(ABC):
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def client(self, name: str | None = None, on_outcome: Callable[[Call], None] | None = None) -> Client:
-        """A client of your own, for a thread of your own. Close it."""
+    def client(self, name: str | None = None, on_outcome: Callable[[VariableCall], None] | None = None) -> Client:
+        """Return a new client for variables, for one thread. Close it. The arguments are those of `Client`."""
         return Client(self._id, self.client_addresses, name, on_outcome)
 
     def log_client(self, name: str | None = None) -> LogClient:
-        """A client of a replicated log (algorithm multipaxos), for a thread of your own. Close it. Raises Mistake."""
+        """Return a new client of the log, for one thread. Close it. Raises Mistake if the cluster keeps no log."""
         self.check_log()
         return LogClient(self._id, self.client_addresses, name)
 
     def async_log_client(self, name: str | None = None) -> AsyncLogClient:
-        """A client of a replicated log for the tasks of the running event loop. Close it. Raises Mistake."""
+        """Return a new client of the log for the tasks of the running event loop. Close it.
+
+        Raises:
+            Mistake: the cluster keeps no log.
+            RuntimeError: no event loop runs.
+        """
         self.check_log()
         return AsyncLogClient(self._id, self.client_addresses, name)
 
     def check_log(self) -> None:
-        """Raises Mistake if the cluster keeps no log."""
+        """Raise Mistake if the cluster keeps no log."""
         if not self.keeps_log:
             raise Mistake(
                 f"{self._algorithm} keeps no log, it decides values once: what changes needs another cluster, "
@@ -74,31 +86,31 @@ class Service(ABC):
             self._log_client = self.log_client()
         return self._log_client
 
-    # --- what is asked ----------------------------------------------------------------------------------------------
+    # --- operations, through the shared clients ---------------------------------------------------------------------
 
     def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
-        """Try to have `value` decided, and return the value that is. See `Client.propose`."""
+        """Try to have `value` decided, and return the decided value. See `Client.propose`."""
         return self._shared_client().propose(variable, value, at, timeout_s)
 
     def query(self, variable: str, at: NodeId | None = None, timeout_s: float = TIMEOUT_S) -> Any:
-        """The decided value, or None if nothing had been decided. See `Client.query`."""
+        """Return the decided value, or None if none had been decided. See `Client.query`."""
         return self._shared_client().query(variable, at, timeout_s)
 
     @property
     def kv(self) -> Kv:
-        """Keys and values that change. For one thread: others have a `log_client` each. Raises Mistake if there is no log."""
+        """Keys and values, for one thread: others have a `log_client` each. Raises Mistake if the cluster keeps no log."""
         return self._shared_log_client().kv
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
-        """A lock for a `with` block, which is told the fencing token. See `cluster.clients.locks.Lock`. Raises Mistake."""
+        """Return a lock for a `with` block, which yields the fencing token. See `Lock`. Raises Mistake without a log."""
         return self._shared_log_client().lock(name, ttl_s, wait_s, owner)
 
     @property
     def members(self) -> Members:
-        """Who is there, of those who use this cluster, not of its own nodes. As `kv`."""
+        """The users of this cluster that have joined; its nodes are a client's `configuration`. Conditions as for `kv`."""
         return self._shared_log_client().members
 
     @property
     def assignment(self) -> Assignment:
-        """Who of those who use this cluster does what. As `kv`."""
+        """Tasks that are spread over users of this cluster. Conditions as for `kv`."""
         return self._shared_log_client().assignment

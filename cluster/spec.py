@@ -1,11 +1,11 @@
-"""A cluster's folder: the spec and everything that its nodes leave behind.
+"""A cluster's folder: the spec, and everything that its nodes write.
 
 ```
 cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps strangers out
 nodes/n1/         n1's disk
-logs/n1.log       what n1 said
-booted/n1         n1 has run before, so its disk must be there
-removed/n1        n1 was a member and was removed for ever
+logs/n1.log       n1's log of events and errors, over all its incarnations
+booted/n1         n1 has run before, so its disk must exist
+removed/n1        n1 was a member, and was removed for ever
 ```
 """
 
@@ -26,50 +26,50 @@ SPEC_NAME = "cluster.toml"
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A cluster's folder and what stands in its spec."""
+    """A cluster's folder, and the content of its spec."""
 
     root: Path
     settings: Settings
 
     @property
     def path(self) -> Path:
-        """The spec's file."""
+        """The file of the spec."""
         return self.root / SPEC_NAME
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes, in the spec's order."""
+        """The nodes of the spec, in its order."""
         return self.settings.nodes
 
     def log(self, node: NodeId) -> Path:
-        """What `node` said, over all its lives."""
+        """Return the file to which `node` logs, over all its incarnations."""
         return self.root / "logs" / f"{node}.log"
 
     def has_booted(self, node: NodeId) -> bool:
-        """Whether `node` has run before."""
+        """Return whether `node` has run before."""
         return (self.root / "booted" / node).exists()
 
     def known_nodes(self) -> tuple[NodeId, ...]:
-        """The spec's nodes and those that joined later, also those that were removed."""
+        """Return the spec's nodes, then those that joined later. Removed nodes are included."""
         joined = [path.name for path in (self.root / "booted").glob("*") if path.name not in self.nodes]
         return (*self.nodes, *sorted(joined, key=lambda node: (len(node), node)))
 
     def present_nodes(self) -> tuple[NodeId, ...]:
-        """Those of them that were not removed."""
+        """Return the known nodes that were not removed."""
         return tuple(node for node in self.known_nodes() if not (self.root / "removed" / node).exists())
 
     def mark_removed(self, node: NodeId) -> None:
-        """From now on `node` is not launched with the others."""
+        """Note that `node` was removed, so that it is not launched any more."""
         (self.root / "removed").mkdir(mode=0o700, exist_ok=True)
         (self.root / "removed" / node).touch()
 
     def mark_booted(self, node: NodeId) -> None:
-        """From now on a missing disk of `node` is an error."""
+        """Note that `node` has run, so that its disk must not be missing at the next start."""
         (self.root / "booted" / node).touch()
 
 
 def node_names(nodes: int | Sequence[NodeId]) -> tuple[NodeId, ...]:
-    """`n1`, `n2`, … for a number; a list of names stays as it is."""
+    """Return the names of nodes: `n1`, `n2`, … for a number; a list of names as it is. Raises BadSpec for anything else."""
     if isinstance(nodes, str | bytes) or not isinstance(nodes, int | Iterable):
         raise BadSpec(f"nodes is a number, or a list of names: not {nodes!r}")
     if isinstance(nodes, int) and nodes < 1:
@@ -86,12 +86,23 @@ def create(
     vfs: str | None = None,
     machines: Sequence[str] = (),
 ) -> Spec:
-    """Make a cluster's folder. `machines` are what a log drives besides ours, each as module:Class.
+    """Make a cluster's folder.
+
+    Args:
+        root: the folder, which may exist.
+        nodes: how many nodes, or their names in order.
+        algorithm: the name of an algorithm of this project, or `module:Class`.
+        seed: every random draw of the nodes comes from it.
+        vfs: the SQLite VFS of the nodes' disks, as `module:name`; None: SQLite's own.
+        machines: the machines that a log drives besides those of this project, each as `module:Class`.
+
+    Returns:
+        The new spec.
 
     Raises:
-        BadSpec: a field is not as it must be, or the folder cannot be written.
+        BadSpec: a field has a wrong value, or the folder cannot be written.
         UnknownAlgorithm: `algorithm` cannot be found.
-        UnknownMachine: one of `machines` cannot be found, or is called as another one is.
+        UnknownMachine: a machine cannot be found, or two machines have one name.
     """
     if isinstance(machines, str):
         raise BadSpec(f"machines is a list of names: [{machines!r}]")

@@ -1,9 +1,11 @@
-"""Owns a launched cluster, and does what the command line asks for.
+"""The supervisor: owns a launched cluster, and does what the command line requests over the control socket.
 
-It sees what happens to its nodes, whoever did it, and dies with nothing left behind: its nodes end when it ends.
+It notices what happens to its nodes, whether or not it did that itself, and it leaves nothing behind: its nodes end when it
+ends.
 """
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -14,74 +16,76 @@ from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
 from cluster.membership import add_learner, remove_node
 from cluster.processes import ProcessState, memory_bytes
+from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
 from node.contract import BadInput, NodeId
 
 _LOOK_EVERY_S: Final = 0.1
 _STATUS_S: Final = 0.5
-_CHANGE_S: Final = 5.0  # nobody else is served meanwhile
+_CHANGE_S: Final = 5.0  # no other request is served meanwhile
 
 
 class ProcessControl(Protocol):
-    """What is done to processes; as `Cluster` does it."""
+    """Acts on the processes of nodes. `Cluster` does it; each method returns what proves the act, per node."""
 
     def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGKILL."""
+        """Send SIGKILL to each node."""
 
     def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGTERM."""
+        """Send SIGTERM to each node, and wait for its end."""
 
     def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGSTOP."""
+        """Send SIGSTOP to each node."""
 
     def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """SIGCONT."""
+        """Send SIGCONT to each node."""
 
     def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        """Start each again."""
+        """Start each node again on its disk."""
 
 
 class Supervisor:
-    """Serves one cluster until it is told to stop."""
+    """Serves one cluster until it is stopped."""
 
     def __init__(
         self,
         cluster: Cluster,
         more_verbs: Mapping[str, Verb],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         trouble: Callable[[], str | None],
-        hands: ProcessControl | None = None,
+        process_control: ProcessControl | None = None,
     ) -> None:
-        """Take over a cluster.
+        """Listen for requests, and publish where in the cluster's folder.
 
         Args:
-            cluster: launched by the caller, stopped by the caller.
-            more_verbs: what the floor above can do with it, such as cutting links.
-            tell: called with a line for people whenever a node's state has changed.
-            trouble: what is wrong with whatever stands between the nodes, in a line for people; None if nothing is. Called
-                often.
-            hands: what kills nodes and starts them again, if not the cluster itself.
+            cluster: a running cluster. The caller has launched it, and stops it.
+            more_verbs: the verbs of the floor above, such as cutting links.
+            report: called with a line for people whenever a node's state has changed.
+            trouble: returns what is wrong with the process between the nodes, in a line for people, or None. Called often.
+            process_control: kills nodes and starts them again; None: the cluster does.
         """
         self._cluster = cluster
-        self._tell, self._trouble = tell, trouble
+        self._report, self._trouble = report, trouble
         self._stopping = False
         self._seen: dict[NodeId, str] = {}
-        self._told_trouble: str | None = None
-        hands = hands or cluster
-        verbs: dict[str, Verb] = {
+        self._reported_trouble: str | None = None
+        control = process_control or cluster
+        self._verbs: dict[str, Verb] = {
             "ps": self.ps,
             "where": self.where,
-            "kill": lambda nodes: self._act(nodes, {ProcessState.UP, ProcessState.SUSPENDED}, hands.kill),
-            "terminate": lambda nodes: self._act(nodes, {ProcessState.UP}, hands.terminate),
-            "suspend": lambda nodes: self._act(nodes, {ProcessState.UP}, hands.suspend),
-            "resume": lambda nodes: self._act(nodes, {ProcessState.SUSPENDED}, hands.resume),
-            "restart": lambda nodes: hands.restart(*self.resolve(nodes)),
+            "kill": lambda nodes: self._act(nodes, {ProcessState.UP, ProcessState.SUSPENDED}, control.kill),
+            "terminate": lambda nodes: self._act(nodes, {ProcessState.UP}, control.terminate),
+            "suspend": lambda nodes: self._act(nodes, {ProcessState.UP}, control.suspend),
+            "resume": lambda nodes: self._act(nodes, {ProcessState.SUSPENDED}, control.resume),
+            "restart": lambda nodes: control.restart(*self.resolve(nodes)),
             "resolve": lambda nodes: list(self.resolve(nodes)),
             "add_learner": lambda node: add_learner(cluster, node),
             "remove_node": lambda node: remove_node(cluster, node, _CHANGE_S),
             "stop": self.stop,
             **more_verbs,
         }
-        self._server = ControlServer(cluster.spec.root, verbs)
+        token = secrets.token_hex(16)
+        self._server = ControlServer(token)
+        publish_supervisor(cluster.spec.root, self._server.address, token)
 
     def run(self) -> None:
         """Serve until `stop`, SIGTERM or SIGINT."""
@@ -90,33 +94,43 @@ class Supervisor:
         try:
             next_look = 0.0
             while not self._stopping:
-                self._server.serve(_LOOK_EVERY_S)
+                self._server.wait(_LOOK_EVERY_S)
+                request = next(self._server.requests(), None)
+                if request is not None:
+                    self._server.serve(request, self._verbs)
                 if time.monotonic() >= next_look:
-                    self._notice()
+                    self._notice_changes()
                     next_look = time.monotonic() + _LOOK_EVERY_S
         finally:
+            withdraw_supervisor(self._cluster.spec.root)
             self._server.close()
 
     def stop(self) -> int:
-        """Return from `run` soon. Answers with the supervisor's process id, so that its end can be awaited."""
+        """Have `run` return soon. Returns the supervisor's process id, so that the caller can wait for its end."""
         self._stopping = True
         return os.getpid()
 
-    def _notice(self) -> None:
+    def _notice_changes(self) -> None:
         for node, process in self._cluster.processes.items():
             now = process.describe()
             if self._seen.get(node, now) != now:
-                self._tell(f"{node} is {now}")
+                self._report(f"{node} is {now}")
             self._seen[node] = now
         trouble = self._trouble()
-        if trouble is not None and trouble != self._told_trouble:
-            self._tell(trouble)
-        self._told_trouble = trouble
+        if trouble is not None and trouble != self._reported_trouble:
+            self._report(trouble)
+        self._reported_trouble = trouble
 
     # --- verbs ------------------------------------------------------------------------------------------------------
 
     def ps(self) -> dict[str, Any]:
-        """A row a node: what the kernel says of its process, and what it says of itself. And what else is wrong."""
+        """Return the state of the nodes, as the kernel and the nodes themselves report it.
+
+        Returns:
+            `nodes`: a map for each node, with `node`, `pid`, `state`, `how` (the state in words), `boots`, `answers` (whether it
+            replied to a status request), `memory_bytes`, `variable` (the last one that it served), `algorithm_status`,
+            `variable_count` and `bad_frames`. `trouble`: what is wrong between the nodes, or None.
+        """
         return {"nodes": self._rows(), "trouble": self._trouble()}
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -144,7 +158,7 @@ class Supervisor:
         return rows
 
     def where(self) -> dict[str, Any]:
-        """What a client needs: the cluster's id, and where each node is found."""
+        """Return what a client needs: the cluster's id, algorithm and seed, and the address and state of each node."""
         settings = self._cluster.spec.settings
         addresses = {node: self._cluster.links.client_address(node) for node in self._cluster.nodes}
         states = {node: str(self._cluster.state(node)) for node in self._cluster.nodes}
@@ -158,7 +172,15 @@ class Supervisor:
         }
 
     def resolve(self, names: str) -> tuple[NodeId, ...]:
-        """`n1`, `n1,n3`, `leader` or `all`, as nodes in the spec's order. Raises NoSuchNode."""
+        """Return the nodes that `names` stands for, in the spec's order.
+
+        Args:
+            names: one name or several with commas between, such as `n1,n3`; `leader` stands for the leader, `all` for all.
+
+        Raises:
+            NoSuchNode: a node is not known, or none is named.
+            WrongState: no node reports that it leads.
+        """
         wanted = [name.strip() for name in names.split(",") if name.strip()]
         if wanted == ["all"]:
             return self._cluster.nodes
@@ -172,29 +194,29 @@ class Supervisor:
 
     def _leader(self) -> NodeId:
         leading = [row for row in self._rows() if row["algorithm_status"].get("role") in ("leader", "leading")]
-        if leading:  # one that was cut off may not know yet that another leads under a higher ballot
+        if leading:  # a leader that was cut off may not know yet that another node leads under a higher ballot
             return str(max(leading, key=lambda row: row["algorithm_status"].get("ballot") or ())["node"])
         algorithm = self._cluster.spec.settings.algorithm
-        raise WrongState(f"nobody says that it leads: {algorithm} has no leader, or none that answers now")
+        raise WrongState(f"no node reports that it leads: {algorithm} has no leader, or none that replies now")
 
     def _act(
         self, names: str, wanted: set[ProcessState], act: Callable[..., list[dict[str, object]]]
     ) -> list[dict[str, object]]:
-        """Do it to each node named, or to none: `all` means those that it can be done to."""
+        """Act on each node named, or on none. `all` stands for the nodes in one of the wanted states."""
         nodes = self.resolve(names)
         fit = [node for node in nodes if self._cluster.state(node) in wanted]
         if names.strip() == "all" and fit:
             nodes = tuple(fit)
         for node in nodes:
             if node not in fit:
-                # Nothing has been done yet, so nothing is half done.
+                # No node was acted on yet, so nothing is half done.
                 how = self._cluster.process(node).describe()
                 raise WrongState(f"{node} is {how}, and this needs one that is {' or '.join(sorted(wanted))}")
         return [{"node": node, **proof} for node, proof in zip(nodes, act(*nodes), strict=True)]
 
 
 def _jsonable(item: Any) -> Any:
-    """A node's status for JSON: what it lacks is written out."""
+    """Return a node's status as plain data for JSON: text for keys, lists for tuples, hex digits for bytes."""
     match item:
         case dict():
             return {str(key): _jsonable(entry) for key, entry in item.items()}
@@ -206,7 +228,7 @@ def _jsonable(item: Any) -> Any:
 
 
 def parse_groups(text: str) -> list[list[str]]:
-    """`n1,n2/n3,n4` as groups of names. Raises BadInput."""
+    """Return the groups of names that a text such as `n1,n2/n3,n4` stands for. Raises BadInput if a group is empty."""
     groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
     if not all(groups):
         raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")

@@ -1,1 +1,1 @@
-"""See README.md."""
+"""Clients of a cluster: see README.md."""

@@ -1,4 +1,4 @@
-"""The asyncio twin of `LogClient`: the same protocol, the same calls, awaited.
+"""The asyncio client of a replicated log: the protocol and the operations of `LogClient`, awaited.
 
 ```python
 async with AsyncLogClient(cluster_id, addresses) as client:
@@ -7,9 +7,9 @@ async with AsyncLogClient(cluster_id, addresses) as client:
 
 Theory of operation
 -------------------
-Any number of tasks share a client: what they begin in one round of the event loop leaves in one frame. A turn of the client
-(`_turn`) sends what is to be sent, takes in what has come, and asks to be called again when something is due. A task that is
-cancelled gives its call up: a command that has not left then never does; one that has may take effect.
+Any number of tasks share a client: calls that begin in one round of the event loop leave in one frame. A turn of the client
+(`_turn`) sends what is due, takes in what has arrived, and asks the loop to be called again when something is due. A task that
+is cancelled gives its call up: a command that has not left then never does; a command that has left may take effect.
 
 ZeroMQ's descriptors are edge-triggered, and sending clears the edge as well as receiving does (zmq_getsockopt, ZMQ_FD). So a
 turn that has sent reads every socket until there is nothing more, whether or not a descriptor was ready.
@@ -18,27 +18,25 @@ turn that has sent reads every socket until there is nothing more, whether or no
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from cluster.clients import operations as asks
-from cluster.clients.async_uses import AsyncAssignment, AsyncLock, AsyncLocks, AsyncMembers
-from cluster.clients.calls import outcome_value
+from cluster.clients.configuration import AsyncClusterConfiguration
 from cluster.clients.connections import Connections
-from cluster.clients.lease_renewal import TTL_S
-from cluster.clients.lock_queue import Steps
-from cluster.clients.operations import TIMEOUT_S, Ask, Change, Entry, Membership
+from cluster.clients.groups import AsyncAssignment, AsyncMembers
+from cluster.clients.kv import AsyncKv
+from cluster.clients.locks import AsyncLock, AsyncLocks
+from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps, Stream, session_close
+from cluster.clients.outcomes import value_of
 from cluster.clients.pipeline import Pipeline
 from cluster.errors import ConsensusError
 from node.contract import NodeId
 
 T = TypeVar("T")
 
-_WATCH_S: Final = 5.0
 
-
-class _LoopPoller:
+class _LoopWatcher:
     """Has the event loop watch sockets by their descriptors."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], None]) -> None:
@@ -53,7 +51,7 @@ class _LoopPoller:
         self._loop.remove_reader(self.sockets.pop(socket))
 
     def touched(self, socket: Any) -> None:
-        """A turn looks at every socket after it has sent."""
+        """Do nothing: a turn reads every socket after it has sent."""
 
 
 class AsyncLogClient:
@@ -69,8 +67,8 @@ class AsyncLogClient:
         """Make a client. The arguments are those of `LogClient`. Raises RuntimeError outside of an event loop."""
         self._loop = asyncio.get_running_loop()
         self._pipeline = Pipeline(cluster, addresses, name, resume)
-        self._poller = _LoopPoller(self._loop, self._soon)
-        self._connections = Connections(self._poller, monitors=True)
+        self._watcher = _LoopWatcher(self._loop, self._schedule_turn)
+        self._connections = Connections(self._watcher, monitors=True)
         self._next: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.kv = AsyncKv(self)
@@ -80,20 +78,52 @@ class AsyncLogClient:
         self.configuration = AsyncClusterConfiguration(self)
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> AsyncLock:
-        """A lock for an `async with` block, which is told the fencing token. As `LogClient.lock`."""
+        """Return a lock for an `async with` block, which yields the fencing token. The arguments are those of `Lock`."""
         return AsyncLock(self, name, ttl_s, wait_s, owner)
 
     @property
     def session(self) -> int | None:
-        """As `LogClient.session`."""
+        """The number of the client's session in the log; None before its first command."""
         return self._pipeline.session
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, ask: Ask[T], timeout_s: float = TIMEOUT_S) -> T:
-        """Ask something of a machine and return what its answer means. Raises as `LogClient.call` does."""
-        answer = await self.call(ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms)
-        return ask.decode(answer)
+    async def do(self, operation: Operation[T] | Steps[T]) -> T:
+        """Carry out one operation, or steps of several, and return the result. Raises as `LogClient.call` does."""
+        if isinstance(operation, Operation):
+            answer = await self.call(
+                operation.machine,
+                operation.command,
+                read=operation.read,
+                timeout_s=operation.timeout_s,
+                wait_ms=operation.wait_ms,
+            )
+            return operation.decode(answer)
+        try:
+            step = next(operation)
+            while True:
+                try:
+                    answer = await self.do(step)
+                except ConsensusError as error:
+                    step = operation.throw(error)
+                else:
+                    step = operation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def each(self, stream: Stream[T]) -> AsyncIterator[T]:
+        """Carry out a stream, and yield its items. Raises as `LogClient.call` does."""
+        answer: Any = None
+        with suppress(StopIteration), closing(stream):
+            while True:
+                step = stream.send(answer)
+                answer = None
+                if isinstance(step, Operation):
+                    answer = await self.do(step)
+                else:
+                    for item in step:
+                        yield item
 
     async def call(
         self,
@@ -104,41 +134,27 @@ class AsyncLogClient:
         timeout_s: float = TIMEOUT_S,
         wait_ms: int = 0,
     ) -> Any:
-        """As `LogClient.call`. A task that is cancelled meanwhile waits for nothing, and leaves nothing behind."""
+        """Carry out a command of any machine: see `LogClient.call`. If the task is cancelled meanwhile, the call is given up."""
         call = self._pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
         done: asyncio.Future[None] = self._loop.create_future()
-        call.then = lambda _: None if done.done() else done.set_result(None)
-        self._soon()
+        call.on_outcome = lambda _: None if done.done() else done.set_result(None)
+        self._schedule_turn()
         try:
             await done
         except asyncio.CancelledError:
             self._pipeline.cancel(call)
             raise
-        return outcome_value(call)
-
-    async def run(self, steps: Steps[T]) -> T:
-        """Ask one thing after the other, and return what comes of it. Raises what it raises."""
-        try:
-            ask, timeout_s = next(steps)
-            while True:
-                try:
-                    answer = await self.ask(ask, timeout_s)
-                except ConsensusError as error:
-                    ask, timeout_s = steps.throw(error)
-                else:
-                    ask, timeout_s = steps.send(answer)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        assert call.outcome is not None
+        return value_of(call.outcome, read=read)
 
     async def end_session(self, timeout_s: float = TIMEOUT_S) -> None:
-        """As `LogClient.end_session`."""
+        """End the session now: see `LogClient.end_session`."""
         if self.session is not None:
             with suppress(ConsensusError):
-                await self.call("session", ["close", self.session], timeout_s=timeout_s)
+                await self.do(session_close(self.session, timeout_s))
 
     def close(self) -> None:
-        """Close the sockets. Calls under way are told at once."""
+        """Close the sockets. Calls under way get an outcome at once."""
         self._pipeline.close()
         self._connections.close()
         for handle in (self._next, self._timer):
@@ -156,108 +172,39 @@ class AsyncLogClient:
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
-    def _soon(self) -> None:
+    def _schedule_turn(self) -> None:
+        """Have the loop call `_turn` soon, once."""
         if self._next is None:
             self._next = self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Send what is to be sent, and take in what has come."""
+        """Send what is due, and take in what has arrived."""
         self._next = None
         now = time.monotonic()
         try:
             for node, address, data in self._pipeline.outgoing(now):
                 self._connections.send(node, address, data)
-            took = self._take_in(now)
-        except BaseException:  # `addresses` failed, say: nobody must wait for ever. The loop tells why
+            received = self._receive_all(now)
+        except BaseException:  # such as a mistake in `addresses`: no task must wait for ever. The loop reports it
             self.close()
             raise
-        if took:
-            self._soon()  # it may have made something due; and other tasks go first
+        if received:
+            self._schedule_turn()  # a message may have made something due; other tasks go first
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if not self._pipeline.idle:
-            self._timer = self._loop.call_later(max(self._pipeline.due() - now, 0.0), self._soon)
+            self._timer = self._loop.call_later(max(self._pipeline.due() - now, 0.0), self._schedule_turn)
 
-    def _take_in(self, now: float) -> bool:
-        took = False
-        for socket in list(self._poller.sockets):
-            while (taken := self._connections.take(socket)) is not None:
-                took = True
-                node, data = taken
+    def _receive_all(self, now: float) -> bool:
+        """Take in every message that has arrived. Returns whether there was one."""
+        any_received = False
+        for socket in list(self._watcher.sockets):
+            while (received := self._connections.receive(socket)) is not None:
+                any_received = True
+                node, data = received
                 if data is None:
                     self._pipeline.disconnected(node, now)
                 else:
                     self._pipeline.incoming(node, data, now)
-        return took
-
-
-class AsyncKv:
-    """Keys and values: `Kv`, awaited."""
-
-    def __init__(self, client: AsyncLogClient) -> None:
-        self._client = client
-
-    async def put(self, key: str, value: object, timeout_s: float = TIMEOUT_S) -> int:
-        """Set a key. Returns its new version."""
-        return await self._client.ask(asks.kv_put(key, value), timeout_s)
-
-    async def get(self, key: str, timeout_s: float = TIMEOUT_S) -> Any:
-        """The value of a key, or None. Never older than the question."""
-        entry = await self.get_with_version(key, timeout_s)
-        return None if entry is None else entry[0]
-
-    async def get_with_version(self, key: str, timeout_s: float = TIMEOUT_S) -> tuple[Any, int] | None:
-        """The value of a key and its version, or None."""
-        return await self._client.ask(asks.kv_get(key), timeout_s)
-
-    async def delete(self, key: str, timeout_s: float = TIMEOUT_S) -> bool:
-        """Remove a key. Returns whether it was there."""
-        return await self._client.ask(asks.kv_delete(key), timeout_s)
-
-    async def compare_and_set(self, key: str, version: int, value: object, timeout_s: float = TIMEOUT_S) -> int:
-        """Set a key whose version is `version`, 0 for absent. Raises CommandRefused "mismatch". Returns the new version."""
-        return await self._client.ask(asks.kv_compare_and_set(key, version, value), timeout_s)
-
-    async def range(self, prefix: str = "", timeout_s: float = TIMEOUT_S) -> AsyncIterator[Entry]:
-        """Every key that begins with `prefix`, in order, with its value and version. Pages are read as they are needed."""
-        after, more = "", True
-        while more:
-            page, more = await self._client.ask(asks.kv_range(prefix, after), timeout_s)
-            for entry in page:
-                after = entry[0]
-                yield entry
-
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Change]:
-        """Every change of keys that begin with `prefix`, above version `after`, as it comes, without an end.
-
-        Each is a version, a key and a value, None for a key that was deleted. Raises CommandRefused "compacted" if changes
-        that were not told are forgotten already.
-        """
-        while True:
-            for change in await self._client.ask(asks.kv_watch(prefix, after, _WATCH_S), _WATCH_S + TIMEOUT_S):
-                after = change[0]
-                yield change
-
-
-class AsyncClusterConfiguration:
-    """Who votes, who learns: `ClusterConfiguration`, awaited."""
-
-    def __init__(self, client: AsyncLogClient) -> None:
-        self._client = client
-
-    async def list(self, timeout_s: float = TIMEOUT_S) -> Membership:
-        """Voters, learners, and the ids that were removed."""
-        return await self._client.ask(asks.cluster_members(), timeout_s)
-
-    async def add(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-        """Make `node` a learner; it becomes a voter by itself when it has caught up. Raises CommandRefused."""
-        await self._client.ask(asks.cluster_add(node), timeout_s)
-
-    async def remove(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-        """Remove `node` for ever. Raises CommandRefused."""
-        await self._client.ask(asks.cluster_remove(node), timeout_s)
-
-    async def hand_over(self, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
-        """Ask the leader to have `node` lead instead. It may take some milliseconds, or not happen."""
-        await self._client.ask(asks.cluster_hand_over(node), timeout_s)
+        return any_received

@@ -1,4 +1,4 @@
-"""The sockets of a client of a replicated log, for whoever watches them: a poller, or an event loop."""
+"""A client's sockets: one to each node that it has sent to. A poller or an event loop watches them."""
 
 from typing import Any, Protocol
 
@@ -9,55 +9,70 @@ from node.transport import Poller, receive_now, send_now, tuned
 
 
 class Watcher(Protocol):
-    """Who watches sockets for something to read: a `Poller`, or an event loop."""
+    """Watches sockets for something to read: a `Poller`, or an event loop."""
 
     def register(self, socket: Any) -> None:
-        """Watch a socket."""
+        """Begin to watch a socket."""
 
     def unregister(self, socket: Any) -> None:
-        """Watch it no more."""
+        """Stop watching a socket."""
 
     def touched(self, socket: Any) -> None:
-        """Something was sent on it, which may have taken in what the watcher waits to be told."""
+        """Note that a message was sent on the socket. That may hide an event that the watcher waits for: see `Poller`."""
 
 
 class Connections:
-    """A client's sockets: one to each node that it has talked to, and a monitor that tells when one closes.
+    """A client's sockets and, if wanted, a monitor beside each, which reports when its connection closes.
 
-    A poller that many clients share has no monitors, unless they are asked for: descriptors are scarce, and a silent leader
-    is left anyway.
+    Many clients that share a poller have no monitors by default: descriptors are scarce, and a client leaves a silent leader
+    anyway.
     """
 
-    def __init__(self, poller: Watcher, *, monitors: bool) -> None:
+    def __init__(self, watcher: Watcher, *, monitors: bool) -> None:
+        """Make an empty set of connections.
+
+        Args:
+            watcher: what watches the sockets.
+            monitors: whether each socket has a monitor. It takes two more descriptors.
+        """
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets: dict[NodeId, tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]] = {}
-        self._of: dict[zmq.Socket[bytes], NodeId] = {}
-        self._poller = poller
+        self._node_of: dict[zmq.Socket[bytes], NodeId] = {}  # sockets and monitors
+        self._watcher = watcher
         self._monitors = monitors
 
     def send(self, node: NodeId, address: str, data: bytes) -> None:
-        """Send, or lose it: it is sent again. A node that has restarted may have moved."""
+        """Send to a node, and connect first if its address is new. A full queue loses the message; clients send again."""
         known = self._sockets.get(node)
         if known is None or known[0] != address:
-            if known is not None:
-                self._close(node)
-            socket = tuned(self._context.socket(zmq.DEALER))
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._monitors else None
-            socket.connect(address)
-            known = self._sockets[node] = (address, socket, monitor)
-            for source in (socket, monitor):
-                if source is not None:
-                    self._of[source] = node
-                    self._poller.register(source)
-        self._poller.touched(known[1])
+            known = self._connect(node, address)
+        self._watcher.touched(known[1])
         try:  # noqa: SIM105 - for every message, and `suppress` takes longer than sending
             send_now(known[1], data)
         except zmq.Again:
             pass
 
-    def take(self, source: zmq.Socket[bytes]) -> tuple[NodeId, bytes | None] | None:
-        """The first that a socket holds, if anything: a frame, or None for a connection that has closed, and whose it is."""
-        node = self._of.get(source)
+    def _connect(self, node: NodeId, address: str) -> tuple[str, zmq.Socket[bytes], zmq.Socket[bytes] | None]:
+        if node in self._sockets:
+            self._close(node)
+        socket = tuned(self._context.socket(zmq.DEALER))
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) if self._monitors else None
+        socket.connect(address)
+        self._sockets[node] = (address, socket, monitor)
+        for source in (socket, monitor):
+            if source is not None:
+                self._node_of[source] = node
+                self._watcher.register(source)
+        return self._sockets[node]
+
+    def receive(self, source: zmq.Socket[bytes]) -> tuple[NodeId, bytes | None] | None:
+        """Take one message from a socket, without waiting.
+
+        Returns:
+            The node and its message; the node and None if its connection has closed; None if there is nothing to read, or the
+            socket is not one of these.
+        """
+        node = self._node_of.get(source)
         if node is None:
             return None
         try:
@@ -67,15 +82,15 @@ class Connections:
         return node, None if source is self._sockets[node][2] else frames[-1]
 
     def owns(self, source: Any) -> bool:
-        """Whether the socket is one of these."""
-        return source in self._of
+        """Return whether the socket is one of these."""
+        return source in self._node_of
 
     def _close(self, node: NodeId) -> None:
         _, socket, monitor = self._sockets.pop(node)
         for source in (socket, monitor):
             if source is not None:
-                self._poller.unregister(source)
-                del self._of[source]
+                self._watcher.unregister(source)
+                del self._node_of[source]
         if monitor is not None:
             socket.disable_monitor()
             monitor.close()
@@ -88,5 +103,5 @@ class Connections:
 
 
 def shared_poller() -> Poller:
-    """For many clients in one loop."""
+    """Return a poller for many clients in one loop."""
     return Poller()

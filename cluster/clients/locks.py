@@ -1,119 +1,167 @@
-"""Locks of a replicated log, for blocking clients: `Locks` by hand, and `Lock`, which renews its lease while it is held.
+"""Locks: the methods of a client's `locks`, and `Lock` and `AsyncLock`, which renew their lease while they are held.
 
 ```python
 with cluster.lock("printer", ttl_s=10) as token:
     printer.print(page, token)
+
+async with client.lock("printer") as token:
+    await printer.print(page, token)
 ```
 
 What a lock can promise
 -----------------------
-Nobody is given the lock before the lease of whoever had it has ended by the log's time. But a holder cannot know how long ago
-it has looked: it may have been suspended since, or its network be slow. So what keeps a resource from two holders is not the
-lock but the **token**: it rises with every holder, and a resource that refuses a token below the highest it has seen refuses
-whoever held the lock before. `Lock.lost` is a courtesy: it saves work.
+The log gives a lock to no other owner before the holder's lease has ended by the log's time. But a holder cannot know how
+long ago it last checked: it may have been suspended since, or its network may be slow. So the lock itself does not keep two
+holders from a resource. The **token** does: it rises with every holder, and a resource that refuses a token below the highest
+that it has seen refuses every earlier holder. `Lock.lost` is a courtesy that saves work.
 """
 
 import os
 import platform
+from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from cluster.clients import operations as asks
-from cluster.clients.lease_renewal import TTL_S, Kept
-from cluster.clients.lock_queue import acquiring
-from cluster.clients.operations import TIMEOUT_S, Holder
+from cluster.clients import lock_operations as operations
+from cluster.clients.derived import AsyncClient, AsyncOperations, BlockingOperations, awaited, blocking
+from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, LeasingClient
+from cluster.clients.lock_queue import LEAST_S, lock_wait, wait_in_line
+from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps
 
-if TYPE_CHECKING:
-    from cluster.clients.log_client import LogClient
+_numbers: Final = count(1)
 
 
-class Locks:
-    """Locks by hand: nothing is renewed unless you do it. `owner` is for people, and tells apart who shares this client."""
+class Locks(BlockingOperations):
+    """Locks by hand: a lease is renewed only by `renew`.
 
-    def __init__(self, client: "LogClient") -> None:
-        self._client = client
+    `owner` is the holder's name that others see. It distinguishes the users of this client; by default it is the client's id.
+    """
 
     def acquire(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> int:
-        """Wait in line for a lock, and return the fencing token. Who has it already gets the same token, and a new lease.
-
-        Raises:
-            CommandRefused: "held": not within `wait_s` seconds (None: wait for ever). Nothing is kept of it.
-            Unknown: no answer came in that time. What it may have got ends with its lease.
-        """
-        return self._client.run(acquiring(name, self._owner(owner), ttl_s, wait_s, monotonic)).token
+        """Acquire a lock, waiting in line for it. See `cluster.clients.lock_queue.lock_wait`."""
+        return self._client.do(lock_wait(name, self._owner(owner), ttl_s, wait_s))
 
     def try_acquire(
         self, name: str, ttl_s: float = TTL_S, owner: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> int:
-        """Acquire a lock that nobody holds, and return the fencing token. Raises CommandRefused "held"."""
-        return self._client.ask(asks.lock_try(name, self._owner(owner), ttl_s), timeout_s)
-
-    def renew(self, name: str, token: int, timeout_s: float = TIMEOUT_S) -> None:
-        """Let the lease begin anew. Raises CommandRefused "not_held", "stale_token" or "not_yours"."""
-        self._client.ask(asks.lock_renew(name, token), timeout_s)
-
-    def release(self, name: str, token: int, timeout_s: float = TIMEOUT_S) -> None:
-        """Let the next one have it. Raises CommandRefused "not_held", "stale_token" or "not_yours"."""
-        self._client.ask(asks.lock_release(name, token), timeout_s)
+        """Acquire a lock if no other owner holds it. See `cluster.clients.lock_operations.lock_try`."""
+        return self._client.do(operations.lock_try(name, self._owner(owner), ttl_s, timeout_s))
 
     def give_up(self, name: str, owner: str | None = None, timeout_s: float = TIMEOUT_S) -> bool:
-        """Leave the line, whether waiting in it or holding the lock. Returns whether there was a place to leave."""
-        return self._client.ask(asks.lock_give_up(name, self._owner(owner)), timeout_s)
+        """Leave the line of a lock. See `cluster.clients.lock_operations.lock_give_up`."""
+        return self._client.do(operations.lock_give_up(name, self._owner(owner), timeout_s))
 
-    def holder(self, name: str, timeout_s: float = TIMEOUT_S) -> Holder | None:
-        """Who holds it. Never older than the question."""
-        return self._client.ask(asks.lock_holder(name), timeout_s)
+    renew = blocking(operations.lock_renew)
+    release = blocking(operations.lock_release)
+    holder = blocking(operations.lock_holder)
 
     def _owner(self, owner: str | None) -> str:
-        return self._client.pipeline.id if owner is None else owner
+        return self._client.id if owner is None else owner
 
 
-class Lock(Kept):
-    """A lock for a `with` block, which is told the fencing token. The lease is renewed at a third of it."""
+class AsyncLocks(AsyncOperations):
+    """Locks by hand for asyncio: a lease is renewed only by `renew`.
+
+    Tasks share a session, so each task that wants a lock for itself names an `owner` of its own: two tasks that name the same
+    owner are the same holder.
+    """
+
+    acquire = awaited(lock_wait)
+    try_acquire = awaited(operations.lock_try)
+    give_up = awaited(operations.lock_give_up)
+    renew = awaited(operations.lock_renew)
+    release = awaited(operations.lock_release)
+    holder = awaited(operations.lock_holder)
+
+
+class LeasedLock(Leased):
+    """A lock, as the operations that get it, renew it and release it."""
+
+    def __init__(self, name: str, ttl_s: float, wait_s: float | None, owner: str) -> None:
+        self.what = f"the lock {name!r}"
+        self.name, self.ttl_s, self.wait_s, self.owner = name, ttl_s, wait_s, owner
+        self.token = 0
+        """The fencing token of the last holding."""
+
+    def _obtain(self) -> Steps[float]:
+        self.token, since = yield from wait_in_line(self.name, self.owner, self.ttl_s, self.wait_s, monotonic)
+        return since
+
+    def _renew(self, timeout_s: float) -> Operation[Any]:
+        return operations.lock_renew(self.name, self.token, timeout_s)
+
+    def _let_go(self) -> Operation[Any]:
+        return operations.lock_release(self.name, self.token)
+
+    def _abandon(self) -> Operation[Any]:
+        return operations.lock_give_up(self.name, self.owner, LEAST_S)
+
+
+class Lock(LeasedLock, Kept):
+    """A lock for a `with` block, which yields the fencing token. A thread renews the lease at a third of it."""
 
     def __init__(
         self,
-        client: "LogClient",
+        client: LeasingClient,
         name: str,
         ttl_s: float = TTL_S,
         wait_s: float | None = None,
         owner: str | None = None,
     ) -> None:
-        """Describe a lock.
+        """Describe a lock. It is acquired by `acquire`, or by a `with` block.
 
         Args:
-            client: one like the client of its own that it makes.
-            name: what it is called.
-            ttl_s: how long others have to wait if this process vanishes.
-            wait_s: how long to wait in line; None: for ever.
-            owner: what others see of its holder; None: this machine's name and the process's number.
+            client: makes the client through which this lock is kept.
+            name: the lock's name.
+            ttl_s: how long others wait if this process vanishes, in seconds: 0.1 to 600.
+            wait_s: how long to wait in line, in seconds; None: without an end.
+            owner: the holder's name that others see; None: this machine's name and the process's number.
         """
-        super().__init__(client, f"the lock {name!r}", ttl_s)
-        self.name, self.wait_s = name, wait_s
-        self.owner = owner or f"{platform.node()}:{os.getpid()}"
-        self.token = 0
+        LeasedLock.__init__(self, name, ttl_s, wait_s, owner or _this_process())
+        Kept.__init__(self, client)
 
     def acquire(self) -> int:
-        """Wait in line, and return the fencing token. Raises as `Locks.acquire` does."""
+        """Wait in line, and return the fencing token.
+
+        Raises:
+            Mistake: this object holds the lock already.
+            CommandRefused: "held": another owner held it for `wait_s` seconds.
+            Unknown: no reply came in that time.
+        """
         self.start()
         return self.token
 
     def release(self) -> None:
-        """Let the next one have it. Raises as `Kept.stop` does."""
+        """Release the lock. The next one in line holds it then. Raises as `Kept.stop` does."""
         self.stop()
-
-    def _begin(self, client: "LogClient") -> float:
-        self.token, since = client.run(acquiring(self.name, self.owner, self.ttl_s, self.wait_s, monotonic))
-        return since
-
-    def _renew(self, client: "LogClient", timeout_s: float) -> None:
-        client.locks.renew(self.name, self.token, timeout_s)
-
-    def _finish(self, client: "LogClient") -> None:
-        client.locks.release(self.name, self.token)
 
     def __enter__(self) -> int:
         return self.acquire()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._leave_block(quietly=kind is not None)
+
+class AsyncLock(LeasedLock, AsyncKept):
+    """A lock for an `async with` block, which yields the fencing token. A task renews the lease at a third of it.
+
+    A task that is cancelled while it waits in line leaves the line.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        name: str,
+        ttl_s: float = TTL_S,
+        wait_s: float | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """Describe a lock. The arguments are those of `Lock`; `client` is the one that keeps it."""
+        # Tasks share a session, so a number distinguishes their locks. Without it two tasks would be one holder.
+        LeasedLock.__init__(self, name, ttl_s, wait_s, f"{owner or _this_process()}:{next(_numbers)}")
+        AsyncKept.__init__(self, client)
+
+    async def __aenter__(self) -> int:
+        await self.start()
+        return self.token
+
+
+def _this_process() -> str:
+    return f"{platform.node()}:{os.getpid()}"

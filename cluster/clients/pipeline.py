@@ -1,19 +1,25 @@
-"""The protocol between a client and a replicated log, with no I/O in it: the blocking client and its asyncio twin share it.
+"""The protocol between a client and a replicated log, without I/O. The blocking client and the asyncio client both drive it.
+
+Theory of operation
+-------------------
+The caller begins calls (`call`), asks what to send (`outgoing`), passes on what arrives (`incoming`, `disconnected`), and
+waits no longer than until `due`. The pipeline packs waiting calls into frames, opens the session that commands need, finds the
+leader, sends frames again, and gives each call its outcome.
 
 Rules
 -----
-1. What is called between two sends goes out together: the commands of one machine in one frame.
+1. Calls that begin between two calls of `outgoing` leave together: the commands of one machine in one frame.
 2. Commands go under a session, which is opened before the first of them. A frame that is not answered is sent again,
-   unchanged, wherever the leader may be: it takes effect once. It is sent again even when its callers have given up, since
-   only an answer lets the session go on.
-3. An outcome is definite (`Ok`, `NotDone`) only if an answer says so. A caller whose time is up is told `NotKnown`, unless
-   its command never left.
-4. Where nobody knows of a cluster any more (`addresses` says so), calls that have not left never do, and the callers of all
-   are told at once.
-5. A caller may give a call up (`cancel`). A command that has not left then never does; one that has is sent on all the
-   same, by rule 2, and nobody is told.
-6. A session that has not been used for nearly as long as the log keeps it is left for a new one, unless it owes an answer:
-   so nobody who was idle is told that a session has ended.
+   unchanged, to whichever node may lead: it takes effect once. The client sends it again even when its callers have given up,
+   since only a reply lets the session go on.
+3. An outcome is definite (`Ok`, `NotDone`) only if a reply makes it so. A call whose time is up is `NotKnown`, unless its
+   command never left: then it is `NotDone`.
+4. When the cluster has ended (`addresses` raises a ConsensusError), calls that have not left never do, and every call gets
+   its outcome at once.
+5. A caller may give a call up (`cancel`). A command that has not left then never does. A command that has left is sent on all
+   the same, by rule 2, and `on_outcome` is not called.
+6. A session that has been idle for nearly as long as the log keeps idle sessions is left for a new one, unless it owes a
+   reply. So a client that was idle does not learn that its session has ended.
 """
 
 import contextlib
@@ -22,32 +28,30 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from cluster.clients.calls import Call, Closed, NotDone, NotKnown, Ok, WindowFull
-from cluster.errors import ConsensusError
+from cluster.clients.leader_search import LeaderSearch
+from cluster.clients.log_call import COMMAND_BYTES_MAX, LogCall, pop_expired, pop_frame
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.errors import ClientClosed, ConsensusError, WindowFull
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.replication.sessions import IDLE_MS, WINDOW
 from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_own, unpack_own
 
-__all__ = ["Call", "Closed", "NotDone", "NotKnown", "Ok", "Pipeline", "WindowFull"]
-
 SEND_AGAIN_S: Final = 0.5
-_PROBE_S: Final = 0.1  # a node that may lead, or be down, is given less time
-_WATCH_S: Final = 1.5  # a leader that is asked to wait may be silent for so much longer
+_PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
+_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may be silent for so much longer
 _NO_LEADER_S: Final = 0.01
-_AVOID_S: Final = 0.5  # whoever was lost or silent is not asked, unless somebody says that it leads
-_DISBELIEVE_S: Final = 0.1  # so long after its loss it is not believed that it leads: whoever says so may not know yet
-_FRAME_COMMANDS_MAX: Final = 1_024
-COMMAND_BYTES_MAX: Final = 512 * 1024  # also of a frame of several
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
-SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than ours
+SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than real time
 
 
 class _Frame:
+    """A frame that waits for its reply. `sequence` is 0 for reads, and -1 for the frame that opens the session."""
+
     __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence", "waits_s")
 
-    def __init__(self, message: Message, sequence: int, calls: list[Call], now: float, wait_ms: int = 0) -> None:
+    def __init__(self, message: Message, sequence: int, calls: list[LogCall], now: float, wait_ms: int = 0) -> None:
         self.message, self.sequence, self.calls = message, sequence, calls
         self.waits_s = min(wait_ms / 1000, _WATCH_S)
         self.node: NodeId | None = None
@@ -56,7 +60,10 @@ class _Frame:
 
 
 class Pipeline:
-    """One client's calls under way."""
+    """The calls of one client that are under way.
+
+    Times (`now`, `due`) are in seconds of one monotonic clock, which the caller reads.
+    """
 
     def __init__(
         self,
@@ -65,26 +72,29 @@ class Pipeline:
         name: str | None = None,
         resume: int | None = None,
     ) -> None:
-        """Make a client. With `resume`, the number of a session that it had before it restarted, it goes on in that one:
+        """Make a client's pipeline.
 
-        nothing that it had on its way then takes effect once the first of its new commands has been accepted.
+        Args:
+            cluster: the cluster's id.
+            addresses: returns where each node is found now. It may raise a ConsensusError: there is no cluster any more.
+            name: the prefix of the client's `id`.
+            resume: the number of a session that the client had before it restarted. The client goes on in that session.
+                Nothing that the old client had on its way takes effect once the first new command has been accepted.
         """
         self._resume = resume
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self.session: int | None = None
-        self.leader: NodeId | None = None
+        self.leaders = LeaderSearch()
         self._codec, self._packer = Codec(cluster, ()), Packer()
         self._addresses = addresses
-        self._lost: dict[NodeId, float] = {}  # whose connection has closed, and when
-        self._queue: deque[Call] = deque()
-        self._reads: deque[Call] = deque()
+        self._commands: deque[LogCall] = deque()
+        self._reads: deque[LogCall] = deque()
         self._frames: dict[int, _Frame] = {}
         self._number = 0
         self._sequence = 0
         self._unanswered: dict[int, None] = {}  # sequences, in order
-        self._next_node = 0
         self._opening = False
-        self._used = 0.0  # when the session was answered last
+        self._used = 0.0  # when the last reply to a command came
         self._closed = False
         self._due = 0.0
         self._deadline = 0.0  # no call's time is up before this
@@ -101,11 +111,25 @@ class Pipeline:
         *,
         read: bool = False,
         wait_ms: int = 0,
-    ) -> Call:
-        """Begin a call. It leaves with the next `outgoing`. Raises BadValue, WindowFull and Closed."""
+    ) -> LogCall:
+        """Begin a call. It leaves with the next `outgoing`.
+
+        Args:
+            machine: the machine's name.
+            command: the command, or the question if `read`: plain data, at most `COMMAND_BYTES_MAX` bytes encoded.
+            now: the time, in seconds.
+            timeout_s: how long the call may take, in seconds.
+            read: whether it changes nothing. Reads need no session.
+            wait_ms: for reads: how long the leader may hold back its reply, in milliseconds.
+
+        Raises:
+            BadValue: the command cannot be sent, or a time is not a number.
+            WindowFull: `CALLS_MAX` calls wait already.
+            ClientClosed: `close` was called.
+        """
         if self._closed:
-            raise Closed("this client is closed: nothing was sent. Make another one")
-        if len(self._queue) + len(self._reads) >= CALLS_MAX:
+            raise ClientClosed("this client is closed: nothing was sent. Make another one")
+        if len(self._commands) + len(self._reads) >= CALLS_MAX:
             raise WindowFull(f"{CALLS_MAX:,} calls are waiting already: take in some outcomes first. Nothing was sent")
         packed = self._packer.pack(command)
         if len(packed) > COMMAND_BYTES_MAX:
@@ -114,52 +138,53 @@ class Pipeline:
             deadline = float(now + timeout_s)
         except (TypeError, OverflowError):
             deadline = float("nan")
-        if deadline != deadline or not isinstance(wait_ms, int):  # noqa: PLR0124 - it is NaN, and would never come
+        if deadline != deadline or not isinstance(wait_ms, int):  # noqa: PLR0124 - NaN: the time would never be up
             raise BadValue(
                 f"a time is a number of seconds, or of whole milliseconds: not {timeout_s!r:.100}, {wait_ms!r:.100}"
             )
-        call = Call(machine, command, packed, deadline, read, wait_ms)
-        (self._reads if read else self._queue).append(call)
+        call = LogCall(machine, command, packed, deadline, read, wait_ms)
+        (self._reads if read else self._commands).append(call)
         return call
 
-    def cancel(self, call: Call) -> None:
-        """Nobody waits for the call any more."""
-        call.then = None
-        call.settle(NotKnown("it was given up"))
+    def cancel(self, call: LogCall) -> None:
+        """Give a call up. Its outcome is `NotKnown`, and `on_outcome` is not called."""
+        call.on_outcome = None
+        call.settle(NotKnown("the caller gave it up"))
         with contextlib.suppress(ValueError):
-            (self._reads if call.read else self._queue).remove(call)
+            (self._reads if call.read else self._commands).remove(call)
 
     def close(self) -> None:
-        """Tell everybody who waits that nothing more comes. No call can be begun any more."""
+        """Give every call its outcome. No call can begin any more."""
         self._closed = True
-        for queue in (self._queue, self._reads):
+        for queue in (self._commands, self._reads):
             while queue:
                 queue.popleft().settle(NotDone("not_sent", "the client was closed before it was sent"))
         for frame in self._frames.values():
             for call in frame.calls:
-                call.settle(NotKnown("the client was closed before the answer came"))
+                call.settle(NotKnown("the client was closed before the reply came"))
         self._frames.clear()
         self._unanswered.clear()
 
     def outgoing(self, now: float) -> Iterator[tuple[NodeId, str, bytes]]:
-        """Whatever is to be sent now: to whom, at which address, and what."""
+        """Yield what to send now: the node, its address, and the bytes."""
         if now >= self._deadline:
-            self._give_up(now)
+            self._expire_calls(now)
         self._make_frames(now)
         self._due = now + SEND_AGAIN_S
+        leaders = self.leaders
         for frame in self._frames.values():
             if frame.send_at <= now:
-                if frame.node is not None and frame.node == self.leader:  # it has been silent: it may be suspended
-                    self.disconnected(self.leader, now)
+                if frame.node is not None and frame.node == leaders.leader:  # silent: it may be suspended
+                    self.disconnected(leaders.leader, now)
                 try:
                     addresses = self._addresses()
                 except ConsensusError as error:
-                    self._nowhere(str(error))
+                    self._no_cluster(str(error))
                     return
-                node = self._target(addresses, now)
+                node = leaders.target(addresses, now)
                 frame.node = node
                 frame.sends += 1
-                frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == self.leader else _PROBE_S)
+                frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == leaders.leader else _PROBE_S)
                 if frame.sends > 1:
                     self.sent_again += 1
                 if node in addresses:
@@ -167,16 +192,16 @@ class Pipeline:
             self._due = min(self._due, frame.send_at)
 
     def due(self) -> float:
-        """When `outgoing` is to be asked again, at the latest."""
+        """Return when the caller must call `outgoing` again, at the latest."""
         return min(self._due, self._deadline)
 
     def incoming(self, node: NodeId, data: bytes, now: float) -> None:
-        """Take in what a node has sent."""
+        """Take in a message of a node. A damaged message is ignored, since the frame is sent again."""
         try:
             message = self._codec.decode(data).message
         except Malformed:
-            return  # damaged on the way; it is sent again
-        self._lost.pop(node, None)
+            return
+        self.leaders.heard_from(node)
         if isinstance(message, Replies):
             for reply in message.replies:
                 frame = self._frames.get(reply.number)
@@ -184,89 +209,59 @@ class Pipeline:
                     self._answered(node, frame, reply, now)
 
     def disconnected(self, node: NodeId, now: float) -> None:
-        """The connection to `node` has closed, or it is silent: what it has not answered is to be asked elsewhere."""
-        self._lost[node] = now
-        if self.leader == node:
-            self.leader = None
+        """Note that the connection to `node` has closed, or that it is silent. Its unanswered frames go elsewhere."""
+        self.leaders.lost(node, now)
         for frame in self._frames.values():
             if frame.node == node:
                 frame.send_at = now
 
     @property
     def idle(self) -> bool:
-        """Whether every call has an outcome and every frame an answer."""
-        return not (self._frames or self._queue or self._reads)
+        """Whether every call has an outcome and every frame a reply."""
+        return not (self._frames or self._commands or self._reads)
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def _make_frames(self, now: float) -> None:
         while self._reads and len(self._frames) < _FRAMES_MAX * 2:
             first = self._reads[0]
-            calls = self._take(self._reads)
+            calls = pop_frame(self._reads)
             packed = self._packer.pack_list([call.packed for call in calls])
-            self._number += 1
-            read = ReadFrame(self._number, first.wait_ms, first.machine, packed)
-            self._frames[self._number] = _Frame(read, 0, calls, now, first.wait_ms)
-        if not self._queue:
+            read = ReadFrame(self._next_number(), first.wait_ms, first.machine, packed)
+            self._frames[read.number] = _Frame(read, 0, calls, now, first.wait_ms)
+        if not self._commands:
             return
         if self.session is not None and not self._unanswered and now - self._used > SESSION_S:
             self.session = None
         if self.session is None:
-            self._open(now)
+            self._open_session(now)
             return
-        while self._queue and len(self._unanswered) < _FRAMES_MAX:
+        while self._commands and len(self._unanswered) < _FRAMES_MAX:
             if self._unanswered and self._sequence + 1 - next(iter(self._unanswered)) >= WINDOW:
                 return
-            machine = self._queue[0].machine
-            calls = self._take(self._queue)
+            machine = self._commands[0].machine
+            calls = pop_frame(self._commands)
             packed = self._packer.pack_list([call.packed for call in calls])
-            self._number += 1
             self._sequence += 1
             self._unanswered[self._sequence] = None
             done = next(iter(self._unanswered))
-            assert self.session is not None
-            frame = CommandFrame(self._number, self.session, self._sequence, done, machine, packed)
-            self._frames[self._number] = _Frame(frame, self._sequence, calls, now)
+            frame = CommandFrame(self._next_number(), self.session, self._sequence, done, machine, packed)
+            self._frames[frame.number] = _Frame(frame, self._sequence, calls, now)
 
-    @staticmethod
-    def _take(queue: deque[Call]) -> list[Call]:
-        """The first calls of `queue` that can go in one frame."""
-        calls = [queue.popleft()]
-        machine, size, alone = calls[0].machine, len(calls[0].packed), calls[0].wait_ms > 0
-        while queue and not alone and len(calls) < _FRAME_COMMANDS_MAX:
-            call = queue[0]
-            size += len(call.packed)
-            if call.machine != machine or size > COMMAND_BYTES_MAX or call.wait_ms or machine == "cluster":
-                break
-            calls.append(queue.popleft())
-        return calls
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
 
-    def _open(self, now: float) -> None:
+    def _open_session(self, now: float) -> None:
         if not self._opening:
             self._opening = True
             command = ["open"] if self._resume is None else ["resume", self._resume, self.id]
-            self._number += 1
-            message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([command]))
-            self._frames[self._number] = _Frame(message, -1, [], now)
+            message = CommandFrame(self._next_number(), 0, 0, 0, "session", pack_own([command]))
+            self._frames[message.number] = _Frame(message, -1, [], now)
 
-    def _target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId:
-        if self.leader is not None:
-            return self.leader
-        self._lost = {node: when for node, when in self._lost.items() if now - when < _AVOID_S}
-        nodes = list(addresses)
-        candidates = [node for node in nodes if node not in self._lost] or nodes
-        self._next_node += 1
-        return candidates[self._next_node % len(candidates)]
-
-    def _is_known(self, node: NodeId | None) -> bool:
-        try:
-            return node in self._addresses()
-        except ConsensusError:
-            return False  # the next that is sent is told why
-
-    def _nowhere(self, reason: str) -> None:
-        """There is no cluster to send anything to: nobody waits any more, and nothing leaves later that has not left yet."""
-        for queue in (self._queue, self._reads):
+    def _no_cluster(self, reason: str) -> None:
+        """Give every call its outcome: the cluster has ended. Nothing leaves later that has not left yet."""
+        for queue in (self._commands, self._reads):
             while queue:
                 queue.popleft().settle(NotDone("not_up", reason))
         for number, frame in list(self._frames.items()):
@@ -276,11 +271,11 @@ class Pipeline:
                 self._finish(number, frame)
                 self._opening = self._opening and frame.sequence >= 0
 
-    # --- answers ----------------------------------------------------------------------------------------------------
+    # --- replies ----------------------------------------------------------------------------------------------------
 
     def _answered(self, node: NodeId, frame: _Frame, reply: FrameReply, now: float) -> None:
         if reply.payload is not None:
-            self.leader = node
+            self.leaders.leader = node
             self._finish(reply.number, frame)
             self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:
@@ -290,11 +285,18 @@ class Pipeline:
             self._finish(reply.number, frame)
             for call in frame.calls:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
-        elif frame.node == node:  # it does not lead; one that was asked before may say so too late
+        elif (
+            frame.node == node
+        ):  # it does not lead; such a reply of a node that was asked before comes too late to count
             leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
-            lost = leader is not None and now - self._lost.get(leader, float("-inf")) < _DISBELIEVE_S
-            self.leader = None if lost else leader
-            frame.send_at = now if self.leader is not None else now + _NO_LEADER_S
+            self.leaders.redirected(leader, now)
+            frame.send_at = now if self.leaders.leader is not None else now + _NO_LEADER_S
+
+    def _is_known(self, node: NodeId | None) -> bool:
+        try:
+            return node in self._addresses()
+        except ConsensusError:
+            return False  # `outgoing` meets the same error, and reports it
 
     def _finish(self, number: int, frame: _Frame) -> None:
         del self._frames[number]
@@ -305,7 +307,7 @@ class Pipeline:
         if frame.sequence:
             self._used = now
         if frame.sequence < 0:
-            self._opened(results, errors)
+            self._session_opened(results, errors)
             return
         if errors:
             if errors[0][0] == -1:
@@ -324,47 +326,42 @@ class Pipeline:
         for call in frame.calls:
             call.settle(NotKnown(message) if unknown else NotDone(kind, message))
 
-    def _opened(self, results: list[Any], errors: list[Any]) -> None:
+    def _session_opened(self, results: list[Any], errors: list[Any]) -> None:
         self._opening = False
         resumed, self._resume = self._resume, None
         if errors:
             reason = errors[0][2]
             if resumed is not None:
                 reason = (
-                    f"session {resumed} has ended, so it cannot be resumed, and what it had on its way takes effect no more. "
-                    "This was not sent; what comes next opens a new session"
+                    f"session {resumed} has ended, so it cannot be resumed, and what it had on its way takes no effect any "
+                    "more. This call was not sent; the next call opens a new session"
                 )
-            while self._queue:
-                self._queue.popleft().settle(NotDone(errors[0][1], reason))
+            while self._commands:
+                self._commands.popleft().settle(NotDone(errors[0][1], reason))
         else:
-            # Opening tells the session's number, resuming the lowest sequence that may be used.
+            # The reply to "open" is the session's number; the reply to "resume" is the lowest sequence that may be used.
             self.session, self._sequence = (int(results[0]), 0) if resumed is None else (resumed, int(results[0]) - 1)
             self._unanswered.clear()
 
     def _forget_session(self) -> None:
-        """The session has ended. What went under it and was not answered is told so as its answers come."""
+        """Leave a session that has ended. The outcome of every call that is still under way in it is unknown."""
         self.session = None
         for number, frame in list(self._frames.items()):
             if frame.sequence > 0:
                 for call in frame.calls:
-                    call.settle(NotKnown("the session has ended before the answer came"))
+                    call.settle(NotKnown("the session has ended before the reply came"))
                 del self._frames[number]
         self._unanswered.clear()
 
-    def _give_up(self, now: float) -> None:
-        """Tell every caller whose time is up."""
+    def _expire_calls(self, now: float) -> None:
+        """Give every call whose time is up its outcome."""
         self._deadline = now + 0.05
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 if call.outcome is None and call.deadline <= now:
-                    call.settle(NotKnown(f"no answer in time, though it was sent {frame.sends} times"))
+                    call.settle(NotKnown(f"no reply in time; the call was sent {frame.sends} times"))
             if isinstance(frame.message, ReadFrame) and all(call.outcome is not None for call in frame.calls):
-                del self._frames[number]  # asking changes nothing, so nobody needs the answer
-        for queue in (self._queue, self._reads):
-            late = [call for call in queue if call.deadline <= now]
-            if late:
-                waiting = [call for call in queue if call.deadline > now]
-                queue.clear()
-                queue.extend(waiting)
-            for call in late:
-                call.settle(NotDone("not_sent", "there was no leader to send it to in time: it never left"))
+                del self._frames[number]  # a read changes nothing, so its reply is not needed
+        for queue in (self._commands, self._reads):
+            for call in pop_expired(queue, now):
+                call.settle(NotDone("not_sent", "no leader was found in time to send it to: it never left"))

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from cluster.clients.log_call import LogCall
 from cluster.clients.log_client import LogClient
-from cluster.clients.pipeline import Call
 from cluster.cluster import Cluster
 from harness.bench.etcd import Etcd
 from harness.bench.floor import floor
@@ -102,7 +102,7 @@ def calling(keys: Sequence[str], load: Load) -> Begin:
     asked = itertools.cycle(keys)
     due = 0.0
 
-    def begin(client: LogClient, number: int) -> Call | None:
+    def begin(client: LogClient, number: int) -> LogCall | None:
         nonlocal due
         due += load.reads
         if due < 1:
@@ -116,7 +116,7 @@ def calling(keys: Sequence[str], load: Load) -> Begin:
 def _putting(keys: Any, value_bytes: int) -> Begin:
     value = bytes(value_bytes)
 
-    def begin(client: LogClient, _number: int) -> Call | None:
+    def begin(client: LogClient, _number: int) -> LogCall | None:
         key = next(keys, None)
         if key is None:
             return None

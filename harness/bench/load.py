@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.clients.log_client import LogClient, shared_poller
-from cluster.clients.pipeline import Call, Ok
+from cluster.clients.connections import shared_poller
+from cluster.clients.log_call import LogCall
+from cluster.clients.log_client import LogClient
+from cluster.clients.outcomes import Ok
 from node.contract import NodeId
 
 _LOOK_EVERY_S: Final = (
@@ -18,7 +20,7 @@ _LOOK_EVERY_S: Final = (
 _BOUNDS_MS: Final = tuple(step * 10**power for power in range(-2, 5) for step in (1, 2, 5))
 
 #: Begins the next call of a client, whose connection has the number; None: there is nothing more to do.
-Begin = Callable[[LogClient, int], Call | None]
+Begin = Callable[[LogClient, int], LogCall | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class LoadDriver:
         self.client, self.number, self.each, self.begin = client, number, each, begin
         self.left, self.due, self.every_s = most, due, every_s
         self.exhausted = False
-        self.calls: deque[tuple[float, Call]] = deque()
+        self.calls: deque[tuple[float, LogCall]] = deque()
 
     def fill(self, now: float) -> None:
         """Keep the window full, and send."""
@@ -121,7 +123,7 @@ class LoadDriver:
         """Whether it begins nothing more."""
         return self.exhausted or self.left == 0
 
-    def collect(self) -> list[tuple[float, Call]]:
+    def collect(self) -> list[tuple[float, LogCall]]:
         """The calls that have an outcome, with the moments in which they began."""
         done = []
         while self.calls and self.calls[0][1].outcome is not None:
@@ -151,7 +153,7 @@ class Drive:
         *,
         each_client: int | None = None,
         per_s: float = float("inf"),
-        on_ok: Callable[[Call, float], None] = lambda _call, _now: None,
+        on_ok: Callable[[LogCall, float], None] = lambda _call, _now: None,
         monitors: bool = False,
     ) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -201,7 +203,7 @@ class Drive:
         first = time.monotonic() + self._every_s * number / self._shape.connections
         return LoadDriver(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
 
-    def _next(self, client: LogClient, number: int) -> Call | None:
+    def _next(self, client: LogClient, number: int) -> LogCall | None:
         return None if self._stopped else self._begin(client, number)
 
     def _turn_until(self, end: float) -> None:
@@ -216,7 +218,7 @@ class Drive:
             touched: dict[int, LoadDriver] = {}
             for source in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
                 owner = self._owner(source)
-                owner.client.take(source)
+                owner.client.receive(source)
                 touched[id(owner)] = owner
             self._collect(list(touched.values()))
 

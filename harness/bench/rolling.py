@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster.clients.pipeline import Call
+from cluster.clients.log_call import LogCall
 from cluster.cluster import Cluster
 from cluster.membership import leader_of
 from harness.bench.load import Drive, Shape, percentile
@@ -40,7 +40,7 @@ def rolling(
     tracked = Tracked(_SHAPE, _KEYS)
     acknowledged: list[float] = []
 
-    def done(call: Call, now: float) -> None:
+    def done(call: LogCall, now: float) -> None:
         tracked.acknowledge(call)
         acknowledged.append(now)
 

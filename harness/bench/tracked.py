@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from cluster.clients.log_call import LogCall
 from cluster.clients.log_client import LogClient
-from cluster.clients.pipeline import Call
 from harness.bench.load import Drive, Figures, Shape
 
 _TIMEOUT_S: Final = 60.0
@@ -35,7 +35,7 @@ class Tracked:
         self.acknowledged: dict[str, int] = {}
         self.count = 0
 
-    def begin(self, client: LogClient, number: int) -> Call | None:
+    def begin(self, client: LogClient, number: int) -> LogCall | None:
         """The next put."""
         if self.count == self._most:
             return None
@@ -46,7 +46,7 @@ class Tracked:
         value = f"{self.count:0{_WIDTH}}".encode().ljust(self._value_bytes)
         return client.begin("kv", ["put", key, value], timeout_s=_TIMEOUT_S)
 
-    def acknowledge(self, call: Call) -> None:
+    def acknowledge(self, call: LogCall) -> None:
         """A put was done."""
         _, key, value = call.command
         self.acknowledged[key] = int(value[:_WIDTH])

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from cluster.clients.client import TIMEOUT_S, Client, NotDone, NotKnown, Ok, check_call
-from cluster.control import ControlClient
+from cluster.clients.client import TIMEOUT_S, Client, check_call
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from cluster.errors import NotUp
 from cluster.running import RunningCluster
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 from harness.records.history import to_jsonable
@@ -39,7 +40,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def _client(root: Path) -> tuple[ControlClient, Client]:
+def _client(root: Path) -> tuple[SupervisorClient, Client]:
     cluster = RunningCluster(root)
     return cluster.control, cluster.client("by-hand")
 
@@ -48,7 +49,7 @@ class Noted:
     """A call that the supervisor writes into the session's history: from before it is sent until its outcome is known."""
 
     def __init__(
-        self, control: ControlClient, f: str, key: str, value: Any, timeout_s: float, node: str | None = None
+        self, control: SupervisorClient, f: str, key: str, value: Any, timeout_s: float, node: str | None = None
     ) -> None:
         """It is about to be sent."""
         self._control = control
@@ -72,7 +73,7 @@ class Noted:
         match outcome:
             case Ok(value, node):
                 self.ok(value, node)
-            case NotDone(reason):
+            case NotDone(_, reason):
                 self.fail(reason)
             case NotKnown(reason):
                 self.info(reason)
@@ -142,7 +143,7 @@ def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool
     return max(_exit_code(outcome) for outcome in outcomes.values())
 
 
-def _one(control: ControlClient, at: str | None) -> str | None:
+def _one(control: SupervisorClient, at: str | None) -> str | None:
     if at is None:
         return None
     nodes = control.ask("resolve", nodes=at)
@@ -154,7 +155,7 @@ def _one(control: ControlClient, at: str | None) -> str | None:
 
 
 def _report(
-    control: ControlClient, about: dict[str, Any], outcome: Any, as_json: bool, is_proposal: bool = False
+    control: SupervisorClient, about: dict[str, Any], outcome: Any, as_json: bool, is_proposal: bool = False
 ) -> int:
     if as_json:
         print_json(**about, **_plain(outcome))
@@ -170,7 +171,7 @@ def _report(
     return _exit_code(outcome)
 
 
-def who_is_down(control: ControlClient) -> list[str]:
+def who_is_down(control: SupervisorClient) -> list[str]:
     """What may keep the cluster from answering: nodes that are not up, and trouble with what stands between them."""
     seen = control.ask("ps", SHORT_S)
     down = [f"{row['node']} is {row['how']}" for row in seen["nodes"] if row["state"] != "up"]
@@ -183,7 +184,7 @@ def _plain(outcome: Any) -> dict[str, Any]:
             return {"outcome": "undecided", "value": None, "node": node}
         case Ok(value, node):
             return {"outcome": "decided", "value": to_jsonable(value), "node": node}
-        case NotDone(reason):
+        case NotDone(_, reason):
             return {"outcome": "refused", "reason": reason}
         case NotKnown(reason):
             return {"outcome": "unknown", "reason": reason}
@@ -196,7 +197,7 @@ def _in_words(outcome: Any) -> str:
             return "undecided"
         case Ok(value):
             return json.dumps(to_jsonable(value), ensure_ascii=False)
-        case NotDone(reason):
+        case NotDone(_, reason):
             return f"refused: {reason}"
         case NotKnown(reason):
             return f"unknown: {reason}"

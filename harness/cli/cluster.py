@@ -8,8 +8,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
-from cluster.control import LOCK_NAME, ControlClient, FolderLock
 from cluster.errors import ConsensusError, Mistake, NotUp
+from cluster.folder_lock import LOCK_NAME, FolderLock
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.main import output_option, print_json, say
 from node.algorithms import load_algorithm
 
@@ -111,7 +112,7 @@ def _new_or_known(
 def down(root: Path, wipe: bool) -> None:
     """End the cluster. What it has decided stays on its disks, unless --wipe is given."""
     try:
-        control = ControlClient(root)
+        control = SupervisorClient(root)
     except NotUp:
         if not (wipe and (root / specs.SPEC_NAME).exists()):
             raise
@@ -137,7 +138,7 @@ def down(root: Path, wipe: bool) -> None:
 
 
 def _act(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:
-    proofs = ControlClient(root).ask(verb, nodes=nodes)
+    proofs = SupervisorClient(root).ask(verb, nodes=nodes)
     if as_json:
         print_json(proofs=proofs)
         return

@@ -9,9 +9,9 @@ from typing import Any, Final
 import click
 
 from cluster.clients.log_client import LogClient
-from cluster.control import ControlClient
 from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.running import RunningCluster
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import Noted, read_value, timeout_option, who_is_down
 from harness.cli.main import EXIT_VIOLATED, output_option, print_json, say
 from harness.records.history import to_jsonable
@@ -45,7 +45,7 @@ def open_log(root: Path) -> Iterator[LogClient]:
 @contextmanager
 def noted(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iterator[Noted]:
     """Has the session's history tell of a call: say `ok` at the end of the block. Its errors are told as what they mean."""
-    note = Noted(ControlClient(root), f, key, value, timeout_s)
+    note = Noted(SupervisorClient(root), f, key, value, timeout_s)
     try:
         yield note
     except CommandRefused as error:

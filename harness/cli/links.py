@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cluster.control import ControlClient
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import parse_value
 from harness.cli.cluster import complete_nodes
 from harness.cli.main import FloatRange, output_option, print_json
@@ -21,7 +21,7 @@ def partition(root: Path, groups: str, as_json: bool) -> None:
 
     Clients reach all sides. One group alone is cut from all the others.
     """
-    _done(ControlClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
+    _done(SupervisorClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
 
 
 @click.command()
@@ -30,7 +30,7 @@ def partition(root: Path, groups: str, as_json: bool) -> None:
 @click.pass_obj
 def isolate(root: Path, node: str, as_json: bool) -> None:
     """Cut NODE from every other node, both ways. Clients still reach it."""
-    control = ControlClient(root)
+    control = SupervisorClient(root)
     for name in control.ask("resolve", nodes=node):
         _done(control.ask("isolate", node=name), f"cut: {name} from all others", as_json)
 
@@ -69,7 +69,7 @@ def link(
         raise click.UsageError("say what to do to the link: --drop, --delay, --duplicate, --reorder or --cut")
     if "jitter" in given and "delay" not in given:
         raise click.UsageError("--jitter goes with --delay")
-    control = ControlClient(root)
+    control = SupervisorClient(root)
     senders, receivers = (_endpoints(control, names) for names in (sender, receiver))
     rules = control.ask("link", senders=senders, receivers=receivers, one_way=one_way, spoil=given)
     arrow = "->" if one_way else "<->"
@@ -86,7 +86,7 @@ def heal(root: Path, as_json: bool) -> None:
 
     What was dropped stays lost; what was held is delivered.
     """
-    ControlClient(root).ask("heal")
+    SupervisorClient(root).ask("heal")
     _done(None, "every link is whole", as_json)
 
 
@@ -95,7 +95,7 @@ def heal(root: Path, as_json: bool) -> None:
 @click.pass_obj
 def links(root: Path, as_json: bool) -> None:
     """Show each directed link: what passed, what was dropped, which rules stand on it."""
-    rows = ControlClient(root).ask("links")
+    rows = SupervisorClient(root).ask("links")
     if as_json:
         print_json(links=rows)
         return
@@ -111,7 +111,7 @@ def links(root: Path, as_json: bool) -> None:
     Console().print(table)
 
 
-def _endpoints(control: ControlClient, names: str) -> list[str]:
+def _endpoints(control: SupervisorClient, names: str) -> list[str]:
     return ["client"] if names == "client" else list(control.ask("resolve", nodes=names))
 
 
@@ -139,7 +139,7 @@ def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) ->
         if not equals or not name:
             raise click.BadParameter(f"{argument!r} is no argument: write node=n1, or probability=0.3")
         given[name] = parse_value(text)
-    told = ControlClient(root).ask("inject", name=fault, arguments=given)
+    told = SupervisorClient(root).ask("inject", name=fault, arguments=given)
     if as_json:
         print_json(**told)
     else:

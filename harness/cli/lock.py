@@ -19,9 +19,9 @@ from typing import Final
 
 import click
 
-from cluster.clients.lease_renewal import TTL_S, LeaseLost
 from cluster.clients.locks import Lock
-from cluster.errors import ConsensusError, Unknown
+from cluster.clients.operation import TTL_S
+from cluster.errors import ConsensusError, LeaseLost, Unknown
 from harness.cli.keys import open_log
 from harness.cli.main import EXIT_VIOLATED, FloatRange, say
 from harness.cli.signals import handled, terminated_as_interrupted

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cluster import spec as specs
-from cluster.control import ControlClient
 from cluster.errors import NoSuchNode, NotUp
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.main import output_option, print_json
 from harness.records.history import to_jsonable
@@ -28,7 +28,7 @@ def ps(root: Path, watch: bool, as_json: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.live import Live  # noqa: PLC0415
 
-    control = ControlClient(root)
+    control = SupervisorClient(root)
     if not watch:
         seen = control.ask("ps", SHORT_S)
         if as_json:

@@ -13,9 +13,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
-from cluster.control import ControlClient
 from cluster.errors import WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.keys import open_log
 from harness.cli.main import FloatRange, output_option, print_json, say
@@ -61,7 +61,7 @@ def list_(root: Path, as_json: bool) -> None:
     """Show who votes, who learns, and which names are used up."""
     with open_log(root) as client:
         voters, learners, removed = client.configuration.list()
-    control = ControlClient(root)
+    control = SupervisorClient(root)
     seen = {row["node"]: row["how"] for row in control.ask("ps", SHORT_S)["nodes"]}
     leader: list[NodeId] = []
     with suppress(WrongState):  # nobody does
@@ -109,7 +109,7 @@ def remove(root: Path, node: str, as_json: bool) -> None:
     """Remove NODE for ever, and end its process. If it leads, it hands over first."""
     with open_log(root) as client:
         check_member(client, node)
-        ControlClient(root).ask("remove_node", node=node)
+        SupervisorClient(root).ask("remove_node", node=node)
     _tell({"removed": node}, f"{node} is removed, and its name is used up", as_json)
 
 
@@ -130,14 +130,14 @@ def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> 
     _add(root, new, timeout_s)
     say(f"{new} votes; removing {old}")
     with open_log(root):
-        ControlClient(root).ask("remove_node", node=old)
+        SupervisorClient(root).ask("remove_node", node=old)
     _tell({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
 
 
 def _add(root: Path, node: NodeId, timeout_s: float) -> None:
     try:
         with open_log(root):  # it keeps a log
-            ControlClient(root).ask("add_learner", node=node)
+            SupervisorClient(root).ask("add_learner", node=node)
         say(f"{node} is up and learns; it votes when it has caught up")
         with open_log(root) as client:  # one that knows where the new node is, too
             wait_until_it_votes(client, node, timeout_s)

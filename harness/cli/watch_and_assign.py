@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from cluster.clients.lease_renewal import TTL_S
+from cluster.clients.operation import TTL_S
 from cluster.clients.operations import Share
 from cluster.errors import ConsensusError, Unknown
 from harness.cli.calls import timeout_option

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.clients.pipeline import NotDone, Ok
+from cluster.clients.outcomes import NotDone, Ok
 from harness.virtual.log_script import LogWorld
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, LogPrepare, TakeOver
 from node.contract import Message, NodeId

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, Self
 
-from harness.network.control import NetworkError
+from harness.network.errors import NetworkError
 from harness.network.rules import Rule
 from harness.records.links import Link
 

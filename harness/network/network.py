@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypedDict, Unpack
 
+from cluster.control import ControlClient
 from cluster.errors import NoSuchNode
 from cluster.processes import ReadyPipe, spawn
-from harness.network.control import ControlClient, NetworkError, ProxyGone
+from harness.network.errors import NetworkError, ProxyGone
 from harness.network.installed_rule import InstalledRule, link_counts
 from harness.network.rules import Action, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
 from harness.network.switchboard import all_links
@@ -40,6 +41,8 @@ __all__ = ["Network", "NetworkError", "ProxyGone"]
 
 _START_S: Final = 30.0
 _STOP_S: Final = 5.0
+#: How much longer than the time that a request may take by itself its reply may take, in seconds.
+_GRACE_S: Final = 10.0
 
 #: One name, or several.
 Names: TypeAlias = str | Iterable[str]
@@ -96,7 +99,9 @@ class Network:
         self._proxy, pipe = self._start(command, log)
         try:
             self._ready = pipe.wait("the proxy", time.monotonic() + _START_S).report
-            self._control = ControlClient(self._ready["control"], self._token, self._check_alive)
+            self._control = ControlClient(
+                self._ready["control"], self._token, self._check_alive, _no_reply, (NetworkError,)
+            )
         except BaseException:
             self.close()
             raise
@@ -104,9 +109,7 @@ class Network:
 
     def close(self) -> None:
         """End the proxy, which first writes out its record. A second call does nothing."""
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        self._control = None
         if self._proxy is None:
             return
         if self._proxy.poll() is None:
@@ -136,7 +139,7 @@ class Network:
         not answer."""
         if self._control is None:
             raise ProxyGone("the network is not started, or closed: use it inside of `with Network(...)`")
-        return self._control.ask(do, timeout_s, fields)
+        return self._control.ask(do, timeout_s + _GRACE_S, **fields)
 
     def _check_alive(self) -> None:
         status = self.proxy.poll()
@@ -366,3 +369,7 @@ class Network:
 
 def _several(names: Names) -> set[str]:
     return {names} if isinstance(names, str) else set(names)
+
+
+def _no_reply(verb: str, timeout_s: float) -> ProxyGone:
+    return ProxyGone(f"the proxy has not answered {verb!r} for {timeout_s:.0f} s: is it suspended?")

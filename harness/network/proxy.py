@@ -34,7 +34,7 @@ from typing import Final
 
 import zmq
 
-from harness.network.control import ControlPort
+from cluster.control import ControlServer
 from harness.network.rule_engine import InTransit
 from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
@@ -70,7 +70,7 @@ class Proxy:
         self._addresses: dict[NodeId, str] = {}  # of the nodes that are up
         self._connecting: set[_Socket] = set()
         self._stopping = False
-        self._control = ControlPort(self._context, settings.cluster)
+        self._control = ControlServer(settings.cluster, self._context)
         self._poller.register(self._control.socket, zmq.POLLIN)
         self.answer, self.refuse = self._control.answer, self._control.refuse
         every = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
@@ -111,8 +111,8 @@ class Proxy:
                 elif source == control_pipe and not os.read(source, 65536):
                     log.warning("whoever launched this proxy has gone: stopping")
                     self.stop()
-            for caller, request in self._control.requests():
-                self._switchboard.serve(caller, request)
+            for request in self._control.requests():
+                self._switchboard.serve(request)
             self._switchboard.turn()
 
     def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 `Proxy` hands it what comes in, and is what `Delivery` says: where messages leave. Requests come from `harness.network.network`:
 
-| do | with | result |
+| verb | arguments | result |
 |---|---|---|
 | node_up | node, address, timeout_s | how many of the node's links are connected, once all are or at the deadline |
 | node_down | node | |
@@ -28,7 +28,8 @@ from itertools import permutations
 from random import Random
 from typing import Any, NamedTuple, Protocol, TypedDict
 
-from harness.network.control import Caller
+from cluster.control import ControlRequest
+from harness.network.errors import NetworkError
 from harness.network.rule_engine import InTransit, RuleEngine, Ruling
 from harness.network.rules import BadRule, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
@@ -66,11 +67,11 @@ class Delivery(Protocol):
     def connected(self, node: NodeId) -> int:
         """How many links to a node are connected; all are when it is the number of nodes, for clients have one too."""
 
-    def answer(self, caller: Caller, result: object) -> None:
+    def answer(self, caller: bytes, result: object) -> None:
         """Reply to a request."""
 
-    def refuse(self, caller: Caller, reason: str) -> None:
-        """Reply that nothing was done."""
+    def refuse(self, caller: bytes, error: Exception) -> None:
+        """Reply that nothing was done, and why."""
 
 
 def all_links(nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
@@ -81,7 +82,7 @@ def all_links(nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
 class _Waiter(NamedTuple):
     """Somebody who is answered when what he waits for has come to `least`, or at the deadline."""
 
-    caller: Caller
+    caller: bytes
     deadline: float
     seen: Callable[[], int]
     least: int
@@ -145,15 +146,14 @@ class Switchboard:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def serve(self, caller: Caller, request: dict[str, Any]) -> None:
+    def serve(self, request: ControlRequest) -> None:
         """Do what is asked, and answer now or when the condition holds that the request waits for."""
         try:
-            match request:
-                case {"do": "node_up", "node": node, "address": str(address), "timeout_s": float(timeout_s)}:
+            match request.verb, request.arguments:
+                case "node_up", {"node": node, "address": str(address), "timeout_s": float(timeout_s)}:
                     self._exits.node_up(self._known(node), address)
-                    self._wait(caller, timeout_s, partial(self._exits.connected, node), len(self._nodes))
-                case {
-                    "do": "wait",
+                    self._wait(request.caller, timeout_s, partial(self._exits.connected, node), len(self._nodes))
+                case "wait", {
                     "rule": str(rule),
                     "what": what,
                     "least": least,
@@ -161,17 +161,17 @@ class Switchboard:
                     "timeout_s": timeout_s,
                 }:
                     only = None if links is None else frozenset((one, other) for one, other in links)
-                    self._wait(caller, timeout_s, partial(self._fates.total, rule, what, only), least)
+                    self._wait(request.caller, timeout_s, partial(self._fates.total, rule, what, only), least)
                 case _:
-                    self._exits.answer(caller, self._do(request))
+                    self._exits.answer(request.caller, self._do(request.verb, request.arguments))
         except BadRule as error:
-            self._exits.refuse(caller, f"{request['do']}: {error}")
+            self._exits.refuse(request.caller, NetworkError(f"{request.verb}: {error}"))
 
-    def _do(self, request: dict[str, Any]) -> object:
-        match request:
-            case {"do": "node_down", "node": node}:
+    def _do(self, verb: str, arguments: dict[str, Any]) -> object:
+        match verb, arguments:
+            case "node_down", {"node": node}:
                 self._exits.node_down(self._known(node))
-            case {"do": "node_joins", "node": str(node)}:
+            case "node_joins", {"node": str(node)}:
                 if node in self._nodes:
                     raise BadRule(f"{node} has its links already")
                 ports = self._exits.node_joins(node)
@@ -179,27 +179,26 @@ class Switchboard:
                 for link in all_links(self._nodes):
                     self._totals.setdefault(link, Counter())
                 return ports
-            case {"do": "node_leaves", "node": node}:
+            case "node_leaves", {"node": node}:
                 self._exits.node_leaves(self._known(node))
                 self._nodes = tuple(other for other in self._nodes if other != node)
-            case {"do": "add", "rule": dict(plain)}:
+            case "add", {"rule": dict(plain)}:
                 self._add(Rule.from_plain(plain))
-            case {"do": "remove", "rule": str(rule)}:
+            case "remove", {"rule": str(rule)}:
                 steps, counts = self._fates.remove(rule)
                 self._carry_out(steps)
                 return _plain_counts(counts)
-            case {"do": "heal"}:
+            case "heal", _:
                 steps, all_counts = self._fates.heal()
                 self._carry_out(steps)
                 return {rule: _plain_counts(counts) for rule, counts in all_counts.items()}
-            case {"do": "release" | "discard" as what, "rule": str(rule), "most": int() | None as most}:
+            case "release" | "discard" as what, {"rule": str(rule), "most": int() | None as most}:
                 keeps = self._fates.total(rule, "keeps")
                 self._carry_out(
                     self._fates.release(rule, most) if what == "release" else self._fates.discard(rule, most)
                 )
                 return keeps - self._fates.total(rule, "keeps")
-            case {
-                "do": "release_one" | "discard_one" | "repeat" as what,
+            case "release_one" | "discard_one" | "repeat" as what, {
                 "rule": str(rule),
                 "index": int(index),
             }:
@@ -209,15 +208,15 @@ class Switchboard:
                     "repeat": self._fates.repeat,
                 }
                 self._carry_out(one[what](rule, index))
-            case {"do": "counts", "rule": str(rule)}:
+            case "counts", {"rule": str(rule)}:
                 return _plain_counts(self._fates.counts(rule))
-            case {"do": "links"}:
+            case "links", _:
                 return _plain_counts({link: self._totals[link] for link in all_links(self._nodes)})
-            case {"do": "flush"}:
+            case "flush", _:
                 self._recorder.flush()
                 return self._recorder.count
             case _:
-                raise BadRule(f"the proxy knows no such request, or not with {', '.join(request)}")
+                raise BadRule(f"the proxy knows no such request, or not with {', '.join(arguments)}")
         return None
 
     def _known(self, node: NodeId) -> NodeId:
@@ -240,7 +239,7 @@ class Switchboard:
         self._fates.add(rule)
         self._must_decode = self._must_decode or rule.types is not None or rule.variables is not None
 
-    def _wait(self, caller: Caller, timeout_s: float, seen: Callable[[], int], least: int) -> None:
+    def _wait(self, caller: bytes, timeout_s: float, seen: Callable[[], int], least: int) -> None:
         seen()  # an unknown rule is refused at once
         self._waiters.append(_Waiter(caller, time.monotonic() + timeout_s, seen, least))
 
@@ -250,7 +249,7 @@ class Switchboard:
             try:
                 seen = waiter.seen()
             except BadRule as error:  # removed in the meantime
-                self._exits.refuse(waiter.caller, f"wait: {error}")
+                self._exits.refuse(waiter.caller, NetworkError(f"wait: {error}"))
                 continue
             if seen >= waiter.least or waiter.deadline <= time.monotonic():
                 self._exits.answer(waiter.caller, seen)

@@ -40,7 +40,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import Call, NotDone, Ok
+from cluster.clients.client import VariableCall
+from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import ConsensusError
 from cluster.processes import ProcessState
 from harness.checkers.evidence import RunEvidence
@@ -207,7 +208,7 @@ class _Session:
         self.followed = 0
         self._to_come = Counter(step.packet for step in steps if isinstance(step, Deliver))
         self._letters: dict[Packet, deque[KeptMessage]] = {}
-        self._calls: dict[Request, Call] = {}
+        self._calls: dict[Request, VariableCall] = {}
         self._unanswered: dict[Request, Propose | Query] = {}
         self._facts: dict[NodeId, Facts] = {}
         self.gone_back: list[Violation] = []
@@ -280,8 +281,8 @@ class _Session:
             case LoseDisk(node):
                 self._lose_disk(node)
 
-    def _ask(self, step: Propose | Query, call: Call) -> None:
-        call.send_again = call.deadline  # a node that has crashed has lost it, as the schedule has it
+    def _ask(self, step: Propose | Query, call: VariableCall) -> None:
+        call.send_at = call.deadline  # a node that has crashed has lost it, as the schedule has it
         self._calls[step.request] = call
         self._unanswered[step.request] = step
         self.hand.await_input(step.node)
@@ -389,7 +390,7 @@ class _Session:
         self.hand.free(up)
         calls = []
         for request, step in self._unanswered.items():
-            self._calls[request].send_again = time.monotonic()  # from here on, as any client does
+            self._calls[request].send_at = time.monotonic()  # from here on, as any client does
             match step:
                 case Propose(node, value=value) if node in up:
                     calls.append(self._run.begin_propose(VARIABLE, decode_value(value), node, _OWED_S))

@@ -20,7 +20,8 @@ from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cluster.clients.client import Call, NotDone, NotKnown, Ok, Outcome
+from cluster.clients.client import VariableCall
+from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.cluster import Cluster
 from cluster.processes import NODE_COMMAND, ProcessState
 from cluster.spec import create
@@ -116,12 +117,14 @@ class Experiment:
 
     # --- what clients do --------------------------------------------------------------------------------------------
 
-    def begin_propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S) -> Call:
+    def begin_propose(
+        self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S
+    ) -> VariableCall:
         """Propose, without waiting for the answer."""
         process, event = self._invoke("propose", variable, value, at, timeout_s)
         return self._track(self.client.begin_propose(variable, value, at, timeout_s), process, event)
 
-    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Call:
+    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> VariableCall:
         """Query, without waiting for the answer."""
         process, event = self._invoke("query", variable, None, at, timeout_s)
         return self._track(self.client.begin_query(variable, at, timeout_s), process, event)
@@ -139,7 +142,7 @@ class Experiment:
         calls = {node: self.begin_query(variable, node, timeout_s) for node in self.nodes}
         return {node: self.client.wait(call) for node, call in calls.items()}
 
-    def settle(self, *calls: Call) -> list[Outcome]:
+    def settle(self, *calls: VariableCall) -> list[Outcome]:
         """Wait for the outcomes of calls that were begun."""
         return [self.client.wait(call) for call in calls]
 
@@ -156,17 +159,17 @@ class Experiment:
         process = self._idle_processes.pop()
         return process, self.recorder.invoke(process, f, variable, value, node=at, timeout_s=timeout_s)
 
-    def _track(self, call: Call, process: str, event: Event) -> Call:
+    def _track(self, call: VariableCall, process: str, event: Event) -> VariableCall:
         self._open[call.number] = (event, process)
         return call
 
-    def _record(self, call: Call) -> None:
+    def _record(self, call: VariableCall) -> None:
         event, process = self._open.pop(call.number)
         match call.outcome:
             case Ok(value, node):
                 self.recorder.ok(event, value, node=node)
                 self._idle_processes.append(process)
-            case NotDone(reason):
+            case NotDone(_, reason):
                 self.recorder.fail(event, reason)
                 self._idle_processes.append(process)
             case NotKnown(reason):

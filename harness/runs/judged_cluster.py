@@ -6,8 +6,7 @@ judges' backs would look to them like one that broke its promise.
 
 from typing import Any
 
-from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
-from cluster.errors import Refused, Unknown
+from cluster.clients.outcomes import value_of
 from cluster.processes import ProcessState
 from harness.faults.injector import LinkFault
 from harness.runs.experiment import OWED_S, Experiment
@@ -32,11 +31,11 @@ class JudgedCluster:
             Refused: definitely not done.
             Unknown: no answer in time; it may have been done, or may yet be.
         """
-        return _answer(self.experiment.propose(variable, value, at, timeout_s))
+        return value_of(self.experiment.propose(variable, value, at, timeout_s))
 
     def query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Any:
         """The decided value, or None if nothing had been decided. Raises as `propose`."""
-        return _answer(self.experiment.query(variable, at, timeout_s))
+        return value_of(self.experiment.query(variable, at, timeout_s), read=True)
 
     def kill(self, *nodes: NodeId) -> None:
         """SIGKILL each node."""
@@ -65,13 +64,3 @@ class JudgedCluster:
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
         """How each node that is up says it is."""
         return self.experiment.cluster.status(timeout_s)
-
-
-def _answer(outcome: Outcome) -> Any:
-    match outcome:
-        case Ok(value):
-            return value
-        case NotDone(reason):
-            raise Refused(reason)
-        case NotKnown(reason):
-            raise Unknown(reason)

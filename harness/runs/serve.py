@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.cluster import Cluster
-from cluster.control import FolderLock, sign_lock
 from cluster.errors import ConsensusError
+from cluster.folder_lock import FolderLock, sign_lock
 from cluster.processes import NODE_COMMAND, ReadyPipe, is_suspended, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, parse_groups

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import Ok
+from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.chosen_log import keeps_log
 from harness.checkers.durability import durability

@@ -31,7 +31,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from cluster.clients.client import Call, NotKnown, Ok
+from cluster.clients.client import VariableCall
+from cluster.clients.outcomes import NotKnown, Ok
 from cluster.errors import BootFailed
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.evidence import RunEvidence
@@ -158,7 +159,7 @@ class _Stage:
                 return
         self.run.client.status([TESTED], 1.0)  # behind its last turn, which may still be at its disk
 
-    def _wait(self, call: Call) -> None:
+    def _wait(self, call: VariableCall) -> None:
         """For an answer, or for the node's end, after which there will be none."""
         while call.outcome is None and self.run.cluster.state(TESTED) is ProcessState.UP:
             self.run.client.poll()

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import Call
+from cluster.clients.client import VariableCall
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
@@ -106,7 +106,7 @@ class MessageScheduler:
         """Lose what is held of these links, or the first `most` of each. Returns how many messages that were."""
         return sum(self._rules[link].discard(most) for link in links)
 
-    def steps(self, calls: Sequence[Call]) -> Iterator[MessageStep]:
+    def steps(self, calls: Sequence[VariableCall]) -> Iterator[MessageStep]:
         """Every message in turn. It is held while the caller looks at it, and delivered when the caller asks for the next.
 
         Ends when nothing is left to deliver and every call has its answer, or the clocks have been moved long enough.

@@ -36,7 +36,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from cluster.clients.client import Call, NotKnown, Ok, Outcome
+from cluster.clients.client import VariableCall
+from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND
 from harness.checkers.verdict import Status
@@ -153,7 +154,7 @@ class _Stage:
 
     # --- the check ---
 
-    def _ask(self, variable: str, away: NodeId | None, operation: dict[NodeId, Call]) -> list[PointAnswer]:
+    def _ask(self, variable: str, away: NodeId | None, operation: dict[NodeId, VariableCall]) -> list[PointAnswer]:
         """Propose again and query, at every node but the one that is away."""
         run, present = self.run, [node for node in self.run.nodes if node != away]
         colours = {node: COLOURS[place % 2] for place, node in enumerate(self.proposers) if node != away}
@@ -178,14 +179,14 @@ class _Stage:
         outcome = self.run.query(variable, away, self.deadline_s)
         return [PointAnswer(f"with {away} back", "query", outcome, owed=decided, late=decided, back=True)]
 
-    def _wait(self, calls: Sequence[Call], most_s: float) -> None:
+    def _wait(self, calls: Sequence[VariableCall], most_s: float) -> None:
         until = time.monotonic() + most_s
         while any(call.outcome is None for call in calls) and time.monotonic() < until:
             self.run.client.poll()
             time.sleep(_LOOK_EVERY_S)
 
 
-def _outcome(call: Call) -> Outcome:
+def _outcome(call: VariableCall) -> Outcome:
     return call.outcome or NotKnown("still waiting")
 
 

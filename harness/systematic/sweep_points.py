@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import NotDone, Ok, Outcome
+from cluster.clients.outcomes import NotDone, Ok, Outcome
 from harness.records.jsonable import shown
 from harness.systematic.scheduler import MessageStep
 from node.contract import NodeId

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.clients.client import Ok
+from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
 from harness.faults.injector import OpenReceipt

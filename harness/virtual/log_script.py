@@ -13,8 +13,8 @@ import heapq
 from collections.abc import Callable
 from typing import Any, Final
 
-from cluster.clients.pipeline import Call as Pending
-from cluster.clients.pipeline import NotDone, NotKnown, Ok
+from cluster.clients.log_call import LogCall
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.virtual.fault_schedule import LinkConditions, ScheduledCut, ScheduledOutage
 from harness.virtual.log_fault_schedule import LogFaultSchedule, ScheduledOperation
 from harness.virtual.log_simulation import LogSimulation
@@ -203,10 +203,10 @@ class LogWorld(LogSimulation):
 
     def begin(
         self, client: str, kind: str, key: str, value: bytes = b"", at: NodeId | None = None, for_s: float = 3.0
-    ) -> Pending:
+    ) -> LogCall:
         """Begin a put, a get or a cas; `at` is who the client takes for the leader, if it is told."""
         if at is not None:
-            self.clients[client].pipeline.leader = at
+            self.clients[client].pipeline.leaders.leader = at
         operation = ScheduledOperation(self.now, client, kind, key, value)
         call = self._begin(operation, for_s)
         self.operations.append((call, operation))
@@ -219,7 +219,7 @@ class LogWorld(LogSimulation):
             raise PromiseBroken(f"{kind} {key}: {outcome}")
         return outcome.value
 
-    def outcome(self, call: Pending, within_s: float = 11.0) -> Ok | NotDone | NotKnown | None:
+    def outcome(self, call: LogCall, within_s: float = 11.0) -> Ok | NotDone | NotKnown | None:
         """What came of a call."""
         self.pass_s(within_s, lambda: call.outcome is not None)
         return call.outcome

@@ -13,8 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from cluster.clients.pipeline import Call as Pending
-from cluster.clients.pipeline import NotDone, Ok, Pipeline
+from cluster.clients.log_call import LogCall
+from cluster.clients.outcomes import NotDone, Ok
+from cluster.clients.pipeline import Pipeline
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import CALM_S, ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
 from harness.virtual.judge import EVERYTHING, Violation
@@ -104,8 +105,8 @@ class LogSimulation(Simulation):
         self.judge = judge
         self._codec = Codec(_CLUSTER, algorithm.messages)
         self.clients = {name: _Client(name, tuple(self.cluster.nodes)) for name in weather.clients}
-        self.operations: list[tuple[Pending, ScheduledOperation]] = []
-        self._pending: list[tuple[str, Pending]] = []
+        self.operations: list[tuple[LogCall, ScheduledOperation]] = []
+        self._pending: list[tuple[str, LogCall]] = []
 
     def run(self) -> SimulatedRun:
         done = super().run()
@@ -187,7 +188,7 @@ class LogSimulation(Simulation):
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, operation: ScheduledOperation, for_s: float) -> Pending:
+    def _begin(self, operation: ScheduledOperation, for_s: float) -> LogCall:
         client = self.clients[operation.client]
         key, value = operation.key, operation.value
         command: list[Any]

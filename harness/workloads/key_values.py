@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, ClassVar, Final
 
-from cluster.clients.operations import Ask as LogAsk
-from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get, kv_put
-from cluster.clients.pipeline import NotKnown, Ok
+from cluster.clients.operation import Operation
+from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get_with_version, kv_put
+from cluster.clients.outcomes import NotKnown, Ok
 from harness.checkers.models import KvModel, Model
 from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
@@ -75,14 +75,14 @@ class KeyValueWorkload(Workload):
     def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         number = client // _PROCESSES_A_CLIENT
         told = _value if ask.f == self._GET else _as_it_is
-        return callers.log.begin(number, ask.f, ask.key, ask.value, self._log_ask(ask), ask.timeout_s, told)
+        return callers.log.begin(number, ask.f, ask.key, ask.value, self._operation(ask), ask.timeout_s, told)
 
-    def _log_ask(self, ask: PlannedCall) -> LogAsk[Any]:
+    def _operation(self, ask: PlannedCall) -> Operation[Any]:
         match ask.value:
             case [old, new]:
                 return kv_compare_and_set(ask.key, self._versions.get((ask.key, old), 0), new)
             case None:
-                return kv_get(ask.key) if ask.f == self._GET else kv_delete(ask.key)
+                return kv_get_with_version(ask.key) if ask.f == self._GET else kv_delete(ask.key)
         return kv_put(ask.key, ask.value)
 
     def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:

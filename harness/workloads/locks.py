@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar, Final
 
-from cluster.clients.operations import Ask as LogAsk
+from cluster.clients.operation import Operation
 from cluster.clients.operations import Place, lock_acquire, lock_release, lock_renew, lock_try
-from cluster.clients.pipeline import NotDone, Ok
+from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import CommandRefused
 from harness.checkers.models import LockModel, Model
 from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
@@ -109,17 +109,17 @@ class LockWorkload(Workload):
         value: Any = ask.value
         match ask.f:
             case "acquire" if value["waits"]:
-                log_ask: LogAsk[Any] = lock_acquire(ask.key, value["owner"], value["lease_s"])
-                log_ask = replace(log_ask, decode=lambda answer: _granted(Place(*answer)))
+                operation: Operation[Any] = lock_acquire(ask.key, value["owner"], value["lease_s"])
+                operation = replace(operation, decode=lambda answer: _granted(Place(*answer)))
             case "acquire":
-                log_ask = lock_try(ask.key, value["owner"], value["lease_s"])
+                operation = lock_try(ask.key, value["owner"], value["lease_s"])
             case "renew":
-                log_ask = lock_renew(ask.key, value["token"])
+                operation = lock_renew(ask.key, value["token"])
             case "release":
-                log_ask = lock_release(ask.key, value["token"])
+                operation = lock_release(ask.key, value["token"])
             case _:
                 return self._use(callers, client, ask)
-        return callers.log.begin(client, ask.f, ask.key, ask.value, log_ask, ask.timeout_s)
+        return callers.log.begin(client, ask.f, ask.key, ask.value, operation, ask.timeout_s)
 
     def _use(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
         value: Any = ask.value

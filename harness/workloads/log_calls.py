@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.clients import pipeline
-from cluster.clients.log_client import LogClient, shared_poller
-from cluster.clients.operations import Ask
-from cluster.clients.pipeline import NotDone, NotKnown, Ok
+from cluster.clients.connections import shared_poller
+from cluster.clients.log_call import LogCall
+from cluster.clients.log_client import LogClient
+from cluster.clients.operation import Operation
+from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import CommandRefused
 from harness.records.history import Event, HistoryRecorder
 from node.contract import NodeId
@@ -29,10 +30,10 @@ class RecordedLogCall:
 
     client: int
     event: Event
-    call: pipeline.Call
+    call: LogCall
     decode: Callable[[Any], Any]
     told: Callable[[Any], object]
-    outcome: Ok | NotDone | NotKnown | None = None
+    outcome: Outcome | None = None
 
 
 class LogCalls:
@@ -54,7 +55,7 @@ class LogCalls:
         f: str,
         key: str,
         value: object,
-        ask: Ask[Any],
+        operation: Operation[Any],
         timeout_s: float,
         told: Callable[[Any], object] = lambda value: value,
     ) -> RecordedLogCall:
@@ -65,9 +66,13 @@ class LogCalls:
             idle.append(f"c{client}.{self._processes}")
         event = self._recorder.invoke(idle.pop(), f, key, value, timeout_s=timeout_s)
         call = self._client(client).begin(
-            ask.machine, ask.command, read=ask.read, timeout_s=timeout_s, wait_ms=ask.wait_ms
+            operation.machine,
+            operation.command,
+            read=operation.read,
+            timeout_s=timeout_s,
+            wait_ms=operation.wait_ms,
         )
-        begun = RecordedLogCall(client, event, call, ask.decode, told)
+        begun = RecordedLogCall(client, event, call, operation.decode, told)
         self._open[begun] = None
         return begun
 
@@ -79,7 +84,7 @@ class LogCalls:
         for source in self._poller.poll(0):
             for client in self._clients.values():
                 if client.owns(source):
-                    client.take(source)
+                    client.receive(source)
         for call in [call for call in self._open if call.call.outcome is not None]:
             self._end(call)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final, Protocol
 
-from cluster.clients.client import Call
+from cluster.clients.client import VariableCall
 from harness.checkers.models import Model
 from harness.records.history import HistoryRecorder
 from harness.workloads.log_calls import LogCalls
@@ -49,10 +49,12 @@ class Callers(Protocol):
     log: LogCalls
     recorder: HistoryRecorder
 
-    def begin_propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = ...) -> Call:
+    def begin_propose(
+        self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = ...
+    ) -> VariableCall:
         """Propose, without waiting for the answer."""
 
-    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = ...) -> Call:
+    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = ...) -> VariableCall:
         """Query, without waiting for the answer."""
 
 

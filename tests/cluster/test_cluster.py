@@ -1,4 +1,4 @@
-"""A cluster of real processes, broken from inside and from outside."""
+"""A cluster of real processes, with faults that it causes itself and faults from outside."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def unbroken() -> Iterator[Cluster]:
-    """For tests that break nothing, each of which uses names of its own."""
+    """For tests that break nothing. Each of them uses names of its own."""
     with Cluster(nodes=3, algorithm="paxos") as cluster:
         yield cluster
 
@@ -35,11 +35,11 @@ def unbroken() -> Iterator[Cluster]:
 def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.005)
 
 
-def test_what_one_node_decides_all_answer(cluster: Cluster) -> None:
+def test_a_value_that_one_node_decides_is_the_answer_of_all(cluster: Cluster) -> None:
     assert cluster.propose("owner", "alice", at="n1") == "alice"
     assert cluster.propose("owner", "bob", at="n2") == "alice"
     assert [cluster.query("owner", at=node) for node in cluster.nodes] == ["alice"] * 3
@@ -49,7 +49,7 @@ VALUES = [0, True, 1.5, "word", b"\x00\xff", [1, [2]], {"a": {"b": 1}}, (1, ("tw
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_a_value_comes_back_as_it_was(unbroken: Cluster, value: object) -> None:
+def test_a_value_comes_back_unchanged(unbroken: Cluster, value: object) -> None:
     name = f"value-{[repr(each) for each in VALUES].index(repr(value))}"
     assert value == unbroken.propose(name, value)
     assert value == unbroken.query(name)
@@ -61,7 +61,7 @@ def test_undecided_is_none(unbroken: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("x", None, "None cannot be proposed"),
         ("x", "a" * 300_000, "300,005 bytes"),
@@ -71,10 +71,10 @@ def test_undecided_is_none(unbroken: Cluster) -> None:
         ("a" * 65, 1, "no name"),
     ],
 )
-def test_what_cannot_be_proposed_is_told_before_anything_is_sent(
-    unbroken: Cluster, name: str, value: object, says: str
+def test_a_bad_proposal_is_refused_before_anything_is_sent(
+    unbroken: Cluster, name: str, value: object, message: str
 ) -> None:
-    with pytest.raises(BadValue, match=says):
+    with pytest.raises(BadValue, match=message):
         unbroken.propose(name, value)
     assert unbroken.query("x") is None
 
@@ -89,7 +89,7 @@ def test_a_minority_may_be_killed(cluster: Cluster) -> None:
     assert cluster.query("after", at="n1") == 2
 
 
-def test_without_a_majority_the_outcome_is_unknown_and_nothing_is_wrong_later(cluster: Cluster) -> None:
+def test_without_a_majority_the_outcome_is_unknown_and_later_answers_agree(cluster: Cluster) -> None:
     cluster.kill("n2", "n3")
     with pytest.raises(Unknown, match=r"no answer from n1 within 0\.5 s"):
         cluster.propose("x", 1, at="n1", timeout_s=0.5)
@@ -97,7 +97,7 @@ def test_without_a_majority_the_outcome_is_unknown_and_nothing_is_wrong_later(cl
     assert cluster.propose("x", 2, at="n2") == cluster.query("x", at="n1")
 
 
-def test_a_suspended_node_says_nothing_until_it_is_resumed(cluster: Cluster) -> None:
+def test_a_suspended_node_does_not_reply_until_it_is_resumed(cluster: Cluster) -> None:
     (proof,) = cluster.suspend("n1")
     assert proof["process_state"] == "T"
     assert ProcessState.SUSPENDED is cluster.state("n1")
@@ -108,7 +108,7 @@ def test_a_suspended_node_says_nothing_until_it_is_resumed(cluster: Cluster) -> 
     assert cluster.query("x", at="n1") == 1
 
 
-def test_everything_decided_outlives_everybody(cluster: Cluster) -> None:
+def test_decided_values_survive_the_kill_of_all_nodes(cluster: Cluster) -> None:
     cluster.propose("x", "kept")
     cluster.kill(*cluster.nodes)
     cluster.restart(*cluster.nodes)
@@ -121,7 +121,7 @@ def test_an_orderly_end_is_status_0(cluster: Cluster) -> None:
     assert cluster.process("n2").describe() == "down: terminated by SIGTERM"
 
 
-def test_acts_out_of_place_are_told_and_change_nothing(cluster: Cluster) -> None:
+def test_an_act_in_the_wrong_state_is_an_error_and_changes_nothing(cluster: Cluster) -> None:
     with pytest.raises(NoSuchNode, match="there is no node 'n9': there are n1, n2, n3"):
         cluster.kill("n9")
     with pytest.raises(NoSuchNode):
@@ -140,7 +140,7 @@ def test_acts_out_of_place_are_told_and_change_nothing(cluster: Cluster) -> None
     assert [cluster.state(node) for node in cluster.nodes] == [ProcessState.DOWN, ProcessState.UP, ProcessState.UP]
 
 
-def test_what_is_done_from_outside_is_seen(cluster: Cluster) -> None:
+def test_a_signal_from_outside_is_noticed(cluster: Cluster) -> None:
     pid = cluster.process("n1").pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -149,7 +149,7 @@ def test_what_is_done_from_outside_is_seen(cluster: Cluster) -> None:
     wait_until(lambda: cluster.process("n1").describe() == "down: killed by SIGKILL from outside")
 
 
-def test_a_node_whose_disk_is_gone_does_not_start_as_its_old_self(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_node_whose_disk_is_gone_does_not_start(cluster: Cluster, tmp_path: Path) -> None:
     cluster.propose("x", 1)
     cluster.kill("n1")
     directory = cluster.spec.settings.directory("n1")
@@ -169,7 +169,7 @@ def test_calls_overlap(cluster: Cluster) -> None:
     assert {cluster.query("x")} == {getattr(outcome, "value", None) for outcome in outcomes}
 
 
-def test_a_call_to_any_node_passes_over_the_dead(cluster: Cluster) -> None:
+def test_a_call_to_any_node_skips_dead_nodes(cluster: Cluster) -> None:
     cluster.propose("x", 1)
     cluster.kill("n1")
     assert cluster.query("x") == 1
@@ -183,7 +183,7 @@ def test_a_refusal_is_definite() -> None:
             cluster.query("x", at="n1")
 
 
-def test_an_algorithm_that_raises_stops_its_node_and_says_where() -> None:
+def test_an_algorithm_that_raises_stops_its_node_and_its_log_has_the_place() -> None:
     with Cluster(nodes=1, algorithm="tests.own_algorithms:Raising") as cluster:
         with pytest.raises(Unknown):
             cluster.propose("x", 1, timeout_s=0.5)
@@ -192,7 +192,7 @@ def test_an_algorithm_that_raises_stops_its_node_and_says_where() -> None:
 
 
 @pytest.mark.parametrize("suspended", [False, True])
-def test_nodes_die_with_whoever_launched_them(tmp_path: Path, suspended: bool) -> None:
+def test_nodes_die_with_the_process_that_launched_them(tmp_path: Path, suspended: bool) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -240,7 +240,7 @@ def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"nodes": 0}, "0 nodes are too few"),
         ({"nodes": -1}, "-1 nodes are too few"),
@@ -250,30 +250,30 @@ def test_a_cluster_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
         ({"algorithm": "multipaxos", "machines": "a:B"}, r"machines is a list of names: \['a:B'\]"),
     ],
 )
-def test_a_cluster_that_cannot_be_leaves_nothing(
-    wrong: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_bad_description_of_a_cluster_leaves_nothing(
+    wrong: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         Cluster(**wrong)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_leader_is_waited_for() -> None:
+def test_leader_of_waits_for_a_leader() -> None:
     with Cluster(nodes=3, algorithm="multipaxos") as cluster:
         cluster.kill(leader_of(cluster))
         assert cluster.kv.put("k", 1) > 0
         cluster.kill(leader_of(cluster))
-        with pytest.raises(Unknown, match=r"nobody has said within 0\.3 s that it leads"):
+        with pytest.raises(Unknown, match=r"no node has reported within 0\.3 s that it leads"):
             leader_of(cluster, timeout_s=0.3)
 
 
-def test_an_algorithm_without_a_log_has_no_leader_to_be_found(unbroken: Cluster) -> None:
+def test_leader_of_needs_an_algorithm_with_a_log(unbroken: Cluster) -> None:
     with pytest.raises(Mistake, match="paxos keeps no log"):
         leader_of(unbroken)
 
 
-def test_threads_may_ask_for_the_status_at_once(tmp_path: Path) -> None:
+def test_threads_may_request_the_status_at_once(tmp_path: Path) -> None:
     with Cluster(nodes=1, directory=tmp_path / "c") as cluster, ThreadPoolExecutor(8) as threads:
-        told = list(threads.map(lambda _: cluster.status(), range(40)))
-    assert all(set(status) == {"n1"} for status in told)
+        statuses = list(threads.map(lambda _: cluster.status(), range(40)))
+    assert all(set(status) == {"n1"} for status in statuses)

@@ -8,7 +8,7 @@ from node.contract import BadInput
 from node.settings import BadSpec
 
 
-def test_what_is_created_is_read_back(tmp_path: Path) -> None:
+def test_a_spec_is_read_back_as_it_was_created(tmp_path: Path) -> None:
     made = create(tmp_path / "here", nodes=3, algorithm="majority", seed=7)
     assert made == open_spec(tmp_path / "here")
     assert made.nodes == ("n1", "n2", "n3")
@@ -31,7 +31,7 @@ def test_a_node_has_booted_once_it_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "algorithm", "error", "says"),
+    ("nodes", "algorithm", "error", "message"),
     [
         (0, "paxos", BadSpec, "0 nodes"),
         (100, "paxos", BadSpec, "100 nodes"),
@@ -45,22 +45,22 @@ def test_a_node_has_booted_once_it_is_marked(tmp_path: Path) -> None:
         (3, "node.contract:Algorithm", UnknownAlgorithm, "lacks propose, query, receive"),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_made(
-    tmp_path: Path, nodes: int | list[str], algorithm: str, error: type[Exception], says: str
+def test_bad_input_is_an_error_and_nothing_is_made(
+    tmp_path: Path, nodes: int | list[str], algorithm: str, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         create(tmp_path / "here", nodes=nodes, algorithm=algorithm)
     assert not (tmp_path / "here").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadSpec, match="cannot be written"):
         create(tmp_path / "file" / "here", nodes=1, algorithm="paxos")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("nodes = [", "nodes = {", "not TOML"),
         ("seed = 0", "seed = 'x'", "seed is a str"),
@@ -71,21 +71,21 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ('cluster = "', 'cluster = "x', "32 hex digits"),
     ],
 )
-def test_a_broken_spec_is_told(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_a_broken_spec_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = create(tmp_path, nodes=3, algorithm="paxos").path
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(BadSpec, match=says):
+    with pytest.raises(BadSpec, match=message):
         open_spec(tmp_path)
 
 
-def test_an_absent_spec_is_told(tmp_path: Path) -> None:
+def test_an_absent_spec_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadSpec, match="cannot be read"):
         open_spec(tmp_path)
 
 
-def test_a_machine_that_cannot_be_driven_is_told_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_bad_machine_is_an_error_before_anything_is_made(tmp_path: Path) -> None:
     for machines, algorithm, reason in (
         (["teapot"], "multipaxos", "no machine is called 'teapot'"),
         (["node.machines.kv:KvMachine"], "multipaxos", "two machines are called 'kv'"),

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, Unknown
-from cluster.clients import operations as asks
+from cluster.clients import operations
 from cluster.clients.async_client import AsyncLogClient
-from cluster.clients.calls import Closed
-from cluster.clients.operations import Change
-from cluster.errors import CommandRefused, Mistake, NotUp
+from cluster.clients.operations import KeyChange
+from cluster.errors import ClientClosed, CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
 from node.contract import NodeId
 from node.wire import BadValue
@@ -53,7 +52,7 @@ async def increment(client: AsyncLogClient, key: str) -> None:
             return
 
 
-async def first_change(client: AsyncLogClient, prefix: str, after: int) -> Change:
+async def first_change(client: AsyncLogClient, prefix: str, after: int) -> KeyChange:
     return await anext(client.kv.watch(prefix, after))
 
 
@@ -159,7 +158,7 @@ def test_a_call_that_is_cancelled_is_told_to_nobody_and_leaves_nothing(cluster: 
             outcomes = await asyncio.gather(never, watcher, left, return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
             assert await client.kv.put("k", "after") == version + 2
-            changes = [value for _, _, value in await client.ask(asks.kv_watch("k", version - 1, 1.0))]
+            changes = [value for _, _, value in await client.do(operations.kv_watch("k", version - 1, 1.0))]
             assert changes == [0, "left", "after"]
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
@@ -201,7 +200,7 @@ def test_closing_tells_whoever_waits(cluster: Cluster) -> None:
         outcomes = await asyncio.gather(left, waits, return_exceptions=True)
         assert [Unknown, CommandRefused] == [type(outcome) for outcome in outcomes]
         assert all("the client was closed" in str(outcome) for outcome in outcomes)
-        with pytest.raises(Closed, match="Make another one"):
+        with pytest.raises(ClientClosed, match="Make another one"):
             await client.kv.get("k")
         async with cluster.async_log_client() as other:
             assert await other.kv.get("k") == 0
@@ -249,7 +248,7 @@ def test_whoever_asks_a_cluster_that_has_ended_is_told_at_once(cluster: Cluster)
         nonlocal ended
         async with AsyncLogClient(cluster.spec.settings.cluster, addresses) as client:
             before = await client.kv.put("k", 1)
-            client._pipeline.leader = None
+            client._pipeline.leaders.leader = None
             ended = True
             outcomes = await asyncio.gather(client.kv.put("k", 2), client.kv.get("k"), return_exceptions=True)
             for outcome in outcomes:

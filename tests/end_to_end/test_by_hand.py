@@ -11,9 +11,9 @@ import psutil
 import pytest
 import zmq
 
-from cluster.control import ControlClient
 from cluster.errors import ConsensusError
 from cluster.processes import is_alive
+from cluster.supervisor_file import SupervisorClient
 from tests.end_to_end.hand import Hand, wait_until
 
 
@@ -400,7 +400,7 @@ def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> N
 def test_no_request_ends_the_supervisor(quick_hand: Hand) -> None:
     quick_hand.good("up", "-d", "-n", "1")
     quick_hand.fails(254, "nan is no finite number", "propose", "colour", "blue", "--timeout", "nan")
-    control = ControlClient(quick_hand.folder / ".consensus")
+    control = SupervisorClient(quick_hand.folder / ".consensus")
     with pytest.raises(ConsensusError, match="a mistake of ours: ValueError"):
         control.ask("call_began", f="propose", key="k", value="v", node=None, timeout_s=float("nan"))
     assert quick_hand.good("propose", "colour", "blue") == '"blue"'

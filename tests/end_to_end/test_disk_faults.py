@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster.clients.client import Ok
+from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
 from harness.faults import disk_faults, limit_faults

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster import Cluster
-from cluster.clients.lease_renewal import LeaseLost
 from cluster.clients.log_client import LogClient
-from cluster.errors import CommandRefused, Mistake
+from cluster.errors import CommandRefused, LeaseLost, Mistake
 from cluster.membership import leader_of
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, Unknown
-from cluster.clients.log_client import CommandRefused, LogClient
-from cluster.clients.pipeline import Ok
-from cluster.errors import BootFailed
+from cluster.clients.log_client import LogClient
+from cluster.clients.outcomes import Ok
+from cluster.errors import BootFailed, CommandRefused
 from cluster.membership import add_node, leader_of, remove_node, replace_node
 from node.contract import NodeId
 
@@ -212,7 +212,7 @@ def test_a_suspended_leader_is_replaced_and_answers_nothing_old(cluster: Cluster
     cluster.suspend(leader)
     client.kv.put("k", "new")
     with cluster.log_client() as reader:
-        reader.pipeline.leader = leader
+        reader.pipeline.leaders.leader = leader
         call = reader.begin("kv", ["get", "k"], read=True, timeout_s=20.0)
         reader.send(time.monotonic())
         cluster.resume(leader)

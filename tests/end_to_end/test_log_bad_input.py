@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 
 from cluster import BadValue, Cluster, Unknown
-from cluster.clients import operations as asks
-from cluster.clients import pipeline
+from cluster.clients import operations, pipeline
 from cluster.clients.async_client import AsyncLogClient
-from cluster.clients.calls import Closed, WindowFull
-from cluster.clients.log_client import CommandRefused, LogClient
-from cluster.clients.operations import Ask
+from cluster.clients.log_client import LogClient
+from cluster.clients.operation import Operation
+from cluster.errors import ClientClosed, CommandRefused, WindowFull
 
 #: Has a client ask something and waits for the answer.
-Do = Callable[[Ask[Any]], Any]
+Do = Callable[[Operation[Any]], Any]
 
 
 class Either:
@@ -39,8 +38,8 @@ class Either:
         self._clients.append(client)
         return client
 
-    def do(self, client: LogClient | AsyncLogClient, ask: Ask[Any]) -> Any:
-        return self._runner.run(client.ask(ask)) if isinstance(client, AsyncLogClient) else client.ask(ask)
+    def do(self, client: LogClient | AsyncLogClient, ask: Operation[Any]) -> Any:
+        return self._runner.run(client.do(ask)) if isinstance(client, AsyncLogClient) else client.do(ask)
 
     def close(self) -> None:
         for client in self._clients:
@@ -63,63 +62,63 @@ def either(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Either]
 
 def test_a_key_that_is_not_there(either: Either) -> None:
     client = either.client()
-    assert either.do(client, asks.kv_get("nosuch")) is None
-    assert either.do(client, asks.kv_delete("nosuch")) is False
+    assert either.do(client, operations.kv_get_with_version("nosuch")) is None
+    assert either.do(client, operations.kv_delete("nosuch")) is False
     with pytest.raises(CommandRefused, match="the version of 'nosuch' is 0, not 3") as refused:
-        either.do(client, asks.kv_compare_and_set("nosuch", 3, 1))
+        either.do(client, operations.kv_compare_and_set("nosuch", 3, 1))
     assert refused.value.kind == "mismatch"
-    assert either.do(client, asks.kv_get("nosuch")) is None
+    assert either.do(client, operations.kv_get_with_version("nosuch")) is None
 
 
 def test_a_value_or_a_key_over_the_limit(either: Either) -> None:
     client = either.client()
-    version = either.do(client, asks.kv_put("k", "before"))
+    version = either.do(client, operations.kv_put("k", "before"))
     with pytest.raises(BadValue, match="the limit is 262,144"):
-        asks.kv_put("k", "x" * 300_000)
+        operations.kv_put("k", "x" * 300_000)
     with pytest.raises(BadValue, match="None"):
-        asks.kv_put("k", None)
+        operations.kv_put("k", None)
     with pytest.raises(CommandRefused, match="1 to 1,024 characters, and this has 2,000") as refused:
-        either.do(client, asks.kv_put("k" * 2_000, 1))
+        either.do(client, operations.kv_put("k" * 2_000, 1))
     assert refused.value.kind == "bad_key"
-    assert either.do(client, asks.kv_get("k")) == ("before", version)
+    assert either.do(client, operations.kv_get_with_version("k")) == ("before", version)
 
 
 def test_a_full_window(either: Either, monkeypatch: pytest.MonkeyPatch) -> None:
     client = either.client()
-    version = either.do(client, asks.kv_put("k", "before"))
+    version = either.do(client, operations.kv_put("k", "before"))
     monkeypatch.setattr(pipeline, "CALLS_MAX", 0)
     with pytest.raises(WindowFull, match="Nothing was sent"):
-        either.do(client, asks.kv_put("k", "after"))
+        either.do(client, operations.kv_put("k", "after"))
     monkeypatch.undo()
-    assert either.do(client, asks.kv_get("k")) == ("before", version)
+    assert either.do(client, operations.kv_get_with_version("k")) == ("before", version)
 
 
 def test_a_session_that_has_ended(either: Either) -> None:
     client = either.client()
-    version = either.do(client, asks.kv_put("k", "before"))
+    version = either.do(client, operations.kv_put("k", "before"))
     session = client.session
     assert session is not None
     resumed = either.client(resume=session)
-    assert either.do(resumed, asks.kv_put("k", "in the same session")) == version + 1
+    assert either.do(resumed, operations.kv_put("k", "in the same session")) == version + 1
     assert resumed.session == session
     other = either.client()
-    assert either.do(other, Ask("session", ["close", session], bool))
+    assert either.do(other, Operation("session", ["close", session], bool))
     with pytest.raises(Unknown, match="the session has ended"):
-        either.do(resumed, asks.kv_put("k", "under a session that has ended"))
+        either.do(resumed, operations.kv_put("k", "under a session that has ended"))
     late = either.client(resume=session)
     with pytest.raises(CommandRefused, match=f"session {session} has ended, so it cannot be resumed") as refused:
-        either.do(late, asks.kv_put("k", "in a session that has ended"))
+        either.do(late, operations.kv_put("k", "in a session that has ended"))
     assert refused.value.kind == "session_expired"
-    assert either.do(late, asks.kv_get("k")) == ("in the same session", version + 1)
+    assert either.do(late, operations.kv_get_with_version("k")) == ("in the same session", version + 1)
     for client in (resumed, late):  # both go on in a new one
-        version = either.do(client, asks.kv_put("k", "after"))
-    assert either.do(other, asks.kv_get("k")) == ("after", version)
+        version = either.do(client, operations.kv_put("k", "after"))
+    assert either.do(other, operations.kv_get_with_version("k")) == ("after", version)
 
 
 def test_a_client_that_is_closed(either: Either) -> None:
     client = either.client()
-    either.do(client, asks.kv_put("k", "before"))
+    either.do(client, operations.kv_put("k", "before"))
     client.close()
-    with pytest.raises(Closed, match="Make another one"):
-        either.do(client, asks.kv_put("k", "after"))
-    assert either.do(either.client(), asks.kv_get("k"))[0] == "before"
+    with pytest.raises(ClientClosed, match="Make another one"):
+        either.do(client, operations.kv_put("k", "after"))
+    assert either.do(either.client(), operations.kv_get_with_version("k"))[0] == "before"

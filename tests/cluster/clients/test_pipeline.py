@@ -3,7 +3,8 @@
 import pytest
 
 from cluster.clients import pipeline as pipelines
-from cluster.clients.pipeline import NotDone, NotKnown, Ok, Pipeline
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.clients.pipeline import Pipeline
 from harness.virtual.log_script import LogWorld
 from node.wire import BadValue
 
@@ -20,7 +21,7 @@ def values(world: LogWorld) -> list[bytes | None]:
     return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
 
 
-def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> None:
+def test_a_session_that_was_idle_for_nearly_too_long_is_replaced() -> None:
     world, client = world_with_client()
     first = client.session
     client._used -= pipelines.SESSION_S / 2
@@ -34,10 +35,10 @@ def test_a_session_that_was_idle_for_nearly_too_long_is_left_for_a_new_one() -> 
     world.check()
 
 
-def test_a_session_that_owes_an_answer_is_kept_however_long_it_takes() -> None:
+def test_a_session_that_owes_a_reply_is_kept() -> None:
     world, client = world_with_client()
     first = client.session
-    world.cut(world.members, ("c",), one_way=True)  # it is done, and the answer does not come
+    world.cut(world.members, ("c",), one_way=True)  # the command is done, and the reply does not arrive
     owed = world.begin("c", "put", "k", b"owed", for_s=0.1)
     world.pass_s(1.0)
     assert isinstance(owed.outcome, NotKnown)
@@ -48,14 +49,14 @@ def test_a_session_that_owes_an_answer_is_kept_however_long_it_takes() -> None:
     assert values(world) == [b"first", b"owed", b"after"]
 
 
-def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
+def test_a_call_that_is_given_up_before_it_has_left_never_leaves() -> None:
     world, client = world_with_client()
     call = client.call("kv", ["put", "k", b"never"], world.now, 5.0)
-    told: list[object] = []
-    call.then = told.append
+    outcomes: list[object] = []
+    call.on_outcome = outcomes.append
     client.cancel(call)
     world.do("c", "put", "k", b"after")
-    assert told == []
+    assert outcomes == []
     assert client.idle
     assert values(world) == [b"first", b"after"]
 
@@ -64,7 +65,7 @@ def test_a_call_that_is_given_up_before_it_left_never_leaves() -> None:
     "command", [["put", "\udcff", b""], ["put", object(), b""], ["cas", "k", 2**70, b""], ["put", "k", b"x" * 600_000]]
 )
 @pytest.mark.parametrize("read", [False, True])
-def test_what_cannot_be_sent_is_refused_before_it_is_with_others(command: list[object], read: bool) -> None:
+def test_a_bad_command_is_refused_alone(command: list[object], read: bool) -> None:
     world, client = world_with_client()
     before = client.call("kv", ["put", "k", b"before"], world.now, 5.0)
     with pytest.raises(BadValue):
@@ -74,7 +75,7 @@ def test_what_cannot_be_sent_is_refused_before_it_is_with_others(command: list[o
     assert values(world) == [b"first", b"before", b"after"]
 
 
-def test_a_time_that_never_comes_is_refused() -> None:
+def test_a_timeout_that_is_no_number_is_refused() -> None:
     world, client = world_with_client()
     for wrong in (float("nan"), None, "5", 1j, 10**400):
         with pytest.raises(BadValue):
@@ -85,16 +86,16 @@ def test_a_time_that_never_comes_is_refused() -> None:
     assert client.idle
 
 
-def test_whoever_waits_is_told_once() -> None:
+def test_on_outcome_is_called_once() -> None:
     world, client = world_with_client()
-    told: list[object] = []
-    world.begin("c", "get", "k").then = told.append
+    outcomes: list[object] = []
+    world.begin("c", "get", "k").on_outcome = outcomes.append
     world.pass_s(1.0)
     client.close()
-    assert told == [Ok([b"first", 1])]
+    assert outcomes == [Ok([b"first", 1])]
 
 
-def test_closing_says_what_was_sent_and_what_was_not() -> None:
+def test_closing_distinguishes_calls_that_were_sent_from_others() -> None:
     world = LogWorld()
     client = world.clients["c"].pipeline
     waits = client.call("kv", ["put", "k", b"waits for a session"], world.now, 5.0)
@@ -106,7 +107,7 @@ def test_closing_says_what_was_sent_and_what_was_not() -> None:
     assert client.idle
 
 
-def test_who_has_less_time_is_told_earlier_whoever_was_first() -> None:
+def test_a_call_with_less_time_expires_before_an_earlier_one() -> None:
     world = LogWorld()
     world.wait_leader()
     world.cut(("c",), world.members, one_way=True)

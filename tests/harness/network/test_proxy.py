@@ -470,9 +470,12 @@ def test_strangers_are_not_answered(bench: Bench) -> None:
     assert control is not None
     with tuned(bench.context.socket(zmq.DEALER)) as stranger:
         stranger.connect(control._address)
-        for frames in ([pack({"do": "heal"})], [pack({"do": "heal", "token": "0" * 32})], [b"\xc1"], [b"", b""]):
+        token = bench.spec.settings.cluster.encode()
+        request = {"verb": "flush", "arguments": {}, "deadline": time.monotonic() + WAIT_S}
+        flush, late = pack(request), pack({**request, "deadline": time.monotonic() - 1.0})
+        for frames in ([flush], [b"0" * 32, flush], [token, b"\xc1"], [token], [token, flush, b""], [token, late]):
             stranger.send_multipart(frames)
-        stranger.send(pack({"do": "flush", "token": bench.spec.settings.cluster}))
+        stranger.send_multipart([token, flush])
         assert stranger.poll(int(WAIT_S * 1000))
         assert unpack(stranger.recv()) == {"result": 0}
         assert not stranger.poll(0)

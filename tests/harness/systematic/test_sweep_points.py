@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
+from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from harness.records.links import Link
 from harness.systematic.scheduler import MessageStep, next_link
 from harness.systematic.sweep_points import (
@@ -88,7 +88,7 @@ def test_a_point_strikes_its_end() -> None:
             PointOutcome.BLOCKS,
             "some are never told",
         ),
-        ([told("n1", NotDone("n1: too full"), owed=True)], PointOutcome.BLOCKS, "too full"),
+        ([told("n1", NotDone("refused", "n1: too full"), owed=True)], PointOutcome.BLOCKS, "too full"),
         ([told("n1", SILENT)], PointOutcome.SURVIVED, "undecided"),
         (
             [told("n1", SILENT, owed=True), told("with n2 back", Ok("red", "n2"), owed=True, back=True)],

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cluster.clients.pipeline import NotDone, NotKnown, Ok
+from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.mutants.catalogue import MUTANTS, Mutant
 from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS, VirtualScript
 from harness.virtual.log_script import LogWorld

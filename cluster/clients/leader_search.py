@@ -1,0 +1,53 @@
+"""Which node a client of a log sends to: the leader, as far as the client knows it, or the next node to try.
+
+Rules
+-----
+1. A node that replied with a result leads. A node that redirects names the leader, if it knows one.
+2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that were silent, for
+   `_AVOID_S` seconds, unless all of them are.
+3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not believed to lead: the node that names it may not have
+   noticed the loss yet.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from node.contract import NodeId
+
+_AVOID_S: Final = 0.5
+_DISBELIEVE_S: Final = 0.1
+
+
+class LeaderSearch:
+    """What one client knows of the nodes. Times are in seconds of one clock, which the caller reads."""
+
+    def __init__(self) -> None:
+        self.leader: NodeId | None = None
+        self._lost_at: dict[NodeId, float] = {}
+        self._next_node = 0
+
+    def heard_from(self, node: NodeId) -> None:
+        """Note that a message of `node` has arrived, so it is reachable."""
+        if self._lost_at:
+            self._lost_at.pop(node, None)
+
+    def lost(self, node: NodeId, now: float) -> None:
+        """Note that the connection to `node` has closed, or that it was silent for too long."""
+        self._lost_at[node] = now
+        if self.leader == node:
+            self.leader = None
+
+    def target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId:
+        """Return the node to send to now. It is the leader, which may be missing in `addresses`, or one of `addresses`."""
+        if self.leader is not None:
+            return self.leader
+        self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < _AVOID_S}
+        nodes = list(addresses)
+        candidates = [node for node in nodes if node not in self._lost_at] or nodes
+        self._next_node += 1
+        return candidates[self._next_node % len(candidates)]
+
+    def redirected(self, leader: NodeId | None, now: float) -> None:
+        """Note that a node does not lead, and names `leader`, or no node, as the one that does."""
+        lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < _DISBELIEVE_S
+        self.leader = None if lost else leader

@@ -1,0 +1,62 @@
+"""A call to a replicated log while it is under way, and the queue operations on calls that have not left yet."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from cluster.clients.outcomes import Outcome
+
+COMMAND_BYTES_MAX: Final = 512 * 1024  # of one command, and of all commands in a frame
+_FRAME_COMMANDS_MAX: Final = 1_024
+
+
+class LogCall:
+    """One command, or one read, of a machine. `outcome` is None until the call has one.
+
+    `deadline` is in seconds of the clock that drives the pipeline. `wait_ms` is how long the leader may hold back the reply to
+    a read, in milliseconds. `packed` is the encoded command. `on_outcome`, if it is set, is called once, with the outcome.
+    """
+
+    __slots__ = ("command", "deadline", "machine", "on_outcome", "outcome", "packed", "read", "wait_ms")
+
+    def __init__(
+        self, machine: str, command: list[Any], packed: bytes, deadline: float, read: bool, wait_ms: int
+    ) -> None:
+        self.machine, self.command, self.packed, self.read, self.wait_ms = machine, command, packed, read, wait_ms
+        self.deadline = deadline
+        self.outcome: Outcome | None = None
+        self.on_outcome: Callable[[Outcome], object] | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome, unless the call has one already."""
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.on_outcome is not None:
+                self.on_outcome(outcome)
+
+
+def pop_frame(queue: deque[LogCall]) -> list[LogCall]:
+    """Remove the first calls of a queue that fit into one frame, and return them: calls of one machine.
+
+    A read that may wait has a frame of its own, since it would hold back the others. So has each call on the configuration
+    (machine "cluster"), since a change goes through the log alone.
+    """
+    calls = [queue.popleft()]
+    machine, size, alone = calls[0].machine, len(calls[0].packed), calls[0].wait_ms > 0
+    while queue and not alone and len(calls) < _FRAME_COMMANDS_MAX:
+        call = queue[0]
+        size += len(call.packed)
+        if call.machine != machine or size > COMMAND_BYTES_MAX or call.wait_ms or machine == "cluster":
+            break
+        calls.append(queue.popleft())
+    return calls
+
+
+def pop_expired(queue: deque[LogCall], now: float) -> list[LogCall]:
+    """Remove the calls of a queue whose time is up, and return them."""
+    expired = [call for call in queue if call.deadline <= now]
+    if expired:
+        waiting = [call for call in queue if call.deadline > now]
+        queue.clear()
+        queue.extend(waiting)
+    return expired

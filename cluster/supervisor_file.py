@@ -1,0 +1,79 @@
+"""How the command line and other programs find a cluster's supervisor: through a file in the cluster's folder.
+
+The file holds the supervisor's process id, when that process was born, the address of its control socket, and the token. Only
+its owner can read it (mode 0600), so no other user of the machine can steer the cluster.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.control import ControlClient
+from cluster.errors import NotUp
+from cluster.folder_lock import lock_holder
+from cluster.processes import born_at, is_alive, is_suspended
+
+FILE_NAME: Final = "supervisor.json"
+#: How long the supervisor may take to reply by default, in seconds.
+ANSWER_S: Final = 60.0
+
+
+def publish_supervisor(root: Path, address: str, token: str) -> None:
+    """Write the file of this process, the supervisor. It is written aside and moved, so that no reader sees half of it."""
+    content = {"pid": os.getpid(), "born": born_at(os.getpid()), "address": address, "token": token}
+    aside = (root / FILE_NAME).with_suffix(".new")
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+    aside.rename(root / FILE_NAME)
+
+
+def withdraw_supervisor(root: Path) -> None:
+    """Remove the file: the supervisor ends."""
+    (root / FILE_NAME).unlink(missing_ok=True)
+
+
+class SupervisorClient:
+    """Asks the supervisor of the cluster in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Find the supervisor. Raises NotUp if there is none; the message says whether the cluster is starting, or has ended."""
+        try:
+            content = json.loads((root / FILE_NAME).read_text())
+        except (OSError, ValueError):
+            holder = lock_holder(root)
+            if holder:
+                raise NotUp(
+                    f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
+                    f"{FILE_NAME} was removed: end {holder}, and start the cluster again"
+                ) from None
+            raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
+        self.pid, self._born = int(content["pid"]), float(content["born"])
+        if not self.is_alive():
+            raise NotUp(
+                f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
+                "What was decided is on their disks: `consensus up` starts them again"
+            )
+        self._control = ControlClient(str(content["address"]), str(content["token"]), self._check_alive, self._no_reply)
+
+    def is_alive(self) -> bool:
+        """Return whether the supervisor's process still runs."""
+        return is_alive(self.pid, self._born)
+
+    def ask(self, verb: str, timeout_s: float = ANSWER_S, /, **arguments: Any) -> Any:
+        """Have the supervisor do something: see `ControlClient.ask`.
+
+        Raises:
+            NotUp: the supervisor has ended, is suspended, or has not replied within `timeout_s` seconds.
+            ConsensusError, BadInput: what the verb raised.
+        """
+        return self._control.ask(verb, timeout_s, **arguments)
+
+    def _check_alive(self) -> None:
+        if not self.is_alive():
+            raise NotUp(f"the cluster has ended meanwhile, with its supervisor (process {self.pid})")
+        if is_suspended(self.pid):
+            raise NotUp(f"the supervisor is suspended: `kill -CONT {self.pid}` lets it go on")
+
+    def _no_reply(self, _verb: str, timeout_s: float) -> NotUp:
+        return NotUp(f"the supervisor (process {self.pid}) has not replied within {timeout_s:g} s")
