@@ -12,7 +12,7 @@ from node.wire import BadValue
 BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: asks.kv_put(None, 1), "a key is a string, and not the NoneType None"),  # type: ignore[arg-type]
     (lambda: asks.kv_put("\udcff", 1), "a key is valid Unicode"),
-    (lambda: asks.kv_put("k", object()), "a object cannot be carried"),
+    (lambda: asks.kv_put("k", object()), "a object cannot be encoded"),
     (lambda: asks.kv_get(7), "a key is a string, and not the int 7"),  # type: ignore[arg-type]
     (lambda: asks.kv_delete(b"k"), "a key is a string"),  # type: ignore[arg-type]
     (lambda: asks.kv_range(None, ""), "a prefix is a string"),  # type: ignore[arg-type]
