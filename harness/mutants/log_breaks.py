@@ -198,7 +198,7 @@ def torn_tails_everywhere() -> None:
     def since(self: log_store.DiskLog, slot: int, _bytes_max: int) -> list[Record]:
         found = []
         for row in self._read("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
-            if row[-1] != log_store._record_sum(Record(*row[:-1])):
+            if row[-1] != log_store._record_checksum(Record(*row[:-1])):
                 break
             found.append(Record(*row[:-1]))
         return found
