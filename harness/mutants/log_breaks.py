@@ -249,7 +249,7 @@ def locks_have_no_fencing_token() -> None:
 @listed
 def retries_are_done_again() -> None:
     """No answer is kept, so a retry takes effect again."""
-    replace(sessions.Sessions, "keep", staticmethod(lambda *_: None))
+    replace(sessions.Sessions, "store_answer", staticmethod(lambda *_: None))
 
 
 @listed

@@ -93,7 +93,7 @@ def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "member", "list")
     hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
-    hand.fails(1, "n1 is the last node: without it there is no cluster", "member", "remove", "n1")
+    hand.fails(1, "n1 is the last voter: without it there is no cluster", "member", "remove", "n1")
     hand.fails(1, "n1 is a member already", "member", "add", "n1")
     hand.fails(254, "there is no node 'n9'", "member", "remove", "n9")
     hand.fails(254, "there is no node 'n9'", "member", "replace", "n9", "n2")
