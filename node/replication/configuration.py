@@ -62,7 +62,7 @@ class Configuration(NamedTuple):
         if node in self.members:
             raise ChangeRefused(f"{node} is a member already: the members are {', '.join(self.members)}")
         if node in self.removed:
-            raise ChangeRefused(f"{node} was removed before, and an id is used only once: choose another name")
+            raise ChangeRefused(f"{node} was removed before, and an id is used once: choose another name")
         if len(self.members) >= NODES_MAX:
             raise ChangeRefused(f"there are {len(self.members)} members, and the limit is {NODES_MAX}")
         return self._replace(learners=(*self.learners, node))
