@@ -1,7 +1,7 @@
 """The messages between the clients of a replicated log and a node: many commands in a frame, many answers in a frame.
 
-A frame of commands is the unit of retrying. The client sends it again unchanged, under the same session and sequence number,
-and it takes effect once. `packed` is a packed list of commands; no node unpacks it before the slot is applied.
+A frame of commands is the unit of retrying. The client sends it again unchanged, under the same session and sequence
+number, and it takes effect once. `packed` is a packed list of commands; no node unpacks it before the slot is applied.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from node.contract import Message, NodeId
 class CommandFrame(Message):
     """Commands for one machine, which are applied in this order in one slot of the log.
 
-    `number` identifies the request on the client's connection: the answer carries the same number. `session` and `sequence`
-    name the frame in the log. `done` says that the client has the answers to all frames of the session with a lower
-    sequence number. Session 0 stands for no session: such a frame may take effect twice.
+    `number` identifies the request on the client's connection: the answer carries the same number. `session` and
+    `sequence` name the frame in the log. `done` says that the client has the answers to all frames of the session with
+    a lower sequence number. Session 0 stands for no session: such a frame may take effect twice.
     """
 
     number: int
@@ -31,8 +31,8 @@ class CommandFrame(Message):
 class ReadFrame(Message):
     """Questions to one machine. The node answers from a state that is not older than the arrival of the frame.
 
-    `packed` is a packed list of questions. A frame of one question, a watch, may wait up to `wait_ms` milliseconds until
-    there is something new to answer.
+    `packed` is a packed list of questions. A frame of one question, a watch, may wait up to `wait_ms` milliseconds
+    until there is something new to answer.
     """
 
     number: int

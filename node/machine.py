@@ -2,8 +2,9 @@
 
 Theory of operation
 -------------------
-Every node applies the same commands in the same order. So machines that start equal stay equal (Schneider, *Implementing
-Fault-Tolerant Services Using the State Machine Approach*, 1990). A machine knows nothing about nodes, ballots or disks.
+Every node applies the same commands in the same order. So machines that start equal stay equal (Schneider,
+*Implementing Fault-Tolerant Services Using the State Machine Approach*, 1990). A machine knows nothing about nodes,
+ballots or disks.
 
 The duties of a machine's author
 --------------------------------
@@ -11,21 +12,23 @@ The duties of a machine's author
    command. A machine uses no clock, no randomness, no file and no thread, and does not iterate over a set.
 2. A command that cannot be done raises `Refusal` **before it has changed anything**.
 3. `query` changes nothing.
-4. `snapshot` returns plain data (see `node.wire.pack`; tuples come back as lists). The caller packs it at once. `restore` with
-   that data makes an equal machine. Where the order of a map is visible in answers, the order is equal, too.
-5. Commands come from clients, so the machine checks their shape. If another exception than `Refusal` leaves the machine, the
-   client gets an error, too. But the machine may have changed in part, in the same way at every node.
+4. `snapshot` returns plain data (see `node.wire.pack`; tuples come back as lists). The caller packs it at once.
+   `restore` with that data makes an equal machine. Where the order of a map is visible in answers, the order is equal,
+   too.
+5. Commands come from clients, so the machine checks their shape. If another exception than `Refusal` leaves the
+   machine, the client gets an error, too. But the machine may have changed in part, in the same way at every node.
 
 Time
 ----
-`Moment.time_ms` is the log's own time: the milliseconds that leaders have counted while they led. It never goes back. It
-stands still while no node leads. It never runs faster than real time.
+`Moment.time_ms` is the log's own time: the milliseconds that leaders have counted while they led. It never goes back.
+It stands still while no node leads. It never runs faster than real time.
 
 Leaders count it in beats, so the true time of a command may be up to `BEAT_MS` later than its moment says. A machine
-therefore adds `BEAT_MS` to every duration that begins at a moment, such as a lease. Then the duration never ends too early.
+therefore adds `BEAT_MS` to every duration that begins at a moment, such as a lease. Then the duration never ends too
+early.
 
-When the log's time has reached `due_ms`, every node calls `expire` at the same slot. Sessions end by the same time, and then
-every node calls `session_ended`.
+When the log's time has reached `due_ms`, every node calls `expire` at the same slot. Sessions end by the same time, and
+then every node calls `session_ended`.
 """
 
 from abc import ABC, abstractmethod
@@ -45,8 +48,8 @@ Command: TypeAlias = list[Plain]
 class Moment(NamedTuple):
     """The place of a command in the log, and its session. It is the same for all commands of one frame.
 
-    `slot` is the slot of the log, `time_ms` the log's time in milliseconds, `session` the number of the client's session, or
-    0 for none.
+    `slot` is the slot of the log, `time_ms` the log's time in milliseconds, `session` the number of the client's
+    session, or 0 for none.
     """
 
     slot: int

@@ -1,7 +1,7 @@
 """Majorities and ballots, as pure functions and data.
 
-Any two majorities of the same members share a member. The safety of every algorithm in `node/algorithms/` that uses quorums
-rests on this fact.
+Any two majorities of the same members share a member. The safety of every algorithm in `node/algorithms/` that uses
+quorums rests on this fact.
 """
 
 from collections.abc import Collection

@@ -34,7 +34,8 @@ class BadSpec(BadInput):
 class Settings:
     """The spec of one cluster. The fields are those of the TOML file.
 
-    `data` is the path of a directory. `vfs` is None for SQLite's own VFS. Empty `machines` stand for the default machines.
+    `data` is the path of a directory. `vfs` is None for SQLite's own VFS. Empty `machines` stand for the default
+    machines.
     """
 
     cluster: str
@@ -95,7 +96,8 @@ def load(path: Path) -> Settings:
     """Read the spec in the file `path`.
 
     Raises:
-        BadSpec: the file cannot be read or is not TOML, or a field is missing, unknown or has a value that is not allowed.
+        BadSpec: the file cannot be read or is not TOML, or a field is missing, unknown or has a value that is not
+            allowed.
     """
     try:
         table = tomllib.loads(path.read_text())

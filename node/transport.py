@@ -2,14 +2,16 @@
 
 Rules
 -----
-1. One ROUTER receives from all peers and clients; one DEALER per peer sends. So each directed pair of nodes has a connection
-   of its own, which can be cut by itself and can lead through a proxy. The node connects to the addresses that it is given.
-2. Nothing blocks. A message without a connection, or for a queue that is full, is dropped and counted; the algorithm sends
-   it again. IMMEDIATE makes a send to a dead peer fail at once. Otherwise the message would wait and reach the peer's next
-   incarnation.
-3. A request arrives with the frames of its route before its last frame. The reply goes back along that route, so proxies may
-   stand between.
-4. libzmq chooses the identities of sockets. The names of nodes travel inside the frames, where the receiver checks them.
+1. One ROUTER receives from all peers and clients; one DEALER per peer sends. So each directed pair of nodes has a
+   connection of its own, which can be cut by itself and can lead through a proxy. The node connects to the addresses
+   that it is given.
+2. Nothing blocks. A message without a connection, or for a queue that is full, is dropped and counted; the algorithm
+   sends it again. IMMEDIATE makes a send to a dead peer fail at once. Otherwise the message would wait and reach the
+   peer's next incarnation.
+3. A request arrives with the frames of its route before its last frame. The reply goes back along that route, so
+   proxies may stand between.
+4. libzmq chooses the identities of sockets. The names of nodes travel inside the frames, where the receiver checks
+   them.
 5. One system call waits for all sockets: see `Poller`.
 """
 
@@ -25,15 +27,16 @@ from node.contract import NodeId
 
 #: Messages. A ROUTER whose queue is full loses replies, so this is more than one turn can send to a connection.
 _QUEUE_MAX: Final = 10_000
-#: Connections that wait to be accepted. With libzmq's default of 100, some of 256 clients that connect at the same time (to a
-#: new leader, for example) wait a second until TCP tries again. The kernel has its own limit, net.core.somaxconn.
+#: Connections that wait to be accepted. With libzmq's default of 100, some of 256 clients that connect at the same time
+#: (to a new leader, for example) wait a second until TCP tries again. The kernel has its own limit, net.core.somaxconn.
 _BACKLOG: Final = 4_096
 #: After so many messages, `receive_all` no longer asks whether another one is there before it tries to receive it.
 _ASKED_MESSAGES: Final = 3
 #: How long `close` waits for messages that have not left yet.
 _LINGER_MS: Final = 100
 _ROUTE_FRAMES_MAX: Final = 8
-#: Limits memory: libzmq closes a connection that announces a larger message. The codec counts oversized frames below it.
+#: Limits memory: libzmq closes a connection that announces a larger message. The codec counts oversized frames below
+#: it.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _HANDSHAKE_FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -44,12 +47,14 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _CAN_READ: Final = int(zmq.POLLIN)
 _EVENTS: Final = int(zmq.EVENTS)
-# pyzmq's backend functions. The methods of zmq.Socket add checks for cases that do not occur here, which take longer than a send.
+# pyzmq's backend functions. The methods of zmq.Socket add checks for cases that do not occur here, which take longer
+# than a send.
 _send: Final[Callable[..., Any]] = zmq.backend.Socket.send
 _receive: Final[Callable[..., Any]] = zmq.backend.Socket.recv
 _get: Final[Callable[..., Any]] = zmq.backend.Socket.get
 
-#: The frames before a request's last one, in order. They lead a reply back to the client, through proxies if there are any.
+#: The frames before a request's last one, in order. They lead a reply back to the client, through proxies if there are
+#: any.
 Route = tuple[bytes, ...]
 
 
@@ -108,8 +113,8 @@ def receive_all(
 ) -> Iterator[list[bytes]]:
     """Yield each message that waits at a socket, as a list of frames, until none is left."""
     try:
-        # Asking whether a message waits takes a third of the time of a receive that fails. Mostly few messages wait, and then
-        # asking saves time. Where many wait, asking before each of them would cost more than the one failure.
+        # Asking whether a message waits takes a third of the time of a receive that fails. Mostly few messages wait,
+        # and then asking saves time. Where many wait, asking before each of them would cost more than the one failure.
         for _ in range(_ASKED_MESSAGES):
             yield receive_one(socket)
             if not _get(socket, _EVENTS) & _CAN_READ:
@@ -123,10 +128,11 @@ def receive_all(
 class Poller:
     """Waits until one of many sockets or pipes can be read, with one system call for all of them.
 
-    `zmq.Poller` makes several calls for each socket. This class polls the descriptors of the sockets instead. libzmq makes a
-    descriptor readable once when something has happened since the socket was found empty, and any call on the socket, also
-    a send, may consume that signal. So before each wait, `poll` asks a socket itself if it was returned by the last `poll`,
-    or if something was sent on it since. `poll` may return a socket without a message, for example after a connect.
+    `zmq.Poller` makes several calls for each socket. This class polls the descriptors of the sockets instead. libzmq
+    makes a descriptor readable once when something has happened since the socket was found empty, and any call on the
+    socket, also a send, may consume that signal. So before each wait, `poll` asks a socket itself if it was returned by
+    the last `poll`, or if something was sent on it since. `poll` may return a socket without a message, for example
+    after a connect.
     """
 
     def __init__(self) -> None:
@@ -176,8 +182,8 @@ class Poller:
 class Transport:
     """The sockets of one node, and the pipes that wake its loop.
 
-    `address` is where the node receives. `dropped` counts the messages and replies that could not be sent, `bad_handshakes`
-    the connections whose handshake failed.
+    `address` is where the node receives. `dropped` counts the messages and replies that could not be sent,
+    `bad_handshakes` the connections whose handshake failed.
     """
 
     _lost: tuple[NodeId, ...] = ()
@@ -246,7 +252,8 @@ class Transport:
 
         It may also return early without a message for `receive`, for example after a peer has connected.
         """
-        # Milliseconds, rounded up. Rounded down, a timer that is due within a millisecond would spin the loop until then.
+        # Milliseconds, rounded up. Rounded down, a timer that is due within a millisecond would spin the loop until
+        # then.
         pipes = []
         self._router_readable = False
         for source in self._poller.poll(int(wait_s * 1000 + 0.999)):

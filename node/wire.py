@@ -2,20 +2,21 @@
 
 Theory of operation
 -------------------
-`pack` and `unpack` encode plain data. `encode_value` and `decode_value` do the same for the values that clients propose, and
-apply the limits on values. A `Codec` encodes an `Envelope`, which is a message with its sender, as one frame.
+`pack` and `unpack` encode plain data. `encode_value` and `decode_value` do the same for the values that clients
+propose, and apply the limits on values. A `Codec` encodes an `Envelope`, which is a message with its sender, as one
+frame.
 
-A frame is the msgpack array `[version, cluster, sender, incarnation, variable, type, fields]`, then a checksum of four bytes.
-The cluster's id is random and stands in files that only their owner may read, so it also keeps strangers out.
+A frame is the msgpack array `[version, cluster, sender, incarnation, variable, type, fields]`, then a checksum of four
+bytes. The cluster's id is random and stands in files that only their owner may read, so it also keeps strangers out.
 
 Rules
 -----
-1. This module trusts no bytes that arrive. Bytes that do not decode to exactly the declared fields raise `Malformed`; the
-   caller drops the frame and counts it. No input makes a decoding function raise anything else.
+1. This module trusts no bytes that arrive. Bytes that do not decode to exactly the declared fields raise `Malformed`;
+   the caller drops the frame and counts it. No input makes a decoding function raise anything else.
 2. The client packs a user's value once. From there on the value travels as opaque bytes.
-3. `unpack` returns a value that equals the value given to `pack`: a tuple comes back as a tuple. Data that could not keep this
-   promise (NaN, an instance of a subclass, a key that occurs twice) is refused, with a reason, while packing or unpacking. A
-   NamedTuple is the one subclass that is accepted, because the plain tuple that comes back equals it.
+3. `unpack` returns a value that equals the value given to `pack`: a tuple comes back as a tuple. Data that could not
+   keep this promise (NaN, an instance of a subclass, a key that occurs twice) is refused, with a reason, while packing
+   or unpacking. A NamedTuple is the one subclass that is accepted, because the plain tuple that comes back equals it.
 4. A frame that was damaged on its way does not decode: the CRC-32 at its end does not match.
 """
 
@@ -73,7 +74,8 @@ def _pack(value: object) -> bytes:
 
 
 def _pack_tuple(value: object) -> msgpack.ExtType:
-    # With strict_types, msgpack calls this for tuples and NamedTuples such as Ballot. `_check_plain` has refused the rest.
+    # With strict_types, msgpack calls this for tuples and NamedTuples such as Ballot. `_check_plain` has refused the
+    # rest.
     assert isinstance(value, tuple)
     return msgpack.ExtType(TUPLE_EXT, _pack(list(value)))
 
@@ -248,8 +250,8 @@ def decode_value(value: Value) -> Any:
 class ProposeRequest(Message):
     """A client's `propose`.
 
-    `number` names the request among those of its client. After `timeout_ms` milliseconds the client has given up, and the
-    node forgets the request.
+    `number` names the request among those of its client. After `timeout_ms` milliseconds the client has given up, and
+    the node forgets the request.
     """
 
     number: int
@@ -303,7 +305,8 @@ _ENVELOPE_TYPES: Final = [int, str, str, int, str, str, list]
 class Envelope(NamedTuple):
     """A message with its sender.
 
-    `incarnation` counts the boots of the sending node; a client's is 0. `variable` is the variable that the message is about.
+    `incarnation` counts the boots of the sending node; a client's is 0. `variable` is the variable that the message is
+    about.
     """
 
     sender: NodeId
@@ -357,7 +360,8 @@ class Codec:
         """Decode the envelope in `frame`.
 
         Raises:
-            Malformed: `frame` is no frame, is damaged, is of another cluster or version, or its fields are not as declared.
+            Malformed: `frame` is no frame, is damaged, is of another cluster or version, or its fields are not as
+                declared.
         """
         if len(frame) > FRAME_BYTES_MAX:
             raise Malformed(f"a frame of {len(frame):,} bytes is over the limit of {FRAME_BYTES_MAX:,}")
@@ -400,7 +404,7 @@ class _MessageCodec:
 
 
 class _FieldsDecoder:
-    """Builds a message, or a NamedTuple inside one, from an unpacked list. Derives the checks from the annotations, once.
+    """Builds a message, or a NamedTuple inside one, from an unpacked list. The annotations give the checks, once.
 
     Whether a plain field is as declared depends only on the type of the unpacked item. So the decoder remembers each
     combination of types that has passed, and checks only the nested fields of the next list with the same types.

@@ -1,8 +1,8 @@
 """Tasks spread over members: each task has exactly one owner as long as there are members.
 
-Members come and go by the commands of `node/machines/members.py`: join, heartbeat, leave. After each change the machine spreads
-the tasks again. No member then has two tasks more than another, and as few tasks as possible change their owner. The tasks of a
-member that goes get new owners in the same step.
+Members come and go by the commands of `node/machines/members.py`: join, heartbeat, leave. After each change the machine
+spreads the tasks again. No member then has two tasks more than another, and as few tasks as possible change their
+owner. The tasks of a member that goes get new owners in the same step.
 
 Further commands, each with its result:
 ```
@@ -17,8 +17,8 @@ Questions, each with its answer:
                            without an owner; waits until they have changed after version `after`
 ["view"], ["watch", …]     as in `node/machines/members.py`
 ```
-`version` counts changes. With `after` 0 a question is answered at once. A task gets a **token** with each new owner. Tokens only
-rise, so a resource that the task uses can refuse a former owner that does not know of the change yet: see
+`version` counts changes. With `after` 0 a question is answered at once. A task gets a **token** with each new owner.
+Tokens only rise, so a resource that the task uses can refuse a former owner that does not know of the change yet: see
 `node/machines/locks.py`.
 
 Refused, without a change: "no_task", "not_member", "bad_name", "full", and the refusals of `node/machines/members.py`.
@@ -37,7 +37,8 @@ TASKS_MAX: Final = 10_000
 class TaskShare:
     """The tasks of one member.
 
-    `tasks` maps each task to its token, in the order of assignment. `changed` is the version at which the share last changed.
+    `tasks` maps each task to its token, in the order of assignment. `changed` is the version at which the share last
+    changed.
     """
 
     __slots__ = ("changed", "tasks")

@@ -15,8 +15,9 @@ Questions, each with its answer:
 ["watch", prefix, after, most]        [[version, key, value], …]: at most `most` changes of keys with this prefix above the
                                       version `after`, in order; a value of None is a delete; waits until there is a change
 ```
-Each change has a version of its own: one more than that of the last change of any key. The machine keeps the latest changes for
-watches, up to a number and a size. A watch that begins before them is refused as "compacted"; its client reads the range again.
+Each change has a version of its own: one more than that of the last change of any key. The machine keeps the latest
+changes for watches, up to a number and a size. A watch that begins before them is refused as "compacted"; its client
+reads the range again.
 
 Refused, without a change: "mismatch", "bad_key", "too_large", "compacted".
 """

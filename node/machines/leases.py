@@ -1,8 +1,9 @@
 """Leases that belong to sessions, for machines whose holders may vanish: locks and members.
 
-A lease ends when the log's time reaches its end, when its session ends, or when its machine drops it. It may end late, but never
-early, because the log's time never runs faster than real time. `Leases` is not part of a snapshot: a machine stores the `session`
-and `due_ms` of each lease in its own state, and calls `renew` for each of them when it is restored.
+A lease ends when the log's time reaches its end, when its session ends, or when its machine drops it. It may end late,
+but never early, because the log's time never runs faster than real time. `Leases` is not part of a snapshot: a machine
+stores the `session` and `due_ms` of each lease in its own state, and calls `renew` for each of them when it is
+restored.
 """
 
 import heapq

@@ -1,8 +1,8 @@
 """Locks with leases, queues and fencing tokens.
 
-A lock is a queue of claims. The first claim holds the lock, and the others wait in the order in which they came. When a claim
-leaves the queue, for whatever reason, the next one moves up. A lock without claims does not exist, so clients do not create or
-delete locks.
+A lock is a queue of claims. The first claim holds the lock, and the others wait in the order in which they came. When a
+claim leaves the queue, for whatever reason, the next one moves up. A lock without claims does not exist, so clients do
+not create or delete locks.
 
 Commands, each with its result:
 ```
@@ -17,16 +17,17 @@ Questions, each with its answer:
 ["granted", name, ticket]            the token; waits while the claim waits; refused as "not_waiting" if the claim is gone
 ["holder", name]                     [owner, token, number of waiting claims], or None
 ```
-A claim belongs to a session and an owner. If the same session and owner acquire again, the claim keeps its place and its token,
-and its lease is renewed. A waiting claim has a lease, too, so that a client that has vanished does not block the queue. A client
-that waits therefore acquires again before that lease ends.
+A claim belongs to a session and an owner. If the same session and owner acquire again, the claim keeps its place and
+its token, and its lease is renewed. A waiting claim has a lease, too, so that a client that has vanished does not block
+the queue. A client that waits therefore acquires again before that lease ends.
 
-A claim gets a **fencing token** when it gets the lock. Tokens only rise, over all locks and for ever. So a resource that
-remembers the highest token that it has seen can refuse a former holder (Kleppmann, *How to do distributed locking*, 2016).
-Nothing else protects the resource: a holder that is suspended past the end of its lease does not know that it has lost the lock.
+A claim gets a **fencing token** when it gets the lock. Tokens only rise, over all locks and for ever. So a resource
+that remembers the highest token that it has seen can refuse a former holder (Kleppmann, *How to do distributed
+locking*, 2016). Nothing else protects the resource: a holder that is suspended past the end of its lease does not know
+that it has lost the lock.
 
-Refused, without a change: "held"; "not_held", the lock has no holder; "stale_token", the holder has another token; "not_yours",
-the holder has this token, in another session; "not_waiting", "bad_ttl", "bad_name", "no_session", "full".
+Refused, without a change: "held"; "not_held", the lock has no holder; "stale_token", the holder has another token;
+"not_yours", the holder has this token, in another session; "not_waiting", "bad_ttl", "bad_name", "no_session", "full".
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Group membership: members with leases, and numbered views that all clients see in the same order.
 
-The term is from Birman and Joseph, *Exploiting Virtual Synchrony in Distributed Systems* (1987): a **view** is a numbered set
-of members, and each change makes the next view.
+The term is from Birman and Joseph, *Exploiting Virtual Synchrony in Distributed Systems* (1987): a **view** is a
+numbered set of members, and each change makes the next view.
 
 Commands, each with its result:
 ```
@@ -15,12 +15,13 @@ Questions, each with its answer:
 ["watch", after, most]       [[number, event, member, details], …]: at most `most` changes above the view `after`, in order;
                              waits until there is one
 ```
-An event is "joined", "left" or "lost". A member is lost when its lease or its session ends. `details` are bytes of the client,
-such as an address; the machine does not use them. The machine keeps the latest changes for watches. A watch that begins before
-them is refused as "compacted"; its client asks for the view again.
+An event is "joined", "left" or "lost". A member is lost when its lease or its session ends. `details` are bytes of the
+client, such as an address; the machine does not use them. The machine keeps the latest changes for watches. A watch
+that begins before them is refused as "compacted"; its client asks for the view again.
 
-Refused, without a change: "already_member", there is a member of this name with another session or other details; "not_member";
-"not_yours", the member belongs to another session; "too_large", "bad_ttl", "bad_name", "no_session", "full", "compacted".
+Refused, without a change: "already_member", there is a member of this name with another session or other details;
+"not_member"; "not_yours", the member belongs to another session; "too_large", "bad_ttl", "bad_name", "no_session",
+"full", "compacted".
 """
 
 from collections import deque

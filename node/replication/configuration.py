@@ -3,8 +3,8 @@
 Rules
 -----
 1. A change adds, promotes or removes **one** node. So any majority before it and any majority after it share a voter.
-2. A change is alone in its slot of the log, and takes effect when the slot is applied. The leader proposes nothing above the
-   slot until then. So each slot has one set of voters, which follows from the slots below it.
+2. A change is alone in its slot of the log, and takes effect when the slot is applied. The leader proposes nothing
+   above the slot until then. So each slot has one set of voters, which follows from the slots below it.
 3. A node is added as a learner: it receives the log and does not vote. It is promoted when it has caught up.
 4. The id of a removed node is never used again: a node of that name may hold promises that no other node knows.
 """

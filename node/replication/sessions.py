@@ -4,15 +4,16 @@ Source: Ongaro, *Consensus: Bridging Theory and Practice* (2014), section 6.3, w
 
 Rules
 -----
-1. A session is opened through the log, so no two sessions have the same number, whichever leader was in office. A client that
-   restarts opens a new session or resumes its own. In both cases it uses sequence numbers that it has not used before.
-2. An answer is kept until the client confirms it (`done`). If a frame arrives again and its answer is kept, the client gets
-   that answer and the frame does nothing. A frame below `done` is a late copy, and does nothing, either.
-3. A client has fewer than `WINDOW` frames between its oldest unanswered frame and its newest one. Other frames are refused. So
-   the memory of a session is bounded. And a resumed session that skips `WINDOW` numbers cannot collide with a frame that is
-   still on its way.
-4. A session ends when it was not used for `IDLE_MS` of the log's time. Its client then cannot find out whether a frame without
-   an answer took effect; the refusal says so.
+1. A session is opened through the log, so no two sessions have the same number, whichever leader was in office. A
+   client that restarts opens a new session or resumes its own. In both cases it uses sequence numbers that it has not
+   used before.
+2. An answer is kept until the client confirms it (`done`). If a frame arrives again and its answer is kept, the client
+   gets that answer and the frame does nothing. A frame below `done` is a late copy, and does nothing, either.
+3. A client has fewer than `WINDOW` frames between its oldest unanswered frame and its newest one. Other frames are
+   refused. So the memory of a session is bounded. And a resumed session that skips `WINDOW` numbers cannot collide with
+   a frame that is still on its way.
+4. A session ends when it was not used for `IDLE_MS` of the log's time. Its client then cannot find out whether a frame
+   without an answer took effect; the refusal says so.
 
 Sessions are part of the replicated state: every snapshot holds them.
 """
@@ -28,7 +29,8 @@ SESSIONS_MAX: Final = 100_000
 class Resumption(NamedTuple):
     """The last time that a client has resumed a session.
 
-    `client` names the run of the client that resumed it; it is empty if none has. `lowest_sequence` is the answer to it.
+    `client` names the run of the client that resumed it; it is empty if none has. `lowest_sequence` is the answer to
+    it.
     """
 
     client: str
@@ -41,8 +43,9 @@ _NEVER_RESUMED: Final = Resumption("", 0)
 class ClientSession:
     """The state of one session.
 
-    `used_ms` is the log's time of the last use. All frames with a sequence number below `done` are answered, and the client has
-    the answers. `highest` is the highest sequence number that took effect. `answers` holds payloads by sequence number.
+    `used_ms` is the log's time of the last use. All frames with a sequence number below `done` are answered, and the
+    client has the answers. `highest` is the highest sequence number that took effect. `answers` holds payloads by
+    sequence number.
     """
 
     __slots__ = ("answers", "done", "highest", "resumed", "used_ms")
@@ -85,8 +88,8 @@ class Sessions:
 
         Args:
             number: the session.
-            client: names this run of the client. If the same run asks again, it gets the same answer, and the frames that it
-                has sent since then stay valid.
+            client: names this run of the client. If the same run asks again, it gets the same answer, and the frames
+                that it has sent since then stay valid.
             time_ms: the log's time.
 
         Returns:
@@ -117,8 +120,8 @@ class Sessions:
             time_ms: the log's time.
 
         Returns:
-            The session, if the frame is to take effect. The payload of its answer, if it took effect before. Otherwise the
-            kind of the refusal: "session_expired", "stale" or "window_full".
+            The session, if the frame is to take effect. The payload of its answer, if it took effect before. Otherwise
+            the kind of the refusal: "session_expired", "stale" or "window_full".
         """
         session = self._use(number, time_ms)
         if session is None:

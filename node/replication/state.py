@@ -2,12 +2,15 @@
 
 Rules
 -----
-1. `apply` is a function of the state and the batch of the slot: replicas that have applied the same slots are equal. `chain` is
-   a running checksum of all answers. Replicas that are not equal have different chains from the next slot on that both apply.
-2. A batch is `[time_ms, [frame, …]]`, and a frame is `[session, sequence, done, machine, packed]`. An empty batch is a no-op.
-3. The answer to a frame, its payload, is `[results, errors]`. An error is `[index, kind, message]`. The index is that of the
-   command, or -1 for the whole frame, which then did nothing.
-4. The log's time never goes back: a batch with a lower time than that of an earlier slot is applied at the earlier time.
+1. `apply` is a function of the state and the batch of the slot: replicas that have applied the same slots are equal.
+   `chain` is a running checksum of all answers. Replicas that are not equal have different chains from the next slot on
+   that both apply.
+2. A batch is `[time_ms, [frame, …]]`, and a frame is `[session, sequence, done, machine, packed]`. An empty batch is a
+   no-op.
+3. The answer to a frame, its payload, is `[results, errors]`. An error is `[index, kind, message]`. The index is that
+   of the command, or -1 for the whole frame, which then did nothing.
+4. The log's time never goes back: a batch with a lower time than that of an earlier slot is applied at the earlier
+   time.
 """
 
 import zlib
@@ -45,8 +48,9 @@ Frame = tuple[int, int, int, str, bytes]
 class ReplicatedState:
     """The replicated state after the slot `applied`.
 
-    `time_ms` is the log's time in milliseconds. `chain` is the running checksum of all answers, and `marks` holds it for some
-    slots, so that replicas can be compared. The counters since the last snapshot are in bytes of batches and in slots.
+    `time_ms` is the log's time in milliseconds. `chain` is the running checksum of all answers, and `marks` holds it
+    for some slots, so that replicas can be compared. The counters since the last snapshot are in bytes of batches and
+    in slots.
     """
 
     def __init__(self, machines: tuple[str, ...], configuration: Configuration) -> None:

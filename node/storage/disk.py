@@ -1,19 +1,22 @@
-"""The durable keys, values and log of one node, on SQLite. Besides the harness's faulty disk, only this module imports apsw.
+"""The durable keys, values and log of one node, on SQLite.
+
+Besides the harness's faulty disk, only this module imports apsw.
 
 Rules
 -----
-1. A commit is durable when it returns: SQLite runs with a write-ahead log (WAL) and `synchronous=FULL`. The WAL file is grown
-   in advance. A commit then overwrites bytes and does not extend the file, which saves a third of its time.
+1. A commit is durable when it returns: SQLite runs with a write-ahead log (WAL) and `synchronous=FULL`. The WAL file is
+   grown in advance. A commit then overwrites bytes and does not extend the file, which saves a third of its time.
 2. One process uses a directory. It takes an exclusive lock when it opens the directory.
 3. A commit that fails is final. After a failed fsync the kernel marks the pages clean, so a second fsync would report a
    success although the data is lost. `commit` raises `DiskFailed`; the node logs it and exits.
-4. A directory that is missing, although the node has run before, and a directory that is damaged are different errors. Both
-   stop the node: a node that has forgotten its promises must not vote. At open, every row is checked by its checksum and the
-   pages by SQLite's integrity check. The WAL is checked, too: SQLite silently ignores every frame after a damaged one, and the
-   whole WAL if its file is missing. Damage in the very last commit cannot be distinguished from a commit that a crash has torn.
+4. A directory that is missing, although the node has run before, and a directory that is damaged are different errors.
+   Both stop the node: a node that has forgotten its promises must not vote. At open, every row is checked by its
+   checksum and the pages by SQLite's integrity check. The WAL is checked, too: SQLite silently ignores every frame
+   after a damaged one, and the whole WAL if its file is missing. Damage in the very last commit cannot be distinguished
+   from a commit that a crash has torn.
 
-Keys and values are kept in memory, too, so a read costs nothing. An assignment is `dirty` until the turn's commit. The log
-(`node/storage/log_store.py`) is not kept in memory; its writes are part of the same transaction.
+Keys and values are kept in memory, too, so a read costs nothing. An assignment is `dirty` until the turn's commit. The
+log (`node/storage/log_store.py`) is not kept in memory; its writes are part of the same transaction.
 """
 
 import os
@@ -66,8 +69,8 @@ _LOCK_WAIT_MS: Final = 500
 class Disk:
     """The open directory of one node. Opening it counts one more incarnation, durably.
 
-    `incarnation` is the number of boots, this one included; `commits` counts the transactions of this process; `log` is the
-    node's replicated log.
+    `incarnation` is the number of boots, this one included; `commits` counts the transactions of this process; `log` is
+    the node's replicated log.
     """
 
     def __init__(
@@ -86,8 +89,9 @@ class Disk:
             directory: created with mode 0700 if it does not exist.
             cluster: the cluster's id; a directory of another cluster is refused.
             node: the node's id; a directory of another node is refused.
-            made_for: a text that names the algorithm and the members. A directory that was made for another text is refused:
-                another algorithm gives the stored data another meaning, and quorums of other members need not overlap.
+            made_for: a text that names the algorithm and the members. A directory that was made for another text is
+                refused: another algorithm gives the stored data another meaning, and quorums of other members need not
+                overlap.
             must_exist: True if the node has run before, so that a missing directory is an error.
             vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
 
@@ -289,8 +293,8 @@ def inspect(directory: Path) -> Contents:
     failure: DiskError = DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
     for attempt in range(5):
         time.sleep(0.01 * attempt)
-        # A checkpoint copies pages from the WAL into the main file, and restarts the WAL only afterwards. So if the header of
-        # the WAL is the same before and after both files were copied, the two copies together are complete.
+        # A checkpoint copies pages from the WAL into the main file, and restarts the WAL only afterwards. So if the
+        # header of the WAL is the same before and after both files were copied, the two copies together are complete.
         header_before = _wal_header(source)
         with tempfile.TemporaryDirectory(prefix="consensus-inspect-") as folder:
             for name in (FILE_NAME, f"{FILE_NAME}-wal"):

@@ -3,10 +3,11 @@
 Rules
 -----
 1. Every failed check raises `DiskCorrupt`. Nothing is guessed or repaired.
-2. Each row carries a checksum. The row that names the owner of the directory and its number of boots has one, too. The schema
-   is compared with the expected one: with one changed letter in it, SQLite could silently find no rows, or other ones.
-3. SQLite silently ignores every frame of its write-ahead log (WAL) after a damaged one. So `check_wal` also reads the frames
-   after those that SQLite has accepted. A crash can tear the last commit and no other.
+2. Each row carries a checksum. The row that names the owner of the directory and its number of boots has one, too. The
+   schema is compared with the expected one: with one changed letter in it, SQLite could silently find no rows, or other
+   ones.
+3. SQLite silently ignores every frame of its write-ahead log (WAL) after a damaged one. So `check_wal` also reads the
+   frames after those that SQLite has accepted. A crash can tear the last commit and no other.
 """
 
 import os
@@ -27,8 +28,8 @@ FILE_NAME: Final = "state.db"
 PAGE_BYTES: Final = 1024
 #: SQLite restarts the WAL when it has reached a thousand pages. The commit that reaches them may have several pages.
 WAL_GROWN_BYTES: Final = 1100 * PAGE_BYTES
-#: The two states of the WAL, as the key "log" of the table "node" records them. In use: the WAL file holds the newest commits,
-#: so it must exist and have at least this size. Folded: an orderly end has copied the WAL into the main file.
+#: The two states of the WAL, as the key "log" of the table "node" records them. In use: the WAL file holds the newest
+#: commits, so it must exist and have at least this size. Folded: an orderly end has copied the WAL into the main file.
 WAL_IN_USE: Final = f"in use, at least {WAL_GROWN_BYTES} bytes"
 WAL_FOLDED: Final = "folded"
 #: The columns of each table, as SQL.
@@ -69,8 +70,8 @@ class DiskFailed(DiskError):
 class Contents:
     """The contents of a directory.
 
-    `cluster` and `node` are the owner, `incarnation` is the number of boots, `variables` holds the keys and values of each
-    variable, `log` is the replicated log, and `made_for` names the algorithm and the members.
+    `cluster` and `node` are the owner, `incarnation` is the number of boots, `variables` holds the keys and values of
+    each variable, `log` is the replicated log, and `made_for` names the algorithm and the members.
     """
 
     cluster: str = ""
@@ -183,13 +184,14 @@ def read_row(file: str, contents: Contents, variable: object, key: object, packe
 def check_wal(db: Database, directory: Path) -> None:
     """Check that the WAL ends where SQLite has stopped reading it. Copies the accepted frames into the main file.
 
-    sqlite.org/fileformat2.html, section 4, defines the format. A frame belongs to the present WAL if it repeats the two salts
-    of the header.
+    sqlite.org/fileformat2.html, section 4, defines the format. A frame belongs to the present WAL if it repeats the two
+    salts of the header.
 
     Raises:
         DiskCorrupt: the header is damaged, or a whole commit follows the frames that SQLite has accepted.
     """
-    # RESTART: the next write begins the WAL anew with new salts. So a frame after its present end can never look like a new one.
+    # RESTART: the next write begins the WAL anew with new salts. So a frame after its present end can never look like a
+    # new one.
     ((_, recovered, _),) = db.execute("PRAGMA wal_checkpoint(RESTART)")
     assert isinstance(recovered, int)
     wal = Path(f"{db.filename}-wal")
@@ -214,8 +216,9 @@ def check_wal(db: Database, directory: Path) -> None:
         while len(frame := file.read(24)) == 24:
             file.seek(frame_bytes - 24, os.SEEK_CUR)
             if frame[8:16] == header[16:24]:
-                # A crash can tear the last commit only. The last frame of a commit, and no other, has a mark (bytes 4 to 8).
-                # So a frame after a mark belongs to a later commit, and that began only after the marked one was durable.
+                # A crash can tear the last commit only. The last frame of a commit, and no other, has a mark (bytes 4
+                # to 8). So a frame after a mark belongs to a later commit, and that began only after the marked one was
+                # durable.
                 if commit_seen:
                     raise DiskCorrupt(damaged)
                 commit_seen = any(frame[4:8])

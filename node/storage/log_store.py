@@ -1,11 +1,11 @@
-"""The replicated log of a node: `DiskLog` on SQLite, in the disk's transaction, and `MemoryLog` for simulators and tests.
+"""The replicated log of a node: `DiskLog` on SQLite, and `MemoryLog` for simulators and tests.
 
 Rules
 -----
 1. A `DiskLog` only gathers writes. `Disk.commit` makes them durable together with the turn's assignments.
 2. Records are not kept in memory. A read comes from the disk, except for records that the turn has not committed yet.
-3. Each row carries a checksum of all its columns. A mismatch is damage, wherever in the log the row stands. It is never taken
-   for the torn end of a write, because SQLite's write-ahead log never shows a torn write.
+3. Each row carries a checksum of all its columns. A mismatch is damage, wherever in the log the row stands. It is never
+   taken for the torn end of a write, because SQLite's write-ahead log never shows a torn write.
 """
 
 import zlib
