@@ -23,7 +23,7 @@ from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.guards import PlanExecution
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
-from harness.faults.process_faults import bring_back
+from harness.faults.target import bring_up
 from harness.mutants import log_schedules
 from harness.mutants.catalogue import Mutant
 from harness.mutants.log_stories import VirtualStory
@@ -118,7 +118,7 @@ def _in_virtual_time(story: VirtualStory, folder: Path, command: Sequence[str]) 
 
 def _whole_again(run: Experiment) -> None:
     run.network.heal()
-    bring_back(run.faults, run.nodes)
+    bring_up(run.faults, run.nodes)
 
 
 def _ask_everybody(run: Experiment) -> None:

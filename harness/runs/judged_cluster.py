@@ -9,7 +9,7 @@ from typing import Any
 from cluster.clients.client import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import Refused, Unknown
 from cluster.processes import ProcessState
-from harness.faults.injector import LinkFault
+from harness.faults.active import LinkFault
 from harness.runs.experiment import OWED_S, Experiment
 from node.contract import NodeId
 

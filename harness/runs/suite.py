@@ -45,9 +45,9 @@ from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict, invalid, merge
-from harness.faults.catalogue import listed
-from harness.faults.prerequisites import needs
-from harness.faults.process_faults import bring_back
+from harness.faults.catalogue import find_fault
+from harness.faults.prerequisites import experiment_arguments
+from harness.faults.target import bring_up
 from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
@@ -108,7 +108,7 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    prepared = needs({listed(step.fault).family for step in plan.steps}, folder)
+    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps}, folder)
     run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
     plan.save(folder / PLAN_NAME)
     with run:
@@ -119,7 +119,7 @@ def run_plan(
         finally:
             nemesis.stop()
         run.network.heal()
-        bring_back(run.faults, run.nodes)
+        bring_up(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
         for calls in clients.final_calls():
             _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])

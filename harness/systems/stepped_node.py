@@ -187,14 +187,14 @@ def _disks_sync_late() -> None:
         # Only the log's file is late: were the others, too, SQLite would notice that it had been lied to.
         if self._path is None or not self._path.name.endswith("-wal"):
             flush(self)
-            self._forget()
+            self._forget_changes()
             return
         written, already = list(self._changes), getattr(self, "_written_before", 0)
         self._changes = written[:already]
         flush(self)
-        self._forget()
+        self._forget_changes()
         for change in written[already:]:
-            self._put_aside(change)
+            self._add_unsynced(change)
         self._written_before = len(self._changes)
 
     setattr(powerloss._File, "xSync", sync_what_was_written_before)  # noqa: B010
