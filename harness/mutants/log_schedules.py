@@ -33,7 +33,7 @@ def begin_put(
 
 def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> RecordedLogCall:
     """Begin to get."""
-    return run.log.begin(client, "get", key, None, kv_get(key), timeout_s, told=lambda entry: entry and entry[0])
+    return run.log.begin(client, "get", key, None, kv_get(key), timeout_s, to_history=lambda entry: entry and entry[0])
 
 
 def settle(run: Experiment, *calls: RecordedLogCall) -> None:

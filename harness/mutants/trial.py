@@ -33,7 +33,7 @@ from harness.runs.suite import judge
 from harness.runs.workers import as_done
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.set_once import SetOnceWorkload
-from harness.workloads.workload import LIVE_S
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S
 from node.storage.disk import DiskError
 
 _TRIES: Final = 3
@@ -125,10 +125,10 @@ def _ask_everybody(run: Experiment) -> None:
     """A contest on something new; then every node is asked for everything."""
     keys = list(dict.fromkeys(operation.key for operation in run.recorder.history.operations))
     run.settle(
-        *(run.begin_propose(_AFTER, f"at {node}", node, LIVE_S) for node in run.nodes[:2]),
-        *(run.begin_query(key, node, LIVE_S) for key in keys for node in run.nodes),
+        *(run.begin_propose(_AFTER, f"at {node}", node, ANSWER_AFTER_HEAL_S) for node in run.nodes[:2]),
+        *(run.begin_query(key, node, ANSWER_AFTER_HEAL_S) for key in keys for node in run.nodes),
     )
-    run.settle(*(run.begin_query(_AFTER, node, LIVE_S) for node in run.nodes))
+    run.settle(*(run.begin_query(_AFTER, node, ANSWER_AFTER_HEAL_S) for node in run.nodes))
 
 
 def _judged(run: Experiment, schedule: Schedule, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:

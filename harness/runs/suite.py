@@ -53,7 +53,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import PLAN_NAME, Plan
 from harness.workloads.registry import workload_for
-from harness.workloads.workload import LIVE_S, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, PlannedCall, Workload
 from node.algorithms import load_algorithm
 
 #: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.
@@ -160,7 +160,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         "durability": durability,
         **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
         **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
-        "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
+        "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
     if run.failures:
@@ -168,7 +168,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The bad runs begin at 0, and all of them was after the heal.
-    judges["liveness"] = partial(liveness, healed_ns=0, within_s=LIVE_S)
+    judges["liveness"] = partial(liveness, healed_ns=0, within_s=ANSWER_AFTER_HEAL_S)
     verdicts["guards"] = guards(run, carried, clients.functions, judges, known_bad(run.algorithm, clients.model))
     return verdicts
 
