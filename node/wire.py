@@ -166,14 +166,14 @@ def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
         raise Malformed(f"not msgpack: {type(error).__name__} {error}") from None
 
 
-def pack_own(value: object) -> bytes:
+def pack_unchecked(value: object) -> bytes:
     """Encode plain data that this project made itself: fast, without the checks of `pack`. Tuples come back as lists."""
     packed: bytes = msgpack.packb(value)
     return packed
 
 
 class Packer:
-    """Packs single values, like `pack_own`, and joins them into a list. For one thread.
+    """Packs single values, like `pack_unchecked`, and joins them into a list. For one thread.
 
     A client packs each command by itself, so a command that cannot be packed does not affect the others of its frame.
     """
@@ -200,8 +200,8 @@ class Packer:
         return header + b"".join(packed)
 
 
-def unpack_own(data: bytes) -> Any:
-    """Decode bytes that `pack_own` returned, or that a client sent as such.
+def unpack_unchecked(data: bytes) -> Any:
+    """Decode bytes that `pack_unchecked` returned, or that a client sent as such.
 
     Raises:
         Malformed: `data` is not msgpack. The types in it are not checked.

@@ -27,7 +27,7 @@ from cluster.errors import ConsensusError
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.replication.sessions import IDLE_MS, WINDOW
-from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_own, unpack_own
+from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_unchecked, unpack_unchecked
 
 __all__ = ["Call", "Closed", "NotDone", "NotKnown", "Ok", "Pipeline", "WindowFull"]
 
@@ -246,7 +246,7 @@ class Pipeline:
             self._opening = True
             command = ["open"] if self._resume is None else ["resume", self._resume, self.id]
             self._number += 1
-            message = CommandFrame(self._number, 0, 0, 0, "session", pack_own([command]))
+            message = CommandFrame(self._number, 0, 0, 0, "session", pack_unchecked([command]))
             self._frames[self._number] = _Frame(message, -1, [], now)
 
     def _target(self, addresses: Mapping[NodeId, str], now: float) -> NodeId:
@@ -301,7 +301,7 @@ class Pipeline:
         self._unanswered.pop(frame.sequence, None)
 
     def _deliver(self, frame: _Frame, payload: bytes, now: float) -> None:
-        results, errors = unpack_own(payload)
+        results, errors = unpack_unchecked(payload)
         if frame.sequence:
             self._used = now
         if frame.sequence < 0:

@@ -14,7 +14,7 @@ from node.machines import kv, locks
 from node.quorum import Ballot
 from node.replication import configuration, sessions, state
 from node.storage import log_store
-from node.wire import pack_own, unpack_own
+from node.wire import pack_unchecked, unpack_unchecked
 
 # --- promises and ballots ---------------------------------------------------------------------------------------------
 
@@ -173,8 +173,8 @@ def frames_are_applied_in_any_order() -> None:
 
     def shuffled(self: state.ReplicatedState, slot: int, batch: bytes) -> list[bytes]:
         if batch and time.perf_counter_ns() % 2:
-            at_ms, frames = unpack_own(batch)
-            return apply(self, slot, pack_own((at_ms, frames[::-1])))[::-1]
+            at_ms, frames = unpack_unchecked(batch)
+            return apply(self, slot, pack_unchecked((at_ms, frames[::-1])))[::-1]
         return apply(self, slot, batch)
 
     replace(state.ReplicatedState, "apply", shuffled)

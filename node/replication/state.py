@@ -20,7 +20,7 @@ from node.machine import Machine, Moment, NotYet, Refusal
 from node.machines import UnknownMachine, make_machines
 from node.replication.configuration import ChangeRefused, Configuration, restore_configuration
 from node.replication.sessions import ClientSession, Sessions
-from node.wire import Malformed, pack_own, unpack_own
+from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
 #: A snapshot is due when the log has grown by more than so many bytes of batches, or so many slots.
 SNAPSHOT_BYTES: Final = 16 * 1024 * 1024
@@ -71,7 +71,7 @@ class ReplicatedState:
         assert slot == self.applied + 1, (slot, self.applied)
         payloads = []
         if batch:
-            time_ms, frames = unpack_own(batch)
+            time_ms, frames = unpack_unchecked(batch)
             if time_ms > self.time_ms:  # between two beats of a leader it is equal, and nothing can expire
                 self.time_ms = time_ms
                 self._expire(slot)
@@ -100,7 +100,7 @@ class ReplicatedState:
 
     def _apply_commands(self, at: Moment, name: str, packed: bytes) -> bytes:
         try:
-            commands = unpack_own(packed)
+            commands = unpack_unchecked(packed)
         except Malformed as error:
             return refused_frame("bad_command", str(error))
         if type(commands) is not list:
@@ -123,7 +123,7 @@ class ReplicatedState:
             except Exception as error:  # noqa: BLE001 - a mistake of the machine, which is the same at every node
                 errors.append((len(results), "machine_failed", f"{type(error).__name__}: {error}"))
                 results.append(None)
-        return pack_own((results, errors))
+        return pack_unchecked((results, errors))
 
     def _apply_to_log(self, at: Moment, name: str, command: Any) -> Any:
         """Do a command to the log itself, which is addressed to SESSION or CLUSTER."""
@@ -167,7 +167,7 @@ class ReplicatedState:
             The payload, or None if the frame's only question has to wait for a change.
         """
         try:
-            questions = unpack_own(packed)
+            questions = unpack_unchecked(packed)
         except Malformed as error:
             return refused_frame("bad_command", str(error))
         if type(questions) is not list or (name != CLUSTER and name not in self.machines):
@@ -195,7 +195,7 @@ class ReplicatedState:
             except Exception as error:  # noqa: BLE001 - a mistake of the machine; a question changes nothing
                 errors.append((len(results), "machine_failed", f"{type(error).__name__}: {error}"))
                 results.append(None)
-        return pack_own((results, errors))
+        return pack_unchecked((results, errors))
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class ReplicatedState:
     def snapshot(self) -> bytes:
         """Return the whole state, packed, and restart the counters of the log's growth."""
         self.bytes_since_snapshot = self.slots_since_snapshot = 0
-        return pack_own(
+        return pack_unchecked(
             (
                 self.applied,
                 self.time_ms,
@@ -243,7 +243,7 @@ class ReplicatedState:
         Raises:
             UnknownMachine: the snapshot holds a machine that the spec does not name.
         """
-        self.applied, self.time_ms, self.chain, configuration, sessions, machines = unpack_own(data)
+        self.applied, self.time_ms, self.chain, configuration, sessions, machines = unpack_unchecked(data)
         self.configuration = restore_configuration(configuration)
         self.sessions.restore(sessions)
         for name, state in machines:
@@ -258,9 +258,9 @@ class ReplicatedState:
 
 def is_change(batch: bytes) -> bool:
     """Return whether the batch holds a change of the configuration. Such a batch holds no other frame."""
-    return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_own(batch)[1])
+    return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_unchecked(batch)[1])
 
 
 def refused_frame(kind: str, message: str) -> bytes:
     """Return the payload for a frame that did nothing. `kind` is for programs, `message` for people."""
-    return pack_own(((), ((-1, kind, message),)))
+    return pack_unchecked(((), ((-1, kind, message),)))

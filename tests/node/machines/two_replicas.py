@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from node.machine import NOT_YET, Machine, Moment, NotYet, Refusal
-from node.wire import pack_own, unpack_own
+from node.wire import pack_unchecked, unpack_unchecked
 
 M = TypeVar("M", bound=Machine)
 
@@ -78,15 +78,15 @@ class Replicas(Generic[M]):
     def restore_other(self) -> None:
         """Replace the second copy by a new one that is restored from a snapshot of the first."""
         self.other = self.kind()
-        self.other.restore(unpack_own(pack_own(self.one.snapshot())))
+        self.other.restore(unpack_unchecked(pack_unchecked(self.one.snapshot())))
         self.assert_equal()
 
     def state(self) -> bytes:
-        return pack_own(self.one.snapshot())
+        return pack_unchecked(self.one.snapshot())
 
     def assert_equal(self, one: Any = None, other: Any = None) -> None:
         assert self._comparable(one) == self._comparable(other)
-        assert pack_own(self.one.snapshot()) == pack_own(self.other.snapshot())
+        assert pack_unchecked(self.one.snapshot()) == pack_unchecked(self.other.snapshot())
 
     @staticmethod
     def _comparable(answer: Any) -> Any:
@@ -95,7 +95,7 @@ class Replicas(Generic[M]):
                 return "refused", kind, str(answer)
             case NotYet():
                 return "not yet"
-        return pack_own(answer)
+        return pack_unchecked(answer)
 
 
 def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
