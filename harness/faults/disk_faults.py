@@ -8,9 +8,8 @@ are named. Two are never drawn, because every algorithm here relies on a node th
 The observers are the kernel (the node's wait status; 74 means that its disk has failed), the disk itself, which writes
 a receipt in the node's process, and the files, when they are read again.
 
-Unless the docstring of a fault says otherwise, it excuses its node: the receipt names the node as down from the
-beginning of the fault until the node is up again. Besides, in a run with a fault of the families "disk", "limit" or
-"clock", `Experiment` does not report the failures of nodes, because such a fault may explain them.
+In a run with a fault of the families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes,
+because such a fault may explain them.
 """
 
 import shutil
@@ -116,6 +115,7 @@ def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, n
         nth: the number of the write, from 1.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
     """
     return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth), fatal=True)
 
@@ -124,7 +124,10 @@ def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, n
 def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """Let the nth sync from now fail with EIO and lose its writes, so that the node stops; restart it at the heal.
 
-    The arguments and the observers are those of `fail_write`; `nth` counts syncs.
+    The arguments are those of `fail_write`; `nth` counts syncs.
+
+    Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
     """
     return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth), fatal=True)
 
@@ -133,8 +136,10 @@ def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nt
 def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
     """Let writes fail with ENOSPC after some bytes, so that the node stops; restart it with space at the heal.
 
-    `free_bytes` is how many bytes can still be written. The other arguments and the observers are those of
-    `fail_write`.
+    `free_bytes` is how many bytes can still be written. The other arguments are those of `fail_write`.
+
+    Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
     """
     return _steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes), fatal=True)
 
@@ -143,7 +148,8 @@ def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, fr
 def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> ActiveFault:
     """Let every sync take longer, by `seconds`.
 
-    The node stays up, but the fault excuses it like the others. Observer: the disk's receipt.
+    Observer: the disk's receipt.
+    Excuses: the node is down until the heal, although it stays up.
     """
     return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), fatal=False)
 
@@ -160,6 +166,7 @@ def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, ta
             `harness.faults.power_cut.Tail`).
 
     Observer: the kernel; the wait status is that of SIGKILL. The evidence lists how much each file has lost.
+    Excuses: the node is down until the heal has brought it up.
     """
     if tail not in set(Tail):
         raise BadFault(f"power-cut: there is no tail {tail!r}; the tails are {', '.join(Tail)}")
@@ -231,7 +238,10 @@ def _damage_while_down(
 def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Kill a node, flip one bit on its disk, and start it; undo that at the heal if the node refused to start.
 
-    `rng` draws the bit, and the node if `node` is None. Observer: the file, whose hash has changed.
+    `rng` draws the bit, and the node if `node` is None.
+
+    Observer: the file, which is read again and has another hash.
+    Excuses: the node is down until the heal, also if it has started before.
     """
     flipped: list[tuple[Path, int, int]] = []
 
@@ -264,7 +274,10 @@ def _flip(path: Path, position: int, mask: int) -> None:
 def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Kill a node, remove its directory, and start it; undo that at the heal if the node refused to start.
 
-    `rng` draws the node if `node` is None. Observer: the file system, which shows no directory.
+    `rng` draws the node if `node` is None.
+
+    Observer: the file system, in which the directory no longer exists.
+    Excuses: the node is down until the heal, also if it has started before.
     """
     removed = _path_for_removed(experiment)
 
@@ -303,6 +316,7 @@ def restore_old_copy(
         most_s: how long to wait for a commit, in seconds.
 
     Observer: the node's disk, whose incarnation is lower than before.
+    Excuses: the node is down until it runs on the old copy.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     end_claim = faults.claim([chosen])

@@ -3,13 +3,8 @@
 A clock can be steered only if the nodes were started with `Experiment(folder, ..., command=steered_command(folder))`.
 Generated plans draw these faults only if they, or their family, are named.
 
-The observers are the kernel, in its table of a process's limits, and the node's own clock, which the node's status
-shows.
-
-What they excuse: the receipt names a node as down while it has a limit, while its clock runs slower than real time, or
-if its clock jumps back. A clock that runs faster, or jumps ahead, excuses no answer. Besides, in a run with a fault of the
-families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes, because such a fault may
-explain them.
+In a run with a fault of the families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes,
+because such a fault may explain them.
 """
 
 import resource
@@ -54,7 +49,8 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
         node: the node to limit.
         spare_mib: how much more address space than now the node may use, in MiB.
 
-    Observer: the kernel's table of the process's limits. Excuses: the node is down until it is up without the limit.
+    Observer: the kernel's table of the process's limits.
+    Excuses: the node is down until it is up without the limit.
     """
 
     def limit(pid: int) -> int:
@@ -69,7 +65,11 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
 def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> ActiveFault:
     """Limit a node's file descriptors; lift the limit at the heal, and restart the node if it has died.
 
-    `spare` is how many more files and sockets than now the node may open. The rest is as in `memory_limit`.
+    `spare` is how many more files and sockets than now the node may open. The other arguments are those of
+    `memory_limit`.
+
+    Observer: the kernel's table of the process's limits.
+    Excuses: the node is down until it is up without the limit.
     """
 
     def limit(pid: int) -> int:
@@ -139,8 +139,8 @@ def clock_jump(
         seconds: the size of the jump.
         back: jump back.
 
-    Observer: the node's clock, as its status shows it. Excuses: the node is down until the heal, if its clock jumps
-    back.
+    Observer: the node's clock, as its status shows it.
+    Excuses: the node is down until the heal, if its clock jumps back; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
     path = _clock_file(experiment, chosen)
@@ -167,7 +167,8 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
         node: the node whose clock is skewed.
         rate: seconds of the clock for each real second: 2 is fast, 0.5 is slow, 0 stands still.
 
-    Observer: the node's clock, as its status shows it. Excuses: the node is down until the heal, if `rate` is below 1.
+    Observer: the node's clock, as its status shows it.
+    Excuses: the node is down until the heal, if `rate` is below 1; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
     path = _clock_file(experiment, chosen)

@@ -3,8 +3,8 @@
 The argument `links` selects links: `nodes` (between nodes), `clients` (between clients and nodes), `all`, or a list of
 directed pairs. `probability` is how likely the fault acts on a message, from 0 to 1. Times are in seconds.
 
-The observer of all of them is the proxy, a process of its own: it counts the messages on which it has acted. A fault
-has bitten when there is at least one.
+The proxy, a process of its own, counts the messages on which it has acted. A fault has bitten when there is at least
+one.
 
 What they excuse: no judge blames an algorithm for silence over a link that loses, holds or damages messages, or that
 delays them by more than `_HARMLESS_DELAY_S`. The receipt names such links as disturbed. A message that arrives twice,
@@ -74,6 +74,7 @@ def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
 def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3) -> ActiveFault:
     """Lose messages.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed.
     """
     return _disturb(experiment, "drop", Drop(), links, probability)
@@ -83,6 +84,7 @@ def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", pr
 def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1) -> ActiveFault:
     """Deliver messages later, in their order.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed if the delay is more than 0.02 seconds.
     """
     return _disturb(experiment, "delay", Delay(seconds), links, harmless=seconds <= _HARMLESS_DELAY_S)
@@ -96,6 +98,7 @@ def jitter(
 
     The delay is `seconds`, and up to `jitter_s` more.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed if the longest delay is more than 0.02 seconds.
     """
     longest_s = seconds + jitter_s
@@ -108,6 +111,7 @@ def duplicate(
 ) -> ActiveFault:
     """Deliver messages more than once, with `copies` more of each.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: nothing.
     """
     return _disturb(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
@@ -125,6 +129,7 @@ def reorder(
 ) -> ActiveFault:
     """Deliver messages after later ones: after `window` others, but at most `most_s` seconds late.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed if `most_s` is more than 0.02 seconds.
     """
     harmless = most_s <= _HARMLESS_DELAY_S
@@ -135,6 +140,7 @@ def reorder(
 def hold(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 1.0) -> ActiveFault:
     """Hold messages, and deliver all of them at the heal, however old.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed.
     """
     return _disturb(experiment, "hold", Hold(), links, probability)
@@ -153,6 +159,7 @@ def corrupt(
 
     `position` is the index of the byte; None stands for a random one.
 
+    Observer: the proxy, which counts the messages on which it has acted.
     Excuses: the links are disturbed.
     """
     return _disturb(experiment, "corrupt", Corrupt(position), links, probability)

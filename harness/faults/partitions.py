@@ -2,9 +2,7 @@
 
 A link that is cut loses every message, in the directions that are cut. Clients still reach all nodes.
 
-The observer of all of them is the proxy, a process of its own. It counts the messages that it has dropped; a cut has
-bitten when there is at least one. Unless the docstring of a fault says otherwise, it excuses the links that it cuts:
-its receipt names them as cut.
+The proxy, a process of its own, counts the messages that it has dropped. A cut has bitten when there is at least one.
 """
 
 import threading
@@ -137,6 +135,9 @@ def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | N
         experiment: the target of the fault.
         rng: draws one group if `groups` is None.
         groups: the groups; nodes in no group are a group of their own.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
@@ -146,7 +147,11 @@ def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | N
 
 @fault("halves", "cut", draw=_draw_no_arguments)
 def halves(experiment: Target, rng: Random) -> ActiveFault:
-    """Cut the nodes into two random halves; with an odd number of nodes, one half is larger."""
+    """Cut the nodes into two random halves; with an odd number of nodes, one half is larger.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
+    """
     nodes = shuffled(rng, experiment.nodes)
     return _cut(experiment, links_between([nodes[: len(nodes) // 2]], experiment.nodes), "halves")
 
@@ -156,6 +161,9 @@ def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Act
     """Cut the nodes into two sides, with a node, by default the leader, on the smaller side.
 
     `rng` draws the other nodes of its side.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     chosen = choose_node(experiment, rng, node)
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -168,6 +176,9 @@ def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Ac
     """Cut the nodes into two sides, with a node, by default the leader, on the larger side.
 
     `rng` draws the other nodes of its side.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     chosen = choose_node(experiment, rng, node)
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -177,13 +188,23 @@ def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Ac
 
 @fault("isolate", "cut", draw=_draw_node)
 def isolate(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Cut a node from all other nodes, in both directions. `rng` draws the node if it is None."""
+    """Cut a node from all other nodes, in both directions.
+
+    `rng` draws the node if it is None.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
+    """
     return _cut(experiment, links_between([[choose_node(experiment, rng, node)]], experiment.nodes), "isolate")
 
 
 @fault("isolate-leader", "cut", draw=_draw_leader, weight=2)
 def isolate_leader(experiment: Target, rng: Random) -> ActiveFault:
-    """Cut the present leader from all other nodes; without a leader, the first node."""
+    """Cut the present leader from all other nodes; without a leader, the first node.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
+    """
     leader = choose_node(experiment, rng, "leader")
     return _cut(experiment, links_between([[leader]], experiment.nodes), "isolate-leader")
 
@@ -203,6 +224,9 @@ def one_way(
         rng: draws one sender if `senders` is None.
         senders: the nodes whose messages are lost.
         receivers: the nodes that do not get them; None stands for all nodes.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     from_nodes = resolve_nodes(experiment, rng, senders)
     to_nodes = resolve_nodes(experiment, rng, receivers) if receivers is not None else experiment.nodes
@@ -223,6 +247,9 @@ def bridge(
         rng: draws the groups if `groups` is None.
         node: the bridge.
         groups: the two groups; the bridge may be in one of them.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     chosen = None if node is None else choose_node(experiment, rng, node)
     if groups is None:
@@ -240,6 +267,9 @@ def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | No
     """Cut links so that each node reaches a majority, and no two nodes reach the same one.
 
     `nodes` is the order of the nodes on the ring; `rng` draws it if it is None.
+
+    Observer: the proxy, which counts the messages that it has dropped.
+    Excuses: the links are cut.
     """
     order = shuffled(rng, experiment.nodes) if nodes is None else nodes
     return _cut(experiment, links_of_ring(order), "ring")
@@ -257,6 +287,7 @@ def flapping(
         groups: the groups; nodes in no group are a group of their own.
         period_s: the length of a period, in seconds.
 
+    Observer: the proxy, which counts the messages that it has dropped.
     Excuses: the links are disturbed until the heal. The times in which they are whole are too short to count on.
     """
     if groups is None:
