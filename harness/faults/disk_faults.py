@@ -106,7 +106,9 @@ def _steer_disk(
 
 @fault("fail-write", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)), weight=0)
 def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
-    """Let the nth write from now fail with EIO, so that the node stops; restart it at the heal.
+    """Let the nth write from now fail with EIO, which stops the node.
+
+    The heal restarts the node.
 
     Args:
         experiment: the target of the fault.
@@ -122,9 +124,9 @@ def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, n
 
 @fault("fail-sync", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)), weight=0)
 def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
-    """Let the nth sync from now fail with EIO and lose its writes, so that the node stops; restart it at the heal.
+    """Let the nth sync from now fail with EIO and lose its writes, which stops the node.
 
-    The arguments are those of `fail_write`; `nth` counts syncs.
+    The heal restarts the node. The arguments are those of `fail_write`; `nth` counts syncs.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
     Excuses: the node is down until the heal has brought it up.
@@ -134,9 +136,10 @@ def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nt
 
 @fault("disk-full", "disk", draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
 def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
-    """Let writes fail with ENOSPC after some bytes, so that the node stops; restart it with space at the heal.
+    """Let writes fail with ENOSPC after some bytes, which stops the node.
 
-    `free_bytes` is how many bytes can still be written. The other arguments are those of `fail_write`.
+    The heal restarts the node, with space. `free_bytes` is how many bytes can still be written. The other arguments are
+    those of `fail_write`.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
     Excuses: the node is down until the heal has brought it up.
@@ -156,7 +159,9 @@ def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, se
 
 @fault("power-cut", "disk", draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
 def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
-    """Kill a node like a power cut, which loses unsynced writes except for a tail; restart it at the heal.
+    """Kill a node as a power cut does: unsynced writes are lost, except for a tail of them.
+
+    The heal restarts the node.
 
     Args:
         experiment: the target of the fault.
@@ -236,9 +241,10 @@ def _damage_while_down(
 
 @fault("flip-bit", "disk", draw=never_draw, weight=0)
 def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Kill a node, flip one bit on its disk, and start it; undo that at the heal if the node refused to start.
+    """Kill a node, flip one bit on its disk, and start it.
 
-    `rng` draws the bit, and the node if `node` is None.
+    If the node refuses to start, the heal flips the bit back and starts it. `rng` draws the bit, and the node if `node`
+    is None.
 
     Observer: the file, which is read again and has another hash.
     Excuses: the node is down until the heal, also if it has started before.
@@ -272,9 +278,10 @@ def _flip(path: Path, position: int, mask: int) -> None:
 
 @fault("delete-directory", "disk", draw=draw_node_and(), weight=0)
 def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Kill a node, remove its directory, and start it; undo that at the heal if the node refused to start.
+    """Kill a node, remove its directory, and start it.
 
-    `rng` draws the node if `node` is None.
+    If the node refuses to start, the heal puts the directory back and starts it. `rng` draws the node if `node` is
+    None.
 
     Observer: the file system, in which the directory no longer exists.
     Excuses: the node is down until the heal, also if it has started before.
@@ -305,9 +312,10 @@ def _path_for_removed(experiment: Target) -> Path:
 def restore_old_copy(
     experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
 ) -> ActiveFault:
-    """Restore an old copy of a node's directory after the node has committed more; the heal does not undo that.
+    """Replace a node's directory by an old copy, after the node has committed more.
 
-    The node is killed, copied and started. After its next commit it is killed again and started on the copy.
+    The heal does not undo this. The node is killed, copied and started. After its next commit it is killed again and
+    started on the copy.
 
     Args:
         experiment: the target of the fault.
@@ -356,9 +364,9 @@ def _wait_for_commits(experiment: Target, node: NodeId, most_s: float) -> int:
 
 @fault("second-process", "disk", draw=draw_node_and(), weight=0)
 def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Start a second process on the directory of a node that runs; it must be refused, and the node must stay up.
+    """Start a second process on the directory of a node that runs.
 
-    `rng` draws the node if `node` is None.
+    The second process must be refused, and the node must stay up. `rng` draws the node if `node` is None.
 
     Observers: the pipe on which the second process reports whether it is ready, and the kernel, which gives its wait
     status.

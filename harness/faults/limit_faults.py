@@ -41,7 +41,9 @@ def steered_command(folder: Path) -> tuple[str, ...]:
 
 @fault("memory-limit", "limit", draw=draw_node_and(spare_mib=lambda rng: rng.randint(1, 32)), weight=0)
 def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> ActiveFault:
-    """Limit a node's memory; lift the limit at the heal, and restart the node if it has died.
+    """Limit a node's memory; lift the limit at the heal.
+
+    The heal restarts the node if it has died.
 
     Args:
         experiment: the target of the fault.
@@ -63,10 +65,10 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
 
 @fault("descriptor-limit", "limit", draw=draw_node_and(spare=lambda rng: rng.randint(0, 3)), weight=0)
 def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> ActiveFault:
-    """Limit a node's file descriptors; lift the limit at the heal, and restart the node if it has died.
+    """Limit a node's file descriptors; lift the limit at the heal.
 
-    `spare` is how many more files and sockets than now the node may open. The other arguments are those of
-    `memory_limit`.
+    The heal restarts the node if it has died. `spare` is how many more files and sockets than now the node may open.
+    The other arguments are those of `memory_limit`.
 
     Observer: the kernel's table of the process's limits.
     Excuses: the node is down until it is up without the limit.

@@ -217,7 +217,7 @@ def one_way(
     senders: list[NodeId] | None = None,
     receivers: list[NodeId] | None = None,
 ) -> ActiveFault:
-    """Cut links in one direction only: receivers get nothing from senders, and senders still get the answers.
+    """Cut links in one direction only: messages from senders are lost, and answers to them are not.
 
     Args:
         experiment: the target of the fault.

@@ -127,9 +127,9 @@ def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = N
 
 @fault("suspend", "process", draw=_draw_few, weight=2)
 def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
-    """Suspend nodes with SIGSTOP, like a long pause by a garbage collector or a hypervisor; resume them at the heal.
+    """Suspend nodes with SIGSTOP; resume them at the heal.
 
-    The arguments are those of `kill`.
+    This is like a long pause by a garbage collector or a hypervisor. The arguments are those of `kill`.
 
     Observer: the kernel; the process table shows each process as stopped ("T").
     Excuses: each node is down until it is resumed.
@@ -149,7 +149,9 @@ def kill_all(experiment: Target, _rng: Random) -> ActiveFault:
 
 @fault("kill-in-recovery", "process")
 def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> ActiveFault:
-    """Kill a node with SIGKILL, and again while it starts, before it is ready; restart it at the heal.
+    """Kill a node with SIGKILL, and again while it starts, before it is ready.
+
+    The heal restarts the node.
 
     Args:
         experiment: the target of the fault.
@@ -231,7 +233,9 @@ def kill_at(
     end: str = "receiver",
     within_s: float = 5.0,
 ) -> ActiveFault:
-    """Kill a node with SIGKILL at the nth message of a type, just before it receives it or just after it has sent it.
+    """Kill a node with SIGKILL at the nth message of a type.
+
+    It is killed just before it receives the message, or just after it has sent the message. The heal restarts the node.
 
     Args:
         experiment: the target of the fault.
