@@ -35,7 +35,7 @@ from cluster import errors
 from cluster.errors import CommandRefused, ConsensusError
 from node.contract import BadInput
 from node.transport import bind_any_port, tuned
-from node.wire import Malformed, Packer, pack_own, unpack_own
+from node.wire import Malformed, Packer, pack_unchecked, unpack_unchecked
 
 #: How often a client that waits for a reply checks that the server is still alive, in milliseconds.
 _CHECK_ALIVE_MS: Final = 100
@@ -97,7 +97,7 @@ class ControlServer:
         if len(frames) != 2 or not hmac.compare_digest(frames[0], self._token):
             return None
         try:
-            return unpack_own(frames[1])
+            return unpack_unchecked(frames[1])
         except Malformed:
             return None
 
@@ -127,7 +127,7 @@ class ControlServer:
 
     def _reply(self, caller: bytes, reply: dict[str, object]) -> None:
         with contextlib.suppress(zmq.Again):  # the caller does not read: it gives up at its own deadline
-            self.socket.send_multipart([caller, pack_own(reply)], zmq.NOBLOCK)
+            self.socket.send_multipart([caller, pack_unchecked(reply)], zmq.NOBLOCK)
 
     def close(self) -> None:
         """Stop listening."""
@@ -187,7 +187,7 @@ class ControlClient:
                 self._check_alive()
                 if time.monotonic() > deadline:
                     raise self._no_reply(verb, timeout_s)
-            reply = unpack_own(socket.recv())
+            reply = unpack_unchecked(socket.recv())
         if "error" in reply:
             raise self._error(reply["error"], reply["message"], reply["kind"])
         return reply["result"]

@@ -1,7 +1,7 @@
-"""What clients of a replicated log send and get: many commands to a frame, many answers to a frame.
+"""The messages between the clients of a replicated log and a node: many commands in a frame, many answers in a frame.
 
-A frame of commands is the unit of retrying: it is sent again unchanged, under the same session and sequence number, and
-takes effect once. `packed` is a list of commands, which nobody opens until they are applied.
+A frame of commands is the unit of retrying. The client sends it again unchanged, under the same session and sequence
+number, and it takes effect once. `packed` is a packed list of commands; no node unpacks it before the slot is applied.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from node.contract import Message, NodeId
 
 @dataclass(frozen=True, slots=True)
 class CommandFrame(Message):
-    """Commands for one machine, done in this order in one place of the log.
+    """Commands for one machine, which are applied in this order in one slot of the log.
 
-    `number` finds the answer's way back. `session` and `sequence` name the frame in the log, `done` says that every
-    frame of the session below it has been answered. Session 0 is nobody's: such a frame may take effect twice.
+    `number` identifies the request on the client's connection: the answer carries the same number. `session` and
+    `sequence` name the frame in the log. `done` says that the client has the answers to all frames of the session with
+    a lower sequence number. Session 0 stands for no session: such a frame may take effect twice.
     """
 
     number: int
@@ -28,9 +29,10 @@ class CommandFrame(Message):
 
 @dataclass(frozen=True, slots=True)
 class ReadFrame(Message):
-    """Questions to one machine, answered from a state not older than the question.
+    """Questions to one machine. The node answers from a state that is not older than the arrival of the frame.
 
-    A frame of one question may wait up to `wait_ms` for something to tell.
+    `packed` is a packed list of questions. A frame of one question, a watch, may wait up to `wait_ms` milliseconds
+    until there is something new to answer.
     """
 
     number: int
@@ -40,7 +42,12 @@ class ReadFrame(Message):
 
 
 class FrameReply(NamedTuple):
-    """One of: `payload` (see `node/replication/state.py`); `refused`, nothing was done; or neither: ask `leader`, if known."""
+    """The answer to the frame `number`. It is one of three kinds.
+
+    - `payload` is set: the results of the commands or questions (see `node/replication/state.py`).
+    - `refused` is set: the reason why nothing was done.
+    - Neither is set: a redirect. The client asks `leader`, or any other node if `leader` is None.
+    """
 
     number: int
     payload: bytes | None
@@ -50,6 +57,6 @@ class FrameReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replies(Message):
-    """All that a turn has to tell one connection."""
+    """All answers of one turn for one connection."""
 
     replies: tuple[FrameReply, ...]

@@ -1,47 +1,56 @@
-"""The contract of a machine: what a replicated log drives. Read `node/contract.py` first.
+"""The contract between a replicated log and a state machine that it drives. Read `node/contract.py` first.
 
 Theory of operation
 -------------------
-Every node applies the same commands in the same order, so machines that start equal stay equal (Schneider, *Implementing
-Fault-Tolerant Services Using the State Machine Approach*, 1990). A machine knows nothing of nodes, ballots or disks.
+Every node applies the same commands in the same order. So machines that start equal stay equal (Schneider,
+*Implementing Fault-Tolerant Services Using the State Machine Approach*, 1990). A machine knows nothing about nodes,
+ballots or disks.
 
-What a machine's author promises
+The duties of a machine's author
 --------------------------------
-1. **Deterministic and pure.** The state after `apply` depends on the state before, the moment and the command, and on
-   nothing else: no clock, no randomness, no file, no thread, no iteration over a set.
+1. **A machine is deterministic and pure.** The state after `apply` depends only on the state before, the moment and the
+   command. A machine uses no clock, no randomness, no file and no thread, and does not iterate over a set.
 2. A command that cannot be done raises `Refusal` **before it has changed anything**.
 3. `query` changes nothing.
-4. `snapshot` returns plain data (see `node.wire.pack`; tuples come back as lists), which is packed at once. `restore` of it
-   makes an equal machine, also in the order of its maps where that shows.
-5. Commands come from clients: their shape is to be checked. An exception other than `Refusal` is answered as an
-   error too, but may leave half a change behind, the same half at every node.
+4. `snapshot` returns plain data (see `node.wire.pack`; tuples come back as lists). The caller packs it at once.
+   `restore` with that data makes an equal machine. Where the order of a map is visible in answers, the order is equal,
+   too.
+5. Commands come from clients, so the machine checks their shape. If another exception than `Refusal` leaves the
+   machine, the client gets an error, too. But the machine may have changed in part, in the same way at every node.
 
 Time
 ----
-`Moment.time_ms` is the log's own time: milliseconds that leaders have counted while they served. It never goes back, it
-stands still while nobody leads, and it never runs faster than real time. But leaders count in beats, so a moment may be up
-to `BEAT_MS` later than it says: what is to last for some time from a moment on lasts `BEAT_MS` longer by the log's time, and
-then it never ends too early.
-When the log's time has moved on and `due_ms` has come, every node calls `expire` at the same slot. Sessions end by the same
-time: `session_ended`.
+`Moment.time_ms` is the log's own time: the milliseconds that leaders have counted while they led. It never goes back.
+It stands still while no node leads. It never runs faster than real time.
+
+Leaders count it in beats, so the true time of a command may be up to `BEAT_MS` later than its moment says. A machine
+therefore adds `BEAT_MS` to every duration that begins at a moment, such as a lease. Then the duration never ends too
+early.
+
+When the log's time has reached `due_ms`, every node calls `expire` at the same slot. Sessions end by the same time, and
+then every node calls `session_ended`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
-#: How far apart the leader counts the log's time, in milliseconds.
+#: The interval at which a leader counts the log's time, in milliseconds.
 BEAT_MS: Final = 50
 
-#: Plain data as it comes off the wire: None, bool, int, float, str, bytes, list, dict.
+#: Plain data as a frame holds it: None, bool, int, float, str, bytes, list, dict.
 Plain: TypeAlias = Any
 
-#: What a client sends: the operation's name, then its arguments.
+#: A command or a question of a client: the name of the operation, then its arguments.
 Command: TypeAlias = list[Plain]
 
 
 class Moment(NamedTuple):
-    """Where in the log a command stands, and whose it is. The same for all commands of one frame."""
+    """The place of a command in the log, and its session. It is the same for all commands of one frame.
+
+    `slot` is the slot of the log, `time_ms` the log's time in milliseconds, `session` the number of the client's
+    session, or 0 for none.
+    """
 
     slot: int
     time_ms: int
@@ -49,7 +58,7 @@ class Moment(NamedTuple):
 
 
 class Refusal(Exception):
-    """The command was not done and has changed nothing. `kind` is for programs, the message for people."""
+    """The command was not done and has changed nothing. `kind` is for programs, such as "held"; the message is for people."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -57,50 +66,73 @@ class Refusal(Exception):
 
 
 class NotYet:
-    """What `query` returns for a watch that has nothing to tell: it is asked again when the machine has changed."""
+    """The type of `NOT_YET`, which `query` returns for a watch while there is nothing new to answer.
+
+    The node then asks the same question again when the machine has changed.
+    """
 
 
 NOT_YET: Final = NotYet()
 
 
 class Machine(ABC):
-    """One deterministic state machine. Made without arguments; `restore` follows if there is a snapshot."""
+    """One deterministic state machine.
+
+    A node creates it without arguments, and then calls `restore` if there is a snapshot.
+    """
 
     name: ClassVar[str]
-    """What clients call it."""
+    """The name by which clients address the machine."""
 
     @abstractmethod
     def apply(self, at: Moment, command: Command) -> Plain:
-        """Do one command and return its result. Raises CommandRefused."""
+        """Do one command.
+
+        Returns:
+            The result of the command, as plain data. The client receives it.
+
+        Raises:
+            Refusal: the command cannot be done. The machine has not changed.
+        """
 
     @abstractmethod
     def query(self, question: Command) -> Plain | NotYet:
-        """Answer from the present state. Raises CommandRefused."""
+        """Answer a question from the present state.
+
+        Returns:
+            The answer as plain data, or `NOT_YET` if the question waits for a change.
+
+        Raises:
+            Refusal: the question cannot be answered.
+        """
 
     @abstractmethod
     def snapshot(self) -> Plain:
-        """The whole state as plain data."""
+        """Return the whole state as plain data."""
 
     @abstractmethod
     def restore(self, state: Plain) -> None:
-        """Become what `snapshot` was taken of."""
+        """Take over the state that `snapshot` returned."""
 
     def figures(self) -> Mapping[str, int]:
-        """How much it holds, for people: `{"keys": 3}`."""
+        """Return how much the machine holds, for a node's status. Example: `{"keys": 3}`."""
         return {}
 
     def due_ms(self) -> int | None:
-        """The earliest log time at which `expire` has something to do, or None."""
+        """Return the earliest log time, in milliseconds, at which `expire` has something to do, or None."""
         return None
 
     def expire(self, at: Moment) -> None:  # noqa: B027 - a machine may have nothing that expires
-        """The log's time has reached `at.time_ms`. `at.session` is 0. Called before the commands of the same slot."""
+        """Drop what has expired: the log's time has reached `at.time_ms`.
+
+        The node calls this before the commands of the same slot. `at.session` is 0.
+        """
 
     def session_ended(self, at: Moment) -> None:  # noqa: B027 - a machine may keep nothing by session
-        """The session `at.session` has expired or was closed: release what it holds."""
+        """Release what the session `at.session` holds: it has expired, or its client has closed it."""
 
 
 def no_such_operation(machine: Machine, command: Command) -> Refusal:
-    """For the `case _` of a machine's `match`: says what arrived."""
+    """Return the refusal for a command that matches no case of a machine's `match`. Its message shows the command."""
     arrived = repr(command)
     return Refusal("bad_command", f"{machine.name} has no operation like {arrived[:100]}")

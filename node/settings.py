@@ -1,13 +1,13 @@
-"""What a node is told about its cluster: the spec, read from TOML.
+"""The spec: the settings of a cluster that each of its nodes reads from one TOML file.
 
 ```toml
-cluster = "5f0c…"            # 32 hex digits, random; frames that do not carry it are dropped
-algorithm = "paxos"          # a name of ours, or module:Class
-nodes = ["n1", "n2", "n3"]   # the order matters to algorithms with a leader: the first is the configured one
-seed = 7                     # every random draw comes from it
+cluster = "5f0c…"            # 32 hex digits, random; a node drops frames that do not carry it
+algorithm = "paxos"          # a built-in algorithm, or module:Class
+nodes = ["n1", "n2", "n3"]   # the order matters to algorithms with a configured leader: it is the first
+seed = 7                     # every random draw of a node comes from it
 data = "nodes"               # node n1 keeps its state in nodes/n1, relative to the spec's own directory
-machines = ["kv"]            # optional, for algorithms with a log: what it drives; names of ours, or module:Class
-limits = {window = 8}        # optional, for algorithms with a log: sizes, see `LogLimits` in node/log_contract.py
+machines = ["kv"]            # optional, for algorithms with a log: the machines that it drives; built-in, or module:Class
+limits = {window = 8}        # optional, for algorithms with a log: its sizes, see `LogLimits` in node/limits.py
 vfs = "module:name"          # optional: import the module, then use the apsw VFS of that name
 ```
 """
@@ -24,18 +24,22 @@ from node.limits import SHIPPED_LIMITS, LogLimits
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
-#: Words that the command line uses for something else than a node.
+#: Words that have another meaning on the command line.
 RESERVED_NODE_NAMES: Final = frozenset({"all", "leader", "client"})
 NODES_MAX: Final = 99
 
 
 class BadSpec(BadInput):
-    """The spec cannot be used. The message says where, why and what is wanted."""
+    """The spec cannot be used. The message names the file, the field, the reason and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The spec of one cluster."""
+    """The spec of one cluster. The fields are those of the TOML file.
+
+    `data` is the path of a directory. `vfs` is None for SQLite's own VFS. Empty `machines` stand for the default
+    machines.
+    """
 
     cluster: str
     algorithm: str
@@ -47,33 +51,41 @@ class Settings:
     limits: LogLimits = SHIPPED_LIMITS
 
     def __post_init__(self) -> None:
-        """Raises BadSpec if a field is not as it must be."""
+        """Check the fields.
+
+        Raises:
+            BadSpec: a field has a value that is not allowed.
+        """
         if not re.fullmatch(r"[0-9a-f]{32}", self.cluster):
-            raise BadSpec(f"cluster is {self.cluster!r}, and 32 hex digits are wanted")
+            raise BadSpec(f"cluster is {self.cluster!r}, but must be 32 hex digits")
         if not self.algorithm:
             raise BadSpec("algorithm is empty: name one, such as paxos, or module:Class")
         if not 1 <= len(self.nodes) <= NODES_MAX:
-            raise BadSpec(f"there are {len(self.nodes)} nodes, and 1 to {NODES_MAX} can run")
+            raise BadSpec(f"there are {len(self.nodes)} nodes, but a cluster has 1 to {NODES_MAX}")
         for name in self.nodes:
             check_node_name(name)
         if len(set(self.nodes)) != len(self.nodes):
             raise BadSpec("two nodes have the same name")
 
     def directory(self, node: NodeId) -> Path:
-        """Where `node` keeps its state."""
+        """Return the directory in which `node` keeps its state."""
         return self.data / node
 
 
 def check_node_name(name: str) -> None:
-    """Raises BadSpec if a node cannot be called so."""
+    """Check the name of a node.
+
+    Raises:
+        BadSpec: it is not a letter followed by at most 31 letters, digits, `-` or `_`, or it is a reserved word.
+    """
     if not isinstance(name, str) or not NODE_NAME.fullmatch(name) or name in RESERVED_NODE_NAMES:
         reserved = ", ".join(sorted(RESERVED_NODE_NAMES))
         raise BadSpec(
-            f"a node cannot be called {name!r}: use a letter, then letters, digits, - or _ ({reserved} are taken)"
+            f"a node cannot be called {name!r}: use a letter, then letters, digits, - or _ ({reserved} are reserved)"
         )
 
 
-_TYPES: Final = {
+_FIELD_TYPES: Final = {
     "cluster": str,
     "algorithm": str,
     "nodes": list,
@@ -86,10 +98,11 @@ _TYPES: Final = {
 
 
 def load(path: Path) -> Settings:
-    """Read a spec.
+    """Read the spec in the file `path`.
 
     Raises:
-        BadSpec: it cannot be read, is not TOML, or a field is missing, unknown or wrong.
+        BadSpec: the file cannot be read or is not TOML, or a field is missing, unknown or has a value that is not
+            allowed.
     """
     try:
         table = tomllib.loads(path.read_text())
@@ -98,12 +111,12 @@ def load(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSpec(f"{path} is not TOML: {error}") from error
     for key, value in table.items():
-        wanted = _TYPES.get(key)
-        if wanted is None:
-            raise BadSpec(f"{path}: {key!r} is not a field; there are {', '.join(_TYPES)}")
-        if type(value) is not wanted:
-            raise BadSpec(f"{path}: {key} is a {type(value).__name__}, and a {wanted.__name__} is wanted")
-    missing = [key for key in _TYPES if key not in table and key not in ("vfs", "machines", "limits")]
+        expected = _FIELD_TYPES.get(key)
+        if expected is None:
+            raise BadSpec(f"{path}: {key!r} is not a field; the fields are {', '.join(_FIELD_TYPES)}")
+        if type(value) is not expected:
+            raise BadSpec(f"{path}: {key} has the type {type(value).__name__}, but must be {expected.__name__}")
+    missing = [key for key in _FIELD_TYPES if key not in table and key not in ("vfs", "machines", "limits")]
     if missing:
         raise BadSpec(f"{path}: {missing[0]} is missing")
     for key in ("nodes", "machines"):

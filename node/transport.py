@@ -1,14 +1,18 @@
-"""ZeroMQ frames in, frames out. Knows no algorithm and no message.
+"""The ZeroMQ sockets of a node: frames come in, frames go out. This module knows no algorithm and no message.
 
 Rules
 -----
-1. One ROUTER takes in what anybody sends; a DEALER per peer sends out. Each directed pair is a connection of its own, so
-   a one-way cut is possible, and so is a proxy on each: the node only knows the addresses that it was told.
-2. Nothing blocks. A send that finds no connection or a full queue is dropped and counted; algorithms retransmit.
-   IMMEDIATE makes a message to a dead peer fail at once instead of waiting for its next incarnation.
-3. A reply goes back along the frames that came before the request's last, so proxies may stand between.
-4. Sockets choose their own identities: names travel inside the frames, where they can be checked.
-5. The kernel is asked once for all sockets: see `Poller`.
+1. One ROUTER receives from all peers and clients; one DEALER per peer sends. So each directed pair of nodes has a
+   connection of its own, which can be cut by itself and can lead through a proxy. The node connects to the addresses
+   that it is given.
+2. Nothing blocks. A message without a connection, or for a queue that is full, is dropped and counted; the algorithm
+   sends it again. IMMEDIATE makes a send to a dead peer fail at once. Otherwise the message would wait and reach the
+   peer's next incarnation.
+3. A request arrives with the frames of its route before its last frame. The reply goes back along that route, so
+   proxies may stand between.
+4. libzmq chooses the identities of sockets. The names of nodes travel inside the frames, where the receiver checks
+   them.
+5. One system call waits for all sockets: see `Poller`.
 """
 
 import os
@@ -21,34 +25,41 @@ import zmq.backend
 
 from node.contract import NodeId
 
-_QUEUE_MAX: Final = 10_000  # messages; a ROUTER at its limit loses replies, so this is above what one turn can owe
-#: Connections that wait to be accepted. With libzmq's 100, some of 256 clients that come at once, to a new leader say, wait
-#: a second for TCP to try again. The kernel has its own limit, net.core.somaxconn.
+#: Messages. A ROUTER whose queue is full loses replies, so this is more than one turn can send to a connection.
+_QUEUE_MAX: Final = 10_000
+#: Connections that wait to be accepted. With libzmq's default of 100, some of 256 clients that connect at the same time
+#: (to a new leader, for example) wait a second until TCP tries again. The kernel has its own limit, net.core.somaxconn.
 _BACKLOG: Final = 4_096
-_FEW: Final = 3
-_LAST_WORDS_MS: Final = 100
+#: After so many messages, `receive_all` no longer asks whether another one is there before it tries to receive it.
+_ASKED_MESSAGES: Final = 3
+#: How long `close` waits for messages that have not left yet.
+_LINGER_MS: Final = 100
 _ROUTE_FRAMES_MAX: Final = 8
-#: A backstop for memory: libzmq closes a connection that announces more. Smaller oversized frames are counted by the codec.
+#: Limits memory: libzmq closes a connection that announces a larger message. The codec counts oversized frames below
+#: it.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _HANDSHAKE_FAILURES: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 
-# Plain numbers: arithmetic on pyzmq's enumerations takes longer than sending.
-_NOW: Final = int(zmq.NOBLOCK)
-_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+# Plain integers, because arithmetic on pyzmq's enumerations takes longer than a send.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _CAN_READ: Final = int(zmq.POLLIN)
 _EVENTS: Final = int(zmq.EVENTS)
-# Without pyzmq's checks for what nobody here sends or asks, which take longer than sending.
+# pyzmq's backend functions. The methods of zmq.Socket add checks for cases that do not occur here, which take longer
+# than a send.
 _send: Final[Callable[..., Any]] = zmq.backend.Socket.send
 _receive: Final[Callable[..., Any]] = zmq.backend.Socket.recv
 _get: Final[Callable[..., Any]] = zmq.backend.Socket.get
 
+#: The frames before a request's last one, in order. They lead a reply back to the client, through proxies if there are
+#: any.
 Route = tuple[bytes, ...]
 
 
 def tuned(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """The socket, with libzmq's defaults that hurt replaced. For every socket of this project."""
+    """Set the options that every socket of this project uses in place of libzmq's defaults, and return the socket."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 2_000)  # ms
     socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms
@@ -61,7 +72,7 @@ def tuned(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
 
 
 def bind_any_port(socket: zmq.Socket[bytes]) -> str:
-    """Bind to a free loopback port, chosen by the kernel, and return the address."""
+    """Bind to a free loopback port that the kernel chooses. Returns the address, such as `tcp://127.0.0.1:4711`."""
     socket.bind("tcp://127.0.0.1:0")
     address = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(address, bytes)
@@ -69,60 +80,70 @@ def bind_any_port(socket: zmq.Socket[bytes]) -> str:
 
 
 def send_now(socket: zmq.Socket[bytes], frame: bytes) -> None:
-    """Send one frame, or raise zmq.Again."""
-    _send(socket, frame, _NOW)
+    """Send one frame without blocking.
+
+    Raises:
+        zmq.Again: there is no connection, or the queue is full. Nothing was sent.
+    """
+    _send(socket, frame, _NOBLOCK)
 
 
 def receive_now(socket: zmq.Socket[bytes]) -> list[bytes]:
-    """The frames of a message, or of what is left of it, or raise zmq.Again."""
-    frame = _receive(
-        socket, _NOW, False
-    )  # an object that knows whether more follow: asking for that takes as long again
+    """Receive one message, or the remaining frames of one, without blocking. Returns its frames.
+
+    Raises:
+        zmq.Again: no message is waiting.
+    """
+    # copy=False returns an object that knows whether more frames follow. Asking the socket would double the time.
+    frame = _receive(socket, _NOBLOCK, False)
     frames = [frame.bytes]
     while frame.more:
-        frame = _receive(socket, _NOW, False)
+        frame = _receive(socket, _NOBLOCK, False)
         frames.append(frame.bytes)
     return frames
 
 
-def _routed(router: zmq.Socket[bytes]) -> list[bytes]:
-    """The same at a ROUTER, which puts a frame before each message: it says who has sent it, and more follow."""
-    return [_receive(router, _NOW), *receive_now(router)]
+def _receive_at_router(router: zmq.Socket[bytes]) -> list[bytes]:
+    """As `receive_now`, at a ROUTER: it puts a frame before each message that names the connection."""
+    return [_receive(router, _NOBLOCK), *receive_now(router)]
 
 
-def received(
-    socket: zmq.Socket[bytes], take: Callable[[zmq.Socket[bytes]], list[bytes]] = receive_now
+def receive_all(
+    socket: zmq.Socket[bytes], receive_one: Callable[[zmq.Socket[bytes]], list[bytes]] = receive_now
 ) -> Iterator[list[bytes]]:
-    """The messages that a socket holds, each a list of frames, until nothing is left."""
+    """Yield each message that waits at a socket, as a list of frames, until none is left."""
     try:
-        # Mostly there are few. To ask for more takes a third as long as to try in vain, and is too much for each of many.
-        for _ in range(_FEW):
-            yield take(socket)
+        # Asking whether a message waits takes a third of the time of a receive that fails. Mostly few messages wait,
+        # and then asking saves time. Where many wait, asking before each of them would cost more than the one failure.
+        for _ in range(_ASKED_MESSAGES):
+            yield receive_one(socket)
             if not _get(socket, _EVENTS) & _CAN_READ:
                 return
         while True:
-            yield take(socket)
+            yield receive_one(socket)
     except zmq.Again:
         return
 
 
 class Poller:
-    """Waits until one of many sockets or pipes can be read, with one question to the kernel for all of them.
+    """Waits until one of many sockets or pipes can be read, with one system call for all of them.
 
-    zmq.Poller asks several times for each socket. But a socket's descriptor only tells that there is news since the socket
-    was found empty, and it tells it once: any call on the socket may take the news in, sending too. So a socket that was
-    reported, or on which something was sent since, is asked itself before the next wait. What is reported may be nothing:
-    somebody has connected, say.
+    `zmq.Poller` makes several calls for each socket. This class polls the descriptors of the sockets instead. libzmq
+    makes a descriptor readable once when something has happened since the socket was found empty, and any call on the
+    socket, also a send, may consume that signal. So before each wait, `poll` asks a socket itself if it was returned by
+    the last `poll`, or if something was sent on it since. `poll` may return a socket without a message, for example
+    after a connect.
     """
 
     def __init__(self) -> None:
         self._poll = select.poll()
         self._sources: dict[int, Any] = {}
         self._descriptors: dict[Any, int] = {}
+        #: Sockets whose signal may have been consumed. `poll` asks them before it waits.
         self._to_ask: dict[zmq.Socket[bytes], None] = {}
 
     def register(self, source: Any, flags: int = select.POLLIN) -> None:
-        """Watch a socket, or a pipe's descriptor, for something to read."""
+        """Watch a socket, or the descriptor of a pipe. `flags` are those of `select.poll`."""
         descriptor = source if isinstance(source, int) else int(source.getsockopt(zmq.FD))
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
@@ -130,23 +151,23 @@ class Poller:
         self.touched(source)
 
     def unregister(self, source: Any) -> None:
-        """Watch it no more. Call it before the socket is closed."""
+        """Stop watching `source`. A socket must still be open."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
         self._to_ask.pop(source, None)
 
     def touched(self, source: Any) -> None:
-        """Something was sent on a socket, or not all of what it held was received."""
+        """Note that something was sent on a socket, or that messages are left in it: the next `poll` asks the socket."""
         if not isinstance(source, int):
             self._to_ask[source] = None
 
-    def read_to_its_end(self, socket: zmq.Socket[bytes]) -> None:
-        """All that a socket held was received: it need not be asked, until something is sent on it."""
+    def drained(self, socket: zmq.Socket[bytes]) -> None:
+        """Note that all messages of a socket were received: `poll` need not ask it until something is sent on it."""
         self._to_ask.pop(socket, None)
 
     def poll(self, wait_ms: int) -> list[Any]:
-        """What can be read, after at most `wait_ms` milliseconds."""
+        """Wait at most `wait_ms` milliseconds. Returns the sockets and descriptors that can be read, or an empty list."""
         ready: dict[Any, None] = {}
         if self._to_ask:
             ready = {socket: None for socket in self._to_ask if _get(socket, _EVENTS) & _CAN_READ}
@@ -159,7 +180,11 @@ class Poller:
 
 
 class Transport:
-    """The sockets of one node, and the pipes that wake its loop."""
+    """The sockets of one node, and the pipes that wake its loop.
+
+    `address` is where the node receives. `dropped` counts the messages and replies that could not be sent,
+    `bad_handshakes` the connections whose handshake failed.
+    """
 
     _lost: tuple[NodeId, ...] = ()
 
@@ -168,18 +193,19 @@ class Transport:
         self.bad_handshakes = 0
         self._context = zmq.Context()
         self._router = tuned(self._context.socket(zmq.ROUTER))
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply that cannot leave is an error, not a silence
+        # A reply that cannot be sent is an error. Without this option libzmq drops it without one.
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.address = bind_any_port(self._router)
         self._peers: dict[NodeId, tuple[str, zmq.Socket[bytes]]] = {}
         self._poller = Poller()
         self._poller.register(self._router)
-        self._news = False  # of the ROUTER, in the last `poll`
-        #: Each monitor, and the peer that it is about; None for the ROUTER's.
+        self._router_readable = False  # in the last `poll`
+        #: Each monitor socket, with the peer whose connection it observes; None for that of the ROUTER.
         self._monitors: dict[zmq.Socket[bytes], NodeId | None] = {}
         self._watch_monitor(self._router.get_monitor_socket(_HANDSHAKE_FAILURES), None)
 
     def watch(self, descriptor: int) -> None:
-        """Have `poll` return also when this pipe can be read."""
+        """Make `poll` return also when the pipe `descriptor` can be read."""
         self._poller.register(descriptor)
 
     def unwatch(self, descriptor: int) -> None:
@@ -187,13 +213,17 @@ class Transport:
         self._poller.unregister(descriptor)
 
     def connect(self, addresses: Mapping[NodeId, str]) -> None:
-        """Use these addresses from now on; a peer whose address has changed is connected anew."""
+        """Connect to each peer at its address. A peer whose address has changed gets a new connection.
+
+        Args:
+            addresses: by peer. Peers that are not in it keep their connections.
+        """
         for peer, address in addresses.items():
             known, old = self._peers.get(peer, ("", None))
             if known == address:
                 continue
             if old is not None:
-                self._forget(peer, old)
+                self._disconnect(peer, old)
             socket = tuned(self._context.socket(zmq.DEALER))
             socket.setsockopt(zmq.IMMEDIATE, 1)
             self._watch_monitor(socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), peer)
@@ -204,7 +234,7 @@ class Transport:
         self._monitors[monitor] = peer
         self._poller.register(monitor)
 
-    def _forget(self, peer: NodeId, socket: zmq.Socket[bytes]) -> None:
+    def _disconnect(self, peer: NodeId, socket: zmq.Socket[bytes]) -> None:
         for monitor in [monitor for monitor, of in self._monitors.items() if of == peer]:
             self._poller.unregister(monitor)
             del self._monitors[monitor]
@@ -213,51 +243,53 @@ class Transport:
         socket.close()
 
     def lost(self) -> tuple[NodeId, ...]:
-        """The peers whose connection has closed since the last call. A hint: they may be there again already."""
+        """Return the peers whose connection has closed since the last call. A hint: they may be connected again already."""
         lost, self._lost = self._lost, ()
         return lost
 
     def poll(self, wait_s: float) -> list[int]:
         """Wait until something arrives, at most `wait_s` seconds. Returns the watched pipes that can be read.
 
-        It may be nothing that `receive` returns: somebody has connected, say.
+        It may also return early without a message for `receive`, for example after a peer has connected.
         """
-        # Rounded up: rounded down, a timer due within the millisecond would spin the loop until its time came.
+        # Milliseconds, rounded up. Rounded down, a timer that is due within a millisecond would spin the loop until
+        # then.
         pipes = []
-        self._news = False
+        self._router_readable = False
         for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
             if source is self._router:
-                self._news = True
+                self._router_readable = True
             elif isinstance(source, int):
                 pipes.append(source)
             else:
-                self._take_news(source, self._monitors[source])
+                self._read_monitor(source, self._monitors[source])
         return pipes
 
-    def _take_news(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
-        for _ in received(monitor):
+    def _read_monitor(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
+        for _ in receive_all(monitor):
             if peer is None:
                 self.bad_handshakes += 1
             else:
                 self._lost = (*self._lost, peer)
-        self._poller.read_to_its_end(monitor)
+        self._poller.drained(monitor)
 
     def receive(self, most: int) -> Iterator[tuple[Route, bytes]]:
-        """What was waiting in the last `poll`, up to `most` messages: the way back, and the payload."""
-        if not self._news:
+        """Yield the messages that wait since the last `poll`, at most `most` of them, each as its route and its payload."""
+        if not self._router_readable:
             return
-        for frames in received(self._router, _routed):
+        for frames in receive_all(self._router, _receive_at_router):
             payload = frames.pop()
             if len(frames) > _ROUTE_FRAMES_MAX:
-                frames, payload = frames[:1], b""  # noqa: PLW2901 - nobody of ours sends this; an empty payload is malformed
+                # No client of this project sends such a route. An empty payload is malformed, so the node counts it.
+                frames, payload = frames[:1], b""  # noqa: PLW2901 - a replacement, on purpose
             yield tuple(frames), payload
             most -= 1
             if most == 0:
                 return
-        self._poller.read_to_its_end(self._router)
+        self._poller.drained(self._router)
 
     def send(self, to: NodeId, payload: bytes) -> None:
-        """Send to a peer, or drop and count."""
+        """Send `payload` to a peer. Without a connection, or if the queue is full, the message is dropped and counted."""
         entry = self._peers.get(to)
         if entry is None:
             self.dropped += 1
@@ -268,27 +300,27 @@ class Transport:
             self.dropped += 1
 
     def send_back(self, route: Route, payload: bytes) -> None:
-        """Send a reply the way its request came, or drop and count if whoever asked has gone."""
+        """Send a reply along the route of its request. If the client is gone, the reply is dropped and counted."""
         self._poller.touched(self._router)
         try:
             for frame in route:
-                _send(self._router, frame, _MORE)
-            _send(self._router, payload, _NOW)
+                _send(self._router, frame, _NOBLOCK_MORE)
+            _send(self._router, payload, _NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
             self.dropped += 1
 
     def close(self) -> None:
-        """Close every socket, once the last words are out or it is clear that nobody takes them."""
+        """Close every socket. Messages that have not left yet get at most 100 ms to leave."""
         self._router.disable_monitor()
         for _, socket in self._peers.values():
             socket.disable_monitor()
-        self._context.destroy(linger=_LAST_WORDS_MS)
+        self._context.destroy(linger=_LINGER_MS)
 
 
 class WakeUpPipe:
-    """A pipe that a signal handler writes to, so that `poll` returns."""
+    """A pipe that a signal handler writes to, so that `poll` returns. The writing end does not block."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()

@@ -1,17 +1,23 @@
-"""Messages to bytes and back, with limits. The only home of msgpack.
+"""Encode messages and values as bytes, and decode them again, with limits. No other module imports msgpack.
+
+Theory of operation
+-------------------
+`pack` and `unpack` encode plain data. `encode_value` and `decode_value` do the same for the values that clients
+propose, and apply the limits on values. A `Codec` encodes an `Envelope`, which is a message with its sender, as one
+frame.
+
+A frame is the msgpack array `[version, cluster, sender, incarnation, variable, type, fields]`, then a checksum of four
+bytes. The cluster's id is random and stands in files that only their owner may read, so it also keeps strangers out.
 
 Rules
 -----
-1. Nothing that arrives is trusted: whatever does not decode to exactly the declared fields is `Malformed`, which the
-   caller drops and counts. No input makes this module raise anything else.
-2. A user's value is packed once, by the client, and travels as opaque bytes from there on.
-3. What `unpack` returns equals what `pack` was given: a tuple comes back a tuple. What could not keep that promise
-   (NaN, a subclass, a key twice) is refused while packing or unpacking, with a reason. A NamedTuple is the one subclass
-   that passes: the plain tuple that it comes back as equals it.
-4. A frame that was damaged on its way never decodes, whatever its bytes would say: a CRC-32 ends each.
-
-Every frame is `[version, cluster, sender, incarnation, variable, type, fields]`, and four bytes of checksum. The cluster's id
-is random and stands in files that only its owner may read, so it also keeps strangers out.
+1. This module trusts no bytes that arrive. Bytes that do not decode to exactly the declared fields raise `Malformed`;
+   the caller drops the frame and counts it. No input makes a decoding function raise anything else.
+2. The client packs a user's value once. From there on the value travels as opaque bytes.
+3. `unpack` returns a value that equals the value given to `pack`: a tuple comes back as a tuple. Data that could not
+   keep this promise (NaN, an instance of a subclass, a key that occurs twice) is refused, with a reason, while packing
+   or unpacking. A NamedTuple is the one subclass that is accepted, because the plain tuple that comes back equals it.
+4. A frame that was damaged on its way does not decode: the CRC-32 at its end does not match.
 """
 
 import types
@@ -31,7 +37,8 @@ from node.frames import CommandFrame, ReadFrame, Replies
 VERSION: Final = 2
 VALUE_BYTES_MAX: Final = 256 * 1024
 VALUE_DEPTH_MAX: Final = 64
-_WRAPPED_MAX: Final = 16  # how much deeper than a value that is which holds one, such as a node's status
+#: `pack` accepts data that is this many levels deeper than a value, because a node's status holds values inside maps.
+_WRAPPER_DEPTH_MAX: Final = 16
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
 TUPLE_EXT: Final = 1
 CHECKSUM_BYTES: Final = 4
@@ -41,11 +48,11 @@ if msgpack.Packer.__module__ != "msgpack._cmsgpack":  # pragma: no cover - depen
 
 
 class BadValue(BadInput):
-    """You gave a value that cannot be proposed or stored. Nothing was sent."""
+    """The caller gave a value that cannot be proposed or stored. Nothing was sent."""
 
 
 class Malformed(ValueError):
-    """The peer sent something that is not a message of this cluster."""
+    """The bytes from a peer or a client are not a message of this cluster."""
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -55,9 +62,9 @@ def pack(value: object) -> bytes:
     """Encode plain data: None, bool, int of 64 bits, float, str, bytes, list, tuple, dict.
 
     Raises:
-        BadValue: it holds something else, is nested too deep, or could not come back as it was.
+        BadValue: `value` holds something else, is nested too deep, or `unpack` could not return an equal value.
     """
-    _check_plain(value, 1 - _WRAPPED_MAX)
+    _check_plain(value, 1 - _WRAPPER_DEPTH_MAX)
     return _pack(value)
 
 
@@ -67,7 +74,8 @@ def _pack(value: object) -> bytes:
 
 
 def _pack_tuple(value: object) -> msgpack.ExtType:
-    # strict_types sends tuples, and NamedTuples such as Ballot, here: `_check_plain` has let nothing else through.
+    # With strict_types, msgpack calls this for tuples and NamedTuples such as Ballot. `_check_plain` has refused the
+    # rest.
     assert isinstance(value, tuple)
     return msgpack.ExtType(TUPLE_EXT, _pack(list(value)))
 
@@ -80,7 +88,8 @@ def _check_plain(value: object, depth: int) -> None:
         raise BadValue(f"the value is nested more than {VALUE_DEPTH_MAX} deep: flatten it, or store a reference")
     if type(value) not in _PLAIN and (not isinstance(value, tuple) or isinstance(value, msgpack.ExtType)):
         raise BadValue(
-            f"a {type(value).__name__} cannot be carried: use int, bool, float, str, bytes, list, map or tuple themselves"
+            f"a {type(value).__name__} cannot be encoded: use int, bool, float, str, bytes, list, map or tuple, "
+            "not a subclass of them"
         )
     match value:
         case None | bool() | bytes():
@@ -90,7 +99,7 @@ def _check_plain(value: object, depth: int) -> None:
                 raise BadValue(f"the integer {value} does not fit in 64 bits: store it as a string or as bytes")
         case float():
             if value != value:  # noqa: PLR0124 - only NaN differs from itself
-                raise BadValue("NaN is not equal to itself, so nobody could check that it was read back: use a string")
+                raise BadValue("NaN is not equal to itself, so no reader could check that it came back: use a string")
         case str():
             try:
                 value.encode()
@@ -108,18 +117,18 @@ def _check_plain(value: object, depth: int) -> None:
 
 
 def unpack(data: bytes) -> Any:
-    """Decode what `pack` made.
+    """Decode bytes that `pack` returned.
 
     Raises:
-        Malformed: the bytes are not such an encoding, or are built to cost memory or stack.
+        Malformed: `data` is not such an encoding, or is built to use much memory or stack.
     """
-    return _unpack_checked(data, 1 - _WRAPPED_MAX)
+    return _unpack_checked(data, 1 - _WRAPPER_DEPTH_MAX)
 
 
 def _unpack_checked(data: bytes, depth: int) -> Any:
     unpacked = _unpack(data, depth - 1)
     try:
-        _check_plain(unpacked, depth)  # msgpack itself takes more: NaN, timestamps, deeper nests
+        _check_plain(unpacked, depth)  # msgpack itself decodes more: NaN, timestamps, deeper nesting
     except BadValue as error:
         raise Malformed(str(error)) from None
     return unpacked
@@ -148,55 +157,67 @@ def _unique_keys(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _unpackb(data: bytes, **hooks: Callable[..., Any]) -> Any:
     try:
-        # Its limits are what `data` could hold: no honest array or map has more entries than its encoding has bytes.
+        # msgpack limits the length of an array or a map by the size of `data`: each entry takes at least one byte.
         return msgpack.unpackb(data, strict_map_key=False, **hooks)
     except Malformed:
         raise
-    # TypeError: an unhashable key. The rest: truncated, trailing, too deep, not Unicode, over a limit.
+    # TypeError: an unhashable key. The others: bytes missing, bytes left over, too deep, not Unicode, over a limit.
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError, OverflowError) as error:
         raise Malformed(f"not msgpack: {type(error).__name__} {error}") from None
 
 
-def pack_own(value: object) -> bytes:
-    """Encode plain data that this project made itself, unchecked and fast. Tuples come back as lists."""
+def pack_unchecked(value: object) -> bytes:
+    """Encode plain data that this project made itself: fast, without the checks of `pack`. Tuples come back as lists."""
     packed: bytes = msgpack.packb(value)
     return packed
 
 
 class Packer:
-    """`pack_own` for one thread, one value at a time: so what cannot be packed is found before it is with others."""
+    """Packs single values, like `pack_unchecked`, and joins them into a list. For one thread.
+
+    A client packs each command by itself, so a command that cannot be packed does not affect the others of its frame.
+    """
 
     def __init__(self) -> None:
         self._packer = msgpack.Packer()
 
     def pack(self, value: object) -> bytes:
-        """Raises BadValue."""
+        """Encode one value.
+
+        Raises:
+            BadValue: msgpack cannot encode `value`.
+        """
         try:
             packed: bytes = self._packer.pack(value)
-        except (TypeError, ValueError, OverflowError) as error:  # a type; not Unicode, or too deep; too large a number
+        # TypeError: an unknown type. ValueError: not Unicode, or nested too deep. OverflowError: a number too large.
+        except (TypeError, ValueError, OverflowError) as error:
             raise BadValue(f"{str(value)[:200]!r} cannot be sent: {error}") from None
         return packed
 
     def pack_list(self, packed: Sequence[bytes]) -> bytes:
-        """The list of what was packed one by one."""
+        """Encode the list whose items are the values that `pack` encoded one by one."""
         header: bytes = self._packer.pack_array_header(len(packed))
         return header + b"".join(packed)
 
 
-def unpack_own(data: bytes) -> Any:
-    """Decode what `pack_own` made, or what a client says was made so. Raises Malformed."""
+def unpack_unchecked(data: bytes) -> Any:
+    """Decode bytes that `pack_unchecked` returned, or that a client sent as such.
+
+    Raises:
+        Malformed: `data` is not msgpack. The types in it are not checked.
+    """
     return _unpackb(data)
 
 
 def encode_value(value: object) -> Value:
-    """Encode a value that somebody wants to propose.
+    """Encode a value that a client wants to propose or put.
 
     Raises:
-        BadValue: it is None (which means undecided), too large, too deep, or not plain data.
+        BadValue: `value` is None (which means undecided), too large, nested too deep, or not plain data.
     """
     if value is None:
         raise BadValue(
-            "None cannot be proposed or put, nor JSON's null: it is how an answer says that there is nothing"
+            "None cannot be proposed or put, and neither can JSON's null: in an answer it means that there is no value"
         )
     _check_plain(value, 1)
     packed = _pack(value)
@@ -209,7 +230,11 @@ def encode_value(value: object) -> Value:
 
 
 def decode_value(value: Value) -> Any:
-    """Decode what `encode_value` made. Raises Malformed as `unpack` does, also for None and for an oversized value."""
+    """Decode a value that `encode_value` returned.
+
+    Raises:
+        Malformed: as `unpack`, and also for None and for a value over `VALUE_BYTES_MAX`.
+    """
     if len(value) > VALUE_BYTES_MAX:
         raise Malformed(f"a value of {len(value):,} bytes is over the limit of {VALUE_BYTES_MAX:,}")
     decoded = _unpack_checked(value, 1)
@@ -223,7 +248,11 @@ def decode_value(value: Value) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ProposeRequest(Message):
-    """A client's `propose`. The node forgets it after `timeout_ms`; the client has given up by then."""
+    """A client's `propose`.
+
+    `number` names the request among those of its client. After `timeout_ms` milliseconds the client has given up, and
+    the node forgets the request.
+    """
 
     number: int
     timeout_ms: int
@@ -232,7 +261,7 @@ class ProposeRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest(Message):
-    """A client's `query`."""
+    """A client's `query`. `number` and `timeout_ms` are as in `ProposeRequest`."""
 
     number: int
     timeout_ms: int
@@ -240,14 +269,17 @@ class QueryRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest(Message):
-    """Asks a node how it is. Answered by a `StatusReply`."""
+    """Asks a node for its status. The node answers with a `StatusReply` of the same number."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reply(Message):
-    """The answer to a `propose` or `query`: `value` is None for "undecided"; `refused` says why nothing was done."""
+    """The answer to a `propose` or `query`.
+
+    `value` is the decided value, or None for "undecided". `refused` is the reason why nothing was done, or None.
+    """
 
     number: int
     value: Value | None
@@ -256,7 +288,7 @@ class Reply(Message):
 
 @dataclass(frozen=True, slots=True)
 class StatusReply(Message):
-    """A packed map: see `Runtime.status`."""
+    """The answer to a `StatusRequest`. `status` is a packed map: see `Runtime.status`."""
 
     number: int
     status: bytes
@@ -271,7 +303,11 @@ _ENVELOPE_TYPES: Final = [int, str, str, int, str, str, list]
 
 
 class Envelope(NamedTuple):
-    """A message with where it comes from. `incarnation` counts the sender's boots; a client's is 0."""
+    """A message with its sender.
+
+    `incarnation` counts the boots of the sending node; a client's is 0. `variable` is the variable that the message is
+    about.
+    """
 
     sender: NodeId
     incarnation: int
@@ -280,89 +316,104 @@ class Envelope(NamedTuple):
 
 
 class Codec:
-    """Envelopes of one cluster, to bytes and back."""
+    """Encodes and decodes the envelopes of one cluster."""
 
     def __init__(self, cluster: str, messages: Iterable[type[Message]]) -> None:
+        """Prepare a codec for each message class.
+
+        Args:
+            cluster: the cluster's id. Frames of other clusters do not decode.
+            messages: the message classes of the algorithm. The messages of clients are always included.
+
+        Raises:
+            TypeError: two classes have the same wire name, or a field has a type that cannot be encoded.
+        """
         self.cluster = cluster
-        # An array of seven, of which the first two never differ.
+        # Each frame begins with the header of an array of seven, the version and the cluster.
         self._opening: bytes = b"\x97" + msgpack.packb(VERSION) + msgpack.packb(cluster)
         self._by_name: dict[str, _MessageCodec] = {}
         self._by_class: dict[type[Message], _MessageCodec] = {}
         for cls in (*CLIENT_MESSAGES, *messages):
             name = cls.type_name()
             if name in self._by_name:
-                raise TypeError(f"two messages are called {name}: rename one, since the wire tells them by name")
+                raise TypeError(f"two messages are called {name}: rename one, since a frame names its message class")
             self._by_name[name] = self._by_class[cls] = _codec_of(cls)
 
     def encode(self, envelope: Envelope) -> bytes:
-        """The frame that carries `envelope`. Raises TypeError for a message class that is not in `messages`."""
+        """Encode `envelope` as a frame.
+
+        Raises:
+            TypeError: its message is of a class that is not in `messages`.
+        """
         codec = self._by_class.get(type(envelope.message))
         if codec is None:
             name = type(envelope.message).__name__
-            raise TypeError(f"{name} is none of the messages that are sent here: an algorithm's `messages` lists them")
+            raise TypeError(f"{name} is not in the `messages` of the algorithm: add the class there")
 
-        body = codec.values(envelope.message)
+        body = codec.field_values(envelope.message)
         frame: bytes = msgpack.packb(
             (VERSION, self.cluster, envelope.sender, envelope.incarnation, envelope.variable, codec.name, body)
         )
         return frame + zlib.crc32(frame).to_bytes(CHECKSUM_BYTES, "big")
 
     def decode(self, frame: bytes) -> Envelope:
-        """The envelope in `frame`.
+        """Decode the envelope in `frame`.
 
         Raises:
-            Malformed: it is not one, is of another cluster or version, or its fields are not as declared.
+            Malformed: `frame` is no frame, is damaged, is of another cluster or version, or its fields are not as
+                declared.
         """
         if len(frame) > FRAME_BYTES_MAX:
             raise Malformed(f"a frame of {len(frame):,} bytes is over the limit of {FRAME_BYTES_MAX:,}")
-        if not frame.startswith(self._opening):  # so a stranger's frame is not even decoded, which could cost memory
+        if not frame.startswith(self._opening):  # a stranger's frame is refused before msgpack could use memory for it
             if frame[:1] != self._opening[:1]:
                 raise Malformed("not an envelope")
             if frame[1:2] != self._opening[1:2]:
-                raise Malformed(f"wire version 0x{frame[1:2].hex()}, and this is {VERSION}")
-            raise Malformed("a frame of another cluster")
+                raise Malformed(f"wire version 0x{frame[1:2].hex()}, expected {VERSION}")
+            raise Malformed("the frame belongs to another cluster")
         content = frame[:-CHECKSUM_BYTES]
         if zlib.crc32(content) != int.from_bytes(frame[-CHECKSUM_BYTES:], "big"):
-            raise Malformed("a frame that does not match its checksum: it was damaged on its way")
+            raise Malformed("the frame does not match its checksum: it was damaged on its way")
         parts = _unpackb(content)
-        # Plain comparisons: this is done for every message, and a pattern of classes takes ten times as long.
+        # Plain comparisons, because this runs for every message and a class pattern takes ten times as long.
         if type(parts) is not list or [*map(type, parts)] != _ENVELOPE_TYPES:
             raise Malformed("not an envelope")
         _, _, sender, incarnation, variable, name, body = parts
         codec = self._by_name.get(name)
         if codec is None:
             raise Malformed(f"no message is called {name[:64]!r}")
-        return Envelope(sender, incarnation, variable, codec.message(body))
+        return Envelope(sender, incarnation, variable, codec.message_of(body))
 
 
-_Check = Callable[[Any], Any]
+#: Returns its argument converted to the declared type of a field, or raises Malformed.
+_FieldCheck = Callable[[Any], Any]
 
 
 class _MessageCodec:
-    """One message class."""
+    """Encodes and decodes the fields of one message class."""
 
     def __init__(self, cls: type[Message]) -> None:
         names = [field.name for field in fields(cls)]
         self.name = cls.type_name()
-        self.message = _Fields(cls, names, self.name)
+        self.message_of = _FieldsDecoder(cls, names, self.name)
         if len(names) == 1:
-            one = attrgetter(names[0])
-            self.values: Callable[[Message], tuple[Any, ...]] = lambda message: (one(message),)
+            only = attrgetter(names[0])
+            self.field_values: Callable[[Message], tuple[Any, ...]] = lambda message: (only(message),)
         else:
-            self.values = attrgetter(*names) if names else lambda _message: ()
+            self.field_values = attrgetter(*names) if names else lambda _message: ()
 
 
-class _Fields:
-    """Makes a message, or a NamedTuple in one, of what was unpacked. The checks are derived from its annotations, once.
+class _FieldsDecoder:
+    """Builds a message, or a NamedTuple inside one, from an unpacked list. The annotations give the checks, once.
 
-    Whether a plain field is as declared depends on the type of what came alone. So types that have passed are remembered,
-    and need not be checked one by one again.
+    Whether a plain field is as declared depends only on the type of the unpacked item. So the decoder remembers each
+    combination of types that has passed, and checks only the nested fields of the next list with the same types.
     """
 
     def __init__(self, cls: Callable[..., Any], names: Sequence[str], where: str) -> None:
         hints = typing.get_type_hints(cls)
         self._cls, self._where = cls, where
-        self._checks = [_check_for(hints[name], f"{where}.{name}") for name in names]
+        self._checks = [_field_check(hints[name], f"{where}.{name}") for name in names]
         self._nested = [(place, self._checks[place]) for place, name in enumerate(names) if not _is_plain(hints[name])]
         self._passed: set[tuple[type, ...]] = set()
 
@@ -384,26 +435,26 @@ class _Fields:
 _codec_of: Callable[..., _MessageCodec] = cache(_MessageCodec)
 
 
-def _check_for(hint: Any, where: str) -> _Check:
-    """A function that returns its argument as the declared type, or raises Malformed."""
+def _field_check(hint: Any, where: str) -> _FieldCheck:
+    """Make the check for a field that is annotated with `hint`. `where` names the field in error messages."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, typing.NewType):
-        return _check_for(hint.__supertype__, where)
+        return _field_check(hint.__supertype__, where)
     if hint in (int, bool, str, bytes, float):
-        return _exactly(hint, where)
+        return _type_check(hint, where)
     if origin in (typing.Union, types.UnionType) and len(args) == 2 and types.NoneType in args:
-        inner = _check_for(next(arg for arg in args if arg is not types.NoneType), where)
+        inner = _field_check(next(arg for arg in args if arg is not types.NoneType), where)
         return lambda item: None if item is None else inner(item)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        each, a_list = _check_for(args[0], where), _exactly(list, where)
-        return lambda item: (*map(each, a_list(item)),)
+        check_item, check_list = _field_check(args[0], where), _type_check(list, where)
+        return lambda items: (*map(check_item, check_list(items)),)
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        return _Fields(hint, hint._fields, where)
+        return _FieldsDecoder(hint, hint._fields, where)
     raise TypeError(f"{where}: a message field cannot be of type {hint}; see node.contract.Message")
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether what is declared so comes as it is."""
+    """Return whether msgpack decodes a field with this annotation to its declared type, so that only its type matters."""
     if isinstance(hint, typing.NewType):
         return _is_plain(hint.__supertype__)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -411,7 +462,7 @@ def _is_plain(hint: Any) -> bool:
     return hint in (int, bool, str, bytes, float, types.NoneType)
 
 
-def _exactly(cls: type, where: str) -> _Check:
+def _type_check(cls: type, where: str) -> _FieldCheck:
     def check(item: Any) -> Any:
         if type(item) is not cls:
             raise Malformed(f"{where} is a {type(item).__name__}, not a {cls.__name__}")

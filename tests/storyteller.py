@@ -29,7 +29,7 @@ from node.algorithms import load_algorithm
 from node.contract import Message, NodeId, Request
 from node.frames import CommandFrame
 from node.status import status_fields
-from node.wire import encode_value, pack_own
+from node.wire import encode_value, pack_unchecked
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 _WIDTH = 110
@@ -127,7 +127,7 @@ class Teller:
     def command(self, client: str, node: NodeId, machine: str, *commands: list[Any]) -> None:
         """A client sends commands to a node of a log."""
         number = 1 + sum(isinstance(happened.step, SendFrame) for happened in self.cluster.happened)
-        frame = CommandFrame(number, 0, 0, 0, machine, pack_own(list(commands)))
+        frame = CommandFrame(number, 0, 0, 0, machine, pack_unchecked(list(commands)))
         self._apply(SendFrame(node, Request(client, number), frame))
 
     def connection_closes(self, node: NodeId, peer: NodeId) -> None:

@@ -35,7 +35,7 @@ from cluster.errors import ClientClosed, ConsensusError, WindowFull
 from node.contract import Message, NodeId
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.replication.sessions import IDLE_MS, WINDOW
-from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_own, unpack_own
+from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_unchecked, unpack_unchecked
 
 SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
@@ -256,7 +256,7 @@ class Pipeline:
         if not self._opening:
             self._opening = True
             command = ["open"] if self._resume is None else ["resume", self._resume, self.id]
-            message = CommandFrame(self._next_number(), 0, 0, 0, "session", pack_own([command]))
+            message = CommandFrame(self._next_number(), 0, 0, 0, "session", pack_unchecked([command]))
             self._frames[message.number] = _Frame(message, -1, [], now)
 
     def _no_cluster(self, reason: str) -> None:
@@ -303,7 +303,7 @@ class Pipeline:
         self._unanswered.pop(frame.sequence, None)
 
     def _deliver(self, frame: _Frame, payload: bytes, now: float) -> None:
-        results, errors = unpack_own(payload)
+        results, errors = unpack_unchecked(payload)
         if frame.sequence:
             self._used = now
         if frame.sequence < 0:

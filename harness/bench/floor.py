@@ -24,7 +24,7 @@ import zmq
 from cluster.processes import READY_S, ReadyPipe, spawn
 from harness.bench.load import Figures, Load, figures
 from node.quorum import majority
-from node.transport import Poller, Route, Transport, received, send_now, tuned
+from node.transport import Poller, Route, Transport, receive_all, send_now, tuned
 
 _GROWN_BYTES: Final = 16 * 1024 * 1024
 _FRAME_OVERHEAD_BYTES: Final = 100
@@ -181,7 +181,7 @@ def floor(nodes: int, load: Load) -> Figures:
         start = time.monotonic() + load.seconds / 5
         while time.monotonic() < start + load.seconds:
             for socket in poller.poll(200):
-                for (answer,) in received(socket):
+                for (answer,) in receive_all(socket):
                     is_put = bool(answer[0])
                     frame, commands = frames[is_put]
                     now = time.monotonic()

@@ -23,7 +23,7 @@ from node.quorum import majority
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
-from node.wire import Malformed, encode_value, unpack_own
+from node.wire import Malformed, encode_value, unpack_unchecked
 
 _NEVER: Final = 0
 
@@ -195,7 +195,7 @@ def tokens(batch: bytes) -> Iterator[Token]:
     """What the commands of a batch would have set: machine, key and packed value."""
     for _, _, _, machine, packed in _frames(batch):
         try:
-            commands = unpack_own(packed)
+            commands = unpack_unchecked(packed)
         except Malformed:
             continue
         for command in commands if isinstance(commands, list) else ():
@@ -214,7 +214,7 @@ def _tokens_of(state: ReplicatedState) -> set[Token]:
 
 
 def _frames(batch: bytes) -> list[Any]:
-    return list(unpack_own(batch)[1]) if batch else []
+    return list(unpack_unchecked(batch)[1]) if batch else []
 
 
 def _history(state: ReplicatedState) -> list[tuple[int, str, bytes | None]]:

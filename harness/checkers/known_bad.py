@@ -18,7 +18,7 @@ from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, Stored
 from node.log_contract import Record
 from node.storage.disk import Contents
-from node.wire import encode_value, pack_own
+from node.wire import encode_value, pack_unchecked
 
 Checker = Callable[[RunEvidence], Verdict]
 
@@ -117,7 +117,7 @@ def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) ->
 
 
 def _put(value: str = "blue") -> bytes:
-    return pack_own([["put", "x", encode_value(value)]])
+    return pack_unchecked([["put", "x", encode_value(value)]])
 
 
 def _log_disk(node: str, *batches: bytes) -> Contents:
@@ -130,7 +130,7 @@ def _log_disk(node: str, *batches: bytes) -> Contents:
 
 
 def _batch(session: int, sequence: int, machine: str, packed: bytes) -> bytes:
-    return pack_own((0, ((session, sequence, 1, machine, packed),)))
+    return pack_unchecked((0, ((session, sequence, 1, machine, packed),)))
 
 
 def _log_accept(index: int, to: str, batch: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _log_run(*calls: _Told, **about: Any) -> RunEvidence:
 
 
 def _of_logs() -> dict[str, RunEvidence]:
-    proposal = pack_own([["propose", "x", encode_value("blue")]])
+    proposal = pack_unchecked([["propose", "x", encode_value("blue")]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "once", proposal)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     states = {node: {"applied": 7, "chain": chain, "marks": {}} for chain, node in enumerate(_MEMBERS)}
     return {
@@ -158,7 +158,7 @@ def _of_keys(model: CasRegisterModel) -> dict[str, RunEvidence]:
     blue = _Told(0, 1, None, put, "blue", 1)
     unanswered = _Told(2, 8, None, put, "red", ...)
     disks = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put())), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
-    opened = _batch(0, 0, "session", pack_own([["open"]]))
+    opened = _batch(0, 0, "session", pack_unchecked([["open"]]))
     twice = _log_disk("n1", opened, _batch(1, 1, "kv", _put()), _batch(1, 2, "kv", _put()))
     return {
         "fault tolerance": _log_run(blue, unanswered),
@@ -173,7 +173,7 @@ def _of_locks() -> dict[str, RunEvidence]:
     first, second = ({"owner": owner, "lease_s": 9.0} for owner in ("a", "b"))
     held = _Told(0, 1, None, "acquire", first, 1)
     unanswered = _Told(2, 8, None, "acquire", second, ...)
-    asked = pack_own([["try", "x", "a", 9_000]])
+    asked = pack_unchecked([["try", "x", "a", 9_000]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "locks", asked)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     return {
         "fault tolerance": _log_run(held, unanswered),

@@ -49,7 +49,7 @@ EXCUSED: Final = (
     # What the client says before it sends anything.
     "None cannot be proposed",
     "is no name: use 1 to 64",
-    "cannot be carried",
+    "cannot be encoded",
     "bytes and the limit is",
     "nested more than",
     "does not fit in 64 bits",

@@ -88,9 +88,9 @@ def _new_or_known(
     root: Path, nodes: int | None, algorithm: str | None, seed: int | None, prepare: tuple[str, ...]
 ) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
-        from harness.faults.prerequisites import needs  # noqa: PLC0415 - only `up` needs it
+        from harness.faults.prerequisites import experiment_arguments  # noqa: PLC0415 - only `up` needs it
 
-        vfs = needs(prepare, root).get("vfs")
+        vfs = experiment_arguments(prepare, root).get("vfs")
         return specs.create(
             root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0, vfs=vfs
         )

@@ -23,9 +23,9 @@ def faults(_root: Path, name: str | None, as_json: bool) -> None:
 
     The names are those of `consensus test --faults`, of a plan's steps, and of `run.inject` in Python.
     """
-    from harness.faults.catalogue import catalogue, choose  # noqa: PLC0415 - as in harness.cli.main
+    from harness.faults.catalogue import catalogue, choose_faults  # noqa: PLC0415 - as in harness.cli.main
 
-    entries = catalogue() if name is None else choose([name])
+    entries = catalogue() if name is None else choose_faults([name])
     if as_json:
         print_json(faults=[_plain(entry) for entry in entries])
     elif name is None:

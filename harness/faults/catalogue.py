@@ -1,31 +1,33 @@
 """The catalogue: every fault by its name, as plans, the command line and Python use it.
 
 ```python
-with run.inject("suspend", nodes=["n2"]):        # Python: ends with the block, or with heal()
+with run.inject("suspend", nodes=["n2"]):        # Python: the fault ends with the block, or with heal()
     ...
 ```
 ```json
 {"fault": "suspend", "nodes": ["n2"], "at_s": 1.5, "for_s": 0.8}
 ```
 
-How to add one
---------------
-A fault is an object with a `name`, a `summary`, and `inject(experiment, rng, **arguments)`, which returns once it is in
-force, with a handle whose `heal()` ends it. Rules for it:
+How to add a fault
+------------------
+A fault is an object with a `name`, a `summary`, and `inject(experiment, rng, **arguments)`. `inject` returns when the
+fault is in force. It returns a handle whose `heal()` ends the fault. Its rules:
 
-1. It opens its receipt (`experiment.faults.begin`) before it does anything, sets `bit` from what an observer other than
-   itself saw, and ends the receipt when all is whole again.
-2. Arguments that are left out it draws from `rng`, so a step of a plan does the same every time.
+1. It opens its receipt (`experiment.faults.begin`) before it does anything. It sets `bit` from what an observer other
+   than the fault itself saw. It ends the receipt when everything that it broke is whole again.
+2. It draws the arguments that are left out from `rng`, so that a step of a plan does the same in every run.
 3. If it signals processes, it claims them (`experiment.faults.claim`) until it is healed.
 
-`register` it when its module is imported, and name the module in `MODULES`. `fault` does both for a function. Arguments
-are told from `inject`'s signature; those whose names stand in `_CHECKS` are checked when a plan is read.
+Call `register` when the module of the fault is imported, and list the module in `MODULES`. For a function, the
+decorator `fault` calls `register`. The arguments of a fault are the parameters of its `inject`; when a plan is read,
+`check_arguments` checks their names, and their values by `_CHECKS` or by their type.
 
-What must stand under the nodes for a fault to be possible, `harness.runs.suite` sees to by its family: "disk" gets a disk that
-can fail, "clock" a clock that can be steered.
+Some faults need special nodes: those of the family "disk" a disk that can fail, those of "clock" a clock that can be
+steered. `harness.faults.prerequisites` says which arguments of an experiment provide them.
 
-To be drawn for generated plans it needs a `draw`, which is told what may be broken at that moment (`FaultBudget`) and returns
-arguments, and which nodes are then not to be counted on. Without one, a `node` is chosen for it.
+Generated plans draw a fault with its `draw` function. It receives what the plan may break at that moment (a
+`FaultBudget`) and returns arguments, and the nodes that the plan must not count on meanwhile. Without a `draw`
+function, a node is chosen for it.
 """
 
 import importlib
@@ -40,9 +42,9 @@ from harness.records.links import CLIENT
 from node.contract import BadInput, NodeId
 
 if TYPE_CHECKING:
-    from harness.faults.injector import ActiveFault
+    from harness.faults.active import ActiveFault
 
-#: Where faults are registered from.
+#: The modules whose import registers faults.
 MODULES: Final = (
     "harness.faults.process_faults",
     "harness.faults.partitions",
@@ -53,29 +55,31 @@ MODULES: Final = (
 
 
 class BadFault(BadInput):
-    """There is no such fault, or not with such arguments. The message says what there is."""
+    """There is no such fault, or it does not take these arguments. The message lists what exists."""
 
 
 class Fault(Protocol):
-    """What can be injected."""
+    """A kind of fault, which can be injected any number of times."""
 
     @property
     def name(self) -> str:
-        """What plans call it."""
+        """The name of the fault in plans."""
 
     @property
     def summary(self) -> str:
-        """What it does, in one line."""
+        """The effect of the fault, in one line."""
 
     @property
     def inject(self) -> Callable[..., "ActiveFault"]:
-        """Called with the experiment, a generator and named arguments: have it in force."""
+        """The function that puts the fault in force. It takes the experiment, a generator and named arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultBudget:
-    """What a generated plan may break at one moment: the nodes, those whose process no fault has, how many more nodes may
-    be made unavailable, and the algorithm's messages.
+    """What a generated plan may break at one moment.
+
+    `nodes` are all nodes. `free` are the nodes whose process no fault has claimed. `spare` is how many more nodes may
+    become unavailable. `messages` are the names of the algorithm's messages.
     """
 
     nodes: tuple[NodeId, ...]
@@ -85,19 +89,23 @@ class FaultBudget:
 
 
 class DrawnArguments(NamedTuple):
-    """Arguments, which nodes they take away, and whose processes."""
+    """The arguments of a fault in a generated plan.
+
+    `takes` are the nodes that the fault makes unavailable, `claims` the nodes whose processes it claims.
+    """
 
     arguments: dict[str, Any]
     takes: frozenset[NodeId] = frozenset()
     claims: frozenset[NodeId] = frozenset()
 
 
+#: Draws arguments within a budget, or returns None if the fault does not fit into it.
 ArgumentDrawer: TypeAlias = Callable[[Random, FaultBudget], DrawnArguments | None]
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A fault, its family, and how plans draw it: None if it does not fit in."""
+    """A fault with its family, its `draw` function for generated plans, and how often they draw it."""
 
     fault: Fault
     family: str
@@ -106,57 +114,73 @@ class CatalogueEntry:
 
     @property
     def name(self) -> str:
-        """What plans call it."""
+        """The name of the fault in plans."""
         return self.fault.name
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Its arguments, by name."""
+        """The arguments of the fault, by name."""
         parameters = list(inspect.signature(self.fault.inject).parameters.values())[2:]
         return {parameter.name: parameter for parameter in parameters}
 
 
-_listed: dict[str, CatalogueEntry] = {}
+_registered: dict[str, CatalogueEntry] = {}
 
 
 def register(fault: Fault, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0) -> None:
-    """Add a fault. `weight` is how often generated plans draw it, beside the others of its family; 0 is never."""
-    if fault.name in _listed and _listed[fault.name].fault is not fault:
+    """Add a fault to the catalogue.
+
+    Args:
+        fault: the fault. Its name must be new.
+        family: its family, such as "process" or "cut".
+        draw: draws its arguments for generated plans. By default a node is drawn for an argument `node` or `nodes`.
+        weight: how often generated plans draw it, relative to the other faults of its family. With 0 they draw it only
+            if it, or its family, is named.
+
+    Raises:
+        BadFault: another fault has the same name.
+    """
+    if fault.name in _registered and _registered[fault.name].fault is not fault:
         raise BadFault(f"two faults are called {fault.name!r}: give one of them another name")
-    _listed[fault.name] = CatalogueEntry(fault, family, draw or _any_node(fault), weight)
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    name: str
-    summary: str
-    inject: Callable[..., "ActiveFault"]
+    _registered[fault.name] = CatalogueEntry(fault, family, draw or _draw_any_node(fault), weight)
 
 
 Inject = Callable[..., "ActiveFault"]
 
 
+@dataclass(frozen=True, slots=True)
+class _FunctionFault:
+    """A fault whose `inject` is a function."""
+
+    name: str
+    summary: str
+    inject: Inject
+
+
 def fault(
     name: str, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0
 ) -> Callable[[Inject], Inject]:
-    """Register a function as a fault; the first line of its docstring is the summary."""
+    """Return a decorator that registers a function as a fault. The first line of its docstring is the summary.
+
+    The arguments are those of `register`.
+    """
 
     def add(function: Inject) -> Inject:
         summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        register(_Function(name, summary, function), family, draw=draw, weight=weight)
+        register(_FunctionFault(name, summary, function), family, draw=draw, weight=weight)
         return function
 
     return add
 
 
-def _any_node(fault: Fault) -> ArgumentDrawer:
-    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-        if not scene.free or scene.spare < 1:
+def _draw_any_node(fault: Fault) -> ArgumentDrawer:
+    def draw(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+        if not budget.free or budget.spare < 1:
             return None
-        node = rng.choice(scene.free)
-        wanted = inspect.signature(fault.inject).parameters
+        node = rng.choice(budget.free)
+        parameters = inspect.signature(fault.inject).parameters
         arguments: dict[str, Any] = (
-            {"node": node} if "node" in wanted else {"nodes": [node]} if "nodes" in wanted else {}
+            {"node": node} if "node" in parameters else {"nodes": [node]} if "nodes" in parameters else {}
         )
         return DrawnArguments(arguments, frozenset({node}), frozenset({node}))
 
@@ -164,55 +188,68 @@ def _any_node(fault: Fault) -> ArgumentDrawer:
 
 
 @cache
-def _loaded() -> dict[str, CatalogueEntry]:
+def _all_registered() -> dict[str, CatalogueEntry]:
     for module in MODULES:
         importlib.import_module(module)
-    return _listed
+    return _registered
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
-    """Every fault, family by family, in the same order whoever was imported first."""
-    return tuple(sorted(_loaded().values(), key=lambda entry: (entry.family, entry.name)))
+    """Return all faults, ordered by family and name."""
+    return tuple(sorted(_all_registered().values(), key=lambda entry: (entry.family, entry.name)))
 
 
-def listed(name: str) -> CatalogueEntry:
-    """The fault called `name`. Raises BadFault."""
-    found = _loaded().get(name)
+def find_fault(name: str) -> CatalogueEntry:
+    """Return the entry of the fault `name`.
+
+    Raises:
+        BadFault: there is no such fault.
+    """
+    found = _all_registered().get(name)
     if found is None:
-        raise BadFault(f"no fault is called {name!r}; there are {', '.join(sorted(_loaded()))}")
+        raise BadFault(f"no fault is called {name!r}; the faults are {', '.join(sorted(_all_registered()))}")
     return found
 
 
-def of_families(*families: str) -> frozenset[str]:
-    """The names of all faults of these families."""
+def names_of_families(*families: str) -> frozenset[str]:
+    """Return the names of all faults of these families."""
     return frozenset(entry.name for entry in catalogue() if entry.family in families)
 
 
-def choose(names: Iterable[str]) -> tuple[CatalogueEntry, ...]:
-    """The faults of these names, each that of a fault or of a family. Raises BadFault."""
+def choose_faults(names: Iterable[str]) -> tuple[CatalogueEntry, ...]:
+    """Return the entries for `names`. Each name is that of a fault or of a family.
+
+    Raises:
+        BadFault: a name is unknown, or there are no names.
+    """
     chosen: dict[str, CatalogueEntry] = {}
     for name in names:
         family = [entry for entry in catalogue() if entry.family == name]
-        for entry in family or [listed(name)]:
+        for entry in family or [find_fault(name)]:
             chosen[entry.name] = entry
     if not chosen:
-        raise BadFault("no fault is named: name some, or families, or leave it out for all")
+        raise BadFault("no fault is named: name faults or families, or leave the names out for all faults")
     return tuple(chosen.values())
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def check(name: str, arguments: Mapping[str, Any], nodes: tuple[NodeId, ...]) -> None:
-    """Raise BadFault if the fault `name` cannot be injected into `nodes` with these arguments, and say why."""
-    parameters = listed(name).parameters
+def check_arguments(name: str, arguments: Mapping[str, Any], nodes: tuple[NodeId, ...]) -> None:
+    """Check the arguments of the fault `name` for a cluster of `nodes`.
+
+    Raises:
+        BadFault: there is no such fault, or an argument is unknown, missing or has a value that is not allowed.
+    """
+    parameters = find_fault(name).parameters
     for argument, value in arguments.items():
         if argument not in parameters:
             takes = f"it takes {', '.join(parameters)}" if parameters else "it takes none"
             raise BadFault(f"{name} has no argument {argument!r}; {takes}")
-        wanted, fits = _CHECKS.get(argument) or _BY_TYPE.get(str(parameters[argument].annotation), _ANYTHING)
-        if not fits(value, nodes):
-            raise BadFault(f"{name}: {argument} is {value!r}, and {wanted.format(nodes=', '.join(nodes))} is wanted")
+        check = _CHECKS.get(argument) or _CHECKS_BY_TYPE.get(str(parameters[argument].annotation), _ANY_VALUE)
+        if not check.fits(value, nodes):
+            expected = check.expected.format(nodes=", ".join(nodes))
+            raise BadFault(f"{name}: {argument} is {value!r}, but must be {expected}")
     missing = [
         parameter.name
         for parameter in parameters.values()
@@ -222,7 +259,15 @@ def check(name: str, arguments: Mapping[str, Any], nodes: tuple[NodeId, ...]) ->
         raise BadFault(f"{name} needs {' and '.join(missing)}")
 
 
-Check: TypeAlias = tuple[str, Callable[[Any, tuple[NodeId, ...]], bool]]
+class ArgumentCheck(NamedTuple):
+    """A check of an argument's value.
+
+    `expected` describes the values that are allowed; `{nodes}` in it stands for the names of the nodes. `fits` takes a
+    value and the nodes, and returns whether the value is allowed.
+    """
+
+    expected: str
+    fits: Callable[[Any, tuple[NodeId, ...]], bool]
 
 
 def _is_node(value: Any, nodes: tuple[NodeId, ...]) -> bool:
@@ -253,25 +298,27 @@ def _are_links(value: Any, nodes: tuple[NodeId, ...]) -> bool:
     )
 
 
-def _number(least: float, most: float) -> Callable[[Any, tuple[NodeId, ...]], bool]:
+def _is_number(least: float, most: float) -> Callable[[Any, tuple[NodeId, ...]], bool]:
     return lambda value, _: isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
-_ANYTHING: Final[Check] = ("anything", lambda _value, _nodes: True)
-_CHECKS: Final[dict[str, Check]] = {
-    "node": ("one of {nodes}, or leader", _is_node),
-    "nodes": ("a list of some of {nodes}", _are_nodes),
-    "senders": ("a list of some of {nodes}", _are_nodes),
-    "receivers": ("a list of some of {nodes}", _are_nodes),
-    "groups": ("a list of lists of some of {nodes}, each named once,", _are_groups),
-    "links": ("nodes, clients, all, or a list of pairs of {nodes} and client", _are_links),
-    "probability": ("a number from 0 to 1", _number(0, 1)),
+_ANY_VALUE: Final = ArgumentCheck("anything", lambda _value, _nodes: True)
+#: By the name of the argument.
+_CHECKS: Final[dict[str, ArgumentCheck]] = {
+    "node": ArgumentCheck("one of {nodes}, or leader", _is_node),
+    "nodes": ArgumentCheck("a list of some of {nodes}", _are_nodes),
+    "senders": ArgumentCheck("a list of some of {nodes}", _are_nodes),
+    "receivers": ArgumentCheck("a list of some of {nodes}", _are_nodes),
+    "groups": ArgumentCheck("a list of lists of some of {nodes}, each named once", _are_groups),
+    "links": ArgumentCheck("nodes, clients, all, or a list of pairs of {nodes} and client", _are_links),
+    "probability": ArgumentCheck("a number from 0 to 1", _is_number(0, 1)),
 }
-_BY_TYPE: Final[dict[str, Check]] = {
-    "<class 'float'>": ("a number from 0 to 3600", _number(0, 3600)),
-    "<class 'int'>": (
+#: By the type of the argument, as text.
+_CHECKS_BY_TYPE: Final[dict[str, ArgumentCheck]] = {
+    "<class 'float'>": ArgumentCheck("a number from 0 to 3600", _is_number(0, 3600)),
+    "<class 'int'>": ArgumentCheck(
         "a whole number from 0 to a billion",
-        lambda value, nodes: isinstance(value, int) and _number(0, 1_000_000_000)(value, nodes),
+        lambda value, nodes: isinstance(value, int) and _is_number(0, 1_000_000_000)(value, nodes),
     ),
-    "<class 'str'>": ("a text", lambda value, _nodes: isinstance(value, str)),
+    "<class 'str'>": ArgumentCheck("a text", lambda value, _nodes: isinstance(value, str)),
 }

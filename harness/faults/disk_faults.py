@@ -1,13 +1,15 @@
-"""The faults of disks, by name: see `harness.faults.catalogue` for how they are used.
+"""The faults of disks. `harness.faults.catalogue` says how they are used.
 
-Those that act while a node runs need the disk that can do it: `Experiment(...,
-vfs=harness.faults.power_loss_vfs.SPEC)`. Those at rest
-need nothing. Generated plans draw them only if they are named. Two are never drawn, for they break what every algorithm here
-takes for granted, that a node which comes back has its own disk: an old copy, and a flipped bit, which in the very last
-commit looks like a commit that a crash has torn.
+Faults that act while a node runs need a disk that can fail: `Experiment(..., vfs=harness.faults.power_loss_vfs.SPEC)`.
+Faults that act while the node is down need nothing. Generated plans draw these faults only if they, or their family,
+are named. Two are never drawn, because every algorithm here relies on a node that returns with its own disk:
+"restore-old-copy", and "flip-bit", which in the very last commit looks like a commit that a crash has torn.
 
-The observers: the kernel (the node's wait status; 74 is "the disk has failed"), the disk itself, which writes a receipt in
-the node's process, and the files, read again.
+The observers are the kernel (the node's wait status; 74 means that its disk has failed), the disk itself, which writes
+a receipt in the node's process, and the files, when they are read again.
+
+In a run with a fault of the families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes,
+because such a fault may explain them.
 """
 
 import shutil
@@ -20,50 +22,35 @@ from typing import Final
 
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, READY_S, ProcessState, spawn
-from harness.faults import power_loss_vfs as powerloss
+from harness.faults import power_loss_vfs
+from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault
-from harness.faults.injector import ActiveFault, EndsOnHeal, OpenReceipt
-from harness.faults.power_cut import Tail, receipts, settle
-from harness.faults.process_faults import bring_back, resolve
-from harness.faults.target import Target
+from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
+from harness.faults.target import Target, bring_up, choose_node
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME, inspect
 
-#: `node.__main__.EXIT_DISK`, as the kernel tells it.
+#: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
 _EXIT_DISK: Final = 74
 _LOOK_EVERY_S: Final = 0.01
 
 
-def no_draw(_rng: Random, _scene: FaultBudget) -> DrawnArguments | None:
-    """Not for generated plans."""
+def never_draw(_rng: Random, _budget: FaultBudget) -> DrawnArguments | None:
+    """Draw nothing: the fault is not for generated plans."""
     return None
 
 
-def draws(**arguments: Callable[[Random], object]) -> ArgumentDrawer:
-    """A node that can be spared, and each argument as its function draws it."""
+def draw_node_and(**arguments: Callable[[Random], object]) -> ArgumentDrawer:
+    """Return a function that draws a node within the budget, and each argument by its own function."""
 
-    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-        if not scene.free or scene.spare < 1:
+    def draw(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+        if not budget.free or budget.spare < 1:
             return None
-        node = rng.choice(scene.free)
+        node = rng.choice(budget.free)
         drawn = {name: choose(rng) for name, choose in arguments.items()}
         return DrawnArguments({"node": node, **drawn}, frozenset({node}), frozenset({node}))
 
     return draw
-
-
-class DiskFault(EndsOnHeal):
-    """A fault of one node's disk that is in force."""
-
-    def __init__(self, end: Callable[[], None], has_bitten: Callable[[], bool]) -> None:
-        super().__init__(end)
-        self.has_bitten = has_bitten
-
-
-def one_node(experiment: Target, rng: Random, node: NodeId | None) -> NodeId:
-    """This node, or one at random."""
-    (chosen,) = resolve(experiment, rng, None if node is None else [node])
-    return chosen
 
 
 def _directory(experiment: Target, node: NodeId) -> Path:
@@ -73,141 +60,212 @@ def _directory(experiment: Target, node: NodeId) -> Path:
 # --- while the node runs ----------------------------------------------------------------------------------------------
 
 
-def _told(experiment: Target, rng: Random, node: NodeId | None, name: str, text: str, *, fatal: bool) -> ActiveFault:
-    """Tell the node's disk by a small file to fail. `fatal`: the node must then stop with the status of a failed disk."""
-    if experiment.spec.settings.vfs != powerloss.SPEC:
-        raise BadFault(f"{name} needs a disk that can do it: run the experiment with vfs={powerloss.SPEC!r}")
-    chosen, faults = one_node(experiment, rng, node), experiment.faults
-    give_back = faults.claim([chosen])
-    paper = faults.begin(name, nodes_down=[chosen], told=text)
+def _steer_disk(
+    experiment: Target, rng: Random, node: NodeId | None, name: str, setting: str, *, fatal: bool
+) -> ActiveFault:
+    """Make the disk of a node fail, by a small file that its VFS reads.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None.
+        node: the node whose disk fails.
+        name: the name of the fault, and of the file.
+        setting: the content of the file.
+        fatal: the node must stop with the status of a failed disk. Otherwise the fault has not bitten.
+
+    Raises:
+        BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`.
+    """
+    if experiment.spec.settings.vfs != power_loss_vfs.SPEC:
+        raise BadFault(f"{name} needs a disk that can fail: run the experiment with vfs={power_loss_vfs.SPEC!r}")
+    chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    end_claim = faults.claim([chosen])
+    receipt = faults.begin(name, nodes_down=[chosen], setting=setting)
     file = _directory(experiment, chosen) / name
-    file.write_text(text)
+    file.write_text(setting)
 
     def has_bitten() -> bool:
         process = faults.cluster.process(chosen)
-        lines = receipts(_directory(experiment, chosen))
-        paper.evidence["disk"] = [line for line in lines if line["fault"] == name and line["time"] >= paper.began_ns][
-            -3:
-        ]
-        paper.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
-        return bool(paper.evidence["disk"]) and (not fatal or f"status {_EXIT_DISK}" in paper.evidence["ended"])
+        lines = read_disk_receipts(_directory(experiment, chosen))
+        since = [line for line in lines if line["fault"] == name and line["time"] >= receipt.began_ns]
+        receipt.evidence["disk"] = since[-3:]
+        receipt.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
+        return bool(receipt.evidence["disk"]) and (not fatal or f"status {_EXIT_DISK}" in receipt.evidence["ended"])
 
     def end() -> None:
         try:
-            paper.bit = has_bitten()
+            receipt.bit = has_bitten()
             file.unlink(missing_ok=True)
-            bring_back(faults, [chosen])
-            paper.end()
+            bring_up(faults, [chosen])
+            receipt.end()
         finally:
-            give_back()
+            end_claim()
 
-    return DiskFault(end, has_bitten)
+    return WatchedFault(end, has_bitten)
 
 
-@fault("fail-write", "disk", draw=draws(nth=lambda rng: rng.randint(1, 20)), weight=0)
+@fault("fail-write", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)), weight=0)
 def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
-    """The n-th write from now fails with EIO; started again when it heals."""
-    return _told(experiment, rng, node, powerloss.FAIL_WRITE, str(nth), fatal=True)
+    """Let the nth write from now fail with EIO, which stops the node.
+
+    The heal restarts the node.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None.
+        node: the node whose disk fails.
+        nth: the number of the write, from 1.
+
+    Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
+    """
+    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth), fatal=True)
 
 
-@fault("fail-sync", "disk", draw=draws(nth=lambda rng: rng.randint(1, 8)), weight=0)
+@fault("fail-sync", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)), weight=0)
 def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
-    """The n-th sync from now fails with EIO and loses what it was for; started again when it heals."""
-    return _told(experiment, rng, node, powerloss.FAIL_SYNC, str(nth), fatal=True)
+    """Let the nth sync from now fail with EIO and lose its writes, which stops the node.
+
+    The heal restarts the node. The arguments are those of `fail_write`; `nth` counts syncs.
+
+    Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
+    """
+    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth), fatal=True)
 
 
-@fault("disk-full", "disk", draw=draws(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
+@fault("disk-full", "disk", draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
 def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
-    """Writes fail with ENOSPC when so many bytes have been written; started again, with room, when it heals."""
-    return _told(experiment, rng, node, powerloss.DISK_FULL, str(free_bytes), fatal=True)
+    """Let writes fail with ENOSPC after some bytes, which stops the node.
+
+    The heal restarts the node, with space. `free_bytes` is how many bytes can still be written. The other arguments are
+    those of `fail_write`.
+
+    Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
+    Excuses: the node is down until the heal has brought it up.
+    """
+    return _steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes), fatal=True)
 
 
-@fault("slow-sync", "disk", draw=draws(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)), weight=0)
+@fault("slow-sync", "disk", draw=draw_node_and(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)), weight=0)
 def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> ActiveFault:
-    """Every sync takes this much longer."""
-    return _told(experiment, rng, node, powerloss.SLOW_SYNC, str(seconds), fatal=False)
+    """Let every sync take longer, by `seconds`.
+
+    Observer: the disk's receipt.
+    Excuses: the node is down until the heal, although it stays up.
+    """
+    return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), fatal=False)
 
 
-@fault("power-cut", "disk", draw=draws(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
+@fault("power-cut", "disk", draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
 def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
-    """SIGKILL that loses what was not synced, or leaves this tail of it: none, all, prefix, torn, reordered."""
+    """Kill a node as a power cut does: unsynced writes are lost, except for a tail of them.
+
+    The heal restarts the node.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None, and the writes that survive.
+        node: the node to kill.
+        tail: which of the unsynced writes survive: none, all, prefix, torn or reordered (see
+            `harness.faults.power_cut.Tail`).
+
+    Observer: the kernel; the wait status is that of SIGKILL. The evidence lists how much each file has lost.
+    Excuses: the node is down until the heal has brought it up.
+    """
     if tail not in set(Tail):
-        raise BadFault(f"power-cut: there is no tail {tail!r}; there are {', '.join(Tail)}")
+        raise BadFault(f"power-cut: there is no tail {tail!r}; the tails are {', '.join(Tail)}")
 
-    def damage(chosen: NodeId, paper: OpenReceipt) -> None:
-        paper.evidence["files"] = settle(_directory(experiment, chosen), Tail(tail), rng)
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
+        receipt.evidence["files"] = lose_unsynced(_directory(experiment, chosen), Tail(tail), rng)
 
-    return _at_rest(experiment, rng, node, "power-cut", damage, lambda _: None, start=False)
-
-
-# --- at rest ----------------------------------------------------------------------------------------------------------
+    return _damage_while_down(experiment, rng, node, "power-cut", damage, lambda _: None, start=False)
 
 
-def _at_rest(
+# --- while the node is down -------------------------------------------------------------------------------------------
+
+
+def _damage_while_down(
     experiment: Target,
     rng: Random,
     node: NodeId | None,
     name: str,
-    damage: Callable[[NodeId, OpenReceipt], None],
+    damage: Callable[[NodeId, ReceiptBuilder], None],
     repair: Callable[[NodeId], None],
     *,
     start: bool = True,
 ) -> ActiveFault:
-    """Kill a node, damage its disk, and have it start on that, if `start`. It may refuse; then it is repaired at the heal.
+    """Kill a node and damage its disk. The heal repairs the disk if the node is down, and starts the node.
 
-    A node that starts stays up, on what it has: whether it should have is for the judges to say.
+    A node that starts on the damaged disk stays up. The judges decide whether it should have started.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None.
+        node: the node to kill.
+        name: the name of the fault.
+        damage: damages the disk of the node, and puts evidence and `bit` into the receipt.
+        repair: undoes the damage.
+        start: start the node on the damaged disk, before the heal. It may refuse to start.
     """
-    chosen, faults = one_node(experiment, rng, node), experiment.faults
-    give_back = faults.claim([chosen])
-    paper = faults.begin(name, nodes_down=[chosen])
+    chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    end_claim = faults.claim([chosen])
+    receipt = faults.begin(name, nodes_down=[chosen])
 
     def end() -> None:
         try:
             if faults.cluster.state(chosen) is ProcessState.DOWN:
                 repair(chosen)
-                bring_back(faults, [chosen])
-            paper.end()
+                bring_up(faults, [chosen])
+            receipt.end()
         finally:
-            give_back()
+            end_claim()
 
     try:
         with faults.lock:
             (proof,) = faults.cluster.kill(chosen)
-            paper.evidence.update(proof)
-            paper.bit = True
-            damage(chosen, paper)
+            receipt.evidence.update(proof)
+            receipt.bit = True
+            damage(chosen, receipt)
             if start:
                 try:
                     faults.cluster.restart(chosen)
-                    paper.evidence["then"] = "it started"
+                    receipt.evidence["then"] = "it started"
                 except BootFailed as error:
-                    paper.evidence["then"] = str(error)
+                    receipt.evidence["then"] = str(error)
     except BaseException:
         end()
         raise
     return EndsOnHeal(end)
 
 
-@fault("flip-bit", "disk", draw=no_draw, weight=0)
+@fault("flip-bit", "disk", draw=never_draw, weight=0)
 def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Killed, one bit of what is on its disk flipped, started; flipped back when it heals, if it refused to start."""
+    """Kill a node, flip one bit on its disk, and start it.
+
+    If the node refuses to start, the heal flips the bit back and starts it. `rng` draws the bit, and the node if `node`
+    is None.
+
+    Observer: the file, which is read again and has another hash.
+    Excuses: the node is down until the heal, also if it has started before.
+    """
     flipped: list[tuple[Path, int, int]] = []
 
-    def damage(chosen: NodeId, paper: OpenReceipt) -> None:
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
         files = [path for path in sorted(_directory(experiment, chosen).glob(f"{FILE_NAME}*")) if path.stat().st_size]
         path = rng.choice([path for path in files if path.suffix in (".db", ".db-wal")])
         data = path.read_bytes()
-        position = rng.choice([at for at, byte in enumerate(data) if byte])  # where something is stored
+        position = rng.choice([at for at, byte in enumerate(data) if byte])  # in a part of the file that is in use
         mask = 1 << rng.randrange(8)
         flipped.append((path, position, mask))
         _flip(path, position, mask)
-        paper.evidence.update(file=path.name, position=position, was=data[position], now=path.read_bytes()[position])
-        paper.bit = sha256(path.read_bytes()).digest() != sha256(data).digest()
+        receipt.evidence.update(file=path.name, position=position, was=data[position], now=path.read_bytes()[position])
+        receipt.bit = sha256(path.read_bytes()).digest() != sha256(data).digest()
 
     def repair(_chosen: NodeId) -> None:
         _flip(*flipped[0])
 
-    return _at_rest(experiment, rng, node, "flip-bit", damage, repair)
+    return _damage_while_down(experiment, rng, node, "flip-bit", damage, repair)
 
 
 def _flip(path: Path, position: int, mask: int) -> None:
@@ -218,47 +276,66 @@ def _flip(path: Path, position: int, mask: int) -> None:
         file.write(bytes([byte ^ mask]))
 
 
-@fault("delete-directory", "disk", draw=draws(), weight=0)
+@fault("delete-directory", "disk", draw=draw_node_and(), weight=0)
 def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Killed, its directory gone, started; put back when it heals, if it refused to start."""
+    """Kill a node, remove its directory, and start it.
 
-    aside = _aside(experiment)
+    If the node refuses to start, the heal puts the directory back and starts it. `rng` draws the node if `node` is
+    None.
 
-    def damage(chosen: NodeId, paper: OpenReceipt) -> None:
+    Observer: the file system, in which the directory no longer exists.
+    Excuses: the node is down until the heal, also if it has started before.
+    """
+    removed = _path_for_removed(experiment)
+
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
         directory = _directory(experiment, chosen)
-        directory.rename(aside)
-        paper.bit = not directory.exists()
+        directory.rename(removed)
+        receipt.bit = not directory.exists()
 
     def repair(chosen: NodeId) -> None:
         directory = _directory(experiment, chosen)
         shutil.rmtree(directory, ignore_errors=True)
-        aside.rename(directory)
+        removed.rename(directory)
 
-    return _at_rest(experiment, rng, node, "delete-directory", damage, repair)
+    return _damage_while_down(experiment, rng, node, "delete-directory", damage, repair)
 
 
-def _aside(experiment: Target) -> Path:
-    """A name that is free, for a directory that is put away."""
+def _path_for_removed(experiment: Target) -> Path:
+    """Return an unused path in the run's folder, for a directory that is moved there."""
     folder = experiment.folder / "aside"
     folder.mkdir(exist_ok=True)
     return folder / str(len(list(folder.iterdir())) + 1)
 
 
-@fault("restore-old-copy", "disk", draw=no_draw, weight=0)
+@fault("restore-old-copy", "disk", draw=never_draw, weight=0)
 def restore_old_copy(
     experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
 ) -> ActiveFault:
-    """Killed and started, and once it has committed something more, put back as it was; nothing heals that."""
-    chosen, faults = one_node(experiment, rng, node), experiment.faults
-    give_back = faults.claim([chosen])
-    paper = faults.begin("restore-old-copy", nodes_down=[chosen])
-    directory, copy = _directory(experiment, chosen), _aside(experiment)
+    """Replace a node's directory by an old copy, after the node has committed more.
+
+    The heal does not undo this. The node is killed, copied and started. After its next commit it is killed again and
+    started on the copy.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None.
+        node: the node whose directory is restored.
+        most_s: how long to wait for a commit, in seconds.
+
+    Observer: the node's disk, whose incarnation is lower than before.
+    Excuses: the node is down until it runs on the old copy.
+    """
+    chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    end_claim = faults.claim([chosen])
+    receipt = faults.begin("restore-old-copy", nodes_down=[chosen])
+    directory, copy = _directory(experiment, chosen), _path_for_removed(experiment)
     try:
         with faults.lock:
             faults.cluster.kill(chosen)
             shutil.copytree(directory, copy)
             faults.cluster.restart(chosen)
-        paper.evidence["commits_forgotten"] = _wait_commit(experiment, chosen, most_s)
+        receipt.evidence["commits_forgotten"] = _wait_for_commits(experiment, chosen, most_s)
         with faults.lock:
             faults.cluster.kill(chosen)
             newest = inspect(directory).incarnation
@@ -266,17 +343,17 @@ def restore_old_copy(
             copy.rename(directory)
             oldest = inspect(directory).incarnation
             faults.cluster.restart(chosen)
-        paper.evidence["boots_on_disk"] = [newest, oldest]
-        paper.bit = oldest < newest
+        receipt.evidence["boots_on_disk"] = [newest, oldest]
+        receipt.bit = oldest < newest
     finally:
-        bring_back(faults, [chosen])
-        paper.end()
-        give_back()
+        bring_up(faults, [chosen])
+        receipt.end()
+        end_claim()
     return EndsOnHeal(lambda: None)
 
 
-def _wait_commit(experiment: Target, node: NodeId, most_s: float) -> int:
-    """How many commits the node has made since it booted, once there are any."""
+def _wait_for_commits(experiment: Target, node: NodeId, most_s: float) -> int:
+    """Wait at most `most_s` seconds until the node has committed since its boot. Returns the number of its commits."""
     until = time.monotonic() + most_s
     while True:
         commits = int(experiment.faults.cluster.status().get(node, {}).get("commits", 0))
@@ -285,30 +362,40 @@ def _wait_commit(experiment: Target, node: NodeId, most_s: float) -> int:
         time.sleep(_LOOK_EVERY_S)
 
 
-@fault("second-process", "disk", draw=draws(), weight=0)
+@fault("second-process", "disk", draw=draw_node_and(), weight=0)
 def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
-    """Another process is started on the directory of a node that runs: it must be refused, and the node must not notice."""
-    chosen, faults = one_node(experiment, rng, node), experiment.faults
-    paper = faults.begin("second-process")
+    """Start a second process on the directory of a node that runs.
+
+    The second process must be refused, and the node must stay up. `rng` draws the node if `node` is None.
+
+    Observers: the pipe on which the second process reports whether it is ready, and the kernel, which gives its wait
+    status.
+    Excuses: nothing.
+
+    Raises:
+        FaultFailed: the first process is no longer up.
+    """
+    chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    receipt = faults.begin("second-process")
     command = [*NODE_COMMAND, "--spec", str(experiment.spec.path), "--id", chosen, "--must-exist"]
     popen, pipe = spawn(command, experiment.folder / "logs" / f"{chosen}-second.log")
     try:
         pipe.wait(f"a second {chosen}", time.monotonic() + READY_S)
-        paper.evidence["then"] = "both ran"
+        receipt.evidence["then"] = "both ran"
     except BootFailed as error:
-        paper.evidence["then"] = str(error)
+        receipt.evidence["then"] = str(error)
     finally:
-        if "both" in str(paper.evidence.get("then", "both")):
+        if "both" in str(receipt.evidence.get("then", "both")):
             popen.kill()
         status = popen.wait(PROOF_S)
         if popen.stdin is not None:
             popen.stdin.close()
-        paper.evidence["wait_status"] = status
-        paper.evidence["the_first"] = str(faults.cluster.state(chosen))
-        paper.bit = True
-        paper.end()
-    if paper.evidence["the_first"] != ProcessState.UP:
+        receipt.evidence["wait_status"] = status
+        receipt.evidence["the_first"] = str(faults.cluster.state(chosen))
+        receipt.bit = True
+        receipt.end()
+    if receipt.evidence["the_first"] != ProcessState.UP:
         raise FaultFailed(
-            f"{chosen} is {paper.evidence['the_first']} after a second process was started on its directory"
+            f"{chosen} is {receipt.evidence['the_first']} after a second process was started on its directory"
         )
     return EndsOnHeal(lambda: None)

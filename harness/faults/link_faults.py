@@ -1,31 +1,38 @@
-"""The faults that spoil links without cutting them, by name: see `harness.faults.catalogue` for how they are used.
+"""The faults that disturb links without cutting them. `harness.faults.catalogue` says how they are used.
 
-`links` says which: those between `nodes`, those between `clients` and nodes, `all` of them, or a list of directed pairs.
-The proxy, a process of its own, counts what it did to messages.
+The argument `links` selects links: `nodes` (between nodes), `clients` (between clients and nodes), `all`, or a list of
+directed pairs. `probability` is how likely the fault acts on a message, from 0 to 1. Times are in seconds.
 
-Which of them excuse silence: nobody can be blamed over a link that loses, keeps or damages messages, or delays them by
-more than `_PROMPT_S`. A message that comes twice, a little late or after the next one must hold nobody up.
+The proxy, a process of its own, counts the messages on which it has acted. A fault has bitten when there is at least
+one.
+
+What they excuse: no judge blames an algorithm for silence over a link that loses, holds or damages messages, or that
+delays them by more than `_HARMLESS_DELAY_S`. The receipt names such links as disturbed. A message that arrives twice,
+at most so much later, or after the next message must not stop an algorithm, so those faults are harmless: their
+receipts name no links.
 """
 
 from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
+from harness.faults.active import ActiveFault, LinkFault
 from harness.faults.catalogue import ArgumentDrawer, DrawnArguments, FaultBudget, fault
-from harness.faults.injector import ActiveFault, LinkFault
 from harness.faults.target import Target
 from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
 from harness.records.links import CLIENT, Link
 from node.contract import NodeId
 
-#: Two phases there and back within it are a small part of the time in which an answer is owed.
-_PROMPT_S: Final = 0.02
+#: Seconds. Two phases of messages with this delay, there and back, take a small part of the time in which an answer is
+#: owed.
+_HARMLESS_DELAY_S: Final = 0.02
 
+#: `nodes`, `clients`, `all`, or a list of directed pairs.
 LinkSelection = str | list[list[str]]
 
 
-def spelled_out(links: LinkSelection, nodes: Sequence[NodeId]) -> tuple[Link, ...]:
-    """The directed pairs that `links` means."""
+def expand_links(links: LinkSelection, nodes: Sequence[NodeId]) -> tuple[Link, ...]:
+    """Return the directed pairs that `links` selects."""
     inside = tuple((one, other) for one in nodes for other in nodes if one != other)
     outside = tuple(link for node in nodes for link in ((CLIENT, node), (node, CLIENT)))
     if isinstance(links, str):
@@ -33,7 +40,7 @@ def spelled_out(links: LinkSelection, nodes: Sequence[NodeId]) -> tuple[Link, ..
     return tuple((sender, receiver) for sender, receiver in links)
 
 
-def _spoil(
+def _disturb(
     experiment: Target,
     name: str,
     action: Action,
@@ -42,56 +49,75 @@ def _spoil(
     *,
     harmless: bool = False,
 ) -> LinkFault:
-    pairs = spelled_out(links, experiment.nodes)
-    return experiment.faults.spoil(name, [action], pairs, probability=probability, harmless=harmless)
+    pairs = expand_links(links, experiment.nodes)
+    return experiment.faults.apply_rules(name, [action], pairs, probability=probability, harmless=harmless)
 
 
-def _drawn(**more: Any) -> ArgumentDrawer:
-    """Draws the links, and a number for each argument that is given as a range."""
+def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
+    """Return a function that draws the links, and a number for each argument from its range."""
 
-    def draw(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-        if len(scene.nodes) < 2:
+    def draw(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+        if len(budget.nodes) < 2:
             return None
         which = rng.choice(("nodes", "nodes", "clients", "all", "of one"))
         links: LinkSelection = which
         if which == "of one":
-            node = rng.choice(scene.free or scene.nodes)  # nothing crosses the links of one that is down
-            links = [list(link) for link in spelled_out("nodes", scene.nodes) if node in link]
-        drawn = {name: round(rng.uniform(*range_), 3) for name, range_ in more.items()}
+            node = rng.choice(budget.free or budget.nodes)  # no message crosses the links of a node that is down
+            links = [list(link) for link in expand_links("nodes", budget.nodes) if node in link]
+        drawn = {name: round(rng.uniform(*range_), 3) for name, range_ in ranges.items()}
         return DrawnArguments({"links": links, **drawn})
 
     return draw
 
 
-@fault("drop", "link", draw=_drawn(probability=(0.05, 0.6)), weight=2)
+@fault("drop", "link", draw=_draw_links_and(probability=(0.05, 0.6)), weight=2)
 def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3) -> ActiveFault:
-    """Loses messages."""
-    return _spoil(experiment, "drop", Drop(), links, probability)
+    """Lose messages.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed.
+    """
+    return _disturb(experiment, "drop", Drop(), links, probability)
 
 
-@fault("delay", "link", draw=_drawn(seconds=(0.005, 0.3)))
+@fault("delay", "link", draw=_draw_links_and(seconds=(0.005, 0.3)))
 def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1) -> ActiveFault:
-    """Delivers messages later, in their order."""
-    return _spoil(experiment, "delay", Delay(seconds), links, harmless=seconds <= _PROMPT_S)
+    """Deliver messages later, in their order.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed if the delay is more than 0.02 seconds.
+    """
+    return _disturb(experiment, "delay", Delay(seconds), links, harmless=seconds <= _HARMLESS_DELAY_S)
 
 
-@fault("jitter", "link", draw=_drawn(jitter_s=(0.005, 0.3)))
+@fault("jitter", "link", draw=_draw_links_and(jitter_s=(0.005, 0.3)))
 def jitter(
     experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
 ) -> ActiveFault:
-    """Delivers each message later by a time of its own, so that their order changes."""
-    return _spoil(experiment, "jitter", Delay(seconds, jitter_s), links, harmless=seconds + jitter_s <= _PROMPT_S)
+    """Delay each message by a random time, so that the order changes.
+
+    The delay is `seconds`, and up to `jitter_s` more.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed if the longest delay is more than 0.02 seconds.
+    """
+    longest_s = seconds + jitter_s
+    return _disturb(experiment, "jitter", Delay(seconds, jitter_s), links, harmless=longest_s <= _HARMLESS_DELAY_S)
 
 
-@fault("duplicate", "link", draw=_drawn(probability=(0.2, 1.0)))
+@fault("duplicate", "link", draw=_draw_links_and(probability=(0.2, 1.0)))
 def duplicate(
     experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.5, copies: int = 1
 ) -> ActiveFault:
-    """Delivers messages more than once."""
-    return _spoil(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
+    """Deliver messages more than once, with `copies` more of each.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: nothing.
+    """
+    return _disturb(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
 
 
-@fault("reorder", "link", draw=_drawn(probability=(0.2, 1.0)))
+@fault("reorder", "link", draw=_draw_links_and(probability=(0.2, 1.0)))
 def reorder(
     experiment: Target,
     _rng: Random,
@@ -101,17 +127,26 @@ def reorder(
     window: int = 1,
     most_s: float = 0.02,
 ) -> ActiveFault:
-    """Delivers messages after later ones."""
-    return _spoil(experiment, "reorder", Reorder(window, most_s), links, probability, harmless=most_s <= _PROMPT_S)
+    """Deliver messages after later ones: after `window` others, but at most `most_s` seconds late.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed if `most_s` is more than 0.02 seconds.
+    """
+    harmless = most_s <= _HARMLESS_DELAY_S
+    return _disturb(experiment, "reorder", Reorder(window, most_s), links, probability, harmless=harmless)
 
 
-@fault("hold", "link", draw=_drawn(), weight=0.5)
+@fault("hold", "link", draw=_draw_links_and(), weight=0.5)
 def hold(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 1.0) -> ActiveFault:
-    """Keeps messages, and delivers all of them when it heals, however old."""
-    return _spoil(experiment, "hold", Hold(), links, probability)
+    """Hold messages, and deliver all of them at the heal, however old.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed.
+    """
+    return _disturb(experiment, "hold", Hold(), links, probability)
 
 
-@fault("corrupt", "link", draw=_drawn(probability=(0.1, 0.6)))
+@fault("corrupt", "link", draw=_draw_links_and(probability=(0.1, 0.6)))
 def corrupt(
     experiment: Target,
     _rng: Random,
@@ -120,5 +155,11 @@ def corrupt(
     probability: float = 0.3,
     position: int | None = None,
 ) -> ActiveFault:
-    """Damages a byte of a message, any unless one is named: its checksum no longer matches, and nobody takes it."""
-    return _spoil(experiment, "corrupt", Corrupt(position), links, probability)
+    """Damage a byte of a message, so that the receiver drops it: its checksum no longer matches.
+
+    `position` is the index of the byte; None stands for a random one.
+
+    Observer: the proxy, which counts the messages on which it has acted.
+    Excuses: the links are disturbed.
+    """
+    return _disturb(experiment, "corrupt", Corrupt(position), links, probability)

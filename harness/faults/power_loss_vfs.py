@@ -1,27 +1,29 @@
-"""A disk that loses, when its process is killed, what was not synced; and that fails in other ways when it is told to.
+"""An SQLite VFS: a disk that loses its unsynced writes when its process is killed, and that fails on demand.
 
 Theory of operation
 -------------------
-A real SIGKILL loses no write: the kernel's page cache outlives the process. Losing power does. This SQLite VFS keeps each
-write to `FILE` aside, in `FILE.unsynced`, until it is synced; only then does it go to `FILE`. So SIGKILL leaves on disk what
-a power cut would, and beside it the tail, of which a power cut might have saved any part:
-`harness.faults.power_cut.settle` decides
-which. Where nobody has settled it when the file is opened next, all of it is lost.
+A SIGKILL loses no write, because the kernel's page cache outlives the process. A power cut loses the writes that were
+not synced. This VFS keeps each write to `FILE` in memory, and appends it to the log `FILE.unsynced`. It writes to
+`FILE` only at a sync. So after a SIGKILL, `FILE` holds what a power cut would have left, and `FILE.unsynced` holds the
+unsynced writes. A power cut might have saved any part of them: `harness.faults.power_cut.lose_unsynced` decides which
+part. If it was not called when the file is opened again, all of them are lost.
 
-A node uses it when its spec says `vfs = "harness.faults.power_loss_vfs:powerloss"`. Small files in the node's directory steer it:
+A node uses this disk when its spec says `vfs = "harness.faults.power_loss_vfs:powerloss"`. Control files in the node's
+directory steer it:
 
-| file | holds | does |
+| file | content | effect |
 |---|---|---|
-| `slow-sync` | seconds | every sync takes that much longer: time to strike between a write and its sync |
-| `die-at` | N | SIGKILL before the N-th write or sync from now |
-| `fail-write` | N | the N-th write from now fails with EIO |
-| `fail-sync` | N | the N-th sync from now fails with EIO, and loses what it was for: as on Linux, a retry would succeed |
-| `disk-full` | bytes | when so many have been written, writes fail with ENOSPC |
+| `slow-sync` | seconds | every sync takes longer by so much, which leaves time for a kill between a write and its sync |
+| `die-at` | N | the process gets SIGKILL before the nth write or sync from now |
+| `fail-write` | N | the nth write from now fails with EIO |
+| `fail-sync` | N | the nth sync from now fails with EIO and loses its writes; as on Linux, a second sync would succeed |
+| `disk-full` | bytes | after so many bytes, writes fail with ENOSPC |
 
-`disk-receipts.jsonl` in the same directory gets a line of JSON for all that was done: what, to which file, in which process.
-A file that names a count is renamed when its time has come, so that it acts once.
+For everything that the disk does, it appends a line of JSON to `disk-receipts.jsonl` in the same directory: the fault,
+the file and the process. It renames a control file with a count when the count is reached, so that the file acts once.
 
-What it leaves out: a file is created and deleted for good at once, as if the directory were always synced.
+A difference from a real disk: the creation and the deletion of a file are durable at once, as if the directory were
+always synced.
 """
 
 import fcntl
@@ -34,7 +36,14 @@ from typing import Final
 
 import apsw
 
-from harness.faults.power_cut import UNSYNCED, UnsyncedWrite, note, packed, packed_writer, read_tail
+from harness.faults.power_cut import (
+    UNSYNCED,
+    UnsyncedWrite,
+    encode_write,
+    encode_writer,
+    read_unsynced_log,
+    write_disk_receipt,
+)
 
 NAME: Final = "powerloss"
 SPEC: Final = f"harness.faults.power_loss_vfs:{NAME}"
@@ -45,38 +54,39 @@ FAIL_SYNC: Final = "fail-sync"
 DISK_FULL: Final = "disk-full"
 
 
-class _Steering:
-    """The small files of one directory, as this process sees them."""
+class _Controls:
+    """The control files of one directory, and what this process has counted for them."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._counts: Counter[str] = Counter()
-        self._since: dict[str, tuple[str, int]] = {}  # what a file said when it was first seen, and the count then
+        #: By control file: its content when it was first read, and the count at that time.
+        self._since: dict[str, tuple[str, int]] = {}
 
     def write(self, path: Path, amount: int) -> None:
-        """A write is about to be made."""
-        self._boundary(path, "write")
-        if self._struck(FAIL_WRITE, path):
+        """Act before a write of `amount` bytes to `path`. Raises an apsw error if the write is to fail."""
+        self._die_if_due(path, "write")
+        if self._is_due(FAIL_WRITE, path):
             raise apsw.IOError(f"{FAIL_WRITE}: an injected EIO")
-        if self._full(path, amount):
+        if self._is_full(path, amount):
             raise apsw.FullError(f"{DISK_FULL}: an injected ENOSPC")
 
     def sync(self, path: Path) -> bool:
-        """A sync is about to be made. Returns whether it is to fail."""
-        slow = self._text(SLOW_SYNC)
-        if slow:
-            note(path, SLOW_SYNC, seconds=float(slow))
-            time.sleep(float(slow))
-        self._boundary(path, "sync")
-        return self._struck(FAIL_SYNC, path)
+        """Act before a sync of `path`. Returns whether the sync is to fail."""
+        seconds = self._read_control(SLOW_SYNC)
+        if seconds:
+            write_disk_receipt(path, SLOW_SYNC, seconds=float(seconds))
+            time.sleep(float(seconds))
+        self._die_if_due(path, "sync")
+        return self._is_due(FAIL_SYNC, path)
 
-    def _boundary(self, path: Path, what: str) -> None:
-        if self._struck(DIE_AT, path, before=what):
+    def _die_if_due(self, path: Path, boundary: str) -> None:
+        if self._is_due(DIE_AT, path, before=boundary):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _struck(self, name: str, path: Path, **more: str) -> bool:
-        """Count, if the file `name` is there. Whether the count that it names has come; then it has had its time."""
-        text = self._text(name)
+    def _is_due(self, name: str, path: Path, **details: str) -> bool:
+        """Count, if the control file `name` exists. Returns whether its count is reached; then the file is renamed."""
+        text = self._read_control(name)
         if text is None:
             return False
         if self._since.get(name, ("", 0))[0] != text:
@@ -84,102 +94,102 @@ class _Steering:
         self._counts[name] += 1
         if self._counts[name] - self._since[name][1] < int(text):
             return False
-        note(path, name, number=int(text), **more)
+        write_disk_receipt(path, name, number=int(text), **details)
         (self._directory / name).rename(self._directory / f"{name}.struck")
         del self._since[name]
         return True
 
-    def _full(self, path: Path, amount: int) -> bool:
-        text = self._text(DISK_FULL)
+    def _is_full(self, path: Path, amount: int) -> bool:
+        text = self._read_control(DISK_FULL)
         if text is None:
             return False
         if self._counts[DISK_FULL] + amount <= int(text):
             self._counts[DISK_FULL] += amount
             return False
-        note(path, DISK_FULL, free_bytes=int(text), wanted_bytes=amount)
+        write_disk_receipt(path, DISK_FULL, free_bytes=int(text), wanted_bytes=amount)
         return True
 
-    def _text(self, name: str) -> str | None:
+    def _read_control(self, name: str) -> str | None:
         try:
             return (self._directory / name).read_text().strip()
-        except OSError:  # it is not there, or no descriptor is free
+        except OSError:  # the file does not exist, or the process has no free descriptor
             return None
 
 
-#: One a directory, so that what is counted is counted over all of its files.
-_steerings: Final[dict[Path, _Steering]] = {}
+#: One for each directory, because the counts are over all files of a directory.
+_controls: Final[dict[Path, _Controls]] = {}
 
 
 class PowerLossFile(apsw.VFSFile):
-    """A file whose newest content is in memory, and whose synced content is on disk."""
+    """A file whose newest content is in memory, and whose synced content is on the disk."""
 
     def __init__(self, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self.path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
-        self._aside = -1
+        self._unsynced_log = -1  # its descriptor
         self.changes: list[UnsyncedWrite] = []
         if self.path is not None:
-            self._steering = _steerings.setdefault(self.path.parent, _Steering(self.path.parent))
-            self._open_aside(Path(f"{self.path}{UNSYNCED}"))
+            self._control = _controls.setdefault(self.path.parent, _Controls(self.path.parent))
+            self._open_unsynced_log(Path(f"{self.path}{UNSYNCED}"))
         self._content = bytearray(super().xRead(super().xFileSize(), 0))
 
-    def _open_aside(self, path: Path) -> None:
+    def _open_unsynced_log(self, path: Path) -> None:
         assert self.path is not None
-        self._aside = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._unsynced_log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(self._aside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another process has the file, and SQLite's own lock will tell this one so
-            os.close(self._aside)
-            self._aside = -1
+            fcntl.flock(self._unsynced_log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process uses the file; SQLite's own lock will refuse this one
+            os.close(self._unsynced_log)
+            self._unsynced_log = -1
             return
-        if (left := read_tail(path)).changes:
-            told = {"unsynced_writes": len(left.changes), "unsynced_bytes": left.bytes}
-            note(self.path, "power-cut", writer=left.writer, tail="none", lost_bytes=left.bytes, **told)
-        self._begin_aside()
+        if (lost := read_unsynced_log(path)).changes:
+            counts = {"unsynced_writes": len(lost.changes), "unsynced_bytes": lost.bytes}
+            write_disk_receipt(self.path, "power-cut", writer=lost.writer, tail="none", lost_bytes=lost.bytes, **counts)
+        self._begin_unsynced_log()
 
-    def _begin_aside(self) -> None:
-        os.ftruncate(self._aside, 0)
-        os.write(self._aside, packed_writer())
+    def _begin_unsynced_log(self) -> None:
+        os.ftruncate(self._unsynced_log, 0)
+        os.write(self._unsynced_log, encode_writer())
 
-    def put_aside(self, change: UnsyncedWrite) -> None:
+    def add_unsynced(self, change: UnsyncedWrite) -> None:
         """Keep a write, which is not synced, in memory and in the file beside this one."""
         self.changes.append(change)
-        if self._aside >= 0:
-            os.write(self._aside, packed(change))
+        if self._unsynced_log >= 0:
+            os.write(self._unsynced_log, encode_write(change))
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's name, as are those below
         return bytes(self._content[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         if self.path is not None:
-            self._steering.write(self.path, len(data))
+            self._control.write(self.path, len(data))
         if len(self._content) < offset:
             self._content.extend(bytes(offset - len(self._content)))
         self._content[offset : offset + len(data)] = data
-        self.put_aside(UnsyncedWrite(offset, bytes(data)))
+        self.add_unsynced(UnsyncedWrite(offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         if self.path is not None:
-            self._steering.write(self.path, 0)
+            self._control.write(self.path, 0)
         del self._content[newsize:]
-        self.put_aside(UnsyncedWrite(newsize, None))
+        self.add_unsynced(UnsyncedWrite(newsize, None))
 
     def xFileSize(self) -> int:  # noqa: N802
         return len(self._content)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        if self.path is not None and self._steering.sync(self.path):
-            self._forget()  # the kernel marks the pages clean all the same
+        if self.path is not None and self._control.sync(self.path):
+            self._forget_changes()  # like the kernel, which marks the pages clean although the sync failed
             raise apsw.IOError(f"{FAIL_SYNC}: an injected EIO")
         self._flush()
         super().xSync(flags)
-        self._forget()
+        self._forget_changes()
 
     def xClose(self) -> None:  # noqa: N802
-        self._flush()  # a process that ends in order leaves its page cache behind
-        if self._aside >= 0:
-            os.close(self._aside)
-            self._aside = -1
+        self._flush()  # after an orderly end, the page cache still holds all writes
+        if self._unsynced_log >= 0:
+            os.close(self._unsynced_log)
+            self._unsynced_log = -1
             Path(f"{self.path}{UNSYNCED}").unlink(missing_ok=True)
         super().xClose()
 
@@ -190,14 +200,14 @@ class PowerLossFile(apsw.VFSFile):
             else:
                 super().xWrite(data, offset)
 
-    def _forget(self) -> None:
+    def _forget_changes(self) -> None:
         self.changes.clear()
-        if self._aside >= 0:
-            self._begin_aside()
+        if self._unsynced_log >= 0:
+            self._begin_unsynced_log()
 
 
 class PowerLossVfs(apsw.VFS):
-    """The VFS whose files are such files."""
+    """The VFS whose files are `PowerLossFile`s. A subclass may have another `file_class`."""
 
     file_class = PowerLossFile
 
@@ -212,4 +222,5 @@ class PowerLossVfs(apsw.VFS):
         Path(f"{filename}{UNSYNCED}").unlink(missing_ok=True)
 
 
-_registered = PowerLossVfs(NAME)  # lives as long as the process, or SQLite would call what is gone
+#: This reference keeps the VFS alive as long as the process, because SQLite keeps calling it.
+_registered = PowerLossVfs(NAME)

@@ -1,7 +1,11 @@
-"""The faults of processes, by name: see `harness.faults.catalogue` for how they are used.
+"""The faults of processes: kill, terminate, suspend and others. `harness.faults.catalogue` says how they are used.
 
-Every one ends with the node up again, on its own disk, whatever became of it meanwhile. The receipts' observers are the
-kernel (wait status, process table) and the node's own disk (its next incarnation).
+Each of them ends with its nodes up again on their own disks, whatever has happened to the nodes meanwhile. The
+observers are the kernel (wait status, process table) and the node's own disk (its next incarnation).
+
+What they excuse: a receipt of the fault "kill", "terminate" or "suspend" names its node as down from before the signal
+until the node is ready or runs again. A fault below that kills, terminates or suspends by `Faults` leaves such a
+receipt for each node.
 """
 
 import os
@@ -13,130 +17,78 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from cluster.errors import BootFailed, ConsensusError, FaultFailed
+from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import ProcessState
+from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
-from harness.faults.injector import ActiveFault, EndsOnHeal, Faults
-from harness.faults.target import Target
+from harness.faults.injector import Faults
+from harness.faults.target import Target, bring_up, choose_node, resolve_nodes
 from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
 
-_PROOF_TRIES: Final = 6
-#: From the start of a node's process to its being ready, on the slowest machine that matters: tries begin below it.
+#: How often `kill-in-recovery` tries to kill a node before it is ready.
+_RECOVERY_TRIES: Final = 6
+#: The longest time from the start of a node's process until it is ready. The first try waits at most so long.
 _RECOVERY_S: Final = 0.12
 
 
-class Cycle(EndsOnHeal):
-    """A fault that goes on by itself, in a thread, until it is healed.
-
-    `turn` is called again and again, with the event that asks it to come to its end; `end` when it has.
-    """
-
-    def __init__(
-        self,
-        turn: Callable[[threading.Event], None],
-        end: Callable[[], None],
-        has_bitten: Callable[[], bool] = lambda: True,
-    ) -> None:
-        super().__init__(self._stop)
-        self._turn, self._at_end = turn, end
-        self.has_bitten = has_bitten
-        self._over = threading.Event()
-        self._error: ConsensusError | None = None
-        self._thread = threading.Thread(target=self._run, name="cycle", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._over.is_set():
-                self._turn(self._over)
-        except ConsensusError as error:
-            self._error = error
-
-    def _stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self._at_end()
-        if self._error is not None:
-            raise self._error
-
-
-def resolve(experiment: Target, rng: Random, nodes: Sequence[NodeId] | None) -> tuple[NodeId, ...]:
-    """These nodes, `leader` being whoever leads now; one at random if there are none."""
-    if nodes is None:
-        return (rng.choice(experiment.nodes),)
-    named = (experiment.faults.leader() if node == "leader" else node for node in nodes)
-    return tuple(dict.fromkeys(named))
-
-
-def bring_back(faults: Faults, nodes: Sequence[NodeId]) -> None:
-    """Have these nodes up, whatever was done to them."""
-    with faults.lock:
-        suspended = [node for node in nodes if faults.cluster.state(node) is ProcessState.SUSPENDED]
-        if suspended:
-            faults.resume(*suspended)
-        down = [node for node in nodes if faults.cluster.state(node) is ProcessState.DOWN]
-        if down:
-            faults.restart(*down)
-
-
-def _do(experiment: Target, nodes: Sequence[NodeId], act: Callable[..., object]) -> ActiveFault:
-    """Claim the processes, act, and give them back when they are up again."""
+def _signal_until_heal(experiment: Target, nodes: Sequence[NodeId], send: Callable[..., object]) -> ActiveFault:
+    """Claim the processes of the nodes and signal them by `send`. The heal brings the nodes up and ends the claim."""
     faults = experiment.faults
-    give_back = faults.claim(nodes)
+    end_claim = faults.claim(nodes)
     try:
-        act(*nodes)
+        send(*nodes)
     except BaseException:
-        bring_back(faults, nodes)
-        give_back()
+        bring_up(faults, nodes)
+        end_claim()
         raise
 
     def end() -> None:
         try:
-            bring_back(faults, nodes)
+            bring_up(faults, nodes)
         finally:
-            give_back()
+            end_claim()
 
     return EndsOnHeal(end)
 
 
-# --- how they are drawn -----------------------------------------------------------------------------------------------
+# --- arguments for generated plans ------------------------------------------------------------------------------------
 
 
-def draw_few(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-    """One node or more, and never more than can be spared."""
-    most = min(scene.spare, len(scene.free))
+def _draw_few(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+    """Draw one or more nodes, within the budget."""
+    most = min(budget.spare, len(budget.free))
     if most < 1:
         return None
-    # One is as likely as all the other numbers together: most real breaks need one.
-    nodes = sorted(rng.sample(scene.free, 1 if rng.random() < 0.5 else rng.randint(1, most)))
+    # Half of the time it is one node, because most real mistakes show with one.
+    nodes = sorted(rng.sample(budget.free, 1 if rng.random() < 0.5 else rng.randint(1, most)))
     return DrawnArguments({"nodes": nodes}, frozenset(nodes), frozenset(nodes))
 
 
-def _draw_all(_rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-    everybody = frozenset(scene.nodes)
-    return DrawnArguments({}, everybody, everybody) if set(scene.free) == everybody else None
+def _draw_all(_rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+    nodes = frozenset(budget.nodes)
+    return DrawnArguments({}, nodes, nodes) if set(budget.free) == nodes else None
 
 
-def _draw_rolling(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-    everybody = frozenset(scene.nodes)
-    if set(scene.free) != everybody or scene.spare < 1:
+def _draw_rolling(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+    nodes = frozenset(budget.nodes)
+    if set(budget.free) != nodes or budget.spare < 1:
         return None
-    return DrawnArguments({"pause_s": round(rng.uniform(0.0, 0.3), 2)}, frozenset({rng.choice(scene.nodes)}), everybody)
+    return DrawnArguments({"pause_s": round(rng.uniform(0.0, 0.3), 2)}, frozenset({rng.choice(budget.nodes)}), nodes)
 
 
-def _draw_starve(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-    drawn = draw_few(rng, scene)
+def _draw_starve(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+    drawn = _draw_few(rng, budget)
     return drawn and drawn._replace(arguments={**drawn.arguments, "stopped": round(rng.uniform(0.5, 0.95), 2)})
 
 
-def _draw_at_message(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
-    if not scene.free or scene.spare < 1 or not scene.messages:
+def _draw_at_message(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
+    if not budget.free or budget.spare < 1 or not budget.messages:
         return None
-    node = rng.choice(scene.free)
+    node = rng.choice(budget.free)
     arguments = {
         "node": node,
-        "message": rng.choice(scene.messages),
+        "message": rng.choice(budget.messages),
         "nth": rng.randint(1, 4),
         "end": rng.choice(("sender", "receiver")),
     }
@@ -146,73 +98,115 @@ def _draw_at_message(rng: Random, scene: FaultBudget) -> DrawnArguments | None:
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
-@fault("kill", "process", draw=draw_few, weight=3)
+@fault("kill", "process", draw=_draw_few, weight=3)
 def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
-    """SIGKILL; started again on the same disk when it heals."""
-    return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.kill)
+    """Kill nodes with SIGKILL; restart them on their disks at the heal.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws one node if `nodes` is None.
+        nodes: the nodes to kill.
+
+    Observer: the kernel; the wait status of each process is that of SIGKILL.
+    Excuses: each node is down until it is ready again.
+    """
+    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.kill)
 
 
-@fault("terminate", "process", draw=draw_few)
+@fault("terminate", "process", draw=_draw_few)
 def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
-    """SIGTERM and an orderly end; started again when it heals."""
-    return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.terminate)
+    """End nodes in order with SIGTERM; restart them at the heal.
+
+    The arguments are those of `kill`.
+
+    Observer: the kernel; the wait status of each process is 0.
+    Excuses: each node is down until it is ready again.
+    """
+    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.terminate)
 
 
-@fault("suspend", "process", draw=draw_few, weight=2)
+@fault("suspend", "process", draw=_draw_few, weight=2)
 def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
-    """SIGSTOP, as a long pause of a collector or a hypervisor; resumed when it heals."""
-    return _do(experiment, resolve(experiment, rng, nodes), experiment.faults.suspend)
+    """Suspend nodes with SIGSTOP; resume them at the heal.
+
+    This is like a long pause by a garbage collector or a hypervisor. The arguments are those of `kill`.
+
+    Observer: the kernel; the process table shows each process as stopped ("T").
+    Excuses: each node is down until it is resumed.
+    """
+    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.suspend)
 
 
 @fault("kill-all", "process", draw=_draw_all, weight=0.5)
 def kill_all(experiment: Target, _rng: Random) -> ActiveFault:
-    """SIGKILL to every node at once; all started again when it heals."""
-    return _do(experiment, experiment.nodes, experiment.faults.kill)
+    """Kill all nodes with SIGKILL, one right after the other; restart all of them at the heal.
+
+    Observer: the kernel; the wait status of each process is that of SIGKILL.
+    Excuses: each node is down until it is ready again.
+    """
+    return _signal_until_heal(experiment, experiment.nodes, experiment.faults.kill)
 
 
 @fault("kill-in-recovery", "process")
 def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> ActiveFault:
-    """SIGKILL, and again while it starts, before it is ready; started for good when it heals."""
-    (chosen,) = resolve(experiment, rng, None if node is None else [node])
+    """Kill a node with SIGKILL, and again while it starts, before it is ready.
+
+    The heal restarts the node.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None, and the moments of the kills.
+        node: the node to kill.
+        times: how many starts are interrupted.
+
+    Observer: the pipe on which the node would report that it is ready, and the kernel, which says that SIGKILL ended
+    the process.
+    Excuses: the node is down until it is ready again.
+    """
+    chosen = choose_node(experiment, rng, node)
     faults = experiment.faults
-    give_back = faults.claim([chosen])
+    end_claim = faults.claim([chosen])
 
     def end() -> None:
         try:
-            bring_back(faults, [chosen])
+            bring_up(faults, [chosen])
         finally:
-            give_back()
+            end_claim()
 
-    paper = faults.begin("kill in recovery", nodes_down=[chosen], killed_while_starting=0)
+    receipt = faults.begin("kill in recovery", nodes_down=[chosen], killed_while_starting=0)
     try:
         with faults.lock:
             faults.kill(chosen)
             for _ in range(times):
                 _kill_while_starting(faults, chosen, rng)
-                paper.evidence["killed_while_starting"] += 1
-        paper.bit = True
+                receipt.evidence["killed_while_starting"] += 1
+        receipt.bit = True
     except BaseException:
-        paper.end()
+        receipt.end()
         end()
         raise
 
-    def over() -> None:
+    def end_with_receipt() -> None:
         try:
             end()
         finally:
-            paper.end()
+            receipt.end()
 
-    return EndsOnHeal(over)
+    return EndsOnHeal(end_with_receipt)
 
 
 def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
-    """Proven by the pipe on which the node would have said that it is ready, and by how the kernel says that it ended."""
+    """Start the process of a node and kill it before it is ready.
+
+    Raises:
+        FaultFailed: the node was ready each time before it was killed.
+    """
     process = faults.cluster.process(node)
     most_s = _RECOVERY_S
-    for tries_left in reversed(range(_PROOF_TRIES)):
+    for tries_left in reversed(range(_RECOVERY_TRIES)):
         process.launch()
         assert process.pid is not None
-        time.sleep(rng.uniform(0.3, 1.0) * most_s if tries_left else 0.0)  # the last one comes before it can be ready
+        time.sleep(rng.uniform(0.3, 1.0) * most_s if tries_left else 0.0)  # at the last try, kill at once
         os.kill(process.pid, signal.SIGKILL)
         try:
             process.wait_ready()
@@ -221,11 +215,11 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
             if "SIGKILL" not in process.ended:
                 raise
             return
-        # It had been ready before: that was a kill like any other. A little sooner, then.
+        # The node was ready first, so this was an ordinary kill. The next try waits for a shorter time.
         while process.look() is not ProcessState.DOWN:
             time.sleep(0.001)
         most_s *= 0.6
-    raise FaultFailed(f"{node} was ready each time before it could be killed while it was starting")
+    raise FaultFailed(f"{node} was ready each time before it was killed")
 
 
 @fault("kill-at", "process", draw=_draw_at_message)
@@ -239,28 +233,44 @@ def kill_at(
     end: str = "receiver",
     within_s: float = 5.0,
 ) -> ActiveFault:
-    """SIGKILL at the nth message of a type, just before the node gets it or just after it has sent it."""
-    (chosen,) = resolve(experiment, rng, None if node is None else [node])
+    """Kill a node with SIGKILL at the nth message of a type.
+
+    It is killed just before it receives the message, or just after it has sent the message. The heal restarts the node.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws the node if `node` is None.
+        message: the type of the message.
+        node: the node to kill.
+        nth: the number of the message, from 1.
+        end: "receiver" for a message to the node, "sender" for a message from it.
+        within_s: how long to wait for the message, in seconds.
+
+    Observer: the proxy, which holds the message, and the kernel; the wait status is that of SIGKILL.
+    Excuses: the links of the message are disturbed while the message is held, and the node is down until it is ready
+    again.
+    """
+    chosen = choose_node(experiment, rng, node)
     others = [peer for peer in experiment.nodes if peer != chosen]
     links = [(peer, chosen) for peer in others] if end == "receiver" else [(chosen, peer) for peer in others]
-    strike = MessageTrigger(experiment, links, message, nth)
-    give_back = experiment.faults.claim([chosen])
+    trigger = MessageTrigger(experiment, links, message, nth)
+    end_claim = experiment.faults.claim([chosen])
     try:
-        strike.wait(within_s)
+        trigger.wait(within_s)
         experiment.faults.kill(chosen)
     except BaseException:
-        give_back()
+        end_claim()
         raise
     finally:
-        strike.let_go()
+        trigger.release()
 
-    def over() -> None:
+    def end_fault() -> None:
         try:
-            bring_back(experiment.faults, [chosen])
+            bring_up(experiment.faults, [chosen])
         finally:
-            give_back()
+            end_claim()
 
-    return EndsOnHeal(over)
+    return EndsOnHeal(end_fault)
 
 
 @fault("starve", "process", draw=_draw_starve)
@@ -272,56 +282,74 @@ def starve(
     stopped: float = 0.8,
     period_s: float = 0.1,
 ) -> ActiveFault:
-    """SIGSTOP for a part of every period, as a machine that is overloaded."""
-    chosen = resolve(experiment, rng, nodes)
-    faults = experiment.faults
-    give_back = faults.claim(chosen)
-    stops: Counter[NodeId] = Counter()
-    # A starved node is slow, and nobody says how slow: it is not to be counted on.
-    paper = faults.begin("starve", nodes_down=chosen, stopped=stopped, period_s=period_s)
+    """Suspend nodes for a part of every period, like an overloaded machine.
 
-    def turn(over: threading.Event) -> None:
+    Args:
+        experiment: the target of the fault.
+        rng: draws one node if `nodes` is None.
+        nodes: the nodes to starve.
+        stopped: the share of each period in which they are suspended, from 0 to 1.
+        period_s: the length of a period, in seconds.
+
+    Observer: the kernel; the process table has shown each process as stopped ("T").
+    Excuses: the nodes are down until the heal, because it is not known how slow they are.
+    """
+    chosen = resolve_nodes(experiment, rng, nodes)
+    faults = experiment.faults
+    end_claim = faults.claim(chosen)
+    stops: Counter[NodeId] = Counter()
+    receipt = faults.begin("starve", nodes_down=chosen, stopped=stopped, period_s=period_s)
+
+    def suspend_and_resume(healing: threading.Event) -> None:
         with faults.lock:
             for node in chosen:
                 proof = faults.cluster.process(node).suspend()
                 stops[node] += proof["process_state"] == "T"
-        over.wait(stopped * period_s)
+        healing.wait(stopped * period_s)
         with faults.lock:
             for node in chosen:
                 faults.cluster.process(node).resume()
-        over.wait((1 - stopped) * period_s)
+        healing.wait((1 - stopped) * period_s)
 
     def end() -> None:
-        paper.evidence["seen stopped"] = dict(stops)
-        paper.bit = all(stops[node] for node in chosen)
+        receipt.evidence["seen stopped"] = dict(stops)
+        receipt.bit = all(stops[node] for node in chosen)
         try:
-            bring_back(faults, chosen)
+            bring_up(faults, chosen)
         finally:
-            paper.end()
-            give_back()
+            receipt.end()
+            end_claim()
 
-    return Cycle(turn, end)
+    return RepeatingFault(suspend_and_resume, end)
 
 
 @fault("rolling-restart", "process", draw=_draw_rolling)
 def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> ActiveFault:
-    """SIGTERM and a start for one node after the other, over and over, as an upgrade does."""
-    faults = experiment.faults
-    give_back = faults.claim(experiment.nodes)
-    turns = iter(range(1_000_000))
+    """Terminate and restart one node after the other, again and again, like an upgrade.
 
-    def turn(over: threading.Event) -> None:
-        node = experiment.nodes[next(turns) % len(experiment.nodes)]
+    Args:
+        experiment: the target of the fault.
+        pause_s: how long each node is down, and the pause before the next one, in seconds.
+
+    Observer: the kernel; the wait status of each process is 0.
+    Excuses: each node is down from its SIGTERM until it is ready again.
+    """
+    faults = experiment.faults
+    end_claim = faults.claim(experiment.nodes)
+    restarts = iter(range(1_000_000))
+
+    def restart_next(healing: threading.Event) -> None:
+        node = experiment.nodes[next(restarts) % len(experiment.nodes)]
         with faults.lock:
             faults.terminate(node)
-        over.wait(pause_s)
-        bring_back(faults, [node])
-        over.wait(pause_s)
+        healing.wait(pause_s)
+        bring_up(faults, [node])
+        healing.wait(pause_s)
 
     def end() -> None:
         try:
-            bring_back(faults, experiment.nodes)
+            bring_up(faults, experiment.nodes)
         finally:
-            give_back()
+            end_claim()
 
-    return Cycle(turn, end)
+    return RepeatingFault(restart_next, end)

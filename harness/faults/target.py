@@ -1,9 +1,15 @@
-"""What a fault is injected into: a cluster behind the proxy. `harness.runs.experiment.Experiment` is one."""
+"""The target of a fault: a cluster behind the proxy, such as `harness.runs.experiment.Experiment`.
 
+Also the functions by which faults choose nodes of the target and bring them up again.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 from cluster.cluster import Cluster
+from cluster.processes import ProcessState
 from cluster.spec import Spec
 from harness.faults.injector import Faults
 from harness.network.network import Network
@@ -11,15 +17,46 @@ from node.contract import NodeId
 
 
 class Target(Protocol):
-    """A running cluster, and what breaks it."""
+    """A running cluster, with the network and the injector that faults use."""
 
     cluster: Cluster
     network: Network
     faults: Faults
     folder: Path
-    """Where the run keeps its evidence."""
+    """The folder in which the run keeps its evidence."""
     spec: Spec
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes' names, in the spec's order."""
+        """The names of the nodes, in the order of the spec."""
+
+
+def choose_node(experiment: Target, rng: Random, node: NodeId | None) -> NodeId:
+    """Return `node`, or a random node if it is None. "leader" stands for the node that leads now."""
+    (chosen,) = resolve_nodes(experiment, rng, None if node is None else [node])
+    return chosen
+
+
+def resolve_nodes(experiment: Target, rng: Random, nodes: Sequence[NodeId] | None) -> tuple[NodeId, ...]:
+    """Return the nodes that an argument means.
+
+    Args:
+        experiment: the target of the fault.
+        rng: draws one node if `nodes` is None.
+        nodes: names of nodes; "leader" stands for the node that leads now.
+    """
+    if nodes is None:
+        return (rng.choice(experiment.nodes),)
+    named = (experiment.faults.leader() if node == "leader" else node for node in nodes)
+    return tuple(dict.fromkeys(named))
+
+
+def bring_up(faults: Faults, nodes: Sequence[NodeId]) -> None:
+    """Resume those of the nodes that are suspended, and restart those that are down."""
+    with faults.lock:
+        suspended = [node for node in nodes if faults.cluster.state(node) is ProcessState.SUSPENDED]
+        if suspended:
+            faults.resume(*suspended)
+        down = [node for node in nodes if faults.cluster.state(node) is ProcessState.DOWN]
+        if down:
+            faults.restart(*down)

@@ -1,13 +1,14 @@
-"""Striking at a message: what is done while the nth message of a type is kept is done at that message.
+"""A trigger that waits for the nth message of a type and holds it while a fault is injected.
 
-Neither sooner nor later: a node that is killed meanwhile has sent it, or has not got it.
+So the fault happens exactly at that message. A node that is killed meanwhile has sent the message and done nothing
+after it, or has not received it.
 """
 
 import time
 from collections.abc import Sequence
 from typing import Final
 
-from harness.faults.injector import OpenReceipt
+from harness.faults.active import ReceiptBuilder
 from harness.faults.target import Target
 from harness.network.installed_rule import NotSeen
 from harness.records.links import Link
@@ -16,15 +17,27 @@ _LOOK_S: Final = 0.2
 
 
 class MessageTrigger:
-    """Waits for the nth message of a type on some links, and keeps it until `let_go`. Those before it pass."""
+    """Waits for the nth message of a type on some links, and holds it until `release`. The messages before it pass."""
 
     def __init__(self, experiment: Target, links: Sequence[Link], message: str, nth: int) -> None:
+        """Begin to hold the messages.
+
+        Args:
+            experiment: the target of the fault.
+            links: the directed links on which messages count.
+            message: the type of the message.
+            nth: the number of the message that triggers the fault, from 1.
+        """
         self._faults, self._links, self._message, self._left = experiment.faults, tuple(links), message, nth
         self._held = experiment.network.hold(links, types=[message])
-        self._paper: OpenReceipt | None = None
+        self._receipt: ReceiptBuilder | None = None
 
     def wait(self, timeout_s: float) -> None:
-        """Return when the message is there. Raises NotSeen, also if the run is ending."""
+        """Wait at most `timeout_s` seconds until the message is held.
+
+        Raises:
+            NotSeen: the message did not come in time, or the run is ending.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -36,12 +49,12 @@ class MessageTrigger:
             if self._left <= 1:
                 break
             self._left -= self._held.release(1)
-        # From here on the links are not whole, and whoever is judged is to be excused for it.
-        self._paper = self._faults.begin("hold", links_disturbed=self._links, until_after=self._message)
-        self._paper.bit = True
+        # From now on the links are disturbed, and a receipt must excuse it.
+        self._receipt = self._faults.begin("hold", links_disturbed=self._links, message=self._message)
+        self._receipt.bit = True
 
-    def let_go(self) -> None:
-        """Let everything pass."""
+    def release(self) -> None:
+        """Let all held messages pass, and hold no more."""
         self._held.remove()
-        if self._paper is not None:
-            self._paper.end()
+        if self._receipt is not None:
+            self._receipt.end()

@@ -20,7 +20,7 @@ from node.quorum import Ballot
 from node.replication.configuration import Configuration
 from node.replication.sessions import ClientSession, Sessions
 from node.replication.state import ReplicatedState
-from node.wire import pack_own, unpack_own
+from node.wire import pack_unchecked, unpack_unchecked
 
 # --- promises and ballots ---------------------------------------------------------------------------------------------
 
@@ -187,8 +187,8 @@ class AppliesTooLate(MultiPaxos):
 class _ShufflingState(ReplicatedState):
     def apply(self, slot: int, batch: bytes) -> list[bytes]:
         if batch and time.perf_counter_ns() % 2:
-            at_ms, frames = unpack_own(batch)
-            return super().apply(slot, pack_own((at_ms, frames[::-1])))[::-1]
+            at_ms, frames = unpack_unchecked(batch)
+            return super().apply(slot, pack_unchecked((at_ms, frames[::-1])))[::-1]
         return super().apply(slot, batch)
 
 
@@ -265,7 +265,7 @@ class LocksHaveNoFencingToken(MultiPaxos):
 
 class _ForgetfulSessions(Sessions):
     @staticmethod
-    def keep(session: ClientSession, sequence: int, answer: bytes) -> None:
+    def store_answer(session: ClientSession, sequence: int, answer: bytes) -> None:
         pass
 
 
@@ -378,10 +378,10 @@ class StrangersAreNotHeard(MultiPaxos):
 
 
 class _ForgivingState(ReplicatedState):
-    def _own(self, at: Moment, name: str, command: Any) -> Any:
+    def _apply_to_log(self, at: Moment, name: str, command: Any) -> Any:
         if command[:1] == ["add"]:
             self.configuration = self.configuration._replace(removed=())
-        return super()._own(at, name, command)
+        return super()._apply_to_log(at, name, command)
 
 
 class IdsAreUsedAgain(MultiPaxos):

@@ -101,7 +101,7 @@ def one_promise_held(run: Experiment) -> None:
 
 def one_acceptance(run: Experiment) -> None:
     """Of five, n1 and n2 alone accept blue, and n2 says so three times; both are killed; n4 proposes red."""
-    twice = run.faults.spoil("duplicate", [Duplicate(2)], [("n2", "n1")], types=["Accepted"], harmless=True)
+    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n2", "n1")], types=["Accepted"], harmless=True)
     with twice, drop(run, links("n1", ["n3", "n4", "n5"]), "Accept") as lost:
         first = run.begin_propose("colour", "blue", at="n1", timeout_s=SHORT_S)
         lost.rules[0].wait_matched(3)

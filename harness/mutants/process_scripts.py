@@ -18,7 +18,7 @@ from typing import Final
 
 from cluster.errors import BootFailed
 from cluster.processes import ProcessState
-from harness.faults.injector import LinkFault
+from harness.faults.active import LinkFault
 from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
 from harness.network.rules import Drop, Duplicate, Pass
 from harness.records.links import CLIENT, Link
@@ -62,7 +62,7 @@ def links(senders: NodeId | Sequence[NodeId], receivers: NodeId | Sequence[NodeI
 
 def drop(run: Experiment, on: Iterable[Link], *types: str) -> LinkFault:
     """Lose messages of these types."""
-    return run.faults.spoil("drop", [Drop()], on, types=types)
+    return run.faults.apply_rules("drop", [Drop()], on, types=types)
 
 
 # --- any algorithm --------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def one_after_the_other(run: Experiment) -> None:
 
 def split(run: Experiment) -> None:
     """{n1,n2} are cut from {n3,n4,n5}, and hear each other twice; blue is proposed at n2, red at n4."""
-    twice = run.faults.spoil("duplicate", [Duplicate(2)], [("n1", "n2"), ("n2", "n1")], harmless=True)
+    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n1", "n2"), ("n2", "n1")], harmless=True)
     with twice, run.faults.partition(["n1", "n2"], ["n3", "n4", "n5"]):
         run.settle(
             run.begin_propose("colour", "blue", at="n2", timeout_s=SHORT_S), run.begin_propose("colour", "red", at="n4")

@@ -23,7 +23,7 @@ from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.guards import PlanExecution
 from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
-from harness.faults.process_faults import bring_back
+from harness.faults.target import bring_up
 from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
 from harness.mutants.process_scripts import ProcessScript
@@ -33,7 +33,7 @@ from harness.runs.suite import judge
 from harness.runs.workers import as_done
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.set_once import SetOnceWorkload
-from harness.workloads.workload import LIVE_S
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
@@ -129,17 +129,17 @@ def _in_virtual_time(script: VirtualScript, algorithm: str, folder: Path) -> Att
 
 def _whole_again(run: Experiment) -> None:
     run.network.heal()
-    bring_back(run.faults, run.nodes)
+    bring_up(run.faults, run.nodes)
 
 
 def _ask_everybody(run: Experiment) -> None:
     """A contest on something new; then every node is asked for everything."""
     keys = list(dict.fromkeys(operation.key for operation in run.recorder.history.operations))
     run.settle(
-        *(run.begin_propose(_AFTER, f"at {node}", node, LIVE_S) for node in run.nodes[:2]),
-        *(run.begin_query(key, node, LIVE_S) for key in keys for node in run.nodes),
+        *(run.begin_propose(_AFTER, f"at {node}", node, ANSWER_AFTER_HEAL_S) for node in run.nodes[:2]),
+        *(run.begin_query(key, node, ANSWER_AFTER_HEAL_S) for key in keys for node in run.nodes),
     )
-    run.settle(*(run.begin_query(_AFTER, node, LIVE_S) for node in run.nodes))
+    run.settle(*(run.begin_query(_AFTER, node, ANSWER_AFTER_HEAL_S) for node in run.nodes))
 
 
 def _judged(

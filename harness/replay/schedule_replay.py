@@ -295,7 +295,7 @@ class _Session:
         directory.rename(aside / f"{node}-{len(list(aside.iterdir()))}")
         paper.bit = not directory.exists()
         paper.end()
-        self._run.faults.boots_are_lost(node)
+        self._run.faults.forget_incarnation(node)
 
     # --- what came of it --------------------------------------------------------------------------------------------
 

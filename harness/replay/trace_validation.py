@@ -31,7 +31,7 @@ import json
 from pathlib import Path
 
 from cluster.spec import open_spec
-from harness.faults.catalogue import of_families
+from harness.faults.catalogue import names_of_families
 from harness.records import receipts
 from harness.records.jsonable import BadFile
 from harness.records.run_folders import RESULTS_NAME
@@ -68,7 +68,7 @@ def validate(folder: Path) -> Validation:
 def _of_disks(folder: Path) -> frozenset[str]:
     """The faults of this run that may have taken a disk away."""
     try:
-        return of_families("disk") & {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
+        return names_of_families("disk") & {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
     except BadFile:
         return frozenset()
 

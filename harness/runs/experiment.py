@@ -27,8 +27,9 @@ from cluster.processes import NODE_COMMAND, ProcessState
 from cluster.spec import create
 from harness.checkers.properties import RunEvidence, judge
 from harness.checkers.verdict import Verdict
-from harness.faults.catalogue import check, listed, of_families
-from harness.faults.injector import EndsOnHeal, Faults
+from harness.faults.active import EndsOnHeal
+from harness.faults.catalogue import check_arguments, find_fault, names_of_families
+from harness.faults.injector import Faults
 from harness.network.network import Network
 from harness.records import receipts
 from harness.records.history import Event, HistoryRecorder
@@ -185,9 +186,9 @@ class Experiment:
         Raises:
             BadFault: there is no such fault, or not with such arguments. Nothing was done.
         """
-        check(fault, arguments, self.nodes)
+        check_arguments(fault, arguments, self.nodes)
         self._injected += 1
-        lasting = listed(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
+        lasting = find_fault(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
         return EndsOnHeal(lasting.heal)
 
     def look_for_silent_nodes(self, timeout_s: float = 3.0) -> None:
@@ -241,7 +242,7 @@ class Experiment:
 
     def _failures(self) -> list[str]:
         """What nodes have failed of that no fault can explain: a disk or a clock that lies may well stop a node."""
-        excused = of_families("disk", "limit", "clock")
+        excused = names_of_families("disk", "limit", "clock")
         if any(receipt.fault in excused for receipt in self.faults.receipts):
             return []
         return [*failures({node: self.spec.log(node) for node in self.nodes}), *self._silent]

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.clients.outcomes import value_of
 from cluster.processes import ProcessState
-from harness.faults.injector import LinkFault
+from harness.faults.active import LinkFault
 from harness.runs.experiment import OWED_S, Experiment
 from node.contract import NodeId
 

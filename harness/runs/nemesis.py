@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cluster.errors import ConsensusError
-from harness.faults.catalogue import listed
-from harness.faults.injector import ActiveFault, ConditionalFault
+from harness.faults.active import ActiveFault, ConditionalFault
+from harness.faults.catalogue import find_fault
 from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from harness.runs.experiment import Experiment
@@ -78,7 +78,7 @@ class Nemesis:
 
     def stop(self) -> None:
         """Heal everything that is in force, and return when it is."""
-        self._experiment.faults.no_more()
+        self._experiment.faults.stop_new_faults()
         for thread in self._threads:
             thread.join()
         if self._broke is not None:
@@ -113,7 +113,7 @@ class Nemesis:
             outcome.trouble, self._broke = f"{type(error).__name__}: {error}", error
 
     def _inject(self, step: PlanStep) -> ActiveFault:
-        fault = listed(step.fault).fault
+        fault = find_fault(step.fault).fault
         rng = self._plan.rng(step)
         if step.when is None:
             return fault.inject(self._experiment, rng, **step.arguments)
@@ -122,7 +122,7 @@ class Nemesis:
             strike.wait(max(self._plan.time_s - self._now_s(), 0.0))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
-            strike.let_go()
+            strike.release()
 
     def _let_it_bite(self, lasting: ActiveFault) -> None:
         if isinstance(lasting, ConditionalFault):

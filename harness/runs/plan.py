@@ -29,7 +29,7 @@ from random import Random
 from typing import Any, Final, Self
 
 from cluster.spec import node_names
-from harness.faults.catalogue import BadFault, check
+from harness.faults.catalogue import BadFault, check_arguments
 from harness.records.links import Link
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import BadInput, NodeId
@@ -215,7 +215,7 @@ def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> PlanStep:
         if when is not None and not when.links(nodes):
             raise BadPlan(f"when is {str(when)!r}, and no message can come that way: there are {', '.join(nodes)}")
         fault = _text("fault", data["fault"])
-        check(fault, arguments, nodes)
+        check_arguments(fault, arguments, nodes)
         return PlanStep(
             fault,
             _seconds("at_s", data.get("at_s", 0.0)),

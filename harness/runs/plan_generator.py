@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose
+from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose_faults
 from harness.runs.plan import Plan, PlanStep, When
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -79,7 +79,7 @@ def generate(
     Raises:
         BadFault: there is no fault or family of such a name, or none of them can be drawn.
     """
-    entries = [entry for entry in (choose(faults) if faults else catalogue()) if entry.weight > 0 or faults]
+    entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
     messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)

@@ -19,8 +19,8 @@ from cluster.folder_lock import FolderLock, sign_lock
 from cluster.processes import NODE_COMMAND, ReadyPipe, is_suspended, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, parse_groups
-from harness.faults.partitions import between
-from harness.faults.prerequisites import needs
+from harness.faults.partitions import links_between
+from harness.faults.prerequisites import experiment_arguments
 from harness.network.network import Network
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
@@ -52,7 +52,7 @@ def serve(
     messages = None if folder is None else folder / "messages.jsonl"
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network(spec.path, record=messages, seed=spec.settings.seed))
-        command = needs(prepared, spec.root).get("command", NODE_COMMAND)
+        command = experiment_arguments(prepared, spec.root).get("command", NODE_COMMAND)
         cluster = stack.enter_context(_stopped_at_the_end(Cluster(spec=spec, links=network, command=command)))
         cluster.start(without_the_lost=True)
         session = Session(spec, cluster, network, make_folder if folder is None else lambda: folder, had_past, messages)
@@ -115,7 +115,7 @@ def _link_verbs(network: Network, cluster: Cluster, session: Session) -> dict[st
             raise BadInput(
                 f"{groups!r} is one group of all nodes, which cuts nobody off: write partitions as n1,n2/n3,n4,n5"
             )
-        return session.cut("partition", between(sides, cluster.nodes), groups=sides)[0]
+        return session.cut("partition", links_between(sides, cluster.nodes), groups=sides)[0]
 
     def links() -> list[dict[str, Any]]:
         rules = network.rules()
@@ -134,7 +134,7 @@ def _link_verbs(network: Network, cluster: Cluster, session: Session) -> dict[st
     return {
         "partition": partition,
         "isolate": lambda node: session.cut(
-            "isolate", between([[cluster.process(node).node]], cluster.nodes), node=node
+            "isolate", links_between([[cluster.process(node).node]], cluster.nodes), node=node
         )[0],
         "link": link,
         "links": links,

@@ -31,8 +31,9 @@ from harness.checkers.linearizable import linearizable
 from harness.checkers.models import KvModel
 from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict
-from harness.faults.catalogue import check, listed
-from harness.faults.injector import ActiveFault, Faults, OpenReceipt, Proofs
+from harness.faults.active import ActiveFault, ReceiptBuilder
+from harness.faults.catalogue import check_arguments, find_fault
+from harness.faults.injector import Faults, Proofs
 from harness.network.network import Network
 from harness.network.rules import Action
 from harness.records import receipts
@@ -89,7 +90,7 @@ class Session:
         self._recorder: HistoryRecorder | None = None
         self._calls: dict[int, Event] = {}
         self._count = 0
-        self._outside: dict[NodeId, OpenReceipt] = {}
+        self._outside: dict[NodeId, ReceiptBuilder] = {}
         self._seen: dict[NodeId, tuple[ProcessState, int]] = {}
         self._started_s = time.monotonic()
         self._lock = threading.RLock()
@@ -190,7 +191,7 @@ class Session:
                 state, now_ns = self.cluster.state(node), time.monotonic_ns()
                 before, seen_ns = self._seen.get(node, (state, now_ns))
                 self._seen[node] = (state, now_ns)
-                if state is before or self.faults.has(node):
+                if state is before or self.faults.is_affected(node):
                     continue
                 paper = self._outside.pop(node, None)
                 if paper is not None:
@@ -215,7 +216,7 @@ class Session:
     ) -> list[str]:
         """Put a rule on links. `arguments` are those of the fault in a plan. Returns the rule's id."""
         harmless = fault in ("duplicate", "reorder")
-        lasting = self.faults.spoil(fault, [action], links, probability=probability, harmless=harmless)
+        lasting = self.faults.apply_rules(fault, [action], links, probability=probability, harmless=harmless)
         arguments = {"links": [list(link) for link in links], **arguments}
         self.done.append(_Done(fault, arguments, self._now_s(), lasting))
         self.save()
@@ -230,14 +231,14 @@ class Session:
 
     def inject(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Any fault of the catalogue. It lasts until `heal`. One that waits for a message is waited for by nobody."""
-        check(name, arguments, self.nodes)
+        check_arguments(name, arguments, self.nodes)
         rng = Random(f"{self.spec.settings.seed}/{len(self.done)}")
         done = _Done(name, arguments, self._now_s())
         outcome: list[BaseException | None] = []
 
         def work() -> None:
             try:
-                done.lasting = listed(name).fault.inject(self, rng, **arguments)
+                done.lasting = find_fault(name).fault.inject(self, rng, **arguments)
                 self.done.append(done)
                 self.save()
                 outcome.append(None)
@@ -289,7 +290,7 @@ class Session:
 
     def close(self) -> None:
         """The last look at everything; the cluster may be stopped then."""
-        self.faults.no_more()
+        self.faults.stop_new_faults()
         for done in self.done:
             if done.lasting is not None and done.ended_s is None:
                 with contextlib.suppress(Exception):  # its node may be what is in the way, and all ends now

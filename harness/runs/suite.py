@@ -45,15 +45,15 @@ from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Status, Verdict, invalid, merge
-from harness.faults.catalogue import listed
-from harness.faults.prerequisites import needs
-from harness.faults.process_faults import bring_back
+from harness.faults.catalogue import find_fault
+from harness.faults.prerequisites import experiment_arguments
+from harness.faults.target import bring_up
 from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import PLAN_NAME, Plan
 from harness.workloads.registry import workload_for
-from harness.workloads.workload import LIVE_S, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, PlannedCall, Workload
 from node.algorithms import load_algorithm
 
 #: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.
@@ -108,7 +108,7 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    prepared = needs({listed(step.fault).family for step in plan.steps}, folder)
+    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps}, folder)
     run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
     plan.save(folder / PLAN_NAME)
     with run:
@@ -119,7 +119,7 @@ def run_plan(
         finally:
             nemesis.stop()
         run.network.heal()
-        bring_back(run.faults, run.nodes)
+        bring_up(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
         for calls in clients.final_calls():
             _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
@@ -160,7 +160,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         "durability": durability,
         **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
         **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
-        "liveness": lambda evidence: liveness(evidence, healed_ns, LIVE_S),
+        "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
     verdicts = {name: check(run) for name, check in judges.items()}
     if run.failures:
@@ -168,7 +168,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The bad runs begin at 0, and all of them was after the heal.
-    judges["liveness"] = partial(liveness, healed_ns=0, within_s=LIVE_S)
+    judges["liveness"] = partial(liveness, healed_ns=0, within_s=ANSWER_AFTER_HEAL_S)
     verdicts["guards"] = guards(run, carried, clients.functions, judges, known_bad(run.algorithm, clients.model))
     return verdicts
 

@@ -38,8 +38,8 @@ from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.verdict import Status
-from harness.faults.injector import OpenReceipt
-from harness.faults.power_cut import Tail, receipts, settle, unsynced
+from harness.faults.active import ReceiptBuilder
+from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts, read_unsynced
 from harness.faults.power_loss_vfs import DIE_AT, SPEC
 from harness.records.disks import decided_on_disk
 from harness.records.jsonable import read_lines, shown
@@ -145,7 +145,7 @@ class _Stage:
     def _operate(self, number: int, variables: Sequence[str]) -> None:
         if self.operation is WalkedOperation.BOOT:
             self.run.cluster.kill(TESTED)
-            settle(self.directory, Tail.NONE, self.rng)
+            lose_unsynced(self.directory, Tail.NONE, self.rng)
             (self.directory / DIE_AT).write_text(str(number))
             with suppress(BootFailed):
                 self.run.cluster.restart(TESTED)
@@ -172,16 +172,16 @@ class _Stage:
     # --- the checks ---
 
     def _at_rest(
-        self, receipt: OpenReceipt, tail: Tail, before: dict[str, Any], variables: Sequence[str]
+        self, receipt: ReceiptBuilder, tail: Tail, before: dict[str, Any], variables: Sequence[str]
     ) -> tuple[str, int, int, str | None]:
         """Settle what the power cut has left. Returns where it was, bytes un-synced and lost, and what is wrong, if it is."""
         process = self.run.cluster.process(TESTED)
         receipt.evidence["ended"] = process.ended  # the kernel's word
         receipt.bit = "SIGKILL" in process.ended
-        self.writes = sum(len(left.changes) for left in unsynced(self.directory))
-        died = [line for line in receipts(self.directory) if line["fault"] == DIE_AT]
+        self.writes = sum(len(left.changes) for left in read_unsynced(self.directory))
+        died = [line for line in read_disk_receipts(self.directory) if line["fault"] == DIE_AT]
         where = f"before a {died[-1]['before']} of {died[-1]['file']}" if died else ""
-        settled = settle(self.directory, tail, self.rng)
+        settled = lose_unsynced(self.directory, tail, self.rng)
         receipt.evidence["files"] = settled
         amounts = [sum(int(line[what]) for line in settled) for what in ("unsynced_bytes", "lost_bytes")]
         try:

@@ -41,7 +41,7 @@ from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND
 from harness.checkers.verdict import Status
-from harness.faults.injector import OpenReceipt
+from harness.faults.active import ReceiptBuilder
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.scheduler import MessageScheduler, MessageStep
@@ -146,7 +146,7 @@ class _Stage:
                 return lambda: None
         raise AssertionError(point.fault)
 
-    def _lose(self, conductor: MessageScheduler, receipt: OpenReceipt, point: Point) -> None:
+    def _lose(self, conductor: MessageScheduler, receipt: ReceiptBuilder, point: Point) -> None:
         lost = conductor.lose(receipt.links_disturbed, None if point.end is LinkEnd.SENDER else 1)
         receipt.evidence["discarded"] = lost  # as the proxy counts
         receipt.bit = lost > 0

@@ -25,7 +25,7 @@ class _LateSyncFile(PowerLossFile):
         del self.changes[self._written_before :]
         super().xSync(flags)
         for change in late:
-            self.put_aside(change)
+            self.add_unsynced(change)
         self._written_before = len(self.changes)
 
 

@@ -30,7 +30,7 @@ from typing import Any, Final
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
-from harness.faults.injector import OpenReceipt
+from harness.faults.active import ReceiptBuilder
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import DELIVERED, KEPT, LOST, Link
 from harness.runs.experiment import Experiment
@@ -213,7 +213,7 @@ class RealAdversary:
         self._held: dict[Link, deque[Ballot]] = {}
         self._record = run.folder / "messages.jsonl"
         self._read_to = 0
-        self._paper: OpenReceipt = run.faults.begin(
+        self._paper: ReceiptBuilder = run.faults.begin(
             "adversary", links_disturbed=[(one, other) for one in _PROPOSALS for other in run.nodes if one != other]
         )
         for proposer in _PROPOSALS:

@@ -36,7 +36,7 @@ from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.configuration import Configuration
-from node.wire import unpack_own
+from node.wire import unpack_unchecked
 
 #: A node and which of its lives.
 Life = tuple[NodeId, int]
@@ -191,14 +191,14 @@ class LogJudge(VirtualJudge):
 
     def see_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         if request not in self._frames:
-            self._frames[request] = _Frame(frame.machine, unpack_own(frame.packed), self._answered.copy())
+            self._frames[request] = _Frame(frame.machine, unpack_unchecked(frame.packed), self._answered.copy())
 
     def see_reply(self, node: NodeId, reply: VirtualReply) -> None:
         frame = self._frames.get(reply.request)
         if frame is None:
             super().see_reply(node, reply)
         elif reply.value is not None:
-            results, errors = unpack_own(reply.value)
+            results, errors = unpack_unchecked(reply.value)
             refused = {index: text for index, _, text in errors}
             if -1 not in refused:
                 for index, (command, result) in enumerate(zip(frame.commands, results, strict=True)):

@@ -7,7 +7,7 @@ from harness.virtual.steps import plain
 from node.algorithms.multipaxos import messages as of
 from node.contract import Message
 from node.log_contract import Record
-from node.wire import Malformed, unpack_own
+from node.wire import Malformed, unpack_unchecked
 
 #: What is told to `to`; the sender is the grammatical subject.
 LOG_SAYS: Final[Mapping[type[Message], str]] = {
@@ -68,7 +68,7 @@ def commands(batch: bytes) -> str:
     """What a batch of the log holds: `[time_ms, [[session, sequence, done, machine, packed], ...]]`; see
     `node/replication/state.py`."""
     try:
-        frames: list[Any] = unpack_own(batch)[1] if batch else []
+        frames: list[Any] = unpack_unchecked(batch)[1] if batch else []
         return "; ".join(asked(packed) for *_, packed in frames) or "nothing"
     except (Malformed, TypeError, ValueError, IndexError):
         return f"{len(batch):,} bytes"
@@ -77,7 +77,7 @@ def commands(batch: bytes) -> str:
 def asked(packed: bytes) -> str:
     """The commands or questions of a frame."""
     try:
-        return "; ".join(f"'{' '.join(map(_word, command))}'" for command in unpack_own(packed))
+        return "; ".join(f"'{' '.join(map(_word, command))}'" for command in unpack_unchecked(packed))
     except (Malformed, TypeError):
         return f"{len(packed):,} bytes"
 

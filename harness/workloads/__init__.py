@@ -1,1 +1,1 @@
-"""See README.md."""
+"""Workloads: the calls that clients make during a run, drawn from a seed. See README.md."""

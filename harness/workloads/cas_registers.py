@@ -1,4 +1,4 @@
-"""What clients do with registers on a replicated log."""
+"""The workload "cas-register": clients write, read and compare-and-set registers on a replicated log."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -8,10 +8,10 @@ from harness.workloads.key_values import KeyValueWorkload
 
 
 class CasRegisterWorkload(KeyValueWorkload):
-    """`KeyValueWorkload` without deletes, in the words of a register."""
+    """`KeyValueWorkload` without deletes. Its operations have the names of a register: write, read, cas."""
 
     name = "cas-register"
-    summary = "write, read and compare-and-set on registers that all clients fight over"
+    summary = "write, read and compare-and-set on registers that all clients use"
     functions = ("write", "read", "cas")
     model: ClassVar[Model] = CasRegisterModel()
     _WEIGHTS: ClassVar[Mapping[str, int]] = {"write": 40, "read": 35, "cas": 25}

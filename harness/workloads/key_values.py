@@ -1,7 +1,8 @@
-"""What clients do with the keys and values of a replicated log.
+"""The workload "kv": clients put, get, delete and compare-and-set keys of a replicated log.
 
-Several processes share a client, so that one frame carries several commands. A client whose call was left unanswered
-restarts now and then and resumes its session: what it had on its way must then take effect once, or never.
+Several clients of the workload share one client of the log, so that one frame carries several commands. After a call
+without an answer, the log's client sometimes restarts and resumes its session. A command that was on its way then must
+take effect once or never.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,26 +13,30 @@ from cluster.clients.operation import Operation
 from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get_with_version, kv_put
 from cluster.clients.outcomes import NotKnown, Ok
 from harness.checkers.models import KvModel, Model
-from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
-_CLIENTS: Final = 4
-_PROCESSES_A_CLIENT: Final = 3
-_RESTARTS: Final = 0.3
+_LOG_CLIENTS: Final = 4
+_CLIENTS_PER_LOG_CLIENT: Final = 3
+#: The probability that a log's client restarts after a call without an answer.
+_RESTART_PROBABILITY: Final = 0.3
 
 
 class KeyValueWorkload(Workload):
-    """Keys that all clients put, get, delete and compare-and-set. Every few seconds they turn to new keys, so that no key's
-    history grows long; older ones are asked for again.
+    """Operations on keys that all clients use.
+
+    The clients turn to new keys every 1.5 seconds, so that the history of each key stays short. Some calls go to older
+    keys.
     """
 
     name = "kv"
-    summary = "put, get, delete and compare-and-set on keys that all clients fight over"
+    summary = "put, get, delete and compare-and-set on keys that all clients use"
     functions: ClassVar[tuple[str, ...]] = ("put", "get", "delete", "cas")
     model: ClassVar[Model] = KvModel()
     needs_log = True
-    _EACH_S: Final = 1.5
-    _KEYS: Final = 4
+    #: For so many seconds clients use the same keys.
+    _ERA_S: Final = 1.5
+    _KEYS_PER_ERA: Final = 4
     _WEIGHTS: ClassVar[Mapping[str, int]] = {"put": 35, "get": 35, "cas": 20, "delete": 10}
     _PUT: ClassVar[str] = "put"
     _GET: ClassVar[str] = "get"
@@ -39,23 +44,25 @@ class KeyValueWorkload(Workload):
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
         super().__init__(nodes, seed, time_s)
         self._written = [0] * self.clients
-        self._seen: dict[str, tuple[Any, int]] = {}  # by key: a value that somebody was told, and its version
+        #: By key: the newest value in an answer, and its version.
+        self._seen: dict[str, tuple[Any, int]] = {}
+        #: By key and value: the version.
         self._versions: dict[tuple[str, object], int] = {}
         self._keys: dict[str, None] = {}
         self._rng_restarts = Random(f"restarts/{seed}")
 
     @property
     def clients(self) -> int:
-        return _CLIENTS * _PROCESSES_A_CLIENT
+        return _LOG_CLIENTS * _CLIENTS_PER_LOG_CLIENT
 
     def pause_s(self, client: int) -> float:
         return min(self._rngs[client].expovariate(1 / 0.1), 0.6)
 
     def next_call(self, client: int, now_s: float) -> PlannedCall:
         rng = self._rngs[client]
-        current = int(now_s / self._EACH_S)
+        current = int(now_s / self._ERA_S)
         era = current if rng.random() < 0.9 else rng.randint(0, current)
-        key = f"k{era}-{rng.randrange(self._KEYS)}"
+        key = f"k{era}-{rng.randrange(self._KEYS_PER_ERA)}"
         self._keys[key] = None
         (f,) = rng.choices(list(self._WEIGHTS), list(self._WEIGHTS.values()))
         if f in (self._GET, "delete"):
@@ -66,46 +73,48 @@ class KeyValueWorkload(Workload):
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         yield tuple(
-            PlannedCall(self._PUT, f"after-{client}", f"last of {client}", timeout_s=LIVE_S)
+            PlannedCall(self._PUT, f"after-{client}", f"last of {client}", timeout_s=ANSWER_AFTER_HEAL_S)
             for client in range(self.clients)
         )
         keys = [*self._keys, *(f"after-{client}" for client in range(self.clients))]
-        yield tuple(PlannedCall(self._GET, key, timeout_s=LIVE_S) for key in keys)
+        yield tuple(PlannedCall(self._GET, key, timeout_s=ANSWER_AFTER_HEAL_S) for key in keys)
 
-    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
-        number = client // _PROCESSES_A_CLIENT
-        told = _value if ask.f == self._GET else _as_it_is
-        return callers.log.begin(number, ask.f, ask.key, ask.value, self._operation(ask), ask.timeout_s, told)
+    def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        number = client // _CLIENTS_PER_LOG_CLIENT
+        to_history = _value if call.f == self._GET else _unchanged
+        return callers.log.begin(
+            number, call.f, call.key, call.value, self._operation(call), call.timeout_s, to_history
+        )
 
-    def _operation(self, ask: PlannedCall) -> Operation[Any]:
-        match ask.value:
+    def _operation(self, call: PlannedCall) -> Operation[Any]:
+        match call.value:
             case [old, new]:
-                return kv_compare_and_set(ask.key, self._versions.get((ask.key, old), 0), new)
+                return kv_compare_and_set(call.key, self._versions.get((call.key, old), 0), new)
             case None:
-                return kv_get_with_version(ask.key) if ask.f == self._GET else kv_delete(ask.key)
-        return kv_put(ask.key, ask.value)
+                return kv_get_with_version(call.key) if call.f == self._GET else kv_delete(call.key)
+        return kv_put(call.key, call.value)
 
-    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:
-        match ask.value, outcome:
+    def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:
+        match call.value, outcome:
             case None, Ok((value, version)):
-                self._saw(ask.key, value, version)
+                self._note_version(call.key, value, version)
             case None, Ok(None):
-                self._seen.pop(ask.key, None)
+                self._seen.pop(call.key, None)
             case [_, new], Ok(int(version)):
-                self._saw(ask.key, new, version)
+                self._note_version(call.key, new, version)
             case str(value), Ok(int(version)):
-                self._saw(ask.key, value, version)
-            case _, NotKnown() if self._rng_restarts.random() < _RESTARTS:
-                callers.log.restart(client // _PROCESSES_A_CLIENT)
+                self._note_version(call.key, value, version)
+            case _, NotKnown() if self._rng_restarts.random() < _RESTART_PROBABILITY:
+                callers.log.restart(client // _CLIENTS_PER_LOG_CLIENT)
 
-    def _saw(self, key: str, value: Any, version: int) -> None:
-        """Every value is written once, so a version and a value say the same."""
+    def _note_version(self, key: str, value: Any, version: int) -> None:
+        """Note the version of a value. Each value is written once, so a value has one version."""
         self._versions[key, value] = version
         if version >= self._seen.get(key, (None, 0))[1]:
             self._seen[key] = (value, version)
 
 
-def _as_it_is(answer: Any) -> Any:
+def _unchanged(answer: Any) -> Any:
     return answer
 
 

@@ -1,4 +1,4 @@
-"""What clients do with the locks of a replicated log, and with what the locks protect."""
+"""The workload "lock": clients use the locks of a replicated log, and a resource that the locks protect."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,35 +10,40 @@ from cluster.clients.operations import Place, lock_acquire, lock_release, lock_r
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import CommandRefused
 from harness.checkers.models import LockModel, Model
-from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
 
 class FencedResource:
-    """What the locks protect: it refuses a token below the highest that it has seen. One for each lock."""
+    """The resources that the locks protect, one for each lock. Each refuses a token below the highest that it has seen."""
 
     def __init__(self) -> None:
         self._highest: dict[str, int] = {}
 
     def use(self, name: str, token: int) -> Ok | NotDone:
-        """Whoever holds the lock `name` with this token uses it."""
+        """Use the resource of the lock `name` with a fencing token. Returns whether the resource has accepted the token."""
         highest = self._highest.get(name, 0)
         if token < highest:
-            return NotDone("stale_token", f"token {highest} has been seen")
+            return NotDone("stale_token", f"token {highest} was used before")
         self._highest[name] = token
         return Ok(None)
 
 
 @dataclass
-class _Done:
-    """A call that was over as soon as it was made."""
+class _FinishedCall:
+    """A call that has its outcome at once."""
 
     outcome: Ok | NotDone
 
 
 @dataclass
-class _Client:
-    """What one client holds, under which name it asks, and what it does next."""
+class _LockClient:
+    """The state of one client.
+
+    `owner` is the name under which it acquires the lock `lock`; it is empty if the client has no claim. `tries` counts
+    these names. `token` is 0 unless the client holds the lock. `uses` counts the uses of the resource since then. With
+    `stalls`, the client pauses for longer than its lease.
+    """
 
     name: str
     tries: int = 0
@@ -50,22 +55,24 @@ class _Client:
 
 
 class LockWorkload(Workload):
-    """Locks that all clients fight over, with short leases. A holder uses a resource that checks tokens, renews its lease
-    or does not, and is sometimes stalled for longer than its lease, and uses it then.
+    """Operations on locks that all clients use, with short leases.
+
+    A holder uses a resource that checks tokens, and may renew its lease. Sometimes it pauses for longer than its lease,
+    and uses the resource afterwards.
     """
 
     name = "lock"
-    summary = "acquire, renew and release locks with leases; a resource that checks tokens"
+    summary = "acquire, renew and release locks with leases; use a resource that checks tokens"
     functions = ("acquire", "renew", "release", "use")
     model: ClassVar[Model] = LockModel()
     needs_log = True
     LEASE_S: Final = 0.6
     _LOCKS: Final = 3
-    _STALLS: Final = 0.2
+    _STALL_PROBABILITY: Final = 0.2
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
         super().__init__(nodes, seed, time_s)
-        self._holders = [_Client(f"h{number}") for number in range(self.clients)]
+        self._holders = [_LockClient(f"h{number}") for number in range(self.clients)]
         self._resource = FencedResource()
 
     @property
@@ -90,8 +97,8 @@ class LockWorkload(Workload):
         holder.uses += 1
         return PlannedCall("use", holder.lock, {"token": holder.token})
 
-    def _acquire(self, rng: Random, holder: _Client) -> PlannedCall:
-        """A place in line is kept, by the same name; whoever only tries asks for another lock next time."""
+    def _acquire(self, rng: Random, holder: _LockClient) -> PlannedCall:
+        """Return the call that acquires a lock. A client that waits in a queue asks again under the same name."""
         waits = bool(holder.owner) or rng.random() < 0.5
         if not holder.owner:
             holder.tries += 1
@@ -101,51 +108,51 @@ class LockWorkload(Workload):
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         wanted = {"lease_s": self.LEASE_S, "waits": True}
         yield tuple(
-            PlannedCall("acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=LIVE_S)
+            PlannedCall("acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=ANSWER_AFTER_HEAL_S)
             for number in range(self._LOCKS)
         )
 
-    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
-        value: Any = ask.value
-        match ask.f:
+    def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        value: Any = call.value
+        match call.f:
             case "acquire" if value["waits"]:
-                operation: Operation[Any] = lock_acquire(ask.key, value["owner"], value["lease_s"])
-                operation = replace(operation, decode=lambda answer: _granted(Place(*answer)))
+                operation: Operation[Any] = lock_acquire(call.key, value["owner"], value["lease_s"])
+                operation = replace(operation, decode=lambda answer: _token_of(Place(*answer)))
             case "acquire":
-                operation = lock_try(ask.key, value["owner"], value["lease_s"])
+                operation = lock_try(call.key, value["owner"], value["lease_s"])
             case "renew":
-                operation = lock_renew(ask.key, value["token"])
+                operation = lock_renew(call.key, value["token"])
             case "release":
-                operation = lock_release(ask.key, value["token"])
+                operation = lock_release(call.key, value["token"])
             case _:
-                return self._use(callers, client, ask)
-        return callers.log.begin(client, ask.f, ask.key, ask.value, operation, ask.timeout_s)
+                return self._use(callers, client, call)
+        return callers.log.begin(client, call.f, call.key, call.value, operation, call.timeout_s)
 
-    def _use(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
-        value: Any = ask.value
-        event = callers.recorder.invoke(f"u{client}", "use", ask.key, ask.value)
-        outcome = self._resource.use(ask.key, value["token"])
+    def _use(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        value: Any = call.value
+        event = callers.recorder.invoke(f"u{client}", "use", call.key, call.value)
+        outcome = self._resource.use(call.key, value["token"])
         if isinstance(outcome, Ok):
             callers.recorder.ok(event)
         else:
             callers.recorder.fail(event, f"{outcome.kind}: {outcome.reason}")
-        return _Done(outcome)
+        return _FinishedCall(outcome)
 
-    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:
+    def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:
         holder = self._holders[client]
-        match ask.f, outcome:
+        match call.f, outcome:
             case "acquire", Ok(int(token)):
                 holder.token, holder.uses = token, 0
-                holder.stalls = self._rngs[client].random() < self._STALLS
-            case "acquire", NotDone("held") if isinstance(ask.value, dict) and ask.value["waits"]:
-                pass  # it stands in line
+                holder.stalls = self._rngs[client].random() < self._STALL_PROBABILITY
+            case "acquire", NotDone("held") if isinstance(call.value, dict) and call.value["waits"]:
+                pass  # the claim waits in the queue
             case (("renew" | "use"), Ok()):
                 pass
-            case _:  # released, lost, or nobody knows: the next one is asked for under another name
+            case _:  # released, lost or unknown: the client acquires the next lock under a new name
                 holder.owner, holder.token = "", 0
 
 
-def _granted(place: Place) -> int:
+def _token_of(place: Place) -> int:
     if not place.token:
-        raise CommandRefused("held", f"by another; ticket {place.ticket} waits in line")
+        raise CommandRefused("held", f"another claim holds the lock; ticket {place.ticket} waits in the queue")
     return place.token

@@ -1,12 +1,12 @@
-"""Many clients of a replicated log in one loop, and the record of what each of them was told.
+"""Many clients of a replicated log in one loop, with a history of their calls.
 
 Rules
 -----
-1. A client has a session of its own, and may have several calls under way; those that begin together leave in one frame.
-2. In a history a process has one call open at a time, so each call is a process's; one whose outcome is unknown is the last
-   of its process, since it may still take effect.
-3. The invoke is recorded before the command can leave, the completion once the answer is here.
-4. A client that restarts has forgotten what it had under way, and goes on in its session.
+1. A client has a session of its own. It may have several calls under way; calls that begin together leave in one frame.
+2. In a history, a process has one call open at a time. So each call belongs to a process that has no other call open. A
+   call with an unknown outcome is the last call of its process, because it may still take effect.
+3. The invocation is recorded before the command can leave, and the completion after the answer has arrived.
+4. A client that restarts has forgotten its calls under way, and continues its session.
 """
 
 import time
@@ -26,20 +26,31 @@ from node.contract import NodeId
 
 @dataclass(eq=False)
 class RecordedLogCall:
-    """A call under way. `outcome` is None until `LogCalls.poll` has found one; the value of an `Ok` is decoded."""
+    """A call of a client, with its event in the history.
+
+    `decode` decodes the answer, and `to_history` returns what the history records of it. `outcome` is None until
+    `LogCalls.poll` has found it; the value of an `Ok` is decoded.
+    """
 
     client: int
     event: Event
     call: LogCall
     decode: Callable[[Any], Any]
-    told: Callable[[Any], object]
+    to_history: Callable[[Any], object]
     outcome: Outcome | None = None
 
 
 class LogCalls:
-    """The clients of one run."""
+    """The clients of a replicated log in one run."""
 
     def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], recorder: HistoryRecorder) -> None:
+        """Prepare for clients, which are made at their first call.
+
+        Args:
+            cluster: the cluster's id.
+            addresses: returns the present address of each node.
+            recorder: records the history.
+        """
         self._cluster, self._addresses, self._recorder = cluster, addresses, recorder
         self._poller = shared_poller()
         self._clients: dict[int, LogClient] = {}
@@ -47,7 +58,7 @@ class LogCalls:
         self._idle: dict[int, list[str]] = {}
         self._processes = 0
         self.sent_again = 0
-        """How many frames were sent more than once, by clients that have restarted since."""
+        """How many frames were sent more than once, by clients that have restarted or are closed."""
 
     def begin(
         self,
@@ -57,9 +68,19 @@ class LogCalls:
         value: object,
         operation: Operation[Any],
         timeout_s: float,
-        told: Callable[[Any], object] = lambda value: value,
+        to_history: Callable[[Any], object] = lambda value: value,
     ) -> RecordedLogCall:
-        """Begin a call of client number `client`, made if it is new. `told` makes of the answer what the history says."""
+        """Begin a call of a client.
+
+        Args:
+            client: the number of the client. The client is made if it is new.
+            f: the operation, as the history names it.
+            key: the key, as the history names it.
+            value: the value that the history records with the invocation.
+            operation: what to do.
+            timeout_s: how long the client waits for an outcome, in seconds.
+            to_history: returns what the history records of the decoded answer.
+        """
         idle = self._idle.setdefault(client, [])
         if not idle:
             self._processes += 1
@@ -72,12 +93,12 @@ class LogCalls:
             timeout_s=timeout_s,
             wait_ms=operation.wait_ms,
         )
-        begun = RecordedLogCall(client, event, call, operation.decode, told)
-        self._open[begun] = None
-        return begun
+        recorded = RecordedLogCall(client, event, call, operation.decode, to_history)
+        self._open[recorded] = None
+        return recorded
 
     def poll(self) -> None:
-        """Send what is to be sent and take in what has arrived. Does not wait."""
+        """Send the frames that are due, receive the answers that have arrived, and record their outcomes. Does not wait."""
         now = time.monotonic()
         for client in self._clients.values():
             client.send(now)
@@ -89,12 +110,17 @@ class LogCalls:
             self._end(call)
 
     def restart(self, client: int, *, new_session: bool = False) -> None:
-        """Have a client forget all but the number of its session, or that too. What it had under way is unknown."""
+        """Restart a client: it forgets everything except the number of its session. Its calls under way become unknown.
+
+        Args:
+            client: the number of the client. Without such a client nothing happens.
+            new_session: forget the session, too, and open a new one.
+        """
         old = self._clients.pop(client, None)
         if old is None:
             return
         for call in [call for call in self._open if call.client == client]:
-            call.call.outcome = call.call.outcome or NotKnown("its client has restarted")
+            call.call.outcome = call.call.outcome or NotKnown("the client has restarted")
             self._end(call)
         self.sent_again += old.pipeline.sent_again
         old.close()
@@ -104,9 +130,9 @@ class LogCalls:
         )
 
     def close(self) -> None:
-        """Close every client. What is under way stays unknown."""
+        """Close all clients. Calls under way become unknown."""
         for call in list(self._open):
-            self._recorder.info(call.event, "the run ended first")
+            self._recorder.info(call.event, "the run ended before an answer came")
         self._open.clear()
         for client in self._clients.values():
             self.sent_again += client.pipeline.sent_again
@@ -127,15 +153,17 @@ class LogCalls:
         if isinstance(outcome, Ok):
             try:
                 outcome = Ok(call.decode(outcome.value))
-            except CommandRefused as error:  # an answer that amounts to a refusal
+            except (
+                CommandRefused
+            ) as error:  # the answer means that the command was refused, such as a lock that is held
                 outcome = NotDone(error.kind, str(error))
         match outcome:
             case Ok(value):
-                self._recorder.ok(call.event, call.told(value))
+                self._recorder.ok(call.event, call.to_history(value))
             case NotDone(kind, reason):
                 self._recorder.fail(call.event, f"{kind}: {reason}")
             case NotKnown(reason):
                 self._recorder.info(call.event, reason)
-        if not isinstance(outcome, NotKnown):  # else its process is not used again
+        if not isinstance(outcome, NotKnown):  # after an unknown outcome the process makes no more calls
             self._idle.setdefault(call.client, []).append(call.event.process)
         call.outcome = outcome

@@ -1,4 +1,4 @@
-"""The workloads by their names."""
+"""The registry: every workload by its name."""
 
 from typing import Final
 
@@ -9,29 +9,37 @@ from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.workload import Workload
 from node.contract import Algorithm, BadInput
 
-#: In the order in which they are listed.
+#: In the order in which messages list them.
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     each.name: each for each in (SetOnceWorkload, KeyValueWorkload, CasRegisterWorkload, LockWorkload)
 }
 
 
 class UnknownWorkload(BadInput):
-    """No workload is called that. The message says which are."""
+    """There is no workload of this name, or the algorithm cannot serve it. The message says what to use."""
 
 
-def workload(name: str) -> type[Workload]:
-    """The workload called `name`. Raises UnknownWorkload."""
+def find_workload(name: str) -> type[Workload]:
+    """Return the workload `name`.
+
+    Raises:
+        UnknownWorkload: there is no such workload.
+    """
     if name not in WORKLOADS:
-        raise UnknownWorkload(f"no workload is called {name!r}; there are {', '.join(WORKLOADS)}")
+        raise UnknownWorkload(f"no workload is called {name!r}; the workloads are {', '.join(WORKLOADS)}")
     return WORKLOADS[name]
 
 
 def workload_for(name: str, algorithm: type[Algorithm]) -> type[Workload]:
-    """The workload called `name`, if `algorithm` can serve it. Raises UnknownWorkload."""
-    found = workload(name)
+    """Return the workload `name` for a run with `algorithm`.
+
+    Raises:
+        UnknownWorkload: there is no such workload, or it needs a replicated log and the algorithm has none.
+    """
+    found = find_workload(name)
     if found.needs_log and not algorithm.keeps_log:
         raise UnknownWorkload(
-            f"the workload {name} changes state, and {algorithm.__name__} decides values once: "
-            "test an algorithm that keeps a log, such as multipaxos"
+            f"the workload {name} needs a replicated log, but {algorithm.__name__} decides each value once: "
+            "test an algorithm with a log, such as multipaxos"
         )
     return found

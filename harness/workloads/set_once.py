@@ -1,23 +1,26 @@
-"""What clients do with variables that are set once."""
+"""The workload "register": clients propose and query on variables that are set once."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from harness.checkers.models import ConsensusModel
-from harness.workloads.workload import LIVE_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
 
 class SetOnceWorkload(Workload):
-    """Variables that are set once. A new one every now and then, so that something is undecided whenever things break; all
-    clients turn to it at about the same time, so that rivals propose at all nodes. Older ones are asked for again.
+    """Proposals and queries on variables that are set once.
+
+    The clients turn to a new variable again and again, all at about the same time. So some variable is undecided
+    whenever a fault happens, and rivals propose at all nodes. Some calls go to older variables.
     """
 
     name = "register"
     summary = "propose and query on variables that are set once, with rivals at all nodes"
     functions = ("propose", "query")
     model = ConsensusModel()
-    #: A variable's time, in seconds. It is longer in a long run: an algorithm may have to keep every variable alive.
+    #: The least time for which clients use a variable, in seconds. It is longer in a long run, which limits the number
+    #: of variables: an algorithm may have to work for each of them until the end.
     _EACH_S: Final = 0.3
     _VARIABLES_MAX: Final = 24
 
@@ -39,11 +42,15 @@ class SetOnceWorkload(Workload):
         return PlannedCall("query", f"x{number}", None, node)
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
-        yield tuple(PlannedCall("propose", f"after-{node}", f"at {node}", node, LIVE_S) for node in self.nodes)
+        yield tuple(
+            PlannedCall("propose", f"after-{node}", f"at {node}", node, ANSWER_AFTER_HEAL_S) for node in self.nodes
+        )
         names = [*(f"x{number}" for number in range(self._last + 1)), *(f"after-{node}" for node in self.nodes)]
-        yield tuple(PlannedCall("query", name, None, node, LIVE_S) for name in names for node in self.nodes)
+        yield tuple(
+            PlannedCall("query", name, None, node, ANSWER_AFTER_HEAL_S) for name in names for node in self.nodes
+        )
 
-    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
-        if ask.f == "propose":
-            return callers.begin_propose(ask.key, ask.value, ask.node, ask.timeout_s)
-        return callers.begin_query(ask.key, ask.node, ask.timeout_s)
+    def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        if call.f == "propose":
+            return callers.begin_propose(call.key, call.value, call.node, call.timeout_s)
+        return callers.begin_query(call.key, call.node, call.timeout_s)

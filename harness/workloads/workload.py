@@ -1,11 +1,11 @@
-"""What clients do while things break: seeded generators of calls.
+"""The base class of workloads: seeded generators of the calls that clients make while faults happen.
 
-A workload has several clients. Each has one call open at a time; it pauses, and asks for the next. `next_call` depends only
-on the client's own generator and on the time, so a run of a plan differs from the next one only by what really differed.
-Values are unique: an answer tells whose proposal it was.
+A workload has several clients. Each client has one call open at a time. After the call has ended, the client pauses,
+and then makes the next call. `next_call` depends only on the client's own generator and on the time, so two runs of a
+plan make the same calls unless the cluster has behaved differently. Values are unique, so each answer shows which
+proposal it belongs to.
 
-To add one, subclass `Workload` and list it in `harness/workloads/registry.py`. It says which calls there are, how one is
-begun, what must be answered once everything is whole again, and which sequential model its answers are to have an order in.
+README.md says how to add a workload.
 """
 
 from abc import ABC, abstractmethod
@@ -20,13 +20,17 @@ from harness.records.history import HistoryRecorder
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId
 
-#: How long an answer may take once everything is whole again, in seconds.
-LIVE_S: Final = 5.0
+#: How long an answer may take after all faults are healed, in seconds.
+ANSWER_AFTER_HEAL_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A call to be made: `node` is None for any. Times are in seconds."""
+    """A call that a client is to make.
+
+    `f` is the operation, as in the history. `key` is the variable, key or lock. `value` is what the history records
+    with the call. `node` is the node to ask, or None for any. `timeout_s` is how long the client waits, in seconds.
+    """
 
     f: str
     key: str
@@ -36,15 +40,18 @@ class PlannedCall:
 
 
 class CallUnderWay(Protocol):
-    """A call under way."""
+    """A call that a client has begun."""
 
     @property
     def outcome(self) -> object | None:
-        """What came of it; None as long as nobody knows."""
+        """The outcome of the call: ok, refused or unknown; None while the call waits for it."""
 
 
 class Callers(Protocol):
-    """Through which a workload calls, with everything recorded. `harness.runs.experiment.Experiment` is one."""
+    """The clients through which a workload makes its calls, with the recorder of their history.
+
+    `harness.runs.experiment.Experiment` is one. `log` holds the clients of a replicated log.
+    """
 
     log: LogCalls
     recorder: HistoryRecorder
@@ -52,47 +59,57 @@ class Callers(Protocol):
     def begin_propose(
         self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = ...
     ) -> VariableCall:
-        """Propose, without waiting for the answer."""
+        """Begin to propose `value` for `variable`, at one node or at any, without waiting for the answer."""
 
     def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = ...) -> VariableCall:
-        """Query, without waiting for the answer."""
+        """Begin to query `variable`, at one node or at any, without waiting for the answer."""
 
 
 class Workload(ABC):
-    """What the clients of one run do."""
+    """The calls of the clients of one run."""
 
     name: ClassVar[str]
+    """The name of the workload in plans and on the command line."""
     summary: ClassVar[str]
+    """What its clients do, in one line."""
     functions: ClassVar[tuple[str, ...]]
-    """The kinds of calls; in a run that is to show something, some of each must succeed."""
+    """The operations, as in the history. If no call of one of them succeeds, a run has shown nothing."""
     model: ClassVar[Model]
+    """The sequential model by which the checker judges the history."""
     needs_log: ClassVar[bool] = False
-    """Whether only an algorithm that keeps a log can serve it."""
+    """Whether only an algorithm with a replicated log can serve the workload."""
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
+        """Prepare the clients' generators.
+
+        Args:
+            nodes: the nodes of the cluster.
+            seed: the same seed gives the same calls at the same times.
+            time_s: how long the run lasts, in seconds.
+        """
         self.nodes, self.time_s = nodes, time_s
         self._rngs = [Random(f"workload/{self.name}/{seed}/{client}") for client in range(self.clients)]
 
     @property
     def clients(self) -> int:
-        """How many."""
+        """The number of clients."""
         return len(self.nodes) + 3
 
     def pause_s(self, client: int) -> float:
-        """How long a client rests before its next call, in seconds."""
+        """Return how long a client pauses before its next call, in seconds."""
         return min(self._rngs[client].expovariate(1 / 0.05), 0.4)
 
     @abstractmethod
     def next_call(self, client: int, now_s: float) -> PlannedCall:
-        """What a client asks at that time, in seconds since the start."""
+        """Return the next call of a client. `now_s` is the time since the start of the run, in seconds."""
 
     @abstractmethod
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
-        """What must be answered once everything is whole: rounds of calls that are made at once."""
+        """Yield the calls that must be answered after all faults are healed, in rounds. The calls of a round are concurrent."""
 
     @abstractmethod
-    def begin(self, callers: Callers, client: int, ask: PlannedCall) -> CallUnderWay:
-        """Begin a call of a client's."""
+    def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        """Begin a call of a client, and return it without waiting for the answer."""
 
-    def ended(self, callers: Callers, client: int, ask: PlannedCall, outcome: object) -> None:  # noqa: B027 - may be nothing
-        """What came of it, for whoever asks better with that."""
+    def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:  # noqa: B027 - may be nothing
+        """Take note of the outcome of a call. A workload whose next calls depend on outcomes overrides this."""

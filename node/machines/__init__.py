@@ -1,4 +1,4 @@
-"""The machines that a replicated log drives, one a file, and how one is found by its name."""
+"""The state machines that a replicated log drives, and how a node finds one by its name. See README.md."""
 
 import importlib
 import os
@@ -16,24 +16,29 @@ BUILT_IN: Final = {
     "members": "node.machines.members:MembersMachine",
     "assignment": "node.machines.assignment:AssignmentMachine",
 }
-#: What a log drives if its spec names nothing.
+#: The machines of a log whose spec names none.
 DEFAULT: Final = tuple(BUILT_IN)
 
 
 class UnknownMachine(BadInput):
-    """No machine goes by this name. The message says which do."""
+    """No machine has this name. The message names the machines that exist, or says why one cannot be used."""
 
 
 def load_machine(name: str) -> type[Machine]:
-    """The machine called `name`: one of ours, or `module:Class`, imported from where the cluster was started.
+    """Return the machine class for a name in the spec.
+
+    Args:
+        name: a built-in machine, or `module:Class`. The module is also searched for in the current directory.
 
     Raises:
-        UnknownMachine: there is none, or it is not a whole `Machine`.
+        UnknownMachine: there is no such machine, or the class does not implement all of `Machine`.
     """
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
-        raise UnknownMachine(f"no machine is called {name!r}: there are {', '.join(BUILT_IN)}, or give module:Class")
-    if os.getcwd() not in sys.path:  # last, so that a folder called `node` or `cluster` there hides none of ours
+        raise UnknownMachine(f"no machine is called {name!r}: use {', '.join(BUILT_IN)}, or module:Class")
+    if (
+        os.getcwd() not in sys.path
+    ):  # last, so that a folder `node` or `cluster` there does not hide this project's packages
         sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -45,12 +50,16 @@ def load_machine(name: str) -> type[Machine]:
     if missing:
         raise UnknownMachine(f"{name}: {class_name} lacks {', '.join(missing)}")
     if not getattr(found, "name", ""):
-        raise UnknownMachine(f"{name}: {class_name} lacks a `name` for clients to call it by")
+        raise UnknownMachine(f"{name}: {class_name} lacks a `name`, by which clients address it")
     return found
 
 
 def make_machines(names: Iterable[str]) -> dict[str, Machine]:
-    """One new machine for each name, by what clients call it. Raises UnknownMachine."""
+    """Create one machine for each name of the spec. Returns them by the names that clients use.
+
+    Raises:
+        UnknownMachine: a machine cannot be loaded, or two have the same name.
+    """
     machines: dict[str, Machine] = {}
     for machine_name in names:
         machine = load_machine(machine_name)()

@@ -1,23 +1,27 @@
 """Tasks spread over members: each task has exactly one owner as long as there are members.
 
-Members come and go by the commands of `node/machines/members.py`: join, heartbeat, leave. After every change the tasks are
-spread anew: no member has two more than another, and as few tasks as possible change hands. A task whose owner goes is handed
-over in the same step.
+Members come and go by the commands of `node/machines/members.py`: join, heartbeat, leave. After each change the machine
+spreads the tasks again. No member then has two tasks more than another, and as few tasks as possible change their
+owner. The tasks of a member that goes get new owners in the same step.
 
-More commands, each with its result:
+Further commands, each with its result:
 ```
-["add", task]              whether it is new
+["add", task]              True if the task is new
 ["remove", task]           None; refused as "no_task"
 ```
-Questions:
+Questions, each with its answer:
 ```
-["mine", member, after]    [version, [[task, token], …]], as soon as that has changed since `after`; refused as "not_member"
-["owners", after]          [version, [[member, [[task, token], …]], …], [task, …]]: who has what, and what nobody has
+["mine", member, after]    [version, [[task, token], …]]: the member's tasks; waits until they have changed after version
+                           `after`; refused as "not_member"
+["owners", after]          [version, [[member, [[task, token], …]], …], [task, …]]: the tasks of each member, and the tasks
+                           without an owner; waits until they have changed after version `after`
 ["view"], ["watch", …]     as in `node/machines/members.py`
 ```
-`version` counts changes; with `after` 0 a question is answered at once. A **token** comes with every task that is given to
-somebody. Tokens only rise, so what a task works on can tell its owner from an earlier one that does not know yet: see
+`version` counts changes. With `after` 0 a question is answered at once. A task gets a **token** with each new owner.
+Tokens only rise, so a resource that the task uses can refuse a former owner that does not know of the change yet: see
 `node/machines/locks.py`.
+
+Refused, without a change: "no_task", "not_member", "bad_name", "full", and the refusals of `node/machines/members.py`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +35,11 @@ TASKS_MAX: Final = 10_000
 
 
 class TaskShare:
-    """What one member has: its tasks with their tokens, in the order in which they were given, and when that changed."""
+    """The tasks of one member.
+
+    `tasks` maps each task to its token, in the order of assignment. `changed` is the version at which the share last
+    changed.
+    """
 
     __slots__ = ("changed", "tasks")
 
@@ -41,7 +49,7 @@ class TaskShare:
 
 
 class AssignmentMachine(Machine):
-    """Members, and the share of each."""
+    """Members, tasks, and the share of each member."""
 
     name = "assignment"
 
@@ -49,9 +57,9 @@ class AssignmentMachine(Machine):
         self.members = MembersMachine()
         self.version = 1
         self.tokens = 0
-        self.owners: dict[str, str | None] = {}  # every task; None: nobody's
-        self.shares: dict[str, TaskShare] = {}  # every member
-        self.free: dict[str, None] = {}  # the tasks that are nobody's, in order
+        self.owners: dict[str, str | None] = {}  # by task; None: no owner
+        self.shares: dict[str, TaskShare] = {}  # by member
+        self.unassigned: dict[str, None] = {}  # the tasks without an owner, in order
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -70,36 +78,36 @@ class AssignmentMachine(Machine):
                 if len(self.owners) >= TASKS_MAX:
                     raise Refusal("full", f"there are {TASKS_MAX:,} tasks already")
                 self.version += 1
-                self.owners[task], self.free[task] = None, None
-                self._spread()
+                self.owners[task], self.unassigned[task] = None, None
+                self._rebalance()
                 return True
             case ["remove", str(task)]:
                 if task not in self.owners:
                     raise Refusal("no_task", f"there is no task {task!r}")
                 self.version += 1
-                self._take_back(task)
-                del self.owners[task], self.free[task]
-                self._spread()
+                self._unassign(task)
+                del self.owners[task], self.unassigned[task]
+                self._rebalance()
                 return None
         raise no_such_operation(self, command)
 
     def _members_changed(self) -> None:
-        """Free the tasks of who has gone, have a share for who has come, and spread."""
+        """Unassign the tasks of members that have gone, add a share for each new member, and spread the tasks again."""
         self.version += 1
         present = self.members.members
         for name in [name for name in self.shares if name not in present]:
             for task in list(self.shares[name].tasks):
-                self._take_back(task)
+                self._unassign(task)
             del self.shares[name]
         for name in present:
             if name not in self.shares:
                 self.shares[name] = TaskShare(self.version)
-        self._spread()
+        self._rebalance()
 
     # --- spreading --------------------------------------------------------------------------------------------------
 
-    def _spread(self) -> None:
-        """Give every task to somebody, evenly. Who has most keeps one more than others, so that least is moved."""
+    def _rebalance(self) -> None:
+        """Give every task an owner, evenly. The members with most tasks keep one more than others, so that fewest move."""
         if not self.shares:
             return
         fewest, more = divmod(len(self.owners), len(self.shares))
@@ -108,26 +116,26 @@ class AssignmentMachine(Machine):
         for name in fullest_first:
             tasks = self.shares[name].tasks
             while len(tasks) > wanted[name]:
-                self._take_back(next(reversed(tasks)))
-        free = iter(list(self.free))
+                self._unassign(next(reversed(tasks)))
+        unassigned = iter(list(self.unassigned))
         for name in fullest_first:
             while len(self.shares[name].tasks) < wanted[name]:
-                self._give(next(free), name)
-        assert not self.free
+                self._assign(next(unassigned), name)
+        assert not self.unassigned
 
-    def _give(self, task: str, name: str) -> None:
-        del self.free[task]
+    def _assign(self, task: str, name: str) -> None:
+        del self.unassigned[task]
         self.tokens += 1
         self.owners[task] = name
         self.shares[name].tasks[task] = self.tokens
         self.shares[name].changed = self.version
 
-    def _take_back(self, task: str) -> None:
+    def _unassign(self, task: str) -> None:
         owner = self.owners[task]
         if owner is not None:
             del self.shares[owner].tasks[task]
             self.shares[owner].changed = self.version
-            self.owners[task], self.free[task] = None, None
+            self.owners[task], self.unassigned[task] = None, None
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -158,9 +166,8 @@ class AssignmentMachine(Machine):
             case ["owners", int(after)]:
                 if self.version <= after:
                     return NOT_YET
-                return [
-                    self.version, [[name, _pairs(share.tasks)] for name, share in self.shares.items()], list(self.free)
-                ]  # fmt: skip
+                shares = [[name, _pairs(share.tasks)] for name, share in self.shares.items()]
+                return [self.version, shares, list(self.unassigned)]
             case ["view"] | ["watch", _, _]:
                 return self.members.query(question)
         raise no_such_operation(self, question)
@@ -172,13 +179,13 @@ class AssignmentMachine(Machine):
 
     def snapshot(self) -> Plain:
         shares = [[name, share.changed, _pairs(share.tasks)] for name, share in self.shares.items()]
-        return [self.version, self.tokens, self.members.snapshot(), shares, list(self.free)]
+        return [self.version, self.tokens, self.members.snapshot(), shares, list(self.unassigned)]
 
     def restore(self, state: Plain) -> None:
-        self.version, self.tokens, members, shares, free = state
+        self.version, self.tokens, members, shares, unassigned = state
         self.members.restore(members)
-        self.free = dict.fromkeys(free)
-        self.owners = dict.fromkeys(free)
+        self.unassigned = dict.fromkeys(unassigned)
+        self.owners = dict.fromkeys(unassigned)
         self.shares = {}
         for name, changed, tasks in shares:
             self.shares[name] = share = TaskShare(changed)

@@ -1,20 +1,25 @@
-"""Keys and values that change.
+"""Keys and values that change, with versions.
 
 Commands, each with its result:
 ```
 ["put", key, value]            the key's new version
-["delete", key]                whether it was there
+["delete", key]                True if the key existed
 ["cas", key, version, value]   the new version; refused as "mismatch" unless the key's version is `version` (0: absent)
 ```
-Questions:
+Questions, each with its answer:
 ```
 ["get", key]                          [value, version], or None
 ["version"]                           the version of the latest change of any key
-["range", prefix, after, most]        [[key, value, version], …] in order of the key, and whether there are more
-["watch", prefix, after, most]        [[version, key, value or None], …]: the changes above version `after`, in order
+["range", prefix, after, most]        [[[key, value, version], …], more]: at most `most` keys with this prefix above the key
+                                      `after`, in order; `more` is True if there are more
+["watch", prefix, after, most]        [[version, key, value], …]: at most `most` changes of keys with this prefix above the
+                                      version `after`, in order; a value of None is a delete; waits until there is a change
 ```
-Every change has a version of its own, one higher than the last change of any key. The latest changes are kept for watchers,
-up to a number and a size; a watcher that has fallen behind them is refused as "compacted" and reads the range again.
+Each change has a version of its own: one more than that of the last change of any key. The machine keeps the latest
+changes for watches, up to a number and a size. A watch that begins before them is refused as "compacted"; its client
+reads the range again.
+
+Refused, without a change: "mismatch", "bad_key", "too_large", "compacted".
 """
 
 from bisect import bisect_left, bisect_right
@@ -34,25 +39,26 @@ ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
 class KvMachine(Machine):
-    """A map with versions."""
+    """The present entries, and the latest changes. `version` is that of the latest change."""
 
     name = "kv"
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[bytes, int]] = {}
         self.version = 0
-        self.history: deque[tuple[int, str, bytes | None]] = deque()  # without a gap
+        #: The latest changes, as version, key and value. Their versions have no gaps.
+        self.history: deque[tuple[int, str, bytes | None]] = deque()
         self.history_bytes = 0
-        self._ordered: list[str] = []  # may lack `_new` and hold keys that are gone
-        self._new: list[str] = []
+        #: Sorted keys, for ranges. Until `_sort_keys` it may lack the keys of `_new_keys`, and hold deleted ones.
+        self._sorted_keys: list[str] = []
+        self._new_keys: list[str] = []
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def apply(self, at: Moment, command: Command) -> Plain:
         match command:
-            case ["put", key, value] if (
-                type(key) is str and type(value) is bytes
-            ):  # the commonest: a class pattern is slow
+            # No class patterns here: they are slow, and this is the most frequent command.
+            case ["put", key, value] if type(key) is str and type(value) is bytes:
                 return self._put(key, value)
             case ["delete", str(key)]:
                 if self.entries.pop(key, None) is None:
@@ -68,11 +74,11 @@ class KvMachine(Machine):
 
     def _put(self, key: str, value: bytes) -> int:
         if not 0 < len(key) <= KEY_CHARS_MAX:
-            raise Refusal("bad_key", f"a key has 1 to {KEY_CHARS_MAX:,} characters, and this has {len(key):,}")
+            raise Refusal("bad_key", f"a key has 1 to {KEY_CHARS_MAX:,} characters, but this one has {len(key):,}")
         if len(value) > VALUE_BYTES_MAX:
             raise Refusal("too_large", f"the value has {len(value):,} bytes, the limit is {VALUE_BYTES_MAX:,}")
         if key not in self.entries:
-            self._new.append(key)
+            self._new_keys.append(key)
         version = self._changed(key, value)
         self.entries[key] = (value, version)
         return version
@@ -101,8 +107,8 @@ class KvMachine(Machine):
         raise no_such_operation(self, question)
 
     def _range(self, prefix: str, after: str, most: int) -> Plain:
-        self._put_in_order()
-        keys = self._ordered
+        self._sort_keys()
+        keys = self._sorted_keys
         start = max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
         found: list[Plain] = []
         size = 0
@@ -116,16 +122,16 @@ class KvMachine(Machine):
             size += len(value) + len(key)
         return [found, False]
 
-    def _put_in_order(self) -> None:
-        """Sorting what is nearly sorted is cheap; doing it at each put would not be."""
-        if self._new or len(self._ordered) != len(self.entries):
-            self._ordered = sorted(self.entries)
-            self._new = []
+    def _sort_keys(self) -> None:
+        # Sorting at a range is cheap, because the keys are nearly sorted. Sorting at each put would not be.
+        if self._new_keys or len(self._sorted_keys) != len(self.entries):
+            self._sorted_keys = sorted(self.entries)
+            self._new_keys = []
 
     def _watch(self, prefix: str, after: int, most: int) -> Plain | NotYet:
         first = self.history[0][0] if self.history else self.version + 1
         if after + 1 < first:
-            raise Refusal("compacted", f"the changes before {first} are forgotten: read the range again")
+            raise Refusal("compacted", f"the changes before version {first} are no longer kept: read the range again")
         found: list[Plain] = []
         size = 0
         for version, key, value in islice(self.history, max(after + 1 - first, 0), None):
@@ -153,4 +159,4 @@ class KvMachine(Machine):
         self.history = deque((version, key, value) for version, key, value in history)
         self.history_bytes = sum(len(value or b"") for _, _, value in self.history)
         self.entries = {key: (value, version) for key, (value, version) in entries}
-        self._ordered, self._new = [], list(self.entries)
+        self._sorted_keys, self._new_keys = [], list(self.entries)

@@ -1,8 +1,9 @@
-"""What is kept for a while, for a session: shared by the machines whose holders may vanish.
+"""Leases that belong to sessions, for machines whose holders may vanish: locks and members.
 
-A lease ends when the log's time says so, when its session ends, or when its machine drops it. It can only end too late: the
-log's time never runs faster than real time. Nothing here is part of a snapshot: a machine keeps `session` and `due_ms` of
-each lease in its own state, and calls `keep` again when it is restored.
+A lease ends when the log's time reaches its end, when its session ends, or when its machine drops it. It may end late,
+but never early, because the log's time never runs faster than real time. `Leases` is not part of a snapshot: a machine
+stores the `session` and `due_ms` of each lease in its own state, and calls `renew` for each of them when it is
+restored.
 """
 
 import heapq
@@ -11,22 +12,23 @@ from typing import Final, Generic, TypeVar
 from node.machine import BEAT_MS, Moment, Refusal
 
 LEASE_MS_MIN: Final = 100
-LEASE_MS_MAX: Final = 10 * 60 * 1000  # a session that is not used for longer than that may end before its leases
+#: Less than the 15 minutes without use after which a session ends: the end of the session must not cut a lease short.
+LEASE_MS_MAX: Final = 10 * 60 * 1000
 NAME_BYTES_MAX: Final = 200
 
 _Key = TypeVar("_Key", int, str)
 
 
 class Leases(Generic[_Key]):
-    """Leases by their keys. Every answer has one order, whatever came before."""
+    """Leases by their keys. The order of every result depends only on the leases, and not on how they came about."""
 
     def __init__(self) -> None:
-        self._leases: dict[_Key, tuple[int, int]] = {}  # session and due_ms
+        self._leases: dict[_Key, tuple[int, int]] = {}  # by key: session and due_ms
         self._of_session: dict[int, dict[_Key, None]] = {}
-        self._heap: list[tuple[int, _Key]] = []  # may hold what is dropped, or kept for longer by now
+        self._heap: list[tuple[int, _Key]] = []  # may also hold leases that were dropped or renewed
 
-    def keep(self, key: _Key, session: int, due_ms: int) -> None:
-        """Begin a lease, or let it last until `due_ms`, for `session`."""
+    def renew(self, key: _Key, session: int, due_ms: int) -> None:
+        """Begin the lease `key` of `session`, or renew it: it ends when the log's time reaches `due_ms`, in milliseconds."""
         self.drop(key)
         self._leases[key] = (session, due_ms)
         self._of_session.setdefault(session, {})[key] = None
@@ -36,7 +38,7 @@ class Leases(Generic[_Key]):
             heapq.heapify(self._heap)
 
     def drop(self, key: _Key) -> None:
-        """End a lease, if there is one."""
+        """Drop the lease `key`, if there is one."""
         session, _ = self._leases.pop(key, (0, 0))
         keys = self._of_session.get(session, {})
         keys.pop(key, None)
@@ -44,7 +46,7 @@ class Leases(Generic[_Key]):
             self._of_session.pop(session, None)
 
     def due_ms(self) -> int | None:
-        """When the next lease ends."""
+        """Return the log's time in milliseconds at which the next lease ends, or None without leases."""
         while self._heap:
             due_ms, key = self._heap[0]
             if key in self._leases and self._leases[key][1] == due_ms:
@@ -52,40 +54,52 @@ class Leases(Generic[_Key]):
             heapq.heappop(self._heap)
         return None
 
-    def ended(self, time_ms: int) -> list[_Key]:
-        """Drop the leases that have ended at `time_ms`, and tell which, the earliest first."""
+    def drop_ended(self, time_ms: int) -> list[_Key]:
+        """Drop the leases that have ended at the log's time `time_ms`. Returns their keys, the earliest end first."""
         ended = []
         while (due_ms := self.due_ms()) is not None and due_ms <= time_ms:
             ended.append(self._heap[0][1])
             self.drop(ended[-1])
         return ended
 
-    def of(self, session: int) -> list[_Key]:
-        """The leases of a session, in the order of their keys, which is the same at every replica."""
+    def of_session(self, session: int) -> list[_Key]:
+        """Return the keys of a session's leases, sorted, so that the order is the same at every replica."""
         return sorted(self._of_session.get(session, {}))
 
 
 def lease_ends_ms(at: Moment, lease_ms: int) -> int:
-    """When a lease that begins at that moment has certainly lasted for `lease_ms`, by the log's time."""
+    """Return the log's time at which a lease that begins at `at` has lasted for at least `lease_ms` of real time."""
     return at.time_ms + BEAT_MS + lease_ms
 
 
 def check_lease(lease_ms: int) -> None:
-    """Raises CommandRefused "bad_ttl"."""
+    """Check the length of a lease, in milliseconds.
+
+    Raises:
+        Refusal: "bad_ttl", it is not between LEASE_MS_MIN and LEASE_MS_MAX.
+    """
     if not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
         raise Refusal(
-            "bad_ttl", f"a lease lasts {LEASE_MS_MIN:,} to {LEASE_MS_MAX:,} ms, and {lease_ms:,} is asked for"
+            "bad_ttl", f"a lease lasts {LEASE_MS_MIN:,} to {LEASE_MS_MAX:,} ms, but this one would last {lease_ms:,}"
         )
 
 
 def check_name(name: str, of_what: str) -> None:
-    """Raises CommandRefused "bad_name"."""
+    """Check the length of a name. `of_what` is the kind of thing that it names, for the message.
+
+    Raises:
+        Refusal: "bad_name", it has no bytes or more than NAME_BYTES_MAX.
+    """
     size = len(name.encode())
     if not 0 < size <= NAME_BYTES_MAX:
-        raise Refusal("bad_name", f"the name of a {of_what} has 1 to {NAME_BYTES_MAX} bytes, and this has {size:,}")
+        raise Refusal("bad_name", f"the name of a {of_what} has 1 to {NAME_BYTES_MAX} bytes, but this one has {size:,}")
 
 
 def check_session(session: int) -> None:
-    """Raises CommandRefused "no_session"."""
+    """Check that a command has a session.
+
+    Raises:
+        Refusal: "no_session", the session is 0.
+    """
     if session == 0:
-        raise Refusal("no_session", "what is held is held by a session: open one first")
+        raise Refusal("no_session", "only a session can hold a lock or be a member: open a session first")

@@ -1,30 +1,33 @@
-"""Locks with leases, lines and fencing tokens.
+"""Locks with leases, queues and fencing tokens.
 
-A lock is a line of claims. The first of the line holds the lock, the others wait in the order in which they came; whoever
-leaves the line, for whatever reason, makes room. There is no lock without a claim, so there is nothing to create or delete.
+A lock is a queue of claims. The first claim holds the lock, and the others wait in the order in which they came. When a
+claim leaves the queue, for whatever reason, the next one moves up. A lock without claims does not exist, so clients do
+not create or delete locks.
 
 Commands, each with its result:
 ```
-["acquire", name, owner, lease_ms]   [ticket, token]: the place in line, and the token, or 0 while somebody else holds it
+["acquire", name, owner, lease_ms]   [ticket, token]: `ticket` identifies the claim; `token` is 0 while the claim waits
 ["try", name, owner, lease_ms]       the token; refused as "held"
-["renew", name, token]               None: the lease begins anew
+["renew", name, token]               None; renews the lease
 ["release", name, token]             None
-["give_up", name, owner]             whether there was a claim to drop: it waited, or it held the lock
+["give_up", name, owner]             True if there was a claim to drop, waiting or holding
 ```
-Questions:
+Questions, each with its answer:
 ```
-["granted", name, ticket]            the token; waits as long as the claim does; refused as "not_waiting" if it is gone
-["holder", name]                     [owner, token, how many wait], or None
+["granted", name, ticket]            the token; waits while the claim waits; refused as "not_waiting" if the claim is gone
+["holder", name]                     [owner, token, number of waiting claims], or None
 ```
-A claim is a session's and an owner's: who acquires again keeps place and token, and its lease begins anew. One who waits has
-a lease too, so that who vanishes from the line holds up nobody: it acquires again before that lease ends.
+A claim belongs to a session and an owner. If the same session and owner acquire again, the claim keeps its place and
+its token, and its lease is renewed. A waiting claim has a lease, too, so that a client that has vanished does not block
+the queue. A client that waits therefore acquires again before that lease ends.
 
-A **token** is given with the lock. Tokens only rise, over all locks and for ever, so a resource that remembers the highest
-token it has seen can refuse whoever held the lock before (Kleppmann, *How to do distributed locking*, 2016). Nothing else
-protects it: a holder that is suspended past its lease does not know that it holds nothing any more.
+A claim gets a **fencing token** when it gets the lock. Tokens only rise, over all locks and for ever. So a resource
+that remembers the highest token that it has seen can refuse a former holder (Kleppmann, *How to do distributed
+locking*, 2016). Nothing else protects the resource: a holder that is suspended past the end of its lease does not know
+that it has lost the lock.
 
-Refused, and nothing has changed: "held"; "not_held", nobody holds the lock; "stale_token", it is held with another token;
-"not_yours", it is held with this token, by another session; "bad_ttl", "bad_name", "no_session", "full".
+Refused, without a change: "held"; "not_held", the lock has no holder; "stale_token", the holder has another token;
+"not_yours", the holder has this token, in another session; "not_waiting", "bad_ttl", "bad_name", "no_session", "full".
 """
 
 from collections.abc import Mapping
@@ -39,7 +42,10 @@ CLAIMS_MAX: Final = 100_000
 
 @dataclass(slots=True)
 class Claim:
-    """Somebody's place in the line of a lock. `token` is 0 as long as it waits."""
+    """A place in the queue of the lock `name`.
+
+    `due_ms` is the log's time at which its lease ends. `token` is 0 while the claim waits.
+    """
 
     ticket: int
     name: str
@@ -51,7 +57,7 @@ class Claim:
 
 
 class LocksMachine(Machine):
-    """Lines of claims, by the names of locks."""
+    """Queues of claims, by the names of locks. `tickets` and `tokens` are the highest numbers given so far."""
 
     name = "locks"
 
@@ -59,7 +65,8 @@ class LocksMachine(Machine):
         self.tickets = 0
         self.tokens = 0
         self.claims: dict[int, Claim] = {}  # by ticket, in order
-        self.lines: dict[str, dict[tuple[int, str], Claim]] = {}  # by session and owner, in order; none is empty
+        #: By lock; each queue maps session and owner to a claim, in order. No queue is empty.
+        self.queues: dict[str, dict[tuple[int, str], Claim]] = {}
         self.leases: Leases[int] = Leases()
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -74,84 +81,90 @@ class LocksMachine(Machine):
                 if holder is not None and (holder.session, holder.owner) != (at.session, owner):
                     raise Refusal(
                         "held",
-                        f"{name!r} is held by {holder.owner!r} with token {holder.token}: wait for it, or try later",
+                        f"{name!r} is held by {holder.owner!r} with token {holder.token}: wait for the lock, or try later",
                     )
                 return self._claim(at, name, owner, lease_ms).token
             case ["renew", str(name), int(token)]:
-                self._keep(at, self._held(at, name, token))
+                self._renew(at, self._holding_claim(at, name, token))
                 return None
             case ["release", str(name), int(token)]:
-                self._leave(at, self._held(at, name, token))
+                self._remove(at, self._holding_claim(at, name, token))
                 return None
             case ["give_up", str(name), str(owner)]:
-                given_up = self.lines.get(name, {}).get((at.session, owner))
+                given_up = self.queues.get(name, {}).get((at.session, owner))
                 if given_up is not None:
-                    self._leave(at, given_up)
+                    self._remove(at, given_up)
                 return given_up is not None
         raise no_such_operation(self, command)
 
     def _claim(self, at: Moment, name: str, owner: str, lease_ms: int) -> Claim:
-        """The claim of this session and owner: the one it has, or one at the end of the line."""
+        """Return the claim of this session and owner, with a renewed lease. A new claim goes to the end of the queue."""
         check_session(at.session)
         check_name(name, "lock")
         check_name(owner, "lock's owner")
         check_lease(lease_ms)
-        claim = self.lines.get(name, {}).get((at.session, owner))
+        claim = self.queues.get(name, {}).get((at.session, owner))
         if claim is None:
             if len(self.claims) >= CLAIMS_MAX:
                 raise Refusal("full", f"there are {CLAIMS_MAX:,} claims to locks already")
             self.tickets += 1
-            claim = self._put_in_line(Claim(self.tickets, name, at.session, owner, lease_ms, 0))
+            claim = self._enqueue(Claim(self.tickets, name, at.session, owner, lease_ms, 0))
         claim.lease_ms = lease_ms
-        self._keep(at, claim)
+        self._renew(at, claim)
         if claim.token == 0 and self._holder(name) is claim:
             self._grant(claim)
         return claim
 
-    def _held(self, at: Moment, name: str, token: int) -> Claim:
-        """The claim that holds the lock with this token. Raises CommandRefused if it is not this session's, or there is none."""
+    def _holding_claim(self, at: Moment, name: str, token: int) -> Claim:
+        """Return the claim that holds the lock with this token.
+
+        Raises:
+            Refusal: the lock has no holder, or the holder has another token or another session.
+        """
         holder = self._holder(name)
         if holder is None:
-            raise Refusal("not_held", f"nobody holds {name!r}: it was released, or its lease or session has ended")
+            raise Refusal(
+                "not_held", f"{name!r} has no holder: it was released, or the holder's lease or session has ended"
+            )
         if holder.token != token:
             raise Refusal(
                 "stale_token", f"{name!r} is held by {holder.owner!r} with token {holder.token}, not with {token}"
             )
         if holder.session != at.session:
-            raise Refusal("not_yours", f"{name!r} is held by {holder.owner!r} in another session than yours")
+            raise Refusal("not_yours", f"{name!r} is held by {holder.owner!r} in another session")
         return holder
 
-    # --- the line ---------------------------------------------------------------------------------------------------
+    # --- the queue --------------------------------------------------------------------------------------------------
 
     def _holder(self, name: str) -> Claim | None:
-        for claim in self.lines.get(name, {}).values():
+        for claim in self.queues.get(name, {}).values():
             return claim
         return None
 
-    def _put_in_line(self, claim: Claim) -> Claim:
+    def _enqueue(self, claim: Claim) -> Claim:
         self.claims[claim.ticket] = claim
-        self.lines.setdefault(claim.name, {})[claim.session, claim.owner] = claim
+        self.queues.setdefault(claim.name, {})[claim.session, claim.owner] = claim
         return claim
 
-    def _keep(self, at: Moment, claim: Claim) -> None:
+    def _renew(self, at: Moment, claim: Claim) -> None:
         claim.due_ms = lease_ends_ms(at, claim.lease_ms)
-        self.leases.keep(claim.ticket, claim.session, claim.due_ms)
+        self.leases.renew(claim.ticket, claim.session, claim.due_ms)
 
     def _grant(self, claim: Claim) -> None:
         self.tokens += 1
         claim.token = self.tokens
 
-    def _leave(self, at: Moment, claim: Claim) -> None:
-        """Out of the line. If it held the lock, the next one does now, and its lease begins."""
-        line = self.lines[claim.name]
-        del line[claim.session, claim.owner], self.claims[claim.ticket]
+    def _remove(self, at: Moment, claim: Claim) -> None:
+        """Remove a claim from its queue. If it held the lock, the next claim gets the lock, and its lease begins."""
+        queue = self.queues[claim.name]
+        del queue[claim.session, claim.owner], self.claims[claim.ticket]
         self.leases.drop(claim.ticket)
-        following = self._holder(claim.name)
-        if following is None:
-            del self.lines[claim.name]
-        elif following.token == 0:
-            self._grant(following)
-            self._keep(at, following)
+        first = self._holder(claim.name)
+        if first is None:
+            del self.queues[claim.name]
+        elif first.token == 0:
+            self._grant(first)
+            self._renew(at, first)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -159,12 +172,12 @@ class LocksMachine(Machine):
         return self.leases.due_ms()
 
     def expire(self, at: Moment) -> None:
-        for ticket in self.leases.ended(at.time_ms):
-            self._leave(at, self.claims[ticket])
+        for ticket in self.leases.drop_ended(at.time_ms):
+            self._remove(at, self.claims[ticket])
 
     def session_ended(self, at: Moment) -> None:
-        for ticket in self.leases.of(at.session):
-            self._leave(at, self.claims[ticket])
+        for ticket in self.leases.of_session(at.session):
+            self._remove(at, self.claims[ticket])
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -174,16 +187,17 @@ class LocksMachine(Machine):
                 claim = self.claims.get(ticket)
                 if claim is None or claim.name != name:
                     raise Refusal(
-                        "not_waiting", f"ticket {ticket} is in no line for {name!r}: its lease or session has ended"
+                        "not_waiting",
+                        f"ticket {ticket} is not in the queue of {name!r}: its lease or session has ended",
                     )
                 return claim.token or NOT_YET
             case ["holder", str(name)]:
                 holder = self._holder(name)
-                return None if holder is None else [holder.owner, holder.token, len(self.lines[name]) - 1]
+                return None if holder is None else [holder.owner, holder.token, len(self.queues[name]) - 1]
         raise no_such_operation(self, question)
 
     def figures(self) -> Mapping[str, int]:
-        return {"locks": len(self.lines)}
+        return {"locks": len(self.queues)}
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 
@@ -192,7 +206,7 @@ class LocksMachine(Machine):
 
     def restore(self, state: Plain) -> None:
         self.tickets, self.tokens, claims = state
-        self.claims, self.lines, self.leases = {}, {}, Leases()
+        self.claims, self.queues, self.leases = {}, {}, Leases()
         for claim in claims:
-            restored = self._put_in_line(Claim(*claim))
-            self.leases.keep(restored.ticket, restored.session, restored.due_ms)
+            restored = self._enqueue(Claim(*claim))
+            self.leases.renew(restored.ticket, restored.session, restored.due_ms)

@@ -1,25 +1,27 @@
-"""Who is there: members with leases, in views that everybody sees in the same order.
+"""Group membership: members with leases, and numbered views that all clients see in the same order.
 
-Birman and Joseph, *Exploiting Virtual Synchrony in Distributed Systems* (1987), have the term: a **view** is a set of members
-with a number, and every change makes the next one.
+The term is from Birman and Joseph, *Exploiting Virtual Synchrony in Distributed Systems* (1987): a **view** is a
+numbered set of members, and each change makes the next view.
 
 Commands, each with its result:
 ```
-["join", member, details, lease_ms]   the number of the view that it is in from now on
-["heartbeat", member]                 the number of the present view; the lease begins anew
-["leave", member]                     the number of the view that it is not in any more
+["join", member, details, lease_ms]   the number of the view; the member is in it from now on
+["heartbeat", member]                 the number of the present view; renews the lease
+["leave", member]                     the number of the first view without the member
 ```
-Questions:
+Questions, each with its answer:
 ```
-["view"]                     [number, [[member, details], …]] in the order in which they joined
-["watch", after, most]       [[number, what, member, details], …]: the changes above view `after`, in order
+["view"]                     [number, [[member, details], …]], in the order in which the members joined
+["watch", after, most]       [[number, event, member, details], …]: at most `most` changes above the view `after`, in order;
+                             waits until there is one
 ```
-`what` is "joined", "left" or "lost"; lost is a member whose lease or session has ended. `details` are bytes that mean nothing
-here, such as an address. The latest changes are kept for watchers; one that has fallen behind them is refused as
-"compacted" and asks for the view again.
+An event is "joined", "left" or "lost". A member is lost when its lease or its session ends. `details` are bytes of the
+client, such as an address; the machine does not use them. The machine keeps the latest changes for watches. A watch
+that begins before them is refused as "compacted"; its client asks for the view again.
 
-Refused, and nothing has changed: "already_member", it is one, in another session; "not_member"; "not_yours", it is one in
-another session; "too_large", "bad_ttl", "bad_name", "no_session", "full".
+Refused, without a change: "already_member", there is a member of this name with another session or other details;
+"not_member"; "not_yours", the member belongs to another session; "too_large", "bad_ttl", "bad_name", "no_session",
+"full", "compacted".
 """
 
 from collections import deque
@@ -39,7 +41,7 @@ ANSWER_CHANGES_MAX: Final = 1_000
 
 @dataclass(slots=True)
 class Member:
-    """One that has joined and not left."""
+    """A present member. `due_ms` is the log's time at which its lease ends."""
 
     name: str
     details: bytes
@@ -49,14 +51,15 @@ class Member:
 
 
 class MembersMachine(Machine):
-    """The present view, and the changes that led to it."""
+    """The present view, and the latest changes that led to it. `view` is its number."""
 
     name = "members"
 
     def __init__(self) -> None:
         self.view = 0
         self.members: dict[str, Member] = {}  # in the order in which they joined
-        self.changes: deque[tuple[int, str, str, bytes]] = deque()  # without a gap
+        #: The latest changes, as number of the view, event, member and details. Their numbers have no gaps.
+        self.changes: deque[tuple[int, str, str, bytes]] = deque()
         self.leases: Leases[str] = Leases()
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -66,9 +69,9 @@ class MembersMachine(Machine):
             case ["join", str(name), bytes(details), int(lease_ms)]:
                 self._join(at, Member(name, details, at.session, lease_ms, 0))
             case ["heartbeat", str(name)]:
-                self._keep(at, self._own(at, name))
+                self._renew(at, self._member_of_session(at, name))
             case ["leave", str(name)]:
-                self._remove(self._own(at, name), "left")
+                self._remove(self._member_of_session(at, name), "left")
             case _:
                 raise no_such_operation(self, command)
         return self.view
@@ -82,35 +85,41 @@ class MembersMachine(Machine):
             raise Refusal("too_large", f"the details have {size:,} bytes, the limit is {DETAILS_BYTES_MAX:,}")
         present = self.members.get(member.name)
         if present is not None and (present.session, present.details) != (member.session, member.details):
-            raise Refusal("already_member", f"{member.name!r} is a member already: it leaves first, or its lease ends")
+            raise Refusal(
+                "already_member", f"{member.name!r} is a member already: let it leave, or wait until its lease ends"
+            )
         if present is None:
             if len(self.members) >= MEMBERS_MAX:
                 raise Refusal("full", f"there are {MEMBERS_MAX:,} members already")
             self._changed("joined", member)
         self.members[member.name] = member
-        self._keep(at, member)
+        self._renew(at, member)
 
-    def _own(self, at: Moment, name: str) -> Member:
-        """The member of this name, if it is this session's. Raises CommandRefused."""
+    def _member_of_session(self, at: Moment, name: str) -> Member:
+        """Return the member `name`.
+
+        Raises:
+            Refusal: there is no such member, or it belongs to another session.
+        """
         member = self.members.get(name)
         if member is None:
             raise Refusal("not_member", f"{name!r} is no member: it has left, or its lease or session has ended")
         if member.session != at.session:
-            raise Refusal("not_yours", f"{name!r} is a member in another session than yours")
+            raise Refusal("not_yours", f"{name!r} is a member of another session")
         return member
 
-    def _keep(self, at: Moment, member: Member) -> None:
+    def _renew(self, at: Moment, member: Member) -> None:
         member.due_ms = lease_ends_ms(at, member.lease_ms)
-        self.leases.keep(member.name, member.session, member.due_ms)
+        self.leases.renew(member.name, member.session, member.due_ms)
 
-    def _remove(self, member: Member, what: str) -> None:
+    def _remove(self, member: Member, event: str) -> None:
         del self.members[member.name]
         self.leases.drop(member.name)
-        self._changed(what, member)
+        self._changed(event, member)
 
-    def _changed(self, what: str, member: Member) -> None:
+    def _changed(self, event: str, member: Member) -> None:
         self.view += 1
-        self.changes.append((self.view, what, member.name, member.details))
+        self.changes.append((self.view, event, member.name, member.details))
         if len(self.changes) > HISTORY_CHANGES_MAX:
             self.changes.popleft()
 
@@ -120,11 +129,11 @@ class MembersMachine(Machine):
         return self.leases.due_ms()
 
     def expire(self, at: Moment) -> None:
-        for name in self.leases.ended(at.time_ms):
+        for name in self.leases.drop_ended(at.time_ms):
             self._remove(self.members[name], "lost")
 
     def session_ended(self, at: Moment) -> None:
-        for name in self.leases.of(at.session):
+        for name in self.leases.of_session(at.session):
             self._remove(self.members[name], "lost")
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -138,10 +147,12 @@ class MembersMachine(Machine):
         raise no_such_operation(self, question)
 
     def _watch(self, after: int, most: int) -> Plain | NotYet:
-        forgotten = self.view - len(self.changes)
-        if after < forgotten:
-            raise Refusal("compacted", f"the changes up to view {forgotten} are forgotten: ask for the view again")
-        start = after - forgotten
+        last_dropped = self.view - len(self.changes)
+        if after < last_dropped:
+            raise Refusal(
+                "compacted", f"the changes up to view {last_dropped} are no longer kept: ask for the view again"
+            )
+        start = after - last_dropped
         found = [list(change) for change in islice(self.changes, start, start + max(min(most, ANSWER_CHANGES_MAX), 0))]
         return found or NOT_YET
 
@@ -157,7 +168,7 @@ class MembersMachine(Machine):
     def restore(self, state: Plain) -> None:
         self.view, members, changes = state
         self.members = {name: Member(name, *rest) for name, *rest in members}
-        self.changes = deque((view, what, name, details) for view, what, name, details in changes)
+        self.changes = deque((view, event, name, details) for view, event, name, details in changes)
         self.leases = Leases()
         for member in self.members.values():
-            self.leases.keep(member.name, member.session, member.due_ms)
+            self.leases.renew(member.name, member.session, member.due_ms)

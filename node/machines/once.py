@@ -1,9 +1,11 @@
-"""Variables that are set once: what `propose` and `query` mean on a replicated log.
+"""Variables that are set once: `propose` and `query` on a replicated log.
 
 ```
-["propose", name, value]   sets it if it is not set; returns the value that it has
-["query", name]            its value, or None
+["propose", name, value]   command: sets the variable if it is not set; returns the value that it has then
+["query", name]            question: the value, or None
 ```
+
+Refused, without a change: "full".
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ VARIABLES_MAX: Final = 100_000
 
 
 class OnceMachine(Machine):
-    """A map whose entries never change."""
+    """A map from names to encoded values. An entry never changes."""
 
     name = "once"
 

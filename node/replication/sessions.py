@@ -1,30 +1,52 @@
-"""Sessions: a retried frame of commands takes effect once.
+"""Sessions: a frame of commands that a client sends again takes effect once.
 
-Ongaro, *Consensus: Bridging Theory and Practice* (2014), section 6.3, with a frame for a command.
+Source: Ongaro, *Consensus: Bridging Theory and Practice* (2014), section 6.3, with a frame in the place of a command.
 
 Rules
 -----
-1. A session is opened through the log, so its number is nobody else's, whichever leader gave it. A client that starts
-   anew opens a new one, or resumes its own, and either way its numbers are fresh.
-2. An answer is kept until the client says that it has it (`done`). A frame whose answer is kept gets that answer again and
-   does nothing; a frame below `done` can only be an echo, and does nothing.
-3. A client has fewer than `WINDOW` frames between its oldest unanswered one and its newest; others are refused. So what a
-   session costs is bounded, and a resumed session that skips `WINDOW` numbers meets no frame that is still on its way.
-4. A session that is not used for `IDLE_MS` of the log's time ends. Its client cannot know any more whether a frame that
-   was never answered took effect: it is told so.
+1. A session is opened through the log, so no two sessions have the same number, whichever leader was in office. A
+   client that restarts opens a new session or resumes its own. In both cases it uses sequence numbers that it has not
+   used before.
+2. An answer is kept until the client confirms it (`done`). If a frame arrives again and its answer is kept, the client
+   gets that answer and the frame does nothing. A frame below `done` is a late copy, and does nothing, either.
+3. A client has fewer than `WINDOW` frames between its oldest unanswered frame and its newest one. Other frames are
+   refused. So the memory of a session is bounded. And a resumed session that skips `WINDOW` numbers cannot collide with
+   a frame that is still on its way.
+4. A session ends when it was not used for `IDLE_MS` of the log's time. Its client then cannot find out whether a frame
+   without an answer took effect; the refusal says so.
 
-All of this is part of the replicated state: it is in every snapshot.
+Sessions are part of the replicated state: every snapshot holds them.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+#: Sequence numbers.
 WINDOW: Final = 64
 IDLE_MS: Final = 15 * 60 * 1000
 SESSIONS_MAX: Final = 100_000
 
 
+class Resumption(NamedTuple):
+    """The last time that a client has resumed a session.
+
+    `client` names the run of the client that resumed it; it is empty if none has. `lowest_sequence` is the answer to
+    it.
+    """
+
+    client: str
+    lowest_sequence: int
+
+
+_NEVER_RESUMED: Final = Resumption("", 0)
+
+
 class ClientSession:
-    """What is kept of one client."""
+    """The state of one session.
+
+    `used_ms` is the log's time of the last use. All frames with a sequence number below `done` are answered, and the
+    client has the answers. `highest` is the highest sequence number that took effect. `answers` holds payloads by
+    sequence number.
+    """
 
     __slots__ = ("answers", "done", "highest", "resumed", "used_ms")
 
@@ -34,15 +56,15 @@ class ClientSession:
         done: int = 1,
         highest: int = 0,
         answers: dict[int, bytes] | None = None,
-        resumed: tuple[str, int] = ("", 0),
+        resumed: Resumption = _NEVER_RESUMED,
     ) -> None:
         self.used_ms, self.done, self.highest = used_ms, done, highest
         self.answers: dict[int, bytes] = answers or {}
-        self.resumed = resumed  # by whom last, and what that one was told
+        self.resumed = resumed
 
 
 class Sessions:
-    """Every session, the one that was used longest ago first."""
+    """All sessions, in the order of their last use: the one that was used longest ago is the first."""
 
     def __init__(self) -> None:
         self._sessions: dict[int, ClientSession] = {}
@@ -52,7 +74,7 @@ class Sessions:
         return len(self._sessions)
 
     def open(self, time_ms: int) -> int | None:
-        """A new session's number, or None if there are too many."""
+        """Open a session at the log's time `time_ms`. Returns its number, or None if there are too many sessions."""
         if len(self._sessions) >= SESSIONS_MAX:
             return None
         self._last += 1
@@ -60,28 +82,47 @@ class Sessions:
         return self._last
 
     def resume(self, number: int, client: str, time_ms: int) -> int | None:
-        """The lowest sequence that a client which has forgotten its own may use, or None if the session has ended.
+        """Resume a session for a client that has restarted and has forgotten its sequence numbers.
 
-        Nothing that it had on its way before takes effect from now on. `client` names this life of it: a repetition is told
-        the same again, and does not take for an earlier life what this one has sent since.
+        From now on no frame takes effect that the client sent before it restarted.
+
+        Args:
+            number: the session.
+            client: names this run of the client. If the same run asks again, it gets the same answer, and the frames
+                that it has sent since then stay valid.
+            time_ms: the log's time.
+
+        Returns:
+            The lowest sequence number that the client may use, or None if the session has ended.
         """
         session = self._use(number, time_ms)
         if session is None:
             return None
-        if session.resumed[0] == client:
-            return session.resumed[1]
-        session.done = session.highest + WINDOW + 1  # its oldest unanswered frame was at most `highest` + 1
+        if session.resumed.client == client:
+            return session.resumed.lowest_sequence
+        session.done = session.highest + WINDOW + 1  # the oldest unanswered frame was at most `highest` + 1
         session.highest = session.done - 1
         session.answers.clear()
-        session.resumed = (client, session.done)
+        session.resumed = Resumption(client, session.done)
         return session.done
 
     def close(self, number: int) -> bool:
-        """End a session. False if there is none of that number."""
+        """End the session `number`. Returns False if there is no such session."""
         return self._sessions.pop(number, None) is not None
 
     def admit(self, number: int, sequence: int, done: int, time_ms: int) -> ClientSession | bytes | str:
-        """The session in which the frame is to take effect; or its answer, if it has; or why it must not."""
+        """Decide whether a frame takes effect.
+
+        Args:
+            number: the session of the frame.
+            sequence: the frame's sequence number in the session.
+            done: the client has the answers to all frames below this sequence number.
+            time_ms: the log's time.
+
+        Returns:
+            The session, if the frame is to take effect. The payload of its answer, if it took effect before. Otherwise
+            the kind of the refusal: "session_expired", "stale" or "window_full".
+        """
         session = self._use(number, time_ms)
         if session is None:
             return "session_expired"
@@ -101,8 +142,8 @@ class Sessions:
         return session
 
     @staticmethod
-    def keep(session: ClientSession, sequence: int, answer: bytes) -> None:
-        """The frame has taken effect, with this answer."""
+    def store_answer(session: ClientSession, sequence: int, answer: bytes) -> None:
+        """Record that the frame `sequence` has taken effect, and the payload of its answer."""
         session.answers[sequence] = answer
         session.highest = max(session.highest, sequence)
 
@@ -116,13 +157,13 @@ class Sessions:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def due_ms(self) -> int | None:
-        """When the session that was used longest ago ends."""
+        """Return the log's time at which the next session ends if it is not used until then, or None without sessions."""
         for session in self._sessions.values():
             return session.used_ms + IDLE_MS
         return None
 
     def expire(self, time_ms: int) -> list[int]:
-        """End every session that has been idle for too long. Returns their numbers."""
+        """End every session that was idle for too long at the log's time `time_ms`. Returns their numbers."""
         ended = []
         for number, session in self._sessions.items():
             if session.used_ms + IDLE_MS > time_ms:
@@ -135,7 +176,7 @@ class Sessions:
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
-        """Plain data, in the order of use."""
+        """Return all sessions as plain data, in the order of their last use."""
         return [
             self._last,
             [
@@ -145,9 +186,9 @@ class Sessions:
         ]
 
     def restore(self, state: Any) -> None:
-        """Become what `snapshot` was taken of."""
+        """Take over the sessions that `snapshot` returned."""
         self._last, sessions = state
         self._sessions = {
-            number: ClientSession(used_ms, done, highest, dict(answers), tuple(resumed))
+            number: ClientSession(used_ms, done, highest, dict(answers), Resumption(*resumed))
             for number, used_ms, done, highest, answers, resumed in sessions
         }

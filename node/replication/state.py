@@ -1,13 +1,16 @@
-"""What the log leads to: machines, sessions and the configuration, advanced one slot at a time.
+"""The replicated state: machines, sessions and the configuration. It advances one slot of the log at a time.
 
 Rules
 -----
-1. `apply` is a function of the state and the slot's batch: two replicas that applied the same slots are equal. `chain` is
-   a running checksum over every answer given, so two that are not show it at the next slot that they share.
-2. A batch is `[time_ms, [frame, …]]`, a frame `[session, sequence, done, machine, packed]`. An empty batch is a no-op.
-3. The answer to a frame, its payload, is `[results, errors]`: an error is `[index, kind, message]`, where the index is
-   that of the command, or -1 for the whole frame, which then did nothing.
-4. Log time never goes back: a batch whose time is lower than that of an earlier slot is applied at the earlier time.
+1. `apply` is a function of the state and the batch of the slot: replicas that have applied the same slots are equal.
+   `chain` is a running checksum of all answers. Replicas that are not equal have different chains from the next slot on
+   that both apply.
+2. A batch is `[time_ms, [frame, …]]`, and a frame is `[session, sequence, done, machine, packed]`. An empty batch is a
+   no-op.
+3. The answer to a frame, its payload, is `[results, errors]`. An error is `[index, kind, message]`. The index is that
+   of the command, or -1 for the whole frame, which then did nothing.
+4. The log's time never goes back: a batch with a lower time than that of an earlier slot is applied at the earlier
+   time.
 """
 
 import zlib
@@ -15,29 +18,37 @@ from typing import Any, Final
 
 from node.machine import Machine, Moment, NotYet, Refusal
 from node.machines import UnknownMachine, make_machines
-from node.replication.configuration import ChangeRefused, Configuration, restored
+from node.replication.configuration import ChangeRefused, Configuration, restore_configuration
 from node.replication.sessions import ClientSession, Sessions
-from node.wire import Malformed, pack_own, unpack_own
+from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
+#: `marks` holds the chain after every 64th slot, for the last 32 of them.
 _MARK_EVERY: Final = 64
 _MARKS_MAX: Final = 32
 
-#: Machine names that mean the log itself.
+#: The names to which clients address commands for the log itself.
 SESSION: Final = "session"
 CLUSTER: Final = "cluster"
 
-_EXPLAINED: Final = {
-    "session_expired": "the session has ended: what was not answered may or may not have been done",
-    "stale": "the session says that this frame has been answered: it was not done again",
+#: The messages of refusals, by kind.
+_MESSAGES: Final = {
+    "session_expired": "the session has ended: commands without an answer may or may not have been done",
+    "stale": "the client has confirmed the answer to this frame before: it was not done again",
     "window_full": "too many frames of this session are unanswered: wait for answers",
     "full": "there are too many sessions: close some",
 }
 
+#: Session, sequence, done, machine, packed commands: see `node/frames.py`.
 Frame = tuple[int, int, int, str, bytes]
 
 
 class ReplicatedState:
-    """The replicated state after slot `applied`."""
+    """The replicated state after the slot `applied`.
+
+    `time_ms` is the log's time in milliseconds. `chain` is the running checksum of all answers, and `marks` holds it
+    for some slots, so that replicas can be compared. The counters since the last snapshot are in bytes of batches and
+    in slots.
+    """
 
     def __init__(self, machines: tuple[str, ...], configuration: Configuration) -> None:
         self.machines: dict[str, Machine] = make_machines(machines)
@@ -46,23 +57,23 @@ class ReplicatedState:
         self.applied = 0
         self.time_ms = 0
         self.chain = 0
-        self.marks: dict[int, int] = {}  # the chain at some slots, for comparing replicas
+        self.marks: dict[int, int] = {}
         self.bytes_since_snapshot = 0
         self.slots_since_snapshot = 0
 
     # --- the log ----------------------------------------------------------------------------------------------------
 
     def apply(self, slot: int, batch: bytes) -> list[bytes]:
-        """Apply the next slot. Returns each frame's payload, in order."""
+        """Apply the batch of the next slot. Returns the payload of each of its frames, in order."""
         assert slot == self.applied + 1, (slot, self.applied)
         payloads = []
         if batch:
-            time_ms, frames = unpack_own(batch)
-            if time_ms > self.time_ms:  # between two of a leader's beats it stands still, and nothing comes due
+            time_ms, frames = unpack_unchecked(batch)
+            if time_ms > self.time_ms:  # between two beats of a leader it is equal, and nothing can expire
                 self.time_ms = time_ms
                 self._expire(slot)
             for session, sequence, done, machine, packed in frames:
-                payloads.append(self._frame(Moment(slot, self.time_ms, session), sequence, done, machine, packed))
+                payloads.append(self._apply_frame(Moment(slot, self.time_ms, session), sequence, done, machine, packed))
         self.applied = slot
         for payload in payloads:
             self.chain = zlib.crc32(payload, self.chain)
@@ -74,53 +85,55 @@ class ReplicatedState:
         self.slots_since_snapshot += 1
         return payloads
 
-    def _frame(self, at: Moment, sequence: int, done: int, machine: str, packed: bytes) -> bytes:
+    def _apply_frame(self, at: Moment, sequence: int, done: int, machine: str, packed: bytes) -> bytes:
         if at.session == 0:
-            return self._commands(at, machine, packed)
+            return self._apply_commands(at, machine, packed)
         admitted = self.sessions.admit(at.session, sequence, done, at.time_ms)
         if isinstance(admitted, ClientSession):
-            payload = self._commands(at, machine, packed)
-            self.sessions.keep(admitted, sequence, payload)
+            payload = self._apply_commands(at, machine, packed)
+            self.sessions.store_answer(admitted, sequence, payload)
             return payload
-        return admitted if isinstance(admitted, bytes) else refusal(admitted, _EXPLAINED[admitted])
+        return admitted if isinstance(admitted, bytes) else refused_frame(admitted, _MESSAGES[admitted])
 
-    def _commands(self, at: Moment, name: str, packed: bytes) -> bytes:
+    def _apply_commands(self, at: Moment, name: str, packed: bytes) -> bytes:
         try:
-            commands = unpack_own(packed)
+            commands = unpack_unchecked(packed)
         except Malformed as error:
-            return refusal("bad_command", str(error))
+            return refused_frame("bad_command", str(error))
         if type(commands) is not list:
-            return refusal("bad_command", "a frame holds a list of commands")
+            return refused_frame("bad_command", "a frame holds a list of commands")
         machine = self.machines.get(name)
         if machine is None and name not in (SESSION, CLUSTER):
-            return refusal("no_machine", f"no machine is called {name!r}: there are {', '.join(self.machines)}")
+            return refused_frame(
+                "no_machine", f"no machine is called {name!r}: the machines are {', '.join(self.machines)}"
+            )
         results: list[Any] = []
         errors: list[Any] = []
         for command in commands:
             try:
-                results.append(machine.apply(at, command) if machine else self._own(at, name, command))
+                results.append(machine.apply(at, command) if machine else self._apply_to_log(at, name, command))
             except Refusal as error:
                 errors.append((len(results), error.kind, str(error)))
                 results.append(None)
             except (MemoryError, RecursionError):
-                raise  # of this process, not of the command: another node may well have done it
-            except Exception as error:  # noqa: BLE001 - a machine's mistake, and the same one at every node
+                raise  # depends on this process and not on the command: other nodes may have done the command
+            except Exception as error:  # noqa: BLE001 - a mistake of the machine, which is the same at every node
                 errors.append((len(results), "machine_failed", f"{type(error).__name__}: {error}"))
                 results.append(None)
-        return pack_own((results, errors))
+        return pack_unchecked((results, errors))
 
-    def _own(self, at: Moment, name: str, command: Any) -> Any:
-        """A command to the log itself."""
+    def _apply_to_log(self, at: Moment, name: str, command: Any) -> Any:
+        """Do a command to the log itself, which is addressed to SESSION or CLUSTER."""
         match name, command:
             case "session", ["open"]:
                 opened = self.sessions.open(at.time_ms)
                 if opened is None:
-                    raise Refusal("full", _EXPLAINED["full"])
+                    raise Refusal("full", _MESSAGES["full"])
                 return opened
             case "session", ["resume", int(number), str(client)]:
                 lowest = self.sessions.resume(number, client, at.time_ms)
                 if lowest is None:
-                    raise Refusal("session_expired", _EXPLAINED["session_expired"])
+                    raise Refusal("session_expired", _MESSAGES["session_expired"])
                 return lowest
             case "session", ["close", int(number)]:
                 closed = self.sessions.close(number)
@@ -141,13 +154,23 @@ class ReplicatedState:
     # --- questions --------------------------------------------------------------------------------------------------
 
     def read(self, name: str, packed: bytes) -> bytes | None:
-        """The payload that answers a frame of questions, or None if its one question has to wait."""
+        """Answer a frame of questions from the present state.
+
+        Args:
+            name: the machine, or CLUSTER for the configuration.
+            packed: the packed list of questions.
+
+        Returns:
+            The payload, or None if the frame's only question has to wait for a change.
+        """
         try:
-            questions = unpack_own(packed)
+            questions = unpack_unchecked(packed)
         except Malformed as error:
-            return refusal("bad_command", str(error))
+            return refused_frame("bad_command", str(error))
         if type(questions) is not list or (name != CLUSTER and name not in self.machines):
-            return refusal("no_machine", f"no machine is called {name!r}: there are {', '.join(self.machines)}")
+            return refused_frame(
+                "no_machine", f"no machine is called {name!r}: the machines are {', '.join(self.machines)}"
+            )
         results: list[Any] = []
         errors: list[Any] = []
         for question in questions:
@@ -159,22 +182,22 @@ class ReplicatedState:
                 if isinstance(answer, NotYet):
                     if len(questions) == 1:
                         return None
-                    raise Refusal("alone", "a question that waits must be alone in its frame")
+                    raise Refusal("alone", "a question that waits must be the only one of its frame")
                 results.append(answer)
             except Refusal as error:
                 errors.append((len(results), error.kind, str(error)))
                 results.append(None)
             except (MemoryError, RecursionError):
                 raise
-            except Exception as error:  # noqa: BLE001 - a machine's mistake, and it has changed nothing
+            except Exception as error:  # noqa: BLE001 - a mistake of the machine; a question changes nothing
                 errors.append((len(results), "machine_failed", f"{type(error).__name__}: {error}"))
                 results.append(None)
-        return pack_own((results, errors))
+        return pack_unchecked((results, errors))
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def due_ms(self) -> int | None:
-        """When something expires next."""
+        """Return the log's time in milliseconds at which a lease or a session ends next, or None if there is none."""
         due = [each for machine in self.machines.values() if (each := machine.due_ms()) is not None]
         session = self.sessions.due_ms()
         return min([*due, session] if session is not None else due, default=None)
@@ -194,9 +217,9 @@ class ReplicatedState:
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
-        """The whole state."""
+        """Return the whole state, packed, and restart the counters of the log's growth."""
         self.bytes_since_snapshot = self.slots_since_snapshot = 0
-        return pack_own(
+        return pack_unchecked(
             (
                 self.applied,
                 self.time_ms,
@@ -208,14 +231,18 @@ class ReplicatedState:
         )
 
     def restore(self, data: bytes) -> None:
-        """Become what `snapshot` was taken of."""
-        self.applied, self.time_ms, self.chain, configuration, sessions, machines = unpack_own(data)
-        self.configuration = restored(configuration)
+        """Take over the state that `snapshot` returned.
+
+        Raises:
+            UnknownMachine: the snapshot holds a machine that the spec does not name.
+        """
+        self.applied, self.time_ms, self.chain, configuration, sessions, machines = unpack_unchecked(data)
+        self.configuration = restore_configuration(configuration)
         self.sessions.restore(sessions)
         for name, state in machines:
             if name not in self.machines:
                 raise UnknownMachine(
-                    f"the snapshot holds a machine {name!r}, and the spec names {', '.join(self.machines)}"
+                    f"the snapshot holds the machine {name!r}, but the spec names only {', '.join(self.machines)}"
                 )
             self.machines[name].restore(state)
         self.marks.clear()
@@ -223,10 +250,10 @@ class ReplicatedState:
 
 
 def is_change(batch: bytes) -> bool:
-    """Whether the batch changes the configuration. Such a batch holds nothing else."""
-    return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_own(batch)[1])
+    """Return whether the batch holds a change of the configuration. Such a batch holds no other frame."""
+    return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_unchecked(batch)[1])
 
 
-def refusal(kind: str, message: str) -> bytes:
-    """The payload for a frame that did nothing."""
-    return pack_own(((), ((-1, kind, message),)))
+def refused_frame(kind: str, message: str) -> bytes:
+    """Return the payload for a frame that did nothing. `kind` is for programs, `message` for people."""
+    return pack_unchecked(((), ((-1, kind, message),)))

@@ -1,1 +1,1 @@
-"""See README.md."""
+"""The durable state of a node, on SQLite. See README.md."""

@@ -1,20 +1,22 @@
-"""Durable keys and values of one node, on SQLite. The only home of apsw, but for the harness's faulty disks.
+"""The durable keys, values and log of one node, on SQLite.
+
+Besides the harness's faulty disk, only this module imports apsw.
 
 Rules
 -----
-1. A commit is durable when it returns: write-ahead log, `synchronous=FULL`. The log file is grown in advance, so that a
-   commit overwrites and need not extend it, which saves a third of its time.
-2. One process a directory: the lock is exclusive and taken at open.
-3. A commit that fails is the end: after a failed fsync the kernel marks the pages clean, and a retry would report a
-   success that never was. `commit` raises `DiskFailed`; the node logs it and exits.
-4. Absent is not corrupt, and neither is forgiven: a directory that should be there and is not, or anything that does not
-   check, stops the node. A node that has forgotten its promises must not vote as its old self. Checked at open: every
-   row by its checksum, the pages by SQLite's integrity check, and the log, of which SQLite drops without a word all that
-   follows a damaged frame, and all of it if its file has gone. Damage in the very last commit cannot be told from a commit
-   that a crash has torn.
+1. A commit is durable when it returns: SQLite runs with a write-ahead log (WAL) and `synchronous=FULL`. The WAL file is
+   grown in advance. A commit then overwrites bytes and does not extend the file, which saves a third of its time.
+2. One process uses a directory. It takes an exclusive lock when it opens the directory.
+3. A commit that fails is final. After a failed fsync the kernel marks the pages clean, so a second fsync would report a
+   success although the data is lost. `commit` raises `DiskFailed`; the node logs it and exits.
+4. A directory that is missing, although the node has run before, and a directory that is damaged are different errors.
+   Both stop the node: a node that has forgotten its promises must not vote. At open, every row is checked by its
+   checksum and the pages by SQLite's integrity check. The WAL is checked, too: SQLite silently ignores every frame
+   after a damaged one, and the whole WAL if its file is missing. Damage in the very last commit cannot be distinguished
+   from a commit that a crash has torn.
 
-Keys and values are kept in memory as well, so reads cost nothing; what is assigned is `dirty` until the turn's commit. The
-log of `node/storage/log_store.py` is not, and shares the turn's transaction.
+Keys and values are kept in memory, too, so a read costs nothing. An assignment is `dirty` until the turn's commit. The
+log (`node/storage/log_store.py`) is not kept in memory; its writes are part of the same transaction.
 """
 
 import os
@@ -31,12 +33,12 @@ import apsw
 from node.contract import NodeId, Stored
 from node.storage.disk_contents import (
     FILE_NAME,
-    LOG_FOLDED,
-    LOG_GROWN_BYTES,
-    LOG_IN_USE,
     OWNER_KEYS,
     PAGE_BYTES,
     TABLES,
+    WAL_FOLDED,
+    WAL_GROWN_BYTES,
+    WAL_IN_USE,
     Contents,
     DiskCorrupt,
     DiskError,
@@ -44,14 +46,14 @@ from node.storage.disk_contents import (
     DiskForeign,
     DiskInUse,
     DiskMissing,
-    check_log,
     check_tables,
+    check_wal,
+    create_statement,
+    file_size,
     owner_checksum,
-    read,
     read_checked_row,
+    read_contents,
     row_checksum,
-    size,
-    statement,
 )
 from node.storage.log_store import DiskLog, Row
 from node.wire import pack
@@ -61,11 +63,16 @@ __all__ = [
     "inspect",
 ]  # fmt: skip
 
-_GOING_MS: Final = 500
+#: How long an open waits for the lock of a process that was killed and whose threads have not ended yet.
+_LOCK_WAIT_MS: Final = 500
 
 
 class Disk:
-    """An open directory. Opening it counts one more incarnation, durably."""
+    """The open directory of one node. Opening it counts one more incarnation, durably.
+
+    `incarnation` is the number of boots, this one included; `commits` counts the transactions of this process; `log` is
+    the node's replicated log.
+    """
 
     log_class: ClassVar[type[DiskLog]] = DiskLog
 
@@ -82,27 +89,28 @@ class Disk:
         """Open or create the directory.
 
         Args:
-            directory: made with mode 0700 if it is not there.
+            directory: created with mode 0700 if it does not exist.
             cluster: the cluster's id; a directory of another cluster is refused.
             node: the node's id; a directory of another node is refused.
-            made_for: the algorithm and its members, in words; a directory that was made for others is refused, since what
-                they stored means something else, and a quorum of others need not overlap theirs.
-            must_exist: the node has run before, so a missing directory is an error.
-            vfs: the name of a registered apsw VFS to write through.
+            made_for: a text that names the algorithm and the members. A directory that was made for another text is
+                refused: another algorithm gives the stored data another meaning, and quorums of other members need not
+                overlap.
+            must_exist: True if the node has run before, so that a missing directory is an error.
+            vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
 
         Raises:
-            DiskError: one of its subclasses, saying what is wrong and what to do.
+            DiskError: a subclass of it. The message says what is wrong and what to do.
         """
         self.directory = directory
         self.commits = 0
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
         try:
-            log_bytes = size(Path(f"{path}-wal"))  # before SQLite makes one
+            wal_bytes = file_size(Path(f"{path}-wal"))  # before SQLite creates the file
             if must_exist and not path.exists():
                 raise DiskMissing(
-                    f"{path} is missing, and {node} has run before. It may have promised or accepted what nobody else has, "
-                    "so it must not vote again as its old self. Restore the directory, or leave the node down."
+                    f"{path} is missing, and {node} has run before. The node may have promised or accepted something that no "
+                    "other node knows, so it must not vote without its state. Restore the directory, or leave the node down."
                 )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = apsw.Connection(str(path), vfs=vfs)
@@ -112,102 +120,109 @@ class Disk:
                 f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
             ) from error
         except apsw.Error as error:
-            raise _explained(directory, error) from error
+            raise _disk_error(directory, error) from error
         try:
-            self._variables = self._open(cluster, node, made_for, must_exist, log_bytes)
+            self._variables = self._open(cluster, node, made_for, must_exist, wal_bytes)
         except BaseException as error:
             self._db.close()
             if isinstance(error, apsw.Error):
-                raise _explained(directory, error) from error
+                raise _disk_error(directory, error) from error
             raise
 
     def _open(
-        self, cluster: str, node: NodeId, made_for: str, must_exist: bool, log_bytes: int
+        self, cluster: str, node: NodeId, made_for: str, must_exist: bool, wal_bytes: int
     ) -> dict[str, dict[str, Stored]]:
-        """Check and read everything, and count the boot."""
-        self._db.set_busy_timeout(
-            _GOING_MS
-        )  # an owner that was killed may hold it for the moment in which its threads go
-        # The log's file goes only in `close`, with a note: where a process ends without it, the file is to be there.
+        """Check and read everything, and count the boot. Returns the keys and values of each variable."""
+        self._db.set_busy_timeout(_LOCK_WAIT_MS)
+        # Only `close` removes the WAL file, and it records that. After any other end of a process the file must exist.
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a disk that is new
+        self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # applies to a new database only
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        check_log(self._db, self.directory)
+        check_wal(self._db, self.directory)
         self._db.execute("BEGIN EXCLUSIVE")
         if not check_tables(self._db, self.directory / FILE_NAME):
-            self._db.execute(";".join(map(statement, TABLES)))
-        contents = read(self._db, self.directory, log_bytes, self.read_row)
+            self._db.execute(";".join(map(create_statement, TABLES)))
+        contents = read_contents(self._db, self.directory, wal_bytes, self.read_row)
         if must_exist and not contents.cluster:
             raise DiskCorrupt(
-                f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore it, or leave the node down"
+                f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore the file, or leave the node down"
             )
         if (contents.cluster or cluster, contents.node or node) != (cluster, node):
             raise DiskForeign(
-                f"{self.directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, and this is {node} "
-                f"of {cluster[:8]}: start the node on its own directory"
+                f"{self.directory} belongs to node {contents.node} of cluster {contents.cluster[:8]}, but this is node "
+                f"{node} of cluster {cluster[:8]}: start the node on its own directory"
             )
         if (contents.made_for or made_for) != made_for:
             raise DiskForeign(
-                f"{self.directory} was made for {contents.made_for}, and the spec says {made_for}: put the spec back as it was"
+                f"{self.directory} was made for {contents.made_for}, but the spec says {made_for}: restore the spec"
             )
         self.incarnation = contents.incarnation + 1
         self._owner = [cluster, node, str(self.incarnation), made_for]
-        self._grow_log()  # before the note that it is in use, and so is that large
-        self._note_owner(LOG_IN_USE)
-        self._db.execute("COMMIT; PRAGMA wal_checkpoint(RESTART)")  # the main file has the note, if the log's should go
+        self._grow_wal()  # first, because the next line records that the WAL is at least that large
+        self._write_owner(WAL_IN_USE)
+        # The checkpoint copies that record into the main file, where it survives the loss of the WAL.
+        self._db.execute("COMMIT; PRAGMA wal_checkpoint(RESTART)")
         self.log = self.log_class(self._read, self._damaged)
         return contents.variables
 
     def read_row(
         self, file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object
     ) -> None:
-        """Take in one row of the table of states. Raises DiskCorrupt."""
+        """Take in one row of the table of states.
+
+        Raises:
+            DiskCorrupt: the row is damaged.
+        """
         read_checked_row(file, contents, variable, key, packed, checksum)
 
-    def _grow_log(self) -> None:
-        """Make the log's file as large as it will be. SQLite takes zeros for no frames, and overwrites them."""
-        log = Path(f"{self.directory / FILE_NAME}-wal")
+    def _grow_wal(self) -> None:
+        """Give the WAL file its final size. SQLite takes the zeros for the end of the WAL and overwrites them."""
+        wal = Path(f"{self.directory / FILE_NAME}-wal")
         try:
-            with log.open("ab") as file:
-                file.write(bytes(max(LOG_GROWN_BYTES - size(log), 0)))
+            with wal.open("ab") as file:
+                file.write(bytes(max(WAL_GROWN_BYTES - file_size(wal), 0)))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise DiskFailed(f"{log} cannot be made: {error.strerror}: is there space on the disk?") from error
+            raise DiskFailed(f"{wal} cannot be created: {error.strerror}: is there space on the disk?") from error
 
-    def _note_owner(self, log: str) -> None:
-        owner = [*self._owner, log]
+    def _write_owner(self, wal_state: str) -> None:
+        owner = [*self._owner, wal_state]
         self._db.executemany(
             "INSERT OR REPLACE INTO node VALUES (?, ?)",
             zip((*OWNER_KEYS, "checksum"), [*owner, owner_checksum(owner)], strict=True),
         )
 
     def variables(self) -> list[str]:
-        """The names of the variables that have anything stored."""
+        """Return the names of the variables that have stored something."""
         return list(self._variables)
 
     def variable(self, name: str) -> MutableMapping[str, Stored]:
-        """The keys and values of one variable."""
+        """Return the mapping of keys to values that an algorithm sees as `node.disk`, for the variable `name`."""
         return _VariableDisk(name, self._variables.setdefault(name, {}), self._dirty)
 
     def _read(self, query: str, bindings: Row) -> Iterator[Row]:
         try:
             yield from self._db.execute(query, bindings)
         except apsw.Error as error:
-            raise _explained(self.directory, error) from error
+            raise _disk_error(self.directory, error) from error
 
-    def _damaged(self, what: str) -> DiskCorrupt:
-        return DiskCorrupt(f"{self.directory}: {what}: restore the directory from a copy, or leave the node down")
+    def _damaged(self, problem: str) -> DiskCorrupt:
+        return DiskCorrupt(f"{self.directory}: {problem}: restore the directory from a copy, or leave the node down")
 
     @property
     def dirty(self) -> bool:
-        """Whether something was assigned since the last commit."""
+        """Whether there are assignments or log writes since the last commit."""
         return bool(self._dirty or self.log.writes)
 
     def commit(self) -> None:
-        """Make every assignment durable, all or none. Raises DiskFailed; do not go on after it."""
+        """Make all assignments and log writes since the last commit durable, in one transaction.
+
+        Raises:
+            DiskFailed: a write or a sync failed. The caller must not use the disk any more.
+        """
         if not self.dirty:
             return
         try:
@@ -218,18 +233,18 @@ class Disk:
                     else:
                         row = (variable, key, packed, row_checksum(variable, key, packed))
                         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
-                for statement, values in self.log.writes:
-                    self._db.execute(statement, values)
+                for sql, values in self.log.writes:
+                    self._db.execute(sql, values)
         except apsw.Error as error:
-            raise _explained(self.directory, error) from error
+            raise _disk_error(self.directory, error) from error
         self._dirty.clear()
         self.log.committed()
         self.commits += 1
 
     def close(self) -> None:
-        """Release the directory in order: the log is folded into the main file. What was not committed is dropped."""
-        with suppress(apsw.Error):  # a disk that has failed stays as a crash leaves it
-            self._note_owner(LOG_FOLDED)
+        """Copy the WAL into the main file and release the directory. Assignments that were not committed are lost."""
+        with suppress(apsw.Error):  # a disk that has failed stays as a crash would leave it
+            self._write_owner(WAL_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()
 
@@ -258,12 +273,12 @@ class _VariableDisk(MutableMapping[str, Stored]):
         return len(self._stored)
 
 
-def _explained(directory: Path, error: apsw.Error) -> DiskError:
-    """SQLite's error as one of ours, with what to do."""
+def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
+    """Convert an error of SQLite to a `DiskError` that says what to do."""
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return DiskInUse(
-                f"{directory} is in use by another process: a node's directory serves one process at a time"
+                f"{directory} is in use by another process: only one process at a time can use a node's directory"
             )
         case apsw.CorruptError() | apsw.NotADBError():
             return DiskCorrupt(f"{directory / FILE_NAME} is damaged ({error}): restore it, or leave the node down")
@@ -272,35 +287,38 @@ def _explained(directory: Path, error: apsw.Error) -> DiskError:
         case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
             return DiskFailed(f"{directory} cannot be used: {error}. Is the path right and writable?")
     return DiskFailed(
-        f"{directory}: {type(error).__name__} {error}: the node stops, since it cannot tell what is durable"
+        f"{directory}: {type(error).__name__} {error}: the node stops, because it does not know what is durable"
     )
 
 
 def inspect(directory: Path) -> Contents:
-    """What the disk of a node says, whether the node runs or not. Reads a copy; touches nothing.
+    """Read and check the directory of a node, whether the node runs or not. Reads a copy and changes nothing.
+
+    Returns:
+        The owner, the keys and values of each variable, and the log.
 
     Raises:
-        DiskError: there is no such disk, it does not check, or it changed too fast to copy.
+        DiskError: the directory is missing or damaged, or its files changed too fast to be copied.
     """
     source = directory / FILE_NAME
     if not source.exists():
-        raise DiskMissing(f"{source} is not there: has the node ever booted?")
-    trouble: DiskError = DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
+        raise DiskMissing(f"{source} does not exist: has the node ever booted?")
+    failure: DiskError = DiskInUse(f"{source} changes too fast to be copied: try again when the node is less busy")
     for attempt in range(5):
         time.sleep(0.01 * attempt)
-        # A checkpoint copies pages that are in the log into the main file, and starts the log anew only afterwards. So if
-        # the log still begins as it did when the main file was copied, the two together are whole.
-        began = _log_header(source)
+        # A checkpoint copies pages from the WAL into the main file, and restarts the WAL only afterwards. So if the
+        # header of the WAL is the same before and after both files were copied, the two copies together are complete.
+        header_before = _wal_header(source)
         with tempfile.TemporaryDirectory(prefix="consensus-inspect-") as folder:
             for name in (FILE_NAME, f"{FILE_NAME}-wal"):
-                with suppress(FileNotFoundError):  # a node that stops removes its log
+                with suppress(FileNotFoundError):  # a node that stops removes its WAL
                     shutil.copyfile(directory / name, Path(folder) / name)
-            if _log_header(source) == began:
+            if _wal_header(source) == header_before:
                 try:
                     return _read_copy(Path(folder) / FILE_NAME, directory)
                 except DiskCorrupt as error:
-                    trouble = error  # if it is a commit that was copied half written, it is whole next time
-    raise trouble
+                    failure = error  # perhaps a commit that was copied half written: the next copy is then complete
+    raise failure
 
 
 def _read_copy(copy: Path, directory: Path) -> Contents:
@@ -308,19 +326,19 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
         db = apsw.Connection(str(copy))
         try:
             db.execute("PRAGMA synchronous=OFF")
-            log_bytes = size(Path(f"{copy}-wal"))
-            check_log(db, directory)
-            contents = read(db, directory, log_bytes, read_checked_row)
+            wal_bytes = file_size(Path(f"{copy}-wal"))
+            check_wal(db, directory)
+            contents = read_contents(db, directory, wal_bytes, read_checked_row)
             _read_log(db, contents, directory)
             return contents
         finally:
             db.close()
     except apsw.Error as error:
-        raise _explained(directory, error) from error
+        raise _disk_error(directory, error) from error
 
 
 def _read_log(db: apsw.Connection, contents: Contents, directory: Path) -> None:
-    log = DiskLog(db.execute, lambda what: DiskCorrupt(f"{directory}: {what}"))
+    log = DiskLog(db.execute, lambda problem: DiskCorrupt(f"{directory}: {problem}"))
     for record in log.since(0, 2**62):
         contents.log.put(record)
     for slot, number in list(db.execute("SELECT slot, number FROM snapshot")):
@@ -329,7 +347,7 @@ def _read_log(db: apsw.Connection, contents: Contents, directory: Path) -> None:
         contents.log.put_part(int(str(slot)), int(str(number)), data)
 
 
-def _log_header(database: Path) -> bytes:
+def _wal_header(database: Path) -> bytes:
     with suppress(FileNotFoundError), Path(f"{database}-wal").open("rb") as file:
         return file.read(32)
     return b""

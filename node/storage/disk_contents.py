@@ -1,12 +1,13 @@
-"""What the files of a node's disk say, checked. The Disk of `node/storage/disk.py` is made of it; nothing here writes.
+"""Check and read the files of a node's directory. `Disk` (`node/storage/disk.py`) uses it. This module writes no data.
 
 Rules
 -----
-1. Anything that does not check is `DiskCorrupt`: it is never guessed at, and never forgiven.
-2. Each row carries a checksum. So does whose disk it is, and how often it has booted. The schema is compared with ours: one
-   in which a letter has changed would have SQLite find no rows, or others, without a word.
-3. SQLite drops without a word all that follows a damaged frame of its log. So the frames behind those in which it believes
-   are looked at too: a crash tears the last commit and no other.
+1. Every failed check raises `DiskCorrupt`. Nothing is guessed or repaired.
+2. Each row carries a checksum. The row that names the owner of the directory and its number of boots has one, too. The
+   schema is compared with the expected one: with one changed letter in it, SQLite could silently find no rows, or other
+   ones.
+3. SQLite silently ignores every frame of its write-ahead log (WAL) after a damaged one. So `check_wal` also reads the
+   frames after those that SQLite has accepted. A crash can tear the last commit and no other.
 """
 
 import os
@@ -23,14 +24,15 @@ from node.storage.log_store import LOG_TABLES, MemoryLog
 from node.wire import Malformed, unpack
 
 FILE_NAME: Final = "state.db"
-#: Small, since a commit writes whole pages and most change one. A larger batch takes several.
+#: Small, because a commit writes whole pages and most commits change one. A larger batch takes several pages.
 PAGE_BYTES: Final = 1024
-#: SQLite starts its log anew when it has a thousand pages, and the commit that brings it there may be of several.
-LOG_GROWN_BYTES: Final = 1100 * PAGE_BYTES
-#: Where the newest is: in the log's file, which must be there then, or folded into the main file by an orderly end.
-LOG_IN_USE: Final = f"in use, at least {LOG_GROWN_BYTES} bytes"
-LOG_FOLDED: Final = "folded"
-#: What each table consists of.
+#: SQLite restarts the WAL when it has reached a thousand pages. The commit that reaches them may have several pages.
+WAL_GROWN_BYTES: Final = 1100 * PAGE_BYTES
+#: The two states of the WAL, as the key "log" of the table "node" records them. In use: the WAL file holds the newest
+#: commits, so it must exist and have at least this size. Folded: an orderly end has copied the WAL into the main file.
+WAL_IN_USE: Final = f"in use, at least {WAL_GROWN_BYTES} bytes"
+WAL_FOLDED: Final = "folded"
+#: The columns of each table, as SQL.
 TABLES: Final = {
     "node": "(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "state": "(variable TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL, "
@@ -41,54 +43,58 @@ OWNER_KEYS: Final = ("cluster", "node", "incarnation", "made_for", "log")
 
 
 class DiskError(Exception):
-    """The node cannot run on this directory. The message says why and what to do."""
+    """The node cannot run on this directory. The message says why, and what to do."""
 
 
 class DiskMissing(DiskError):
-    """The directory of a node that has run before is not there."""
+    """The directory of a node that has run before does not exist."""
 
 
 class DiskInUse(DiskError):
-    """Another process has the directory."""
+    """Another process uses the directory, or its files change too fast to be copied."""
 
 
 class DiskCorrupt(DiskError):
-    """What is stored does not check."""
+    """The stored data fails a check."""
 
 
 class DiskForeign(DiskError):
-    """The directory belongs to another node or another cluster."""
+    """The directory belongs to another node or another cluster, or was made for another algorithm or other members."""
 
 
 class DiskFailed(DiskError):
-    """A write or a sync failed."""
+    """A write or a sync failed, or the directory cannot be used."""
 
 
 @dataclass
 class Contents:
-    """What a disk holds: whose it is, how often it has booted, and every variable's keys and values."""
+    """The contents of a directory.
+
+    `cluster` and `node` are the owner, `incarnation` is the number of boots, `variables` holds the keys and values of
+    each variable, `log` is the replicated log, and `made_for` names the algorithm and the members.
+    """
 
     cluster: str = ""
     node: NodeId = ""
     incarnation: int = 0
     variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
-    log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # filled by `inspect` alone
+    log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # only `inspect` fills it
     made_for: str = ""
 
 
 class Database(Protocol):
-    """An open SQLite database."""
+    """An open SQLite database, as far as this module uses it."""
 
     @property
     def filename(self) -> str:
-        """Where it is."""
+        """The path of the main file."""
 
     def execute(self, statements: str, /) -> Iterable[tuple[Any, ...]]:
-        """The rows that a query finds."""
+        """Run the statements, and return the rows of a query."""
 
 
 def row_checksum(variable: str, key: str, packed: bytes) -> int:
-    """Of one stored value, and of where it belongs."""
+    """Return the CRC-32 of one stored value, its variable and its key."""
     return zlib.crc32(packed, zlib.crc32(f"{variable}\0{key}\0".encode()))
 
 
@@ -97,33 +103,47 @@ RowReader = Callable[[str, Contents, object, object, object, object], None]
 
 
 def owner_checksum(owner: list[str]) -> str:
-    """Of what OWNER_KEYS name."""
+    """Return the CRC-32 of the values of OWNER_KEYS, in their order, as decimal digits."""
     return str(zlib.crc32("\0".join(owner).encode()))
 
 
-def size(path: Path) -> int:
-    """How many bytes a file has; 0 if there is none."""
+def file_size(path: Path) -> int:
+    """Return the size of a file in bytes, or 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
-def statement(table: str) -> str:
-    """What makes a table, and what SQLite says afterwards that has made it."""
+def create_statement(table: str) -> str:
+    """Return the SQL statement that creates a table. SQLite stores the same text in its schema."""
     return f"CREATE TABLE {table} {TABLES[table]}"
 
 
 def check_tables(db: Database, path: Path) -> bool:
-    """Whether there are any tables. Raises DiskCorrupt if they are not ours."""
+    """Check the schema. Returns whether there are any tables.
+
+    Raises:
+        DiskCorrupt: there are tables, and they are not exactly those of TABLES.
+    """
     try:
         found = set(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql NOTNULL"))
     except UnicodeDecodeError:
         found = {("not text",)}
-    if found and found != {("table", name, name, statement(name)) for name in TABLES}:
+    if found and found != {("table", name, name, create_statement(name)) for name in TABLES}:
         raise DiskCorrupt(f"{path}: its schema is damaged: restore the directory from a copy, or leave the node down")
     return bool(found)
 
 
-def read(db: Database, directory: Path, log_bytes: int, read_row: RowReader) -> Contents:
-    """Everything that is stored, checked. `directory` is where people know it, `log_bytes` how large the log was there."""
+def read_contents(db: Database, directory: Path, wal_bytes: int, read_row: RowReader) -> Contents:
+    """Read and check everything except the replicated log.
+
+    Args:
+        db: the open database, which may be a copy.
+        directory: the node's own directory, for the messages of errors.
+        wal_bytes: the size of the WAL file before `db` was opened.
+        read_row: takes in one row of the table of states.
+
+    Raises:
+        DiskCorrupt: a check failed.
+    """
     path = directory / FILE_NAME
     try:
         check_tables(db, path)
@@ -133,11 +153,11 @@ def read(db: Database, directory: Path, log_bytes: int, read_row: RowReader) -> 
         header = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM node")}
         owner = [header.get(key, "") for key in OWNER_KEYS]
         if header and header.get("checksum") != owner_checksum(owner):
-            raise DiskCorrupt(f"{path}: whose it is, and how often it has booted, does not match its checksum")
-        if owner[-1] == LOG_IN_USE and log_bytes < LOG_GROWN_BYTES:
+            raise DiskCorrupt(f"{path}: the record of its owner and its number of boots does not match its checksum")
+        if owner[-1] == WAL_IN_USE and wal_bytes < WAL_GROWN_BYTES:
             raise DiskCorrupt(
-                f"{path}-wal is missing or cut short, and it holds what was committed last. Restore it, or leave the node "
-                "down; it must not vote as if it had never promised anything."
+                f"{path}-wal is missing or cut short, and it holds the newest commits. Restore the file, or leave the node "
+                "down: it must not vote as if it had never promised anything."
             )
         contents = Contents(owner[0], owner[1], int(owner[2] or 0), made_for=owner[3])
         for row in db.execute("SELECT variable, key, value, checksum FROM state ORDER BY 1, 2"):
@@ -150,13 +170,17 @@ def read(db: Database, directory: Path, log_bytes: int, read_row: RowReader) -> 
 def read_checked_row(
     file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object
 ) -> None:
-    """Take in one row of the table of states."""
+    """Check one row of the table "state", and put it into `contents`. `file` is for the messages of errors.
+
+    Raises:
+        DiskCorrupt: a type is wrong, the checksum does not match, or the value does not decode.
+    """
     if not (isinstance(variable, str) and isinstance(key, str) and isinstance(packed, bytes)):
         raise DiskCorrupt(f"a row of {file} is not of the declared types: restore the directory")
     if checksum != row_checksum(variable, key, packed):
         raise DiskCorrupt(
             f"{file}: the stored value of {variable}/{key} does not match its checksum. "
-            "Restore the directory from a copy, or leave the node down; it must not vote on what it cannot trust."
+            "Restore the directory from a copy, or leave the node down: it must not vote on data that is damaged."
         )
     try:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
@@ -164,26 +188,31 @@ def read_checked_row(
         raise DiskCorrupt(f"{file}: the stored value of {variable}/{key} does not decode: {error}") from error
 
 
-def check_log(db: Database, directory: Path) -> None:
-    """Raise DiskCorrupt if the log goes on after the frames in which SQLite believes. Leaves all of them in the main file.
+def check_wal(db: Database, directory: Path) -> None:
+    """Check that the WAL ends where SQLite has stopped reading it. Copies the accepted frames into the main file.
 
-    Its format: sqlite.org/fileformat2.html, section 4. A frame is of this log if it repeats the two salts of the header.
+    sqlite.org/fileformat2.html, section 4, defines the format. A frame belongs to the present WAL if it repeats the two
+    salts of the header.
+
+    Raises:
+        DiskCorrupt: the header is damaged, or a whole commit follows the frames that SQLite has accepted.
     """
-    # The next write starts the log anew, so that nothing that lies behind its end now is ever taken for new.
+    # RESTART: the next write begins the WAL anew with new salts. So a frame after its present end can never look like a
+    # new one.
     ((_, recovered, _),) = db.execute("PRAGMA wal_checkpoint(RESTART)")
     assert isinstance(recovered, int)
-    log = Path(f"{db.filename}-wal")
-    with log.open("rb") if log.exists() else BytesIO() as file:
+    wal = Path(f"{db.filename}-wal")
+    with wal.open("rb") if wal.exists() else BytesIO() as file:
         header = file.read(32)
         if not any(header):
             return
-        order = "<>"[header[3] & 1]
+        byte_order = "<>"[header[3] & 1]
         sums = [0, 0]
-        for first, second in struct.iter_unpack(f"{order}2I", header[:24]):
+        for first, second in struct.iter_unpack(f"{byte_order}2I", header[:24]):
             sums[0] = (sums[0] + first + sums[1]) % 2**32
             sums[1] = (sums[1] + second + sums[0]) % 2**32
         damaged = (
-            f"{directory / FILE_NAME}-wal is damaged: what was committed may be lost. "
+            f"{directory / FILE_NAME}-wal is damaged: commits may be lost. "
             "Restore the directory, or leave the node down."
         )
         if len(header) < 32 or struct.pack(">2I", *sums) != header[24:]:
@@ -194,8 +223,9 @@ def check_log(db: Database, directory: Path) -> None:
         while len(frame := file.read(24)) == 24:
             file.seek(frame_bytes - 24, os.SEEK_CUR)
             if frame[8:16] == header[16:24]:
-                # A crash tears the last commit at most, and a commit's last frame alone is marked (bytes 4 to 8). So a frame
-                # after a mark is of a later commit, which began only when the one before was durable.
+                # A crash can tear the last commit only. The last frame of a commit, and no other, has a mark (bytes 4
+                # to 8). So a frame after a mark belongs to a later commit, and that began only after the marked one was
+                # durable.
                 if commit_seen:
                     raise DiskCorrupt(damaged)
                 commit_seen = any(frame[4:8])

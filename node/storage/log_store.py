@@ -1,11 +1,11 @@
-"""A node's log: on SQLite within the disk's transaction, and in memory for simulators and tests.
+"""The replicated log of a node: `DiskLog` on SQLite, and `MemoryLog` for simulators and tests.
 
 Rules
 -----
-1. A write is only gathered here; `Disk.commit` makes it durable together with the turn's other assignments.
-2. Records are not mirrored in memory: what is read is read from the disk, but for what the turn has not committed yet.
-3. Each row carries a checksum over all of it. One that does not match is damage, wherever in the log it stands: nothing is
-   taken for a torn tail, since SQLite's own log keeps torn tails from ever showing.
+1. A `DiskLog` only gathers writes. `Disk.commit` makes them durable together with the turn's assignments.
+2. Records are not kept in memory. A read comes from the disk, except for records that the turn has not committed yet.
+3. Each row carries a checksum of all its columns. A mismatch is damage, wherever in the log the row stands. It is never
+   taken for the torn end of a write, because SQLite's write-ahead log never shows a torn write.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from node.log_contract import Log, Record
 
-#: What each table consists of.
+#: The columns of each table, as SQL.
 LOG_TABLES: Final = {
     "log": "(slot INTEGER PRIMARY KEY, round INTEGER NOT NULL, owner TEXT NOT NULL, batch BLOB NOT NULL, "
     "checksum INTEGER NOT NULL)",
@@ -26,10 +26,15 @@ Row = tuple[Any, ...]
 
 
 class DiskLog(Log):
-    """The log of an open disk."""
+    """The log of an open disk. `writes` holds the SQL statements of the turn, with their values."""
 
     def __init__(self, read: Callable[[str, Row], Iterable[Row]], damaged: Callable[[str], Exception]) -> None:
-        """Make the log. `read` runs a query on the disk, `damaged` makes the error for a row that does not check."""
+        """Read where the log begins.
+
+        Args:
+            read: runs a query on the disk, with its bindings, and returns the rows.
+            damaged: makes the error to raise for a row that fails a check, from a description of the problem.
+        """
         self.damaged = damaged
         self.writes: list[tuple[str, Row]] = []
         self._read = read
@@ -38,7 +43,7 @@ class DiskLog(Log):
         self.first = 1 if lowest is None else int(lowest)
 
     def committed(self) -> None:
-        """Every write so far is durable."""
+        """Forget the gathered writes: they are durable now."""
         self.writes.clear()
         self._new.clear()
 
@@ -74,14 +79,14 @@ class DiskLog(Log):
             del self._new[slot]
 
     def put_part(self, slot: int, number: int, data: bytes) -> None:
-        row = (slot, number, data, _part_sum(slot, number, data))
+        row = (slot, number, data, _part_checksum(slot, number, data))
         self.writes.append(("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)", row))
 
     def part(self, slot: int, number: int) -> bytes | None:
         for data, checksum in self._rows(
             "SELECT data, checksum FROM snapshot WHERE slot=? AND number=?", (slot, number)
         ):
-            if not isinstance(data, bytes) or checksum != _part_sum(slot, number, data):
+            if not isinstance(data, bytes) or checksum != _part_checksum(slot, number, data):
                 raise self.damaged(f"part {number} of the snapshot of slot {slot} does not match its checksum")
             return data
         return None
@@ -109,7 +114,7 @@ class DiskLog(Log):
 
 
 class MemoryLog(Log):
-    """A log that is nowhere but in memory, for simulators: plain data, so a copy of it is what a crash leaves."""
+    """A log in memory, for simulators and tests. It is plain data: a copy of it stands for what a crash leaves."""
 
     def __init__(self) -> None:
         self.records: dict[int, Record] = {}
@@ -150,5 +155,5 @@ def record_checksum(record: Record) -> int:
     return zlib.crc32(record.batch, zlib.crc32(f"{record.slot}/{record.round}/{record.owner}".encode()))
 
 
-def _part_sum(slot: int, number: int, data: bytes) -> int:
+def _part_checksum(slot: int, number: int, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(f"{slot}/{number}".encode()))

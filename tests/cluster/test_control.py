@@ -14,7 +14,7 @@ from cluster.errors import CommandRefused, ConsensusError, Mistake, NotUp, Wrong
 from node.contract import BadInput
 from node.settings import BadSpec
 from node.transport import Poller, tuned
-from node.wire import BadValue, pack_own, unpack_own
+from node.wire import BadValue, pack_unchecked, unpack_unchecked
 
 TOKEN = "5" * 32
 WAIT_S = 10.0
@@ -138,19 +138,23 @@ def test_arguments_that_cannot_be_sent_are_refused_before_anything_is_sent(serve
 
 
 def test_strangers_get_no_reply_and_are_counted(served: Served) -> None:
-    request = pack_own({"verb": "do", "arguments": {}, "deadline": time.monotonic() + WAIT_S})
+    request = pack_unchecked({"verb": "do", "arguments": {}, "deadline": time.monotonic() + WAIT_S})
     token = TOKEN.encode()
     strange = [[request], [b"", request], [b"6" * 32, request], [token], [token, b"\xc1"], [token, request, b""]]
-    strange += [[token, pack_own({"verb": "do", "arguments": {}})], [token, pack_own([1])], [b"\xff" * 40, request]]
+    strange += [
+        [token, pack_unchecked({"verb": "do", "arguments": {}})],
+        [token, pack_unchecked([1])],
+        [b"\xff" * 40, request],
+    ]
     with tuned(zmq.Context.instance().socket(zmq.DEALER)) as stranger:
         stranger.connect(served.server.address)
         for frames in strange:
             stranger.send_multipart(frames)
         stranger.send_multipart(
-            [token, pack_own({"verb": "done", "arguments": {}, "deadline": time.monotonic() + 9.0})]
+            [token, pack_unchecked({"verb": "done", "arguments": {}, "deadline": time.monotonic() + 9.0})]
         )
         assert stranger.poll(int(WAIT_S * 1000))
-        assert unpack_own(stranger.recv()) == {"result": []}
+        assert unpack_unchecked(stranger.recv()) == {"result": []}
         assert not stranger.poll(0)
     assert served.server.strangers == len(strange)
 

@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("nodes = [", "nodes = {", "not TOML"),
-        ("seed = 0", "seed = 'x'", "seed is a str"),
+        ("seed = 0", "seed = 'x'", "seed has the type str"),
         ("seed = 0", "speed = 0", "'speed' is not a field"),
         ("seed = 0\n", "", "seed is missing"),
         ('algorithm = "paxos"', 'algorithm = ""', "algorithm is empty"),

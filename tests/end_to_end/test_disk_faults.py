@@ -1,4 +1,4 @@
-"""The faults of disks, limits and clocks, on real processes: each bites, says so, and heals."""
+"""The faults of disks, limits and clocks on real processes: each bites, records it in its receipt, and heals."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.verdict import Status
 from harness.faults import disk_faults, limit_faults
-from harness.faults.injector import ActiveFault
+from harness.faults.active import ActiveFault
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
@@ -22,7 +22,7 @@ RNG = Random(7)
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Experiment]:
     folder = tmp_path / "run"
-    with Experiment(folder, nodes=3, vfs=SPEC, command=limit_faults.steered(folder)) as run:
+    with Experiment(folder, nodes=3, vfs=SPEC, command=limit_faults.steered_command(folder)) as run:
         run.propose("before", "blue", at="n2")
         yield run
         assert {ProcessState.UP} == {run.cluster.state(node) for node in run.nodes}
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Iterator[Experiment]:
         } == {"n1": "blue", "n2": "blue", "n3": "blue"}
 
 
-def last(run: Experiment) -> Receipt:
+def last_receipt(run: Experiment) -> Receipt:
     receipt = run.faults.receipts[-1]
     assert receipt.bit, receipt
     assert receipt.ended_ns is not None
@@ -40,7 +40,7 @@ def last(run: Experiment) -> Receipt:
 
 
 def wait_down(run: Experiment, node: str) -> None:
-    """Proposals elsewhere, which are to be answered all the same, until the node has stopped."""
+    """Propose at n3 until the node has stopped. Every proposal must be answered."""
     for number in range(50):
         assert isinstance(run.propose(f"meanwhile-{number}", "green", at="n3"), Ok)
         if run.cluster.state(node) is ProcessState.DOWN:
@@ -60,73 +60,73 @@ def test_a_disk_that_fails_stops_its_node(run: Experiment, inject: Any, argument
     fault: ActiveFault = inject(run, RNG, node="n1", **arguments)
     wait_down(run, "n1")
     fault.heal()
-    receipt = last(run)
+    receipt = last_receipt(run)
     assert "status 74" in receipt.evidence["ended"]
     assert receipt.evidence["disk"][0]["file"] == "state.db-wal"
     assert receipt.nodes_down == ("n1",)
 
 
-def test_slow_syncs_are_slow_and_a_power_cut_then_loses_what_was_under_way(run: Experiment) -> None:
+def test_slow_syncs_are_recorded_and_a_node_returns_after_power_cuts(run: Experiment) -> None:
     slow = disk_faults.slow_sync(run, RNG, node="n1", seconds=0.5)
     begun = run.begin_propose("slow", "blue", at="n1", timeout_s=0.3)
     run.settle(begun)
     cut_rng = Random(1)
     slow.heal()
-    assert last(run).evidence["disk"][0]["seconds"] == 0.5
+    assert last_receipt(run).evidence["disk"][0]["seconds"] == 0.5
     for tail in ("none", "torn", "reordered"):
         disk_faults.power_cut(run, cut_rng, node="n1", tail=tail).heal()
-        assert last(run).evidence["wait_status"] == -9
+        assert last_receipt(run).evidence["wait_status"] == -9
 
 
-def test_a_flipped_bit_is_refused_or_does_no_harm(run: Experiment) -> None:
+def test_a_node_refuses_a_flipped_bit_or_it_does_no_harm(run: Experiment) -> None:
     fault = disk_faults.flip_bit(run, Random(3), node="n1")
     fault.heal()
-    evidence = last(run).evidence
+    evidence = last_receipt(run).evidence
     assert evidence["was"] != evidence["now"]
     assert "damaged" in evidence["then"] or "checksum" in evidence["then"] or evidence["then"] == "it started"
 
 
-def test_a_deleted_directory_is_refused(run: Experiment) -> None:
+def test_a_node_does_not_start_without_its_directory(run: Experiment) -> None:
     fault = disk_faults.delete_directory(run, RNG, node="n1")
     assert run.cluster.state("n1") is ProcessState.DOWN
     fault.heal()
-    assert "is missing" in last(run).evidence["then"]
+    assert "is missing" in last_receipt(run).evidence["then"]
 
 
-def test_an_old_copy_is_what_the_node_then_has(run: Experiment) -> None:
+def test_a_node_runs_on_the_old_copy_of_its_directory(run: Experiment) -> None:
     disk_faults.restore_old_copy(run, RNG, node="n1", most_s=0.0).heal()
-    newest, oldest = last(run).evidence["boots_on_disk"]
+    newest, oldest = last_receipt(run).evidence["boots_on_disk"]
     assert oldest < newest
 
 
-def test_a_second_process_is_refused(run: Experiment) -> None:
+def test_a_second_process_on_a_directory_is_refused(run: Experiment) -> None:
     disk_faults.second_process(run, RNG, node="n1").heal()
-    assert "in use" in last(run).evidence["then"]
-    assert last(run).evidence["wait_status"] == 74
+    assert "in use" in last_receipt(run).evidence["then"]
+    assert last_receipt(run).evidence["wait_status"] == 74
 
 
-def test_limits_are_in_force_until_they_are_lifted(run: Experiment) -> None:
+def test_limits_are_set_and_lifted(run: Experiment) -> None:
     for inject in (limit_faults.memory_limit, limit_faults.descriptor_limit):
         fault = inject(run, RNG, node="n1")
         run.propose(f"under {inject.__name__}".replace(" ", "-"), "blue", at="n3")
         fault.heal()
-        assert "Max" in last(run).evidence["kernel"]
+        assert "Max" in last_receipt(run).evidence["kernel"]
 
 
 def test_clocks_jump_and_run_fast_and_slow(run: Experiment) -> None:
     limit_faults.clock_jump(run, RNG, node="n1", seconds=30).heal()
-    assert last(run).evidence["jumped_s"] == pytest.approx(30, abs=0.5)
+    assert last_receipt(run).evidence["jumped_s"] == pytest.approx(30, abs=0.5)
     limit_faults.clock_jump(run, RNG, node="n2", seconds=30, back=True).heal()
-    assert last(run).evidence["jumped_s"] == pytest.approx(-30, abs=0.5)
+    assert last_receipt(run).evidence["jumped_s"] == pytest.approx(-30, abs=0.5)
     for rate in (5.0, 0.0):
         fault = limit_faults.clock_skew(run, RNG, node="n1", rate=rate)
         for number in range(20):
             run.propose(f"skewed-{rate}-{number}", "blue", at="n3")
         fault.heal()
-        assert (last(run).evidence["gained_s"] > 0) == (rate > 1)
+        assert (last_receipt(run).evidence["gained_s"] > 0) == (rate > 1)
 
 
-def test_paxos_keeps_its_promises_when_a_disk_fails(tmp_path: Path) -> None:
+def test_paxos_is_valid_when_a_disk_fails(tmp_path: Path) -> None:
     run = Experiment(tmp_path / "run", nodes=3, vfs=SPEC)
     with run:
         fault = disk_faults.fail_sync(run, RNG, node="n1", nth=3)

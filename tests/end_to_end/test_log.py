@@ -166,7 +166,7 @@ def test_members_come_and_go(cluster: Cluster, client: LogClient) -> None:
     lost = next(node for node in cluster.nodes if node != leader_of(cluster))
     cluster.kill(lost)
     shutil.rmtree(cluster.spec.settings.directory(lost))
-    with pytest.raises(BootFailed, match="must not vote again as its old self"):
+    with pytest.raises(BootFailed, match="must not vote without its state"):
         cluster.restart(lost)
     replace_node(cluster, lost, "n5")
     assert lost not in cluster.nodes

@@ -78,7 +78,7 @@ def test_a_node_that_lost_its_disk_is_replaced(quick_hand: Hand) -> None:
     lost = next(node for node, role in members(hand).items() if role == "votes")
     hand.good("kill", lost)
     shutil.rmtree(hand.folder / ".consensus" / "nodes" / lost)
-    hand.fails(1, "must not vote again as its old self", "restart", lost)
+    hand.fails(1, "must not vote without its state", "restart", lost)
     done = hand.run("member", "replace", lost, "n4")
     assert (done.returncode, done.stdout) == (0, f"n4 votes in the place of {lost}\n"), done.stderr
     assert "n4 is up and learns" in done.stderr
@@ -93,7 +93,7 @@ def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "member", "list")
     hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
-    hand.fails(1, "n1 is the last node: without it there is no cluster", "member", "remove", "n1")
+    hand.fails(1, "n1 is the last voter: without it there is no cluster", "member", "remove", "n1")
     hand.fails(1, "n1 is a member already", "member", "add", "n1")
     hand.fails(254, "there is no node 'n9'", "member", "remove", "n9")
     hand.fails(254, "there is no node 'n9'", "member", "replace", "n9", "n2")

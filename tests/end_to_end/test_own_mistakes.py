@@ -13,7 +13,7 @@ from harness.records.node_failures import failures
     ("name", "says"),
     [
         ("Raising", "ZeroDivisionError: the author's mistake (in propose, own_algorithms.py, line "),
-        ("SendsWhatIsNotListed", "Other is none of the messages that are sent here"),
+        ("SendsWhatIsNotListed", "Other is not in the `messages` of the algorithm"),
         ("Exiting", "SystemExit: 3 (in propose, own_algorithms.py, line "),
         ("Looping", "does not even say how it is: is its algorithm in an endless loop?"),
     ],

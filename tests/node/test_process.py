@@ -291,7 +291,7 @@ def test_a_second_process_on_a_directory_is_refused_and_the_first_goes_on(start:
     second = start()
     assert second.ready == {
         "error": f"{tmp_path / 'nodes' / 'n1'} is in use by another process: "
-        "a node's directory serves one process at a time"
+        "only one process at a time can use a node's directory"
     }
     assert second.wait() == 74
     assert first.query() == Reply(2, BLUE, None)

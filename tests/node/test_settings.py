@@ -38,7 +38,7 @@ def test_a_good_spec_is_read(tmp_path: Path) -> None:
         ({"cluster": None}, "cluster is missing"),
         ({"cluster": '"5F0C"'}, "32 hex digits"),
         ({"cluster": f'"{CLUSTER}\\n"'}, "32 hex digits"),
-        ({"cluster": "5"}, "cluster is a int, and a str is wanted"),
+        ({"cluster": "5"}, "cluster has the type int, but must be str"),
         ({"algorithm": '""'}, "algorithm is empty"),
         ({"nodes": "[]"}, "there are 0 nodes"),
         ({"nodes": str([f"n{number}" for number in range(NODES_MAX + 1)])}, "there are 100 nodes"),
@@ -51,15 +51,15 @@ def test_a_good_spec_is_read(tmp_path: Path) -> None:
         ({"nodes": '["é"]'}, "cannot be called"),
         ({"nodes": '[""]'}, "cannot be called"),
         ({"nodes": '["leader"]'}, "leader"),
-        ({"nodes": '"n1"'}, "nodes is a str, and a list is wanted"),
-        ({"seed": "true"}, "seed is a bool, and a int is wanted"),
-        ({"seed": "1.0"}, "seed is a float"),
-        ({"vfs": "1"}, "vfs is a int"),
-        ({"timeout": "1"}, "'timeout' is not a field; there are cluster, algorithm"),
+        ({"nodes": '"n1"'}, "nodes has the type str, but must be list"),
+        ({"seed": "true"}, "seed has the type bool, but must be int"),
+        ({"seed": "1.0"}, "seed has the type float"),
+        ({"vfs": "1"}, "vfs has the type int"),
+        ({"timeout": "1"}, "'timeout' is not a field; the fields are cluster, algorithm"),
         ({"seed": "= 1"}, "is not TOML"),
     ],
 )
-def test_a_bad_spec_is_refused_with_the_place_and_the_reason(
+def test_a_bad_spec_is_refused_with_its_path_and_the_reason(
     tmp_path: Path, changes: dict[str, str | None], reason: str
 ) -> None:
     path = spec(tmp_path, **changes)
@@ -106,7 +106,7 @@ def test_every_built_in_algorithm_is_found_by_its_name() -> None:
         ("tests.own_algorithms:ListsNoMessages", "`messages` is a tuple of subclasses of node.contract.Message"),
     ],
 )
-def test_what_is_no_algorithm_is_refused(name: str, reason: str) -> None:
+def test_a_name_without_an_algorithm_is_refused(name: str, reason: str) -> None:
     with pytest.raises(UnknownAlgorithm) as refused:
         load_algorithm(name)
     assert reason in str(refused.value)
@@ -125,7 +125,7 @@ def test_what_is_no_algorithm_is_refused(name: str, reason: str) -> None:
         ("", "has no 'Mine'"),
     ],
 )
-def test_a_module_of_ones_own_that_fails_is_refused_and_says_why(
+def test_a_users_module_that_fails_is_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

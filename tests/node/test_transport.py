@@ -10,14 +10,14 @@ import pytest
 import zmq
 
 from node import transport as transport_module
-from node.transport import Poller, Route, Transport, WakeUpPipe, bind_any_port, received, tuned
+from node.transport import Poller, Route, Transport, WakeUpPipe, bind_any_port, receive_all, tuned
 
 WAIT_S = 20.0
 
 
 @pytest.fixture
 def made() -> Iterator[Callable[[], Transport]]:
-    """Makes transports, and closes them when the test ends."""
+    """A function that makes transports. They are closed when the test ends."""
     transports: list[Transport] = []
 
     def make() -> Transport:
@@ -32,13 +32,13 @@ def made() -> Iterator[Callable[[], Transport]]:
 
 @pytest.fixture
 def client() -> Iterator[Callable[[str], "zmq.Socket[bytes]"]]:
-    """Makes DEALER sockets that are connected to an address."""
+    """A function that makes DEALER sockets which are connected to an address."""
     context = zmq.Context()
     dealers: list[zmq.Socket[bytes]] = []
 
     def make(address: str) -> "zmq.Socket[bytes]":
         dealer = tuned(context.socket(zmq.DEALER))
-        dealers.append(dealer)  # one that nobody holds would be closed with a warning
+        dealers.append(dealer)  # keeps a reference: a socket without one is closed, with a warning
         dealer.setsockopt(zmq.RCVTIMEO, int(WAIT_S * 1000))
         dealer.connect(address)
         return dealer
@@ -48,7 +48,7 @@ def client() -> Iterator[Callable[[str], "zmq.Socket[bytes]"]]:
 
 
 def wait_until(condition: Callable[[], bool], *polled: Transport) -> None:
-    """Poll the transports, each for a moment, until the condition holds."""
+    """Poll the transports, each for 5 ms, until the condition holds."""
     end = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
@@ -57,19 +57,19 @@ def wait_until(condition: Callable[[], bool], *polled: Transport) -> None:
 
 
 def take(transport: Transport, most: int = 100) -> list[tuple[Route, bytes]]:
-    """Wait until something has come, and take what is waiting."""
+    """Wait until a message has arrived, and receive up to `most` messages."""
     got: list[tuple[Route, bytes]] = []
 
-    def something() -> bool:
+    def arrived() -> bool:
         got.extend(transport.receive(most))
         return bool(got)
 
-    wait_until(something, transport)
+    wait_until(arrived, transport)
     return got
 
 
 def connect(sender: Transport, receiver: Transport, name: str = "n2") -> None:
-    """Connect, and wait until the connection carries."""
+    """Connect, and wait until a message has arrived over the connection."""
     sender.connect({name: receiver.address})
     got: list[bytes] = []
 
@@ -82,7 +82,7 @@ def connect(sender: Transport, receiver: Transport, name: str = "n2") -> None:
 
 
 def drain(transport: Transport) -> list[bytes]:
-    """What is waiting now, or comes within a moment."""
+    """Receive the messages that wait now or arrive within 0.1 seconds."""
     transport.poll(0.1)
     return [payload for _, payload in transport.receive(100_000)]
 
@@ -135,7 +135,7 @@ def test_no_more_is_received_than_asked_for(
     assert got == [b"0", b"1", b"2", b"3", b"4"]
 
 
-def test_a_frame_with_too_long_a_way_back_becomes_one_that_nobody_understands(
+def test_a_message_with_too_long_a_route_becomes_an_empty_one(
     made: Callable[[], Transport], client: Callable[[str], "zmq.Socket[bytes]"]
 ) -> None:
     node = made()
@@ -145,10 +145,10 @@ def test_a_frame_with_too_long_a_way_back_becomes_one_that_nobody_understands(
     assert (len(route), payload) == (1, b"")
 
 
-# --- what is dropped ------------------------------------------------------------------------------------------------
+# --- dropped messages ------------------------------------------------------------------------------------------------
 
 
-def test_a_message_to_nobody_is_dropped_and_counted(made: Callable[[], Transport]) -> None:
+def test_a_message_without_a_connection_is_dropped_and_counted(made: Callable[[], Transport]) -> None:
     node = made()
     node.send("n9", b"?")
     assert node.dropped == 1
@@ -174,59 +174,59 @@ def test_a_reply_to_a_client_that_has_gone_is_dropped_and_counted(
         return node.dropped > 0
 
     wait_until(dropped, node)
-    node.send_back((b"nobody's connection",), b"answer")
+    node.send_back((b"an unknown connection",), b"answer")
 
 
-def test_a_message_to_a_dead_peer_does_not_reach_its_successor(
+def test_a_message_to_a_dead_peer_does_not_reach_its_next_incarnation(
     made: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, first_life = made(), made()
-    connect(one, first_life)
-    address = first_life.address
-    first_life.close()
+    one, first_incarnation = made(), made()
+    connect(one, first_incarnation)
+    address = first_incarnation.address
+    first_incarnation.close()
     before = one.dropped
 
     def noticed() -> bool:
-        one.send("n2", b"to the first life")
+        one.send("n2", b"to the first incarnation")
         return one.dropped > before
 
     wait_until(noticed, one)
     for _ in range(100):
-        one.send("n2", b"to the first life")
+        one.send("n2", b"to the first incarnation")
 
     def bind_same_port(bound: "zmq.Socket[bytes]") -> str:
         bound.bind(address)
         return address
 
     monkeypatch.setattr(transport_module, "bind_any_port", bind_same_port)
-    second_life = made()
+    second_incarnation = made()
     got: list[bytes] = []
 
     def arrived() -> bool:
-        one.send("n2", b"to the second life")
-        got.extend(payload for _, payload in second_life.receive(1000))
+        one.send("n2", b"to the second incarnation")
+        got.extend(payload for _, payload in second_incarnation.receive(1000))
         return len(got) >= 3
 
-    wait_until(arrived, second_life)
-    got += drain(second_life)
-    assert set(got) == {b"to the second life"}
+    wait_until(arrived, second_incarnation)
+    got += drain(second_incarnation)
+    assert set(got) == {b"to the second incarnation"}
 
 
 def test_a_full_queue_drops_and_never_blocks(made: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_module, "_QUEUE_MAX", 10)
-    one, deaf = made(), made()
-    connect(one, deaf)
+    one, idle = made(), made()
+    connect(one, idle)
     before = one.dropped
     for _ in range(400):
         one.send("n2", b"x" * 100_000)
     assert one.dropped > before
-    assert len(drain(deaf)) > 0
+    assert len(drain(idle)) > 0
 
 
 # --- peers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_peer_whose_address_changes_is_connected_anew(made: Callable[[], Transport]) -> None:
+def test_a_peer_whose_address_changes_gets_a_new_connection(made: Callable[[], Transport]) -> None:
     one, old, new = made(), made(), made()
     connect(one, old)
     drain(old)
@@ -247,7 +247,7 @@ def test_the_same_address_again_changes_nothing(made: Callable[[], Transport]) -
     drain(two)
     for number in range(20):
         one.connect({"n2": two.address})
-        one.send("n2", str(number).encode())  # a new connection would not carry at once
+        one.send("n2", str(number).encode())  # over a new connection the first messages would be dropped
     got: list[bytes] = []
     while len(got) < 20:
         got += [payload for _, payload in take(two)]
@@ -258,7 +258,7 @@ def test_the_same_address_again_changes_nothing(made: Callable[[], Transport]) -
 
 
 def wait_for_end(stranger: socket.socket, node: Transport) -> None:
-    """Wait until the other side has closed the connection."""
+    """Wait until the node has closed the stranger's connection."""
     stranger.setblocking(False)
 
     def ended() -> bool:
@@ -282,11 +282,11 @@ NOISE = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL" + b"\0" * 48 + b"\x04\xff" + b"\
         (NOISE, True),
         (NOISE[:20], True),
         (b"", True),
-        # What does not begin with 0xff, libzmq takes for its first protocol, which had no handshake that could fail.
+        # libzmq takes bytes that do not begin with 0xff for its first protocol, which has no handshake that could fail.
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n" + b" " * 64, False),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x5a" * 100, False),
         (b"\0" * 200, False),
-        (b"\x01\0\x06\0hello", False),  # that protocol in earnest: an anonymous peer, and a frame
+        (b"\x01\0\x06\0hello", False),  # a valid message of that protocol: an anonymous peer, and a frame
     ],
     ids=["ones", "greeting and noise", "half a greeting", "nothing", "http", "tls", "zeros", "zmtp 1"],
 )
@@ -296,7 +296,7 @@ def test_a_stranger_is_counted_and_the_node_goes_on(
     node = made()
     host, port = node.address.removeprefix("tcp://").split(":")
     with socket.create_connection((host, int(port))) as stranger:
-        with suppress(OSError):  # it may have been sent away before it has said all
+        with suppress(OSError):  # the node may close the connection before all bytes are sent
             stranger.sendall(data)
             stranger.shutdown(socket.SHUT_WR)
         if counted:
@@ -304,15 +304,15 @@ def test_a_stranger_is_counted_and_the_node_goes_on(
         wait_for_end(stranger, node)
     client(node.address).send(b"still there?")
     got: list[bytes] = []
-    while b"still there?" not in got:  # what else comes is no message of ours: the codec refuses it
+    while b"still there?" not in got:  # other messages may come from the stranger; the codec would refuse them
         got += [payload for _, payload in take(node)]
 
 
-def test_a_stranger_that_says_nothing_is_sent_away(made: Callable[[], Transport]) -> None:
+def test_a_stranger_that_sends_nothing_is_disconnected(made: Callable[[], Transport]) -> None:
     node = made()
     host, port = node.address.removeprefix("tcp://").split(":")
     with socket.create_connection((host, int(port))) as stranger:
-        wait_until(lambda: node.bad_handshakes >= 1, node)  # when the time for its handshake is up
+        wait_until(lambda: node.bad_handshakes >= 1, node)  # after the time limit of the handshake
         wait_for_end(stranger, node)
 
 
@@ -324,7 +324,7 @@ def test_a_frame_above_all_limits_closes_its_connection_and_no_other(
     hostile.send(b"x" * (16 * 1024 * 1024 + 1))
     other.send(b"hello")
     assert [payload for _, payload in take(node)] == [b"hello"]
-    hostile.send(b"small")  # on a new connection, which libzmq makes
+    hostile.send(b"small")  # libzmq has made a new connection
     assert [payload for _, payload in take(node)] == [b"small"]
 
 
@@ -351,28 +351,28 @@ def test_a_message_ends_the_wait(made: Callable[[], Transport], client: Callable
     client(node.address).send(b"hello")
     began = time.monotonic()
     got: list[bytes] = []
-    while not got:  # a new connection ends a wait too
+    while not got:  # a new connection ends a wait, too
         node.poll(WAIT_S)
         got += [payload for _, payload in node.receive(9)]
     assert time.monotonic() - began < WAIT_S / 2
     assert got == [b"hello"]
 
 
-def test_news_that_another_call_has_taken_in_ends_the_wait(
+def test_a_message_whose_signal_another_call_has_consumed_ends_the_wait(
     made: Callable[[], Transport], client: Callable[[str], "zmq.Socket[bytes]"]
 ) -> None:
-    """libzmq tells a descriptor once. A reply that leaves may take that in, and a turn may end before all is received."""
+    """libzmq signals a descriptor once. A send may consume the signal, and a turn may end before all messages are received."""
     node = made()
     dealer = client(node.address)
     dealer.send(b"first")
     ((route, _),) = take(node)
-    assert list(node.receive(9)) == []  # read to its end
+    assert list(node.receive(9)) == []  # all messages are received
     node.send_back(route, b"answer")
     dealer.send(b"second")
     end = time.monotonic() + WAIT_S
     while not int(node._router.getsockopt(zmq.EVENTS)) & int(zmq.POLLIN):
         assert time.monotonic() < end
-    assert not select.select([int(node._router.getsockopt(zmq.FD))], [], [], 0)[0]  # nothing that the kernel could tell
+    assert not select.select([int(node._router.getsockopt(zmq.FD))], [], [], 0)[0]  # the signal is gone
     began = time.monotonic()
     node.poll(WAIT_S)
     assert time.monotonic() - began < WAIT_S / 2
@@ -388,7 +388,7 @@ def test_news_that_another_call_has_taken_in_ends_the_wait(
     assert time.monotonic() - began < WAIT_S / 2
 
 
-def test_a_poller_goes_on_reporting_what_was_not_read_to_its_end() -> None:
+def test_a_poller_returns_a_socket_again_while_messages_are_left_in_it() -> None:
     context = zmq.Context()
     sink = tuned(context.socket(zmq.PULL))
     address = bind_any_port(sink)
@@ -402,9 +402,9 @@ def test_a_poller_goes_on_reporting_what_was_not_read_to_its_end() -> None:
         got: list[bytes] = []
         while len(got) < 3:
             assert poller.poll(int(WAIT_S * 1000)) == [sink]
-            got += [frame for (frame,) in islice(received(sink), 1)]
+            got += [frame for (frame,) in islice(receive_all(sink), 1)]
         assert got == [b"0", b"1", b"2"]
-        list(received(sink))
+        list(receive_all(sink))
         poller.poll(0)
         assert poller.poll(0) == []
         poller.unregister(sink)

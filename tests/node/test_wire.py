@@ -43,7 +43,7 @@ values = st.recursive(
 
 
 def exact(value: object) -> object:
-    """The value with its types beside it, since 1 == True == 1.0 and -0.0 == 0.0."""
+    """Return the value with the types of its parts, because 1 == True == 1.0 and -0.0 == 0.0."""
     match value:
         case list() | tuple():
             return type(value), [exact(item) for item in value]
@@ -141,7 +141,7 @@ class Items(list[int]):
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # the same in each process that collects it
 )
-def test_what_could_not_come_back_is_refused(value: object) -> None:
+def test_a_value_that_would_not_come_back_equal_is_refused(value: object) -> None:
     with pytest.raises(BadValue):
         pack(value)
     with pytest.raises(BadValue):
@@ -154,7 +154,7 @@ def test_a_named_tuple_comes_back_as_the_tuple_that_it_equals() -> None:
 
 
 def nested(depth: int, wrap: Callable[[Any], Any], innermost: object) -> Any:
-    """A value whose innermost part is `depth` deep."""
+    """Return a value whose innermost part is nested `depth` deep."""
     value = innermost
     for _ in range(depth - 1):
         value = wrap(value)
@@ -165,7 +165,7 @@ def nested(depth: int, wrap: Callable[[Any], Any], innermost: object) -> Any:
 @pytest.mark.parametrize(
     "wrap", [lambda inner: [inner], lambda inner: (inner,), lambda inner: {"k": inner}], ids=["list", "tuple", "dict"]
 )
-def test_the_depth_has_a_limit(wrap: Callable[[Any], Any], innermost: object) -> None:
+def test_a_value_nested_too_deep_is_refused(wrap: Callable[[Any], Any], innermost: object) -> None:
     value = nested(64, wrap, innermost)
     assert value == decode_value(encode_value(value))
     with pytest.raises(BadValue, match="64 deep"):
@@ -174,7 +174,7 @@ def test_the_depth_has_a_limit(wrap: Callable[[Any], Any], innermost: object) ->
         decode_value(Value(pack(nested(65, wrap, innermost))))
 
 
-def test_what_holds_a_value_of_any_depth_can_be_packed() -> None:
+def test_a_status_that_holds_a_value_of_the_largest_depth_can_be_packed() -> None:
     status = {"variables": {"x": {"votes": {"n1": [nested(64, lambda inner: (inner,), ())]}}}}
     assert status == unpack(pack(status))
     with pytest.raises(BadValue, match="64 deep"):
@@ -188,7 +188,7 @@ def test_a_value_that_holds_itself_is_refused() -> None:
         pack(loop)
 
 
-def test_the_size_has_a_limit() -> None:
+def test_a_value_that_is_too_large_is_refused() -> None:
     header = 5  # of a msgpack bin
     largest = b"x" * (wire.VALUE_BYTES_MAX - header)
     assert largest == decode_value(encode_value(largest))
@@ -198,7 +198,7 @@ def test_the_size_has_a_limit() -> None:
         decode_value(Value(pack(largest + b"x")))
 
 
-def test_a_large_flat_value_is_no_trouble() -> None:
+def test_a_large_flat_value_comes_back() -> None:
     value = list(range(50_000))
     assert value == decode_value(encode_value(value))
 
@@ -209,8 +209,8 @@ def test_a_large_flat_value_is_no_trouble() -> None:
         b"",
         b"\xc0",  # None
         b"\xc1",  # never used by msgpack
-        b"\x01\x01",  # something follows
-        b"\x91",  # something is missing
+        b"\x01\x01",  # bytes are left over
+        b"\x91",  # bytes are missing
         b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",  # NaN
         b"\x82\x01\x01\x01\x02",  # a key twice
         b"\x82\x01\x01\xc3\x02",  # keys that are equal
@@ -219,7 +219,7 @@ def test_a_large_flat_value_is_no_trouble() -> None:
         b"\xa1\xff",  # not UTF-8
         b"\xa3\xed\xa0\x80",  # a surrogate
         b"\xd4\x01\x01",  # a tuple extension that holds no array
-        b"\xd4\x02\x90",  # an extension that nobody has
+        b"\xd4\x02\x90",  # an unknown extension type
         b"\xd6\xff\x00\x00\x00\x00",  # a timestamp
         b"\xd7\xff" + b"\xff" * 8,  # a timestamp out of range
         b"\xdd\xff\xff\xff\xff",  # arrays, maps, strings that claim 4 GB
@@ -238,13 +238,15 @@ def test_bytes_that_pack_does_not_make_are_malformed(data: bytes) -> None:
         decode_value(Value(data))
 
 
-def test_tuples_nested_to_cost_stack_are_malformed() -> None:
+def test_deeply_nested_tuples_are_malformed() -> None:
     data = b"\x01"
     for _ in range(2_000):
         data = msgpack.packb(msgpack.ExtType(wire.TUPLE_EXT, b"\x91" + data))
     with pytest.raises(Malformed, match="too deep"):
         unpack(data)
-    for _ in range(60):  # each level far below the limit of msgpack's own stack, together far above ours
+    for _ in range(
+        60
+    ):  # each level is far below the limit of msgpack's own stack; all together are far above our limit
         data = msgpack.packb(msgpack.ExtType(wire.TUPLE_EXT, b"\x91" * 400 + b"\x01"))
     with pytest.raises(Malformed):
         unpack(data)
@@ -321,20 +323,20 @@ def test_messages_of_any_number_of_fields_come_back(message: Message) -> None:
 
 
 def parts(message: Message | None = None) -> list[Any]:
-    """A valid frame, as the list that it is."""
+    """Return the unpacked list of a valid frame."""
     frame = codec().encode(Envelope("n1", 7, "x", message or Prepare(Ballot(1, "n1"))))
     taken: list[Any] = msgpack.unpackb(frame[: -wire.CHECKSUM_BYTES])
     return taken
 
 
-def summed(content: bytes) -> bytes:
-    """The frame of `content`: with its checksum, so that nothing but what it says is wrong with it."""
+def with_checksum(content: bytes) -> bytes:
+    """Return `content` with a checksum that matches it, so that only the content can be wrong."""
     return content + zlib.crc32(content).to_bytes(wire.CHECKSUM_BYTES, "big")
 
 
 def malformed(envelope: object, reason: str | None = None) -> None:
     with pytest.raises(Malformed, match=reason):
-        codec().decode(summed(msgpack.packb(envelope)))
+        codec().decode(with_checksum(msgpack.packb(envelope)))
 
 
 def malformed_frame(frame: bytes) -> None:
@@ -353,7 +355,7 @@ def test_a_frame_of_another_cluster_or_version_is_malformed() -> None:
 
 
 @pytest.mark.parametrize("version", [True, None, 1.0, "1", [1], {}], ids=repr)
-def test_a_version_that_is_no_number_is_malformed(version: object) -> None:
+def test_a_version_that_is_not_a_number_is_malformed(version: object) -> None:
     malformed([version, *parts()[1:]], "wire version")
 
 
@@ -373,7 +375,7 @@ def test_too_many_and_too_few_parts_are_malformed() -> None:
     malformed([*parts()[:-1], []], "Prepare has 1 fields, not 0")
     malformed([*parts()[:-1], [[1, "n1"], 2]], "Prepare has 1 fields, not 2")
     malformed([*parts(Nothing())[:-1], [1]], "Nothing has 0 fields, not 1")
-    malformed([*parts()[:-2], "Nobody", []], "no message is called 'Nobody'")
+    malformed([*parts()[:-2], "Unknown", []], "no message is called 'Unknown'")
     malformed([*parts()[:-2], "N" * 100_000, []], "^no message is called 'N{64}'$")
 
 
@@ -410,7 +412,7 @@ def test_tuples_and_extensions_in_a_frame_are_malformed() -> None:
     malformed([*parts()[:2], msgpack.Timestamp(1), *parts()[3:]], "not an envelope")
 
 
-def test_two_messages_of_one_name_are_our_own_mistake() -> None:
+def test_two_messages_of_one_name_are_a_type_error() -> None:
     with pytest.raises(TypeError, match="two messages are called Answer: rename one"):
         codec(LeaderAnswer, type("Answer", (Nothing,), {}))
     with pytest.raises(TypeError, match="two messages are called Reply"):
@@ -437,13 +439,13 @@ class Inner(NamedTuple):
     ],
     ids=str,
 )
-def test_a_field_that_cannot_travel_is_our_own_mistake(kind: Any) -> None:
+def test_a_field_type_that_cannot_be_encoded_is_a_type_error(kind: Any) -> None:
     cls = type("Odd", (Message,), {"__annotations__": {"field": kind}})
     with pytest.raises(TypeError, match=r"^Odd\.field.* cannot be of type"):
         codec(dataclass(frozen=True)(cls))
 
 
-def test_a_message_that_is_not_listed_is_our_own_mistake() -> None:
+def test_a_message_class_that_is_not_listed_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         codec(Prepare).encode(Envelope("n1", 1, "x", Accepted(Ballot(1, "n1"))))
 
@@ -457,19 +459,19 @@ def decode_or_malformed(frame: bytes) -> None:
             decode(frame)
         except Malformed as error:
             reason = str(error)
-            assert len(reason) < 500  # a log line, whatever came
+            assert len(reason) < 500  # the message fits a log line, even for a large frame
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=200))
-def test_random_bytes_raise_nothing_else(frame: bytes) -> None:
+def test_random_bytes_raise_nothing_but_malformed(frame: bytes) -> None:
     decode_or_malformed(frame)
-    decode_or_malformed(summed(codec().encode(Envelope("n1", 1, "x", Nothing()))[:35] + frame))
+    decode_or_malformed(with_checksum(codec().encode(Envelope("n1", 1, "x", Nothing()))[:35] + frame))
 
 
 @settings(max_examples=400)
 @given(st.data())
-def test_mutated_frames_raise_nothing_else(data: st.DataObject) -> None:
+def test_mutated_frames_raise_nothing_but_malformed(data: st.DataObject) -> None:
     message = data.draw(st.sampled_from([*PAXOS_MESSAGES, ONE_OF_EACH]))
     frame = bytearray(codec().encode(Envelope("n1", 7, "x", message))[: -wire.CHECKSUM_BYTES])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -483,13 +485,13 @@ def test_mutated_frames_raise_nothing_else(data: st.DataObject) -> None:
                 frame[at:at] = data.draw(st.binary(min_size=1, max_size=6))
             case "end" if at:
                 del frame[at:]
-    decode_or_malformed(summed(bytes(frame)))
+    decode_or_malformed(with_checksum(bytes(frame)))
 
 
 @settings(max_examples=400)
 @given(st.data())
-def test_a_frame_that_was_damaged_never_decodes(data: st.DataObject) -> None:
-    """A CRC-32 finds every burst of up to 32 bits, so every change of one byte, which is what the fault "corrupt" does."""
+def test_a_frame_with_a_damaged_byte_never_decodes(data: st.DataObject) -> None:
+    """A CRC-32 detects every burst of up to 32 bits, and so every change of one byte. The fault "corrupt" changes one byte."""
     message = data.draw(st.sampled_from([*PAXOS_MESSAGES, ONE_OF_EACH]))
     frame = bytearray(codec().encode(Envelope("n1", 7, "x", message)))
     at = data.draw(st.integers(0, len(frame) - 1))
@@ -497,7 +499,7 @@ def test_a_frame_that_was_damaged_never_decodes(data: st.DataObject) -> None:
     malformed_frame(bytes(frame))
 
 
-def test_no_flip_of_a_bit_decodes() -> None:
+def test_a_frame_with_a_flipped_bit_or_a_cut_end_never_decodes() -> None:
     frame = codec().encode(Envelope("n1", 7, "x", ONE_OF_EACH))
     for bit in range(len(frame) * 8):
         flipped = bytearray(frame)
@@ -509,11 +511,11 @@ def test_no_flip_of_a_bit_decodes() -> None:
 
 
 @given(values)
-def test_a_decoded_envelope_holds_only_what_is_declared(value: object) -> None:
+def test_a_decoded_envelope_has_only_declared_types(value: object) -> None:
     envelope = [*parts()[:-1], [value]]
     try:
         decoded = codec().decode(
-            summed(msgpack.packb(envelope, default=lambda item: msgpack.ExtType(1, b""), strict_types=True))
+            with_checksum(msgpack.packb(envelope, default=lambda item: msgpack.ExtType(1, b""), strict_types=True))
         )
     except (Malformed, ValueError):
         return
@@ -543,7 +545,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_frames_built_to_cost_memory_cost_little() -> None:
+def test_frames_built_to_use_much_memory_use_little() -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 

@@ -100,7 +100,7 @@ def _doing(moments: list[tuple[int, GridCell]], at_ns: int) -> GridCell:
 
 
 def _fault_of(rule: str) -> str:
-    """`partition-3-cut` is a rule of the fault `partition`: see `harness.faults.injector.Faults.spoil`."""
+    """`partition-3-cut` is a rule of the fault `partition`: see `harness.faults.injector.Faults.apply_rules`."""
     parts = rule.rsplit("-", 2)
     return parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"  # a rule of a step that waits for its message
 

@@ -19,10 +19,10 @@ from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.log_contract import LogNode
 from node.replication.state import CLUSTER, ReplicatedState
-from node.wire import Malformed, pack_own, unpack_own
+from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
 _ASK_AGAIN_S: Final = (0.2, 0.3)
-_NOTHING: Final = pack_own(((None,), ()))
+_NOTHING: Final = pack_unchecked(((None,), ()))
 
 
 class Clients:
@@ -52,7 +52,7 @@ class Clients:
     def _may_change(self, leader: Leadership, request: Request, packed: bytes) -> bool:
         """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
         try:
-            commands = unpack_own(packed)
+            commands = unpack_unchecked(packed)
         except Malformed:
             commands = None
         match commands:
@@ -62,7 +62,7 @@ class Clients:
                 else:
                     if node != self.node.id:
                         leader.hand_over(node)
-                    self.node.reply(request, Value(pack_own(((True,), ()))))
+                    self.node.reply(request, Value(pack_unchecked(((True,), ()))))
                 return False
             case [[str(kind), str(node)]]:
                 reason = leader.why_not(kind, node)
@@ -77,7 +77,7 @@ class Clients:
         if waiter.origin is None:
             self.node.reply_early(waiter.request, Value(payload))
             return
-        results, errors = unpack_own(payload)
+        results, errors = unpack_unchecked(payload)
         refused = errors[0][2] if errors else None
         self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
 
@@ -148,8 +148,8 @@ class Clients:
             return
         waiter = Waiter(message.request, sender)
         if message.value is None:
-            packed = pack_own([["query", message.variable]])
+            packed = pack_unchecked([["query", message.variable]])
             leader.questions.append(Question(waiter, "once", packed, 0))
         else:
-            packed = pack_own([["propose", message.variable, message.value]])
+            packed = pack_unchecked([["propose", message.variable, message.value]])
             leader.submit((0, 0, 0, "once", packed), waiter)

@@ -23,7 +23,7 @@ from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
 from node.replication.configuration import Configuration
 from node.replication.state import CLUSTER, Frame, ReplicatedState
-from node.wire import pack_own
+from node.wire import pack_unchecked
 
 BEAT_S: Final = BEAT_MS / 1000
 PIPELINE: Final = 2
@@ -106,8 +106,8 @@ class Leadership:
     def begin(self, recovered: dict[int, bytes], last: int | None) -> None:
         """Propose what phase 1 has told, up to slot `last` if one is given, else a first batch of its own after it."""
         # The log's first slot says who forms the cluster, for those who join later: a gap there gets no mere no-op.
-        form = pack_own([["form", self.configuration.voters]])
-        first = pack_own((self.time_ms, ((0, 0, 0, CLUSTER, form),)))
+        form = pack_unchecked([["form", self.configuration.voters]])
+        first = pack_unchecked((self.time_ms, ((0, 0, 0, CLUSTER, form),)))
         for slot, batch in recovered.items():
             if last is None or slot <= last:
                 self.propose(slot, first if slot == 1 and not batch else batch, [], is_change=slot == last)
@@ -115,7 +115,7 @@ class Leadership:
             self.propose(1, first, [])
         if last is None:
             self.serves_from = self.next_slot
-            self.propose(self.next_slot, pack_own((self.time_ms, ())), [])
+            self.propose(self.next_slot, pack_unchecked((self.time_ms, ())), [])
 
     def propose(self, slot: int, batch: bytes, waiters: list[Waiter], is_change: bool = False) -> None:
         """Phase 2a."""
@@ -149,7 +149,7 @@ class Leadership:
                 waiters.append(waiter)
                 size += len(frame[4])
             self.waiting_bytes -= size
-            self.propose(self.next_slot, pack_own((self.time_ms, frames)), waiters, is_change)
+            self.propose(self.next_slot, pack_unchecked((self.time_ms, frames)), waiters, is_change)
 
     def full(self, size: int) -> bool:
         """Whether a frame of `size` bytes more is too much to wait."""
@@ -203,7 +203,7 @@ class Leadership:
                 self.node.send(self.hand_over_to, TakeOver(self.ballot))
         due_ms = self.state.due_ms()
         if self.serving and not self.flights and not self.waiting and due_ms is not None and due_ms <= self.time_ms:
-            self.propose(self.next_slot, pack_own((self.time_ms, ())), [])
+            self.propose(self.next_slot, pack_unchecked((self.time_ms, ())), [])
         self._promote()
         return True
 
@@ -232,7 +232,7 @@ class Leadership:
         for learner in self.configuration.learners:
             near = self.commits.get(learner, 0) + _CAUGHT_UP_SLOTS >= self.acceptor.commit
             if near and self._hears(learner) and self.serving and not self.changing():
-                frame = (0, 0, 0, CLUSTER, pack_own([["promote", learner]]))
+                frame = (0, 0, 0, CLUSTER, pack_unchecked([["promote", learner]]))
                 self.submit(frame, Waiter(Request("", 0)))
 
     # --- questions --------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from node.wire import BadValue, encode_value
 BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: operations.kv_put(None, 1), "a key is a string, and not the NoneType None"),  # type: ignore[arg-type]
     (lambda: operations.kv_put("\udcff", 1), "a key is valid Unicode"),
-    (lambda: operations.kv_put("k", object()), "a object cannot be carried"),
+    (lambda: operations.kv_put("k", object()), "a object cannot be encoded"),
     (lambda: operations.kv_get(7), "a key is a string, and not the int 7"),  # type: ignore[arg-type]
     (lambda: operations.kv_get_with_version(7), "a key is a string, and not the int 7"),  # type: ignore[arg-type]
     (lambda: operations.kv_delete(b"k"), "a key is a string"),  # type: ignore[arg-type]

@@ -24,14 +24,14 @@ from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Stored
 from node.log_contract import Record
 from node.storage.disk import Contents
-from node.wire import encode_value, pack_own
+from node.wire import encode_value, pack_unchecked
 
 MEMBERS = ("n1", "n2", "n3")
 S = 1_000_000_000
 
 
 def batch(session: int, sequence: int, *commands: list[Any], machine: str = "kv") -> bytes:
-    return pack_own((0, ((session, sequence, 1, machine, pack_own(list(commands))),)))
+    return pack_unchecked((0, ((session, sequence, 1, machine, pack_unchecked(list(commands))),)))
 
 
 OPEN = batch(0, 0, ["open"], machine="session")

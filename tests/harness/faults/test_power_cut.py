@@ -1,4 +1,4 @@
-"""What a power cut leaves, on a SQLite file in a process that is really killed, and the tails by themselves."""
+"""Power cuts: on an SQLite database in a process that is really killed, and the tails of writes by themselves."""
 
 import os
 import signal
@@ -10,11 +10,20 @@ from random import Random
 import pytest
 
 from harness.faults import power_loss_vfs as powerloss
-from harness.faults.power_cut import Tail, UnsyncedWrite, receipts, settle, survivors, unsynced
+from harness.faults.power_cut import (
+    Tail,
+    UnsyncedWrite,
+    lose_unsynced,
+    read_disk_receipts,
+    read_unsynced,
+    surviving_writes,
+)
 
 CHANGES = [UnsyncedWrite(100 * number, bytes([number]) * 50) for number in range(8)]
 
-#: Opens a database on the disk that loses power, in WAL mode, and does what it is told; it prints a line when it has.
+#: Opens a database on the disk that loses power, in WAL mode. Inserts rows, prints a line after each and then the
+#: count, and ends in order or by SIGKILL. Arguments: the path, the level of `synchronous`, the number of rows, `close`
+#: or `kill`.
 CHILD = """
 import os, signal, sys
 import apsw
@@ -48,9 +57,9 @@ def rows(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_survives_is_what_the_tail_says(seed: int) -> None:
+def test_the_surviving_writes_are_those_of_the_tail(seed: int) -> None:
     def kept(tail: Tail) -> list[UnsyncedWrite]:
-        return survivors(CHANGES, tail, Random(seed))
+        return surviving_writes(CHANGES, tail, Random(seed))
 
     assert kept(Tail.NONE) == []
     assert kept(Tail.ALL) == CHANGES
@@ -69,13 +78,13 @@ def test_what_survives_is_what_the_tail_says(seed: int) -> None:
     assert reordered == sorted(reordered, key=CHANGES.index)
 
 
-def test_nothing_survives_of_nothing() -> None:
-    assert all(survivors([], tail, Random(1)) == [] for tail in Tail)
+def test_without_unsynced_writes_none_survives() -> None:
+    assert all(surviving_writes([], tail, Random(1)) == [] for tail in Tail)
 
 
 def test_a_torn_page_ends_with_a_sector() -> None:
     for seed in range(20):
-        (torn,) = survivors([UnsyncedWrite(0, bytes(4096))], Tail.TORN, Random(seed))
+        (torn,) = surviving_writes([UnsyncedWrite(0, bytes(4096))], Tail.TORN, Random(seed))
         assert torn.data is not None
         assert len(torn.data) % 512 == 0
 
@@ -83,54 +92,54 @@ def test_a_torn_page_ends_with_a_sector() -> None:
 # --- on a real file -------------------------------------------------------------------------------------------------
 
 
-def test_what_was_synced_outlives_the_power_cut(tmp_path: Path) -> None:
+def test_synced_writes_survive_a_power_cut(tmp_path: Path) -> None:
     assert child(tmp_path, inserts=20, end="kill").returncode == -signal.SIGKILL
-    assert unsynced(tmp_path) == []
+    assert read_unsynced(tmp_path) == []
     assert rows(tmp_path) == 20
 
 
-def test_what_was_not_synced_is_lost_and_the_receipt_says_how_much_and_whose(tmp_path: Path) -> None:
+def test_unsynced_writes_are_lost_and_the_receipt_says_how_many_and_by_which_process(tmp_path: Path) -> None:
     assert child(tmp_path, "NORMAL", 20, "kill").returncode == -signal.SIGKILL
-    tails = unsynced(tmp_path)
-    assert tails
-    lost = settle(tmp_path, Tail.NONE, Random(1))
-    assert [tail.bytes for tail in tails] == [receipt["lost_bytes"] for receipt in lost]
+    unsynced = read_unsynced(tmp_path)
+    assert unsynced
+    lost = lose_unsynced(tmp_path, Tail.NONE, Random(1))
+    assert [writes.bytes for writes in unsynced] == [receipt["lost_bytes"] for receipt in lost]
     assert all(receipt["writer"] not in (0, os.getpid()) for receipt in lost)
-    assert receipts(tmp_path) == lost
-    assert unsynced(tmp_path) == []
+    assert read_disk_receipts(tmp_path) == lost
+    assert read_unsynced(tmp_path) == []
     assert rows(tmp_path) == 0
 
 
-def test_all_of_it_can_survive(tmp_path: Path) -> None:
+def test_all_unsynced_writes_can_survive(tmp_path: Path) -> None:
     child(tmp_path, "NORMAL", 20, "kill")
-    settle(tmp_path, Tail.ALL, Random(1))
+    lose_unsynced(tmp_path, Tail.ALL, Random(1))
     assert rows(tmp_path) == 20
 
 
 @pytest.mark.parametrize("tail", [Tail.PREFIX, Tail.TORN, Tail.REORDERED])
 @pytest.mark.parametrize("seed", range(2))
-def test_any_tail_leaves_a_database_with_the_first_so_many(tmp_path: Path, tail: Tail, seed: int) -> None:
+def test_any_tail_leaves_a_database_that_opens(tmp_path: Path, tail: Tail, seed: int) -> None:
     child(tmp_path, "NORMAL", 20, "kill")
-    settle(tmp_path, tail, Random(seed))
+    lose_unsynced(tmp_path, tail, Random(seed))
     assert 0 <= rows(tmp_path) <= 20
 
 
-def test_unsettled_it_is_lost_and_told(tmp_path: Path) -> None:
+def test_without_a_choice_of_a_tail_the_next_open_loses_everything_and_records_it(tmp_path: Path) -> None:
     child(tmp_path, "NORMAL", 20, "kill")
     assert rows(tmp_path) == 0
-    assert {"none"} == {receipt["tail"] for receipt in receipts(tmp_path)}
+    assert {"none"} == {receipt["tail"] for receipt in read_disk_receipts(tmp_path)}
 
 
 def test_an_orderly_end_loses_nothing(tmp_path: Path) -> None:
     assert child(tmp_path, "NORMAL", 20).returncode == 0
-    assert unsynced(tmp_path) == []
+    assert read_unsynced(tmp_path) == []
     assert rows(tmp_path) == 20
 
 
-# --- what the small files do ----------------------------------------------------------------------------------------
+# --- control files --------------------------------------------------------------------------------------------------
 
 
-def test_it_dies_at_each_boundary_in_turn_and_the_last_walk_is_clean(tmp_path: Path) -> None:
+def test_the_process_dies_before_each_write_and_sync_in_turn_until_there_are_no_more(tmp_path: Path) -> None:
     statuses, inserted = [], []
     for number in range(1, 100):
         folder = tmp_path / str(number)
@@ -140,9 +149,9 @@ def test_it_dies_at_each_boundary_in_turn_and_the_last_walk_is_clean(tmp_path: P
         statuses.append(done.returncode)
         if done.returncode == 0:
             break
-        (receipt,) = receipts(folder)
+        (receipt,) = read_disk_receipts(folder)
         assert (receipt["fault"], receipt["number"]) == (powerloss.DIE_AT, number)
-        acknowledged = len(done.stdout.split()[:1])  # the second line is the count
+        acknowledged = len(done.stdout.split()[:1])  # the second line, if any, is the count of rows
         inserted.append((rows(folder) if acknowledged else 0, acknowledged))
     assert len(statuses) > 10
     assert [-signal.SIGKILL] * (len(statuses) - 1) + [0] == statuses
@@ -157,20 +166,22 @@ def test_it_dies_at_each_boundary_in_turn_and_the_last_walk_is_clean(tmp_path: P
         (powerloss.DISK_FULL, "5000", "FullError"),
     ],
 )
-def test_it_fails_as_it_is_told_and_says_so(tmp_path: Path, name: str, text: str, error: str) -> None:
+def test_the_disk_fails_as_the_control_file_says_and_records_it(
+    tmp_path: Path, name: str, text: str, error: str
+) -> None:
     child(tmp_path, inserts=1)
     (tmp_path / name).write_text(text)
     done = child(tmp_path, inserts=20)
     assert done.returncode == 1
     assert error in done.stderr
-    assert name in {receipt["fault"] for receipt in receipts(tmp_path)}
+    assert name in {receipt["fault"] for receipt in read_disk_receipts(tmp_path)}
     (tmp_path / name).unlink(missing_ok=True)
     assert rows(tmp_path) >= len(done.stdout.split())
 
 
-def test_a_slow_sync_is_counted(tmp_path: Path) -> None:
+def test_slow_syncs_are_recorded(tmp_path: Path) -> None:
     (tmp_path / powerloss.SLOW_SYNC).write_text("0.001")
     child(tmp_path, inserts=5)
-    slowed = [receipt for receipt in receipts(tmp_path) if receipt["fault"] == powerloss.SLOW_SYNC]
+    slowed = [receipt for receipt in read_disk_receipts(tmp_path) if receipt["fault"] == powerloss.SLOW_SYNC]
     assert len(slowed) >= 5
     assert {0.001} == {receipt["seconds"] for receipt in slowed}

@@ -2,7 +2,7 @@ import pytest
 
 from cluster.spec import node_names
 from harness.workloads.key_values import KeyValueWorkload
-from harness.workloads.registry import UnknownWorkload, workload, workload_for
+from harness.workloads.registry import UnknownWorkload, find_workload, workload_for
 from harness.workloads.set_once import SetOnceWorkload
 from node.algorithms import load_algorithm
 
@@ -10,70 +10,72 @@ NODES = node_names(5)
 
 
 def calls(seed: int, time_s: float = 10.0) -> list[object]:
-    made = SetOnceWorkload(NODES, seed, time_s)
-    return [made.next_call(number % made.clients, number * time_s / 500) for number in range(500)]
+    workload = SetOnceWorkload(NODES, seed, time_s)
+    return [workload.next_call(number % workload.clients, number * time_s / 500) for number in range(500)]
 
 
-def test_a_seed_gives_the_same_calls() -> None:
+def test_the_same_seed_gives_the_same_calls() -> None:
     assert calls(7) == calls(7)
     assert calls(7) != calls(8)
 
 
-def test_values_are_unique_and_variables_are_contested_at_all_nodes() -> None:
-    made = SetOnceWorkload(NODES, 1, 10.0)
-    asks = [made.next_call(number % made.clients, number / 50) for number in range(500)]
-    proposed = [ask.value for ask in asks if ask.f == "propose"]
+def test_values_are_unique_and_rivals_propose_at_all_nodes() -> None:
+    workload = SetOnceWorkload(NODES, 1, 10.0)
+    planned = [workload.next_call(number % workload.clients, number / 50) for number in range(500)]
+    proposed = [call.value for call in planned if call.f == "propose"]
     assert len(proposed) == len(set(proposed))
-    assert {*NODES, None} == {ask.node for ask in asks}
-    assert {"propose", "query"} == {ask.f for ask in asks}
+    assert {*NODES, None} == {call.node for call in planned}
+    assert {"propose", "query"} == {call.f for call in planned}
     rivals = {
-        key: {ask.value for ask in asks if ask.key == key and ask.f == "propose"} for key in {a.key for a in asks}
+        key: {call.value for call in planned if call.key == key and call.f == "propose"}
+        for key in {a.key for a in planned}
     }
     assert all(len(values) > 1 for values in rivals.values())
 
 
-def test_one_client_draws_nothing_from_another() -> None:
+def test_the_calls_of_a_client_do_not_depend_on_other_clients() -> None:
     alone, together = SetOnceWorkload(NODES, 1, 10.0), SetOnceWorkload(NODES, 1, 10.0)
     together.next_call(1, 0.0)
     assert alone.next_call(0, 1.0) == together.next_call(0, 1.0)
 
 
-def test_at_the_end_every_node_decides_and_every_variable_is_asked_for_at_every_node() -> None:
-    made = SetOnceWorkload(NODES, 1, 10.0)
-    made.next_call(0, 1.0)
-    proposals, queries = made.final_calls()
-    assert set(NODES) == {ask.node for ask in proposals}
-    assert {(ask.key, ask.node) for ask in queries} >= {("x0", node) for node in NODES}
-    assert {ask.key for ask in proposals} <= {ask.key for ask in queries}
+def test_the_final_calls_propose_at_every_node_and_query_every_variable_at_every_node() -> None:
+    workload = SetOnceWorkload(NODES, 1, 10.0)
+    workload.next_call(0, 1.0)
+    proposals, queries = workload.final_calls()
+    assert set(NODES) == {call.node for call in proposals}
+    assert {(call.key, call.node) for call in queries} >= {("x0", node) for node in NODES}
+    assert {call.key for call in proposals} <= {call.key for call in queries}
 
 
-def test_a_long_run_has_no_more_variables_than_a_short_one_could_bear() -> None:
-    made = SetOnceWorkload(NODES, 1, 600.0)
-    assert len({made.next_call(0, float(second)).key for second in range(600)}) <= 24
+def test_a_long_run_has_at_most_24_variables() -> None:
+    workload = SetOnceWorkload(NODES, 1, 600.0)
+    assert len({workload.next_call(0, float(second)).key for second in range(600)}) <= 24
 
 
-def test_a_workload_that_is_not_there_is_told() -> None:
-    assert workload("register") is SetOnceWorkload
+def test_an_unknown_workload_is_refused_with_the_names_of_all() -> None:
+    assert find_workload("register") is SetOnceWorkload
     with pytest.raises(
-        UnknownWorkload, match="no workload is called 'kvs'; there are register, kv, cas-register, lock"
+        UnknownWorkload, match="no workload is called 'kvs'; the workloads are register, kv, cas-register, lock"
     ):
-        workload("kvs")
+        find_workload("kvs")
 
 
-def test_a_workload_that_an_algorithm_cannot_serve_is_told() -> None:
+def test_a_workload_that_the_algorithm_cannot_serve_is_refused() -> None:
     assert workload_for("kv", load_algorithm("multipaxos")) is KeyValueWorkload
-    with pytest.raises(UnknownWorkload, match="kv changes state, and Paxos decides values once"):
+    with pytest.raises(UnknownWorkload, match="kv needs a replicated log, but Paxos decides each value once"):
         workload_for("kv", load_algorithm("paxos"))
 
 
-def test_keys_are_fought_over_and_values_are_unique() -> None:
-    made = KeyValueWorkload(NODES, 1, 10.0)
-    asks = [made.next_call(number % made.clients, number / 50) for number in range(500)]
-    assert {"put", "get", "delete", "cas"} == {ask.f for ask in asks}
-    written = [ask.value[1] if ask.f == "cas" else ask.value for ask in asks if ask.f in ("put", "cas")]  # type: ignore[index]
+def test_several_clients_use_each_key_and_values_are_unique() -> None:
+    workload = KeyValueWorkload(NODES, 1, 10.0)
+    planned = [workload.next_call(number % workload.clients, number / 50) for number in range(500)]
+    assert {"put", "get", "delete", "cas"} == {call.f for call in planned}
+    written = [call.value[1] if call.f == "cas" else call.value for call in planned if call.f in ("put", "cas")]  # type: ignore[index]
     assert len(written) == len(set(written))
     writers = {
-        key: {str(ask.value) for ask in asks if ask.key == key and ask.f == "put"} for key in {a.key for a in asks}
+        key: {str(call.value) for call in planned if call.key == key and call.f == "put"}
+        for key in {a.key for a in planned}
     }
     assert sum(len(values) > 1 for values in writers.values()) > len(writers) / 2
-    assert {ask.key for calls in made.final_calls() for ask in calls} >= set(writers)
+    assert {call.key for calls in workload.final_calls() for call in calls} >= set(writers)

@@ -248,7 +248,7 @@ def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> N
     assert lowest is not None
     session = known.admit(number, lowest, lowest, 0)
     assert isinstance(session, sessions.ClientSession)
-    known.keep(session, lowest, b"done")
+    known.store_answer(session, lowest, b"done")
     assert known.resume(number, "c.2", 0) == lowest
     assert known.admit(number, lowest, lowest, 0) == b"done"
     assert isinstance(known.admit(number, lowest + 1, lowest, 0), sessions.ClientSession)

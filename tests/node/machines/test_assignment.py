@@ -1,4 +1,4 @@
-"""Tasks and who has them, by hand and at random."""
+"""The assignment machine, with fixed and with random commands."""
 
 import pytest
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines import assignment as module
 from node.machines.assignment import AssignmentMachine
-from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
+from tests.node.machines.two_replicas import AT_RANDOM, Replicas, assert_caught, refused, waits
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def assignment() -> Replicas[AssignmentMachine]:
 
 
 def owners(assignment: Replicas[AssignmentMachine]) -> dict[str, tuple[str, int]]:
-    """Each task's owner and token, as clients are told."""
+    """Return the owner and the token of each task, as a client sees them."""
     _, shares, _ = assignment.ask("owners", 0)
     return {task: (name, token) for name, tasks in shares for task, token in tasks}
 
@@ -26,7 +26,7 @@ def counts(assignment: Replicas[AssignmentMachine]) -> dict[str, int]:
     return {name: len(tasks) for name, tasks in shares}
 
 
-def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Replicas[AssignmentMachine]) -> None:
+def test_tasks_wait_for_members_and_get_new_owners_when_a_member_goes(assignment: Replicas[AssignmentMachine]) -> None:
     for number in range(6):
         assert assignment.do(9, "add", f"t{number}")
     assert assignment.ask("owners", 0)[1:] == [[], [f"t{number}" for number in range(6)]]
@@ -44,7 +44,7 @@ def test_tasks_wait_for_members_and_are_handed_over_when_one_goes(assignment: Re
     assert owners(assignment) == {}
 
 
-def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas[AssignmentMachine]) -> None:
+def test_a_question_for_tasks_waits_until_they_change(assignment: Replicas[AssignmentMachine]) -> None:
     assignment.do(1, "join", "alice", b"", 1000)
     version, tasks = assignment.ask("mine", "alice", 0)
     assert tasks == []
@@ -52,7 +52,7 @@ def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas
     assignment.do(1, "add", "t")
     version, tasks = assignment.ask("mine", "alice", version)
     assert tasks == [["t", 1]]
-    assignment.do(2, "join", "bob", b"", 1000)  # has nothing to get
+    assignment.do(2, "join", "bob", b"", 1000)  # there is no task for bob
     assignment.do(1, "heartbeat", "alice")
     assert waits(assignment.ask("mine", "alice", version))
     everything, _, _ = assignment.ask("owners", 0)
@@ -67,7 +67,9 @@ def test_whoever_asks_for_its_own_is_told_when_that_changes(assignment: Replicas
     assert [change[1] for change in assignment.ask("watch", 0, 9)] == ["joined", "joined", "lost"]
 
 
-def test_bad_input_has_its_own_error(assignment: Replicas[AssignmentMachine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_refused_with_a_kind_of_its_own(
+    assignment: Replicas[AssignmentMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assignment.do(1, "join", "alice", b"", 1000)
     assignment.do(1, "add", "t")
     assert assignment.do(2, "add", "t") is False
@@ -80,7 +82,7 @@ def test_bad_input_has_its_own_error(assignment: Replicas[AssignmentMachine], mo
     assert refused(assignment, 1, "add", "u") == "full"
 
 
-def test_many_tasks_are_spread_quickly_enough_to_be_one_command() -> None:
+def test_many_tasks_are_spread_evenly() -> None:
     assignment = Replicas(AssignmentMachine)
     for number in range(200):
         assignment.do(1, "add", f"t{number}")
@@ -93,7 +95,7 @@ SESSIONS, NAMES, TASKS = st.integers(1, 3), st.sampled_from("abcd"), st.sampled_
 
 
 class AssignmentAtRandom(RuleBasedStateMachine):
-    """Every change is looked at from outside: who had what before, who has what now."""
+    """Compares the owners of tasks before and after each change, as a client sees them."""
 
     kind: type[AssignmentMachine] = AssignmentMachine
 
@@ -109,7 +111,7 @@ class AssignmentAtRandom(RuleBasedStateMachine):
         try:
             self.assignment.do(session, "join", name, b"", lease_ms)
         except Refusal as error:
-            assert error.kind == "already_member"  # noqa: PT017 - either is fine
+            assert error.kind == "already_member"  # noqa: PT017 - the join may also succeed
         self.check()
 
     @precondition(lambda self: self.assignment.one.shares)
@@ -146,10 +148,10 @@ class AssignmentAtRandom(RuleBasedStateMachine):
 
     @rule()
     def a_replica_is_restored(self) -> None:
-        self.assignment.move()
+        self.assignment.restore_other()
 
     def check(self) -> None:
-        """One owner each, an even spread, as little moved as possible, and tokens that rise with every hand-over."""
+        """Check one owner for each task, an even spread, as few moves as possible, and a higher token for each new owner."""
         now = owners(self.assignment)
         members = list(self.assignment.one.members.members)
         _, shares, free = self.assignment.ask("owners", 0)
@@ -177,32 +179,32 @@ AssignmentAtRandom.TestCase.settings = AT_RANDOM
 TestAssignmentAtRandom = AssignmentAtRandom.TestCase
 
 
-class EverythingIsDealtAnew(AssignmentMachine):
-    """Even, and each task changes hands with every change."""
+class ReassignsEverything(AssignmentMachine):
+    """Spreads evenly, but each task changes its owner at each change."""
 
-    def _spread(self) -> None:
+    def _rebalance(self) -> None:
         for task in list(self.owners):
-            self._take_back(task)
-        super()._spread()
+            self._unassign(task)
+        super()._rebalance()
 
 
-class TheSameToken(AssignmentMachine):
-    """Who gets a task gets the token of whoever had it."""
+class RepeatsTokens(AssignmentMachine):
+    """A new owner gets the token of the former one."""
 
-    def _give(self, task: str, name: str) -> None:
+    def _assign(self, task: str, name: str) -> None:
         self.tokens -= 1
-        super()._give(task, name)
+        super()._assign(task, name)
 
 
-class TheGoneKeepTheirs(AssignmentMachine):
-    """The tasks of a member whose lease has ended stay its own."""
+class KeepsTasksOfLostMembers(AssignmentMachine):
+    """A member whose lease has ended keeps its tasks."""
 
     def expire(self, at: Moment) -> None:
         self.members.expire(at)
 
 
-class OrderIsForgotten(AssignmentMachine):
-    """A node that comes back from a snapshot gives back other tasks than the rest."""
+class ForgetsTheOrder(AssignmentMachine):
+    """A node that restores a snapshot unassigns other tasks than the other nodes."""
 
     def restore(self, state: Plain) -> None:
         super().restore(state)
@@ -210,6 +212,6 @@ class OrderIsForgotten(AssignmentMachine):
             share.tasks = dict(sorted(share.tasks.items()))
 
 
-@pytest.mark.parametrize("broken", [EverythingIsDealtAnew, TheSameToken, TheGoneKeepTheirs, OrderIsForgotten])
-def test_a_broken_machine_is_found_out(broken: type[AssignmentMachine]) -> None:
-    is_caught(AssignmentAtRandom, broken)
+@pytest.mark.parametrize("broken", [ReassignsEverything, RepeatsTokens, KeepsTasksOfLostMembers, ForgetsTheOrder])
+def test_a_broken_machine_is_caught(broken: type[AssignmentMachine]) -> None:
+    assert_caught(AssignmentAtRandom, broken)

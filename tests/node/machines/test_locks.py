@@ -1,4 +1,4 @@
-"""Locks: lines, leases and tokens, by hand and at random."""
+"""The locks machine: queues, leases and tokens, with fixed and with random commands."""
 
 import pytest
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines.leases import Leases
 from node.machines.locks import Claim, LocksMachine
-from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
+from tests.node.machines.two_replicas import AT_RANDOM, Replicas, assert_caught, refused, waits
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def locks() -> Replicas[LocksMachine]:
     return Replicas(LocksMachine)
 
 
-def test_the_first_holds_it_and_the_others_follow_in_their_order(locks: Replicas[LocksMachine]) -> None:
+def test_the_first_claim_holds_the_lock_and_the_others_follow_in_order(locks: Replicas[LocksMachine]) -> None:
     assert locks.do(1, "acquire", "printer", "alice", 1000) == [1, 1]
     assert locks.do(2, "acquire", "printer", "bob", 1000) == [2, 0]
     assert locks.do(3, "acquire", "printer", "carol", 1000) == [3, 0]
@@ -29,21 +29,21 @@ def test_the_first_holds_it_and_the_others_follow_in_their_order(locks: Replicas
     assert locks.ask("holder", "printer") is None
 
 
-def test_who_acquires_again_keeps_its_place_and_its_token(locks: Replicas[LocksMachine]) -> None:
+def test_a_claim_that_is_acquired_again_keeps_its_place_and_its_token(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.do(2, "acquire", "printer", "bob", 1000)
     locks.do(3, "acquire", "printer", "carol", 1000)
     assert locks.do(2, "acquire", "printer", "bob", 1000) == [2, 0]
     assert locks.do(1, "acquire", "printer", "alice", 1000) == [1, 1]
     assert locks.do(1, "try", "printer", "alice", 1000) == 1
-    assert locks.do(1, "acquire", "printer", "another of alice's", 1000) == [4, 0]
+    assert locks.do(1, "acquire", "printer", "another owner", 1000) == [4, 0]
 
 
 def test_a_lease_ends_by_the_logs_time_and_can_be_renewed_until_then(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.pass_time(900)
     locks.do(1, "renew", "printer", 1)
-    locks.pass_time(999 + BEAT_MS)  # a moment may be so much later than it says
+    locks.pass_time(999 + BEAT_MS)  # the true time may be so much later than the moment
     assert locks.ask("holder", "printer") == ["alice", 1, 0]
     locks.pass_time(1)
     assert locks.ask("holder", "printer") is None
@@ -51,18 +51,18 @@ def test_a_lease_ends_by_the_logs_time_and_can_be_renewed_until_then(locks: Repl
     assert refused(locks, 1, "release", "printer", 1) == "not_held"
 
 
-def test_who_vanishes_from_the_line_holds_up_nobody(locks: Replicas[LocksMachine]) -> None:
+def test_a_waiting_client_that_vanishes_does_not_block_the_queue(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 5000)
     locks.do(2, "acquire", "printer", "bob, who vanishes", 1000)
     locks.do(3, "acquire", "printer", "carol", 5000)
     locks.pass_time(1000 + BEAT_MS)
     locks.do(1, "release", "printer", 1)
     assert locks.ask("granted", "printer", 3) == 2
-    with pytest.raises(Refusal, match="is in no line"):
+    with pytest.raises(Refusal, match="is not in the queue"):
         locks.ask("granted", "printer", 2)
 
 
-def test_the_lease_of_who_waited_begins_when_the_lock_is_its_own(locks: Replicas[LocksMachine]) -> None:
+def test_the_lease_of_a_waiting_claim_begins_again_when_it_gets_the_lock(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.pass_time(500)
     locks.do(2, "acquire", "printer", "bob", 1000)
@@ -73,7 +73,7 @@ def test_the_lease_of_who_waited_begins_when_the_lock_is_its_own(locks: Replicas
     assert locks.ask("holder", "printer") is None
 
 
-def test_a_session_that_ends_takes_its_locks_and_its_places_along(locks: Replicas[LocksMachine]) -> None:
+def test_the_end_of_a_session_removes_all_its_claims(locks: Replicas[LocksMachine]) -> None:
     locks.do(1, "acquire", "printer", "alice", 1000)
     locks.do(1, "acquire", "scanner", "alice", 1000)
     locks.do(2, "acquire", "printer", "bob", 1000)
@@ -85,7 +85,7 @@ def test_a_session_that_ends_takes_its_locks_and_its_places_along(locks: Replica
     assert refused(locks, 1, "release", "printer", 1) == "stale_token"
 
 
-def test_bad_input_has_its_own_error(locks: Replicas[LocksMachine]) -> None:
+def test_bad_input_is_refused_with_a_kind_of_its_own(locks: Replicas[LocksMachine]) -> None:
     assert refused(locks, 1, "release", "printer", 1) == "not_held"
     locks.do(1, "acquire", "printer", "alice", 1000)
     assert refused(locks, 2, "try", "printer", "bob", 1000) == "held"
@@ -97,7 +97,7 @@ def test_bad_input_has_its_own_error(locks: Replicas[LocksMachine]) -> None:
     for name in ("", "x" * 201, "é" * 101):
         assert refused(locks, 2, "acquire", name, "bob", 1000) == "bad_name"
         assert refused(locks, 2, "acquire", "printer", name, 1000) == "bad_name"
-    assert refused(locks, 0, "acquire", "printer", "nobody", 1000) == "no_session"
+    assert refused(locks, 0, "acquire", "printer", "bob", 1000) == "no_session"
     assert refused(locks, 1, "acquire", "printer", 7, 1000) == "bad_command"
     assert refused(locks, 1, "fly") == "bad_command"
     assert locks.do(2, "give_up", "printer", "bob") is False
@@ -108,14 +108,14 @@ SESSIONS, NAMES, OWNERS = st.integers(1, 3), st.sampled_from(["a", "b"]), st.sam
 
 
 class LocksAtRandom(RuleBasedStateMachine):
-    """Against what anybody would say of a lock: who was told what, in which order, and until when."""
+    """Checks the holders, their order, their tokens and their leases against what a lock promises."""
 
     kind: type[LocksMachine] = LocksMachine
 
     def __init__(self) -> None:
         super().__init__()
         self.locks = Replicas(self.kind)
-        self.given: dict[str, list[tuple[int, int]]] = {}  # each lock's holders, as tickets and tokens, in their order
+        self.given: dict[str, list[tuple[int, int]]] = {}  # by lock: tickets and tokens of its holders, in order
 
     @rule(session=SESSIONS, name=NAMES, owner=OWNERS, lease_ms=st.sampled_from([100, 250, 1000]), trying=st.booleans())
     def acquire(self, session: int, name: str, owner: str, lease_ms: int, trying: bool) -> None:
@@ -150,9 +150,9 @@ class LocksAtRandom(RuleBasedStateMachine):
 
     @rule(session=SESSIONS, name=NAMES, owner=OWNERS)
     def give_up(self, session: int, name: str, owner: str) -> None:
-        was_there = (session, owner) in self.locks.one.lines.get(name, {})
+        was_there = (session, owner) in self.locks.one.queues.get(name, {})
         assert was_there == self.locks.do(session, "give_up", name, owner)
-        assert (session, owner) not in self.locks.one.lines.get(name, {})
+        assert (session, owner) not in self.locks.one.queues.get(name, {})
 
     @rule(milliseconds=st.sampled_from([1, 99, 100, 300, 1000]))
     def time_passes(self, milliseconds: int) -> None:
@@ -166,88 +166,88 @@ class LocksAtRandom(RuleBasedStateMachine):
 
     @rule()
     def a_replica_is_restored(self) -> None:
-        self.locks.move()
+        self.locks.restore_other()
 
     @invariant()
-    def one_holds_it_and_tokens_rise(self) -> None:
-        for name, line in self.locks.one.lines.items():
-            holder, *others = line.values()
+    def one_claim_holds_each_lock_and_tokens_rise(self) -> None:
+        for name, queue in self.locks.one.queues.items():
+            holder, *others = queue.values()
             assert holder.token > 0
             assert all(claim.token == 0 for claim in others)
             given = self.given.setdefault(name, [])
             if holder.token not in [token for _, token in given]:
                 given.append((holder.ticket, holder.token))
-        for given in self.given.values():  # tickets rise: nobody is overtaken
+        for given in self.given.values():  # tickets rise: claims get the lock in the order of the queue
             assert given == sorted(set(given), key=lambda each: each[0])
             assert given == sorted(given, key=lambda each: each[1])
         tokens = [token for given in self.given.values() for _, token in given]
         assert len(tokens) == len(set(tokens))
 
     def holder_is(self, name: str) -> tuple[int, str] | None:
-        return next(iter(self.locks.one.lines.get(name, {})), None)
+        return next(iter(self.locks.one.queues.get(name, {})), None)
 
 
 LocksAtRandom.TestCase.settings = AT_RANDOM
 TestLocksAtRandom = LocksAtRandom.TestCase
 
 
-class TokensStartAnew(LocksMachine):
-    """After a snapshot tokens go on from the highest that is still held."""
+class RepeatsTokensAfterASnapshot(LocksMachine):
+    """After a snapshot the tokens continue from the highest one that is still in use."""
 
     def restore(self, state: Plain) -> None:
         super().restore(state)
         self.tokens = max((claim.token for claim in self.claims.values()), default=0)
 
 
-class TokensOfEachLock(LocksMachine):
-    """Two locks give out the same token."""
+class CountsTokensPerLock(LocksMachine):
+    """Two locks give the same token."""
 
     def _grant(self, claim: Claim) -> None:
-        claim.token = 1 + max((other.token for other in self.lines[claim.name].values()), default=0)
+        claim.token = 1 + max((other.token for other in self.queues[claim.name].values()), default=0)
 
 
-class TheNewestIsNext(LocksMachine):
-    """The line is a stack."""
+class PrefersTheNewestClaim(LocksMachine):
+    """The queue is a stack."""
 
-    def _leave(self, at: Moment, claim: Claim) -> None:
-        line = self.lines[claim.name]
-        self.lines[claim.name] = dict([*line.items()][:1] + [*line.items()][:0:-1])
-        super()._leave(at, claim)
+    def _remove(self, at: Moment, claim: Claim) -> None:
+        queue = self.queues[claim.name]
+        self.queues[claim.name] = dict([*queue.items()][:1] + [*queue.items()][:0:-1])
+        super()._remove(at, claim)
 
 
-class SessionsEndWithoutNotice(LocksMachine):
+class IgnoresTheEndOfSessions(LocksMachine):
     """A session that has ended keeps its locks until their leases end."""
 
     def session_ended(self, at: Moment) -> None:
         pass
 
 
-class LeasesAreForgotten(LocksMachine):
-    """A node that comes back from a snapshot lets leases last for ever."""
+class ForgetsLeases(LocksMachine):
+    """On a node that restores a snapshot, leases never end."""
 
     def restore(self, state: Plain) -> None:
         super().restore(state)
         self.leases = Leases()
 
 
-class AnybodyMayRelease(LocksMachine):
-    """The token is enough, whoever shows it."""
+class IgnoresTheSession(LocksMachine):
+    """Any session that has the token may renew and release."""
 
-    def _held(self, at: Moment, name: str, token: int) -> Claim:
+    def _holding_claim(self, at: Moment, name: str, token: int) -> Claim:
         holder = self._holder(name)
-        return super()._held(at if holder is None else at._replace(session=holder.session), name, token)
+        return super()._holding_claim(at if holder is None else at._replace(session=holder.session), name, token)
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        TokensStartAnew,
-        TokensOfEachLock,
-        TheNewestIsNext,
-        SessionsEndWithoutNotice,
-        LeasesAreForgotten,
-        AnybodyMayRelease,
+        RepeatsTokensAfterASnapshot,
+        CountsTokensPerLock,
+        PrefersTheNewestClaim,
+        IgnoresTheEndOfSessions,
+        ForgetsLeases,
+        IgnoresTheSession,
     ],
 )
-def test_a_broken_machine_is_found_out(broken: type[LocksMachine]) -> None:
-    is_caught(LocksAtRandom, broken)
+def test_a_broken_machine_is_caught(broken: type[LocksMachine]) -> None:
+    assert_caught(LocksAtRandom, broken)

@@ -1,4 +1,4 @@
-"""Members and their views, by hand and at random."""
+"""The members machine: members and views, with fixed and with random commands."""
 
 import pytest
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from node.machine import BEAT_MS, Moment, Plain, Refusal
 from node.machines import members as module
 from node.machines.members import Member, MembersMachine
-from tests.node.machines.two_replicas import AT_RANDOM, Replicas, is_caught, refused, waits
+from tests.node.machines.two_replicas import AT_RANDOM, Replicas, assert_caught, refused, waits
 
 
 @pytest.fixture
@@ -15,12 +15,12 @@ def members() -> Replicas[MembersMachine]:
     return Replicas(MembersMachine)
 
 
-def test_views_are_numbered_and_told_in_their_order(members: Replicas[MembersMachine]) -> None:
+def test_views_are_numbered_and_watched_in_order(members: Replicas[MembersMachine]) -> None:
     assert waits(members.ask("watch", 0, 100))
     assert members.do(1, "join", "alice", b"a:1", 1000) == 1
     assert members.do(2, "join", "bob", b"b:1", 500) == 2
     assert members.do(1, "heartbeat", "alice") == 2
-    members.pass_time(500 + BEAT_MS)  # a moment may be so much later than it says
+    members.pass_time(500 + BEAT_MS)  # the true time may be so much later than the moment
     assert members.ask("view") == [3, [["alice", b"a:1"]]]
     assert members.do(1, "leave", "alice") == 4
     changes = [[1, "joined", "alice", b"a:1"], [2, "joined", "bob", b"b:1"], [3, "lost", "bob", b"b:1"]]
@@ -39,7 +39,7 @@ def test_joining_again_changes_no_view(members: Replicas[MembersMachine]) -> Non
     assert members.ask("view") == [2, []]
 
 
-def test_a_session_that_ends_takes_its_members_along(members: Replicas[MembersMachine]) -> None:
+def test_the_end_of_a_session_removes_its_members(members: Replicas[MembersMachine]) -> None:
     for session, name in ((1, "b"), (2, "c"), (1, "a")):
         members.do(session, "join", name, b"", 1000)
     members.end_session(1)
@@ -47,17 +47,21 @@ def test_a_session_that_ends_takes_its_members_along(members: Replicas[MembersMa
     assert [change[1:3] for change in members.ask("watch", 3, 100)] == [["lost", "a"], ["lost", "b"]]
 
 
-def test_who_falls_behind_is_told(members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_that_falls_behind_is_refused(
+    members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "HISTORY_CHANGES_MAX", 3)
     for number in range(5):
         members.do(1, "join", f"m{number}", b"", 1000)
     assert [change[0] for change in members.ask("watch", 2, 100)] == [3, 4, 5]
-    with pytest.raises(Refusal, match="up to view 2 are forgotten") as error:
+    with pytest.raises(Refusal, match="up to view 2 are no longer kept") as error:
         members.ask("watch", 1, 100)
     assert error.value.kind == "compacted"
 
 
-def test_bad_input_has_its_own_error(members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_refused_with_a_kind_of_its_own(
+    members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     members.do(1, "join", "alice", b"", 1000)
     assert refused(members, 2, "join", "alice", b"", 1000) == "already_member"
     assert refused(members, 1, "join", "alice", b"other details", 1000) == "already_member"
@@ -78,7 +82,7 @@ SESSIONS, NAMES = st.integers(1, 3), st.sampled_from("abc")
 
 
 class MembersAtRandom(RuleBasedStateMachine):
-    """Whoever applies the changes that a watch tells sees every view, and the last one is the present."""
+    """Checks that the changes of a watch lead through every view to the present one."""
 
     kind: type[MembersMachine] = MembersMachine
 
@@ -87,7 +91,7 @@ class MembersAtRandom(RuleBasedStateMachine):
         self.members = Replicas(self.kind)
         self.seen = 0
         self.watched: list[str] = []
-        self.due: dict[str, tuple[int, int]] = {}  # whose session, and until when
+        self.due: dict[str, tuple[int, int]] = {}  # by member: its session, and the end of its lease
 
     @rule(session=SESSIONS, name=NAMES, lease_ms=st.sampled_from([100, 300, 1000]))
     def join(self, session: int, name: str, lease_ms: int) -> None:
@@ -121,16 +125,16 @@ class MembersAtRandom(RuleBasedStateMachine):
 
     @rule()
     def a_replica_is_restored(self) -> None:
-        self.members.move()
+        self.members.restore_other()
 
     @rule()
     def watch(self) -> None:
         changes = self.members.ask("watch", self.seen, 100)
-        for view, what, name, _ in [] if waits(changes) else changes:
+        for view, event, name, _ in [] if waits(changes) else changes:
             assert view == self.seen + 1
-            assert (name in self.watched) == (what != "joined")
+            assert (name in self.watched) == (event != "joined")
             self.seen = view
-            self.watched = [*self.watched, name] if what == "joined" else [one for one in self.watched if one != name]
+            self.watched = [*self.watched, name] if event == "joined" else [one for one in self.watched if one != name]
         assert self.members.ask("view") == [self.seen, [[name, b""] for name in self.watched]]
 
     @invariant()
@@ -142,17 +146,17 @@ MembersAtRandom.TestCase.settings = AT_RANDOM
 TestMembersAtRandom = MembersAtRandom.TestCase
 
 
-class TheLostAreNotTold(MembersMachine):
-    """Who loses its lease leaves the view without a change of its number."""
+class HidesLostMembers(MembersMachine):
+    """A member whose lease ends leaves the view, and the number of the view does not change."""
 
-    def _remove(self, member: Member, what: str) -> None:
-        super()._remove(member, what)
-        if what == "lost":
+    def _remove(self, member: Member, event: str) -> None:
+        super()._remove(member, event)
+        if event == "lost":
             self.view -= 1
             self.changes.pop()
 
 
-class ViewsStartAnew(MembersMachine):
+class ForgetsTheNumberOfTheView(MembersMachine):
     """The number of the view is not in the snapshot."""
 
     def restore(self, state: Plain) -> None:
@@ -160,14 +164,14 @@ class ViewsStartAnew(MembersMachine):
         self.view = len(self.members)
 
 
-class HeartbeatsOfAnybody(MembersMachine):
-    """Any session may speak for any member."""
+class IgnoresTheSession(MembersMachine):
+    """Any session may send commands for any member."""
 
-    def _own(self, at: Moment, name: str) -> Member:
+    def _member_of_session(self, at: Moment, name: str) -> Member:
         member = self.members.get(name)
-        return super()._own(at if member is None else at._replace(session=member.session), name)
+        return super()._member_of_session(at if member is None else at._replace(session=member.session), name)
 
 
-@pytest.mark.parametrize("broken", [TheLostAreNotTold, ViewsStartAnew, HeartbeatsOfAnybody])
-def test_a_broken_machine_is_found_out(broken: type[MembersMachine]) -> None:
-    is_caught(MembersAtRandom, broken)
+@pytest.mark.parametrize("broken", [HidesLostMembers, ForgetsTheNumberOfTheView, IgnoresTheSession])
+def test_a_broken_machine_is_caught(broken: type[MembersMachine]) -> None:
+    assert_caught(MembersAtRandom, broken)

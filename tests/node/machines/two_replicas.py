@@ -1,7 +1,7 @@
-"""A machine twice, as two replicas of a log would drive it: every command, moment and end of a session goes to both.
+"""Two copies of a machine, which are driven as by two replicas of a log: each command, moment and end of a session goes to both.
 
-After every step both must have answered the same and be in equal states; a refused command must have changed nothing. `move`
-makes one of them anew from the other's snapshot, as a node that comes back does.
+After each step both copies must have given the same answer and must be in equal states. A refused command must have changed
+nothing. `restore_other` replaces one copy by a new one from the snapshot of the first, as in a node that restarts.
 """
 
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from node.machine import NOT_YET, Machine, Moment, NotYet, Refusal
-from node.wire import pack_own, unpack_own
+from node.wire import pack_unchecked, unpack_unchecked
 
 M = TypeVar("M", bound=Machine)
 
@@ -23,12 +23,12 @@ class Replicas(Generic[M]):
         self.slot = self.time_ms = 0
 
     def do(self, session: int, *command: Any) -> Any:
-        """Apply a command. Raises what the machine raises."""
+        """Apply a command to both copies. Returns the result, or raises the machine's refusal."""
         before = self.state()
         results = [self._apply(machine, session, command) for machine in (self.one, self.other)]
-        self.agree(*results)
+        self.assert_equal(*results)
         if isinstance(results[0], Refusal):
-            assert before == self.state(), f"{command} was refused and has changed something"
+            assert before == self.state(), f"{command} was refused and has changed the state"
             raise results[0]
         return results[0]
 
@@ -40,11 +40,11 @@ class Replicas(Generic[M]):
             return refused
 
     def ask(self, *question: Any) -> Any:
-        """The answer, NOT_YET, or what the machine raises."""
+        """Ask both copies. Returns the answer or NOT_YET, or raises the machine's refusal."""
         before = self.state()
         answers = [self._query(machine, question) for machine in (self.one, self.other)]
-        self.agree(*answers)
-        assert before == self.state(), f"{question} has changed something"
+        self.assert_equal(*answers)
+        assert before == self.state(), f"{question} has changed the state"
         if isinstance(answers[0], Refusal):
             raise answers[0]
         return answers[0]
@@ -57,7 +57,7 @@ class Replicas(Generic[M]):
             return refused
 
     def pass_time(self, milliseconds: int) -> None:
-        """The log's time goes on, as `node.replication.state` lets it."""
+        """Advance the log's time, and expire as `node.replication.state` does."""
         self.time_ms += milliseconds
         self.slot += 1
         assert self.one.due_ms() == self.other.due_ms()
@@ -67,40 +67,39 @@ class Replicas(Generic[M]):
                 machine.expire(Moment(self.slot, self.time_ms, 0))
             due_ms = machine.due_ms()
             assert due_ms is None or due_ms > self.time_ms
-        self.agree()
+        self.assert_equal()
 
     def end_session(self, session: int) -> None:
         self.slot += 1
         for machine in (self.one, self.other):
             machine.session_ended(Moment(self.slot, self.time_ms, session))
-        self.agree()
+        self.assert_equal()
 
-    def move(self) -> None:
-        """The other one is restored from a snapshot of the one."""
+    def restore_other(self) -> None:
+        """Replace the second copy by a new one that is restored from a snapshot of the first."""
         self.other = self.kind()
-        self.other.restore(unpack_own(pack_own(self.one.snapshot())))
-        self.agree()
+        self.other.restore(unpack_unchecked(pack_unchecked(self.one.snapshot())))
+        self.assert_equal()
 
     def state(self) -> bytes:
-        return pack_own(self.one.snapshot())
+        return pack_unchecked(self.one.snapshot())
 
-    def agree(self, one: Any = None, other: Any = None) -> None:
-        told = [self._told(answer) for answer in (one, other)]
-        assert told[0] == told[1]
-        assert pack_own(self.one.snapshot()) == pack_own(self.other.snapshot())
+    def assert_equal(self, one: Any = None, other: Any = None) -> None:
+        assert self._comparable(one) == self._comparable(other)
+        assert pack_unchecked(self.one.snapshot()) == pack_unchecked(self.other.snapshot())
 
     @staticmethod
-    def _told(answer: Any) -> Any:
+    def _comparable(answer: Any) -> Any:
         match answer:
             case Refusal(kind=kind):
                 return "refused", kind, str(answer)
             case NotYet():
                 return "not yet"
-        return pack_own(answer)
+        return pack_unchecked(answer)
 
 
 def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
-    """Why the command is refused; the kind."""
+    """Apply a command that must be refused. Returns the kind of the refusal."""
     try:
         replicas.do(session, *command)
     except Refusal as error:
@@ -115,10 +114,10 @@ def waits(answer: Any) -> bool:
 AT_RANDOM = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def is_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None:
-    """The rules that the shipped machine keeps to find out a broken one."""
+def assert_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None:
+    """Assert that a broken machine fails the random test `rules`, which the shipped machine passes."""
     judged = type(broken.__name__, (rules,), {"kind": broken})
-    looking = settings(
+    search = settings(
         max_examples=300,
         stateful_step_count=40,
         deadline=None,
@@ -128,4 +127,4 @@ def is_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None
         report_multiple_bugs=False,
     )
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(judged, settings=looking)
+        run_state_machine_as_test(judged, settings=search)

@@ -27,7 +27,7 @@ from node.storage.disk import (
     DiskMissing,
     inspect,
 )
-from node.storage.disk_contents import LOG_GROWN_BYTES, PAGE_BYTES
+from node.storage.disk_contents import PAGE_BYTES, WAL_GROWN_BYTES
 from node.wire import BadValue
 from tests.node.conftest import ROOT, Spawn
 
@@ -43,7 +43,7 @@ def contents(disk: Disk) -> dict[str, dict[str, Stored]]:
 
 
 def filled(directory: Path, *, close: bool) -> dict[str, dict[str, Stored]]:
-    """A disk of a few pages and many commits, and what it holds."""
+    """Make a disk of a few pages with many commits. Returns what it holds."""
     disk = opened(directory)
     for number in range(40):
         variable = disk.variable(f"x{number % 25}")
@@ -59,17 +59,17 @@ def filled(directory: Path, *, close: bool) -> dict[str, dict[str, Stored]]:
 
 
 def leave_as_killed(disk: Disk, directory: Path) -> None:
-    """Close the disk, but leave its files as SIGKILL would: closing moves the log into the main file."""
+    """Close the disk, and restore its files as SIGKILL would leave them: closing copies the WAL into the main file."""
     files = {path: path.read_bytes() for path in directory.iterdir()}
     disk.close()
     for path, data in files.items():
         path.write_bytes(data)
 
 
-# --- what is kept ---------------------------------------------------------------------------------------------------
+# --- keys and values ---------------------------------------------------------------------------------------------------
 
 
-def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+def test_committed_assignments_are_there_after_reopening(tmp_path: Path) -> None:
     disk = opened(tmp_path / "d")
     x, y = disk.variable("x"), disk.variable("y")
     x["value"] = b"v"
@@ -97,7 +97,7 @@ def test_many_commits_are_there_after_reopening(tmp_path: Path, close: bool) -> 
         leave_as_killed(disk, tmp_path)
 
 
-def test_what_is_deleted_stays_deleted(tmp_path: Path) -> None:
+def test_a_deleted_key_stays_deleted(tmp_path: Path) -> None:
     disk = opened(tmp_path)
     x = disk.variable("x")
     x["a"], x["b"], x["c"] = 1, 2, 3
@@ -120,7 +120,7 @@ def test_what_is_deleted_stays_deleted(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_the_mapping_is_a_mapping(tmp_path: Path) -> None:
+def test_a_variable_is_a_mutable_mapping(tmp_path: Path) -> None:
     disk = opened(tmp_path)
     x = disk.variable("x")
     assert x.setdefault("a", 7) == 7
@@ -133,7 +133,7 @@ def test_the_mapping_is_a_mapping(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_what_could_not_come_back_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_encoded_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     disk = opened(tmp_path)
     x = disk.variable("x")
     x["a"] = 1
@@ -145,7 +145,7 @@ def test_what_could_not_come_back_is_refused_and_changes_nothing(tmp_path: Path)
     disk.close()
 
 
-def test_a_commit_of_nothing_is_none(tmp_path: Path) -> None:
+def test_a_commit_without_assignments_is_not_counted(tmp_path: Path) -> None:
     disk = opened(tmp_path)
     disk.commit()
     assert disk.commits == 0
@@ -165,17 +165,17 @@ def test_each_boot_counts_one_incarnation(tmp_path: Path) -> None:
     assert inspect(tmp_path).incarnation == 3
 
 
-def test_a_boot_that_died_when_it_had_grown_the_log_does_not_keep_the_next_one_from_starting(
+def test_a_boot_follows_one_that_died_after_it_had_grown_the_wal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def died(_disk: Disk, _log: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Disk, "_note_owner", died)
+        patch.setattr(Disk, "_write_owner", died)
         with pytest.raises(KeyboardInterrupt):
             opened(tmp_path)
-    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size == LOG_GROWN_BYTES
+    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size == WAL_GROWN_BYTES
     disk = opened(tmp_path)
     assert disk.incarnation == 1
     disk.close()
@@ -196,7 +196,7 @@ def test_only_the_owner_can_read(tmp_path: Path) -> None:
     disk.close()
 
 
-# --- who may open it ------------------------------------------------------------------------------------------------
+# --- processes and owners ------------------------------------------------------------------------------------------------
 
 
 def test_a_second_opener_is_refused_until_the_first_is_gone(tmp_path: Path, spawn: Spawn) -> None:
@@ -209,8 +209,8 @@ def test_a_second_opener_is_refused_until_the_first_is_gone(tmp_path: Path, spaw
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
     disk = opened(tmp_path)
-    assert disk.incarnation == 2  # the refused ones did not count
-    with pytest.raises(DiskInUse):  # nor may this very process open it twice
+    assert disk.incarnation == 2  # the refused opens did not count
+    with pytest.raises(DiskInUse):  # this process may not open it twice, either
         opened(tmp_path)
     disk.variable("x")["a"] = 1
     disk.commit()
@@ -231,7 +231,7 @@ sys.stdin.readline()
 """
 
 
-def test_a_directory_that_should_be_there_is_not_made(tmp_path: Path) -> None:
+def test_a_directory_that_should_exist_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(DiskMissing, match="n1 has run before"):
         opened(tmp_path / "d", must_exist=True)
     assert not (tmp_path / "d").exists()
@@ -241,16 +241,18 @@ def test_a_directory_that_should_be_there_is_not_made(tmp_path: Path) -> None:
     assert list((tmp_path / "d").iterdir()) == []
 
 
-def test_an_emptied_file_is_not_taken_for_a_first_boot(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_first_boot(tmp_path: Path) -> None:
     filled(tmp_path, close=True)
     (tmp_path / FILE_NAME).write_bytes(b"")
     with pytest.raises(DiskCorrupt, match="is empty, and n1 has run before"):
         opened(tmp_path, must_exist=True)
 
 
-def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+def test_the_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
     opened(tmp_path).close()
-    with pytest.raises(DiskForeign, match="belongs to node n1 of cluster 01234567, and this is n2 of 01234567"):
+    with pytest.raises(
+        DiskForeign, match="belongs to node n1 of cluster 01234567, but this is node n2 of cluster 01234567"
+    ):
         opened(tmp_path, node="n2")
     with pytest.raises(DiskForeign, match="start the node on its own directory"):
         opened(tmp_path, cluster="f" * 32)
@@ -260,7 +262,7 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def unprivileged() -> Iterator[Path]:
-    """A directory that others may enter, as somebody whom file modes bind; root is bound by none."""
+    """A directory for all users, in a process without root's rights: file modes do not restrict root."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         root = os.geteuid() == 0
@@ -296,7 +298,7 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path: Path) -> None
         opened(tmp_path / "e")
 
 
-def test_something_else_than_a_database_is_corrupt(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"not a database" * 1000)
     with pytest.raises(DiskCorrupt, match="is damaged"):
         opened(tmp_path)
@@ -330,12 +332,12 @@ def test_a_flipped_bit_in_the_incarnation_is_corrupt(tmp_path: Path) -> None:
     filled(tmp_path, close=True)
     at = (tmp_path / FILE_NAME).read_bytes().index(b"incarnation1")
     flip(tmp_path / FILE_NAME, at + len("incarnation"), bit=1)  # "3"
-    with pytest.raises(DiskCorrupt, match="how often it has booted"):
+    with pytest.raises(DiskCorrupt, match="its number of boots does not match"):
         opened(tmp_path)
 
 
 def outcome(directory: Path) -> object:
-    """What a boot makes of the directory: the contents, or that they are damaged."""
+    """Boot from the directory. Returns the contents, or the class of the error."""
     try:
         disk = opened(directory, must_exist=True)
     except (DiskCorrupt, DiskForeign, DiskFailed) as error:
@@ -345,16 +347,16 @@ def outcome(directory: Path) -> object:
     return held
 
 
-def seen(directory: Path) -> object:
-    """What an onlooker makes of it."""
+def inspected(directory: Path) -> object:
+    """Inspect the directory. Returns the contents, or the class of the error."""
     try:
         return inspect(directory).variables
     except (DiskCorrupt, DiskFailed) as error:
         return type(error)
 
 
-def damage_and_look(directory: Path, name: str, places: list[int], held: object, *, look: bool) -> list[object]:
-    """The outcome of every flip, in the order of `places`."""
+def boot_with_damage(directory: Path, name: str, places: list[int], held: object, *, look: bool) -> list[object]:
+    """Boot once for each place, with one bit flipped there. Returns the outcomes. `look`: inspect the directory, too."""
     files = {path: path.read_bytes() for path in directory.iterdir()}
     rng = random.Random(7)
     outcomes = []
@@ -365,7 +367,7 @@ def damage_and_look(directory: Path, name: str, places: list[int], held: object,
             path.write_bytes(data)
         flip(directory / name, at, rng.randrange(8))
         if look:
-            assert seen(directory) in (held, DiskCorrupt, DiskFailed), at
+            assert inspected(directory) in (held, DiskCorrupt, DiskFailed), at
         outcomes.append(outcome(directory))
     return outcomes
 
@@ -373,10 +375,10 @@ def damage_and_look(directory: Path, name: str, places: list[int], held: object,
 def test_a_flipped_bit_in_a_page_never_yields_a_wrong_value(tmp_path: Path) -> None:
     held = filled(tmp_path, close=True)
     rng = random.Random(3)
-    pages = 5  # the schema, the tables, and the first free page
+    pages = 5  # the schema, the tables and the first free page
     places = [*range(24), *(page * PAGE_BYTES + at for page in range(1, pages) for at in range(12))]
     places += [rng.randrange(pages * PAGE_BYTES) for _ in range(100)]
-    outcomes = damage_and_look(tmp_path, FILE_NAME, places, held, look=False)
+    outcomes = boot_with_damage(tmp_path, FILE_NAME, places, held, look=False)
     for at, found in zip(places, outcomes, strict=True):
         assert found in (held, DiskCorrupt, DiskFailed), at
     assert outcomes.count(DiskCorrupt) > 30
@@ -386,8 +388,10 @@ def test_a_flipped_bit_in_a_page_never_yields_a_wrong_value(tmp_path: Path) -> N
 def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another type than INTEGER the slot would be no row's number, and SQLite would find no record at all."""
-    monkeypatch.setattr("node.storage.disk.time", SimpleNamespace(sleep=lambda _: None))  # before it looks again
+    """If the type of the slot is not INTEGER, the slot is not the row's number, and SQLite finds no record at all."""
+    monkeypatch.setattr(
+        "node.storage.disk.time", SimpleNamespace(sleep=lambda _: None)
+    )  # between the copies of `inspect`
     disk = opened(tmp_path)
     records = [Record(slot, 1, "n1", b"batch %d" % slot) for slot in range(1, 20)]
     for record in records:
@@ -417,28 +421,28 @@ def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_rec
         opened(tmp_path, must_exist=True)
 
 
-def test_a_flipped_bit_in_the_log_is_corrupt_and_not_a_torn_tail(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_wal_is_corrupt_and_not_a_torn_commit(tmp_path: Path) -> None:
     held = filled(tmp_path, close=False)
     frame = 24 + PAGE_BYTES
     log = (tmp_path / f"{FILE_NAME}-wal").read_bytes()
     salts = log[16:24]
     frames = next(n for n in range(1000) if log[32 + n * frame + 8 : 32 + n * frame + 16] != salts)
-    assert frames > 40  # at least one a commit
+    assert frames > 40  # at least one for each commit
     rng = random.Random(5)
     places = [*range(0, 32, 3), *(32 + rng.randrange((frames - 4) * frame) for _ in range(30))]
-    outcomes = damage_and_look(tmp_path, f"{FILE_NAME}-wal", places, held, look=False)
+    outcomes = boot_with_damage(tmp_path, f"{FILE_NAME}-wal", places, held, look=False)
     assert [DiskCorrupt] * len(places) == outcomes
 
 
-def test_an_onlooker_too_tells_damage(tmp_path: Path) -> None:
+def test_inspect_finds_damage_in_the_wal(tmp_path: Path) -> None:
     held = filled(tmp_path, close=False)
     size = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
-    places = [20, 32 + 9 * (24 + PAGE_BYTES) + 500, size - 500]  # the log's header, a frame, and what the log grew into
-    damage_and_look(tmp_path, f"{FILE_NAME}-wal", places, held, look=True)
+    places = [20, 32 + 9 * (24 + PAGE_BYTES) + 500, size - 500]  # the header, a frame, and the grown end
+    boot_with_damage(tmp_path, f"{FILE_NAME}-wal", places, held, look=True)
 
 
 def test_a_commit_that_a_crash_has_torn_is_no_damage(tmp_path: Path) -> None:
-    """Every way to cut or blank the last commit's frames leaves either it or the commit before it, whole."""
+    """If frames of the last commit are missing, the disk holds the commit before it, whole."""
     disk = opened(tmp_path)
     x = disk.variable("x")
     x["a"] = 1
@@ -459,7 +463,7 @@ def test_a_commit_that_a_crash_has_torn_is_no_damage(tmp_path: Path) -> None:
         for path, data in after.items():
             path.write_bytes(data)
         mixed = bytearray(after[log])
-        for n in torn:  # these did not reach the disk
+        for n in torn:  # these frames did not reach the disk
             mixed[32 + n * frame : 32 + (n + 1) * frame] = part(before[log], n)
         log.write_bytes(mixed)
         disk = opened(tmp_path, must_exist=True)
@@ -472,16 +476,16 @@ def part(log: bytes, number: int) -> bytes:
     return log[32 + number * frame : 32 + (number + 1) * frame]
 
 
-def test_a_refused_boot_lets_go_of_the_directory(tmp_path: Path) -> None:
+def test_a_refused_boot_releases_the_directory(tmp_path: Path) -> None:
     filled(tmp_path, close=True)
-    with pytest.raises(DiskForeign) as kept:  # its traceback holds on to the half-made disk
+    with pytest.raises(DiskForeign) as kept:  # its traceback holds a reference to the disk
         opened(tmp_path, node="n2")
     opened(tmp_path).close()
     assert kept.type is DiskForeign
 
 
 @pytest.mark.parametrize("keep", [0, 20_000])
-def test_a_log_that_has_gone_since_a_crash_is_corrupt(tmp_path: Path, keep: int) -> None:
+def test_a_wal_that_is_missing_or_cut_short_after_a_crash_is_corrupt(tmp_path: Path, keep: int) -> None:
     filled(tmp_path, close=False)
     log = tmp_path / f"{FILE_NAME}-wal"
     content = log.read_bytes()
@@ -495,15 +499,15 @@ def test_a_log_that_has_gone_since_a_crash_is_corrupt(tmp_path: Path, keep: int)
     assert opened(tmp_path, must_exist=True).incarnation == 2
 
 
-def test_an_orderly_end_needs_no_log(tmp_path: Path) -> None:
+def test_an_orderly_end_leaves_no_wal(tmp_path: Path) -> None:
     held = filled(tmp_path, close=True)
     assert not (tmp_path / f"{FILE_NAME}-wal").exists()
     assert held == inspect(tmp_path).variables
 
 
-def test_a_directory_that_was_made_for_another_algorithm_or_others_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_was_made_for_another_algorithm_is_refused(tmp_path: Path) -> None:
     opened(tmp_path, made_for="paxos among n1, n2").close()
-    with pytest.raises(DiskForeign, match="was made for paxos among n1, n2, and the spec says majority among n1, n2"):
+    with pytest.raises(DiskForeign, match="was made for paxos among n1, n2, but the spec says majority among n1, n2"):
         opened(tmp_path, made_for="majority among n1, n2")
     opened(tmp_path, made_for="paxos among n1, n2").close()
 
@@ -529,18 +533,18 @@ for number in range(10_000):
 """
 
 
-def test_a_full_disk_stops_the_node_and_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_commit_and_loses_no_earlier_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.stderr == ""
-    *committed, trouble = done.stdout.splitlines()
-    assert str(tmp_path) in trouble
+    *committed, error = done.stdout.splitlines()
+    assert str(tmp_path) in error
     assert len(committed) > 20
     disk = opened(tmp_path, must_exist=True)
     keys = [f"key {number}" for number in committed]
     assert sorted(keys) == sorted(key for key in disk.variable("x") if key in keys)
-    assert len(disk.variable("x")) - len(keys) in (0, 1)  # the one that failed may have been written
+    assert len(disk.variable("x")) - len(keys) in (0, 1)  # the failed commit may have been written
     disk.variable("x")["after"] = True
     disk.commit()
     disk.close()
@@ -572,7 +576,7 @@ class _FaultyFile(apsw.VFSFile):
 
 
 class FaultyVFS(apsw.VFS):
-    """The real file system, until it is told to fail one kind of call."""
+    """The real file system; calls of the kind `failing` fail."""
 
     def __init__(self) -> None:
         super().__init__("faulty", "")
@@ -596,19 +600,18 @@ def faulty() -> Iterator[FaultyVFS]:
 
 
 @pytest.mark.parametrize("call", ["write", "sync"])
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # SQLite calls the VFS: nobody to raise to
-def test_an_io_error_stops_the_node_and_is_not_tried_again(tmp_path: Path, faulty: FaultyVFS, call: str) -> None:
+# SQLite calls the VFS, so its errors cannot be raised to a Python caller.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_io_error_fails_the_commit_without_a_retry(tmp_path: Path, faulty: FaultyVFS, call: str) -> None:
     disk = opened(tmp_path, vfs="faulty")
     x = disk.variable("x")
     x["a"] = 1
     disk.commit()
     faulty.failing = call
     x["a"] = 2
-    with pytest.raises(DiskFailed, match=r"IOError.*cannot tell what is durable"):
+    with pytest.raises(DiskFailed, match=r"IOError.*does not know what is durable"):
         disk.commit()
-    assert faulty.failed == 1  # a second sync would report a success that never was
+    assert faulty.failed == 1  # a second sync would report a success although the data is lost
     assert disk.commits == 1
     faulty.failing = ""
     disk.close()
@@ -617,7 +620,7 @@ def test_an_io_error_stops_the_node_and_is_not_tried_again(tmp_path: Path, fault
     disk.close()
 
 
-def test_a_log_for_which_there_is_no_space_at_boot_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_boot_without_space_for_the_wal_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = filled(tmp_path, close=True)
 
     def full(_descriptor: int) -> None:
@@ -625,7 +628,7 @@ def test_a_log_for_which_there_is_no_space_at_boot_is_refused(tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr("node.storage.disk.os.fsync", full)
-        with pytest.raises(DiskFailed, match="-wal cannot be made: No space left on device"):
+        with pytest.raises(DiskFailed, match="-wal cannot be created: No space left on device"):
             opened(tmp_path)
     disk = opened(tmp_path, must_exist=True)  # nothing is lost
     assert contents(disk) == before
@@ -666,7 +669,7 @@ def stored_files(directory: Path) -> dict[str, object]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
 
 
-def test_inspect_a_running_a_suspended_and_a_dead_nodes_disk(tmp_path: Path, spawn: Spawn) -> None:
+def test_inspect_reads_the_disk_of_a_running_a_suspended_and_a_killed_node(tmp_path: Path, spawn: Spawn) -> None:
     with pytest.raises(DiskMissing, match="has the node ever booted"):
         inspect(tmp_path)
     holder = spawn("-c", HOLD, str(tmp_path))
@@ -686,7 +689,7 @@ def test_inspect_a_running_a_suspended_and_a_dead_nodes_disk(tmp_path: Path, spa
     assert files == stored_files(tmp_path)
 
 
-def test_inspect_a_closed_disk(tmp_path: Path) -> None:
+def test_inspect_reads_a_closed_disk(tmp_path: Path) -> None:
     held = filled(tmp_path, close=True)
     files = stored_files(tmp_path)
     assert Contents(CLUSTER, "n1", 1, held) == inspect(tmp_path)
@@ -703,14 +706,14 @@ number = 0
 while True:
     number += 1
     x["number"] = y["number"] = number
-    disk.variable(f"filler {number % 50}")["content"] = bytes(30_000)  # the log starts anew every 150 commits or so
+    disk.variable(f"filler {number % 50}")["content"] = bytes(30_000)  # restarts the WAL about every 150 commits
     disk.commit()
     if number == 1:
         print("open", flush=True)
 """
 
 
-def test_inspect_sees_whole_commits_of_a_busy_node(tmp_path: Path, spawn: Spawn) -> None:
+def test_inspect_reads_whole_commits_of_a_busy_node(tmp_path: Path, spawn: Spawn) -> None:
     busy = spawn("-c", BUSY, str(tmp_path))
     assert busy.stdout is not None
     assert busy.stdout.readline() == "open\n"
@@ -721,7 +724,7 @@ def test_inspect_sees_whole_commits_of_a_busy_node(tmp_path: Path, spawn: Spawn)
         try:
             variables = inspect(tmp_path).variables
         except DiskInUse:
-            continue  # a fair answer
+            continue  # the files may change too fast
         assert variables["x"]["number"] == variables["y"]["number"]
         number = variables["x"]["number"]
         assert isinstance(number, int)
