@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psutil
 
@@ -146,6 +146,13 @@ def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], R
         os.close(pipe.writer)
 
 
+class ClockSetting(NamedTuple):
+    """How a node's clock differs from the machine's: its rate, in seconds a second, and how far it was moved, in seconds."""
+
+    rate: float = 1.0
+    moved_s: float = 0.0
+
+
 class NodeProcess:
     """The process of one node, over all its incarnations."""
 
@@ -157,6 +164,7 @@ class NodeProcess:
         self._popen: subprocess.Popen[bytes] | None = None
         self._pipe: ReadyPipe | None = None
         self._suspended_by_us = False
+        self.clock = ClockSetting()
 
     # --- its state --------------------------------------------------------------------------------------------------
 
@@ -209,6 +217,8 @@ class NodeProcess:
         if self._spec.has_booted(self.node):
             arguments.append("--must-exist")
         self._popen, self._pipe = spawn([*self._command, *arguments], self._spec.log(self.node))
+        if self.clock != ClockSetting():
+            self._send_clock()
         self._suspended_by_us = False
 
     def wait_ready(self, timeout_s: float = READY_S) -> Ready:
@@ -244,6 +254,14 @@ class NodeProcess:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.write(json.dumps(line).encode() + b"\n")
                 self._popen.stdin.flush()
+
+    def steer_clock(self, rate: float, moved_s: float) -> None:
+        """Have the node's clock run at `rate` seconds a second, moved by `moved_s` seconds altogether, after a restart too."""
+        self.clock = ClockSetting(float(rate), float(moved_s))
+        self._send_clock()
+
+    def _send_clock(self) -> None:
+        self.tell({"clock": self.clock._asdict()})
 
     def kill(self) -> dict[str, object]:
         """Send SIGKILL. The wait status proves it. Returns `signal`, `pid`, `wait_status`. Raises WrongState, FaultFailed."""

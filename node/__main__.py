@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
-from node.clock import SteeredClock
 from node.contract import ContractBroken
-from node.runtime import Parts, Runtime
+from node.parts import SHIPPED_PARTS, Parts
+from node.runtime import Runtime
 from node.settings import BadSpec, load
 from node.storage.disk import DiskError, DiskFailed
 from node.transport import WakeUpPipe
@@ -30,7 +30,7 @@ EXIT_CONFIG: Final = 78
 log = logging.getLogger("node")
 
 
-def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = Parts()) -> int:  # noqa: B008 - frozen
+def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = SHIPPED_PARTS) -> int:
     """Run one node until it is stopped, with the given shell and parts. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m node", description="One node of a cluster.")
     parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
@@ -38,9 +38,6 @@ def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = Parts()
     parser.add_argument("--must-exist", action="store_true", help="the node has run before: refuse an absent directory")
     parser.add_argument(
         "--ready-fd", type=int, help="a pipe for one line of JSON, when the node is ready or has failed"
-    )
-    parser.add_argument(
-        "--clock", type=Path, metavar="FOLDER", help="the node's clock is steered from here: node/clock.py"
     )
     parser.add_argument("--parent", type=int, help="the launcher's process id: the node dies with it")
     arguments = parser.parse_args()
@@ -95,13 +92,12 @@ def _serve(
         vfs=vfs,
     )
     transport, wake_up = parts.transport(), WakeUpPipe()
-    clock = SteeredClock(arguments.clock / arguments.id) if arguments.clock is not None else None
-    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, clock, parts)
+    runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, parts)
     runtime.start()
     signal.set_wakeup_fd(wake_up.writer)
     signal.signal(signal.SIGTERM, lambda *_: runtime.stop())
     log.info("%s runs %s, incarnation %d, at %s", arguments.id, settings.algorithm, disk.incarnation, transport.address)
-    report({"address": transport.address, "incarnation": disk.incarnation})
+    report(runtime.ready_report())
     runtime.run(control=sys.stdin.fileno(), wake_up=wake_up)
     transport.close()
     disk.close()

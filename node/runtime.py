@@ -14,41 +14,26 @@ import json
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from node.clock import LOOK_EVERY_S, SteeredClock
-from node.contract import Algorithm, Message, NodeId
+from node.clock import SteeredClock
+from node.contract import Algorithm, NodeId
 from node.dispatch import dispatch
-from node.frames import Replies
-from node.instances import Send, TimerKey
+from node.outbox import Outbox
+from node.parts import SHIPPED_PARTS, Parts
 from node.settings import Settings
-from node.status import BYTES_MAX, VARIABLES_MAX, replica_status
+from node.status import packed_status
 from node.storage.disk import Disk
-from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
-from node.turn import NodeCore, Output
-from node.wire import Codec, Envelope, Malformed, Reply, StatusReply, StatusRequest, pack
+from node.turn import Output
+from node.wire import Envelope, Malformed, StatusReply, StatusRequest
 
 INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
 RETIRE_S_MAX: Final = 2.0
 _IDLE_S: Final = 60.0
 
 log = logging.getLogger("node")
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The classes that a node process is made of. A broken, stepped or traced node replaces one of them by a subclass."""
-
-    disk: type[Disk] = Disk
-    transport: Callable[[], Transport] = Transport
-    codec: type[Codec] = Codec
-    timers: Callable[[Callable[[], float], Random], Timers[TimerKey]] = Timers
-    core: type[NodeCore] = NodeCore
 
 
 class Runtime:
@@ -61,8 +46,7 @@ class Runtime:
         algorithm: type[Algorithm],
         disk: Disk,
         transport: Transport,
-        clock: SteeredClock | None = None,
-        parts: Parts = Parts(),
+        parts: Parts = SHIPPED_PARTS,
     ) -> None:
         """Make a node that has not booted.
 
@@ -72,29 +56,29 @@ class Runtime:
             algorithm: what the node runs.
             disk: this node's open disk.
             transport: this node's sockets.
-            clock: what the timers read, in seconds; None for the machine's monotonic clock.
             parts: the classes of codec, timers and core.
         """
         self.id = node
         self._settings, self._disk, self._transport = settings, disk, transport
         self._codec = parts.codec(settings.cluster, algorithm.messages)
-        self._clock = clock or time.monotonic
-        self._idle_s = LOOK_EVERY_S if clock else _IDLE_S
-        self._timers = parts.timers(self._clock, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
+        self._clock: SteeredClock | None = None
+        """What the timers read, once the launcher has steered it."""
+        self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
         self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.limits)
-        self._counters: Counter[str] = Counter()
+        self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
+        self._malformed = 0
         self._status_requests: list[tuple[Route, int]] = []
         self._control = b""
         self._stopping = False
         self._retire_until: float | None = None
 
     def start(self) -> None:
-        """Rebuild what the disk holds, before the node reports that it is ready. Its output leaves with the first turn.
-
-        Raises:
-            DiskError: what was saved is damaged.
-        """
+        """Rebuild what the disk holds. Its output leaves with the first turn. Raises DiskError if what was saved is damaged."""
         self.core.boot()
+
+    def ready_report(self) -> dict[str, object]:
+        """Return what the node reports to its launcher once it listens."""
+        return {"address": self._transport.address, "incarnation": self._disk.incarnation}
 
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
         """Work until `stop`, or until the control pipe closes because the process that launched this node has ended.
@@ -108,12 +92,11 @@ class Runtime:
         self.core.end_of_input()
         self.finish_turn()
         while not self._stopping:
-            pipes = self._transport.poll(0 if self.core.has_work else self._timers.wait_s(self._idle_s))
-            if pipes:
-                if control in pipes:
-                    self.take_control(os.read(control, 65536))
-                if wake_up.reader in pipes:
-                    os.read(wake_up.reader, 64)
+            readable = self._transport.poll(0 if self.core.has_work else self.wait_s())
+            if control in readable:
+                self.take_control(os.read(control, 65536))
+            if wake_up.reader in readable:
+                os.read(wake_up.reader, 64)
             self.take_input()
             if self._retire_until is not None and (self.core.retire() or time.monotonic() > self._retire_until):
                 self._stopping, self._retire_until = True, None
@@ -123,6 +106,11 @@ class Runtime:
     def stop(self) -> None:
         """Hand over what others wait for and return from `run`. A signal handler may call it."""
         self._retire_until = time.monotonic() + RETIRE_S_MAX
+
+    def wait_s(self) -> float:
+        """Return how long to wait for a message before the next timer expires, in real seconds."""
+        wait_s = self._timers.wait_s(_IDLE_S)
+        return wait_s if self._clock is None else self._clock.real_s(wait_s, _IDLE_S)
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 
@@ -134,8 +122,8 @@ class Runtime:
             try:
                 self.take_envelope(route, self._codec.decode(payload))
             except Malformed as error:
-                self._counters["malformed"] += 1
-                if self._counters["malformed"] == 1:
+                self._malformed += 1
+                if self._malformed == 1:
                     log.warning("dropped a malformed frame (%s); later ones are only counted", error)
         for peer in self._transport.lost():
             core.peer_lost(peer)
@@ -168,59 +156,42 @@ class Runtime:
 
     def release(self, output: Output) -> None:
         """Send what the turn lets out."""
-        if output.sends:
-            self._send(output.sends)
-        for route, request, value, refused in output.replies:
-            self._send_back(route, Reply(request.number, value, refused))
-        for route, replies in output.frame_replies.items():
-            self._send_back(route, Replies(tuple(replies)))
-
-    def _send(self, sends: list[Send]) -> None:
-        last: tuple[str, Message] | None = None
-        frame = b""
-        for to, variable, message in sends:
-            if last is None or last[1] is not message or last[0] != variable:  # a broadcast is encoded once
-                frame = self._codec.encode(Envelope(self.id, self._disk.incarnation, variable, message))
-                last = (variable, message)
-            self._transport.send(to, frame)
-
-    def _send_back(self, route: Route, message: Message) -> None:
-        frame = self._codec.encode(Envelope(self.id, self._disk.incarnation, "", message))
-        self._transport.send_back(route, frame)
+        self._outbox.release(output)
 
     # --- control and status -----------------------------------------------------------------------------------------
 
     def take_control(self, data: bytes) -> None:
-        """Carry out lines of JSON from the process that launched this node: {"peers": {"n2": "tcp://..."}}."""
+        """Carry out the lines of JSON that the process which launched this node has written to the control pipe.
+
+        `{"peers": {"n2": "tcp://..."}}` says where to send, `{"clock": {"rate": 1.0, "moved_s": 0.0}}` steers the clock.
+        """
         if not data:
             log.warning("the process that launched this node has ended: stopping")
             self._stopping = True
         *lines, self._control = (self._control + data).split(b"\n")
         for line in lines:
-            peers: dict[str, str] = json.loads(line)["peers"]
-            self._transport.connect(peers)
+            match json.loads(line):
+                case {"peers": dict(peers)}:
+                    self._transport.connect(peers)
+                case {"clock": {"rate": float(rate), "moved_s": float(moved_s)}}:
+                    if self._clock is None:
+                        self._clock = self._timers.clock = SteeredClock(time.monotonic)
+                    self._clock.steer(rate, moved_s)
 
     def _send_statuses(self) -> None:
         requests, self._status_requests = self._status_requests, []
-        most = VARIABLES_MAX
-        while len(packed := pack(self.status(most))) > BYTES_MAX and most > 0:
-            most //= 2  # fewer variables, so that the status fits in a frame
+        packed = packed_status(self.core, self.facts())
         for route, number in requests:
-            self._send_back(route, StatusReply(number, packed))
+            self._outbox.send_back(route, StatusReply(number, packed))
 
-    def status(self, most: int) -> dict[str, object]:
-        """Return the status of this node and of up to `most` of its variables, as plain data."""
+    def facts(self) -> dict[str, object]:
+        """Return what a status says of the process, besides what it says of the core."""
         return {
-            "node": self.id,
             "pid": os.getpid(),
             "incarnation": self._disk.incarnation,
             "commits": self._disk.commits,
-            "clock_s": self._clock(),
-            "latest": self.core.latest,
-            "variable_count": len(self.core.instances),
-            "variables": {name: replica_status(status) for name, status in self.core.status(most).items()},
-            "malformed": self._counters["malformed"],
+            "clock_s": self._timers.clock(),
+            "malformed": self._malformed,
             "bad_handshakes": self._transport.bad_handshakes,
-            "stale": self.core.stale,
             "dropped": self._transport.dropped,
         }

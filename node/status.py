@@ -7,11 +7,37 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from node.contract import Status, Value
+from node.turn import NodeCore
 from node.wire import BadValue, Malformed, decode_value, pack
 
 VARIABLES_MAX: Final = 100
 BYTES_MAX: Final = 1024 * 1024
 SHOWN_BYTES_MAX: Final = 4096
+
+
+def packed_status(core: NodeCore, facts: Mapping[str, object]) -> bytes:
+    """Return a node's status, packed, with as many of its variables as fit.
+
+    Args:
+        core: the node.
+        facts: what is known of its process.
+    """
+    most = VARIABLES_MAX
+    while len(packed := pack(node_status(core, facts, most))) > BYTES_MAX and most > 0:
+        most //= 2
+    return packed
+
+
+def node_status(core: NodeCore, facts: Mapping[str, object], most: int) -> dict[str, object]:
+    """Return the status of a node and of up to `most` of its variables, as plain data."""
+    return {
+        "node": core.node,
+        **facts,
+        "latest": core.latest,
+        "variable_count": len(core.instances),
+        "variables": {name: replica_status(status) for name, status in core.status(most).items()},
+        "stale": core.stale,
+    }
 
 
 def status_fields(status: Status) -> dict[str, object]:

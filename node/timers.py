@@ -20,14 +20,14 @@ class Timers(Generic[_Key]):
     """
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
-        self._clock, self._rng = clock, rng
+        self.clock, self._rng = clock, rng
         self._due: dict[_Key, float] = {}
         self._heap: list[tuple[float, int, _Key]] = []
         self._count = 0
 
     def set(self, key: _Key, least_s: float, most_s: float) -> None:
         """Have `key` run out once, at a time drawn evenly from `least_s` to `most_s` seconds from now."""
-        due = self._clock() + self._rng.uniform(least_s, most_s)
+        due = self.clock() + self._rng.uniform(least_s, most_s)
         self._due[key] = due
         self._count += 1
         if len(self._heap) > 2 * len(self._due) + _SPARE:
@@ -43,14 +43,14 @@ class Timers(Generic[_Key]):
         """Seconds until the next timer runs out, between 0 and `most_s`."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        return min(max(self._heap[0][0] - self._clock(), 0.0), most_s) if self._heap else most_s
+        return min(max(self._heap[0][0] - self.clock(), 0.0), most_s) if self._heap else most_s
 
     def run_out(self) -> Iterator[_Key]:
         """Each key whose time has come, once, earliest first.
 
         Meanwhile timers may be set, which come next time even if they are due, and cancelled, which do not come.
         """
-        now, last = self._clock(), self._count
+        now, last = self.clock(), self._count
         while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:
             due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:

@@ -18,7 +18,7 @@ Rules
 import os
 import select
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import zmq
 import zmq.backend
@@ -179,6 +179,10 @@ class Poller:
         return list(ready)
 
 
+#: The descriptor of a pipe, or a socket, that a node's loop waits for besides its own sockets.
+Watched: TypeAlias = "int | zmq.Socket[bytes]"
+
+
 class Transport:
     """The sockets of one node, and the pipes that wake its loop.
 
@@ -204,13 +208,17 @@ class Transport:
         self._monitors: dict[zmq.Socket[bytes], NodeId | None] = {}
         self._watch_monitor(self._router.get_monitor_socket(_HANDSHAKE_FAILURES), None)
 
-    def watch(self, descriptor: int) -> None:
-        """Make `poll` return also when the pipe `descriptor` can be read."""
-        self._poller.register(descriptor)
+    def watch(self, source: Watched) -> None:
+        """Make `poll` return also when `source` can be read."""
+        self._poller.register(source)
 
-    def unwatch(self, descriptor: int) -> None:
+    def unwatch(self, source: Watched) -> None:
         """Undo `watch`."""
-        self._poller.unregister(descriptor)
+        self._poller.unregister(source)
+
+    def touched(self, source: Watched) -> None:
+        """Note that something was sent on a watched socket: see `Poller`."""
+        self._poller.touched(source)
 
     def connect(self, addresses: Mapping[NodeId, str]) -> None:
         """Connect to each peer at its address. A peer whose address has changed gets a new connection.
@@ -247,23 +255,23 @@ class Transport:
         lost, self._lost = self._lost, ()
         return lost
 
-    def poll(self, wait_s: float) -> list[int]:
-        """Wait until something arrives, at most `wait_s` seconds. Returns the watched pipes that can be read.
+    def poll(self, wait_s: float) -> list[Watched]:
+        """Wait until something arrives, at most `wait_s` seconds. Returns what `watch` was called with and can be read.
 
         It may also return early without a message for `receive`, for example after a peer has connected.
         """
         # Milliseconds, rounded up. Rounded down, a timer that is due within a millisecond would spin the loop until
         # then.
-        pipes = []
+        watched: list[Watched] = []
         self._router_readable = False
         for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
             if source is self._router:
                 self._router_readable = True
-            elif isinstance(source, int):
-                pipes.append(source)
-            else:
+            elif source in self._monitors:
                 self._read_monitor(source, self._monitors[source])
-        return pipes
+            else:
+                watched.append(source)
+        return watched
 
     def _read_monitor(self, monitor: zmq.Socket[bytes], peer: NodeId | None) -> None:
         for _ in receive_all(monitor):

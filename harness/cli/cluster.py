@@ -45,7 +45,7 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
     "--prepare",
     type=click.Choice(["disk", "clock"]),
     multiple=True,
-    help="Put a disk that can fail, or a clock that can be steered, under a new cluster's nodes, for `consensus inject`.",
+    help="Put a disk that can fail under a new cluster's nodes, for `consensus inject`. Clocks need no preparation.",
 )
 @click.pass_obj
 def up(
@@ -78,10 +78,10 @@ def up(
         say(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
 
     if detach:
-        tell_ready(serve_detached(spec, lock, record=record, prepared=prepare))
+        tell_ready(serve_detached(spec, lock, record=record))
         lock.release()
     else:
-        serve(spec, record=record, tell=say, ready=tell_ready, prepared=prepare)
+        serve(spec, record=record, tell=say, ready=tell_ready)
 
 
 def _new_or_known(
@@ -90,7 +90,7 @@ def _new_or_known(
     if not (root / specs.SPEC_NAME).exists():
         from harness.faults.prerequisites import experiment_arguments  # noqa: PLC0415 - only `up` needs it
 
-        vfs = experiment_arguments(prepare, root).get("vfs")
+        vfs = experiment_arguments(prepare).get("vfs")
         return specs.create(
             root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0, vfs=vfs
         )

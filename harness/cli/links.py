@@ -131,7 +131,7 @@ def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) ->
     """Have any FAULT of the catalogue in force until `consensus heal`, with ARGUMENTS such as node=n1 or links=clients.
 
     A value is JSON, or a bare word. `consensus faults FAULT` shows which there are; those left out are drawn. Faults of disks
-    and clocks need `consensus up --prepare disk` or `clock`.
+    need `consensus up --prepare disk`.
     """
     given: dict[str, Any] = {}
     for argument in arguments:

@@ -1,6 +1,5 @@
 """The faults of limits and clocks. `harness.faults.catalogue` says how they are used.
 
-A clock can be steered only if the nodes were started with `Experiment(folder, ..., command=steered_command(folder))`.
 Generated plans draw these faults only if they, or their family, are named.
 
 In a run with a fault of the families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes,
@@ -12,15 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from cluster.errors import WrongState
-from cluster.processes import NODE_COMMAND, ProcessState
+from cluster.processes import NodeProcess, ProcessState
 from harness.faults.active import ActiveFault, WatchedFault
-from harness.faults.catalogue import BadFault, fault
+from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.target import Target, bring_up, choose_node
-from node.clock import steer
 from node.contract import NodeId
 
 _MIB: Final = 1024 * 1024
@@ -29,11 +27,6 @@ _TOLERANCE_S: Final = 0.5
 #: How long to wait until the status of a node shows that its clock has jumped.
 _JUMP_SEEN_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.01
-
-
-def steered_command(folder: Path) -> tuple[str, ...]:
-    """Return the command that starts a node whose clock can be steered. `folder` is the folder of the experiment."""
-    return (*NODE_COMMAND, "--clock", str(folder / "clocks"))
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -145,12 +138,11 @@ def clock_jump(
     Excuses: the node is down until the heal, if its clock jumps back; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
-    path = _clock_file(experiment, chosen)
+    process = _running(experiment, chosen)
     receipt = experiment.faults.begin("clock-jump", nodes_down=[chosen] if back else [], node=chosen)
     jump_s = -seconds if back else seconds
-    setting = _clock_setting(path)
     ahead = _ahead_s(experiment, chosen)
-    steer(path, setting.rate, setting.moved_s + jump_s)
+    process.steer_clock(process.clock.rate, process.clock.moved_s + jump_s)
     until = time.monotonic() + _JUMP_SEEN_S
     while not receipt.bit and time.monotonic() < until:
         receipt.evidence["jumped_s"] = round(_ahead_s(experiment, chosen) - ahead, 3)
@@ -173,11 +165,10 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
     Excuses: the node is down until the heal, if `rate` is below 1; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
-    path = _clock_file(experiment, chosen)
+    process = _running(experiment, chosen)
     receipt = experiment.faults.begin("clock-skew", nodes_down=[chosen] if rate < 1 else [], node=chosen)
     began_s, ahead = time.monotonic(), _ahead_s(experiment, chosen)
-    moved_s = _clock_setting(path).moved_s
-    steer(path, rate, moved_s)
+    process.steer_clock(rate, process.clock.moved_s)
 
     def has_bitten() -> bool:
         real_s = time.monotonic() - began_s
@@ -188,36 +179,18 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
 
     def end() -> None:
         receipt.bit = has_bitten()
-        steer(path, 1.0, moved_s)
+        process.steer_clock(1.0, process.clock.moved_s)
         receipt.end()
 
     return WatchedFault(end, has_bitten)
 
 
-def _clock_file(experiment: Target, node: NodeId) -> Path:
-    """Return the file that steers the clock of a node. The command of its process names the folder."""
-    pid = experiment.cluster.process(node).pid
-    if pid is None:
+def _running(experiment: Target, node: NodeId) -> NodeProcess:
+    """Return the process of a node that runs. Raises WrongState."""
+    process = experiment.cluster.process(node)
+    if process.pid is None:
         raise WrongState(f"{node} is down: only the clock of a node that runs can be steered")
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    if b"--clock" not in command:
-        raise BadFault(
-            f"the clock of {node} cannot be steered: start the cluster with `consensus up --prepare clock`, or run the "
-            "experiment with command=steered_command(folder)"
-        )
-    return Path(command[command.index(b"--clock") + 1].decode()) / node
-
-
-class _ClockSetting(NamedTuple):
-    """The rate of a clock, in seconds a second, and how far it was moved, in seconds."""
-
-    rate: float
-    moved_s: float
-
-
-def _clock_setting(path: Path) -> _ClockSetting:
-    rate, moved_s = path.read_text().split() if path.exists() else ("1", "0")
-    return _ClockSetting(float(rate), float(moved_s))
+    return process
 
 
 def _ahead_s(experiment: Target, node: NodeId) -> float:

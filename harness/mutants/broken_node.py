@@ -15,7 +15,8 @@ from node.__main__ import main
 from node.contract import NodeId, Request, Stored, Value
 from node.instances import Route, TimerKey
 from node.log_contract import Record
-from node.runtime import Parts, Runtime
+from node.parts import Parts
+from node.runtime import Runtime
 from node.storage.disk import Contents, Disk, DiskFailed
 from node.storage.log_store import DiskLog, record_checksum
 from node.timers import Timers

@@ -1,18 +1,19 @@
-"""The hand that drives stepped nodes: tells them what to do next, waits until they have done it, and sees what they send.
+"""Drives stepped nodes: has them do one step, waits until it is done, and sees what they send.
 
-`harness.systems.stepped_node` is the other end. Everything that nodes send each other is kept by the proxy; what has
-come in is read
-from its record, and each message leaves when the hand says so, once or several times.
+`harness/systems/stepped_node.py` is the other end. The proxy holds everything that nodes send each other. The driver reads in
+the proxy's record what has come, and each message leaves when the driver says so, once or several times.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from cluster.control import ControlClient
+from cluster.errors import WrongState
+from cluster.processes import ProcessState
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import EMPTY_DISKS_VOTE
@@ -45,14 +46,14 @@ class KeptMessage:
         return f"{self.type} {self.fields} from {self.link[0]} to {self.link[1]}"
 
 
-def command(folder: Path, oddities: FaultModel) -> tuple[str, ...]:
-    """What starts a stepped node. `folder` is the experiment's."""
+def command(oddities: FaultModel) -> tuple[str, ...]:
+    """Return the command that starts a stepped node."""
     if oddities.own_messages_wait:
         raise BadInput(
             "what a real node sends to itself never leaves it, so this schedule, in which it does, cannot be replayed: "
             "explore without own_messages_wait"
         )
-    plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node", str(folder / "hand"))
+    plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node")
     return (*plain, EMPTY_DISKS_VOTE) if oddities.empty_disks_vote else plain
 
 
@@ -61,66 +62,62 @@ class Driver:
 
     def __init__(self, run: Experiment) -> None:
         self._run = run
-        self._folder = run.folder / "hand"
         self._rule = run.network.hold(run.faults.node_links(), name="schedule")
         self._paper = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
         self._inputs: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
-        self._told: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
+        self._controls: dict[NodeId, ControlClient] = {}
         self._read_to = 0
         self._came = 0
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
     def born(self, node: NodeId) -> None:
-        """A new life of a node has begun: it counts anew."""
-        self._inputs[node] = self._told[node] = 0
+        """Take in that a node has been restarted: its new process listens elsewhere, and counts its input anew."""
+        self._inputs[node] = 0
+        self._controls.pop(node, None)
 
-    def tell(self, node: NodeId, **order: Any) -> None:
-        """Tell a node what to do, and return when it has. Raises NotFollowed."""
-        with (self._folder / f"{node}.told").open("a") as file:
-            file.write(json.dumps(order) + "\n")
-        self._told[node] += 1
-        did = self._wait_turn(node)
-        if did["unset"]:
-            raise NotFollowed(f"{node} has no timer {did['unset'][0]} set")
+    def step(self, node: NodeId, **what: Any) -> None:
+        """Have a node do a step, and return when it is done. `what` is as the table of stepped nodes has it.
+
+        Raises:
+            NotFollowed: it has not done it.
+        """
+        try:
+            self._control(node).ask("step", PATIENCE_S, **what)
+        except WrongState as error:
+            raise NotFollowed(str(error)) from error
 
     def await_input(self, node: NodeId) -> None:
-        """Return when one more message, of a client or of a node, has had its turn. Raises NotFollowed."""
+        """Return when one more message, of a client or of a node, has had its turn.
+
+        Raises:
+            NotFollowed: it has not.
+        """
         self._inputs[node] += 1
-        self._wait_turn(node)
-
-    def _wait_turn(self, node: NodeId) -> dict[str, Any]:
-        def done() -> dict[str, Any] | None:
-            self._run.client.poll()
-            did = self._last(node)
-            told, inputs = did.get("told", 0), did.get("inputs", 0)
-            return did if (told, inputs) == (self._told[node], self._inputs[node]) else None
-
-        did = self._until(done, node)
-        if did is None:
-            raise NotFollowed(f"{node} has not taken its turn: {self._run.cluster.process(node).describe()}")
-        return did
-
-    def _last(self, node: NodeId) -> dict[str, Any]:
-        """The last line of what a node says it did; empty if its last life wrote it."""
-        try:
-            lines = (self._folder / f"{node}.did").read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        did: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-        return did if did.get("pid") == self._run.cluster.process(node).pid else {}
-
-    def _until(self, seen: Callable[[], _Seen | None], node: NodeId) -> _Seen | None:
-        """What `seen` returns as soon as it is something; None if that takes too long, or the node has ended."""
         until = time.monotonic() + PATIENCE_S
-        while (found := seen()) is None and time.monotonic() < until:
-            if self._run.cluster.process(node).pid is None or self._has_ended(node):
-                return seen()
+        while self._control(node).ask("inputs", PATIENCE_S) != self._inputs[node]:
+            self._run.client.poll()
+            if time.monotonic() > until:
+                raise self._not_followed(node)
             time.sleep(_LOOK_EVERY_S)
-        return found
 
-    def _has_ended(self, node: NodeId) -> bool:
-        return self._run.cluster.state(node).value == "down"
+    def _control(self, node: NodeId) -> ControlClient:
+        if node not in self._controls:
+            ready = self._run.cluster.process(node).ready
+            assert ready is not None
+            control = ready.report["control"]
+
+            def check_alive() -> None:
+                if self._run.cluster.state(node) is ProcessState.DOWN:
+                    raise self._not_followed(node)
+
+            self._controls[node] = ControlClient(
+                control["address"], control["token"], check_alive, lambda *_: self._not_followed(node)
+            )
+        return self._controls[node]
+
+    def _not_followed(self, node: NodeId) -> NotFollowed:
+        return NotFollowed(f"{node} has not taken its turn: {self._run.cluster.process(node).describe()}")
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -149,7 +146,7 @@ class Driver:
     def free(self, nodes: Iterable[NodeId]) -> None:
         """All that is kept arrives, time passes again, and the nodes are nodes like any other."""
         for node in nodes:
-            self.tell(node, free=True)
+            self._control(node).ask("free", PATIENCE_S)
         self.close()
 
     def close(self) -> None:

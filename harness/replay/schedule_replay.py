@@ -160,7 +160,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         folder,
         nodes=schedule.nodes,
         algorithm=schedule.algorithm,
-        command=command(folder, schedule.oddities),
+        command=command(schedule.oddities),
         vfs=LATE_SYNC if schedule.oddities.disks_sync_late else None,
     )
     schedule.save(folder / SCHEDULE_NAME)
@@ -244,7 +244,7 @@ class _Session:
         """A turn begins with what the node has sent to itself. A real node that gets a message must be told to."""
         match step:
             case Deliver(Packet(to=node)) | Propose(node) | Query(node) if self.virtual.nodes[node].to_self:
-                self.hand.tell(node, hear=True)
+                self.hand.step(node)
 
     def _do(self, step: Step) -> None:
         """The real step. Returns when it has had its effect on its node."""
@@ -264,11 +264,11 @@ class _Session:
             case DuplicatePacket():
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
-                self.hand.tell(node, fire=[VARIABLE, timer])
+                self.hand.step(node, fire=[VARIABLE, timer])
             case HearSelf(node):
-                self.hand.tell(node, hear=True)
+                self.hand.step(node)
             case GiveUp(node, request):
-                self.hand.tell(node, forget=list(self._real(request)))
+                self.hand.step(node, forget=list(self._real(request)))
             case Propose(node, value=value):
                 self._ask(step, self._run.begin_propose(VARIABLE, decode_value(value), node, _CALL_S))
             case Query(node):

@@ -16,11 +16,10 @@ from typing import Any
 from cluster.cluster import Cluster
 from cluster.errors import ConsensusError
 from cluster.folder_lock import FolderLock, sign_lock
-from cluster.processes import NODE_COMMAND, ReadyPipe, is_suspended, spawn_detached
+from cluster.processes import ReadyPipe, is_suspended, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor, parse_groups
 from harness.faults.partitions import links_between
-from harness.faults.prerequisites import experiment_arguments
 from harness.network.network import Network
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
@@ -36,12 +35,11 @@ def serve(
     record: bool,
     tell: Callable[[str], None],
     ready: Callable[[list[str]], None],
-    prepared: tuple[str, ...] = (),
 ) -> None:
     """Launch the cluster of `spec` and serve it until it is stopped.
 
     `ready` is called when it is up, with a line for each node that could not start: one whose disk is lost must not keep the
-    others from serving. `prepared` are families of faults for which something must stand under the nodes: disk, clock.
+    others from serving.
 
     Raises:
         BootFailed: a node or the proxy did not start; nothing is left running.
@@ -52,8 +50,7 @@ def serve(
     messages = None if folder is None else folder / "messages.jsonl"
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network(spec.path, record=messages, seed=spec.settings.seed))
-        command = experiment_arguments(prepared, spec.root).get("command", NODE_COMMAND)
-        cluster = stack.enter_context(_stopped_at_the_end(Cluster(spec=spec, links=network, command=command)))
+        cluster = stack.enter_context(_stopped_at_the_end(Cluster(spec=spec, links=network)))
         cluster.start(without_the_lost=True)
         session = Session(spec, cluster, network, make_folder if folder is None else lambda: folder, had_past, messages)
         stack.callback(session.close)
@@ -173,14 +170,13 @@ def _in_words(rule: Rule) -> str:
     return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"
 
 
-def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, prepared: tuple[str, ...] = ()) -> list[str]:
+def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
     """Have a process of its own serve the cluster of `spec`, and hand it the lock. Returns when it is up.
 
     Returns a line for each node that could not start. Raises BootFailed if there is no cluster then.
     """
     command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
     command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
-    command += [argument for family in prepared for argument in ("--prepare", family)]
     pipe = spawn_detached(command, spec.root / "supervisor.log", lock.descriptor)
     lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
     return lost
@@ -191,7 +187,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
-    parser.add_argument("--prepare", action="append", default=[])
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
     arguments = parser.parse_args()
@@ -206,7 +201,6 @@ def main() -> int:
             record=arguments.record,
             tell=tell,
             ready=lambda lost: ReadyPipe.say(arguments.ready_fd, {"lost": lost}),
-            prepared=tuple(arguments.prepare),
         )
     except (ConsensusError, ValueError, OSError) as error:
         tell(str(error))

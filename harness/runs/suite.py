@@ -108,7 +108,7 @@ def run_plan(
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps}, folder)
+    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps})
     run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
     plan.save(folder / PLAN_NAME)
     with run:

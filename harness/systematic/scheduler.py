@@ -20,14 +20,12 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from cluster.clients.client import VariableCall
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
-from node.clock import steer
 from node.contract import NodeId
 
 #: How far all clocks are moved when everybody waits for a timer, in seconds, and how often at most.
@@ -73,9 +71,9 @@ def next_link(
 class MessageScheduler:
     """One operation on one variable that was never used before. Use it as a context manager; then its rules end with it."""
 
-    def __init__(self, run: Experiment, clocks: Path, variable: str) -> None:
+    def __init__(self, run: Experiment, variable: str) -> None:
         self.variable = variable
-        self._run, self._clocks = run, clocks
+        self._run = run
         self._rules: dict[Link, InstalledRule] = {}
         self._waiting: dict[Link, deque[MessageStep]] = {}
         self._counts: Counter[tuple[Link, str]] = Counter()
@@ -162,4 +160,4 @@ class MessageScheduler:
 
     def _steer(self, rate: float) -> None:
         for node in self._run.nodes:
-            steer(self._clocks / node, rate, self._moved_s)
+            self._run.cluster.process(node).steer_clock(rate, self._moved_s)

@@ -39,7 +39,6 @@ from typing import Final
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import ConsensusError
-from cluster.processes import NODE_COMMAND
 from harness.checkers.verdict import Status
 from harness.faults.active import ReceiptBuilder
 from harness.runs.experiment import Experiment
@@ -92,7 +91,6 @@ class _Stage:
     """A cluster on which points are tried, one after the other."""
 
     run: Experiment
-    clocks: Path
     deadline_s: float
     proposers: tuple[NodeId, ...]
     count: int = field(default=0)
@@ -102,7 +100,7 @@ class _Stage:
         self.count += 1
         variable = f"point-{self.count}"
         began_ns = time.monotonic_ns()
-        with MessageScheduler(self.run, self.clocks, variable) as conductor:
+        with MessageScheduler(self.run, variable) as conductor:
             calls = {
                 node: self.run.begin_propose(variable, COLOURS[place % 2], node, _OPERATION_S)
                 for place, node in enumerate(self.proposers)
@@ -256,13 +254,10 @@ class Sweeper:
         return [all_[number] for number in sorted(drawn)]
 
     def _experiment(self, name: str) -> Experiment:
-        command = (*NODE_COMMAND, "--clock", str(self.folder / name / "clocks"))
-        return Experiment(
-            self.folder / name, nodes=self.nodes, algorithm=self.algorithm, seed=self.seed, command=command
-        )
+        return Experiment(self.folder / name, nodes=self.nodes, algorithm=self.algorithm, seed=self.seed)
 
     def _stage(self, run: Experiment) -> _Stage:
-        return _Stage(run, run.folder / "clocks", self.deadline_s, run.nodes[: self.rivals])
+        return _Stage(run, self.deadline_s, run.nodes[: self.rivals])
 
     def _dry_run(self) -> list[MessageStep]:
         with self._experiment("dry-run") as run:

@@ -1,43 +1,39 @@
 """The shell of a stepped node: a node process whose timers and messages to itself wait for a command.
 
-`python -m harness.systems.stepped_node FOLDER [--empty-disks-vote] ...` starts one; the rest of the command line is that of any
-node.
+`python -m harness.systems.stepped_node [--empty-disks-vote] ...` starts one; the rest of the command line is that of any node.
 
 Theory of operation
 -------------------
 Process, disk, wire and algorithm are those of any node. Two things differ, as in a virtual node: no time passes, so a timer
 expires when the driver says so, and the node hears what it sent to itself when the driver says so. The driver
-(`harness/replay/driver.py`) appends lines of JSON to `FOLDER/ID.told`. After each turn in which something happened the node
-appends a line to `FOLDER/ID.did`.
+(`harness/replay/driver.py`) steers the node over a control socket (`cluster/control.py`), whose address and token the node
+reports when it is ready.
 
-| line | what the node does |
+| request | what the node does |
 |---|---|
-| `{"hear": true}` | takes in, in a turn of its own, what it has sent to itself |
-| `{"fire": [VARIABLE, TIMER]}` | has the timer expire, if it is set, after it has heard what it has sent to itself |
-| `{"forget": [CLIENT, NUMBER]}` | has the deadline of the request expire, likewise |
-| `{"free": true}` | is a node like any other from now on |
-
-A line of `ID.did` holds the process id and, counted since the boot, the `turns` in which a line was carried out or a message
-came in, the `inputs` that came in from outside, the lines that were carried out (`told`), and `unset`: timers that were to
-expire and were not set.
+| `step` | takes in, in a turn of its own, what it has sent to itself; then replies |
+| `step`, `fire=[VARIABLE, TIMER]` | the same, and has the timer expire after that; refused if the timer is not set |
+| `step`, `forget=[CLIENT, NUMBER]` | the same, and has the deadline of the request expire after that; refused likewise |
+| `inputs` | replies with the number of messages, of nodes and clients, whose turn is over |
+| `free` | is a node like any other from now on |
 """
 
-import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
+from cluster.control import ControlRequest, ControlServer
+from cluster.errors import WrongState
 from harness.systems.forgiving_disk import ForgivingDisk
 from node.__main__ import main
-from node.clock import LOOK_EVERY_S
-from node.contract import NodeId, Request
+from node.contract import BadInput, NodeId, Request
 from node.instances import TimerKey
-from node.runtime import Parts, Runtime
+from node.parts import Parts
+from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
 from node.turn import NodeCore
@@ -46,7 +42,7 @@ from node.wire import Envelope, StatusRequest
 #: An option: a node whose directory has gone starts as if it were new.
 EMPTY_DISKS_VOTE: Final = "--empty-disks-vote"
 #: How long a node waits for the connection over which it sends.
-_PATIENCE_S: Final = 5.0
+_CONNECT_S: Final = 5.0
 
 
 class SteppedTimers(Timers[TimerKey]):
@@ -100,7 +96,7 @@ class PatientTransport(Transport):
     """A transport that waits for a connection: only a step of the schedule loses a message."""
 
     def send(self, to: NodeId, payload: bytes) -> None:
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _CONNECT_S
         while True:
             before = self.dropped
             super().send(to, payload)
@@ -113,83 +109,73 @@ class PatientTransport(Transport):
 class SteppedRuntime(Runtime):
     """A node process whose turns are commanded."""
 
-    def __init__(self, folder: Path, *arguments: Any) -> None:
-        """Make a node. `folder` is where the driver writes; `arguments` are those of `Runtime`."""
+    core: SteppedCore
+    _timers: SteppedTimers
+
+    def __init__(self, *arguments: Any) -> None:
+        """Make a node. `arguments` are those of `Runtime`."""
         super().__init__(*arguments)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._idle_s = LOOK_EVERY_S
-        self._free = False
-        self._commands = folder / f"{self.id}.told"
-        self._reports = folder / f"{self.id}.did"
-        self._commands.touch()
-        self._read_to = self._commands.stat().st_size  # what its last life was commanded is not for this one
-        self._turns = self._told = self._inputs = 0
-        self._unset: list[Any] = []
-        self._reported = 0
+        self._token = secrets.token_hex(16)
+        self._server = ControlServer(self._token)
+        self._transport.watch(self._server.socket)
+        self._inputs = 0
+        self._stepped: list[bytes] = []
+        """The callers of the `step` requests that belong to this turn."""
+
+    def ready_report(self) -> dict[str, object]:
+        control = {"address": self._server.address, "token": self._token}
+        return {**super().ready_report(), "control": control}
 
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
-        self.take_control(os.read(control, 65536))  # or what it says as it boots would find no peer
+        self.take_control(os.read(control, 65536))  # first of all, or what the node says as it boots would find no peer
         super().run(control, wake_up)
+        self._server.close()
 
     def take_input(self) -> None:
-        if not self._free:
-            self._look()
+        for request in self._server.requests():
+            self._take_request(request)
         super().take_input()
-
-    def finish_turn(self) -> None:
-        super().finish_turn()
-        if not self._free and self._reported != (happened := self._inputs + self._told):
-            self._reported = happened
-            self._turns += 1
-            self._report()
 
     def take_envelope(self, route: Route, envelope: Envelope) -> None:
         if not isinstance(envelope.message, StatusRequest):
             self._inputs += 1
         super().take_envelope(route, envelope)
 
-    def _look(self) -> None:
-        """Carry out the commands that have come."""
-        assert isinstance(self.core, SteppedCore)
-        assert isinstance(self._timers, SteppedTimers)
-        with self._commands.open("rb") as file:
-            file.seek(self._read_to)
-            data = file.read()
-        whole, _, _ = data.rpartition(b"\n")  # half a line is read when it is whole
-        for line in whole.splitlines():
-            self._read_to += len(line) + 1
-            self._told += 1
-            self.core.may_hear_itself = True
-            match json.loads(line):
-                case {"fire": [str(variable), str(timer)]}:
-                    self._fire((variable, timer))
-                case {"forget": [str(client), int(number)]}:
-                    self._fire(Request(client, number))
-                case {"free": True}:
-                    self._free = self.core.free = self._timers.free = True
-                    self._report()
+    def finish_turn(self) -> None:
+        super().finish_turn()
+        for caller in self._stepped:
+            self._server.answer(caller, None)
+        self._stepped.clear()
+        self._transport.touched(self._server.socket)
 
-    def _fire(self, key: TimerKey) -> None:
-        assert isinstance(self._timers, SteppedTimers)
-        if not self._timers.fire(key):
-            self._unset.append(key)
+    def _take_request(self, request: ControlRequest) -> None:
+        match request.verb, request.arguments:
+            case "inputs", {}:
+                self._server.answer(request.caller, self._inputs)
+            case "free", {}:
+                self.core.free = self._timers.free = True
+                self._server.answer(request.caller, None)
+            case "step", {"fire": [str(variable), str(timer)]}:
+                self._step(request.caller, (variable, timer))
+            case "step", {"forget": [str(client), int(number)]}:
+                self._step(request.caller, Request(client, number))
+            case "step", {}:
+                self._step(request.caller, None)
+            case _:
+                self._server.refuse(request.caller, BadInput(f"a stepped node does not understand {request}"))
 
-    def _report(self) -> None:
-        line = {
-            "pid": os.getpid(),
-            "turns": self._turns,
-            "inputs": self._inputs,
-            "told": self._told,
-            "unset": self._unset,
-        }
-        with self._reports.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _step(self, caller: bytes, key: TimerKey | None) -> None:
+        """Begin a step. The reply follows when its turn is over."""
+        self.core.may_hear_itself = True
+        if key is None or self._timers.fire(key):
+            self._stepped.append(caller)
+        else:
+            self._server.refuse(caller, WrongState(f"{self.id} has no timer {key} set"))
 
 
 if __name__ == "__main__":
-    runtime = partial(SteppedRuntime, Path(sys.argv.pop(1)))
     parts = Parts(transport=PatientTransport, timers=SteppedTimers, core=SteppedCore)
     if EMPTY_DISKS_VOTE in sys.argv:
         sys.argv.remove(EMPTY_DISKS_VOTE)
         parts = replace(parts, disk=ForgivingDisk)
-    sys.exit(main(runtime, parts))
+    sys.exit(main(SteppedRuntime, parts))

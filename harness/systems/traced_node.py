@@ -35,7 +35,8 @@ from node.__main__ import main
 from node.contract import BadInput, NodeId, Stored
 from node.instances import TimerKey
 from node.log_contract import Record
-from node.runtime import Parts, Runtime
+from node.parts import Parts
+from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport
 from node.turn import NodeCore

@@ -22,7 +22,7 @@ RNG = Random(7)
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Experiment]:
     folder = tmp_path / "run"
-    with Experiment(folder, nodes=3, vfs=SPEC, command=limit_faults.steered_command(folder)) as run:
+    with Experiment(folder, nodes=3, vfs=SPEC) as run:
         run.propose("before", "blue", at="n2")
         yield run
         assert {ProcessState.UP} == {run.cluster.state(node) for node in run.nodes}

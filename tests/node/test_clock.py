@@ -1,10 +1,8 @@
-"""A clock that somebody else steers."""
-
-from pathlib import Path
+"""A clock that a test steers."""
 
 import pytest
 
-from node.clock import SteeredClock, steer
+from node.clock import SteeredClock
 
 
 class Real:
@@ -20,8 +18,8 @@ def real() -> Real:
 
 
 @pytest.fixture
-def clock(tmp_path: Path, real: Real) -> SteeredClock:
-    return SteeredClock(tmp_path / "n1", real)
+def clock(real: Real) -> SteeredClock:
+    return SteeredClock(real)
 
 
 def test_it_is_true_when_nobody_steers(clock: SteeredClock, real: Real) -> None:
@@ -29,44 +27,31 @@ def test_it_is_true_when_nobody_steers(clock: SteeredClock, real: Real) -> None:
     assert clock() == 107.0
 
 
-def test_it_stands_still_and_goes_on_from_there(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
-    steer(tmp_path / "n1", 0.0)
-    assert clock() == 100.0
+def test_it_stands_still_and_goes_on_from_there(clock: SteeredClock, real: Real) -> None:
+    clock.steer(0.0, 0.0)
     real.now += 7
     assert clock() == 100.0
-    steer(tmp_path / "n1", 1.0)
+    clock.steer(1.0, 0.0)
     assert clock() == 100.0
     real.now += 7
     assert clock() == 107.0
 
 
-def test_it_runs_fast(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
-    steer(tmp_path / "n1", 3.0)
-    clock()
+def test_it_runs_fast_from_the_moment_when_it_is_told_to(clock: SteeredClock, real: Real) -> None:
+    real.now += 1
+    clock.steer(3.0, 0.0)
     real.now += 2
-    assert clock() == 106.0
+    assert clock() == 107.0
 
 
-def test_it_is_moved_once_for_each_change(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
-    steer(tmp_path / "n1", 1.0, -5.0)
+def test_it_is_moved_by_so_much_altogether(clock: SteeredClock) -> None:
+    clock.steer(1.0, -5.0)
     assert (clock(), clock()) == (95.0, 95.0)
-    steer(tmp_path / "n1", 1.0, 20.0)
+    clock.steer(1.0, 20.0)
     assert clock() == 120.0
 
 
-def test_without_its_file_it_is_as_it_was(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
-    steer(tmp_path / "n1", 0.0, 5.0)
-    assert clock() == 105.0
-    (tmp_path / "n1").unlink()
-    assert clock() == 100.0
-    real.now += 1
-    assert clock() == 101.0
-
-
-def test_it_goes_on_as_it_was_when_its_file_cannot_be_read(clock: SteeredClock, real: Real, tmp_path: Path) -> None:
-    steer(tmp_path / "n1", 2.0)
-    clock()
-    (tmp_path / "n1").unlink()
-    (tmp_path / "n1").mkdir()
-    real.now += 1
-    assert clock() == 102.0
+@pytest.mark.parametrize(("rate", "expected_s"), [(1.0, 6.0), (2.0, 3.0), (0.5, 10.0), (0.0, 10.0)])
+def test_a_wait_takes_as_long_as_the_clock_is_slow(clock: SteeredClock, rate: float, expected_s: float) -> None:
+    clock.steer(rate, 0.0)
+    assert clock.real_s(6.0, 10.0) == expected_s

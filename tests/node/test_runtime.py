@@ -18,11 +18,12 @@ from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Status, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
+from node.parts import SHIPPED_PARTS, Parts
 from node.quorum import Ballot
-from node.runtime import Parts, Runtime
+from node.runtime import Runtime
 from node.settings import Settings
 from node.storage.disk import Disk, DiskFailed
-from node.transport import Route, Transport, WakeUpPipe
+from node.transport import Route, Transport, WakeUpPipe, Watched
 from node.wire import (
     Codec,
     Envelope,
@@ -73,13 +74,13 @@ class Scripted(Transport):
         self.stop: Callable[[], None] = lambda: None
         self.most = 0
 
-    def watch(self, descriptor: int) -> None:
+    def watch(self, source: Watched) -> None:
         pass
 
     def connect(self, addresses: Mapping[NodeId, str]) -> None:
         self.addresses |= addresses
 
-    def poll(self, wait_s: float) -> list[int]:
+    def poll(self, wait_s: float) -> list[Watched]:
         self.waits.append(wait_s)
         match self.turns.pop(0) if self.turns else None:
             case None:
@@ -131,7 +132,7 @@ class Bench:
         monkeypatch: pytest.MonkeyPatch,
         algorithm: type[Algorithm],
         runtime_class: type[Runtime] = Runtime,
-        parts: Parts = Parts(),  # noqa: B008 - frozen
+        parts: Parts = SHIPPED_PARTS,
         nodes: tuple[NodeId, ...] = ("n1", "n2", "n3"),
     ) -> None:
         self.now = 1000.0
@@ -142,7 +143,7 @@ class Bench:
         self.disk = NotedDisk(directory, cluster=CLUSTER, node="n1")
         self.disk.events = self.events
         self.settings = Settings(CLUSTER, "tested", nodes, 7, directory)
-        self.runtime = runtime_class(self.settings, "n1", algorithm, self.disk, self.transport, None, parts)
+        self.runtime = runtime_class(self.settings, "n1", algorithm, self.disk, self.transport, parts)
         self.transport.stop = self.runtime.stop
         self.wake_up = WakeUpPipe()
         self.started = False
@@ -724,6 +725,23 @@ def test_peers_come_through_the_control_pipe_and_its_end_stops_the_node(bench: M
     os.close(reader)
     assert events == []
     assert len(one.transport.turns) == 51  # it stopped at the turn in which the pipe ended
+
+
+def test_the_control_pipe_steers_the_clock(bench: MakeBench) -> None:
+    class Sleeping(Saver):
+        def query(self, request: Request) -> None:
+            self.node.set_timer("awake", 8.0, 8.0)
+
+    one = bench(Sleeping)
+    reader, writer = os.pipe()
+    os.write(writer, b'{"clock": {"rate": 4.0, "moved_s": 0.0}}\n')
+    one.run(reader, [one.query(1, timeout_ms=60_000)], quiet=1, control=reader)
+    assert one.transport.waits[-1] == 2.0  # eight seconds of this clock
+    os.write(writer, b'{"clock": {"rate": 0.0, "moved_s": 0.0}}\n')
+    one.run(reader, quiet=1, control=reader)
+    assert one.transport.waits[-1] == 60.0  # it stands still, so no timer will expire
+    os.close(reader)
+    os.close(writer)
 
 
 def test_stop_finishes_the_turn(bench: MakeBench) -> None:
