@@ -275,7 +275,7 @@ def judge(run: RunEvidence) -> dict[str, Verdict]:
     return {name: check(run) for name, check in PROPERTIES.items()}
 
 
-# --- shared helpers ------------------------------------------------------------------------------------------------
+# --- shared helpers -------------------------------------------------------------------------------------------------
 
 
 def _verdict(run: RunEvidence, found: list[str], untried: str | None, kept: str) -> Verdict:

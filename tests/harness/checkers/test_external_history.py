@@ -42,7 +42,7 @@ def sentence(path: Path, model: str) -> str:
     return verdict.evidence
 
 
-# --- reading ---------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------------------
 
 
 def test_most_fields_may_be_left_out(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_the_error_of_a_bad_value_names_the_line(tmp_path: Path) -> None:
         read_calls(bad, MODELS["log"]())
 
 
-# --- judging -------------------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------------------------------------
 
 
 def history(folder: Path, *rows: Row) -> Path:

@@ -55,7 +55,7 @@ def run(events: History = GOOD, algorithm: type[Algorithm] = Paxos, **about: Any
     return RunEvidence(MEMBERS, algorithm, events, **about)
 
 
-# --- the checkers are checked -----------------------------------------------------------------------------------------
+# --- the checkers are checked ---------------------------------------------------------------------------------------
 
 
 def test_every_checker_has_a_known_bad_run_and_finds_it() -> None:
@@ -81,7 +81,7 @@ def test_a_checker_without_a_known_bad_run_is_named() -> None:
     assert "no known bad run for the checker of taste" in (undetected({"taste": invariants}) or "")
 
 
-# --- guards -----------------------------------------------------------------------------------------------------------
+# --- guards ---------------------------------------------------------------------------------------------------------
 
 KILL = Receipt("kill", 0, S * 2, bit=True, nodes_down=("n3",))
 
@@ -133,7 +133,7 @@ def test_a_run_that_was_no_test_is_unknown(
     assert no_test
 
 
-# --- durability -------------------------------------------------------------------------------------------------------
+# --- durability -----------------------------------------------------------------------------------------------------
 
 BLUE = encode_value("blue")
 
@@ -180,7 +180,7 @@ def test_durability_is_unknown_without_an_acknowledged_value_or_without_a_disk()
     assert "of 3 disks 2 were read" in durability(run(disks=some)).evidence
 
 
-# --- liveness ---------------------------------------------------------------------------------------------------------
+# --- liveness -------------------------------------------------------------------------------------------------------
 
 
 def test_a_call_after_the_heal_must_be_answered_in_time() -> None:

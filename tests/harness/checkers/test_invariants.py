@@ -11,7 +11,7 @@ from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.verdict import Status, Verdict, unknown
 from harness.checkers.wire_record import read_record
-from harness.network.rule_engine import InTransit
+from harness.network.in_transit import InTransit
 from harness.records.messages import MessageRecorder
 from harness.records.receipts import Receipt
 from node.algorithms.leader import Leader

@@ -106,7 +106,7 @@ def bad(verdict: Verdict, expected: str) -> None:
     assert expected in verdict.evidence
 
 
-# --- what was chosen ----------------------------------------------------------------------------------------------------
+# --- what was chosen ------------------------------------------------------------------------------------------------
 
 
 def test_two_batches_that_are_known_as_chosen_in_a_slot_are_found() -> None:
@@ -156,7 +156,7 @@ def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
         assert check(made_run).status is Status.VALID, check(made_run)
 
 
-# --- durability -----------------------------------------------------------------------------------------------------------
+# --- durability -----------------------------------------------------------------------------------------------------
 
 
 def test_an_acknowledged_write_that_is_on_one_disk_only_is_found() -> None:
@@ -183,7 +183,7 @@ def test_a_disk_shows_all_of_its_many_decided_variables() -> None:
     assert decided == {f"x{each}": each for each in range(150)}
 
 
-# --- effects --------------------------------------------------------------------------------------------------------------
+# --- effects --------------------------------------------------------------------------------------------------------
 
 
 def test_a_command_that_took_effect_twice_is_found() -> None:
@@ -211,7 +211,7 @@ def test_effects_are_unknown_without_an_acknowledged_change() -> None:
     assert effects(run(history(call("put", "blue", "info")))).status is Status.UNKNOWN
 
 
-# --- the wire -------------------------------------------------------------------------------------------------------------
+# --- the wire -------------------------------------------------------------------------------------------------------
 
 
 def message(type_: str, sender: str, to: str, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def test_there_is_a_violation_for_each_rule() -> None:
     assert {rule.__name__ for rule in RULES} == tried | {"disks_remember"}
 
 
-# --- fault tolerance ------------------------------------------------------------------------------------------------------
+# --- fault tolerance ------------------------------------------------------------------------------------------------
 
 
 def is_blamed(*receipts: Receipt) -> bool:
