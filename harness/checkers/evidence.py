@@ -24,6 +24,7 @@ from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.sequential_model import definite_answer
 from harness.checkers.verdict import Verdict, count
 from harness.checkers.wire_record import WireRecord, read_record
+from harness.checkers.wording import answer_clause
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History, RecordedCall
 from harness.records.jsonable import canonical, shown
@@ -175,8 +176,8 @@ class RunEvidence:
         completion = _completion(operation)
         undecided = operation.answer is None and operation.f in ("propose", "query")
         value = "undecided" if undecided else shown(operation.answer)
-        who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} received"
-        return f"{who} {value} at {self.time_of(completion)}"
+        seconds = self.history.seconds(completion.time)
+        return answer_clause(operation.node, operation.invoke.process, value, seconds)
 
     def time_of(self, event: Event) -> str:
         """Return the time of an event as text, such as "0.81 s"."""

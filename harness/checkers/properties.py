@@ -42,6 +42,7 @@ from typing import Any, Final, NamedTuple
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
 
@@ -103,7 +104,7 @@ def conflict_resolution(run: RunEvidence) -> Verdict:
     decisions = list(run.seen_decisions())
     found = [text for decision in decisions for text in _unproposed(run, decision)]
     found += [
-        f"{_client_and_function(refused)} of {shown(refused.invoke.value)} for {refused.key} was refused at "
+        f"{refused.invoke.process}'s {refused.f} of {shown(refused.invoke.value)} for {refused.key} was refused at "
         f"{run.time_of(refused.completion)} ({refused.completion.error}), and {rival.invoke.process} had proposed a value too"
         for refused, rival in _refused_rivals(run)
         if refused.completion is not None
@@ -214,13 +215,13 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
             if _is_owed(run, invoke.node, invoke.time, completion.time):
                 answered.append(operation)
         elif _is_broken_promise(run, operation):
-            asked = f"sent to {invoke.node or 'any node'} at {run.time_of(invoke)}"
-            ended_at = run.time_of(completion)
+            seconds, ended_at = run.history.seconds(invoke.time), run.time_of(completion)
+            call = call_clause(invoke.process, operation.f, operation.key, invoke.node, seconds)
             refused = f"was refused at {ended_at} ({completion.error})"
             how = refused if operation.outcome == "fail" else f"had no answer by {ended_at}"
             found.append(
-                f"{_client_and_function(operation)} for {operation.key}, {asked}, {how}, although a majority was up and "
-                "connected" + (f". {run.failures[0]}" if run.failures else "")
+                f"{call}, {how}, although a majority was up and connected"
+                + (f". {run.failures[0]}" if run.failures else "")
             )
     untried = None if answered else "no operation that was owed an answer received one"
     if run.faults_expected and untried is None:
@@ -303,7 +304,3 @@ def _is_excused(operation: RecordedCall) -> bool:
 def _end(operation: RecordedCall) -> int:
     assert operation.completion is not None
     return operation.completion.index
-
-
-def _client_and_function(operation: RecordedCall) -> str:
-    return f"{operation.invoke.process}'s {operation.f}"
