@@ -253,10 +253,10 @@ def test_each_key_is_judged_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(len(cases(0.02))))
 def test_the_verdicts_of_the_benchmark_histories(tmp_path: Path, number: int) -> None:
-    _, model, expected, made = cases(0.02)[number]
+    case = cases(0.02)[number]
     path = tmp_path / "history.jsonl"
-    path.write_text("".join(made))
-    assert expected == judge_file(path, model).verdict.status
+    path.write_text("".join(case.lines))
+    assert case.expected == judge_file(path, case.model).verdict.status
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
