@@ -52,41 +52,50 @@ def compare(
         least = floor(nodes, load)
         progress(f"{load}, {nodes} nodes: multipaxos")
         ours, fsyncs = _measure_ours(nodes, load)
-        peer: Figures | None = None
+        peer: Peer | None = None
+        peer_figures: Figures | None = None
         if against is not None:
             progress(f"{load}, {nodes} nodes: {against}")
-            with PEERS[against](nodes) as other:
-                peer = other.measure(load)
-        rows.append(
-            {
-                "in_flight": load.shape.in_flight,
-                "connections": load.shape.connections,
-                "nodes": nodes,
-                "value_bytes": load.value_bytes,
-                "reads": load.reads,
-                "ours_per_s": ours.per_s,
-                "ours_mb_per_s": ours.per_s * load.value_bytes / 1e6,
-                "p50_ms": ours.p50_ms,
-                "p90_ms": ours.p90_ms,
-                "p99_ms": ours.p99_ms,
-                "max_ms": ours.max_ms,
-                "histogram": [{"up_to_ms": bound, "calls": calls} for bound, calls in ours.histogram],
-                "done": ours.done,
-                "failed": ours.failed,
-                "fsyncs_per_decision": fsyncs,
-                "floor_per_s": least.per_s,
-                "floor_p50_ms": least.p50_ms,
-                "floor_p99_ms": least.p99_ms,
-                "times_floor": least.per_s / ours.per_s if ours.per_s else None,
-                "peer": other.version if against is not None else None,
-                "peer_per_s": peer.per_s if peer else None,
-                "peer_p50_ms": peer.p50_ms if peer else None,
-                "peer_p99_ms": peer.p99_ms if peer else None,
-                "peer_not_durable": other.not_durable if against is not None else None,
-                "ratio": ours.per_s / peer.per_s if peer and peer.per_s else None,
-            }
-        )
+            with PEERS[against](nodes) as peer:
+                peer_figures = peer.measure(load)
+        rows.append({"nodes": nodes, **_row(load, ours, fsyncs, least), **_peer_columns(peer, peer_figures, ours)})
     return rows
+
+
+def _row(load: Load, ours: Figures, fsyncs: float, least: Figures) -> dict[str, Any]:
+    """Return the columns of ours and of the floor, `least`."""
+    return {
+        "in_flight": load.shape.in_flight,
+        "connections": load.shape.connections,
+        "value_bytes": load.value_bytes,
+        "reads": load.reads,
+        "ours_per_s": ours.per_s,
+        "ours_mb_per_s": ours.per_s * load.value_bytes / 1e6,
+        "p50_ms": ours.p50_ms,
+        "p90_ms": ours.p90_ms,
+        "p99_ms": ours.p99_ms,
+        "max_ms": ours.max_ms,
+        "histogram": [{"up_to_ms": bound, "calls": calls} for bound, calls in ours.histogram],
+        "done": ours.done,
+        "failed": ours.failed,
+        "fsyncs_per_decision": fsyncs,
+        "floor_per_s": least.per_s,
+        "floor_p50_ms": least.p50_ms,
+        "floor_p99_ms": least.p99_ms,
+        "times_floor": least.per_s / ours.per_s if ours.per_s else None,
+    }
+
+
+def _peer_columns(peer: Peer | None, figures: Figures | None, ours: Figures) -> dict[str, Any]:
+    """Return the columns of the peer; None in each if there is no peer, or none in its figures if it was not measured."""
+    return {
+        "peer": peer.version if peer is not None else None,
+        "peer_per_s": figures.per_s if figures else None,
+        "peer_p50_ms": figures.p50_ms if figures else None,
+        "peer_p99_ms": figures.p99_ms if figures else None,
+        "peer_not_durable": peer.not_durable if peer is not None else None,
+        "ratio": ours.per_s / figures.per_s if figures and figures.per_s else None,
+    }
 
 
 class _OurFigures(NamedTuple):

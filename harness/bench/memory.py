@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from cluster.cluster import Cluster
 from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
-from harness.bench.load import LoadGenerator, Shape
+from harness.bench.load import Figures, LoadGenerator, Shape
 from harness.bench.tracked import Background, Tracked, in_background
 from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
@@ -62,26 +62,7 @@ def memory(
     """
     tracked = Tracked(_SHAPE, keys, value_bytes, most=puts)
     with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
-        addresses = dict(cluster.client_addresses())
-        generator = LoadGenerator(
-            cluster.spec.settings.cluster,
-            lambda: addresses,
-            _SHAPE,
-            tracked.begin,
-            each_client=-(-puts // sessions),
-            on_ok=lambda call, _: tracked.acknowledge(call),
-        )
-        sampler = _Sampler(cluster, generator, puts, seconds, progress)
-        with in_background(generator) as load, sampler.sampling():
-            while load.running and sampler.share() < _REPLACE_AT:
-                time.sleep(_CHECK_EVERY_S)
-            replaced = _replace_a_follower(cluster, generator, progress)
-            addresses = dict(cluster.client_addresses())
-            while load.running:
-                time.sleep(_CHECK_EVERY_S)
-                if sampler.share() >= 1:
-                    generator.stop()
-            figures = load.result()
+        figures, sampler, replaced = _load_and_replace(cluster, tracked, puts, sessions, seconds, progress)
         took_s = sampler.elapsed_s()
         slot, chains, open_sessions = _wait_for_equal_slots(cluster)
         sampler.take_sample(keep=True)
@@ -109,6 +90,40 @@ def memory(
         "hashes": hashes,
         "agree": len(set(hashes.values())) == len(set(chains.values())) == 1 and len(hashes) == nodes,
     }
+
+
+class _LoadResult(NamedTuple):
+    figures: Figures
+    sampler: "_Sampler"
+    replaced: dict[str, Any]
+    """The row's figures of the replacement."""
+
+
+def _load_and_replace(
+    cluster: Cluster, tracked: Tracked, puts: int, sessions: int, seconds: float, progress: Callable[[str], None]
+) -> _LoadResult:
+    """Run the load with its samples, and replace a follower in the middle of it."""
+    addresses = dict(cluster.client_addresses())
+    generator = LoadGenerator(
+        cluster.spec.settings.cluster,
+        lambda: addresses,
+        _SHAPE,
+        tracked.begin,
+        each_client=-(-puts // sessions),
+        on_ok=lambda call, _: tracked.acknowledge(call),
+    )
+    sampler = _Sampler(cluster, generator, puts, seconds, progress)
+    with in_background(generator) as load, sampler.sampling():
+        while load.running and sampler.share() < _REPLACE_AT:
+            time.sleep(_CHECK_EVERY_S)
+        replaced = _replace_a_follower(cluster, generator, progress)
+        addresses = dict(cluster.client_addresses())
+        while load.running:
+            time.sleep(_CHECK_EVERY_S)
+            if sampler.share() >= 1:
+                generator.stop()
+        figures = load.result()
+    return _LoadResult(figures, sampler, replaced)
 
 
 class _Sampler:

@@ -77,10 +77,6 @@ def rolling(
             figures = load.result()
         with cluster.log_client() as client:
             found = tracked.read_back(client)
-    before = _gaps(acknowledged, calm, began)
-    during = _gaps(acknowledged, began, ended)
-    usual_s = percentile(sorted(before), 0.99)
-    scaled = (ended - began) / (began - calm)
     return {
         "how": "rolling",
         "nodes": nodes,
@@ -90,16 +86,34 @@ def rolling(
         "restarts_of_the_leader": sum(leaders),
         "restart_s": ended - began,
         "calm_s": began - calm,
-        "out_of_service_ms": _above(during, usual_s) * 1000,
-        "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scaled,
-        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
-        "longest_gap_ms": max(during) * 1000,
-        "calm_longest_gap_ms": max(before) * 1000,
-        "usual_gap_ms": usual_s * 1000,
+        **_gap_figures(acknowledged, calm, began, ended),
         "acknowledged": figures.done,
         "unknown": figures.failed,
         "lost": found.lost,
         "twice": found.twice,
+    }
+
+
+def _gap_figures(acknowledged: Sequence[float], calm: float, began: float, ended: float) -> dict[str, Any]:
+    """Return the row's figures of the gaps between acknowledgements, in milliseconds.
+
+    Args:
+        acknowledged: the times of the acknowledgements.
+        calm: when the calm phase began.
+        began: when the restart began and the calm phase ended.
+        ended: when the restart ended.
+    """
+    before = _gaps(acknowledged, calm, began)
+    during = _gaps(acknowledged, began, ended)
+    usual_s = percentile(sorted(before), 0.99)
+    scale = (ended - began) / (began - calm)
+    return {
+        "out_of_service_ms": _above(during, usual_s) * 1000,
+        "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scale,
+        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
+        "longest_gap_ms": max(during) * 1000,
+        "calm_longest_gap_ms": max(before) * 1000,
+        "usual_gap_ms": usual_s * 1000,
     }
 
 

@@ -29,7 +29,7 @@ def agreement(run: RunEvidence) -> Verdict:
         first = hashes.setdefault(slot, chain)
         compared[source] = slot
         if first != chain:
-            found.append(f"{source} has the hash {chain:08x} after slot {slot}, and it must be {first:08x}")
+            found.append(f"{source} has the hash {chain:08x} after slot {slot} instead of {first:08x}")
     if found:
         return invalid(*found)
     if len(compared) < 2:

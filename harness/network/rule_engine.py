@@ -25,7 +25,7 @@ from random import Random
 from typing import NamedTuple
 
 from harness.network.in_transit import InTransit, Ruling
-from harness.network.rule_state import KEPT_BYTES_MAX, KEPT_MAX, KeptMessage, KeptMessages, LinkCounts, RuleState
+from harness.network.rule_state import KEPT_BYTES_MAX, KEPT_MAX, KeptInTransit, KeptMessages, LinkCounts, RuleState
 from harness.network.rules import ACTIONS, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
 from harness.records.links import Fate, Link
 
@@ -142,7 +142,7 @@ class RuleEngine:
         kept.by.count(kept.message.link, "duplicated")
         return list(self._leave(kept.message.copy_by(rule)))
 
-    def _find_kept(self, rule: str, index: int) -> KeptMessage:
+    def _find_kept(self, rule: str, index: int) -> KeptInTransit:
         found = next((kept for kept in self._find(rule).kept.values() if kept.message.index == index), None)
         if found is None:
             raise BadRule(f"{rule} keeps no message {index}: it was released or discarded, or never arrived")
@@ -232,7 +232,7 @@ class RuleEngine:
         self._kept.add(message, state, due, window)
         return self._rule_on(state, message, fate)
 
-    def _release(self, all_kept: Iterable[KeptMessage]) -> list[Ruling]:
+    def _release(self, all_kept: Iterable[KeptInTransit]) -> list[Ruling]:
         rulings: list[Ruling] = []
         for kept in list(all_kept):
             if kept.number not in kept.by.kept:

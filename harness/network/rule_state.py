@@ -20,7 +20,7 @@ LinkCounts: TypeAlias = dict[Link, Counter[str]]
 
 
 @dataclass(slots=True, eq=False)
-class KeptMessage:
+class KeptInTransit:
     """A message that a rule keeps.
 
     Attributes:
@@ -48,7 +48,7 @@ class RuleState:
 
     rule: Rule
     acted: int = 0
-    kept: dict[int, KeptMessage] = field(default_factory=dict)
+    kept: dict[int, KeptInTransit] = field(default_factory=dict)
     _counts: LinkCounts = field(default_factory=dict)
     _generators: dict[Link, Random] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ class KeptMessages:
     def __init__(self, kept_max: int, kept_bytes_max: int) -> None:
         self._max, self._bytes_max = kept_max, kept_bytes_max
         self._count = self._bytes = self._last_number = 0
-        self._due: list[tuple[float, int, KeptMessage]] = []  # a heap, by the time at which the message leaves
+        self._due: list[tuple[float, int, KeptInTransit]] = []  # a heap, by the time at which the message leaves
 
     def has_room_for(self, message: InTransit) -> bool:
         """Whether one more message fits under the bound."""
@@ -94,11 +94,11 @@ class KeptMessages:
         self._count += 1
         self._bytes += len(message.payload)
         self._last_number += 1
-        kept = by.kept[self._last_number] = KeptMessage(message, by, self._last_number, window)
+        kept = by.kept[self._last_number] = KeptInTransit(message, by, self._last_number, window)
         if due is not None:
             heapq.heappush(self._due, (due, kept.number, kept))
 
-    def remove(self, kept: KeptMessage) -> None:
+    def remove(self, kept: KeptInTransit) -> None:
         """Keep a message no longer. Its time may stay in the heap: see `prune`."""
         del kept.by.kept[kept.number]
         self._count -= 1
@@ -109,7 +109,7 @@ class KeptMessages:
         self._due = [entry for entry in self._due if entry[1] in entry[2].by.kept]
         heapq.heapify(self._due)
 
-    def pop_due(self, now: float) -> KeptMessage | None:
+    def pop_due(self, now: float) -> KeptInTransit | None:
         """Remove and return the kept message whose time came first, if it has come; else None."""
         while self._due and self._due[0][0] <= now:
             _, number, kept = heapq.heappop(self._due)
