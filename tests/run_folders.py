@@ -1,4 +1,4 @@
-"""Run folders made by hand, for tests of what reads them."""
+"""Run folders made by hand, for tests of the code that reads them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 START_NS = 5_000_000_000_000
 MS = 1_000_000
 
-#: What a page must survive in every place where a run can say something.
+#: A text that a page must survive in every place where a run can have a text.
 HOSTILE = "</script><script>boom()</script><img src=http://evil.example/x onerror=boom()>\u2028\"'&<!--\ud800"
 
 
@@ -33,8 +33,8 @@ def message(index: int, at_ms: float, sender: str, receiver: str, **more: Any) -
 
 
 def event(index: int, at_ms: float, process: str, kind: str, f: str, **more: Any) -> dict[str, Any]:
-    told = {"index": index, "time": START_NS + int(at_ms * MS), "process": process, "type": kind, "f": f}
-    return {**told, "key": "colour", "value": None, **more}
+    line = {"index": index, "time": START_NS + int(at_ms * MS), "process": process, "type": kind, "f": f}
+    return {**line, "key": "colour", "value": None, **more}
 
 
 def receipt(fault: str, began_ms: float, ended_ms: float | None, **more: Any) -> dict[str, Any]:
@@ -62,9 +62,9 @@ def results(**more: Any) -> dict[str, Any]:
         "verdicts": {
             "coherence": {
                 "status": "invalid",
-                "evidence": "n1 answered 'blue' at 0.01 s, n3 answered 'red' at 0.50 s for colour",
+                "evidence": "n1 answered 'blue' at 0.01 s and n3 answered 'red' at 0.50 s for colour",
             },
-            "fault tolerance": {"status": "valid", "evidence": "2 operations owed an answer got it"},
+            "fault tolerance": {"status": "valid", "evidence": "2 operations received the answer that was owed"},
         },
         "notes": {},
         **more,
@@ -72,7 +72,7 @@ def results(**more: Any) -> dict[str, Any]:
 
 
 def split_brain(folder: Path) -> Path:
-    """Two sides that decide otherwise; a message of every fate; a kill and a cut."""
+    """Write a run in which two sides decide differently, with a message of every fate, a kill and a cut."""
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps(results()))
     lines(
@@ -120,13 +120,13 @@ def split_brain(folder: Path) -> Path:
 
 
 def hostile(folder: Path) -> Path:
-    """The same evidence, and in every place a text that would break out of it."""
+    """Write a run whose every text would break out of its place in a page."""
     folder.mkdir(parents=True)
     verdicts = {HOSTILE: {"status": "invalid", "evidence": HOSTILE, "more": [HOSTILE]}}
-    said = results(
+    data = results(
         algorithm=HOSTILE, nodes=["n1", HOSTILE], scenario=HOSTILE, story=HOSTILE, verdicts=verdicts, seed=HOSTILE
     )
-    (folder / "results.json").write_text(json.dumps(said))
+    (folder / "results.json").write_text(json.dumps(data))
     lines(
         folder / "history.jsonl",
         [

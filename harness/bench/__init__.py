@@ -1,1 +1,1 @@
-"""Benchmarks: each returns rows of figures with the floor beside them, measured in the same run."""
+"""Benchmarks: each returns rows of figures, with the floor measured in the same run. See README.md."""

@@ -1,7 +1,7 @@
-"""How long a cluster takes from nothing to its first decision.
+"""Boot: how long a cluster takes from nothing to its first decision.
 
-The floor is the same number of bare Python processes, started the same way at the same time, each of which says that it
-runs and does nothing else.
+The floor is the same number of bare Python processes, started in the same way at the same time. Each reports that it runs, and
+does nothing else.
 """
 
 import statistics
@@ -15,11 +15,25 @@ from typing import Final
 from cluster.cluster import Cluster
 from cluster.processes import READY_S, spawn
 
+#: A process that reports that it is ready, and ends.
 _BARE: Final = "import os, sys; os.write(int(sys.argv[sys.argv.index('--ready-fd') + 1]), b'{}\\n')"
 
 
 def boot(nodes: int, algorithm: str, rounds: int, progress: Callable[[int], None]) -> dict[str, object]:
-    """Boot `rounds` times, each next to its floor. Times are in seconds."""
+    """Boot a cluster several times, each time after the floor.
+
+    Args:
+        nodes: how many nodes the cluster has.
+        algorithm: the algorithm that they run.
+        rounds: how often to boot.
+        progress: called with the number of rounds that are done.
+
+    Returns:
+        The row of figures. Times are medians in seconds, except where the name says otherwise.
+
+    Raises:
+        BootFailed: a cluster did not start.
+    """
     decided, ready, floor = [], [], []
     for done in range(rounds):
         floor.append(_bare_processes_s(nodes))
@@ -42,6 +56,7 @@ def boot(nodes: int, algorithm: str, rounds: int, progress: Callable[[int], None
 
 
 def _bare_processes_s(count: int) -> float:
+    """Return how many seconds it takes until `count` bare processes have reported that they run."""
     with TemporaryDirectory(prefix="consensus-bench-") as folder:
         started = time.perf_counter()
         children = [spawn([sys.executable, "-P", "-c", _BARE], Path(folder) / "log") for _ in range(count)]

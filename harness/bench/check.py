@@ -1,7 +1,7 @@
-"""How long `consensus check` takes, as a command, from start to exit.
+"""Check: how long the command `consensus check` takes, from start to exit.
 
-The floor is Python's own JSON parser over the same lines: no judge that reads JSON in this language can be faster. Processor
-time stands beside the time on the clock, since on a machine that does other things too only the former can be compared.
+The floor is Python's own JSON parser over the same lines: no checker in Python that reads JSON can be faster. Processor time
+stands beside elapsed time, since only processor time can be compared on a machine with other work.
 """
 
 import json
@@ -12,71 +12,97 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from harness.bench.histories import Recipe, lines, unanswered_writes
+from harness.bench.histories import HistorySpec, history_lines, unanswered_writes
 
 _MILLION: Final = 1_000_000
 
 
-def cases(scale: float) -> list[tuple[str, str, str, Iterable[str]]]:
-    """Name, model, the verdict that must come out, and the lines. `scale` multiplies the numbers of calls."""
+class CheckCase(NamedTuple):
+    """A history to check."""
+
+    name: str
+    model: str
+    """The name of the model, as `consensus check --model` takes it."""
+    expected: str
+    """The verdict that the check must return."""
+    lines: Iterable[str]
+    """The lines of the history; they can be read once."""
+
+
+def cases(scale: float) -> list[CheckCase]:
+    """Return the histories to check. `scale` multiplies their numbers of calls."""
     many, some = int(_MILLION * scale), int(20_000 * scale)
     late = 0.95
     return [
-        ("unique values, 50 clients, valid", "register", "valid", lines(Recipe(many, 50))),
-        (
+        CheckCase("unique values, 50 clients, valid", "register", "valid", history_lines(HistorySpec(many, 50))),
+        CheckCase(
             "unique values, 10 clients, one stale read late",
             "register",
             "invalid",
-            lines(Recipe(some, 10, stale_at=late)),
+            history_lines(HistorySpec(some, 10, stale_at=late)),
         ),
-        ("1,000 values, 10 clients, valid", "register", "valid", lines(Recipe(some, 10, 1_000))),
-        (
+        CheckCase("1,000 values, 10 clients, valid", "register", "valid", history_lines(HistorySpec(some, 10, 1_000))),
+        CheckCase(
             "1,000 values and cas, 10 clients, one stale read late",
             "cas-register",
             "invalid",
-            lines(Recipe(some, 10, 1_000, reads=0.4, cas=0.2, stale_at=late)),
+            history_lines(HistorySpec(some, 10, 1_000, reads=0.4, cas=0.2, stale_at=late)),
         ),
-        (
+        CheckCase(
             "5 values and cas, 10 clients, valid",
             "cas-register",
             "valid",
-            lines(Recipe(some, 10, 5, reads=0.4, cas=0.2)),
+            history_lines(HistorySpec(some, 10, 5, reads=0.4, cas=0.2)),
         ),
-        ("40 writes that never returned, a stale read", "register", "invalid", unanswered_writes(40, is_unique=True)),
-        ("the same, values repeated", "register", "invalid", unanswered_writes(40, is_unique=False)),
+        CheckCase(
+            "40 writes that never returned, a stale read", "register", "invalid", unanswered_writes(40, is_unique=True)
+        ),
+        CheckCase("the same, values repeated", "register", "invalid", unanswered_writes(40, is_unique=False)),
     ]
 
 
 def check(scale: float, progress: Callable[[str], None]) -> Iterator[dict[str, object]]:
-    """A row for each case, in seconds and megabytes.
+    """Yield a row of figures for each case, with times in seconds and memory in megabytes.
+
+    Args:
+        scale: multiplies the numbers of calls.
+        progress: called with the name of each case before it runs.
 
     Raises:
-        RuntimeError: a verdict is not the one that the history was made for.
+        RuntimeError: a verdict is not the expected one.
     """
     with TemporaryDirectory() as folder:
-        for name, model, expected, made in cases(scale):
-            progress(name)
+        for case in cases(scale):
+            progress(case.name)
             path = Path(folder) / "history.jsonl"
             with path.open("w", encoding="utf-8") as file:
-                file.writelines(made)
-            said, figures = _run(path, model)
-            if said["status"] != expected:
-                raise RuntimeError(f"{name}: {said['status']} where {expected} was made: {said['evidence']}")
+                file.writelines(case.lines)
+            output, figures = _run_command(path, case.model)
+            if output["status"] != case.expected:
+                raise RuntimeError(
+                    f"{case.name}: the verdict is {output['status']}, expected {case.expected}: {output['evidence']}"
+                )
             yield {
-                "name": name,
-                "calls": said["calls"],
-                "status": said["status"],
-                "read_s": said["read_s"],
-                "judged_s": said["judged_s"],
+                "name": case.name,
+                "calls": output["calls"],
+                "status": output["status"],
+                "read_s": output["read_s"],
+                "judged_s": output["judged_s"],
                 **figures,
-                "floor_cpu_s": round(_floor(path), 3),
+                "floor_cpu_s": round(_parse_s(path), 3),
             }
 
 
-def _run(path: Path, model: str) -> tuple[dict[str, Any], dict[str, object]]:
-    """What the command says, how long it took, and the most memory that it had."""
+class _CommandRun(NamedTuple):
+    output: dict[str, Any]
+    """The JSON that the command printed."""
+    figures: dict[str, object]
+    """The row's figures of the process: elapsed time, processor time and peak memory."""
+
+
+def _run_command(path: Path, model: str) -> _CommandRun:
     command = [sys.executable, "-m", "harness.cli.main", "check", str(path), "--model", model, "-o", "json"]
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
@@ -84,15 +110,16 @@ def _run(path: Path, model: str) -> tuple[dict[str, Any], dict[str, object]]:
         text = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    return json.loads(text), {
+    figures: dict[str, object] = {
         "command_s": round(time.monotonic() - started, 3),
         "command_cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
         "peak_mb": round(usage.ru_maxrss / 1024),
     }
+    return _CommandRun(json.loads(text), figures)
 
 
-def _floor(path: Path) -> float:
-    """Processor time to parse the file's lines, in seconds."""
+def _parse_s(path: Path) -> float:
+    """Return the floor: the processor time that parsing the file's lines takes, in seconds."""
     started = time.process_time()
     with path.open(encoding="utf-8") as file:
         for line in file:

@@ -1,7 +1,8 @@
-"""etcd on this machine, as a peer, driven by what drives it fastest.
+"""etcd on this machine, as a peer, driven by the client that drives it fastest.
 
-That is h2load (Debian's nghttp2-client), a load generator in C: etcd's calls are gRPC, and a gRPC call is an HTTP/2 request
-with a body of a few bytes around the message. A client in Python would be the bottleneck and flatter us.
+That client is h2load (Debian's nghttp2-client), a load generator in C. etcd's calls are gRPC, and a gRPC call is an HTTP/2
+request with a body of a few bytes around the message. A client in Python would be the bottleneck, and would make our figures
+look better than they are.
 """
 
 import base64
@@ -14,26 +15,31 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer, PeerMissing, free_ports, need_program
 
+#: How long etcd may take to serve, in seconds.
 _READY_S: Final = 20.0
+#: How long a trial of one member takes, in seconds.
 _TRIAL_S: Final = 0.5
-_PATIENCE_S: Final = 0.5  # with a put that is not answered: the other member may know a leader by then
+#: How long to wait for the answer of a put before the next member is tried, in seconds: that one may know a leader by then.
+_PUT_TIMEOUT_S: Final = 0.5
+#: How long to wait before a put is tried again, in seconds.
 _AGAIN_S: Final = 0.01
-_ANSWER_BYTES_MIN: Final = 15  # a gRPC error has the HTTP status 200, too, and no body
+#: The size of the smallest answer. A gRPC error has the HTTP status 200 too, and no body.
+_ANSWER_BYTES_MIN: Final = 15
 
 
 class Etcd(Peer):
-    """A cluster of etcd with its own defaults: it syncs before it answers."""
+    """A cluster of etcd with its own defaults. It syncs before it answers."""
 
     def find(self) -> str:
         need_program("etcd", "etcd-server")
         need_program("h2load", "nghttp2-client")
-        said = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
-        return "etcd " + said.splitlines()[0].rpartition(" ")[2]
+        output = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
+        return "etcd " + output.splitlines()[0].rpartition(" ")[2]
 
     def start(self) -> None:
         ports = free_ports(2 * self.nodes)
@@ -57,52 +63,59 @@ class Etcd(Peer):
             time.sleep(0.2)
 
     def measure(self, load: Load) -> Figures | None:
-        """At whichever member it is fastest, the leader or another: a short trial of each says which."""
+        """Measure the member at which etcd is fastest, the leader or another. A short trial of each member shows which."""
         put = _framed(_field(1, b"key") + _field(2, bytes(load.value_bytes)))
         calls = [("Put", put, 1 - load.reads), ("Range", _framed(_field(1, b"key")), load.reads)]
         parts = [(call, body, share) for call, body, share in calls if share]
         if len(parts) > load.shape.connections:
-            return None  # h2load repeats one call on a connection
-        self._run([("Put", put, 1.0)], Shape(1, 1), _TRIAL_S, self._clients[0])  # there is something to read
-        trials = {client: self._run(parts, load.shape, _TRIAL_S, client)[0].per_s for client in self._clients}
+            return None  # h2load repeats one call on each connection
+        self._run([("Put", put, 1.0)], Shape(1, 1), _TRIAL_S, self._clients[0])  # so that there is a value to read
+        trials = {client: self._run(parts, load.shape, _TRIAL_S, client).figures.per_s for client in self._clients}
         before = self._version()
         found, puts = self._run(parts, load.shape, load.seconds, max(trials, key=lambda client: trials[client]))
         counted = self._version() - before
         if found.done == 0 or found.failed or counted < puts:
             raise PeerMissing(
-                f"h2load did not drive etcd: {found.done} done, {found.failed} failed; etcd knows {counted} of {puts} puts"
+                f"h2load did not drive etcd: {found.done} done, {found.failed} failed; etcd counted {counted} of {puts} puts"
             )
         return found
 
     def _launch(self, number: int) -> subprocess.Popen[bytes]:
         with open(self.folder / f"e{number}.log", "ab") as log:
-            # A group of its own, so that Ctrl-C in a terminal reaches only us, who then end it.
+            # A process group of its own, so that Ctrl-C in a terminal reaches only this process, which then ends etcd.
             return subprocess.Popen(self._commands[number], stdout=log, stderr=log, process_group=0)
 
     # --- single calls, in JSON --------------------------------------------------------------------------------------
 
-    def _ask(self, number: int, what: str, content: dict[str, str], timeout_s: float = _READY_S) -> Any:
-        question = urllib.request.Request(f"{self._clients[number]}/v3/{what}", json.dumps(content).encode())  # noqa: S310 - ours
-        with urllib.request.urlopen(question, timeout=timeout_s) as answer:  # noqa: S310
+    def _request(self, number: int, path: str, content: dict[str, str], timeout_s: float = _READY_S) -> Any:
+        """Send one request to a member, and return its answer. Raises OSError or HTTPException."""
+        request = urllib.request.Request(f"{self._clients[number]}/v3/{path}", json.dumps(content).encode())  # noqa: S310 - ours
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return json.load(answer)
 
     def _version(self) -> int:
-        """How often the key was put, as etcd itself counts: h2load knows nothing of what its answers say."""
-        return int(self._ask(0, "kv/range", {"key": base64.b64encode(b"key").decode()})["kvs"][0]["version"])
+        """Return how often the key was put, as etcd counts: h2load does not read the answers."""
+        return int(self._request(0, "kv/range", {"key": base64.b64encode(b"key").decode()})["kvs"][0]["version"])
 
     def failover_s(self, how: str) -> float:
-        """From SIGKILL or SIGSTOP of the leader to the next acknowledged put at any other member, in seconds.
+        """Kill or suspend the leader, and return the seconds until another member acknowledges a put.
 
-        The leader is started, or goes on, afterwards, and all members serve when this returns.
+        The leader is then started again or resumed. All members serve when this returns.
+
+        Args:
+            how: "kill" for SIGKILL; anything else for SIGSTOP.
+
+        Raises:
+            PeerMissing: no other member acknowledged a put in time.
         """
-        told = [self._ask(number, "maintenance/status", {}) for number in range(self.nodes)]
-        leader = next(number for number, each in enumerate(told) if each["leader"] == each["header"]["member_id"])
+        statuses = [self._request(number, "maintenance/status", {}) for number in range(self.nodes)]
+        leader = next(number for number, each in enumerate(statuses) if each["leader"] == each["header"]["member_id"])
         others = itertools.cycle(number for number in range(self.nodes) if number != leader)
         began = time.monotonic()
         self.processes[leader].send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
         while not self._puts(next(others)):
             if time.monotonic() - began > _READY_S:
-                raise PeerMissing(f"etcd did not serve within {_READY_S:g} s of its leader's end")
+                raise PeerMissing(f"etcd did not serve within {_READY_S:g} s after the fault of its leader")
         took_s = time.monotonic() - began
         if how == "kill":
             self.processes[leader].wait()
@@ -114,10 +127,11 @@ class Etcd(Peer):
         return took_s
 
     def _puts(self, number: int) -> bool:
+        """Whether a member acknowledges a put in time."""
         try:
             put = {"key": base64.b64encode(b"key").decode(), "value": base64.b64encode(b"1").decode()}
-            self._ask(number, "kv/put", put, _PATIENCE_S)
-        except (OSError, http.client.HTTPException):  # it is down, slow, or has no leader
+            self._request(number, "kv/put", put, _PUT_TIMEOUT_S)
+        except (OSError, http.client.HTTPException):  # the member is down, slow, or has no leader
             time.sleep(_AGAIN_S)
             return False
         return True
@@ -126,20 +140,22 @@ class Etcd(Peer):
 
     def _serves(self) -> bool:
         command = _command(self._put_file(_framed(_field(1, b"first"))), Shape(1, 1), self._clients[-1], "Put")
-        said = subprocess.run([*command, "-n", "1"], capture_output=True, text=True, check=False).stdout
-        return _answered(said) == 1
+        output = subprocess.run([*command, "-n", "1"], capture_output=True, text=True, check=False).stdout
+        return _answered(output) == 1
 
     def _put_file(self, body: bytes, name: str = "first") -> Path:
         path = self.folder / f"{name}.grpc"
         path.write_bytes(body)
         return path
 
-    def _run(
-        self, parts: list[tuple[str, bytes, float]], shape: Shape, seconds: float, client: str
-    ) -> tuple[Figures, int]:
-        """Each part is a call, its body, and its share of the connections: h2load runs once for each, at the same time.
+    def _run(self, parts: list[tuple[str, bytes, float]], shape: Shape, seconds: float, client: str) -> "_H2LoadRun":
+        """Run h2load once for each part of a load, at the same time.
 
-        Returns the figures of all calls, and how many puts h2load says were answered.
+        Args:
+            parts: each a call, its body, and its share of the connections.
+            shape: the shape of the whole load.
+            seconds: how long to measure.
+            client: the address of the member.
         """
         running = []
         try:
@@ -156,11 +172,18 @@ class Etcd(Peer):
             for process, _ in running:
                 process.kill()
                 process.wait()
-        # Each line of the file: when it began, the status, and how long it took, in microseconds.
+        # Each line of a log has three columns: when the call began, the status, and how long it took, in microseconds.
         rows = [line.split() for _, log in running for line in log.read_text().splitlines()]
         latencies_s = [int(row[2]) / 1e6 for row in rows if row[1] == "200"]
         puts = sum(count for (call, _, _), count in zip(parts, answered, strict=True) if call == "Put")
-        return figures(latencies_s, seconds, len(rows) - sum(answered)), puts
+        return _H2LoadRun(figures(latencies_s, seconds, len(rows) - sum(answered)), puts)
+
+
+class _H2LoadRun(NamedTuple):
+    figures: Figures
+    """The figures of all calls."""
+    puts: int
+    """How many puts were answered, by the output of h2load."""
 
 
 def _command(body: Path, shape: Shape, client: str, call: str) -> list[str]:
@@ -170,21 +193,24 @@ def _command(body: Path, shape: Shape, client: str, call: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _answered(said: str) -> int:
-    """How many calls h2load says were answered; 0 if the answers are too small to be any."""
-    done, data = re.search(r"(\d+) succeeded", said), re.search(r"\((\d+)\) data", said)
+def _answered(output: str) -> int:
+    """Return how many calls were answered, by the output of h2load; 0 if the answers are too small to be answers."""
+    done, data = re.search(r"(\d+) succeeded", output), re.search(r"\((\d+)\) data", output)
     if done is None or data is None or int(data[1]) < int(done[1]) * _ANSWER_BYTES_MIN:
         return 0
     return int(done[1])
 
 
 def _framed(message: bytes) -> bytes:
-    """A message as gRPC sends it: not compressed, with its length."""
+    """Return a message as gRPC sends it: not compressed, after its length."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def _field(number: int, data: bytes) -> bytes:
-    """A field of a protobuf message. In etcdserverpb, fields 1 and 2 of a Put are key and value, field 1 of a Range the key."""
+    """Return a field of a protobuf message.
+
+    In etcdserverpb, fields 1 and 2 of a Put are its key and value, and field 1 of a Range is its key.
+    """
     return bytes([number << 3 | 2]) + _varint(len(data)) + data
 
 

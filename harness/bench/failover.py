@@ -1,4 +1,4 @@
-"""From the beginning of the leader's trouble to the next acknowledged put, as a client sees it."""
+"""Failover: the time from a fault of the leader to the next acknowledged put, as a client sees it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +17,11 @@ from harness.network.network import Network
 from harness.records.links import CLIENT
 from node.contract import NodeId
 
+#: How long to wait for a leader that every node follows, in seconds, before each check.
 _SETTLE_S: Final = 0.5
 _TIMEOUT_S: Final = 30.0
-_USUAL: Final = 5  # puts before each trouble that say how long one takes
+#: How many puts before each fault measure how long a put usually takes.
+_USUAL_PUTS: Final = 5
 
 
 def failover(
@@ -29,11 +31,22 @@ def failover(
     against_etcd: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Trouble the leader `rounds` times, each time when all nodes are up. Times are in milliseconds.
+    """Inject a fault on the leader several times, each time when all nodes are up.
 
-    Cut out, the leader hears and cannot speak, cut in it speaks and cannot hear: its peers and clients alike.
-    `usual_ms` is the floor: how long a put takes, at the median, with nothing wrong. `lost` counts the puts that were
-    acknowledged and could not be read back. etcd can be killed and suspended. Raises PeerMissing.
+    Args:
+        how: the fault: `kill`, `suspend`, `cut-out` (no message of the leader reaches its peers and clients), `cut-in` (no
+            message reaches the leader) or `hand-over` (the leader gives up its role in an orderly way).
+        nodes: how many nodes the cluster has.
+        rounds: how often to inject the fault.
+        against_etcd: whether to measure etcd too, which can be killed and suspended.
+        progress: called with a line for people after each round.
+
+    Returns:
+        The row of figures. Times are in milliseconds. `usual_ms` is the floor: how long a put takes without a fault, at the
+        median. `lost` counts the acknowledged puts that could not be read.
+
+    Raises:
+        PeerMissing: etcd is not installed, or does not run here.
     """
     etcd = Etcd(nodes) if against_etcd else None
     waits_s: list[float] = []
@@ -42,14 +55,14 @@ def failover(
     with _cluster(how, nodes) as (cluster, network), cluster.log_client() as client:
         for done in range(rounds):
             leader = _settled_leader(cluster, client)
-            usual_s += [_put(client, done) for _ in range(_USUAL)]
-            with _trouble(how, leader, cluster, network, client) as began:
+            usual_s += [_put(client, done) for _ in range(_USUAL_PUTS)]
+            with _fault_on_leader(how, leader, cluster, network, client) as began:
                 _put(client, done)
                 waits_s.append(time.monotonic() - began)
                 lost += client.kv.get("key", _TIMEOUT_S) != done
             progress(f"{how} {done + 1} of {rounds}")
     found = figures(waits_s, sum(waits_s))
-    peer = _peer(etcd, how, rounds, progress) if etcd is not None else None
+    peer = _measure_etcd(etcd, how, rounds, progress) if etcd is not None else None
     return {
         "how": how,
         "nodes": nodes,
@@ -67,7 +80,7 @@ def failover(
     }
 
 
-def _peer(etcd: Etcd, how: str, rounds: int, progress: Callable[[str], None]) -> Figures:
+def _measure_etcd(etcd: Etcd, how: str, rounds: int, progress: Callable[[str], None]) -> Figures:
     waits_s = []
     with etcd:
         for done in range(rounds):
@@ -79,7 +92,7 @@ def _peer(etcd: Etcd, how: str, rounds: int, progress: Callable[[str], None]) ->
 
 @contextmanager
 def _cluster(how: str, nodes: int) -> Iterator[tuple[Cluster, Network | None]]:
-    """A cluster; behind the proxy if links are to be cut."""
+    """Run a cluster during the block; behind the proxy if the fault cuts links."""
     if not how.startswith("cut"):
         with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
             yield cluster, None
@@ -91,15 +104,18 @@ def _cluster(how: str, nodes: int) -> Iterator[tuple[Cluster, Network | None]]:
 
 
 def _put(client: LogClient, value: int) -> float:
+    """Put a value, and return how many seconds it took."""
     began = time.monotonic()
     client.kv.put("key", value, timeout_s=_TIMEOUT_S)
     return time.monotonic() - began
 
 
 @contextmanager
-def _trouble(how: str, leader: NodeId, cluster: Cluster, network: Network | None, client: LogClient) -> Iterator[float]:
-    """Yields the moment in which it began. At the end all is well again."""
-    everybody = [*(node for node in cluster.nodes if node != leader), CLIENT]
+def _fault_on_leader(
+    how: str, leader: NodeId, cluster: Cluster, network: Network | None, client: LogClient
+) -> Iterator[float]:
+    """Inject the fault for the block, and yield the time at which it began. After the block it has healed."""
+    others = [*(node for node in cluster.nodes if node != leader), CLIENT]
     began = time.monotonic()
     match how:
         case "kill":
@@ -111,19 +127,19 @@ def _trouble(how: str, leader: NodeId, cluster: Cluster, network: Network | None
             yield began
             cluster.resume(leader)
         case "hand-over":
-            client.configuration.hand_over(everybody[0])
+            client.configuration.hand_over(others[0])
             yield began
         case "cut-out" | "cut-in":
             assert network is not None
-            senders, receivers = (leader, everybody) if how == "cut-out" else (everybody, leader)
+            senders, receivers = (leader, others) if how == "cut-out" else (others, leader)
             with network.cut_one_way(senders, receivers):
                 yield time.monotonic()
         case _:
-            raise ValueError(f"there is no trouble called {how!r}")
+            raise ValueError(f"there is no fault called {how!r} here")
 
 
 def _settled_leader(cluster: Cluster, client: LogClient) -> NodeId:
-    """The leader, once every node is up and has caught up, and the client knows it."""
+    """Return the leader, when every node is up and has caught up, and the client has reached the leader."""
     while True:
         client.kv.put("settle", 0, timeout_s=_TIMEOUT_S)
         time.sleep(_SETTLE_S)

@@ -1,8 +1,8 @@
-"""The floor of a put, or of a read: the same message pattern and the same fdatasync calls, with no logic between.
+"""The floor of a put or a read: the same messages and the same fdatasync calls, without any logic.
 
-A leader takes in all that waits, sends it on to its followers as one message, overwrites a file grown in advance and syncs
-it; each follower does the same and acknowledges; with a majority the leader answers each frame. A read's frame is not sent
-on: a round of empty messages, and nothing is written. What a frame says is nobody's business: it is counted, not opened. Run
+A leader takes in all waiting frames, sends them to its followers as one message, overwrites a file that was grown in advance,
+and syncs it. Each follower does the same and acknowledges. With a majority, the leader answers each frame. A frame of reads is
+not sent on: the leader sends a round of empty messages instead, and nothing is written. The nodes do not open the frames. Run
 as a module, this file is one such node.
 """
 
@@ -26,18 +26,24 @@ from harness.bench.load import Figures, Load, figures
 from node.quorum import majority
 from node.transport import Poller, Route, Transport, receive_all, send_now, tuned
 
+#: The size of the file that is overwritten.
 _GROWN_BYTES: Final = 16 * 1024 * 1024
+#: What a client's frame, a command and an answer take beside the values, about.
 _FRAME_OVERHEAD_BYTES: Final = 100
 _COMMAND_OVERHEAD_BYTES: Final = 20
 _ANSWER_BYTES: Final = 6
-_BATCH_BYTES: Final = 1024 * 1024  # a Multi-Paxos leader's, too
-_UNDER_WAY_MAX: Final = 4
-_LAUNCHER: Final = 0  # its end of stdin closes when it ends, and then a node of the floor ends too
-_HEAD: Final = struct.Struct(">?I")  # whether it is a put; the bytes of its answer
+#: The size of a batch, as for a leader of Multi-Paxos.
+_BATCH_BYTES: Final = 1024 * 1024
+#: How many batches may be in flight.
+_IN_FLIGHT_MAX: Final = 4
+#: Standard input. It closes when the launcher ends, and then a node of the floor ends too.
+_LAUNCHER: Final = 0
+#: The head of a frame: whether it holds puts, and the size of its answer in bytes.
+_HEAD: Final = struct.Struct(">?I")
 
 
 class _File:
-    """Blocks that are overwritten, and synced."""
+    """A file whose blocks are overwritten and synced."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -54,6 +60,7 @@ class _File:
 
 
 def _follow(transport: Transport, file: _File) -> None:
+    """Write and acknowledge batches until the launcher ends."""
     while _LAUNCHER not in transport.poll(60.0):
         acks: list[Route] = []
         data = b""
@@ -67,7 +74,10 @@ def _follow(transport: Transport, file: _File) -> None:
 
 
 def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
-    """Acknowledgements come back on the sockets that the batches went out on."""
+    """Send batches and answer frames until the launcher ends.
+
+    Acknowledgements come back on the sockets on which the batches went out.
+    """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     sockets = []
     for address in followers.values():
@@ -76,12 +86,12 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
         transport.watch(socket.getsockopt(zmq.FD))  # type: ignore[arg-type]
         sockets.append(socket)
     needed = majority(len(followers) + 1) - 1
-    under_way: deque[list[Any]] = deque()  # [acks, frames]
+    in_flight: deque[list[Any]] = deque()  # each batch: its acknowledgements and its frames
     waiting: dict[bool, deque[tuple[Route, bytes]]] = {False: deque(), True: deque()}
-    counts = [0] * len(sockets)
-    first = 0
+    counts = [0] * len(sockets)  # batches that each follower has acknowledged
+    first = 0  # the number of the first batch in flight
     due = False
-    while _LAUNCHER not in transport.poll(0.0 if due else 0.001 if under_way else 60.0):
+    while _LAUNCHER not in transport.poll(0.0 if due else 0.001 if in_flight else 60.0):
         for index, socket in enumerate(sockets):
             while True:
                 try:
@@ -91,28 +101,28 @@ def _lead(transport: Transport, file: _File, followers: dict[str, str]) -> None:
                 position = counts[index] - first
                 counts[index] += 1
                 if position >= 0:
-                    under_way[position][0] += 1
+                    in_flight[position][0] += 1
         for route, payload in transport.receive(512):
             waiting[_HEAD.unpack_from(payload)[0]].append((route, payload))
         for is_put, frames in waiting.items():
-            while frames and len(under_way) < _UNDER_WAY_MAX:
+            while frames and len(in_flight) < _IN_FLIGHT_MAX:
                 batch = _batch(frames)
                 data = b"".join(payload for _, payload in batch) if is_put else b""
                 for socket in sockets:
                     socket.send(data, zmq.NOBLOCK)
-                under_way.append([0, batch])
+                in_flight.append([0, batch])
                 if is_put:
                     file.write(data)
-        while under_way and under_way[0][0] >= needed:
-            for route, payload in under_way.popleft()[1]:
+        while in_flight and in_flight[0][0] >= needed:
+            for route, payload in in_flight.popleft()[1]:
                 is_put, answer_bytes = _HEAD.unpack_from(payload)
                 transport.send_back(route, bytes([is_put]) + bytes(answer_bytes))
             first += 1
-        due = len(under_way) < _UNDER_WAY_MAX and any(waiting.values())
+        due = len(in_flight) < _IN_FLIGHT_MAX and any(waiting.values())
 
 
 def _batch(frames: deque[tuple[Route, bytes]]) -> list[tuple[Route, bytes]]:
-    """The first frames, up to the size of a batch."""
+    """Remove and return the first frames, up to the size of a batch."""
     batch: list[tuple[Route, bytes]] = []
     size = 0
     while frames and size < _BATCH_BYTES:
@@ -140,7 +150,7 @@ def _main() -> None:
 
 @contextmanager
 def _nodes(count: int) -> Iterator[str]:
-    """Floor nodes; yields the leader's address."""
+    """Run nodes of the floor during the block, and yield the leader's address."""
     processes = []
     with tempfile.TemporaryDirectory(prefix="consensus-floor-") as folder:
 
@@ -164,7 +174,10 @@ def _nodes(count: int) -> Iterator[str]:
 
 
 def floor(nodes: int, load: Load) -> Figures:
-    """Drive floor nodes: each connection sends a frame of puts, or of reads, or one of each, and waits for the answers."""
+    """Measure a load on nodes of the floor.
+
+    Each connection sends a frame of puts, a frame of reads, or one of each, and waits for the answers.
+    """
     frames = _frames(load)
     with _nodes(nodes) as leader:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
@@ -195,14 +208,14 @@ def floor(nodes: int, load: Load) -> Figures:
 
 
 def _frames(load: Load) -> dict[bool, tuple[bytes, int]]:
-    """What a connection sends, and how many commands that stands for: puts under True, reads under False."""
+    """Return the frames that a connection sends, each with its number of commands: puts under True, reads under False."""
     reads = round(load.shape.each * load.reads)
     frames = {}
     for is_put, commands in ((True, load.shape.each - reads), (False, reads)):
         if commands:
-            asked, told = (load.value_bytes, 0) if is_put else (0, load.value_bytes)
-            body = bytes(_FRAME_OVERHEAD_BYTES + commands * (_COMMAND_OVERHEAD_BYTES + asked))
-            frames[is_put] = (_HEAD.pack(is_put, commands * (_ANSWER_BYTES + told)) + body, commands)
+            in_frame, in_answer = (load.value_bytes, 0) if is_put else (0, load.value_bytes)
+            body = bytes(_FRAME_OVERHEAD_BYTES + commands * (_COMMAND_OVERHEAD_BYTES + in_frame))
+            frames[is_put] = (_HEAD.pack(is_put, commands * (_ANSWER_BYTES + in_answer)) + body, commands)
     return frames
 
 

@@ -1,7 +1,8 @@
-"""Histories by the million, for measuring checkers: right by construction, or with one flaw.
+"""Histories of up to millions of calls, for measuring checkers: correct by construction, or with one flaw.
 
-A number of clients each have one call open at a time. At every step one of them, drawn from the seed, goes on: it asks, or
-its call takes effect on the one true register, or it is answered. So the order in which calls took effect explains the whole.
+Each client has one call open at a time. At every step one client, drawn from the seed, makes progress: it begins a call, or
+its call takes effect on the one true register, or its call is answered. So the order in which calls took effect explains all
+answers.
 """
 
 import json
@@ -10,17 +11,23 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-#: How many calls a stale read is behind, in units of the number of clients.
+#: How many calls old the value of a stale read is, as a multiple of the number of clients.
 _BEHIND: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a history is made of. `values` is how many different ones there are; None: every write has its own.
+class HistorySpec:
+    """What a history consists of.
 
-    Of all calls, `reads` and `cas` are those shares, and the rest are writes. `unanswered` is the share of the writes and
-    `cas` whose outcome stays unknown; half of these take effect. With `stale_at`, the first read after that share of the
-    calls is answered with a value of long before.
+    Attributes:
+        calls: how many calls it has.
+        clients: how many clients make them.
+        values: how many different values there are; None if every write has a value of its own.
+        reads: the share of the calls that are reads.
+        cas: the share of the calls that are compare-and-sets. The rest are writes.
+        unanswered: the share of writes and compare-and-sets whose outcome stays unknown; half of these take effect.
+        stale_at: after this share of the calls, the first read returns an old value; None for no flaw.
+        seed: the seed of every draw.
     """
 
     calls: int
@@ -38,44 +45,44 @@ class _Call:
     f: str
     value: object
     answer: object = None
-    is_done: bool = False
+    has_taken_effect: bool = False
 
 
-def lines(recipe: Recipe) -> Iterator[str]:
-    """Its lines."""
-    rng = Random(recipe.seed)
+def history_lines(spec: HistorySpec) -> Iterator[str]:
+    """Yield the lines of a history on a register, in the format of `consensus check`."""
+    rng = Random(spec.seed)
     state: object = None
     past: list[object] = []
-    waiting: dict[int, _Call] = {}
+    open_calls: dict[int, _Call] = {}
     begun = index = time = 0
     is_stale = False
-    while begun < recipe.calls or waiting:
-        client = int(rng.random() * recipe.clients)
+    while begun < spec.calls or open_calls:
+        client = int(rng.random() * spec.clients)
         time += 1 + int(rng.random() * 2_000)
-        call = waiting.get(client)
+        call = open_calls.get(client)
         if call is None:
-            if begun == recipe.calls:
+            if begun == spec.calls:
                 continue
-            f, value = _question(recipe, rng, begun, state)
+            f, value = _draw_call(spec, rng, begun, state)
             begun += 1
-            waiting[client] = _Call(f, value)
+            open_calls[client] = _Call(f, value)
             yield _line(index, time, client, "invoke", f, value)
-        elif not call.is_done:
-            is_lost = call.f != "read" and rng.random() < recipe.unanswered
+        elif not call.has_taken_effect:
+            is_lost = call.f != "read" and rng.random() < spec.unanswered
             if not is_lost or rng.random() < 0.5:
                 state, call.answer = _effect(call.f, call.value, state)
                 past.append(state)
-            call.is_done = True
+            call.has_taken_effect = True
             if is_lost:
-                del waiting[client]
+                del open_calls[client]
                 yield _line(index, time, client, "info", call.f, call.value, "timeout")
             else:
                 continue
         else:
             f, value, answer = call.f, call.value, call.answer
-            del waiting[client]
-            behind = _BEHIND * recipe.clients
-            if recipe.stale_at is not None and not is_stale and f == "read" and begun > recipe.stale_at * recipe.calls:
+            del open_calls[client]
+            behind = _BEHIND * spec.clients
+            if spec.stale_at is not None and not is_stale and f == "read" and begun > spec.stale_at * spec.calls:
                 answer, is_stale = past[max(len(past) - behind, 0)], True
             error = "mismatch" if answer == "mismatch" else None
             yield _line(index, time, client, "fail" if error else "ok", f, answer if f == "read" else value, error)
@@ -83,37 +90,37 @@ def lines(recipe: Recipe) -> Iterator[str]:
 
 
 def unanswered_writes(count: int, *, is_unique: bool) -> Iterator[str]:
-    """Writes that never return, and then a read of what cannot be there.
+    """Yield the lines of a history with `count` writes of unknown outcome and then a read of a value that cannot be there.
 
-    Unique: a value is written and overwritten, and read. Else every value is written twice, and one is read, overwritten,
-    read, overwritten and read.
+    If `is_unique`, each value is written once, and the read returns a value that was overwritten. Otherwise two writes have
+    each value, and one value is read, overwritten, read, overwritten and read.
     """
     rows: list[tuple[str, str, object]] = []
     for number in range(count):
         rows += [(f"w{number}", "invoke", number if is_unique else number // 2)]
-    told: list[tuple[str, object]] = [("write", "old"), ("write", "new"), ("read", "old")]
+    definite: list[tuple[str, object]] = [("write", "old"), ("write", "new"), ("read", "old")]
     if not is_unique:
-        told = [("read", 0), ("write", "a"), ("read", 0), ("write", "b"), ("read", "b"), ("read", 0)]
+        definite = [("read", 0), ("write", "a"), ("read", 0), ("write", "b"), ("read", "b"), ("read", 0)]
     index = 0
     for process, type_, value in rows:
         yield _line(index, index * 1_000, process, type_, "write", value)
         index += 1
-    for f, value in told:
+    for f, value in definite:
         for type_ in ("invoke", "ok"):
             yield _line(index, index * 1_000, "r", type_, f, None if type_ == "invoke" and f == "read" else value)
             index += 1
 
 
-def _question(recipe: Recipe, rng: Random, number: int, state: object) -> tuple[str, object]:
+def _draw_call(spec: HistorySpec, rng: Random, number: int, state: object) -> tuple[str, object]:
     kind = rng.random()
-    if kind < recipe.reads:
+    if kind < spec.reads:
         return "read", None
-    value = number if recipe.values is None else int(rng.random() * recipe.values)
-    return ("cas", [state, value]) if kind < recipe.reads + recipe.cas else ("write", value)
+    value = number if spec.values is None else int(rng.random() * spec.values)
+    return ("cas", [state, value]) if kind < spec.reads + spec.cas else ("write", value)
 
 
 def _effect(f: str, value: object, state: object) -> tuple[object, object]:
-    """The state after, and the answer."""
+    """Return the state after a call, and the call's answer."""
     if f == "read":
         return state, state
     if f == "write":
@@ -125,5 +132,5 @@ def _effect(f: str, value: object, state: object) -> tuple[object, object]:
 def _line(index: int, time: int, process: object, type_: str, f: str, value: object, error: str | None = None) -> str:
     tail = "" if error is None else f', "error": "{error}"'
     text = value if type(value) is int else json.dumps(value)
-    who = process if isinstance(process, int) else f'"{process}"'
-    return f'{{"index": {index}, "time": {time}, "process": {who}, "type": "{type_}", "f": "{f}", "value": {text}{tail}}}\n'
+    name = process if isinstance(process, int) else f'"{process}"'
+    return f'{{"index": {index}, "time": {time}, "process": {name}, "type": "{type_}", "f": "{f}", "value": {text}{tail}}}\n'

@@ -1,4 +1,8 @@
-"""What drives the clusters under test as fast as it can: a fixed number of calls in flight on a fixed number of connections."""
+"""Loads: a fixed number of calls in flight on a fixed number of connections, and the figures that come of it.
+
+A `LoadGenerator` keeps the calls in flight from one thread, with one client for each connection. `figures` turns latencies
+into a rate, percentiles and a histogram.
+"""
 
 import resource
 import time
@@ -14,37 +18,46 @@ from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import Ok
 from node.contract import NodeId
 
-_LOOK_EVERY_S: Final = (
-    0.0006  # at each client: a look costs microseconds, and a client may wait for no more than a moment
-)
+#: How often a client is checked for calls to send again and calls that timed out, in seconds, for each connection. A check costs
+#: microseconds.
+_CHECK_EVERY_S: Final = 0.0006
+#: The upper bounds of the histogram's buckets, in milliseconds.
 _BOUNDS_MS: Final = tuple(step * 10**power for power in range(-2, 5) for step in (1, 2, 5))
 
-#: Begins the next call of a client, whose connection has the number; None: there is nothing more to do.
-Begin = Callable[[LogClient, int], LogCall | None]
+#: Takes a client and the number of its connection, begins the client's next call, and returns it; None if no call is left.
+BeginCall = Callable[[LogClient, int], LogCall | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """So many calls in flight, spread evenly over so many connections."""
+    """How many calls are in flight, spread evenly over how many connections."""
 
     in_flight: int
     connections: int
 
     @property
     def each(self) -> int:
-        """Calls in flight on one connection."""
+        """The number of calls in flight on one connection."""
         return self.in_flight // self.connections
 
     def __str__(self) -> str:
         return f"{self.in_flight} in flight on {self.connections} connection{'s' if self.connections > 1 else ''}"
 
 
+#: The shapes that the benchmarks of throughput use.
 SHAPES: Final = (Shape(256, 16), Shape(256, 256), Shape(1, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What clients do, for how many seconds. `reads` is the share of calls that are linearizable reads."""
+    """What clients do, and for how long.
+
+    Attributes:
+        shape: how many calls are in flight, on how many connections.
+        seconds: how long the load is measured.
+        value_bytes: the size of a value.
+        reads: the share of calls that are linearizable reads; the others are puts.
+    """
 
     shape: Shape
     seconds: float
@@ -52,13 +65,23 @@ class Load:
     reads: float = 0.0
 
     def __str__(self) -> str:
-        kind = "puts" if self.reads == 0 else "reads" if self.reads == 1 else f"{self.reads:.0%} reads, else puts"
+        kind = (
+            "puts" if self.reads == 0 else "reads" if self.reads == 1 else f"{self.reads:.0%} reads and the rest puts"
+        )
         return f"{kind} of {self.value_bytes:,} bytes, {self.shape}"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a load has measured. The histogram has pairs: up to so many milliseconds, so many calls; None for above all."""
+    """The figures of a load.
+
+    Attributes:
+        per_s: successful calls per second.
+        p50_ms: the median latency, in milliseconds; `p90_ms`, `p99_ms` and `max_ms` likewise.
+        done: how many calls succeeded.
+        failed: how many were refused or timed out.
+        histogram: pairs of an upper bound in milliseconds (None for the last bucket) and the number of calls up to it.
+    """
 
     per_s: float
     p50_ms: float
@@ -71,12 +94,18 @@ class Figures:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value that `share` of the ordered values are below; 0 if there are none."""
+    """Return the value that `share` of the ordered values are below; 0 if there are no values."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
 def figures(latencies_s: Sequence[float], seconds: float, failed: int = 0) -> Figures:
-    """Rate, percentiles and histogram."""
+    """Return the figures of successful calls.
+
+    Args:
+        latencies_s: the latency of each successful call, in seconds.
+        seconds: how long the calls were measured.
+        failed: how many further calls failed.
+    """
     ordered = sorted(latencies_s)
     counts = [0] * (len(_BOUNDS_MS) + 1)
     for latency_s in ordered:
@@ -95,20 +124,38 @@ def figures(latencies_s: Sequence[float], seconds: float, failed: int = 0) -> Fi
     )
 
 
-class LoadDriver:
-    """One connection's calls in flight: always `each`, or fewer if there is one every `every_s` seconds and no more."""
+class ConnectionLoad:
+    """The calls in flight on one connection: always `in_flight`, or fewer if `every_s` limits how often one begins."""
 
     def __init__(
-        self, client: LogClient, number: int, each: int, begin: Begin, most: int | None, due: float, every_s: float
+        self,
+        client: LogClient,
+        number: int,
+        in_flight: int,
+        begin: BeginCall,
+        most: int | None,
+        due: float,
+        every_s: float,
     ) -> None:
-        self.client, self.number, self.each, self.begin = client, number, each, begin
+        """Take over a client.
+
+        Args:
+            client: the client of the connection.
+            number: the number of the connection.
+            in_flight: how many calls to keep in flight.
+            begin: begins a call.
+            most: how many calls to begin in all; None for no limit.
+            due: when the first call may begin.
+            every_s: how long after one call the next may begin, in seconds; 0 for no limit.
+        """
+        self.client, self.number, self.in_flight, self.begin = client, number, in_flight, begin
         self.left, self.due, self.every_s = most, due, every_s
         self.exhausted = False
-        self.calls: deque[tuple[float, LogCall]] = deque()
+        self.calls: deque[tuple[float, LogCall]] = deque()  # each with the time at which it began
 
     def fill(self, now: float) -> None:
-        """Keep the window full, and send."""
-        while len(self.calls) < self.each and not self.finished and now >= self.due:
+        """Begin calls until as many are in flight as should be, and send them."""
+        while len(self.calls) < self.in_flight and not self.finished and now >= self.due:
             self.due += self.every_s
             call = self.begin(self.client, self.number)
             if call is None:
@@ -120,28 +167,28 @@ class LoadDriver:
 
     @property
     def finished(self) -> bool:
-        """Whether it begins nothing more."""
+        """Whether no further call will begin."""
         return self.exhausted or self.left == 0
 
     def collect(self) -> list[tuple[float, LogCall]]:
-        """The calls that have an outcome, with the moments in which they began."""
+        """Remove and return the first calls that have an outcome, each with the time at which it began."""
         done = []
         while self.calls and self.calls[0][1].outcome is not None:
             done.append(self.calls.popleft())
         return done
 
 
-class Drive:
-    """Keeps a shape's calls in flight on a cluster.
+class LoadGenerator:
+    """Keeps the calls of a shape in flight on a cluster.
 
     Args:
         cluster, addresses: as for `LogClient`.
         shape: how many calls, on how many connections.
-        begin: begins calls. When it returns None for each connection, `run` returns.
-        each_client: after so many calls a connection's client is closed and a new one, with a session of its own, follows.
-        per_s: so many calls a second and no more, whatever becomes of those before, as long as there is room in flight.
-        on_ok: is told of every call that was done, and when its outcome was seen.
-        monitors: whether a connection that closes is noticed at once; it costs descriptors, so not for hundreds.
+        begin: begins a call. When it has returned None for each connection, `run` returns.
+        each_client: after this number of calls a new client, with a session of its own, replaces the client of a connection.
+        per_s: how many calls begin per second at most, however long earlier ones take, as long as calls may be in flight.
+        on_ok: called with each successful call and the time at which its outcome was seen.
+        monitors: whether a connection that closes is noticed at once. It costs descriptors, so not for hundreds of connections.
     """
 
     def __init__(
@@ -149,7 +196,7 @@ class Drive:
         cluster: str,
         addresses: Callable[[], Mapping[NodeId, str]],
         shape: Shape,
-        begin: Begin,
+        begin: BeginCall,
         *,
         each_client: int | None = None,
         per_s: float = float("inf"),
@@ -162,93 +209,99 @@ class Drive:
         self._each_client, self._on_ok, self._monitors = each_client, on_ok, monitors
         self._every_s = shape.connections / per_s
         self._poller = shared_poller()
-        self._owners: dict[Any, LoadDriver] = {}
+        self._owners: dict[Any, ConnectionLoad] = {}  # socket to the connection that it belongs to
         self._latencies_s: list[float] = []
         self._failed = 0
         self._stopped = self._abandoned = False
-        self.done = 0  # calls that were done so far, warm-up included
-        self.clients = 0
+        self.done = 0  # successful calls so far, including those of the warm-up
+        self.clients = 0  # clients so far
 
     def stop(self) -> None:
-        """Begin nothing more; `run` returns when all has an outcome. Any thread may call it."""
+        """Begin no further call. `run` returns when every call has an outcome. Any thread may call this."""
         self._stopped = True
 
     def abandon(self) -> None:
-        """`run` returns at once. Any thread may call it."""
+        """Make `run` return at once. Any thread may call this."""
         self._abandoned = True
 
     def run(
         self, seconds: float = float("inf"), warm_up_s: float = 0.0, on_edge: Callable[[], object] = lambda: None
     ) -> Figures:
-        """Drive for `seconds` after the warm-up. `on_edge` is called when the measured time begins and when it ends."""
-        self._drivers = [self._new_driver(number) for number in range(self._shape.connections)]
+        """Run the load and return its figures.
+
+        Args:
+            seconds: how long to measure.
+            warm_up_s: how long to run before, in seconds.
+            on_edge: called when the measured time begins, and when it ends.
+        """
+        self._loads = [self._new_load(number) for number in range(self._shape.connections)]
         try:
             if warm_up_s:
-                self._turn_until(time.monotonic() + warm_up_s)
+                self._run_until(time.monotonic() + warm_up_s)
                 self._latencies_s.clear()
                 self._failed = 0
             on_edge()
             start = time.monotonic()
-            self._turn_until(start + seconds)
+            self._run_until(start + seconds)
             took_s = time.monotonic() - start
             on_edge()
             return figures(self._latencies_s, took_s, self._failed)
         finally:
-            for driver in self._drivers:
-                driver.client.close()
+            for load in self._loads:
+                load.client.close()
 
-    def _new_driver(self, number: int) -> LoadDriver:
+    def _new_load(self, number: int) -> ConnectionLoad:
         client = LogClient(self._cluster, self._addresses, poller=self._poller, monitors=self._monitors)
         self.clients += 1
         first = time.monotonic() + self._every_s * number / self._shape.connections
-        return LoadDriver(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
+        return ConnectionLoad(client, number, self._shape.each, self._next, self._each_client, first, self._every_s)
 
     def _next(self, client: LogClient, number: int) -> LogCall | None:
         return None if self._stopped else self._begin(client, number)
 
-    def _turn_until(self, end: float) -> None:
-        next_look = 0.0
-        look_every_s = _LOOK_EVERY_S * max(self._shape.connections, 8)
+    def _run_until(self, end: float) -> None:
+        next_check = 0.0
+        check_every_s = _CHECK_EVERY_S * max(self._shape.connections, 8)
         if self._every_s:
-            look_every_s = min(look_every_s, self._every_s / self._shape.connections)
-        while (now := time.monotonic()) < end and self._drivers and not self._abandoned:
-            if now >= next_look:  # what is due to be sent again, or has been given up
-                next_look = now + look_every_s
-                self._collect(list(self._drivers))
-            touched: dict[int, LoadDriver] = {}
-            for source in self._poller.poll(int(min(look_every_s, end - now) * 1000 + 0.999)):
+            check_every_s = min(check_every_s, self._every_s / self._shape.connections)
+        while (now := time.monotonic()) < end and self._loads and not self._abandoned:
+            if now >= next_check:  # for calls to send again, and calls that timed out
+                next_check = now + check_every_s
+                self._collect(list(self._loads))
+            touched: dict[int, ConnectionLoad] = {}
+            for source in self._poller.poll(int(min(check_every_s, end - now) * 1000 + 0.999)):
                 owner = self._owner(source)
                 owner.client.receive(source)
                 touched[id(owner)] = owner
             self._collect(list(touched.values()))
 
-    def _owner(self, source: Any) -> LoadDriver:
+    def _owner(self, source: Any) -> ConnectionLoad:
         owner = self._owners.get(source)
         if owner is None:
-            owner = self._owners[source] = next(driver for driver in self._drivers if driver.client.owns(source))
+            owner = self._owners[source] = next(load for load in self._loads if load.client.owns(source))
         return owner
 
-    def _collect(self, drivers: list[LoadDriver]) -> None:
+    def _collect(self, loads: list[ConnectionLoad]) -> None:
         now = time.monotonic()
-        for driver in drivers:
-            for began, call in driver.collect():
+        for load in loads:
+            for began, call in load.collect():
                 if isinstance(call.outcome, Ok):
                     self._latencies_s.append(now - began)
                     self.done += 1
                     self._on_ok(call, now)
                 else:
                     self._failed += 1
-            driver.fill(now)
-            if driver.finished and not driver.calls:
-                self._replace(driver)
+            load.fill(now)
+            if load.finished and not load.calls:
+                self._replace(load)
 
-    def _replace(self, driver: LoadDriver) -> None:
-        """The client has done its share: the next one follows, if there is more to do."""
-        place = self._drivers.index(driver)
-        driver.client.close()
-        self._owners = {source: owner for source, owner in self._owners.items() if owner is not driver}
-        if driver.exhausted:
-            del self._drivers[place]
+    def _replace(self, load: ConnectionLoad) -> None:
+        """Close the client of a load that begins no further call. A new client follows, unless no call is left."""
+        place = self._loads.index(load)
+        load.client.close()
+        self._owners = {source: owner for source, owner in self._owners.items() if owner is not load}
+        if load.exhausted:
+            del self._loads[place]
         else:
-            self._drivers[place] = self._new_driver(driver.number)
-            self._drivers[place].fill(time.monotonic())
+            self._loads[place] = self._new_load(load.number)
+            self._loads[place].fill(time.monotonic())

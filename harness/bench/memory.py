@@ -1,8 +1,9 @@
-"""Memory and disk of the nodes while very many puts go over a bounded number of keys, in very many sessions.
+"""Memory and disk of the nodes under very many puts over a bounded number of keys, in very many sessions.
 
-One session follows the other on each connection, and none is closed: all of them are alive in the log's state at the end. In
-the middle one follower is killed, its disk is wiped, and a node with a new name takes its place while the load goes on. In
-the end every disk is read, and the whole state that it leads to at one slot is hashed: machines, sessions and members.
+On each connection one session follows another, and none is closed, so the log's state holds all of them at the end. When 40 %
+of the puts are done, a follower is killed and its disk is wiped, and a node with a new name takes its place while the load
+continues. At the end every disk is read, and the whole state that it leads to at one slot is hashed: machines, sessions and
+members.
 """
 
 import contextlib
@@ -10,13 +11,13 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cluster.cluster import Cluster
 from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
-from harness.bench.load import Drive, Shape
-from harness.bench.tracked import Background, Tracked, driving
+from harness.bench.load import Figures, LoadGenerator, Shape
+from harness.bench.tracked import Background, Tracked, in_background
 from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import NodeId
@@ -24,10 +25,13 @@ from node.storage.disk import inspect
 
 _SHAPE: Final = Shape(256, 16)
 _MB: Final = 1e6
+#: How long the nodes may take to replace a node or to reach the same slot, in seconds.
 _WAIT_S: Final = 120.0
-_LOOK_EVERY_S: Final = 0.1
-_SAMPLES: Final = 20  # about so many in all, and one when it ends
-_REPLACE_AT: Final = 0.4  # of the puts
+_CHECK_EVERY_S: Final = 0.1
+#: About how many samples the row has, beside one at the end.
+_SAMPLES: Final = 20
+#: The share of the load after which the follower is replaced.
+_REPLACE_AT: Final = 0.4
 
 
 def memory(
@@ -39,33 +43,30 @@ def memory(
     seconds: float = float("inf"),
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Sizes are in millions of bytes. After `seconds` no put is begun any more; `puts` says how many there were then."""
+    """Measure the memory and the disk of each node.
+
+    Args:
+        nodes: how many nodes the cluster has.
+        sessions: how many sessions make the puts.
+        keys: how many keys there are, about.
+        puts: how many puts to begin.
+        value_bytes: the size of a value.
+        seconds: after this time no further put begins; the row's `puts` says how many there were.
+        progress: called with a line for people.
+
+    Returns:
+        The row of figures. Sizes are in millions of bytes, and times in seconds.
+
+    Raises:
+        TimeoutError: the nodes did not reach the same slot.
+    """
     tracked = Tracked(_SHAPE, keys, value_bytes, most=puts)
     with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
-        addresses = dict(cluster.client_addresses())
-        drive = Drive(
-            cluster.spec.settings.cluster,
-            lambda: addresses,
-            _SHAPE,
-            tracked.begin,
-            each_client=-(-puts // sessions),
-            on_ok=lambda call, _: tracked.acknowledge(call),
-        )
-        sampler = _Sampler(cluster, drive, puts, seconds, progress)
-        with driving(drive) as load, sampler.beside():
-            while load.running and sampler.share() < _REPLACE_AT:
-                time.sleep(_LOOK_EVERY_S)
-            replaced = _replace_a_follower(cluster, drive, progress)
-            addresses = dict(cluster.client_addresses())
-            while load.running:
-                time.sleep(_LOOK_EVERY_S)
-                if sampler.share() >= 1:
-                    drive.stop()
-            figures = load.result()
-        took_s = sampler.at_s()
-        slot, chains, alive = _wait_equal(cluster)
-        sampler.look(keep=True)
-        progress("reading all back, and the disks")
+        figures, sampler, replaced = _load_and_replace(cluster, tracked, puts, sessions, seconds, progress)
+        took_s = sampler.elapsed_s()
+        slot, chains, open_sessions = _wait_for_equal_slots(cluster)
+        sampler.take_sample(keep=True)
+        progress("reading all keys and the disks")
         with cluster.log_client() as client:
             found = tracked.read_back(client)
         hashes = {node: state_hash(cluster, node, slot) for node in cluster.nodes}
@@ -77,7 +78,7 @@ def memory(
         "seconds": took_s,
         "unknown": figures.failed,
         "keys": found.keys,
-        "sessions": alive,
+        "sessions": open_sessions,
         "lost": found.lost,
         "twice": found.twice,
         "put_mb": tracked.count * value_bytes / _MB,
@@ -91,49 +92,83 @@ def memory(
     }
 
 
+class _LoadResult(NamedTuple):
+    figures: Figures
+    sampler: "_Sampler"
+    replaced: dict[str, Any]
+    """The row's figures of the replacement."""
+
+
+def _load_and_replace(
+    cluster: Cluster, tracked: Tracked, puts: int, sessions: int, seconds: float, progress: Callable[[str], None]
+) -> _LoadResult:
+    """Run the load with its samples, and replace a follower in the middle of it."""
+    addresses = dict(cluster.client_addresses())
+    generator = LoadGenerator(
+        cluster.spec.settings.cluster,
+        lambda: addresses,
+        _SHAPE,
+        tracked.begin,
+        each_client=-(-puts // sessions),
+        on_ok=lambda call, _: tracked.acknowledge(call),
+    )
+    sampler = _Sampler(cluster, generator, puts, seconds, progress)
+    with in_background(generator) as load, sampler.sampling():
+        while load.running and sampler.share() < _REPLACE_AT:
+            time.sleep(_CHECK_EVERY_S)
+        replaced = _replace_a_follower(cluster, generator, progress)
+        addresses = dict(cluster.client_addresses())
+        while load.running:
+            time.sleep(_CHECK_EVERY_S)
+            if sampler.share() >= 1:
+                generator.stop()
+        figures = load.result()
+    return _LoadResult(figures, sampler, replaced)
+
+
 class _Sampler:
-    """Looks at the nodes' memory and disks while the load runs. It only looks, so it may run beside whatever is done."""
+    """Samples the nodes' memory and disks while the load runs. It changes nothing, so it may run beside any other work."""
 
     def __init__(
-        self, cluster: Cluster, drive: Drive, puts: int, seconds: float, progress: Callable[[str], None]
+        self, cluster: Cluster, generator: LoadGenerator, puts: int, seconds: float, progress: Callable[[str], None]
     ) -> None:
-        self._cluster, self._drive, self._puts, self._seconds = cluster, drive, puts, seconds
+        self._cluster, self._generator, self._puts, self._seconds = cluster, generator, puts, seconds
         self._progress = progress
         self._began = time.monotonic()
         self._due = 0.0
         self._ended = False
         self.samples: list[dict[str, Any]] = []
-        self.most = {"memory_mb": 0.0, "disk_mb": 0.0}  # at every look, of which only some are kept
+        self.most = {"memory_mb": 0.0, "disk_mb": 0.0}  # over all samples, of which only some are kept
 
-    def at_s(self) -> float:
-        """Seconds since the load began."""
+    def elapsed_s(self) -> float:
+        """Return the seconds since the load began."""
         return time.monotonic() - self._began
 
     def share(self) -> float:
-        """How much of the load is done, by puts or by time."""
-        return max(self._drive.done / self._puts, self.at_s() / self._seconds)
+        """Return the share of the load that is done, by puts or by time."""
+        return max(self._generator.done / self._puts, self.elapsed_s() / self._seconds)
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[None]:
-        """Look all the time during the block."""
-        looking = Background(self._look_on)
+    def sampling(self) -> Iterator[None]:
+        """Take samples during the block."""
+        sampling = Background(self._take_samples)
         try:
             yield
         finally:
             self._ended = True
-            looking.result()
+            sampling.result()
 
-    def _look_on(self) -> None:
+    def _take_samples(self) -> None:
         while not self._ended:
-            self.look(keep=self.share() >= self._due)
-            time.sleep(_LOOK_EVERY_S)
+            self.take_sample(keep=self.share() >= self._due)
+            time.sleep(_CHECK_EVERY_S)
 
-    def look(self, keep: bool) -> None:
-        """Look once."""
+    def take_sample(self, keep: bool) -> None:
+        """Take one sample, and keep it in the row if `keep`."""
         processes = list(self._cluster.processes.items())
         sample: dict[str, Any] = {
-            "at_s": self.at_s(),
-            "puts": self._drive.done,
+            "at_s": self.elapsed_s(),
+            "puts": self._generator.done,
             "memory_mb": {node: memory_bytes(process.pid) / _MB for node, process in processes if process.pid},
             "disk_mb": {node: _disk_bytes(self._cluster, node) / _MB for node, _ in processes},
         }
@@ -146,48 +181,54 @@ class _Sampler:
 
 
 def _disk_bytes(cluster: Cluster, node: NodeId) -> int:
-    """The state and SQLite's log, as they are allocated on the disk."""
+    """Return the bytes that the node's files take on the disk, SQLite's log included."""
     total = 0
     for path in (cluster.spec.settings.data / node).glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # it is being wiped
+        with contextlib.suppress(FileNotFoundError):  # the disk is being wiped
             total += path.stat().st_blocks * 512
     return total
 
 
-def _replace_a_follower(cluster: Cluster, drive: Drive, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Kill a follower, wipe its disk, and have a new node take its place."""
+def _replace_a_follower(cluster: Cluster, generator: LoadGenerator, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Kill a follower, wipe its disk, and replace it by a new node. Return the row's figures of that."""
     leader = leader_of(cluster)
     old = next(node for node in cluster.nodes if node != leader)
     new = f"n{len(cluster.nodes) + 1}"
     progress(f"{old} is killed and wiped; {new} takes its place")
-    puts, began = drive.done, time.monotonic()
+    puts, began = generator.done, time.monotonic()
     cluster.kill(old)
     shutil.rmtree(cluster.spec.settings.data / old)
     replace_node(cluster, old, new, _WAIT_S)
     took_s = time.monotonic() - began
     progress(f"{new} votes after {took_s:.1f} s")
-    return {"node": old, "by": new, "took_s": took_s, "puts_meanwhile": drive.done - puts}
+    return {"node": old, "by": new, "took_s": took_s, "puts_meanwhile": generator.done - puts}
 
 
-def _wait_equal(cluster: Cluster) -> tuple[int, dict[NodeId, int], int]:
-    """The slot that all nodes have applied, the checksum of each one's answers up to there, and how many sessions there are.
+class _EqualSlots(NamedTuple):
+    slot: int
+    """The slot that every node has applied."""
+    chains: dict[NodeId, int]
+    """The hash of each node's state at this slot, by its status."""
+    sessions: int
+    """How many sessions the state has."""
 
-    Raises TimeoutError if they do not come to the same slot.
-    """
+
+def _wait_for_equal_slots(cluster: Cluster) -> _EqualSlots:
+    """Wait until all nodes have applied the same slot. Raise TimeoutError if they do not."""
     deadline = time.monotonic() + _WAIT_S
     while True:
         states = {node: status["variables"][""] for node, status in cluster.status().items()}
         slots = {state["applied"] for state in states.values()}
         if len(states) == len(cluster.nodes) and len(slots) == 1:
             chains = {node: int(state["chain"]) for node, state in states.items()}
-            return int(slots.pop()), chains, max(int(state["sessions"]) for state in states.values())
+            return _EqualSlots(int(slots.pop()), chains, max(int(state["sessions"]) for state in states.values()))
         if time.monotonic() > deadline:
             raise TimeoutError(f"the nodes stand at different slots after {_WAIT_S:g} s: {sorted(slots)}")
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_CHECK_EVERY_S)
 
 
 def state_hash(cluster: Cluster, node: NodeId, slot: int) -> str:
-    """The hash of all that the disk of `node` leads to at `slot`, up to which it must have applied the log."""
+    """Return the hash of the whole state that the disk of `node` leads to at `slot`, which the node must have applied."""
     contents = inspect(cluster.spec.settings.data / node)
     known = contents.variables[""] | {"commit": slot}
     replica = MultiPaxos(OfflineNode(node, cluster.spec.nodes, known, contents.log))

@@ -1,4 +1,4 @@
-"""What every peer has: a check that it is installed, a folder and processes of its own, and their end."""
+"""Peers: other systems that a benchmark measures beside ours. The base class: is it installed, its folder, its processes."""
 
 import importlib.util
 import shutil
@@ -15,32 +15,43 @@ from harness.bench.load import Figures, Load
 
 
 class PeerMissing(Mistake):
-    """What is to be compared with is not installed, or does not run here."""
+    """The peer is not installed, or does not run on this machine."""
 
 
 class Peer(ABC):
-    """What a user would pick instead, on this machine, on the same disk as ours. Use it as a context manager."""
+    """A system that a user could choose instead of ours, on this machine and the same disk. Use it as a context manager.
 
-    #: Which acknowledged puts a power cut can take, if any.
+    Attributes:
+        nodes: how many nodes it has.
+        version: its name and version.
+        folder: a folder of its own, while the context lasts.
+        processes: its processes, while the context lasts.
+    """
+
+    #: Which acknowledged puts a power failure can lose; None for none.
     not_durable: ClassVar[str | None] = None
 
     def __init__(self, nodes: int) -> None:
-        """Raises PeerMissing if it is not installed."""
+        """Prepare a peer with this number of nodes.
+
+        Raises:
+            PeerMissing: the peer is not installed.
+        """
         self.nodes = nodes
         self.version = self.find()
         self.processes: list[subprocess.Popen[bytes]] = []
 
     @abstractmethod
     def find(self) -> str:
-        """Its name and version. Raises PeerMissing."""
+        """Return the peer's name and version. Raises PeerMissing if it is not installed."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it in `self.folder`; note each process."""
+        """Start the peer in `self.folder`, and append each process to `self.processes`."""
 
     @abstractmethod
     def measure(self, load: Load) -> Figures | None:
-        """The best that it can be driven to; None if it has nothing like that."""
+        """Return the best figures of the peer under a load; None if the peer has no such operation."""
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="consensus-peer-"))
@@ -56,7 +67,7 @@ class Peer(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def end_processes(self) -> None:
-        """Kill them all."""
+        """Kill every process of the peer."""
         for process in self.processes:
             process.kill()
             process.wait()
@@ -66,21 +77,19 @@ class Peer(ABC):
 
 
 def need_program(program: str, package: str) -> None:
-    """Raise PeerMissing unless `program` is on the path; Debian's `package` has it."""
+    """Raise PeerMissing if `program` is not on the path; `package` is the Debian package that has it."""
     if shutil.which(program) is None:
-        raise PeerMissing(f"{program} is not installed: apt-get install {package}, or leave the comparison out")
+        raise PeerMissing(f"{program} is not installed: apt-get install {package}, or omit the comparison")
 
 
 def need_module(module: str, extra: str) -> None:
-    """Raise PeerMissing unless the Python module is there; our own `extra` brings it."""
+    """Raise PeerMissing if the Python module is not installed; `extra` is our own extra that installs it."""
     if importlib.util.find_spec(module) is None:
-        raise PeerMissing(
-            f"{module} is not installed: pip install 'consensus-lab[{extra}]', or leave the comparison out"
-        )
+        raise PeerMissing(f"{module} is not installed: pip install 'consensus-lab[{extra}]', or omit the comparison")
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports that were free a moment ago: peers have to be told their ports beforehand."""
+    """Return ports that were free a moment ago, since peers need their ports before they start."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

@@ -1,8 +1,8 @@
-"""PySyncObj on this machine, as a peer: its journal switched on, driven in the process of its leader.
+"""PySyncObj on this machine, as a peer: with its journal on, driven from the process of its leader.
 
-It is a library without a client of its own, so nothing drives it faster than the leader's own process: no call crosses a
-socket before it is replicated, and connections do not count. It is tried with its defaults, with a shorter period between
-its messages, and without batches; the best counts. Run as a module, this file is one such node.
+PySyncObj is a library without a client of its own, so the leader's own process drives it fastest: no call crosses a socket
+before it is replicated, and connections make no difference. It is measured with its defaults, with a shorter period between
+its messages, and without batches; the best figures count. Run as a module, this file is one such node.
 """
 
 import argparse
@@ -20,16 +20,19 @@ from cluster.processes import READY_S, ReadyPipe, spawn
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer, PeerMissing, free_ports, need_module
 
+#: The settings to measure.
 _SETTINGS: Final[tuple[dict[str, Any], ...]] = ({}, {"appendEntriesPeriod": 0.005}, {"appendEntriesUseBatch": False})
+#: How long the nodes may take to elect a leader, in seconds.
 _LEADER_S: Final = 20.0
+#: How long a load may take beyond twice its time, in seconds.
 _TIMEOUT_S: Final = 60.0
 
 
 class PySyncObj(Peer):
-    """A cluster of nodes that each keep a dictionary."""
+    """A cluster of PySyncObj nodes that replicate a dictionary."""
 
     # `strace -f -e trace=fsync,fdatasync,msync,sync_file_range` on its nodes under load shows none of them: the journal is a
-    # memory map that is flushed when the node is taken down in order.
+    # memory map that is flushed when the node stops in an orderly way.
     not_durable: ClassVar[str | None] = "every put: the journal is never synced while it runs"
 
     def find(self) -> str:
@@ -37,11 +40,11 @@ class PySyncObj(Peer):
         return f"PySyncObj {metadata.version('pysyncobj')}"
 
     def start(self) -> None:
-        """Nothing yet: each measurement boots its own."""
+        """Do nothing: each measurement boots nodes of its own."""
 
     def measure(self, load: Load) -> Figures | None:
         if load.reads:
-            return None  # its reads are of the node's own dictionary: not linearizable
+            return None  # it reads the node's own dictionary, which is not linearizable
         found = [self._measure(load, number) for number in range(len(_SETTINGS))]
         return max(found, key=lambda each: each.per_s)
 
@@ -61,7 +64,9 @@ class PySyncObj(Peer):
             deadline = time.monotonic() + _LEADER_S + 2 * load.seconds
             while not result.exists():
                 if time.monotonic() > deadline:
-                    raise PeerMissing(f"PySyncObj did not serve: {(self.folder / 'log').read_text()[-500:]}")
+                    raise PeerMissing(
+                        f"PySyncObj did not finish the load. The end of its log: {(self.folder / 'log').read_text()[-500:]}"
+                    )
                 time.sleep(0.05)
         finally:
             self.end_processes()
@@ -70,7 +75,7 @@ class PySyncObj(Peer):
 
 
 class _Driver:
-    """Keeps puts in flight in the leader's own process. PySyncObj calls back in its one thread."""
+    """Keeps puts in flight in the leader's own process. PySyncObj calls back in its single thread."""
 
     def __init__(self, store: Any, load: Load) -> None:
         self._store, self._load, self._value = store, load, bytes(load.value_bytes)
@@ -80,7 +85,7 @@ class _Driver:
         self.failed = self._number = 0
 
     def put(self) -> None:
-        """Begin one put; as soon as it is done, the next."""
+        """Begin one put. When it is done, the next begins."""
         began = time.monotonic()
         self._number += 1
         self._store.set(f"key-{self._number % 10_000}", self._value, callback=lambda _, error: self._done(began, error))
@@ -98,7 +103,7 @@ class _Driver:
 
 
 def _end_with_parent() -> None:
-    """Whoever started this process holds the other end of its stdin: when that closes, this process ends."""
+    """End this process when its parent closes the other end of stdin, or ends."""
     sys.stdin.buffer.read()
     os._exit(0)
 

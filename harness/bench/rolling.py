@@ -1,13 +1,13 @@
-"""A rolling restart under load: every node in turn is ended in order (SIGTERM) and started again, and clients go on putting.
+"""Rolling restart under load: each node in turn is ended with SIGTERM and started again, while clients continue to put.
 
-The load is so many puts a second, begun at their times whatever became of those before. A load that takes all of the machine
-would show how much of it a starting process takes.
+The load is a number of puts per second, which begin at their times however long earlier ones take. (A load that took the whole
+machine would show how much of the machine a starting process takes.)
 
-A service is out while no put is acknowledged for longer than it usually takes. So the moments in which puts are acknowledged
-are kept. The gaps between them in a calm time before say what is usual: 99 of 100 are shorter than its 99th percentile. What
-the gaps during the restart have above that, all together, is the time out of service. One in a hundred gaps of a calm time
-is above it, too: the same sum over the calm time, for a time of the same length, stands beside as the floor. What the gaps
-have above the longest gap of the calm time is told as well: a service that is slower for a time is not out.
+A service is *out* while no put is acknowledged for longer than usual. So the benchmark records the time of each
+acknowledgement. The gaps between these times in a calm phase before the restart say what is usual: their 99th percentile. The
+time out of service is the sum of what the gaps during the restart have above that. One in a hundred gaps of the calm phase is
+above it too, so the same sum over the calm phase, scaled to the same length, stands beside as the floor. The sum of what the
+gaps have above the longest calm gap is a figure of its own: a service that is slower for a while is not out.
 """
 
 import itertools
@@ -18,16 +18,20 @@ from typing import Any, Final
 from cluster.clients.log_call import LogCall
 from cluster.cluster import Cluster
 from cluster.membership import leader_of
-from harness.bench.load import Drive, Shape, percentile
-from harness.bench.tracked import Tracked, driving
+from harness.bench.load import LoadGenerator, Shape, percentile
+from harness.bench.tracked import Tracked, in_background
 from node.contract import NodeId
 
-_SHAPE: Final = Shape(64, 4)  # at most
-_BEFORE_S: Final = 1.0
+#: How many calls may be in flight.
+_SHAPE: Final = Shape(64, 4)
+#: How long the load runs before the calm phase, in seconds.
+_WARM_UP_S: Final = 1.0
 _KEYS: Final = 2_000
+#: How long a node may take to catch up, in seconds.
 _WAIT_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.05
-_BEHIND_MAX: Final = 64  # slots
+_CHECK_EVERY_S: Final = 0.05
+#: How many slots a node that has caught up may be behind.
+_BEHIND_MAX: Final = 64
 
 
 def rolling(
@@ -36,7 +40,20 @@ def rolling(
     calm_s: float = 5.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Restart each node once. Times are in milliseconds, but for what says otherwise."""
+    """Restart each node once under load.
+
+    Args:
+        nodes: how many nodes the cluster has.
+        per_s: how many puts begin per second.
+        calm_s: how long the calm phase is, in seconds.
+        progress: called with a line for people before each phase.
+
+    Returns:
+        The row of figures. Times are in milliseconds, except where the name says otherwise.
+
+    Raises:
+        TimeoutError: no put was acknowledged, or a node did not catch up.
+    """
     tracked = Tracked(_SHAPE, _KEYS)
     acknowledged: list[float] = []
 
@@ -46,24 +63,20 @@ def rolling(
 
     with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
         settings, addresses = cluster.spec.settings.cluster, cluster.client_addresses
-        drive = Drive(settings, addresses, _SHAPE, tracked.begin, per_s=per_s, on_ok=done, monitors=True)
-        with driving(drive) as load:
+        generator = LoadGenerator(settings, addresses, _SHAPE, tracked.begin, per_s=per_s, on_ok=done, monitors=True)
+        with in_background(generator) as load:
             _wait(lambda: len(acknowledged) > 0, "no put was acknowledged")
-            time.sleep(_BEFORE_S)
+            time.sleep(_WARM_UP_S)
             calm = time.monotonic()
-            progress(f"{calm_s:g} s with nothing wrong")
+            progress(f"{calm_s:g} s without a fault")
             time.sleep(calm_s)
             began = time.monotonic()
             leaders = [_restart(cluster, node, progress) for node in cluster.nodes]
             ended = time.monotonic()
-            drive.stop()
+            generator.stop()
             figures = load.result()
         with cluster.log_client() as client:
             found = tracked.read_back(client)
-    before = _gaps(acknowledged, calm, began)
-    during = _gaps(acknowledged, began, ended)
-    usual_s = percentile(sorted(before), 0.99)
-    scaled = (ended - began) / (began - calm)
     return {
         "how": "rolling",
         "nodes": nodes,
@@ -73,12 +86,7 @@ def rolling(
         "restarts_of_the_leader": sum(leaders),
         "restart_s": ended - began,
         "calm_s": began - calm,
-        "out_of_service_ms": _above(during, usual_s) * 1000,
-        "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scaled,
-        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
-        "longest_gap_ms": max(during) * 1000,
-        "calm_longest_gap_ms": max(before) * 1000,
-        "usual_gap_ms": usual_s * 1000,
+        **_gap_figures(acknowledged, calm, began, ended),
         "acknowledged": figures.done,
         "unknown": figures.failed,
         "lost": found.lost,
@@ -86,8 +94,31 @@ def rolling(
     }
 
 
+def _gap_figures(acknowledged: Sequence[float], calm: float, began: float, ended: float) -> dict[str, Any]:
+    """Return the row's figures of the gaps between acknowledgements, in milliseconds.
+
+    Args:
+        acknowledged: the times of the acknowledgements.
+        calm: when the calm phase began.
+        began: when the restart began and the calm phase ended.
+        ended: when the restart ended.
+    """
+    before = _gaps(acknowledged, calm, began)
+    during = _gaps(acknowledged, began, ended)
+    usual_s = percentile(sorted(before), 0.99)
+    scale = (ended - began) / (began - calm)
+    return {
+        "out_of_service_ms": _above(during, usual_s) * 1000,
+        "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scale,
+        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
+        "longest_gap_ms": max(during) * 1000,
+        "calm_longest_gap_ms": max(before) * 1000,
+        "usual_gap_ms": usual_s * 1000,
+    }
+
+
 def _restart(cluster: Cluster, node: NodeId, progress: Callable[[str], None]) -> bool:
-    """End a node in order, start it, and return when it has caught up. Returns whether it led."""
+    """End a node with SIGTERM, start it, and return when it has caught up. Return whether it led before."""
     led = leader_of(cluster) == node
     progress(f"restart of {node}{', which leads' if led else ''}")
     cluster.terminate(node)
@@ -102,18 +133,20 @@ def _has_caught_up(cluster: Cluster, node: NodeId) -> bool:
 
 
 def _wait(condition: Callable[[], bool], otherwise: str) -> None:
+    """Wait for a condition. Raise TimeoutError with `otherwise` if it does not become true in time."""
     deadline = time.monotonic() + _WAIT_S
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{otherwise} within {_WAIT_S:g} s")
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_CHECK_EVERY_S)
 
 
 def _gaps(moments: Sequence[float], start: float, end: float) -> list[float]:
-    """The times from `start` to the first acknowledgement after it, between those that follow, and from the last to `end`."""
+    """Return the times between acknowledgements in a phase, from `start` to the first one and from the last one to `end`."""
     inside = [start, *(moment for moment in moments if start < moment < end), end]
     return [later - earlier for earlier, later in itertools.pairwise(inside) if later > earlier]
 
 
 def _above(gaps: Sequence[float], usual_s: float) -> float:
+    """Return the sum of what the gaps have above `usual_s`."""
     return sum(gap - usual_s for gap in gaps if gap > usual_s)

@@ -1,4 +1,4 @@
-"""Puts that are remembered, so that reading all back shows whether one was lost; and a load that runs beside its trouble."""
+"""Tracked puts: a read of all keys afterwards shows whether a put was lost or done twice. And loads in the background."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,24 +8,33 @@ from typing import Final, Generic, TypeVar
 
 from cluster.clients.log_call import LogCall
 from cluster.clients.log_client import LogClient
-from harness.bench.load import Drive, Figures, Shape
+from harness.bench.load import Figures, LoadGenerator, Shape
 
 _TIMEOUT_S: Final = 60.0
+#: How many keys one read returns.
 _PAGE: Final = 1_000
+#: How many bytes of a value hold the number of its put.
 _WIDTH: Final = 12
 
 T = TypeVar("T")
 
 
 class Tracked:
-    """Numbered puts on keys in turn.
+    """Numbered puts, which take their keys in turn.
 
-    Each connection has keys of its own, more than it has calls in flight. So no key has two puts under way, and what a key
-    holds in the end is the last of its puts: at least the last that was acknowledged, at most the last that was begun.
+    Each connection has keys of its own, more than it has calls in flight. So no key has two puts in flight, and at the end a
+    key holds the last of its puts: at least the last one that was acknowledged, at most the last one that was begun.
     """
 
     def __init__(self, shape: Shape, keys: int, value_bytes: int = 100, most: int | None = None) -> None:
-        """`most` puts in all, or until the load is stopped."""
+        """Prepare puts for a load.
+
+        Args:
+            shape: the shape of the load.
+            keys: how many keys there are, about.
+            value_bytes: the size of a value.
+            most: how many puts to begin; None for no limit.
+        """
         self._connections = shape.connections
         self._each = max(keys // shape.connections, shape.each + 1)
         self._value_bytes = value_bytes
@@ -36,7 +45,7 @@ class Tracked:
         self.count = 0
 
     def begin(self, client: LogClient, number: int) -> LogCall | None:
-        """The next put."""
+        """Begin the next put of a connection, and return it; None if no put is left. It is a `BeginCall`."""
         if self.count == self._most:
             return None
         self.count += 1
@@ -47,12 +56,12 @@ class Tracked:
         return client.begin("kv", ["put", key, value], timeout_s=_TIMEOUT_S)
 
     def acknowledge(self, call: LogCall) -> None:
-        """A put was done."""
+        """Note that a put was acknowledged."""
         _, key, value = call.command
         self.acknowledged[key] = int(value[:_WIDTH])
 
     def read_back(self, client: LogClient) -> "ReadBack":
-        """Compare all that is there with what was acknowledged. Nobody else may have put anything."""
+        """Read all keys, and compare them with the acknowledged puts. No other client may have put a key."""
         found: dict[str, int] = {}
         highest, after, more = 0, "", True
         while more:
@@ -68,36 +77,42 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What reading back has shown. Each change of any key has a version of its own, so versions count what took effect."""
+    """What a read of all keys has shown. Every change has a version of its own, so the highest version counts the changes.
+
+    Attributes:
+        keys: how many keys there are.
+        lost: how many keys hold a value that is older than the last acknowledged one, or that was never put.
+        twice: by how many the changes exceed the puts.
+    """
 
     keys: int
-    lost: int  # keys that hold something older than was acknowledged, or that nobody put
-    twice: int  # puts that took effect once more than they were made
+    lost: int
+    twice: int
 
 
 class Background(Generic[T]):
-    """Runs a function beside this thread, which keeps for itself whatever Ctrl-C must be able to end."""
+    """Runs a function in a thread of its own, so that Ctrl-C, which reaches the main thread, can end what that thread does."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
         self._outcome: tuple[T] | BaseException | None = None
-        # What is left undone when this process ends must not keep it.
+        # A daemon, so that a function that still runs does not keep the process alive.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
             self._outcome = (self._function(),)
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks
+        except BaseException as error:  # noqa: BLE001 - `result` raises it in its caller's thread
             self._outcome = error
 
     @property
     def running(self) -> bool:
-        """Whether it has not returned yet."""
+        """Whether the function has not returned yet."""
         return self._thread.is_alive()
 
     def result(self) -> T:
-        """Wait, and return what it returned, or raise what it raised."""
+        """Wait for the function. Return what it returned, or raise what it raised."""
         self._thread.join()
         if isinstance(self._outcome, tuple):
             return self._outcome[0]
@@ -106,11 +121,11 @@ class Background(Generic[T]):
 
 
 @contextmanager
-def driving(drive: Drive) -> Iterator[Background[Figures]]:
-    """Have a load run during the block. It is abandoned if it still runs at the end."""
-    load = Background(drive.run)
+def in_background(generator: LoadGenerator) -> Iterator[Background[Figures]]:
+    """Run a load during the block. If it still runs at the end of the block, it is abandoned."""
+    load = Background(generator.run)
     try:
         yield load
     finally:
-        drive.abandon()
+        generator.abandon()
         load.result()

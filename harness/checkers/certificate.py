@@ -1,121 +1,139 @@
-"""Certificates: the few calls that contradict each other, told in one sentence.
+"""Certificates: the few calls that contradict each other, in one sentence.
 
 Rules
 -----
-1. A violation names two to four calls; fewer only where one alone is enough ("nobody had written that").
-2. `why` is a template of `str.format` over those calls, and tells only what they prove: `{0:who}`, `{0:value}`, `{0:began}`,
-   `{0:ended}`, `{0:by}` ("read by c3"), `{0:did}` ("read 7"), `{0:token}`. Values never stand in the template itself.
-3. Times are in seconds, with as many decimals as it takes to tell those of one sentence apart; without times, line numbers.
+1. A `Contradiction` names two to four calls, and one only where one is enough (a value that no client wrote).
+2. Its `template` is a `str.format` template over these calls, and states only what the calls prove. The fields are
+   `{0:process}`, `{0:value}`, `{0:argument}`, `{0:token}`, `{0:began}`, `{0:ended}`, `{0:action}` ("read 7") and
+   `{0:done_by}` ("read by c3"). A value never stands in the template itself, since it may contain braces.
+3. Times are in seconds, with as many decimals as the sentence needs to keep its times apart. If the history has no times,
+   line numbers stand in their place.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from harness.checkers.models import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
+from harness.checkers.sequential_model import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
 
-#: A place in the order of events to seconds; None if the history does not say.
+#: Takes a place in the order of events. Returns its time in seconds, or None if the history has no time for it.
 Clock = Callable[[int], float | None]
 
+#: The longest text of a value, in characters.
 _SHOWN_MAX: Final = 60
-_VERBS: Final = {"write": "written", "put": "written", "append": "appended", "propose": "proposed", "cas": "swapped in"}
-_NOTHING: Final = {"query": "undecided", "propose": "undecided"}
+_PARTICIPLES: Final = {
+    "write": "written",
+    "put": "written",
+    "append": "appended",
+    "propose": "proposed",
+    "cas": "swapped in",
+}
+#: What no value means, by function.
+_NO_VALUE: Final = {"query": "undecided", "propose": "undecided"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """No order exists. `calls` contradict each other, as `why` tells; `support` are others that it takes to see it.
+    """The proof that some calls on one object have no order, or the place where a search found none.
 
-    A violation of a search names the call that nothing explained, and `searched` is set: the rest is for `minimise`.
+    Attributes:
+        calls: the calls that contradict each other, as `template` states.
+        template: the sentence, see rule 2 of this module.
+        supporting: further calls that a reader needs in order to check the contradiction, such as the writes of the values.
+        from_search: True if `search` found it. `calls` then holds the one call that no order explains, and `minimise`
+            finds the calls that contradict it.
     """
 
     calls: tuple[ObjectCall, ...]
-    why: str
-    support: tuple[ObjectCall, ...] = ()
-    searched: bool = False
+    template: str
+    supporting: tuple[ObjectCall, ...] = ()
+    from_search: bool = False
 
 
-def tell(violation: Contradiction, clock: Clock) -> str:
-    """The certificate in one sentence."""
-    times = {place: clock(place) for call in violation.calls for place in (call.began, call.ended) if place is not None}
+def sentence_of(contradiction: Contradiction, clock: Clock) -> str:
+    """Return the contradiction as one sentence, with the times from `clock`."""
+    places = [place for call in contradiction.calls for place in (call.began, call.ended) if place is not None]
+    times = {place: clock(place) for place in places}
     decimals = _decimals([time for time in times.values() if time is not None])
-    said = [_Told(call, times, decimals) for call in violation.calls]
-    return violation.why.format(*said)
+    return contradiction.template.format(*(_FormattedCall(call, times, decimals) for call in contradiction.calls))
 
 
-def phrase(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for each kind of call
-    """What one call did, in words: "read 7"."""
-    answer = shown(call.answer, call.f)
-    argument = f"{shown(call.argument)}"
+def describe_action(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for each kind of call
+    """Return what one call did, in the past tense, such as "read 7"."""
+    answer = describe_value(call.answer, call.f)
+    argument = f"{describe_value(call.argument)}"
     if call.is_pending:
-        return f"asked to {call.f}{'' if call.f in ('acquire', 'release', 'delete') else f' {argument}'}, unanswered"
+        value = "" if call.f in ("acquire", "release", "delete") else f" {argument}"
+        return f"called {call.f}{value} and received no answer"
     match call.f, call.answer:
         case ("cas" | "delete" | "acquire" | "release", "mismatch" | "not found" | "held" | "not held"):
-            return f"{call.f}{f' {argument}' if call.f == 'cas' else ''} was told {call.answer}"
+            return f'called {call.f}{f" {argument}" if call.f == "cas" else ""} and received "{call.answer}"'
         case ("acquire", int()):
             return f"acquired the lock with token {call.answer}"
         case ("acquire" | "release", _):
             return f"{call.f}d the lock"
         case ("read" | "get", tuple() as entries):
-            many = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
-            return f"read {many}{f', the last {shown(entries[-1])}' if entries else ''}"
+            number = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+            last = f" ({'' if len(entries) == 1 else 'the last is '}{describe_value(entries[-1])})" if entries else ""
+            return f"read {number}{last}"
         case ("read" | "get", _):
             return f"read {answer}"
         case ("propose" | "query", _):
-            return f"was told {answer}"
+            return f"received {answer}"
         case ("cas", _):
             return f"swapped {argument}"
         case ("delete", _):
-            return "deleted it"
+            return "deleted the value"
         case _:
             return f"{'appended' if call.f == 'append' else 'wrote'} {argument}"
 
 
-def shown(value: object, f: str = "") -> str:
-    """A value's text for people, cut if it is long."""
+def describe_value(value: object, f: str = "") -> str:
+    """Return a value's text for people, cut to 60 characters. `f` is the function of the call, if the value is its answer."""
     if isinstance(value, tuple):
-        text = " for ".join(shown(item) for item in reversed(value)) if len(value) == 2 else f"{len(value)} entries"
+        both = len(value) == 2
+        text = " for ".join(describe_value(item) for item in reversed(value)) if both else f"{len(value)} entries"
     else:
-        text = _NOTHING.get(f, "nothing") if value is None else str(value)
+        text = _NO_VALUE.get(f, "nothing") if value is None else str(value)
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"
 
 
-def who(call: ObjectCall) -> str:
-    """The process, and the node that answered if that is known."""
+def describe_process(call: ObjectCall) -> str:
+    """Return the process, and the node that answered if the history names it, such as "c1 at n2"."""
     process = f"process {call.process}" if isinstance(call.process, int) else str(call.process)
     node = call.operation.node if call.operation is not None else None
     return process if node is None else f"{process} at {node}"
 
 
-class _Told:
-    """A call that formats itself."""
+class _FormattedCall:
+    """A call as an argument of `str.format` (rule 2)."""
 
     def __init__(self, call: ObjectCall, times: dict[int, float | None], decimals: int) -> None:
         self.call, self.times, self.decimals = call, times, decimals
 
-    def __format__(self, wanted: str) -> str:
+    def __format__(self, field: str) -> str:
         call = self.call
-        is_told = call.f in ("read", "get", "query") or (call.f == "propose" and not call.is_pending)
-        match wanted:
-            case "who":
-                return who(call)
+        is_answer = call.f in ("read", "get", "query") or (call.f == "propose" and not call.is_pending)
+        match field:
+            case "process":
+                return describe_process(call)
             case "value":
-                return shown(call.answer if is_told else call.argument, call.f)
-            case "asked":
-                return shown(call.argument)
+                return describe_value(call.answer if is_answer else call.argument, call.f)
+            case "argument":
+                return describe_value(call.argument)
             case "token":
                 return str(call.answer)
-            case "did":
-                return phrase(call)
-            case "by":
-                return f"{'read' if is_told else _VERBS.get(call.f, call.f)} by {who(call)}"
+            case "action":
+                return describe_action(call)
+            case "done_by":
+                return f"{'read' if is_answer else _PARTICIPLES.get(call.f, call.f)} by {describe_process(call)}"
             case "began":
-                return self._at(call.began)
+                return self._time_at(call.began)
             case "ended":
-                return "the end" if call.ended is None else self._at(call.ended)
-        raise ValueError(f"{wanted!r} cannot be told of a call")
+                return "the end" if call.ended is None else self._time_at(call.ended)
+        raise ValueError(f"a template of a contradiction has the field {field!r}, and no call has one of this name")
 
-    def _at(self, place: int) -> str:
+    def _time_at(self, place: int) -> str:
         time = self.times.get(place)
         return f"line {place + 1}" if time is None else f"{time:.{self.decimals}f} s"
 

@@ -1,19 +1,21 @@
-"""What the disks of a replicated log amount to: the log that was chosen, put together from all of them, and applied anew.
+"""The chosen log of a run: put together from the disks of all nodes, and applied again from its first slot.
 
 Rules
 -----
-1. A batch is known as chosen in a slot if a disk has it there and its node knows that slot as chosen: by what the disk
-   says, or by what the node said of itself at the end. Two such batches in one slot are a contradiction.
-2. Where no disk's owner knows, a batch counts that stands on a quorum's disks: so it is after a run whose end came at once.
-3. The log is applied from its first slot, on a state of its own, or if no disk has that any more, from the oldest snapshot.
-   What changed is taken down slot by slot, so that nothing is forgotten meanwhile.
+1. A node knows a slot as chosen up to its commit index: the highest of the one on its disk, the slot of its snapshot, and the
+   one in its final status. The batch in such a slot on this node's disk is chosen. Two nodes that know different batches as
+   chosen in one slot contradict each other.
+2. If no node knows a slot as chosen, a batch that stands on a quorum's disks counts as chosen. That happens when a run ends
+   at once after a reply.
+3. The log is applied from slot 1 to an empty state, or, if no disk has slot 1 any more, from the slot after the oldest
+   snapshot to that snapshot's state. The changes are recorded slot by slot, since the state keeps only the latest ones.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.records.disks import OfflineNode
 from node.algorithms.multipaxos import MultiPaxos
@@ -25,20 +27,30 @@ from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
 from node.wire import Malformed, encode_value, unpack_unchecked
 
-_NEVER: Final = 0
-
-#: A machine's name and a command to it, as far as it says what is to be: see `tokens`.
-Token = tuple[str, str, bytes]
+_NO_SLOT: Final = 0
 
 
-def keeps_log(algorithm: type[Algorithm]) -> bool:
-    """Whether the disks of this algorithm can be read as a log here."""
-    return issubclass(algorithm, MultiPaxos)
+class CommandKey(NamedTuple):
+    """What identifies a command in the log: the values that workloads write differ, so no two commands share one."""
+
+    machine: str
+    """The state machine: "kv", "locks" or "once"."""
+    key: str
+    """The key, the lock or the variable."""
+    packed: bytes
+    """The encoded value that the command would set; for a lock, its owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionedWrite:
-    """A key got a value, or lost it (None), at a slot; `version` is that change's number."""
+    """A change of a key.
+
+    Attributes:
+        slot: the slot whose batch made the change.
+        version: the number of the change, counted over all keys.
+        key: the key.
+        value: the encoded value; None if the key was deleted.
+    """
 
     slot: int
     version: int
@@ -47,21 +59,33 @@ class VersionedWrite:
 
 
 @dataclass
-class Applied:
-    """The chosen log, applied anew from slot `first` to slot `last`."""
+class AppliedLog:
+    """What came of applying the chosen log.
+
+    Attributes:
+        first: the first slot that was applied.
+        last: the last slot that was applied.
+        version: the version of the last change before `first`.
+        hashes: the hash of the state after each slot.
+        changes: every change of a key, in order.
+        frames: how often each frame (session and sequence number) stands in the log.
+    """
 
     first: int
     last: int = 0
     version: int = 0
-    """Of the last change before `first`."""
     hashes: dict[int, int] = field(default_factory=dict)
     changes: list[VersionedWrite] = field(default_factory=list)
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """How often each frame of a session stands in the log."""
+
+
+def keeps_log(algorithm: type[Algorithm]) -> bool:
+    """Whether `ChosenLog` can read the disks of this algorithm."""
+    return issubclass(algorithm, MultiPaxos)
 
 
 class ChosenLog:
-    """One run's disks, read as a log."""
+    """The disks of one run, read as a log."""
 
     def __init__(
         self,
@@ -70,32 +94,39 @@ class ChosenLog:
         disks: Mapping[NodeId, Contents],
         replicas: Mapping[NodeId, Mapping[str, Any]],
     ) -> None:
-        """`replicas` is what each node said of itself at the end, as far as anybody asked."""
+        """Take the disks of one run.
+
+        Args:
+            algorithm: the class that the nodes ran, which `keeps_log`.
+            members: the nodes of the cluster.
+            disks: what each node's disk holds after the run.
+            replicas: the final status of each node that returned one.
+        """
         self.members, self.disks = tuple(members), disks
         self._algorithm = algorithm
-        self._known = {
+        self._commit = {
             node: max(_number(contents, "commit"), self.snapshot_slot(node), replicas.get(node, {}).get("commit", 0))
             for node, contents in disks.items()
         }
 
     def snapshot_slot(self, node: NodeId) -> int:
-        """The slot up to which a snapshot stands for the log of `node`; 0 if there is none."""
-        return self._snapshot(node)[0]
+        """Return the slot up to which a snapshot on the disk of `node` replaces the log; 0 if there is none."""
+        return self._snapshot(node).slot
 
-    def _snapshot(self, node: NodeId) -> tuple[int, int]:
+    def _snapshot(self, node: NodeId) -> "_Snapshot":
         match self.disks[node].variables.get("", {}).get("snapshot"):
             case (int(slot), int(parts)):
-                return slot, parts
-        return _NEVER, 0
+                return _Snapshot(slot, parts)
+        return _Snapshot(_NO_SLOT, 0)
 
     @cached_property
     def chosen(self) -> dict[int, bytes]:
-        """The batch of each slot that is known as chosen, in order."""
+        """The chosen batch of each slot (rules 1 and 2), in the order of the slots."""
         found: dict[int, bytes] = {}
         copies: dict[int, Counter[bytes]] = {}
         for node, contents in self.disks.items():
             for record in contents.log.records.values():
-                if record.slot <= self._known[node]:
+                if record.slot <= self._commit[node]:
                     found.setdefault(record.slot, record.batch)
                 copies.setdefault(record.slot, Counter())[record.batch] += 1
         for slot, batches in copies.items():
@@ -105,27 +136,28 @@ class ChosenLog:
         return dict(sorted(found.items()))
 
     def contradictions(self) -> Iterator[str]:
-        """Slots in which two nodes know different batches as chosen."""
+        """Yield one sentence for each slot in which two nodes know different batches as chosen."""
         first: dict[int, tuple[NodeId, bytes]] = {}
         for node, contents in self.disks.items():
             for record in contents.log.records.values():
-                if record.slot > self._known[node]:
+                if record.slot > self._commit[node]:
                     continue
                 other, batch = first.setdefault(record.slot, (node, record.batch))
                 if batch != record.batch:
                     yield f"{other} and {node} know different batches as chosen in slot {record.slot}"
 
     @cached_property
-    def applied(self) -> Applied:
-        """The log, applied anew."""
-        state = self._fresh()
+    def applied(self) -> AppliedLog:
+        """What comes of applying the chosen log (rule 3)."""
+        state = self.empty_state()
         if 1 not in self.chosen:
             oldest = min(
                 (node for node in self.disks if self.snapshot_slot(node)), key=self.snapshot_slot, default=None
             )
             if oldest is not None:
                 state = self.snapshot_state(oldest)
-        log = Applied(state.applied + 1, state.applied, seen := _version(state), {state.applied: state.chain})
+        version = _version(state)
+        log = AppliedLog(state.applied + 1, state.applied, version, {state.applied: state.chain})
         while (batch := self.chosen.get(state.applied + 1)) is not None:
             slot = state.applied + 1
             state.apply(slot, batch)
@@ -133,46 +165,48 @@ class ChosenLog:
             for session, sequence, _, _, _ in _frames(batch):
                 if session:
                     log.frames[session, sequence] += 1
-            new = [change for change in _history(state) if change[0] > seen]
+            new = [change for change in _changes(state) if change[0] > version]
             log.changes += [VersionedWrite(slot, *change) for change in new]
-            seen = _version(state)
+            version = _version(state)
         return log
 
-    def _fresh(self) -> ReplicatedState:
+    def empty_state(self) -> ReplicatedState:
+        """Return the state of a replica that has applied nothing."""
         node = OfflineNode(self.members[0], self.members, {}, MemoryLog())
         replica = self._algorithm(node)
         assert isinstance(replica, MultiPaxos)
         return replica.state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:
-        """What the snapshot of `node` holds.
+        """Return the state that the snapshot on the disk of `node` holds.
 
         Raises:
-            Malformed: it is damaged.
+            Malformed: the snapshot is damaged.
         """
         slot, parts = self._snapshot(node)
         pieces = [self.disks[node].log.part(slot, number) for number in range(parts)]
-        state = self._fresh()
+        state = self.empty_state()
         state.restore(b"".join(piece for piece in pieces if piece is not None))
         return state
 
     # --- copies -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def slots_of(self) -> dict[Token, list[int]]:
-        """In which chosen slots each command stands."""
-        found: dict[Token, list[int]] = {}
+    def slots_of(self) -> dict[CommandKey, list[int]]:
+        """The chosen slots in which each command stands."""
+        found: dict[CommandKey, list[int]] = {}
         for slot, batch in self.chosen.items():
-            for token in tokens(batch):
-                found.setdefault(token, []).append(slot)
+            for command in command_keys(batch):
+                found.setdefault(command, []).append(slot)
         return found
 
-    def holders(self, token: Token) -> list[NodeId]:
-        """The disks that have a command, chosen: in their log, or in a snapshot that stands for that part of it.
+    def holders(self, command: CommandKey) -> list[NodeId]:
+        """Return the nodes whose disks hold a command, chosen.
 
-        If the log begins with a snapshot, one that holds what the command has set counts, too.
+        A disk holds it in the log, or in a snapshot that covers the command's slot. If the log begins with a snapshot, so that
+        the command's slot is not known, a snapshot that holds the value which the command set counts too.
         """
-        slots = self.slots_of.get(token, [])
+        slots = self.slots_of.get(command, [])
         return [
             node
             for node, contents in self.disks.items()
@@ -181,18 +215,24 @@ class ChosenLog:
                 or ((record := contents.log.records.get(slot)) is not None and record.batch == self.chosen[slot])
                 for slot in slots
             )
-            or token in self._in_snapshot[node]
+            or command in self._in_snapshots[node]
         ]
 
     @cached_property
-    def _in_snapshot(self) -> dict[NodeId, set[Token]]:
+    def _in_snapshots(self) -> dict[NodeId, set[CommandKey]]:
         return {
-            node: _tokens_of(self.snapshot_state(node)) if self.snapshot_slot(node) else set() for node in self.disks
+            node: _command_keys_of(self.snapshot_state(node)) if self.snapshot_slot(node) else set()
+            for node in self.disks
         }
 
 
-def tokens(batch: bytes) -> Iterator[Token]:
-    """What the commands of a batch would have set: machine, key and packed value."""
+class _Snapshot(NamedTuple):
+    slot: int
+    parts: int
+
+
+def command_keys(batch: bytes) -> Iterator[CommandKey]:
+    """Yield the key of every command in a batch that sets a value."""
     for _, _, _, machine, packed in _frames(batch):
         try:
             commands = unpack_unchecked(packed)
@@ -201,23 +241,24 @@ def tokens(batch: bytes) -> Iterator[Token]:
         for command in commands if isinstance(commands, list) else ():
             match command:
                 case ["put" | "propose", str(key), bytes(value)] | ["cas", str(key), int(), bytes(value)]:
-                    yield machine, key, value
+                    yield CommandKey(machine, key, value)
                 case ["acquire" | "try", str(name), str(owner), int()]:
-                    yield machine, name, encode_value(owner)
+                    yield CommandKey(machine, name, encode_value(owner))
 
 
-def _tokens_of(state: ReplicatedState) -> set[Token]:
+def _command_keys_of(state: ReplicatedState) -> set[CommandKey]:
     once = state.machines.get("once")
     values = getattr(once, "values", {})
-    found: set[Token] = {("once", key, value) for key, value in values.items()}
-    return found | {("kv", key, value) for _, key, value in _history(state) if value is not None}
+    found = {CommandKey("once", key, value) for key, value in values.items()}
+    return found | {CommandKey("kv", key, value) for _, key, value in _changes(state) if value is not None}
 
 
 def _frames(batch: bytes) -> list[Any]:
     return list(unpack_unchecked(batch)[1]) if batch else []
 
 
-def _history(state: ReplicatedState) -> list[tuple[int, str, bytes | None]]:
+def _changes(state: ReplicatedState) -> list[tuple[int, str, bytes | None]]:
+    """Return the latest changes of the key-value machine: version, key and value."""
     kv = state.machines.get("kv")
     return list(kv.history) if isinstance(kv, KvMachine) else []
 

@@ -1,21 +1,30 @@
-"""What the judges are given, and how they put it into words.
+"""The evidence of one run: what every checker receives, and how checkers describe it in sentences.
+
+Theory of operation
+-------------------
+After a run has ended, its owner (`harness/runs/experiment.py`, or a sweep, a replay, a test) builds one `RunEvidence` from four
+independent sources: the history (what the clients called and received), the receipts (which faults were in force, and what
+an observer saw of them), the disks of the nodes, and the proxy's record of messages. The owner gives the same object to
+each checker. A checker reads it, changes nothing, and returns a `Verdict` (see `verdict.py`).
 
 Rules
 -----
-1. Disks are read, and records closed, after the last operation: what a node sent must be on its disk by then.
+1. The owner reads the disks and closes the records after the last operation. Therefore everything that a node sent must be
+   on its disk by then, if the protocol demands it.
 2. `messages` holds the lines of the proxy's record, of every link between nodes, in the order in which the proxy saw them.
-3. Times are shown in seconds since the first event of the history.
+3. Sentences show times in seconds since the first event of the history.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
-from harness.checkers.models import evidence_in
-from harness.checkers.verdict import count
+from harness.checkers.sequential_model import definite_answer
+from harness.checkers.verdict import Verdict, count
 from harness.checkers.wire_record import WireRecord, read_record
+from harness.checkers.wording import answer_clause
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History, RecordedCall
 from harness.records.jsonable import canonical, shown
@@ -23,35 +32,67 @@ from harness.records.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.storage.disk import Contents
 
-#: How the errors of a `fail` begin that tell what a lock is like, beside those of `harness.checkers.models`.
-_ANSWERS: Final = ("stale_token:", "not_yours:")
+#: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
+DISK_LOST: Final = "disk_lost"
+
+#: How the errors of a `fail` begin that describe a lock, in addition to those in `sequential_model.py`.
+_LOCK_ANSWERS: Final = ("stale_token:", "not_yours:")
+
+
+#: Two of the article's properties, by which `Finding.property` names them.
+COHERENCE: Final = "coherence"
+NO_DECOHERENCE: Final = "no decoherence"
 
 
 class Finding(NamedTuple):
-    """A broken rule of a protocol: the property that it endangers, and a line for people."""
+    """A violation of a protocol's rule."""
 
     property: str
+    """The article's property that the violation endangers: `COHERENCE` or `NO_DECOHERENCE`."""
     text: str
+    """One sentence for people."""
 
 
 class SeenDecision(NamedTuple):
-    """Somebody, or some disk, showed a variable's decided value. `text` tells it to people."""
+    """A decided value that a client received or that a disk shows."""
 
     key: str
+    """The variable."""
     value: Any
     text: str
+    """Who showed the value and when, such as "n2 answered 'blue' at 0.81 s"."""
     operation: RecordedCall | None = None
+    """The client's call; None if a disk shows the value."""
 
     @property
-    def same(self) -> str:
-        """Equal for equal values."""
+    def canonical_value(self) -> str:
+        """The value as text, which is equal exactly for equal values."""
         return canonical(self.value)
+
+
+class DiskDecisions(NamedTuple):
+    """The decisions that one copy of one node's disk shows."""
+
+    node: NodeId
+    decided: dict[str, Any]
+    """The decided value of each variable that is decided on the disk."""
 
 
 @dataclass
 class RunEvidence:
-    """One run's evidence. `earlier_disks` are snapshots taken during the run, the oldest first, if there are any. `replicas`
-    is what each replica of a log said of itself at the end: see the status of `MultiPaxos`.
+    """The evidence of one run.
+
+    Attributes:
+        members: the nodes of the cluster.
+        algorithm: the class that each node ran.
+        history: the clients' calls, stamped by the harness's clock.
+        receipts: the faults of the run, each with what an observer other than the injector saw of it.
+        disks: what each node's disk holds after the run. A disk that cannot be read is missing here.
+        messages: the lines of the proxy's record (rule 2).
+        faults_expected: whether the run was meant to have faults. If so, a run in which none has bitten shows nothing.
+        earlier_disks: copies of the disks that were taken during the run, the oldest first.
+        replicas: the status that each replica of a log returned at the end of the run (see `MultiPaxos.status`).
+        failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
     """
 
     members: tuple[NodeId, ...]
@@ -64,11 +105,10 @@ class RunEvidence:
     earlier_disks: Sequence[Mapping[NodeId, Contents]] = ()
     replicas: Mapping[NodeId, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[str] = ()
-    """Nodes that have failed by themselves, and nodes that say nothing though they are up: a line each."""
 
     @cached_property
     def timeline(self) -> Timeline:
-        """Who was up and reachable when."""
+        """Which nodes were up and which links were whole, at any time of the run."""
         return Timeline(self.members, self.receipts)
 
     @cached_property
@@ -78,22 +118,27 @@ class RunEvidence:
 
     @cached_property
     def log(self) -> ChosenLog:
-        """What the disks of an algorithm that keeps a log amount to."""
+        """The chosen log, put together from the disks; only for an algorithm that `keeps_log`."""
         return ChosenLog(self.algorithm, self.members, self.disks, self.replicas)
 
     @cached_property
-    def operations(self) -> tuple[RecordedCall, ...]:
-        """Proposals and queries, in the order of their invokes."""
-        return tuple(operation for operation in self.calls if operation.f in ("propose", "query"))
+    def lost_disks(self) -> set[NodeId]:
+        """The nodes whose disks a fault took away or set back, by the receipts."""
+        return {node for receipt in self.receipts for node in receipt.evidence.get(DISK_LOST, ())}
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:
-        """Every call, whatever was asked, in the order of the invokes."""
+        """Every call of every kind, in the order of the invokes."""
         return self.history.operations
 
     @cached_property
-    def by_key(self) -> dict[str, list[RecordedCall]]:
-        """The operations of each variable."""
+    def operations(self) -> tuple[RecordedCall, ...]:
+        """The calls that are proposals or queries, in the order of the invokes."""
+        return tuple(operation for operation in self.calls if operation.f in ("propose", "query"))
+
+    @cached_property
+    def operations_by_variable(self) -> dict[str, list[RecordedCall]]:
+        """The proposals and queries of each variable."""
         found: dict[str, list[RecordedCall]] = {}
         for operation in self.operations:
             found.setdefault(operation.key, []).append(operation)
@@ -101,7 +146,7 @@ class RunEvidence:
 
     @cached_property
     def proposals_of(self) -> dict[tuple[str, str], list[RecordedCall]]:
-        """The proposals of each variable and value (its `canonical` text)."""
+        """The proposals by variable and `canonical` text of the proposed value."""
         found: dict[tuple[str, str], list[RecordedCall]] = {}
         for operation in self.operations:
             if operation.f == "propose":
@@ -109,65 +154,69 @@ class RunEvidence:
         return found
 
     @cached_property
-    def decided_on_disks(self) -> list[tuple[NodeId, dict[str, Any]]]:
-        """For every snapshot of every disk, the oldest first: whose it is, and the decided values by variable."""
+    def decided_on_disks(self) -> list[DiskDecisions]:
+        """The decisions on every copy of every disk, the oldest copies first."""
         return [
-            (node, decided_on_disk(self.algorithm, self.members, contents))
-            for snapshot in (*self.earlier_disks, self.disks)
-            for node, contents in snapshot.items()
+            DiskDecisions(node, decided_on_disk(self.algorithm, self.members, contents))
+            for copies in (*self.earlier_disks, self.disks)
+            for node, contents in copies.items()
         ]
 
-    def answers(self) -> Iterator[SeenDecision]:
-        """Every decided value that anybody was told, in the order of the answers, then those on disks."""
-        told = [operation for operation in self.operations if operation.answer is not None]
-        for operation in sorted(told, key=lambda operation: _completion(operation).index):
-            yield SeenDecision(operation.key, operation.answer, self.told(operation), operation)
+    def seen_decisions(self) -> Iterator[SeenDecision]:
+        """Yield every decided value that a client received, in the order of the answers, and then those on the disks."""
+        answered = [operation for operation in self.operations if operation.answer is not None]
+        for operation in sorted(answered, key=lambda operation: _completion(operation).index):
+            yield SeenDecision(operation.key, operation.answer, self.describe_answer(operation), operation)
         for node, decided in self.decided_on_disks:
             for key, value in decided.items():
-                yield SeenDecision(key, value, f"the disk of {node} says {shown(value)}")
+                yield SeenDecision(key, value, f"the disk of {node} shows {shown(value)}")
 
-    def told(self, operation: RecordedCall) -> str:
-        """An answered operation in words."""
-        return told(self.history, operation)
+    def describe_answer(self, operation: RecordedCall) -> str:
+        """Return an answered operation as a clause, such as "n2 answered 'blue' at 0.81 s"."""
+        completion = _completion(operation)
+        undecided = operation.answer is None and operation.f in ("propose", "query")
+        value = "undecided" if undecided else shown(operation.answer)
+        seconds = self.history.seconds(completion.time)
+        return answer_clause(operation.node, operation.invoke.process, value, seconds)
 
-    def at(self, event: Event) -> str:
-        """When an event was."""
+    def time_of(self, event: Event) -> str:
+        """Return the time of an event as text, such as "0.81 s"."""
         return f"{self.history.seconds(event.time):.2f} s"
 
-    def shows_nothing(self, operations: Sequence[RecordedCall]) -> str | None:
-        """Why these operations are no test, if they are none: nobody succeeded, or what was to break did not."""
+    def why_untested(self, operations: Sequence[RecordedCall]) -> str | None:
+        """Return why these operations cannot make a promise valid, or None if they can.
+
+        They cannot if no operation succeeded, or if faults were expected and a fault has no receipt, did not bite, or began
+        after the last operation.
+        """
         if not any(was_answered(operation) for operation in operations):
             return f"none of {count(len(operations), 'operation')} succeeded"
         if not self.faults_expected:
             return None
         if not self.receipts:
-            return "faults were expected, and there is no receipt of any"
+            return "faults were expected, and the run has no receipt"
         for receipt in self.receipts:
             if not receipt.bit:
-                return f"{receipt.fault} did not bite: nobody but its injector saw it"
+                return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
             if not any(ended_ns(operation) >= receipt.began_ns for operation in operations):
                 return f"every operation was over when {receipt.fault} began"
         return None
 
 
+#: A checker as a suite calls it: everything else that it needs is bound already.
+Checker = Callable[[RunEvidence], Verdict]
+
+
 def was_answered(operation: RecordedCall) -> bool:
-    """Whether the client got an answer; "mismatch" and the like, which tell what the object is like, are answers too."""
+    """Whether the client received an answer. A `fail` that describes the object, such as "mismatch", is an answer too."""
     completion = operation.completion
     if operation.outcome != "fail" or completion is None:
         return operation.outcome == "ok"
-    return evidence_in(completion.error) is not None or (completion.error or "").startswith(_ANSWERS)
-
-
-def told(history: History, operation: RecordedCall) -> str:
-    """An answered operation in words: "n2 answered 'blue' at 0.81 s"."""
-    who = f"{operation.node} answered" if operation.node is not None else f"{operation.invoke.process} was told"
-    undecided = operation.answer is None and operation.f in ("propose", "query")
-    what = "undecided" if undecided else shown(operation.answer)
-    return f"{who} {what} at {history.seconds(_completion(operation).time):.2f} s"
+    return definite_answer(completion.error) is not None or (completion.error or "").startswith(_LOCK_ANSWERS)
 
 
 def ended_ns(operation: RecordedCall) -> float:
-    """When the client got an answer or gave up."""
+    """When the client received an answer or gave up, in nanoseconds of the harness's clock; infinity if neither is known."""
     return float("inf") if operation.completion is None else operation.completion.time
 
 

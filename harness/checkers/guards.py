@@ -1,26 +1,35 @@
-"""Guards: ways in which a suite fools itself, each looked for in every run. A run that one of them finds has shown nothing.
+"""Guards: checks that a run was a test at all. If a guard fails, the run has shown nothing.
 
-| guard | what has fooled suites |
+Each guard looks for a mistake that test suites have made:
+
+| guard | the mistake |
 |---|---|
 | every step fired | a nemesis that never fired |
-| every receipt has bitten | a fault that was injected and did nothing |
-| calls were in flight | faults on a cluster that nobody was using, or that was dead already |
+| every receipt has bitten | a fault that was injected and had no effect |
+| calls were in flight | faults on a cluster that no client was using, or that was dead already |
 | each kind of call succeeded | a workload of which half never worked |
-| every node came back | a kill that left a node down for the rest |
-| the judges judge | a checker that passes everything, or whose crash counts as a pass: see `known_bad` |
+| every node came back | a kill that left a node down for the rest of the run |
+| the checkers work | a checker that passes everything, or whose crash counts as a pass: see `known_bad.py` |
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.checkers.evidence import RunEvidence, ended_ns
-from harness.checkers.known_bad import Checker, undetected
+from harness.checkers.evidence import Checker, RunEvidence, ended_ns
+from harness.checkers.known_bad import undetected
 from harness.checkers.verdict import Verdict, checker, count, unknown, valid
 
 
 @dataclass(frozen=True, slots=True)
 class PlanExecution:
-    """What became of a plan: how many steps it has, how many fired, why one did not that should have, who is down."""
+    """What a run carried out of its plan.
+
+    Attributes:
+        steps: how many steps the plan has.
+        fired: how many of them fired.
+        trouble: one sentence for each step that should have fired and did not, with the reason.
+        down: the nodes that were down when the run ended.
+    """
 
     steps: int
     fired: int
@@ -31,39 +40,51 @@ class PlanExecution:
 @checker
 def guards(
     run: RunEvidence,
-    carried: PlanExecution,
+    execution: PlanExecution,
     functions: Iterable[str],
-    judges: Mapping[str, Checker],
-    bad: Mapping[str, RunEvidence] | None = None,
+    checkers: Mapping[str, Checker],
+    bad_runs: Mapping[str, RunEvidence] | None = None,
 ) -> Verdict:
-    """Valid if the run was a test. `bad` is what the judges are tried by, as for `undetected`."""
+    """Check that a run was a test.
+
+    Args:
+        run: the evidence of the run.
+        execution: what the run carried out of its plan.
+        functions: the kinds of calls of which at least one must have succeeded.
+        checkers: the checkers that judge the run, by name.
+        bad_runs: the known bad run of each checker, as for `undetected`.
+
+    Returns:
+        Valid if every guard passes; otherwise unknown with `no_test`, and the first guard that failed.
+    """
     for why in (
-        _fired(run, carried),
-        _in_flight(run),
-        _succeeded(run, functions),
-        None if not carried.down else f"{', '.join(carried.down)} had not come back at the end",
-        undetected(judges, bad),
+        _faults_bit(run, execution),
+        _calls_in_flight(run),
+        _calls_succeeded(run, functions),
+        None if not execution.down else f"{', '.join(execution.down)} had not come back when the run ended",
+        undetected(checkers, bad_runs),
     ):
         if why is not None:
             return unknown(why, no_test=True)
-    if not carried.steps:
-        return valid("the plan has no faults, so nothing was tried by any; the judges judge")
-    return valid(f"{carried.fired} of {count(carried.steps, 'step')} fired, with calls in flight, and the judges judge")
+    if not execution.steps:
+        return valid("the plan has no faults, so the run tested none; the checkers find their known bad runs")
+    fired = f"{execution.fired} of {count(execution.steps, 'step')} fired"
+    return valid(f"{fired} while calls were in flight, and the checkers find their known bad runs")
 
 
-def _fired(run: RunEvidence, carried: PlanExecution) -> str | None:
-    if carried.trouble:
-        return carried.trouble[0]
-    if carried.steps and not carried.fired:
-        return f"none of {count(carried.steps, 'step')} fired"
+def _faults_bit(run: RunEvidence, execution: PlanExecution) -> str | None:
+    if execution.trouble:
+        return execution.trouble[0]
+    if execution.steps and not execution.fired:
+        return f"none of {count(execution.steps, 'step')} fired"
     for receipt in run.receipts:
         if not receipt.bit:
-            return f"{receipt.fault} did not bite: nobody but its injector saw it"
+            return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
     return None
 
 
-def _in_flight(run: RunEvidence) -> str | None:
-    """One call during one fault at least; a fault that fell between two calls may have been meant to."""
+def _calls_in_flight(run: RunEvidence) -> str | None:
+    """Return why no call was in flight. One call during one fault is enough: a plan may place a fault between two calls."""
     if not run.receipts:
         return None
     if any(
@@ -72,10 +93,10 @@ def _in_flight(run: RunEvidence) -> str | None:
         for operation in run.calls
     ):
         return None
-    return "no call was in flight while any fault lasted"
+    return "no call was in flight while any fault was in force"
 
 
-def _succeeded(run: RunEvidence, functions: Iterable[str]) -> str | None:
+def _calls_succeeded(run: RunEvidence, functions: Iterable[str]) -> str | None:
     for f in functions:
         outcomes = [operation.outcome for operation in run.calls if operation.f == f]
         if "ok" not in outcomes:

@@ -1,26 +1,26 @@
-"""What a protocol must never do, whether a client has noticed or not: from the wire's record and the disks.
+"""The checker of protocol invariants: what a protocol must never do, whether a client notices or not, by messages and disks.
 
 Rules
 -----
-1. Nothing is reported that could be innocent. `wire_record` says which orders are certain and what may be hidden; where
-   an innocent story fits, there is no finding.
-2. A finding counts against the property that it endangers, and gives one line of evidence, one for each rule and variable.
-3. An algorithm is taken to be Paxos if its messages have these names and these fields: somebody's own that has other ones
-   is not judged here. A vote is one by the class only, since a message may be called so that may well be sent again with
-   another value.
+1. The checker reports nothing that could be innocent. `wire_record.py` says which orders of messages are certain and which
+   messages a record may not show. If an innocent course of events fits the evidence, there is no finding.
+2. A finding counts against the article's property that it endangers. There is at most one finding for each rule and variable.
+3. An algorithm counts as Paxos if its messages have the names and fields below. An algorithm of a user's own with other
+   messages is not judged here. A vote is judged by the class `Majority` alone, since another algorithm may well have a message
+   of this name and send it again with another value.
 
 Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
 -------------------------------------------------------------
 | finding | property |
 |---|---|
 | one ballot asks to accept two values | coherence |
-| two values are chosen, or said to be decided | coherence |
-| a value is said to be decided that no quorum can have accepted | coherence |
-| an Accept of a ballot above one that chose has another value | no decoherence |
-| an Accept whose sender can have had no quorum of promises that allows its value | no decoherence |
+| two values are chosen, or announced as decided | coherence |
+| a node announces a decision that no quorum can have accepted | coherence |
+| an Accept of a ballot above one that chose a value carries another value | no decoherence |
+| an Accept whose sender cannot have had a quorum of promises that allows its value | no decoherence |
 | a ballot is used by two incarnations, or by a node that does not own it | no decoherence |
-| an acceptor promises or accepts below what it had promised | no decoherence |
-| a disk shows less than its node has promised, accepted or said to be decided | no decoherence |
+| an acceptor promises or accepts below a ballot that it has promised | no decoherence |
+| a disk shows less than its node has promised, accepted or announced as decided | no decoherence |
 
 Multi-Paxos, slot by slot (same paper, section 3)
 -------------------------------------------------
@@ -28,71 +28,78 @@ Multi-Paxos, slot by slot (same paper, section 3)
 |---|---|
 | one ballot has two batches in a slot | coherence |
 | two batches are chosen in a slot | coherence |
-| a ballot above one that chose has another batch there | no decoherence |
+| a ballot above one that chose a batch has another batch there | no decoherence |
 | a ballot is used by two incarnations, or by a node that does not own it | no decoherence |
-| an acceptor promises or accepts below what it had promised | no decoherence |
-| a promise leaves out, or tells an older form of, what its sender had accepted | no decoherence |
+| an acceptor promises or accepts below a ballot that it has promised | no decoherence |
+| a promise leaves out what its sender had accepted, or reports an older batch | no decoherence |
 | a disk shows less than its node has promised or accepted | no decoherence |
 
-Majority vote: one voter with two votes (coherence). Any algorithm: a node that boots with the number of an earlier life of its
-own (no decoherence), since peers tell lives apart by that number.
+Other algorithms
+----------------
+Majority vote: a voter with two votes (coherence). Any algorithm: a node that restarts with the incarnation of an earlier boot
+(no decoherence), since its peers tell boots apart by this number.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from typing import NamedTuple
 
-from harness.checkers import log_rules
+from harness.checkers import log_evidence
 from harness.checkers.chosen_log import keeps_log
-from harness.checkers.evidence import Finding, RunEvidence
-from harness.checkers.paxos_rules import FIELDS, paxos_findings, value_text
-from harness.checkers.verdict import Verdict, checker, invalid, unknown, valid
-from harness.records.jsonable import shown
+from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
+from harness.checkers.log_rules import log_findings
+from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
+from harness.checkers.paxos_rules import paxos_findings
+from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from node.algorithms.majority import Majority
+from node.contract import NodeId
 
 
 @checker
 def invariants(run: RunEvidence) -> Verdict:
-    """Whether every message and every disk is one that the protocol allows."""
-    found = [finding.text for finding in _all(run)]
+    """Check that the protocol allows every message and every disk of a run.
+
+    Unknown if the algorithm is none whose rules are known, or if the record has no message of the protocol.
+    """
+    found = [finding.text for finding in _all_findings(run)]
     if found:
         return invalid(*found)
     if not (_is_log(run) or _is_paxos(run) or _is_vote(run)):
         return unknown(f"no invariants are known for {run.algorithm.__name__}")
-    known = log_rules.FIELDS if _is_log(run) else {**FIELDS, "Vote": frozenset({"value"})}
+    known = log_evidence.FIELDS if _is_log(run) else {**FIELDS, "Vote": frozenset({"value"})}
     judged = sum(known.get(sent.type) == frozenset(sent.fields) for sent in run.record.sent)
     if judged == 0:
-        return unknown("the record has none of the protocol's messages")
-    return valid(f"{judged:,} messages and {len(run.disks)} disks keep to the protocol")
+        return unknown("the record has no message of the protocol")
+    return valid(f"{count(judged, 'message')} and {count(len(run.disks), 'disk')} keep to the protocol")
 
 
 def findings(run: RunEvidence, property_: str) -> list[str]:
-    """The evidence against one of the properties."""
-    return [finding.text for finding in _all(run) if finding.property == property_]
+    """Return one sentence for each finding that counts against one of the article's properties."""
+    return [finding.text for finding in _all_findings(run) if finding.property == property_]
 
 
-def _all(run: RunEvidence) -> list[Finding]:
-    found = list(_lives(run))
+def _all_findings(run: RunEvidence) -> list[Finding]:
+    found = list(_reused_incarnations(run))
     if _is_log(run):
-        found += log_rules.log_findings(run, run.record)
+        found += log_findings(run, run.record)
     elif _is_paxos(run):
         found += paxos_findings(run, run.record)
     elif _is_vote(run):
-        found += _one_vote_each(run)
+        found += _repeated_votes(run)
     return found
 
 
-def _lives(run: RunEvidence) -> Iterator[Finding]:
-    """What nodes have said of themselves when they came back."""
+def _reused_incarnations(run: RunEvidence) -> Iterator[Finding]:
+    """Yield a finding for each node that restarted with an incarnation that is not higher, by the receipts of kills."""
     for receipt in run.receipts:
         match receipt.evidence:
             case {"incarnation before": int(before), "incarnation": int(after)} if after <= before:
-                who = ", ".join(receipt.nodes_down)
-                yield Finding("no decoherence", f"{who} came back as life {after}, after life {before}")
+                nodes = ", ".join(receipt.nodes_down)
+                yield Finding(NO_DECOHERENCE, f"{nodes} restarted as incarnation {after} after incarnation {before}")
 
 
-def _has(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> bool:
-    """Whether the algorithm has all of these messages, with these fields."""
+def _has_messages(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> bool:
+    """Whether the algorithm declares all of these messages, with these fields."""
     declared = {
         message.type_name(): frozenset(field.name for field in fields(message)) for message in run.algorithm.messages
     }
@@ -100,40 +107,46 @@ def _has(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> bool:
 
 
 def _is_log(run: RunEvidence) -> bool:
-    return keeps_log(run.algorithm) and _has(run, log_rules.FIELDS)
+    return keeps_log(run.algorithm) and _has_messages(run, log_evidence.FIELDS)
 
 
 def _is_paxos(run: RunEvidence) -> bool:
-    return _has(run, {name: its_fields for name, its_fields in FIELDS.items() if name != "Decided"})
+    return _has_messages(run, {name: its_fields for name, its_fields in FIELDS.items() if name != "Decided"})
 
 
 def _is_vote(run: RunEvidence) -> bool:
     return issubclass(run.algorithm, Majority)
 
 
-def _one_vote_each(run: RunEvidence) -> Iterator[Finding]:
-    """Nobody's vote ever changes. What a disk says of another's vote counts: it was told so."""
+class _SeenVote(NamedTuple):
+    """A vote that a message or a disk shows."""
+
+    variable: str
+    voter: NodeId
+    value_text: str
+    source: str
+
+
+def _repeated_votes(run: RunEvidence) -> Iterator[Finding]:
+    """Yield a finding for each voter with two different votes.
+
+    A vote of another node on a disk counts too: that node sent it.
+    """
     first: dict[tuple[str, str], tuple[str, str]] = {}
     for variable, voter, text, source in _votes(run):
         other, other_source = first.setdefault((variable, voter), (text, source))
         if other != text:
-            yield Finding(
-                "coherence",
-                f"{voter} voted twice, {_say(other)} by {other_source} and {_say(text)} by {source}, for {variable}",
-            )
+            both = f"{value_for_people(other)} ({other_source}) and for {value_for_people(text)} ({source})"
+            yield Finding(COHERENCE, f"variable {variable}: {voter} voted twice, for {both}")
 
 
-def _votes(run: RunEvidence) -> Iterator[tuple[str, str, str, str]]:
-    """Every vote that shows: variable, voter, value as text, and who shows it."""
+def _votes(run: RunEvidence) -> Iterator[_SeenVote]:
     for sent in run.record.sent:
         if sent.type == "Vote" and set(sent.fields) == {"value"}:
-            yield sent.variable, sent.sender, sent.text(), f"its message to {sent.to}"
+            yield _SeenVote(sent.variable, sent.sender, sent.text(), f"its message to {sent.to}")
     for node, contents in run.disks.items():
         for variable, stored in contents.variables.items():
             for key, value in stored.items():
                 if key.startswith("vote of ") and isinstance(value, bytes):
-                    yield variable, key.removeprefix("vote of "), value_text(value), f"the disk of {node}"
-
-
-def _say(text: str) -> str:
-    return shown(json.loads(text))
+                    voter = key.removeprefix("vote of ")
+                    yield _SeenVote(variable, voter, text_of_stored(value), f"the disk of {node}")

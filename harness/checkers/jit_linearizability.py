@@ -1,59 +1,72 @@
-"""Any model: is there an order? Just-in-time linearization, Lowe, *Testing for linearizability* (2017), made to meet less.
+"""Linearizability for any model: a just-in-time search for an order, with rules that keep its configurations few.
 
-Theory
-------
-Go through the returns in the order of time and keep every *configuration* that the calls so far allow. It is the object's
-state; `used`, the open calls that have taken effect; `absorbed` (rule 3); and `spent`, the calls of unknown outcome that
-have. At the return of a call that has not taken effect, it must: try every sequence of open calls that ends with it. Nothing
-needs to be tried earlier, since what took effect earlier and mattered to nobody can as well wait. When no configuration is
-left, no order exists. The rest keeps configurations few; for each rule, why nothing is lost:
+Sources: Wing and Gong, *Testing and Verifying Concurrent Objects* (1993); Lowe, *Testing for Linearizability* (2017).
 
-1. *A call that changes nothing is used at once* when its answer fits the state: any order from here on stays one if it is
-   moved to its front.
-2. *Calls of unknown outcome that ask the same are one kind*, and are spent in the order in which they began: any order stays
-   one if two of a kind change places so that the earlier one is first. One that nothing asks for is not tried.
-3. *A blind write is absorbed.* A write whose effect and answer do not depend on the state may stand immediately before
-   another such write, unseen. So when one is used, each that is open and unused becomes absorbed: it may count as used from
-   now on, or still be used later. At its return there is a branch for each.
-4. *A blind write that nobody sees is not used before another*: by rule 3 it is absorbed there instead.
-5. *A write is tried before the call that returns only if somebody who is open needs its value*, directly or by calls of
-   unknown outcome in between (`needs`, `makes`); or if somebody is open of whom it is not known what they need.
-6. *Dominance.* Of two configurations of one state, one can be dropped if the other can do all that it can: it has spent a
-   subset; each call that the dropped one has used or absorbed is used or absorbed; each that is absorbed there is absorbed
-   here; and it has used nothing more but calls that change nothing. Only an antichain is kept, instead of all subsets.
+Theory of operation
+-------------------
+The search goes through the returns in the order of time and keeps every *configuration* that the calls so far allow. A
+configuration is the object's state; `linearized`, the open calls that have taken effect; `optional` (rule 3); and
+`pending_linearized`, the calls of unknown outcome that have taken effect. When a call returns that is not linearized in a
+configuration, it must be linearized now: the search tries every sequence of open calls that ends with this call. It need not
+try anything earlier, since a call that took effect earlier, and whose effect no other call observed, can as well take effect
+later. If no configuration is left, no order exists.
 
-Two searches race. Breadth first keeps the frontier at one return, and is right for histories that are wrong. When the
-frontier grows wide, a depth-first search starts from there over the same configurations, for histories that are right but
-have many orders; they take turns, and the first to know decides. Beyond a number of configurations both give up.
+The rules keep configurations few. Each states why no order is lost:
+
+1. *A call that changes nothing is linearized at once* when its answer fits the state. Any order from here on remains an order
+   if this call is moved to its front.
+2. *Pending calls with the same function and argument form a group*, and are linearized in the order in which they began. Any
+   order remains an order if two calls of a group change places so that the one that began earlier is first. A pending call
+   whose effect no call requires is not tried.
+3. *A blind write may be overwritten unseen.* Neither its effect nor its answer depends on the state, so it may take effect
+   immediately before another blind write. So when a blind write is linearized, each other open blind write that is not
+   linearized becomes *optional*: it may count as linearized from now on, or still be linearized later. At its return the
+   search follows both branches.
+4. *After a blind write that no call has observed, no other blind write is linearized*: by rule 3 the first is optional there.
+5. *Before the call that returns, a write is tried only if it is useful*: an open call requires the state that the write makes,
+   directly or through pending calls in between (`required_state`, `resulting_state`), or the required state of an open call
+   is not known.
+6. *Dominance.* Of two configurations with the same state, the search drops one and keeps the other if the kept one can do all
+   that the dropped one can. That is so if the kept one has linearized a subset of the pending calls; each call that is
+   linearized in the dropped one is linearized or optional in the kept one; each call that is optional in the dropped one is
+   optional in the kept one; and every other call that the kept one has linearized changes nothing. So the search keeps only
+   an antichain, instead of all subsets.
+
+Two searches race. Breadth first keeps the frontier at one return, and is good for histories that have no order. When the
+frontier grows wide, a depth-first search starts from there over the same configurations; it is good for histories that have
+many orders. The two take turns, and the first that knows decides. Beyond a number of configurations both give up.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from harness.checkers.certificate import Contradiction
-from harness.checkers.configurations import Level, Levels
-from harness.checkers.models import Model, ModelState, ObjectCall
+from harness.checkers.return_events import ReturnEvent, ReturnEvents
+from harness.checkers.sequential_model import Model, ModelState, ObjectCall
 
 CONFIGURATIONS_MAX: Final = 500_000
-#: A frontier of more configurations than this makes the race begin.
-WIDE: Final = 32
-#: Configurations that one racer takes in its turn.
-_TURN: Final = 64
-#: What a racer says after each configuration; None: there is an order.
-_Said = Literal["undecided"] | Contradiction | None
+#: The race begins when the frontier has more configurations than this.
+RACE_WIDTH: Final = 32
+#: How many configurations one of the two searches visits before the other takes its turn.
+_CONFIGURATIONS_PER_TURN: Final = 64
+#: What a racing search yields after each configuration. None: there is an order.
+_Progress = Literal["searching"] | Contradiction | None
 
 
 class TooHard(Exception):
-    """The search was given up: there are too many orders."""
+    """The search gave up, because there are too many configurations."""
 
 
 class SearchConfiguration(NamedTuple):
-    """See the theory above. The sets are bits: of `Level.open`, and of the calls of unknown outcome."""
+    """One way in which the calls so far may have taken effect (see the theory above)."""
 
     state: ModelState
-    used: int = 0
-    absorbed: int = 0
-    spent: int = 0
+    linearized: int = 0
+    """Open calls that have taken effect, as bits of `ReturnEvent`."""
+    optional: int = 0
+    """Open blind writes that may count as linearized (rule 3), as bits of `ReturnEvent`."""
+    pending_linearized: int = 0
+    """Calls of unknown outcome that have taken effect, each a bit of its own."""
 
 
 class _Antichain:
@@ -64,7 +77,12 @@ class _Antichain:
         self.count = 0
 
     def add(self, new: SearchConfiguration, reads: int) -> bool:
-        """Keep it, and drop what it dominates; False if it is dominated itself."""
+        """Add a configuration and drop those that it dominates. Return False, and add nothing, if it is dominated itself.
+
+        Args:
+            new: the configuration.
+            reads: the open calls that change nothing.
+        """
         others = self._by_state.get(new.state)
         if others is None:
             self._by_state[new.state] = [new]
@@ -85,20 +103,29 @@ class _Antichain:
 
 def _dominates(one: SearchConfiguration, other: SearchConfiguration, reads: int) -> bool:
     return not (
-        one.spent & ~other.spent
-        or other.used & ~(one.used | one.absorbed)
-        or other.absorbed & ~one.absorbed
-        or one.used & ~other.used & ~reads
+        one.pending_linearized & ~other.pending_linearized
+        or other.linearized & ~(one.linearized | one.optional)
+        or other.optional & ~one.optional
+        or one.linearized & ~other.linearized & ~reads
     )
 
 
 def search(
     calls: Sequence[ObjectCall], model: Model, configurations_max: int = CONFIGURATIONS_MAX
 ) -> Contradiction | None:
-    """The call that no order explains, given all that returned before it; None if there is an order of all.
+    """Search for an order of the calls on one object.
+
+    Args:
+        calls: all calls on the object.
+        model: the sequential model of the object.
+        configurations_max: how many configurations the search may visit.
+
+    Returns:
+        None if there is an order. Otherwise a contradiction, `from_search`, whose one call no order explains, given all calls
+        that returned before it.
 
     Raises:
-        TooHard: more than `configurations_max` configurations were met.
+        TooHard: the search visited more than `configurations_max` configurations.
     """
     return _Search(calls, model, configurations_max).run()
 
@@ -106,123 +133,130 @@ def search(
 class _Search:
     def __init__(self, calls: Sequence[ObjectCall], model: Model, configurations_max: int) -> None:
         self.calls, self.model, self.configurations_max = calls, model, configurations_max
-        self.levels = Levels(calls, model)
-        self.met = 0
+        self.returns = ReturnEvents(calls, model)
+        self.visited = 0
 
     def run(self) -> Contradiction | None:
-        """Breadth first, until the frontier is wide; then the race."""
+        """Search breadth first until the frontier is wide, and then race."""
         frontier = [SearchConfiguration(self.model.initial)]
-        for number in range(self.levels.count):
-            if len(frontier) > WIDE:
+        for number in range(self.returns.count):
+            if len(frontier) > RACE_WIDTH:
                 return self._race(number, frontier)
-            level = self.levels.at(number)
-            self.levels.forget(number)
-            frontier = list(self._after(level, frontier))
+            event = self.returns.at(number)
+            self.returns.forget(number)
+            frontier = list(self._after(event, frontier))
             if not frontier:
-                return self._stuck(number, level.returns)
+                return self._contradiction(number, event.call)
         return None
 
-    def _after(self, level: Level, frontier: Sequence[SearchConfiguration]) -> _Antichain:
+    def _after(self, event: ReturnEvent, frontier: Sequence[SearchConfiguration]) -> _Antichain:
         found = _Antichain()
         for configuration in frontier:
-            for after in self._advance(level, configuration):
-                found.add(after, level.reads)
+            for after in self._advance(event, configuration):
+                found.add(after, event.reads)
         return found
 
     def _race(self, number: int, frontier: list[SearchConfiguration]) -> Contradiction | None:
         racers = [self._breadth_first(number, frontier), self._depth_first(number, frontier)]
         turn = 0
         while True:
-            target = self.met + _TURN
-            while self.met < target:
-                said = next(racers[turn])
-                if said != "undecided":
-                    return said
+            target = self.visited + _CONFIGURATIONS_PER_TURN
+            while self.visited < target:
+                progress = next(racers[turn])
+                if progress != "searching":
+                    return progress
             turn = 1 - turn
 
-    def _breadth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Said]:
-        for at in range(number, self.levels.count):
-            level = self.levels.at(at)
+    def _breadth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Progress]:
+        for at in range(number, self.returns.count):
+            event = self.returns.at(at)
             found = _Antichain()
             for configuration in frontier:
-                for after in self._advance(level, configuration):
-                    found.add(after, level.reads)
-                yield "undecided"
+                for after in self._advance(event, configuration):
+                    found.add(after, event.reads)
+                yield "searching"
             frontier = list(found)
             if not frontier:
-                yield self._stuck(at, level.returns)
+                yield self._contradiction(at, event.call)
         yield None
 
-    def _depth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Said]:
+    def _depth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Progress]:
         seen: dict[int, _Antichain] = {}
         stack = [(number, configuration) for configuration in frontier]
         deepest = number
         while stack:
             at, configuration = stack.pop()
-            if at == self.levels.count:
+            if at == self.returns.count:
                 yield None
             deepest = max(deepest, at)
-            level = self.levels.at(at)
-            been = seen.setdefault(at + 1, _Antichain())
-            found = self._advance(level, configuration)
-            found.sort(key=lambda after: after.absorbed.bit_count())  # the freest is taken first
-            stack.extend((at + 1, after) for after in found if been.add(after, level.reads))
-            yield "undecided"
-        yield self._stuck(deepest, self.levels.at(deepest).returns)
+            event = self.returns.at(at)
+            seen_after = seen.setdefault(at + 1, _Antichain())
+            found = self._advance(event, configuration)
+            # The configuration with the most optional calls has the most freedom. It is last, so it is popped first.
+            found.sort(key=lambda after: after.optional.bit_count())
+            stack.extend((at + 1, after) for after in found if seen_after.add(after, event.reads))
+            yield "searching"
+        yield self._contradiction(deepest, self.returns.at(deepest).call)
 
-    def _advance(self, level: Level, configuration: SearchConfiguration) -> list[SearchConfiguration]:
-        """What a configuration can become by the time that `level.returns` has returned."""
-        state, used, absorbed, spent = configuration
-        self._count()
-        used |= level.fitting(state)
-        bit, call = level.bit, level.returns
-        if used & bit:
-            return [SearchConfiguration(state, used & ~bit, absorbed & ~bit, spent)]
+    def _advance(self, event: ReturnEvent, configuration: SearchConfiguration) -> list[SearchConfiguration]:
+        """Return every configuration after `event.call` has returned that can follow from `configuration`."""
+        state, linearized, optional, pending = configuration
+        self._count_visit()
+        linearized |= event.reads_satisfied_in(state)
+        bit, call = event.bit, event.call
+        if linearized & bit:
+            return [SearchConfiguration(state, linearized & ~bit, optional & ~bit, pending)]
         found = []
-        if absorbed & bit:
-            found.append(SearchConfiguration(state, used, absorbed & ~bit, spent))
+        if optional & bit:
+            found.append(SearchConfiguration(state, linearized, optional & ~bit, pending))
         step = self.model.step
-        is_read, is_blind = bool(level.reads & bit), bool(level.blind & bit)
-        met = None
-        stack = [(state, used, absorbed, spent, False)]
+        is_read, is_blind = bool(event.reads & bit), bool(event.blind_writes & bit)
+        seen = None
+        stack = [(state, linearized, optional, pending, False)]
         while stack:
-            state, used, absorbed, spent, is_unseen = stack.pop()
-            if not is_read and not (is_blind and is_unseen):
+            state, linearized, optional, pending, is_unobserved = stack.pop()
+            if not is_read and not (is_blind and is_unobserved):
                 after, answer = step(state, call)
                 if answer == call.answer:
-                    now = used | level.fitting(after)
-                    covered = absorbed | (level.blind & ~now if is_blind else 0)
-                    found.append(SearchConfiguration(after, now & ~bit, covered & ~bit, spent))
-            for mover in level.movers(used, spent):
-                if is_unseen and mover.is_blind:
+                    now = linearized | event.reads_satisfied_in(after)
+                    optional_now = optional | (event.blind_writes & ~now if is_blind else 0)
+                    found.append(SearchConfiguration(after, now & ~bit, optional_now & ~bit, pending))
+            for candidate in event.candidates(linearized, pending):
+                if is_unobserved and candidate.is_blind:
                     continue
-                after, answer = step(state, mover.call)
-                if mover.is_pending:
+                after, answer = step(state, candidate.call)
+                if candidate.is_pending:
                     if after == state:
                         continue
-                elif answer != mover.call.answer:
+                elif answer != candidate.call.answer:
                     continue
-                self._count()
-                seen_now = level.fitting(after) & ~used
-                now = used | seen_now | mover.used_bit
-                left = absorbed & ~mover.used_bit
-                if mover.is_blind:
-                    left |= level.blind & ~now
-                paid = spent | mover.next_bit(spent)
+                self._count_visit()
+                observers = event.reads_satisfied_in(after) & ~linearized
+                now = linearized | observers | candidate.bit
+                optional_now = optional & ~candidate.bit
+                if candidate.is_blind:
+                    optional_now |= event.blind_writes & ~now
+                pending_now = pending | candidate.next_pending_bit(pending)
                 if now & bit:
-                    found.append(SearchConfiguration(after, now & ~bit, left & ~bit, paid))
+                    found.append(SearchConfiguration(after, now & ~bit, optional_now & ~bit, pending_now))
                     continue
-                if met is None:
-                    met = _Antichain()
-                if met.add(SearchConfiguration(after, now, left, paid), level.reads):
-                    stack.append((after, now, left, paid, mover.is_blind and not seen_now))
+                if seen is None:
+                    seen = _Antichain()
+                if seen.add(SearchConfiguration(after, now, optional_now, pending_now), event.reads):
+                    stack.append((after, now, optional_now, pending_now, candidate.is_blind and not observers))
         return found
 
-    def _count(self) -> None:
-        self.met += 1
-        if self.met > self.configurations_max:
-            raise TooHard(f"more than {self.configurations_max:,} configurations of {len(self.calls):,} calls were met")
+    def _count_visit(self) -> None:
+        self.visited += 1
+        if self.visited > self.configurations_max:
+            raise TooHard(
+                f"the search for an order of {len(self.calls):,} calls visited more than {self.configurations_max:,} "
+                "configurations"
+            )
 
-    def _stuck(self, number: int, call: ObjectCall) -> Contradiction:
-        why = f"no order explains the first {number + 1:,} of {len(self.calls):,} calls; the last is that {{0:who}} {{0:did}}"
-        return Contradiction((call,), why, searched=True)
+    def _contradiction(self, number: int, call: ObjectCall) -> Contradiction:
+        template = (
+            f"no order explains the first {number + 1:,} of {len(self.calls):,} calls; in the last of these "
+            "{0:process} {0:action}"
+        )
+        return Contradiction((call,), template, from_search=True)

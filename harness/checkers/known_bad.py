@@ -1,17 +1,18 @@
-"""Runs that are known to be bad, one for each judge: a judge that does not find its own is not to be believed today.
+"""Runs that are known to be bad, one for each checker. A checker that does not find its own cannot be trusted.
 
-Each is evidence made by hand, of a cluster of three on one variable, or one key of a log. The suite judges beside every real
-run those of its kind.
+Each is evidence made by hand, of a cluster of three nodes on one variable, or on one key of a log. With every real run, the
+suite also gives each checker its known bad run (`undetected`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.checkers.chosen_log import keeps_log
-from harness.checkers.evidence import RunEvidence
-from harness.checkers.models import CasRegisterModel, KvModel, LockModel, Model
-from harness.checkers.verdict import Status, Verdict
+from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.models import CasRegisterModel, KvModel, LockModel
+from harness.checkers.sequential_model import Model
+from harness.checkers.verdict import Status
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
@@ -20,28 +21,35 @@ from node.log_contract import Record
 from node.storage.disk import Contents
 from node.wire import encode_value, pack_unchecked
 
-Checker = Callable[[RunEvidence], Verdict]
-
 _MEMBERS: Final = ("n1", "n2", "n3")
 _SECOND: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """A call from one second to another; an answer of `...` is none at all."""
+class _Call:
+    """A client's call.
 
-    began: int
-    ended: int
+    Attributes:
+        began_s: when it began, in seconds.
+        ended_s: when it was answered or given up, in seconds.
+        node: the node that the client asked; None for any.
+        f: the kind of call.
+        value: the value of the invoke.
+        answer: the value of the answer; `...` if there was no answer.
+    """
+
+    began_s: int
+    ended_s: int
     node: str | None
     f: str
     value: Any
     answer: Any
 
 
-def _history(*calls: _Told) -> History:
+def _history(*calls: _Call) -> History:
     moments = sorted(
-        [(call.began, 1, number, call) for number, call in enumerate(calls)]
-        + [(call.ended, 0, number, call) for number, call in enumerate(calls)]
+        [(call.began_s, 1, number, call) for number, call in enumerate(calls)]
+        + [(call.ended_s, 0, number, call) for number, call in enumerate(calls)]
     )
     events = []
     for index, (second, begins, number, call) in enumerate(moments):
@@ -54,7 +62,7 @@ def _history(*calls: _Told) -> History:
                     f=call.f,
                     value=call.value,
                     node=call.node,
-                    timeout_s=float(call.ended - call.began),
+                    timeout_s=float(call.ended_s - call.began_s),
                 )
             )
         elif call.answer is ...:
@@ -64,11 +72,11 @@ def _history(*calls: _Told) -> History:
     return History(events)
 
 
-def _blue() -> _Told:
-    return _Told(0, 1, "n1", "propose", "blue", "blue")
+def _blue() -> _Call:
+    return _Call(0, 1, "n1", "propose", "blue", "blue")
 
 
-def _run(*calls: _Told, **about: Any) -> RunEvidence:
+def _run(*calls: _Call, **about: Any) -> RunEvidence:
     return RunEvidence(_MEMBERS, Paxos, _history(*calls), **about)
 
 
@@ -93,27 +101,32 @@ def _disk(node: str, decided: str | None = None) -> Contents:
 
 
 def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, RunEvidence]:
-    """By the name of the judge that must find it: for runs of that algorithm whose answers are to fit that model."""
+    """Return the known bad runs, by the name of the checker that must find each.
+
+    Args:
+        algorithm: what the real run executes: a log has checkers of its own.
+        model: the sequential model of the real run's workload; None for set-once variables.
+    """
     found = {
-        "coherence": _run(_blue(), _Told(0, 1, "n2", "propose", "red", "red")),
-        "conflict resolution": _run(_blue(), _Told(0, 1, "n2", "query", None, "green")),
-        "no decoherence": _run(_blue(), _Told(2, 3, "n2", "query", None, None)),
-        "fault tolerance": _run(_blue(), _Told(2, 6, "n2", "propose", "red", ...)),
-        "linearizability": _run(_blue(), _Told(2, 3, "n2", "query", None, None)),
+        "coherence": _run(_blue(), _Call(0, 1, "n2", "propose", "red", "red")),
+        "conflict resolution": _run(_blue(), _Call(0, 1, "n2", "query", None, "green")),
+        "no decoherence": _run(_blue(), _Call(2, 3, "n2", "query", None, None)),
+        "fault tolerance": _run(_blue(), _Call(2, 6, "n2", "propose", "red", ...)),
+        "linearizability": _run(_blue(), _Call(2, 3, "n2", "query", None, None)),
         "invariants": _run(_blue(), messages=[_accept(0, "n2", "blue"), _accept(1, "n3", "red")]),
         "durability": _run(_blue(), disks={"n1": _disk("n1", "blue"), "n2": _disk("n2"), "n3": _disk("n3")}),
-        "liveness": _run(_blue(), _Told(2, 8, "n2", "propose", "red", ...)),
+        "liveness": _run(_blue(), _Call(2, 8, "n2", "propose", "red", ...)),
     }
     if keeps_log(algorithm):
-        found |= _of_logs()
+        found |= _bad_log_runs()
     if isinstance(model, CasRegisterModel):
-        found |= _of_keys(model)
+        found |= _bad_key_runs(model)
     if isinstance(model, LockModel):
-        found |= _of_locks()
+        found |= _bad_lock_runs()
     return found
 
 
-# --- logs -------------------------------------------------------------------------------------------------------------
+# --- logs -----------------------------------------------------------------------------------------------------------
 
 
 def _put(value: str = "blue") -> bytes:
@@ -121,7 +134,7 @@ def _put(value: str = "blue") -> bytes:
 
 
 def _log_disk(node: str, *batches: bytes) -> Contents:
-    """A disk that knows each of these as chosen."""
+    """Return a disk that knows each of these batches as chosen, from slot 1 on."""
     disk = _disk(node)
     disk.variables = {"": {"commit": len(batches)}}
     for slot, batch in enumerate(batches, 1):
@@ -138,11 +151,11 @@ def _log_accept(index: int, to: str, batch: str) -> dict[str, Any]:
     return {**_accept(index, to, ""), "variable": "", "fields": fields}
 
 
-def _log_run(*calls: _Told, **about: Any) -> RunEvidence:
+def _log_run(*calls: _Call, **about: Any) -> RunEvidence:
     return RunEvidence(_MEMBERS, MultiPaxos, _history(*calls), **about)
 
 
-def _of_logs() -> dict[str, RunEvidence]:
+def _bad_log_runs() -> dict[str, RunEvidence]:
     proposal = pack_unchecked([["propose", "x", encode_value("blue")]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "once", proposal)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     states = {node: {"applied": 7, "chain": chain, "marks": {}} for chain, node in enumerate(_MEMBERS)}
@@ -153,43 +166,48 @@ def _of_logs() -> dict[str, RunEvidence]:
     }
 
 
-def _of_keys(model: CasRegisterModel) -> dict[str, RunEvidence]:
+def _bad_key_runs(model: CasRegisterModel) -> dict[str, RunEvidence]:
     put, get = ("put", "get") if isinstance(model, KvModel) else ("write", "read")
-    blue = _Told(0, 1, None, put, "blue", 1)
-    unanswered = _Told(2, 8, None, put, "red", ...)
+    blue = _Call(0, 1, None, put, "blue", 1)
+    unanswered = _Call(2, 8, None, put, "red", ...)
     disks = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put())), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     opened = _batch(0, 0, "session", pack_unchecked([["open"]]))
     twice = _log_disk("n1", opened, _batch(1, 1, "kv", _put()), _batch(1, 2, "kv", _put()))
     return {
         "fault tolerance": _log_run(blue, unanswered),
-        "linearizability": _log_run(blue, _Told(2, 3, None, get, None, None)),
+        "linearizability": _log_run(blue, _Call(2, 3, None, get, None, None)),
         "durability": _log_run(blue, disks=disks),
         "effects": _log_run(blue, disks={"n1": twice}),
         "liveness": _log_run(blue, unanswered),
     }
 
 
-def _of_locks() -> dict[str, RunEvidence]:
+def _bad_lock_runs() -> dict[str, RunEvidence]:
     first, second = ({"owner": owner, "lease_s": 9.0} for owner in ("a", "b"))
-    held = _Told(0, 1, None, "acquire", first, 1)
-    unanswered = _Told(2, 8, None, "acquire", second, ...)
+    held = _Call(0, 1, None, "acquire", first, 1)
+    unanswered = _Call(2, 8, None, "acquire", second, ...)
     asked = pack_unchecked([["try", "x", "a", 9_000]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "locks", asked)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     return {
         "fault tolerance": _log_run(held, unanswered),
-        "exclusion": _log_run(held, _Told(2, 3, None, "acquire", second, 2)),
+        "exclusion": _log_run(held, _Call(2, 3, None, "acquire", second, 2)),
         "durability": _log_run(held, disks=disks),
         "liveness": _log_run(held, unanswered),
     }
 
 
-def undetected(judges: Mapping[str, Checker], bad: Mapping[str, RunEvidence] | None = None) -> str | None:
-    """The first judge that did not find what it must, in words; None if all did. `bad` is what they are tried by."""
-    bad = known_bad() if bad is None else bad
-    for name, judge in judges.items():
-        if name not in bad:
-            return f"there is no bad run by which to try the judge of {name}"
-        verdict = judge(bad[name])
+def undetected(checkers: Mapping[str, Checker], bad_runs: Mapping[str, RunEvidence] | None = None) -> str | None:
+    """Return a sentence about the first checker that does not find its known bad run; None if each finds its own.
+
+    Args:
+        checkers: the checkers, by name.
+        bad_runs: the known bad run of each, by the same names; None for those of `known_bad()`.
+    """
+    bad_runs = known_bad() if bad_runs is None else bad_runs
+    for name, check in checkers.items():
+        if name not in bad_runs:
+            return f"there is no known bad run for the checker of {name}"
+        verdict = check(bad_runs[name])
         if verdict.status is not Status.INVALID:
-            return f"the judge of {name} says {verdict.status} of a run that is known to be bad ({verdict.evidence})"
+            return f"the checker of {name} returned {verdict.status} for a run that is known to be bad ({verdict.evidence})"
     return None

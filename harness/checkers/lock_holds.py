@@ -2,38 +2,42 @@
 
 When it applies
 ---------------
-The definite calls of each process must be acquire, release, acquire, ... in turn, from an acquire on; a release of unknown
-outcome may stand for one, if the next call is an acquire; no call was told "held" or "not held"; and no acquire of unknown
-outcome is followed by a release of its process. Else an order is searched (`harness/checkers/jit_linearizability.py`).
+`holds_can_be_paired` says whether it does. The definite calls of each process must be acquire, release, acquire, ... in turn,
+beginning with an acquire. A release of unknown outcome may stand for a definite one, if the next call is an acquire. No call
+returned "held" or "not held". No acquire of unknown outcome is followed by a release of its process. Otherwise
+`jit_linearizability.py` searches for an order.
 
 The proof
 ---------
-A hold is an acquire and the release that follows it in its process. Its acquire takes effect at its end or before, its
-release at its beginning or later; so it lasts at least from the acquire's end to the release's beginning: its core. (If a
-release whose outcome is unknown is followed by an acquire of its process that succeeded, it took effect before that one.
-If it is the last call of its process, that it took effect as it began is the choice that leaves most room.) If two cores
-overlap, no order exists. If none do, let every acquire take effect at its end and every release at its beginning: holds are
-then just their cores, and exclude each other. An acquire of unknown outcome that no release follows is left out, which is
-the choice that leaves most room.
+A hold is an acquire and the release that follows it in its process. The acquire takes effect at its end or before, the
+release at its beginning or later. So the hold lasts at least from the acquire's end to the release's beginning: its *core*.
+(If a release of unknown outcome is followed by an acquire of its process that succeeded, the release took effect before that
+acquire. If it is the last call of its process, the choice that leaves most room is that it took effect as it began.)
 
-Cores that are apart have one order only, so tokens must rise along it. That is all there is to tokens.
+If two cores overlap, no order exists. If none do, let every acquire take effect at its end and every release at its
+beginning: the holds are then exactly their cores, and exclude each other. An acquire of unknown outcome that no release
+follows is left out, which is the choice that leaves most room.
+
+Cores that do not overlap have only one order, so tokens must rise along it. No other condition concerns tokens.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from harness.checkers.certificate import Contradiction
-from harness.checkers.models import HELD, NOT_HELD, ObjectCall
+from harness.checkers.sequential_model import HELD, NOT_HELD, ObjectCall
 
 _NEVER: Final = float("inf")
 
 
 class _Hold(NamedTuple):
+    """An acquire, and the release that follows it; None if none does."""
+
     acquire: ObjectCall
     release: ObjectCall | None
 
     @property
-    def until(self) -> float:
+    def core_ends(self) -> float:
         return _NEVER if self.release is None else self.release.began
 
     @property
@@ -41,21 +45,24 @@ class _Hold(NamedTuple):
         return (self.acquire,) if self.release is None else (self.acquire, self.release)
 
 
-def take_turns(calls: Iterable[ObjectCall]) -> bool:
-    """Whether `holds` applies: see above."""
+def holds_can_be_paired(calls: Iterable[ObjectCall]) -> bool:
+    """Whether `check_lock_holds` applies: see "When it applies" above."""
     return _holds(calls) is not None
 
 
-def holds(calls: Sequence[ObjectCall]) -> Contradiction | None:
-    """Two holds at once, or two tokens that do not rise; None if there are none. Call it only if `take_turns`."""
-    found = _holds(calls)
-    assert found is not None
-    found.sort(key=_core_began)
-    longest = with_token = None
-    for hold in found:
-        if longest is not None and _core_began(hold) < longest.until:
-            return _both(longest, hold)
-        longest = hold
+def check_lock_holds(calls: Sequence[ObjectCall]) -> Contradiction | None:
+    """Return the calls of two holds that overlap, or of two tokens that do not rise; None if the calls have an order.
+
+    The caller must have found that `holds_can_be_paired`.
+    """
+    holds = _holds(calls)
+    assert holds is not None
+    holds.sort(key=_core_began)
+    latest = with_token = None
+    for hold in holds:
+        if latest is not None and _core_began(hold) < latest.core_ends:
+            return _overlap(latest, hold)
+        latest = hold
         token = hold.acquire.answer
         if isinstance(token, int):
             if with_token is not None and isinstance(with_token.acquire.answer, int):
@@ -67,24 +74,24 @@ def holds(calls: Sequence[ObjectCall]) -> Contradiction | None:
 
 
 def _holds(calls: Iterable[ObjectCall]) -> list[_Hold] | None:
-    """Every hold; None if the calls are not of the kind that can be paired."""
+    """Return every hold; None if the calls cannot be paired."""
     by_process: dict[Hashable, list[ObjectCall]] = {}
     for call in calls:
         by_process.setdefault(call.argument, []).append(call)
     found: list[_Hold] = []
-    for of_process in by_process.values():
-        of_process.sort(key=lambda call: call.began)
+    for calls_of_process in by_process.values():
+        calls_of_process.sort(key=lambda call: call.began)
         acquire: ObjectCall | None = None
-        is_open = False  # an acquire of unknown outcome came before
-        for call in of_process:
-            if call.answer in (HELD, NOT_HELD) or (call.f == "release" and (is_open or acquire is None)):
+        has_pending_acquire = False
+        for call in calls_of_process:
+            if call.answer in (HELD, NOT_HELD) or (call.f == "release" and (has_pending_acquire or acquire is None)):
                 return None
             if call.f == "release":
                 assert acquire is not None
                 found.append(_Hold(acquire, call))
                 acquire = None
             elif call.is_pending:
-                is_open = True
+                has_pending_acquire = True
             elif acquire is not None:
                 return None
             else:
@@ -99,18 +106,21 @@ def _core_began(hold: _Hold) -> int:
     return hold.acquire.ended
 
 
-def _both(one: _Hold, other: _Hold) -> Contradiction:
-    """Two holds whose cores overlap; `other` began later."""
+def _overlap(one: _Hold, other: _Hold) -> Contradiction:
+    """Describe two holds whose cores overlap; that of `other` began later."""
     calls = (*one.calls, other.acquire)
     second = len(one.calls)
-    until = "" if one.release is None else ", and did not ask to release it before {1:began}"
-    why = f"{{0:who}} held the lock at {{0:ended}}{until}, but {{{second}:who}} was given it by {{{second}:ended}}"
-    return Contradiction(calls, why, other.calls)
+    until = "" if one.release is None else " and did not begin to release it before {1:began}"
+    template = (
+        f"{{0:process}} held the lock from {{0:ended}} on{until}, but {{{second}:process}} also acquired it by "
+        f"{{{second}:ended}}"
+    )
+    return Contradiction(calls, template, other.calls)
 
 
 def _no_rise(one: _Hold, other: _Hold) -> Contradiction:
-    why = (
-        "{0:who} was given the lock with token {0:token} by {0:ended}, and {1:who} after it, by {1:ended}, "
+    template = (
+        "{0:process} acquired the lock with token {0:token} by {0:ended}, and after that {1:process} acquired it by {1:ended} "
         "with token {1:token}, which is not higher"
     )
-    return Contradiction((one.acquire, other.acquire), why, (*one.calls, *other.calls))
+    return Contradiction((one.acquire, other.acquire), template, (*one.calls, *other.calls))

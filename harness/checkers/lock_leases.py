@@ -1,18 +1,20 @@
-"""Locks with leases: whether holds exclude each other as long as they must, and tokens rise.
+"""The checker of locks with leases: holds exclude each other for as long as they must, and tokens rise.
 
-A holder whose lease has ended is no holder any more, whether it knows or not; that is no violation, it is what tokens are
-for. What must hold
--------------------
-1. A lease lasts by the log's time, which never runs faster than real time, and it begins when the acquire, or the renewal,
-   takes effect: after that call began. So whoever was told its token holds the lock at least from then until its lease has
-   gone by since it last asked for it, or until it asks for its release. Two holds that overlap in that time exclude each
-   other in vain.
-2. Along the holds tokens rise.
-3. A resource that refuses a token below the highest it has seen never refuses one who must hold the lock, and takes nothing
-   from one whose successor it has heard.
+A holder whose lease has ended no longer holds the lock, whether it knows that or not. That is no violation: fencing tokens
+exist for this case.
 
-To judge 1 and 2 each hold becomes a process of its own whose release, of unknown outcome, begins where the hold may have
-ended; `holds.py` decides that, with its proof.
+What must hold
+--------------
+1. A lease lasts by the log's time, which never runs faster than real time, and begins when the acquire or the renewal takes
+   effect, which is after that call began. So a process that received a token holds the lock at least from then until the
+   lease's length has passed since it began its last acquire or renewal, or until it begins its release. Two holds must not
+   overlap in these times.
+2. Along the holds, tokens rise.
+3. A resource that refuses every token below the highest it has seen never refuses a process that must hold the lock, and never
+   accepts a use from a process whose successor it has heard from.
+
+To judge 1 and 2, each hold becomes a process of its own, with a release of unknown outcome that begins where the hold may have
+ended. `lock_holds.py` decides these calls, with its proof.
 """
 
 from bisect import bisect_left
@@ -20,17 +22,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.checkers.certificate import Contradiction, tell
+from harness.checkers.certificate import Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.lock_holds import holds
-from harness.checkers.models import ObjectCall
+from harness.checkers.lock_holds import check_lock_holds
+from harness.checkers.sequential_model import ObjectCall
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.records.history import RecordedCall
 
 
 @dataclass
 class LockHold:
-    """A token, as long as its holder must have held the lock. Times are in nanoseconds."""
+    """One token, for as long as its process must have held the lock.
+
+    Attributes:
+        acquire: the call that returned the token.
+        token: the fencing token.
+        lease_ns: the length of the lease, in nanoseconds.
+        until_ns: when the hold may have ended, in nanoseconds of the harness's clock.
+    """
 
     acquire: RecordedCall
     token: int
@@ -39,42 +48,45 @@ class LockHold:
 
     @property
     def since_ns(self) -> int:
-        """When its holder was told."""
+        """When the process received the token, in nanoseconds of the harness's clock."""
         assert self.acquire.completion is not None
         return self.acquire.completion.time
 
 
 @checker
 def exclusion(run: RunEvidence) -> Verdict:
-    """Whether at most one process held each lock at a time, with rising tokens, and a resource that checks them was safe."""
+    """Check that one process at most held each lock at a time, that tokens rose, and that the resource checked them.
+
+    Unknown if a lock was held fewer than two times in the whole run.
+    """
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
     found = []
-    by_key: dict[str, list[LockHold]] = {}
+    by_lock: dict[str, list[LockHold]] = {}
     for hold in holds_of(run.calls):
-        by_key.setdefault(hold.acquire.key, []).append(hold)
-    for key, of_key in by_key.items():
-        violation = holds(_calls(of_key, [event.time for event in run.history.events]))
-        if violation is not None:
-            found.append(f"{key}: {_both(run, of_key, violation) or tell(violation, times.get)}")
+        by_lock.setdefault(hold.acquire.key, []).append(hold)
+    for lock, holds in by_lock.items():
+        contradiction = check_lock_holds(_as_object_calls(holds, [event.time for event in run.history.events]))
+        if contradiction is not None:
+            found.append(f"{lock}: {_overlap(run, holds, contradiction) or sentence_of(contradiction, times.get)}")
     refused = 0
     for operation in run.calls:
         if operation.f == "use":
             refused += operation.outcome == "fail"
-            found += _wrong_uses(run, operation, by_key.get(operation.key, []))
+            found += _wrong_uses(run, operation, by_lock.get(operation.key, []))
     if found:
         return invalid(*found)
-    total = sum(map(len, by_key.values()))
-    reason = run.shows_nothing(run.calls) or (None if total > 1 else "the lock was held fewer than two times")
+    total = sum(map(len, by_lock.values()))
+    reason = run.why_untested(run.calls) or (None if total > 1 else "the lock was held fewer than two times")
     if reason is not None:
         return unknown(reason)
     return valid(
-        f"{count(total, 'hold')} of {count(len(by_key), 'lock')} excluded each other, with rising tokens; "
-        f"{count(refused, 'stale use')} came and none was taken"
+        f"{count(total, 'hold')} of {count(len(by_lock), 'lock')} excluded each other, with rising tokens; "
+        f"the resource refused {count(refused, 'stale use')} and accepted none"
     )
 
 
 def holds_of(operations: Sequence[RecordedCall]) -> list[LockHold]:
-    """Every hold that somebody was told of, in the order in which they were asked for."""
+    """Return every hold whose token a client received, in the order in which the acquires began."""
     found: dict[tuple[str, int], LockHold] = {}
     for operation in operations:
         value: Any = operation.invoke.value
@@ -99,10 +111,17 @@ def _token(operation: RecordedCall) -> int:
     return int(value["token"])
 
 
-def _calls(of_key: Sequence[LockHold], times: Sequence[int]) -> list[ObjectCall]:
-    """The holds as `holds.py` takes them. A hold that may have ended before its holder was told has no core, and no part."""
+def _as_object_calls(holds: Sequence[LockHold], times_ns: Sequence[int]) -> list[ObjectCall]:
+    """Return the holds of one lock as `check_lock_holds` takes them.
+
+    A hold that may have ended before its process received the token has no core and is left out.
+
+    Args:
+        holds: the holds.
+        times_ns: the time of each event of the history.
+    """
     calls = []
-    for hold in of_key:
+    for hold in holds:
         completion = hold.acquire.completion
         assert completion is not None
         if hold.until_ns <= completion.time:
@@ -110,43 +129,45 @@ def _calls(of_key: Sequence[LockHold], times: Sequence[int]) -> list[ObjectCall]
         name = f"{hold.acquire.invoke.process}/{hold.token}"
         began, ended = hold.acquire.invoke.index, completion.index
         calls.append(ObjectCall("acquire", name, hold.token, began, ended, hold.acquire, hold.acquire.invoke.process))
-        # The first event that is not before the end of the lease: what ended before that event ended in the lease.
-        calls.append(ObjectCall("release", name, None, bisect_left(times, hold.until_ns), None, None, name))
+        # The release begins at the first event at or after the end of the lease: earlier events are within the lease.
+        calls.append(ObjectCall("release", name, None, bisect_left(times_ns, hold.until_ns), None, None, name))
     return calls
 
 
-def _both(run: RunEvidence, of_key: Sequence[LockHold], violation: Contradiction) -> str | None:
-    """Two holds at once, in words; None if that is not what it is about."""
-    if len(violation.calls) < 3:
+def _overlap(run: RunEvidence, holds: Sequence[LockHold], contradiction: Contradiction) -> str | None:
+    """Describe two holds that overlap, with the ends of their leases; None if the contradiction is another one."""
+    if len(contradiction.calls) < 3:
         return None
-    asked = [call.operation for call in violation.calls if call.operation is not None]
-    one, other = (next(hold for hold in of_key if hold.acquire is operation) for operation in asked)
+    acquires = [call.operation for call in contradiction.calls if call.operation is not None]
+    one, other = (next(hold for hold in holds if hold.acquire is operation) for operation in acquires)
     until_s = run.history.seconds(one.until_ns)
     return (
-        f"{one.acquire.invoke.process} held the lock with token {one.token} until {until_s:.3f} s at least, and "
-        f"{other.acquire.invoke.process} was given it with token {other.token} by {run.history.seconds(other.since_ns):.3f} s"
+        f"{one.acquire.invoke.process} held the lock with token {one.token} until {until_s:.3f} s at least, but "
+        f"{other.acquire.invoke.process} acquired it with token {other.token} by {run.history.seconds(other.since_ns):.3f} s"
     )
 
 
-def _wrong_uses(run: RunEvidence, use: RecordedCall, of_key: Sequence[LockHold]) -> list[str]:
-    """What the resource did that it must not have done."""
+def _wrong_uses(run: RunEvidence, use: RecordedCall, holds: Sequence[LockHold]) -> list[str]:
+    """Return a sentence if the resource refused a use that it had to accept, or accepted one that it had to refuse."""
     value: Any = use.invoke.value
-    hold = next((hold for hold in of_key if hold.token == value["token"]), None)
-    what = f"{use.key}: the use of {use.invoke.process} with token {value['token']} at {run.at(use.invoke)}"
+    hold = next((hold for hold in holds if hold.token == value["token"]), None)
+    what = f"{use.key}: the use of {use.invoke.process} with token {value['token']} at {run.time_of(use.invoke)}"
     if use.outcome == "fail" and hold is not None and use.invoke.time < hold.until_ns:
-        return [f"{what} was refused ({use.completion and use.completion.error}), and its holder held the lock"]
-    higher = [other for other in of_key if other.token > value["token"]]
-    if use.outcome == "ok" and any(_had_used(run, other, use) for other in higher):
-        return [f"{what} was taken, and a holder with a higher token had come before"]
+        error = use.completion and use.completion.error
+        return [f"{what} was refused ({error}), although its lease had not ended"]
+    higher = [other for other in holds if other.token > value["token"]]
+    if use.outcome == "ok" and any(_used_before(run, other, use) for other in higher):
+        return [f"{what} was accepted, although the resource had accepted a use with a higher token before"]
     return []
 
 
-def _had_used(run: RunEvidence, hold: LockHold, before: RecordedCall) -> bool:
+def _used_before(run: RunEvidence, hold: LockHold, later: RecordedCall) -> bool:
+    """Whether the resource had accepted a use with the token of `hold` before the use `later` began."""
     return any(
         use.f == "use"
-        and use.key == before.key
+        and use.key == later.key
         and use.outcome == "ok"
         and _token(use) == hold.token
-        and use.ended_before(before)
+        and use.ended_before(later)
         for use in run.calls
     )

@@ -1,101 +1,20 @@
-"""The rules of Multi-Paxos, each a function from one run's evidence to findings: Paxos, slot by slot, under one promise.
+"""The rules of Multi-Paxos: Paxos, slot by slot, under one promise. Each is a function from one run's evidence to findings.
 
-`harness.checkers.invariants` lists them; `wire_record.py` says which orders are certain. Source: Lamport, *Paxos Made Simple*
-(2001), section 3.
+`invariants.py` lists the rules in a table. `wire_record.py` says which orders of messages are certain.
+Source: Lamport, *Paxos Made Simple* (2001), section 3. P1a and P2b are names of section 2.2.
 """
 
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from harness.checkers.durability import DISK_LOST
-from harness.checkers.evidence import Finding, RunEvidence
-from harness.checkers.wire_record import Sent, WireRecord, as_ballot
-from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import Chosen, Heartbeat, LogAccept, LogAccepted, LogPrepare, LogPromise
+from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
+from harness.checkers.log_evidence import FIELDS, LogEvidence, text_of_stored_batch
+from harness.checkers.wire_record import SentMessage, WireRecord, as_ballot, ballot_name, ballot_of
 from node.contract import NodeId
-from node.quorum import NO_BALLOT, Ballot, majority
-
-COHERENCE: Final = "coherence"
-NO_DECOHERENCE: Final = "no decoherence"
-
-#: The messages that the rules are about, and their fields.
-FIELDS: Final = {
-    message.type_name(): frozenset(message.__slots__)
-    for message in (LogPrepare, LogPromise, LogAccept, LogAccepted, Heartbeat, Chosen)
-}
-
-
-@dataclass
-class LogEvidence:
-    """The messages by type, in order."""
-
-    run: RunEvidence
-    record: WireRecord
-    sent: dict[str, list[Sent]] = field(default_factory=lambda: {type_: [] for type_ in FIELDS})
-
-    def batches(self) -> Iterator[tuple[Ballot, int, str, str]]:
-        """Every ballot, slot and batch that were seen together, with who showed it."""
-        for accept in self.sent["Accept"]:
-            yield _ballot(accept), accept.fields["slot"], accept.text("batch"), f"an Accept of {accept.sender}"
-        for promise in self.sent["Promise"]:
-            for slot, round_, owner, batch in promise.fields["records"]:
-                yield Ballot(round_, owner), slot, json.dumps(batch, sort_keys=True), f"a Promise of {promise.sender}"
-        for node, contents in self.run.disks.items():
-            for record in contents.log.records.values():
-                ballot = Ballot(record.round, record.owner)
-                yield ballot, record.slot, _text(record.batch), f"the disk of {node}"
-
-    @cached_property
-    def first_batches(self) -> dict[tuple[int, Ballot], tuple[str, str]]:
-        """The first batch that was seen of each slot and ballot, and who showed it."""
-        found: dict[tuple[int, Ballot], tuple[str, str]] = {}
-        for ballot, slot, text, source in self.batches():
-            found.setdefault((slot, ballot), (text, source))
-        return found
-
-    @cached_property
-    def chosen(self) -> dict[int, list[tuple[Ballot, str, str]]]:
-        """By slot, the ballots that are known to have chosen: by a quorum of Accepted and disks, or by what a leader said.
-
-        A leader says with each message up to which slot all is chosen; what it had proposed there itself, it has chosen.
-        """
-        acceptors: dict[tuple[int, Ballot], dict[NodeId, None]] = {}
-        for accepted in self.sent["Accepted"]:
-            for slot in accepted.fields["slots"]:
-                acceptors.setdefault((slot, _ballot(accepted)), {})[accepted.sender] = None
-        for node, contents in self.run.disks.items():
-            for record in contents.log.records.values():
-                acceptors.setdefault((record.slot, Ballot(record.round, record.owner)), {})[node] = None
-        said: dict[Ballot, int] = {}
-        for message in (*self.sent["Accept"], *self.sent["Heartbeat"]):
-            said[_ballot(message)] = max(message.fields["commit"], said.get(_ballot(message), 0))
-        found: dict[int, list[tuple[Ballot, str, str]]] = {}
-        for (slot, ballot), (text, _) in sorted(self.first_batches.items()):
-            nodes = acceptors.get((slot, ballot), {})
-            if slot <= said.get(ballot, 0):
-                found.setdefault(slot, []).append((ballot, text, f"{ballot.node} said that it is chosen"))
-            elif len(nodes) >= majority(len(self.run.members)):
-                found.setdefault(slot, []).append((ballot, text, f"{', '.join(nodes)} accepted it"))
-        return found
-
-
-def _ballot(sent: Sent) -> Ballot:
-    return sent.ballot() or NO_BALLOT
-
-
-@lru_cache(maxsize=65_536)  # the same batch is on every disk
-def _text(batch: bytes) -> str:
-    """A batch on a disk, as it would stand in a record."""
-    return json.dumps(readable_fields(LogAccept(NO_BALLOT, 0, batch, 0))["batch"], sort_keys=True)
-
-
-def _name(ballot: Ballot) -> str:
-    return f"ballot {ballot.round} of {ballot.node}"
+from node.quorum import NO_BALLOT, Ballot
 
 
 def one_batch_a_ballot(evidence: LogEvidence) -> Iterator[Finding]:
@@ -103,169 +22,186 @@ def one_batch_a_ballot(evidence: LogEvidence) -> Iterator[Finding]:
     for ballot, slot, text, source in evidence.batches():
         other, other_source = evidence.first_batches[slot, ballot]
         if other != text:
-            what = f"{_name(ballot)} has two batches in slot {slot}, one in {other_source}, another in {source}"
+            what = f"{ballot_name(ballot)} has two batches in slot {slot}, one in {other_source}, another in {source}"
             yield Finding(COHERENCE, what)
 
 
 def one_choice_a_slot(evidence: LogEvidence) -> Iterator[Finding]:
-    """Whatever is known as chosen in a slot is one batch."""
+    """All ballots that chose a batch in a slot chose the same batch."""
     for slot, choices in evidence.chosen.items():
-        for ballot, text, why in choices:
-            first, other, other_why = choices[0]
+        for ballot, text, reason in choices:
+            first, other, other_reason = choices[0]
             if text != other:
-                what = f"two batches are chosen in slot {slot}: under {_name(first)} ({other_why}), and under "
-                yield Finding(COHERENCE, f"{what}{_name(ballot)} ({why})")
+                what = f"two batches are chosen in slot {slot}: under {ballot_name(first)} ({other_reason}), and under "
+                yield Finding(COHERENCE, f"{what}{ballot_name(ballot)} ({reason})")
 
 
 def later_ballots_keep_the_choice(evidence: LogEvidence) -> Iterator[Finding]:
     """P2b: once a batch is chosen in a slot, every higher ballot proposes it there."""
     for (slot, ballot), (text, source) in evidence.first_batches.items():
-        for chosen, other, why in evidence.chosen.get(slot, ()):
+        for chosen, other, reason in evidence.chosen.get(slot, ()):
             if ballot > chosen and text != other:
-                what = (
-                    f"slot {slot} was chosen under {_name(chosen)} ({why}), and the later {_name(ballot)} has another"
+                yield Finding(
+                    NO_DECOHERENCE,
+                    f"slot {slot} was chosen under {ballot_name(chosen)} ({reason}), and the later {ballot_name(ballot)} "
+                    f"has another batch there, in {source}",
                 )
-                yield Finding(NO_DECOHERENCE, f"{what} batch there, in {source}")
 
 
 def ballots_are_used_once(evidence: LogEvidence) -> Iterator[Finding]:
-    """A ballot belongs to one node and one of its lives."""
-    lives: dict[Ballot, Sent] = {}
+    """A ballot belongs to one node and one of its incarnations."""
+    first_use: dict[Ballot, SentMessage] = {}
     for type_ in ("Prepare", "Accept", "Heartbeat"):
         for sent in evidence.sent[type_]:
-            ballot = _ballot(sent)
-            first = lives.setdefault(ballot, sent)
+            ballot = ballot_of(sent)
+            first = first_use.setdefault(ballot, sent)
             if sent.sender != ballot.node:
-                yield Finding(NO_DECOHERENCE, f"{sent.sender} sent {sent.type} under {_name(ballot)}, not its own")
+                what = f"{sent.sender} sent {sent.type} under {ballot_name(ballot)}, which is not its own"
+                yield Finding(NO_DECOHERENCE, what)
             elif sent.incarnation != first.incarnation:
-                lived = f"incarnations {first.incarnation} ({first.type}) and {sent.incarnation} ({sent.type})"
-                yield Finding(NO_DECOHERENCE, f"{_name(ballot)} was used by {lived}")
+                both = f"{first.incarnation} ({first.type}) and {sent.incarnation} ({sent.type})"
+                yield Finding(NO_DECOHERENCE, f"{ballot_name(ballot)} was used by two incarnations, {both}")
 
 
 def promises_are_kept(evidence: LogEvidence) -> Iterator[Finding]:
-    """P1a: an acceptor promises and accepts nothing below what it has promised."""
-    asked = _asked(evidence)
+    """P1a: an acceptor promises and accepts nothing below a ballot that it has promised."""
+    first_requests = _first_requests(evidence)
     for node in evidence.run.members:
         answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
         answers.sort(key=lambda sent: sent.index)
         lines = [answer.index for answer in answers]
-        highest = list(accumulate(map(_ballot, answers), max))
-        lives: dict[int, Ballot] = {}
+        highest = list(accumulate(map(ballot_of, answers), max))  # up to and including each line
+        of_incarnation: dict[int, Ballot] = {}
         for answer in answers:
-            lives[answer.incarnation] = max(_ballot(answer), lives.get(answer.incarnation, NO_BALLOT))
+            highest_before = of_incarnation.get(answer.incarnation, NO_BALLOT)
+            of_incarnation[answer.incarnation] = max(ballot_of(answer), highest_before)
         for answer in answers:
-            # Sent before `answer`, for certain: in an earlier life, or before anybody had asked for it.
+            # Sent before `answer` for certain: by an earlier incarnation, or before any request for `answer` was delivered.
             slot = max(answer.fields["slots"], default=0) if answer.type == "Accepted" else 0
-            earlier = bisect_left(lines, asked.get((node, answer.type, _ballot(answer), slot), 0))
-            before = [ballot for life, ballot in lives.items() if life < answer.incarnation]
+            earlier = bisect_left(lines, first_requests.get((node, answer.type, ballot_of(answer), slot), 0))
+            before = [ballot for incarnation, ballot in of_incarnation.items() if incarnation < answer.incarnation]
             before += highest[earlier - 1 : earlier] if earlier else []
-            if before and max(before) > _ballot(answer):
-                what = f"{node} sent {answer.type} of {_name(_ballot(answer))} after it had answered"
-                yield Finding(NO_DECOHERENCE, f"{what} {_name(max(before))}")
+            if before and max(before) > ballot_of(answer):
+                what = f"{node} sent {answer.type} of {ballot_name(ballot_of(answer))} after it had answered"
+                yield Finding(NO_DECOHERENCE, f"{what} {ballot_name(max(before))}")
                 break
 
 
-def promises_tell_all(evidence: LogEvidence) -> Iterator[Finding]:
-    """Phase 1b: a promise reports everything that its sender had accepted above what the candidate knows."""
-    if not evidence.record.is_complete:
-        return
-    asked: dict[tuple[NodeId, Ballot], tuple[int, int]] = {}  # acceptor, ballot: first delivery, highest commit asked
-    for prepare in evidence.sent["Prepare"]:
-        if prepare.delivered:
-            key = prepare.to, _ballot(prepare)
-            line, commit = asked.get(key, (prepare.delivered[0], 0))
-            asked[key] = min(line, *prepare.delivered), max(commit, prepare.fields["commit"])
-    accepted = [
-        (sent.sender, sent.index, _ballot(sent), slot)
-        for sent in evidence.sent["Accepted"]
-        for slot in sent.fields["slots"]
-    ]
-    for node, ballot, told in _whole_promises(evidence):
-        line, commit = asked.get((node, ballot), (0, 0))
-        for sender, index, of, slot in accepted:
-            if sender != node or index >= line or slot <= commit or of >= ballot:
-                continue
-            what = f"{node} had accepted slot {slot} under {_name(of)}, and its promise of {_name(ballot)} "
-            if slot not in told:
-                yield Finding(NO_DECOHERENCE, f"{what}leaves it out")
-            elif _is_older(evidence, slot, of, *told[slot]):
-                yield Finding(NO_DECOHERENCE, f"{what}has an older batch there")
+def _first_requests(evidence: LogEvidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
+    """Return, by acceptor, type of answer, ballot and slot, the first line that delivered a request for the answer.
 
-
-def _is_older(evidence: LogEvidence, slot: int, accepted: Ballot, kept: Ballot, text: str) -> bool:
-    """Whether what is kept in a slot is not what was accepted there last.
-
-    Who knows a slot as chosen answers a later Accept and keeps the record that it has: an older ballot, and the same batch.
+    The slot of a Promise is 0.
     """
-    known = evidence.first_batches.get((slot, accepted))
-    return kept < accepted and known is not None and known[0] != text
-
-
-def _whole_promises(evidence: LogEvidence) -> Iterator[tuple[NodeId, Ballot, dict[int, tuple[Ballot, str]]]]:
-    """Who promised which ballot in full, and what it told: by slot a ballot and a batch. A repeated one counts anew."""
-    lost = {node for receipt in evidence.run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
-    corrupted = {link[0] for link in evidence.record.corrupted_links}
-    parts: dict[tuple[NodeId, Ballot, int], dict[int, Any]] = {}
-    for promise in evidence.sent["Promise"]:
-        fields = promise.fields
-        if promise.sender in lost | corrupted:
-            continue
-        key = promise.sender, _ballot(promise), fields["commit"]
-        of = parts.setdefault(key, {})
-        of[fields["part"]] = fields["records"]
-        if len(of) == fields["parts"]:
-            yield (
-                promise.sender,
-                _ballot(promise),
-                {
-                    slot: (Ballot(round_, owner), json.dumps(batch, sort_keys=True))
-                    for records in of.values()
-                    for slot, round_, owner, batch in records
-                },
-            )
-
-
-def _asked(evidence: LogEvidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
-    """By acceptor, type of answer, ballot and slot: the first line that delivered what asks for it."""
     if not evidence.record.is_complete:
         return {}
     found: dict[tuple[NodeId, str, Ballot, int], int] = {}
     for request, answer in (("Prepare", "Promise"), ("Accept", "Accepted")):
         for sent in evidence.sent[request]:
             if sent.delivered and (sent.sender, sent.to) not in evidence.record.corrupted_links:
-                key = sent.to, answer, _ballot(sent), sent.fields["slot"] if request == "Accept" else 0
+                key = sent.to, answer, ballot_of(sent), sent.fields["slot"] if request == "Accept" else 0
                 found[key] = min(sent.delivered[0], found.get(key, sent.delivered[0]))
     return found
 
 
-def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
-    """What a node has said it had on disk first, and it never takes it back."""
-    lost = {node for receipt in evidence.run.receipts for node in receipt.evidence.get(DISK_LOST, ())}
-    for node, contents in evidence.run.disks.items():
-        if node in lost:
+def promises_are_complete(evidence: LogEvidence) -> Iterator[Finding]:
+    """Phase 1b: a promise reports everything that its sender accepted above the commit index that the candidate named."""
+    if not evidence.record.is_complete:
+        return
+    requests: dict[
+        tuple[NodeId, Ballot], tuple[int, int]
+    ] = {}  # acceptor, ballot: first delivery, highest commit asked
+    for prepare in evidence.sent["Prepare"]:
+        if prepare.delivered:
+            key = prepare.to, ballot_of(prepare)
+            line, commit = requests.get(key, (prepare.delivered[0], 0))
+            requests[key] = min(line, *prepare.delivered), max(commit, prepare.fields["commit"])
+    accepted = [
+        (sent.sender, sent.index, ballot_of(sent), slot)
+        for sent in evidence.sent["Accepted"]
+        for slot in sent.fields["slots"]
+    ]
+    for node, ballot, reported in _complete_promises(evidence):
+        line, commit = requests.get((node, ballot), (0, 0))
+        for sender, index, of, slot in accepted:
+            if sender != node or index >= line or slot <= commit or of >= ballot:
+                continue
+            what = f"{node} had accepted slot {slot} under {ballot_name(of)}, and its promise of {ballot_name(ballot)} "
+            if slot not in reported:
+                yield Finding(NO_DECOHERENCE, f"{what}leaves it out")
+            elif _is_older(evidence, slot, of, reported[slot]):
+                yield Finding(NO_DECOHERENCE, f"{what}has an older batch there")
+
+
+class _KeptBatch(NamedTuple):
+    """What an acceptor keeps in a slot."""
+
+    ballot: Ballot
+    batch_text: str
+
+
+def _is_older(evidence: LogEvidence, slot: int, accepted: Ballot, kept: _KeptBatch) -> bool:
+    """Whether an acceptor keeps an older batch in a slot than the one that it accepted last, under `accepted`.
+
+    An acceptor that knows a slot as chosen answers a later Accept and keeps its record: an older ballot, and the same batch.
+    """
+    known = evidence.first_batches.get((slot, accepted))
+    return kept.ballot < accepted and known is not None and known.batch_text != kept.batch_text
+
+
+class _WholePromise(NamedTuple):
+    """A promise of which the record shows all parts."""
+
+    sender: NodeId
+    ballot: Ballot
+    reported: dict[int, _KeptBatch]
+    """By slot, what the sender reported."""
+
+
+def _complete_promises(evidence: LogEvidence) -> Iterator[_WholePromise]:
+    """Yield every promise whose parts the record shows in full. A promise that is sent again is yielded again."""
+    corrupted = {link[0] for link in evidence.record.corrupted_links}
+    parts: dict[tuple[NodeId, Ballot, int], dict[int, Any]] = {}
+    for promise in evidence.sent["Promise"]:
+        fields = promise.fields
+        if promise.sender in evidence.run.lost_disks | corrupted:
             continue
-        said = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
-        held = as_ballot(list(_stored(contents.variables.get("", {}).get("promised")))) or NO_BALLOT
-        highest = max(map(_ballot, said), default=NO_BALLOT)
-        if highest > held:
-            yield Finding(
-                NO_DECOHERENCE, f"{node} answered {_name(highest)}, and its disk has promised {_name(held)} at most"
-            )
+        key = promise.sender, ballot_of(promise), fields["commit"]
+        parts_of_promise = parts.setdefault(key, {})
+        parts_of_promise[fields["part"]] = fields["records"]
+        if len(parts_of_promise) == fields["parts"]:
+            reported = {
+                slot: _KeptBatch(Ballot(round_, owner), json.dumps(batch, sort_keys=True))
+                for records in parts_of_promise.values()
+                for slot, round_, owner, batch in records
+            }
+            yield _WholePromise(promise.sender, ballot_of(promise), reported)
+
+
+def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
+    """A node has on its disk what it sent before it sent it, and never takes it back."""
+    for node, contents in evidence.run.disks.items():
+        if node in evidence.run.lost_disks:
+            continue
+        answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
+        promised = contents.variables.get("", {}).get("promised")
+        on_disk = (as_ballot(list(promised)) if isinstance(promised, tuple) else None) or NO_BALLOT
+        highest = max(map(ballot_of, answers), default=NO_BALLOT)
+        if highest > on_disk:
+            shown = "no promise" if on_disk == NO_BALLOT else f"only a promise of {ballot_name(on_disk)}"
+            yield Finding(NO_DECOHERENCE, f"{node} answered {ballot_name(highest)}, but its disk shows {shown}")
         snapshot = evidence.run.log.snapshot_slot(node)
         for sent in evidence.sent["Accepted"]:
             for slot in sent.fields["slots"] if sent.sender == node else ():
                 if slot <= snapshot:
                     continue
-                record, ballot = contents.log.records.get(slot), _ballot(sent)
-                what = f"{node} accepted slot {slot} under {_name(ballot)}, and its disk has "
+                record, ballot = contents.log.records.get(slot), ballot_of(sent)
+                what = f"{node} accepted slot {slot} under {ballot_name(ballot)}, but its disk has "
                 if record is None:
                     yield Finding(NO_DECOHERENCE, f"{what}nothing there")
-                elif _is_older(evidence, slot, ballot, Ballot(record.round, record.owner), _text(record.batch)):
+                    continue
+                kept = _KeptBatch(Ballot(record.round, record.owner), text_of_stored_batch(record.batch))
+                if _is_older(evidence, slot, ballot, kept):
                     yield Finding(NO_DECOHERENCE, f"{what}an older batch there")
-
-
-def _stored(item: Any) -> tuple[Any, ...]:
-    return item if isinstance(item, tuple) else ()
 
 
 RULES: Final = (
@@ -274,13 +210,13 @@ RULES: Final = (
     later_ballots_keep_the_choice,
     ballots_are_used_once,
     promises_are_kept,
-    promises_tell_all,
+    promises_are_complete,
     disks_remember,
 )
 
 
 def log_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
-    """The first finding of each rule."""
+    """Yield the first finding of each rule for a run."""
     evidence = LogEvidence(run, record)
     for message in record.sent:
         if FIELDS.get(message.type) == frozenset(message.fields):

@@ -1,57 +1,81 @@
-"""A small history out of one that has no order, which has none either.
+"""Minimising: a small history that is not linearizable, out of a large one that is not.
 
 Rules
 -----
-1. Only what cannot have made the history wrong is taken away: if what is left has no order, neither had the whole.
-   A call that changes nothing can always go. A value can go with every call that wrote it, read it, or compared it: between
-   what is left, nobody saw it. So can all calls of one process on a lock, if nobody was told "held". Whoever was told
-   "mismatch" saw that other values were there, so those calls go first.
-2. What is left is judged again, each time. So a minimised history is invalid by construction.
-3. First the last calls before the one that nothing explained are tried alone, ever more of them; then what can go is
-   dropped in halves, quarters, and so on (delta debugging: Zeller and Hildebrandt, 2002).
+1. Only calls that cannot have made the history wrong are taken away: if the rest has no order, the whole has none.
+   A call that changes nothing can always go. A value can go together with every call that wrote, read or compared it, since no
+   other call observed it. All calls of one process on a lock can go, if no call returned "held". A call that returned
+   "mismatch" saw that another value was there, so such calls go first.
+2. The rest is checked again, each time. So a minimised history is not linearizable by construction.
+3. First only the last calls before the one that no order explains are tried, in windows that grow. Then halves, quarters and
+   so on of the calls are dropped (delta debugging: Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing
+   Input*, 2002).
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.checkers.certificate import Contradiction
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import VOID, LockModel, Model, ObjectCall
+from harness.checkers.models import LockModel
+from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ObjectCall
 
+#: Takes calls on one object and returns why they have no order, or None; raises TooHard if the question is open.
 ObjectChecker = Callable[[Sequence[ObjectCall]], Contradiction | None]
 
+#: How many calls the first window has; each further window is four times as large.
 _FIRST_WINDOW: Final = 32
+#: How many calls a sentence names at most.
 _CERTIFICATE_MAX: Final = 4
-#: How many calls may be judged again, all trials taken together.
+#: How many calls may be checked again, over all trials.
 _CALLS_MAX: Final = 200_000
 
 
-def explain(
-    calls: Sequence[ObjectCall], model: Model, violation: Contradiction, judge: ObjectChecker
-) -> tuple[Contradiction, list[ObjectCall]]:
-    """The violation with two to four calls where there are as many, and a small history that is invalid by itself."""
-    if not violation.searched:
-        few = _in_order([*violation.calls, *violation.support])
-        return violation, few if _is_wrong(few, judge) else list(calls)
-    few = minimised(calls, model, violation.calls[0], judge)
-    again = judge(few)
+class Explanation(NamedTuple):
+    """A violation that is ready for people."""
+
+    contradiction: Contradiction
+    """It names two to four calls where there are as many."""
+    history: list[ObjectCall]
+    """A small history that is not linearizable by itself."""
+
+
+def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker) -> Explanation:
+    """Reduce a violation to few calls.
+
+    Args:
+        calls: all calls on the object.
+        model: the sequential model of the object.
+        violation: what `check` returned for `calls`.
+        check: the checker, with a smaller budget.
+    """
+    if not violation.from_search:
+        few = _in_order([*violation.calls, *violation.supporting])
+        return Explanation(violation, few if _is_wrong(few, check) else list(calls))
+    few = minimised(calls, model, violation.calls[0], check)
+    again = check(few)
     assert again is not None
-    if not again.searched:
-        return again, few
-    named = few if len(few) <= _CERTIFICATE_MAX else _last(few, again.calls[0])
-    who = ", ".join(
-        f"{{{place}:who}} {{{place}:did}} from {{{place}:began}} to {{{place}:ended}}" for place in range(len(named))
+    if not again.from_search:
+        return Explanation(again, few)
+    named = few if len(few) <= _CERTIFICATE_MAX else _last_calls(few, again.calls[0])
+    actions = ", ".join(
+        f"{{{place}:process}} {{{place}:action}} from {{{place}:began}} to {{{place}:ended}}"
+        for place in range(len(named))
     )
-    rest = (
-        "no order explains these"
-        if len(named) == len(few)
-        else f"no order explains these and {len(few) - len(named)} others"
-    )
-    return Contradiction(tuple(named), f"{who}: {rest}", searched=True), few
+    others = len(few) - len(named)
+    rest = f"no order explains these calls and {others} others" if others else "no order explains these calls"
+    return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
 
 
-def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, judge: ObjectChecker) -> list[ObjectCall]:
-    """Fewer calls that have no order, given the one whose return no order explains."""
+def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, check: ObjectChecker) -> list[ObjectCall]:
+    """Return a subset of calls that has no order.
+
+    Args:
+        calls: all calls on the object.
+        model: the sequential model of the object.
+        stuck: the call whose return no order explains.
+        check: the checker.
+    """
     assert stuck.ended is not None
     ended = stuck.ended
     left = _in_order([call for call in calls if call.began <= ended])
@@ -60,7 +84,7 @@ def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, judg
     while size < len(left) and budget > 0:
         some = _closed(left, set(left[-size:]), model)
         budget -= len(some)
-        if _is_wrong(some, judge):
+        if _is_wrong(some, check):
             left = some
             break
         size *= 4
@@ -70,7 +94,7 @@ def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, judg
         while start < len(left) and budget > 0:
             some = _closed(left, set(left[:start]) | set(left[start + chunk :]), model)
             budget -= len(some)
-            if len(some) < len(left) and _is_wrong(some, judge):
+            if len(some) < len(left) and _is_wrong(some, check):
                 left = some
             else:
                 start += chunk
@@ -79,46 +103,53 @@ def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, judg
 
 
 def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:
-    """What is left of `kept` when a value goes with all who touch it (rule 1)."""
-    touches = {call: _touches(call, model) for call in calls}
+    """Return the calls that are left of `kept` when each value goes together with all calls that touch it (rule 1)."""
+    touched = {call: _touched_values(call, model) for call in calls}
     gone: set[Hashable] = set()
     changed = True
     while changed:
         changed = False
         for call in calls:
-            made, needed = touches[call]
-            if call in kept and ((made is not VOID and made in gone) or any(value in gone for value in needed)):
+            made, observed = touched[call]
+            makes_gone_value = made is not NO_SINGLE_STATE and made in gone
+            if call in kept and (makes_gone_value or any(value in gone for value in observed)):
                 kept.discard(call)
                 changed = True
             if call not in kept and not model.is_read(call) and made not in gone:
                 gone.add(made)
                 changed = True
     if gone:
-        kept = {call for call in kept if not (model.is_read(call) and not touches[call][1])}
-    if VOID in gone:  # somebody changed nobody knows what: only calls that change nothing can go
+        kept = {call for call in kept if not (model.is_read(call) and not touched[call].observed)}
+    if NO_SINGLE_STATE in gone:  # a call with an unknown effect went, so only calls that change nothing can go
         kept = {call for call in calls if not model.is_read(call)} | kept
     return [call for call in calls if call in kept]
 
 
-def _touches(call: ObjectCall, model: Model) -> tuple[Hashable, tuple[Hashable, ...]]:
-    """The value that a call writes, and those that it saw."""
+class _TouchedValues(NamedTuple):
+    """The value that a call writes (`NO_SINGLE_STATE` if it is not known or there is none), and those that it observed."""
+
+    made: Hashable
+    observed: tuple[Hashable, ...]
+
+
+def _touched_values(call: ObjectCall, model: Model) -> _TouchedValues:
     if isinstance(model, LockModel):
-        return (call.argument, ()) if not model.is_read(call) else (VOID, ())
-    needed = model.needs(call)
-    return model.makes(call), () if needed is VOID else (needed,)
+        return _TouchedValues(NO_SINGLE_STATE if model.is_read(call) else call.argument, ())
+    required = model.required_state(call)
+    return _TouchedValues(model.resulting_state(call), () if required is NO_SINGLE_STATE else (required,))
 
 
-def _last(few: Sequence[ObjectCall], stuck: ObjectCall) -> list[ObjectCall]:
-    """The call that nothing explains, and those that ended last before it."""
+def _last_calls(few: Sequence[ObjectCall], stuck: ObjectCall) -> list[ObjectCall]:
+    """Return the call that no order explains, after those that ended last before it."""
     others = sorted(
         (call for call in few if call is not stuck), key=lambda call: (call.ended is not None, call.ended or 0)
     )
     return [*others[-(_CERTIFICATE_MAX - 1) :], stuck]
 
 
-def _is_wrong(calls: Sequence[ObjectCall], judge: ObjectChecker) -> bool:
+def _is_wrong(calls: Sequence[ObjectCall], check: ObjectChecker) -> bool:
     try:
-        return judge(calls) is not None
+        return check(calls) is not None
     except TooHard:
         return False
 

@@ -1,52 +1,60 @@
-"""The article's four properties, judged from evidence: see the table in the README.
+"""The checkers of the article's four properties: coherence, conflict resolution, no decoherence, fault tolerance.
 
-What each takes for a violation
--------------------------------
-*Coherence*: two answers, or disks, with different decided values of one variable.
+The README at the top of the repository has them in a table.
 
-*Conflict resolution*: (1) A decided value of a variable of the history that was not proposed before. A proposal of unknown
-outcome counts as proposed, one that was refused does not: refused means never done. (2) A proposal that was refused,
-unless one of these explains it: its input was bad or the node was full (`EXCUSED`); nobody else had proposed for that
-variable by then; or the node that was asked was not on a majority side all the while, so it may have had to give up.
+What is a violation
+-------------------
+*Coherence*: two answers, or two disks, or an answer and a disk, with different decided values of one variable.
 
-*No decoherence*: an operation that began after another had been answered with a decided value, and was answered otherwise,
-be it undecided. And a disk that showed a decided value and later does not.
+*Conflict resolution*: (1) A decided value, of a variable in the history, that no client proposed before. A proposal of
+unknown outcome counts as proposed. A refused proposal does not, since refused means never done. (2) A refused proposal,
+unless one of these explains it: its input was bad or the node was full (`EXCUSED`); no other client had proposed for that
+variable by then; or the node that the client asked was not on a majority side all the time, so it may have had to give up.
 
-*Fault tolerance*: an operation that was owed an answer and got none in its time, or was refused without such an excuse. An
-answer is owed where the client could reach a node, and the node was on a majority side, at the end of the call: for as long
-as the client takes to ask again, and a second and a half more, or for the whole call if it was shorter. A refusal is judged
-as if the client had waited for its whole time. In that time the same majority must have stayed for a second, and the time
-must have been a second or more; for a call to any node, half a second more for every other node, since the client goes
-from one to the next at that pace. An algorithm that keeps a log has one leader: there everybody who might lead must have been
-within reach, and that must have stayed so for two seconds, in which a leader is to be found.
+*No decoherence*: an operation that began after another had been answered with a decided value, and whose answer differs, even
+if it is "undecided". And a disk that showed a decided value and later does not.
 
-What it takes to be valid
--------------------------
-Otherwise an empty run would pass. Each property must have been *tried*: two witnesses of one variable; two different
-proposals for a variable that was decided; an operation that began after a decision was seen; an operation that was owed
-an answer and got it. If faults were expected, each must have bitten, and for each an operation must have been under way or
-begun while or after it lasted; for fault tolerance, one that was owed an answer and got it.
+*Fault tolerance*: an operation that was owed an answer and received none in its time, or was refused without such an excuse.
+
+When an answer is owed
+----------------------
+1. At the end of the call the client could reach a node that was on a majority side. "At the end" means for as long as the
+   client takes to send again, and 1.5 seconds more, or for the whole call if it was shorter.
+2. A refusal is judged as if the client had waited for its whole timeout.
+3. In that time the same majority stayed for a second, and the call's timeout was a second or more. For a call to any node, the
+   timeout must be half a second longer for every further node, since the client goes from one to the next at that pace.
+4. An algorithm that keeps a log has one leader. There, every node that might lead must have been within reach, and that
+   must have stayed so for two seconds, in which the nodes can elect a leader.
+
+What a valid verdict needs
+--------------------------
+Without these, an empty run would pass. Each property must have been *tried*. Coherence: two answers or disks of one variable.
+Conflict resolution: two different proposals for a variable that was decided. No decoherence: an operation that began after a
+decision was seen. Fault tolerance: an operation that was owed an answer and received it. If faults were expected, each must
+have bitten, and for each an operation must have been in flight, or have begun, during or after it; for fault tolerance, one
+that was owed an answer and received it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from harness.checkers.evidence import RunEvidence, SeenDecision, ended_ns, was_answered
+from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
 
 __all__ = ["EXCUSED", "RunEvidence", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
 
-#: What a refusal says that is the client's own fault, or the node's honest limit.
+#: Parts of errors that excuse a refusal: the input was bad, or the node was full.
 EXCUSED: Final = (
     "a name is 1 to 64 of",
     "the value cannot be proposed",
     "requests are waiting here already",
     "variables already",
-    # What the client says before it sends anything.
+    # Errors of the client, which sends nothing.
     "None cannot be proposed",
     "is no name: use 1 to 64",
     "cannot be encoded",
@@ -57,69 +65,79 @@ EXCUSED: Final = (
     "is not valid Unicode",
     "a map's key is a",
 )
-#: Seconds. A shorter deadline is nobody's promise: see `cluster/clients/client.py` for how often it sends again.
+#: With a shorter timeout, in seconds, no answer is owed: see `cluster/clients/client.py` for how often a client sends again.
 OWED_TIMEOUT_S: Final = 1.0
+#: How much longer the timeout must be for every further node that a client may have to try, in seconds.
 NEXT_NODE_S: Final = 0.5
+#: How long a client waits before it sends to the same node again, in seconds.
 _SEND_AGAIN_S: Final = 1.0
+#: How much longer than a resend the judged end of a call is, in seconds.
 _SLACK_S: Final = 0.5
-#: In which a log has to find a leader, if it has none.
+#: How long a log may take to elect a leader, in seconds.
 ELECTION_S: Final = 2.0
-#: A client's clock and its poll may end a call this much before its time.
+#: The part of its timeout after which a call counts as timed out: a client's clock and poll may end it a little early.
 _EARLY: Final = 0.95
 
 
 @checker
 def coherence(run: RunEvidence) -> Verdict:
-    """Every computer ends with the same state."""
+    """Check that every computer ends with the same state: all answers and disks show one decided value of a variable."""
     first: dict[str, SeenDecision] = {}
     compared: set[str] = set()
     found = []
-    for answer in run.answers():
+    for answer in run.seen_decisions():
         other = first.setdefault(answer.key, answer)
         if other is answer:
             continue
         compared.add(answer.key)
-        if other.same != answer.same:
-            found.append(f"{other.text}, {answer.text} for {answer.key}")
-    found += findings(run, "coherence")
-    shown_valid = f"all answers and disks agree, for each of {count(len(compared), 'variable')} with two or more"
-    nothing = None if compared else "no variable has two answers or disks to compare"
-    return _verdict(run, found, nothing, shown_valid)
+        if other.canonical_value != answer.canonical_value:
+            found.append(f"{other.text} and {answer.text} for {answer.key}")
+    found += findings(run, COHERENCE)
+    untried = None if compared else "no variable has two answers or disks to compare"
+    kept = f"all answers and disks agree for each of {count(len(compared), 'variable')} that has two or more"
+    return _verdict(run, found, untried, kept)
 
 
 @checker
 def conflict_resolution(run: RunEvidence) -> Verdict:
-    """Many proposals are no error; one is picked."""
-    answers = list(run.answers())
-    found = [text for answer in answers for text in _unproposed(run, answer)]
+    """Check that rival proposals are no error, and that one of the proposed values is decided."""
+    decisions = list(run.seen_decisions())
+    found = [text for decision in decisions for text in _unproposed(run, decision)]
     found += [
-        f"{_asked(refused)} of {shown(refused.invoke.value)} for {refused.key} was refused at "
-        f"{run.at(refused.completion)} ({refused.completion.error}), and {other.invoke.process} had proposed too"
-        for refused, other in _refused_rivals(run)
+        f"{refused.invoke.process}'s {refused.f} of {shown(refused.invoke.value)} for {refused.key} was refused at "
+        f"{run.time_of(refused.completion)} ({refused.completion.error}), and {rival.invoke.process} had proposed a value too"
+        for refused, rival in _refused_rivals(run)
         if refused.completion is not None
     ]
-    decided = {answer.key for answer in answers}
+    decided = {decision.key for decision in decisions}
     values = Counter(key for key, _ in run.proposals_of)
     contested = [key for key, different in values.items() if different > 1 and key in decided]
-    nothing = None if contested else "no variable that was decided had two different proposals"
-    return _verdict(run, found, nothing, f"one proposal was picked in each of {count(len(contested), 'contest')}")
+    untried = None if contested else "no variable that was decided had two different proposals"
+    kept = f"one proposal was picked for each of {count(len(contested), 'variable')} with different proposals"
+    return _verdict(run, found, untried, kept)
 
 
-def _unproposed(run: RunEvidence, answer: SeenDecision) -> Iterator[str]:
-    """What is wrong with a decided value, as far as who proposed it goes."""
-    if answer.key not in run.by_key:
-        return  # on a disk only: a variable of before this history
-    same = run.proposals_of.get((answer.key, answer.same), [])
-    shown_at = answer.operation.completion if answer.operation is not None else None
-    if not same or (shown_at is not None and same[0].invoke.index > shown_at.index):
-        yield f"{answer.text} for {answer.key}, which nobody had proposed"
-    elif all(proposal.outcome == "fail" for proposal in same):
-        yield f"{answer.text} for {answer.key}, and its only proposals had been refused, as never done"
+def _unproposed(run: RunEvidence, decision: SeenDecision) -> Iterator[str]:
+    """Yield a sentence if a decided value was not proposed before, or if all its proposals were refused."""
+    if decision.key not in run.operations_by_variable:
+        return  # it stands on a disk only, so the variable may be older than this history
+    proposals = run.proposals_of.get((decision.key, decision.canonical_value), [])
+    completion = decision.operation.completion if decision.operation is not None else None
+    if not proposals or (completion is not None and proposals[0].invoke.index > completion.index):
+        yield f"{decision.text} for {decision.key}, and no client had proposed that value"
+    elif all(proposal.outcome == "fail" for proposal in proposals):
+        yield f"{decision.text} for {decision.key}, and every proposal of that value had been refused as never done"
 
 
-def _refused_rivals(run: RunEvidence) -> Iterator[tuple[RecordedCall, RecordedCall]]:
-    """Proposals that were refused and had no excuse, each with one that had come before the refusal."""
-    for operations in run.by_key.values():
+class _RefusedRival(NamedTuple):
+    """A proposal that was refused without an excuse, and one of another client that began before the refusal."""
+
+    refused: RecordedCall
+    rival: RecordedCall
+
+
+def _refused_rivals(run: RunEvidence) -> Iterator[_RefusedRival]:
+    for operations in run.operations_by_variable.values():
         proposals = [operation for operation in operations if operation.f == "propose"]
         for refused in proposals:
             ended = refused.completion
@@ -129,83 +147,93 @@ def _refused_rivals(run: RunEvidence) -> Iterator[tuple[RecordedCall, RecordedCa
                 continue
             rival = next((other for other in proposals if other is not refused), refused)
             if rival is not refused and rival.invoke.index < ended.index:
-                yield refused, rival
+                yield _RefusedRival(refused, rival)
 
 
 @checker
 def no_decoherence(run: RunEvidence) -> Verdict:
-    """Once anyone can see a decision, nobody ever sees another."""
+    """Check that once a client can see a decision, no client ever sees another one."""
     found: list[str] = []
     tried = 0
-    for key, operations in run.by_key.items():
-        for before, after in _seen_before([operation for operation in operations if operation.outcome == "ok"]):
+    for key, operations in run.operations_by_variable.items():
+        for before, after in _pairs_after_decision([one for one in operations if one.outcome == "ok"]):
             tried += 1
             if before.answer is not None and canonical(before.answer) != canonical(after.answer):
-                found.append(f"{run.told(before)}, and asked later {run.told(after)} for {key}")
-    found += _forgotten(run)
-    found += findings(run, "no decoherence")
-    nothing = None if tried else "no operation was answered that began after a decision had been seen"
-    return _verdict(run, found, nothing, f"{count(tried, 'later answer')} showed what had been seen before")
+                answers = f"{run.describe_answer(before)}, but in a later operation {run.describe_answer(after)}"
+                found.append(f"{answers} for {key}")
+    found += _forgotten_decisions(run)
+    found += findings(run, NO_DECOHERENCE)
+    untried = None if tried else "no operation that began after a decision had been seen was answered"
+    kept = f"{count(tried, 'later answer')} showed the decision that had been seen before"
+    return _verdict(run, found, untried, kept)
 
 
-def _seen_before(answered: list[RecordedCall]) -> Iterator[tuple[RecordedCall, RecordedCall]]:
-    """Pairs of operations of one variable: the first that was told a decided value, and one that began after that.
+class _AnsweredPair(NamedTuple):
+    """Two answered operations on one variable; `after` began when `before` had returned a decided value."""
 
-    For each later operation, one earlier is enough: one that was told something else, if there is any.
+    before: RecordedCall
+    after: RecordedCall
+
+
+def _pairs_after_decision(answered: list[RecordedCall]) -> Iterator[_AnsweredPair]:
+    """Yield, for each operation that began after a decision had been seen, one earlier operation that had seen it.
+
+    If an earlier operation saw another value, the pair has that one.
     """
-    told = sorted((one for one in answered if one.answer is not None), key=_end)
-    earliest: dict[str, RecordedCall] = {}  # for each value that was told, who was told it first
-    for one in told:
-        earliest.setdefault(canonical(one.answer), one)
+    decided = sorted((one for one in answered if one.answer is not None), key=_end)
+    first_with: dict[str, RecordedCall] = {}  # for each decided value, the operation that returned it first
+    for one in decided:
+        first_with.setdefault(canonical(one.answer), one)
     for after in answered:
-        before = [one for one in earliest.values() if one.ended_before(after)]
+        before = [one for one in first_with.values() if one.ended_before(after)]
         if before:
-            other = [one for one in before if canonical(one.answer) != canonical(after.answer)]
-            yield (other or before)[0], after
+            different = [one for one in before if canonical(one.answer) != canonical(after.answer)]
+            yield _AnsweredPair((different or before)[0], after)
 
 
-def _forgotten(run: RunEvidence) -> Iterator[str]:
-    """Disks that had decided and then had not, or otherwise."""
+def _forgotten_decisions(run: RunEvidence) -> Iterator[str]:
+    """Yield a sentence for each decision that a disk showed and later did not, or showed differently."""
     last: dict[str, dict[str, Any]] = {}
     for node, decided in run.decided_on_disks:
         for key, value in last.get(node, {}).items():
             if key not in decided or canonical(decided[key]) != canonical(value):
-                now = f"says {shown(decided[key])}" if key in decided else "is undecided"
-                yield f"the disk of {node} said {shown(value)}, and later {now} for {key}"
+                now = shown(decided[key]) if key in decided else "no decision"
+                yield f"the disk of {node} showed {shown(value)} and later showed {now} for {key}"
         last[node] = decided
 
 
 @checker
 def fault_tolerance(run: RunEvidence) -> Verdict:
-    """It goes on while a minority is down."""
+    """Check that the cluster answers while a minority is down."""
     found = []
-    kept = []
+    answered = []
     for operation in run.calls:
-        completion = operation.completion
+        invoke, completion = operation.invoke, operation.completion
         if completion is None:
             continue
-        asked, invoke = operation.invoke.node or "any node", operation.invoke
         if was_answered(operation):
             if _is_owed(run, invoke.node, invoke.time, completion.time):
-                kept.append(operation)
+                answered.append(operation)
         elif _is_broken_promise(run, operation):
-            how = f"refused ({completion.error})" if operation.outcome == "fail" else "without an answer"
+            seconds, ended_at = run.history.seconds(invoke.time), run.time_of(completion)
+            call = call_clause(invoke.process, operation.f, operation.key, invoke.node, seconds)
+            refused = f"was refused at {ended_at} ({completion.error})"
+            how = refused if operation.outcome == "fail" else f"had no answer by {ended_at}"
             found.append(
-                f"{_asked(operation)} for {operation.key} at {run.at(invoke)} to {asked} was {how} at "
-                f"{run.at(completion)}, and a majority was up and connected"
+                f"{call}, {how}, although a majority was up and connected"
                 + (f". {run.failures[0]}" if run.failures else "")
             )
-    nothing = None if kept else "no operation was owed an answer and got it"
-    if run.faults_expected and nothing is None:
+    untried = None if answered else "no operation that was owed an answer received one"
+    if run.faults_expected and untried is None:
         for receipt in run.receipts:
-            if not any(ended_ns(operation) >= receipt.began_ns for operation in kept):
-                nothing = f"no operation was owed an answer and got it while or after {receipt.fault} lasted"
+            if not any(ended_ns(operation) >= receipt.began_ns for operation in answered):
+                untried = f"no operation that was owed an answer received one during or after {receipt.fault}"
                 break
-    return _verdict(run, found, nothing, f"{count(len(kept), 'operation')} owed an answer got it")
+    return _verdict(run, found, untried, f"{count(len(answered), 'operation')} received the answer that was owed")
 
 
 def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
-    """Whether an operation that was not answered had been owed an answer."""
+    """Whether an operation that was not answered was owed an answer (see "When an answer is owed" above)."""
     invoke, completion = operation.invoke, operation.completion
     assert completion is not None
     if invoke.timeout_s is None or _is_excused(operation):
@@ -218,22 +246,23 @@ def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
     else:
         until = completion.time
         if until - invoke.time < invoke.timeout_s * _EARLY * 1e9:
-            return False  # given up for another reason than its time
-    # What was broken when the call began excuses nobody once it has been whole for long enough to ask again.
-    asks_again_s = _SEND_AGAIN_S if invoke.node is not None else NEXT_NODE_S * others
-    of_election_s = ELECTION_S if run.algorithm.keeps_log else 0.0
-    judged_s = asks_again_s + max(OWED_TIMEOUT_S, of_election_s) + _SLACK_S
+            return False  # the client gave up for another reason than its timeout
+    # A fault at the beginning of the call is no excuse once all has been whole for long enough to send again.
+    sends_again_s = _SEND_AGAIN_S if invoke.node is not None else NEXT_NODE_S * others
+    election_s = ELECTION_S if run.algorithm.keeps_log else 0.0
+    judged_s = sends_again_s + max(OWED_TIMEOUT_S, election_s) + _SLACK_S
     began = max(invoke.time, until - int(judged_s * 1e9))
-    steady_ns = int(max(OWED_TIMEOUT_S, of_election_s) * _EARLY * 1e9)
+    steady_ns = int(max(OWED_TIMEOUT_S, election_s) * _EARLY * 1e9)
     return _is_owed(run, invoke.node, began, until, steady_ns=steady_ns)
 
 
 def _is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
+    """Whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it."""
     owes = run.timeline.leader_owes_answer if run.algorithm.keeps_log else run.timeline.owes_answer
     return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 
-#: Every property by the article's name.
+#: The checker of each property, by the article's name.
 PROPERTIES: Final[dict[str, Callable[[RunEvidence], Verdict]]] = {
     "coherence": coherence,
     "conflict resolution": conflict_resolution,
@@ -243,21 +272,28 @@ PROPERTIES: Final[dict[str, Callable[[RunEvidence], Verdict]]] = {
 
 
 def judge(run: RunEvidence) -> dict[str, Verdict]:
-    """All four."""
+    """Return the verdict on each of the four properties, by name."""
     return {name: check(run) for name, check in PROPERTIES.items()}
 
 
-# --- what they share ------------------------------------------------------------------------------------------------
+# --- shared helpers -------------------------------------------------------------------------------------------------
 
 
-def _verdict(run: RunEvidence, found: list[str], nothing: str | None, shown_valid: str) -> Verdict:
-    """Invalid if anything was found, unknown if nothing was shown, else valid."""
+def _verdict(run: RunEvidence, found: list[str], untried: str | None, kept: str) -> Verdict:
+    """Return a property's verdict.
+
+    Args:
+        run: the evidence.
+        found: one sentence for each violation.
+        untried: why the run did not try the property; None if it did.
+        kept: the sentence of a valid verdict.
+    """
     if found:
         return invalid(*found)
-    no_test = run.shows_nothing(run.calls)
+    no_test = run.why_untested(run.calls)
     if no_test is not None:
         return unknown(no_test, no_test=True)
-    return valid(shown_valid) if nothing is None else unknown(nothing)
+    return valid(kept) if untried is None else unknown(untried)
 
 
 def _is_excused(operation: RecordedCall) -> bool:
@@ -268,7 +304,3 @@ def _is_excused(operation: RecordedCall) -> bool:
 def _end(operation: RecordedCall) -> int:
     assert operation.completion is not None
     return operation.completion.index
-
-
-def _asked(operation: RecordedCall) -> str:
-    return f"{operation.invoke.process}'s {operation.f}"

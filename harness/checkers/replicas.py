@@ -1,13 +1,13 @@
-"""What the replicas of a log must have in common, and what each command may have done: from the log itself.
+"""The checkers of a replicated log's replicas: equal states at equal slots, and each command's effect at most once.
 
-The log that the disks amount to is applied anew (`chosen_log.py`), and what comes of it is compared with what the replicas
-said of themselves, with the snapshots that they have made, and with what clients were told. So a replica that has applied
-something else, or a client that was told of something else, shows even if no later answer does.
+Both apply the chosen log again (`chosen_log.py`) and compare the result with the replicas' own statuses, with their snapshots,
+and with the answers that clients received. So they find a replica that applied something else, or a client that received
+a wrong answer, even if no later answer shows it.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
@@ -18,53 +18,65 @@ from node.wire import decode_value, encode_value
 
 @checker
 def agreement(run: RunEvidence) -> Verdict:
-    """Whether the replicas' logs and states are equal at equal slots."""
+    """Check that the logs and states of all replicas are equal at equal slots.
+
+    Unknown if fewer than two replicas or snapshots have a hash to compare.
+    """
     found = list(run.log.contradictions())
     hashes = run.log.applied.hashes
     compared: dict[str, int] = {}
-    for who, slot, chain in _hashes(run):
+    for source, slot, chain in _state_hashes(run):
         first = hashes.setdefault(slot, chain)
-        compared[who] = slot
+        compared[source] = slot
         if first != chain:
-            found.append(f"{who} has the hash {chain:08x} after slot {slot}, and it must be {first:08x}")
+            found.append(f"{source} has the hash {chain:08x} after slot {slot} instead of {first:08x}")
     if found:
         return invalid(*found)
     if len(compared) < 2:
-        return unknown("fewer than two replicas told the hash of their state")
+        return unknown("fewer than two replicas reported the hash of their state")
     last = run.log.applied.last
-    return valid(f"{', '.join(compared)} have the log's own hash, up to slot {max(compared.values())} of {last}")
+    return valid(
+        f"the states of {', '.join(compared)} have the hash of the chosen log, up to slot {max(compared.values())} of {last}"
+    )
 
 
-def _hashes(run: RunEvidence) -> Iterator[tuple[str, int, int]]:
-    """Who had which hash after which slot."""
+class _StateHash(NamedTuple):
+    source: str
+    """The replica, or its snapshot."""
+    slot: int
+    chain: int
+    """The hash of the state after this slot."""
+
+
+def _state_hashes(run: RunEvidence) -> Iterator[_StateHash]:
     for node, replica in run.replicas.items():
         for slot, chain in replica.get("marks", {}).items():
-            yield node, int(slot), chain
-        yield node, replica["applied"], replica["chain"]
+            yield _StateHash(node, int(slot), chain)
+        yield _StateHash(node, replica["applied"], replica["chain"])
     for node in run.disks:
-        slot = run.log.snapshot_slot(node)
-        if slot:
-            yield f"the snapshot of {node}", slot, run.log.snapshot_state(node).chain
+        snapshot_slot = run.log.snapshot_slot(node)
+        if snapshot_slot:
+            yield _StateHash(f"the snapshot of {node}", snapshot_slot, run.log.snapshot_state(node).chain)
 
 
 @checker
 def effects(run: RunEvidence) -> Verdict:
-    """Whether each command took effect once if it was acknowledged, never if it was refused, and at most once in any case.
+    """Check that each acknowledged command took effect once, each refused one never, and any other at most once.
 
-    Values are written once each, so a change tells whose it is. A version is the number of a change, so what a client was told
-    of its own can be compared with the log's.
+    The workloads write each value once, so a change names its command. A version is the number of a change, so the version in
+    a client's answer names the change too. Unknown if no change was acknowledged.
     """
     applied = run.log.applied
     changes = {change.version: change for change in applied.changes}
     times = Counter((change.key, change.value) for change in applied.changes if change.value is not None)
     found = [
-        f"{shown(_plain(value))} took effect {number} times for {key}"
+        f"{shown(_decoded(value))} took effect {number} times for {key}"
         for (key, value), number in times.items()
         if number > 1 and value is not None
     ]
     tried = 0
     for operation in run.calls:
-        value = _written(operation.f, operation.invoke.value)
+        value = _written_value(operation.f, operation.invoke.value)
         if value is None:
             continue
         version = operation.answer
@@ -77,23 +89,23 @@ def effects(run: RunEvidence) -> Verdict:
         tried += 1
         change = changes.get(version)
         if change is None:
-            found.append(f"{what} was answered with version {version}, and the log leads to no such change")
+            found.append(f"{what} was answered with version {version}, and the log has no change with this version")
         elif (change.key, change.value) != key:
-            is_ = f"{shown(_plain(change.value))} for {change.key}"
-            found.append(f"{what} was answered with version {version}, which in the log is {is_}")
+            logged = f"{shown(_decoded(change.value))} for {change.key}"
+            found.append(f"{what} was answered with version {version}, which in the log is {logged}")
     if found:
         return invalid(*found)
     if not tried:
         return unknown("no change was acknowledged")
-    again = sum(number - 1 for number in applied.frames.values())
+    repeated = sum(number - 1 for number in applied.frames.values())
     return valid(
-        f"each of {count(tried, 'acknowledged change')} took effect once, as it was answered; "
-        f"{count(again, 'frame')} that came again did nothing"
+        f"each of {count(tried, 'acknowledged change')} took effect once, with the version that the client received; "
+        f"{count(repeated, 'repeated frame')} had no effect"
     )
 
 
-def _written(f: str, value: Any) -> Any:
-    """The value that a call writes; None if it writes none."""
+def _written_value(f: str, value: Any) -> Any:
+    """Return the value that a call writes; None if it writes none."""
     match f, value:
         case (("put" | "write"), value):
             return value
@@ -102,5 +114,5 @@ def _written(f: str, value: Any) -> Any:
     return None
 
 
-def _plain(value: bytes | None) -> Any:
+def _decoded(value: bytes | None) -> Any:
     return None if value is None else decode_value(Value(value))

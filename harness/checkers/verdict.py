@@ -1,12 +1,20 @@
-"""What a judge says.
+"""Verdicts: what a checker returns, and how several verdicts become one.
+
+Theory of operation
+-------------------
+A *checker* is a function that takes the evidence of one run (`evidence.RunEvidence`) and returns a `Verdict`: a status, one
+sentence of evidence, and more sentences if it found more violations. The caller (a suite, a session of the command line, a
+replay) collects the verdicts by the checkers' names, combines them with `merge`, and writes them to the run folder. A
+command exits with the exit code of the merged verdict.
 
 Rules
 -----
-1. Three verdicts. `valid`: the promise was tried and kept. `invalid`: it was broken, and the evidence says by whom and
-   when. `unknown`: the evidence shows neither, and the line says why.
-2. An invalid verdict stands whatever else is missing: a violation that was seen was seen. `valid` needs that everything
-   was there. So in a merger invalid beats unknown, and unknown beats valid.
-3. A checker that raises has shown nothing: unknown, with the exception's text. Never valid.
+1. There are three statuses. `valid`: the run tested the promise, and the algorithm kept it. `invalid`: the algorithm broke
+   the promise, and the evidence names the node or the client and the time. `unknown`: the evidence shows neither, and says
+   why.
+2. An invalid verdict stands even if other evidence is missing, since the violation itself was observed. A valid verdict
+   needs all of the evidence. Therefore `merge` puts invalid before unknown, and unknown before valid.
+3. A checker that raises has shown nothing. Its verdict is unknown, with the exception's text, and never valid.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +25,7 @@ from typing import Final, ParamSpec
 
 
 class Status(StrEnum):
-    """The three verdicts."""
+    """The three statuses of a verdict (rule 1)."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -25,14 +33,20 @@ class Status(StrEnum):
 
 
 _EXIT_CODES: Final = {Status.VALID: 0, Status.INVALID: 1, Status.UNKNOWN: 2}
+#: How many sentences a verdict keeps in `more`.
 MORE_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A status, one line of evidence for people, and further lines of the same kind if there were more.
+    """The result of one checker.
 
-    `no_test` says that an unknown verdict is the run's or the checker's own fault, and not only a promise left untried.
+    Attributes:
+        status: valid, invalid or unknown.
+        evidence: one sentence for people: what was checked, which violation was found, or why the status is unknown.
+        more: further violations, one sentence each, at most `MORE_MAX`.
+        no_test: True if an unknown status means that the run was no test (a fault did not bite, a checker raised). False
+            if the run was a test and only happened not to try this promise.
     """
 
     status: Status
@@ -42,31 +56,39 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """What a command that was asked for this verdict exits with."""
+        """The exit code of a command that returns this verdict: 0 valid, 1 invalid, 2 unknown."""
         return _EXIT_CODES[self.status]
 
     def to_json(self) -> dict[str, object]:
-        """For a run's folder."""
+        """Return the verdict as it stands in the run folder: keys `status`, `evidence` and `more`."""
         return {"status": str(self.status), "evidence": self.evidence, "more": list(self.more)}
 
 
 def valid(evidence: str) -> Verdict:
-    """The promise was tried and kept; `evidence` says how often."""
+    """Return the verdict that the promise was tested and kept; `evidence` says how often."""
     return Verdict(Status.VALID, evidence)
 
 
 def invalid(evidence: str, *more: str) -> Verdict:
-    """The promise was broken."""
+    """Return the verdict that the promise was broken; each argument is the sentence of one violation."""
     return Verdict(Status.INVALID, evidence, more[:MORE_MAX])
 
 
 def unknown(evidence: str, *, no_test: bool = False) -> Verdict:
-    """Nothing was shown; `evidence` says why."""
+    """Return the verdict that the run has shown nothing; `evidence` says why, and `no_test` is as in `Verdict`."""
     return Verdict(Status.UNKNOWN, evidence, no_test=no_test)
 
 
 def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """One verdict over several, by name. Of none at all: unknown."""
+    """Combine the verdicts of several checkers into one (rule 2).
+
+    Args:
+        verdicts: the verdicts by the names of their checkers.
+
+    Returns:
+        The worst status. Its evidence is that of the first verdict with this status, after the checker's name; the others
+        with this status stand in `more`. Without any verdict, the status is unknown.
+    """
     for status in (Status.INVALID, Status.UNKNOWN, Status.VALID):
         lines = [f"{name}: {verdict.evidence}" for name, verdict in verdicts.items() if verdict.status == status]
         if lines:
@@ -75,7 +97,7 @@ def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 variable", "2 variables"."""
+    """Return a number and its noun in the right form, such as "1 variable" or "2,000 variables"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -83,13 +105,16 @@ P = ParamSpec("P")
 
 
 def checker(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
-    """A checker whose own failure is an unknown verdict."""
+    """Decorate a checker so that an exception of its own becomes an unknown verdict with `no_test` (rule 3).
+
+    `KeyboardInterrupt` and `SystemExit` pass through.
+    """
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Verdict:
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it has shown nothing, and must not pass
+        except Exception as error:  # noqa: BLE001 - a checker that failed, however it failed, must not pass a run
             text = " ".join(str(error).split())
             failed = f"the checker {function.__name__} failed: {type(error).__name__} {text}".rstrip()
             return unknown(failed, no_test=True)

@@ -37,7 +37,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     written = None
-    if minimise and judged.broken:
+    if minimise and judged.violations:
         written = file.with_name(f"{file.stem}.min.jsonl")
         write_minimised(judged, written)
     if as_json:
@@ -47,7 +47,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     for line in judged.verdict.more:
         print(f"  {line}")
     history = judged.history
-    say(f"{count(history.asked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
+    say(f"{count(history.invoked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
     if written is not None:
-        say(f"{len(judged.broken[0].few)} calls that are invalid by themselves: {written}")
+        say(f"{len(judged.violations[0].minimised)} calls that are invalid by themselves: {written}")
     return judged.verdict.exit_code

@@ -1,4 +1,4 @@
-"""A rule that is in force in the network, and what can be asked of it: counts, waiting, letting go what it holds."""
+"""A rule that is in force in the network: its counts, waiting for messages, and what happens to the messages that it keeps."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,105 +10,124 @@ from harness.records.links import Link
 
 
 class NotSeen(NetworkError, TimeoutError):
-    """What was waited for has not happened within the time."""
+    """The messages that a caller waited for did not arrive within the timeout."""
 
 
 class RuleOwner(Protocol):
-    """The network in which a rule is in force. `Network` is one."""
+    """The network in which a rule is in force, as `InstalledRule` needs it."""
 
     all_links: tuple[Link, ...]
 
-    def request(self, do: str, timeout_s: float = 0.0, /, **fields: object) -> Any:
-        """Ask the proxy, and return its result."""
+    def request(self, verb: str, timeout_s: float = 0.0, /, **arguments: object) -> Any:
+        """Send a request to the proxy, and return its result."""
 
-    def forget(self, installed: "InstalledRule") -> None:
-        """The rule is in force no more."""
+    def forget_rule(self, installed: "InstalledRule") -> None:
+        """Remove a rule from the list of those in force."""
 
     def links(self) -> dict[Link, Counter[str]]:
-        """The counts of every link since the start."""
+        """Return the counts of every link since the start."""
 
 
 class InstalledRule:
     """A rule in force. As a context manager, it is removed at the end of the block.
 
-    Counts can still be read after its removal: they are the last ones.
+    Its counts can still be read after its removal: they are the last ones. In all methods an `index` is the number of a
+    message's first line in the record.
+
+    Raises:
+        NetworkError: any method, if the proxy refuses: the rule was removed, or does not keep that message.
+        ProxyGone: any method, if the proxy has ended or does not answer.
     """
 
     def __init__(self, network: RuleOwner, rule: Rule) -> None:
         self.rule = rule
         self._network = network
-        self._last: dict[Link, Counter[str]] | None = None
+        self._last_counts: dict[Link, Counter[str]] | None = None
 
     def __repr__(self) -> str:
-        return f"<rule {self.rule.id}{'' if self._last is None else ', removed'}>"
+        return f"<rule {self.rule.id}{'' if self._last_counts is None else ', removed'}>"
 
     @property
     def id(self) -> str:
-        """Its name, which the record shows."""
+        """The rule's name, which the record shows beside a fate."""
         return self.rule.id
 
     def counts(self) -> dict[Link, Counter[str]]:
-        """For each link that the rule covers: "matched", what it did by fate, and "keeps", which is what waits now."""
-        counts = self._last
+        """Return the counts for each link that the rule covers.
+
+        "matched" counts all messages that matched, a fate the messages with this fate, and "keeps" those that the rule keeps now.
+        """
+        counts = self._last_counts
         if counts is None:
             counts = link_counts(self._network.request("counts", rule=self.id))
         return {link: counts.get(link, Counter()) for link in self._network.all_links if self.rule.covers(link)}
 
     def total(self, what: str) -> int:
-        """One of the counts, such as "matched", "dropped" or "keeps", over all links."""
+        """Return one of the counts, such as "matched", "dropped" or "keeps", summed over all links."""
         return sum(counts[what] for counts in self.counts().values())
 
     def remove(self) -> dict[Link, Counter[str]]:
-        """End it. What it still keeps is released, in the order of arrival. Returns its last counts, also a second time."""
-        if self._last is None:
-            self.ended(link_counts(self._network.request("remove", rule=self.id)))
-            self._network.forget(self)
+        """Remove the rule, and return its last counts. A second call returns them again.
+
+        The messages that the rule still keeps are released, in the order of arrival.
+        """
+        if self._last_counts is None:
+            self.mark_removed(link_counts(self._network.request("remove", rule=self.id)))
+            self._network.forget_rule(self)
         return self.counts()
 
-    def ended(self, last: dict[Link, Counter[str]]) -> None:
-        """Note that the rule is no longer in force."""
-        self._last = last
+    def mark_removed(self, last_counts: dict[Link, Counter[str]]) -> None:
+        """Note that the rule is no longer in force, with its last counts."""
+        self._last_counts = last_counts
 
-    def release(self, k: int | None = None) -> int:
-        """Let the first `k` kept messages go, or all, in the order of arrival. Returns how many there were."""
-        return int(self._network.request("release", rule=self.id, most=k))
+    def release(self, most: int | None = None) -> int:
+        """Release the first `most` kept messages, or all, in the order of arrival. Return how many were released."""
+        return int(self._network.request("release", rule=self.id, most=most))
 
-    def discard(self, k: int | None = None) -> int:
-        """Lose the first `k` kept messages, or all. Returns how many there were."""
-        return int(self._network.request("discard", rule=self.id, most=k))
+    def discard(self, most: int | None = None) -> int:
+        """Lose the first `most` kept messages, or all. Return how many were lost."""
+        return int(self._network.request("discard", rule=self.id, most=most))
 
     def release_one(self, index: int) -> None:
-        """Let go of the kept message that has this `index` in the record. Raises NetworkError if it is not kept."""
+        """Release one kept message."""
         self._network.request("release_one", rule=self.id, index=index)
 
     def discard_one(self, index: int) -> None:
-        """Lose the kept message that has this `index` in the record."""
+        """Lose one kept message."""
         self._network.request("discard_one", rule=self.id, index=index)
 
     def repeat(self, index: int) -> None:
-        """Let a copy go of the kept message that has this `index` in the record, and go on keeping it."""
+        """Send a copy of one kept message, and continue to keep the message."""
         self._network.request("repeat", rule=self.id, index=index)
 
-    def wait_matched(self, k: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
-        """Wait until `k` messages have matched, on these links or on all. Raises NotSeen."""
-        self._wait("matched", k, timeout_s, links)
+    def wait_matched(self, least: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
+        """Wait until `least` messages have matched, on these links (None: all).
 
-    def wait_held(self, k: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
-        """Wait until the rule keeps `k` messages, of these links or of all. Raises NotSeen."""
-        self._wait("keeps", k, timeout_s, links)
+        Raises:
+            NotSeen: fewer matched within `timeout_s` seconds.
+        """
+        self._wait("matched", least, timeout_s, links)
 
-    def _wait(self, what: str, k: int, timeout_s: float, links: Iterable[Link] | None) -> None:
+    def wait_held(self, least: int = 1, timeout_s: float = 10.0, links: Iterable[Link] | None = None) -> None:
+        """Wait until the rule keeps `least` messages of these links (None: all).
+
+        Raises:
+            NotSeen: it keeps fewer after `timeout_s` seconds.
+        """
+        self._wait("keeps", least, timeout_s, links)
+
+    def _wait(self, what: str, least: int, timeout_s: float, links: Iterable[Link] | None) -> None:
         only = None if links is None else [list(link) for link in links]
-        condition = {"rule": self.id, "what": what, "least": k, "links": only, "timeout_s": float(timeout_s)}
+        condition = {"rule": self.id, "what": what, "least": least, "links": only, "timeout_s": float(timeout_s)}
         seen = self._network.request("wait", timeout_s, **condition)
-        if seen >= k:
+        if seen >= least:
             return
         totals = self._network.links()
         arrived = sum(totals[link]["arrived"] for link in totals if self.rule.covers(link))
         raise NotSeen(
-            f"rule {self.id}: {what} is {seen} and not {k} after {timeout_s:g} s. On its links {arrived} messages have "
-            f"arrived since the start. It is for types: {_shown(self.rule.types)}; variables: "
-            f"{_shown(self.rule.variables)}. Is that what is sent, and is the sender up?"
+            f"rule {self.id}: {what} is {seen} and not {least} after {timeout_s:g} s. On its links {arrived} messages have "
+            f"arrived since the start. The rule is for types: {_names(self.rule.types)}; variables: "
+            f"{_names(self.rule.variables)}. Does a node that is up send such messages?"
         )
 
     def __enter__(self) -> Self:
@@ -118,14 +137,14 @@ class InstalledRule:
         try:
             self.remove()
         except NetworkError:
-            if kind is None:  # else it would hide what went wrong first
+            if kind is None:  # otherwise this error would hide the first one
                 raise
 
 
 def link_counts(plain: Iterable[tuple[str, str, Mapping[str, int]]]) -> dict[Link, Counter[str]]:
-    """Counts by link, as they come from the proxy."""
+    """Return counts by link, from the form in which the proxy sends them."""
     return {(sender, receiver): Counter(counts) for sender, receiver, counts in plain}
 
 
-def _shown(names: frozenset[str] | None) -> str:
+def _names(names: frozenset[str] | None) -> str:
     return "any" if names is None else ", ".join(sorted(names))

@@ -1,23 +1,23 @@
-"""`python -m harness.network.proxy --spec FILE …`: the process that stands on every directed link of a cluster.
+"""The proxy process, `python -m harness.network.proxy --spec FILE …`: it stands on every directed link of a cluster.
 
-Started and steered by `harness.network.network`. This is its sockets and its loop; `harness.network.switchboard`
-decides what happens.
+`Network` starts and steers it. This module has the sockets and the loop; `switchboard.py` decides what happens to a message.
 
 The links
 ---------
-- i -> j, two nodes: node i is told the port of that link as the address of j. What it sends there leaves through a DEALER
-  of this link's own, so links neither share a queue nor wait for each other.
-- client -> j: a client is told this port as the address of j. Its identity goes before the payload, and the node echoes
-  it, so that the reply finds its way back: link j -> client.
+- i -> j, two nodes: node i has the port of this link as the address of j. What arrives there leaves through a DEALER of this
+  link alone, so links neither share a queue nor wait for each other.
+- client -> j: a client has this port as the address of j. The client's identity stands before the payload, and the node echoes
+  it, so that the reply finds the way back on the link j -> client.
 
 Rules
 -----
-1. Nothing blocks and every queue is bounded. A message that cannot leave at once, because nobody is connected there or
-   the queue is full, is "undeliverable". It never waits for the next incarnation of a dead node.
-2. Nodes may join and leave; the links of the others stay as they are.
-3. A node is unreachable until `node_up` tells its address; that of its next life drops what was queued for the last.
-4. A request on the control socket is in force for every message that is read after its reply has left.
-5. A message is forwarded first and described in the record afterwards, when nothing else waits.
+1. No operation blocks, and every queue is bounded. A message that cannot leave at once, because the receiver is not connected
+   or its queue is full, is "undeliverable". It never waits for the next incarnation of a node that is down.
+2. Nodes may join and leave. The links of all other nodes stay as they are.
+3. A node is unreachable until `node_up` gives its address. The `node_up` of its next incarnation drops the messages that were
+   queued for the last one.
+4. A request on the control socket is in force for every message that the proxy reads after the reply has left.
+5. The proxy forwards a message first, and writes its line in the record later, when no other work waits.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from typing import Final
 import zmq
 
 from cluster.control import ControlServer
-from harness.network.rule_engine import InTransit
+from harness.network.in_transit import InTransit
 from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
 from harness.records.links import CLIENT, Link
@@ -46,8 +46,11 @@ from node.contract import Message, NodeId
 from node.settings import BadSpec, Settings, load
 from node.transport import WakeUpPipe, bind_any_port, tuned
 
-INTAKE_MAX: Final = 128  # messages of a link before the next link has its turn
+#: How many messages of one link the proxy reads before it goes to the next link.
+INTAKE_MAX: Final = 128
+#: The longest poll, in seconds.
 _IDLE_S: Final = 60.0
+#: For how many nodes that join later the proxy has room.
 _MORE_NODES: Final = 8
 _Socket = zmq.Socket[bytes]
 
@@ -55,7 +58,7 @@ log = logging.getLogger("proxy")
 
 
 class Proxy:
-    """Every socket of one cluster's links, and the loop."""
+    """The sockets of one cluster's links, and the loop. It implements `switchboard.ProxySockets`."""
 
     def __init__(
         self, settings: Settings, messages: tuple[type[Message], ...], recorder: MessageRecorder, rng: Random
@@ -63,7 +66,7 @@ class Proxy:
         self._nodes = settings.nodes
         self._recorder = recorder
         self._switchboard = Switchboard(settings, messages, recorder, rng, self)
-        self._context = _roomy_context(len(settings.nodes))
+        self._context = _context_for(len(settings.nodes))
         self._poller = zmq.Poller()
         self._sources: dict[_Socket, Link] = {}
         self._sinks: dict[Link, _Socket] = {}
@@ -73,18 +76,18 @@ class Proxy:
         self._control = ControlServer(settings.cluster, self._context)
         self._poller.register(self._control.socket, zmq.POLLIN)
         self.answer, self.refuse = self._control.answer, self._control.refuse
-        every = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
-        self.ready_line = {"control": self._control.address, **self._listen(every)}
+        links = [(sender, node) for node in self._nodes for sender in self._senders_to(node)]
+        self.ready_line = {"control": self._control.address, **self._listen(links)}
 
     def _listen(self, links: list[Link]) -> Ports:
-        """A port for each of these links, which begin at a node or at a client."""
+        """Bind a port for each of these links, which begin at a node or at a client, and return the ports."""
         ports: Ports = {"links": {node: {} for node in self._nodes}, "client": {}}
         for sender, receiver in links:
             socket = tuned(self._context.socket(zmq.ROUTER))
             self._sources[socket] = (sender, receiver)
             self._poller.register(socket, zmq.POLLIN)
             if sender == CLIENT:
-                socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a client that has gone is an error, not a silence
+                socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a client that has gone raises an error
                 self._sinks[receiver, CLIENT] = socket
                 ports["client"][receiver] = bind_any_port(socket)
             else:
@@ -97,7 +100,7 @@ class Proxy:
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self, control_pipe: int, wake_up: WakeUpPipe) -> None:
-        """Work until `stop`, or until the control pipe closes because whoever launched this process has gone."""
+        """Run the loop until `stop`, or until the control pipe closes because the launcher has ended."""
         self._poller.register(control_pipe, zmq.POLLIN)
         self._poller.register(wake_up.reader, zmq.POLLIN)
         while not self._stopping:
@@ -107,24 +110,24 @@ class Proxy:
                 self._recorder.flush()
             for source, events in ready:
                 if not isinstance(source, int):
-                    self._attend(source, events)
+                    self._handle_events(source, events)
                 elif source == control_pipe and not os.read(source, 65536):
-                    log.warning("whoever launched this proxy has gone: stopping")
+                    log.warning("the launcher of this proxy has ended, so the proxy stops")
                     self.stop()
             for request in self._control.requests():
                 self._switchboard.serve(request)
-            self._switchboard.turn()
+            self._switchboard.do_due_work()
 
     def stop(self) -> None:
-        """Return from `run`. Safe to call from a signal handler."""
+        """Make `run` return. A signal handler may call it."""
         self._stopping = True
 
     def close(self) -> None:
-        """Flush the record and close every socket."""
+        """Write the rest of the record, and close every socket."""
         self._recorder.close()
         self._context.destroy(linger=0)
 
-    def _attend(self, socket: _Socket, events: int) -> None:
+    def _handle_events(self, socket: _Socket, events: int) -> None:
         if events & zmq.POLLOUT and socket in self._connecting:
             self._connecting.discard(socket)
             if socket in self._sources:
@@ -132,9 +135,9 @@ class Proxy:
             else:
                 self._poller.unregister(socket)
         if events & zmq.POLLIN and socket in self._sources:
-            self._take_in(socket, INTAKE_MAX)
+            self._read(socket, INTAKE_MAX)
 
-    def _take_in(self, socket: _Socket, most: int) -> None:
+    def _read(self, socket: _Socket, most: int) -> None:
         link = self._sources[socket]
         by_client = CLIENT in link
         for _ in range(most):
@@ -144,14 +147,14 @@ class Proxy:
                 return
             self._switchboard.arrive(link, payload, tuple(route) if by_client else ())
 
-    # --- where messages leave: see switchboard.Exits ----------------------------------------------------------------
+    # --- switchboard.ProxySockets -----------------------------------------------------------------------------------
 
-    def send(self, letter: InTransit) -> bool:
-        sink = self._sinks.get(letter.link)
+    def send(self, message: InTransit) -> bool:
+        sink = self._sinks.get(message.link)
         if sink is None:
             return False
         try:
-            sink.send_multipart((*letter.route, letter.payload), zmq.NOBLOCK)
+            sink.send_multipart((*message.route, message.payload), zmq.NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -167,7 +170,7 @@ class Proxy:
     def _connect(self, link: Link, address: str) -> None:
         sender, node = link
         socket = tuned(self._context.socket(zmq.DEALER))
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # a queue exists only while somebody is connected
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # the socket queues messages only while the node is connected
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
@@ -177,7 +180,7 @@ class Proxy:
         self._connecting.add(socket)
         if sender == CLIENT:
             self._sources[socket] = (node, CLIENT)
-        # With IMMEDIATE a socket can be written to only once the node has taken the connection.
+        # With IMMEDIATE a socket becomes writable when the node has accepted the connection.
         self._poller.register(socket, zmq.POLLOUT | (zmq.POLLIN if sender == CLIENT else 0))
 
     def node_down(self, node: NodeId) -> None:
@@ -190,7 +193,7 @@ class Proxy:
         if socket is None:
             return
         if socket in self._sources:
-            self._take_in(socket, sys.maxsize)  # what the node said in its last life did leave it
+            self._read(socket, sys.maxsize)  # its last incarnation has sent these messages
         del self._sinks[link]
         self._close(socket)
 
@@ -213,7 +216,7 @@ class Proxy:
         except zmq.ZMQError as error:
             self.node_leaves(node)
             raise BadRule(
-                f"there is no room for the links of {node}: {error}. Remove a node, or restart them all"
+                f"the proxy has too few descriptors for the links of {node}: {error}. Remove a node, or restart the cluster"
             ) from None
         return ports
 
@@ -231,20 +234,23 @@ class Proxy:
         return sum(1 for sink in sinks if sink is not None and sink not in self._connecting)
 
 
-def _roomy_context(nodes: int) -> zmq.Context[_Socket]:
-    """A context for the sockets of so many nodes, each with a descriptor of its own and up to two for connections.
+def _context_for(nodes: int) -> zmq.Context[_Socket]:
+    """Return a context with room for the sockets of `nodes` nodes, and of some that join later unless descriptors are scarce.
 
-    There is room for some that join later, unless descriptors are scarce.
+    A socket takes one descriptor, and up to two for its connections.
+
+    Raises:
+        BadSpec: the process may open too few descriptors.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for more in (_MORE_NODES, 0):
         sockets = 2 * (nodes + more) ** 2 + 16
-        descriptors = 3 * sockets + 256  # the rest is for clients
+        descriptors = 3 * sockets + 256  # 256 for connections of clients
         if hard == resource.RLIM_INFINITY or hard >= descriptors:
             break
     else:
         raise BadSpec(
-            f"{nodes} nodes have links that take {descriptors} descriptors, and this process may open {hard}: "
+            f"the links of {nodes} nodes take {descriptors} descriptors, and this process may open {hard}: "
             "use fewer nodes, or raise the limit (ulimit -Hn)"
         )
     if soft != resource.RLIM_INFINITY and soft < descriptors:
@@ -255,18 +261,22 @@ def _roomy_context(nodes: int) -> zmq.Context[_Socket]:
 
 
 def main() -> int:
-    """Run one proxy until it is told to stop. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m harness.network.proxy", description="Every link of a cluster.")
+    """Run one proxy until SIGTERM, or until its launcher ends. Return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.network.proxy", description="The proxy on every link of a cluster."
+    )
     parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
     parser.add_argument(
-        "--ready-fd", type=int, required=True, help="a pipe for one line of JSON: addresses, or an error"
+        "--ready-fd", type=int, required=True, help="the pipe for one line of JSON: addresses, or an error"
     )
-    parser.add_argument("--parent", type=int, required=True, help="the launcher's process id: the proxy dies with it")
-    parser.add_argument("--record", default="-", help="a file for a line about every message; - for none")
-    parser.add_argument("--seed", type=int, default=0, help="where every random draw comes from")
+    parser.add_argument(
+        "--parent", type=int, required=True, help="the launcher's process id: the proxy is killed when it ends"
+    )
+    parser.add_argument("--record", default="-", help="the file for the record of messages; - for no record")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of every random draw")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s proxy %(levelname)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then ends this in good order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which then stops the proxy
     die_with(arguments.parent)
 
     def report(line: dict[str, object]) -> None:
@@ -287,7 +297,7 @@ def main() -> int:
         try:
             proxy.run(sys.stdin.fileno(), wake_up)
         finally:
-            proxy.close()  # what is recorded is evidence, also of what went wrong
+            proxy.close()  # after a failure the record is still evidence
     except (BadSpec, UnknownAlgorithm, OSError) as error:
         log.critical("%s", error)
         report({"error": str(error)})

@@ -1,314 +1,275 @@
-"""How the rules of a link decide a message's fate. Pure: the time and the generator are given in.
+"""The rule engine: how the rules of a link decide a message's fate. It is pure: the caller passes time and generator in.
 
 Theory of operation
 -------------------
-`arrive` takes a letter (a message on its way) and returns steps: what happens to it now. A step whose fate is in
-`DELIVERED` tells the caller to send the letter; one in `KEPT` says that it waits here, and that `due`, `release`,
-`discard`, `remove` or `heal` will return its next step.
+`arrive` takes a message in transit and returns rulings: what happens to the message, and to its copies, now. If the fate of a
+ruling is in `DELIVERED`, the caller sends the message. If it is in `KEPT`, the engine keeps the message, and a later call of
+`due`, `release`, `discard`, `remove` or `heal` returns its next ruling.
 
-1. The rules of a link are asked by kind: pass, cut, drop, hold, duplicate, corrupt, reorder, delay; within a kind the
-   oldest first. So a loss comes before a delay, whichever was installed first, and every copy is corrupted, kept or
+Rules
+-----
+1. The engine applies the rules of a link by kind: pass, cut, drop, hold, duplicate, corrupt, reorder, delay. Within a kind the
+   oldest comes first. So a loss comes before a delay, whichever was installed first, and each copy is corrupted, kept or
    delayed by itself.
-2. A letter that is lost or kept is not shown to the rules behind. When a kept one leaves, only the cuts are asked again:
-   nothing crosses a cut, however long ago it was sent.
-3. Removing a rule lets go of all that it keeps, in the order of arrival.
-4. What is kept is bounded. Over the bound a letter is dropped, and counted as "overflowed" too.
-5. The k-th draw of a rule on a link depends on the seed, the rule's id and the link alone, so a busy link elsewhere does
-   not change what is lost here.
+2. The engine does not apply further rules to a message that is lost or kept. When a kept message leaves, the engine applies only
+   the cuts again: nothing crosses a cut, however long ago it was sent.
+3. When a rule is removed, the engine releases everything that the rule keeps, in the order of arrival.
+4. The number and the bytes of kept messages are bounded. A message above the bound is dropped, and also counted as
+   "overflowed".
+5. The k-th random draw of a rule on a link depends only on the seed, the rule's id and the link. So messages on other links do
+   not change what is lost on this one.
 """
 
-import heapq
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from harness.network.in_transit import InTransit, Ruling
+from harness.network.rule_state import KEPT_BYTES_MAX, KEPT_MAX, KeptInTransit, KeptMessages, LinkCounts, RuleState
 from harness.network.rules import ACTIONS, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
-from harness.records.links import UNKNOWN_TYPE, Fate, Link
-from node.wire import Envelope
-
-KEPT_MAX: Final = 100_000
-KEPT_BYTES_MAX: Final = 256 * 1024 * 1024
+from harness.records.links import Fate, Link
 
 
-@dataclass(slots=True, eq=False)
-class InTransit:
-    """A message on its way. `envelope` is None if it did not decode."""
+class RemovedRule(NamedTuple):
+    """What the removal of one rule returns."""
 
-    link: Link
-    payload: bytes
-    envelope: Envelope | None = None
-    route: tuple[bytes, ...] = ()  # the frames before the payload, which lead back to a client
-    index: int | None = None  # of its first line in the record
-    original: "InTransit | None" = None  # what this is a copy of
-    leaves_as: Fate = "passed"
-    marked_by: str | None = None  # the rule that shows beside that fate
-
-    @property
-    def type(self) -> str:
-        """The message's class name."""
-        return UNKNOWN_TYPE if self.envelope is None else self.envelope.message.type_name()
-
-    @property
-    def variable(self) -> str | None:
-        """The variable that the message is about."""
-        return None if self.envelope is None else self.envelope.variable
+    rulings: list[Ruling]
+    """The rulings on the messages that the rule kept."""
+    counts: LinkCounts
+    """The rule's last counts."""
 
 
-class Ruling(NamedTuple):
-    """What happens to a letter now, and which rule made it so."""
+class HealedRules(NamedTuple):
+    """What the removal of all rules returns."""
 
-    letter: InTransit
-    fate: Fate
-    rule: str | None
-
-
-@dataclass(slots=True, eq=False)
-class _Kept:
-    letter: InTransit
-    by: "_Installed"
-    number: int
-    window: int = 0  # how many others must pass first, if it is kept by a Reorder
-
-
-@dataclass(slots=True, eq=False)
-class _Installed:
-    rule: Rule
-    acted: int = 0
-    counts: dict[Link, Counter[str]] = field(default_factory=dict)
-    kept: dict[int, _Kept] = field(default_factory=dict)  # by number, so in the order of arrival
-    draws: dict[Link, Random] = field(default_factory=dict)
+    rulings: list[Ruling]
+    """The rulings on all messages that were kept."""
+    counts: dict[str, LinkCounts]
+    """The last counts of each rule, by id."""
 
 
 class RuleEngine:
-    """The rules in force, and what they keep. `now` is in seconds, of a clock that never goes back."""
+    """The rules in force, and the messages that they keep.
+
+    Each `now` is in seconds of a clock that never goes back. Each `rule` is the id of a rule, and each `index` the number of a
+    message's first line in the record.
+    """
 
     def __init__(self, rng: Random, kept_max: int = KEPT_MAX, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._seed = rng.getrandbits(64)
-        self._kept_max, self._kept_bytes_max = kept_max, kept_bytes_max
-        self._rules: dict[str, _Installed] = {}
-        self._by_link: dict[Link, list[_Installed]] = {}  # a cache: the rules that cover a link, in the order of asking
-        self._due: list[tuple[float, int, _Kept]] = []
-        self._numbers = 0
-        self._kept_count = self._kept_bytes = 0
+        self._kept = KeptMessages(kept_max, kept_bytes_max)
+        self._rules: dict[str, RuleState] = {}
+        self._by_link: dict[Link, list[RuleState]] = {}  # a cache: the rules that cover a link, in the order of rule 1
 
     # --- rules ------------------------------------------------------------------------------------------------------
 
     def add(self, rule: Rule) -> None:
-        """Put `rule` in force. Raises BadRule if one of that id is."""
+        """Put a rule in force.
+
+        Raises:
+            BadRule: a rule with this id is in force.
+        """
         if rule.id in self._rules:
             raise BadRule(f"a rule {rule.id!r} is in force already: give this one another name")
-        self._rules[rule.id] = _Installed(rule)
+        self._rules[rule.id] = RuleState(rule)
         self._by_link.clear()
 
-    def remove(self, rule: str) -> tuple[list[Ruling], dict[Link, Counter[str]]]:
-        """End a rule and let go of what it keeps. Returns those steps, and the rule's last counts."""
-        installed = self._find(rule)
+    def remove(self, rule: str) -> RemovedRule:
+        """Remove a rule, and release the messages that it keeps.
+
+        Raises:
+            BadRule: no such rule is in force.
+        """
+        state = self._find(rule)
         del self._rules[rule]
         self._by_link.clear()
-        return self._let_go(installed.kept.values()), self._counts(installed)
+        return RemovedRule(self._release(state.kept.values()), state.counts())
 
-    def heal(self) -> tuple[list[Ruling], dict[str, dict[Link, Counter[str]]]]:
-        """End every rule, and let go of all that is kept. Returns those steps, and the last counts of each rule."""
-        ended = list(self._rules.values())
+    def heal(self) -> HealedRules:
+        """Remove every rule, and release all messages that are kept, in the order of arrival."""
+        removed = list(self._rules.values())
         self._rules.clear()
         self._by_link.clear()
-        kept = sorted((kept for one in ended for kept in one.kept.values()), key=lambda kept: kept.number)
-        return self._let_go(kept), {one.rule.id: self._counts(one) for one in ended}
+        kept = sorted((kept for state in removed for kept in state.kept.values()), key=lambda kept: kept.number)
+        return HealedRules(self._release(kept), {state.rule.id: state.counts() for state in removed})
 
     def rules(self) -> list[Rule]:
-        """Those in force, oldest first."""
-        return [installed.rule for installed in self._rules.values()]
+        """Return the rules in force, the oldest first."""
+        return [state.rule for state in self._rules.values()]
 
-    def counts(self, rule: str) -> dict[Link, Counter[str]]:
-        """For each link that had a match: `matched`, a count for each fate, and `keeps`, which is how many it keeps now."""
-        return self._counts(self._find(rule))
+    def counts(self, rule: str) -> LinkCounts:
+        """Return a rule's counts for each link on which a message matched. Raises BadRule if no such rule is in force."""
+        return self._find(rule).counts()
 
     def total(self, rule: str, what: str, links: Collection[Link] | None = None) -> int:
-        """One of the counts, summed over these links, or over all."""
-        installed = self._find(rule)
+        """Return one of a rule's counts, such as "matched" or "keeps", summed over these links (None: all).
+
+        Raises:
+            BadRule: no such rule is in force.
+        """
+        state = self._find(rule)
         if what == "keeps":
-            return sum(1 for kept in installed.kept.values() if links is None or kept.letter.link in links)
-        return sum(counts[what] for link, counts in installed.counts.items() if links is None or link in links)
+            return sum(1 for kept in state.kept.values() if links is None or kept.message.link in links)
+        return sum(number for link, number in state.total(what).items() if links is None or link in links)
 
     def release(self, rule: str, most: int | None = None) -> list[Ruling]:
-        """Let go of the first `most` that a rule keeps, or of all, in the order of arrival."""
-        return self._let_go(list(self._find(rule).kept.values())[:most])
+        """Release the first `most` messages that a rule keeps (None: all). Raises BadRule if no such rule is in force."""
+        return self._release(list(self._find(rule).kept.values())[:most])
 
     def discard(self, rule: str, most: int | None = None) -> list[Ruling]:
-        """Lose the first `most` that a rule keeps, or all."""
-        installed = self._find(rule)
-        gone = list(installed.kept.values())[:most]
-        for kept in gone:
-            self._take_out(kept)
-        self._tidy()
-        return [self._did(installed, kept.letter, "discarded") for kept in gone]
+        """Lose the first `most` messages that a rule keeps (None: all). Raises BadRule if no such rule is in force."""
+        state = self._find(rule)
+        discarded = list(state.kept.values())[:most]
+        for kept in discarded:
+            self._kept.remove(kept)
+        self._kept.prune()
+        return [self._rule_on(state, kept.message, "discarded") for kept in discarded]
 
     def release_one(self, rule: str, index: int) -> list[Ruling]:
-        """Let go of the letter that a rule keeps under this number of the record."""
-        return self._let_go([self._kept(rule, index)])
+        """Release one message that a rule keeps. Raises BadRule if the rule does not keep it."""
+        return self._release([self._find_kept(rule, index)])
 
     def discard_one(self, rule: str, index: int) -> list[Ruling]:
-        """Lose the letter that a rule keeps under this number of the record."""
-        kept = self._kept(rule, index)
-        self._take_out(kept)
-        self._tidy()
-        return [self._did(kept.by, kept.letter, "discarded")]
+        """Lose one message that a rule keeps. Raises BadRule if the rule does not keep it."""
+        kept = self._find_kept(rule, index)
+        self._kept.remove(kept)
+        self._kept.prune()
+        return [self._rule_on(kept.by, kept.message, "discarded")]
 
     def repeat(self, rule: str, index: int) -> list[Ruling]:
-        """Let a copy go of the letter that a rule keeps under this number of the record, and go on keeping it."""
-        kept = self._kept(rule, index)
-        self._count(kept.by, kept.letter.link, "duplicated")
-        return list(self._leave(_copy(kept.letter, rule)))
+        """Send a copy of one message that a rule keeps, and keep the message. Raises BadRule if the rule does not keep it."""
+        kept = self._find_kept(rule, index)
+        kept.by.count(kept.message.link, "duplicated")
+        return list(self._leave(kept.message.copy_by(rule)))
 
-    def _kept(self, rule: str, index: int) -> _Kept:
-        found = next((kept for kept in self._find(rule).kept.values() if kept.letter.index == index), None)
+    def _find_kept(self, rule: str, index: int) -> KeptInTransit:
+        found = next((kept for kept in self._find(rule).kept.values() if kept.message.index == index), None)
         if found is None:
-            raise BadRule(f"{rule} keeps no message {index}: it has left, was lost, or never came")
+            raise BadRule(f"{rule} keeps no message {index}: it was released or discarded, or never arrived")
         return found
 
-    # --- letters ----------------------------------------------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------------------------------------
 
-    def arrive(self, letter: InTransit, now: float) -> list[Ruling]:
-        """A letter has come in."""
-        rules = self._on(letter.link)
+    def arrive(self, message: InTransit, now: float) -> list[Ruling]:
+        """Rule on a message that has arrived at the proxy."""
+        rules = self._rules_on(message.link)
         if not rules:
-            return [Ruling(letter, "passed", None)]
-        return list(self._judge(letter, rules, 0, now))
+            return [Ruling(message, "passed", None)]
+        return list(self._apply_rules(message, rules, 0, now))
 
     def due(self, now: float) -> list[Ruling]:
-        """What has waited long enough, earliest first."""
-        steps: list[Ruling] = []
-        while self._due and self._due[0][0] <= now:
-            _, number, kept = heapq.heappop(self._due)
-            if number in kept.by.kept:
-                self._take_out(kept)
-                steps += self._leave(kept.letter)
-        return steps
+        """Rule on the messages whose delay is over, the earliest first."""
+        rulings: list[Ruling] = []
+        while (kept := self._kept.pop_due(now)) is not None:
+            rulings += self._leave(kept.message)
+        return rulings
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `due` has something to return; None if nothing waits for the time."""
-        while self._due and self._due[0][1] not in self._due[0][2].by.kept:
-            heapq.heappop(self._due)
-        return max(self._due[0][0] - now, 0.0) if self._due else None
+        """Return the seconds until `due` has a message to rule on; None if no kept message waits for a time."""
+        return self._kept.wait_s(now)
 
-    def _judge(self, letter: InTransit, rules: list[_Installed], first: int, now: float) -> Iterator[Ruling]:
-        """Ask the rules from `first` on. A copy goes on from the rule that made it."""
-        copies: list[tuple[InTransit, int]] = []
-        fate: Ruling | None = None
+    def _apply_rules(self, message: InTransit, rules: list[RuleState], first: int, now: float) -> Iterator[Ruling]:
+        """Apply the rules from number `first` on. A copy continues after the rule that made it."""
+        copies: list[tuple[InTransit, int]] = []  # each with the number of the rule at which it continues
+        ruling: Ruling | None = None
         for place in range(first, len(rules)):
-            one = rules[place]
-            if not one.rule.takes(letter.type, letter.variable):
+            state = rules[place]
+            if not state.rule.takes(message.type, message.variable):
                 continue
-            self._count(one, letter.link, "matched")
-            if not self._acts(one, letter):
+            state.count(message.link, "matched")
+            if not self._acts(state, message):
                 continue
-            match one.rule.action:
+            match state.rule.action:
                 case Cut() | Drop():
-                    fate = self._did(one, letter, "dropped")
+                    ruling = self._rule_on(state, message, "dropped")
                 case Hold():
-                    fate = self._keep(one, letter, "held", None)
+                    ruling = self._keep(state, message, "held", None)
                 case Duplicate(count):
-                    copies += [(_copy(letter, one.rule.id), place + 1) for _ in range(count)]
-                    self._count(one, letter.link, "duplicated", count)
+                    copies += [(message.copy_by(state.rule.id), place + 1) for _ in range(count)]
+                    state.count(message.link, "duplicated", count)
                 case Corrupt(position):
-                    letter.payload = _flip(letter.payload, position, self._draws(one, letter.link))
-                    letter.leaves_as, letter.marked_by = "corrupted", one.rule.id
-                    self._count(one, letter.link, "corrupted")
+                    message.payload = _corrupted(message.payload, position, state.generator(self._seed, message.link))
+                    message.delivered_as, message.delivered_by = "corrupted", state.rule.id
+                    state.count(message.link, "corrupted")
                 case Reorder(window, most_s):
-                    fate = self._keep(one, letter, "reordered", now + most_s, window)
+                    ruling = self._keep(state, message, "reordered", now + most_s, window)
                 case Delay(seconds, jitter_s):
-                    wait_s = seconds + (self._draws(one, letter.link).uniform(0, jitter_s) if jitter_s else 0.0)
-                    fate = self._keep(one, letter, "delayed", now + wait_s)
-            if fate is not None:
+                    jitter = state.generator(self._seed, message.link).uniform(0, jitter_s) if jitter_s else 0.0
+                    delay_s = seconds + jitter
+                    ruling = self._keep(state, message, "delayed", now + delay_s)
+            if ruling is not None:
                 break
-        if fate is not None:
-            yield fate
+        if ruling is not None:
+            yield ruling
         else:
-            yield from self._pass_on(letter)
+            yield from self._pass_on(message)
         for copy, place in copies:
-            yield from self._judge(copy, rules, place, now)
+            yield from self._apply_rules(copy, rules, place, now)
 
-    def _acts(self, one: _Installed, letter: InTransit) -> bool:
-        match one.rule.action:
+    def _acts(self, state: RuleState, message: InTransit) -> bool:
+        """Whether a rule that the message matches acts on it."""
+        match state.rule.action:
             case Pass():
                 return False
-            case Corrupt() if not letter.payload:
+            case Corrupt() if not message.payload:
                 return False
-            case Reorder() if any(kept.letter.link == letter.link for kept in one.kept.values()):
+            case Reorder() if any(kept.message.link == message.link for kept in state.kept.values()):
                 return False
-        if one.rule.times is not None and one.acted >= one.rule.times:
+        if state.rule.times is not None and state.acted >= state.rule.times:
             return False
-        if one.rule.probability < 1 and self._draws(one, letter.link).random() >= one.rule.probability:
+        if state.rule.probability < 1 and state.generator(self._seed, message.link).random() >= state.rule.probability:
             return False
-        one.acted += 1
+        state.acted += 1
         return True
 
-    # --- what is kept -----------------------------------------------------------------------------------------------
+    # --- kept messages ----------------------------------------------------------------------------------------------
 
-    def _keep(self, one: _Installed, letter: InTransit, fate: Fate, due: float | None, window: int = 0) -> Ruling:
-        size = len(letter.payload)
-        if self._kept_count >= self._kept_max or self._kept_bytes + size > self._kept_bytes_max:
-            self._count(one, letter.link, "overflowed")
-            return self._did(one, letter, "dropped")
-        self._kept_count += 1
-        self._kept_bytes += size
-        self._numbers += 1
-        letter.marked_by = letter.marked_by or one.rule.id
-        kept = one.kept[self._numbers] = _Kept(letter, one, self._numbers, window)
-        if due is not None:
-            heapq.heappush(self._due, (due, self._numbers, kept))
-        return self._did(one, letter, fate)
+    def _keep(self, state: RuleState, message: InTransit, fate: Fate, due: float | None, window: int = 0) -> Ruling:
+        if not self._kept.has_room_for(message):
+            state.count(message.link, "overflowed")
+            return self._rule_on(state, message, "dropped")
+        message.delivered_by = message.delivered_by or state.rule.id
+        self._kept.add(message, state, due, window)
+        return self._rule_on(state, message, fate)
 
-    def _take_out(self, kept: _Kept) -> None:
-        del kept.by.kept[kept.number]
-        self._kept_count -= 1
-        self._kept_bytes -= len(kept.letter.payload)
-
-    def _let_go(self, all_kept: Iterable[_Kept]) -> list[Ruling]:
-        steps: list[Ruling] = []
+    def _release(self, all_kept: Iterable[KeptInTransit]) -> list[Ruling]:
+        rulings: list[Ruling] = []
         for kept in list(all_kept):
             if kept.number not in kept.by.kept:
-                continue  # a Reorder that the one before has let through
-            self._take_out(kept)
-            letter, one = kept.letter, kept.by
-            self._count(one, letter.link, "released")
-            if letter.leaves_as == "passed":
-                letter.leaves_as, letter.marked_by = "released", one.rule.id
-            steps += self._leave(letter)
-        self._tidy()
-        return steps
+                continue  # a reordered message, which has left because an earlier one of this loop passed
+            self._kept.remove(kept)
+            message, state = kept.message, kept.by
+            state.count(message.link, "released")
+            if message.delivered_as == "passed":
+                message.delivered_as, message.delivered_by = "released", state.rule.id
+            rulings += self._leave(message)
+        self._kept.prune()
+        return rulings
 
-    def _tidy(self) -> None:
-        """Forget the times of what is no longer kept."""
-        self._due = [entry for entry in self._due if entry[1] in entry[2].by.kept]
-        heapq.heapify(self._due)
-
-    def _leave(self, letter: InTransit) -> Iterator[Ruling]:
-        """A letter that was kept goes on, unless a cut stands in the way now."""
-        for one in self._on(letter.link):
-            if isinstance(one.rule.action, Cut) and one.rule.takes(letter.type, letter.variable):
-                self._count(one, letter.link, "matched")
-                yield self._did(one, letter, "dropped")
+    def _leave(self, message: InTransit) -> Iterator[Ruling]:
+        """Rule on a message that was kept: it is delivered, unless a cut is in force on its link now (rule 2)."""
+        for state in self._rules_on(message.link):
+            if isinstance(state.rule.action, Cut) and state.rule.takes(message.type, message.variable):
+                state.count(message.link, "matched")
+                yield self._rule_on(state, message, "dropped")
                 return
-        yield from self._pass_on(letter)
+        yield from self._pass_on(message)
 
-    def _pass_on(self, letter: InTransit) -> Iterator[Ruling]:
-        """The letter leaves; whatever a Reorder keeps on its link has seen one more pass."""
-        yield Ruling(letter, letter.leaves_as, letter.marked_by)
-        for one in self._on(letter.link):
-            if not isinstance(one.rule.action, Reorder):
+    def _pass_on(self, message: InTransit) -> Iterator[Ruling]:
+        """Deliver a message, and then each reordered message of its link for which enough others have passed."""
+        yield Ruling(message, message.delivered_as, message.delivered_by)
+        for state in self._rules_on(message.link):
+            if not isinstance(state.rule.action, Reorder):
                 continue
-            for kept in [kept for kept in one.kept.values() if kept.letter.link == letter.link]:
+            for kept in [kept for kept in state.kept.values() if kept.message.link == message.link]:
                 kept.window -= 1
                 if kept.window == 0:
-                    self._take_out(kept)
-                    yield from self._leave(kept.letter)
+                    self._kept.remove(kept)
+                    yield from self._leave(kept.message)
 
     # --- bookkeeping ------------------------------------------------------------------------------------------------
 
-    def _find(self, rule: str) -> _Installed:
+    def _find(self, rule: str) -> RuleState:
         if rule not in self._rules:
             in_force = ", ".join(self._rules) or "none"
             raise BadRule(
@@ -316,37 +277,20 @@ class RuleEngine:
             )
         return self._rules[rule]
 
-    def _on(self, link: Link) -> list[_Installed]:
+    def _rules_on(self, link: Link) -> list[RuleState]:
+        """Return the rules that cover a link, in the order of rule 1."""
         rules = self._by_link.get(link)
         if rules is None:
-            covering = (one for one in self._rules.values() if one.rule.covers(link))
-            rules = self._by_link[link] = sorted(covering, key=lambda one: ACTIONS.index(type(one.rule.action)))
+            covering = (state for state in self._rules.values() if state.rule.covers(link))
+            rules = self._by_link[link] = sorted(covering, key=lambda state: ACTIONS.index(type(state.rule.action)))
         return rules
 
-    def _draws(self, one: _Installed, link: Link) -> Random:
-        if link not in one.draws:
-            one.draws[link] = Random(f"{self._seed}/{one.rule.id}/{link[0]}/{link[1]}")
-        return one.draws[link]
-
-    def _did(self, one: _Installed, letter: InTransit, fate: Fate) -> Ruling:
-        self._count(one, letter.link, fate)
-        return Ruling(letter, fate, one.rule.id)
-
-    def _count(self, one: _Installed, link: Link, what: str, by: int = 1) -> None:
-        one.counts.setdefault(link, Counter())[what] += by
-
-    def _counts(self, one: _Installed) -> dict[Link, Counter[str]]:
-        counts = {link: Counter(of_link) for link, of_link in one.counts.items()}
-        for kept in one.kept.values():
-            counts[kept.letter.link]["keeps"] += 1
-        return counts
+    def _rule_on(self, state: RuleState, message: InTransit, fate: Fate) -> Ruling:
+        state.count(message.link, fate)
+        return Ruling(message, fate, state.rule.id)
 
 
-def _copy(letter: InTransit, rule: str) -> InTransit:
-    return replace(letter, original=letter.original or letter, leaves_as="duplicated", marked_by=rule)
-
-
-def _flip(payload: bytes, position: int | None, rng: Random) -> bytes:
-    """The payload with at least one bit of one byte turned over."""
+def _corrupted(payload: bytes, position: int | None, rng: Random) -> bytes:
+    """Return the payload with at least one bit of one byte flipped: the byte at `position`, or any if it is None."""
     place = rng.randrange(len(payload)) if position is None else position % len(payload)
     return payload[:place] + bytes([payload[place] ^ rng.randint(1, 255)]) + payload[place + 1 :]

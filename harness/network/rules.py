@@ -1,17 +1,17 @@
-"""What may happen to messages on their way: link rules, as plain data.
+"""Link rules as plain data: what happens to messages between their sender and their receiver.
 
-A rule is an action, the messages that it is for, and how often it acts. It says nothing about how a message's fate is
-decided when there are several rules; `harness.network.rule_engine` does.
+A rule is an action, the messages that it is for, and how often it acts. `rule_engine.py` decides a message's fate when several
+rules match it.
 
-Who a rule is for
------------------
-A link is a directed pair of endpoints: node names, or "client" for every client. So one way is one pair, both ways are
-two. A rule may be narrowed to message types and to variables; None means any.
+Which messages a rule is for
+----------------------------
+A link is a directed pair of endpoints: node names, or "client" for all clients. So one direction is one pair, and both
+directions are two. A rule may be limited to message types and to variables. None means any.
 
-How often it acts
------------------
-`probability` is drawn for every message; `times` is how often the rule acts at all ("the next 3"). A rule that has used
-them up still matches and counts.
+How often a rule acts
+---------------------
+`probability` is drawn for every message. `times` limits how often the rule acts in all ("the next 3"). A rule that has acted
+that often still matches messages and counts them.
 """
 
 from collections.abc import Mapping
@@ -22,22 +22,24 @@ from cluster.errors import Mistake
 from harness.records.links import Link
 from node.contract import BadInput
 
+#: How many copies one duplication may make.
 COPIES_MAX: Final = 100
+#: The longest delay, in seconds.
 SECONDS_MAX: Final = 3600.0
 
 
 class BadRule(Mistake, BadInput):
-    """You asked for a rule that cannot be. Nothing was changed."""
+    """The caller asked for a rule that is not possible. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Does nothing but count."""
+    """Only counts the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Loses everything, also what was kept before the cut and would leave now."""
+    """Loses every message, including one that was kept before the cut and would leave now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +54,20 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Sends `copies` more of the message."""
+    """Sends `copies` further copies of the message."""
 
     copies: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.copies <= COPIES_MAX:
-            raise BadRule(f"copies is {self.copies}, and 1 to {COPIES_MAX} can be sent")
+            raise BadRule(f"copies is {self.copies}, and must be 1 to {COPIES_MAX}")
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """Flips bits of one byte: the one at `position`, counted as Python does, or any.
+    """Flips bits of one byte: the byte at `position` (negative counts from the end), or any byte if it is None.
 
-    Every frame of ours ends in a checksum that finds this, so it is dropped and counted as malformed, which is a loss.
+    Every frame ends in a checksum, so the receiver drops the message and counts it as malformed. Corruption is a loss.
     """
 
     position: int | None = None
@@ -73,9 +75,9 @@ class Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class Reorder:
-    """Keeps a message until `window` others have passed on its link, or `most_s` seconds are over.
+    """Keeps a message until `window` other messages have passed on its link, or `most_s` seconds are over.
 
-    It keeps one message of a link at a time: if it kept every one, none could pass.
+    It keeps one message of a link at a time: if it kept every message, none could pass.
     """
 
     window: int = 1
@@ -83,13 +85,13 @@ class Reorder:
 
     def __post_init__(self) -> None:
         if self.window < 1:
-            raise BadRule(f"window is {self.window}: at least 1 other message must pass for an order to change")
+            raise BadRule(f"window is {self.window}, and at least 1 other message must pass for the order to change")
         _check_seconds("most_s", self.most_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Keeps a message for `seconds`, and up to `jitter_s` more, drawn evenly. Jitter can change the order."""
+    """Keeps a message for `seconds` and up to `jitter_s` seconds more, drawn uniformly. Jitter can change the order."""
 
     seconds: float
     jitter_s: float = 0.0
@@ -101,19 +103,32 @@ class Delay:
 
 def _check_seconds(name: str, seconds: float) -> None:
     if not 0 <= seconds <= SECONDS_MAX:
-        raise BadRule(f"{name} is {seconds}, and 0 to {SECONDS_MAX:.0f} seconds can be waited")
+        raise BadRule(f"{name} is {seconds}, and must be 0 to {SECONDS_MAX:.0f} seconds")
 
 
 Action: TypeAlias = Pass | Cut | Drop | Hold | Duplicate | Corrupt | Reorder | Delay
 
-#: In the order in which the rules of a link are asked.
+#: The kinds of actions, in the order in which the rule engine applies the rules of a link.
 ACTIONS: Final[tuple[type[Action], ...]] = (Pass, Cut, Drop, Hold, Duplicate, Corrupt, Reorder, Delay)
 _ACTION_BY_NAME: Final = {action.__name__.lower(): action for action in ACTIONS}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An action, the messages that it is for (None is any), and how often it acts."""
+    """An action, the messages that it is for, and how often it acts.
+
+    Attributes:
+        id: the rule's name, which the record shows beside a fate.
+        action: what the rule does to a message.
+        links: the links whose messages match; None for all links.
+        types: the message types that match; None for all types.
+        variables: the variables whose messages match; None for all variables.
+        probability: the chance that the rule acts on a message that matches, from 0 to 1.
+        times: how often the rule acts in all; None for no limit.
+
+    Raises:
+        BadRule: an attribute is out of its range, or no message could match.
+    """
 
     id: str
     action: Action
@@ -125,32 +140,32 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not self.id:
-            raise BadRule("a rule needs a name, to be found by")
+            raise BadRule("a rule needs a name, so that it can be found")
         if not 0 <= self.probability <= 1:
             raise BadRule(f"{self.id}: the probability is {self.probability}, and must be between 0 and 1")
         if self.times is not None and self.times < 1:
-            raise BadRule(f"{self.id}: times is {self.times}: leave it out for no limit, or give at least 1")
+            raise BadRule(f"{self.id}: times is {self.times}, and must be at least 1; leave it out for no limit")
         for name in ("links", "types", "variables"):
             if getattr(self, name) == frozenset():
-                raise BadRule(f"{self.id}: {name} is empty, so no message can match: leave it out for any")
+                raise BadRule(f"{self.id}: {name} is empty, so no message can match; leave it out to match all")
         if isinstance(self.action, Cut) and (self.probability < 1 or self.times is not None):
-            raise BadRule(f"{self.id}: a cut loses everything: use drop for a part")
+            raise BadRule(f"{self.id}: a cut loses every message; use drop to lose some of them")
 
     def covers(self, link: Link) -> bool:
-        """Whether messages of this link can match."""
+        """Whether messages on this link can match."""
         return self.links is None or link in self.links
 
     def takes(self, type_: str, variable: str | None) -> bool:
-        """Whether such a message, on a link that this rule covers, matches."""
+        """Whether a message of this type and variable matches, on a link that the rule covers."""
         return (self.types is None or type_ in self.types) and (self.variables is None or variable in self.variables)
 
     @property
     def kind(self) -> str:
-        """The action's name, in lower case."""
+        """The name of the action, in lower case."""
         return type(self.action).__name__.lower()
 
     def to_plain(self) -> dict[str, Any]:
-        """This rule as data for JSON or msgpack. Sets come out sorted."""
+        """Return the rule as data for JSON or msgpack, with sets as sorted lists."""
         return {
             "id": self.id,
             "action": self.kind,
@@ -164,15 +179,15 @@ class Rule:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Rule":
-        """What `to_plain` was called on.
+        """Return the rule of which `to_plain` made this data.
 
         Raises:
-            BadRule: it is no rule. The message says why.
+            BadRule: the data is no rule; the message says why.
         """
         given = dict(plain)
         action = _ACTION_BY_NAME.get(given.pop("action", ""))
         if action is None:
-            raise BadRule(f"the action is {plain.get('action')!r}; there are {', '.join(_ACTION_BY_NAME)}")
+            raise BadRule(f"the action is {plain.get('action')!r}, and must be one of {', '.join(_ACTION_BY_NAME)}")
         own = {field.name: given.pop(field.name) for field in fields(action) if field.name in given}
         try:
             links = given.pop("links", None)
@@ -185,4 +200,4 @@ class Rule:
         except BadRule:
             raise
         except (TypeError, ValueError) as error:
-            raise BadRule(f"not a rule: {error}. It was {dict(plain)!r}") from None
+            raise BadRule(f"not a rule: {error}. The data was {dict(plain)!r}") from None

@@ -1,4 +1,4 @@
-"""What a run shows people: `write_report` makes one self-contained page of a run folder."""
+"""The report of a run: `write_report` makes one self-contained page of a run folder. See README.md."""
 
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,18 @@ REPORT_NAME: Final = "report.html"
 
 
 def write_report(folder: Path, target: Path | None = None) -> Path:
-    """Write the page of a run folder, by default into it. Returns where it is. Raises OSError if it cannot be written."""
+    """Write the page of a run folder.
+
+    Args:
+        folder: the run folder.
+        target: the page's file; None for report.html in the run folder.
+
+    Returns:
+        The page's file.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
     path = folder / REPORT_NAME if target is None else target
     path.write_text(page(read_run(folder)), encoding="utf-8", errors="backslashreplace")
     return path

@@ -1,10 +1,10 @@
-"""The drawings that do not scroll: operations by process, latency, and throughput, as SVG with time running right.
+"""The charts of the page: calls by process, latency and throughput, as SVG in which time runs to the right.
 
 Rules
 -----
 1. Every string is escaped where it enters the text.
-2. A drawing holds a bounded number of shapes: beyond `DOTS_MAX` operations the latency is drawn as quantiles of 120 spans,
-   and beyond `ROWS_MAX` processes the rest is counted, not drawn.
+2. A chart has a bounded number of shapes. Beyond `DOTS_MAX` calls, the latency is drawn as quantiles of 120 spans of time.
+   Beyond `ROWS_MAX` processes, a note says how many are drawn.
 """
 
 import math
@@ -12,18 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from harness.report.diagram import answer_colours, answered, asked, value_colour
-from harness.report.reading import DrawnCall, RunFolder
+from harness.report.diagram import answer_colours, answer_text, call_text, value_colour
+from harness.report.drawn_run import DrawnCall, RunFolder
 
+#: The width of a chart and of its margins, in units of the SVG.
 WIDTH: Final = 1400
 LEFT: Final = 92
 RIGHT: Final = 16
+#: How many calls the latency chart draws as dots at most.
 DOTS_MAX: Final = 1500
+#: How many calls the chart by process draws at most.
 BARS_MAX: Final = 3000
+#: How many processes the chart by process draws at most.
 ROWS_MAX: Final = 32
+#: The height of a process's row.
 ROW: Final = 26
+#: Into how many spans of time the charts divide a run.
 SPANS: Final = 120
 
+#: Takes a time or a duration in nanoseconds, and returns a coordinate.
 Scale = Callable[[float], float]
 
 
@@ -34,7 +41,7 @@ def _time_scale(run: RunFolder) -> Scale:
 
 
 def _ticks(run: RunFolder, x: Scale, top: float, bottom: float) -> str:
-    """The time axis: about ten round times, with lines."""
+    """Return the time axis: about ten round times, each with a line."""
     first, last = (time / 1e9 for time in run.span)
     step = nice_step((last - first) / 10)
     number = math.ceil(first / step)
@@ -50,7 +57,7 @@ def _ticks(run: RunFolder, x: Scale, top: float, bottom: float) -> str:
 
 
 def nice_step(about: float) -> float:
-    """1, 2 or 5 times a power of ten, at least `about`."""
+    """Return a round number that is at least `about`: 1, 2 or 5 times a power of ten."""
     if about <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(about))
@@ -58,7 +65,7 @@ def nice_step(about: float) -> float:
 
 
 def _fault_bands(run: RunFolder, x: Scale, top: float, bottom: float) -> str:
-    """When something was broken, by kind; what overlaps is one band."""
+    """Return bands for the times of faults, by kind. Bands of one kind that overlap are one band."""
     last = run.span[1]
     times: dict[str, list[tuple[int, int]]] = {"links": [], "suspended": [], "down": []}
     for fault in sorted(run.faults, key=lambda fault: fault.began):
@@ -81,62 +88,65 @@ def _svg(height: float, title: str, content: str, jumps: bool = True) -> str:
 
 
 def by_process(run: RunFolder, witnesses: Mapping[int, list[str]]) -> str:
-    """A row a process, a bar an operation, coloured by what it was told."""
-    processes = list(dict.fromkeys(one.process for one in run.operations))
-    # A process with a witness must be seen.
-    processes.sort(key=lambda name: not any(one.process == name and one.index in witnesses for one in run.operations))
-    rows = {name: place for place, name in enumerate(_naturally(processes[:ROWS_MAX]))}
+    """Return the chart with a row for each process, and a bar for each call in the colour of its answer."""
+    processes = list(dict.fromkeys(call.process for call in run.operations))
+    with_witness = {call.process for call in run.operations if call.index in witnesses}
+    processes.sort(key=lambda name: name not in with_witness)  # so that these are among the rows that are drawn
+    rows = {name: place for place, name in enumerate(_in_natural_order(processes[:ROWS_MAX]))}
     bottom = 8 + ROW * len(rows)
     x, colours = _time_scale(run), answer_colours(run)
-    of_rows = [one for one in run.operations if one.process in rows]
-    step = max(1, -(-len(of_rows) // BARS_MAX))
-    drawn = [one for number, one in enumerate(of_rows) if number % step == 0 or one.index in witnesses]
+    in_rows = [call for call in run.operations if call.process in rows]
+    step = max(1, -(-len(in_rows) // BARS_MAX))
+    drawn = [call for number, call in enumerate(in_rows) if number % step == 0 or call.index in witnesses]
     parts = [_fault_bands(run, x, 0, bottom), _ticks(run, x, 0, bottom)]
     for name, place in rows.items():
         parts.append(f'<text class="row" x="{LEFT - 10}" y="{8 + ROW * place + 15}">{escape(name)}</text>')
-    parts += [_bar(run, one, rows[one.process], x, witnesses, colours) for one in drawn]
+    parts += [_bar(run, call, rows[call.process], x, witnesses, colours) for call in drawn]
     notes = []
     if len(processes) > len(rows):
         notes.append(f"{len(rows)} of {len(processes):,} processes are drawn.")
     if step > 1:
-        notes.append(f"{len(drawn):,} of {len(of_rows):,} operations are drawn.")
+        notes.append(f"{len(drawn):,} of {len(in_rows):,} operations are drawn.")
     note = f'<p class="note">{" ".join(notes)}</p>' if notes else ""
     return _svg(bottom + 24, "operations by process", "".join(parts)) + note
 
 
 def _bar(
     run: RunFolder,
-    one: DrawnCall,
+    call: DrawnCall,
     row: int,
     x: Scale,
     witnesses: Mapping[int, list[str]],
     colours: Mapping[str, int],
 ) -> str:
-    left = x(one.began)
-    width = max(x(run.span[1] if one.ended is None else one.ended) - left, 4)
+    left = x(call.began)
+    width = max(x(run.span[1] if call.ended is None else call.ended) - left, 4)
     top = 8 + ROW * row
-    text = f"{asked(one)} → {answered(one)}"
-    kind = f"{one.outcome}{' witness' if one.index in witnesses else ''}"
-    colour = value_colour(one.answer, colours) if one.outcome == "ok" else None
+    text = f"{call_text(call)} → {answer_text(call)}"
+    kind = f"{call.outcome}{' witness' if call.index in witnesses else ''}"
+    colour = value_colour(call.answer, colours) if call.outcome == "ok" else None
     label = ""
     if width > 6.4 * len(text) + 10:
         label = f'<text class="on-bar" x="{left + 6:.1f}" y="{top + 15}">{escape(text)}</text>'
     return (
         f'<g class="bar {kind} {colour or ""}"><rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{ROW - 6}" '
-        f'rx="3"><title>{escape(one.process)}: {escape(text)}</title></rect>{label}</g>'
+        f'rx="3"><title>{escape(call.process)}: {escape(text)}</title></rect>{label}</g>'
     )
 
 
-def _naturally(names: Sequence[str]) -> list[str]:
-    """c2 before c10."""
+def _in_natural_order(names: Sequence[str]) -> list[str]:
+    """Return names in the order of their numbers, so that c2 comes before c10."""
     return sorted(names, key=lambda name: (name.rstrip("0123456789"), len(name), name))
 
 
 def latency(run: RunFolder) -> str:
-    """How long answers took, on a logarithmic scale; what had none stands as a cross at the time of giving up."""
+    """Return the chart of latencies, on a logarithmic scale.
+
+    A call without an answer is a cross at the time when the client gave up.
+    """
     height, top, bottom = 210, 12, 182
     x = _time_scale(run)
-    waits = [one.ended - one.began for one in run.operations if one.ended is not None]
+    waits = [call.ended - call.began for call in run.operations if call.ended is not None]
     if not waits:
         return '<p class="note">No operation ended.</p>'
     low = math.floor(math.log10(max(min(waits), 10_000)))
@@ -152,33 +162,32 @@ def latency(run: RunFolder) -> str:
         parts.append(f'<text class="row" x="{LEFT - 10}" y="{at + 5:.1f}">{escape(duration(10**power))}</text>')
     note = ""
     if len(run.operations) <= DOTS_MAX:
-        parts += [_dot(one, x, y) for one in run.operations]
+        parts += [_dot(call, x, y) for call in run.operations]
     else:
         parts.append(_quantiles(run, x, y))
-        note = (
-            f'<p class="note">{len(run.operations):,} operations: the lines are the median and the 99th percentile.</p>'
-        )
+        note = f'<p class="note">{len(run.operations):,} operations. The lines show the median and the 99th percentile.</p>'
     return _svg(height, "latency over time", "".join(parts)) + note
 
 
-def _dot(one: DrawnCall, x: Scale, y: Scale) -> str:
-    if one.ended is None:
+def _dot(call: DrawnCall, x: Scale, y: Scale) -> str:
+    if call.ended is None:
         return ""
-    told = f"{one.process}: {asked(one)} → {answered(one)}, {duration(one.ended - one.began)}"
-    text = f"<title>{escape(told)}</title>"
-    at, height = x(one.ended), y(one.ended - one.began)
-    if one.outcome == "ok":
+    title = f"{call.process}: {call_text(call)} → {answer_text(call)}, {duration(call.ended - call.began)}"
+    text = f"<title>{escape(title)}</title>"
+    at, height = x(call.ended), y(call.ended - call.began)
+    if call.outcome == "ok":
         return f'<circle class="dot ok" cx="{at:.1f}" cy="{height:.1f}" r="4.5">{text}</circle>'
     cross = f"M{at - 4:.1f} {height - 4:.1f}l8 8m0 -8l-8 8"
-    return f'<path class="dot {one.outcome}" d="{cross}">{text}</path>'
+    return f'<path class="dot {call.outcome}" d="{cross}">{text}</path>'
 
 
 def _quantiles(run: RunFolder, x: Scale, y: Scale) -> str:
     first, last = run.span
     spans: list[list[int]] = [[] for _ in range(SPANS)]
-    for one in run.operations:
-        if one.ended is not None:
-            spans[min((one.ended - first) * SPANS // max(last - first, 1), SPANS - 1)].append(one.ended - one.began)
+    for call in run.operations:
+        if call.ended is not None:
+            span = min((call.ended - first) * SPANS // max(last - first, 1), SPANS - 1)
+            spans[span].append(call.ended - call.began)
     parts = []
     for name, share in (("p99", 0.99), ("p50", 0.5)):
         points = [
@@ -191,7 +200,7 @@ def _quantiles(run: RunFolder, x: Scale, y: Scale) -> str:
 
 
 def throughput(run: RunFolder) -> str:
-    """Answered operations a second, and messages a second."""
+    """Return the chart of answered calls and of messages per second."""
     height, top, bottom = 170, 12, 142
     x = _time_scale(run)
     first, last = run.span
@@ -199,7 +208,7 @@ def throughput(run: RunFolder) -> str:
     parts = [_fault_bands(run, x, top, bottom), _ticks(run, x, top, bottom)]
     series = {
         "messages": [message.time for message in run.messages],
-        "operations": [one.ended for one in run.operations if one.ended is not None and one.outcome == "ok"],
+        "operations": [call.ended for call in run.operations if call.ended is not None and call.outcome == "ok"],
     }
     legend = []
     for name, times in series.items():
@@ -212,12 +221,12 @@ def throughput(run: RunFolder) -> str:
             level = bottom - count / most * (bottom - top)
             steps.append(f"V{level:.1f}H{x(first + (place + 1) * (last - first) / SPANS):.1f}")
         parts.append(f'<path class="area {name}" d="{"".join(steps)}V{bottom}Z"/>')
-        legend.append(f'<span class="key {name}">{name}, at most {most / length_s:,.0f} a second</span>')
+        legend.append(f'<span class="key {name}">{name}, at most {most / length_s:,.0f} per second</span>')
     return _svg(height, "throughput over time", "".join(parts)) + f'<p class="note">{" ".join(legend)}</p>'
 
 
 def duration(nanoseconds: float) -> str:
-    """A time for people."""
+    """Return a duration as text with a unit, such as "1.5 ms"."""
     for limit, unit, name in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
         if nanoseconds < limit:
             return f"{nanoseconds / unit:.3g} {name}"

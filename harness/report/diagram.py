@@ -1,11 +1,11 @@
-"""What the space-time diagram draws, as data: the page's script (`assets/report.js`) draws the part that is in view.
+"""The space-time diagram as data. The page's script (`assets/report.js`) draws the part of it that is in view.
 
 Rules
 -----
-1. Data, never markup: the script puts every string into the page as text. In the page it stands in a JSON block in which
-   no `<` is left, so no value can end the block.
+1. This module makes data, never markup: the script puts every string into the page as text. In the page, the data stands in a
+   JSON block without any `<`, so that no value can end the block.
 2. Times are whole microseconds since the first event of the history. Strings that repeat stand in tables.
-3. A message is stamped once, where the proxy took it in; a delivery or a loss that came later has a time of its own.
+3. A message has one time, at which it arrived at the proxy. A later delivery or loss has a time of its own.
 """
 
 import json
@@ -15,19 +15,22 @@ from typing import Any, Final
 
 from harness.records.jsonable import canonical, shown
 from harness.records.links import CLIENT
-from harness.report.reading import DrawnCall, DrawnFault, DrawnMessage, RunFolder
+from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 from harness.report.thinning import thin
 
-_HALF: Final = re.compile("[\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: The longest text of a message's fields, in characters.
 TEXT_MAX: Final = 400
-BRIEF_MAX: Final = 26
+#: The longest label of a message, in characters.
+LABEL_MAX: Final = 26
+#: How many calls the page carries at most, beside the witnesses.
 OPERATIONS_MAX: Final = 10_000
-#: Answers get a colour each while there are no more different ones than this.
+#: Up to this number of different answers, each has a colour of its own.
 COLOURED_MAX: Final = 12
 
 
-class Table:
-    """Strings that are named by their numbers."""
+class StringTable:
+    """A table of strings. The data refers to a string by its number."""
 
     def __init__(self, *first: str) -> None:
         self._numbers: dict[str, int] = {}
@@ -35,163 +38,172 @@ class Table:
             self.number(text)
 
     def number(self, text: str) -> int:
-        """The number of a string."""
+        """Return the number of a string, which is new if the table lacks it."""
         return self._numbers.setdefault(text, len(self._numbers))
 
     @property
     def texts(self) -> list[str]:
-        """The strings, by number."""
+        """The strings, in the order of their numbers."""
         return list(self._numbers)
 
 
+class _Tables:
+    """The tables of a run's strings. The script expects that number 0 of `ends` is the clients."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self.ends = StringTable(CLIENT, *nodes)
+        self.types, self.texts, self.variables = StringTable(), StringTable(), StringTable()
+        self.fates, self.rules = StringTable(), StringTable("")
+
+
 def diagram_data(run: RunFolder) -> dict[str, Any]:
-    """Everything that the script needs."""
-    witnesses = run.witnesses()
-    moments = [time for one in run.operations if one.index in witnesses for time in (one.began, one.ended)]
+    """Return all data that the script needs, ready for JSON."""
+    witnesses = run.witnesses
+    moments = [time for call in run.operations if call.index in witnesses for time in (call.began, call.ended)]
     moments += [time for fault in run.faults for time in (fault.began, fault.ended)]
     kept, left_out = thin(run.messages, [time for time in moments if time is not None])
-    ends, types, texts, variables = Table(CLIENT, *run.nodes), Table(), Table(), Table()
-    fates, rules = Table(), Table("")
-    messages = [_message(one, ends, types, fates, variables, rules, texts) for one in kept]
+    tables = _Tables(run.nodes)
+    messages = [_message(message, tables) for message in kept]
     operations = kept_operations(run, witnesses)
     colours = answer_colours(run)
     first, last = run.span
     return {
         "span": [first // 1000, last // 1000 + 1],
         "nodes": list(run.nodes),
-        "ends": ends.texts,
-        "types": types.texts,
-        "fates": fates.texts,
-        "variables": variables.texts,
-        "rules": rules.texts,
-        "texts": texts.texts,
+        "ends": tables.ends.texts,
+        "types": tables.types.texts,
+        "fates": tables.fates.texts,
+        "variables": tables.variables.texts,
+        "rules": tables.rules.texts,
+        "texts": tables.texts.texts,
         "messages": messages,
         "leftOut": dict(left_out),
-        "operations": [_operation(one, witnesses, colours) for one in operations],
+        "operations": [_operation(call, witnesses, colours) for call in operations],
         "operationsLeftOut": len(run.operations) - len(operations),
         "faults": [_fault(fault, run.nodes) for fault in run.faults],
     }
 
 
 def as_json_block(data: object) -> str:
-    """JSON that cannot end the element that it stands in."""
+    """Return data as JSON text that cannot end the element in which it stands."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    # Half of a character, which JSON can carry, is nothing that a browser could show: some end over it.
-    return _HALF.sub("\ufffd", text)
+    # JSON can carry half of a surrogate pair, and a browser cannot show it: some stop at it.
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def kept_operations(run: RunFolder, witnesses: Mapping[int, object]) -> list[DrawnCall]:
-    """The operations that the page carries: the witnesses, and of the others as many as it can."""
+    """Return the calls that the page carries: all witnesses, and an even selection of the others."""
     if len(run.operations) <= OPERATIONS_MAX:
         return run.operations
     step = -(-len(run.operations) // OPERATIONS_MAX)
-    return [one for number, one in enumerate(run.operations) if one.index in witnesses or number % step == 0]
+    return [call for number, call in enumerate(run.operations) if call.index in witnesses or number % step == 0]
 
 
 def answer_colours(run: RunFolder) -> dict[str, int]:
-    """A number for each different answer, if there are few enough for colours to tell them apart; else for the witnesses'."""
-    answers = [one for one in run.operations if one.outcome == "ok" and one.answer is not None]
+    """Return a number for each different answer.
+
+    If there are too many for colours, only the answers of witnesses have a number. If those are too many too, no answer has one.
+    """
+    answers = [call for call in run.operations if call.outcome == "ok" and call.answer is not None]
     numbers = _numbered(answers)
     if len(numbers) > COLOURED_MAX:
-        witnesses = run.witnesses()
-        numbers = _numbered(one for one in answers if one.index in witnesses)
+        numbers = _numbered(call for call in answers if call.index in run.witnesses)
     return numbers if len(numbers) <= COLOURED_MAX else {}
 
 
 def _numbered(answers: Iterable[DrawnCall]) -> dict[str, int]:
     numbers: dict[str, int] = {}
-    for one in answers:
-        numbers.setdefault(_same(one.answer), len(numbers))
+    for call in answers:
+        numbers.setdefault(_value_key(call.answer), len(numbers))
         if len(numbers) > COLOURED_MAX:
             break
     return numbers
 
 
-def _same(value: Any) -> str:
+def _value_key(value: Any) -> str:
+    """Return a text that is equal for equal values."""
     try:
         return canonical(value)
     except TypeError:
         return repr(value)
 
 
-def _message(
-    one: DrawnMessage, ends: Table, types: Table, fates: Table, variables: Table, rules: Table, texts: Table
-) -> list[Any]:
-    fields = json.dumps(one.fields, ensure_ascii=False)
+def _message(message: DrawnMessage, tables: _Tables) -> list[Any]:
+    fields = json.dumps(message.fields, ensure_ascii=False)
     row: list[Any] = [
-        one.index,
-        one.time // 1000,
-        ends.number(one.sender),
-        ends.number(one.receiver),
-        types.number(one.type),
-        fates.number(one.fate),
-        variables.number(one.variable or ""),
-        rules.number(one.rule or ""),
-        texts.number(fields if len(fields) <= TEXT_MAX else f"{fields[: TEXT_MAX - 1]}…"),
-        texts.number(brief(one)),
+        message.index,
+        message.time // 1000,
+        tables.ends.number(message.sender),
+        tables.ends.number(message.receiver),
+        tables.types.number(message.type),
+        tables.fates.number(message.fate),
+        tables.variables.number(message.variable or ""),
+        tables.rules.number(message.rule or ""),
+        tables.texts.number(fields if len(fields) <= TEXT_MAX else f"{fields[: TEXT_MAX - 1]}…"),
+        tables.texts.number(message_label(message)),
     ]
-    if one.later:
-        row.append([[time // 1000, fates.number(fate)] for time, fate in one.later])
+    if message.later:
+        row.append([[time // 1000, tables.fates.number(fate)] for time, fate in message.later])
     return row
 
 
-def brief(one: DrawnMessage) -> str:
-    """A message in a few characters: its type, its ballot and its value, if it has them."""
-    words = [one.type]
-    for name, item in one.fields.items():
+def message_label(message: DrawnMessage) -> str:
+    """Return a short label of a message: its type, and its ballot and value if it has them."""
+    parts = [message.type]
+    for name, item in message.fields.items():
         match item:
             case [int(round_), str(node)] if "ballot" in name or name == "promised":
-                words.append(f"{round_}·{node}")
-    if one.fields.get("value") is not None:
-        words.append(shown(one.fields["value"], 14))
-    text = " ".join(words)
-    return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"
+                parts.append(f"{round_}·{node}")
+    if message.fields.get("value") is not None:
+        parts.append(shown(message.fields["value"], 14))
+    text = " ".join(parts)
+    return text if len(text) <= LABEL_MAX else f"{text[: LABEL_MAX - 1]}…"
 
 
-def _operation(one: DrawnCall, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> dict[str, Any]:
+def _operation(call: DrawnCall, witnesses: Mapping[int, list[str]], colours: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "id": one.index,
-        "process": one.process,
-        "asked": asked(one),
-        "answer": answered(one),
-        "key": one.key,
-        "at": one.asked_node or "any node",
-        "by": one.node,
-        "t0": one.began // 1000,
-        "t1": None if one.ended is None else one.ended // 1000,
-        "outcome": one.outcome,
-        "error": one.error,
-        "witness": witnesses.get(one.index, []),
-        "colour": value_colour(one.answer, colours) if one.outcome == "ok" else None,
+        "id": call.index,
+        "process": call.process,
+        "asked": call_text(call),
+        "answer": answer_text(call),
+        "key": call.key,
+        "at": call.asked_node or "any node",
+        "by": call.node,
+        "t0": call.began // 1000,
+        "t1": None if call.ended is None else call.ended // 1000,
+        "outcome": call.outcome,
+        "error": call.error,
+        "witness": witnesses.get(call.index, []),
+        "colour": value_colour(call.answer, colours) if call.outcome == "ok" else None,
     }
 
 
-#: Values that are colours, as in the article, are drawn in that colour.
+#: A value with one of these names, as in the article, has that colour.
 NAMED_COLOURS: Final = ("blue", "red", "green", "yellow", "orange", "purple", "pink", "brown")
 
 
 def value_colour(value: Any, colours: Mapping[str, int]) -> str | None:
-    """The name of a value's colour in the style sheet: `v-blue`, or `v-3`."""
+    """Return the class of a value's colour in the style sheet, such as `v-blue` or `v-3`; None for no colour."""
     if value is None or not colours:
         return None
     if isinstance(value, str) and value in NAMED_COLOURS:
         return f"v-{value}"
-    number = colours.get(_same(value))
+    number = colours.get(_value_key(value))
     return None if number is None else f"v-{number % 8}"
 
 
-def asked(one: DrawnCall) -> str:
-    """What a client asked: "propose 'blue'"."""
-    return one.f if one.asked is None else f"{one.f} {shown(one.asked)}"
+def call_text(call: DrawnCall) -> str:
+    """Return what a client called, such as "propose 'blue'"."""
+    return call.f if call.value is None else f"{call.f} {shown(call.value)}"
 
 
-def answered(one: DrawnCall) -> str:
-    """What it was told."""
-    match one.outcome:
+def answer_text(call: DrawnCall) -> str:
+    """Return what the client received: a value, "undecided", "refused" or "no answer"."""
+    match call.outcome:
         case "ok":
-            return "undecided" if one.answer is None and one.f in ("propose", "query") else shown(one.answer)
+            return "undecided" if call.answer is None and call.f in ("propose", "query") else shown(call.answer)
         case "fail":
             return "refused"
         case _:
@@ -211,7 +223,10 @@ def _fault(fault: DrawnFault, nodes: Sequence[str]) -> dict[str, Any]:
 
 
 def sides(fault: DrawnFault, nodes: Sequence[str]) -> list[list[str]]:
-    """The groups into which its cuts divide the nodes; none if everybody can still reach everybody in some way."""
+    """Return the groups into which a fault's cuts divide the nodes.
+
+    There are none if every node can still reach every other node, directly or through others.
+    """
     cut = set(fault.cut)
     groups: list[list[str]] = []
     left = list(nodes)
@@ -226,7 +241,7 @@ def sides(fault: DrawnFault, nodes: Sequence[str]) -> list[list[str]]:
 
 
 def what_is_broken(fault: DrawnFault, nodes: Sequence[str]) -> str:
-    """Whom a fault is about, for people: "n1, n2 | n3, n4, n5", or the links."""
+    """Return what a fault affects, for people: nodes, groups such as "n1, n2 | n3, n4, n5", or links."""
     if fault.nodes:
         return ", ".join(fault.nodes)
     groups = sides(fault, nodes)

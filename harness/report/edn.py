@@ -1,12 +1,14 @@
-"""A history as Jepsen writes it: EDN, one operation map a line.
+"""A history in EDN, as Jepsen writes it: one operation map on each line.
 
 Rules
 -----
-1. `:process` is a number, as Jepsen's checkers expect, given in the order of first appearance; `:name` is ours. `:time` is
-   nanoseconds since the first line. `:index` is the line's number: faults stand between, so it is not that of our history.
-2. Faults are Jepsen's nemesis: an `:info` when each begins and another when it has ended, with what was seen in `:value`.
-3. Values that EDN lacks are maps: `{:bytes "00ff"}`, `{:tuple [1 2]}`. An int beyond 64 bits ends in N. So different values
-   stay different, but for the kinds of NaN.
+1. `:process` is a number, as Jepsen's checkers expect, in the order of first appearance; `:name` is the name in our history.
+   `:time` is in nanoseconds since the first line. `:index` is the number of the line: faults have lines too, so it differs from
+   the index in our history.
+2. Faults are lines of Jepsen's nemesis: an `:info` when a fault begins and another when it has healed, whose `:value` holds what
+   the observer saw.
+3. Values that EDN lacks are maps: `{:bytes "00ff"}`, `{:tuple [1 2]}`. An integer beyond 64 bits ends in N. So different values
+   stay different, except for the kinds of NaN.
 """
 
 import math
@@ -28,10 +30,10 @@ class Keyword:
 
 
 def edn(value: object) -> str:
-    """A value as EDN.
+    """Return a value as EDN text.
 
     Raises:
-        TypeError: it holds something that is not plain data.
+        TypeError: the value holds something that is not plain data.
     """
     match value:
         case Keyword(name):
@@ -55,7 +57,7 @@ def edn(value: object) -> str:
         case Mapping():
             text = "{" + ", ".join(f"{edn(key)} {edn(item)}" for key, item in value.items()) + "}"
         case _:
-            raise TypeError(f"a {type(value).__name__} has no EDN here: it is not plain data")
+            raise TypeError(f"a {type(value).__name__} cannot be written as EDN: it is not plain data")
     return text
 
 
@@ -73,7 +75,7 @@ def _character(character: str) -> str:
 
 
 def history_as_edn(history: History, receipts: list[Receipt]) -> Iterator[str]:
-    """The lines of the file, without their ends."""
+    """Yield the lines of the file, without line ends."""
     rows = [(event.time, 1, _event(event.to_json(), event.value)) for event in history.events]
     rows += [row for receipt in receipts for row in _nemesis(receipt)]
     rows.sort(key=lambda row: row[:2])
@@ -94,13 +96,13 @@ def _event(line: Mapping[str, Any], value: object) -> dict[str, Any]:
 
 
 def _nemesis(receipt: Receipt) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    about = {
+    broken = {
         "nodes": list(receipt.nodes_down),
         "cut": [list(link) for link in receipt.links_cut],
         "disturbed": [list(link) for link in receipt.links_disturbed],
     }
-    value: dict[Any, Any] = {Keyword(key): item for key, item in about.items() if item}
-    name = "".join(letter if letter.isalnum() else "-" for letter in receipt.fault)
+    value: dict[Any, Any] = {Keyword(key): item for key, item in broken.items() if item}
+    name = "".join(character if character.isalnum() else "-" for character in receipt.fault)
     yield receipt.began_ns, 0, {"process": None, "type": Keyword("info"), "f": Keyword(f"start-{name}"), "value": value}
     if receipt.ended_ns is not None:
         seen = {**value, Keyword("bit"): receipt.bit, Keyword("evidence"): receipt.evidence}

@@ -1,4 +1,4 @@
-"""What every node's disk says was decided when the run had ended, node by node."""
+"""The final state: the decisions that each node's disk shows after the run."""
 
 from collections.abc import Mapping
 from html import escape
@@ -7,21 +7,26 @@ from typing import Any, Final
 from harness.records.disks import decided_on_disk
 from harness.records.jsonable import canonical, shown
 from harness.report.diagram import answer_colours, value_colour
-from harness.report.reading import RunFolder
+from harness.report.drawn_run import RunFolder
 from node.algorithms import load_algorithm
 from node.storage.disk import inspect
 
+#: How many variables on which the disks differ stand on the first screen.
 VARIABLES_MAX: Final = 2
+#: How many further variables can be unfolded.
 FOLDED_MAX: Final = 50
 
 
 def final_state(run: RunFolder) -> str:
-    """A row for the variables on which the disks differ, those of the evidence first, or else for one; the rest is folded."""
+    """Return the final state as HTML, or "" if the disks cannot be read.
+
+    Variables on which the disks differ have a row each, those of the evidence first. If the disks differ on none, one variable
+    has a row. All others are folded.
+    """
     by_node = decided_by_node(run)
-    witnesses = run.witnesses()
-    of_evidence = {one.key for one in run.operations if one.index in witnesses}
+    in_evidence = {call.key for call in run.operations if call.index in run.witnesses}
     variables = list(dict.fromkeys(key for decided in by_node.values() for key in decided))
-    variables.sort(key=lambda key: (not _differ(by_node, key), key not in of_evidence))
+    variables.sort(key=lambda key: (not _differ(by_node, key), key not in in_evidence))
     colours = answer_colours(run)
     first = [key for key in variables if _differ(by_node, key)][:VARIABLES_MAX] or variables[:1]
     rows = [_row(by_node, key, colours) for key in first]
@@ -29,7 +34,7 @@ def final_state(run: RunFolder) -> str:
     if rest:
         more = "".join(_row(by_node, key, colours) for key in rest[:FOLDED_MAX])
         differ = sum(_differ(by_node, key) for key in rest)
-        number = f"{len(rest):,} more {'variable' if len(rest) == 1 else 'variables'}; on {differ:,} of them the disks differ"
+        number = f"{len(rest):,} more {'variable' if len(rest) == 1 else 'variables'}; the disks differ on {differ:,} of them"
         rows.append(f'<details class="more"><summary>{number}</summary>{more}</details>')
     return "".join(rows)
 
@@ -43,19 +48,19 @@ def _row(by_node: Mapping[str, Mapping[str, Any]], key: str, colours: Mapping[st
             f'<span class="disk"><b>{escape(node)}</b> <span class="value {colour}">{escape(text)}</span></span>'
         )
     differ = '<span class="no">they differ</span>' if _differ(by_node, key) else ""
-    title = f'<span class="of">disks, in the end: <b>{escape(key)}</b></span>'
+    title = f'<span class="of">disks after the run: <b>{escape(key)}</b></span>'
     return f'<div class="disks">{title}{"".join(cells)}{differ}</div>'
 
 
 def decided_by_node(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """What each disk shows, by node and variable. Empty if the algorithm or the disks cannot be read here."""
+    """Return the decided values by node and variable; nothing if the algorithm or the disks cannot be read here."""
     found: dict[str, dict[str, Any]] = {}
     try:
         algorithm = load_algorithm(str(run.results["algorithm"]))
         for node in run.nodes:
             if (run.path / "nodes" / node).is_dir():
                 found[node] = decided_on_disk(algorithm, run.nodes, inspect(run.path / "nodes" / node))
-    except Exception as error:  # noqa: BLE001 - an algorithm of the user's own runs here; the report goes on without
+    except Exception as error:  # noqa: BLE001 - a user's algorithm may raise anything; the report continues without it
         if "algorithm" in run.results:
             run.gaps.append(f"The disks could not be read: {type(error).__name__} {error}")
         return {}

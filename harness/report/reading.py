@@ -1,165 +1,32 @@
-"""A run folder as the report reads it: leniently, since a run that went wrong is the one that people look at.
+"""Reads a run folder for the report. It is lenient, since people look most often at a run that failed.
 
 Rules
 -----
-1. What is missing or torn is left out and said so in `gaps`; nothing here raises for what a file holds.
-2. Times are nanoseconds since the first event of the history, as in the evidence of the judges. What happened before
-   that, such as a fault, has a negative time.
-3. An operation is a witness if its own words stand in the evidence of a broken promise.
+1. A file or a line that is missing or torn is left out, and a sentence in `gaps` says so. Nothing that a file holds raises.
+2. Times are nanoseconds since the first event of the history, as in the evidence of the checkers. A fault that began before
+   that event has a negative time.
+3. A call is a witness if the evidence of an invalid verdict names it.
 """
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from harness.records.jsonable import from_jsonable, shown
+from harness.records.jsonable import from_jsonable
 from harness.records.links import CLIENT
 from harness.records.run_folders import HISTORY_NAME, RESULTS_NAME
+from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 
+#: How many lines at the end of each log the report shows.
 LOG_LINES_MAX: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnCall:
-    """A call. `ended` is None if nobody saw its end; `outcome` is ok, fail or info."""
-
-    index: int
-    process: str
-    f: str
-    key: str
-    asked: Any
-    asked_node: str | None
-    began: int
-    ended: int | None = None
-    outcome: str = "info"
-    answer: Any = None
-    node: str | None = None
-    error: str | None = None
-
-    @property
-    def latency_ns(self) -> int | None:
-        """From the invoke to the answer; None if there was none."""
-        return None if self.ended is None or self.outcome == "info" else self.ended - self.began
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnMessage:
-    """A message, and in `later` what became of it and of its copies after it came in: times and fates."""
-
-    index: int
-    time: int
-    sender: str
-    receiver: str
-    type: str
-    variable: str | None
-    incarnation: int | None
-    fields: Mapping[str, Any]
-    fate: str
-    rule: str | None
-    later: tuple[tuple[int, str], ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing was done to it."""
-        return self.fate == "passed" and not self.later
-
-
-@dataclass(frozen=True, slots=True)
-class DrawnFault:
-    """A receipt."""
-
-    name: str
-    began: int
-    ended: int | None
-    bit: bool
-    nodes: tuple[str, ...]
-    cut: tuple[tuple[str, str], ...]
-    disturbed: tuple[tuple[str, str], ...]
-    evidence: Mapping[str, Any]
-
-
-@dataclass
-class RunFolder:
-    """What a run folder says."""
-
-    path: Path
-    results: dict[str, Any] = field(default_factory=dict)
-    operations: list[DrawnCall] = field(default_factory=list)
-    messages: list[DrawnMessage] = field(default_factory=list)
-    faults: list[DrawnFault] = field(default_factory=list)
-    logs: dict[str, str] = field(default_factory=dict)
-    extra: dict[str, str] = field(default_factory=dict)
-    gaps: list[str] = field(default_factory=list)
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The nodes' names: as the results have them, else as they are met."""
-        named = self.results.get("nodes")
-        if isinstance(named, list) and all(isinstance(node, str) for node in named):
-            return tuple(named)
-        met = {end: None for message in self.messages for end in (message.sender, message.receiver)}
-        return tuple(sorted(end for end in met if end != "client"))
-
-    @property
-    def verdicts(self) -> dict[str, dict[str, Any]]:
-        """The verdict of each property, by its name: `status`, `evidence` and perhaps `more`."""
-        found = self.results.get("verdicts")
-        return {name: item for name, item in found.items() if isinstance(item, dict)} if isinstance(found, dict) else {}
-
-    @cached_property
-    def span(self) -> tuple[int, int]:
-        """The first and the last time of anything."""
-        times = [time for one in self.operations for time in (one.began, one.ended) if time is not None]
-        times += [time for one in self.faults for time in (one.began, one.ended) if time is not None]
-        if self.messages:
-            times.append(min(message.time for message in self.messages))
-            times.append(max(max((time for time, _ in one.later), default=one.time) for one in self.messages))
-        return (min(times), max(times)) if times else (0, 0)
-
-    def witnesses(self) -> dict[int, list[str]]:
-        """The operations that stand in the evidence of broken promises: their index, and the promises' names."""
-        return self._witnesses
-
-    @cached_property
-    def _witnesses(self) -> dict[int, list[str]]:
-        found: dict[int, list[str]] = {}
-        for name, verdict in self.verdicts.items():
-            if verdict.get("status") == "invalid":
-                evidence = str(verdict.get("evidence", ""))
-                times = set(_SECONDS.findall(evidence))
-                for operation in self.operations:
-                    if any(words in evidence for words in _words(operation)) or _certified(operation, evidence, times):
-                        found.setdefault(operation.index, []).append(name)
-        return found
-
-
-#: A time in the judges' words.
-_SECONDS: Final = re.compile(r"(\d+\.(\d+)) s\b")
-
-
-def _words(operation: DrawnCall) -> Iterator[str]:
-    """How the judges would tell of it: see `harness.checkers.evidence.told`, and fault tolerance's evidence."""
-    yield f"{operation.process}'s {operation.f} for {operation.key} at {operation.began / 1e9:.2f} s "
-    if operation.ended is not None and operation.outcome == "ok":
-        who = f"{operation.node} answered" if operation.node is not None else f"{operation.process} was told"
-        what = "undecided" if operation.answer is None else shown(operation.answer)
-        yield f"{who} {what} at {operation.ended / 1e9:.2f} s"
-
-
-def _certified(operation: DrawnCall, evidence: str, times: Iterable[tuple[str, str]]) -> bool:
-    """Whether a certificate tells of it: who it was, and when, with as many decimals as stand there."""
-    if operation.node is None or f"{operation.process} at {operation.node}" not in evidence:
-        return False
-    moments = [moment / 1e9 for moment in (operation.began, operation.ended) if moment is not None]
-    return any(f"{moment:.{len(decimals)}f}" == text for text, decimals in times for moment in moments)
+#: How many bytes at the end of each log are read for them.
+_LOG_BYTES_MAX: Final = 32_768
 
 
 def read_run(folder: Path) -> RunFolder:
-    """Read a run folder."""
+    """Read a run folder. What cannot be read stands in the result's `gaps`."""
     run = RunFolder(folder)
     run.results = _read_results(run)
     history = _lines(run, HISTORY_NAME)
@@ -190,7 +57,7 @@ def _read_results(run: RunFolder) -> dict[str, Any]:
 
 
 def _lines(run: RunFolder, name: str) -> list[dict[str, Any]]:
-    """The objects of a file. Lines that are none, such as the last one of a writer that was killed, are counted."""
+    """Return the objects of a file. Lines that hold none, such as a last line that was cut short, are counted as a gap."""
     try:
         text = (run.path / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -210,7 +77,7 @@ def _lines(run: RunFolder, name: str) -> list[dict[str, Any]]:
         else:
             bad += 1
     if bad:
-        run.gaps.append(f"{name}: {bad} of {bad + len(found)} lines cannot be read, and are left out.")
+        run.gaps.append(f"{name}: {bad} of {bad + len(found)} lines cannot be read and are left out.")
     return found
 
 
@@ -222,8 +89,8 @@ def _operations(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> 
             process, time = str(line["process"]), line["time"] - first
             if line["type"] == "invoke":
                 key = str(line.get("key", ""))
-                asked = _value(line.get("value"))
-                calls[number] = DrawnCall(number, process, str(line["f"]), key, asked, line.get("node"), time)
+                value = _value(line.get("value"))
+                calls[number] = DrawnCall(number, process, str(line["f"]), key, value, line.get("node"), time)
                 open_calls[process] = number
             elif process in open_calls:
                 invoke = open_calls.pop(process)
@@ -270,14 +137,14 @@ def _messages(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> li
 
 
 def _name_variables_of_replies(messages: dict[int, DrawnMessage]) -> None:
-    """A reply names no variable, but its request does: the last of that number on the way to that node."""
-    asked: dict[tuple[str, Any], str | None] = {}
-    for index, one in messages.items():
-        number = one.fields.get("number")
-        if one.sender == CLIENT and isinstance(number, int):
-            asked[one.receiver, number] = one.variable
-        elif one.receiver == CLIENT and not one.variable and isinstance(number, int):
-            messages[index] = replace(one, variable=asked.get((one.sender, number)))
+    """Give each reply the variable of its request, which is the last request with that number to that node."""
+    variables: dict[tuple[str, Any], str | None] = {}  # node and request number to the variable
+    for index, message in messages.items():
+        number = message.fields.get("number")
+        if message.sender == CLIENT and isinstance(number, int):
+            variables[message.receiver, number] = message.variable
+        elif message.receiver == CLIENT and not message.variable and isinstance(number, int):
+            messages[index] = replace(message, variable=variables.get((message.sender, number)))
 
 
 def _faults(run: RunFolder, lines: Sequence[dict[str, Any]], first: int) -> list[DrawnFault]:
@@ -312,5 +179,5 @@ def _value(data: Any) -> Any:
 def _tail(path: Path) -> str:
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - 32_768))
+        file.seek(max(0, size - _LOG_BYTES_MAX))
         return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-LOG_LINES_MAX:])

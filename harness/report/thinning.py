@@ -1,32 +1,43 @@
-"""Which messages of a large run the page carries.
+"""Thinning: which messages of a large run the page carries.
 
 Rules
 -----
-1. All of them, up to `most`. Beyond that, first those near a witness or near a fault's beginning and end, up to half.
-2. The rest is shared among the kinds: a kind is a type and whether something was done to the message. Rare kinds stay
-   whole, common ones are thinned evenly in time, so that a few lost votes are not drowned by heartbeats.
-3. What was left out is counted by type, for the page to say.
+1. Up to `most` messages, the page carries all. Beyond that, it first carries those near a witness or near the beginning or end
+   of a fault, up to half of `most`.
+2. The kinds share the rest. A kind is a type, and whether a rule acted on the message. Rare kinds are carried whole, and common
+   ones are thinned evenly in time, so that a few lost votes do not drown among heartbeats.
+3. The messages that are left out are counted by type, so that the page can name the numbers.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from harness.report.reading import DrawnMessage
+from harness.report.drawn_run import DrawnMessage
 
+#: How many messages a page carries at most.
 MESSAGES_MAX: Final = 20_000
+#: How near a message must be to a moment to be carried first, in nanoseconds.
 NEAR_NS: Final = 100_000_000
 
 
 class Thinned(NamedTuple):
-    """What was kept, in order, and how many of each type were left out."""
+    """The messages of a page."""
 
     kept: list[DrawnMessage]
+    """The messages that the page carries, in order."""
     left_out: Mapping[str, int]
+    """How many messages of each type it does not carry."""
 
 
 def thin(messages: Sequence[DrawnMessage], moments: Iterable[int], most: int = MESSAGES_MAX) -> Thinned:
-    """Keep at most `most` messages. `moments` are the times, in nanoseconds, around which they matter most."""
+    """Choose the messages that the page carries.
+
+    Args:
+        messages: all messages, in the order of time.
+        moments: the times, in nanoseconds, near which messages matter most.
+        most: how many messages the page may carry.
+    """
     if len(messages) <= most:
         return Thinned(list(messages), {})
     near = _near(messages, sorted(moments))
@@ -45,7 +56,7 @@ def thin(messages: Sequence[DrawnMessage], moments: Iterable[int], most: int = M
 
 
 def _near(messages: Sequence[DrawnMessage], moments: Sequence[int]) -> list[int]:
-    """The places of the messages that are near a moment."""
+    """Return the places of the messages that are near a moment."""
     found = []
     place = 0
     for number, message in enumerate(messages):
@@ -57,7 +68,7 @@ def _near(messages: Sequence[DrawnMessage], moments: Sequence[int]) -> list[int]
 
 
 def _evenly(places: Sequence[int], most: int) -> list[int]:
-    """At most `most` of them, spread evenly."""
+    """Return at most `most` of the places, spread evenly."""
     if len(places) <= most:
         return list(places)
     return [places[number * len(places) // most] for number in range(most)]

@@ -34,10 +34,10 @@ from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.chosen_log import keeps_log
 from harness.checkers.durability import durability
-from harness.checkers.evidence import RunEvidence
+from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
-from harness.checkers.known_bad import Checker, known_bad
+from harness.checkers.known_bad import known_bad
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.checkers.models import CasRegisterModel, Model
+from harness.checkers.models import CasRegisterModel
+from harness.checkers.sequential_model import Model
 from harness.workloads.key_values import KeyValueWorkload
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Final
 from cluster.clients.operation import Operation
 from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get_with_version, kv_put
 from cluster.clients.outcomes import NotKnown, Ok
-from harness.checkers.models import KvModel, Model
+from harness.checkers.models import KvModel
+from harness.checkers.sequential_model import Model
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 

@@ -9,7 +9,8 @@ from cluster.clients.operation import Operation
 from cluster.clients.operations import Place, lock_acquire, lock_release, lock_renew, lock_try
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import CommandRefused
-from harness.checkers.models import LockModel, Model
+from harness.checkers.models import LockModel
+from harness.checkers.sequential_model import Model
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 

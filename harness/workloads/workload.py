@@ -15,7 +15,7 @@ from random import Random
 from typing import ClassVar, Final, Protocol
 
 from cluster.clients.client import VariableCall
-from harness.checkers.models import Model
+from harness.checkers.sequential_model import Model
 from harness.records.history import HistoryRecorder
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId

@@ -32,7 +32,7 @@ STATED = {
 
 
 def bench(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:
-    """The JSON that a benchmark prints."""
+    """Run a benchmark, and return the JSON that it prints."""
     assert run(["bench", *arguments, "-o", "json"]) == exit_code
     out = capsys.readouterr().out
     found: dict[str, Any] = json.loads(out) if out else {}
@@ -45,7 +45,9 @@ def check_load_rows(rows: Sequence[dict[str, Any]], seconds: float) -> None:
         assert row.keys() >= STATED
         assert row["done"] > 0
         assert row["failed"] == 0
-        assert seconds <= row["done"] / row["ours_per_s"] < seconds + 5  # a turn of the driver more, on a busy machine
+        assert (
+            seconds <= row["done"] / row["ours_per_s"] < seconds + 5
+        )  # the load may run a little longer on a busy machine
         assert row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
         assert sum(bucket["calls"] for bucket in row["histogram"]) == row["done"]
         assert row["times_floor"] == row["floor_per_s"] / row["ours_per_s"]
@@ -57,8 +59,8 @@ def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
     check_load_rows(rows, 0.5)
     assert [(row["in_flight"], row["connections"]) for row in rows] == [(64, 4), (1, 1)]
     many, alone = rows
-    assert 2 <= alone["fsyncs_per_decision"] <= 4  # three nodes; one may lag, and one may save something more
-    assert many["fsyncs_per_decision"] < 1  # that is what batches are for
+    assert 2 <= alone["fsyncs_per_decision"] <= 4  # three nodes; one may lag, and one may save something else
+    assert many["fsyncs_per_decision"] < 1  # calls share batches
     assert alone["peer"] is alone["ratio"] is alone["peer_per_s"] is None
 
 
@@ -67,7 +69,7 @@ def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
     check_load_rows(rows, 0.5)
     alone, mixed = rows
     assert alone["reads"] == 1
-    assert alone["fsyncs_per_decision"] < 0.05 < mixed["fsyncs_per_decision"]  # reading writes nothing
+    assert alone["fsyncs_per_decision"] < 0.05 < mixed["fsyncs_per_decision"]  # a read writes nothing
 
 
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +79,7 @@ def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Half(Peer):
-    """A peer that does a thousand calls a second."""
+    """A peer that does a thousand calls per second."""
 
     not_durable = "all of it"
 
@@ -91,7 +93,7 @@ class Half(Peer):
         return figures([0.001] * 1000, 1.0)
 
 
-def test_a_peer_stands_beside(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_has_the_figures_of_the_peer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(compare.PEERS, "etcd", Half)
     (row,) = bench(capsys, "latency", "--time", "0.5", "--in-flight", "16", "--against", "etcd")["rows"]
     check_load_rows([row], 0.5)
@@ -101,16 +103,16 @@ def test_a_peer_stands_beside(capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 
 @pytest.mark.parametrize("peer", ["etcd", "pysyncobj"])
-def test_a_peer_that_is_not_installed_is_said_before_anything_is_measured(
+def test_a_peer_that_is_not_installed_is_an_error_before_any_measurement(
     peer: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert run(["bench", "throughput", "--against", peer]) == 1
-    told = capsys.readouterr()
-    assert "is not installed" in told.err
-    assert "multipaxos" not in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert "is not installed" in printed.err
+    assert "multipaxos" not in printed.err
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,9 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
         assert found.per_s == pytest.approx(found.done / 0.3)
         if isinstance(other, Etcd):
             assert other.failover_s("kill") > 0
-            assert len({process.pid for process in other.processes if process.poll() is None}) == 3  # it is up again
+            assert (
+                len({process.pid for process in other.processes if process.poll() is None}) == 3
+            )  # the leader runs again
     assert not other.folder.exists()
     assert processes == []
 
@@ -141,16 +145,18 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
 def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "failover", "--how", how, "--rounds", "1")["rows"]
     assert (row["how"], row["nodes"], row["rounds"], row["lost"]) == (how, 3, 1, 0)
-    assert 0 < row["p50_ms"] == row["p99_ms"] == row["max_ms"]  # of one round
+    assert 0 < row["p50_ms"] == row["p99_ms"] == row["max_ms"]  # there is one round only
     if how in ("suspend", "cut-out", "cut-in"):
-        assert row["p50_ms"] > 10 * row["usual_ms"]  # it did bite: nobody says that the leader has gone
+        assert (
+            row["p50_ms"] > 10 * row["usual_ms"]
+        )  # the fault had an effect: no message announces that the leader has gone
 
 
 def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "failover", "--how", "rolling", "-n", "3", "--calm", "0.5", "--per-second", "100")["rows"]
     assert (row["restarts"], row["lost"], row["twice"], row["unknown"]) == (3, 0, 0, 0)
     seconds = row["restart_s"] + row["calm_s"]
-    assert 50 * seconds < row["acknowledged"] < 100 * (seconds + 5)  # as many a second as were asked for
+    assert 50 * seconds < row["acknowledged"] < 100 * (seconds + 5)  # as many per second as requested
     assert 0 < row["longest_gap_ms"] <= row["out_of_service_ms"] + row["usual_gap_ms"]
     assert row["usual_gap_ms"] <= row["calm_longest_gap_ms"]
     assert 0 <= row["beyond_any_calm_gap_ms"] <= row["out_of_service_ms"]
@@ -170,7 +176,7 @@ def test_memory(capsys: pytest.CaptureFixture[str]) -> None:
         assert max(max(sample[what].values()) for sample in row["samples"]) <= row[f"{what}_max"]
 
 
-def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
+def test_a_put_that_is_lost_or_done_twice_is_counted() -> None:
     tracked = Tracked(Shape(4, 2), keys=20)
     with Cluster(nodes=1, algorithm="multipaxos") as cluster, cluster.log_client() as client:
         calls = [call for number in (0, 1, 0, 1) if (call := tracked.begin(client, number))]
@@ -183,7 +189,7 @@ def test_a_put_that_is_lost_or_done_twice_is_seen() -> None:
         assert tracked.read_back(client) == ReadBack(keys=3, lost=1, twice=2)
 
 
-def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupted_benchmark_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "harness.cli.main", "bench", "memory", "--puts", "20000", "--sessions", "200"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
@@ -191,7 +197,7 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
         for line in child.stderr:
             if "takes its place" in line:  # the load runs, and so does the replacement
                 break
-        tasks = Path(f"/proc/{child.pid}/task").glob("*/children")  # a thread of its own starts them
+        tasks = Path(f"/proc/{child.pid}/task").glob("*/children")  # a thread of the benchmark starts them
         nodes = [int(pid) for task in tasks for pid in task.read_text().split()]
         child.send_signal(signal.SIGINT)
         child.stderr.read()
@@ -202,21 +208,21 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "error"),
     [
         (("scale", "-n", "3,x"), "3,5,7"),
         (("scale", "-n", "99"), "not from 1 to 15"),
         (("reads", "--shapes", "5:2"), "evenly"),
     ],
 )
-def test_sizes_that_are_none_are_refused(
-    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_impossible_sizes_are_refused(
+    arguments: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["bench", *arguments]) == 254
-    assert told in capsys.readouterr().err
+    assert error in capsys.readouterr().err
 
 
-def test_every_benchmark_that_a_readme_names_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text()
     commands = {match.split("#")[0].strip() for match in re.findall(r"consensus (bench \w+[^`\n|]*)", text)}
     assert {command.split()[1] for command in commands} == set(bench_group.commands)

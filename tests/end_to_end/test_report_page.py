@@ -1,4 +1,4 @@
-"""The page in a real browser."""
+"""The page of a run in a real browser."""
 
 import json
 import re
@@ -17,8 +17,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
 
 
-class Opened:
-    """What the browser made of a page: its document, what its console said, and every address that it asked for."""
+class OpenedPage:
+    """A page in the browser: its document, the lines of its console, and the addresses that it requested."""
 
     def __init__(self, page: Path, folder: Path) -> None:
         assert CHROMIUM is not None
@@ -44,44 +44,47 @@ class Opened:
         )
         self.document = done.stdout
         self.console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        self.requests = asked_by_the_page(log)
+        self.requests = requests_of_the_page(log)
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the page's script came to its end."""
+        """Whether the page's script has run to its end."""
         return 'data-drawn="yes"' in self.document
 
     def diagram(self) -> str:
-        """The drawing of what is in view."""
+        """Return the part of the diagram that is in view."""
         return unescape(self.document[self.document.index('id="canvas"') : self.document.index('id="drawn"')])
 
 
-def asked_by_the_page(log: Path) -> list[str]:
-    """The addresses in the browser's own record that a document asked for. What the browser asks on its own has no origin."""
+def requests_of_the_page(log: Path) -> list[str]:
+    """Return the addresses that a document requested, from the browser's record.
+
+    Requests of the browser itself have no origin.
+    """
     events = json.loads(log.read_text())["events"]
     started = [event["params"] for event in events if "initiator" in event.get("params", {})]
     return sorted(
-        {asked["url"] for asked in started if asked["initiator"] != "not an origin" and asked["url"].startswith("http")}
+        {each["url"] for each in started if each["initiator"] != "not an origin" and each["url"].startswith("http")}
     )
 
 
-def opened(page: Path, tmp_path: Path) -> Opened:
+def opened(page: Path, tmp_path: Path) -> OpenedPage:
     folder = tmp_path / "browser"
     folder.mkdir()
-    return Opened(page, folder)
+    return OpenedPage(page, folder)
 
 
-def test_the_page_draws_the_run_and_asks_nobody(tmp_path: Path) -> None:
+def test_the_page_draws_the_run_and_makes_no_request(tmp_path: Path) -> None:
     seen = opened(write_report(split_brain(tmp_path / "run")), tmp_path)
     assert seen.console == []
     assert seen.requests == []
     assert seen.is_drawn
     diagram = seen.diagram()
-    for told in ("partition: n1, n2 | n3", "Vote 1·n1 'blue'", "propose 'red'", "killed", 'class="loss"', "\u00d72"):
-        assert told in diagram
+    for text in ("partition: n1, n2 | n3", "Vote 1·n1 'blue'", "propose 'red'", "killed", 'class="loss"', "\u00d72"):
+        assert text in diagram
 
 
-def test_hostile_values_run_nothing(tmp_path: Path) -> None:
+def test_hostile_values_run_no_script(tmp_path: Path) -> None:
     seen = opened(write_report(hostile(tmp_path / "run")), tmp_path)
     assert seen.console == []
     assert seen.requests == []
@@ -97,7 +100,7 @@ def test_a_large_run_opens(tmp_path: Path) -> None:
     assert "100,000 messages; 20,000 are on this page" in seen.document
 
 
-def test_an_error_and_a_request_would_be_seen(tmp_path: Path) -> None:
+def test_this_test_sees_an_error_and_a_request(tmp_path: Path) -> None:
     page = write_report(split_brain(tmp_path / "run"))
     text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text())
     wrong = '<body><img src="http://127.0.0.1:9/x.png"><script>console.error("wrong")</script>'
@@ -107,7 +110,7 @@ def test_an_error_and_a_request_would_be_seen(tmp_path: Path) -> None:
     assert seen.requests == ["http://127.0.0.1:9/x.png"]
 
 
-def test_the_policy_of_the_page_stops_what_would_slip_through(tmp_path: Path) -> None:
+def test_the_policy_of_the_page_stops_an_unknown_script(tmp_path: Path) -> None:
     page = write_report(split_brain(tmp_path / "run"))
     page.write_text(page.read_text().replace("<body>", '<body><script>document.title = json("taken over")</script>'))
     seen = opened(page, tmp_path)

@@ -1,10 +1,10 @@
-// Draws the space-time diagram: time runs down, a lane for each node and one for the clients; only what is in view exists.
+// Draws the space-time diagram. Time runs down; each node has a lane, and the clients have one. Only the part in view exists.
 //
 // Rules
 // 1. Strings of a run become text nodes or attribute values, never markup.
-// 2. `place(t)` maps microseconds to pixels. "even" gives each event that is shown a row, and pauses a height that grows with their
-//    logarithm; "to scale" is linear. Both are piecewise linear over `knots`.
-// 3. Messages stand in order of their times; those whose end is far below their beginning are listed in `long` as well.
+// 2. `place(t)` turns microseconds into pixels. In the mode "even" each event that is shown has a row, and a pause has a height that
+//    grows with its logarithm. In the mode "linear" time is to scale. Both are piecewise linear over `knots`.
+// 3. Messages stand in the order of their times. Those that end far below their beginning stand in `long` as well.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -12,15 +12,15 @@
   const scroller = byId("scroller"), canvas = byId("canvas"), lanes = byId("lanes"), details = byId("details");
   const DRAWN_MAX = 2500, ROW = 17, SLOPE = 7, PAUSE_US = 60000;
   const LOST = new Set(["dropped", "discarded", "undeliverable"]);
-  const GONE = new Set(["passed", "released", "duplicated", "corrupted"]);
+  const DELIVERED = new Set(["passed", "released", "duplicated", "corrupted"]);
   const CLIENT_TYPES = new Set(["ProposeRequest", "QueryRequest", "Reply", "StatusRequest", "StatusReply"]);
 
-  // --- what there is -------------------------------------------------------------------------------------------------
+  // --- data ---------------------------------------------------------------------------------------------------------
   const messages = data.messages.map((row) => {
     const [index, t, from, to, type, fate, variable, rule, text, brief, later] = row;
     const first = data.fates[fate];
     const steps = [[t, first], ...(later || []).map(([when, what]) => [when, data.fates[what]])];
-    const deliveries = steps.filter(([, what]) => GONE.has(what));
+    const deliveries = steps.filter(([, what]) => DELIVERED.has(what));
     const losses = steps.filter(([, what]) => LOST.has(what));
     return { index, t, from, to, type, fate: first, variable, rule, text, brief, steps, deliveries, losses,
       end: steps[steps.length - 1][0] };
@@ -33,9 +33,9 @@
   const colourOf = new Map();
   data.types.forEach((name, type) => { if (!CLIENT_TYPES.has(name)) colourOf.set(type, colourOf.size); });
 
-  // --- where things stand --------------------------------------------------------------------------------------------
+  // --- layout -------------------------------------------------------------------------------------------------------
   const TIME_W = 96, GUTTER_W = 21;
-  const spread = (items, begin, end) => { // the fewest columns in which no two overlap
+  const spread = (items, begin, end) => { // gives each item a column, with as few columns as possible and no overlap
     const free = [];
     for (const item of items) {
       let column = free.findIndex((until) => until <= begin(item));
@@ -82,12 +82,12 @@
     canvas.style.height = `${knots[knots.length - 1][1] + 60}px`;
     canvas.style.width = lanes.style.width = `${geometry.width}px`;
   }
-  const search = (items, key, wanted) => { // the first place whose key is not below `wanted`
+  const search = (items, key, wanted) => { // returns the first place whose key is not below `wanted`
     let low = 0, high = items.length;
     while (low < high) { const mid = (low + high) >> 1; if (key(items[mid]) < wanted) low = mid + 1; else high = mid; }
     return low;
   };
-  function between(wanted, a, b) { // piecewise linear: coordinate a of the knots to coordinate b
+  function between(wanted, a, b) { // turns coordinate a of the knots into coordinate b
     const i = Math.min(Math.max(search(knots, (k) => k[a], wanted), 1), knots.length - 1);
     if (knots.length < 2) return knots[0][b];
     const from = knots[i - 1], to = knots[i], share = (wanted - from[a]) / Math.max(to[a] - from[a], 1e-9);
@@ -95,7 +95,7 @@
   }
   const place = (t) => between(t, 0, 1), timeAt = (y) => between(y, 1, 0);
 
-  // --- drawing -------------------------------------------------------------------------------------------------------
+  // --- drawing ------------------------------------------------------------------------------------------------------
   const make = (name, attributes, parent, text) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -136,9 +136,9 @@
     drawOperations(svg, view);
     drawFaultEvents(svg, view);
     canvas.replaceChildren(svg);
-    const thinned = drawn.of > drawn.count ? `${drawn.count.toLocaleString()} of the ${drawn.of.toLocaleString()} messages in view are drawn: zoom in for all. ` : "";
+    const thinned = drawn.of > drawn.count ? `${drawn.count.toLocaleString()} of the ${drawn.of.toLocaleString()} messages in view are drawn; zoom in to see all. ` : "";
     byId("drawn").textContent = `${thinned}In view: ${seconds(timeAt(scroller.scrollTop))} to ${seconds(timeAt(scroller.scrollTop + scroller.clientHeight))} of ${seconds(last)}. `
-      + "A message is stamped once, where the proxy took it in; an arrow's slope shows its direction, and only a dashed one took time.";
+      + "A message has one time, at which it arrived at the proxy. The slope of an arrow only shows its direction; a dashed arrow is a message that waited in the proxy.";
   }
   const line = (parent, kind, x1, y1, x2, y2) => make("line", { class: kind, x1, y1, x2, y2 }, parent);
 
@@ -150,7 +150,7 @@
         const from = knots[i - 1][1] + 10, height = y - from - 8;
         if (height > 14) {
           make("rect", { class: "pause", x: TIME_W, y: from, width: geometry.width - TIME_W, height, opacity: 0.55 }, svg);
-          make("text", { class: "pause-text", x: geometry.clientX + 12, y: from + height / 2 + 5 }, svg, `${((t - knots[i - 1][0]) / 1e6).toFixed(2)} s pass`);
+          make("text", { class: "pause-text", x: geometry.clientX + 12, y: from + height / 2 + 5 }, svg, `${((t - knots[i - 1][0]) / 1e6).toFixed(2)} s without an event`);
         }
       }
       if (y - free >= 32) { make("text", { class: "tick", x: TIME_W - 10, y: y + 4, "text-anchor": "end" }, svg, `${(t / 1e6).toFixed(4)} s`); free = y; }
@@ -200,7 +200,7 @@
       const text = `${f.name} ${f.what}`, room = Math.floor(height / 7);
       const seen = Math.max(y, scroller.scrollTop + 46);
       if (room > 5) make("text", { class: "gutter-text", transform: `translate(${x + 5} ${Math.min(seen + 6, y + height - 40)}) rotate(90)` }, group, text.length > room ? text.slice(0, room - 1) + "…" : text);
-      listen(group, () => tellFault(f));
+      listen(group, () => showFault(f));
     }
   }
 
@@ -215,7 +215,7 @@
     there.forEach((m, i) => { if (i % step === 0 || m === state.chosen) { drawMessage(svg, m, state.labels && !tight); count++; } });
     return { count, of: there.length };
   }
-  let taken = new Map(); // of what is in view: rows of 12 pixels -> the spans in which labels stand
+  let taken = new Map(); // the labels in view: rows of 12 pixels to the spans that labels take
   function isFree([x, y, anchor], width) {
     const from = anchor === "end" ? x - width : x, to = from + width, row = Math.floor(y / 12);
     for (const near of [row - 1, row, row + 1])
@@ -255,7 +255,7 @@
     const target = m.deliveries[0] || m.losses[0];
     make("line", { class: "hit", x1, y1, x2: target ? x2 : (x1 + x2) / 2, y2: (target ? place(target[0]) : y1) + slope }, group);
     make("circle", { cx: x1, cy: y1, r: 2.6, fill: colour }, group);
-    listen(group, () => tellMessage(m), () => { state.chosen = m; state.operation = null; draw(); });
+    listen(group, () => showMessage(m), () => { state.chosen = m; state.operation = null; draw(); });
   }
   function arrow(parent, x1, y1, x2, y2, colour, kind, weight) {
     const length = Math.hypot(x2 - x1, y2 - y1) || 1, ux = (x2 - x1) / length, uy = (y2 - y1) / length;
@@ -272,7 +272,7 @@
   function drawOperations(svg, view) {
     const there = state.operations.filter((o) => inView(o, view));
     const step = Math.max(1, Math.ceil(there.length / DRAWN_MAX));
-    const used = Math.max(1, ...there.map((o) => o.column + 1)); // so the bars are as wide as what is in view allows
+    const used = Math.max(1, ...there.map((o) => o.column + 1)); // so that bars are as wide as the calls in view allow
     const opW = Math.max(Math.min(124, geometry.opsW / used), 9);
     there.forEach((o, i) => {
       if (i % step && !o.witness.length) return;
@@ -292,41 +292,42 @@
         const room = Math.floor(height / 7.2), text = `${o.asked} at ${o.at} → ${o.answer}`;
         make("text", { transform: `translate(${x + opW / 2 - 4} ${y0 + 7}) rotate(90)` }, group, text.length > room ? text.slice(0, room - 1) + "…" : text);
       }
-      listen(group, () => tellOperation(o), () => { state.operation = o.id; state.chosen = null; draw(); });
+      listen(group, () => showOperation(o), () => { state.operation = o.id; state.chosen = null; draw(); });
     });
   }
 
-  // --- telling -------------------------------------------------------------------------------------------------------
-  let kept = null;
-  function listen(element, tell, choose) {
-    element.addEventListener("mouseenter", tell);
-    element.addEventListener("mouseleave", () => { if (kept) kept(); });
-    element.addEventListener("click", () => { kept = tell; tell(); if (choose) choose(); });
+  // --- details ------------------------------------------------------------------------------------------------------
+  let keptDetails = null;
+  function listen(element, show, choose) {
+    element.addEventListener("mouseenter", show);
+    element.addEventListener("mouseleave", () => { if (keptDetails) keptDetails(); });
+    element.addEventListener("click", () => { keptDetails = show; show(); if (choose) choose(); });
   }
-  function tell(title, rows) {
+  function showDetails(title, rows) {
     details.replaceChildren();
     html("h4", title, details);
     const list = html("dl", null, details);
     for (const [name, text] of rows) if (text !== null && text !== "" && text !== undefined) { html("dt", name, list); html("dd", String(text), list); }
   }
   const FATES = { passed: "delivered", released: "released and delivered", duplicated: "a copy delivered", corrupted: "delivered corrupted",
-    held: "held in the proxy", delayed: "delayed in the proxy", reordered: "kept back, to be overtaken", dropped: "dropped",
-    discarded: "thrown away while it was held", undeliverable: "nobody was connected there" };
-  function tellMessage(m) {
-    tell(data.types[m.type], [["from", data.ends[m.from]], ["to", data.ends[m.to]], ["variable", data.variables[m.variable]],
+    held: "held in the proxy", delayed: "delayed in the proxy", reordered: "kept in the proxy until others have passed", dropped: "dropped",
+    discarded: "discarded while it was held", undeliverable: "undeliverable: the receiver was not connected, or its queue was full" };
+  function showMessage(m) {
+    showDetails(data.types[m.type], [["from", data.ends[m.from]], ["to", data.ends[m.to]], ["variable", data.variables[m.variable]],
       ...m.steps.map(([t, fate]) => [seconds(t), FATES[fate] || fate]), ["by rule", data.rules[m.rule]],
       ["fields", data.texts[m.text]], ["line", `${m.index} of messages.jsonl`]]);
   }
-  function tellOperation(o) {
-    tell(o.asked, [["client", o.process], ["variable", o.key], ["asked of", o.at], ["at", seconds(o.t0)], ["told", o.answer],
-      ["by", o.by], ["after", o.t1 === null ? "" : `${((o.t1 - o.t0) / 1000).toFixed(1)} ms`], ["reason", o.error],
-      ["breaks", o.witness.join(", ")], ["line", `${o.id} of history.jsonl`]]);
+  function showOperation(o) {
+    showDetails(o.asked, [["client", o.process], ["variable", o.key], ["asked node", o.at], ["at", seconds(o.t0)], ["answer", o.answer],
+      ["answered by", o.by], ["after", o.t1 === null ? "" : `${((o.t1 - o.t0) / 1000).toFixed(1)} ms`], ["error", o.error],
+      ["witness of", o.witness.join(", ")], ["line", `${o.id} of history.jsonl`]]);
   }
-  function tellFault(f) {
-    tell(f.name, [["of", f.what], ["from", seconds(f.t0)], ["to", f.t1 === null ? "the run's end" : seconds(f.t1)], ["receipt", f.bit ? "it bit" : "nobody saw it bite"]]);
+  function showFault(f) {
+    showDetails(f.name, [["nodes or links", f.what], ["from", seconds(f.t0)], ["to", f.t1 === null ? "end of run" : seconds(f.t1)],
+      ["receipt", f.bit ? "it bit: an observer saw an effect" : "no observer saw an effect"]]);
   }
 
-  // --- tools ---------------------------------------------------------------------------------------------------------
+  // --- tools --------------------------------------------------------------------------------------------------------
   const keepingTime = (change) => {
     const t = timeAt(scroller.scrollTop + 60);
     change(); layOut(); scroller.scrollTop = place(t) - 60; draw();
@@ -341,7 +342,7 @@
       made.addEventListener("click", () => act(made));
       return made;
     };
-    const modes = [["every message a row", "even"], ["time to scale", "linear"]].map(([text, mode]) => {
+    const modes = [["one row per event", "even"], ["time to scale", "linear"]].map(([text, mode]) => {
       const made = button(text, mode === state.mode, () => keepingTime(() => {
         state.mode = mode; modes.forEach((other) => other.setAttribute("aria-pressed", String(other === made)));
       }));
@@ -362,7 +363,7 @@
     const marks = operations.filter((o) => o.witness.length).sort((a, b) => a.t0 - b.t0);
     if (marks.length) button("next witness", null, () => {
       const after = marks.find((o) => o.t0 > timeAt(scroller.scrollTop + 72)) || marks[0];
-      state.operation = after.id; kept = () => tellOperation(after); kept(); goTo(after.t0);
+      state.operation = after.id; keptDetails = () => showOperation(after); keptDetails(); goTo(after.t0);
     });
     if (faults.length) button("next fault", null, () => goTo((faults.find((f) => f.t0 > timeAt(scroller.scrollTop + 72)) || faults[0]).t0));
     html("span", null, bar, "sep");
@@ -377,7 +378,7 @@
       html("span", data.types[type], made);
     }
   }
-  function startWithTheWitnesses() { // of several variables, show the one that the evidence is about
+  function chooseVariable() { // of several variables, show the one that the evidence names
     const about = new Set(operations.filter((o) => o.witness.length).map((o) => o.key));
     if (about.size === 1 && data.variables.filter(Boolean).length > 1) state.variable = data.variables.indexOf([...about][0]);
   }
@@ -385,13 +386,13 @@
     const from = state.chosen ? state.shown.indexOf(state.chosen) : search(state.shown, (m) => m.t, timeAt(scroller.scrollTop + 60)) - (way > 0 ? 1 : 0);
     const next = state.shown[Math.min(Math.max(from + way, 0), state.shown.length - 1)];
     if (!next) return;
-    state.chosen = next; kept = () => tellMessage(next); kept();
+    state.chosen = next; keptDetails = () => showMessage(next); keptDetails();
     const y = place(next.t);
     if (y < scroller.scrollTop + 80 || y > scroller.scrollTop + scroller.clientHeight - 60) scroller.scrollTop = y - scroller.clientHeight / 3;
     draw();
   }
 
-  startWithTheWitnesses(); layOut(); drawLanes(); tools();
+  chooseVariable(); layOut(); drawLanes(); tools();
   const first = operations.filter((o) => o.witness.length).sort((a, b) => a.t0 - b.t0)[0];
   if (first) goTo(first.t0); else draw();
   scroller.addEventListener("scroll", draw, { passive: true });
@@ -402,7 +403,7 @@
   window.addEventListener("resize", () => keepingTime(() => { measure(); drawLanes(); }));
   for (const element of document.querySelectorAll("[data-jump]")) element.addEventListener("click", () => {
     const id = Number(element.dataset.operation), found = operations.find((o) => o.id === id);
-    if (element.dataset.operation !== undefined && found) { state.operation = id; kept = () => tellOperation(found); kept(); }
+    if (element.dataset.operation !== undefined && found) { state.operation = id; keptDetails = () => showOperation(found); keptDetails(); }
     byId("diagram").scrollIntoView({ behavior: "smooth" });
     goTo(Number(element.dataset.jump));
   });
@@ -413,5 +414,5 @@
     byId("diagram").scrollIntoView({ behavior: "smooth" });
     goTo(data.span[0] + Math.min(Math.max(share, 0), 1) * (data.span[1] - data.span[0]));
   });
-  document.documentElement.dataset.drawn = "yes"; // for whoever tests that the script came to its end
+  document.documentElement.dataset.drawn = "yes"; // tests read this: the script has run to its end
 })();

@@ -9,7 +9,8 @@ import pytest
 from harness.bench.check import cases
 from harness.checkers.external_history import read_calls
 from harness.checkers.history_file import BUDGET, judge_file
-from harness.checkers.models import MODELS, Model, ObjectCall
+from harness.checkers.models import MODELS
+from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.verdict import Status
 from harness.cli.check import MODEL_NAMES
 from harness.cli.main import run
@@ -41,10 +42,10 @@ def sentence(path: Path, model: str) -> str:
     return verdict.evidence
 
 
-# --- what is read ---------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------------------
 
 
-def test_nearly_everything_may_be_left_out(tmp_path: Path) -> None:
+def test_most_fields_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(
         '{"process": 0, "type": "invoke", "f": "write", "value": 1}\n'
@@ -65,7 +66,7 @@ def test_nearly_everything_may_be_left_out(tmp_path: Path) -> None:
     assert {"": expected} == calls_in(path, "register")
 
 
-def test_a_key_is_a_field_or_the_first_of_a_pair(tmp_path: Path) -> None:
+def test_a_key_is_a_field_or_the_first_item_of_a_pair(tmp_path: Path) -> None:
     path = file_of(
         tmp_path,
         line(0, "invoke", "write", ["x", 1]),
@@ -86,7 +87,7 @@ def test_a_key_is_a_field_or_the_first_of_a_pair(tmp_path: Path) -> None:
     assert fields == calls_in(path, "register")
 
 
-def test_a_store_may_have_its_key_for_a_value(tmp_path: Path) -> None:
+def test_a_get_and_a_delete_may_have_the_key_as_their_value(tmp_path: Path) -> None:
     path = file_of(
         tmp_path,
         line(0, "invoke", "cas", ["x", 1, 2]),
@@ -120,7 +121,7 @@ def test_a_store_may_have_its_key_for_a_value(tmp_path: Path) -> None:
         ("lock", "release", None, "not held", "not held"),
     ],
 )
-def test_a_definite_error_is_evidence(
+def test_an_error_that_describes_the_object_is_an_answer(
     tmp_path: Path, model: str, f: str, value: object, error: object, answer: object
 ) -> None:
     path = file_of(tmp_path, line(0, "invoke", f, value), line(0, "fail", f, value, error=error))
@@ -129,7 +130,7 @@ def test_a_definite_error_is_evidence(
 
 
 @pytest.mark.parametrize("error", [None, "timeout", "host not found", "leader not found", ["refused"], 7, "heldover"])
-def test_any_other_failure_never_happened(tmp_path: Path, error: object) -> None:
+def test_a_call_with_any_other_error_never_happened(tmp_path: Path, error: object) -> None:
     rows = []
     for f, value in (("cas", [1, 2]), ("get", None), ("delete", None)):
         rows += [line(0, "invoke", f, value), line(0, "fail", f, value, error=error)]
@@ -140,7 +141,9 @@ def test_any_other_failure_never_happened(tmp_path: Path, error: object) -> None
     ("times", "seconds"),
     [([5_000_000_000, 6_500_000_000], [0.0, 1.5]), ([5.0, 6.5], [0.0, 1.5]), ([None, "noon"], [None, None])],
 )
-def test_times(tmp_path: Path, times: list[object], seconds: list[float | None]) -> None:
+def test_times_in_nanoseconds_in_seconds_and_none(
+    tmp_path: Path, times: list[object], seconds: list[float | None]
+) -> None:
     rows = [line(place, "invoke", "read", None, time=time) for place, time in enumerate(times)]
     history = read_calls(file_of(tmp_path, *rows), MODELS["register"]())
     assert seconds == [history.seconds(0), history.seconds(1)]
@@ -150,20 +153,23 @@ def test_times(tmp_path: Path, times: list[object], seconds: list[float | None])
     ("rows", "expected"),
     [
         (["{"], "line 1: not JSON"),
-        (['{"process": 0, "type": "info"}', "[]"], r"line 2: no object, but \[\]"),
+        (['{"process": 0, "type": "info"}', "[]"], r"line 2: it must be a JSON object, and it is \[\]"),
         (['{"process": 0, "type": "info"} 7'], "line 1: not JSON .more after the object: ' 7"),
         ([line(0, "done", "read")], "line 1: type is 'done'"),
         ([line(None, "invoke", "read")], "line 1: process is None"),
         ([line(0, "ok", "read", 1)], "line 1: process 0 has no call open that this ok could end"),
         ([line(0, "invoke", "read"), line(0, "invoke", "read")], "line 2: process 0 calls while its call of line 1 is"),
-        ([line(0, "invoke", "read"), line(0, "ok", "write")], "line 2: this ends 'write' .* whose open call is read"),
+        (
+            [line(0, "invoke", "read"), line(0, "ok", "write")],
+            "line 2: this line ends 'write' .* whose open call is read",
+        ),
         ([line(0, "invoke", "cas", [1, 2])], "line 1: f is 'cas', .* write, read: try --model cas-register or kv"),
         ([line(0, "invoke", "read", index=3), line(1, "invoke", "read", index=2)], "line 2: index 2 comes after 3"),
         ([line(0, "invoke", "read", time=3), line(1, "invoke", "read", time=2)], "line 2: time 2 comes after 3"),
         ([line(0, "invoke", "read", ["x", None]), line(1, "invoke", "write", 5)], "line 2: the value of write is 5"),
     ],
 )
-def test_a_bad_file_is_named_with_its_line(tmp_path: Path, rows: list[Any], expected: str) -> None:
+def test_the_error_of_a_bad_file_names_the_line(tmp_path: Path, rows: list[Any], expected: str) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     with pytest.raises(BadFile, match=expected):
@@ -171,28 +177,30 @@ def test_a_bad_file_is_named_with_its_line(tmp_path: Path, rows: list[Any], expe
     assert run(["check", str(path), "--model", "register"]) == 254
 
 
-def test_values_that_a_model_cannot_take(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match=r"line 1: a cas has \[old, new\]"):
+def test_the_error_of_a_bad_value_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"line 1: the value of a cas must be \[old, new\]"):
         read_calls(file_of(tmp_path, line(0, "invoke", "cas", 5)), MODELS["cas-register"]())
     bad = file_of(tmp_path, line(0, "invoke", "read"), line(0, "ok", "read", 5))
-    with pytest.raises(BadFile, match="line 2: a read of a log is answered with the list of its entries"):
+    with pytest.raises(BadFile, match="line 2: a read of a log must return the list of its entries"):
         read_calls(bad, MODELS["log"]())
 
 
-# --- what is judged -------------------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------------------------------------
 
 
 def history(folder: Path, *rows: Row) -> Path:
-    """Rows of (process, type, f, value), a tenth of a second apart."""
+    """Write rows of (process, type, f, value), a tenth of a second apart."""
     lines = [line(*row, index=place, time=place * 100_000_000) for place, row in enumerate(rows)]
     return file_of(folder, *lines)
 
 
-def test_two_holders_of_a_lock(tmp_path: Path) -> None:
+def test_two_holds_of_a_lock_that_overlap(tmp_path: Path) -> None:
     rows: list[Row] = [("a", "invoke", "acquire", None), ("a", "ok", "acquire", 1)]
     rows += [("b", "invoke", "acquire", None), ("b", "ok", "acquire", 2)]
     rows += [("a", "invoke", "release", None), ("a", "ok", "release", None)]
-    expected = "a held the lock at 0.10 s, and did not ask to release it before 0.40 s, but b was given it by 0.30 s"
+    expected = (
+        "a held the lock from 0.10 s on and did not begin to release it before 0.40 s, but b also acquired it by 0.30 s"
+    )
     assert expected == sentence(history(tmp_path, *rows), "lock")
 
 
@@ -200,9 +208,8 @@ def test_a_token_that_does_not_rise(tmp_path: Path) -> None:
     rows: list[Row] = [("a", "invoke", "acquire", None), ("a", "ok", "acquire", {"token": 5})]
     rows += [("a", "invoke", "release", None), ("a", "info", "release", None)]
     rows += [("b", "invoke", "acquire", None), ("b", "ok", "acquire", {"token": 5})]
-    expected = (
-        "a was given the lock with token 5 by 0.10 s, and b after it, by 0.50 s, with token 5, which is not higher"
-    )
+    first = "a acquired the lock with token 5 by 0.10 s, and after that b acquired it by 0.50 s "
+    expected = f"{first}with token 5, which is not higher"
     assert expected == sentence(history(tmp_path, *rows), "lock")
 
 
@@ -210,7 +217,7 @@ def test_a_log_that_loses_an_entry(tmp_path: Path) -> None:
     rows: list[Row] = [("a", "invoke", "append", 1), ("a", "ok", "append", 1)]
     rows += [("b", "invoke", "append", 2), ("b", "ok", "append", 2)]
     rows += [("b", "invoke", "read", None), ("b", "ok", "read", [2])]
-    expected = "a appended 1 by 0.10 s, but b read 1 entry, the last 2 from 0.40 s on, without it"
+    expected = "a appended 1 by 0.10 s, but b, in a call that began at 0.40 s, read 1 entry (2), which lacks that entry"
     assert expected == sentence(history(tmp_path, *rows), "log")
 
 
@@ -218,17 +225,22 @@ def test_a_log_that_forks(tmp_path: Path) -> None:
     rows: list[Row] = [("a", "invoke", "append", 1), ("b", "invoke", "append", 2)]
     rows += [("c", "invoke", "read", None), ("c", "ok", "read", [1])]
     rows += [("d", "invoke", "read", None), ("d", "ok", "read", [2, 1])]
-    assert sentence(history(tmp_path, *rows), "log").endswith("neither list begins the other")
+    assert sentence(history(tmp_path, *rows), "log").endswith(
+        "but the shorter list is not a beginning of the longer one"
+    )
 
 
-def test_a_mismatch_that_cannot_be(tmp_path: Path) -> None:
+def test_a_mismatch_that_no_order_explains(tmp_path: Path) -> None:
     rows: list[Row] = [("a", "invoke", "put", 1), ("a", "ok", "put", 1), ("b", "invoke", "cas", [1, 2])]
     lines = [line(*row) for row in rows] + [line("b", "fail", "cas", [1, 2], error="mismatch")]
-    expected = "a wrote 1 from line 1 to line 2, b cas 2 for 1 was told mismatch from line 3 to line 4: no order explains these"
+    expected = (
+        'a wrote 1 from line 1 to line 2, b called cas 2 for 1 and received "mismatch" from line 3 to line 4: '
+        "no order explains these calls"
+    )
     assert expected == sentence(file_of(tmp_path, *lines), "kv")
 
 
-def test_keys_are_judged_each_alone(tmp_path: Path) -> None:
+def test_each_key_is_judged_by_itself(tmp_path: Path) -> None:
     rows = []
     for key in ("good", "bad", "worse"):
         rows += [line(0, "invoke", "write", 1, key=key), line(0, "ok", "write", 1, key=key)]
@@ -240,21 +252,25 @@ def test_keys_are_judged_each_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(cases(0.02))))
-def test_the_measured_histories_come_out_as_they_were_made(tmp_path: Path, number: int) -> None:
-    _, model, expected, made = cases(0.02)[number]
+def test_the_verdicts_of_the_benchmark_histories(tmp_path: Path, number: int) -> None:
+    case = cases(0.02)[number]
     path = tmp_path / "history.jsonl"
-    path.write_text("".join(made))
-    assert expected == judge_file(path, model).verdict.status
+    path.write_text("".join(case.lines))
+    assert case.expected == judge_file(path, case.model).verdict.status
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_verdict_and_exits_with_its_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows: list[Row] = [("a", "invoke", "write", 1), ("a", "ok", "write", 1)]
     path = history(tmp_path, *rows)
     assert run(["check", str(path), "--model", "register"]) == 0
-    assert capsys.readouterr().out == "valid: the model register allows an order of 1 answer on 1 key\n"
+    assert (
+        capsys.readouterr().out == "valid: the calls have an order that the model register allows (1 answer on 1 key)\n"
+    )
     path = history(tmp_path, *rows[:1])
     assert run(["check", str(path), "--model", "register"]) == 2
     assert capsys.readouterr().out == "unknown: none of 1 call was answered\n"
@@ -262,13 +278,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["check", str(tmp_path / "none"), "--model", "lock"]) == 254
 
 
-def test_the_command_loads_nothing_that_runs_nodes(tmp_path: Path) -> None:
-    """Whoever judges a hundred small files waits for imports only."""
+def test_the_command_imports_no_module_that_runs_nodes(tmp_path: Path) -> None:
+    """A caller that judges a hundred small files mostly waits for imports."""
     path = history(tmp_path, ("a", "invoke", "write", 1), ("a", "ok", "write", 1))
     script = (
         "import sys; from harness.cli.main import run; "
         f"assert run(['check', {str(path)!r}, '--model', 'register']) == 0; "
-        "assert 'harness.checkers.decide' in sys.modules; "
+        "assert 'harness.checkers.object_linearizability' in sys.modules; "
         "assert not {'zmq', 'apsw', 'msgpack', 'psutil', 'asyncio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-P", "-c", script], check=True)
@@ -287,12 +303,12 @@ def test_a_minimised_history_is_invalid_by_itself(
     rows += [("c", "invoke", "get", ["x", None]), ("c", "ok", "get", ["x", 50])]
     path = history(tmp_path, *rows)
     assert run(["check", str(path), "--model", model, "--minimise", "-o", "json"]) == 1
-    said = json.loads(capsys.readouterr().out)
-    assert (said["schema"], said["status"], said["calls"], said["keys"]) == (1, "invalid", 901, 1)
-    (violation,) = said["violations"]
+    result = json.loads(capsys.readouterr().out)
+    assert (result["schema"], result["status"], result["calls"], result["keys"]) == (1, "invalid", 901, 1)
+    (violation,) = result["violations"]
     assert 2 <= len(violation["calls"]) <= 4
     small = tmp_path / "history.min.jsonl"
-    assert str(small) == said["minimised"]
+    assert str(small) == result["minimised"]
     assert run(["check", str(small), "--model", model, "-o", "json"]) == 1
     again = json.loads(capsys.readouterr().out)
     assert again["calls"] == violation["minimised_calls"] <= 6
@@ -312,9 +328,9 @@ def test_the_help_names_every_model() -> None:
     assert BUDGET == 2_000_000
 
 
-def test_every_alias_is_of_a_function() -> None:
+def test_every_alias_names_a_function() -> None:
     for kind in MODELS.values():
         model: Model = kind()
         assert set(model.aliases.values()) <= set(model.functions)
-        assert set(model.reads) | set(model.bare) <= set(model.functions)
+        assert set(model.reads) | set(model.without_value) <= set(model.functions)
         assert ObjectCall(model.functions[0], None, None, 0).is_pending

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.durability import DISK_LOST, copies_owed, durability
-from harness.checkers.evidence import RunEvidence
+from harness.checkers.durability import copies_owed, durability
+from harness.checkers.evidence import DISK_LOST, Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
-from harness.checkers.known_bad import Checker, known_bad, undetected
+from harness.checkers.known_bad import known_bad, undetected
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.properties import PROPERTIES
@@ -24,7 +24,7 @@ from node.wire import encode_value
 
 MEMBERS = ("n1", "n2", "n3")
 S = 1_000_000_000
-JUDGES: dict[str, Checker] = {
+CHECKERS: dict[str, Checker] = {
     **PROPERTIES,
     "linearizability": linearizable,
     "invariants": invariants,
@@ -34,7 +34,7 @@ JUDGES: dict[str, Checker] = {
 
 
 def history(*calls: tuple[str, int, int, str, Any, Any]) -> History:
-    """Calls, one after the other: f, from, to, node, value, answer; an answer of `...` is none."""
+    """Return a history of calls, each (f, begin in s, end in s, node, value, answer); `...` means no answer."""
     events: list[Event] = []
     for f, began, ended, node, value, answer in calls:
         about: dict[str, Any] = {"process": f"c{len(events)}", "f": f, "key": "x", "node": node}
@@ -55,41 +55,41 @@ def run(events: History = GOOD, algorithm: type[Algorithm] = Paxos, **about: Any
     return RunEvidence(MEMBERS, algorithm, events, **about)
 
 
-# --- the judges are judged --------------------------------------------------------------------------------------------
+# --- the checkers are checked ---------------------------------------------------------------------------------------
 
 
-def test_there_is_a_bad_run_for_every_judge_and_every_judge_finds_its_own() -> None:
-    assert set(JUDGES) == set(known_bad())
-    assert undetected(JUDGES) is None
+def test_every_checker_has_a_known_bad_run_and_finds_it() -> None:
+    assert set(CHECKERS) == set(known_bad())
+    assert undetected(CHECKERS) is None
 
 
-@pytest.mark.parametrize("name", JUDGES)
-def test_a_judge_that_passes_everything_is_named(name: str) -> None:
-    blind = {**JUDGES, name: lambda _run: valid("all is well")}
-    assert f"the judge of {name} says valid of a run that is known to be bad" in (undetected(blind) or "")
+@pytest.mark.parametrize("name", CHECKERS)
+def test_a_checker_that_passes_everything_is_named(name: str) -> None:
+    blind = {**CHECKERS, name: lambda _run: valid("all is well")}
+    assert f"the checker of {name} returned valid for a run that is known to be bad" in (undetected(blind) or "")
 
 
-def test_a_judge_that_crashes_is_named() -> None:
+def test_a_checker_that_raises_is_named() -> None:
     @checker
     def crashing(_run: RunEvidence) -> Verdict:
         raise ZeroDivisionError
 
-    assert "the judge of coherence says unknown" in (undetected({**JUDGES, "coherence": crashing}) or "")
+    assert "the checker of coherence returned unknown" in (undetected({**CHECKERS, "coherence": crashing}) or "")
 
 
-def test_a_judge_without_a_bad_run_is_named() -> None:
-    assert "no bad run by which to try the judge of taste" in (undetected({"taste": invariants}) or "")
+def test_a_checker_without_a_known_bad_run_is_named() -> None:
+    assert "no known bad run for the checker of taste" in (undetected({"taste": invariants}) or "")
 
 
-# --- guards -----------------------------------------------------------------------------------------------------------
+# --- guards ---------------------------------------------------------------------------------------------------------
 
 KILL = Receipt("kill", 0, S * 2, bit=True, nodes_down=("n3",))
 
 
 def guarded(
-    made: RunEvidence, carried: PlanExecution | None = None, judges: Mapping[str, Checker] = JUDGES
+    made: RunEvidence, execution: PlanExecution | None = None, checkers: Mapping[str, Checker] = CHECKERS
 ) -> tuple[Status, str, bool]:
-    verdict = guards(made, carried or PlanExecution(1, 1), ("propose", "query"), judges)
+    verdict = guards(made, execution or PlanExecution(1, 1), ("propose", "query"), checkers)
     return verdict.status, verdict.evidence, verdict.no_test
 
 
@@ -97,38 +97,43 @@ def test_a_run_that_was_a_test_passes() -> None:
     assert guarded(run(receipts=[KILL]))[0] is Status.VALID
 
 
-def test_a_run_in_which_nothing_was_to_break_passes() -> None:
+def test_a_run_of_a_plan_without_faults_passes() -> None:
     assert guarded(run(), PlanExecution(0, 0))[0] is Status.VALID
 
 
 @pytest.mark.parametrize(
-    ("made", "carried", "judges", "expected"),
+    ("made", "execution", "checkers", "expected"),
     [
-        (run(receipts=[KILL]), PlanExecution(2, 1, ["kill at 1 s: n1 is down"]), JUDGES, "kill at 1 s: n1 is down"),
-        (run(), PlanExecution(2, 0), JUDGES, "none of 2 steps fired"),
-        (run(receipts=[Receipt("cut", 0, S, bit=False)]), PlanExecution(1, 1), JUDGES, "cut did not bite"),
-        (run(receipts=[Receipt("kill", S + 1, 2 * S, bit=True)]), PlanExecution(1, 1), JUDGES, "no call was in flight"),
-        (run(receipts=[KILL]), PlanExecution(1, 1, (), ["n3"]), JUDGES, "n3 had not come back"),
-        (run(receipts=[KILL]), PlanExecution(1, 1), {"coherence": lambda _: unknown("?")}, "the judge of coherence"),
-        (run(history(("query", 0, 1, "n1", None, None))), PlanExecution(0, 0), JUDGES, "no propose succeeded, of 0"),
+        (run(receipts=[KILL]), PlanExecution(2, 1, ["kill at 1 s: n1 is down"]), CHECKERS, "kill at 1 s: n1 is down"),
+        (run(), PlanExecution(2, 0), CHECKERS, "none of 2 steps fired"),
+        (run(receipts=[Receipt("cut", 0, S, bit=False)]), PlanExecution(1, 1), CHECKERS, "cut did not bite"),
+        (
+            run(receipts=[Receipt("kill", S + 1, 2 * S, bit=True)]),
+            PlanExecution(1, 1),
+            CHECKERS,
+            "no call was in flight",
+        ),
+        (run(receipts=[KILL]), PlanExecution(1, 1, (), ["n3"]), CHECKERS, "n3 had not come back"),
+        (run(receipts=[KILL]), PlanExecution(1, 1), {"coherence": lambda _: unknown("?")}, "the checker of coherence"),
+        (run(history(("query", 0, 1, "n1", None, None))), PlanExecution(0, 0), CHECKERS, "no propose succeeded, of 0"),
         (
             run(history(("propose", 0, 1, "n1", 1, 1), ("query", 2, 9, "n1", None, ...))),
             PlanExecution(0, 0),
-            JUDGES,
+            CHECKERS,
             "no query succeeded, of 1",
         ),
     ],
 )
-def test_a_run_that_was_none_does_not(
-    made: RunEvidence, carried: PlanExecution, judges: Mapping[str, Checker], expected: str
+def test_a_run_that_was_no_test_is_unknown(
+    made: RunEvidence, execution: PlanExecution, checkers: Mapping[str, Checker], expected: str
 ) -> None:
-    status, evidence, no_test = guarded(made, carried, judges)
+    status, evidence, no_test = guarded(made, execution, checkers)
     assert status is Status.UNKNOWN
     assert expected in evidence
     assert no_test
 
 
-# --- durability -------------------------------------------------------------------------------------------------------
+# --- durability -----------------------------------------------------------------------------------------------------
 
 BLUE = encode_value("blue")
 
@@ -137,7 +142,7 @@ def disks(*stored: dict[str, Stored] | None) -> dict[str, Contents]:
     return {node: disk(node, each) for node, each in zip(MEMBERS, stored, strict=True)}
 
 
-def test_who_owes_how_many_copies() -> None:
+def test_how_many_copies_an_algorithm_owes() -> None:
     assert 3 == copies_owed(Paxos, 5) == copies_owed(Majority, 5)
     assert copies_owed(Failover, 5) == 1
 
@@ -153,7 +158,7 @@ def test_who_owes_how_many_copies() -> None:
         (Failover, (None, None, None), Status.INVALID),
     ],
 )
-def test_what_was_acknowledged_is_on_enough_disks(
+def test_an_acknowledged_value_must_be_on_enough_disks(
     algorithm: type[Algorithm], stored: tuple[dict[str, Stored] | None, ...], expected: Status
 ) -> None:
     verdict = durability(run(algorithm=algorithm, disks=disks(*stored)))
@@ -162,23 +167,23 @@ def test_what_was_acknowledged_is_on_enough_disks(
         assert "'blue'" in verdict.evidence
 
 
-def test_a_disk_that_a_fault_has_lost_is_owed_by_nobody() -> None:
+def test_no_copy_is_owed_for_a_disk_that_a_fault_took_away() -> None:
     lost = Receipt("wiped", 0, S, bit=True, evidence={DISK_LOST: ["n2"]})
     made = run(disks=disks({"decided": BLUE}, None, None), receipts=[lost])
     assert durability(made).status is Status.VALID
 
 
-def test_nothing_acknowledged_or_a_disk_that_nobody_read_is_unknown() -> None:
+def test_durability_is_unknown_without_an_acknowledged_value_or_without_a_disk() -> None:
     nothing = history(("query", 0, 1, "n1", None, None))
     assert durability(run(nothing, disks=disks(None, None, None))).status is Status.UNKNOWN
     some = {node: disk(node, {"decided": BLUE}) for node in MEMBERS[:2]}
     assert "of 3 disks 2 were read" in durability(run(disks=some)).evidence
 
 
-# --- liveness ---------------------------------------------------------------------------------------------------------
+# --- liveness -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_asked_after_the_heal_must_be_answered_in_time() -> None:
+def test_a_call_after_the_heal_must_be_answered_in_time() -> None:
     late = history(("propose", 0, 1, "n1", "blue", ...), ("query", 2, 9, "n2", None, "blue"))
     assert liveness(run(), 0, 5.0).status is Status.VALID
     assert liveness(run(late), 2 * S, 8.0).status is Status.VALID

@@ -11,7 +11,7 @@ from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, no_decoherence
 from harness.checkers.verdict import Status, Verdict, unknown
 from harness.checkers.wire_record import read_record
-from harness.network.rule_engine import InTransit
+from harness.network.in_transit import InTransit
 from harness.records.messages import MessageRecorder
 from harness.records.receipts import Receipt
 from node.algorithms.leader import Leader
@@ -28,25 +28,25 @@ B1, B2, B3 = [1, "n1"], [2, "n2"], [3, "n3"]
 Line = dict[str, Any]
 
 
-def line(sender: str, to: str, type_: str, fate: str = "passed", life: int = 1, /, **fields: Any) -> Line:
-    about = {"from": sender, "to": to, "type": type_, "variable": "x", "incarnation": life}
+def line(sender: str, to: str, type_: str, fate: str = "passed", incarnation: int = 1, /, **fields: Any) -> Line:
+    about = {"from": sender, "to": to, "type": type_, "variable": "x", "incarnation": incarnation}
     return {**about, "fields": fields, "fate": fate, "rule": None}
 
 
-def prepare(sender: str, to: str, ballot: Any, fate: str = "passed", life: int = 1) -> Line:
-    return line(sender, to, "Prepare", fate, life, ballot=ballot)
+def prepare(sender: str, to: str, ballot: Any, fate: str = "passed", incarnation: int = 1) -> Line:
+    return line(sender, to, "Prepare", fate, incarnation, ballot=ballot)
 
 
-def promise(sender: str, to: str, ballot: Any, accepted: Any = None, value: Any = None, life: int = 1) -> Line:
-    return line(sender, to, "Promise", "passed", life, ballot=ballot, accepted=accepted, value=value)
+def promise(sender: str, to: str, ballot: Any, accepted: Any = None, value: Any = None, incarnation: int = 1) -> Line:
+    return line(sender, to, "Promise", "passed", incarnation, ballot=ballot, accepted=accepted, value=value)
 
 
-def accept(sender: str, to: str, ballot: Any, value: Any, fate: str = "passed", life: int = 1) -> Line:
-    return line(sender, to, "Accept", fate, life, ballot=ballot, value=value)
+def accept(sender: str, to: str, ballot: Any, value: Any, fate: str = "passed", incarnation: int = 1) -> Line:
+    return line(sender, to, "Accept", fate, incarnation, ballot=ballot, value=value)
 
 
-def accepted(sender: str, to: str, ballot: Any, life: int = 1) -> Line:
-    return line(sender, to, "Accepted", "passed", life, ballot=ballot)
+def accepted(sender: str, to: str, ballot: Any, incarnation: int = 1) -> Line:
+    return line(sender, to, "Accepted", "passed", incarnation, ballot=ballot)
 
 
 def decided(sender: str, to: str, value: Any) -> Line:
@@ -61,7 +61,7 @@ def run_of(
     *lines: Line, members: Sequence[str] = MEMBERS, disks: dict[str, dict[str, Stored]] | None = None, **about: Any
 ) -> RunEvidence:
     contents = {node: Contents("", node, 1, {"x": stored}) for node, stored in (disks or {}).items()}
-    # Nobody is hidden: every pair of nodes has said something.
+    # Every link has a line, so that no message can be hidden.
     greetings = [line(a, b, "Rejected") for a in members for b in members if a != b]
     messages = [{"index": index, "time": index, **entry} for index, entry in enumerate([*lines, *greetings])]
     return RunEvidence(tuple(members), about.pop("algorithm", Paxos), disks=contents, messages=messages, **about)
@@ -76,7 +76,7 @@ def assert_found(run: RunEvidence, property_: str, expected: str) -> None:
     assert judged.status == Status.INVALID
 
 
-#: n1 gets blue chosen by itself and n2.
+#: n1 and n2 choose blue.
 CHOICE = (
     prepare("n1", "n2", B1),
     promise("n2", "n1", B1),
@@ -86,18 +86,18 @@ CHOICE = (
 )
 
 
-def test_a_choice_by_the_rules() -> None:
+def test_a_correct_choice_is_valid() -> None:
     run = run_of(*CHOICE, disks={"n2": {"promised": (1, "n1"), "accepted": (1, "n1", encode_value("blue"))}})
-    assert invariants(run) == Verdict(Status.VALID, "5 messages and 1 disks keep to the protocol")
+    assert invariants(run) == Verdict(Status.VALID, "5 messages and 1 disk keep to the protocol")
 
 
-def test_nothing_to_judge_is_unknown() -> None:
-    assert invariants(run_of()).evidence == "the record has none of the protocol's messages"
+def test_a_run_without_known_messages_is_unknown() -> None:
+    assert invariants(run_of()).evidence == "the record has no message of the protocol"
     assert invariants(run_of(algorithm=Leader)).evidence == "no invariants are known for Leader"
 
 
-def test_an_algorithm_of_ones_own_is_not_judged_by_another_ones_rules() -> None:
-    """Its messages may be called as ours are."""
+def test_a_users_algorithm_is_not_judged_by_the_rules_of_ours() -> None:
+    """Its messages may have the same names."""
 
     @dataclass(frozen=True, slots=True)
     class Vote(Message):
@@ -133,19 +133,21 @@ def test_a_checker_that_fails_is_unknown() -> None:
 
 def test_two_values_in_one_ballot() -> None:
     run = run_of(*CHOICE[:3], accept("n1", "n3", B1, "red"))
-    expected = "ballot 1 of n1 has two values, 'blue' in an Accept of n1 and 'red' in an Accept of n1, for x"
+    expected = (
+        "variable x: ballot 1 of n1 carries two values, 'blue' in an Accept from n1 and 'red' in an Accept from n1"
+    )
     assert_found(run, "coherence", expected)
 
 
 def test_two_values_in_one_ballot_by_a_promise_and_a_disk() -> None:
-    told = promise("n2", "n3", B3, B1, "blue")
-    run = run_of(told, disks={"n1": {"accepted": (1, "n1", encode_value("red"))}}, algorithm=Elsewhere)
-    expected = "ballot 1 of n1 has two values, 'blue' in a Promise of n2 and 'red' in the disk of n1, for x"
+    reported = promise("n2", "n3", B3, B1, "blue")
+    run = run_of(reported, disks={"n1": {"accepted": (1, "n1", encode_value("red"))}}, algorithm=Elsewhere)
+    expected = "variable x: ballot 1 of n1 carries two values, 'blue' in a Promise from n2 and 'red' in the disk of n1"
     assert_found(run, "coherence", expected)
 
 
 class Elsewhere(Leader):
-    """Speaks as Paxos does, and keeps its state otherwise."""
+    """It has the messages of Paxos and another layout of its state."""
 
     messages = Paxos.messages
 
@@ -160,29 +162,34 @@ def test_two_values_are_chosen() -> None:
         accepted("n2", "n3", B3),
         disks=disks,
     )
-    expected = "n2, n3 accepted 'blue' under ballot 1 of n1, and n2, n3 accepted 'red' under ballot 3 of n3, for x"
+    blue = "variable x: n2, n3 accepted 'blue' under ballot 1 of n1, and "
+    expected = f"{blue}n2, n3 accepted 'red' under ballot 3 of n3"
     assert_found(run, "coherence", expected)
-    expected = "n2, n3 accepted 'blue' under ballot 1 of n1, and the later ballot 3 of n3 asked to accept 'red' for x"
+    expected = f"{blue}the later ballot 3 of n3 asked to accept 'red'"
     assert_found(run, "no decoherence", expected)
 
 
-def test_two_values_are_said_to_be_decided() -> None:
+def test_two_values_are_announced_as_decided() -> None:
     run = run_of(*CHOICE, decided("n2", "n3", "red"))
-    assert_found(run, "coherence", "n1 said that 'blue' is decided, and n2 said that 'red' is decided, for x")
+    expected = "variable x: n1 announced that 'blue' is decided, and n2 announced that 'red' is decided"
+    assert_found(run, "coherence", expected)
 
 
-def test_a_decision_with_no_quorum() -> None:
+def test_a_decision_without_a_quorum() -> None:
     run = run_of(*CHOICE, members=FIVE)
-    expected = "n1 said that 'blue' is decided when at most 2 of 5 nodes had accepted a ballot of its own for x"
+    expected = (
+        "variable x: n1 announced that 'blue' is decided when at most 2 of 5 nodes had accepted a ballot of its own"
+    )
     assert_found(run, "coherence", expected)
 
 
 def test_one_voter_with_two_votes() -> None:
     votes = [line("n1", "n2", "Vote", value="blue"), line("n1", "n3", "Vote", value="red")]
     run = run_of(*votes, algorithm=Majority)
-    assert_found(run, "coherence", "n1 voted twice, 'blue' by its message to n2 and 'red' by its message to n3, for x")
+    first = "variable x: n1 voted twice, for 'blue' (its message to n2) and for 'red' "
+    assert_found(run, "coherence", f"{first}(its message to n3)")
     run = run_of(votes[0], algorithm=Majority, disks={"n3": {"vote of n1": encode_value("red")}})
-    assert_found(run, "coherence", "n1 voted twice, 'blue' by its message to n2 and 'red' by the disk of n3, for x")
+    assert_found(run, "coherence", f"{first}(the disk of n3)")
     assert invariants(run_of(votes[0], votes[0], algorithm=Majority)).status == Status.VALID
 
 
@@ -191,15 +198,14 @@ def test_one_voter_with_two_votes() -> None:
 
 def test_an_accept_that_ignores_its_promises() -> None:
     run = run_of(promise("n2", "n3", B3, B1, "blue"), accept("n3", "n2", B3, "red"))
-    expected = (
-        "n3 asked to accept 'red' under ballot 3 of n3 although its promises reported 'blue' under ballot 1 of n1 for x"
-    )
+    accepted_red = "variable x: n3 asked to accept 'red' under ballot 3 of n3"
+    expected = f"{accepted_red} although its promises reported 'blue' under ballot 1 of n1"
     assert_found(run, "no decoherence", expected)
 
 
 def test_an_accept_with_too_few_promises() -> None:
     run = run_of(promise("n2", "n3", B3), accept("n3", "n2", B3, "red"), members=FIVE)
-    expected = "n3 asked to accept 'red' under ballot 3 of n3 with at most 2 promises of 5 nodes for x"
+    expected = "variable x: n3 asked to accept 'red' under ballot 3 of n3 with at most 2 promises of 5 nodes"
     assert_found(run, "no decoherence", expected)
 
 
@@ -217,7 +223,7 @@ def test_an_accept_with_too_few_promises() -> None:
             promise("n2", "n3", B3, B1, "blue"),
             accept("n3", "n2", B3, "red"),
         ],
-        # So it may under a ballot of its own, whose Accept was lost before the wire.
+        # n3 may have accepted red under a ballot of its own, whose Accept was lost before the proxy.
         [promise("n1", "n3", [2, "n3"]), promise("n2", "n3", B3, B1, "blue"), accept("n3", "n2", B3, "red")],
         # The value is the one that is reported.
         [promise("n2", "n3", B3, B1, "blue"), accept("n3", "n2", B3, "blue")],
@@ -235,30 +241,30 @@ def test_a_promise_that_was_held_does_not_count_before_it_was_delivered() -> Non
     assert findings(run_of(*in_time), "no decoherence") == []
 
 
-def test_a_ballot_of_two_incarnations() -> None:
-    run = run_of(prepare("n1", "n2", B1), prepare("n1", "n2", B1), prepare("n1", "n3", B1, life=2))
-    expected = "ballot 1 of n1 was used by two incarnations, 1 (Prepare) and 2 (Prepare), for x"
+def test_a_ballot_that_two_incarnations_use() -> None:
+    run = run_of(prepare("n1", "n2", B1), prepare("n1", "n2", B1), prepare("n1", "n3", B1, incarnation=2))
+    expected = "variable x: ballot 1 of n1 was used by two incarnations, 1 (Prepare) and 2 (Prepare)"
     assert_found(run, "no decoherence", expected)
 
 
 @pytest.mark.parametrize("algorithm", [Paxos, Leader])
-def test_a_life_that_has_the_number_of_an_earlier_one(algorithm: type[Algorithm]) -> None:
-    def came_back(before: int, after: int) -> Receipt:
+def test_an_incarnation_that_is_not_higher_than_the_one_before(algorithm: type[Algorithm]) -> None:
+    def restarted(before: int, after: int) -> Receipt:
         evidence = {"wait_status": -9, "incarnation before": before, "incarnation": after}
         return Receipt("kill", 0, 1, True, ("n2",), evidence=evidence)
 
-    assert findings(run_of(algorithm=algorithm, receipts=[came_back(1, 2)]), "no decoherence") == []
+    assert findings(run_of(algorithm=algorithm, receipts=[restarted(1, 2)]), "no decoherence") == []
     for before, after in ((2, 1), (2, 2)):
-        run = run_of(algorithm=algorithm, receipts=[came_back(1, 2), came_back(before, after)])
-        assert_found(run, "no decoherence", f"n2 came back as life {after}, after life {before}")
+        run = run_of(algorithm=algorithm, receipts=[restarted(1, 2), restarted(before, after)])
+        assert_found(run, "no decoherence", f"n2 restarted as incarnation {after} after incarnation {before}")
 
 
-def test_a_ballot_of_somebody_else() -> None:
+def test_a_ballot_of_another_node() -> None:
     run = run_of(prepare("n2", "n3", B1))
-    assert_found(run, "no decoherence", "n2 sent Prepare under ballot 1 of n1, not its own, for x")
+    assert_found(run, "no decoherence", "variable x: n2 sent Prepare under ballot 1 of n1, which is not its own")
 
 
-ACCEPTS_LOW = "n2 sent Accepted of ballot 1 of n1 after it had promised ballot 3 of n3, for x"
+ACCEPTS_LOW = "variable x: n2 sent Accepted of ballot 1 of n1 after it had promised ballot 3 of n3"
 
 
 def test_an_acceptance_below_a_promise() -> None:
@@ -269,8 +275,8 @@ def test_an_acceptance_below_a_promise() -> None:
     assert_found(run, "no decoherence", ACCEPTS_LOW)
 
 
-def test_a_promise_below_a_promise_of_an_earlier_life() -> None:
-    run = run_of(promise("n2", "n3", B3), promise("n2", "n1", B1, life=2))
+def test_a_promise_below_a_promise_of_an_earlier_incarnation() -> None:
+    run = run_of(promise("n2", "n3", B3), promise("n2", "n1", B1, incarnation=2))
     assert_found(run, "no decoherence", ACCEPTS_LOW.replace("Accepted", "Promise"))
 
 
@@ -288,10 +294,18 @@ def test_answers_on_two_links_may_be_read_in_the_wrong_order() -> None:
         (
             [promise("n2", "n3", B3)],
             {"promised": (1, "n1")},
-            "n2 sent Promise of ballot 3 of n3, and its disk says ballot 1 of n1 for x",
+            "variable x: n2 sent Promise of ballot 3 of n3, but its disk shows ballot 1 of n1",
         ),
-        ([accepted("n2", "n3", B3)], {}, "n2 sent Accepted of ballot 3 of n3, and its disk says nothing for x"),
-        ([decided("n2", "n3", "blue")], {}, "n2 said that 'blue' is decided, and its disk is undecided for x"),
+        (
+            [accepted("n2", "n3", B3)],
+            {},
+            "variable x: n2 sent Accepted of ballot 3 of n3, but its disk shows nothing",
+        ),
+        (
+            [decided("n2", "n3", "blue")],
+            {},
+            "variable x: n2 announced that 'blue' is decided, but its disk is undecided",
+        ),
     ],
 )
 def test_a_disk_that_has_forgotten(lines: list[Line], stored: dict[str, Stored], expected: str) -> None:
@@ -303,7 +317,7 @@ def test_a_disk_that_has_forgotten(lines: list[Line], stored: dict[str, Stored],
 IGNORES = (promise("n2", "n3", B3, B1, "blue"), accept("n3", "n2", B3, "red"))
 
 
-def test_a_record_that_begins_late_proves_nothing_by_what_is_missing() -> None:
+def test_a_message_that_is_missing_in_a_record_that_begins_late_proves_nothing() -> None:
     late = [{**entry, "incarnation": 2} for entry in (*IGNORES, decided("n1", "n2", "red"))]
     run = run_of(*late, members=FIVE)
     run.messages = [entry for entry in run.messages if entry["type"] != "Rejected"]
@@ -311,32 +325,32 @@ def test_a_record_that_begins_late_proves_nothing_by_what_is_missing() -> None:
     assert findings(run, "coherence") == []
 
 
-def test_a_link_with_no_line_may_have_carried_anything() -> None:
+def test_a_link_without_a_line_may_have_carried_any_message() -> None:
     run = run_of(*IGNORES, decided("n3", "n2", "red"))
     run.messages = [entry for entry in run.messages if {entry["from"], entry["to"]} != {"n1", "n3"}]
     assert findings(run, "no decoherence") == []
     assert findings(run, "coherence") == []
 
 
-def test_a_corrupted_message_may_have_said_anything() -> None:
+def test_a_corrupted_message_may_have_had_any_content() -> None:
     corrupted = {**promise("n1", "n3", B3, B1, "blue"), "fate": "corrupted"}
     assert findings(run_of(corrupted, *IGNORES), "no decoherence") == []
 
 
-def test_clients_and_what_does_not_decode_are_passed_over() -> None:
+def test_messages_of_clients_and_messages_that_do_not_decode_are_skipped() -> None:
     strange = {**line("n1", "n2", "?"), "variable": None, "incarnation": None}
     client = {**line("client", "n1", "Decided", value="red"), "incarnation": 0}
     assert invariants(run_of(*CHOICE, strange, client)).status == Status.VALID
 
 
-def test_the_proxys_own_record_is_understood(tmp_path: Path) -> None:
+def test_a_record_that_the_proxy_wrote_is_read(tmp_path: Path) -> None:
     recorder = MessageRecorder(tmp_path / "messages.jsonl")
     codec = Codec("c" * 32, Paxos.messages)
     envelope = Envelope("n1", 1, "x", Decided(encode_value("blue")))
-    letter = InTransit(("n1", "n2"), codec.encode(envelope), envelope)
-    recorder.note(letter, "held", "rule", 1)
-    recorder.note(letter, "released", "rule", 2)
-    recorder.note(replace(letter, index=None, original=letter), "duplicated", "rule", 3)
+    message = InTransit(("n1", "n2"), codec.encode(envelope), envelope)
+    recorder.note(message, "held", "rule", 1)
+    recorder.note(message, "released", "rule", 2)
+    recorder.note(replace(message, index=None, original=message), "duplicated", "rule", 3)
     recorder.close()
     lines = [json.loads(text) for text in (tmp_path / "messages.jsonl").read_text().splitlines()]
     (sent,) = read_record(lines, MEMBERS).sent

@@ -1,4 +1,4 @@
-"""Locks with leases: what counts as holding two at a time, and what does not."""
+"""The checker of locks with leases: which overlaps it reports, and which it must not."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from node.algorithms.multipaxos import MultiPaxos
 
 MS = 1_000_000
 #: process, f, from ms, to ms, outcome, value, answer or error
-Told = tuple[str, str, int, int, str, Any, Any]
+Row = tuple[str, str, int, int, str, Any, Any]
 
 
-def history(*calls: Told) -> History:
+def history(*calls: Row) -> History:
     moments = sorted(
         [(began, 1, call) for call in calls for began in [call[2]]] + [(c[3], 0, c) for c in calls], key=str
     )
@@ -33,15 +33,15 @@ def history(*calls: Told) -> History:
     return History(events)
 
 
-def acquire(process: str, began: int, ended: int, token: int) -> Told:
+def acquire(process: str, began: int, ended: int, token: int) -> Row:
     return process, "acquire", began, ended, "ok", {"owner": process, "lease_s": 0.5}, token
 
 
-def with_token(f: str, process: str, began: int, token: int, outcome: str = "ok", error: str | None = None) -> Told:
+def with_token(f: str, process: str, began: int, token: int, outcome: str = "ok", error: str | None = None) -> Row:
     return process, f, began, began + 10, outcome, {"token": token}, error
 
 
-def judged(*calls: Told) -> tuple[Status, str]:
+def judged(*calls: Row) -> tuple[Status, str]:
     verdict = exclusion(RunEvidence(("n1",), MultiPaxos, history(*calls)))
     return verdict.status, verdict.evidence
 
@@ -52,16 +52,16 @@ A, B = acquire("a", 0, 10, 1), acquire("b", 510, 520, 2)
 @pytest.mark.parametrize(
     "calls",
     [
-        (A, B),  # its lease has ended, and it need not know
+        (A, B),  # a's lease has ended, whether a knows it or not
         (A, with_token("release", "a", 100, 1), acquire("b", 105, 130, 2)),
         (A, with_token("release", "a", 100, 1, "info", "?"), acquire("b", 120, 130, 2)),
         (A, with_token("renew", "a", 400, 1), acquire("b", 905, 920, 2)),
         (A, with_token("renew", "a", 400, 1, "info", "?"), B),
         (A, B, with_token("use", "b", 530, 2), with_token("use", "a", 550, 1, "fail", "stale_token: 2")),
-        (A, B, with_token("use", "a", 525, 1), with_token("use", "b", 540, 2)),  # late, and before anybody else
+        (A, B, with_token("use", "a", 525, 1), with_token("use", "b", 540, 2)),  # late, but before b used the resource
     ],
 )
-def test_a_lease_that_has_ended_or_may_have_excludes_nobody(calls: tuple[Told, ...]) -> None:
+def test_a_lease_that_has_or_may_have_ended_excludes_no_process(calls: tuple[Row, ...]) -> None:
     assert judged(*calls)[0] is Status.VALID, judged(*calls)
 
 
@@ -70,21 +70,21 @@ def test_a_lease_that_has_ended_or_may_have_excludes_nobody(calls: tuple[Told, .
     [
         (
             (A, acquire("b", 100, 499, 2)),
-            "a held the lock with token 1 until 0.500 s at least, and b was given it with token 2 by 0.499",
+            "a held the lock with token 1 until 0.500 s at least, but b acquired it with token 2 by 0.499",
         ),
         (
             (A, with_token("renew", "a", 400, 1), acquire("b", 700, 899, 2)),
             "a held the lock with token 1 until 0.900 s at least",
         ),
         ((acquire("a", 0, 10, 2), acquire("b", 510, 520, 1)), "with token 1, which is not higher"),
-        ((A, B, with_token("use", "b", 525, 2, "fail", "stale_token: 3")), "and its holder held the lock"),
+        ((A, B, with_token("use", "b", 525, 2, "fail", "stale_token: 3")), "although its lease had not ended"),
         (
             (A, B, with_token("use", "b", 525, 2), with_token("use", "a", 540, 1)),
-            "a holder with a higher token had come",
+            "the resource had accepted a use with a higher token",
         ),
     ],
 )
-def test_what_must_not_be_is_found(calls: tuple[Told, ...], expected: str) -> None:
+def test_overlaps_low_tokens_and_wrong_uses_are_found(calls: tuple[Row, ...], expected: str) -> None:
     status, evidence = judged(*calls)
     assert status is Status.INVALID
     assert expected in evidence
@@ -94,6 +94,6 @@ def test_one_hold_shows_nothing() -> None:
     assert judged(A)[0] is Status.UNKNOWN
 
 
-def test_a_model_without_leases_does_not_judge_them() -> None:
+def test_the_lock_model_refuses_calls_with_leases() -> None:
     with pytest.raises(ValueError, match="has leases"):
-        LockModel().asked("acquire", {"owner": "a", "lease_s": 0.5}, "a")
+        LockModel().argument_from("acquire", {"owner": "a", "lease_s": 0.5}, "a")

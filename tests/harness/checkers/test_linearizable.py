@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.certificate import Contradiction, tell
-from harness.checkers.decide import certificate, decide
+from harness.checkers.certificate import Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.jit_linearizability import TooHard, search
 from harness.checkers.linearizable import linearizable
@@ -16,13 +15,11 @@ from harness.checkers.models import (
     KvModel,
     LockModel,
     LogModel,
-    Model,
-    ModelState,
-    ObjectCall,
     RegisterModel,
-    calls_of,
 )
-from harness.checkers.unique_writes import blocks, writes_are_unique
+from harness.checkers.object_linearizability import certify, find_contradiction
+from harness.checkers.sequential_model import Model, ModelState, ObjectCall, calls_of
+from harness.checkers.unique_writes import check_unique_writes, writes_are_unique
 from harness.checkers.verdict import Status
 from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
@@ -35,7 +32,7 @@ CONSENSUS, REGISTER = ConsensusModel(), RegisterModel()
 
 
 def has_an_order(calls: Sequence[ObjectCall], model: Model) -> bool:
-    """The definition, word by word: try every order that real time allows, with and without what is pending."""
+    """Follow the definition literally: try every order that real time allows, with and without each pending call."""
 
     def explore(left: tuple[ObjectCall, ...], state: ModelState) -> bool:
         if all(call.is_pending for call in left):
@@ -53,7 +50,7 @@ def has_an_order(calls: Sequence[ObjectCall], model: Model) -> bool:
 
 
 def drafts_of(rng: Random, count: int) -> list[tuple[str, int, int | None]]:
-    """Intervals of a few processes that do one thing at a time, as (process, began, ended). Some never end."""
+    """Return intervals of a few processes, each with one call at a time, as (process, began, ended). Some never end."""
     done: list[tuple[str, int, int | None]] = []
     open_since: dict[str, int] = {}
     place = 0
@@ -77,7 +74,7 @@ def question(rng: Random, model: Model, values: Sequence[str], fresh: Iterator[s
         return f, process
     if f == "cas":
         return f, (rng.choice([None, *values[:3]]), rng.choice(values[:3]))
-    if f in model.reads or f in model.bare:
+    if f in model.reads or f in model.without_value:
         return f, None
     return f, next(fresh, values[0]) if len(values) > 3 else rng.choice(values)
 
@@ -102,7 +99,7 @@ def random_answer(rng: Random, model: Model, f: str, values: Sequence[str]) -> A
 
 
 def some_calls(rng: Random, model: Model, values: Sequence[str], most: int = 6) -> list[ObjectCall]:
-    """A random small history. Most are right by construction, or all but one answer."""
+    """Return a random small history. Most are linearizable by construction, or except for one answer."""
     fresh = iter(rng.sample(values, len(values)))
     calls, at = [], {}
     for process, began, ended in drafts_of(rng, rng.randint(0, most)):
@@ -158,7 +155,7 @@ def name_of(item: object) -> str:
     return type(item).__name__.lower() if isinstance(item, Model) else "few" if item == FEW else "many"
 
 
-@pytest.mark.parametrize("procedure", [decide, search])
+@pytest.mark.parametrize("procedure", [find_contradiction, search])
 @pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
 def test_agrees_with_the_brute_force(model: Model, values: Sequence[str], procedure: Procedure) -> None:
     rng = Random(7)
@@ -178,8 +175,8 @@ def test_agrees_with_the_brute_force(model: Model, values: Sequence[str], proced
 def test_the_race_agrees_with_the_brute_force(
     model: Model, values: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.checkers.jit_linearizability.WIDE", 0)
-    monkeypatch.setattr("harness.checkers.jit_linearizability._TURN", 1)
+    monkeypatch.setattr("harness.checkers.jit_linearizability.RACE_WIDTH", 0)
+    monkeypatch.setattr("harness.checkers.jit_linearizability._CONFIGURATIONS_PER_TURN", 1)
     rng = Random(8)
     for _ in range(1_500):
         calls = some_calls(rng, model, values, 7)
@@ -187,21 +184,21 @@ def test_the_race_agrees_with_the_brute_force(
 
 
 @pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
-def test_a_certificate_is_of_few_calls_and_what_is_left_is_wrong_by_itself(model: Model, values: Sequence[str]) -> None:
+def test_a_certificate_names_few_calls_and_its_history_is_wrong_by_itself(model: Model, values: Sequence[str]) -> None:
     rng = Random(9)
     found = 0
     for _ in range(1_500):
         calls = some_calls(rng, model, values, 7)
-        violation = decide(calls, model)
+        violation = find_contradiction(calls, model)
         if violation is None:
             continue
         found += 1
-        sentence, told, few = certificate(calls, model, violation, lambda place: place / 10)
-        assert 1 <= len(told.calls) <= 4
-        assert "\n" not in sentence
-        assert set(few) <= set(calls)
-        assert set(told.calls) <= set(few)
-        assert not has_an_order(few, model)
+        certificate = certify(calls, model, violation, lambda place: place / 10)
+        assert 1 <= len(certificate.contradiction.calls) <= 4
+        assert "\n" not in certificate.sentence
+        assert set(certificate.history) <= set(calls)
+        assert set(certificate.contradiction.calls) <= set(certificate.history)
+        assert not has_an_order(certificate.history, model)
     assert found > 200
 
 
@@ -223,57 +220,57 @@ def read(value: str | None, began: int, ended: int) -> ObjectCall:
         ([write("a", 1, 2), read("a", 3, 4)], None),
         (
             [write("a", 1, 2), read(None, 3, 4)],
-            "nothing must still hold at 0.30 s (read by r), but a was written by w entirely before that, from 0.10 s to 0.20 s",
+            "the value was nothing until 0.30 s (read by r), but a was written by w before that, from 0.10 s to 0.20 s",
         ),
         ([write("a", 1, 4), read(None, 2, 3)], None),
         (
             [write("a", 1, 4), read("a", 2, 3), read(None, 5, 6)],
-            "nothing must still hold at 0.50 s (read by r), but a was read by r entirely before that, from 0.20 s to 0.30 s",
+            "the value was nothing until 0.50 s (read by r), but a was read by r before that, from 0.20 s to 0.30 s",
         ),
-        ([read("a", 1, 2), write("a", 3, 4)], "a was read by r at 0.20 s, and first written at 0.30 s, by w"),
-        ([read("a", 1, 2)], "r read a at 0.20 s, which nobody had written"),
+        ([read("a", 1, 2), write("a", 3, 4)], "r read a by 0.20 s, but w first wrote it after that, at 0.30 s"),
+        ([read("a", 1, 2)], "r read a at 0.20 s, which no client had written"),
         ([write("a", 1, None), read("a", 5, 6)], None),
         (
             [write("a", 1, None), read("a", 2, 3), read(None, 4, 5)],
-            "nothing must still hold at 0.40 s (read by r), but a was read by r entirely before that, from 0.20 s to 0.30 s",
+            "the value was nothing until 0.40 s (read by r), but a was read by r before that, from 0.20 s to 0.30 s",
         ),
         ([write("a", 1, None), read(None, 4, 5)], None),
-        # A block that need not last, inside one that must.
+        # A zone that is not forward, inside one that is.
         (
             [write("a", 1, 2), write("b", 3, 4), read("a", 5, 6)],
-            "a must still hold at 0.20 s (written by w) and again at 0.50 s (read by r), "
-            "but b was written by w entirely between, from 0.30 s to 0.40 s",
+            "the value was a from 0.20 s (written by w) to 0.50 s (read by r), "
+            "but b was written by w within that time, from 0.30 s to 0.40 s",
         ),
         (
             [write("a", 1, 2), write("b", 3, 4), read("b", 5, 6), read("a", 7, 8)],
-            "a must still hold at 0.20 s (written by w) and again at 0.70 s (read by r), "
-            "but b was written by w and read by r entirely between",
+            "the value was a from 0.20 s (written by w) to 0.70 s (read by r), "
+            "but b was written by w and read by r within that time",
         ),
         (
             [write("a", 1, 2), write("b", 0, 7), read("b", 3, 5), read("a", 8, 9)],
-            "a must still hold at 0.20 s (written by w) and again at 0.80 s (read by r), "
-            "but b was read by r entirely between, from 0.30 s to 0.50 s",
+            "the value was a from 0.20 s (written by w) to 0.80 s (read by r), "
+            "but b was read by r within that time, from 0.30 s to 0.50 s",
         ),
-        # One that must hold at some time between the two.
+        # A zone whose value was there at some moment between the two.
         (
             [write("a", 1, 2), write("b", 0, 7), read("b", 3, 11), read("b", 4, 8), read("a", 9, 10)],
-            "a must still hold at 0.20 s (written by w) and again at 0.90 s (read by r), "
-            "but b must hold between 0.40 s (then to be read by r) and 0.70 s (written by w)",
+            "the value was a from 0.20 s (written by w) to 0.90 s (read by r), "
+            "but the value was b at some moment between 0.40 s (then read by r) and 0.70 s (written by w)",
         ),
-        # Two that must last, and overlap.
+        # Two forward zones that overlap.
         (
             [write("a", 0, 2), write("b", 1, 3), read("a", 4, 5), read("b", 6, 7)],
-            "a must still hold at 0.20 s (written by w) and again at 0.40 s (read by r), "
-            "but b must hold at 0.30 s (written by w) and again at 0.60 s (read by r)",
+            "the value was a from 0.20 s (written by w) to 0.40 s (read by r), "
+            "but the value was also b from 0.30 s (written by w) to 0.60 s (read by r)",
         ),
         ([write("a", 0, 2), write("b", 1, 8), read("a", 4, 5), read("b", 6, 7)], None),
         ([write("a", 1, 9), write("b", 2, 8), read("b", 3, 4), read("a", 5, 6)], None),
     ],
 )
-def test_blocks(calls: list[ObjectCall], sentence: str | None) -> None:
+def test_unique_writes(calls: list[ObjectCall], sentence: str | None) -> None:
     assert writes_are_unique(calls)
-    found = blocks(calls)
-    assert sentence == (tell(found, lambda place: place / 10) if found is not None else None)
+    found = check_unique_writes(calls)
+    assert sentence == (sentence_of(found, lambda place: place / 10) if found is not None else None)
     assert has_an_order(calls, REGISTER) == (sentence is None)
 
 
@@ -282,21 +279,21 @@ def test_a_repeated_or_initial_value_is_not_unique() -> None:
     assert writes_are_unique([write(None, 1, 2)]) is False
 
 
-def test_a_search_that_is_too_hard_gives_up() -> None:
+def test_a_search_gives_up_after_its_number_of_configurations() -> None:
     calls = [write(f"v{number}", number, 100 - number) for number in range(20)]
     calls += [read(f"v{number}", 40 + number, 60 - number) for number in range(9)]
-    with pytest.raises(TooHard, match="more than 1,000 configurations of 29 calls"):
+    with pytest.raises(TooHard, match="of 29 calls visited more than 1,000 configurations"):
         search(calls, REGISTER, configurations_max=1_000)
 
 
-def test_a_long_history_is_decided_soon() -> None:
+def test_unique_writes_of_a_long_history_are_fast() -> None:
     calls = [write(f"v{number}", 4 * number, 4 * number + 1) for number in range(20_000)]
     calls += [read(f"v{number}", 4 * number + 2, 4 * number + 3) for number in range(20_000)]
-    assert blocks(calls) is None
-    assert blocks([*calls, read("v7", 10**9, 10**9 + 1)]) is not None
+    assert check_unique_writes(calls) is None
+    assert check_unique_writes([*calls, read("v7", 10**9, 10**9 + 1)]) is not None
 
 
-def test_a_search_of_a_long_history_with_little_at_once_is_decided_soon() -> None:
+def test_a_search_of_a_long_history_with_little_concurrency_is_fast() -> None:
     rng = Random(1)
     calls = []
     for number in range(500):
@@ -310,7 +307,7 @@ def test_a_search_of_a_long_history_with_little_at_once_is_decided_soon() -> Non
 
 
 def history_of(*events: tuple[str, EventType, str, object]) -> History:
-    """Events as (process, type, f, value), a second apart, on one key."""
+    """Return a history of events, each (process, type, f, value), one second apart, on one key."""
     return History(
         Event(index, index * 1_000_000_000, process, type_, f, "x", value, None, f"n{process}")
         for index, (process, type_, f, value) in enumerate(events)
@@ -331,10 +328,13 @@ def test_a_good_history_is_valid() -> None:
         ("2", "ok", "query", "blue"),
     )
     verdict = linearizable(run)
-    assert (verdict.status, verdict.evidence) == (Status.VALID, "Consensus allows an order of 3 answers")
+    assert (verdict.status, verdict.evidence) == (
+        Status.VALID,
+        "the calls have an order that the model Consensus allows (3 answers)",
+    )
 
 
-def test_a_bad_history_says_which_answers_contradict_each_other() -> None:
+def test_a_bad_history_names_the_answers_that_contradict_each_other() -> None:
     run = run_of(
         ("1", "invoke", "propose", "blue"),
         ("1", "ok", "propose", "blue"),
@@ -342,7 +342,7 @@ def test_a_bad_history_says_which_answers_contradict_each_other() -> None:
         ("2", "ok", "query", None),
     )
     verdict = linearizable(run)
-    expected = 'x: 1 at n1 was told "blue" at 1.00 s, and 2 at n2 asked at 2.00 s and was told undecided'
+    expected = 'x: 1 at n1 received "blue" at 1.00 s, but 2 at n2 queried after that, at 2.00 s, and received undecided'
     assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
 
 
@@ -357,13 +357,13 @@ def test_a_stale_read_of_a_register() -> None:
     )
     verdict = linearizable(run, REGISTER)
     expected = (
-        'x: "blue" must still hold at 1.00 s (written by 1 at n1) and again at 4.00 s (read by 2 at n2), '
-        'but "red" was written by 1 at n1 entirely between, from 2.00 s to 3.00 s'
+        'x: the value was "blue" from 1.00 s (written by 1 at n1) to 4.00 s (read by 2 at n2), '
+        'but "red" was written by 1 at n1 within that time, from 2.00 s to 3.00 s'
     )
     assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
 
 
-def test_values_that_repeat_are_searched() -> None:
+def test_values_that_are_written_twice_are_searched() -> None:
     events: list[tuple[str, EventType, str, object]] = []
     for value in ("blue", "red", "blue"):
         events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
@@ -371,8 +371,8 @@ def test_values_that_repeat_are_searched() -> None:
     assert good.status == Status.VALID
     bad = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "red")), REGISTER)
     expected = (
-        'x: 2 at n2 read "red" from 6.00 s on, and the last who can have made it so, 1 at n1, had ended by 3.00 s, '
-        'but 1 at n1 wrote "blue" entirely between, from 4.00 s to 5.00 s'
+        'x: 2 at n2 read "red" in a call that began at 6.00 s, and every call that can have written that value had ended '
+        'by 3.00 s (the last by 1 at n1), but 1 at n1 wrote "blue" between these times, from 4.00 s to 5.00 s'
     )
     assert (bad.status, bad.evidence) == (Status.INVALID, expected)
 
@@ -392,11 +392,11 @@ def test_a_fault_that_did_not_bite_is_unknown() -> None:
     assert linearizable(run).status == Status.UNKNOWN
 
 
-def test_what_is_too_hard_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_gave_up_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(*_: object) -> None:
         raise TooHard("more than 3 orders")
 
-    monkeypatch.setattr("harness.checkers.decide.search", give_up)
+    monkeypatch.setattr("harness.checkers.object_linearizability.search", give_up)
     events: list[tuple[str, EventType, str, object]] = []
     for value in ("blue", "blue"):
         events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
@@ -418,7 +418,7 @@ def test_a_checker_that_fails_is_unknown() -> None:
     assert verdict.evidence == "the checker linearizable failed: RuntimeError no such call"
 
 
-def test_what_is_left_out_of_the_calls() -> None:
+def test_failed_calls_and_reads_without_an_answer_are_left_out() -> None:
     history = history_of(
         ("1", "invoke", "write", "blue"),
         ("1", "fail", "write", None),

@@ -1,4 +1,4 @@
-"""The judges of replicated logs: each finds what it is for, in evidence that differs from a good run in one thing."""
+"""The checkers of replicated logs: each finds its violation in evidence that differs from a good run in one respect."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -37,7 +37,7 @@ def batch(session: int, sequence: int, *commands: list[Any], machine: str = "kv"
 OPEN = batch(0, 0, ["open"], machine="session")
 PUT = batch(1, 1, ["put", "x", encode_value("blue")])
 CAS = batch(1, 2, ["cas", "x", 1, encode_value("red")])
-#: A log with a retried frame in it.
+#: A log that contains a frame twice, because a client sent it again.
 LOG = (OPEN, PUT, PUT, CAS)
 
 
@@ -80,16 +80,16 @@ def run(events: History = GOOD, **about: Any) -> RunEvidence:
     return RunEvidence(MEMBERS, MultiPaxos, events, **{**whole, **about})
 
 
-def test_a_good_run_is_valid_by_all_of_them() -> None:
-    for judge in (agreement, effects, durability):
-        verdict = judge(run())
+def test_every_checker_finds_a_good_run_valid() -> None:
+    for check in (agreement, effects, durability):
+        verdict = check(run())
         assert verdict.status is Status.VALID, verdict
     assert linearizable(run(), KvModel()).status is Status.VALID
-    assert "1 frame that came again did nothing" in effects(run()).evidence
+    assert "1 repeated frame had no effect" in effects(run()).evidence
 
 
-def test_the_judges_find_the_runs_that_are_known_to_be_bad() -> None:
-    judges = {
+def test_the_checkers_find_their_known_bad_runs() -> None:
+    checkers = {
         "fault tolerance": fault_tolerance,
         "linearizability": lambda made: linearizable(made, KvModel()),
         "invariants": invariants,
@@ -98,7 +98,7 @@ def test_the_judges_find_the_runs_that_are_known_to_be_bad() -> None:
         "effects": effects,
         "liveness": lambda made: liveness(made, 0, 5.0),
     }
-    assert undetected(judges, known_bad(MultiPaxos, KvModel())) is None
+    assert undetected(checkers, known_bad(MultiPaxos, KvModel())) is None
 
 
 def bad(verdict: Verdict, expected: str) -> None:
@@ -106,15 +106,15 @@ def bad(verdict: Verdict, expected: str) -> None:
     assert expected in verdict.evidence
 
 
-# --- what was chosen ----------------------------------------------------------------------------------------------------
+# --- what was chosen ------------------------------------------------------------------------------------------------
 
 
-def test_two_batches_known_as_chosen_in_a_slot_are_found() -> None:
+def test_two_batches_that_are_known_as_chosen_in_a_slot_are_found() -> None:
     disks = {"n1": disk("n1"), "n2": disk("n2"), "n3": disk("n3", (OPEN, PUT, CAS, CAS))}
     bad(agreement(run(disks=disks)), "n1 and n3 know different batches as chosen in slot 3")
 
 
-def test_what_nobody_knows_as_chosen_counts_if_a_quorum_has_it() -> None:
+def test_a_batch_that_no_node_knows_as_chosen_counts_if_a_quorum_has_it() -> None:
     disks = {"n1": disk("n1", commit=0), "n2": disk("n2", commit=0), "n3": disk("n3", LOG[:2], commit=0)}
     made = run(disks=disks, replicas={})
     assert list(made.log.chosen) == [1, 2, 3, 4]
@@ -130,7 +130,7 @@ def test_a_replica_whose_state_differs_is_found() -> None:
 def test_a_snapshot_that_differs_from_the_log_is_found() -> None:
     for log, status in ((LOG, Status.VALID), ((OPEN, CAS, PUT, PUT), Status.INVALID)):
         other = ChosenLog(MultiPaxos, MEMBERS, {"n3": disk("n3", log)}, {})
-        state = other._fresh()
+        state = other.empty_state()
         for slot, each in enumerate(log, 1):
             state.apply(slot, each)
         snapshot = disk("n3", ())
@@ -141,7 +141,7 @@ def test_a_snapshot_that_differs_from_the_log_is_found() -> None:
 
 
 def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
-    state = ChosenLog(MultiPaxos, MEMBERS, {"n1": disk("n1")}, {})._fresh()
+    state = ChosenLog(MultiPaxos, MEMBERS, {"n1": disk("n1")}, {}).empty_state()
     for slot, each in enumerate(LOG[:2], 1):
         state.apply(slot, each)
     data, disks = state.snapshot(), {}
@@ -152,35 +152,38 @@ def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
         made.log.put_part(2, 0, data)
     made_run = run(disks=disks)
     assert (made_run.log.applied.first, made_run.log.applied.last) == (3, 4)
-    for judge in (agreement, effects, durability):
-        assert judge(made_run).status is Status.VALID, judge(made_run)
+    for check in (agreement, effects, durability):
+        assert check(made_run).status is Status.VALID, check(made_run)
 
 
-# --- durability -----------------------------------------------------------------------------------------------------------
+# --- durability -----------------------------------------------------------------------------------------------------
 
 
-def test_what_was_acknowledged_and_is_on_one_disk_only_is_found() -> None:
+def test_an_acknowledged_write_that_is_on_one_disk_only_is_found() -> None:
     disks = {"n1": disk("n1"), "n2": disk("n2", LOG[:3], commit=3), "n3": disk("n3", LOG[:3], commit=3)}
-    bad(durability(run(disks=disks)), "cas of 'red' for x was acknowledged at 3.00 s, and of 3 disks n1 hold it")
+    bad(
+        durability(run(disks=disks)),
+        "cas of 'red' for x was acknowledged at 3.00 s, but it is on 1 of 3 disks (n1; chosen slots: 4) and must be on 2",
+    )
     nowhere = {node: disk(node, LOG[:3], commit=3) for node in MEMBERS}
-    bad(durability(run(disks=nowhere)), "of 3 disks none hold it (chosen slots: none)")
+    bad(durability(run(disks=nowhere)), "it is on 0 of 3 disks (none; chosen slots: none)")
 
 
-def test_a_variable_that_was_decided_is_looked_for_in_the_log() -> None:
+def test_durability_finds_a_decided_variable_in_the_log() -> None:
     proposal = batch(0, 0, ["propose", "x", encode_value("blue")], machine="once")
-    told = history(call("propose", "red", answer="blue"))
+    answered = history(call("propose", "red", answer="blue"))
     disks = {node: disk(node, (proposal,), commit=1) for node in MEMBERS}
-    assert durability(run(told, disks=disks)).status is Status.VALID
-    bad(durability(run(told)), "'blue'")
+    assert durability(run(answered, disks=disks)).status is Status.VALID
+    bad(durability(run(answered)), "'blue'")
 
 
-def test_a_disk_tells_of_every_variable_that_it_has_decided_however_many() -> None:
+def test_a_disk_shows_all_of_its_many_decided_variables() -> None:
     slots = [batch(0, 0, ["propose", f"x{each}", encode_value(each)], machine="once") for each in range(150)]
     decided = decided_on_disk(MultiPaxos, MEMBERS, disk("n1", slots, commit=150))
     assert decided == {f"x{each}": each for each in range(150)}
 
 
-# --- effects --------------------------------------------------------------------------------------------------------------
+# --- effects --------------------------------------------------------------------------------------------------------
 
 
 def test_a_command_that_took_effect_twice_is_found() -> None:
@@ -190,25 +193,25 @@ def test_a_command_that_took_effect_twice_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("answered", "expected"),
     [
         (
             call("put", "blue", "fail", error="not_sent: no leader"),
             "was refused (not_sent: no leader), and took effect",
         ),
         (call("put", "blue", answer=2), "was answered with version 2, which in the log is 'red' for x"),
-        (call("put", "green", answer=9), "was answered with version 9, and the log leads to no such change"),
+        (call("put", "green", answer=9), "was answered with version 9, and the log has no change with this version"),
     ],
 )
-def test_an_answer_that_the_log_does_not_lead_to_is_found(told: tuple[Any, ...], expected: str) -> None:
-    bad(effects(run(history(told))), expected)
+def test_an_answer_that_differs_from_the_log_is_found(answered: tuple[Any, ...], expected: str) -> None:
+    bad(effects(run(history(answered))), expected)
 
 
-def test_nothing_acknowledged_shows_nothing() -> None:
+def test_effects_are_unknown_without_an_acknowledged_change() -> None:
     assert effects(run(history(call("put", "blue", "info")))).status is Status.UNKNOWN
 
 
-# --- the wire -------------------------------------------------------------------------------------------------------------
+# --- the wire -------------------------------------------------------------------------------------------------------
 
 
 def message(type_: str, sender: str, to: str, incarnation: int = 1, **fields: Any) -> dict[str, Any]:
@@ -228,8 +231,8 @@ def prepare(to: str, ballot: list[Any], commit: int = 0, incarnation: int = 1) -
 
 
 def promise(sender: str, ballot: list[Any], *records: list[Any], commit: int = 0) -> dict[str, Any]:
-    told: dict[str, Any] = {"ballot": ballot, "part": 0, "parts": 1, "commit": commit, "records": list(records)}
-    return message("Promise", sender, ballot[1], **told)
+    fields: dict[str, Any] = {"ballot": ballot, "part": 0, "parts": 1, "commit": commit, "records": list(records)}
+    return message("Promise", sender, ballot[1], **fields)
 
 
 def accept(to: str, ballot: list[Any], slot: int, of: str, commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
@@ -264,7 +267,7 @@ FINE = (
 )
 
 
-def test_a_change_of_leaders_keeps_to_the_rules() -> None:
+def test_a_correct_change_of_leaders_is_valid() -> None:
     assert wire(*FINE).status is Status.VALID
     assert wire(message("Canvass", "n1", "n2", attempt=1, commit=0)).status is Status.UNKNOWN
 
@@ -286,41 +289,45 @@ def test_a_change_of_leaders_keeps_to_the_rules() -> None:
             (accept("n2", ONE, 1, "aa"), accepted("n2", ONE, 1), accepted("n3", ONE, 1), accept("n3", TWO, 1, "bb")),
             "slot 1 was chosen under ballot 1 of n1 (n2, n3 accepted it), and the later ballot 2 of n2 has another",
         ),
-        ("ballots_are_used_once", (prepare("n2", ONE), prepare("n2", ONE, incarnation=2)), "used by incarnations 1"),
+        (
+            "ballots_are_used_once",
+            (prepare("n2", ONE), prepare("n2", ONE, incarnation=2)),
+            "was used by two incarnations, 1",
+        ),
         (
             "promises_are_kept",
             (prepare("n3", TWO), promise("n3", TWO), accept("n3", ONE, 1, "aa"), accepted("n3", ONE, 1)),
             "n3 sent Accepted of ballot 1 of n1 after it had answered ballot 2 of n2",
         ),
         (
-            "promises_tell_all",
+            "promises_are_complete",
             (accept("n3", ONE, 1, "aa"), accepted("n3", ONE, 1), prepare("n3", TWO), promise("n3", TWO)),
             "n3 had accepted slot 1 under ballot 1 of n1, and its promise of ballot 2 of n2 leaves it out",
         ),
     ],
 )
-def test_each_rule_finds_its_break(rule: str, lines: tuple[dict[str, Any], ...], expected: str) -> None:
+def test_each_rule_finds_its_violation(rule: str, lines: tuple[dict[str, Any], ...], expected: str) -> None:
     assert rule in {each.__name__ for each in RULES}
     bad(wire(*lines), expected)
 
 
 def test_a_disk_that_forgot_is_found() -> None:
-    told = {"disks": {"n3": disk("n3", (), commit=0, promised=(1, "n1"))}}
-    bad(wire(*FINE, **told), "n3 answered ballot 2 of n2, and its disk has promised ballot 1 of n1 at most")
-    told = {"disks": {"n3": disk("n3", (), commit=0, promised=(2, "n2"))}}
-    bad(wire(*FINE, **told), "n3 accepted slot 1 under ballot 1 of n1, and its disk has nothing there")
+    disks = {"n3": disk("n3", (), commit=0, promised=(1, "n1"))}
+    bad(wire(*FINE, disks=disks), "n3 answered ballot 2 of n2, but its disk shows only a promise of ballot 1 of n1")
+    disks = {"n3": disk("n3", (), commit=0, promised=(2, "n2"))}
+    bad(wire(*FINE, disks=disks), "n3 accepted slot 1 under ballot 1 of n1, but its disk has nothing there")
 
 
-def test_there_is_a_break_for_each_rule() -> None:
-    tried = {mark.args[1][number][0] for mark in test_each_rule_finds_its_break.pytestmark for number in range(6)}
+def test_there_is_a_violation_for_each_rule() -> None:
+    tried = {mark.args[1][number][0] for mark in test_each_rule_finds_its_violation.pytestmark for number in range(6)}
     assert {rule.__name__ for rule in RULES} == tried | {"disks_remember"}
 
 
-# --- fault tolerance ------------------------------------------------------------------------------------------------------
+# --- fault tolerance ------------------------------------------------------------------------------------------------
 
 
 def is_blamed(*receipts: Receipt) -> bool:
-    """Whether a get from 1 s to 9 s that is not answered, after a put that was, is held against the cluster."""
+    """Whether `fault_tolerance` is invalid for a put that was answered and a get from 1 s to 9 s that was not."""
     events = list(history(call("put", "blue", answer=1)).events)
     about: dict[str, Any] = {"process": "c9", "f": "get", "key": "x"}
     events.append(Event(2, S, type="invoke", timeout_s=8.0, **about))
@@ -332,15 +339,15 @@ def cut(began: int, ended: int, *links: tuple[str, str]) -> Receipt:
     return Receipt("cut", began * S, ended * S, bit=True, links_cut=links)
 
 
-def test_a_call_is_owed_where_everybody_who_might_lead_is_within_reach() -> None:
+def test_an_answer_is_owed_while_every_node_that_may_lead_is_within_reach() -> None:
     assert is_blamed()
     assert is_blamed(Receipt("kill", S, 9 * S, bit=True, nodes_down=("n3",)))
     assert not is_blamed(Receipt("kill", S, 9 * S, bit=True, nodes_down=("n2", "n3")))
-    assert not is_blamed(cut(1, 9, ("client", "n2")))  # n2 may lead, and no client reaches it
+    assert not is_blamed(cut(1, 9, ("client", "n2")))  # n2 may lead, and no client can reach it
     assert is_blamed(cut(1, 9, ("client", "n2")), Receipt("kill", S, 9 * S, bit=True, nodes_down=("n2",)))
 
 
-def test_what_was_broken_when_a_call_began_excuses_it_only_for_a_while() -> None:
+def test_a_fault_at_the_beginning_of_a_call_excuses_it_only_for_a_while() -> None:
     both_ways = [(a, b) for a in MEMBERS for b in MEMBERS if a != b]
     assert is_blamed(cut(0, 3, *both_ways))
     assert not is_blamed(cut(0, 8, *both_ways))

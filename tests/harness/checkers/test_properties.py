@@ -33,7 +33,7 @@ CHECKS = (coherence, conflict_resolution, no_decoherence, fault_tolerance)
 
 @dataclass
 class Call:
-    """One call of a history, from and to a time in seconds; None for a call that nobody saw end."""
+    """One call of a history. `began_s` and `ended_s` are in seconds; `ended_s` is None for a call without a completion."""
 
     began_s: float
     ended_s: float | None
@@ -98,7 +98,7 @@ def seconds(at_s: float) -> int:
     return int(at_s * 1e9)
 
 
-#: Two rivals, one decision, seen again later, on a healthy cluster.
+#: On a healthy cluster, two clients propose, one value is decided, and a third client queries it later.
 GOOD = (propose(0, 0.5, "n1", "blue", "blue"), propose(0.1, 0.6, "n2", "red", "blue"), query(1, 1.2, "n3", "blue"))
 
 
@@ -116,10 +116,10 @@ def assert_unknown(verdict: Verdict, evidence: str) -> None:
 def test_a_good_run_is_valid() -> None:
     verdicts = judge(run_of(*GOOD, disks={"n1": disk_of("n1", x="blue")}))
     assert {name: verdict.evidence for name, verdict in verdicts.items()} == {
-        "coherence": "all answers and disks agree, for each of 1 variable with two or more",
-        "conflict resolution": "one proposal was picked in each of 1 contest",
-        "no decoherence": "1 later answer showed what had been seen before",
-        "fault tolerance": "3 operations owed an answer got it",
+        "coherence": "all answers and disks agree for each of 1 variable that has two or more",
+        "conflict resolution": "one proposal was picked for each of 1 variable with different proposals",
+        "no decoherence": "1 later answer showed the decision that had been seen before",
+        "fault tolerance": "3 operations received the answer that was owed",
     }
     assert all(verdict.status == Status.VALID for verdict in verdicts.values())
 
@@ -146,8 +146,8 @@ def test_an_empty_run_is_unknown(check: Callable[[RunEvidence], Verdict], calls:
 @pytest.mark.parametrize(
     ("receipts", "evidence"),
     [
-        ([], "faults were expected, and there is no receipt of any"),
-        ([Receipt("kill", 0, None, bit=False)], "kill did not bite: nobody but its injector saw it"),
+        ([], "faults were expected, and the run has no receipt"),
+        ([Receipt("kill", 0, None, bit=False)], "kill did not bite: no observer other than its injector saw an effect"),
         ([Receipt("kill", seconds(5), None, bit=True)], "every operation was over when kill began"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_checker_that_fails_is_unknown(check: Callable[[RunEvidence], Verdict]
     assert f"the checker {check.__name__} failed: " in verdict.evidence
 
 
-def test_a_bad_line_of_the_record_is_unknown() -> None:
+def test_a_malformed_line_of_the_record_is_unknown() -> None:
     run = run_of(*GOOD, messages=[{"index": 0}])
     run.algorithm = Majority
     assert_unknown(coherence(run), "the checker coherence failed: KeyError 'from'")
@@ -182,20 +182,20 @@ def test_a_bad_line_of_the_record_is_unknown() -> None:
 
 def test_two_answers_that_differ_are_incoherent() -> None:
     run = run_of(propose(0, 0.81, "n2", "blue", "blue"), propose(0, 1.93, "n4", "red", "red"))
-    assert_invalid(coherence(run), "n2 answered 'blue' at 0.81 s, n4 answered 'red' at 1.93 s for x")
+    assert_invalid(coherence(run), "n2 answered 'blue' at 0.81 s and n4 answered 'red' at 1.93 s for x")
 
 
 def test_two_disks_that_differ_are_incoherent() -> None:
     run = run_of(disks={"n1": disk_of("n1", x="blue"), "n2": disk_of("n2", x=None), "n3": disk_of("n3", x="red")})
-    assert_invalid(coherence(run), "the disk of n1 says 'blue', the disk of n3 says 'red' for x")
+    assert_invalid(coherence(run), "the disk of n1 shows 'blue' and the disk of n3 shows 'red' for x")
 
 
 def test_an_answer_and_a_disk_that_differ_are_incoherent() -> None:
     run = run_of(query(0, 1, None, "blue"), disks={"n1": disk_of("n1", x="red")})
-    assert_invalid(coherence(run), "c1 was told 'blue' at 1.00 s, the disk of n1 says 'red' for x")
+    assert_invalid(coherence(run), "c1 received 'blue' at 1.00 s and the disk of n1 shows 'red' for x")
 
 
-def test_values_that_python_calls_equal_still_differ() -> None:
+def test_values_that_are_equal_in_python_still_differ() -> None:
     assert coherence(run_of(query(0, 1, "n1", 1), query(0, 1, "n2", True))).status == Status.INVALID
 
 
@@ -216,22 +216,24 @@ def test_a_violation_stands_even_if_the_fault_did_not_bite() -> None:
 # --- conflict resolution --------------------------------------------------------------------------------------------
 
 
-def test_a_value_that_nobody_proposed() -> None:
+def test_a_value_that_no_client_proposed() -> None:
     run = run_of(propose(0, 1, "n1", "blue", "green"))
-    assert_invalid(conflict_resolution(run), "n1 answered 'green' at 1.00 s for x, which nobody had proposed")
+    assert_invalid(
+        conflict_resolution(run), "n1 answered 'green' at 1.00 s for x, and no client had proposed that value"
+    )
 
 
 def test_a_value_that_was_proposed_later() -> None:
     run = run_of(propose(0, 1, "n1", "blue", "red"), propose(2, 3, "n1", "red", "red"))
-    assert_invalid(conflict_resolution(run), "n1 answered 'red' at 1.00 s for x, which nobody had proposed")
+    assert_invalid(conflict_resolution(run), "n1 answered 'red' at 1.00 s for x, and no client had proposed that value")
 
 
-def test_a_value_on_a_disk_that_nobody_proposed() -> None:
+def test_a_value_on_a_disk_that_no_client_proposed() -> None:
     run = run_of(query(0, 1, "n1", None), disks={"n1": disk_of("n1", x="blue")})
-    assert_invalid(conflict_resolution(run), "the disk of n1 says 'blue' for x, which nobody had proposed")
+    assert_invalid(conflict_resolution(run), "the disk of n1 shows 'blue' for x, and no client had proposed that value")
 
 
-def test_a_variable_of_before_the_history_is_not_judged() -> None:
+def test_a_variable_that_is_older_than_the_history_is_not_judged() -> None:
     assert conflict_resolution(run_of(*GOOD, disks={"n1": disk_of("n1", old="blue")})).status == Status.VALID
 
 
@@ -242,13 +244,13 @@ def test_a_proposal_of_unknown_outcome_counts_as_proposed() -> None:
 
 def test_a_value_whose_only_proposal_was_refused() -> None:
     run = run_of(refused(0, 1, "n1", "blue", "n1: requests are waiting here already"), query(2, 3, "n1", "blue"))
-    expected = "n1 answered 'blue' at 3.00 s for x, and its only proposals had been refused, as never done"
+    expected = "n1 answered 'blue' at 3.00 s for x, and every proposal of that value had been refused as never done"
     assert_invalid(conflict_resolution(run), expected)
 
 
 def test_a_proposal_that_was_refused_because_of_another() -> None:
     run = run_of(propose(0, 1, "n1", "blue", "blue"), refused(2, 3, "n2", "red", "already decided"))
-    expected = "c2's propose of 'red' for x was refused at 3.00 s (already decided), and c1 had proposed too"
+    expected = "c2's propose of 'red' for x was refused at 3.00 s (already decided), and c1 had proposed a value too"
     assert_invalid(conflict_resolution(run), expected)
 
 
@@ -259,14 +261,14 @@ def test_bad_input_and_a_full_node_are_no_conflict(excuse: str) -> None:
     assert fault_tolerance(run).status == Status.VALID
 
 
-def test_the_excuses_are_what_is_really_said() -> None:
-    said = "".join(
+def test_nodes_and_clients_really_use_each_excuse() -> None:
+    sources = "".join(
         inspect.getsource(module) for module in (node.turn, node.dispatch, node.wire, cluster.clients.client)
     )
-    assert [excuse for excuse in EXCUSED if excuse not in said] == []
+    assert [excuse for excuse in EXCUSED if excuse not in sources] == []
 
 
-def test_a_refusal_with_no_rival_is_no_conflict() -> None:
+def test_a_refusal_without_a_rival_is_no_conflict() -> None:
     run = run_of(refused(0, 1, "n2", "red", "not now"), propose(2, 3, "n1", "blue", "blue"))
     assert_unknown(conflict_resolution(run_of(*GOOD[:1])), "no variable that was decided had two different proposals")
     assert conflict_resolution(run).status == Status.VALID
@@ -287,27 +289,25 @@ def test_a_refusal_by_a_node_that_was_cut_off_is_excused() -> None:
 
 def test_an_answer_that_changes() -> None:
     run = run_of(query(0, 0.5, "n1", "blue"), query(1, 1.5, "n2", "red"))
-    assert_invalid(
-        no_decoherence(run), "n1 answered 'blue' at 0.50 s, and asked later n2 answered 'red' at 1.50 s for x"
-    )
+    expected = "n1 answered 'blue' at 0.50 s, but in a later operation n2 answered 'red' at 1.50 s for x"
+    assert_invalid(no_decoherence(run), expected)
 
 
 def test_an_answer_that_goes_back_to_undecided() -> None:
     run = run_of(propose(0, 0.5, "n1", "blue", "blue"), query(1, 1.5, "n2", None))
-    expected = "n1 answered 'blue' at 0.50 s, and asked later n2 answered undecided at 1.50 s for x"
+    expected = "n1 answered 'blue' at 0.50 s, but in a later operation n2 answered undecided at 1.50 s for x"
     assert_invalid(no_decoherence(run), expected)
 
 
 def test_an_answer_that_changes_back_is_still_found() -> None:
     run = run_of(query(0, 1, "n1", "blue"), query(0, 2, "n2", "red"), query(3, 4, "n3", "blue"))
-    assert_invalid(
-        no_decoherence(run), "n2 answered 'red' at 2.00 s, and asked later n3 answered 'blue' at 4.00 s for x"
-    )
+    expected = "n2 answered 'red' at 2.00 s, but in a later operation n3 answered 'blue' at 4.00 s for x"
+    assert_invalid(no_decoherence(run), expected)
 
 
 def test_overlapping_operations_may_see_before_and_after() -> None:
     run = run_of(propose(0, 1, "n1", "blue", "blue"), query(0.5, 2, "n2", None))
-    assert_unknown(no_decoherence(run), "no operation was answered that began after a decision had been seen")
+    assert_unknown(no_decoherence(run), "no operation that began after a decision had been seen was answered")
 
 
 def test_undecided_before_a_decision_is_no_decoherence() -> None:
@@ -317,9 +317,9 @@ def test_undecided_before_a_decision_is_no_decoherence() -> None:
 def test_a_disk_that_forgets() -> None:
     before, after = {"n1": disk_of("n1", x="blue")}, {"n1": disk_of("n1", x=None)}
     run = run_of(earlier_disks=[before], disks=after)
-    assert_invalid(no_decoherence(run), "the disk of n1 said 'blue', and later is undecided for x")
+    assert_invalid(no_decoherence(run), "the disk of n1 showed 'blue' and later showed no decision for x")
     run = run_of(earlier_disks=[before, before], disks={"n1": disk_of("n1", x="red")})
-    assert_invalid(no_decoherence(run), "the disk of n1 said 'blue', and later says 'red' for x")
+    assert_invalid(no_decoherence(run), "the disk of n1 showed 'blue' and later showed 'red' for x")
 
 
 # --- fault tolerance ------------------------------------------------------------------------------------------------
@@ -330,7 +330,9 @@ MAJORITY = Receipt("kill", seconds(1), seconds(9), bit=True, nodes_down=("n1", "
 
 def test_no_answer_though_a_majority_was_up() -> None:
     run = run_of(*GOOD, silent(2, 4, "n2", "red"), receipts=[MINORITY], faults_expected=True)
-    expected = "c4's propose for x at 2.00 s to n2 was without an answer at 4.00 s, and a majority was up and connected"
+    expected = (
+        "c4's propose for x, sent to n2 at 2.00 s, had no answer by 4.00 s, although a majority was up and connected"
+    )
     assert_invalid(fault_tolerance(run), expected)
 
 
@@ -342,13 +344,13 @@ def test_no_answer_with_no_fault_at_all() -> None:
     "call",
     [
         silent(2, 4, "n1"),  # it was down
-        silent(0.5, 2.5, "n1"),  # it went down meanwhile
+        silent(0.5, 2.5, "n1"),  # it went down during the call
         silent(2, 2.9, "n2", timeout_s=0.9),  # too short to be owed
-        silent(2, 3, "n2"),  # given up before its time
-        silent(2, None, "n2"),  # nobody knows when it was given up
+        silent(2, 3, "n2"),  # the client gave up before its timeout
+        silent(2, None, "n2"),  # the history does not show when the client gave up
     ],
 )
-def test_what_is_not_owed(call: Call) -> None:
+def test_calls_that_are_owed_no_answer(call: Call) -> None:
     run = run_of(*GOOD, query(2, 3, "n3", "blue"), call, receipts=[MINORITY], faults_expected=True)
     assert fault_tolerance(run).status == Status.VALID
 
@@ -358,7 +360,7 @@ def test_nothing_is_owed_without_a_majority() -> None:
     assert fault_tolerance(run).status == Status.VALID
 
 
-def test_a_call_to_any_node_needs_time_for_each() -> None:
+def test_a_call_to_any_node_is_owed_an_answer_only_if_it_has_time_for_each_node() -> None:
     def run(timeout_s: float) -> RunEvidence:
         return run_of(*GOOD, silent(2, 2 + timeout_s, None, timeout_s=timeout_s), receipts=[MINORITY])
 
@@ -377,26 +379,27 @@ def test_a_majority_that_keeps_changing_owes_nothing() -> None:
 
 def test_a_refusal_though_a_majority_was_up() -> None:
     run = run_of(*GOOD, refused(2, 2.1, "n2", None, "no leader"), receipts=[MINORITY])
-    expected = "c4's query for x at 2.00 s to n2 was refused (no leader) at 2.10 s, and a majority was up and connected"
+    refusal = "c4's query for x, sent to n2 at 2.00 s, was refused at 2.10 s (no leader)"
+    expected = f"{refusal}, although a majority was up and connected"
     assert_invalid(fault_tolerance(run), expected)
 
 
-def test_a_refusal_is_judged_by_the_whole_time_of_the_call() -> None:
+def test_a_refusal_is_judged_by_the_whole_timeout_of_the_call() -> None:
     run = run_of(*GOOD, refused(0.5, 0.6, "n3", None, "no leader"), receipts=[MAJORITY])
     assert fault_tolerance(run).status == Status.VALID
 
 
-def test_something_must_have_been_owed() -> None:
+def test_an_answer_must_have_been_owed() -> None:
     cut = Receipt("cut", 0, None, bit=True, links_disturbed=(("client", "n1"), ("client", "n2"), ("n3", "client")))
-    assert_unknown(fault_tolerance(run_of(*GOOD, receipts=[cut])), "no operation was owed an answer and got it")
+    assert_unknown(fault_tolerance(run_of(*GOOD, receipts=[cut])), "no operation that was owed an answer received one")
 
 
-def test_something_must_have_been_owed_during_or_after_each_fault() -> None:
+def test_an_answer_must_have_been_owed_during_or_after_each_fault() -> None:
     kill = Receipt("kill", seconds(3), seconds(4), bit=True, nodes_down=("n1", "n2"))
     run = run_of(*GOOD, silent(3.1, 5.1, "n3"), receipts=[kill], faults_expected=True)
-    expected = "no operation was owed an answer and got it while or after kill lasted"
+    expected = "no operation that was owed an answer received one during or after kill"
     assert_unknown(fault_tolerance(run), expected)
 
 
-def test_properties_go_by_the_articles_names() -> None:
+def test_properties_have_the_names_of_the_article() -> None:
     assert list(properties.PROPERTIES) == ["coherence", "conflict resolution", "no decoherence", "fault tolerance"]

@@ -17,7 +17,7 @@ def test_invalid_beats_unknown_and_unknown_beats_valid(verdicts: dict[str, Verdi
     assert expected == merge(verdicts)
 
 
-def test_exit_codes() -> None:
+def test_each_status_has_an_exit_code() -> None:
     assert [verdict.exit_code for verdict in (valid(""), invalid(""), unknown(""))] == [0, 1, 2]
 
 
@@ -29,7 +29,7 @@ def test_a_checker_that_raises_is_unknown() -> None:
     assert unknown("the checker broken failed: KeyError 'line two'", no_test=True) == broken("line two")
 
 
-def test_a_checker_that_is_interrupted_is_not_a_verdict() -> None:
+def test_an_interrupt_passes_through_a_checker() -> None:
     @checker
     def interrupted() -> Verdict:
         raise KeyboardInterrupt
@@ -38,6 +38,6 @@ def test_a_checker_that_is_interrupted_is_not_a_verdict() -> None:
         interrupted()
 
 
-def test_a_verdict_as_json() -> None:
+def test_a_verdict_has_a_json_form_and_a_bounded_number_of_lines() -> None:
     assert invalid("a", "b").to_json() == {"status": "invalid", "evidence": "a", "more": ["b"]}
     assert len(invalid("a", *["b"] * 99).more) == MORE_MAX

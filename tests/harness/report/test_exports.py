@@ -19,7 +19,7 @@ TOKEN = re.compile(r'\s*,?\s*(##-?\w+|"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,{}\[\]"]+)
 
 
 def read(text: str) -> Any:
-    """A reader of EDN that knows as much of it as is written."""
+    """Read EDN, as far as `edn` writes it."""
     tokens = [match.group(1) for match in TOKEN.finditer(text)]
     value, rest = _read(tokens)
     assert rest == []
@@ -44,8 +44,8 @@ def _map(items: list[Any]) -> Any:
     return tuple(pairs[Keyword("tuple")]) if list(pairs) == [Keyword("tuple")] else pairs
 
 
-def _atom(word: str) -> Any:
-    words = {
+def _atom(text: str) -> Any:
+    constants = {
         "nil": None,
         "true": True,
         "false": False,
@@ -53,13 +53,13 @@ def _atom(word: str) -> Any:
         "##-Inf": -float("inf"),
         "##NaN": float("nan"),
     }
-    if word in words:
-        return words[word]
-    if word.startswith('"'):
-        return json.loads(word)  # the escapes that are written are JSON's too
-    if word.startswith(":"):
-        return Keyword(word[1:])
-    return int(word.removesuffix("N")) if re.fullmatch(r"-?\d+N?", word) else float(word)
+    if text in constants:
+        return constants[text]
+    if text.startswith('"'):
+        return json.loads(text)  # `edn` writes only escapes that JSON has too
+    if text.startswith(":"):
+        return Keyword(text[1:])
+    return int(text.removesuffix("N")) if re.fullmatch(r"-?\d+N?", text) else float(text)
 
 
 plain = st.recursive(
@@ -70,7 +70,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_a_value_comes_back_from_edn(value: object) -> None:
+def test_a_value_survives_a_round_trip_through_edn(value: object) -> None:
     assert canonical(read(edn(value))) == canonical(value)
 
 
@@ -78,14 +78,14 @@ def test_the_edn_of_each_kind() -> None:
     assert edn({"a": [1, 2.5, True, None, b"\x00\xff", (1,), 2**70]}) == (
         '{"a" [1 2.5 true nil {:bytes "00ff"} {:tuple [1]} 1180591620717411303424N]}'
     )
-    with pytest.raises(TypeError, match="set has no EDN"):
+    with pytest.raises(TypeError, match="set cannot be written as EDN"):
         edn({1, 2})
 
 
 def exported(folder: Path, form: str) -> str:
-    told = CliRunner().invoke(cli, ["export", str(folder), "--to", form, "-o", "-"])
-    assert told.exit_code == 0, told.output
-    return told.stdout
+    result = CliRunner().invoke(cli, ["export", str(folder), "--to", form, "-o", "-"])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_a_history_for_jepsen(tmp_path: Path) -> None:
@@ -106,18 +106,18 @@ def test_a_history_for_jepsen(tmp_path: Path) -> None:
     assert clients[-2]["error"] == "nobody answered"
 
 
-def test_a_torn_history_is_told(tmp_path: Path) -> None:
+def test_a_torn_history_is_an_error(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     (folder / "history.jsonl").write_text("{")
-    told = CliRunner().invoke(cli, ["export", str(folder), "--to", "edn"])
-    assert told.exit_code == 1
-    assert "history.jsonl, line 1: not JSON" in told.output
+    result = CliRunner().invoke(cli, ["export", str(folder), "--to", "edn"])
+    assert result.exit_code == 1
+    assert "history.jsonl, line 1: not JSON" in result.output
 
 
 def test_a_trace_for_perfetto(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
-    told = CliRunner().invoke(cli, ["export", str(folder), "--to", "chrome-trace"])
-    assert told.stdout.strip() == str(folder / "trace.json")
+    result = CliRunner().invoke(cli, ["export", str(folder), "--to", "chrome-trace"])
+    assert result.stdout.strip() == str(folder / "trace.json")
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     counts = Counter(event["ph"] for event in events)
     assert counts["s"] == counts["f"] == 8  # of ten messages one is dropped, one discarded, one held; one has a copy
@@ -148,6 +148,6 @@ def _flows_stand_in_slices(events: list[dict[str, Any]]) -> None:
         )
 
 
-def test_hostile_values_make_a_trace_that_is_json(tmp_path: Path) -> None:
+def test_a_trace_of_hostile_values_is_json(tmp_path: Path) -> None:
     folder = hostile(tmp_path / "run")
     assert json.loads(exported(folder, "chrome-trace"))["traceEvents"]

@@ -9,16 +9,17 @@ import pytest
 from harness.report import write_report
 from harness.report.charts import nice_step
 from harness.report.diagram import as_json_block, sides
-from harness.report.reading import DrawnFault, DrawnMessage, read_run
+from harness.report.drawn_run import DrawnFault, DrawnMessage
+from harness.report.reading import read_run
 from harness.report.thinning import thin
 from tests.run_folders import HOSTILE, MS, hostile, lines, message, results, split_brain
 
-#: What a browser would not print, half of a character, is replaced.
+#: How the page shows it: half of a surrogate pair is replaced, since a browser cannot show it.
 SHOWN = HOSTILE.replace("\ud800", "\ufffd")
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, the scripts' texts, and the page's text."""
+    """Collects every element with its attributes, and the texts of scripts, styles and the page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,13 +48,13 @@ def parsed(path: Path) -> Elements:
 
 
 def data_of(page: Elements) -> dict[str, Any]:
-    """What the page's script is given."""
+    """Return the data that the page holds for its script."""
     data: dict[str, Any] = json.loads(page.text["script"][0])
     return data
 
 
-def reaches_out(page: Elements) -> list[str]:
-    """Attributes and styles by which a page would ask somebody else for something."""
+def requests_in(page: Elements) -> list[str]:
+    """Return the attributes and styles by which a page would make a request."""
     found = [
         f"{tag} {name}={value}"
         for tag, attributes in page.elements
@@ -68,13 +69,13 @@ def reaches_out(page: Elements) -> list[str]:
     return found + [word for word in ("url(", "@import", "http") if word in styles]
 
 
-def test_the_first_screen_says_what_is_broken_and_by_what_evidence(tmp_path: Path) -> None:
+def test_the_first_screen_shows_what_is_broken_and_the_evidence(tmp_path: Path) -> None:
     path = write_report(split_brain(tmp_path / "run"))
     assert path == tmp_path / "run" / "report.html"
     text = path.read_text()
     top = text[: text.index('<section id="diagram"')]
     assert "Coherence is broken" in top
-    assert "n1 answered &#x27;blue&#x27; at 0.01 s, n3 answered &#x27;red&#x27; at 0.50 s" in top
+    assert "n1 answered &#x27;blue&#x27; at 0.01 s and n3 answered &#x27;red&#x27; at 0.50 s" in top
     assert "a cut, and both sides are asked" in top
     jumps = [
         attributes["data-operation"] for tag, attributes in parsed(path).elements if attributes.get("class") == "step"
@@ -82,9 +83,9 @@ def test_the_first_screen_says_what_is_broken_and_by_what_evidence(tmp_path: Pat
     assert jumps == ["0", "1"]
 
 
-def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
+def test_the_page_makes_no_request(tmp_path: Path) -> None:
     page = parsed(write_report(split_brain(tmp_path / "run")))
-    assert reaches_out(page) == []
+    assert requests_in(page) == []
     (policy,) = [attributes["content"] for _, attributes in page.elements if "http-equiv" in attributes]
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -100,17 +101,17 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
         "<script src=//x></script>",
     ],
 )
-def test_a_page_that_asks_is_caught(tmp_path: Path, inside: str) -> None:
+def test_a_page_that_makes_a_request_is_found(tmp_path: Path, inside: str) -> None:
     path = write_report(split_brain(tmp_path / "run"))
     path.write_text(path.read_text().replace("<body>", f"<body>{inside}"))
-    assert reaches_out(parsed(path)) != []
+    assert requests_in(parsed(path)) != []
 
 
-def test_nothing_that_a_run_says_becomes_markup(tmp_path: Path) -> None:
+def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     kind = parsed(write_report(split_brain(tmp_path / "kind")))
     path = write_report(hostile(tmp_path / "run"))
     page = parsed(path)
-    assert reaches_out(page) == []
+    assert requests_in(page) == []
     assert "img" not in {tag for tag, _ in page.elements}
     assert Counter(tag for tag, _ in page.elements)["script"] == Counter(tag for tag, _ in kind.elements)["script"] == 2
     assert page.text["script"][1:] == kind.text["script"][1:]
@@ -135,14 +136,14 @@ def test_every_fate_is_in_the_data(tmp_path: Path) -> None:
 def test_an_unanswered_call_is_the_witness_of_fault_tolerance(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     evidence = (
-        "c1's query for colour at 0.60 s to n2 was without an answer at 1.60 s, and a majority was up and connected"
+        "c1's query for colour, sent to n2 at 0.60 s, had no answer by 1.60 s, although a majority was up and connected"
     )
     verdicts = {"fault tolerance": {"status": "invalid", "evidence": evidence}}
     (folder / "results.json").write_text(json.dumps(results(verdicts=verdicts)))
-    assert read_run(folder).witnesses() == {4: ["fault tolerance"]}
+    assert read_run(folder).witnesses == {4: ["fault tolerance"]}
 
 
-def test_a_run_that_was_cut_short_is_shown_with_its_gaps(tmp_path: Path) -> None:
+def test_the_page_of_a_run_that_was_cut_short_names_its_gaps(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     (folder / "results.json").unlink()
     (folder / "receipts.jsonl").unlink()
@@ -151,7 +152,7 @@ def test_a_run_that_was_cut_short_is_shown_with_its_gaps(tmp_path: Path) -> None
     run = read_run(folder)
     assert run.gaps == [
         "There is no results.json: this run was not judged.",
-        "messages.jsonl: 1 of 15 lines cannot be read, and are left out.",
+        "messages.jsonl: 1 of 15 lines cannot be read and are left out.",
         "There is no receipts.jsonl.",
     ]
     text = write_report(folder).read_text()
@@ -160,7 +161,7 @@ def test_a_run_that_was_cut_short_is_shown_with_its_gaps(tmp_path: Path) -> None
 
 
 def test_an_empty_folder_makes_a_page(tmp_path: Path) -> None:
-    assert reaches_out(parsed(write_report(tmp_path))) == []
+    assert requests_in(parsed(write_report(tmp_path))) == []
 
 
 # --- large runs -----------------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def many(count: int) -> list[DrawnMessage]:
     ]
 
 
-def test_thinning_keeps_what_is_rare_and_what_is_near() -> None:
+def test_thinning_keeps_rare_messages_and_those_near_a_moment() -> None:
     messages = many(60_000)
     thinned = thin(messages, [30_000 * MS], most=5_000)
     kept = {one.index for one in thinned.kept}
@@ -202,7 +203,7 @@ def test_a_small_run_is_not_thinned() -> None:
     assert thin(messages, [], most=100) == (messages, {})
 
 
-def test_a_large_run_says_what_was_left_out(tmp_path: Path) -> None:
+def test_the_page_of_a_large_run_counts_what_was_left_out(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     lines(folder / "messages.jsonl", (message(index, index / 100, "n1", "n2", type="Alive") for index in range(30_000)))
     path = write_report(folder)
@@ -214,7 +215,7 @@ def test_a_large_run_says_what_was_left_out(tmp_path: Path) -> None:
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_json_block_comes_back_and_cannot_end_its_element() -> None:
+def test_a_json_block_survives_a_round_trip_and_cannot_end_its_element() -> None:
     text = as_json_block({"x": HOSTILE})
     assert "<" not in text
     assert json.loads(text) == {"x": SHOWN}
@@ -238,25 +239,27 @@ def test_steps_of_an_axis_are_round(about: float, expected: float) -> None:
     assert nice_step(about) == expected
 
 
-def test_the_calls_of_a_certificate_are_witnesses(tmp_path: Path) -> None:
+def test_the_calls_that_a_certificate_names_are_witnesses(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
-    evidence = 'colour: c1 at n1 was told "blue" at 0.010 s, and c2 at n3 "red" at 0.500 s: two values were decided'
+    evidence = (
+        'colour: c1 at n1 received "blue" at 0.010 s and c2 at n3 received "red" at 0.500 s: two values were decided'
+    )
     (folder / "results.json").write_text(
         json.dumps(results(verdicts={"linearizability": {"status": "invalid", "evidence": evidence}}))
     )
-    assert read_run(folder).witnesses() == {0: ["linearizability"], 1: ["linearizability"]}
+    assert read_run(folder).witnesses == {0: ["linearizability"], 1: ["linearizability"]}
 
 
-def test_a_reply_is_about_the_variable_of_its_request(tmp_path: Path) -> None:
+def test_a_reply_has_the_variable_of_its_request(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
-    about = {"variable": "", "type": "Reply"}
+    reply = {"variable": "", "type": "Reply"}
     lines(
         folder / "messages.jsonl",
         [
             message(0, 1, "client", "n1", variable="x", fields={"number": 1}),
             message(1, 2, "client", "n2", variable="y", fields={"number": 1}),
-            message(2, 3, "n1", "client", fields={"number": 1}, **about),
-            message(3, 3, "n2", "client", fields={"number": 2}, **about),
+            message(2, 3, "n1", "client", fields={"number": 1}, **reply),
+            message(3, 3, "n2", "client", fields={"number": 2}, **reply),
         ],
     )
     assert [one.variable for one in read_run(folder).messages] == ["x", "y", "x", None]

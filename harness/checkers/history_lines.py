@@ -1,0 +1,134 @@
+"""The lines of a history file from any system: JSON objects, the names of their functions, and where their keys stand.
+
+`external_history.py` describes the format, and makes calls of the lines. A file of a million calls has two million lines, so
+the functions here return plain tuples, which Python makes faster than named ones.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from harness.checkers.models import MODELS, KvModel
+from harness.checkers.sequential_model import Model
+from harness.records.jsonable import BadFile
+
+#: The types of a line, with and without a colon, to the type without it.
+TYPES: Final = {f"{colon}{name}": name for name in ("invoke", "ok", "fail", "info") for colon in ("", ":")}
+#: How many lines are read to find out where the keys stand.
+_LOOK_AHEAD: Final = 10_000
+
+_scan: Final = json.JSONDecoder().raw_decode
+
+#: Where a key stands: in the field `key`; first in a pair; or, for the model kv, alone as the value of a get or a delete.
+KeyPlace = Literal["key", "pair", "value"]
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number (from 0) and the object of each line that is not empty.
+
+    Raises:
+        BadFile: the file cannot be read, or a line is no JSON object; the message names it.
+    """
+    place = -1
+    try:
+        with path.open(encoding="utf-8") as file:
+            for place, line in enumerate(file):
+                try:
+                    event, end = _scan(line)
+                    if line[end:] != "\n" and line[end:].strip():
+                        raise ValueError(f"more after the object: {line[end : end + 40]!r}")
+                except (ValueError, RecursionError) as error:
+                    if not line.strip():
+                        continue
+                    event = _parse_slowly(path, place, line, error)
+                if type(event) is not dict:
+                    raise BadFile(f"{path}, line {place + 1}: it must be a JSON object, and it is {line.strip()[:100]}")
+                yield place, event
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
+
+
+def _parse_slowly(path: Path, place: int, line: str, error: Exception) -> object:
+    """Parse a line that does not begin with its object, such as one that is indented."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        torn = "" if line.endswith("\n") else " Was the program that wrote it killed in mid-line?"
+        text = line.strip()[:100]
+        raise BadFile(f"{path}, line {place + 1}: not JSON ({error}).{torn} The line is: {text}") from None
+
+
+def names_of_functions(model: Model) -> dict[str, str]:
+    """Return every name of each function of a model, with and without a colon, to the function."""
+    names = {**model.aliases, **{f: f for f in model.functions}}
+    return {f"{colon}{name}": f for name, f in names.items() for colon in ("", ":")}
+
+
+def function_of(functions: dict[str, str], event: dict[str, Any], model: Model) -> str:
+    """Return the function that a line names.
+
+    Args:
+        functions: what `names_of_functions(model)` returned.
+        event: the line.
+        model: the model.
+
+    Raises:
+        ValueError: the model has no such function; the message names the models that have one.
+    """
+    name = event.get("f")
+    f = functions.get(name) if isinstance(name, str) else None
+    if f is not None:
+        return f
+    others = [other for other, kind in MODELS.items() if isinstance(name, str) and name in names_of_functions(kind())]
+    hint = f": try --model {' or '.join(others)}" if others else ""
+    kind = type(model).__name__.removesuffix("Model")
+    raise ValueError(f"f is {name!r}, and the model {kind} has {', '.join(model.functions)}{hint}")
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def find_key_place(path: Path, model: Model, functions: dict[str, str]) -> KeyPlace:
+    """Return where the keys of a file stand. The first call without a value of its own shows it.
+
+    Raises:
+        BadFile: as for `lines_of`.
+    """
+    for place, event in lines_of(path):
+        if place > _LOOK_AHEAD or "key" in event:
+            break
+        name = event.get("f")
+        f = functions.get(name) if isinstance(name, str) else None
+        if TYPES.get(event.get("type", "")) != "invoke" or f not in (*model.reads, *model.without_value):
+            continue
+        value = event.get("value")
+        if isinstance(value, list) and len(value) == 2:
+            return "pair"
+        return "value" if isinstance(model, KvModel) and type(value) in (int, str) else "key"
+    return "key"
+
+
+def split_key(f: str, value: Any, key_place: KeyPlace) -> tuple[Any, Any]:
+    """Return the key and the value of an invoke whose key does not stand in the field `key`.
+
+    Raises:
+        ValueError: the value has no key.
+    """
+    if key_place == "value" and f in ("get", "delete"):
+        return value, None
+    if isinstance(value, list) and f == "cas" and len(value) == 3:
+        return value[0], value[1:]
+    if not (isinstance(value, list) and len(value) == 2):
+        raise ValueError(f"the value of {f} is {value!r}, and the calls before have [key, value]")
+    return value[0], value[1]
+
+
+def without_key(value: Any, key: Any) -> Any:
+    """Return the value of an answer without its key, which the answer may repeat."""
+    return value[1] if isinstance(value, list) and len(value) == 2 and value[0] == key else value
+
+
+def key_name(key: Any) -> str:
+    """Return a key as text; "" if there is none."""
+    return "" if key is None else json.dumps(key, sort_keys=True)

@@ -1,0 +1,88 @@
+"""Linearizability of the calls on one object: which decision procedure applies, and how its result is explained.
+
+Calls are *linearizable* if they can be put in one order in which each takes effect at one moment between its beginning and
+its end, and in which the model gives every answer. Source: Herlihy and Wing, *Linearizability* (1990).
+
+Rules
+-----
+1. Each key is an object of its own: a history is linearizable exactly if the calls on each object are (locality, same
+   paper).
+2. Where a theorem decides, no order is searched: `write_once.py`, `unique_writes.py`, `lock_holds.py` and `log_entries.py`,
+   each with its proof. `stale_values.py` finds the usual flaw of other registers before a search starts.
+3. Elsewhere `jit_linearizability.py` searches, up to a bound. Beyond it the verdict is unknown, never valid.
+4. A few calls that contradict each other explain a violation. A violation that a search found is minimised first. If many
+   calls remain, the sentence names the last ones.
+
+The tests compare every decision procedure here with a brute force that tries all orders.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.checkers.certificate import Clock, Contradiction, sentence_of
+from harness.checkers.jit_linearizability import CONFIGURATIONS_MAX, search
+from harness.checkers.lock_holds import check_lock_holds, holds_can_be_paired
+from harness.checkers.log_entries import appends_are_unique, check_log_entries
+from harness.checkers.minimise import explain
+from harness.checkers.models import (
+    CasRegisterModel,
+    ConsensusModel,
+    KvModel,
+    LockModel,
+    LogModel,
+    RegisterModel,
+)
+from harness.checkers.sequential_model import Model, ObjectCall
+from harness.checkers.stale_values import find_stale_value
+from harness.checkers.unique_writes import check_unique_writes, writes_are_unique
+from harness.checkers.write_once import check_write_once
+
+
+class Certificate(NamedTuple):
+    """A violation, explained."""
+
+    sentence: str
+    """The contradiction in one sentence."""
+    contradiction: Contradiction
+    """The calls that contradict each other, one to four."""
+    history: list[ObjectCall]
+    """A small part of the calls that is not linearizable by itself."""
+
+
+def find_contradiction(
+    calls: Sequence[ObjectCall], model: Model, configurations_max: int = CONFIGURATIONS_MAX
+) -> Contradiction | None:
+    """Return why the calls on one object are not linearizable; None if they are.
+
+    Args:
+        calls: all calls on the object, in the order in which they began.
+        model: the sequential model of the object.
+        configurations_max: how many configurations a search may visit.
+
+    Raises:
+        TooHard: a search visited more configurations, so the question is open.
+    """
+    kind = type(model)  # a subclass may answer differently, so no theorem is known to hold for it
+    if kind is ConsensusModel:
+        return check_write_once(calls)
+    if kind in (RegisterModel, CasRegisterModel, KvModel):
+        if writes_are_unique(calls):
+            return check_unique_writes(calls)
+        found = find_stale_value(calls, model)
+        if found is not None:
+            return found
+    if kind is LockModel and holds_can_be_paired(calls):
+        return check_lock_holds(calls)
+    if kind is LogModel and appends_are_unique(calls):
+        return check_log_entries(calls)
+    return search(calls, model, configurations_max)
+
+
+def certify(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, clock: Clock) -> Certificate:
+    """Explain a violation that `find_contradiction` returned for these calls."""
+
+    def check(some: Sequence[ObjectCall]) -> Contradiction | None:
+        return find_contradiction(some, model, CONFIGURATIONS_MAX // 10)
+
+    explained = explain(calls, model, violation, check)
+    return Certificate(sentence_of(explained.contradiction, clock), explained.contradiction, explained.history)
