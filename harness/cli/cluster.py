@@ -81,7 +81,7 @@ def up(
         tell_ready(serve_detached(spec, lock, record=record, prepared=prepare))
         lock.release()
     else:
-        serve(spec, record=record, tell=say, ready=tell_ready, prepared=prepare)
+        serve(spec, record=record, show=say, ready=tell_ready, prepared=prepare)
 
 
 def _new_or_known(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from harness.records.links import Link
+from harness.records.run_files import RunFiles
+from harness.records.tail import Tail
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import EMPTY_DISKS_VOTE
 from harness.virtual.fault_model import FaultModel
@@ -66,7 +68,9 @@ class Driver:
         self._paper = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
         self._inputs: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
         self._told: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
-        self._read_to = 0
+        self._record = Tail(RunFiles(run.folder).messages)
+        self._did = {node: Tail(self._folder / f"{node}.did") for node in run.nodes}
+        self._last_did: dict[NodeId, dict[str, Any]] = {}
         self._came = 0
 
     # --- nodes ------------------------------------------------------------------------------------------------------
@@ -103,11 +107,9 @@ class Driver:
 
     def _last(self, node: NodeId) -> dict[str, Any]:
         """The last line of what a node says it did; empty if its last life wrote it."""
-        try:
-            lines = (self._folder / f"{node}.did").read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        did: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        for line in self._did[node].new_objects():
+            self._last_did[node] = line
+        did = self._last_did.get(node, {})
         return did if did.get("pid") == self._run.cluster.process(node).pid else {}
 
     def _until(self, seen: Callable[[], _Seen | None], node: NodeId) -> _Seen | None:
@@ -163,13 +165,8 @@ class Driver:
     def _read(self) -> list[KeptMessage]:
         """What the proxy has recorded since."""
         self._run.network.flush()
-        with (self._run.folder / "messages.jsonl").open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.readlines()
-        self._read_to += sum(len(line) for line in lines)
         letters = []
-        for line in lines:
-            told: dict[str, Any] = json.loads(line)
+        for told in self._record.new_objects():
             link = (told["from"], told["to"])
             if "of" not in told and link in self._run.faults.node_links():
                 letters.append(

@@ -32,6 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from harness.records.tail import Tail
 from harness.systems.forgiving_disk import ForgivingDisk
 from node.__main__ import main
 from node.clock import LOOK_EVERY_S
@@ -122,7 +123,7 @@ class SteppedRuntime(Runtime):
         self._commands = folder / f"{self.id}.told"
         self._reports = folder / f"{self.id}.did"
         self._commands.touch()
-        self._read_to = self._commands.stat().st_size  # what its last life was commanded is not for this one
+        self._new_commands = Tail(self._commands, from_now=True)  # what its last life was commanded is not for this one
         self._turns = self._told = self._inputs = 0
         self._unset: list[Any] = []
         self._reported = 0
@@ -152,15 +153,10 @@ class SteppedRuntime(Runtime):
         """Carry out the commands that have come."""
         assert isinstance(self.core, SteppedCore)
         assert isinstance(self._timers, SteppedTimers)
-        with self._commands.open("rb") as file:
-            file.seek(self._read_to)
-            data = file.read()
-        whole, _, _ = data.rpartition(b"\n")  # half a line is read when it is whole
-        for line in whole.splitlines():
-            self._read_to += len(line) + 1
+        for command in self._new_commands.new_objects():
             self._told += 1
             self.core.may_hear_itself = True
-            match json.loads(line):
+            match command:
                 case {"fire": [str(variable), str(timer)]}:
                     self._fire((variable, timer))
                 case {"forget": [str(client), int(number)]}:

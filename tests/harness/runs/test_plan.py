@@ -63,26 +63,32 @@ STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"colour": 1}, "'colour' is not a field of a plan; there are algorithm"),
-        ({"schema": 2}, "its schema is 2, and 1 is known here"),
-        ({"seed": "7"}, "seed is '7', and a whole number is wanted"),
-        ({"time_s": -1}, "time_s is -1, and seconds from 0"),
-        ({"nodes": 0}, "nodes is 0, and a number from 1 to 99"),
+        ({"colour": 1}, "'colour' is not a field of a plan; the fields are algorithm"),
+        ({"schema": 2}, "its schema is 2; this version knows schema 1"),
+        ({"seed": "7"}, "seed is '7', where a whole number is wanted"),
+        ({"time_s": -1}, "time_s is -1, where seconds from 0"),
+        ({"nodes": 0}, "nodes is 0, where a number from 1 to 99"),
         ({"nodes": ["a", "a"]}, "a list of different names"),
         ({"nodes": True}, "nodes is True"),
-        ({"algorithm": 5}, "algorithm is 5, and a text"),
-        ({"steps": {}}, "steps is no such list"),
+        ({"algorithm": 5}, "algorithm is 5, where a text"),
+        ({"steps": {}}, "steps is not such a list"),
         ({"steps": [STEP, 5]}, "step 2: a step is a map, and this is a int"),
-        ({"steps": [STEP, {}]}, "step 2: it names no fault; `consensus faults`"),
+        ({"steps": [STEP, {}]}, "step 2: a step names a fault, and this one names none; `consensus faults`"),
         ({"steps": [{**STEP, "fault": "kil"}]}, "step 1: no fault is called 'kil'"),
         ({"steps": [{**STEP, "node": "n1"}]}, "step 1: kill has no argument 'node'"),
         ({"steps": [{**STEP, "at_s": "soon"}]}, "step 1: at_s is 'soon'"),
         ({"steps": [{**STEP, "when": "Promise"}]}, "step 1: when is 'Promise': write it as '2nd Promise to n1'"),
         ({"steps": [{**STEP, "when": "1st Promise to n9"}]}, "step 1: .* no message can come that way"),
         ({"steps": [{**STEP, "when": "0th Promise"}]}, "write it as"),
-        ({"steps": [{**STEP, "when": "2nd Prommise to n1"}]}, "step 1: paxos sends no 'Prommise'; it sends Accept, "),
-        ({"steps": [{"fault": "kill-at", "message": "Vote"}]}, "step 1: paxos sends no 'Vote'; it sends Accept, "),
-        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1: it begins at 5 s, and the plan is over at 1 s"),
+        (
+            {"steps": [{**STEP, "when": "2nd Prommise to n1"}]},
+            "step 1: paxos sends no 'Prommise'; its messages are Accept, ",
+        ),
+        (
+            {"steps": [{"fault": "kill-at", "message": "Vote"}]},
+            "step 1: paxos sends no 'Vote'; its messages are Accept, ",
+        ),
+        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1 begins at 5 s, and the plan ends at 1 s"),
         ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
     ],
 )
@@ -159,7 +165,7 @@ def test_over_many_seeds_every_fault_is_drawn() -> None:
 
 
 def test_where_nothing_can_be_drawn_it_says_so() -> None:
-    with pytest.raises(BadFault, match="nothing can be drawn for 1 nodes from partition"):
+    with pytest.raises(BadFault, match="no step can be drawn for 1 nodes from partition"):
         generate("paxos", ("n1",), 1, faults=["partition"])
     assert generate("paxos", ("n1",), 1, faults=["partition"], steps=0).steps == ()
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.checkers.verdict import Verdict, invalid, valid
-from harness.runs.plan import PLAN_NAME, Plan, PlanStep
+from harness.records.run_files import PLAN_NAME
+from harness.runs.plan import Plan, PlanStep
 from harness.runs.shrink import NotAgain, Shrinker, compact, minimise
 from harness.runs.suite import PlanResult
 
@@ -108,14 +109,14 @@ PLAN = Plan(algorithm="failover", steps=tuple(PlanStep(name, float(at)) for at, 
 
 @pytest.mark.parametrize("culprits", [("halves",), ("ring", "kill-all")])
 def test_the_smallest_plan_is_kept_with_its_run(tmp_path: Path, culprits: tuple[str, ...]) -> None:
-    told: list[str] = []
+    shown: list[str] = []
     kept = tmp_path / "kept"
-    shrunk = Shrinker(PLAN, "coherence", kept, tell=told.append, run=Runs(culprits)).shrink()
+    shrunk = Shrinker(PLAN, "coherence", kept, show=shown.append, run=Runs(culprits)).shrink()
     assert list(culprits) == [step.fault for step in shrunk.result.plan.steps]
     assert shrunk.result.folder == kept
     assert (kept / PLAN_NAME).exists()
     assert [kept] == list(tmp_path.iterdir())
-    assert shrunk.runs == len(told)
+    assert shrunk.runs == len(shown)
 
 
 def test_a_violation_of_another_promise_does_not_count(tmp_path: Path) -> None:
