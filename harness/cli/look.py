@@ -36,17 +36,17 @@ def ps(root: Path, watch: bool, as_json: bool) -> None:
         if as_json:
             print_json(**seen)
         else:
-            Console().print(_table(seen))
+            Console().print(table_of_nodes(seen))
         return
     if as_json:
         raise click.UsageError("--watch is for people: without it, -o json can be asked for as often as is wanted")
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(_table(control.ask("ps", SHORT_S)), refresh=True)
+            live.update(table_of_nodes(control.ask("ps", SHORT_S)), refresh=True)
             time.sleep(_WATCH_S)
 
 
-def _table(seen: dict[str, Any]) -> Any:
+def table_of_nodes(seen: dict[str, Any]) -> Any:
     """What `ps` shows. Only the last columns give way where the terminal is narrow."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
