@@ -63,8 +63,8 @@ class Experiment(RunClients):
         """Describe a run.
 
         Args:
-            folder: the run folder. Without a `spec` it is made, must be empty, and is the cluster's folder, too. A function
-                that makes the run folder is called when the run first has something to record. It needs a `spec`.
+            folder: the run folder, which is made, and must be empty. Without a `spec` it is the cluster's folder, too. Or a
+                function that makes the folder: it is called when the run first has something to record, and needs a `spec`.
             nodes: how many nodes, or their names in order.
             algorithm: a name of ours, or `module:Class`.
             seed: every random draw of the nodes, the proxy and the faults comes from it.
@@ -82,6 +82,8 @@ class Experiment(RunClients):
         if spec is None:
             assert isinstance(folder, Path), "a cluster that is made here needs its folder now"
             spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
+        elif isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
         self.spec = spec
         self.algorithm, self.seed = spec.settings.algorithm, spec.settings.seed
         self.notes: dict[str, Any] = {}

@@ -45,7 +45,7 @@ def test_a_history_comes_back_from_its_file(history: History, tmp_path_factory: 
     assert history == load(path)
 
 
-def test_the_file_is_written_as_it_goes(tmp_path: Path) -> None:
+def test_each_event_is_in_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     ticks = itertools.count(100, 50)
     with HistoryRecorder(path, clock=lambda: next(ticks)) as recorder:
@@ -76,7 +76,7 @@ def test_calls_are_paired_with_their_ends() -> None:
     assert [one.node for one in (first, second, third, fourth)] == [None, "n2", "n3", None]
     assert second.ended_before(third)
     assert third.ended_before(third) is False
-    assert first.ended_before(third) is False  # what timed out may still happen
+    assert first.ended_before(third) is False  # a call that timed out may still take effect
 
 
 def test_seconds_count_from_the_first_event() -> None:
@@ -88,7 +88,7 @@ def test_seconds_count_from_the_first_event() -> None:
     assert History().seconds(7) == 0.0
 
 
-def test_a_recorder_refuses_what_is_no_history(tmp_path: Path) -> None:
+def test_a_recorder_refuses_events_that_form_no_history(tmp_path: Path) -> None:
     recorder = HistoryRecorder(tmp_path / "history.jsonl")
     with pytest.raises(BadHistory, match="f is 'porpoise'; the operations are propose"):
         recorder.invoke("c1", "porpoise", "x")
@@ -150,7 +150,9 @@ def event(index: int, type_: str, /, **about: Any) -> dict[str, Any]:
         ([{"index": 0}], "line 1: time is missing"),
     ],
 )
-def test_a_malformed_history_is_named(tmp_path: Path, lines: list[dict[str, Any]], expected: str) -> None:
+def test_a_malformed_history_is_refused_with_the_line(
+    tmp_path: Path, lines: list[dict[str, Any]], expected: str
+) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(BadFile, match=expected):

@@ -105,7 +105,7 @@ def test_a_file_comes_back_as_it_was(rows: list[dict[str, object]], tmp_path_fac
         ('{"a": 1}\n\n{"a": 1}\n', "line 2: not JSON"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_malformed_line_is_refused_with_its_number(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(text)
     with pytest.raises(BadFile, match=expected):
