@@ -51,7 +51,6 @@ class Session:
         self._call_count = 0
         self._outside: dict[NodeId, OpenReceipt] = {}
         self._last_look: dict[NodeId, tuple[ProcessState, int]] = {}
-        self._saving = threading.Lock()
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """The requests of the command line that are not about links."""
@@ -212,7 +211,7 @@ class Session:
 
     def save(self) -> None:
         """Write the plan and the receipts as they are now."""
-        with self._saving:
+        with self._run.faults.lock:  # a second lock here could deadlock with it
             functions = {event.f for event in self._run.recorder.history.events}
             self._steps.plan(self._run.spec.settings, functions).save(self._run.files.plan)
             self._run.save_receipts()
