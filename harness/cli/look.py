@@ -15,7 +15,7 @@ from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.main import output_option, print_json
 from harness.records.jsonable import to_jsonable
-from harness.records.tail import Tail
+from harness.records.tail import FileTail
 
 _WATCH_S = 0.5
 _FOLLOW_S = 0.2
@@ -142,7 +142,7 @@ def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
     names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
     for name in names:
         _known(spec, name)
-    tails = {name: Tail(spec.log(name)) for name in names}
+    tails = {name: FileTail(spec.log(name)) for name in names}
     past = {name: tail.new_lines() for name, tail in tails.items()}
     if not follow:  # a node that was killed may have left half a line
         past = {name: [*past[name], *filter(None, [tail.unfinished_line])] for name, tail in tails.items()}

@@ -4,7 +4,7 @@
 |---|---|---|
 | `results.json` | the verdicts, each with a line of evidence | `harness.records.results.RunResults` |
 | `history.jsonl` | what clients asked and what they got | `history_recorder.HistoryRecorder`; `history.load` |
-| `messages.jsonl` | every message that crossed a link, and its fate | `messages.MessageRecorder`; `messages.load`, `tail.Tail` |
+| `messages.jsonl` | every message on a link, and its fate | `messages.MessageRecorder`; `messages.load`, `tail.FileTail` |
 | `receipts.jsonl` | every fault, with what an observer saw of it | `receipts.save`; `receipts.load` |
 | `plan.json` | the steps of the run | `harness.runs.plan.Plan.save`; `harness.runs.plan.load` |
 | `schedule.json` | a schedule that was found without processes | `harness.replay.schedule.Schedule.save`; `load` there |

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Tail:
+class FileTail:
     """One reader's place in a growing file. It keeps no file open between two looks."""
 
     def __init__(self, path: Path, *, from_now: bool = False) -> None:

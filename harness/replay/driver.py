@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from harness.records.links import Link
 from harness.records.run_files import RunFiles
-from harness.records.tail import Tail
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import EMPTY_DISKS_VOTE
 from harness.virtual.fault_model import FaultModel
@@ -68,8 +68,8 @@ class Driver:
         self._paper = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
         self._inputs: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
         self._told: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
-        self._record = Tail(RunFiles(run.folder).messages)
-        self._did = {node: Tail(self._folder / f"{node}.did") for node in run.nodes}
+        self._record = FileTail(RunFiles(run.folder).messages)
+        self._did = {node: FileTail(self._folder / f"{node}.did") for node in run.nodes}
         self._last_did: dict[NodeId, dict[str, Any]] = {}
         self._came = 0
 

@@ -8,14 +8,14 @@ from harness.faults.partitions import between
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
 from harness.runs.experiment import Experiment
-from harness.runs.session import Session
+from harness.runs.session import HandSession
 from node.contract import BadInput, NodeId
 
 
 class LinkVerbs:
     """Does to the links of `run` what the command line asks, as faults of `session`."""
 
-    def __init__(self, run: Experiment, session: Session) -> None:
+    def __init__(self, run: Experiment, session: HandSession) -> None:
         self._run, self._session = run, session
 
     def verbs(self) -> dict[str, Callable[..., Any]]:

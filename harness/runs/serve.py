@@ -22,7 +22,7 @@ from harness.records.run_folders import new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.progress import ShowLine
-from harness.runs.session import Session
+from harness.runs.session import HandSession
 
 _READY_S = 60.0
 
@@ -58,7 +58,7 @@ def serve(
         record=record,
         without_the_lost=True,
     )
-    with run, contextlib.closing(Session(run, had_past=had_past)) as session:
+    with run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
 
         def trouble() -> str | None:
             session.notice_signals_from_outside()

@@ -40,7 +40,7 @@ from node.contract import NodeId
 _INJECT_S: Final = 2.0
 
 
-class Session:
+class HandSession:
     """What the supervisor does for the command line. `run` has begun; it ends after `close`."""
 
     def __init__(self, run: Experiment, *, had_past: bool) -> None:

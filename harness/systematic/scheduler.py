@@ -26,7 +26,7 @@ from cluster.clients.client import VariableCall
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import Link
 from harness.records.run_files import RunFiles
-from harness.records.tail import Tail
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.clock import steer
 from node.contract import NodeId
@@ -82,7 +82,7 @@ class MessageScheduler:
         self._counts: Counter[tuple[Link, str]] = Counter()
         self._moved_s = 0.0
         run.network.flush()
-        self._record = Tail(RunFiles(run.folder).messages, from_now=True)
+        self._record = FileTail(RunFiles(run.folder).messages, from_now=True)
 
     def __enter__(self) -> "MessageScheduler":
         self._steer(0.0)

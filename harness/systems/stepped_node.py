@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from harness.records.tail import Tail
+from harness.records.tail import FileTail
 from harness.systems.forgiving_disk import ForgivingDisk
 from node.__main__ import main
 from node.clock import LOOK_EVERY_S
@@ -123,7 +123,7 @@ class SteppedRuntime(Runtime):
         self._commands = folder / f"{self.id}.told"
         self._reports = folder / f"{self.id}.did"
         self._commands.touch()
-        self._new_commands = Tail(self._commands, from_now=True)  # what its last life was commanded is not for this one
+        self._new_commands = FileTail(self._commands, from_now=True)  # what its last life was commanded is not for this one
         self._turns = self._told = self._inputs = 0
         self._unset: list[Any] = []
         self._reported = 0

@@ -33,7 +33,7 @@ from harness.faults.injector import OpenReceipt
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import DELIVERED, KEPT, LOST, Link
 from harness.records.run_files import RunFiles
-from harness.records.tail import Tail
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
@@ -212,7 +212,7 @@ class RealAdversary:
         self._run, self._report = run, report
         self._rules: dict[Link, InstalledRule] = {}
         self._held: dict[Link, deque[Ballot]] = {}
-        self._record = Tail(RunFiles(run.folder).messages)
+        self._record = FileTail(RunFiles(run.folder).messages)
         self._paper: OpenReceipt = run.faults.begin(
             "adversary", links_disturbed=[(one, other) for one in _PROPOSALS for other in run.nodes if one != other]
         )
