@@ -63,6 +63,7 @@ from harness.runs.progress import ShowLine, show_nothing
 from harness.workloads.registry import workload_for
 from harness.workloads.workload import LIVE_S, CallUnderWay, PlannedCall, Workload
 from node.algorithms import load_algorithm
+from node.contract import NodeId
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 _REST_S: Final = 0.002
@@ -127,14 +128,7 @@ def run_plan(
         run.network.heal()
         bring_back(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
-        for calls in clients.final_calls():
-            _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
-        run.look_at_replicas()
-        if any(
-            operation.completion is None or operation.outcome == "info" for operation in run.recorder.history.operations
-        ):
-            run.look_for_silent_nodes()
-        down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
+        down = _last_round(run, clients)
     judged = time.monotonic()
     carried = PlanExecution(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
@@ -153,6 +147,16 @@ def run_plan(
         **about,
     )
     return result
+
+
+def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
+    """After the heal: make the workload's last calls, and look at the nodes. Returns the nodes that are down."""
+    for calls in clients.final_calls():
+        _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
+    run.look_at_replicas()
+    if any(call.completion is None or call.outcome == "info" for call in run.recorder.history.operations):
+        run.look_for_silent_nodes()
+    return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
 
 
 def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
