@@ -123,7 +123,9 @@ class SteppedRuntime(Runtime):
         self._commands = folder / f"{self.id}.told"
         self._reports = folder / f"{self.id}.did"
         self._commands.touch()
-        self._new_commands = FileTail(self._commands, from_now=True)  # what its last life was commanded is not for this one
+        self._new_commands = FileTail(
+            self._commands, from_now=True
+        )  # what its last life was commanded is not for this one
         self._turns = self._told = self._inputs = 0
         self._unset: list[Any] = []
         self._reported = 0

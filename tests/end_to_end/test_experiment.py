@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.clients.client import Ok
+from cluster.clients.outcomes import Ok
 from cluster.processes import is_alive
 from cluster.spec import create
 from harness.network.network import NetworkError
