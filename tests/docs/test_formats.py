@@ -102,6 +102,7 @@ def test_the_table_has_the_fields_of_the_schema(name: str) -> None:
         ("results", 1, "verdict", []),
         ("results", 2, "step", []),
         ("plan", 1, "step", ["other keys"]),
+        ("status", 1, "replica", ["other fields"]),
         ("ps", 1, "row", []),
     ],
 )
@@ -195,6 +196,9 @@ def test_a_run_and_a_nodes_status_fit(algorithm: str, tmp_path: Path) -> None:
         statuses = run.cluster.status()
     run.judge(scenario="mine", variant="", story="a kill and a cut")
     assert statuses
+    documented = {field for row in tables("status")[1:] for fields in row for field in re.split("`, `", fields)}
+    if algorithm == "multipaxos":
+        assert {field for status in statuses.values() for field in status["variables"][""]} <= documented
     assert [text for status in statuses.values() for text in misfits("status", status)] == []
     assert list(run_misfits(tmp_path / "run")) == []
 
