@@ -15,7 +15,7 @@ from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
-from harness.records.history import to_jsonable
+from harness.records.jsonable import to_jsonable
 from node.wire import BadValue
 
 

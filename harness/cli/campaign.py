@@ -1,6 +1,6 @@
 """`consensus campaign`: many runs of generated plans, and one report."""
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import click
 
 from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
 from harness.cli.plans import NameList
+from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
     from harness.runs.campaigns.campaign import CampaignTally
@@ -69,12 +70,9 @@ def campaign(
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     workload_for(workload, load_algorithm(algorithm))
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-campaign-{algorithm.replace(':', '-')}"
-    wanted = Campaign(
-        root / "runs" / name, runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload
-    )
-    wanted.plan(1)
-    wanted.folder.mkdir(parents=True)
+    wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
+    wanted.plan(1)  # a mistake in the arguments shows before a folder is made
+    wanted = replace(wanted, folder=new_folder(root, f"campaign-{algorithm}"))
 
     def progress(tally: "CampaignTally") -> None:
         last = tally.runs[-1]

@@ -81,7 +81,7 @@ def up(
         tell_ready(serve_detached(spec, lock, record=record))
         lock.release()
     else:
-        serve(spec, record=record, tell=say, ready=tell_ready)
+        serve(spec, record=record, show=say, ready=tell_ready)
 
 
 def _new_or_known(

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import time
 from pathlib import Path
 
 import click
@@ -37,12 +36,12 @@ def crashpoints(
     code is 0 if each power cut was survived, 1 if something was lost or does not start, 2 if a power cut was no test.
     """
     from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - only this needs it
+    from harness.records.run_folders import new_folder  # noqa: PLC0415
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
     from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
     from harness.systematic.sweep_points import PointOutcome  # noqa: PLC0415
 
-    folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-crashpoints-{algorithm.replace(':', '-')}"
-    folder.mkdir(parents=True)
+    folder = new_folder(root, f"crashpoints-{algorithm}")
     command = tuple(shlex.split(node_command)) if node_command else NODE_COMMAND
     done = 0
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from harness.cli.report import run_argument
-from harness.records.run_folders import HISTORY_NAME, find_run
+from harness.records.run_files import PLAN_NAME, RunFiles
+from harness.records.run_folders import find_run
 
-_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": "plan.json"}
+_NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": PLAN_NAME}
 
 
 @click.command()
@@ -52,12 +53,14 @@ def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
 
 def _edn(folder: Path) -> Iterable[str]:
     from harness.records import history, receipts  # noqa: PLC0415 - only this form needs them
+    from harness.records.jsonable import BadFile  # noqa: PLC0415
     from harness.report.edn import history_as_edn  # noqa: PLC0415
 
+    files = RunFiles(folder)
     try:
-        faults = receipts.load(folder / "receipts.jsonl") if (folder / "receipts.jsonl").exists() else []
-        events = history.load(folder / HISTORY_NAME)
-    except history.BadFile as error:
+        faults = receipts.load(files.receipts) if files.receipts.exists() else []
+        events = history.load(files.history)
+    except BadFile as error:
         raise click.ClickException(str(error)) from error
     return (f"{line}\n" for line in history_as_edn(events, faults))
 
@@ -70,9 +73,12 @@ def _trace(folder: Path) -> Iterable[str]:
 
 
 def _plan(folder: Path) -> Iterable[str]:
-    from harness.runs.plan import PLAN_NAME, load  # noqa: PLC0415
+    from harness.runs.plan import load  # noqa: PLC0415
 
-    if not (folder / PLAN_NAME).exists():
-        raise click.ClickException(f"nothing was broken by a plan or by hand in {folder}: it has no {PLAN_NAME}")
-    load(folder / PLAN_NAME)
-    return [(folder / PLAN_NAME).read_text(encoding="utf-8")]
+    plan = RunFiles(folder).plan
+    if not plan.exists():
+        raise click.ClickException(
+            f"{folder} has no {PLAN_NAME}: only a run with a plan, or by hand with faults, has one"
+        )
+    load(plan)
+    return [plan.read_text(encoding="utf-8")]

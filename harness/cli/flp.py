@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +81,8 @@ def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: in
 
 
 def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
-    from harness.virtual.flp_real import stand_off  # noqa: PLC0415 - only this needs it
+    from harness.records.run_folders import new_folder  # noqa: PLC0415 - only this needs them
+    from harness.virtual.flp_real import stand_off  # noqa: PLC0415
 
     def progress(report: "RealStandOff") -> None:
         say(
@@ -90,7 +90,7 @@ def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
             f"decisions {report.decisions}"
         )
 
-    folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-flp"
+    folder = new_folder(root, "flp", make=False)
     say(f"five Paxos nodes and an adversary, for {seconds:g} s; Ctrl-C stops the adversary")
     with _ctrl_c() as pressed:
         return stand_off(folder, seconds, pressed.is_set, progress, seed)

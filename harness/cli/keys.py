@@ -14,7 +14,7 @@ from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import Noted, read_value, timeout_option, who_is_down
 from harness.cli.main import EXIT_VIOLATED, output_option, print_json, say
-from harness.records.history import to_jsonable
+from harness.records.jsonable import to_jsonable
 from node.wire import encode_value
 
 #: Seconds that a verb spends at most on ending its session, which would end by itself when it has been idle for long.

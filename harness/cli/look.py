@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from cluster.errors import NoSuchNode, NotUp
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SHORT_S, complete_nodes
 from harness.cli.main import output_option, print_json
-from harness.records.history import to_jsonable
+from harness.records.jsonable import to_jsonable
+from harness.records.tail import FileTail
 
 _WATCH_S = 0.5
 _FOLLOW_S = 0.2
@@ -34,17 +36,17 @@ def ps(root: Path, watch: bool, as_json: bool) -> None:
         if as_json:
             print_json(**seen)
         else:
-            Console().print(_table(seen))
+            Console().print(table_of_nodes(seen))
         return
     if as_json:
         raise click.UsageError("--watch is for people: without it, -o json can be asked for as often as is wanted")
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(_table(control.ask("ps", SHORT_S)), refresh=True)
+            live.update(table_of_nodes(control.ask("ps", SHORT_S)), refresh=True)
             time.sleep(_WATCH_S)
 
 
-def _table(seen: dict[str, Any]) -> Any:
+def table_of_nodes(seen: dict[str, Any]) -> Any:
     """What `ps` shows. Only the last columns give way where the terminal is narrow."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -140,38 +142,28 @@ def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
     names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
     for name in names:
         _known(spec, name)
-    at = dict.fromkeys(names, 0)
-    first = True
-    while True:
-        told: list[tuple[str, str, str]] = []
-        for name in names:
-            new = _read_on(spec.log(name), at, name)
-            told += new[-lines:] if first and lines else [] if first else new
-        for _, name, line in sorted(
-            told, key=lambda entry: entry[0]
-        ):  # stable: what a line of a node follows stays before it
-            print(f"{name}  {line}")
-        if not follow:
-            return
-        first = False
+    tails = {name: FileTail(spec.log(name)) for name in names}
+    past = {name: tail.new_lines() for name, tail in tails.items()}
+    if not follow:  # a node that was killed may have left half a line
+        past = {name: [*past[name], *filter(None, [tail.unfinished_line])] for name, tail in tails.items()}
+    _print_by_time({name: of_one[-lines:] if lines else [] for name, of_one in past.items()})
+    while follow:
         sys.stdout.flush()
         time.sleep(_FOLLOW_S)
+        _print_by_time({name: tail.new_lines() for name, tail in tails.items()})
 
 
-def _read_on(path: Path, at: dict[str, int], name: str) -> list[tuple[str, str, str]]:
-    """What a log has more than last time: when, who, and the line. A line with no time has that of the one before."""
-    if not path.exists():
-        return []
-    with path.open(errors="replace") as file:
-        file.seek(at[name])
-        text = file.read().splitlines()
-        at[name] = file.tell()
-    found, when = [], ""
-    for line in text:
-        stamp = line[: len("2026-01-01 00:00:00,000")]
-        when = stamp if stamp[:4].isdigit() and "," in stamp else when
-        found.append((when, name, line))
-    return found
+def _print_by_time(logs_of: Mapping[str, Sequence[str]]) -> None:
+    """Print lines of several logs in the order of their times. A line without a time has that of the line before it."""
+    found: list[tuple[str, str, str]] = []
+    for name, of_one in logs_of.items():
+        when = ""
+        for line in of_one:
+            stamp = line[: len("2026-01-01 00:00:00,000")]
+            when = stamp if stamp[:4].isdigit() and "," in stamp else when
+            found.append((when, name, line))
+    for _, name, line in sorted(found, key=lambda entry: entry[0]):  # stable: the lines of one node keep their order
+        print(f"{name}  {line}")
 
 
 @click.command()

@@ -1,15 +1,14 @@
 """`consensus mutants`: does the suite see what is broken?"""
 
-import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, say
-from harness.records.run_folders import RESULTS_NAME
+from harness.records.jsonable import write_document
+from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
     from harness.mutants.trial import MutantReport, MutantTrial, Unbroken
@@ -47,8 +46,7 @@ def mutants(
         for mutant in chosen:
             print(f"{mutant.name:30} {mutant.imitates:42} {mutant.script.about}")
         return 0
-    folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-mutants"
-    folder.mkdir(parents=True)
+    folder = new_folder(root, "mutants")
 
     def progress(done: "MutantTrial | Unbroken") -> None:
         say(_told(done) if isinstance(done, MutantTrial) else _told_unbroken(done))
@@ -58,8 +56,7 @@ def mutants(
     except KeyboardInterrupt:
         say("interrupted: what was under way has ended with its nodes")
         os._exit(EXIT_INTERRUPTED)  # without waiting for the stories under way; the kernel ends what they launched
-    text = json.dumps({"schema": 1, **outcome.to_json()}, indent=2, ensure_ascii=False)
-    (folder / f"mutants-{RESULTS_NAME}").write_text(text + "\n")
+    write_document(folder / "mutants-results.json", {"schema": 1, **outcome.to_json()})
     if as_json:
         print_json(folder=str(folder), **outcome.to_json())
     else:

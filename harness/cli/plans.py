@@ -1,6 +1,5 @@
 """`consensus test`, `consensus replay` and `consensus shrink`: faults drawn, repeated, and reduced to what matters."""
 
-import json
 import re
 import secrets
 import time
@@ -13,7 +12,10 @@ import click
 from cluster.errors import Mistake
 from cluster.spec import node_names
 from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
-from harness.records.run_folders import RESULTS_NAME, find_run, new_folder
+from harness.records.jsonable import BadFile
+from harness.records.results import RunResults
+from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
+from harness.records.run_folders import find_run, new_folder
 
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
@@ -127,7 +129,7 @@ def test(
             f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
         )
         try:
-            results.append(run_plan(plan, folder, tell=say, trace=trace))
+            results.append(run_plan(plan, folder, show=say, trace=trace))
         except KeyboardInterrupt:
             say(f"interrupted, and not judged. What it left: {_short(folder)}    again: consensus replay {folder.name}")
             raise
@@ -164,10 +166,9 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
 
     Exit code: 1 if a promise was violated again, 2 if not and a run was no test, else 0.
     """
-    from harness.replay.schedule import SCHEDULE_NAME  # noqa: PLC0415
     from harness.runs.suite import run_plan  # noqa: PLC0415
 
-    file = Path(run) if run is not None and Path(run).is_file() else find_run(root, run) / SCHEDULE_NAME
+    file = Path(run) if run is not None and Path(run).is_file() else RunFiles(find_run(root, run)).schedule
     if file.exists():
         return _replay_schedule(root, file, times or 1, as_json=as_json)
     times = times or 5
@@ -231,11 +232,11 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     source, plan, violated = _past(root, run)
     if not violated:
         raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give one that is invalid")
-    promise = next(name for name in _verdicts(source) if name in violated)
+    promise = next(name for name in _statuses(RunFiles(source)) if name in violated)
     kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
     started = time.monotonic()
     try:
-        shrunk = Shrinker(plan, promise, kept, workers=workers, tell=say).shrink()
+        shrunk = Shrinker(plan, promise, kept, workers=workers, show=say).shrink()
     except NotAgain as error:
         say(f"consensus: {error}")
         return EXIT_UNKNOWN
@@ -258,22 +259,24 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
 
 def _past(root: Path, wanted: str | None, *, judged: bool = True) -> "tuple[Path, Plan, set[str]]":
     """A run folder, its plan, and which of its verdicts are invalid. Unless it must be `judged`, it may have been interrupted."""
-    from harness.runs.plan import PLAN_NAME, load  # noqa: PLC0415
+    from harness.runs.plan import load  # noqa: PLC0415
 
-    folder = find_run(root, wanted)
-    if not (folder / PLAN_NAME).exists():
-        raise Mistake(f"{folder} has no {PLAN_NAME}: only runs of `consensus test` and its kin can be repeated")
-    verdicts = _verdicts(folder) if judged or (folder / RESULTS_NAME).exists() else {}
-    violated = {name for name, status in verdicts.items() if status == "invalid"}
-    return folder, load(folder / PLAN_NAME), violated
+    files = RunFiles(find_run(root, wanted))
+    if not files.plan.exists():
+        raise Mistake(
+            f"{files.folder} has no {PLAN_NAME}: only a run of a plan, or by hand with faults, can be repeated"
+        )
+    statuses = _statuses(files) if judged or files.results.exists() else {}
+    violated = {name for name, status in statuses.items() if status == "invalid"}
+    return files.folder, load(files.plan), violated
 
 
-def _verdicts(folder: Path) -> dict[str, str]:
+def _statuses(files: RunFiles) -> dict[str, str]:
+    """The status of each verdict of a run. Raises Mistake if it has no results."""
     try:
-        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
-        return {str(name): str(verdict["status"]) for name, verdict in results["verdicts"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise Mistake(f"{folder} has no readable {RESULTS_NAME}: was its run interrupted?") from None
+        return {name: verdict.status for name, verdict in RunResults.load(files.results).verdicts.items()}
+    except BadFile:
+        raise Mistake(f"{files.folder} has no readable {RESULTS_NAME}: was its run interrupted?") from None
 
 
 # --- what people and programs see ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, say
+from harness.records.run_folders import new_folder
 from harness.runs.scorecard import PROPERTIES, Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
@@ -32,8 +33,7 @@ def scorecard(
     wanted = jobs(algorithms or None, only)
     if not wanted:
         raise click.BadParameter(f"no scenario has {only!r} in its name")
-    folder = root / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
+    folder = new_folder(root)
     started = time.monotonic()
     table = cells(_with_progress(wanted, folder, workers, seed, trace=trace))
     if as_json:

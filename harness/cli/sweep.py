@@ -1,7 +1,6 @@
 """`consensus sweep`: every single fault at every message of one operation."""
 
 import os
-import time
 from pathlib import Path
 
 import click
@@ -37,12 +36,13 @@ def sweep(  # noqa: PLR0917 - a verb has as many arguments as it has options
     Two rivals propose at once; a dry run lists the messages; then each is struck by a crash, a cut and a loss, at its sender
     and at its receiver. The exit code is 0 if every point is survived, 1 if one blocks or violates, 2 if one was no test.
     """
-    from harness.systematic.sweep import Sweeper  # noqa: PLC0415 - only this needs it
+    from harness.records.run_folders import new_folder  # noqa: PLC0415 - only this needs them
+    from harness.systematic.sweep import Sweeper  # noqa: PLC0415
     from harness.systematic.sweep_points import PointFault, PointOutcome  # noqa: PLC0415
 
     if rivals > nodes:
         raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: give at most one a node")
-    folder = root / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sweep-{algorithm.replace(':', '-')}"
+    folder = new_folder(root, f"sweep-{algorithm}", make=False)
     only = tuple(PointFault(fault) for fault in dict.fromkeys(faults)) or tuple(PointFault)
     sweeper = Sweeper(folder, algorithm, nodes, seed, deadline, rivals, workers, only, every)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.records.run_files import RunFiles
 from harness.records.run_folders import NoSuchRun, is_run, run_folders
 
 
@@ -20,11 +21,10 @@ def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
     and the disks say. Exit code: 1 if anything differs, 2 if no run could be validated, else 0.
     """
     from harness.replay.trace_validation import validate  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
-    from harness.systems.traced_node import FOLDER_NAME  # noqa: PLC0415
 
     folders = [folder for wanted in runs for folder in _meant(root, wanted)]
     if not runs:
-        folders = [folder for folder in run_folders(root) if (folder / FOLDER_NAME).is_dir()]
+        folders = [folder for folder in run_folders(root) if RunFiles(folder).traces.is_dir()]
         if not folders:
             raise NoSuchRun(f"no run in {root / 'runs'} was traced. Make some: consensus scorecard --trace")
     reports = []

@@ -15,7 +15,7 @@ from harness.cli.calls import timeout_option
 from harness.cli.keys import open_log
 from harness.cli.main import FloatRange, output_option, print_json, say
 from harness.cli.signals import terminated_as_interrupted
-from harness.records.history import to_jsonable
+from harness.records.jsonable import to_jsonable
 from node.contract import BadInput
 
 _WAIT_S: Final = 2.0

@@ -22,9 +22,11 @@ class Target(Protocol):
     cluster: Cluster
     network: Network
     faults: Faults
-    folder: Path
-    """The folder in which the run keeps its evidence."""
     spec: Spec
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its evidence."""
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:

@@ -1,11 +1,14 @@
-"""What a node's disk says, for judges and for people.
+"""Reads from a node's disk what is decided there, for judges and for people.
+
+Theory of operation
+-------------------
+Only the algorithm knows how it lays out its state. So this module starts an instance of the algorithm over a copy of what
+the disk holds, as at a boot, and reads the instance's `status().decided`.
 
 Rules
 -----
-1. What is decided on a disk is asked of the algorithm itself: an instance is started over a copy of what is stored, as at a
-   boot, and its `status().decided` is read. So no judge needs to know how an algorithm lays out its state.
-2. The node that it is started on is offline: sends, timers and replies go nowhere, and what it assigns is forgotten.
-3. A log's decided values are those of its machine of variables that are set once.
+1. The instance runs on an offline node: sends, timers and replies go nowhere, and nothing that it saves is kept.
+2. The decided values of a log are those of its machine of variables that are set once.
 """
 
 import copy
@@ -23,7 +26,7 @@ from node.wire import Malformed, decode_value
 
 
 class OfflineNode(LogNode):
-    """A node that is only asked what it holds."""
+    """A node without a network or a clock: an algorithm can boot on it and report its status."""
 
     def __init__(
         self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None = None
@@ -34,7 +37,7 @@ class OfflineNode(LogNode):
         self.log = copy.deepcopy(log) if log is not None else MemoryLog()
 
     def send(self, to: NodeId, message: Message) -> None:
-        """Goes nowhere, as does everything below."""
+        """Does nothing, and so do the methods below."""
 
     def reply(self, request: Request, value: Value | None) -> None:
         pass
@@ -68,7 +71,7 @@ def status_on_disk(
     stored: Mapping[str, Stored],
     log: Log | None = None,
 ) -> dict[str, Any]:
-    """What one variable's replica would say of itself if it booted from `stored`."""
+    """The status of one variable's replica that boots from `stored`."""
     return status_fields(_booted(algorithm, node, members, stored, log).status())
 
 
@@ -81,7 +84,7 @@ def _booted(
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
-    """The decided values that a disk shows, decoded, by variable. A variable that is undecided there is left out."""
+    """The decided values on a disk, decoded, by variable. A variable that is undecided there is left out."""
     if algorithm.keeps_log:
         replica = _booted(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
         once = replica.state.machines.get("once") if isinstance(replica, LogAlgorithm) else None
@@ -96,9 +99,9 @@ def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], conte
 
 
 def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
-    """What a log on a disk comes to: which slots there are, up to which it knows them as chosen, and what those lead to.
+    """Summarize the log on a disk: its slots, the slot up to which it knows them as chosen, and the state after that slot.
 
-    A disk may lag behind in what it knows as chosen; nothing is lost by that, for a quorum's disks hold the slots.
+    A disk may lag behind in what it knows as chosen. Nothing is lost by that, since a quorum's disks hold the slots.
     """
     status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
     return {
@@ -111,7 +114,7 @@ def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents:
 
 
 def plain_value(value: Any) -> Any:
-    """A value of an algorithm's as its client gave it; what does not decode stays as it is."""
+    """Decode an encoded value to what its client proposed. Anything that does not decode is returned as it is."""
     if not isinstance(value, bytes):
         return value
     try:
@@ -121,7 +124,7 @@ def plain_value(value: Any) -> Any:
 
 
 def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
-    """The whole disk as text, one key a line. Of a log what `log_on_disk` says."""
+    """The whole disk as text, one key a line. `log` is what `log_on_disk` returned, for a disk that holds a log."""
     lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
     for variable, stored in contents.variables.items():
         lines.append(f"{variable or 'the replica'}:")
@@ -133,5 +136,5 @@ def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
 
 
 def plain_stored(stored: Stored) -> Any:
-    """What stands under a key, with the values in it decoded."""
+    """What the disk holds under one key, with the values in it decoded."""
     return tuple(plain_stored(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)

@@ -1,35 +1,39 @@
-"""Values and JSON: a readable encoding that comes back as it was, and files of one JSON object a line.
+"""Encodes values as JSON without loss, and reads and writes files of JSON.
 
 Rules
 -----
-1. What JSON has looks as in JSON: None, bool, int, finite float, str, list, and a map whose keys are all strings.
-2. What it lacks is a map with one key that starts with `$`:
+1. A value that JSON has looks as in JSON: None, bool, int, finite float, str, list, and a map whose keys are all strings.
+2. A value that JSON lacks becomes a map with one key that starts with `$`:
    | Python | JSON |
    |---|---|
    | `(1, 2)`, also a NamedTuple | `{"$tuple": [1, 2]}` |
-   | `b"blue\\x00"` | `{"$bytes": "blue\\u0000"}`, each byte being the character of that number (Latin-1) |
-   | `{1: "a"}`, `{"$x": 1}` | `{"$map": [[1, "a"]]}`, `{"$map": [["$x", 1]]}`, in the order of the keys' text |
+   | `b"blue\\x00"` | `{"$bytes": "blue\\u0000"}`: one character for each byte, with the byte's number (Latin-1) |
+   | `{1: "a"}`, `{"$x": 1}` | `{"$map": [[1, "a"]]}`, `{"$map": [["$x", 1]]}`, in the order of the keys' JSON text |
    | `inf`, `-inf`, `nan` | `{"$float": "inf"}` |
-3. `canonical` tells values apart as the wire does: `1`, `1.0` and `True` differ, though Python calls them equal. It is a
-   string, so it also serves as a key where a list or a map could not.
+3. `canonical` distinguishes values as the wire does: `1`, `1.0` and `True` differ, although Python calls them equal. It is
+   a string, so it also serves as a key where a list or a map could not.
+4. A file is either one JSON object (a document) or one JSON object a line.
 """
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class BadFile(ValueError):
-    """A file of evidence is not in its format. The message names the file, the line and what is wrong."""
+    """A file of evidence is not in its format. The message names the file, the line and the error."""
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
 
 
 def to_jsonable(value: object) -> Any:
-    """`value` as data that `json.dumps` takes.
+    """Encode `value` as data that `json.dumps` takes.
 
     Raises:
-        TypeError: it holds something that is not plain data.
+        TypeError: `value` holds something that is not plain data.
     """
     match value:
         case None | bool() | int() | str():
@@ -53,10 +57,10 @@ def to_jsonable(value: object) -> Any:
 
 
 def from_jsonable(data: Any) -> Any:
-    """What `to_jsonable` was given.
+    """Decode what `to_jsonable` returned.
 
     Raises:
-        ValueError: a map has a key that starts with `$` and is none of ours.
+        ValueError: a map has a key that starts with `$` and is not one of the encodings above.
     """
     match data:
         case list():
@@ -72,7 +76,7 @@ def from_jsonable(data: Any) -> Any:
         case dict():
             for key in data:
                 if key.startswith("$"):
-                    raise ValueError(f"a map with the key {key!r} is none of $tuple, $bytes, $map and $float")
+                    raise ValueError(f"a map has the key {key!r}, which is not one of $tuple, $bytes, $map and $float")
             return {key: from_jsonable(item) for key, item in data.items()}
     return data
 
@@ -90,16 +94,16 @@ def canonical(value: object) -> str:
 
 
 def shown(value: object, most: int = 60) -> str:
-    """The value for people, on one line, cut if it is long."""
+    """The value's `repr` for people, on one line of at most `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files of one object a line -------------------------------------------------------------------------------------
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number, from 1, and its object.
+    """Yield each line's number, from 1, and its object.
 
     Raises:
         BadFile: the file cannot be read, or a line is not a JSON object.
@@ -122,6 +126,34 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, data
 
 
+class ReadableLines(NamedTuple):
+    """The objects of a file that may be damaged, and how many of its lines are not JSON objects."""
+
+    objects: list[dict[str, Any]]
+    unreadable: int
+
+
+def read_readable_lines(path: Path) -> ReadableLines:
+    """Read every line that is a JSON object, and count the others, such as the last one of a writer that was killed.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    objects, unreadable = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if not line:
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            data = None
+        if isinstance(data, dict):
+            objects.append(data)
+        else:
+            unreadable += 1
+    return ReadableLines(objects, unreadable)
+
+
 def to_line(data: Mapping[str, object]) -> str:
     """One line of a file. `data` is JSON's own plain data: pass values through `to_jsonable` first."""
     return json.dumps(data, allow_nan=False) + "\n"
@@ -131,3 +163,28 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write the file, one object a line."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(to_line(row) for row in rows)
+
+
+# --- files of one object --------------------------------------------------------------------------------------------
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        BadFile: the file cannot be read, is not JSON, or holds something else than an object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also text that is not UTF-8
+        raise BadFile(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BadFile(f"{path}: a {type(data).__name__}, where an object is wanted")
+    return data
+
+
+def write_document(path: Path, data: Mapping[str, object]) -> None:
+    """Write a file that holds one JSON object, indented for people."""
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""The names of links, and what may become of a message on one, as they stand in records.
+"""The names of links, and the fates of messages, as they stand in records.
 
 A link is a directed pair of endpoints: node names, or "client" for every client.
 """
@@ -10,7 +10,7 @@ Link: TypeAlias = tuple[Endpoint, Endpoint]
 
 #: The endpoint that stands for all clients.
 CLIENT: Final = "client"
-#: The type of what does not decode.
+#: The type of a message that does not decode.
 UNKNOWN_TYPE: Final = "?"
 
 Fate: TypeAlias = Literal[
@@ -25,9 +25,9 @@ Fate: TypeAlias = Literal[
     "corrupted",
     "undeliverable",
 ]
-#: The message has left for its receiver. Every delivery is exactly one such fate.
+#: The message has left for its receiver. Each delivery is exactly one line with such a fate.
 DELIVERED: Final[frozenset[Fate]] = frozenset({"passed", "released", "duplicated", "corrupted"})
-#: It waits in the proxy; another fate follows.
+#: The message waits in the proxy; another fate follows.
 KEPT: Final[frozenset[Fate]] = frozenset({"held", "delayed", "reordered"})
-#: It never reaches its receiver.
+#: The message never reaches its receiver.
 LOST: Final[frozenset[Fate]] = frozenset({"dropped", "discarded", "undeliverable"})

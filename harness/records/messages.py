@@ -1,49 +1,51 @@
-"""The record of every message, as JSON lines.
+"""The record of messages: every message that crossed a link, and its fate, as JSON lines.
 
 How to read it
 --------------
-A line without `of` is an arrival: a message came in on the link `from` -> `to`, and `fate` says what became of it at
-once. A line with `of` tells what happened later to the message whose first line has that `index`, or to a copy of it.
-`index` is the line's number, from 0. `time` is in nanoseconds of the machine's monotonic clock.
+A line without `of` is an arrival: a message came in on the link `from` -> `to`, and `fate` says what the proxy did with it
+at once. A line with `of` reports what happened later to the message whose first line has that `index`, or to a copy of
+it. `index` is the line's number, from 0. `time` is in nanoseconds of the machine's monotonic clock.
 
 | fate | meaning |
 |---|---|
-| passed, released, duplicated, corrupted | a delivery: it left for its receiver; each delivery is exactly one such line |
-| held, delayed, reordered | it waits in the proxy; another line follows |
-| dropped, discarded, undeliverable | it never reaches its receiver |
+| passed, released, duplicated, corrupted | a delivery: the message left for its receiver; each delivery is one such line |
+| held, delayed, reordered | the message waits in the proxy; another line follows |
+| dropped, discarded, undeliverable | the message never reaches its receiver |
 
-A copy has lines of its own, all with `of`; delivered, it is "duplicated". "passed" with `of` is the end of a delay or a
-reordering. "undeliverable" means that nobody was connected there, or that the receiver's queue was full. `rule` is the
-rule that decided, or null. `fields` are those of the message as it came in, made readable: a value is decoded and stands as
-`harness.records.jsonable` writes it, bytes that do not decode are hex, a ballot is `[round, node]`. A message that
-does not decode
-has the type "?", null for `variable` and `incarnation`, and its first 64 bytes, in hex, as `{"bytes": ...}`.
+A copy has lines of its own, all with `of`; its delivery is "duplicated". "passed" with `of` is the end of a delay or a
+reordering. "undeliverable" means that the receiver was not connected, or that its queue was full. `rule` names the rule
+that decided, or is null.
+
+`fields` are the fields of the message as it came in, made readable: a value is decoded and stands as
+`harness.records.jsonable` writes it, bytes that do not decode are hex, a ballot is `[round, node]`. A message that does
+not decode has the type "?", null for `variable` and `incarnation`, and its first 64 bytes, in hex, as `{"bytes": ...}`.
 """
 
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TextIO
 
-from harness.records.jsonable import to_jsonable
+from harness.records.jsonable import read_lines, to_jsonable
 from harness.records.links import UNKNOWN_TYPE, Fate, Link
 from node.contract import Message, Value
 from node.wire import Envelope, Malformed, decode_value
 
-#: Lines that may wait to be written, so that a message is forwarded first and described later.
+#: Lines that may wait to be written. The proxy forwards a message first and describes it later.
 WAITING_MAX: Final = 256
 
 _encode: Final = json.JSONEncoder(separators=(", ", ": "), ensure_ascii=False).encode
 
 
 class Recordable(Protocol):
-    """A message on its way, as far as the record is concerned. `rule_engine.Letter` is one."""
+    """What the record needs of a message that the proxy handles. `rule_engine.Letter` has it."""
 
     @property
     def link(self) -> Link:
-        """Its sender and its receiver."""
+        """The message's sender and receiver."""
 
     @property
     def envelope(self) -> Envelope | None:
@@ -51,14 +53,23 @@ class Recordable(Protocol):
 
     @property
     def payload(self) -> bytes:
-        """Its bytes."""
+        """The message's bytes."""
 
     @property
     def original(self) -> "Recordable | None":
-        """The message that this is a copy of, if it is one."""
+        """The message that this one is a copy of, or None."""
 
     index: int | None
-    """The number of its first line in the record. The recorder sets it."""
+    """The number of the message's first line in the record. The recorder sets it."""
+
+
+def load(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the record: yield each line's object, in order.
+
+    Raises:
+        BadFile: the file cannot be read, or a line is not a JSON object.
+    """
+    return (line for _, line in read_lines(path))
 
 
 class _Entry(NamedTuple):
@@ -73,7 +84,7 @@ class _Entry(NamedTuple):
 
 
 class MessageRecorder:
-    """Numbers every line. Writes them to `path`, or nowhere if it is None."""
+    """Numbers every line, and writes them to `path`; without a path it only counts."""
 
     def __init__(self, path: Path | None) -> None:
         self.count = 0
@@ -85,16 +96,23 @@ class MessageRecorder:
 
     @property
     def writes(self) -> bool:
-        """Whether lines go anywhere."""
+        """Whether lines are written to a file."""
         return self._file is not None
 
     @property
     def behind(self) -> bool:
-        """Whether something waits to be written."""
+        """Whether lines wait to be written."""
         return bool(self._waiting)
 
     def note(self, letter: Recordable, fate: Fate, rule: str | None, time_ns: int) -> None:
-        """Add a line, at a time in nanoseconds. The letter's index is that of its first line."""
+        """Add a line. The first line of a message sets the message's `index`.
+
+        Args:
+            letter: the message.
+            fate: what the proxy did with it.
+            rule: the name of the rule that decided, or None.
+            time_ns: when, in nanoseconds of the machine's monotonic clock.
+        """
         of = (letter.original or letter).index
         if of is None:
             letter.index = self.count
@@ -107,13 +125,13 @@ class MessageRecorder:
         self.count += 1
 
     def flush(self) -> None:
-        """Have every line in the file."""
+        """Write every line that waits to the file."""
         self._write_out()
         if self._file is not None:
             self._file.flush()
 
     def close(self) -> None:
-        """Flush, and take no more."""
+        """Flush and close the file. Later lines are counted and not written."""
         self.flush()
         if self._file is not None:
             self._file.close()
@@ -145,7 +163,7 @@ def _line(entry: _Entry) -> str:
 
 
 def readable_fields(message: Message) -> dict[str, Any]:
-    """The fields of a message, fit for JSON and for people."""
+    """The fields of a message as JSON that people can read. The module's opening describes the encoding."""
     return {field.name: _readable(getattr(message, field.name)) for field in fields(message)}
 
 

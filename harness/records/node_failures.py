@@ -1,6 +1,6 @@
-"""Which nodes have failed by themselves, from what their logs say: an exception of the algorithm's, or a broken contract.
+"""Finds in the nodes' logs which nodes failed by themselves: an exception in the algorithm, or a broken contract.
 
-What the machine denied (memory, descriptors, a disk) is no such failure: those are faults of the catalogue.
+An error of the machine (memory, descriptors, a disk) is not such a failure: those are faults of the catalogue.
 """
 
 import builtins
@@ -20,7 +20,11 @@ _END: Final = re.compile(r"\S+ \S+ CRITICAL (?P<what>.*)")
 
 
 def failures(logs: Mapping[NodeId, Path]) -> list[str]:
-    """A line for each way in which each node has failed, with where and how often."""
+    """Describe each way in which each node failed, one line each, with the place in the code and the number of times.
+
+    Args:
+        logs: the log file of each node. A file that cannot be read counts as empty.
+    """
     found = []
     for name, path in logs.items():
         try:
@@ -29,7 +33,7 @@ def failures(logs: Mapping[NodeId, Path]) -> list[str]:
             continue
         for what, times in Counter(_failures_in(text.split("\n"))).items():
             often = f" {times} times" if times > 1 else ""
-            found.append(f"{name} failed{often}: {what}; its log, {path.parent.name}/{path.name}, has all of it")
+            found.append(f"{name} failed{often}: {what}; the traceback is in its log, {path.parent.name}/{path.name}")
     return found
 
 
@@ -41,21 +45,21 @@ def _failures_in(lines: Iterable[str]) -> Iterator[str]:
         elif frames is not None and (frame := _FRAME.match(line)):
             frames.append(frame)
         elif frames is not None and (end := _END.match(line)):
-            if not _is_the_machines(end["what"]):
+            if not _is_machine_error(end["what"]):
                 yield end["what"] + _place(frames)
             frames = None
 
 
 def _place(frames: list[re.Match[str]]) -> str:
-    """Where it happened: in the author's file, if one is among the frames."""
-    theirs = [frame for frame in frames if not frame["file"].startswith(_OURS)] or frames
-    if not theirs:
+    """The place of the failure: the last frame outside of the `node` package, or else the last frame."""
+    outside = [frame for frame in frames if not frame["file"].startswith(_OURS)] or frames
+    if not outside:
         return ""
-    last = theirs[-1]
+    last = outside[-1]
     return f" (in {last['function']}, {Path(last['file']).name}, line {last['line']})"
 
 
-def _is_the_machines(what: str) -> bool:
+def _is_machine_error(what: str) -> bool:
     kind = what.partition(":")[0].rpartition(".")[2]
     found = getattr(builtins, kind, None)
     return kind == "ZMQError" or (isinstance(found, type) and issubclass(found, OSError | MemoryError))

@@ -1,20 +1,21 @@
-"""Receipts of faults, and the timeline that they make: who was up, and who could reach whom, when.
+"""Receipts of faults, and the timeline that they form: which nodes were up, and which could reach which, at each time.
+
+`docs/reference/formats.md` has a table of the fields of a receipt.
 
 Rules
 -----
-1. Every fault leaves a receipt, with what an independent observer saw of it. A fault whose receipt has not `bit` shows
-   nothing, and a run that expected it is no test.
-2. `began_ns` is taken before the fault is injected and `ended_ns` after it is healed, so a receipt covers at least what it
-   did. Two receipts may overlap; what any of them takes away is away.
-3. Cut and disturbed links are directed pairs. Progress is owed over neither.
-4. A node is **on a majority side** while it is up and has, with itself, a majority of nodes that are up and that it can
-   reach, and be reached by, over links that are whole in both directions. Pairwise and from its own point of view: a
-   proposer needs a quorum that answers *it*, not one whose members hear each other.
-5. A receipt that has not bitten still excuses: the fault may have bitten in part.
-
-A node on a majority side all the time may have changed sides: first with n2, then with n3. Nobody can answer through a
-quorum that changes faster than messages travel, so whoever owes an answer also gets a `steady` stretch: a time in which
-one and the same majority stayed reachable.
+1. Every fault leaves a receipt, with what an independent observer saw of it. A fault whose receipt is not `bit` has shown
+   nothing, and a run that expected it was no test.
+2. `began_ns` is taken before the fault is injected and `ended_ns` after it is healed, so a receipt covers at least the
+   time of its fault. Two receipts may overlap. A node or link is away while any receipt takes it away.
+3. Cut and disturbed links are directed pairs. The algorithm owes no progress over either.
+4. A node is **on a majority side** while it is up and forms, with the nodes that it can reach and that can reach it, a
+   majority. Those nodes must be up, and the links to and from them must be whole. This is judged pairwise, from the
+   node's own point of view: a proposer needs a quorum that answers *it*, not a quorum whose members hear each other.
+5. A receipt that is not `bit` still excuses: its fault may have bitten in part.
+6. A node that is on a majority side all the time may have changed sides: first with n2, then with n3. No node can answer
+   through a quorum that changes faster than messages travel. So an answer is owed only after a `steady` stretch: a time
+   in which one and the same majority stayed reachable.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,10 +32,11 @@ from node.quorum import majority
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one fault did, from when to when, and how anybody knows.
+    """What one fault did, from when to when, and what an observer saw of it.
 
-    `links_cut` and `links_disturbed` (held, delayed, lossy) are directed pairs of node ids or `client`. `ended_ns` is None
-    while the fault lasts. `bit` says whether an observer other than the injector saw it work; `evidence` is what it saw.
+    `links_cut` and `links_disturbed` (held, delayed, lossy) are directed pairs of node names or `client`. `ended_ns` is
+    None while the fault lasts. `bit` says whether an observer other than the injector saw the fault have an effect;
+    `evidence` is what the observer saw.
     """
 
     fault: str
@@ -47,7 +49,7 @@ class Receipt:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
-        """The line of a file."""
+        """The object of the receipt's line in `receipts.jsonl`."""
         return {
             "fault": self.fault,
             "began_ns": self.began_ns,
@@ -60,17 +62,17 @@ class Receipt:
         }
 
     def during(self, began_ns: int, ended_ns: int) -> bool:
-        """Whether it lasted at any time between the two. A fault of no length counts as one nanosecond."""
+        """Whether the fault was in force at any time between the two. A fault of no length counts as one nanosecond."""
         return self.began_ns < ended_ns and (self.ended_ns is None or max(self.ended_ns, self.began_ns + 1) > began_ns)
 
 
 def save(receipts: Iterable[Receipt], path: Path) -> None:
-    """Write receipts, one a line."""
+    """Write the file of receipts, one a line."""
     write_lines(path, (receipt.to_json() for receipt in receipts))
 
 
 def load(path: Path) -> list[Receipt]:
-    """Read receipts.
+    """Read the file of receipts.
 
     Raises:
         BadFile: a line is not a receipt; the message names it.
@@ -101,7 +103,7 @@ def _receipt(data: dict[str, Any]) -> Receipt:
                 raise ValueError("evidence is not a map")  # noqa: TRY004 - the file is wrong, not the caller
             return Receipt(fault, began, ended, bit, tuple(down), _links(cut), _links(disturbed), seen)
     wanted = "fault, began_ns, ended_ns, bit, nodes_down, links_cut, links_disturbed and evidence"
-    raise ValueError(f"a receipt has {wanted}, each of its type, and this says {str(data)[:200]}")
+    raise ValueError(f"a receipt has {wanted}, each of its type; this line is {str(data)[:200]}")
 
 
 def _links(data: list[Any]) -> tuple[Link, ...]:
@@ -111,15 +113,16 @@ def _links(data: list[Any]) -> tuple[Link, ...]:
             case [str(source), str(target)]:
                 links.append((source, target))
             case _:
-                raise ValueError(f'a link is a pair such as ["n1", "n2"], and this is {item!r}')
+                raise ValueError(f'a link is a pair such as ["n1", "n2"], and not {item!r}')
     return tuple(links)
 
 
 class Timeline:
-    """Who was up and who could reach whom, at any time, by the receipts.
+    """Which nodes were up and which could reach which, at any time, according to the receipts.
 
     Raises:
-        ValueError: a receipt names somebody who is neither a member nor `client`: it would excuse nothing, unseen.
+        ValueError: a receipt names an endpoint that is neither a member nor `client`. Such a receipt would silently excuse
+            nothing.
     """
 
     def __init__(self, members: Sequence[NodeId], receipts: Iterable[Receipt] = ()) -> None:
@@ -136,7 +139,7 @@ class Timeline:
 
         Args:
             node: a member.
-            began_ns: the start of the time.
+            began_ns: the start of the time, in nanoseconds.
             ended_ns: its end.
             steady_ns: if not 0, one and the same majority must also have stayed reachable for a stretch of this length.
         """
@@ -147,7 +150,7 @@ class Timeline:
         return _longest_steady_ns(spans, needed) >= steady_ns
 
     def client_reaches(self, node: NodeId, began_ns: int, ended_ns: int) -> bool:
-        """Whether clients could reach `node`, and it them, the whole time."""
+        """Whether clients could reach `node`, and `node` could reach clients, the whole time."""
         return not any(
             (CLIENT, node) in links or (node, CLIENT) in links
             for receipt in self.receipts
@@ -156,8 +159,9 @@ class Timeline:
         )
 
     def owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-        """Whether a client that asked `node`, or any node if None, could count on an answer: the node, or at least one,
-        was on a majority side and could be reached by clients the whole time.
+        """Whether a client that asked `node`, or any node if it is None, was owed an answer.
+
+        It was if the node, or at least one node, was on a majority side and clients could reach it the whole time.
         """
         return any(
             self.client_reaches(member, began_ns, ended_ns)
@@ -166,9 +170,11 @@ class Timeline:
         )
 
     def leader_owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-        """`owes_answer` where one node leads, and all others need it: everybody who might lead, being on a majority side, was
-        within reach the whole time, of `node` and of clients, or if it is None, of clients. In some stretch of `steady_ns`
-        nothing of that changed, so that whoever might lead could.
+        """`owes_answer` for an algorithm in which one node leads and the others depend on it.
+
+        Any node on a majority side might lead. If `node` is None, clients must have reached each such node the whole time.
+        Otherwise clients must have reached `node`, and `node` must have been one of them and have reached the others. In
+        some stretch of `steady_ns` nothing of that may have changed, so that a leader could establish itself.
         """
         longest = since = 0
         before: object = None
@@ -188,11 +194,11 @@ class Timeline:
 
     @property
     def _needed(self) -> int:
-        """How many others a majority needs."""
+        """How many other nodes a node needs for a majority."""
         return majority(len(self.members)) - 1
 
     def _spans(self, began_ns: int, ended_ns: int) -> Iterator[tuple[int, int, list[Receipt]]]:
-        """The time, cut wherever a fault begins or ends, with the faults of each piece."""
+        """The time, divided wherever a fault begins or ends, with the faults of each piece."""
         ended_ns = max(ended_ns, began_ns + 1)
         faults = [receipt for receipt in self.receipts if receipt.during(began_ns, ended_ns)]
         cuts = {began_ns, ended_ns}
@@ -205,7 +211,7 @@ class Timeline:
             yield start, end, [fault for fault in faults if fault.during(start, end)]
 
     def _peers(self, node: NodeId, faults: list[Receipt]) -> frozenset[NodeId] | None:
-        """Whom `node` could reach and be reached by; None if it was down itself."""
+        """The nodes that `node` could reach and that could reach it; None if `node` was down."""
         down = {name for fault in faults for name in fault.nodes_down}
         if node in down or node not in self.members:
             return None
@@ -218,7 +224,7 @@ class Timeline:
 
 
 def _longest_steady_ns(spans: list[tuple[int, int, frozenset[NodeId] | None]], needed: int) -> int:
-    """The longest time in which the same `needed` peers stayed."""
+    """The longest time in which the same `needed` peers stayed reachable."""
     longest = 0
     for first, (start, _, peers) in enumerate(spans):
         common = peers or frozenset()

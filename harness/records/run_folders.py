@@ -1,6 +1,10 @@
-"""The run folders below a root: which there are, what came of them, and which one somebody means."""
+"""The run folders below a root: makes them, lists them, finds the one that a user names, and summarizes them.
 
-import json
+A root is a folder such as `.consensus`; run folders are in its `runs/`, some of them below the folder of a scorecard, a
+campaign or a test session.
+"""
+
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,46 +12,77 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import Mistake
+from harness.records.jsonable import BadFile, read_document
+from harness.records.results import RunResults
+from harness.records.run_files import RunFiles
 from node.contract import BadInput
 
-RESULTS_NAME: Final = "results.json"
-HISTORY_NAME: Final = "history.jsonl"
 #: Folders between `runs/` and a run's own: a scorecard's or a campaign's, and one more.
 _DEPTH_MAX: Final = 3
+_FOLDERS_A_SECOND_MAX: Final = 1_000
+#: The folder below `runs/` that holds the runs of tests.
+TESTS: Final = "pytest"
 
 
 class NoSuchRun(Mistake):
-    """No run folder is called that. The message says where it was looked for."""
+    """No run folder has the name that the user gave. The message says where the search looked."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run folder. `status` is valid, invalid, unknown, or "not judged"; `broken` are the promises that were broken."""
+# --- making one -----------------------------------------------------------------------------------------------------
 
-    path: Path
-    name: str
-    when_s: float
-    algorithm: str
-    status: str
-    broken: tuple[str, ...]
-    evidence: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The run, for programs. `when` is seconds since 1970."""
-        return {
-            "run": str(self.path),
-            "name": self.name,
-            "when": round(self.when_s, 3),
-            "algorithm": self.algorithm,
-            "status": self.status,
-            "broken": list(self.broken),
-            "evidence": self.evidence,
-        }
+def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
+    """Make a folder for a run, or for a group of runs: `root/runs/TIME-NAME`.
+
+    Args:
+        root: a folder such as `.consensus`.
+        name: what comes after the time in the folder's name; the time alone if it is empty.
+        make: whether to make the folder itself, or only `root/runs`, for a caller that makes it or moves another there.
+
+    Returns:
+        The folder. It did not exist before.
+
+    Raises:
+        BadInput: `root/runs` cannot be made.
+        Mistake: this second has a thousand such folders already.
+    """
+    runs = root / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{runs} cannot be made: {error.strerror}. Choose another folder with --dir") from error
+    stem = "-".join(filter(None, (time.strftime("%Y%m%d-%H%M%S"), name.replace(":", "-"))))
+    for number in range(1, _FOLDERS_A_SECOND_MAX):
+        folder = runs / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            if make:
+                folder.mkdir()
+        except FileExistsError:
+            continue
+        if make or not folder.exists():
+            return folder
+    raise Mistake(f"{runs} has {_FOLDERS_A_SECOND_MAX:,} runs of this second: try again in a second")
+
+
+def new_test_folder(root: Path, name: str) -> Path:
+    """Make a folder for a run of a test: `root/runs/pytest/NAME-RANDOM`. No other process gets the same one."""
+    tests = tests_folder(root)
+    tests.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tests))
+
+
+def tests_folder(root: Path) -> Path:
+    """The folder of the runs of tests. It need not exist."""
+    return root / "runs" / TESTS
+
+
+# --- finding one ----------------------------------------------------------------------------------------------------
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
-    return (folder / RESULTS_NAME).is_file() or (folder / HISTORY_NAME).is_file()
+    """Whether a folder is that of a run: it holds results or a history."""
+    files = RunFiles(folder)
+    return files.results.is_file() or files.history.is_file()
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -68,19 +103,27 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _when_s(folder: Path) -> float:
-    for name in (RESULTS_NAME, HISTORY_NAME):
+    files = RunFiles(folder)
+    for path in (files.results, files.history):
         try:
-            return (folder / name).stat().st_mtime
+            return path.stat().st_mtime
         except OSError:
             continue
     return 0.0
 
 
 def find_run(root: Path, wanted: str | None) -> Path:
-    """The run that somebody means: a folder, or a part of the name of one below `root`; None is the newest.
+    """Find the run that a user names.
+
+    Args:
+        root: a folder such as `.consensus`.
+        wanted: a run's folder, or a part of the name of a run below `root`; None for the newest run.
+
+    Returns:
+        The folder; the newest of those that fit.
 
     Raises:
-        NoSuchRun: there is none.
+        NoSuchRun: no run fits.
     """
     if wanted is not None and is_run(Path(wanted)):
         return Path(wanted)
@@ -93,57 +136,68 @@ def find_run(root: Path, wanted: str | None) -> Path:
     return found[0]
 
 
+# --- summarizing one ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run folder. `status` is valid, invalid, unknown, or "not judged"; `broken` names the promises that were broken.
+
+    `when_s` is the time of the folder's results, or else of its history, in seconds since 1970.
+    """
+
+    path: Path
+    name: str
+    when_s: float
+    algorithm: str
+    status: str
+    broken: tuple[str, ...]
+    evidence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of `consensus runs -o json`. `when` is seconds since 1970."""
+        return {
+            "run": str(self.path),
+            "name": self.name,
+            "when": round(self.when_s, 3),
+            "algorithm": self.algorithm,
+            "status": self.status,
+            "broken": list(self.broken),
+            "evidence": self.evidence,
+        }
+
+
 def summary(folder: Path, root: Path) -> RunSummary:
-    """What came of a run. A folder without readable results was not judged."""
+    """Summarize a run. A run whose results are missing or cannot be read counts as not judged."""
+    files = RunFiles(folder)
     try:
-        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
-        verdicts = {name: (item["status"], item["evidence"]) for name, item in results["verdicts"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        results, verdicts = {}, {}
-    if not results:
-        results = _planned(folder)
-    status = overall([status for status, _ in verdicts.values()])
+        results = RunResults.load(files.results)
+        algorithm, verdicts = results.algorithm, results.verdicts
+    except BadFile:
+        algorithm, verdicts = _planned_algorithm(files.plan), {}
+    status = overall([verdict.status for verdict in verdicts.values()])
     return RunSummary(
         folder,
         str(folder.relative_to(root / "runs")) if folder.is_relative_to(root / "runs") else str(folder),
         _when_s(folder),
-        str(results.get("algorithm", "?")),
+        algorithm,
         status,
-        tuple(name for name, (each, _) in verdicts.items() if each == "invalid"),
-        next((str(evidence) for each, evidence in verdicts.values() if each == status), ""),
+        tuple(name for name, verdict in verdicts.items() if verdict.status == "invalid"),
+        next((verdict.evidence for verdict in verdicts.values() if verdict.status == status), ""),
     )
 
 
-def _planned(folder: Path) -> dict[str, Any]:
-    """What a run that was not judged was to be, from its plan, if it has one."""
+def _planned_algorithm(plan: Path) -> str:
+    """The algorithm of a run that was not judged, from its plan, if it has one."""
     try:
-        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {"algorithm": plan["algorithm"]} if isinstance(plan, dict) and "algorithm" in plan else {}
+        return str(read_document(plan).get("algorithm", "?"))
+    except BadFile:
+        return "?"
 
 
 def overall(statuses: list[str]) -> str:
-    """One word over several verdicts, as `harness.checkers.verdict.merge` has it."""
+    """One status over several verdicts, as `harness.checkers.verdict.merge` decides it; "not judged" without any."""
     for status in ("invalid", "unknown", "valid"):
         if status in statuses:
             return status
     return "not judged"
-
-
-def new_folder(root: Path, name: str, *, make: bool = True) -> Path:
-    """A folder for a run that nobody has used: made, or at least its parent."""
-    runs = root / "runs"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{runs} cannot be made: {error.strerror}. Choose another folder with --dir") from error
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{name.replace(':', '-')}"
-    for number in range(1, 1000):
-        folder = runs / (stem if number == 1 else f"{stem}-{number}")
-        if folder.exists():
-            continue
-        if make:
-            folder.mkdir()
-        return folder
-    raise Mistake(f"{runs} has a thousand runs of this second: wait for the next")

@@ -15,6 +15,8 @@ from cluster.control import ControlClient
 from cluster.errors import WrongState
 from cluster.processes import ProcessState
 from harness.records.links import Link
+from harness.records.run_files import RunFiles
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from harness.systems.stepped_node import EMPTY_DISKS_VOTE
 from harness.virtual.fault_model import FaultModel
@@ -66,7 +68,7 @@ class Driver:
         self._paper = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
         self._inputs: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
         self._controls: dict[NodeId, ControlClient] = {}
-        self._read_to = 0
+        self._record = FileTail(RunFiles(run.folder).messages)
         self._came = 0
 
     # --- nodes ------------------------------------------------------------------------------------------------------
@@ -160,13 +162,8 @@ class Driver:
     def _read(self) -> list[KeptMessage]:
         """What the proxy has recorded since."""
         self._run.network.flush()
-        with (self._run.folder / "messages.jsonl").open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.readlines()
-        self._read_to += sum(len(line) for line in lines)
         letters = []
-        for line in lines:
-            told: dict[str, Any] = json.loads(line)
+        for told in self._record.new_objects():
             link = (told["from"], told["to"])
             if "of" not in told and link in self._run.faults.node_links():
                 letters.append(

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from harness.records.run_folders import RESULTS_NAME
+from harness.records.jsonable import BadFile, read_document
+from harness.records.results import RecordedVerdict, RunResults
+from harness.records.run_files import RunFiles
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.explorer import Exploration
 from harness.virtual.fault_model import SOUND, FaultModel
@@ -20,7 +22,6 @@ from harness.virtual.steps import Step, from_json, to_json
 from node.algorithms import BUILT_IN, load_algorithm
 from node.contract import Algorithm, BadInput
 
-SCHEDULE_NAME: Final = "schedule.json"
 SCHEMA: Final = 1
 _NODES_MAX: Final = 15
 
@@ -113,21 +114,16 @@ class Schedule:
     def save_found(self, folder: Path) -> None:
         """Make `folder` that of a run, of which `consensus runs` and `consensus replay` know."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.save(folder / SCHEDULE_NAME)
-        verdicts = {
-            violation.kind: {"status": "invalid", "evidence": violation.text, "more": []}
-            for violation in reversed(self.violations)
-        }
-        results = {
-            "schema": SCHEMA,
-            "algorithm": self.algorithm,
-            "nodes": list(self.members),
-            "seed": 0,
-            "found_by": self.found_by,
-            "verdicts": verdicts,
-            "notes": {"story": list(self.story)},
-        }
-        (folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        files = RunFiles(folder)
+        self.save(files.schedule)
+        RunResults(
+            algorithm=self.algorithm,
+            nodes=self.members,
+            seed=0,
+            about={"found_by": self.found_by},
+            verdicts={found.kind: RecordedVerdict("invalid", found.text) for found in reversed(self.violations)},
+            notes={"story": list(self.story)},
+        ).save(files.results)
 
 
 def _lines(items: Sequence[Any]) -> str:
@@ -148,11 +144,9 @@ def load(path: Path) -> Schedule:
         BadSchedule: it cannot be read, or is none. Whether its steps can happen shows when they are decoded.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadSchedule(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadSchedule(f"{path} is not JSON: {error}") from error
+        data = read_document(path)
+    except BadFile as error:
+        raise BadSchedule(str(error)) from error
     match data:
         case {
             "schema": int(schema),

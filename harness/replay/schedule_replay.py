@@ -52,7 +52,7 @@ from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, v
 from harness.records.jsonable import canonical as canonical_value
 from harness.records.messages import readable_fields
 from harness.replay.driver import Driver, KeptMessage, NotFollowed, canonical, command
-from harness.replay.schedule import SCHEDULE_NAME, Schedule
+from harness.replay.schedule import Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
@@ -163,7 +163,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         command=command(schedule.oddities),
         vfs=LATE_SYNC if schedule.oddities.disks_sync_late else None,
     )
-    schedule.save(folder / SCHEDULE_NAME)
+    schedule.save(run.files.schedule)
     with run:
         session = _Session(run, schedule, steps)
         diverged = session.follow(progress)

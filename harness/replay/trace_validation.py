@@ -27,18 +27,17 @@ and the proxy's record must have every line. Where a life ends, the last message
 takes along what it has not handed over yet; and the last turn may be committed or not.
 """
 
-import json
 from pathlib import Path
 
 from cluster.spec import open_spec
 from harness.faults.catalogue import names_of_families
 from harness.records import receipts
 from harness.records.jsonable import BadFile
-from harness.records.run_folders import RESULTS_NAME
+from harness.records.results import RunResults
+from harness.records.run_files import RunFiles
 from harness.replay.trace_replica import Replica
 from harness.replay.trace_report import Validation
 from harness.replay.trace_wire import Wire
-from harness.systems.traced_node import FOLDER_NAME
 from node.algorithms import load_algorithm
 
 
@@ -50,15 +49,16 @@ def validate(folder: Path) -> Validation:
     """
     report = Validation(folder)
     spec = open_spec(folder)
-    if not (folder / FOLDER_NAME).is_dir():
+    if not RunFiles(folder).traces.is_dir():
         report.why_not = "its nodes were not traced: make it with --trace"
         return report
     algorithm = load_algorithm(spec.settings.algorithm)
     report.disk_broken = bool(_of_disks(folder))
-    wire = Wire(folder / "messages.jsonl", report.differences, _lines_told(folder))
+    files = RunFiles(folder)
+    wire = Wire(files.messages, report.differences, _lines_told(files))
     for node in spec.nodes:
         replica = Replica(spec.settings, algorithm, node, wire, report)
-        replica.follow(folder / FOLDER_NAME / f"{node}.jsonl")
+        replica.follow(files.trace(node))
         replica.compare_disk(spec.settings.directory(node))
         report.nodes += 1
     report.differences.sort()
@@ -68,15 +68,14 @@ def validate(folder: Path) -> Validation:
 def _of_disks(folder: Path) -> frozenset[str]:
     """The faults of this run that may have taken a disk away."""
     try:
-        return names_of_families("disk") & {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
+        return names_of_families("disk") & {receipt.fault for receipt in receipts.load(RunFiles(folder).receipts)}
     except BadFile:
         return frozenset()
 
 
-def _lines_told(folder: Path) -> int | None:
+def _lines_told(files: RunFiles) -> int | None:
     """How many lines the record had, by the run's results."""
     try:
-        told = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8")).get("messages")
-    except (OSError, ValueError, AttributeError):
+        return RunResults.load(files.results).counts.get("messages")
+    except BadFile:
         return None
-    return told if isinstance(told, int) else None

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.records.jsonable import BadFile, read_lines
+from harness.records import messages
+from harness.records.jsonable import BadFile
 from harness.records.links import DELIVERED, Link
 from harness.records.messages import readable_fields
 from harness.replay.driver import canonical
@@ -53,7 +54,7 @@ class Wire:
         """By node and incarnation: what clients were told, an answer each, as `answer_of` has it."""
         expected = 0
         try:
-            for _, line in read_lines(path):
+            for line in messages.load(path):
                 if line["index"] != expected:
                     differences.append(
                         Difference(0, f"the proxy's record has line {line['index']} where {expected} belongs")

@@ -1,12 +1,10 @@
 """The report of a run: `write_report` makes one self-contained page of a run folder. See README.md."""
 
 from pathlib import Path
-from typing import Final
 
+from harness.records.run_files import RunFiles
 from harness.report.page import page
 from harness.report.reading import read_run
-
-REPORT_NAME: Final = "report.html"
 
 
 def write_report(folder: Path, target: Path | None = None) -> Path:
@@ -22,6 +20,6 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
     Raises:
         OSError: the page cannot be written.
     """
-    path = folder / REPORT_NAME if target is None else target
+    path = RunFiles(folder).report if target is None else target
     path.write_text(page(read_run(folder)), encoding="utf-8", errors="backslashreplace")
     return path

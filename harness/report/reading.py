@@ -8,15 +8,14 @@ Rules
 3. A call is a witness if the evidence of an invalid verdict names it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from harness.records.jsonable import from_jsonable
+from harness.records.jsonable import BadFile, from_jsonable, read_document, read_readable_lines
 from harness.records.links import CLIENT
-from harness.records.run_folders import HISTORY_NAME, RESULTS_NAME
+from harness.records.run_files import RunFiles
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 
 #: How many lines at the end of each log the report shows.
@@ -29,55 +28,42 @@ def read_run(folder: Path) -> RunFolder:
     """Read a run folder. What cannot be read stands in the result's `gaps`."""
     run = RunFolder(folder)
     run.results = _read_results(run)
-    history = _lines(run, HISTORY_NAME)
-    messages = _lines(run, "messages.jsonl")
+    files = RunFiles(folder)
+    history = _lines(run, files.history)
+    messages = _lines(run, files.messages)
     first = next((line["time"] for line in history if isinstance(line.get("time"), int)), None)
     if first is None:
         first = next((line["time"] for line in messages if isinstance(line.get("time"), int)), 0)
     run.operations = _operations(run, history, first)
     run.messages = _messages(run, messages, first)
-    run.faults = _faults(run, _lines(run, "receipts.jsonl"), first)
+    run.faults = _faults(run, _lines(run, files.receipts), first)
     run.logs = {path.stem: _tail(path) for path in sorted(folder.glob("logs/*.log"))}
-    for name in ("plan.json",):
-        if (folder / name).is_file():
-            run.extra[name] = (folder / name).read_text(encoding="utf-8", errors="replace")
+    if files.plan.is_file():
+        run.extra[files.plan.name] = files.plan.read_text(encoding="utf-8", errors="replace")
     return run
 
 
 def _read_results(run: RunFolder) -> dict[str, Any]:
+    path = RunFiles(run.path).results
+    if not path.exists():
+        run.gaps.append(f"There is no {path.name}: this run was not judged.")
+        return {}
     try:
-        data = json.loads((run.path / RESULTS_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        run.gaps.append(f"There is no {RESULTS_NAME}: this run was not judged.")
+        return read_document(path)
+    except BadFile as error:
+        run.gaps.append(f"{path.name} cannot be read: {error}")
         return {}
-    except (OSError, ValueError) as error:
-        run.gaps.append(f"{RESULTS_NAME} cannot be read: {error}")
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
-def _lines(run: RunFolder, name: str) -> list[dict[str, Any]]:
+def _lines(run: RunFolder, path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file. Lines that hold none, such as a last line that was cut short, are counted as a gap."""
     try:
-        text = (run.path / name).read_text(encoding="utf-8", errors="replace")
+        found, bad = read_readable_lines(path)
     except OSError:
-        run.gaps.append(f"There is no {name}.")
+        run.gaps.append(f"There is no {path.name}.")
         return []
-    found, bad = [], 0
-    for line in text.split("\n"):
-        if not line:
-            continue
-        try:
-            data = json.loads(line)
-        except ValueError:
-            bad += 1
-            continue
-        if isinstance(data, dict):
-            found.append(data)
-        else:
-            bad += 1
     if bad:
-        run.gaps.append(f"{name}: {bad} of {bad + len(found)} lines cannot be read and are left out.")
+        run.gaps.append(f"{path.name}: {bad} of {bad + len(found)} lines cannot be read and are left out.")
     return found
 
 

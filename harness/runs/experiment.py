@@ -1,61 +1,55 @@
-"""One run: a cluster behind the proxy, a history of what clients saw, receipts of what was broken, and the verdicts.
+"""A run: a cluster behind the proxy, a history of what clients saw, receipts of the faults, and the verdicts.
 
-Everything that a run leaves stands in its folder, which is also the cluster's own:
+Theory of operation
+-------------------
+`Experiment` is the one way in which the harness holds a cluster. It starts the proxy and the nodes, records what its clients
+and its faults do, ends everything, and then judges what was recorded. Scenarios, plans, sweeps, replays, the pytest
+fixtures and a session by hand all use it, so each of them leaves the same run folder. `harness.records.run_files` names
+the files.
 
-```
-results.json      the verdicts, with the evidence in a line each
-history.jsonl     what clients asked and were told
-messages.jsonl    every message that crossed a link, and its fate
-traces/           what each node took in, turn by turn, if the run is traced
-receipts.jsonl    every fault, and how anybody knows that it bit
-cluster.toml, nodes/, logs/    the spec, each node's disk and log
-```
+Rules
+-----
+1. The order is: `start` (or `with`), calls and faults, `end`, then `evidence` or `judge`.
+2. Disks are read and records closed after the nodes have ended: the disk of a node then holds everything that it sent.
+3. One thread makes the calls. Any thread may inject faults.
 """
 
-import json
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from cluster.clients.client import VariableCall
-from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.cluster import Cluster
-from cluster.processes import NODE_COMMAND, ProcessState
-from cluster.spec import create
+from cluster.processes import NODE_COMMAND
+from cluster.spec import Spec, create
 from harness.checkers.properties import RunEvidence, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.active import EndsOnHeal
-from harness.faults.catalogue import check_arguments, find_fault, names_of_families
+from harness.faults.catalogue import check_arguments, find_fault
 from harness.faults.injector import Faults
 from harness.network.network import Network
-from harness.records import receipts
-from harness.records.history import Event, HistoryRecorder
-from harness.records.jsonable import read_lines, to_jsonable
-from harness.records.node_failures import failures
+from harness.records import messages, receipts
+from harness.records.history_recorder import HistoryRecorder
+from harness.records.results import RecordedVerdict, RunResults
+from harness.records.run_files import RunFiles
+from harness.runs.node_evidence import read_disks, replica_statuses, silent_nodes, unexplained_failures
+from harness.runs.run_clients import RunClients
 from harness.systems.traced_node import traced
-from harness.workloads.log_calls import LogCalls
 from node.algorithms import load_algorithm
 from node.contract import NodeId
-from node.storage.disk import Contents, DiskError, inspect
-
-#: How long a call of a scenario may take. It is what "no answer" means: hundreds of times what an answer needs here.
-OWED_S: Final = 3.0
-
-_LOOK_S: Final = 0.05
-
-RESULTS_NAME: Final = "results.json"
-SCHEMA: Final = 1
+from node.storage.disk import Contents
 
 
-class Experiment:
-    """Use it as a context manager; tell its story inside, then call `judge`."""
+class Experiment(RunClients):
+    """One run. Use it as a context manager, make calls and inject faults inside, then call `judge`."""
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | Callable[[], Path],
         *,
         nodes: int | Sequence[NodeId] = 5,
         algorithm: str = "paxos",
@@ -63,209 +57,216 @@ class Experiment:
         command: Sequence[str] = NODE_COMMAND,
         vfs: str | None = None,
         trace: bool = False,
+        spec: Spec | None = None,
+        record: bool = True,
+        without_the_lost: bool = False,
     ) -> None:
-        """Describe a run. `folder` is made, and must be empty; the rest is as for `cluster.Cluster`.
+        """Describe a run.
 
-        With `trace` the nodes note what they take in, for `harness.replay.trace_validation`.
+        Args:
+            folder: the run folder, which is made, and must be empty. Without a `spec` it is the cluster's folder, too. Or a
+                function that makes the folder: it is called when the run first has something to record, and needs a `spec`.
+            nodes: how many nodes, or their names in order.
+            algorithm: a name of ours, or `module:Class`.
+            seed: every random draw of the nodes, the proxy and the faults comes from it.
+            command: what starts a node.
+            vfs: the SQLite VFS of the nodes' disks, as `module:name`.
+            trace: whether the nodes record what they take in, for `harness.replay.trace_validation`.
+            spec: a cluster that exists already, instead of `nodes`, `algorithm`, `seed` and `vfs`. Its disks may hold state.
+            record: whether the proxy records every message.
+            without_the_lost: whether the cluster may start without nodes that have run before and cannot start now. See
+                `cluster.Cluster.start`.
+
+        Raises:
+            BadSpec, UnknownAlgorithm: as `cluster.spec.create`.
         """
-        self.folder = folder
-        self.spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
-        self.algorithm = algorithm
+        if spec is None:
+            assert isinstance(folder, Path), "a cluster that is made here needs its folder now"
+            spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
+        elif isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.spec = spec
+        self.algorithm, self.seed = spec.settings.algorithm, spec.settings.seed
         self.notes: dict[str, Any] = {}
         self.replicas: dict[NodeId, dict[str, Any]] = {}
-        self._command = traced(folder, tuple(command)) if trace else command
-        self._seed = seed
-        self._open: dict[int, tuple[Event, str]] = {}
-        self._idle_processes: list[str] = []
-        self._process_count = 0
+        self._lock = threading.RLock()
+        self._folder, self._is_on_demand = folder, not isinstance(folder, Path)
+        self._recorder: HistoryRecorder | None = None
+        self.records_messages = record
+        self._without_the_lost = without_the_lost
+        self.network = Network(spec.path, record=self.files.messages if record else None, seed=self.seed)
+        if trace:
+            command = traced(self.folder, tuple(command))
+        super().__init__(Cluster(spec=spec, links=self.network, command=command), lambda: self.recorder)
+        self.faults = Faults(self.cluster, self.network)
+        self._ending = ExitStack()
         self._injected = 0
         self._silent: list[str] = []
         self._message_count: int | None = None
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
-        """The nodes' names, in order."""
-        return self.spec.nodes
+        """The names of the nodes that are members now, in order."""
+        return self.cluster.nodes
+
+    # --- its folder -------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """The run folder. It is made now, if it is made on demand."""
+        with self._lock:
+            if not isinstance(self._folder, Path):
+                self._folder = self._folder()
+            return self._folder
+
+    @property
+    def files(self) -> RunFiles:
+        """The files of the run folder."""
+        return RunFiles(self.folder)
+
+    @property
+    def recorder(self) -> HistoryRecorder:
+        """The recorder of the history. It is made now, and the run folder with it, if the folder is made on demand."""
+        with self._lock:
+            if self._recorder is None:
+                self._recorder = HistoryRecorder(self.files.history)
+            return self._recorder
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the history was begun. A run whose folder is made on demand may end without one."""
+        return self._recorder is not None
+
+    # --- its start and its end --------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the proxy and the nodes.
+
+        Raises:
+            BootFailed: the proxy or a node could not start. Nothing is left running.
+        """
+        with ExitStack() as ending:  # the last step stands first
+            ending.callback(self._close_records)
+            if not self._is_on_demand:
+                _ = self.recorder  # this begins the history
+            ending.callback(self.network.close)
+            self.network.start()
+            ending.callback(self.cluster.stop)
+            self.cluster.start(without_the_lost=self._without_the_lost)
+            ending.callback(self.faults.close)
+            ending.callback(self.close_clients)
+            self._ending = ending.pop_all()
+        return self
+
+    def end(self) -> None:
+        """End every process and close the records. If a step fails, the others are taken all the same. Safe to call twice."""
+        self._ending.close()
 
     def __enter__(self) -> Self:
-        self.recorder = HistoryRecorder(self.folder / "history.jsonl")
-        self.network = Network(self.spec.path, record=self.folder / "messages.jsonl", seed=self._seed)
-        self.network.__enter__()
-        try:
-            self.cluster = Cluster(spec=self.spec, links=self.network, command=self._command).start()
-        except BaseException:
-            self.network.__exit__(None, None, None)
-            raise
-        self.faults = Faults(self.cluster, self.network)
-        self.client = self.cluster.client("client", on_outcome=self._record)
-        self.log = LogCalls(self.spec.settings.cluster, self.cluster.client_addresses, self.recorder)
-        return self
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End every process, and leave the evidence."""
-        for event, _ in self._open.values():
-            self.recorder.info(event, "the run ended first")
-        self._open.clear()
-        self.log.close()
-        self.client.close()
-        self.faults.close()
-        self.cluster.stop()
-        self.network.__exit__(None, None, None)
-        self.recorder.close()
-        receipts.save(self.faults.receipts, self.folder / "receipts.jsonl")
+        self.end()
 
-    # --- what clients do --------------------------------------------------------------------------------------------
+    def _close_records(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+            self.save_receipts()
 
-    def begin_propose(
-        self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S
-    ) -> VariableCall:
-        """Propose, without waiting for the answer."""
-        process, event = self._invoke("propose", variable, value, at, timeout_s)
-        return self._track(self.client.begin_propose(variable, value, at, timeout_s), process, event)
+    def save_receipts(self) -> None:
+        """Write the receipts as they are now. `end` does so, too."""
+        receipts.save(self.faults.receipts, self.files.receipts)
 
-    def begin_query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> VariableCall:
-        """Query, without waiting for the answer."""
-        process, event = self._invoke("query", variable, None, at, timeout_s)
-        return self._track(self.client.begin_query(variable, at, timeout_s), process, event)
-
-    def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S) -> Outcome:
-        """Propose, and wait for the outcome."""
-        return self.client.wait(self.begin_propose(variable, value, at, timeout_s))
-
-    def query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Outcome:
-        """Query, and wait for the outcome."""
-        return self.client.wait(self.begin_query(variable, at, timeout_s))
-
-    def query_all(self, variable: str, timeout_s: float = OWED_S) -> dict[NodeId, Outcome]:
-        """Query every node at once, and wait for all outcomes."""
-        calls = {node: self.begin_query(variable, node, timeout_s) for node in self.nodes}
-        return {node: self.client.wait(call) for node, call in calls.items()}
-
-    def settle(self, *calls: VariableCall) -> list[Outcome]:
-        """Wait for the outcomes of calls that were begun."""
-        return [self.client.wait(call) for call in calls]
-
-    def poll(self) -> None:
-        """Take in what has arrived, also for calls on a replicated log, which `log.begin` begins. Does not wait."""
-        self.client.poll()
-        self.log.poll()
-
-    def _invoke(self, f: str, variable: str, value: object, at: NodeId | None, timeout_s: float) -> tuple[str, Event]:
-        # In a history a process has one call open at a time, so calls that overlap are told of different processes.
-        if not self._idle_processes:
-            self._process_count += 1
-            self._idle_processes.append(f"c{self._process_count}")
-        process = self._idle_processes.pop()
-        return process, self.recorder.invoke(process, f, variable, value, node=at, timeout_s=timeout_s)
-
-    def _track(self, call: VariableCall, process: str, event: Event) -> VariableCall:
-        self._open[call.number] = (event, process)
-        return call
-
-    def _record(self, call: VariableCall) -> None:
-        event, process = self._open.pop(call.number)
-        match call.outcome:
-            case Ok(value, node):
-                self.recorder.ok(event, value, node=node)
-                self._idle_processes.append(process)
-            case NotDone(_, reason):
-                self.recorder.fail(event, reason)
-                self._idle_processes.append(process)
-            case NotKnown(reason):
-                self.recorder.info(event, reason)  # its process is not used again: the call may still take effect
-
-    # --- what is broken ---------------------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------------------------
 
     def inject(self, fault: str, rng: Random | None = None, **arguments: Any) -> EndsOnHeal:
         """Inject a fault of the catalogue by its name. It ends with `heal`, or at the end of a `with`.
 
-        Arguments that are left out are drawn from `rng`, which is seeded by the run if it is not given.
+        Args:
+            fault: the fault's name; `consensus faults` lists them.
+            rng: what the arguments that are left out are drawn from. None: a generator that the run's seed determines.
+            arguments: those of the fault.
 
         Raises:
-            BadFault: there is no such fault, or not with such arguments. Nothing was done.
+            BadFault: no fault has such a name or such arguments. Nothing was done.
         """
         check_arguments(fault, arguments, self.nodes)
         self._injected += 1
-        lasting = find_fault(fault).fault.inject(self, rng or Random(f"{self._seed}/{self._injected}"), **arguments)
-        return EndsOnHeal(lasting.heal)
+        active = find_fault(fault).fault.inject(self, rng or Random(f"{self.seed}/{self._injected}"), **arguments)
+        return EndsOnHeal(active.heal)
+
+    # --- the last look at the nodes ---------------------------------------------------------------------------------
 
     def look_for_silent_nodes(self, timeout_s: float = 3.0) -> None:
-        """Ask every node that is up how it is. Call it before the run's end, if somebody had no answer."""
-        told = self.cluster.status(timeout_s)
-        self._silent = [
-            f"{node} is up and does not even say how it is: is its algorithm in an endless loop?"
-            for node in self.nodes
-            if self.cluster.state(node) is ProcessState.UP and node not in told
-        ]
+        """Find the nodes that are up and do not answer a status request, for the evidence.
+
+        Call it before the run's end, if a call had no answer. A node has `timeout_s` seconds to answer.
+        """
+        self._silent = silent_nodes(self.cluster, timeout_s)
 
     def look_at_replicas(self, timeout_s: float = 2.0) -> None:
-        """Ask every replica of a log how far it has come and what its state's hash is; of other algorithms nothing.
+        """Read from every replica of a log how far it has come and the hash of its state, for the evidence.
 
-        Call it before the run's end. Those that lag a little are waited for, as long as `timeout_s` seconds.
+        Call it before the run's end. Replicas that lag have `timeout_s` seconds to catch up. For an algorithm that keeps no
+        log this does nothing.
         """
         if not load_algorithm(self.algorithm).keeps_log:
             return
-        deadline = time.monotonic() + timeout_s
-        while True:
-            statuses = self.cluster.status(0.5)
-            self.replicas = {
-                node: status["variables"][""] for node, status in statuses.items() if "" in status["variables"]
-            }
-            level = {replica["applied"] for replica in self.replicas.values()}
-            if (len(level) == 1 and len(self.replicas) == len(self.nodes)) or time.monotonic() > deadline:
-                break
-            time.sleep(_LOOK_S)
+        self.replicas = replica_statuses(self.cluster, timeout_s)
         self.notes["replicas"] = {
             node: {name: replica.get(name) for name in ("role", "ballot", "commit", "applied", "chain", "snapshot")}
             for node, replica in self.replicas.items()
         }
 
-    # --- what it comes to -------------------------------------------------------------------------------------------
+    # --- the evidence and the verdicts ------------------------------------------------------------------------------
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The lines of the record of messages; empty if this run keeps none.
+
+        While the run goes on, `network.flush` first makes the proxy write out its lines.
+        """
+        return list(messages.load(self.files.messages)) if self.records_messages else []
 
     def evidence(self, *, faults_expected: bool | None = None) -> RunEvidence:
-        """What the judges are given. Call it after the run's end. `faults_expected` is as for `judge`."""
-        messages = [record for _, record in read_lines(self.folder / "messages.jsonl")]
-        self._message_count = len(messages)
+        """Everything that the judges read. Call it after the run's end. `faults_expected` is as for `judge`.
+
+        A disk that is damaged or missing is left out, and named in the notes.
+        """
+        lines, faults = self.messages(), self.faults.receipts
+        self._message_count = len(lines)
+        disks = read_disks(self.spec)
+        if disks.unreadable:
+            self.notes["disks that say nothing"] = disks.unreadable
         return RunEvidence(
-            members=self.nodes,
+            members=self.spec.nodes,
             algorithm=load_algorithm(self.algorithm),
             history=self.recorder.history,
-            receipts=self.faults.receipts,
-            disks=self._disks(),
-            messages=messages,
-            faults_expected=bool(self.faults.receipts) if faults_expected is None else faults_expected,
+            receipts=faults,
+            disks=disks.contents,
+            messages=lines,
+            faults_expected=bool(faults) if faults_expected is None else faults_expected,
             replicas=self.replicas,
-            failures=self._failures(),
+            failures=unexplained_failures(self.spec, faults, self._silent),
         )
 
-    def _failures(self) -> list[str]:
-        """What nodes have failed of that no fault can explain: a disk or a clock that lies may well stop a node."""
-        excused = names_of_families("disk", "limit", "clock")
-        if any(receipt.fault in excused for receipt in self.faults.receipts):
-            return []
-        return [*failures({node: self.spec.log(node) for node in self.nodes}), *self._silent]
-
-    def _disks(self) -> dict[NodeId, Contents]:
-        """What each node's disk says. One that is damaged or gone says nothing, which stands in the notes."""
-        disks, silent = {}, {}
-        for node in self.nodes:
-            try:
-                disks[node] = inspect(self.spec.settings.directory(node))
-            except DiskError as error:
-                silent[node] = str(error)
-        if silent:
-            self.notes["disks that say nothing"] = silent
-        return disks
+    def evidence_of_disks(
+        self, disks: Mapping[NodeId, Contents], lines: Sequence[Mapping[str, Any]] = ()
+    ) -> RunEvidence:
+        """Disks and lines of the record of messages alone, for a check while the run goes on."""
+        return RunEvidence(self.spec.nodes, load_algorithm(self.algorithm), disks=disks, messages=lines)
 
     def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:
-        """The verdict on each property, from what is in the folder; also written there. Call it after the run's end.
+        """Judge the article's four properties, and write the results. Call it after the run's end.
 
         Args:
-            faults_expected: whether the story is about something that breaks; then a run in which nothing did has shown
-                nothing. None: as many as there were.
-            about: goes into the results as it is.
+            faults_expected: whether the run is about faults. If so, a run in which no fault bit has shown nothing. None: it
+                is, if it has receipts.
+            about: further keys of the results, with plain JSON data.
+
+        Returns:
+            The verdict on each property, by its name.
         """
         started = time.monotonic()
         verdicts = judge(self.evidence(faults_expected=faults_expected))
@@ -273,15 +274,17 @@ class Experiment:
         return verdicts
 
     def save_results(self, verdicts: Mapping[str, Verdict], **about: Any) -> None:
-        """Write what came of the run. `about` goes into the results as it is."""
-        results = {
-            "schema": SCHEMA,
-            "algorithm": self.algorithm,
-            "nodes": list(self.nodes),
-            "seed": self._seed,
-            **about,
-            "verdicts": {name: verdict.to_json() for name, verdict in verdicts.items()},
-            "notes": to_jsonable(self.notes),
-            "messages": self._message_count,
-        }
-        (self.folder / RESULTS_NAME).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        """Write the results. `about` has further keys, with plain JSON data. Results by hand have no counts."""
+        counts = {} if about.get("by_hand") else {"messages": self._message_count}
+        RunResults(
+            algorithm=self.algorithm,
+            nodes=self.spec.nodes,
+            seed=self.seed,
+            verdicts={
+                name: RecordedVerdict(str(verdict.status), verdict.evidence, verdict.more)
+                for name, verdict in verdicts.items()
+            },
+            notes=self.notes,
+            about=about,
+            counts=counts,
+        ).save(self.files.results)

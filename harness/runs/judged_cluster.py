@@ -1,7 +1,7 @@
-"""A cluster to write tests against: it speaks like `cluster.Cluster`, and all that is done with it is recorded and judged.
+"""The `cluster` fixture: an experiment with calls that return values and raise, as those of `cluster.Cluster` do.
 
-What clients are told goes into the run's history, and what is broken leaves a receipt: a node that a test killed behind the
-judges' backs would look to them like one that broke its promise.
+Calls go into the run's history, and faults leave receipts. A test must not kill a node in another way: the judges would take
+it for a node that broke its promise.
 """
 
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from cluster.clients.outcomes import value_of
 from cluster.processes import ProcessState
 from harness.faults.active import LinkFault
-from harness.runs.experiment import OWED_S, Experiment
+from harness.runs.experiment import Experiment
+from harness.runs.run_clients import OWED_S
 from node.contract import NodeId
 
 
@@ -25,16 +26,22 @@ class JudgedCluster:
         return self.experiment.nodes
 
     def propose(self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S) -> Any:
-        """Try to have `value` decided, and return the value that is.
+        """Propose `value` for `variable`, and return the decided value.
+
+        Args:
+            variable: the variable's name.
+            value: plain data.
+            at: the node to ask; None for any.
+            timeout_s: how long to wait for an answer, in seconds.
 
         Raises:
             Refused: definitely not done.
-            Unknown: no answer in time; it may have been done, or may yet be.
+            Unknown: no answer in time. The proposal may have been done, or may still be.
         """
         return value_of(self.experiment.propose(variable, value, at, timeout_s))
 
     def query(self, variable: str, at: NodeId | None = None, timeout_s: float = OWED_S) -> Any:
-        """The decided value, or None if nothing had been decided. Raises as `propose`."""
+        """Return the decided value, or None if the variable is undecided. Takes and raises the same as `propose`."""
         return value_of(self.experiment.query(variable, at, timeout_s), read=True)
 
     def kill(self, *nodes: NodeId) -> None:
@@ -58,9 +65,9 @@ class JudgedCluster:
         return self.experiment.faults.partition(*groups)
 
     def state(self, node: NodeId) -> ProcessState:
-        """What a node's process is doing, as the kernel sees it."""
+        """What a node's process is doing, according to the kernel."""
         return self.experiment.cluster.state(node)
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """How each node that is up says it is."""
+        """The status of each node that is up and answers within `timeout_s` seconds."""
         return self.experiment.cluster.status(timeout_s)

@@ -1,15 +1,16 @@
 """Carries out the steps of a plan while the workload runs.
 
-Every step has a thread of its own, so that faults overlap as the plan has it: it waits for its time or its message,
-injects, waits, and heals. A fault on links that has not bitten when its time is over, because nothing came that way, is left
-in force a little longer: a fault that never fired shows nothing.
+Theory of operation
+-------------------
+Every step has a thread of its own, so faults overlap as the plan says. The thread waits for the step's time or message,
+injects the fault, waits, and heals it. A fault on links that has not bitten when its time is over, because no message came
+that way, stays in force for up to `BITE_S` seconds more: a fault that has not bitten has tested nothing.
 
-`stop` heals whatever is in force. What became of every step is in `outcomes`; a step that did not fire says why.
+`stop` heals every fault that is in force. `outcomes` says what became of each step; a step that did not fire says why.
 """
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,17 +21,16 @@ from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep
+from harness.runs.progress import ShowLine
 
-#: How much longer a fault on links may last so that it bites, in seconds, and how often that is looked at.
+#: How much longer a fault on links may last so that it bites, in seconds.
 BITE_S: Final = 2.5
 _LOOK_S: Final = 0.05
-
-Tell = Callable[[str], None]
 
 
 @dataclass
 class StepOutcome:
-    """What became of a step: seconds since the run's start, and why it did not fire or heal as it should."""
+    """What became of a step: when it began and ended, in seconds since the run's start, and what went wrong, if so."""
 
     step: PlanStep
     began_s: float | None = None
@@ -39,11 +39,11 @@ class StepOutcome:
 
     @property
     def fired(self) -> bool:
-        """Whether it was in force."""
+        """Whether the fault was in force."""
         return self.began_s is not None
 
     def to_json(self) -> dict[str, Any]:
-        """For a run's results."""
+        """The outcome's object in `results.json`."""
         return {
             "step": self.step.to_json(),
             "began_s": self.began_s and round(self.began_s, 3),
@@ -53,11 +53,11 @@ class StepOutcome:
 
 
 class Nemesis:
-    """One plan, on one experiment. `start`, then `stop`."""
+    """Carries out one plan on one experiment. Call `start`, then `stop`."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, tell: Tell) -> None:
+    def __init__(self, experiment: Experiment, plan: Plan, show: ShowLine) -> None:
         self.outcomes = [StepOutcome(step) for step in plan.steps]
-        self._experiment, self._plan, self._tell = experiment, plan, tell
+        self._experiment, self._plan, self._show = experiment, plan, show
         self._over = experiment.faults.ending
         self._threads = [
             threading.Thread(target=self._perform, args=(outcome,), name=f"step-{number}", daemon=True)
@@ -67,17 +67,20 @@ class Nemesis:
         self._started_s = 0.0
 
     def start(self) -> None:
-        """Begin now."""
+        """Begin the plan now."""
         self._started_s = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     def is_busy(self) -> bool:
-        """Whether a step is yet to begin or to heal. At the plan's end clients go on for a little for its sake."""
+        """Whether a step has yet to begin or to heal. Clients then go on for a little after the plan's end."""
         return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Heal everything that is in force, and return when it is."""
+        """Heal every fault that is in force, and return when all are healed.
+
+        Raises what a step's thread raised, if that was a mistake of the harness.
+        """
         self._experiment.faults.stop_new_faults()
         for thread in self._threads:
             thread.join()
@@ -88,28 +91,28 @@ class Nemesis:
         return time.monotonic() - self._started_s
 
     def _wait_until(self, at_s: float) -> bool:
-        """Whether the plan still runs then."""
+        """Wait until `at_s` seconds after the start. Returns False at once when the run is ending."""
         return not self._over.wait(max(at_s - self._now_s(), 0.0))
 
     def _perform(self, outcome: StepOutcome) -> None:
         step = outcome.step
         try:
             if not self._wait_until(step.at_s):
-                outcome.trouble = "the plan was over before its time came"
+                outcome.trouble = "the plan ended before the step could begin"
                 return
-            lasting = self._inject(step)
+            active = self._inject(step)
             outcome.began_s = self._now_s()
-            self._tell(f"{outcome.began_s:6.2f} s  {step}")
+            self._show(f"{outcome.began_s:6.2f} s  {step}")
             self._wait_until(min(outcome.began_s + step.for_s, self._plan.time_s))
-            self._let_it_bite(lasting)
-            lasting.heal()
+            self._let_it_bite(active)
+            active.heal()
             outcome.ended_s = self._now_s()
-            self._tell(f"{outcome.ended_s:6.2f} s  {step.fault} has healed")
+            self._show(f"{outcome.ended_s:6.2f} s  {step.fault} has healed")
         except NotSeen:
             outcome.trouble = "its message was not seen"
         except ConsensusError as error:
             outcome.trouble = f"{type(error).__name__}: {error}"
-        except BaseException as error:  # noqa: BLE001 - ours, and told to whoever stops the run
+        except BaseException as error:  # noqa: BLE001 - a mistake of the harness; `stop` raises it
             outcome.trouble, self._broke = f"{type(error).__name__}: {error}", error
 
     def _inject(self, step: PlanStep) -> ActiveFault:
@@ -124,8 +127,8 @@ class Nemesis:
         finally:
             strike.release()
 
-    def _let_it_bite(self, lasting: ActiveFault) -> None:
-        if isinstance(lasting, ConditionalFault):
+    def _let_it_bite(self, active: ActiveFault) -> None:
+        if isinstance(active, ConditionalFault):
             until_s = self._now_s() + BITE_S
-            while self._now_s() < until_s and not self._over.is_set() and not lasting.has_bitten():
+            while self._now_s() < until_s and not self._over.is_set() and not active.has_bitten():
                 time.sleep(_LOOK_S)

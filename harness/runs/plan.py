@@ -1,4 +1,5 @@
-"""A fault plan is data: which algorithm, which workload, how long, and what breaks when. JSON both ways.
+"""Fault plans as data: which algorithm and workload run, how long, and which fault is in force when. The reader and writer
+of `plan.json`.
 
 ```json
 {
@@ -13,11 +14,11 @@
 
 Rules
 -----
-1. A step begins at `at_s` seconds, or `when` a message is seen: the nth of its type from `at_s` on, on its way from or to
-   the nodes that are named. The message waits until the fault is in force: it strikes at it, neither sooner nor later.
-2. Whatever else stands in a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on
-   the step alone, so taking other steps away changes nothing of it.
-3. `for_s` is how long it lasts; at the plan's end everything heals.
+1. A step begins at `at_s` seconds, or `when` the proxy sees a message: the nth of its type from `at_s` on, on its way from
+   or to the named nodes. The proxy keeps that message until the fault is in force, so the fault strikes exactly at it.
+2. All other keys of a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on the
+   step alone, so a step draws the same when other steps are taken away.
+3. A fault lasts `for_s` seconds. At the plan's end every fault heals.
 """
 
 import json
@@ -30,6 +31,7 @@ from typing import Any, Final, Self
 
 from cluster.spec import node_names
 from harness.faults.catalogue import BadFault, check_arguments
+from harness.records.jsonable import BadFile, read_document
 from harness.records.links import Link
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import BadInput, NodeId
@@ -38,18 +40,17 @@ SCHEMA: Final = 1
 TIME_S_MAX: Final = 3600.0
 STEPS_MAX: Final = 1000
 FOR_S: Final = 1.0
-PLAN_NAME: Final = "plan.json"
 _STEP_FIELDS: Final = ("at_s", "when", "fault", "for_s")
 _WHEN: Final = re.compile(r"(\d+)(?:st|nd|rd|th) (\w+)(?: from ([\w-]+))?(?: to ([\w-]+))?")
 
 
 class BadPlan(BadInput):
-    """It is no plan. The message says which step, and why."""
+    """The data is not a plan. The message names the step and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The `nth` message of a type, from 1, on its way from `sender` to `receiver`; None is anybody."""
+    """The `nth` message of a type, from 1, on its way from `sender` to `receiver`; None stands for any node."""
 
     nth: int
     message: str
@@ -65,14 +66,14 @@ class When:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`2nd Promise to n1`. Raises BadPlan."""
+        """Parse a text such as `2nd Promise to n1`. Raises BadPlan."""
         found = _WHEN.fullmatch(text)
         if found is None or int(found[1]) < 1:
             raise BadPlan(f"when is {text!r}: write it as '2nd Promise to n1', '1st Accept from n2' or '3rd Vote'")
         return cls(int(found[1]), found[2], found[3], found[4])
 
     def links(self, nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
-        """Those on which it may come."""
+        """The links on which the message may come."""
         return tuple(
             (one, other)
             for one in nodes
@@ -83,7 +84,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One fault: when it begins, how long it lasts, and its arguments."""
+    """One fault: when it begins, how long it lasts (both in seconds), and its arguments."""
 
     fault: str
     at_s: float = 0.0
@@ -92,15 +93,15 @@ class PlanStep:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The step's line."""
+        """The step's object in the file."""
         when = {} if self.when is None else {"when": str(self.when)}
         return {"at_s": self.at_s, **when, "fault": self.fault, **self.arguments, "for_s": self.for_s}
 
     def __str__(self) -> str:
-        """For people."""
-        told = ", ".join(f"{name} {_shown(value)}" for name, value in self.arguments.items())
+        """The step in one line for people."""
+        arguments = ", ".join(f"{name} {_shown(value)}" for name, value in self.arguments.items())
         at = f"{self.at_s:g} s" if self.when is None else f"{self.when}, from {self.at_s:g} s on"
-        return f"{self.fault}{f' ({told})' if told else ''} at {at} for {self.for_s:g} s"
+        return f"{self.fault}{f' ({arguments})' if arguments else ''} at {at} for {self.for_s:g} s"
 
 
 def _shown(value: Any) -> str:
@@ -112,7 +113,7 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run."""
+    """One plan. The module's opening describes the fields."""
 
     algorithm: str = "paxos"
     nodes: tuple[NodeId, ...] = ("n1", "n2", "n3", "n4", "n5")
@@ -122,15 +123,15 @@ class Plan:
     steps: tuple[PlanStep, ...] = ()
 
     def rng(self, step: PlanStep) -> Random:
-        """Where a step draws from."""
+        """The generator that a step draws from."""
         return Random(f"{self.seed}/{json.dumps(step.to_json(), sort_keys=True)}")
 
     def with_steps(self, steps: tuple[PlanStep, ...]) -> "Plan":
-        """The same with other steps."""
+        """The same plan with other steps."""
         return replace(self, steps=steps)
 
     def to_json(self) -> dict[str, Any]:
-        """The plan's file."""
+        """The file's object."""
         plain = self.nodes == node_names(len(self.nodes))
         return {
             "schema": SCHEMA,
@@ -143,7 +144,7 @@ class Plan:
         }
 
     def save(self, path: Path) -> None:
-        """Write it, a step a line."""
+        """Write the file, one step a line."""
         data = self.to_json()
         steps = data.pop("steps")
         head = json.dumps(data, ensure_ascii=False)[1:-1]
@@ -152,38 +153,36 @@ class Plan:
 
 
 def load(path: Path) -> Plan:
-    """Read a plan. Raises BadPlan."""
+    """Read a plan's file. Raises BadPlan."""
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BadPlan(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadPlan(f"{path} is not JSON: {error}") from error
+        return from_json(read_document(path))
+    except BadFile as error:
+        raise BadPlan(str(error)) from error
     except BadPlan as error:
         raise BadPlan(f"{path}: {error}") from None
 
 
 def from_json(data: Any) -> Plan:
-    """A plan from its data. Raises BadPlan."""
+    """Make a plan of a file's object. Raises BadPlan."""
     if not isinstance(data, dict):
         raise BadPlan(f"a plan is a map, and this is a {type(data).__name__}")
     given = {"schema": SCHEMA, **data}
     if given.pop("schema") != SCHEMA:
-        raise BadPlan(f"its schema is {data['schema']!r}, and {SCHEMA} is known here")
+        raise BadPlan(f"its schema is {data['schema']!r}; this version knows schema {SCHEMA}")
     plan = Plan()
     known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps")
     for name in given:
         if name not in known:
-            raise BadPlan(f"{name!r} is not a field of a plan; there are {', '.join(known)}")
+            raise BadPlan(f"{name!r} is not a field of a plan; the fields are {', '.join(known)}")
     algorithm, workload = (_text(name, given.get(name, getattr(plan, name))) for name in ("algorithm", "workload"))
     seed = given.get("seed", plan.seed)
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise BadPlan(f"seed is {seed!r}, and a whole number is wanted")
+        raise BadPlan(f"seed is {seed!r}, where a whole number is wanted")
     time_s = _seconds("time_s", given.get("time_s", plan.time_s))
     nodes = _nodes(given.get("nodes", len(plan.nodes)))
     steps = given.get("steps")
     if not isinstance(steps, list) or len(steps) > STEPS_MAX:
-        what = "is missing" if steps is None else "is no such list"
+        what = "is missing" if steps is None else "is not such a list"
         raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
     found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
     _check_steps(found, algorithm, time_s)
@@ -191,7 +190,7 @@ def from_json(data: Any) -> Plan:
 
 
 def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float) -> None:
-    """Raises BadPlan for a step that can never begin."""
+    """Raise BadPlan for a step that can never begin."""
     try:
         sent = {message.type_name() for message in load_algorithm(algorithm).messages}
     except UnknownAlgorithm as error:
@@ -199,9 +198,11 @@ def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float) -> 
     for number, step in enumerate(steps, 1):
         awaited = step.when.message if step.when is not None else step.arguments.get("message")
         if isinstance(awaited, str) and awaited not in sent:
-            raise BadPlan(f"step {number}: {algorithm} sends no {awaited!r}; it sends {', '.join(sorted(sent))}")
+            raise BadPlan(
+                f"step {number}: {algorithm} sends no {awaited!r}; its messages are {', '.join(sorted(sent))}"
+            )
         if step.at_s > time_s:
-            raise BadPlan(f"step {number}: it begins at {step.at_s:g} s, and the plan is over at {time_s:g} s")
+            raise BadPlan(f"step {number} begins at {step.at_s:g} s, and the plan ends at {time_s:g} s")
 
 
 def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> PlanStep:
@@ -209,11 +210,11 @@ def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> PlanStep:
         if not isinstance(data, dict):
             raise BadPlan(f"a step is a map, and this is a {type(data).__name__}")
         if "fault" not in data:
-            raise BadPlan("it names no fault; `consensus faults` lists them")
+            raise BadPlan("a step names a fault, and this one names none; `consensus faults` lists them")
         arguments = {name: value for name, value in data.items() if name not in _STEP_FIELDS}
         when = None if data.get("when") is None else When.parse(_text("when", data["when"]))
         if when is not None and not when.links(nodes):
-            raise BadPlan(f"when is {str(when)!r}, and no message can come that way: there are {', '.join(nodes)}")
+            raise BadPlan(f"when is {str(when)!r}, and no message can come that way: the nodes are {', '.join(nodes)}")
         fault = _text("fault", data["fault"])
         check_arguments(fault, arguments, nodes)
         return PlanStep(
@@ -229,13 +230,13 @@ def _step(number: int, data: Any, nodes: tuple[NodeId, ...]) -> PlanStep:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise BadPlan(f"{name} is {value!r}, and a text is wanted")
+        raise BadPlan(f"{name} is {value!r}, where a text is wanted")
     return value
 
 
 def _seconds(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= TIME_S_MAX:
-        raise BadPlan(f"{name} is {value!r}, and seconds from 0 to {TIME_S_MAX:g} are wanted")
+        raise BadPlan(f"{name} is {value!r}, where seconds from 0 to {TIME_S_MAX:g} are wanted")
     return value
 
 
@@ -247,4 +248,4 @@ def _nodes(value: Any) -> tuple[NodeId, ...]:
             return node_names(value)
         case [*names] if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
             return tuple(names)
-    raise BadPlan(f"nodes is {value!r}, and a number from 1 to 99 or a list of different names is wanted")
+    raise BadPlan(f"nodes is {value!r}, where a number from 1 to 99 or a list of different names is wanted")

@@ -1,10 +1,17 @@
-"""Draws fault plans: seeded, weighted, with faults that overlap.
+"""Draws fault plans from a seed: weighted, with faults that overlap.
 
-The bookkeeping, after TigerBeetle's simulator: at every moment the generator knows which nodes are not to be counted on and
-whose processes a fault has. While a majority is left, faults add up only as far as a majority stays. A fault that takes
-more than that away (everybody killed at once) is drawn only when nothing else is in force, so that the cluster is never dead
-for longer than that fault lasts; nobody demands progress meanwhile, since the receipts say who was reachable. At the plan's
-end everything heals, whatever is in force.
+Theory of operation
+-------------------
+As in TigerBeetle's simulator, the generator keeps books: it knows for every moment which nodes a fault takes away, and which
+processes a fault claims.
+
+Rules
+-----
+1. Overlapping faults may take nodes away only as long as a majority stays.
+2. A fault that takes a majority away, such as `kill-all`, is drawn only for a time in which no other fault is in force. So
+   the cluster is without a majority for no longer than that fault lasts. Meanwhile no judge demands progress, since the
+   receipts say which nodes could be reached.
+3. At the plan's end every fault heals.
 """
 
 from collections.abc import Sequence
@@ -20,39 +27,41 @@ from node.quorum import majority
 
 FOR_S_LEAST: Final = 0.25
 FOR_S_MOST: Final = 3.0
-#: A process that comes back is left alone for so long: starting it takes a while.
+#: No fault claims a process for so many seconds after another one: a process takes a while to start.
 _REST_S: Final = 0.4
 _TRIES: Final = 50
 _PROBABILITY_WHEN: Final = 0.2
-#: A step every so many seconds, if nobody says how many.
+#: Seconds between steps, on average, where the caller gives no number of steps.
 _EVERY_S: Final = 0.8
 _STEPS_LEAST: Final = 4
 
 
 @dataclass
 class _Bookkeeping:
-    """What is in force when: from, until, and what it takes."""
+    """The faults that were drawn: from when, until when, and what each takes."""
 
     entries: list[tuple[float, float, DrawnArguments]] = field(default_factory=list)
 
     def during(self, began_s: float, ended_s: float) -> list[DrawnArguments]:
+        """The faults that are in force at any time between the two."""
         return [drawn for start, end, drawn in self.entries if start < ended_s and end > began_s]
 
-    def scene(
+    def budget(
         self, nodes: tuple[NodeId, ...], messages: tuple[str, ...], began_s: float, ended_s: float
     ) -> FaultBudget:
+        """What a fault that is drawn for this time may take and claim."""
         in_force = self.during(began_s, ended_s)
         taken = {node for drawn in in_force for node in drawn.takes}
         claimed = {node for drawn in self.during(began_s - _REST_S, ended_s + _REST_S) for node in drawn.claims}
         spare = max(len(nodes) - majority(len(nodes)) - len(taken), 0)
         return FaultBudget(nodes, tuple(node for node in nodes if node not in claimed), spare, messages)
 
-    def allows(self, scene: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
-        """Whether a majority stays, or nothing else is in force."""
+    def allows(self, budget: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
+        """Whether a majority stays, or no other fault is in force."""
         in_force = self.during(began_s, ended_s)
         taken = {node for other in in_force for node in other.takes}
-        most = len(scene.nodes) - majority(len(scene.nodes))
-        return drawn.claims <= set(scene.free) and (not in_force or len(taken | drawn.takes) <= most)
+        most = len(budget.nodes) - majority(len(budget.nodes))
+        return drawn.claims <= set(budget.free) and (not in_force or len(taken | drawn.takes) <= most)
 
 
 def generate(
@@ -65,19 +74,19 @@ def generate(
     workload: str = "register",
     steps: int | None = None,
 ) -> Plan:
-    """A plan.
+    """Draw a plan. The same arguments give the same plan.
 
     Args:
-        algorithm: its messages are those that steps wait for.
-        nodes: their names.
-        seed: the same arguments give the same plan.
-        faults: names of faults or of families; none is the whole catalogue.
-        time_s: how long it lasts, in seconds.
+        algorithm: what runs. Steps may wait for its messages.
+        nodes: the nodes' names.
+        seed: what every draw depends on.
+        faults: names of faults or of families; none means the whole catalogue.
+        time_s: how long the plan lasts, in seconds.
         workload: what clients do meanwhile.
-        steps: how many faults; None is about one every 0.8 s. Fewer if so many do not fit in.
+        steps: how many faults; None means about one every 0.8 s. The plan has fewer if so many do not fit.
 
     Raises:
-        BadFault: there is no fault or family of such a name, or none of them can be drawn.
+        BadFault: no fault or family has such a name, or none of them can be drawn.
     """
     entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
     messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
@@ -87,44 +96,45 @@ def generate(
     turns = [number for number in range(wanted) for _ in range(_TRIES)]
     for number in turns:
         if len(found) > number:
-            continue  # this one was drawn at an earlier try
+            continue  # an earlier try drew this step
         entry = _weighted(rng, entries)
         began_s, ended_s = _times(rng, time_s)
-        scene = books.scene(nodes, messages, began_s, ended_s)
-        drawn = entry.draw(rng, scene)
-        if drawn is None or not books.allows(scene, drawn, began_s, ended_s):
+        budget = books.budget(nodes, messages, began_s, ended_s)
+        drawn = entry.draw(rng, budget)
+        if drawn is None or not books.allows(budget, drawn, began_s, ended_s):
             continue
         books.entries.append((began_s, ended_s, drawn))
-        when = _when(rng, scene, drawn) if entry.name != "kill-at" else None
+        when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
         found.append(PlanStep(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
     if wanted and not found:
         named = ", ".join(entry.name for entry in entries)
         raise BadFault(
-            f"nothing can be drawn for {len(nodes)} nodes from {named}: put these into a plan's steps by hand, or name others"
+            f"no step can be drawn for {len(nodes)} nodes from {named}: write these into a plan by hand, or name other faults"
         )
     found.sort(key=lambda step: step.at_s)
     return Plan(algorithm, nodes, seed, workload, time_s, tuple(found))
 
 
 def _weighted(rng: Random, entries: Sequence[CatalogueEntry]) -> CatalogueEntry:
-    """Families are as likely as each other, however many faults each has."""
+    """Draw a fault. Each family is equally likely, however many faults it has."""
     family = rng.choice(list(dict.fromkeys(entry.family for entry in entries)))
     fitting = [entry for entry in entries if entry.family == family]
     return rng.choices(fitting, [entry.weight or 1.0 for entry in fitting])[0]
 
 
 def _times(rng: Random, time_s: float) -> tuple[float, float]:
-    """Beginning and end. Long and short ones are alike in number, so the length is drawn on a logarithmic scale."""
+    """Draw a beginning and an end, in seconds. The length is drawn on a logarithmic scale: short faults are as common as
+    long ones."""
     most_s = max(min(FOR_S_MOST, time_s / 2), FOR_S_LEAST)
     length_s = FOR_S_LEAST * (most_s / FOR_S_LEAST) ** rng.random()
     began_s = rng.uniform(0.05, 0.9) * time_s
     return round(began_s, 2), round(max(min(began_s + length_s, time_s), began_s + 0.05), 2)
 
 
-def _when(rng: Random, scene: FaultBudget, drawn: DrawnArguments) -> When | None:
-    """A message at which a fault of one process strikes, now and then."""
-    if len(drawn.claims) != 1 or len(scene.nodes) < 2 or not scene.messages or rng.random() >= _PROBABILITY_WHEN:
+def _when(rng: Random, budget: FaultBudget, drawn: DrawnArguments) -> When | None:
+    """Draw a message at which a fault of one process strikes; None in most cases."""
+    if len(drawn.claims) != 1 or len(budget.nodes) < 2 or not budget.messages or rng.random() >= _PROBABILITY_WHEN:
         return None
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)
-    return When(rng.randint(1, 3), rng.choice(scene.messages), *ends)
+    return When(rng.randint(1, 3), rng.choice(budget.messages), *ends)

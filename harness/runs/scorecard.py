@@ -1,8 +1,8 @@
-"""The article's table, measured: every scenario with every algorithm that it is told of, judged by the checkers.
+"""The article's table, measured: every scenario with every algorithm that it is for, judged by the checkers.
 
-Nothing here knows what should come out. A cell is computed from the verdicts of its runs: one violation makes a cross; a
-tick needs at least one run that tried the property and found it kept, and none that was no test (a fault that did not
-bite, a checker that failed); otherwise the cell is unknown.
+This module does not know what should come out. A cell is computed from the verdicts of its runs: one violation makes a
+cross. A tick needs at least one run that tried the property and found it kept, and no run that was no test (a fault that
+did not bite, a checker that failed). Otherwise the cell is unknown.
 """
 
 import time
@@ -24,7 +24,7 @@ PROPERTIES: Final = ("coherence", "conflict resolution", "no decoherence", "faul
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run to be made."""
+    """One run of the scorecard: a variant of a scenario, with an algorithm."""
 
     scenario: Scenario
     variant: str
@@ -32,13 +32,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the run's folder is called."""
+        """The name of the run's folder."""
         return "-".join(part for part in (self.scenario.name, self.variant, self.algorithm.replace(":", "-")) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class ScorecardRun:
-    """One run that was made."""
+    """What came of one run. `took_s` is in seconds."""
 
     job: Job
     folder: Path
@@ -48,7 +48,10 @@ class ScorecardRun:
 
 @dataclass(frozen=True, slots=True)
 class ScorecardCell:
-    """One algorithm, one property."""
+    """One algorithm and one property. `holds` is None where the cell is unknown.
+
+    `scenarios` are those whose runs show it, `evidence` is a line of one of these runs, and `run` is its folder.
+    """
 
     algorithm: str
     property: str
@@ -58,7 +61,7 @@ class ScorecardCell:
     run: str
 
     def to_json(self) -> dict[str, Any]:
-        """The cell, for programs."""
+        """The cell of `consensus scorecard -o json`."""
         return {
             "algorithm": self.algorithm,
             "property": self.property,
@@ -73,9 +76,9 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
     """The runs of the scorecard.
 
     Args:
-        algorithms: the columns. None: the article's. One that no scenario names is told every scenario but those that are
-            told of a single algorithm's own messages.
-        only: a part of a scenario's name.
+        algorithms: the columns. None: the article's. For an algorithm that no scenario names, every scenario is run except
+            those that wait for the messages of particular algorithms.
+        only: a part of a scenario's name; None for every scenario.
     """
     return [
         Job(scenario, variant, algorithm)
@@ -88,15 +91,18 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
 
 
 def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> ScorecardRun:
-    """Make one run in a folder of its own below `root`, and judge it."""
+    """Run a scenario in a folder of its own below `root`, and judge the run.
+
+    A scenario that could not be carried out, for instance because a node did not start, makes every property unknown.
+    """
     started = time.monotonic()
     experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed, trace=trace)
     try:
         with experiment:
-            job.scenario.tell(experiment, job.variant)
+            job.scenario.play(experiment, job.variant)
     except ConsensusError as error:
-        untold = unknown(f"the story could not be told to its end: {error}", no_test=True)
-        return ScorecardRun(job, experiment.folder, dict.fromkeys(PROPERTIES, untold), time.monotonic() - started)
+        unfinished = unknown(f"the scenario could not be carried out to its end: {error}", no_test=True)
+        return ScorecardRun(job, experiment.folder, dict.fromkeys(PROPERTIES, unfinished), time.monotonic() - started)
     verdicts = experiment.judge(
         faults_expected=job.scenario.breaks,
         scenario=job.scenario.name,
@@ -116,14 +122,22 @@ def run_all(
     progress: Callable[[ScorecardRun], None],
     trace: bool = False,
 ) -> list[ScorecardRun]:
-    """Make the runs, `workers` at a time. Returns them in the order in which they were wanted.
+    """Make the runs, `workers` at a time. Returns them in the order of `wanted`.
 
-    Ctrl-C ends the runs that are under way; their nodes and proxies end with them.
+    Args:
+        wanted: the runs.
+        root: each run has a folder below it.
+        workers: how many runs are made at a time.
+        seed: every random draw comes from it.
+        progress: called with each run when it is done.
+        trace: whether the nodes record what they take in.
+
+    Ctrl-C raises KeyboardInterrupt without waiting for the runs under way.
     """
     wanted = list(wanted)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="run")
     try:
-        # The longest first, so that no worker is left alone with one at the end.
+        # The longest runs begin first, so that the last run to end is a short one.
         futures = {
             job: pool.submit(run_job, job, root, seed, trace=trace)
             for job in sorted(wanted, key=lambda job: -job.scenario.takes_s)
@@ -131,12 +145,12 @@ def run_all(
         for future in as_done(futures.values()):
             progress(future.result())
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # waiting would tell every story to its end after a Ctrl-C
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C the caller must not wait for the runs under way
     return [futures[job].result() for job in wanted]
 
 
 def cells(results: Sequence[ScorecardRun]) -> list[ScorecardCell]:
-    """The table. See the module's opening for how a cell is computed."""
+    """Compute the table, row by row. The module's opening says how a cell is computed."""
     algorithms = list(dict.fromkeys(result.job.algorithm for result in results))
     return [
         _cell(algorithm, property_, results) for property_ in PROPERTIES for algorithm in sorted(algorithms, key=_order)
@@ -158,8 +172,8 @@ def _cell(algorithm: str, property_: str, results: Sequence[ScorecardRun]) -> Sc
     ]
     for found, holds in ranked:
         if found:
-            told = tuple(dict.fromkeys(result.job.scenario.name for result in found))
+            names = tuple(dict.fromkeys(result.job.scenario.name for result in found))
             first = min(found, key=lambda result: result.job.scenario.about != algorithm)
             evidence = f"{first.job.scenario.story}: {first.verdicts[property_].evidence}"
-            return ScorecardCell(algorithm, property_, holds, told, evidence, str(first.folder))
-    return ScorecardCell(algorithm, property_, None, (), "no scenario was told of this algorithm", "")
+            return ScorecardCell(algorithm, property_, holds, names, evidence, str(first.folder))
+    return ScorecardCell(algorithm, property_, None, (), "no scenario was run with this algorithm", "")

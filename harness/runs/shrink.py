@@ -1,15 +1,15 @@
-"""Shrinks a plan that violates a promise to the fewest steps that still do: delta debugging, with real runs.
+"""Shrinks a plan that violates a promise to the fewest steps that still violate it: delta debugging, with real runs.
 
-Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing Input* (2002): try parts of the steps, then what is left
+Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing Input* (2002): try parts of the steps, then the steps
 without a part, in ever finer parts, until no single step can be taken away.
 
-What real runs add
-------------------
-1. A run may violate by chance or not. So the whole plan is tried first, a few times; a part that fails to violate is only
-   not taken, and when nothing can be taken away any more, everything is tried once more.
-2. A part counts if it breaks the **same promise** as the run did, not just any.
-3. Runs cost time. A plan is made compact before it is run: idle time between its faults is cut out, and it ends soon after
-   the last; and a run ends as soon as two clients were told two values.
+Rules that real runs add
+------------------------
+1. A plan may violate a promise in some runs only. So the whole plan runs first, a few times. A part that does not violate
+   is only not taken, and when no step can be taken away any more, the whole search runs once more.
+2. A part counts if it breaks the **same promise** as the run did.
+3. Runs cost time. So a plan is made compact before it runs: idle time between its faults is removed, and it ends soon after
+   the last fault. A run ends as soon as two clients got different values.
 """
 
 import shutil
@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from cluster.errors import ConsensusError
 from harness.runs.plan import Plan, PlanStep
+from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.suite import PlanResult, run_plan
 
 _LEAD_S: Final = 0.5
@@ -29,18 +30,21 @@ CONFIRMATIONS: Final = 4
 _PASSES: Final = 2
 
 Item = TypeVar("Item")
-Tell = Callable[[str], None]
 
 
 class NotAgain(ConsensusError):
-    """The violation did not come again, so nothing can be said about parts of its plan."""
+    """The whole plan did not violate the promise again, so it cannot be shrunk."""
 
 
 def minimise(items: Sequence[Item], first_that_fails: Callable[[list[list[Item]]], int | None]) -> list[Item]:
-    """The fewest items of which `first_that_fails` still finds a failure, in their order.
+    """Find a smallest part of `items` that still fails.
 
-    It is given candidates, the likeliest first, and returns the place of one that fails, or None. The result is
-    1-minimal: without any single one of its items it did not fail.
+    Args:
+        items: these fail together.
+        first_that_fails: takes candidates, the likeliest first, and returns the place of one that fails, or None.
+
+    Returns:
+        Items in their order. The result is 1-minimal: without any single one of them it did not fail.
     """
     left, parts = list(items), 2
     while len(left) > 1:
@@ -61,7 +65,7 @@ def minimise(items: Sequence[Item], first_that_fails: Callable[[list[list[Item]]
 
 
 def compact(plan: Plan) -> Plan:
-    """The same steps, with no more time than `_LEAD_S` before them and between them in which nothing is in force."""
+    """The same steps, with at most `_LEAD_S` seconds before and between them in which no fault is in force."""
     steps: list[PlanStep] = []
     until_s = shift_s = 0.0
     for step in sorted(plan.steps, key=lambda step: step.at_s):
@@ -74,7 +78,7 @@ def compact(plan: Plan) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class ShrunkPlan:
-    """The smallest plan that was found, the run that it was seen in, and how many runs that took."""
+    """The smallest plan that was found, with its run, the promise, the steps before, and the number of runs."""
 
     result: PlanResult
     promise: str
@@ -83,7 +87,7 @@ class ShrunkPlan:
 
 
 class Shrinker:
-    """Shrinks one plan, with runs in folders of their own below `scratch`; the smallest one's is kept as `kept`."""
+    """Shrinks one plan. Each run has a folder of its own; only the folder of the smallest plan's run is kept."""
 
     def __init__(
         self,
@@ -92,28 +96,37 @@ class Shrinker:
         kept: Path,
         *,
         workers: int = 2,
-        tell: Tell = lambda _line: None,
+        show: ShowLine = show_nothing,
         run: Callable[..., PlanResult] = run_plan,
     ) -> None:
-        """`promise` is the name of the verdict that must come out invalid; `run` makes and judges a run."""
+        """Prepare to shrink.
+
+        Args:
+            plan: violates the promise.
+            promise: the name of the verdict that must come out invalid.
+            kept: where the folder of the smallest plan's run goes. It must not exist.
+            workers: how many runs are made at a time.
+            show: called with a line for each run.
+            run: makes and judges a run.
+        """
         self._plan, self._promise, self._kept = plan, promise, kept
-        self._workers, self._tell, self._run = workers, tell, run
+        self._workers, self._show, self._run = workers, show, run
         self._scratch = kept.with_name(kept.name + ".trying")
         self._runs = 0
         self._best: PlanResult | None = None
 
     def shrink(self) -> ShrunkPlan:
-        """Raises NotAgain if the whole plan does not violate any more."""
+        """Shrink the plan. Raises NotAgain if the whole plan does not violate the promise again."""
         try:
             whole = [list(self._plan.steps)]
             if self._first_that_violates(whole * CONFIRMATIONS) is None:
                 raise NotAgain(
-                    f"{self._promise} was not violated again in {CONFIRMATIONS} runs of the whole plan, so there is nothing "
-                    "to shrink by: `consensus replay --times 20` says how rare it is"
+                    f"{self._promise} was not violated again in {CONFIRMATIONS} runs of the whole plan, so it cannot be "
+                    "shrunk: `consensus replay --times 20` says how often it is violated"
                 )
             steps = list(self._plan.steps)
             if self._first_that_violates([[]]) is not None:
-                steps = []  # no fault is needed
+                steps = []  # the promise breaks without any fault
             for _ in range(_PASSES):
                 steps = minimise(steps, self._first_that_violates)
         finally:
@@ -122,7 +135,7 @@ class Shrinker:
         return ShrunkPlan(self._best, self._promise, len(self._plan.steps), self._runs)
 
     def _first_that_violates(self, candidates: list[list[PlanStep]]) -> int | None:
-        """Run them, a few at a time, until one violates."""
+        """Run candidates, a few at a time, until one violates the promise. Returns its place, or None."""
         with ThreadPoolExecutor(self._workers) as pool:
             for start in range(0, len(candidates), self._workers):
                 batch = candidates[start : start + self._workers]
@@ -137,12 +150,13 @@ class Shrinker:
         number = self._runs
         plan = compact(self._plan.with_steps(tuple(steps)))
         result = self._run(plan, self._scratch / f"{number:03}", stop_early=True)
-        how = f"violates {self._promise}" if self._promise in result.violated else f"does not ({result.verdict.status})"
-        self._tell(f"run {number}: {len(steps)} of {len(self._plan.steps)} steps, {plan.time_s:g} s: {how}")
+        violates = self._promise in result.violated
+        how = f"{'violates' if violates else 'does not violate'} {self._promise} (the run is {result.verdict.status})"
+        self._show(f"run {number}: {len(steps)} of {len(self._plan.steps)} steps, {plan.time_s:g} s: {how}")
         return result
 
     def _keep(self, result: PlanResult) -> None:
-        """The smallest yet; the one before is not needed any more."""
+        """Keep the folder of the smallest plan up to now, and delete the one before."""
         if self._best is not None and len(result.plan.steps) > len(self._best.plan.steps):
             return
         shutil.rmtree(self._kept, ignore_errors=True)

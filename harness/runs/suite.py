@@ -1,26 +1,33 @@
-"""Runs a plan: workload and faults together, then everything whole, then a last round of calls, then all the judges.
+"""Runs a plan and judges it.
 
 ```python
 result = run_plan(generate("paxos", node_names(5), seed=7), folder)
 result.verdict.status           # valid, invalid or unknown
 ```
 
-The run's folder holds what every experiment leaves, and `plan.json`. In `results.json`, `steps` says what became of each step
-of the plan, and `verdicts` has, beside the article's four properties, of which only fault tolerance is about state that
-changes:
+Theory of operation
+-------------------
+1. Workload and nemesis run together, until the plan's time is over.
+2. Every fault is healed and every node started.
+3. The workload makes a last round of calls. Each of them must be answered.
+4. The run ends, and all judges judge it.
 
-| verdict | what it is about |
+The run folder holds what every experiment leaves, and `plan.json`. In `results.json`, `steps` says what became of each step
+of the plan, and `verdicts` has the article's four properties (only fault tolerance, if the workload changes state), and:
+
+| verdict | what must hold |
 |---|---|
 | linearizability | the clients' answers have an order that the workload's model allows |
-| invariants | wire and disks keep to the protocol; left out for algorithms of which none are known |
+| invariants | messages and disks keep the protocol's rules; left out for algorithms without known rules |
 | durability | what was acknowledged is on the disks that must have it |
-| exclusion | of locks, instead of linearizability: holds exclude each other, tokens rise |
-| agreement | of a log: replicas and snapshots are equal at equal slots |
-| effects | of keys: each command took effect once, as it was answered, also one that was sent again |
-| liveness | everything is answered once all is whole |
+| exclusion | for locks, instead of linearizability: holds exclude each other, tokens rise |
+| agreement | for a log: replicas and snapshots are equal at equal slots |
+| effects | for keys: each command took effect once, with the effect that its answer says, also if it was sent again |
+| liveness | after the heal, every call is answered |
+| contract | no node failed by itself; only there if one did |
 | guards | the run was a test |
 
-The run is invalid if any is, else unknown if any is, else valid.
+The run is invalid if any verdict is, else unknown if any is, else valid.
 """
 
 import time
@@ -51,16 +58,16 @@ from harness.faults.target import bring_up
 from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
-from harness.runs.plan import PLAN_NAME, Plan
+from harness.runs.plan import Plan
+from harness.runs.progress import ShowLine, show_nothing
 from harness.workloads.registry import workload_for
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, PlannedCall, Workload
 from node.algorithms import load_algorithm
+from node.contract import NodeId
 
-#: How long the loop rests when no answer is there. It bounds by how much an answer is stamped too late.
+#: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 _REST_S: Final = 0.002
 _INAPPLICABLE: Final = "no invariants are known"
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -75,12 +82,12 @@ class PlanResult:
 
     @property
     def verdict(self) -> Verdict:
-        """One over all."""
+        """One verdict over all."""
         return merge(self.verdicts)
 
     @property
     def violated(self) -> tuple[str, ...]:
-        """What came out invalid."""
+        """The names of the verdicts that are invalid."""
         return tuple(name for name, verdict in self.verdicts.items() if verdict.status is Status.INVALID)
 
 
@@ -88,47 +95,40 @@ def run_plan(
     plan: Plan,
     folder: Path,
     *,
-    tell: Tell = lambda _line: None,
+    show: ShowLine = show_nothing,
     stop_early: bool = False,
     trace: bool = False,
     **about: Any,
 ) -> PlanResult:
-    """Make one run in `folder`, which is made, and judge it.
+    """Run a plan and judge the run.
 
     Args:
         plan: what to run.
-        folder: where the run's evidence goes.
-        tell: called with a line for people whenever a fault begins or heals; from any thread.
-        stop_early: end the run as soon as two clients were told two values of one variable.
-        trace: have the nodes note what they take in, for `consensus trace`.
-        about: goes into the results as it is.
+        folder: the run folder, which is made.
+        show: called with a line whenever a fault begins or heals; from any thread.
+        stop_early: whether the run ends as soon as two clients got different values of one variable.
+        trace: whether the nodes record what they take in, for `consensus trace`.
+        about: further keys of the results, with plain JSON data.
 
     Raises:
-        UnknownWorkload, UnknownAlgorithm, BootFailed: it could not begin.
+        UnknownWorkload, UnknownAlgorithm, BootFailed: the run could not begin.
     """
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
     prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps})
     run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
-    plan.save(folder / PLAN_NAME)
+    plan.save(run.files.plan)
     with run:
-        nemesis = Nemesis(run, plan, tell)
+        nemesis = Nemesis(run, plan, show)
         nemesis.start()
         try:
-            _Session(run, clients, nemesis.is_busy, stop_early).work()
+            _WorkloadClients(run, clients, nemesis.is_busy, stop_early).work()
         finally:
             nemesis.stop()
         run.network.heal()
         bring_up(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
-        for calls in clients.final_calls():
-            _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
-        run.look_at_replicas()
-        if any(
-            operation.completion is None or operation.outcome == "info" for operation in run.recorder.history.operations
-        ):
-            run.look_for_silent_nodes()
-        down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
+        down = _last_round(run, clients)
     judged = time.monotonic()
     carried = PlanExecution(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
@@ -149,8 +149,25 @@ def run_plan(
     return result
 
 
+def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
+    """After the heal: make the workload's last calls, and look at the nodes. Returns the nodes that are down."""
+    for calls in clients.final_calls():
+        _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
+    run.look_at_replicas()
+    if any(call.completion is None or call.outcome == "info" for call in run.recorder.history.operations):
+        run.look_for_silent_nodes()
+    return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
+
+
 def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
-    """Every verdict."""
+    """Compute every verdict on a run of a workload.
+
+    Args:
+        run: the run's evidence.
+        clients: the workload.
+        healed_ns: when every fault had healed, in nanoseconds of the harness's clock.
+        carried: what became of the plan.
+    """
     is_lock = isinstance(clients.model, LockModel)
     order = partial(linearizable, model=clients.model)
     judges: dict[str, Checker] = {
@@ -167,36 +184,36 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         verdicts = {"contract": invalid(*run.failures), **verdicts}
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
-    # The bad runs begin at 0, and all of them was after the heal.
+    # The known bad runs begin at 0 ns, and count as healed from there on.
     judges["liveness"] = partial(liveness, healed_ns=0, within_s=ANSWER_AFTER_HEAL_S)
     verdicts["guards"] = guards(run, carried, clients.functions, judges, known_bad(run.algorithm, clients.model))
     return verdicts
 
 
 def _trouble(outcomes: list[StepOutcome]) -> list[str]:
-    """Why a step did not fire that should have. One that waits for a message may wait in vain: that is told, no more."""
+    """Why steps did not fire that should have. A step that waits for a message may never see it, so it does not count."""
     return [
         f"{outcome.step}: {outcome.trouble}"
         for outcome in outcomes
-        if outcome.trouble is not None and not _waited(outcome)
+        if outcome.trouble is not None and not _waited_in_vain(outcome)
     ]
 
 
-def _waited(outcome: StepOutcome) -> bool:
+def _waited_in_vain(outcome: StepOutcome) -> bool:
     waits = outcome.step.when is not None or outcome.step.fault == "kill-at"
     return waits and not outcome.fired
 
 
 def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
-    """Wait for the outcomes of calls, at their deadlines at the latest."""
+    """Wait for the outcomes of calls. Each call has one at its deadline at the latest."""
     for call in calls:
         while call.outcome is None:
             run.poll()
             time.sleep(_REST_S)
 
 
-class _Session:
-    """The workload's clients, each with a call open or at rest."""
+class _WorkloadClients:
+    """The workload's clients. Each has a call open, or pauses."""
 
     def __init__(
         self, run: Experiment, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool
@@ -206,10 +223,10 @@ class _Session:
         self._started = time.monotonic()
         self._open: dict[int, tuple[PlannedCall, CallUnderWay]] = {}
         self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
-        self._told: dict[str, str] = {}
+        self._values: dict[str, str] = {}
 
     def work(self) -> None:
-        """Until the time is over, and a little longer for faults that have not bitten; open calls are waited for."""
+        """Make calls until the time is over, or up to `BITE_S` longer while a step has yet to bite; wait for open calls."""
         time_s = self._clients.time_s
         while (now_s := time.monotonic() - self._started) < time_s + BITE_S and (
             now_s < time_s or self._nemesis_is_busy()
@@ -229,7 +246,7 @@ class _Session:
                 del self._rests_until[client]
 
     def _end(self, now_s: float) -> bool:
-        """Take in answers. Whether one contradicts another."""
+        """Take in answers. Returns whether one contradicts another."""
         contradicted = False
         for client, (ask, call) in list(self._open.items()):
             if call.outcome is None:
@@ -240,5 +257,5 @@ class _Session:
             match call.outcome:
                 case Ok(value) if value is not None:
                     text = canonical(value)
-                    contradicted |= self._told.setdefault(ask.key, text) != text
+                    contradicted |= self._values.setdefault(ask.key, text) != text
         return contradicted

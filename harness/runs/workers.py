@@ -1,10 +1,11 @@
-"""Processes, or threads, that share long work with whoever leads it.
+"""Pools of worker processes or threads for long work.
 
-Theory of operation
--------------------
-Processes are spawned, not forked: a fork would copy the leader's threads and sockets half. Ctrl-C reaches every process of a
-terminal, and they leave it to the leader. They end with the leader, however it ends, and what they have launched ends with
-them: the kernel sees to both.
+Rules
+-----
+1. Worker processes are spawned, not forked: a fork would copy the parent's threads and sockets in part.
+2. Ctrl-C reaches every process of a terminal. A worker ignores it; the parent process handles it.
+3. A worker process ends when its parent ends, in whatever way, and the processes that a worker has launched end with the
+   worker. The kernel does both.
 """
 
 import multiprocessing
@@ -19,12 +20,12 @@ from node.__main__ import die_with
 
 _MOMENT_S: Final = 0.2
 
-T = TypeVar("T")
+T = TypeVar("T")  # what a future returns
 
 
 @contextmanager
 def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """So many workers. At the end of the block they are killed, whatever they are at."""
+    """A pool of `workers` processes. At the end of the block they are killed, even in the middle of their work."""
     context = multiprocessing.get_context("spawn")
     before = {child.pid for child in multiprocessing.active_children()}
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
@@ -39,7 +40,7 @@ def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def threads_of(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """So many threads. The end of the block waits for what they are at, unless it was interrupted."""
+    """A pool of `workers` threads. The end of the block waits for the work that has begun, except after Ctrl-C."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
     try:
         yield pool
@@ -50,10 +51,10 @@ def threads_of(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def as_done(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
-    """Each future as it is done, as of `concurrent.futures`, and Ctrl-C meanwhile.
+    """Yield each future as it is done, as `concurrent.futures.as_completed` does, and let Ctrl-C interrupt the wait.
 
-    A signal wakes the main thread only if it is taken in there. A thread that starts a process just then may take it in
-    instead, and whoever waits without an end never learns of it. So it waits for a moment at a time.
+    The kernel may deliver a signal to another thread than the main one, for instance to one that starts a process just then.
+    A main thread that waits without a time limit would then never handle the signal. So it waits for a moment at a time.
     """
     left = set(futures)
     while left:
@@ -61,7 +62,7 @@ def as_done(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
         yield from done
 
 
-def _begin(leader: int) -> None:
-    """In a worker."""
-    die_with(leader)
+def _begin(parent: int) -> None:
+    """Prepare a worker process."""
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

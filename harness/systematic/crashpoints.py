@@ -21,7 +21,6 @@ What is checked
    cut, is the same value.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,14 +34,13 @@ from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok
 from cluster.errors import BootFailed
 from cluster.processes import NODE_COMMAND, ProcessState
-from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.verdict import Status
 from harness.faults.active import ReceiptBuilder
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts, read_unsynced
 from harness.faults.power_loss_vfs import DIE_AT, SPEC
 from harness.records.disks import decided_on_disk
-from harness.records.jsonable import read_lines, shown
+from harness.records.jsonable import shown, write_document
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.power_cuts import ALIVE, PowerCutTrial, Walk, WalkedOperation, tails_for
@@ -194,13 +192,10 @@ class _Stage:
             if after.get(variable) != value:
                 lost = f"its disk had decided {shown(value)} for {variable}, and has {shown(after.get(variable))}"
                 return where, amounts[0], amounts[1], lost
-        messages = [line for line in self._messages() if line["variable"] in variables]
-        verdict = invariants(RunEvidence(NODES, algorithm, disks={TESTED: contents}, messages=messages))
-        return where, amounts[0], amounts[1], verdict.evidence if verdict.status is Status.INVALID else None
-
-    def _messages(self) -> list[dict[str, Any]]:
         self.run.network.flush()
-        return [line for _, line in read_lines(self.run.folder / "messages.jsonl")]
+        lines = [line for line in self.run.messages() if line["variable"] in variables]
+        verdict = invariants(self.run.evidence_of_disks({TESTED: contents}, lines))
+        return where, amounts[0], amounts[1], verdict.evidence if verdict.status is Status.INVALID else None
 
     def _ask(self, variables: Sequence[str]) -> tuple[PointOutcome, str]:
         """A rival where the memory of the node under test decides; then everybody, of everything."""
@@ -250,8 +245,7 @@ class Walker:
         took_s = time.monotonic() - started
         unreached = len(made) - len(trials)
         walk = Walk(self.algorithm, self.operation, len(reached), unreached, tuple(trials), violations, took_s)
-        text = json.dumps({"schema": 1, "seed": self.seed, **walk.to_json()}, indent=2, ensure_ascii=False)
-        (self.folder / "crashpoints.json").write_text(text + "\n")
+        write_document(self.folder / "crashpoints.json", {"schema": 1, "seed": self.seed, **walk.to_json()})
         return walk
 
     def _share(self, worker: int, progress: Callable[[PowerCutTrial], object]) -> tuple[list[PowerCutTrial], list[str]]:

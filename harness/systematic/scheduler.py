@@ -16,15 +16,16 @@ Theory of operation
 None of this knows an algorithm: it sees who sends to whom, and the names of message types.
 """
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cluster.clients.client import VariableCall
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import Link
+from harness.records.run_files import RunFiles
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 
@@ -78,9 +79,8 @@ class MessageScheduler:
         self._waiting: dict[Link, deque[MessageStep]] = {}
         self._counts: Counter[tuple[Link, str]] = Counter()
         self._moved_s = 0.0
-        self._record = run.folder / "messages.jsonl"
         run.network.flush()
-        self._read_to = self._record.stat().st_size
+        self._record = FileTail(RunFiles(run.folder).messages, from_now=True)
 
     def __enter__(self) -> "MessageScheduler":
         self._steer(0.0)
@@ -144,13 +144,8 @@ class MessageScheduler:
     def _read(self) -> bool:
         """Take in what the proxy has recorded since. Whether it holds a message that is new."""
         self._run.network.flush()
-        with self._record.open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.readlines()
-        self._read_to += sum(len(line) for line in lines)
         found = False
-        for line in lines:
-            record: dict[str, Any] = json.loads(line)
+        for record in self._record.new_objects():
             link = (record["from"], record["to"])
             if record["variable"] == self.variable and link in self._rules and "of" not in record:
                 self._counts[link, record["type"]] += 1

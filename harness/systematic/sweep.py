@@ -28,7 +28,6 @@ Nothing here knows an algorithm, or which points to expect of it. All of it is r
 checkers judge each folder as well.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import ConsensusError
 from harness.checkers.verdict import Status
 from harness.faults.active import ReceiptBuilder
+from harness.records.jsonable import write_document
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.scheduler import MessageScheduler, MessageStep
@@ -242,8 +242,7 @@ class Sweeper:
         results = [found[point] for point in todo]
         took_s = time.monotonic() - started
         sweep = Sweep(self.algorithm, self.nodes, tuple(messages), tuple(results), tuple(violations), took_s)
-        text = json.dumps({"schema": 1, "seed": self.seed, **sweep.to_json()}, indent=2, ensure_ascii=False)
-        (self.folder / "sweep.json").write_text(text + "\n")
+        write_document(self.folder / "sweep.json", {"schema": 1, "seed": self.seed, **sweep.to_json()})
         return sweep
 
     def _some(self, all_: list[Point]) -> list[Point]:

@@ -28,9 +28,10 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from cluster.processes import NODE_COMMAND
+from harness.records.run_files import RunFiles
 from node.__main__ import main
 from node.contract import BadInput, NodeId, Stored
 from node.instances import TimerKey
@@ -41,8 +42,6 @@ from node.timers import Timers
 from node.transport import Route, Transport
 from node.turn import NodeCore
 from node.wire import Envelope, StatusRequest, pack
-
-FOLDER_NAME: Final = "traces"
 
 
 @dataclass
@@ -71,7 +70,7 @@ def traced(folder: Path, command: tuple[str, ...]) -> tuple[str, ...]:
     """
     if command[: len(NODE_COMMAND)] != NODE_COMMAND:
         raise BadInput(f"only plain nodes can be traced, and these are started by {' '.join(command)}")
-    start = (sys.executable, "-P", "-m", "harness.systems.traced_node", str(folder / FOLDER_NAME))
+    start = (sys.executable, "-P", "-m", "harness.systems.traced_node", str(RunFiles(folder).traces))
     return (*start, *command[len(NODE_COMMAND) :])
 
 

@@ -19,7 +19,6 @@ Rules
    process, the boot counter on each node's disk. The run is recorded and judged like any other.
 """
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -33,6 +32,8 @@ from harness.checkers.verdict import Status
 from harness.faults.active import ReceiptBuilder
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import DELIVERED, KEPT, LOST, Link
+from harness.records.run_files import RunFiles
+from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
@@ -211,8 +212,7 @@ class RealAdversary:
         self._run, self._report = run, report
         self._rules: dict[Link, InstalledRule] = {}
         self._held: dict[Link, deque[Ballot]] = {}
-        self._record = run.folder / "messages.jsonl"
-        self._read_to = 0
+        self._record = FileTail(RunFiles(run.folder).messages)
         self._paper: ReceiptBuilder = run.faults.begin(
             "adversary", links_disturbed=[(one, other) for one in _PROPOSALS for other in run.nodes if one != other]
         )
@@ -263,14 +263,8 @@ class RealAdversary:
     def _read(self) -> None:
         """Take in what the proxy has recorded since."""
         self._run.network.flush()
-        with self._record.open("rb") as file:
-            file.seek(self._read_to)
-            lines = file.readlines()
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            self._read_to += len(line)
-            match json.loads(line):
+        for line in self._record.new_objects():
+            match line:
                 case {"of": _}:
                     pass  # what became of a message that was seen before
                 case {"type": "Decided"}:

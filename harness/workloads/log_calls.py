@@ -20,7 +20,8 @@ from cluster.clients.log_client import LogClient
 from cluster.clients.operation import Operation
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import CommandRefused
-from harness.records.history import Event, HistoryRecorder
+from harness.records.history import Event
+from harness.records.history_recorder import HistoryRecorder
 from node.contract import NodeId
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Protocol
 
 from cluster.clients.client import VariableCall
 from harness.checkers.sequential_model import Model
-from harness.records.history import HistoryRecorder
+from harness.records.history_recorder import HistoryRecorder
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId
 
@@ -53,8 +53,13 @@ class Callers(Protocol):
     `harness.runs.experiment.Experiment` is one. `log` holds the clients of a replicated log.
     """
 
-    log: LogCalls
-    recorder: HistoryRecorder
+    @property
+    def log(self) -> LogCalls:
+        """The clients of a replicated log."""
+
+    @property
+    def recorder(self) -> HistoryRecorder:
+        """The recorder of the history."""
 
     def begin_propose(
         self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = ...

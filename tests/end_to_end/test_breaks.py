@@ -52,7 +52,7 @@ def test_a_reply_after_its_commit_outlives_the_power_cut(tmp_path: Path) -> None
 
 
 def kill_the_proposer_at_each_step(run: Experiment) -> None:
-    proposer_killed.tell(run, "")
+    proposer_killed.play(run, "")
 
 
 def test_accepted_values_ignored_is_caught(tmp_path: Path) -> None:

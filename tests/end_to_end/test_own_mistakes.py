@@ -15,7 +15,7 @@ from harness.records.node_failures import failures
         ("Raising", "ZeroDivisionError: the author's mistake (in propose, own_algorithms.py, line "),
         ("SendsWhatIsNotListed", "Other is not in the `messages` of the algorithm"),
         ("Exiting", "SystemExit: 3 (in propose, own_algorithms.py, line "),
-        ("Looping", "does not even say how it is: is its algorithm in an endless loop?"),
+        ("Looping", "does not answer a status request: is its algorithm in an endless loop?"),
     ],
 )
 def test_a_run_says_first_what_its_nodes_failed_of(
@@ -56,5 +56,5 @@ def test_what_the_machine_denied_is_no_mistake_of_the_author(tmp_path: Path) -> 
     assert failures({"n1": log, "n2": tmp_path / "none"}) == []
     log.write_text(2 * told.replace("MemoryError: ", "KeyError: 'x'"))
     assert failures({"n1": log}) == [
-        "n1 failed 2 times: KeyError: 'x' (in propose, mine.py, line 7); its log, logs/n1.log, has all of it"
+        "n1 failed 2 times: KeyError: 'x' (in propose, mine.py, line 7); the traceback is in its log, logs/n1.log"
     ]

@@ -1,4 +1,4 @@
-"""A session of faults made by hand is a run like any other: history, receipts, verdicts, report, plan, replay."""
+"""A session by hand is a run like any other: it has a history, receipts, verdicts, a report, a plan and replays."""
 
 import json
 import os
@@ -29,14 +29,14 @@ def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: 
     hand.good("heal")
     hand.good("down")
     folder = run_of(hand)
-    told = history.load(folder / "history.jsonl").operations
-    assert [(one.f, one.invoke.value, one.answer) for one in told] == [
+    calls = history.load(folder / "history.jsonl").operations
+    assert [(call.f, call.invoke.value, call.answer) for call in calls] == [
         ("propose", "blue", "blue"),
         ("propose", "red", "red"),
     ]
-    papers = receipts.load(folder / "receipts.jsonl")
-    assert [paper.fault for paper in papers] == ["partition", "kill", "kill"]
-    assert all(paper.bit and paper.ended_ns is not None for paper in papers), papers
+    faults = receipts.load(folder / "receipts.jsonl")
+    assert [receipt.fault for receipt in faults] == ["partition", "kill", "kill"]
+    assert all(receipt.bit and receipt.ended_ns is not None for receipt in faults), faults
     verdicts = json.loads((folder / "results.json").read_text())["verdicts"]
     assert verdicts["coherence"]["status"] == "invalid"
     assert "'blue'" in verdicts["coherence"]["evidence"]
@@ -69,15 +69,34 @@ def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: H
     verdicts = json.loads((folder / "results.json").read_text())["verdicts"]
     assert verdicts["linearizability of keys"]["status"] == "valid"
     assert verdicts["durability"]["status"] == "valid"
-    assert {"duplicate", "clock-jump"} == {paper.fault for paper in receipts.load(folder / "receipts.jsonl")}
+    assert {"duplicate", "clock-jump"} == {receipt.fault for receipt in receipts.load(folder / "receipts.jsonl")}
     plan = load(folder / "plan.json")
     assert (plan.workload, plan.algorithm) == ("kv", "multipaxos")
     hand.good("check", str(folder / "history.jsonl"), "--model", "kv")
 
 
-def test_a_session_in_which_nothing_was_asked_leaves_no_run(quick_hand: Hand) -> None:
+def test_a_session_without_calls_and_faults_leaves_no_run(quick_hand: Hand) -> None:
     hand = quick_hand
     hand.good("up", "-d", "-n", "1")
     hand.good("ps")
     hand.good("down")
     assert not (hand.folder / ".consensus" / "runs").exists()
+
+
+def test_a_recorded_session_without_calls_is_no_run_either(quick_hand: Hand) -> None:
+    hand = quick_hand
+    hand.good("up", "-d", "-n", "1", "--record")
+    hand.good("down")
+    assert hand.json("runs")["runs"] == []
+
+
+def test_a_session_on_disks_that_were_written_before_is_not_judged(quick_hand: Hand) -> None:
+    hand = quick_hand
+    for _ in range(2):
+        hand.good("up", "-d", "-n", "1")
+        hand.good("propose", "colour", "blue")
+        hand.good("down")
+    runs = hand.json("runs")["runs"]
+    assert [run["status"] for run in runs] == ["not judged", "unknown"]  # the first had no contest
+    notes = json.loads((Path(runs[0]["run"]) / "results.json").read_text())["notes"]
+    assert notes == {"not judged": "the disks were written before this session, so it shows only a part"}

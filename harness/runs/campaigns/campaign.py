@@ -1,10 +1,8 @@
-"""Makes the runs of a campaign, in several processes, and merges what came of them.
+"""One run of a campaign, and the tally of all its runs.
 
-Run `k` of a campaign with seed `s` is the plan that `harness.runs.plan_generator` draws from the seed `s * 1_000_000 + k`, so any
-of them can be made again by `consensus test --seed`. Each worker is a process of its own: a run judges itself in it, counts
-what it has hit, and deletes its folder if it is valid and nobody wants to keep it.
-
-What ends a worker ends the nodes and the proxy that it has launched: the kernel sees to it.
+Run `k` of a campaign with seed `s` is the plan that `harness.runs.plan_generator` draws from the seed `s * 1_000_000 + k`. So
+`consensus test --seed` can make any of them again. The process that makes a run also judges it, counts what its faults
+hit, and deletes the run's folder if the run is valid and `keep` is not set.
 """
 
 import shutil
@@ -16,8 +14,8 @@ from typing import Any, Final
 
 from cluster.errors import ConsensusError
 from cluster.spec import node_names
-from harness.records import receipts
-from harness.records.jsonable import read_lines
+from harness.records import messages, receipts
+from harness.records.run_files import RunFiles
 from harness.runs.campaigns.grid import GridCell, Hits, hits
 from harness.runs.plan import Plan
 from harness.runs.plan_generator import generate
@@ -30,7 +28,12 @@ RUNS_MAX: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What to run. `faults` are names or families, none is all; `steps` is how many a run, None as many as fit."""
+    """What to run.
+
+    `folder` gets a folder for each run. `faults` are names or families, none means all. `time_s` is how long each run
+    lasts, in seconds. `steps` is the number of faults in each run, None about one every 0.8 s. `keep` keeps the folders of
+    valid runs.
+    """
 
     folder: Path
     runs: int
@@ -59,7 +62,7 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class CampaignRun:
-    """What came of one run."""
+    """What came of one run of the campaign. `folder` is None if it was deleted."""
 
     number: int
     seed: int
@@ -73,7 +76,7 @@ class CampaignRun:
     folder: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The run's object in `campaign.json`."""
         return {
             "run": self.number,
             "seed": self.seed,
@@ -88,7 +91,7 @@ class CampaignRun:
 
 
 def make_run(campaign: Campaign, number: int) -> CampaignRun:
-    """Make one run, count what it has hit, and clean up after it. A run that cannot begin or be judged is unknown."""
+    """Make run `number`, count what its faults hit, and clean up. A run that cannot begin or be judged is unknown."""
     started = time.monotonic()
     plan = campaign.plan(number)
     folder = campaign.folder / f"{number:05}"
@@ -118,13 +121,14 @@ def make_run(campaign: Campaign, number: int) -> CampaignRun:
 
 
 def _hits_of(plan: Plan, folder: Path) -> Hits:
-    messages = (record for _, record in read_lines(folder / "messages.jsonl"))
-    return hits(load_algorithm(plan.algorithm), plan.nodes, receipts.load(folder / "receipts.jsonl"), messages)
+    files = RunFiles(folder)
+    lines = messages.load(files.messages)
+    return hits(load_algorithm(plan.algorithm), plan.nodes, receipts.load(files.receipts), lines)
 
 
 @dataclass
 class CampaignTally:
-    """What came of all of them so far."""
+    """What came of all runs of a campaign so far."""
 
     campaign: Campaign
     runs: list[CampaignRun] = field(default_factory=list)
@@ -133,31 +137,31 @@ class CampaignTally:
     interrupted: bool = False
 
     def add(self, run: CampaignRun) -> None:
-        """One more."""
+        """Add a run."""
         self.runs.append(run)
         self.hits.update(run.hits)
 
     def of(self, status: str) -> int:
-        """How many came out so."""
+        """How many runs have this status."""
         return sum(run.status == status for run in self.runs)
 
     @property
     def kept(self) -> list[CampaignRun]:
-        """Those that were not valid, in order."""
+        """The runs that are not valid, by number."""
         return sorted((run for run in self.runs if run.status != "valid"), key=lambda run: run.number)
 
     @property
     def a_minute(self) -> float:
-        """Runs made and judged in a minute."""
+        """How many runs were made and judged in a minute, on average."""
         return len(self.runs) * 60 / self.took_s if self.took_s else 0.0
 
     @property
     def never_fired(self) -> list[str]:
-        """Faults that plans had, and that no run saw in force."""
+        """The faults that plans had and that were in force in no run."""
         fired = {fault for run in self.runs for fault in run.fired}
         return sorted({fault for run in self.runs for fault in run.planned} - fired)
 
     @property
     def cells(self) -> set[GridCell]:
-        """What was hit by anything."""
+        """The cells that any fault hit."""
         return {cell for _, cell in self.hits}

@@ -1,12 +1,13 @@
-"""Which fault has struck whom in which phase of the protocol: hits, and so holes. Pure; read from what a run has recorded.
+"""The grid of a campaign: which fault has hit a node in which role and phase of the protocol. Computed from run folders.
 
 Rules
 -----
-1. A fault of processes hits each node that its receipt says is down, in the phase in which that node was then: told by the
-   last message between nodes that it had sent or been given, of any variable, within `_RECENT_S` before the receipt began.
-   If there was none it was idle.
-2. A fault of links hits both ends of the messages that its rules did something to, in the phase of that message.
-3. A phase is a message's type, and its two roles are who sends it and who gets it. For Paxos they have names of their own.
+1. A fault of processes hits each node that its receipt says is down, in the phase in which that node was. The phase is that
+   of the last message between nodes that the node had sent or received, for any variable, within `_RECENT_S` seconds before
+   the receipt began. Without such a message the node was idle.
+2. A fault of links hits both ends of each message that its rules changed, in the phase of that message.
+3. A phase is a message's type. Its two roles are the message's sender and receiver; for Paxos they have the paper's names.
+4. A hole is a cell that a fault never hit, although it hit others.
 """
 
 from bisect import bisect_left
@@ -19,10 +20,10 @@ from harness.records.receipts import Receipt
 from node.contract import Algorithm, NodeId
 
 _RECENT_S: Final = 0.5
-#: What the proxy notes of a message that it passed on as it came.
+#: The fates of a message that the proxy did not change.
 _UNHARMED: Final = frozenset({"passed", "released", "undeliverable"})
 
-#: Who sends a message of Paxos, and who gets it.
+#: The roles of the sender and the receiver of each message of Paxos.
 _ROLES: Final = {
     "Prepare": ("proposer", "acceptor"),
     "Promise": ("acceptor", "proposer"),
@@ -37,7 +38,7 @@ _ANY_ROLES: Final = ("sender", "receiver")
 
 
 class GridCell(NamedTuple):
-    """A column of the grid."""
+    """A column of the grid: the role of a node in the phase of a message."""
 
     role: str
     phase: str
@@ -45,12 +46,12 @@ class GridCell(NamedTuple):
 
 IDLE: Final = GridCell("idle", "")
 
-#: How often which fault has hit which cell.
+#: How often each fault has hit each cell.
 Hits = Counter[tuple[str, GridCell]]
 
 
 def columns(algorithm: type[Algorithm]) -> tuple[GridCell, ...]:
-    """Every role and phase of the algorithm, in the order in which it lists its messages; last, a node that is idle."""
+    """Every role and phase of the algorithm, in the order of its list of messages; then the cell of an idle node."""
     cells = [
         GridCell(role, message.type_name())
         for message in algorithm.messages
@@ -70,7 +71,14 @@ def hits(
     receipts: Iterable[Receipt],
     messages: Iterable[Mapping[str, Any]],
 ) -> Hits:
-    """What one run has hit."""
+    """Count what the faults of one run hit.
+
+    Args:
+        algorithm: its messages are the phases.
+        members: the nodes.
+        receipts: the faults. A fault that has not bitten hits nothing.
+        messages: the lines of the record of messages.
+    """
     found: Hits = Counter()
     between = [line for line in messages if line["from"] in members and line["to"] in members]
     known = {message.type_name() for message in algorithm.messages}
@@ -102,11 +110,13 @@ def _doing(moments: list[tuple[int, GridCell]], at_ns: int) -> GridCell:
 def _fault_of(rule: str) -> str:
     """`partition-3-cut` is a rule of the fault `partition`: see `harness.faults.injector.Faults.apply_rules`."""
     parts = rule.rsplit("-", 2)
-    return parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"  # a rule of a step that waits for its message
+    return (
+        parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"
+    )  # else it is the rule of a step that waits for its message
 
 
 def to_json(found: Hits) -> list[dict[str, Any]]:
-    """The hits, the same way each time."""
+    """The hits as rows, in a fixed order."""
     return [
         {"fault": fault, "role": cell.role, "phase": cell.phase, "hits": number}
         for (fault, cell), number in sorted(found.items())
@@ -114,10 +124,10 @@ def to_json(found: Hits) -> list[dict[str, Any]]:
 
 
 def rows(found: Hits) -> tuple[str, ...]:
-    """The faults that hit anything, by name."""
+    """The names of the faults that hit anything, sorted."""
     return tuple(sorted({fault for fault, _ in found}))
 
 
 def holes(found: Hits, cells: Sequence[GridCell]) -> list[tuple[str, GridCell]]:
-    """What was never hit, of the faults that hit anything. That nobody was struck while it was idle is no hole."""
+    """Every hole. An idle node that was never hit is not a hole."""
     return [(fault, cell) for fault in rows(found) for cell in cells if cell != IDLE and not found[fault, cell]]

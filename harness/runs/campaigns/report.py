@@ -1,14 +1,14 @@
-"""One report over a campaign: `campaign.json` for programs, `campaign.html` for people, a table for the terminal."""
+"""The report on a campaign: `campaign.json` for programs, `campaign.html` for people, a table for the terminal."""
 
-import json
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from harness.records.jsonable import write_document
 from harness.runs.campaigns.campaign import CampaignTally
 from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
 
-REPORT_NAME: Final = "campaign.json"
+DATA_NAME: Final = "campaign.json"
 PAGE_NAME: Final = "campaign.html"
 
 _STYLE: Final = """
@@ -20,7 +20,7 @@ th:first-child, td:first-child { text-align: left } .hole { background: #fde8e8;
 
 
 def merged(tally: CampaignTally) -> dict[str, Any]:
-    """The campaign as data."""
+    """The object of `campaign.json`, without its schema."""
     campaign = tally.campaign
     cells = _cells(tally)
     return {
@@ -44,8 +44,7 @@ def merged(tally: CampaignTally) -> dict[str, Any]:
 
 def save(tally: CampaignTally) -> None:
     """Write both files into the campaign's folder."""
-    text = json.dumps({"schema": 1, **merged(tally)}, indent=2, ensure_ascii=False)
-    (tally.campaign.folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
+    write_document(tally.campaign.folder / DATA_NAME, {"schema": 1, **merged(tally)})
     (tally.campaign.folder / PAGE_NAME).write_text(page(tally), encoding="utf-8")
 
 
@@ -54,13 +53,20 @@ def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
 
 
 def summary(tally: CampaignTally) -> str:
-    """The tally in a line."""
+    """The tally in one line."""
     found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
     return f"{len(tally.runs)} of {tally.campaign.runs} runs: {found}; {tally.a_minute:.1f} a minute"
 
 
-def by_phase(tally: CampaignTally) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The grid with a column for each phase: the phases, and for each fault "hits at the sender + hits at the receiver"."""
+class PhaseTable(NamedTuple):
+    """The grid with one column for each phase: the phases, and a row for each fault."""
+
+    phases: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def by_phase(tally: CampaignTally) -> PhaseTable:
+    """The grid by phase. A row has the fault and, for each phase, "hits at the sender+hits at the receiver"."""
     cells = _cells(tally)
     phases = list(dict.fromkeys(cell.phase or cell.role for cell in cells))
     table = [
@@ -73,11 +79,11 @@ def by_phase(tally: CampaignTally) -> tuple[list[str], list[tuple[str, list[str]
         )
         for fault in rows(tally.hits)
     ]
-    return phases, table
+    return PhaseTable(phases, table)
 
 
 def page(tally: CampaignTally) -> str:
-    """The whole as one page that asks nobody for anything."""
+    """The report as one HTML page that loads nothing from elsewhere."""
     heads = "".join(f"<th>{escape(cell.role)}<br>{escape(cell.phase)}</th>" for cell in _cells(tally))
     body = "".join(
         f"<tr><td>{escape(fault)}</td>{''.join(_square(tally.hits[fault, cell]) for cell in _cells(tally))}</tr>\n"

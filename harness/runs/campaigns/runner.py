@@ -1,4 +1,7 @@
-"""Has the runs of a campaign made, in several processes here or on the workers of a Dask scheduler."""
+"""Makes the runs of a campaign, in several processes here or on the workers of a Dask scheduler.
+
+When a worker process ends, the kernel also ends the nodes and the proxy that it has launched.
+"""
 
 import contextlib
 import shutil
@@ -18,18 +21,26 @@ def run_campaign(
     progress: Callable[[CampaignTally], object],
     dask: str | None = None,
 ) -> CampaignTally:
-    """Make the runs, `workers` at a time, and tell `progress` after each. Ctrl-C ends it with what was done so far.
+    """Make the runs of a campaign.
 
-    With `dask`, the address of a scheduler, its workers make them, one a thread.
+    Args:
+        campaign: what to run.
+        workers: how many processes make runs.
+        stop_at_first: whether the campaign ends with the first run that violates a promise.
+        progress: called with the tally after each run.
+        dask: the address of a Dask scheduler, whose workers then make the runs, one for each of their threads.
+
+    Returns:
+        The tally; after Ctrl-C that of the runs that were done by then.
 
     Raises:
         BadFault, UnknownAlgorithm: no such plan can be drawn. Nothing was run.
-        NoDask: there is no such scheduler, or none that can be used. Nothing was run.
+        NoDask: the scheduler cannot be reached, or cannot be used. Nothing was run.
     """
     campaign.plan(1)
     tally = CampaignTally(campaign)
     started = time.monotonic()
-    with _makers(campaign, workers, dask) as results:
+    with _results_of(campaign, workers, dask) as results:
         try:
             for run in results:
                 tally.add(run)
@@ -45,8 +56,8 @@ def run_campaign(
 
 
 @contextlib.contextmanager
-def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[CampaignRun]]:
-    """Whoever makes the runs. Gives what is done, as it is done; leaves nothing of what is under way at the end."""
+def _results_of(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[CampaignRun]]:
+    """Provide the runs, each as soon as it is done. At the end of the block no run is under way any more."""
     if dask is not None:
         from harness.runs.campaigns.spread import DaskWorkers  # noqa: PLC0415 - needs an extra
 
@@ -54,11 +65,11 @@ def _makers(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iter
             yield results
         return
     with pool_of(workers) as pool:
-        yield _results(pool, campaign, workers)
+        yield _local_results(pool, campaign, workers)
 
 
-def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[CampaignRun]:
-    """What is done, as it is done. No more is handed out than is under way, so that an end comes soon."""
+def _local_results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[CampaignRun]:
+    """Yield each run as it is done. Only as many runs are submitted as workers can make at once, so that the end comes soon."""
     numbers = iter(range(1, campaign.runs + 1))
     under_way: set[Future[CampaignRun]] = set()
     while True:
@@ -74,9 +85,9 @@ def _results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Ite
 
 
 def _drop_unfinished(tally: CampaignTally) -> None:
-    """Folders of runs that were under way at the end: they were judged by nobody."""
+    """Delete the folders of runs that were under way at the end. They were not judged."""
     done = {run.number for run in tally.runs}
     for folder in tally.campaign.folder.iterdir():
         if folder.is_dir() and folder.name.isdigit() and int(folder.name) not in done:
-            with contextlib.suppress(OSError):  # a node that is being ended may still write there
+            with contextlib.suppress(OSError):  # a node that is about to end may still write there
                 shutil.rmtree(folder)

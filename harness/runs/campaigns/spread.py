@@ -2,14 +2,13 @@
 
 Rules
 -----
-1. A run is made and judged where a Dask worker is, in a temporary folder there that is gone when the run is over. What comes
-   back is what came of it, and if it is to be kept, its folder, packed.
-2. No more runs are handed out than there are workers' threads, so whatever ends the campaign, be it Ctrl-C or a violation,
-   comes soon: the runs under way are waited for, and each cleans up after itself.
-3. All traffic of a run is on its machine's loopback, as ever. What Dask itself sends is Dask's: its scheduler's address and
-   its security are up to whoever started it.
-
-The workers need this package, of this version.
+1. A Dask worker makes and judges a run on its own machine, in a temporary folder that is deleted when the run is over. It
+   returns what came of the run and, if the run is to be kept, its packed folder.
+2. Only as many runs are submitted as the workers have threads. So the campaign ends soon after Ctrl-C or a violation: it
+   waits for the runs under way, and each run cleans up after itself.
+3. All traffic of a run stays on its machine's loopback interface. The traffic between Dask's scheduler and workers is
+   Dask's own: its address and its security are the choice of the person who started it.
+4. The workers need this package, of this version.
 """
 
 import io
@@ -22,7 +21,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cluster.errors import ConsensusError
 from harness.runs.campaigns.campaign import Campaign, CampaignRun, make_run
@@ -33,7 +32,14 @@ _PACKAGE: Final = "consensus-lab"
 
 
 class NoDask(BadInput):
-    """There is no Dask here, or no scheduler there. The message says what to do."""
+    """Dask is not installed here, or the scheduler cannot be used. The message says what to do."""
+
+
+class RemoteRun(NamedTuple):
+    """What a worker returns: what came of the run, and its folder as a packed archive, if it is to be kept."""
+
+    run: CampaignRun
+    packed_folder: bytes | None
 
 
 class DaskWorkers:
@@ -43,7 +49,8 @@ class DaskWorkers:
         """Connect.
 
         Raises:
-            NoDask: dask is not installed here, or nobody answers at `address`, or there are no workers, or none of ours.
+            NoDask: dask is not installed here, no scheduler answers at `address`, it has no workers, or a worker has
+                another version of this package.
         """
         try:
             self._dask: Any = import_module("distributed")  # an extra, which takes a second
@@ -66,17 +73,19 @@ class DaskWorkers:
         ours = version(_PACKAGE)
         for worker, theirs in self._client.run(_version_there).items():
             if theirs != ours:
-                raise NoDask(f"the Dask worker {worker} has {_PACKAGE} {theirs or 'not installed'}, and here is {ours}")
+                raise NoDask(
+                    f"the Dask worker {worker} has {_PACKAGE} {theirs or 'not installed'}, and this machine has {ours}"
+                )
 
     def results(self, campaign: Campaign) -> Generator[CampaignRun, None, None]:
-        """What is done, as it is done. Closing the generator waits for the runs under way."""
+        """Yield each run as it is done. Closing the generator waits for the runs under way."""
         numbers = iter(range(1, campaign.runs + 1))
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         under_way = 0
         try:
             while True:
                 while under_way < self.threads and (number := next(numbers, None)) is not None:
-                    future = self._client.submit(make_run_away, campaign, number, pure=False, retries=0)
+                    future = self._client.submit(make_run_on_worker, campaign, number, pure=False, retries=0)
                     future.add_done_callback(done.put)
                     under_way += 1
                 if not under_way:
@@ -95,17 +104,17 @@ class DaskWorkers:
         self._client.close()
 
 
-def _result(future: Any) -> tuple[CampaignRun, bytes | None]:
+def _result(future: Any) -> RemoteRun:
     try:
-        result: tuple[CampaignRun, bytes | None] = future.result()
+        result: RemoteRun = future.result()
     except Exception as error:
         raise ConsensusError(f"a Dask worker could not make its run: {type(error).__name__}: {error}") from error
     return result
 
 
 def _version_there() -> str | None:
-    """On a worker."""
-    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - this function travels alone
+    """The version of this package. Runs on a worker."""
+    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - Dask sends this function without its module
 
     try:
         return version(_PACKAGE)
@@ -113,10 +122,10 @@ def _version_there() -> str | None:
         return None
 
 
-def make_run_away(
+def make_run_on_worker(
     campaign: Campaign, number: int, make: Callable[[Campaign, int], CampaignRun] = make_run
-) -> tuple[CampaignRun, bytes | None]:
-    """On a worker: make one run in a folder that is gone afterwards. Returns it, and its folder packed if it is kept."""
+) -> RemoteRun:
+    """Make one run in a temporary folder that is deleted afterwards. Runs on a worker."""
     with tempfile.TemporaryDirectory(prefix="consensus-campaign-") as folder:
         run = make(replace(campaign, folder=Path(folder) / campaign.folder.name), number)
         packed = None
@@ -125,11 +134,11 @@ def make_run_away(
             with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
                 archive.add(run.folder, arcname=".")
             packed = buffer.getvalue()
-        return replace(run, folder=None), packed
+        return RemoteRun(replace(run, folder=None), packed)
 
 
 def _unpacked(campaign: Campaign, run: CampaignRun, packed: bytes | None) -> CampaignRun:
-    """The run with its folder here."""
+    """Unpack the run's folder into the campaign's folder, if it was packed."""
     if packed is None:
         return run
     folder = campaign.folder / f"{run.number:05}"

@@ -1,6 +1,6 @@
-"""The article's stories, one file each: what happens to the cluster and what clients ask meanwhile.
+"""The article's scenarios, one file each: what happens to the cluster, and what clients ask meanwhile.
 
-A scenario says nothing about what should come of it. That is for the checkers, and for the tests, to say.
+A scenario does not say what should come out. The checkers and the tests do.
 """
 
 import importlib
@@ -27,20 +27,24 @@ _MODULES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A story, the algorithms that it is told of, and its variants, each of which is a run of its own."""
+    """One scenario of the article.
+
+    `play` carries out one of the `variants` on an experiment that has begun; each variant is a run of its own. `story` says
+    in a line what happens. `algorithms` are those that the scenario is for.
+    """
 
     name: str
     story: str
-    tell: Callable[[Experiment, str], None]
+    play: Callable[[Experiment, str], None]
     algorithms: tuple[str, ...] = ALL
     variants: tuple[str, ...] = ("",)
     nodes: int = 5
-    breaks: bool = True  # a run in which nothing was broken is then no test
-    takes_s: float = 2.0  # about; the scorecard begins with the longest
-    about: str = ""  # the algorithm for whose sake the article tells it: its evidence is shown first
+    breaks: bool = True  # whether the scenario has faults; if so, a run in which no fault bit is no test
+    takes_s: float = 2.0  # about how long a run takes; the scorecard begins with the longest
+    about: str = ""  # the algorithm that the article tells the scenario for: its evidence is shown first
 
     def fits(self, algorithm: str) -> bool:
-        """Whether it can be told of `algorithm`: those of the user's own are told every story that is told of all."""
+        """Whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""
         return algorithm in self.algorithms or (algorithm not in ALL and self.algorithms == ALL)
 
 

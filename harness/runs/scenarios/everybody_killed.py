@@ -4,8 +4,8 @@ from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
 
 
-def tell(run: Experiment, _variant: str) -> None:
-    """Decide three variables, begin a fourth, kill all, restart all, ask for all four."""
+def play(run: Experiment, _variant: str) -> None:
+    """Decide three variables, begin a fourth, kill every node, restart every node, query all four."""
     for number in range(3):
         run.propose(f"settled-{number}", f"value {number}", at=run.nodes[number])
     begun = run.begin_propose("begun", "perhaps", at="n4", timeout_s=0.3)
@@ -19,5 +19,5 @@ def tell(run: Experiment, _variant: str) -> None:
 
 
 SCENARIO = Scenario(
-    "everybody-killed", "every node is killed at once, in the middle of a proposal, and restarted", tell
+    "everybody-killed", "every node is killed at once, in the middle of a proposal, and restarted", play
 )

@@ -4,8 +4,8 @@ from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
 
 
-def tell(run: Experiment, variant: str) -> None:
-    """Decide, take n1 away, ask for the old decision and for a new one, bring n1 back, ask again."""
+def play(run: Experiment, variant: str) -> None:
+    """Decide, take n1 away, query the old decision and propose a new one, bring n1 back, query again."""
     run.propose("before", "blue", at="n1")
     run.query_all("before")
     cut = None
@@ -36,7 +36,7 @@ def tell(run: Experiment, variant: str) -> None:
 SCENARIO = Scenario(
     "first-node-away",
     "n1, the leader where there is one, is killed, cut off or suspended, then comes back",
-    tell,
+    play,
     variants=("killed", "cut-off", "suspended"),
     takes_s=3.0,
     about="leader",

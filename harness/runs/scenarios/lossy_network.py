@@ -7,8 +7,8 @@ ROUNDS = 8
 LATE_S = 0.02
 
 
-def tell(run: Experiment, _variant: str) -> None:
-    """Rivals propose at three nodes, round after round; then the network is whole and everybody is asked."""
+def play(run: Experiment, _variant: str) -> None:
+    """Let rivals propose at three nodes, round after round; then make the network whole and query every node."""
     with run.faults.lossy(LATE_S):
         for number in range(ROUNDS):
             variable = f"colour-{number}"
@@ -23,4 +23,4 @@ def tell(run: Experiment, _variant: str) -> None:
         run.query_all(f"colour-{number}")
 
 
-SCENARIO = Scenario("lossy-network", "every link loses, repeats, delays and reorders a fifth of what it carries", tell)
+SCENARIO = Scenario("lossy-network", "every link loses, repeats, delays and reorders a fifth of what it carries", play)

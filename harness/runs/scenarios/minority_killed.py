@@ -1,4 +1,4 @@
-"""Every pair of five nodes is killed in turn; the other three are asked for an old decision and for a new one."""
+"""Every pair of five nodes is killed in turn; the other three are queried for an old decision and asked for a new one."""
 
 from itertools import combinations
 
@@ -6,8 +6,8 @@ from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
 
 
-def tell(run: Experiment, _variant: str) -> None:
-    """Kill a pair, ask at the others, restart the pair, and go on with the next pair."""
+def play(run: Experiment, _variant: str) -> None:
+    """Kill a pair, query and propose at the others, restart the pair, and go on with the next pair."""
     run.propose("first", "blue", at="n3")
     for pair in combinations(run.nodes, 2):
         run.faults.kill(*pair)
@@ -24,7 +24,7 @@ def tell(run: Experiment, _variant: str) -> None:
 SCENARIO = Scenario(
     "minority-killed",
     "each pair of five nodes is killed in turn, and comes back",
-    tell,
+    play,
     algorithms=("majority", "paxos", "multipaxos"),
     takes_s=4.0,
 )

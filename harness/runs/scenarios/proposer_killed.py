@@ -7,8 +7,8 @@ PROPOSER = "n1"
 WAIT_S = 20.0
 
 
-def tell(run: Experiment, _variant: str) -> None:
-    """For each k: let k messages of the proposer out, kill it, have another node propose a rival, restart, ask all."""
+def play(run: Experiment, _variant: str) -> None:
+    """For each k: let k messages of the proposer out, kill it, propose a rival at another node, restart, query every node."""
     messages = 3 * (len(run.nodes) - 1)  # a Prepare, an Accept and a Decided to each peer
     begun = []
     for let_out in range(messages + 1):
@@ -16,7 +16,7 @@ def tell(run: Experiment, _variant: str) -> None:
         own_links = [(PROPOSER, peer) for peer in run.nodes if peer != PROPOSER]
         with run.faults.hold(own_links) as held:
             rule = held.rules[0]
-            # It waits for longer than the proposer takes, which would else give up what nobody waits for any more.
+            # The client waits for longer than the proposer takes: a proposer gives up a proposal whose client has gone.
             begun.append(run.begin_propose(variable, "blue", at=PROPOSER, timeout_s=WAIT_S))
             for _ in range(let_out):
                 rule.wait_held(1, timeout_s=WAIT_S)
@@ -34,7 +34,7 @@ def tell(run: Experiment, _variant: str) -> None:
 SCENARIO = Scenario(
     "proposer-killed",
     "the proposer is killed after each of its messages in turn, and a rival proposes",
-    tell,
+    play,
     algorithms=("paxos",),
     takes_s=6.0,
 )

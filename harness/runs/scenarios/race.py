@@ -6,8 +6,8 @@ from harness.runs.scenarios import Scenario
 ROUNDS = 5
 
 
-def tell(run: Experiment, _variant: str) -> None:
-    """Race a few times, and ask everybody after each."""
+def play(run: Experiment, _variant: str) -> None:
+    """Race a few times, and query every node after each race."""
     for number in range(ROUNDS):
         variable = f"colour-{number}"
         colours = ("blue", "red")
@@ -21,5 +21,5 @@ def tell(run: Experiment, _variant: str) -> None:
 
 
 SCENARIO = Scenario(
-    "race", "two colours are proposed at five nodes at the same time, five times over", tell, breaks=False
+    "race", "two colours are proposed at five nodes at the same time, five times over", play, breaks=False
 )

@@ -18,7 +18,8 @@ from harness.checkers.paxos_evidence import FIELDS
 from harness.checkers.properties import coherence, conflict_resolution, no_decoherence
 from harness.checkers.verdict import Status
 from harness.mutants import majority_and_leader, paxos
-from harness.records.history import Event, HistoryRecorder
+from harness.records.history import Event
+from harness.records.history_recorder import HistoryRecorder
 from harness.records.messages import readable_fields
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.steps import (

@@ -24,21 +24,21 @@ BLUE, RED = encode_value("blue"), encode_value(("red", 1))
         (Failover, {}, {}),
     ],
 )
-def test_what_a_disk_shows_as_decided(
+def test_the_decided_values_on_a_disk(
     algorithm: type[Algorithm], stored: dict[str, Stored], expected: dict[str, object]
 ) -> None:
     assert expected == decided_on_disk(algorithm, MEMBERS, Contents("", "n1", 1, {"x": stored}))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_asking_a_disk_does_not_change_what_was_read(name: str) -> None:
+def test_reading_decisions_does_not_change_the_contents(name: str) -> None:
     stored: dict[str, Stored] = {"value": BLUE, "vote of n1": BLUE, "promised": (3, "n2"), "round": 3}
     contents = Contents("", "n1", 1, {"x": dict(stored)})
     decided_on_disk(load_algorithm(name), MEMBERS, contents)
     assert stored == contents.variables["x"]
 
 
-def test_an_algorithm_may_do_anything_at_its_start_and_nothing_happens() -> None:
+def test_what_an_algorithm_does_at_its_start_has_no_effect() -> None:
     class Busy(Paxos):
         def start(self) -> None:
             self.become_preparing()
@@ -55,7 +55,7 @@ def test_a_value_that_does_not_decode_stays_as_it_is() -> None:
     assert decided_on_disk(Paxos, MEMBERS, contents) == {"x": b"\xc1"}
 
 
-def test_a_status_with_no_decision_says_nothing() -> None:
+def test_a_status_without_a_decision_shows_none() -> None:
     class Silent(Paxos):
         def status(self) -> Status:
             return Status("silent")
@@ -63,7 +63,7 @@ def test_a_status_with_no_decision_says_nothing() -> None:
     assert decided_on_disk(Silent, MEMBERS, Contents("", "n1", 1, {"x": {"decided": BLUE}})) == {}
 
 
-def test_a_dump_is_for_people() -> None:
+def test_a_dump_has_a_line_for_each_key() -> None:
     contents = Contents("c" * 32, "n1", 4, {"x": {"promised": (1, "n2"), "accepted": (1, "n2", BLUE)}, "y": {}})
     expected = (
         "node n1 of cluster cccccccc, booted 4 times\nx:\n  promised = (1, 'n2')\n  accepted = (1, 'n2', 'blue')\ny:\n"

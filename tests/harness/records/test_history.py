@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records.history import BadFile, BadHistory, Event, History, HistoryRecorder, load, save
+from harness.records.history import BadHistory, Event, History, load, save
+from harness.records.history_recorder import HistoryRecorder
+from harness.records.jsonable import BadFile
 
 values = st.one_of(st.none(), st.text(max_size=5), st.binary(max_size=5), st.tuples(st.integers(), st.text(max_size=2)))
 
@@ -43,7 +45,7 @@ def test_a_history_comes_back_from_its_file(history: History, tmp_path_factory: 
     assert history == load(path)
 
 
-def test_the_file_is_written_as_it_goes(tmp_path: Path) -> None:
+def test_each_event_is_in_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     ticks = itertools.count(100, 50)
     with HistoryRecorder(path, clock=lambda: next(ticks)) as recorder:
@@ -74,7 +76,7 @@ def test_calls_are_paired_with_their_ends() -> None:
     assert [one.node for one in (first, second, third, fourth)] == [None, "n2", "n3", None]
     assert second.ended_before(third)
     assert third.ended_before(third) is False
-    assert first.ended_before(third) is False  # what timed out may still happen
+    assert first.ended_before(third) is False  # a call that timed out may still take effect
 
 
 def test_seconds_count_from_the_first_event() -> None:
@@ -86,9 +88,9 @@ def test_seconds_count_from_the_first_event() -> None:
     assert History().seconds(7) == 0.0
 
 
-def test_a_recorder_refuses_what_is_no_history(tmp_path: Path) -> None:
+def test_a_recorder_refuses_events_that_form_no_history(tmp_path: Path) -> None:
     recorder = HistoryRecorder(tmp_path / "history.jsonl")
-    with pytest.raises(BadHistory, match="f is 'porpoise', and there are propose"):
+    with pytest.raises(BadHistory, match="f is 'porpoise'; the operations are propose"):
         recorder.invoke("c1", "porpoise", "x")
     with pytest.raises(TypeError, match="a set cannot be recorded"):
         recorder.invoke("c1", "propose", "x", {1})
@@ -139,16 +141,18 @@ def event(index: int, type_: str, /, **about: Any) -> dict[str, Any]:
         ([event(0, "invoke"), event(1, "invoke")], "process c1 calls while its call 0 is open"),
         ([event(1, "invoke"), event(1, "ok")], "event 1 comes after event 1"),
         ([event(0, "invoke", time=5), event(1, "ok")], "event 1 comes after event 0"),
-        ([event(0, "invoke"), event(1, "done")], "line 2: type is 'done', and there are invoke"),
-        ([event(0, "invoke", f="ask")], "line 1: f is 'ask', and there are propose"),
+        ([event(0, "invoke"), event(1, "done")], "line 2: type is 'done'; the types are invoke"),
+        ([event(0, "invoke", f="ask")], "line 1: f is 'ask'; the operations are propose"),
         ([event(0, "invoke", index="0")], "line 1: index is '0', which is a str"),
         ([event(0, "invoke", index=True)], "line 1: index is True, which is a bool"),
         ([event(0, "invoke", extra=1)], "line 1: 'extra' is not a field"),
-        ([event(0, "invoke", value={"$x": 1})], r"line 1: a map with the key '\$x'"),
+        ([event(0, "invoke", value={"$x": 1})], r"line 1: a map has the key '\$x'"),
         ([{"index": 0}], "line 1: time is missing"),
     ],
 )
-def test_a_malformed_history_is_named(tmp_path: Path, lines: list[dict[str, Any]], expected: str) -> None:
+def test_a_malformed_history_is_refused_with_the_line(
+    tmp_path: Path, lines: list[dict[str, Any]], expected: str
+) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(BadFile, match=expected):

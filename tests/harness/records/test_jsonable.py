@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records.jsonable import BadFile, canonical, from_jsonable, read_lines, shown, to_jsonable, write_lines
+from harness.records.jsonable import (
+    BadFile,
+    canonical,
+    from_jsonable,
+    read_document,
+    read_lines,
+    read_readable_lines,
+    shown,
+    to_jsonable,
+    write_document,
+    write_lines,
+)
 from node.quorum import Ballot
 
 keys = st.one_of(
@@ -52,7 +63,7 @@ def test_what_json_lacks_is_readable(value: object, expected: object) -> None:
     assert expected == to_jsonable(value)
 
 
-def test_what_is_no_data_is_refused_with_a_hint() -> None:
+def test_a_value_that_is_not_plain_data_is_refused_with_a_hint() -> None:
     with pytest.raises(TypeError, match="a set cannot be recorded: use int"):
         to_jsonable({"colours": {1, 2}})
 
@@ -60,12 +71,12 @@ def test_what_is_no_data_is_refused_with_a_hint() -> None:
 @pytest.mark.parametrize(
     "data", [{"$set": [1]}, {"$bytes": "a", "b": 1}, {"$map": [[[1], 2]]}, {"$map": [1]}, {"$float": "1"}]
 )
-def test_an_encoding_that_is_none_of_ours_is_refused(data: object) -> None:
+def test_an_unknown_encoding_is_refused(data: object) -> None:
     with pytest.raises(ValueError, match=r"\$"):
         from_jsonable(data)
 
 
-def test_canonical_tells_apart_what_python_calls_equal() -> None:
+def test_canonical_distinguishes_what_python_calls_equal() -> None:
     alike: list[object] = [1, 1.0, True, "1", b"1", [1], (1,), {1: 1}, {"1": 1}]
     assert len(alike) == len({canonical(value) for value in alike})
     assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
@@ -94,7 +105,7 @@ def test_a_file_comes_back_as_it_was(rows: list[dict[str, object]], tmp_path_fac
         ('{"a": 1}\n\n{"a": 1}\n', "line 2: not JSON"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_malformed_line_is_refused_with_its_number(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(text)
     with pytest.raises(BadFile, match=expected):
@@ -104,3 +115,30 @@ def test_a_malformed_line_is_named(tmp_path: Path, text: str, expected: str) -> 
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"gone\.jsonl cannot be read"):
         list(read_lines(tmp_path / "gone.jsonl"))
+
+
+def test_a_damaged_file_gives_the_lines_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\nnull\n[1]\n\n{"b": 2}\n{"c": ')
+    assert read_readable_lines(path) == ([{"a": 1}, {"b": 2}], 3)
+
+
+def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "document.json"
+    data = {"colour": "blåu", "nodes": ["n1"], "lone surrogate": "\ud800"}
+    write_document(path, data)
+    assert "blåu" in path.read_text(encoding="utf-8")
+    assert read_document(path) == data
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"{", "is not JSON"), (b"\xff", "is not JSON"), (b"[1]", "a list, where an object is wanted")],
+)
+def test_a_file_that_is_not_a_document_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "document.json"
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=rf"document\.json.*{expected}"):
+        read_document(path)
+    with pytest.raises(BadFile, match=r"gone\.json cannot be read: No such file"):
+        read_document(tmp_path / "gone.json")

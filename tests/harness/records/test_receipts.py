@@ -50,7 +50,7 @@ GOOD = Receipt("kill", 1).to_json()
         ({"evidence": {"$tuple": []}}, "evidence is not a map"),
     ],
 )
-def test_a_malformed_receipt_is_named(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+def test_a_malformed_receipt_is_refused_with_the_line(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
     path = tmp_path / "receipts.jsonl"
     path.write_text(json.dumps(GOOD) + "\n" + json.dumps({**GOOD, **change}) + "\n")
     with pytest.raises(BadFile, match=f"line 2: .*{expected}"):
@@ -73,7 +73,7 @@ def test_a_node_that_was_down_in_between_was_not_on_a_majority_side() -> None:
     assert timeline.on_majority_side("n2", 59, 100) is False
 
 
-def test_a_fault_with_no_end_lasts() -> None:
+def test_a_fault_without_an_end_lasts() -> None:
     timeline = Timeline(MEMBERS, [Receipt("kill", 40, None, nodes_down=("n2", "n3"))])
     assert timeline.on_majority_side("n1", 0, 10**15) is False
     assert timeline.on_majority_side("n1", 0, 40)
@@ -106,7 +106,7 @@ def test_a_link_must_be_whole_in_both_directions(field: str) -> None:
 
 
 def test_sides_are_pairwise_and_seen_from_the_node() -> None:
-    # 1-2-3 are connected, while 4 sees only 2 and 5 only 3.
+    # n1, n2 and n3 are connected; n4 reaches only n2, and n5 only n3.
     whole = {("n1", "n2"), ("n1", "n3"), ("n2", "n3"), ("n4", "n2"), ("n5", "n3")}
     cut = tuple((a, b) for a in FIVE for b in FIVE if a != b and not {(a, b), (b, a)} & whole)
     timeline = Timeline(FIVE, [Receipt("partition", 0, None, links_cut=cut)])
@@ -159,7 +159,7 @@ def test_any_node_means_one_node_for_the_whole_time() -> None:
 
 
 @pytest.mark.parametrize("about", [{"nodes_down": ("n9",)}, {"links_cut": (("n1", "n9"),)}])
-def test_a_receipt_of_a_stranger_is_refused(about: dict[str, Any]) -> None:
+def test_a_receipt_with_an_unknown_endpoint_is_refused(about: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the receipt of kill names 'n9'"):
         Timeline(MEMBERS, [Receipt("kill", 0, None, **about)])
 

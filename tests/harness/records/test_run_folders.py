@@ -1,18 +1,20 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli.main import cli
-from harness.records.run_folders import NoSuchRun, find_run, run_folders, summary
+from harness.records.run_folders import NoSuchRun, find_run, new_folder, new_test_folder, run_folders, summary
+from node.contract import BadInput
 from tests.run_folders import split_brain
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three runs, the newest last, and one that nobody has judged."""
+    """Three runs, the newest last, and one that was not judged."""
     for age, name in enumerate(("third/unjudged", "second/split-brain-paxos", "first", "fourth/deep/split-brain")):
         folder = split_brain(tmp_path / "runs" / name)
         if name.endswith("unjudged"):
@@ -21,6 +23,35 @@ def root(tmp_path: Path) -> Path:
             os.utime(file, (1_000_000 - age, 1_000_000 - age))
     (tmp_path / "runs" / "no-run").mkdir()
     return tmp_path
+
+
+def test_new_folders_differ_also_within_a_second(tmp_path: Path) -> None:
+    folders = [new_folder(tmp_path, "mine:Mine-7") for _ in range(3)]
+    assert len(set(folders)) == 3
+    for folder in folders:
+        assert folder.is_dir()
+        assert folder.parent == tmp_path / "runs"
+        assert re.fullmatch(r"\d{8}-\d{6}-mine-Mine-7(-[23])?", folder.name), folder.name
+    assert re.fullmatch(r"\d{8}-\d{6}", new_folder(tmp_path).name)
+
+
+def test_a_folder_may_be_made_by_the_caller(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path, "later", make=False)
+    assert folder.parent.is_dir()
+    assert not folder.exists()
+
+
+def test_tests_have_folders_of_their_own(tmp_path: Path) -> None:
+    one, other = new_test_folder(tmp_path, "test_x"), new_test_folder(tmp_path, "test_x")
+    assert one != other
+    assert one.parent == other.parent == tmp_path / "runs" / "pytest"
+    assert one.name.startswith("test_x-")
+
+
+def test_a_root_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"cannot be made: .* Choose another folder"):
+        new_folder(tmp_path / "file", "x")
 
 
 def test_the_newest_comes_first(root: Path) -> None:
@@ -50,9 +81,9 @@ def test_results_of_another_shape_are_not_judged(root: Path) -> None:
 
 
 def test_the_command_lists_them(root: Path) -> None:
-    told = CliRunner().invoke(cli, ["--dir", str(root), "runs", "--limit", "2"])
-    assert told.exit_code == 0
-    first, second = told.stdout.splitlines()
+    result = CliRunner().invoke(cli, ["--dir", str(root), "runs", "--limit", "2"])
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
     assert first.endswith("third/unjudged")
     assert "invalid: coherence" in second
     listed = json.loads(CliRunner().invoke(cli, ["--dir", str(root), "runs", "-o", "json"]).stdout)
@@ -60,11 +91,11 @@ def test_the_command_lists_them(root: Path) -> None:
     assert listed["total"] == 4
 
 
-def test_the_command_makes_the_page_of_the_newest_or_where_it_is_told(root: Path, tmp_path: Path) -> None:
-    told = CliRunner().invoke(cli, ["--dir", str(root), "report"])
-    assert told.stdout.strip() == str(root / "runs" / "third" / "unjudged" / "report.html")
-    assert Path(told.stdout.strip()).exists()
+def test_the_command_writes_the_page_of_the_newest_or_of_the_named_run(root: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["--dir", str(root), "report"])
+    assert result.stdout.strip() == str(root / "runs" / "third" / "unjudged" / "report.html")
+    assert Path(result.stdout.strip()).exists()
     target = tmp_path / "page.html"
-    told = CliRunner().invoke(cli, ["--dir", str(root), "report", "first", "-o", str(target)])
-    assert told.stdout.strip() == str(target)
+    result = CliRunner().invoke(cli, ["--dir", str(root), "report", "first", "-o", str(target)])
+    assert result.stdout.strip() == str(target)
     assert "Coherence is broken" in target.read_text()

@@ -1,4 +1,4 @@
-"""What a campaign counts and tells, on evidence made by hand."""
+"""What a campaign counts and reports, on evidence made by hand."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ def kill(at_ms: int, *nodes: str, bit: bool = True) -> Receipt:
     return Receipt("kill", at_ms * MS, at_ms * MS + MS, bit, nodes)
 
 
-def test_a_fault_of_a_process_strikes_in_the_phase_of_its_last_message() -> None:
+def test_a_fault_of_a_process_hits_it_in_the_phase_of_its_last_message() -> None:
     messages = [line(10, "n1", "n2", "Prepare"), line(20, "n2", "n1", "Promise"), line(30, "n1", "n2", "Accept")]
     found = hits(Paxos, MEMBERS, [kill(15, "n2"), kill(25, "n1"), kill(35, "n1", "n3")], messages)
     assert found == Counter(
@@ -40,18 +40,18 @@ def test_a_fault_of_a_process_strikes_in_the_phase_of_its_last_message() -> None
     )
 
 
-def test_long_ago_is_idle_and_what_did_not_bite_is_no_hit() -> None:
+def test_a_node_without_recent_messages_is_idle_and_a_fault_that_did_not_bite_hits_nothing() -> None:
     messages = [line(10, "n1", "n2", "Prepare")]
     assert hits(Paxos, MEMBERS, [kill(2000, "n1"), kill(11, "n1", bit=False)], messages) == Counter({("kill", IDLE): 1})
 
 
-def test_what_was_lost_never_reached_its_receiver() -> None:
+def test_a_lost_message_puts_its_receiver_in_no_phase() -> None:
     messages = [line(10, "n1", "n2", "Accept", "dropped", "partition-1-cut")]
     found = hits(Paxos, MEMBERS, [kill(11, "n2")], messages)
     assert found["kill", IDLE] == 1
 
 
-def test_a_fault_of_links_strikes_both_ends_of_what_it_spoils() -> None:
+def test_a_fault_of_links_hits_both_ends_of_the_messages_that_it_changes() -> None:
     messages = [
         line(10, "n1", "n2", "Vote", "dropped", "isolate-leader-12-cut"),
         line(11, "n1", "n2", "Vote"),
@@ -64,7 +64,7 @@ def test_a_fault_of_links_strikes_both_ends_of_what_it_spoils() -> None:
     )
 
 
-def test_holes_are_what_was_never_hit() -> None:
+def test_a_hole_is_a_cell_that_was_never_hit() -> None:
     cells = columns(Majority)
     assert len(cells) == 2 * len(Majority.messages) + 1
     found = Counter({("kill", GridCell("sender", "Vote")): 3})
@@ -97,8 +97,10 @@ def test_a_campaign_is_merged_into_one_report(tmp_path: Path) -> None:
     assert "&lt;valid&gt;" not in text
     assert "http://" not in text
     assert "https://" not in text
-    phases, table = by_phase(tally)
-    assert table == [("kill", ["3+0" if phase == "Prepare" else "0" if phase == "idle" else "0+0" for phase in phases])]
+    phases, rows_by_fault = by_phase(tally)
+    assert rows_by_fault == [
+        ("kill", ["3+0" if phase == "Prepare" else "0" if phase == "idle" else "0+0" for phase in phases])
+    ]
 
 
 def test_each_run_has_a_plan_of_its_own_and_the_same_every_time(tmp_path: Path) -> None:

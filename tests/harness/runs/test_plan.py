@@ -39,14 +39,14 @@ def test_a_plan_comes_back_from_its_file(tmp_path: Path) -> None:
         st.sampled_from((None, "n3")),
     )
 )
-def test_a_when_comes_back_from_its_words(when: When) -> None:
+def test_a_when_comes_back_from_its_text(when: When) -> None:
     assert when == When.parse(str(when))
 
 
 @pytest.mark.parametrize(
     ("number", "expected"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"), (113, "113th")]
 )
-def test_a_number_is_said_as_people_say_it(number: int, expected: str) -> None:
+def test_a_number_has_its_english_ending(number: int, expected: str) -> None:
     assert f"{expected} Vote" == str(When(number, "Vote"))
 
 
@@ -63,30 +63,36 @@ STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"colour": 1}, "'colour' is not a field of a plan; there are algorithm"),
-        ({"schema": 2}, "its schema is 2, and 1 is known here"),
-        ({"seed": "7"}, "seed is '7', and a whole number is wanted"),
-        ({"time_s": -1}, "time_s is -1, and seconds from 0"),
-        ({"nodes": 0}, "nodes is 0, and a number from 1 to 99"),
+        ({"colour": 1}, "'colour' is not a field of a plan; the fields are algorithm"),
+        ({"schema": 2}, "its schema is 2; this version knows schema 1"),
+        ({"seed": "7"}, "seed is '7', where a whole number is wanted"),
+        ({"time_s": -1}, "time_s is -1, where seconds from 0"),
+        ({"nodes": 0}, "nodes is 0, where a number from 1 to 99"),
         ({"nodes": ["a", "a"]}, "a list of different names"),
         ({"nodes": True}, "nodes is True"),
-        ({"algorithm": 5}, "algorithm is 5, and a text"),
-        ({"steps": {}}, "steps is no such list"),
+        ({"algorithm": 5}, "algorithm is 5, where a text"),
+        ({"steps": {}}, "steps is not such a list"),
         ({"steps": [STEP, 5]}, "step 2: a step is a map, and this is a int"),
-        ({"steps": [STEP, {}]}, "step 2: it names no fault; `consensus faults`"),
+        ({"steps": [STEP, {}]}, "step 2: a step names a fault, and this one names none; `consensus faults`"),
         ({"steps": [{**STEP, "fault": "kil"}]}, "step 1: no fault is called 'kil'"),
         ({"steps": [{**STEP, "node": "n1"}]}, "step 1: kill has no argument 'node'"),
         ({"steps": [{**STEP, "at_s": "soon"}]}, "step 1: at_s is 'soon'"),
         ({"steps": [{**STEP, "when": "Promise"}]}, "step 1: when is 'Promise': write it as '2nd Promise to n1'"),
         ({"steps": [{**STEP, "when": "1st Promise to n9"}]}, "step 1: .* no message can come that way"),
         ({"steps": [{**STEP, "when": "0th Promise"}]}, "write it as"),
-        ({"steps": [{**STEP, "when": "2nd Prommise to n1"}]}, "step 1: paxos sends no 'Prommise'; it sends Accept, "),
-        ({"steps": [{"fault": "kill-at", "message": "Vote"}]}, "step 1: paxos sends no 'Vote'; it sends Accept, "),
-        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1: it begins at 5 s, and the plan is over at 1 s"),
+        (
+            {"steps": [{**STEP, "when": "2nd Prommise to n1"}]},
+            "step 1: paxos sends no 'Prommise'; its messages are Accept, ",
+        ),
+        (
+            {"steps": [{"fault": "kill-at", "message": "Vote"}]},
+            "step 1: paxos sends no 'Vote'; its messages are Accept, ",
+        ),
+        ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1 begins at 5 s, and the plan ends at 1 s"),
         ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
     ],
 )
-def test_what_is_no_plan_is_told(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+def test_a_bad_plan_is_refused_with_a_reason(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({**Plan().to_json(), **change}))
     with pytest.raises(BadPlan, match=expected) as caught:
@@ -95,7 +101,7 @@ def test_what_is_no_plan_is_told(tmp_path: Path, change: dict[str, Any], expecte
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "7"])
-def test_what_is_no_json_map_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(BadPlan, match=r"plan\.json"):
@@ -104,23 +110,23 @@ def test_what_is_no_json_map_is_told(tmp_path: Path, text: str) -> None:
         load(tmp_path / "none.json")
 
 
-def test_the_plan_that_the_readme_shows_is_one() -> None:
+def test_the_plan_in_the_readme_is_a_plan() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
     (shown,) = re.findall(r"^```json\n(\{\"algorithm\".*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert [step.fault for step in from_json(json.loads(shown)).steps] == ["kill", "partition", "drop"]
 
 
-def test_a_plan_that_forgets_its_steps_is_none() -> None:
-    """Else a slip would be a run in which nothing is tried, and which is valid."""
+def test_a_plan_without_steps_is_refused() -> None:
+    """A mistyped key would otherwise make a run without faults, and that run would be valid."""
     with pytest.raises(BadPlan, match="steps is missing"):
         from_json({"algorithm": "paxos"})
 
 
-def test_a_plan_may_say_little() -> None:
+def test_every_key_but_steps_may_be_left_out() -> None:
     assert Plan(steps=(PlanStep("kill-all"),)) == from_json({"steps": [{"fault": "kill-all"}]})
 
 
-def test_what_a_step_draws_depends_on_itself_alone() -> None:
+def test_the_draws_of_a_step_depend_on_that_step_and_the_seed_alone() -> None:
     one, other = PlanStep("halves", 1.0), PlanStep("halves", 2.0)
     both, alone = Plan(steps=(one, other)), Plan(steps=(other,))
     assert both.rng(other).random() == alone.rng(other).random()
@@ -131,12 +137,12 @@ def test_what_a_step_draws_depends_on_itself_alone() -> None:
 # --- the generator ----------------------------------------------------------------------------------------------------
 
 
-def test_a_seed_gives_a_plan_and_another_gives_another() -> None:
+def test_the_same_seed_gives_the_same_plan() -> None:
     assert generate("paxos", FIVE, 7) == generate("paxos", FIVE, 7)
     assert generate("paxos", FIVE, 7).steps != generate("paxos", FIVE, 8).steps
 
 
-def test_as_many_steps_as_are_asked_for_overlapping() -> None:
+def test_a_plan_has_the_number_of_steps_asked_for_and_they_overlap() -> None:
     plan = generate("failover", FIVE, 7, time_s=10, steps=20)
     assert len(plan.steps) == 20
     assert any(
@@ -144,7 +150,7 @@ def test_as_many_steps_as_are_asked_for_overlapping() -> None:
     )
 
 
-def test_only_the_faults_that_are_named_are_drawn() -> None:
+def test_only_named_faults_are_drawn() -> None:
     plans = [generate("paxos", FIVE, seed, faults=["kill", "link"], time_s=20) for seed in range(5)]
     drawn = {step.fault for plan in plans for step in plan.steps}
     assert {"kill", "drop"} <= drawn
@@ -158,8 +164,8 @@ def test_over_many_seeds_every_fault_is_drawn() -> None:
     assert {entry.name for entry in catalogue() if entry.family in ("process", "cut", "link")} <= drawn
 
 
-def test_where_nothing_can_be_drawn_it_says_so() -> None:
-    with pytest.raises(BadFault, match="nothing can be drawn for 1 nodes from partition"):
+def test_faults_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(BadFault, match="no step can be drawn for 1 nodes from partition"):
         generate("paxos", ("n1",), 1, faults=["partition"])
     assert generate("paxos", ("n1",), 1, faults=["partition"], steps=0).steps == ()
 

@@ -8,13 +8,13 @@ from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.scenarios import ALL, scenarios
 from harness.runs.scorecard import PROPERTIES, Job, ScorecardRun, cells, jobs
 
-STORY = scenarios()[0]
-KEPT, UNTRIED = valid("kept"), unknown("nobody tried")
+SCENARIO = scenarios()[0]
+KEPT, UNTRIED = valid("kept"), unknown("it was not tried")
 BROKEN, NO_TEST = invalid("broken"), unknown("it did not bite", no_test=True)
 
 
 def result(verdict: Verdict, variant: str) -> ScorecardRun:
-    return ScorecardRun(Job(STORY, variant, "paxos"), Path(variant), dict.fromkeys(PROPERTIES, verdict), 0.1)
+    return ScorecardRun(Job(SCENARIO, variant, "paxos"), Path(variant), dict.fromkeys(PROPERTIES, verdict), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def result(verdict: Verdict, variant: str) -> ScorecardRun:
         ([KEPT, BROKEN], False, "broken"),
         ([NO_TEST, BROKEN], False, "broken"),
         ([KEPT, NO_TEST], None, "it did not bite"),
-        ([UNTRIED], None, "nobody tried"),
+        ([UNTRIED], None, "it was not tried"),
     ],
 )
 def test_a_cell_is_what_its_runs_showed(verdicts: list[Verdict], holds: bool | None, evidence: str) -> None:
@@ -34,18 +34,18 @@ def test_a_cell_is_what_its_runs_showed(verdicts: list[Verdict], holds: bool | N
     assert all(cell.evidence.endswith(evidence) for cell in table)
 
 
-def test_every_story_is_told_of_some_algorithm_and_every_algorithm_has_stories() -> None:
+def test_every_scenario_has_an_algorithm_and_every_algorithm_has_scenarios() -> None:
     made = jobs()
     assert {scenario.name for scenario in scenarios()} == {job.scenario.name for job in made}
     assert set(ALL) == {job.algorithm for job in made}
     assert len({job.name for job in made}) == len(made)
 
 
-def test_an_algorithm_of_ones_own_is_told_the_stories_that_all_are_told() -> None:
-    told = {job.scenario.name for job in jobs(["mine:Mine"])}
-    assert "race" in told
-    assert "window-of-vulnerability" not in told
+def test_a_users_algorithm_gets_the_scenarios_that_are_for_all() -> None:
+    names = {job.scenario.name for job in jobs(["mine:Mine"])}
+    assert "race" in names
+    assert "window-of-vulnerability" not in names
 
 
-def test_a_part_of_a_name_chooses() -> None:
+def test_a_part_of_a_name_selects_scenarios() -> None:
     assert {"split-brain"} == {job.scenario.name for job in jobs(only="brain")}

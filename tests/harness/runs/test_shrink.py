@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.checkers.verdict import Verdict, invalid, valid
-from harness.runs.plan import PLAN_NAME, Plan, PlanStep
+from harness.records.run_files import PLAN_NAME
+from harness.runs.plan import Plan, PlanStep
 from harness.runs.shrink import NotAgain, Shrinker, compact, minimise
 from harness.runs.suite import PlanResult
 
@@ -26,13 +27,13 @@ def test_exactly_the_culprits_are_left(count: int, data: st.DataObject) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 12))
-def test_it_ends_and_keeps_the_order_whatever_the_runs_say(answers: list[bool], count: int) -> None:
+def test_the_search_ends_and_keeps_the_order_with_any_answers(answers: list[bool], count: int) -> None:
     left = iter(answers)
 
-    def whatever(candidates: list[list[int]]) -> int | None:
+    def any_answer(candidates: list[list[int]]) -> int | None:
         return next((place for place in range(len(candidates)) if next(left, False)), None)
 
-    found = minimise(range(count), whatever)
+    found = minimise(range(count), any_answer)
     assert found == sorted(found)
     assert len(found) >= 1
 
@@ -72,7 +73,7 @@ def test_a_compact_plan_has_the_same_steps_and_no_idle_time(given_steps: list[Pl
         until_s = max(until_s, step.at_s + step.for_s)
 
 
-def test_what_overlapped_still_overlaps_by_as_much() -> None:
+def test_overlapping_steps_still_overlap_by_as_much() -> None:
     plan = Plan(
         time_s=60, steps=(PlanStep("halves", 20.0, 2.0), PlanStep("kill-all", 21.5, 1.0), PlanStep("ring", 40.0, 1.0))
     )
@@ -80,11 +81,11 @@ def test_what_overlapped_still_overlaps_by_as_much() -> None:
     assert compact(plan).time_s == 5.5
 
 
-# --- with runs that are made up -----------------------------------------------------------------------------------------
+# --- with fake runs -----------------------------------------------------------------------------------------------------
 
 
 class Runs:
-    """Stands for real runs: a plan violates if it has all the culprits, and only at every nth time."""
+    """Fake runs: a plan violates if it has all the culprits, and then only every nth time."""
 
     def __init__(self, culprits: Sequence[str], every: int = 1) -> None:
         self.culprits, self.every, self.count = set(culprits), every, 0
@@ -108,14 +109,14 @@ PLAN = Plan(algorithm="failover", steps=tuple(PlanStep(name, float(at)) for at, 
 
 @pytest.mark.parametrize("culprits", [("halves",), ("ring", "kill-all")])
 def test_the_smallest_plan_is_kept_with_its_run(tmp_path: Path, culprits: tuple[str, ...]) -> None:
-    told: list[str] = []
+    shown: list[str] = []
     kept = tmp_path / "kept"
-    shrunk = Shrinker(PLAN, "coherence", kept, tell=told.append, run=Runs(culprits)).shrink()
+    shrunk = Shrinker(PLAN, "coherence", kept, show=shown.append, run=Runs(culprits)).shrink()
     assert list(culprits) == [step.fault for step in shrunk.result.plan.steps]
     assert shrunk.result.folder == kept
     assert (kept / PLAN_NAME).exists()
     assert [kept] == list(tmp_path.iterdir())
-    assert shrunk.runs == len(told)
+    assert shrunk.runs == len(shown)
 
 
 def test_a_violation_of_another_promise_does_not_count(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_violation_of_another_promise_does_not_count(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_violation_that_comes_every_other_time_is_shrunk_all_the_same(tmp_path: Path) -> None:
+def test_a_plan_that_violates_every_other_time_is_shrunk_too(tmp_path: Path) -> None:
     shrunk = Shrinker(PLAN, "coherence", tmp_path / "kept", workers=1, run=Runs(["ring"], every=2)).shrink()
     assert "ring" in {step.fault for step in shrunk.result.plan.steps}
     assert len(shrunk.result.plan.steps) < len(PLAN.steps)

@@ -14,7 +14,7 @@ from harness.runs.campaigns.runner import run_campaign
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 
-# Dask warns of its own threads and sockets, which are its business; what is ours still fails a test.
+# Dask leaves threads and sockets of its own, and Python warns of them. Other warnings still fail a test.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -34,7 +34,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def test_the_workers_make_the_runs_and_one_report_tells_of_all(scheduler: str, tmp_path: Path) -> None:
+def test_the_workers_make_the_runs_and_one_report_has_all(scheduler: str, tmp_path: Path) -> None:
     broken = Campaign(tmp_path / "campaign", 3, 7, "failover", ("partition",), 1.0, 5, 1, keep=True)
     broken.folder.mkdir()
     seen: list[int] = []
@@ -53,7 +53,7 @@ def test_the_workers_make_the_runs_and_one_report_tells_of_all(scheduler: str, t
     assert not list(Path("/tmp").glob("consensus-campaign-*/campaign")), "a worker has left its folder behind"  # noqa: S108 - where workers make theirs
 
 
-def test_a_stop_waits_for_what_is_under_way_and_hands_out_no_more(scheduler: str, tmp_path: Path) -> None:
+def test_a_stop_waits_for_the_runs_under_way_and_begins_no_more(scheduler: str, tmp_path: Path) -> None:
     broken = Campaign(tmp_path / "campaign", 50, 7, "failover", ("partition",), 0.5, 3, 0)
     broken.folder.mkdir()
 
@@ -67,7 +67,9 @@ def test_a_stop_waits_for_what_is_under_way_and_hands_out_no_more(scheduler: str
         assert not any(client.processing().values())
 
 
-def test_what_cannot_be_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_cannot_be_used_is_an_error_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spread, "CONNECT_S", 0.2)
     campaign = Campaign(tmp_path / "campaign", 1)
     with pytest.raises(spread.NoDask, match="no Dask scheduler answers"):

@@ -1,0 +1,141 @@
+"""The requests of the command line about the links of a session by hand: partition, isolate, link, links, heal."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cluster.supervisor import parse_groups
+from harness.faults.partitions import links_between
+from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
+from harness.records.links import DELIVERED, KEPT, LOST
+from harness.runs.experiment import Experiment
+from harness.runs.session import HandSession
+from node.contract import BadInput, NodeId
+
+
+class LinkVerbs:
+    """Does to the links of `run` what the command line asks, as faults of `session`."""
+
+    def __init__(self, run: Experiment, session: HandSession) -> None:
+        self._run, self._session = run, session
+
+    def verbs(self) -> dict[str, Callable[..., Any]]:
+        """Each request by its name."""
+        return {
+            "partition": self.partition,
+            "isolate": self.isolate,
+            "link": self.link,
+            "links": self.links,
+            "heal": self._session.heal,
+        }
+
+    def partition(self, groups: str) -> str:
+        """Cut the groups from each other. Returns the rule's id.
+
+        Args:
+            groups: such as `n1,n2/n3,n4,n5`. One group alone is cut from all other nodes.
+
+        Raises:
+            BadInput: a node is named twice, or is in no group; or one group has all nodes.
+            NoSuchNode: a name is not that of a node.
+        """
+        cluster = self._run.cluster
+        sides = parse_groups(groups)
+        named = [node for side in sides for node in side]
+        for node in named:
+            cluster.process(node)
+        if len(set(named)) < len(named):
+            raise BadInput(f"{groups!r} names a node twice: each is in one group")
+        rest = [node for node in cluster.nodes if node not in named]
+        if rest and len(sides) > 1:
+            raise BadInput(f"{groups!r} leaves out {', '.join(rest)}: put each node in a group")
+        if not rest and len(sides) == 1:
+            raise BadInput(f"{groups!r} is one group of all nodes, which cuts no link: write groups as n1,n2/n3,n4,n5")
+        return self._session.cut("partition", links_between(sides, cluster.nodes), groups=sides)[0]
+
+    def isolate(self, node: NodeId) -> str:
+        """Cut a node from all others. Returns the rule's id. Raises NoSuchNode."""
+        cluster = self._run.cluster
+        links = links_between([[cluster.process(node).node]], cluster.nodes)
+        return self._session.cut("isolate", links, node=node)[0]
+
+    def link(self, senders: list[str], receivers: list[str], one_way: bool, spoil: dict[str, Any]) -> list[str]:
+        """Spoil the links between senders and receivers.
+
+        Args:
+            senders: names of nodes, or `client`.
+            receivers: the same.
+            one_way: whether only links from a sender to a receiver are spoilt, or both directions.
+            spoil: the options of `consensus link`: see `_link_faults`.
+
+        Returns:
+            The rules' ids.
+
+        Raises:
+            BadInput: there is no link between the two.
+        """
+        pairs = [(senders, receivers)] if one_way else [(senders, receivers), (receivers, senders)]
+        links = list(dict.fromkeys((a, b) for one, other in pairs for a in one for b in other if a != b))
+        if not links:
+            raise BadInput(f"there is no link from {', '.join(senders)} to itself: name two ends")
+        return [
+            rule
+            for fault in _link_faults(**spoil)
+            for rule in self._session.spoil(fault.name, links, fault.action, fault.probability, fault.arguments)
+        ]
+
+    def links(self) -> list[dict[str, Any]]:
+        """A row for each directed link: how many messages passed, were lost and wait, and the rules on the link."""
+        rules = self._run.network.rules()
+        return [
+            {
+                "from": link[0],
+                "to": link[1],
+                "passed": sum(counts[fate] for fate in DELIVERED),
+                "lost": sum(counts[fate] for fate in LOST),
+                "kept": sum(counts[fate] for fate in KEPT),
+                "rules": [_described(installed.rule) for installed in rules if installed.rule.covers(link)],
+            }
+            for link, counts in self._run.network.links().items()
+        ]
+
+
+class _LinkFault(NamedTuple):
+    """A fault of the catalogue, what the proxy does with messages, how likely, and the fault's arguments in a plan."""
+
+    name: str
+    action: Action
+    probability: float
+    arguments: dict[str, Any]
+
+
+def _link_faults(
+    drop: float | None = None,
+    duplicate: float | None = None,
+    delay: float | None = None,
+    jitter: float = 0.0,
+    reorder: int | None = None,
+    cut: bool = False,
+) -> Iterator[_LinkFault]:
+    """The faults that the options of `consensus link` mean. `drop` and `duplicate` are probabilities, `delay` and `jitter`
+    are seconds, `reorder` is a number of messages.
+    """
+    if cut:
+        yield _LinkFault("drop", Cut(), 1.0, {"probability": 1.0})
+    if drop is not None:
+        yield _LinkFault("drop", Drop(), drop, {"probability": drop})
+    if duplicate is not None:
+        yield _LinkFault("duplicate", Duplicate(), duplicate, {"probability": duplicate})
+    if reorder is not None:
+        yield _LinkFault("reorder", Reorder(reorder), 1.0, {"probability": 1.0, "window": reorder})
+    if delay is not None:
+        name, more = ("jitter", {"jitter_s": jitter}) if jitter else ("delay", {})
+        yield _LinkFault(name, Delay(delay, jitter), 1.0, {"seconds": delay, **more})
+
+
+def _described(rule: Rule) -> str:
+    match rule.action:
+        case Delay(seconds, jitter_s):
+            return f"delay {seconds:g} s" + (f" to {seconds + jitter_s:g} s" if jitter_s else "")
+        case Reorder(window):
+            return f"reorder by {window}"
+    return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"

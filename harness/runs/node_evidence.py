@@ -1,0 +1,71 @@
+"""What the nodes of a run show at its end: whether they answer, how far their replicas are, their disks, their failures."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from cluster.cluster import Cluster
+from cluster.processes import ProcessState
+from cluster.spec import Spec
+from harness.faults.catalogue import names_of_families
+from harness.records.node_failures import failures
+from harness.records.receipts import Receipt
+from node.contract import NodeId
+from node.storage.disk import Contents, DiskError, inspect
+
+_LOOK_S: Final = 0.05
+_STATUS_S: Final = 0.5
+
+
+def silent_nodes(cluster: Cluster, timeout_s: float) -> list[str]:
+    """A line for each node that is up and does not answer a status request within `timeout_s` seconds."""
+    statuses = cluster.status(timeout_s)
+    return [
+        f"{node} is up and does not answer a status request: is its algorithm in an endless loop?"
+        for node in cluster.nodes
+        if cluster.state(node) is ProcessState.UP and node not in statuses
+    ]
+
+
+def replica_statuses(cluster: Cluster, timeout_s: float) -> dict[NodeId, dict[str, Any]]:
+    """The status of every replica of a log that answers. Replicas that lag have `timeout_s` seconds to catch up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        statuses = cluster.status(_STATUS_S)
+        replicas = {node: status["variables"][""] for node, status in statuses.items() if "" in status["variables"]}
+        level = {replica["applied"] for replica in replicas.values()}
+        if (len(level) == 1 and len(replicas) == len(cluster.nodes)) or time.monotonic() > deadline:
+            return replicas
+        time.sleep(_LOOK_S)
+
+
+class DisksRead(NamedTuple):
+    """The contents of the disks that can be read, and for each other disk why it cannot."""
+
+    contents: dict[NodeId, Contents]
+    unreadable: dict[NodeId, str]
+
+
+def read_disks(spec: Spec) -> DisksRead:
+    """Read the disk of every node of the spec, while the nodes are down."""
+    found = DisksRead({}, {})
+    for node in spec.nodes:
+        try:
+            found.contents[node] = inspect(spec.settings.directory(node))
+        except DiskError as error:
+            found.unreadable[node] = str(error)
+    return found
+
+
+def unexplained_failures(spec: Spec, receipts: Iterable[Receipt], silent: Sequence[str]) -> list[str]:
+    """A line for each failure of a node that no fault explains. A disk, a limit or a clock may well stop a node.
+
+    Args:
+        spec: the cluster, whose logs show failures.
+        receipts: the faults of the run.
+        silent: what `silent_nodes` returned; these are failures, too.
+    """
+    excused = names_of_families("disk", "limit", "clock")
+    if any(receipt.fault in excused for receipt in receipts):
+        return []
+    return [*failures({node: spec.log(node) for node in spec.nodes}), *silent]
