@@ -1,0 +1,156 @@
+"""A MkDocs hook: writes the reference pages for which the code itself is the source.
+
+A line `<!-- generated: NAME -->` in a page is replaced with the text of the generator NAME below, at each build. So the
+command line's and the fault catalogue's pages cannot go out of date.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+_MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs calls this for each page. Returns the page with every mark replaced. Raises KeyError for an unknown mark."""
+    return _MARK.sub(lambda found: "\n".join(GENERATORS[found[1]]()), markdown)
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def command_line() -> Iterator[str]:
+    """Every verb of `consensus`: its usage, its help text, its arguments and options."""
+    from harness.cli.main import cli
+
+    yield from _command(cli, "consensus", None, 2)
+
+
+def _command(command: click.Command, path: str, parent: click.Context | None, level: int) -> Iterator[str]:
+    settings = {"info_name": path.rpartition(" ")[2], "parent": parent, "max_content_width": 100}
+    context = click.Context(command, **settings, **(command.context_settings or {}))
+    yield from (f"{'#' * level} {path}", "")
+    yield from ("```text", f"{path} {' '.join(command.collect_usage_pieces(context))}", "```", "")
+    yield from _help(command)
+    yield from _options(command, context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _command(child, f"{path} {name}", context, min(level + 1, 4) if parent else level)
+
+
+def _help(command: click.Command) -> Iterator[str]:
+    """The help text. Its paragraphs are flowed, except those that click keeps as they stand."""
+    text = inspect.cleandoc(command.help or "").partition("\f")[0]
+    for paragraph in text.split("\n\n"):
+        if paragraph.startswith("\b"):
+            yield from ("```text", *paragraph.removeprefix("\b").strip("\n").splitlines(), "```", "")
+        else:
+            yield from (" ".join(line.strip() for line in paragraph.splitlines()), "")
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    arguments = [argument for argument in command.params if isinstance(argument, click.Argument)]
+    if arguments:
+        yield from ("| argument | value |", "|---|---|")
+        for argument in arguments:
+            needed = "required" if argument.required else "optional"
+            many = ", one or more" if argument.nargs == -1 else ""
+            yield f"| `{argument.make_metavar(context)}` | {_type(argument)}, {needed}{many} |"
+        yield ""
+    if not options:
+        return
+    yield from ("| option | value | default | meaning |", "|---|---|---|---|")
+    for option in options:
+        names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+        value = "" if option.is_flag else _type(option)
+        yield f"| {names} | {_cell(value)} | {_cell(_default(option))} | {_cell(option.help or '')} |"
+    yield ""
+
+
+def _type(parameter: click.Parameter) -> str:
+    match parameter.type:
+        case click.Choice(choices=choices):
+            return "one of " + ", ".join(f"`{choice}`" for choice in choices)
+        case click.IntRange() | click.FloatRange() as bounded:
+            kind = "integer" if isinstance(bounded, click.IntRange) else "number"
+            limits = bounded._describe_range().replace("x", kind)
+            return limits if limits else kind
+        case click.Path(file_okay=False):
+            return "a directory"
+        case click.Path():
+            return "a file"
+        case kind:
+            return {"integer": "integer", "float": "number", "text": "text"}.get(kind.name, kind.name)
+
+
+def _default(option: click.Option) -> str:
+    stated = re.search(r"\s*\[default: (.*?)\]", option.help or "")
+    if option.is_flag or option.default is None or stated:
+        return ""
+    default = option.default() if callable(option.default) else option.default
+    # click marks a missing default with an object of its own, and an empty tuple says that nothing is given.
+    if isinstance(default, str | int | float) or hasattr(default, "__fspath__"):
+        return f"`{default}`"
+    return ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# --- the faults -------------------------------------------------------------------------------------------------------
+
+
+def fault_catalogue() -> Iterator[str]:
+    """Every fault by its family, with its arguments and their defaults."""
+    from harness.faults.catalogue import catalogue
+
+    family = ""
+    for entry in catalogue():
+        if entry.family != family:
+            family = entry.family
+            yield from (f"## Family `{family}`", "", "| fault | what it does | arguments |", "|---|---|---|")
+        arguments = ", ".join(_argument(name, parameter) for name, parameter in entry.parameters.items())
+        yield f"| `{entry.name}` | {_cell(entry.fault.summary)}. | {arguments} |"
+        if entry is _last_of(family):
+            yield ""
+
+
+def _last_of(family: str) -> Any:
+    from harness.faults.catalogue import catalogue
+
+    return [entry for entry in catalogue() if entry.family == family][-1]
+
+
+def _argument(name: str, parameter: inspect.Parameter) -> str:
+    if parameter.default is inspect.Parameter.empty:
+        return f"`{name}` (required)"
+    if parameter.default is None:
+        return f"`{name}` (drawn)"
+    return f"`{name}={parameter.default!r}`"
+
+
+def mutants() -> Iterator[str]:
+    """Every deliberately broken copy of the shipped code, as `consensus mutants --list` prints them."""
+    import contextlib
+    import io
+
+    from harness.cli.main import run
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert run(["mutants", "--list"]) == 0
+    yield from ("```text", printed.getvalue().rstrip(), "```", "")
+
+
+GENERATORS: dict[str, Callable[[], Iterator[str]]] = {
+    "command-line": command_line,
+    "fault-catalogue": fault_catalogue,
+    "mutants": mutants,
+}
