@@ -9,7 +9,8 @@ Rules
 3. A block of any language with `title="NAME"`, and a `python` block that begins with the comment `# NAME.py`, are written to
    that file. `# NAME.py: the method M` replaces one method of a file that an earlier block wrote.
 4. Any other `python` block is run as a program, which must exit with 0.
-5. A block with `no-run="why"` is not run. `not_run` lists them, and a test counts them.
+5. A block with `whole="NAME"` must be equal to the file that earlier blocks have written and changed.
+6. A block with `no-run="why"` is not run. `not_run` lists them, and a test counts them.
 
 `python -m tests.docs.pages docs/tutorial/1-first-steps.md` runs one page and shows what each block printed.
 """
@@ -140,7 +141,9 @@ class Page:
 
     def _run(self, block: Block) -> None:
         named = _FILE_COMMENT.match(block.text) if block.language == "python" else None
-        if named is not None and named[2]:
+        if "whole" in block.attributes:
+            assert block.text == (self.folder / block.attributes["whole"]).read_text(), f"{block.place}: not the file as it is"
+        elif named is not None and named[2]:
             self._replace(block, self.folder / named[1], named[2])
         elif named is not None or "title" in block.attributes:
             file = self.folder / (named[1] if named is not None else block.attributes["title"])

@@ -73,10 +73,13 @@ def test_a_text_block_says_what_the_block_before_it_prints(tmp_path: Path) -> No
 def test_files_are_written_and_their_methods_replaced(tmp_path: Path) -> None:
     file = "```python\n# m.py\nclass C:\n    def f(self):\n        return 1\n\n    def g(self):\n        return 2\n```\n"
     mended = "```python\n# m.py: the method f\n    def f(self):\n        return 3\n```\n"
+    whole = '```python whole="m.py"\n# m.py\nclass C:\n    def f(self):\n        return 3\n\n    def g(self):\n        return 2\n```\n'
     use = "```python\nfrom m import C\nassert (C().f(), C().g()) == (3, 2)\n```\n"
-    Page(tmp_path).run(write(tmp_path, file + mended + use))
+    Page(tmp_path).run(write(tmp_path, file + mended + use + whole))
     with pytest.raises(AssertionError, match="page.md:"):
         Page(tmp_path).run(write(tmp_path, file + use))
+    with pytest.raises(AssertionError, match="not the file as it is"):
+        Page(tmp_path).run(write(tmp_path, file + whole))
 
 
 def test_other_files_are_named_by_their_title(tmp_path: Path) -> None:
