@@ -1,22 +1,40 @@
 """A MkDocs hook: writes the reference pages for which the code itself is the source.
 
-A line `<!-- generated: NAME -->` in a page is replaced with the text of the generator NAME below, at each build. So the
-command line's and the fault catalogue's pages cannot go out of date.
+It also takes `no-run="why"` and `whole="file"` from the blocks: they are for the tests (`tests/docs/pages.py`).
+
+A line `<!-- generated: NAME ARGUMENTS -->` in a page is replaced with the text of the generator NAME below, at each build. So
+those pages cannot go out of date.
 """
 
+import ast
 import inspect
+import io
 import re
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from importlib import import_module
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
 
-_MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
+from harness.cli.main import cli, run
+from harness.faults.catalogue import catalogue
+
+sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook as a file, without its folder
+import python_reference  # noqa: E402
+
+_MARK = re.compile(r"^<!-- generated: (\S+)((?: \S+)*) -->$", re.MULTILINE)
+_FOR_TESTS = re.compile(r'^( *```\w+.*?) (?:no-run|whole)="[^"]*"', re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this for each page. Returns the page with every mark replaced. Raises KeyError for an unknown mark."""
-    return _MARK.sub(lambda found: "\n".join(GENERATORS[found[1]]()), markdown)
+    shown = _FOR_TESTS.sub(r"\1", markdown)
+    return _MARK.sub(lambda found: "\n".join(GENERATORS[found[1]](*found[2].split())), shown)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -24,14 +42,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def command_line() -> Iterator[str]:
     """Every verb of `consensus`: its usage, its help text, its arguments and options."""
-    from harness.cli.main import cli
-
     yield from _command(cli, "consensus", None, 2)
 
 
 def _command(command: click.Command, path: str, parent: click.Context | None, level: int) -> Iterator[str]:
-    settings = {"info_name": path.rpartition(" ")[2], "parent": parent, "max_content_width": 100}
-    context = click.Context(command, **settings, **(command.context_settings or {}))
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, **command.context_settings)
     yield from (f"{'#' * level} {path}", "")
     yield from ("```text", f"{path} {' '.join(command.collect_usage_pieces(context))}", "```", "")
     yield from _help(command)
@@ -109,23 +124,12 @@ def _cell(text: str) -> str:
 
 def fault_catalogue() -> Iterator[str]:
     """Every fault by its family, with its arguments and their defaults."""
-    from harness.faults.catalogue import catalogue
-
-    family = ""
-    for entry in catalogue():
-        if entry.family != family:
-            family = entry.family
-            yield from (f"## Family `{family}`", "", "| fault | what it does | arguments |", "|---|---|---|")
-        arguments = ", ".join(_argument(name, parameter) for name, parameter in entry.parameters.items())
-        yield f"| `{entry.name}` | {_cell(entry.fault.summary)}. | {arguments} |"
-        if entry is _last_of(family):
-            yield ""
-
-
-def _last_of(family: str) -> Any:
-    from harness.faults.catalogue import catalogue
-
-    return [entry for entry in catalogue() if entry.family == family][-1]
+    for family, entries in groupby(catalogue(), key=lambda entry: entry.family):
+        yield from (f"## Family `{family}`", "", "| fault | what it does | arguments |", "|---|---|---|")
+        for entry in entries:
+            arguments = ", ".join(_argument(name, parameter) for name, parameter in entry.parameters.items())
+            yield f"| `{entry.name}` | {_cell(entry.fault.summary)}. | {arguments} |"
+        yield ""
 
 
 def _argument(name: str, parameter: inspect.Parameter) -> str:
@@ -138,19 +142,42 @@ def _argument(name: str, parameter: inspect.Parameter) -> str:
 
 def mutants() -> Iterator[str]:
     """Every deliberately broken copy of the shipped code, as `consensus mutants --list` prints them."""
-    import contextlib
-    import io
-
-    from harness.cli.main import run
-
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with redirect_stdout(printed):
         assert run(["mutants", "--list"]) == 0
     yield from ("```text", printed.getvalue().rstrip(), "```", "")
 
 
-GENERATORS: dict[str, Callable[[], Iterator[str]]] = {
+# --- Python -----------------------------------------------------------------------------------------------------------
+
+
+def clients() -> Iterator[str]:
+    """The groups of methods that a client of a log has: `kv`, `locks`, `members`, `assignment`, `configuration`."""
+    module = import_module("cluster.clients.log_client")
+    constructor = textwrap.dedent(inspect.getsource(module.LogClient.__init__))
+    for statement in ast.walk(ast.parse(constructor)):
+        match statement:
+            case ast.Assign(
+                targets=[ast.Attribute(attr=name)], value=ast.Call(func=ast.Name(id=kind), args=[ast.Name(id="self")])
+            ) if not name.startswith("_"):
+                yield from python_reference.methods(name, getattr(module, kind), 2)
+
+
+def fixtures() -> Iterator[str]:
+    """Every fixture of the plugin, in the order in which it defines them."""
+    plugin = import_module("harness.pytest_plugin")
+    for name, member in vars(plugin).items():
+        function = getattr(member, "_fixture_function", None)
+        if function is not None:
+            yield from python_reference.fixture(name, function, 3)
+
+
+GENERATORS: dict[str, Callable[..., Iterator[str]]] = {
     "command-line": command_line,
     "fault-catalogue": fault_catalogue,
     "mutants": mutants,
+    "python": lambda name, *names: python_reference.module(name, names or None),
+    "class": lambda module, name: python_reference.entry(name, getattr(import_module(module), name), 2),
+    "clients": clients,
+    "fixtures": fixtures,
 }
