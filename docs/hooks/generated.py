@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from mkdocs.exceptions import PluginError
 
 from harness.cli.main import cli, run
 from harness.faults.catalogue import catalogue
@@ -29,12 +30,25 @@ import python_reference  # noqa: E402
 
 _MARK = re.compile(r"^<!-- generated: (\S+)((?: \S+)*) -->$", re.MULTILINE)
 _FOR_TESTS = re.compile(r'^( *```\w+.*?) (?:no-run|whole)="[^"]*"', re.MULTILINE)
+_LOADED_FROM_ELSEWHERE = re.compile(r'<(?:link|script|img|iframe|source)\b[^>]*\b(?:src|href)="(?:https?:)?//[^>]*>')
+_STATED_DEFAULT = re.compile(r"\s*\[default: (.*?)\]")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this for each page. Returns the page with every mark replaced. Raises KeyError for an unknown mark."""
     shown = _FOR_TESTS.sub(r"\1", markdown)
     return _MARK.sub(lambda found: "\n".join(GENERATORS[found[1]](*found[2].split())), shown)
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """MkDocs calls this at the end. Raises PluginError if a built page loads anything from another host."""
+    found = [
+        f"{page}: {tag[0]}"
+        for page in sorted(Path(config["site_dir"]).rglob("*.html"))
+        for tag in _LOADED_FROM_ELSEWHERE.finditer(page.read_text())
+    ]
+    if found:
+        raise PluginError("pages must load nothing from other hosts: " + "; ".join(found))
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -84,7 +98,8 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for option in options:
         names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
         value = "" if option.is_flag else _type(option)
-        yield f"| {names} | {_cell(value)} | {_cell(_default(option))} | {_cell(option.help or '')} |"
+        meaning = _STATED_DEFAULT.sub("", option.help or "")
+        yield f"| {names} | {_cell(value)} | {_cell(_default(option))} | {_cell(meaning)} |"
     yield ""
 
 
@@ -94,8 +109,15 @@ def _type(parameter: click.Parameter) -> str:
             return "one of " + ", ".join(f"`{choice}`" for choice in choices)
         case click.IntRange() | click.FloatRange() as bounded:
             kind = "integer" if isinstance(bounded, click.IntRange) else "number"
-            limits = bounded._describe_range().replace("x", kind)
-            return limits if limits else kind
+            match bounded.min, bounded.max:
+                case None, None:
+                    return kind
+                case least, None:
+                    return f"{kind}, {least:g} or more"
+                case None, most:
+                    return f"{kind}, at most {most:g}"
+                case least, most:
+                    return f"{kind}, {least:g} to {most:g}"
         case click.Path(file_okay=False):
             return "a directory"
         case click.Path():
@@ -105,8 +127,9 @@ def _type(parameter: click.Parameter) -> str:
 
 
 def _default(option: click.Option) -> str:
-    stated = re.search(r"\s*\[default: (.*?)\]", option.help or "")
-    if option.is_flag or option.default is None or stated:
+    if stated := _STATED_DEFAULT.search(option.help or ""):
+        return stated[1]
+    if option.is_flag or option.default is None:
         return ""
     default = option.default() if callable(option.default) else option.default
     # click marks a missing default with an object of its own, and an empty tuple says that nothing is given.

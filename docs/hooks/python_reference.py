@@ -37,7 +37,13 @@ def entry(name: str, member: Any, level: int) -> Iterator[str]:
     if inspect.isclass(member):
         yield from _class(name, member, level)
     elif callable(member) and inspect.getdoc(member):
-        yield from (f"{'#' * level} {name}", "", *_code(_signature(name, member)), "", *_docstring(inspect.getdoc(member)))
+        yield from (
+            f"{'#' * level} {name}",
+            "",
+            *_code(_signature(name, member)),
+            "",
+            *_docstring(inspect.getdoc(member)),
+        )
 
 
 def fixture(name: str, function: Any, level: int) -> Iterator[str]:

@@ -44,12 +44,12 @@ _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 
 #: Verbs that ask a cluster that runs. They are called in this process, where a verb costs a tenth of what a process of its
 #: own costs. The others start processes or load code of the page, so they have a process of their own.
-_QUICK: Final = frozenset(
-    {
-        "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
-        "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
-    }  # fmt: skip
-)
+# fmt: off
+_QUICK: Final = frozenset({
+    "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
+    "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
+})
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,9 @@ class Page:
     def _run(self, block: Block) -> None:
         named = _FILE_COMMENT.match(block.text) if block.language == "python" else None
         if "whole" in block.attributes:
-            assert block.text == (self.folder / block.attributes["whole"]).read_text(), f"{block.place}: not the file as it is"
+            assert block.text == (self.folder / block.attributes["whole"]).read_text(), (
+                f"{block.place}: not the file as it is"
+            )
         elif named is not None and named[2]:
             self._replace(block, self.folder / named[1], named[2])
         elif named is not None or "title" in block.attributes:
@@ -227,11 +229,16 @@ class Page:
         file.write_text("".join(lines))
 
 
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Run the pages that the arguments name, and print what each block printed."""
     for name in sys.argv[1:]:
         with tempfile.TemporaryDirectory(prefix="page-") as folder:
-            Page(Path(folder), lambda line: print(line, flush=True)).run(Path(name).absolute())
+            Page(Path(folder), _write).run(Path(name).absolute())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,18 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, Page, as_pattern, blocks, commands, not_run, pages
 
 #: How many blocks of each page no test runs. A block that is added here needs a reason in its `no-run`.
-NOT_RUN: dict[str, int] = {}
+NOT_RUN = {
+    "explanation/benchmarks.md": 1,
+    "guides/algorithm-with-quorums.md": 2,
+    "guides/campaigns.md": 7,
+    "guides/explore.md": 3,
+    "guides/service.md": 2,
+    "index.md": 1,
+    "reference/faults.md": 1,
+    "tutorial/1-first-steps.md": 1,
+    "tutorial/4-majority-vote.md": 1,
+    "tutorial/6-paxos.md": 2,
+}
 
 OTHERS = [page for page in pages() if page.parent.name not in ("tutorial", "guides")]
 
@@ -71,12 +82,14 @@ def test_a_text_block_says_what_the_block_before_it_prints(tmp_path: Path) -> No
 
 
 def test_files_are_written_and_their_methods_replaced(tmp_path: Path) -> None:
-    file = "```python\n# m.py\nclass C:\n    def f(self):\n        return 1\n\n    def g(self):\n        return 2\n```\n"
+    file = (
+        "```python\n# m.py\nclass C:\n    def f(self):\n        return 1\n\n    def g(self):\n        return 2\n```\n"
+    )
     mended = "```python\n# m.py: the method f\n    def f(self):\n        return 3\n```\n"
-    whole = '```python whole="m.py"\n# m.py\nclass C:\n    def f(self):\n        return 3\n\n    def g(self):\n        return 2\n```\n'
+    whole = file.replace("```python", '```python whole="m.py"').replace("return 1", "return 3")
     use = "```python\nfrom m import C\nassert (C().f(), C().g()) == (3, 2)\n```\n"
     Page(tmp_path).run(write(tmp_path, file + mended + use + whole))
-    with pytest.raises(AssertionError, match="page.md:"):
+    with pytest.raises(AssertionError, match="AssertionError"):
         Page(tmp_path).run(write(tmp_path, file + use))
     with pytest.raises(AssertionError, match="not the file as it is"):
         Page(tmp_path).run(write(tmp_path, file + whole))
