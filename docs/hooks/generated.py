@@ -26,7 +26,7 @@ from harness.cli.main import cli, run
 from harness.faults.catalogue import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook as a file, without its folder
-import python_reference  # noqa: E402
+import python_reference
 
 _MARK = re.compile(r"^<!-- generated: (\S+)((?: \S+)*) -->$", re.MULTILINE)
 _FOR_TESTS = re.compile(r'^( *```\w+.*?) (?:no-run|whole)="[^"]*"', re.MULTILINE)

@@ -3,7 +3,8 @@
 Rules
 -----
 1. An `sh` block is run line by line. A line is a command, and a comment after two spaces is for the reader. Two comments
-   are also checked: `# exit code 2` says how the command ends (0 if it says nothing), and `# → "blue"` what it prints.
+   are also checked: `# exit code 2`, or `# exit code 0 or 1`, says how the command ends (0 if it says nothing), and
+   `# → "blue"` what it prints.
 2. A `text` block right after a block that is run is what that block prints, on stdout or stderr. Its words must appear in
    that order. `…` stands for anything, and so does the end of a line.
 3. A block of any language with `title="NAME"`, and a `python` block that begins with the comment `# NAME.py`, are written to
@@ -170,9 +171,9 @@ class Page:
             code, printed = self._command(command)
             self._show(f"--- {block.place}: $ {command}   [exit code {code}]\n{printed}")
             everything += printed
-            stated = re.search(r"exit code (\d+)", comment)
-            wanted = int(stated[1]) if stated else 0
-            assert code == wanted, f"{block.place}: `{command}` ended with {code}, and not {wanted}:\n{printed}"
+            stated = re.search(r"exit code (\d+)(?: or (\d+))?", comment)
+            wanted = [int(each) for each in stated.groups() if each] if stated else [0]
+            assert code in wanted, f"{block.place}: `{command}` ended with {code}, and not {wanted}:\n{printed}"
             if comment.startswith("→ "):
                 assert as_pattern(comment.removeprefix("→ ")).search(printed), (
                     f"{block.place}: `{command}` printed {printed!r}, and not {comment}"
