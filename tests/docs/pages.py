@@ -87,7 +87,10 @@ def blocks(page: Path) -> list[Block]:
     end = 0
     for match in _FENCE.finditer(text):
         indent = len(match["indent"])
-        body = "".join(line[indent:] if line[:indent].isspace() else line for line in match["body"].splitlines(True))
+        body = "".join(
+            line[indent:] if line[:indent].isspace() and line.strip() else line
+            for line in match["body"].splitlines(True)
+        )
         line = text.count("\n", 0, match.start()) + 1
         follows = bool(found) and not text[end : match.start()].strip()
         name = page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name

@@ -106,8 +106,8 @@ def test_a_block_that_is_not_run_is_listed(tmp_path: Path) -> None:
 
 
 def test_an_indented_block_is_a_block(tmp_path: Path) -> None:
-    (block,) = blocks(write(tmp_path, "??? note\n\n    ```python\n    if x:\n        y\n    ```\n"))
-    assert block.text == "if x:\n    y\n"
+    (block,) = blocks(write(tmp_path, "??? note\n\n    ```python\n    if x:\n\n        y\n    ```\n"))
+    assert block.text == "if x:\n\n    y\n"
 
 
 def test_a_command_may_go_on_in_the_next_line() -> None:
