@@ -67,7 +67,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_comments_say_what_a_command_prints_and_how_it_ends(tmp_path: Path) -> None:
     Page(tmp_path).run(write(tmp_path, '```sh\necho "a  b"; exit 3  # exit code 3\necho x y z  # → x … z\n```\n'))
-    with pytest.raises(AssertionError, match="ended with 3, and not .0"):
+    with pytest.raises(AssertionError, match=r"ended with 3, and not .0"):
         Page(tmp_path).run(write(tmp_path, "```sh\nexit 3\n```\n"))
     with pytest.raises(AssertionError, match="printed"):
         Page(tmp_path).run(write(tmp_path, "```sh\necho x  # → y\n```\n"))
