@@ -4,7 +4,7 @@ Rules
 -----
 1. An `sh` block is run line by line. A line is a command, and a comment after two spaces is for the reader. Two comments
    are also checked: `# exit code 2`, or `# exit code 0 or 1`, says how the command ends (0 if it says nothing), and
-   `# → "blue"` what it prints.
+   `# → "blue"` what it prints. `# → "blue" after a moment` is tried again until it is so.
 2. A `text` block right after a block that is run is what that block prints, on stdout or stderr. Its words must appear in
    that order. `…` stands for anything, and so does the end of a line.
 3. A block of any language with `title="NAME"`, and a `python` block that begins with the comment `# NAME.py`, are written to
@@ -23,6 +23,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ from harness.cli.main import run as run_verb
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 TIMEOUT_S: Final = 120
+
+_LATER: Final = "after a moment"
+_MOMENT_S: Final = 20
 
 _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]+)(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
@@ -178,9 +182,11 @@ class Page:
             wanted = [int(each) for each in stated.groups() if each] if stated else [0]
             assert code in wanted, f"{block.place}: `{command}` ended with {code}, and not {wanted}:\n{printed}"
             if comment.startswith("→ "):
-                assert as_pattern(comment.removeprefix("→ ")).search(printed), (
-                    f"{block.place}: `{command}` printed {printed!r}, and not {comment}"
-                )
+                pattern = as_pattern(comment.removeprefix("→ ").removesuffix(_LATER))
+                deadline = time.monotonic() + _MOMENT_S
+                while comment.endswith(_LATER) and not pattern.search(printed) and time.monotonic() < deadline:
+                    _, printed = self._command(command)
+                assert pattern.search(printed), f"{block.place}: `{command}` printed {printed!r}, and not {comment}"
         self._printed = everything
 
     def _command(self, command: str) -> tuple[int, str]:

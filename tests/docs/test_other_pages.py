@@ -73,6 +73,12 @@ def test_comments_say_what_a_command_prints_and_how_it_ends(tmp_path: Path) -> N
         Page(tmp_path).run(write(tmp_path, "```sh\necho x  # → y\n```\n"))
 
 
+def test_a_command_may_be_tried_until_it_prints_what_it_should(tmp_path: Path) -> None:
+    page = "```sh\necho x >> tries; cat tries | wc -l  # → 3 after a moment\n```\n"
+    Page(tmp_path).run(write(tmp_path, page))
+    assert (tmp_path / "tries").read_text() == "x\nx\nx\n"
+
+
 def test_a_text_block_says_what_the_block_before_it_prints(tmp_path: Path) -> None:
     good = "```sh\nprintf 'one  two\\n3\\nfour five\\n'\n```\n\n```text\none two\nfour …ve\n```\n"
     Page(tmp_path).run(write(tmp_path, good))
