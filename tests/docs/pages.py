@@ -47,12 +47,13 @@ _FENCE: Final = re.compile(
 _ATTRIBUTE: Final = re.compile(r'([\w-]+)="([^"]*)"')
 _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 
-#: Verbs that ask a cluster that runs. They are called in this process, where a verb costs a tenth of what a process of its
-#: own costs. The others start processes or load code of the page, so they have a process of their own.
+#: Verbs that start no processes. They are called in this process, where most cost a tenth of what a process of their own
+#: costs. The others, and all that load an algorithm of the page, have a process of their own.
 # fmt: off
 _QUICK: Final = frozenset({
     "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
     "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
+    "assign", "check", "explore", "flp", "trace",
 })
 # fmt: on
 
