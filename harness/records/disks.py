@@ -22,6 +22,7 @@ from node.machines.once import OnceMachine
 from node.status import status_fields
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
+from node.turn import status_of
 from node.wire import Malformed, decode_value
 
 
@@ -72,7 +73,7 @@ def status_on_disk(
     log: Log | None = None,
 ) -> dict[str, Any]:
     """The status of one variable's replica that boots from `stored`."""
-    return status_fields(_booted(algorithm, node, members, stored, log).status())
+    return status_fields(status_of(_booted(algorithm, node, members, stored, log)))
 
 
 def _booted(

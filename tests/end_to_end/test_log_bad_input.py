@@ -77,7 +77,7 @@ def test_a_value_or_a_key_over_the_limit(either: Either) -> None:
         operations.kv_put("k", "x" * 300_000)
     with pytest.raises(BadValue, match="None"):
         operations.kv_put("k", None)
-    with pytest.raises(CommandRefused, match="1 to 1,024 characters, and this has 2,000") as refused:
+    with pytest.raises(CommandRefused, match="1 to 1,024 characters, but this one has 2,000") as refused:
         either.do(client, operations.kv_put("k" * 2_000, 1))
     assert refused.value.kind == "bad_key"
     assert either.do(client, operations.kv_get_with_version("k")) == ("before", version)

@@ -100,7 +100,7 @@ def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
         (["test", "paxos", "--faults", "kil"], "no fault is called 'kil'"),
         (["test", "paxox"], "no algorithm is called 'paxox'"),
         (["test", "paxos", "--workload", "kvs"], "no workload is called 'kvs'"),
-        (["test", "paxos", "--workload", "kv"], "test an algorithm that keeps a log"),
+        (["test", "paxos", "--workload", "kv"], "test an algorithm with a log"),
         (["test"], "name an algorithm"),
         (["test", "paxos", "--seeds", "5-1"], "names no seeds"),
         (["test", "paxos", "--seeds", "1-2", "--seed", "1"], "give neither --seed nor --plan"),
