@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.client import TIMEOUT_S, Call, Client
 from cluster.clients.groups import Assignment, Members
 from cluster.clients.lease_renewal import TTL_S
@@ -12,6 +11,9 @@ from cluster.clients.locks import Lock
 from cluster.clients.log_client import Kv, LogClient
 from cluster.errors import Mistake
 from node.contract import NodeId
+
+if TYPE_CHECKING:
+    from cluster.clients.async_client import AsyncLogClient
 
 
 class Service(ABC):
@@ -51,8 +53,10 @@ class Service(ABC):
         self.check_log()
         return LogClient(self._id, self.client_addresses, name)
 
-    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
+    def async_log_client(self, name: str | None = None) -> "AsyncLogClient":
         """A client of a replicated log for the tasks of the running event loop. Close it. Raises Mistake."""
+        from cluster.clients.async_client import AsyncLogClient  # noqa: PLC0415 - asyncio, which most programs go without
+
         self.check_log()
         return AsyncLogClient(self._id, self.client_addresses, name)
 
