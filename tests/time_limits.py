@@ -1,0 +1,147 @@
+"""Hooks for pytest: each test ends in time, fails alone, and leaves no process.
+
+Theory of operation
+-------------------
+Set-up, body and clean-up of a test have `--time-limit` seconds each. When the time is over, SIGALRM raises `TookTooLong` in
+the main thread: the test fails with a traceback, and its fixtures are torn down as after any failure. pytest-timeout does
+not do that: its `thread` method ends the whole process, without any clean-up and with all the tests that were still to
+come; its `signal` method raises once, and never again in the clean-up.
+
+Rules
+-----
+1. The alarm goes off again each quarter of the limit until the phase is over. So a `finally` that hangs is interrupted, too.
+2. A main thread that never comes back to the interpreter, such as one in a loop of C code, takes no signal. After half the
+   limit more the process writes the stack of each thread and ends. Under pytest-xdist the test that ran fails, and another
+   worker goes on with the rest: see `tests.distribution`.
+3. A thread that a test has left behind must not keep the run from ending: `_END_S` seconds after the last test the process
+   ends all the same.
+4. The kernel hands orphans to the process that runs the tests, so that it finds and ends those, too. Only Linux does that.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Generator, Iterator
+from typing import Final
+
+import psutil
+import pytest
+
+_END_S: Final = 10.0
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+_STDERR: Final = pytest.StashKey[int]()
+
+
+class TookTooLong(BaseException):
+    """A phase of a test took longer than its limit. No `except Exception` catches it, and Hypothesis does not retry it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare `--time-limit`."""
+    parser.addoption(
+        "--time-limit",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long set-up, body and clean-up of a test may take each; 0: as long as they like (default: 120)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Adopt orphans, and keep the real stderr for the last resort: while a test runs, pytest captures stderr."""
+    config.stash[_STDERR] = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Limit the set-up."""
+    with _limited(item, "set-up"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Limit the body."""
+    with _limited(item, "body"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Limit the clean-up."""
+    with _limited(item, "clean-up"):
+        return (yield)
+
+
+def pytest_enter_pdb() -> None:
+    """Lift the limit: somebody debugs the test."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what is left after the last test. A worker of pytest-xdist leaves both to the process that has started it."""
+    if not hasattr(config, "workerinput"):
+        end_processes(psutil.Process().children(recursive=True))
+        faulthandler.dump_traceback_later(_END_S, exit=True, file=config.stash[_STDERR])
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """End the processes that a test has left, and fail the test for them."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    left = end_processes([child for child in psutil.Process().children(recursive=True) if child.pid not in before])
+    assert left == []
+
+
+def end_processes(processes: list[psutil.Process]) -> list[str]:
+    """Kill those that still run. Returns their command lines."""
+    ended = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                ended.append(" ".join(process.cmdline()))
+                process.kill()
+    return ended
+
+
+@contextlib.contextmanager
+def _limited(item: pytest.Item, phase: str) -> Iterator[None]:
+    limit_s = float(item.config.getoption("time_limit"))
+    if not limit_s:
+        yield
+        return
+
+    def over(_signal: int, _frame: object) -> None:
+        __tracebackhide__ = True
+        _print_other_threads()
+        raise TookTooLong(f"the {phase} of this test took longer than {limit_s:g} s")
+
+    previous = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s / 4)
+    faulthandler.dump_traceback_later(limit_s * 1.5, exit=True, file=item.config.stash[_STDERR])
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _print_other_threads() -> None:
+    """Print where each thread but this one is. pytest shows it with the failure."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        if ident != threading.get_ident():
+            sys.stderr.write(f"--- thread {names.get(ident, ident)} ---\n")
+            traceback.print_stack(frame, file=sys.stderr)
