@@ -48,9 +48,9 @@ def end(process: "subprocess.Popen[str]", number: int = signal.SIGINT) -> tuple[
 
 
 @pytest.fixture
-def log(hand: Hand) -> Hand:
-    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
-    return hand
+def log(process_hand: Hand) -> Hand:
+    process_hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    return process_hand
 
 
 SAY_TOKEN_AND_READ = ("sh", "-c", "echo $CONSENSUS_LOCK_TOKEN; read word; echo $word; exit 7")

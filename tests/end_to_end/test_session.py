@@ -16,8 +16,7 @@ def run_of(hand: Hand) -> Path:
     return folder
 
 
-def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_session_by_hand_is_judged_reported_exported_and_replayed(hand: Hand) -> None:
     hand.good("up", "-d", "--algorithm", "failover", "--record")
     hand.good("partition", "n1,n2/n3,n4,n5")
     assert hand.good("propose", "colour", "blue", "--at", "n2") == '"blue"'
@@ -51,8 +50,7 @@ def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: 
     assert "of 1 violate" in done.stdout
 
 
-def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos", "--prepare", "clock")
     assert hand.good("put", "owner", "alice") == "1"
     hand.good("inject", "duplicate", "links=all", "probability=0.5")
@@ -75,8 +73,7 @@ def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: H
     hand.good("check", str(folder / "history.jsonl"), "--model", "kv")
 
 
-def test_a_session_in_which_nothing_was_asked_leaves_no_run(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_session_in_which_nothing_was_asked_leaves_no_run(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "1")
     hand.good("ps")
     hand.good("down")
