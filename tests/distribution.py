@@ -6,6 +6,7 @@ Rules
 2. The modules that take longest run first. So no worker is left with a long one when the others have nothing more to do.
 3. A test during which its worker has died has failed. pytest-xdist's own `LoadScopeScheduling` would hand it to the next
    worker with the rest of its module, and that one would die of it, too.
+4. Several workers may die, one of them while another is being replaced.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -60,3 +61,11 @@ class ModuleScheduling(LoadScopeScheduling):
         for other in self.assigned_work:
             self._reschedule(other)
         return died_of
+
+    def _reschedule(self, node: "WorkerController") -> None:
+        """Give a worker more to do, unless it has just replaced a dead one and has yet to collect the tests.
+
+        `LoadScopeScheduling` fails then, if another worker dies meanwhile or finishes its collection.
+        """
+        if node in self.registered_collections:
+            super()._reschedule(node)
