@@ -16,6 +16,8 @@ Rules
 3. A thread that a test has left behind must not keep the run from ending: `_END_S` seconds after the last test the process
    ends all the same.
 4. The kernel hands orphans to the process that runs the tests, so that it finds and ends those, too. Only Linux does that.
+5. A shell that starts pytest in the background has it ignore Ctrl-C, and every process below it, too. Some tests send Ctrl-C to
+   a process that they have started, so pytest takes it all the same.
 """
 
 import contextlib
@@ -54,7 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Adopt orphans, and keep the real stderr for the last resort: while a test runs, pytest captures stderr."""
+    """Declare the marker, adopt orphans, take Ctrl-C, and keep the real stderr: while a test runs, pytest captures it."""
+    config.addinivalue_line("markers", "time_limit(seconds): what `--time-limit` is for this test, if that is less")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_STDERR] = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -117,7 +121,7 @@ def end_processes(processes: list[psutil.Process]) -> list[str]:
 
 @contextlib.contextmanager
 def _limited(item: pytest.Item, phase: str) -> Iterator[None]:
-    limit_s = float(item.config.getoption("time_limit"))
+    limit_s = _limit_s(item)
     if not limit_s:
         yield
         return
@@ -136,6 +140,12 @@ def _limited(item: pytest.Item, phase: str) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         faulthandler.cancel_dump_traceback_later()
+
+
+def _limit_s(item: pytest.Item) -> float:
+    limit_s = float(item.config.getoption("time_limit"))
+    marker = item.get_closest_marker("time_limit")
+    return limit_s if marker is None or not limit_s else max(limit_s, float(marker.args[0]))
 
 
 def _print_other_threads() -> None:
