@@ -101,11 +101,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
-    """End the processes that a test has left, and fail the test for them."""
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    """End the processes that a test has left, and fail the test for them.
+
+    A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before.
+    """
+    before = psutil.Process().children(recursive=True)
+    known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
     yield
-    left = end_processes([child for child in psutil.Process().children(recursive=True) if child.pid not in before])
-    assert left == []
+    after = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
+    assert end_processes([child for child in after if _cluster_of(child) not in clusters]) == []
+
+
+def _cluster_of(process: psutil.Process) -> str | None:
+    """The spec file of the cluster that a node or a proxy belongs to."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        words = process.cmdline()
+        if "--spec" in words:
+            return words[words.index("--spec") + 1]
+    return None
 
 
 def end_processes(processes: list[psutil.Process]) -> list[str]:
