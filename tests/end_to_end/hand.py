@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from cluster.processes import is_alive
 from harness.cli.main import run
 
 
@@ -22,7 +24,7 @@ class Hand:
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "harness.cli.main", *arguments]
-        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "120"}
+        environment = {**os.environ, "PYTHONPATH": os.getcwd()}
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -80,6 +82,17 @@ def _stdin(text: str) -> Iterator[None]:
         yield
     finally:
         sys.stdin = kept
+
+
+def end(hand: Hand) -> None:
+    """End the cluster in the folder, by force if need be."""
+    if (hand.folder / ".consensus" / "supervisor.json").exists():
+        pid = hand.supervisor()
+        try:
+            hand.run("down")
+        finally:
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -14,7 +15,18 @@ import zmq
 from cluster.control import ControlClient
 from cluster.errors import ConsensusError
 from cluster.processes import is_alive
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand, QuickHand, end, wait_until
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
+    """A cluster of three nodes, for the tests that leave it as they found it."""
+    hand = QuickHand(tmp_path_factory.mktemp("shared"))
+    try:
+        hand.good("up", "-d", "-n", "3")
+        yield hand
+    finally:
+        end(hand)
 
 
 def test_the_story_of_the_readme(process_hand: Hand) -> None:
@@ -120,8 +132,8 @@ def test_links_are_cut_and_healed(hand: Hand) -> None:
     assert hand.good("propose", "shape", "round", "--at", "n2") == '"round"'
 
 
-def test_what_a_disk_and_a_log_say(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "3")
+def test_what_a_disk_and_a_log_say(shared: Hand) -> None:
+    hand = shared
     hand.good("propose", "colour", "blue", "--at", "n1")
     wait_until(lambda: hand.json("inspect", "n2")["variables"].get("colour", {}).get("decided") == "blue")
     hand.good("kill", "n2")
@@ -129,6 +141,7 @@ def test_what_a_disk_and_a_log_say(hand: Hand) -> None:
     assert "blue" in hand.good("inspect", "n2")
     assert "n2  " in hand.good("logs", "n2")
     assert "incarnation 1" in hand.good("logs", "n2")
+    hand.good("restart", "n2")
 
 
 def test_the_leader_can_be_named(hand: Hand) -> None:
@@ -140,8 +153,8 @@ def test_the_leader_can_be_named(hand: Hand) -> None:
     assert hand.json("query", "colour")["value"] == "blue"
 
 
-def test_strangers_frames_are_counted_and_stop_nobody(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "3")
+def test_strangers_frames_are_counted_and_stop_nobody(shared: Hand) -> None:
+    hand = shared
     address = hand.good("logs", "n1").split("tcp://127.0.0.1:")[1].split()[0]
     with socket.create_connection(("127.0.0.1", int(address))) as stranger:
         stranger.sendall(b"GET / HTTP/1.0\r\n\r\n" * 10)
@@ -152,16 +165,19 @@ def test_strangers_frames_are_counted_and_stop_nobody(hand: Hand) -> None:
             dealer.send(frame)
     wait_until(lambda: hand.rows()["n1"]["bad_frames"] >= 5)
     assert "bad frames" in hand.good("ps")
-    assert hand.good("propose", "colour", "blue", "--at", "n1") == '"blue"'
+    assert hand.good("propose", "strangers", "blue", "--at", "n1") == '"blue"'
 
 
-def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
+def test_where_no_cluster_is_up_it_is_told(hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "ps")
     hand.fails(1, "no cluster is up", "propose", "x", "1")
     hand.fails(1, "there is no cluster", "inspect", "n1")
     hand.fails(254, "no algorithm is called 'raft'", "up", "-d", "--algorithm", "raft")
     hand.fails(254, "is not in the range", "up", "-n", "0")
-    hand.good("up", "-d", "-n", "3")
+
+
+def test_bad_input_is_told_and_changes_nothing(shared: Hand) -> None:
+    hand = shared
     before = hand.rows()
     hand.fails(1, "a cluster is up", "up", "-d")
     hand.fails(254, "there is no node 'n9'", "kill", "n9")
@@ -186,8 +202,8 @@ def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
     assert hand.good("query", "x") == "undecided"
 
 
-def test_values_of_every_kind_come_back(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "1")
+def test_values_of_every_kind_come_back(shared: Hand) -> None:
+    hand = shared
     for number, value in enumerate(("-1", "true", "2.5", "word", '"quoted"', "[1, [2]]", '{"a": {}}', "two words", "")):
         shown = hand.good("propose", f"v{number}", value)
         assert shown == hand.good("query", f"v{number}")
@@ -208,8 +224,8 @@ def test_a_broken_spec_is_told(hand: Hand) -> None:
     hand.fails(254, "'speed' is not a field", "up", "-d")
 
 
-def test_a_second_process_on_a_nodes_directory_is_refused(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "1")
+def test_a_second_process_on_a_nodes_directory_is_refused(shared: Hand) -> None:
+    hand = shared
     spec = hand.folder / ".consensus" / "cluster.toml"
     second = subprocess.run(
         [sys.executable, "-m", "node", "--spec", str(spec), "--id", "n1"],
@@ -220,7 +236,7 @@ def test_a_second_process_on_a_nodes_directory_is_refused(hand: Hand) -> None:
     )
     assert second.returncode == 74
     assert "in use by another process" in second.stderr
-    assert hand.good("propose", "x", "1") == "1"
+    assert hand.good("propose", "second", "1") == "1"
 
 
 def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
@@ -255,8 +271,8 @@ def test_help_is_there_for_every_verb(hand: Hand) -> None:
         assert "Usage: consensus" in hand.good(verb, "--help")
 
 
-def test_node_names_are_completed(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "3")
+def test_node_names_are_completed(shared: Hand) -> None:
+    hand = shared
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "_CONSENSUS_COMPLETE": "bash_complete"}
     done = subprocess.run(
         [sys.executable, "-c", "from harness.cli.main import main; main()"],
@@ -281,26 +297,28 @@ def test_one_of_several_that_start_a_cluster_at_once_wins(hand: Hand) -> None:
     assert hand.good("propose", "colour", "blue") == '"blue"'
 
 
-def test_a_supervisor_whose_file_is_gone_is_named(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "1")
+def test_a_supervisor_whose_file_is_gone_is_named(shared: Hand) -> None:
+    hand = shared
     file = hand.folder / ".consensus" / "supervisor.json"
     content, pid = file.read_text(), hand.supervisor()
     file.unlink()
-    hand.fails(1, f"end process {pid}", "ps")
-    hand.fails(1, f"process {pid}", "up", "-d")
-    file.write_text(content)
+    try:
+        hand.fails(1, f"end process {pid}", "ps")
+        hand.fails(1, f"process {pid}", "up", "-d")
+    finally:
+        file.write_text(content)
 
 
-def test_a_supervisor_that_is_suspended_is_told_and_does_nothing_late(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "3")
+def test_a_supervisor_that_is_suspended_is_told_and_does_nothing_late(shared: Hand) -> None:
+    hand = shared
     pid = hand.supervisor()
     os.kill(pid, signal.SIGSTOP)
     try:
         hand.fails(1, f"kill -CONT {pid}", "kill", "n1")
-        hand.fails(1, f"kill -CONT {pid}", "propose", "x", "1")
+        hand.fails(1, f"kill -CONT {pid}", "propose", "late", "1")
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert hand.good("propose", "x", "1") == "1"
+    assert hand.good("propose", "late", "2") == "2"
 
 
 def test_a_dead_proxy_is_told_with_the_way_out(hand: Hand) -> None:
@@ -337,8 +355,9 @@ def test_a_lost_disk_does_not_keep_the_others_from_serving(hand: Hand) -> None:
     assert hand.good("query", "x", "--at", "n1") == "1"
 
 
-def test_the_table_keeps_what_matters_on_a_narrow_screen(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "3")
+def test_the_table_keeps_what_matters_on_a_narrow_screen(shared: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = shared
+    monkeypatch.setenv("COLUMNS", "80")
     hand.good("propose", "v" * 60, "x" * 500)
     pid = hand.rows()["n1"]["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -348,6 +367,7 @@ def test_the_table_keeps_what_matters_on_a_narrow_screen(hand: Hand) -> None:
         node, *_ = line.split()
         assert str(rows[node]["pid"] or "") in line
         assert rows[node]["how"].removeprefix("down: ") in line
+    hand.good("restart", "n1")
 
 
 def test_keys_on_a_replicated_log(hand: Hand) -> None:
@@ -396,10 +416,10 @@ def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> N
     assert "/proc/nowhere/runs cannot be made" in nowhere.stderr
 
 
-def test_no_request_ends_the_supervisor(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "1")
+def test_no_request_ends_the_supervisor(shared: Hand) -> None:
+    hand = shared
     hand.fails(254, "nan is no finite number", "propose", "colour", "blue", "--timeout", "nan")
     control = ControlClient(hand.folder / ".consensus")
     with pytest.raises(ConsensusError, match="a mistake of ours: ValueError"):
         control.ask("call_began", f="propose", key="k", value="v", node=None, timeout_s=float("nan"))
-    assert hand.good("propose", "colour", "blue") == '"blue"'
+    assert hand.good("propose", "requests", "blue") == '"blue"'
