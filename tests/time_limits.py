@@ -27,6 +27,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator
 from typing import Final
@@ -35,6 +36,7 @@ import psutil
 import pytest
 
 _END_S: Final = 10.0
+_MOMENT_S: Final = 5.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 _STDERR: Final = pytest.StashKey[int]()
@@ -103,13 +105,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def no_process_is_left() -> Iterator[None]:
     """End the processes that a test has left, and fail the test for them.
 
-    A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before.
+    A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before. A child
+    of a process that was killed has a moment to end: the kernel kills it after its parent.
     """
     before = psutil.Process().children(recursive=True)
     known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
     yield
-    after = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
-    assert end_processes([child for child in after if _cluster_of(child) not in clusters]) == []
+    deadline = time.monotonic() + _MOMENT_S
+    while True:
+        after = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
+        left = [child for child in after if _is_running(child) and _cluster_of(child) not in clusters]
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    assert end_processes(left) == []
 
 
 def _cluster_of(process: psutil.Process) -> str | None:
@@ -124,12 +133,17 @@ def _cluster_of(process: psutil.Process) -> str | None:
 def end_processes(processes: list[psutil.Process]) -> list[str]:
     """Kill those that still run. Returns their command lines."""
     ended = []
-    for process in processes:
+    for process in filter(_is_running, processes):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                ended.append(" ".join(process.cmdline()))
-                process.kill()
+            ended.append(" ".join(process.cmdline()))
+            process.kill()
     return ended
+
+
+def _is_running(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextlib.contextmanager
