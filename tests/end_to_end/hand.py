@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -33,7 +32,6 @@ class Hand:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
         )
 
     def good(self, *arguments: str) -> str:
@@ -93,10 +91,3 @@ def end(hand: Hand) -> None:
         finally:
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)

@@ -15,7 +15,8 @@ import zmq
 from cluster.control import ControlClient
 from cluster.errors import ConsensusError
 from cluster.processes import is_alive
-from tests.end_to_end.hand import Hand, QuickHand, end, wait_until
+from tests.end_to_end.hand import Hand, QuickHand, end
+from tests.waiting import WAIT_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_a_cluster_in_the_foreground_ends_with_ctrl_c(hand: Hand) -> None:
     os.kill(pids[1], signal.SIGKILL)
     assert "n2 is down: killed by SIGKILL from outside" in up.stderr.readline()
     up.send_signal(signal.SIGINT)
-    assert up.wait(10) == 0
+    assert up.wait(WAIT_S) == 0
     up.stderr.close()
     assert [is_alive(pid) for pid in pids] == [False] * 3
     assert not (hand.folder / ".consensus" / "supervisor.json").exists()
@@ -249,10 +250,10 @@ def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
         text=True,
     )
     runs = hand.folder / ".consensus" / "runs"
-    wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2, within_s=60)
+    wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2)
     children = psutil.Process(scorecard.pid).children(recursive=True)
     scorecard.send_signal(signal.SIGINT)
-    _, told = scorecard.communicate(timeout=60)
+    _, told = scorecard.communicate(timeout=WAIT_S)
     assert scorecard.returncode == 130
     assert "interrupted" in told
     assert children
@@ -291,7 +292,7 @@ def test_one_of_several_that_start_a_cluster_at_once_wins(hand: Hand) -> None:
     rivals = [
         subprocess.Popen(command, cwd=hand.folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
     ]
-    told = [rival.communicate(timeout=60)[1] for rival in rivals]
+    told = [rival.communicate(timeout=WAIT_S)[1] for rival in rivals]
     assert sorted(rival.returncode for rival in rivals) == [0, 1, 1, 1], told
     assert sum("a cluster is up or starting" in text for text in told) == 3
     assert hand.good("propose", "colour", "blue") == '"blue"'

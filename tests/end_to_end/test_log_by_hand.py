@@ -7,7 +7,8 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from harness.cli.main import cli
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand
+from tests.waiting import wait_until
 
 
 def members(hand: Hand) -> dict[str, str]:

@@ -13,7 +13,8 @@ import pytest
 from harness.checkers.verdict import Status
 from harness.mutants.catalogue import choose
 from harness.mutants.trial import try_mutant, try_unbroken
-from tests.end_to_end.hand import run_in_this_process, wait_until
+from tests.end_to_end.hand import run_in_this_process
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "harness.cli.main", "--dir"]
 
@@ -92,7 +93,7 @@ def test_ctrl_c_ends_a_campaign_with_what_was_done(tmp_path: Path) -> None:
     command += ["--faults", "halves", "-n", "3", "--workers", "2", "--keep", "-o", "json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as child:
         # One of the two workers is done with its second run, so the campaign knows of its first.
-        wait_until(lambda: len(list((tmp_path / "runs").glob("*/*/results.json"))) >= 3, within_s=60)
+        wait_until(lambda: len(list((tmp_path / "runs").glob("*/*/results.json"))) >= 3)
         os.kill(child.pid, signal.SIGINT)
         out, errors = child.communicate()
     told = json.loads(out)

@@ -7,7 +7,8 @@ import pytest
 
 from cluster import RunningCluster
 from cluster.errors import CommandRefused, Mistake, NotUp, Unknown
-from tests.end_to_end.hand import QuickHand, wait_until
+from tests.end_to_end.hand import QuickHand
+from tests.waiting import wait_until
 
 
 def test_programs_share_a_cluster(hand: QuickHand, monkeypatch: pytest.MonkeyPatch) -> None:

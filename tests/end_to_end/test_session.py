@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.records import history, receipts
 from harness.runs.plan import load
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand
+from tests.waiting import wait_until
 
 
 def run_of(hand: Hand) -> Path:

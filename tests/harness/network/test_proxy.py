@@ -28,8 +28,8 @@ from node.contract import Message
 from node.quorum import Ballot
 from node.transport import bind_any_port, tuned
 from node.wire import Codec, Envelope, QueryRequest, Reply, encode_value, pack, unpack
+from tests.waiting import WAIT_S, wait_until
 
-WAIT_S = 10.0
 PROMISE = Promise(Ballot(3, "n1"), Ballot(2, "n2"), encode_value("blue"))
 
 
@@ -116,13 +116,6 @@ def bench(spec: Spec, tmp_path: Path) -> Iterator[Bench]:
             one.context.destroy(linger=0)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.01)
-
-
 # --- passing on -----------------------------------------------------------------------------------------------------
 
 
@@ -163,7 +156,7 @@ def test_rules_apply_to_requests_and_to_replies(bench: Bench) -> None:
     assert lost.counts() == {("n1", CLIENT): Counter(matched=2, dropped=1)}
     with bench.network.cut_one_way(CLIENT, "n1") as cut:
         client.send(b"unheard")
-        until(lambda: cut.total("dropped") == 1)
+        wait_until(lambda: cut.total("dropped") == 1)
     assert node.hears_nothing_more()
 
 
@@ -177,7 +170,7 @@ def test_a_reply_to_a_client_that_has_gone_is_undeliverable(bench: Bench) -> Non
         node.inbox.send_multipart([*route, b"!"])
         return bench.network.links()["n1", CLIENT]["undeliverable"] > 0
 
-    until(reply_is_undeliverable)
+    wait_until(reply_is_undeliverable)
 
 
 def test_a_message_to_a_dead_node_does_not_reach_its_next_incarnation(bench: Bench) -> None:
@@ -189,7 +182,7 @@ def test_a_message_to_a_dead_node_does_not_reach_its_next_incarnation(bench: Ben
         bench.send("n1", "n2", b"to the dead")
         return bench.network.links()["n1", "n2"]["undeliverable"] > 0
 
-    until(message_is_undeliverable)
+    wait_until(message_is_undeliverable)
     with bench.network.watch([("n1", "n2")]) as watched:
         bench.send("n1", "n2", b"to the dead")
         watched.wait_matched(1)
@@ -204,7 +197,7 @@ def test_a_message_to_a_dead_node_does_not_reach_its_next_incarnation(bench: Ben
 def test_a_node_that_is_down_or_was_never_up_is_unreachable(bench: Bench) -> None:
     bench.network.node_down("n2")
     bench.send("n1", "n2", b"m")
-    until(lambda: bench.network.links()["n1", "n2"]["undeliverable"] == 1)
+    wait_until(lambda: bench.network.links()["n1", "n2"]["undeliverable"] == 1)
     assert bench.lines()[-1]["fate"] == "undeliverable"
 
 
@@ -218,15 +211,15 @@ def test_a_node_joins_and_one_leaves(bench: Bench) -> None:
     old.outs["n4"].connect(bench.network.addresses("n1")["n4"])
     with bench.network.isolate("n4") as cut:
         bench.send("n1", "n4", b"lost")
-        until(lambda: cut.total("dropped") == 1)
+        wait_until(lambda: cut.total("dropped") == 1)
     bench.client("n4").send(b"asked")
     assert newcomer.payloads(1) == [b"asked"]
     assert bench.network.links()["n4", "n1"] == {"arrived": 1, "passed": 1}
     with bench.network.delay([("n1", "n2")], seconds=0.05):  # what is on its way to somebody who leaves goes nowhere
         bench.send("n1", "n2", b"late")
-        until(lambda: bench.network.links()["n1", "n2"]["arrived"] == 1)
+        wait_until(lambda: bench.network.links()["n1", "n2"]["arrived"] == 1)
         bench.network.node_leaves("n2")
-        until(lambda: bench.lines()[-1]["fate"] == "undeliverable")
+        wait_until(lambda: bench.lines()[-1]["fate"] == "undeliverable")
     assert bench.network.nodes == ("n1", "n3", "n4")
     assert len(bench.network.links()) == 12
     assert set(bench.network.addresses("n1")) == {"n3", "n4"}
@@ -294,7 +287,7 @@ def test_a_partition_cuts_both_ways_and_ends_with_its_block(bench: Bench) -> Non
         bench.send("n2", "n1", b"lost")
         bench.send("n2", "n3", b"heard")
         assert bench.nodes["n3"].payloads(1) == [b"heard"]
-        until(lambda: partition.total("dropped") == 2)
+        wait_until(lambda: partition.total("dropped") == 2)
     dropped = {link: counts["dropped"] for link, counts in partition.counts().items()}
     assert dropped == {("n1", "n2"): 1, ("n1", "n3"): 0, ("n2", "n1"): 1, ("n3", "n1"): 0}
     bench.send("n1", "n2", b"whole again")
@@ -348,7 +341,7 @@ def test_heal_ends_every_rule_and_releases_what_is_held(bench: Bench) -> None:
     bench.send("n1", "n2", b"1", b"2")
     bench.send("n1", "n3", b"lost")
     held.wait_held(2)
-    until(lambda: cut.total("dropped") == 1)
+    wait_until(lambda: cut.total("dropped") == 1)
     bench.network.heal()
     assert bench.nodes["n2"].payloads(2) == [b"1", b"2"]
     assert bench.network.rules() == []
@@ -430,7 +423,7 @@ def test_values_are_recorded_so_that_they_can_be_told_apart(bench: Bench) -> Non
 
 def test_the_record_is_written_when_the_proxy_is_idle_and_is_private(bench: Bench) -> None:
     bench.send("n1", "n2", b"m")
-    until(lambda: bench.record.read_text().endswith("\n"))
+    wait_until(lambda: bench.record.read_text().endswith("\n"))
     assert bench.record.stat().st_mode & 0o777 == 0o600
 
 
@@ -514,7 +507,7 @@ def test_the_proxy_dies_with_its_launcher_even_if_it_is_suspended(spec: Spec) ->
             return True
         return state == "Z"  # nobody may be there to reap it
 
-    until(gone)
+    wait_until(gone)
 
 
 def test_a_spec_that_cannot_be_used_is_said_by_the_proxy(spec: Spec) -> None:
