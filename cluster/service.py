@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.client import TIMEOUT_S, Client, VariableCall
 from cluster.clients.groups import Assignment, Members
 from cluster.clients.kv import Kv
@@ -13,6 +12,9 @@ from cluster.clients.log_client import LogClient
 from cluster.clients.operation import TTL_S
 from cluster.errors import Mistake
 from node.contract import NodeId
+
+if TYPE_CHECKING:
+    from cluster.clients.async_client import AsyncLogClient
 
 
 class Service(ABC):
@@ -58,13 +60,15 @@ class Service(ABC):
         self.check_log()
         return LogClient(self._id, self.client_addresses, name)
 
-    def async_log_client(self, name: str | None = None) -> AsyncLogClient:
+    def async_log_client(self, name: str | None = None) -> "AsyncLogClient":
         """Return a new client of the log for the tasks of the running event loop. Close it.
 
         Raises:
             Mistake: the cluster keeps no log.
             RuntimeError: no event loop runs.
         """
+        from cluster.clients.async_client import AsyncLogClient  # noqa: PLC0415 - asyncio, which most programs go without
+
         self.check_log()
         return AsyncLogClient(self._id, self.client_addresses, name)
 

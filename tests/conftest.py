@@ -1,36 +1,42 @@
-"""For every test: whatever it starts has ended when it ends. And `--regenerate`, for what is compared with a file."""
+"""What all tests share: the plugins, and `--regenerate`, which writes the files that results are compared with."""
 
-import os
-from collections.abc import Iterator
+import gc
+from collections import Counter
 
-import psutil
 import pytest
 from hypothesis import settings
 
-# A busy machine is no mistake of the code: what takes too long is found by pytest's own timeout.
+pytest_plugins = ("tests.time_limits", "tests.distribution")
+
+# A busy machine is no mistake of the code. An example that takes too long is found by the test's own time limit.
 settings.register_profile("lab", deadline=None)
 settings.load_profile("lab")
 
 
-@pytest.fixture(autouse=True)
-def no_process_is_left() -> Iterator[None]:
-    """A child that outlives its test is a mistake of the test, or of ours."""
-    before = {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
-    yield
-    left = [child for child in psutil.Process(os.getpid()).children(recursive=True) if child.pid not in before]
-    alive = [child for child in left if child.status() != psutil.STATUS_ZOMBIE]
-    told = [" ".join(child.cmdline()) for child in alive]
-    for child in alive:
-        child.kill()
-    assert told == []
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Files that tests compare with, such as transcripts and schedules, are written anew with this, and read as a diff."""
+    """Declare `--regenerate`, which writes transcripts, schedules and the like anew. Read the result as a diff."""
     parser.addoption("--regenerate", action="store_true", help="write the files that results are compared with")
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what is there before the first test from garbage collection, which takes a quarter of some tests' time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name in one line what this machine lacks, with the number of tests that were skipped for it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        told = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+        terminalreporter.write_line(f"skipped: {told}")
 
 
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
-    """Whether the file that a result is compared with is to be written first."""
+    """Whether to write the file first that a result is compared with."""
     return bool(request.config.getoption("--regenerate"))

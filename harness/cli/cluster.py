@@ -66,7 +66,14 @@ def up(
     if algorithm is not None:
         load_algorithm(algorithm)  # before anything is made
     lock = FolderLock(root)
-    spec = _new_or_known(root, nodes, algorithm, seed, prepare)
+    try:
+        _launch(lock, _new_or_known(root, nodes, algorithm, seed, prepare), detach, record)
+    finally:
+        lock.release()
+
+
+def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool) -> None:
+    """Serve the cluster here until it is stopped, or have a process of its own do that."""
     from harness.runs.serve import serve, serve_detached  # noqa: PLC0415 - only `up` needs it
 
     def tell_ready(lost: list[str]) -> None:
@@ -79,7 +86,6 @@ def up(
 
     if detach:
         tell_ready(serve_detached(spec, lock, record=record))
-        lock.release()
     else:
         serve(spec, record=record, show=say, ready=tell_ready)
 
@@ -129,11 +135,12 @@ def down(root: Path, wipe: bool) -> None:
             time.sleep(0.01)
         say("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
     if wipe:
-        FolderLock(root)  # nobody may be starting it meanwhile
+        lock = FolderLock(root)  # nobody may be starting it meanwhile
         for name in (specs.SPEC_NAME, "supervisor.json", "supervisor.log", LOCK_NAME):
             (root / name).unlink(missing_ok=True)
         for name in ("nodes", "logs", "booted", "removed"):
             shutil.rmtree(root / name, ignore_errors=True)
+        lock.release()
         say(f"what was in {root} is deleted, but for its runs")
 
 

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -17,6 +16,7 @@ from cluster import BadValue, Cluster, Refused, Unknown, leader_of
 from cluster.errors import BootFailed, Mistake, NoSuchNode, WrongState
 from cluster.processes import ProcessState, is_alive
 from node.contract import BadInput
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -30,13 +30,6 @@ def unbroken() -> Iterator[Cluster]:
     """For tests that break nothing. Each of them uses names of its own."""
     with Cluster(nodes=3, algorithm="paxos") as cluster:
         yield cluster
-
-
-def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "the condition did not hold in time"
-        time.sleep(0.005)
 
 
 def test_a_value_that_one_node_decides_is_the_answer_of_all(cluster: Cluster) -> None:

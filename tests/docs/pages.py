@@ -210,7 +210,14 @@ class Page:
 
     def _shell(self, command: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "NO_COLOR": "1"}
+        environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "120",
+            "NO_COLOR": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         environment.pop("PYTEST_XDIST_WORKER", None)
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open for as long as a detached cluster runs
             done = subprocess.run(

@@ -1,33 +1,27 @@
 """What the tests with real processes share."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.processes import is_alive
-from tests.end_to_end.hand import Hand, QuickHand
+from tests.end_to_end.hand import Hand, QuickHand, end
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 @pytest.fixture
 def hand(tmp_path: Path) -> Iterator[Hand]:
-    hand = Hand(tmp_path)
+    hand = QuickHand(tmp_path)
     yield hand
-    _end(hand)
+    end(hand)
 
 
 @pytest.fixture
-def quick_hand(tmp_path: Path) -> Iterator[Hand]:
-    hand = QuickHand(tmp_path)
+def process_hand(tmp_path: Path) -> Iterator[Hand]:
+    hand = Hand(tmp_path)
     yield hand
-    _end(hand)
-
-
-def _end(hand: Hand) -> None:
-    if (hand.folder / ".consensus" / "supervisor.json").exists():
-        pid = hand.supervisor()
-        hand.run("down")
-        if is_alive(pid):
-            os.kill(pid, signal.SIGKILL)
+    end(hand)

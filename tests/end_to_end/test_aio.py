@@ -11,11 +11,13 @@ import pytest
 from cluster import Cluster, Unknown
 from cluster.clients import operations
 from cluster.clients.async_client import AsyncLogClient
+from cluster.clients.client import TIMEOUT_S
 from cluster.clients.operations import KeyChange
 from cluster.errors import ClientClosed, CommandRefused, Mistake, NotUp
 from cluster.membership import leader_of
 from node.contract import NodeId
 from node.wire import BadValue
+from tests.waiting import WAIT_S
 
 KEYS = 20
 TASKS = 200
@@ -29,12 +31,12 @@ def cluster() -> Iterator[Cluster]:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 60.0))
+    asyncio.run(asyncio.wait_for(main, WAIT_S))
 
 
 async def nothing_is_left(client: AsyncLogClient) -> None:
-    """Within a second no call waits, no frame is under way, and nothing is to be done."""
-    async with asyncio.timeout(1.0):
+    """Wait until no call waits, no frame is under way, and nothing is to be done."""
+    async with asyncio.timeout(WAIT_S):
         while not (client._pipeline.idle and client._next is None and client._timer is None):
             await asyncio.sleep(0.001)
 
@@ -107,7 +109,7 @@ def test_every_answer_wakes_the_client_without_any_timer(cluster: Cluster, monke
         async with cluster.async_log_client() as client:
             await client.kv.put("k", 0)
             monkeypatch.setattr(client._pipeline, "due", lambda: time.monotonic() + 3600.0)  # an edge missed is a hang
-            async with asyncio.timeout(30.0), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
                 for number in range(5):
                     group.create_task(puts(client, f"k{number}"))
             await puts(client, "k")
@@ -178,13 +180,13 @@ def test_without_a_majority_outcomes_are_unknown_in_time(cluster: Cluster) -> No
             began = asyncio.get_running_loop().time()
             with pytest.raises(Unknown, match="may have been done"):
                 await client.kv.put("k", "who knows", timeout_s=0.3)
-            assert asyncio.get_running_loop().time() - began < 1.0
+            assert asyncio.get_running_loop().time() - began < TIMEOUT_S  # which is what it would be by default
             async with cluster.async_log_client() as newcomer:
                 with pytest.raises(CommandRefused, match="it never left") as refused:
                     await newcomer.kv.put("k", "never left", timeout_s=0.3)
                 assert refused.value.kind == "not_sent"
             await asyncio.to_thread(cluster.resume, *others)
-            assert await client.kv.get("k", timeout_s=20.0) in ("before", "who knows")
+            assert await client.kv.get("k", timeout_s=WAIT_S) in ("before", "who knows")
 
     run(main())
 
@@ -194,7 +196,8 @@ def test_closing_tells_whoever_waits(cluster: Cluster) -> None:
         async with cluster.async_log_client() as client:
             version = await client.kv.put("k", 0)
             left = asyncio.create_task(first_change(client, "nothing/", version))
-            await asyncio.sleep(0.05)
+            while not client._pipeline._frames:
+                await asyncio.sleep(0)
             waits = asyncio.create_task(client.kv.put("k", 1))
             await asyncio.sleep(0)
         outcomes = await asyncio.gather(left, waits, return_exceptions=True)

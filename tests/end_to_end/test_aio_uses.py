@@ -9,6 +9,7 @@ import pytest
 from cluster import Cluster, LeaseLost, leader_of
 from cluster.clients.async_client import AsyncLogClient
 from cluster.errors import CommandRefused, Mistake
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 60))
+    asyncio.run(asyncio.wait_for(main, WAIT_S))
 
 
 async def until_they_wait(client: AsyncLogClient, name: str, count: int) -> None:
@@ -75,7 +76,7 @@ def test_what_is_lost_is_told(cluster: Cluster) -> None:
                 await lock.stop()
             with pytest.raises(Mistake, match="is not kept"):
                 await lock.stop()
-            async with client.lock("mine", wait_s=5.0) as mine:  # as soon as the other's lease has ended
+            async with client.lock("mine", wait_s=WAIT_S) as mine:  # as soon as the other's lease has ended
                 assert mine > token
                 shared = client.lock("shared")
                 kept = await asyncio.gather(shared.start(), shared.start(), return_exceptions=True)
@@ -101,9 +102,9 @@ def test_members_and_tasks(cluster: Cluster) -> None:
             async with client.assignment.joined("alice"):
                 both = await client.assignment.mine("alice")
                 async with client.assignment.joined("bob"):
-                    one = await client.assignment.mine("alice", both, wait_s=5.0)
+                    one = await client.assignment.mine("alice", both, wait_s=WAIT_S)
                     assert (len(both.tasks), len(one.tasks)) == (2, 1)
-                    spread = await client.assignment.owners(everything, wait_s=5.0)
+                    spread = await client.assignment.owners(everything, wait_s=WAIT_S)
                     assert sorted(owner.member for owner in spread.owners.values() if owner) == ["alice", "bob"]
                 await client.assignment.remove("mornings")
                 assert list((await client.assignment.mine("alice")).tasks) == ["evenings"]

@@ -11,6 +11,7 @@ from harness.faults.power_loss_vfs import SLOW_SYNC
 from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import proposer_killed
+from tests.waiting import WAIT_S
 
 EARLY_REPLIES = (sys.executable, "-P", "-m", "harness.mutants.broken_node", "replies-before-the-commit")
 
@@ -64,12 +65,12 @@ def promise_then_restart_then_an_old_accept(run: Experiment) -> None:
     """n1's Accepts are held; n3 promises n2 a higher ballot with n1 cut out, restarts, and gets n1's old Accept."""
     with run.faults.hold([("n1", "n2"), ("n1", "n3")], "Accept") as old_accepts:
         first = run.begin_propose("colour", "blue", at="n1", timeout_s=0.5)
-        old_accepts.rules[0].wait_held(2, timeout_s=5.0)
+        old_accepts.rules[0].wait_held(2, timeout_s=WAIT_S)
         # n2 goes through with n3 alone: n1 must not learn of it, nor tell of what it has accepted.
         with run.faults.partition(["n1"], ["n2", "n3"]):
             with run.faults.hold([("n2", "n3")], "Accept") as new_accepts:
                 second = run.begin_propose("colour", "red", at="n2", timeout_s=0.5)
-                new_accepts.rules[0].wait_held(1, timeout_s=5.0)
+                new_accepts.rules[0].wait_held(1, timeout_s=WAIT_S)
                 run.faults.kill("n3")
                 run.faults.restart("n3")
                 new_accepts.rules[0].discard()
@@ -89,7 +90,7 @@ def propose_again_under_an_old_ballot(run: Experiment) -> None:
     """n1 proposes blue and its Accepts are held back; it is killed, restarted, and proposes red."""
     with run.faults.hold([("n1", "n2"), ("n1", "n3")], "Accept") as held:
         first = run.begin_propose("colour", "blue", at="n1", timeout_s=0.5)
-        held.rules[0].wait_held(2, timeout_s=5.0)
+        held.rules[0].wait_held(2, timeout_s=WAIT_S)
         run.faults.kill("n1")
         run.settle(first)
         held.rules[0].release(1)  # one of the two is delivered after its sender's death

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand
+from tests.waiting import WAIT_S, wait_until
 
 
 @contextmanager
@@ -43,14 +44,14 @@ def line(process: "subprocess.Popen[str]") -> str:
 def end(process: "subprocess.Popen[str]", number: int = signal.SIGINT) -> tuple[int, str]:
     """Signal it; its exit code and what it said."""
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=WAIT_S)
     return process.returncode, said
 
 
 @pytest.fixture
-def log(hand: Hand) -> Hand:
-    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
-    return hand
+def log(process_hand: Hand) -> Hand:
+    process_hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    return process_hand
 
 
 SAY_TOKEN_AND_READ = ("sh", "-c", "echo $CONSENSUS_LOCK_TOKEN; read word; echo $word; exit 7")
@@ -70,10 +71,10 @@ def a_command_runs_under_a_lock(log: Hand) -> None:
             assert waiting.stderr is not None
             assert f"with token {token}" in waiting.stderr.readline()
             log.good("kill", "leader")
-            told, said = first.communicate("word\n", timeout=20)
+            told, said = first.communicate("word\n", timeout=WAIT_S)
             assert (first.returncode, told, said) == (7, "word\n", "")
             assert int(line(waiting)) > token
-            assert waiting.wait(20) == 0
+            assert waiting.wait(WAIT_S) == 0
     log.fails(254, "there is no command 'nonsense'", "lock", "printer", "--", "nonsense")
     log.fails(254, "Missing argument 'COMMAND...'", "lock", "printer")
     log.fails(254, "is not in the range", "lock", "--ttl", "0", "printer", "--", "true")

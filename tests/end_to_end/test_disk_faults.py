@@ -1,6 +1,10 @@
-"""The faults of disks, limits and clocks on real processes: each bites, records it in its receipt, and heals."""
+"""The faults of disks, limits and clocks on real processes: each bites, records it in its receipt, and heals.
+
+One cluster takes all of them, one after the other, in any order: after each fault the cluster must be whole again.
+"""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,19 +21,26 @@ from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
 
 RNG = Random(7)
+#: For names of new variables. A value that is decided already is not written again.
+NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Experiment]:
+    folder = tmp_path_factory.mktemp("faults") / "run"
+    with Experiment(folder, nodes=3, vfs=SPEC) as run:
+        yield run
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Experiment]:
-    folder = tmp_path / "run"
-    with Experiment(folder, nodes=3, vfs=SPEC) as run:
-        run.propose("before", "blue", at="n2")
-        yield run
-        assert {ProcessState.UP} == {run.cluster.state(node) for node in run.nodes}
-        assert isinstance(run.propose("after", "red", at="n2"), Ok)
-        assert {
-            node: outcome.value for node, outcome in run.query_all("before").items() if isinstance(outcome, Ok)
-        } == {"n1": "blue", "n2": "blue", "n3": "blue"}
+def run(shared: Experiment) -> Iterator[Experiment]:
+    before = f"before-{next(NUMBERS)}"
+    shared.propose(before, "blue", at="n2")
+    yield shared
+    assert {ProcessState.UP} == {shared.cluster.state(node) for node in shared.nodes}
+    assert isinstance(shared.propose(f"after-{next(NUMBERS)}", "red", at="n2"), Ok)
+    found = {node: outcome.value for node, outcome in shared.query_all(before).items() if isinstance(outcome, Ok)}
+    assert found == {"n1": "blue", "n2": "blue", "n3": "blue"}
 
 
 def last_receipt(run: Experiment) -> Receipt:
@@ -41,8 +52,8 @@ def last_receipt(run: Experiment) -> Receipt:
 
 def wait_down(run: Experiment, node: str) -> None:
     """Propose at n3 until the node has stopped. Every proposal must be answered."""
-    for number in range(50):
-        assert isinstance(run.propose(f"meanwhile-{number}", "green", at="n3"), Ok)
+    for _ in range(50):
+        assert isinstance(run.propose(f"meanwhile-{next(NUMBERS)}", "green", at="n3"), Ok)
         if run.cluster.state(node) is ProcessState.DOWN:
             return
     raise AssertionError(f"{node} is still up")
@@ -68,7 +79,7 @@ def test_a_disk_that_fails_stops_its_node(run: Experiment, inject: Any, argument
 
 def test_slow_syncs_are_recorded_and_a_node_returns_after_power_cuts(run: Experiment) -> None:
     slow = disk_faults.slow_sync(run, RNG, node="n1", seconds=0.5)
-    begun = run.begin_propose("slow", "blue", at="n1", timeout_s=0.3)
+    begun = run.begin_propose(f"slow-{next(NUMBERS)}", "blue", at="n1", timeout_s=0.3)
     run.settle(begun)
     cut_rng = Random(1)
     slow.heal()

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.records import receipts
 from harness.records.jsonable import read_lines
 from harness.virtual.flp_real import RealStandOff, stand_off
+from tests.waiting import WAIT_S
 
 #: Thousands of times what it takes: a machine may be busy.
 DECISION_MS_MAX = 10_000
@@ -56,7 +57,7 @@ def test_ctrl_c_stops_the_adversary_and_not_the_decision(tmp_path: Path) -> None
         while "decisions 0" not in (line := process.stderr.readline()):
             assert line, "it ended before it told of a round"
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=WAIT_S)
     data = json.loads(out)
     assert (process.returncode, data["shown"], data["decisions"]) == (0, True, 0)
     assert data["seconds"] < 60

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from cluster.processes import is_alive
-from tests.end_to_end.hand import wait_until
+from tests.waiting import WAIT_S, wait_until
 
 
 def begin(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -31,17 +31,17 @@ def below(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def wait_until_all_have_ended(processes: list[psutil.Process]) -> None:
-    wait_until(lambda: not any(is_alive(process.pid) for process in processes), within_s=20)
+    wait_until(lambda: not any(is_alive(process.pid) for process in processes))
 
 
 @pytest.mark.parametrize("walk", ["crashpoints", "sweep"])
 def test_a_walk_ends_at_once(tmp_path: Path, walk: str) -> None:
     process = begin(tmp_path, walk, "paxos")
     runs = tmp_path / ".consensus" / "runs"
-    wait_until(lambda: any(runs.glob("*/*/nodes/n1/state.db")), within_s=60)
+    wait_until(lambda: any(runs.glob("*/*/nodes/n1/state.db")))
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=5)  # a whole walk takes a minute and a half
+    told, _ = process.communicate(timeout=WAIT_S / 2)  # a whole walk takes a minute and a half
     assert process.returncode == 130
     assert "interrupted" in told
     assert children
@@ -50,10 +50,10 @@ def test_a_walk_ends_at_once(tmp_path: Path, walk: str) -> None:
 
 def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
     process = begin(tmp_path, "simulate", "paxos", "--seeds", "1000000")
-    wait_until(lambda: len(below(process)) >= 3, within_s=60)  # two workers, and who looks after them
+    wait_until(lambda: len(below(process)) >= 3)  # two workers, and who looks after them
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=20)
+    told, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
     assert "unknown: cut short after" in told
     wait_until_all_have_ended(children)
@@ -62,9 +62,9 @@ def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
 def test_workers_end_with_their_leader_however_it_ends(tmp_path: Path) -> None:
     process = begin(tmp_path, "campaign", "--runs", "50", "--workers", "2")
     runs = tmp_path / ".consensus" / "runs"
-    wait_until(lambda: any(runs.glob("*/*/nodes/n1/state.db")), within_s=60)
+    wait_until(lambda: any(runs.glob("*/*/nodes/n1/state.db")))
     children = below(process)
     process.kill()
-    process.communicate(timeout=20)  # nobody is left who holds its output
+    process.communicate(timeout=WAIT_S)  # nobody is left who holds its output
     assert len(children) > 2
     wait_until_all_have_ended(children)

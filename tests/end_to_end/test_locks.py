@@ -1,8 +1,7 @@
 """Locks on real processes: waiting, renewing, losing and being refused, with leaders killed."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,13 +9,7 @@ from cluster import Cluster
 from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused, LeaseLost, Mistake
 from cluster.membership import leader_of
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20.0
-    while not condition():
-        assert time.monotonic() < deadline, "not within 20 s"
-        time.sleep(0.01)
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -41,10 +34,10 @@ def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster)
         assert other.locks.holder("handed on") == (lock.owner, first, 0)
         waiter = threading.Thread(target=wait_in_line)
         waiter.start()
-        wait_for(lambda: (holder := other.locks.holder("handed on")) is not None and holder.waiting == 1)
+        wait_until(lambda: (holder := other.locks.holder("handed on")) is not None and holder.waiting == 1)
         renewed = lock.renewals
         kill_leader(cluster)
-        wait_for(lambda: lock.renewals >= renewed + 4)  # longer than the lease
+        wait_until(lambda: lock.renewals >= renewed + 4)  # longer than the lease
         assert told == []
         assert other.locks.holder("handed on") == (lock.owner, first, 1)
     waiter.join()
@@ -84,7 +77,7 @@ def a_lock_that_is_lost_says_so(cluster: Cluster, client: LogClient) -> None:
     assert lock._client is not None
     assert not lock.lost
     client.call("session", ["close", lock._client.session])  # as if it had been idle for long
-    wait_for(lambda: lock.lost)
+    wait_until(lambda: lock.lost)
     assert client.locks.try_acquire("lost") > token
     with pytest.raises(LeaseLost, match="lost"):
         lock.release()
@@ -107,10 +100,10 @@ def a_lock_in_doubt_is_held_after_all_when_a_renewal_comes_through(cluster: Clus
     with lock:
         cluster.suspend(*cluster.nodes)
         try:
-            wait_for(lambda: lock.lost)
+            wait_until(lambda: lock.lost)
         finally:
             cluster.resume(*cluster.nodes)
-        wait_for(lambda: not lock.lost)  # the log's time stood still
+        wait_until(lambda: not lock.lost)  # the log's time stood still
 
 
 def test_an_algorithm_without_a_log_has_no_locks() -> None:

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +14,7 @@ from cluster.clients.outcomes import Ok
 from cluster.errors import BootFailed, CommandRefused
 from cluster.membership import add_node, leader_of, remove_node, replace_node
 from node.contract import NodeId
-
-WAIT_S = 30.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_S} s"
-        time.sleep(0.02)
+from tests.waiting import WAIT_S, wait_until
 
 
 def replicas(cluster: Cluster) -> dict[NodeId, dict[str, Any]]:
@@ -37,7 +29,7 @@ def wait_equal(cluster: Cluster) -> None:
         same = {(each["applied"], each["chain"]) for each in states.values()}
         return len(states) == len(cluster.nodes) and len(same) == 1
 
-    wait_for(equal)
+    wait_until(equal)
 
 
 @pytest.fixture
@@ -52,8 +44,21 @@ def client(cluster: Cluster) -> Iterator[LogClient]:
         yield client
 
 
-def test_keys_and_values(client: LogClient) -> None:
-    kv = client.kv
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cluster]:
+    """For the tests that leave it whole."""
+    with Cluster(nodes=3, algorithm="multipaxos") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def shared_client(shared: Cluster) -> Iterator[LogClient]:
+    with shared.log_client() as client:
+        yield client
+
+
+def test_keys_and_values(shared_client: LogClient) -> None:
+    kv = shared_client.kv
     first = kv.put("owner", "alice")
     assert kv.get_with_version("owner") == ("alice", first)
     second = kv.compare_and_set("owner", first, {"name": "bob"})
@@ -72,7 +77,8 @@ def test_keys_and_values(client: LogClient) -> None:
     assert kv.watch("nothing", 0, wait_s=0.1) == []
 
 
-def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, client: LogClient) -> None:
+def test_bad_input_has_its_own_error_and_changes_nothing(shared: Cluster, shared_client: LogClient) -> None:
+    client = shared_client
     client.kv.put("k", 1)
     for command, kind in (
         (["put", "", b"x"], "bad_key"),
@@ -85,7 +91,7 @@ def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, clien
         assert refused.value.kind == kind
     with pytest.raises(CommandRefused, match="no machine is called 'teapot'"):
         client.call("teapot", ["brew"])
-    leader = leader_of(cluster)
+    leader = leader_of(shared)
     with pytest.raises(CommandRefused, match="leads: hand over first"):
         client.configuration.remove(leader)
     with pytest.raises(CommandRefused, match="is a member already"):
@@ -94,27 +100,23 @@ def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, clien
     assert client.configuration.list() == (("n1", "n2", "n3"), (), ())
 
 
-def test_a_watch_waits_for_a_change(cluster: Cluster, client: LogClient) -> None:
-    version = client.kv.put("k", 1)
+def test_a_watch_waits_for_a_change(shared: Cluster, shared_client: LogClient) -> None:
+    version = shared_client.kv.put("k", 1)
     seen: list[Any] = []
-
-    def watch() -> None:
-        with cluster.log_client() as other:
-            seen.extend(other.kv.watch("k", version, wait_s=10.0))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    time.sleep(0.2)  # it may watch already, or not yet: it must see the change either way
-    client.kv.put("k", 2)
-    watcher.join()
+    with shared.log_client() as other:
+        watcher = threading.Thread(target=lambda: seen.extend(other.kv.watch("k", version, wait_s=WAIT_S)))
+        watcher.start()
+        wait_until(lambda: other.pipeline._frames)  # the question has left; it may have arrived, or not yet
+        shared_client.kv.put("k", 2)
+        watcher.join()
     assert [value for _, _, value in seen] == [2]
 
 
-def test_variables_that_are_set_once(cluster: Cluster) -> None:
-    assert cluster.propose("colour", "red", at="n1") == "red"
-    assert cluster.propose("colour", "blue", at="n2") == "red"
-    assert {cluster.query("colour", at=node) for node in cluster.nodes} == {"red"}
-    assert cluster.query("other", at="n3") is None
+def test_variables_that_are_set_once(shared: Cluster) -> None:
+    assert shared.propose("colour", "red", at="n1") == "red"
+    assert shared.propose("colour", "blue", at="n2") == "red"
+    assert {shared.query("colour", at=node) for node in shared.nodes} == {"red"}
+    assert shared.query("other", at="n3") is None
 
 
 def test_a_killed_leader_costs_little_and_nothing_acknowledged(cluster: Cluster, client: LogClient) -> None:
@@ -140,10 +142,10 @@ def test_a_node_that_was_away_catches_up_from_a_snapshot_and_then_the_log(cluste
     cluster.kill(away)
     value = bytes(200_000)
     for turn in range(10):
-        calls = [client.begin("kv", ["put", f"k{index}", value], timeout_s=60.0) for index in range(10)]
+        calls = [client.begin("kv", ["put", f"k{index}", value], timeout_s=WAIT_S) for index in range(10)]
         client.wait(calls)
         assert all(isinstance(call.outcome, Ok) for call in calls), turn
-    wait_for(lambda: replicas(cluster)[leader]["log first"] > 1)
+    wait_until(lambda: replicas(cluster)[leader]["log first"] > 1)
     cluster.restart(away)
     wait_equal(cluster)
     assert replicas(cluster)[away]["snapshot"] > 0
@@ -206,14 +208,15 @@ def test_a_rolling_restart_loses_nothing(cluster: Cluster) -> None:
     assert len(acknowledged) > 10
 
 
-def test_a_suspended_leader_is_replaced_and_answers_nothing_old(cluster: Cluster, client: LogClient) -> None:
+def test_a_suspended_leader_is_replaced_and_answers_nothing_old(shared: Cluster, shared_client: LogClient) -> None:
+    cluster, client = shared, shared_client
     client.kv.put("k", "old")
     leader = leader_of(cluster)
     cluster.suspend(leader)
     client.kv.put("k", "new")
     with cluster.log_client() as reader:
         reader.pipeline.leaders.leader = leader
-        call = reader.begin("kv", ["get", "k"], read=True, timeout_s=20.0)
+        call = reader.begin("kv", ["get", "k"], read=True, timeout_s=WAIT_S)
         reader.send(time.monotonic())
         cluster.resume(leader)
         reader.wait([call])

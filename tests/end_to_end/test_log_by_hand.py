@@ -7,7 +7,8 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from harness.cli.main import cli
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand
+from tests.waiting import wait_until
 
 
 def members(hand: Hand) -> dict[str, str]:
@@ -32,8 +33,7 @@ def completions(hand: Hand, *words: str) -> set[str]:
     return {item.value for item in found}
 
 
-def test_nodes_come_and_go(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_nodes_come_and_go(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
     assert hand.good("member", "add", "n4") == "n4 votes"
@@ -59,8 +59,7 @@ def test_nodes_come_and_go(quick_hand: Hand) -> None:
     assert "incarnation" in hand.good("logs", gone)
 
 
-def test_a_cluster_of_newcomers_alone_starts_again_after_a_stop_of_all(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_cluster_of_newcomers_alone_starts_again_after_a_stop_of_all(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "2", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
     hand.good("member", "replace", "n1", "n3")
@@ -71,8 +70,7 @@ def test_a_cluster_of_newcomers_alone_starts_again_after_a_stop_of_all(quick_han
     assert set(members(hand)) == {"n3", "n4"}
 
 
-def test_a_node_that_lost_its_disk_is_replaced(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_node_that_lost_its_disk_is_replaced(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
     lost = next(node for node, role in members(hand).items() if role == "votes")
@@ -88,8 +86,7 @@ def test_a_node_that_lost_its_disk_is_replaced(quick_hand: Hand) -> None:
     assert hand.good("get", "owner") == '"alice"'
 
 
-def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "member", "list")
     hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
@@ -123,8 +120,7 @@ def test_bad_input_is_told_and_changes_nothing(quick_hand: Hand) -> None:
         hand.fails(1, "paxos keeps no log, it decides values once", "member", *verb)
 
 
-def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(quick_hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    hand = quick_hand
+def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
@@ -157,8 +153,7 @@ def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(quick_hand: Hand, mon
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
-def test_without_a_majority_it_is_told_who_is_down(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_without_a_majority_it_is_told_who_is_down(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     version = hand.good("put", "owner", "alice")
     hand.good("kill", "n1,n2")
@@ -170,8 +165,7 @@ def test_without_a_majority_it_is_told_who_is_down(quick_hand: Hand) -> None:
     assert hand.json("get", "owner")["version"] >= int(version)
 
 
-def test_bad_keys_and_values_are_told_and_change_nothing(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_bad_keys_and_values_are_told_and_change_nothing(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
     before = int(hand.good("put", "owner", "alice"))
     hand.fails(1, "there is no key 'nosuch'", "get", "nosuch")

@@ -40,7 +40,6 @@ class OpenedPage:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
         )
         self.document = done.stdout
         self.console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

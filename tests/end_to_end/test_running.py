@@ -7,12 +7,13 @@ import pytest
 
 from cluster import RunningCluster
 from cluster.errors import CommandRefused, Mistake, NotUp, Unknown
-from tests.end_to_end.hand import QuickHand, wait_until
+from tests.end_to_end.hand import QuickHand
+from tests.waiting import wait_until
 
 
-def test_programs_share_a_cluster(quick_hand: QuickHand, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
-    folder = quick_hand.folder / ".consensus"
+def test_programs_share_a_cluster(hand: QuickHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    folder = hand.folder / ".consensus"
     with RunningCluster(folder) as one, RunningCluster(str(folder)) as other:
         assert one.kv.put("owner", "alice") == other.kv.get_with_version("owner")[1]  # type: ignore[index]
         assert one.propose("colour", "blue") == other.propose("colour", "red") == "blue"
@@ -29,9 +30,9 @@ def test_programs_share_a_cluster(quick_hand: QuickHand, monkeypatch: pytest.Mon
 
         assert asyncio.run(put()) > 1
         monkeypatch.setattr("cluster.running._ASK_AGAIN_S", 0.0)
-        quick_hand.good("member", "add", "n4")  # whoever knows the cluster finds it by and by
+        hand.good("member", "add", "n4")  # whoever knows the cluster finds it by and by
         wait_until(lambda: "n4" in one.client_addresses())
-        quick_hand.good("down")
+        hand.good("down")
 
         def ended() -> bool:
             try:
@@ -45,16 +46,16 @@ def test_programs_share_a_cluster(quick_hand: QuickHand, monkeypatch: pytest.Mon
             (CommandRefused, Unknown), match=r"no cluster is up|the cluster has ended|is starting or ending"
         ):
             one.kv.put("owner", "carol")
-        quick_hand.good("up", "-d")
+        hand.good("up", "-d")
         wait_until(lambda: not ended())
         assert one.kv.get("owner") == "bob"
 
 
-def test_what_is_not_up_or_keeps_no_log_says_so(quick_hand: QuickHand, tmp_path: Path) -> None:
+def test_what_is_not_up_or_keeps_no_log_says_so(hand: QuickHand, tmp_path: Path) -> None:
     with pytest.raises(NotUp, match="no cluster is up"):
         RunningCluster(tmp_path / "nowhere")
-    quick_hand.good("up", "-d", "-n", "1")
-    with RunningCluster(quick_hand.folder / ".consensus") as cluster:
+    hand.good("up", "-d", "-n", "1")
+    with RunningCluster(hand.folder / ".consensus") as cluster:
         assert cluster.propose("colour", "blue") == "blue"
         with pytest.raises(Mistake, match="paxos keeps no log"):
             cluster.kv.put("k", 1)

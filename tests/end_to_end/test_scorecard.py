@@ -10,6 +10,8 @@ import pytest
 
 from harness.records import history, receipts
 
+pytestmark = pytest.mark.timeout(900)  # fifty runs: two minutes on a machine of two cores that has more to do
+
 EXPECTED = {
     "leader": {"fault tolerance"},
     "failover": {"coherence", "no decoherence"},

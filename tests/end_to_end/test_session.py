@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.records import history, receipts
 from harness.runs.plan import load
-from tests.end_to_end.hand import Hand, wait_until
+from tests.end_to_end.hand import Hand
+from tests.waiting import wait_until
 
 
 def run_of(hand: Hand) -> Path:
@@ -16,8 +17,7 @@ def run_of(hand: Hand) -> Path:
     return folder
 
 
-def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_session_by_hand_is_judged_reported_exported_and_replayed(hand: Hand) -> None:
     hand.good("up", "-d", "--algorithm", "failover", "--record")
     hand.good("partition", "n1,n2/n3,n4,n5")
     assert hand.good("propose", "colour", "blue", "--at", "n2") == '"blue"'
@@ -51,8 +51,7 @@ def test_a_session_by_hand_is_judged_reported_exported_and_replayed(quick_hand: 
     assert "of 1 violate" in done.stdout
 
 
-def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos", "--prepare", "clock")
     assert hand.good("put", "owner", "alice") == "1"
     hand.good("inject", "duplicate", "links=all", "probability=0.5")
@@ -75,23 +74,22 @@ def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(quick_hand: H
     hand.good("check", str(folder / "history.jsonl"), "--model", "kv")
 
 
-def test_a_session_without_calls_and_faults_leaves_no_run(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "1")
     hand.good("ps")
     hand.good("down")
     assert not (hand.folder / ".consensus" / "runs").exists()
 
 
-def test_a_recorded_session_without_calls_is_no_run_either(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_recorded_session_without_calls_is_no_run_either(hand: Hand) -> None:
+    hand = hand
     hand.good("up", "-d", "-n", "1", "--record")
     hand.good("down")
     assert hand.json("runs")["runs"] == []
 
 
-def test_a_session_on_disks_that_were_written_before_is_not_judged(quick_hand: Hand) -> None:
-    hand = quick_hand
+def test_a_session_on_disks_that_were_written_before_is_not_judged(hand: Hand) -> None:
+    hand = hand
     for _ in range(2):
         hand.good("up", "-d", "-n", "1")
         hand.good("propose", "colour", "blue")

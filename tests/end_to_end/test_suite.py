@@ -1,8 +1,6 @@
 """The suite as somebody would use it, on real processes: plans drawn, run, judged, replayed and shrunk."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,15 @@ from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep, When
 from harness.runs.plan_generator import generate
 from harness.runs.suite import PlanResult, run_plan
+from tests.end_to_end.hand import run_in_this_process
 
-FIVE = node_names(5)
-SPLIT: dict[str, Any] = {"groups": [["n1", "n2"], ["n3", "n4", "n5"]]}
+THREE, FIVE = node_names(3), node_names(5)
+SPLIT: dict[str, Any] = {"groups": [["n1"], ["n2", "n3"]]}
 
 
 def consensus(root: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
-    command = [sys.executable, "-m", "harness.cli.main", "--dir", str(root), *arguments, "-o", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Run a command in this process. Returns its exit code, the JSON that it printed, and what it wrote to stderr."""
+    done = run_in_this_process("--dir", str(root), *arguments, "-o", "json")
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
@@ -32,13 +31,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     """A folder with one run of failover, of a plan with five steps of which one breaks it."""
     root = tmp_path_factory.mktemp("consensus")
     steps = (
-        PlanStep("kill", 0.2, 0.3, None, {"nodes": ["n5"]}),
-        PlanStep("duplicate", 0.3, 0.5, None, {"probability": 0.5}),
-        PlanStep("suspend", 0.5, 0.2, None, {"nodes": ["n3"]}),
-        PlanStep("partition", 0.6, 2.6, None, SPLIT),
-        PlanStep("terminate", 1.0, 0.3, None, {"nodes": ["n4"]}),
+        PlanStep("kill", 0.1, 0.2, None, {"nodes": ["n3"]}),
+        PlanStep("duplicate", 0.2, 0.3, None, {"probability": 0.5}),
+        PlanStep("suspend", 0.3, 0.1, None, {"nodes": ["n2"]}),
+        PlanStep("partition", 0.4, 2.4, None, SPLIT),
+        PlanStep("terminate", 0.5, 0.2, None, {"nodes": ["n3"]}),
     )
-    Plan("failover", FIVE, 7, "register", 3.6, steps).save(root / "mine.json")
+    Plan("failover", THREE, 7, "register", 3.0, steps).save(root / "mine.json")
     for _ in range(3):  # on a machine that is busy otherwise, both sides may not get round to deciding
         code, told, errors = consensus(root, "test", "--plan", str(root / "mine.json"))
         if code == 1:
@@ -68,14 +67,17 @@ def test_its_folder_holds_everything(broken: tuple[Path, dict[str, Any]]) -> Non
     papers = receipts.load(folder / "receipts.jsonl")
     assert {"kill", "duplicate", "suspend", "partition", "terminate"} == {paper.fault for paper in papers}
     assert all(paper.bit and paper.ended_ns is not None for paper in papers)
-    for node in FIVE:
+    for node in THREE:
         assert (folder / "logs" / f"{node}.log").exists()
         assert (folder / "nodes" / node / "state.db").exists()
 
 
 def test_it_shrinks_to_what_breaks_it_and_replays(broken: tuple[Path, dict[str, Any]]) -> None:
     root, told = broken
-    code, shrunk, errors = consensus(root, "shrink", Path(told["run"]).name)
+    for _ in range(3):  # as above
+        code, shrunk, errors = consensus(root, "shrink", Path(told["run"]).name)
+        if code == 1:
+            break
     assert code == 1, errors
     assert shrunk["steps_before"] == 5
     assert [step["fault"] for step in shrunk["plan"]["steps"]] == ["partition"]
@@ -134,7 +136,7 @@ def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: 
 def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: Path) -> None:
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
     kills = PlanStep("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
-    result = run_plan(Plan("multipaxos", node_names(3), 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
+    result = run_plan(Plan("multipaxos", THREE, 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     assert {"agreement", "effects", "durability", "invariants"} <= set(result.verdicts)
     again = int(result.verdicts["effects"].evidence.split("; ")[1].split()[0])
@@ -143,7 +145,7 @@ def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: 
 
 def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -> None:
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
-    plan = Plan("harness.mutants.log:RetriesAreDoneAgain", node_names(3), 1, "kv", 2.4, (loses,))
+    plan = Plan("harness.mutants.log:RetriesAreDoneAgain", THREE, 1, "kv", 2.4, (loses,))
     result = run_plan(plan, tmp_path / "run")
     assert result.verdicts["effects"].status is Status.INVALID, result.verdicts
     assert result.verdicts["guards"].status is Status.VALID, result.verdicts
@@ -152,7 +154,7 @@ def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     """n3 is killed as its second Accept is about to reach it: it has got one, and never that one."""
     step = PlanStep("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
-    result = run_plan(Plan("paxos", node_names(3), 1, "register", 2.5, (step,)), tmp_path / "run")
+    result = run_plan(Plan("paxos", THREE, 1, "register", 2.5, (step,)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     (outcome,) = result.steps
     assert outcome.fired
@@ -169,7 +171,7 @@ def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
 
 def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> None:
     step = PlanStep("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
-    result = run_plan(Plan("paxos", node_names(3), 1, "register", 0.6, (step,)), tmp_path / "run")
+    result = run_plan(Plan("paxos", THREE, 1, "register", 0.6, (step,)), tmp_path / "run")
     assert result.verdict.status is Status.UNKNOWN
     assert "none of 1 step fired" in result.verdicts["guards"].evidence
     assert result.steps[0].trouble == "its message was not seen"
@@ -185,7 +187,7 @@ def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
 def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
     kills = PlanStep("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
     pauses = PlanStep("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
-    result = run_plan(Plan("multipaxos", node_names(3), 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
+    result = run_plan(Plan("multipaxos", THREE, 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
     assert result.verdict.status is Status.VALID, result.verdicts
     assert {"exclusion", "agreement", "durability"} <= set(result.verdicts)
 

@@ -8,7 +8,7 @@ from cluster import BadValue, Cluster, LeaseLost, Unknown
 from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused
 from node.machines.kv import VALUE_BYTES_MAX
-from tests.end_to_end.test_locks import wait_for
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_members_come_and_go_in_views(cluster: Cluster, other: LogClient) -> Non
     assert (nobody.number, nobody.members) == (0, {})
     with cluster.members.joined("web", {"port": 80}, ttl_s=1.0) as joined:
         other.members.join("silent", ttl_s=0.2)
-        wait_for(lambda: joined.renewals >= 4)  # longer than its lease
+        wait_until(lambda: joined.renewals >= 4)  # longer than its lease
         assert cluster.members.view().members == {"web": {"port": 80}}
     told = [(view.number, list(view.members)) for view in other.members.watch(nobody)]
     assert told == [(1, ["web"]), (2, ["web", "silent"]), (3, ["web"]), (4, [])]
@@ -46,7 +46,7 @@ def test_a_membership_that_is_lost_says_so(cluster: Cluster, other: LogClient) -
     joined.start()
     assert joined._client is not None
     other.call("session", ["close", joined._client.session])
-    wait_for(lambda: joined.lost)
+    wait_until(lambda: joined.lost)
     with pytest.raises(LeaseLost, match="the membership of 'web' was"):
         joined.stop()
 

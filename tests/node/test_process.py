@@ -33,9 +33,9 @@ from node.wire import (
     unpack,
 )
 from tests.node.conftest import ROOT
+from tests.waiting import WAIT_S
 
 CLUSTER = "0123456789abcdef" * 2
-WAIT_S = 30.0
 BLUE, RED = encode_value("blue"), encode_value("red")
 
 

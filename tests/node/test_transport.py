@@ -11,8 +11,7 @@ import zmq
 
 from node import transport as transport_module
 from node.transport import Poller, Route, Transport, WakeUpPipe, bind_any_port, receive_all, tuned
-
-WAIT_S = 20.0
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture

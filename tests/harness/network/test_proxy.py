@@ -28,8 +28,8 @@ from node.contract import Message
 from node.quorum import Ballot
 from node.transport import bind_any_port, tuned
 from node.wire import Codec, Envelope, QueryRequest, Reply, encode_value, pack, unpack
+from tests.waiting import WAIT_S, wait_until
 
-WAIT_S = 10.0
 PROMISE = Promise(Ballot(3, "n1"), Ballot(2, "n2"), encode_value("blue"))
 
 
@@ -114,13 +114,6 @@ def cluster(spec: Spec, tmp_path: Path) -> Iterator[FakeCluster]:
             yield fake
         finally:
             fake.context.destroy(linger=0)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.01)
 
 
 # --- forwarding -----------------------------------------------------------------------------------------------------
