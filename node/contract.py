@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, NewType, TypeAlias
 
-from node.quorum import Ballot, NodeId
+from node.quorum import Ballot, NodeId, majority
 
 __all__ = [
     "Algorithm",
@@ -97,7 +97,7 @@ class Status(NamedTuple):
     ballot: Ballot | None = None
     """The highest ballot that the replica has promised. Judges check that it never goes down."""
     accepted_ballot: Ballot | None = None
-    """The ballot under which the replica last accepted a value. Judges check that it never goes down."""
+    """The ballot under which the replica last accepted a value, if it reports ballots. Judges check that it never goes down."""
     decided: Value | None = None
     """The decided value, if the replica knows it. Judges check that it never changes."""
     leads: bool = False
@@ -189,6 +189,11 @@ class Algorithm(ABC):
     def status(self) -> Status:
         """Return how the replica stands, for judges, tools and pictures."""
         return Status()
+
+    @classmethod
+    def copies_owed(cls, members: int) -> int:
+        """Return on how many disks an acknowledged value must be, in a cluster of `members` nodes: a majority by default."""
+        return majority(members)
 
     @classmethod
     def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:

@@ -13,15 +13,26 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from node.contract import Algorithm, Message, Node, NodeId, Request, Value
+from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import Ballot
 from node.replication.state import ReplicatedState
 
-__all__ = ["Log", "LogAlgorithm", "LogLimits", "LogNode", "LogProposal", "Record", "SHIPPED_LIMITS"]
+__all__ = [
+    "Log",
+    "LogAlgorithm",
+    "LogLimits",
+    "LogNode",
+    "LogProgress",
+    "LogProposal",
+    "Record",
+    "SHIPPED_LIMITS",
+    "StoredProgress",
+]
 
 
 class Record(NamedTuple):
@@ -39,6 +50,32 @@ class LogProposal(NamedTuple):
     ballot: Ballot
     slot: int
     batch: bytes
+
+
+class StoredProgress(NamedTuple):
+    """How far a log has come, as a node's disk has it."""
+
+    commit: int
+    """The highest slot up to which the node knows every slot as chosen; 0 if it knows none."""
+    snapshot_slot: int
+    """The slot of the latest snapshot; 0 if there is none."""
+
+
+class LogProgress(NamedTuple):
+    """How far a replica of a log has come."""
+
+    commit: int
+    """The slot up to which the replica knows every slot as chosen."""
+    applied: int
+    """The slot up to which the replica has executed every slot."""
+    chain: int
+    """The hash of all results up to `applied`. Judges check that it is the same on all replicas."""
+    marks: Mapping[int, int]
+    """The same hash after some earlier slots, by slot."""
+    first_slot: int
+    """The first slot that the replica's log still has."""
+    snapshot_slot: int
+    """The slot of the latest snapshot; 0 if there is none."""
 
 
 class Log(ABC):
@@ -157,6 +194,15 @@ class LogAlgorithm(Algorithm):
     @abstractmethod
     def snapshot_slot(self) -> int:
         """The slot of this replica's latest snapshot; 0 if it has none."""
+
+    @abstractmethod
+    def progress(self) -> LogProgress:
+        """Return how far this replica has come."""
+
+    @classmethod
+    @abstractmethod
+    def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
+        """Return how far the log has come of which a node's `disk` holds the keys and values."""
 
     @classmethod
     @abstractmethod

@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from node.contract import Status, Value
+from node.contract import Algorithm, ContractBroken, Status, Value
+from node.log_contract import LogAlgorithm
 from node.turn import NodeCore
 from node.wire import BadValue, Malformed, decode_value, pack
 
@@ -35,16 +36,33 @@ def node_status(core: NodeCore, facts: Mapping[str, object], most: int) -> dict[
         **facts,
         "latest": core.latest,
         "variable_count": len(core.instances),
-        "variables": {name: replica_status(status) for name, status in core.status(most).items()},
+        "variables": {
+            variable: {name: shown(item) for name, item in status_fields(instance).items()}
+            for variable, instance in core.latest_instances(most).items()
+        },
         "stale": core.stale,
     }
 
 
-def status_fields(status: Status) -> dict[str, object]:
-    """Return one replica's status by the names that people see.
+def status_of(instance: Algorithm) -> Status:
+    """Return one replica's status. Raises ContractBroken if the algorithm returned something else than a `Status`."""
+    status: object = instance.status()
+    if not isinstance(status, Status):
+        raise ContractBroken(
+            f"status() of {type(instance).__name__} returned a {type(status).__name__}: return a node.contract.Status"
+        )
+    return status
+
+
+def status_fields(instance: Algorithm) -> dict[str, object]:
+    """Return one replica's status, and a log's progress, by the names that people see.
 
     A field is left out if it says nothing, but for `decided`, which is None while the replica knows of no decision.
+
+    Raises:
+        ContractBroken: the algorithm's `status` returned something else than a `Status`.
     """
+    status = status_of(instance)
     fields: dict[str, object] = {}
     if status.role:
         fields["role"] = status.role
@@ -56,13 +74,18 @@ def status_fields(status: Status) -> dict[str, object]:
         fields["leads"] = True
     fields["decided"] = status.decided
     fields |= status.details
+    if isinstance(instance, LogAlgorithm):
+        progress = instance.progress()
+        fields |= {
+            "commit": progress.commit,
+            "applied": progress.applied,
+            "chain": progress.chain,
+            "marks": dict(progress.marks),
+            "log first": progress.first_slot,
+            "snapshot": progress.snapshot_slot,
+        }
     fields["waiting"] = status.waiting
     return fields
-
-
-def replica_status(status: Status) -> dict[str, Any]:
-    """Return one replica's status as plain data."""
-    return {name: shown(item) for name, item in status_fields(status).items()}
 
 
 def shown(item: object) -> Any:

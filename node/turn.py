@@ -31,7 +31,7 @@ Rules
 
 from typing import Final, NamedTuple
 
-from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Status, Value
+from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame
 from node.instances import (
     LOG_NAME,
@@ -240,16 +240,12 @@ class NodeCore:
         if self._log is not None:
             self._log.after_turn()
 
-    def status(self, most: int) -> dict[str, Status]:
-        """Return the status of up to `most` variables, by name. The variable that was heard of last comes first.
-
-        Raises:
-            ContractBroken: an algorithm's `status` returned something else than a `Status`.
-        """
+    def latest_instances(self, most: int) -> dict[str, Algorithm]:
+        """Return up to `most` replicas, by variable. The variable of the latest input comes first."""
         names = list(self.instances)[-most:][::-1] if most > 0 else []
         if self.latest is not None:
             names = [self.latest, *(name for name in names if name != self.latest)][:most]
-        return {name: status_of(self.instances[name]) for name in names}
+        return {name: self.instances[name] for name in names}
 
     def refuse_output(self) -> None:
         """Raise AssertionError: the shell asks for the turn's output before it has committed what that rests on."""
@@ -337,13 +333,3 @@ class NodeCore:
         self.waiting[request] = waiting
         self.timers.set(request, timeout_s, timeout_s)
         return True
-
-
-def status_of(instance: Algorithm) -> Status:
-    """Return an instance's status. Raises ContractBroken if it is of another type."""
-    status: object = instance.status()
-    if not isinstance(status, Status):
-        raise ContractBroken(
-            f"status() of {type(instance).__name__} returned a {type(status).__name__}: return a node.contract.Status"
-        )
-    return status

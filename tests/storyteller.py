@@ -140,7 +140,7 @@ class Teller:
         """What each node says of itself: these parts of its status."""
         self._space()
         for name, node in self.cluster.nodes.items():
-            status = status_fields(node.instance.status()) if node.instance is not None else {}
+            status = status_fields(node.instance) if node.instance is not None else {}
             told = ", ".join(f"{key} {plain(status[key])}" for key in about if status.get(key) is not None)
             self._text.append(f"   {name} {'says: ' + told if told else 'says nothing' if node.up else 'is down'}")
 

@@ -138,6 +138,48 @@ def circles(sources: dict[str, str]) -> list[list[str]]:
             return found
 
 
+def exchanged(source: str) -> Iterator[str]:
+    """Every line that may exchange a part of another module: an assignment to a name of a module or class that is imported.
+
+    A method of an object may set the object's own fields, also by `object.__setattr__(self, ...)`.
+    """
+    tree = ast.parse(source)
+    imported = {
+        (alias.asname or alias.name).partition(".")[0]
+        for at in ast.walk(tree)
+        if isinstance(at, ast.Import | ast.ImportFrom)
+        for alias in at.names
+    }
+    for at in ast.walk(tree):
+        match at:
+            case ast.Assign(targets=targets):
+                pass
+            case ast.AugAssign(target=target) | ast.AnnAssign(target=target, value=ast.expr()):
+                targets = [target]
+            case ast.Call(func=ast.Name(id="setattr"), args=[target, *_]):
+                targets = [ast.Attribute(target, "?")]
+            case ast.Call(func=ast.Attribute(attr="patch" | "object" | "setattr"), args=[target, *_]):
+                targets = [ast.Attribute(target, "?")]
+            case _:
+                continue
+        for target in targets:
+            owner = target
+            while isinstance(owner, ast.Attribute):
+                owner = owner.value
+            if owner is not target and isinstance(owner, ast.Name) and owner.id in imported:
+                yield f"line {at.lineno} assigns to a name of {owner.id}"
+
+
+def public_classes(sources: dict[str, str]) -> dict[str, list[str]]:
+    """The modules that define each public class."""
+    found: dict[str, list[str]] = {}
+    for path, source in sources.items():
+        for at in ast.parse(source, path).body:
+            if isinstance(at, ast.ClassDef) and not at.name.startswith("_"):
+                found.setdefault(at.name, []).append(path)
+    return found
+
+
 def modules() -> list[str]:
     return sorted(
         path.relative_to(ROOT).as_posix()
@@ -177,6 +219,31 @@ def test_a_circle_is_found() -> None:
         "node/d.py": "import node.c",
     }
     assert circles(two) == [["node/a.py", "node/b.py"], ["node/c.py", "node/d.py"]]
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    classes = public_classes({path: (ROOT / path).read_text() for path in modules()})
+    assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
+    assert public_classes({"a.py": "class A: pass", "b.py": "class A: pass"}) == {"A": ["a.py", "b.py"]}
+
+
+@pytest.mark.parametrize("path", modules())
+def test_no_module_exchanges_a_part_of_another(path: str) -> None:
+    assert list(exchanged((ROOT / path).read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from node import turn\nturn.NodeCore = None",
+        "from node.turn import NodeCore\nNodeCore.step = None",
+        "from node.turn import NodeCore\nsetattr(NodeCore, 'step', None)",
+        "import node.turn\ndef f():\n    node.turn.NodeCore = None",
+        "from unittest import mock\nfrom node import turn\nmock.patch.object(turn, 'NodeCore')",
+    ],
+)
+def test_an_exchange_is_found(source: str) -> None:
+    assert list(exchanged(source))
 
 
 @pytest.mark.parametrize("path", modules())

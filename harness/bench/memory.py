@@ -18,9 +18,10 @@ from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
 from harness.bench.load import Figures, LoadGenerator, Shape
 from harness.bench.tracked import Background, Tracked, in_background
-from harness.records.disks import OfflineNode
-from node.algorithms.multipaxos import MultiPaxos
+from harness.records.disks import replica_on_disk
+from node.algorithms import load_algorithm
 from node.contract import NodeId
+from node.log_contract import LogAlgorithm
 from node.storage.disk import inspect
 
 _SHAPE: Final = Shape(256, 16)
@@ -231,7 +232,8 @@ def state_hash(cluster: Cluster, node: NodeId, slot: int) -> str:
     """Return the hash of the whole state that the disk of `node` leads to at `slot`, which the node must have applied."""
     contents = inspect(cluster.spec.settings.data / node)
     known = contents.variables[""] | {"commit": slot}
-    replica = MultiPaxos(OfflineNode(node, cluster.spec.nodes, known, contents.log))
-    replica.start()
+    algorithm = load_algorithm(cluster.spec.settings.algorithm)
+    replica = replica_on_disk(algorithm, node, cluster.spec.nodes, known, contents.log)
+    assert isinstance(replica, LogAlgorithm)
     assert replica.state.applied == slot, (replica.state.applied, slot)
     return hashlib.sha256(replica.state.snapshot()).hexdigest()

@@ -15,19 +15,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from itertools import count, takewhile
+from typing import Any, NamedTuple
 
 from harness.records.disks import OfflineNode
-from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Algorithm, NodeId
+from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
 from node.quorum import majority
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
 from node.wire import Malformed, encode_value, unpack_unchecked
-
-_NO_SLOT: Final = 0
 
 
 class CommandKey(NamedTuple):
@@ -79,11 +78,6 @@ class AppliedLog:
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
-def keeps_log(algorithm: type[Algorithm]) -> bool:
-    """Whether `ChosenLog` can read the disks of this algorithm."""
-    return issubclass(algorithm, MultiPaxos)
-
-
 class ChosenLog:
     """The disks of one run, read as a log."""
 
@@ -97,27 +91,24 @@ class ChosenLog:
         """Take the disks of one run.
 
         Args:
-            algorithm: the class that the nodes ran, which `keeps_log`.
+            algorithm: the class that the nodes ran, a `LogAlgorithm`.
             members: the nodes of the cluster.
             disks: what each node's disk holds after the run.
             replicas: the final status of each node that returned one.
         """
         self.members, self.disks = tuple(members), disks
+        assert issubclass(algorithm, LogAlgorithm)
         self._algorithm = algorithm
+        self._stored = {
+            node: algorithm.stored_progress(contents.variables.get("", {})) for node, contents in disks.items()
+        }
         self._commit = {
-            node: max(_number(contents, "commit"), self.snapshot_slot(node), replicas.get(node, {}).get("commit", 0))
-            for node, contents in disks.items()
+            node: max(stored.commit, replicas.get(node, {}).get("commit", 0)) for node, stored in self._stored.items()
         }
 
     def snapshot_slot(self, node: NodeId) -> int:
         """Return the slot up to which a snapshot on the disk of `node` replaces the log; 0 if there is none."""
-        return self._snapshot(node).slot
-
-    def _snapshot(self, node: NodeId) -> "_Snapshot":
-        match self.disks[node].variables.get("", {}).get("snapshot"):
-            case (int(slot), int(parts)):
-                return _Snapshot(slot, parts)
-        return _Snapshot(_NO_SLOT, 0)
+        return self._stored[node].snapshot_slot
 
     @cached_property
     def chosen(self) -> dict[int, bytes]:
@@ -172,10 +163,7 @@ class ChosenLog:
 
     def empty_state(self) -> ReplicatedState:
         """Return the state of a replica that has applied nothing."""
-        node = OfflineNode(self.members[0], self.members, {}, MemoryLog())
-        replica = self._algorithm(node)
-        assert isinstance(replica, MultiPaxos)
-        return replica.state
+        return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog())).state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:
         """Return the state that the snapshot on the disk of `node` holds.
@@ -183,10 +171,10 @@ class ChosenLog:
         Raises:
             Malformed: the snapshot is damaged.
         """
-        slot, parts = self._snapshot(node)
-        pieces = [self.disks[node].log.part(slot, number) for number in range(parts)]
+        log, slot = self.disks[node].log, self.snapshot_slot(node)
+        parts = takewhile(lambda part: part is not None, (log.part(slot, number) for number in count()))
         state = self.empty_state()
-        state.restore(b"".join(piece for piece in pieces if piece is not None))
+        state.restore(b"".join(part for part in parts if part is not None))
         return state
 
     # --- copies -----------------------------------------------------------------------------------------------------
@@ -226,11 +214,6 @@ class ChosenLog:
         }
 
 
-class _Snapshot(NamedTuple):
-    slot: int
-    parts: int
-
-
 def command_keys(batch: bytes) -> Iterator[CommandKey]:
     """Yield the key of every command in a batch that sets a value."""
     for _, _, _, machine, packed in _frames(batch):
@@ -266,8 +249,3 @@ def _changes(state: ReplicatedState) -> list[tuple[int, str, bytes | None]]:
 def _version(state: ReplicatedState) -> int:
     kv = state.machines.get("kv")
     return kv.version if isinstance(kv, KvMachine) else 0
-
-
-def _number(contents: Contents, key: str) -> int:
-    stored = contents.variables.get("", {}).get(key, 0)
-    return stored if isinstance(stored, int) else 0

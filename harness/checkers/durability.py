@@ -24,21 +24,14 @@ are owed by one.
 
 from collections.abc import Mapping
 
-from harness.checkers.chosen_log import CommandKey, keeps_log
+from harness.checkers.chosen_log import CommandKey
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
 from harness.records.disks import decided_on_disk
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
-from node.algorithms.leader import Leader
-from node.contract import Algorithm, Stored, Value
-from node.quorum import majority
+from node.contract import Stored, Value
 from node.wire import decode_value, encode_value
-
-
-def copies_owed(algorithm: type[Algorithm], members: int) -> int:
-    """Return on how many disks an acknowledged value must be, in a cluster of `members` nodes."""
-    return 1 if issubclass(algorithm, Leader) else majority(members)
 
 
 @checker
@@ -47,8 +40,8 @@ def durability(run: RunEvidence) -> Verdict:
 
     Unknown if no value was acknowledged, or if a disk could not be read.
     """
-    owed = max(copies_owed(run.algorithm, len(run.members)) - len(run.lost_disks), 0)
-    if keeps_log(run.algorithm):
+    owed = max(run.algorithm.copies_owed(len(run.members)) - len(run.lost_disks), 0)
+    if run.algorithm.keeps_log:
         return _check_log(run, owed)
     decided = {node: decided_on_disk(run.algorithm, run.members, contents) for node, contents in run.disks.items()}
     found = []

@@ -5,9 +5,9 @@ Rules
 1. The checker reports nothing that could be innocent. `wire_record.py` says which orders of messages are certain and which
    messages a record may not show. If an innocent course of events fits the evidence, there is no finding.
 2. A finding counts against the article's property that it endangers. There is at most one finding for each rule and variable.
-3. An algorithm counts as Paxos if its messages have the names and fields below. An algorithm of a user's own with other
-   messages is not judged here. A vote is judged by the class `Majority` alone, since another algorithm may well have a message
-   of this name and send it again with another value.
+3. An algorithm counts as Paxos or as a majority vote if all messages of that protocol are among its messages, with the same
+   fields. An algorithm of a user's own with other messages is not judged here. A message called `Vote` alone makes no majority
+   vote, since another algorithm may well have one and send it again with another value.
 
 Single-decree Paxos (Lamport, *Paxos Made Simple*, section 2)
 -------------------------------------------------------------
@@ -42,17 +42,21 @@ Majority vote: a voter with two votes (coherence). Any algorithm: a node that re
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from harness.checkers import log_evidence
-from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
 from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from node.algorithms.majority import Majority
+from node.algorithms.majority import Heard, NotVoted, Vote, VoteQuery
 from node.contract import NodeId
+
+_VOTE_FIELDS: Final = {
+    message.type_name(): frozenset(field.name for field in fields(message))
+    for message in (Vote, Heard, VoteQuery, NotVoted)
+}
 
 
 @checker
@@ -107,7 +111,7 @@ def _has_messages(run: RunEvidence, wanted: Mapping[str, frozenset[str]]) -> boo
 
 
 def _is_log(run: RunEvidence) -> bool:
-    return keeps_log(run.algorithm) and _has_messages(run, log_evidence.FIELDS)
+    return run.algorithm.keeps_log and _has_messages(run, log_evidence.FIELDS)
 
 
 def _is_paxos(run: RunEvidence) -> bool:
@@ -115,7 +119,7 @@ def _is_paxos(run: RunEvidence) -> bool:
 
 
 def _is_vote(run: RunEvidence) -> bool:
-    return issubclass(run.algorithm, Majority)
+    return _has_messages(run, _VOTE_FIELDS)
 
 
 class _SeenVote(NamedTuple):

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.checkers.chosen_log import keeps_log
 from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.models import CasRegisterModel, KvModel, LockModel
 from harness.checkers.sequential_model import Model
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.paxos import Paxos
@@ -117,7 +116,7 @@ def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) ->
         "durability": _run(_blue(), disks={"n1": _disk("n1", "blue"), "n2": _disk("n2"), "n3": _disk("n3")}),
         "liveness": _run(_blue(), _Call(2, 8, "n2", "propose", "red", ...)),
     }
-    if keeps_log(algorithm):
+    if algorithm.keeps_log:
         found |= _bad_log_runs()
     if isinstance(model, CasRegisterModel):
         found |= _bad_key_runs(model)
@@ -208,6 +207,6 @@ def undetected(checkers: Mapping[str, Checker], bad_runs: Mapping[str, RunEviden
         if name not in bad_runs:
             return f"there is no known bad run for the checker of {name}"
         verdict = check(bad_runs[name])
-        if verdict.status is not Status.INVALID:
+        if verdict.status is not VerdictStatus.INVALID:
             return f"the checker of {name} returned {verdict.status} for a run that is known to be bad ({verdict.evidence})"
     return None

@@ -11,10 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.paxos_evidence import FIELDS, PaxosEvidence, value_for_people
-from harness.checkers.wire_record import SentMessage, WireRecord, as_ballot, ballot_name, ballot_of
-from node.algorithms.paxos import Paxos
+from harness.checkers.wire_record import SentMessage, WireRecord, ballot_name, ballot_of
+from harness.records.disks import replica_on_disk
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
+from node.status import status_of
 
 
 def one_value_a_ballot(evidence: PaxosEvidence) -> Iterator[Finding]:
@@ -209,23 +210,22 @@ def _first_requests(evidence: PaxosEvidence) -> dict[tuple[NodeId, str, Ballot],
 
 def disks_remember(evidence: PaxosEvidence) -> Iterator[Finding]:
     """A node has on its disk what it sent before it sent it, and never takes it back."""
-    if not issubclass(evidence.run.algorithm, Paxos):
-        return
     for node, stored in evidence.disks.items():
+        status = status_of(replica_on_disk(evidence.run.algorithm, node, evidence.run.members, stored))
+        if status.ballot is None:  # the algorithm does not report ballots
+            continue
         sent_by_node = {
             type_: [sent for sent in evidence.sent[type_] if sent.sender == node]
             for type_ in ("Promise", "Accepted", "Decided")
         }
-        promised = as_ballot(stored.get("promised")) or NO_BALLOT
-        accepted = next((ballot for name, ballot, _ in evidence.accepted_on_disks() if name == node), NO_BALLOT)
-        for type_, on_disk in (("Promise", promised), ("Accepted", accepted)):
+        for type_, on_disk in (("Promise", status.ballot), ("Accepted", status.accepted_ballot or NO_BALLOT)):
             highest = max(map(ballot_of, sent_by_node[type_]), default=NO_BALLOT)
             if highest > on_disk:
                 what = "nothing" if on_disk == NO_BALLOT else ballot_name(on_disk)
                 yield evidence.finding(
                     NO_DECOHERENCE, f"{node} sent {type_} of {ballot_name(highest)}, but its disk shows {what}"
                 )
-        if sent_by_node["Decided"] and "decided" not in stored:
+        if sent_by_node["Decided"] and status.decided is None:
             value = value_for_people(sent_by_node["Decided"][0].text())
             yield evidence.finding(
                 NO_DECOHERENCE, f"{node} announced that {value} is decided, but its disk is undecided"

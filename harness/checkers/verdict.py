@@ -24,7 +24,7 @@ from functools import wraps
 from typing import Final, ParamSpec
 
 
-class Status(StrEnum):
+class VerdictStatus(StrEnum):
     """The three statuses of a verdict (rule 1)."""
 
     VALID = "valid"
@@ -32,7 +32,7 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
 
 
-_EXIT_CODES: Final = {Status.VALID: 0, Status.INVALID: 1, Status.UNKNOWN: 2}
+_EXIT_CODES: Final = {VerdictStatus.VALID: 0, VerdictStatus.INVALID: 1, VerdictStatus.UNKNOWN: 2}
 #: How many sentences a verdict keeps in `more`.
 MORE_MAX: Final = 20
 
@@ -49,7 +49,7 @@ class Verdict:
             if the run was a test and only happened not to try this promise.
     """
 
-    status: Status
+    status: VerdictStatus
     evidence: str = ""
     more: tuple[str, ...] = ()
     no_test: bool = False
@@ -66,17 +66,17 @@ class Verdict:
 
 def valid(evidence: str) -> Verdict:
     """Return the verdict that the promise was tested and kept; `evidence` says how often."""
-    return Verdict(Status.VALID, evidence)
+    return Verdict(VerdictStatus.VALID, evidence)
 
 
 def invalid(evidence: str, *more: str) -> Verdict:
     """Return the verdict that the promise was broken; each argument is the sentence of one violation."""
-    return Verdict(Status.INVALID, evidence, more[:MORE_MAX])
+    return Verdict(VerdictStatus.INVALID, evidence, more[:MORE_MAX])
 
 
 def unknown(evidence: str, *, no_test: bool = False) -> Verdict:
     """Return the verdict that the run has shown nothing; `evidence` says why, and `no_test` is as in `Verdict`."""
-    return Verdict(Status.UNKNOWN, evidence, no_test=no_test)
+    return Verdict(VerdictStatus.UNKNOWN, evidence, no_test=no_test)
 
 
 def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
@@ -89,7 +89,7 @@ def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
         The worst status. Its evidence is that of the first verdict with this status, after the checker's name; the others
         with this status stand in `more`. Without any verdict, the status is unknown.
     """
-    for status in (Status.INVALID, Status.UNKNOWN, Status.VALID):
+    for status in (VerdictStatus.INVALID, VerdictStatus.UNKNOWN, VerdictStatus.VALID):
         lines = [f"{name}: {verdict.evidence}" for name, verdict in verdicts.items() if verdict.status == status]
         if lines:
             return Verdict(status, lines[0], tuple(lines[1 : MORE_MAX + 1]))

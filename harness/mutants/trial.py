@@ -22,7 +22,7 @@ from typing import Any, Final
 from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.guards import PlanExecution
-from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid
 from harness.faults.target import bring_up
 from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
@@ -58,7 +58,7 @@ class Attempt:
     @property
     def violated(self) -> tuple[str, ...]:
         """What came out invalid."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is Status.INVALID)
+        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
 
 
 def attempt(
@@ -176,7 +176,7 @@ class MutantTrial:
     @property
     def caught(self) -> bool:
         """Whether the suite has seen the break."""
-        return self.last.verdict.status is Status.INVALID
+        return self.last.verdict.status is VerdictStatus.INVALID
 
     def to_json(self) -> dict[str, Any]:
         """The trial, for programs."""
@@ -202,7 +202,7 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
         last = attempt(
             mutant.script, mutant.algorithm, own, original=mutant.original, seed=seed, command=mutant.command
         )
-        if last.verdict.status is Status.INVALID:
+        if last.verdict.status is VerdictStatus.INVALID:
             break
     return MutantTrial(mutant, last, number, time.monotonic() - started)
 
@@ -244,8 +244,8 @@ def try_unbroken(
     for number in range(times):
         own = folder / f"unbroken-{algorithm}-{script.name}-{number + 1}"
         found = attempt(script, algorithm, own, seed=seed + number)
-        passed += found.verdict.status is Status.VALID
-        if shown is None or shown.verdict.status is Status.VALID:
+        passed += found.verdict.status is VerdictStatus.VALID
+        if shown is None or shown.verdict.status is VerdictStatus.VALID:
             if shown is not None:
                 shutil.rmtree(shown.folder)
             shown = found

@@ -220,7 +220,7 @@ def an_answer_is_cut_off(algorithm: type[LogAlgorithm]) -> None:
         world.restart(node)
     world.wait_leader()
     world.pass_s(1.0)
-    assert all(world.replica(node).acceptor.snapshot[0] > 0 for node in others)
+    assert all(world.replica(node).snapshot_slot > 0 for node in others)
     world.heal()
     world.do("c", "put", "k", b"after")
     world.check()

@@ -19,10 +19,9 @@ from harness.records.jsonable import shown
 from node.contract import Algorithm, Message, NodeId, Request, Stored, Value
 from node.log_contract import Log, LogAlgorithm, LogNode
 from node.machines.once import OnceMachine
-from node.status import status_fields
+from node.status import status_fields, status_of
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
-from node.turn import status_of
 from node.wire import Malformed, decode_value
 
 
@@ -65,20 +64,14 @@ class OfflineNode(LogNode):
         pass
 
 
-def status_on_disk(
+def replica_on_disk(
     algorithm: type[Algorithm],
     node: NodeId,
     members: Sequence[NodeId],
     stored: Mapping[str, Stored],
     log: Log | None = None,
-) -> dict[str, Any]:
-    """The status of one variable's replica that boots from `stored`."""
-    return status_fields(status_of(_booted(algorithm, node, members, stored, log)))
-
-
-def _booted(
-    algorithm: type[Algorithm], node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None
 ) -> Algorithm:
+    """Return one variable's replica, offline, after it has booted from a copy of `stored` and `log`."""
     replica = algorithm(OfflineNode(node, members, stored, log))
     replica.start()
     return replica
@@ -87,13 +80,13 @@ def _booted(
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
     """The decided values on a disk, decoded, by variable. A variable that is undecided there is left out."""
     if algorithm.keeps_log:
-        replica = _booted(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+        replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
         once = replica.state.machines.get("once") if isinstance(replica, LogAlgorithm) else None
         values = once.values if isinstance(once, OnceMachine) else {}
         return {variable: plain_value(value) for variable, value in values.items()}
     decided = {}
     for variable, stored in contents.variables.items():
-        value = status_on_disk(algorithm, contents.node, members, stored).get("decided")
+        value = status_of(replica_on_disk(algorithm, contents.node, members, stored)).decided
         if value is not None:
             decided[variable] = plain_value(value)
     return decided
@@ -104,7 +97,8 @@ def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents:
 
     A disk may lag behind in what it knows as chosen. Nothing is lost by that, since a quorum's disks hold the slots.
     """
-    status = status_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+    replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+    status = status_fields(replica)
     return {
         "first_slot": contents.log.first,
         "last_slot": max(contents.log.records, default=contents.log.first - 1),

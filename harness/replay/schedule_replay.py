@@ -48,7 +48,7 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
 from harness.checkers.properties import PROPERTIES
-from harness.checkers.verdict import Status, Verdict, invalid, merge, unknown, valid
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid
 from harness.records.jsonable import canonical as canonical_value
 from harness.records.messages import readable_fields
 from harness.replay.driver import Driver, KeptMessage, NotFollowed, canonical, command
@@ -106,7 +106,7 @@ class Replayed:
     def verdict(self) -> Verdict:
         """Invalid if a judge says so; unknown if the schedule was not followed to its end; else valid."""
         whole = merge(self.verdicts)
-        if whole.status is Status.INVALID:
+        if whole.status is VerdictStatus.INVALID:
             return whole
         if self.diverged is not None:
             return unknown(self.diverged, no_test=True)
@@ -115,7 +115,7 @@ class Replayed:
     @property
     def violated(self) -> tuple[str, ...]:
         """What came out invalid."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is Status.INVALID)
+        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
 
     def lines(self) -> list[str]:
         """The result, for people."""
@@ -125,7 +125,11 @@ class Replayed:
         told += [f"  the judges say     {name}: {self.verdicts[name].evidence}" for name in self.violated]
         if self.diverged is not None:
             told.append(f"  then it went otherwise: {self.diverged}")
-        word = {Status.INVALID: "VIOLATED there, too", Status.UNKNOWN: "unknown", Status.VALID: "NOT violated there"}
+        word = {
+            VerdictStatus.INVALID: "VIOLATED there, too",
+            VerdictStatus.UNKNOWN: "unknown",
+            VerdictStatus.VALID: "NOT violated there",
+        }
         return [*told, f"{self.schedule.algorithm}: {word[self.verdict.status]}. {self.took_s:.1f} s"]
 
     def to_json(self) -> dict[str, Any]:

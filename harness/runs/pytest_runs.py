@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.checkers.verdict import Status, Verdict
+from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.records.run_folders import new_test_folder
 from harness.report import write_report
 from harness.runs.experiment import Experiment
@@ -53,7 +53,7 @@ class PytestRun:
         broken = [
             f"{name} is broken: {verdict.evidence}"
             for name, verdict in verdicts.items()
-            if verdict.status is Status.INVALID
+            if verdict.status is VerdictStatus.INVALID
         ]
         no_test = [verdict.evidence for verdict in verdicts.values() if verdict.no_test]
         if broken:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import ConsensusError
-from harness.checkers.verdict import Status, Verdict, unknown
+from harness.checkers.verdict import Verdict, VerdictStatus, unknown
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import ALL, Scenario, scenarios
@@ -165,10 +165,10 @@ def _cell(algorithm: str, property_: str, results: Sequence[ScorecardRun]) -> Sc
     own = [result for result in results if result.job.algorithm == algorithm]
     verdicts = [(result, result.verdicts[property_]) for result in own]
     ranked: list[tuple[list[ScorecardRun], bool | None]] = [
-        ([result for result, verdict in verdicts if verdict.status is Status.INVALID], False),
+        ([result for result, verdict in verdicts if verdict.status is VerdictStatus.INVALID], False),
         ([result for result, verdict in verdicts if verdict.no_test], None),
-        ([result for result, verdict in verdicts if verdict.status is Status.VALID], True),
-        ([result for result, verdict in verdicts if verdict.status is Status.UNKNOWN], None),
+        ([result for result, verdict in verdicts if verdict.status is VerdictStatus.VALID], True),
+        ([result for result, verdict in verdicts if verdict.status is VerdictStatus.UNKNOWN], None),
     ]
     for found, holds in ranked:
         if found:

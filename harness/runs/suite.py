@@ -39,7 +39,6 @@ from typing import Any, Final
 
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
-from harness.checkers.chosen_log import keeps_log
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
@@ -51,7 +50,7 @@ from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
-from harness.checkers.verdict import Status, Verdict, invalid, merge
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
 from harness.faults.target import bring_up
@@ -88,7 +87,7 @@ class PlanResult:
     @property
     def violated(self) -> tuple[str, ...]:
         """The names of the verdicts that are invalid."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is Status.INVALID)
+        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
 
 
 def run_plan(
@@ -175,7 +174,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         **({"exclusion": exclusion} if is_lock else {"linearizability": order}),
         "invariants": invariants,
         "durability": durability,
-        **({"agreement": agreement} if keeps_log(run.algorithm) else {}),
+        **({"agreement": agreement} if run.algorithm.keeps_log else {}),
         **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }

@@ -35,7 +35,7 @@ from cluster.clients.outcomes import NotKnown, Ok
 from cluster.errors import BootFailed
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.invariants import invariants
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts, read_unsynced
 from harness.faults.power_loss_vfs import DIE_AT, SPEC
@@ -195,7 +195,7 @@ class _Stage:
         self.run.network.flush()
         lines = [line for line in self.run.messages() if line["variable"] in variables]
         verdict = invariants(self.run.evidence_of_disks({TESTED: contents}, lines))
-        return where, amounts[0], amounts[1], verdict.evidence if verdict.status is Status.INVALID else None
+        return where, amounts[0], amounts[1], verdict.evidence if verdict.status is VerdictStatus.INVALID else None
 
     def _ask(self, variables: Sequence[str]) -> tuple[PointOutcome, str]:
         """A rival where the memory of the node under test decides; then everybody, of everything."""
@@ -321,5 +321,5 @@ def _violations(run: Experiment, name: str) -> list[str]:
     return [
         f"{property_}: {verdict.evidence} ({name})"
         for property_, verdict in verdicts.items()
-        if verdict.status is Status.INVALID and property_ != "fault tolerance"
+        if verdict.status is VerdictStatus.INVALID and property_ != "fault tolerance"
     ]

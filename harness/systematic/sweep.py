@@ -38,7 +38,7 @@ from typing import Final
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok, Outcome
 from cluster.errors import ConsensusError
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
 from harness.records.jsonable import write_document
 from harness.runs.experiment import Experiment
@@ -285,5 +285,5 @@ class Sweeper:
         return results, [
             f"{property_}: {verdicts[property_].evidence} ({name})"
             for property_ in JUDGED
-            if verdicts[property_].status is Status.INVALID
+            if verdicts[property_].status is VerdictStatus.INVALID
         ]

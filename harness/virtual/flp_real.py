@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import DELIVERED, KEPT, LOST, Link
@@ -200,7 +200,7 @@ def stand_off(
         report.processes = _look_at(run, pids)
     for property_, verdict in experiment.judge(flp=report.to_json()).items():
         report.verdicts[property_] = verdict.status.value
-        if verdict.status is Status.INVALID:
+        if verdict.status is VerdictStatus.INVALID:
             report.violations.append(f"{property_}: {verdict.evidence}")
     return report
 

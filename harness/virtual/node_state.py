@@ -7,7 +7,7 @@ from harness.virtual.snapshots import freeze, thaw
 from node.contract import BadInput, Message, NodeId, Request, Stored, Value
 from node.instances import Waiting
 from node.quorum import NO_BALLOT, Ballot
-from node.turn import status_of
+from node.status import status_of
 
 
 class Facts(NamedTuple):

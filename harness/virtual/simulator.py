@@ -32,7 +32,6 @@ from harness.virtual.steps import HearSelf, Step, plain, to_json
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 from node.status import status_fields
-from node.turn import status_of
 
 _Item = TypeVar("_Item")
 
@@ -292,9 +291,7 @@ def shrunken(algorithm: type[Algorithm], settings: SimulationSettings, seed: int
     if kind in SAFETY:
         cluster, steps = _fewest_steps(algorithm, weather, settings.oddities, steps, kind)
     ends: dict[str, object] = {
-        name: {key: plain(item) for key, item in status_fields(status_of(node.instance)).items()}
-        if node.instance
-        else None
+        name: {key: plain(item) for key, item in status_fields(node.instance).items()} if node.instance else None
         for name, node in cluster.nodes.items()
     }
     violations = [violation for violation in cluster.violations if violation.kind in settings.look_for]

@@ -48,6 +48,11 @@ class Leader(Algorithm):
         """Whom this node takes for the leader."""
         return self.node.members[0]
 
+    @classmethod
+    def copies_owed(cls, members: int) -> int:
+        """Return 1: only the leader stores the value."""
+        return 1
+
     def propose(self, request: Request, value: Value) -> None:
         self.ask(request, value)
 

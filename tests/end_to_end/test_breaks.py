@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults.power_loss_vfs import SLOW_SYNC
 from harness.records.links import CLIENT
 from harness.runs.experiment import Experiment
@@ -20,7 +20,7 @@ def violated(run: Experiment, tell: Callable[[Experiment], None]) -> set[str]:
     """The properties that the run violates."""
     with run:
         tell(run)
-    return {name for name, verdict in run.judge().items() if verdict.status is Status.INVALID}
+    return {name for name, verdict in run.judge().items() if verdict.status is VerdictStatus.INVALID}
 
 
 def power_cut_after_the_answer(run: Experiment) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults import disk_faults, limit_faults
 from harness.faults.active import ActiveFault
 from harness.faults.power_loss_vfs import SPEC
@@ -146,4 +146,4 @@ def test_paxos_is_valid_when_a_disk_fails(tmp_path: Path) -> None:
         fault.heal()
         run.propose("colour", "red", at="n3")
         run.query_all("colour")
-    assert {Status.VALID} == {verdict.status for verdict in run.judge().values()}
+    assert {VerdictStatus.VALID} == {verdict.status for verdict in run.judge().values()}

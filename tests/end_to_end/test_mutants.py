@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.mutants.catalogue import choose
 from harness.mutants.trial import try_mutant, try_unbroken
 from tests.end_to_end.hand import run_in_this_process
@@ -84,7 +84,7 @@ def test_a_campaign_stops_at_the_first_violation(tmp_path: Path) -> None:
     code, told, errors = consensus(tmp_path, "campaign", *arguments)
     assert code == 1, errors
     assert 1 <= told["done"] < 50
-    (kept,) = [run for run in told["runs"] if run["verdict"] == Status.INVALID]
+    (kept,) = [run for run in told["runs"] if run["verdict"] == VerdictStatus.INVALID]
     assert (Path(kept["folder"]) / "plan.json").exists()
 
 

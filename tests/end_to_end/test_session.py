@@ -82,14 +82,12 @@ def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:
 
 
 def test_a_recorded_session_without_calls_is_no_run_either(hand: Hand) -> None:
-    hand = hand
     hand.good("up", "-d", "-n", "1", "--record")
     hand.good("down")
     assert hand.json("runs")["runs"] == []
 
 
 def test_a_session_on_disks_that_were_written_before_is_not_judged(hand: Hand) -> None:
-    hand = hand
     for _ in range(2):
         hand.good("up", "-d", "-n", "1")
         hand.good("propose", "colour", "blue")

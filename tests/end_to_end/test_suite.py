@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.spec import node_names
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.faults.catalogue import catalogue
 from harness.records import history, receipts
 from harness.runs.experiment import Experiment
@@ -126,7 +126,7 @@ def test_the_catalogue_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [11, 12])
 def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: int) -> None:
     result = run_plan(generate("paxos", FIVE, seed, time_s=2.5), tmp_path / "run")
-    assert result.verdict.status is Status.VALID, result.verdicts
+    assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert sum(outcome.fired for outcome in result.steps) >= 3
 
 
@@ -137,7 +137,7 @@ def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: 
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
     kills = PlanStep("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
     result = run_plan(Plan("multipaxos", THREE, 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
-    assert result.verdict.status is Status.VALID, result.verdicts
+    assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert {"agreement", "effects", "durability", "invariants"} <= set(result.verdicts)
     again = int(result.verdicts["effects"].evidence.split("; ")[1].split()[0])
     assert again > 0, result.verdicts["effects"]
@@ -147,15 +147,15 @@ def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
     plan = Plan("harness.mutants.log:RetriesAreDoneAgain", THREE, 1, "kv", 2.4, (loses,))
     result = run_plan(plan, tmp_path / "run")
-    assert result.verdicts["effects"].status is Status.INVALID, result.verdicts
-    assert result.verdicts["guards"].status is Status.VALID, result.verdicts
+    assert result.verdicts["effects"].status is VerdictStatus.INVALID, result.verdicts
+    assert result.verdicts["guards"].status is VerdictStatus.VALID, result.verdicts
 
 
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     """n3 is killed as its second Accept is about to reach it: it has got one, and never that one."""
     step = PlanStep("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
     result = run_plan(Plan("paxos", THREE, 1, "register", 2.5, (step,)), tmp_path / "run")
-    assert result.verdict.status is Status.VALID, result.verdicts
+    assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     (outcome,) = result.steps
     assert outcome.fired
     kill = next(paper for paper in receipts.load(tmp_path / "run" / "receipts.jsonl") if paper.fault == "kill")
@@ -172,7 +172,7 @@ def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
 def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> None:
     step = PlanStep("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
     result = run_plan(Plan("paxos", THREE, 1, "register", 0.6, (step,)), tmp_path / "run")
-    assert result.verdict.status is Status.UNKNOWN
+    assert result.verdict.status is VerdictStatus.UNKNOWN
     assert "none of 1 step fired" in result.verdicts["guards"].evidence
     assert result.steps[0].trouble == "its message was not seen"
 
@@ -188,7 +188,7 @@ def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
     kills = PlanStep("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
     pauses = PlanStep("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
     result = run_plan(Plan("multipaxos", THREE, 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
-    assert result.verdict.status is Status.VALID, result.verdicts
+    assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert {"exclusion", "agreement", "durability"} <= set(result.verdicts)
 
 
@@ -220,7 +220,7 @@ def test_every_fault_fires_and_heals(each_once: PlanResult) -> None:
         assert outcome.fired, outcome
         assert outcome.trouble is None, outcome
         assert outcome.ended_s is not None, outcome
-    assert each_once.verdict.status is Status.VALID, each_once.verdicts
+    assert each_once.verdict.status is VerdictStatus.VALID, each_once.verdicts
 
 
 def test_every_fault_leaves_a_receipt_that_bit(each_once: PlanResult) -> None:

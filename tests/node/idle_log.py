@@ -1,8 +1,10 @@
 """A log that does nothing, to be filled in by tests."""
 
-from node.contract import Message, NodeId, Request, Status, Value
+from collections.abc import Mapping
+
+from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LogAlgorithm, LogProposal
+from node.log_contract import LogAlgorithm, LogProgress, LogProposal, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 
@@ -37,6 +39,13 @@ class IdleLog(LogAlgorithm):
     @property
     def snapshot_slot(self) -> int:
         return 0
+
+    def progress(self) -> LogProgress:
+        return LogProgress(commit=0, applied=0, chain=0, marks={}, first_slot=1, snapshot_slot=0)
+
+    @classmethod
+    def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
+        return StoredProgress(0, 0)
 
     @classmethod
     def proposal_in(cls, message: Message) -> LogProposal | None:

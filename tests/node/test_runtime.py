@@ -525,7 +525,9 @@ class Counting(IdleLog):
 def test_the_end_of_input_comes_once_a_turn_whatever_came_in(bench: MakeBench) -> None:
     one = bench(Counting)
     one.run([one.query(1), one.query(2)], [one.query(3)], quiet=0)
-    assert one.runtime.core.status(1)[""].details["ends"] == 4  # the boot's turn, two with input, and the last
+    assert (
+        one.runtime.core.latest_instances(1)[""].status().details["ends"] == 4
+    )  # the boot's turn, two with input, and the last
 
 
 # --- frames that are not for this node ------------------------------------------------------------------------------

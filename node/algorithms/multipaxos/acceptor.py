@@ -12,14 +12,27 @@ Rules
    real systems have lost them. If they are gone, the candidate is told that it is behind instead.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from node.contract import NodeId, Stored
-from node.log_contract import LogNode, Record
+from node.log_contract import LogNode, Record, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 _SAVE_COMMIT_SLOTS: Final = 16  # a page less to write and sync in most turns
 _PART_BYTES: Final = 1024 * 1024
+
+
+class StoredSnapshot(NamedTuple):
+    """The snapshot on a disk."""
+
+    slot: int
+    """The slot up to which it replaces the log; 0 if there is no snapshot."""
+    parts: int
+    """In how many parts it is stored."""
+
+
+NO_SNAPSHOT: Final = StoredSnapshot(0, 0)
 
 
 class LogBroken(Exception):
@@ -33,20 +46,16 @@ class Acceptor:
         self.node = node
         self.promised = NO_BALLOT
         self.commit = 0
-        self.snapshot = (0, 0)  # of which slot, and in how many parts
+        self.snapshot = NO_SNAPSHOT
         self.records: dict[int, Record] = {}  # those that are not applied yet
 
     def start(self) -> None:
         """Read the disk. The caller restores the snapshot and applies up to `commit`."""
         disk, log = self.node.disk, self.node.log
         self.promised = _ballot(disk.get("promised"))
-        match disk.get("snapshot"):
-            case (int(slot), int(parts)):
-                self.snapshot = (slot, parts)
-        applied = self.snapshot[0]
-        commit = disk.get("commit", 0)
-        assert isinstance(commit, int)
-        self.commit = max(commit, applied)
+        self.snapshot = _snapshot(disk.get("snapshot"))
+        applied = self.snapshot.slot
+        self.commit = stored_progress(disk).commit
         self.records = {record.slot: record for record in log.since(applied + 1, 2**62)}
         for slot in range(applied + 1, self.commit + 1):
             if slot not in self.records:
@@ -134,10 +143,24 @@ class Acceptor:
     def snapshot_saved(self, slot: int, parts: int, first: int) -> None:
         """The last part is written in this turn. The log below slot `first` may go."""
         assert first <= slot + 1
-        self.snapshot = (slot, parts)
-        self.node.disk["snapshot"] = self.snapshot
+        self.snapshot = StoredSnapshot(slot, parts)
+        self.node.disk["snapshot"] = tuple(self.snapshot)
         self.node.log.keep_only(slot)
         self.node.log.truncate(first)
+
+
+def stored_progress(disk: Mapping[str, Stored]) -> StoredProgress:
+    """Return how far the log on a disk has come. A snapshot's slot is known as chosen."""
+    snapshot, commit = _snapshot(disk.get("snapshot")), disk.get("commit", 0)
+    assert isinstance(commit, int)
+    return StoredProgress(max(commit, snapshot.slot), snapshot.slot)
+
+
+def _snapshot(stored: Stored) -> StoredSnapshot:
+    match stored:
+        case (int(slot), int(parts)):
+            return StoredSnapshot(slot, parts)
+    return NO_SNAPSHOT
 
 
 def _ballot(stored: Stored) -> Ballot:

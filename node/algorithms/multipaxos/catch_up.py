@@ -137,7 +137,7 @@ class CatchUp:
 
     def answer_part(self, sender: NodeId, slot: int, number: int) -> None:
         """Send a part of the snapshot, or the offer of a newer one."""
-        data = self.node.log.part(slot, number) if slot == self.acceptor.snapshot[0] else None
+        data = self.node.log.part(slot, number) if slot == self.acceptor.snapshot.slot else None
         if data is None:
             self.node.send(sender, SnapshotOffer(*self.acceptor.snapshot))
         else:

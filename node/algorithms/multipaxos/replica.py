@@ -16,9 +16,10 @@ This file takes in every input and hands it to the part whose work it is. A repl
 itself comes back when the disk has it.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from node.algorithms.multipaxos.acceptor import Acceptor
+from node.algorithms.multipaxos.acceptor import Acceptor, stored_progress
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
@@ -44,9 +45,9 @@ from node.algorithms.multipaxos.messages import (
     Support,
     TakeOver,
 )
-from node.contract import Message, NodeId, Request, Status, Value
+from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LogAlgorithm, LogNode, LogProposal
+from node.log_contract import LogAlgorithm, LogNode, LogProgress, LogProposal, StoredProgress
 from node.machines import DEFAULT
 from node.machines.once import OnceMachine
 from node.quorum import Ballot
@@ -386,7 +387,7 @@ class MultiPaxos(LogAlgorithm):
 
     @property
     def snapshot_slot(self) -> int:
-        return self.acceptor.snapshot[0]
+        return self.acceptor.snapshot.slot
 
     @classmethod
     def proposal_in(cls, message: Message) -> LogProposal | None:
@@ -400,6 +401,20 @@ class MultiPaxos(LogAlgorithm):
     def hand_over_message(cls, ballot: Ballot) -> Message | None:
         return TakeOver(ballot)
 
+    def progress(self) -> LogProgress:
+        return LogProgress(
+            commit=self.acceptor.commit,
+            applied=self.state.applied,
+            chain=self.state.chain,
+            marks=self.state.marks,
+            first_slot=self.node.log.first,
+            snapshot_slot=self.acceptor.snapshot.slot,
+        )
+
+    @classmethod
+    def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
+        return stored_progress(disk)
+
     def status(self) -> Status:
         once = self.state.machines.get("once")
         values = list(once.values.items())[-_STATUS_VALUES_MAX:] if isinstance(once, OnceMachine) else []
@@ -412,12 +427,6 @@ class MultiPaxos(LogAlgorithm):
             details={
                 "decided": dict(values),
                 "leader": self.election.leader,
-                "commit": self.acceptor.commit,
-                "applied": self.state.applied,
-                "chain": self.state.chain,
-                "marks": {str(slot): chain for slot, chain in self.state.marks.items()},
-                "log first": self.node.log.first,
-                "snapshot": self.acceptor.snapshot[0],
                 "sessions": len(self.state.sessions),
                 "voters": configuration.voters,
                 "learners": configuration.learners,

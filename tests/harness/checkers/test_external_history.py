@@ -11,7 +11,7 @@ from harness.checkers.external_history import read_calls
 from harness.checkers.history_file import BUDGET, judge_file
 from harness.checkers.models import MODELS
 from harness.checkers.sequential_model import Model, ObjectCall
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.cli.check import MODEL_NAMES
 from harness.cli.main import run
 from harness.records.jsonable import BadFile
@@ -38,7 +38,7 @@ def calls_in(path: Path, model: str) -> dict[str, list[tuple[Any, ...]]]:
 
 def sentence(path: Path, model: str) -> str:
     verdict = judge_file(path, model).verdict
-    assert verdict.status == Status.INVALID
+    assert verdict.status == VerdictStatus.INVALID
     return verdict.evidence
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.checkers.durability import copies_owed, durability
+from harness.checkers.durability import durability
 from harness.checkers.evidence import DISK_LOST, Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
@@ -12,7 +12,7 @@ from harness.checkers.known_bad import known_bad, undetected
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.properties import PROPERTIES
-from harness.checkers.verdict import Status, Verdict, checker, unknown, valid
+from harness.checkers.verdict import Verdict, VerdictStatus, checker, unknown, valid
 from harness.records.history import Event, History
 from harness.records.receipts import Receipt
 from node.algorithms.failover import Failover
@@ -88,17 +88,17 @@ KILL = Receipt("kill", 0, S * 2, bit=True, nodes_down=("n3",))
 
 def guarded(
     made: RunEvidence, execution: PlanExecution | None = None, checkers: Mapping[str, Checker] = CHECKERS
-) -> tuple[Status, str, bool]:
+) -> tuple[VerdictStatus, str, bool]:
     verdict = guards(made, execution or PlanExecution(1, 1), ("propose", "query"), checkers)
     return verdict.status, verdict.evidence, verdict.no_test
 
 
 def test_a_run_that_was_a_test_passes() -> None:
-    assert guarded(run(receipts=[KILL]))[0] is Status.VALID
+    assert guarded(run(receipts=[KILL]))[0] is VerdictStatus.VALID
 
 
 def test_a_run_of_a_plan_without_faults_passes() -> None:
-    assert guarded(run(), PlanExecution(0, 0))[0] is Status.VALID
+    assert guarded(run(), PlanExecution(0, 0))[0] is VerdictStatus.VALID
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_run_that_was_no_test_is_unknown(
     made: RunEvidence, execution: PlanExecution, checkers: Mapping[str, Checker], expected: str
 ) -> None:
     status, evidence, no_test = guarded(made, execution, checkers)
-    assert status is Status.UNKNOWN
+    assert status is VerdictStatus.UNKNOWN
     assert expected in evidence
     assert no_test
 
@@ -143,39 +143,39 @@ def disks(*stored: dict[str, Stored] | None) -> dict[str, Contents]:
 
 
 def test_how_many_copies_an_algorithm_owes() -> None:
-    assert 3 == copies_owed(Paxos, 5) == copies_owed(Majority, 5)
-    assert copies_owed(Failover, 5) == 1
+    assert 3 == Paxos.copies_owed(5) == Majority.copies_owed(5)
+    assert Failover.copies_owed(5) == 1
 
 
 @pytest.mark.parametrize(
     ("algorithm", "stored", "expected"),
     [
-        (Paxos, ({"accepted": (1, "n1", BLUE)}, {"decided": BLUE}, None), Status.VALID),
-        (Paxos, ({"decided": BLUE}, {"accepted": (1, "n1", encode_value("red"))}, None), Status.INVALID),
-        (Paxos, (None, None, None), Status.INVALID),
-        (Majority, ({"vote of n1": BLUE}, {"vote of n2": BLUE}, None), Status.VALID),
-        (Failover, ({"value": BLUE}, None, None), Status.VALID),
-        (Failover, (None, None, None), Status.INVALID),
+        (Paxos, ({"accepted": (1, "n1", BLUE)}, {"decided": BLUE}, None), VerdictStatus.VALID),
+        (Paxos, ({"decided": BLUE}, {"accepted": (1, "n1", encode_value("red"))}, None), VerdictStatus.INVALID),
+        (Paxos, (None, None, None), VerdictStatus.INVALID),
+        (Majority, ({"vote of n1": BLUE}, {"vote of n2": BLUE}, None), VerdictStatus.VALID),
+        (Failover, ({"value": BLUE}, None, None), VerdictStatus.VALID),
+        (Failover, (None, None, None), VerdictStatus.INVALID),
     ],
 )
 def test_an_acknowledged_value_must_be_on_enough_disks(
-    algorithm: type[Algorithm], stored: tuple[dict[str, Stored] | None, ...], expected: Status
+    algorithm: type[Algorithm], stored: tuple[dict[str, Stored] | None, ...], expected: VerdictStatus
 ) -> None:
     verdict = durability(run(algorithm=algorithm, disks=disks(*stored)))
     assert expected is verdict.status, verdict
-    if expected is Status.INVALID:
+    if expected is VerdictStatus.INVALID:
         assert "'blue'" in verdict.evidence
 
 
 def test_no_copy_is_owed_for_a_disk_that_a_fault_took_away() -> None:
     lost = Receipt("wiped", 0, S, bit=True, evidence={DISK_LOST: ["n2"]})
     made = run(disks=disks({"decided": BLUE}, None, None), receipts=[lost])
-    assert durability(made).status is Status.VALID
+    assert durability(made).status is VerdictStatus.VALID
 
 
 def test_durability_is_unknown_without_an_acknowledged_value_or_without_a_disk() -> None:
     nothing = history(("query", 0, 1, "n1", None, None))
-    assert durability(run(nothing, disks=disks(None, None, None))).status is Status.UNKNOWN
+    assert durability(run(nothing, disks=disks(None, None, None))).status is VerdictStatus.UNKNOWN
     some = {node: disk(node, {"decided": BLUE}) for node in MEMBERS[:2]}
     assert "of 3 disks 2 were read" in durability(run(disks=some)).evidence
 
@@ -185,10 +185,10 @@ def test_durability_is_unknown_without_an_acknowledged_value_or_without_a_disk()
 
 def test_a_call_after_the_heal_must_be_answered_in_time() -> None:
     late = history(("propose", 0, 1, "n1", "blue", ...), ("query", 2, 9, "n2", None, "blue"))
-    assert liveness(run(), 0, 5.0).status is Status.VALID
-    assert liveness(run(late), 2 * S, 8.0).status is Status.VALID
+    assert liveness(run(), 0, 5.0).status is VerdictStatus.VALID
+    assert liveness(run(late), 2 * S, 8.0).status is VerdictStatus.VALID
     verdict = liveness(run(late), 2 * S, 5.0)
-    assert verdict.status is Status.INVALID
+    assert verdict.status is VerdictStatus.INVALID
     assert "query for x at n2 had no answer within 5 s" in verdict.evidence
-    assert liveness(run(late), 0, 8.0).status is Status.INVALID
-    assert liveness(run(), 10 * S, 5.0).status is Status.UNKNOWN
+    assert liveness(run(late), 0, 8.0).status is VerdictStatus.INVALID
+    assert liveness(run(), 10 * S, 5.0).status is VerdictStatus.UNKNOWN

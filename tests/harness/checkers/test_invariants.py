@@ -9,7 +9,7 @@ import pytest
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
 from harness.checkers.properties import coherence, no_decoherence
-from harness.checkers.verdict import Status, Verdict, unknown
+from harness.checkers.verdict import Verdict, VerdictStatus, unknown
 from harness.checkers.wire_record import read_record
 from harness.network.in_transit import InTransit
 from harness.records.messages import MessageRecorder
@@ -70,10 +70,10 @@ def run_of(
 def assert_found(run: RunEvidence, property_: str, expected: str) -> None:
     assert expected in findings(run, property_)
     verdict = invariants(run)
-    assert verdict.status == Status.INVALID
+    assert verdict.status == VerdictStatus.INVALID
     assert expected in (verdict.evidence, *verdict.more)
     judged: Verdict = {"coherence": coherence, "no decoherence": no_decoherence}[property_](run)
-    assert judged.status == Status.INVALID
+    assert judged.status == VerdictStatus.INVALID
 
 
 #: n1 and n2 choose blue.
@@ -88,7 +88,7 @@ CHOICE = (
 
 def test_a_correct_choice_is_valid() -> None:
     run = run_of(*CHOICE, disks={"n2": {"promised": (1, "n1"), "accepted": (1, "n1", encode_value("blue"))}})
-    assert invariants(run) == Verdict(Status.VALID, "5 messages and 1 disk keep to the protocol")
+    assert invariants(run) == Verdict(VerdictStatus.VALID, "5 messages and 1 disk keep to the protocol")
 
 
 def test_a_run_without_known_messages_is_unknown() -> None:
@@ -113,7 +113,7 @@ def test_a_users_algorithm_is_not_judged_by_the_rules_of_ours() -> None:
     votes = [line("n1", "n2", "Vote", value=value) for value in ("blue", "red")]
     verdict = invariants(run_of(*votes, *CHOICE, algorithm=Own))
     assert verdict == unknown("no invariants are known for Own")
-    assert invariants(run_of(*votes, algorithm=Majority)).status == Status.INVALID
+    assert invariants(run_of(*votes, algorithm=Majority)).status == VerdictStatus.INVALID
 
 
 def test_a_protocol_with_other_fields_is_not_judged() -> None:
@@ -190,7 +190,7 @@ def test_one_voter_with_two_votes() -> None:
     assert_found(run, "coherence", f"{first}(its message to n3)")
     run = run_of(votes[0], algorithm=Majority, disks={"n3": {"vote of n1": encode_value("red")}})
     assert_found(run, "coherence", f"{first}(the disk of n3)")
-    assert invariants(run_of(votes[0], votes[0], algorithm=Majority)).status == Status.VALID
+    assert invariants(run_of(votes[0], votes[0], algorithm=Majority)).status == VerdictStatus.VALID
 
 
 # --- no decoherence -------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_a_corrupted_message_may_have_had_any_content() -> None:
 def test_messages_of_clients_and_messages_that_do_not_decode_are_skipped() -> None:
     strange = {**line("n1", "n2", "?"), "variable": None, "incarnation": None}
     client = {**line("client", "n1", "Decided", value="red"), "incarnation": 0}
-    assert invariants(run_of(*CHOICE, strange, client)).status == Status.VALID
+    assert invariants(run_of(*CHOICE, strange, client)).status == VerdictStatus.VALID
 
 
 def test_a_record_that_the_proxy_wrote_is_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import findings, invariants
 from harness.checkers.paxos_evidence import FIELDS
 from harness.checkers.properties import coherence, conflict_resolution, no_decoherence
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.mutants import majority_and_leader, paxos
 from harness.records.history import Event
 from harness.records.history_recorder import HistoryRecorder
@@ -157,7 +157,7 @@ def test_a_correct_algorithm_has_no_finding(algorithm: type[Algorithm], nodes: i
     for run in runs(algorithm, count, nodes):
         for check in (invariants, coherence, conflict_resolution, no_decoherence):
             verdict = check(run)
-            assert verdict.status != Status.INVALID, verdict
+            assert verdict.status != VerdictStatus.INVALID, verdict
             assert "failed" not in verdict.evidence, verdict
             seen[f"{check.__name__} {verdict.status}"] += 1
         seen["restarts"] += sum(contents.incarnation - 1 for contents in run.disks.values())

@@ -7,7 +7,7 @@ import pytest
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import LockModel
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.records.history import Event, History
 from node.algorithms.multipaxos import MultiPaxos
 
@@ -41,7 +41,7 @@ def with_token(f: str, process: str, began: int, token: int, outcome: str = "ok"
     return process, f, began, began + 10, outcome, {"token": token}, error
 
 
-def judged(*calls: Row) -> tuple[Status, str]:
+def judged(*calls: Row) -> tuple[VerdictStatus, str]:
     verdict = exclusion(RunEvidence(("n1",), MultiPaxos, history(*calls)))
     return verdict.status, verdict.evidence
 
@@ -62,7 +62,7 @@ A, B = acquire("a", 0, 10, 1), acquire("b", 510, 520, 2)
     ],
 )
 def test_a_lease_that_has_or_may_have_ended_excludes_no_process(calls: tuple[Row, ...]) -> None:
-    assert judged(*calls)[0] is Status.VALID, judged(*calls)
+    assert judged(*calls)[0] is VerdictStatus.VALID, judged(*calls)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_lease_that_has_or_may_have_ended_excludes_no_process(calls: tuple[Row
 )
 def test_overlaps_low_tokens_and_wrong_uses_are_found(calls: tuple[Row, ...], expected: str) -> None:
     status, evidence = judged(*calls)
-    assert status is Status.INVALID
+    assert status is VerdictStatus.INVALID
     assert expected in evidence
 
 
 def test_one_hold_shows_nothing() -> None:
-    assert judged(A)[0] is Status.UNKNOWN
+    assert judged(A)[0] is VerdictStatus.UNKNOWN
 
 
 def test_the_lock_model_refuses_calls_with_leases() -> None:

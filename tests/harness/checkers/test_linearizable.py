@@ -20,7 +20,7 @@ from harness.checkers.models import (
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import Model, ModelState, ObjectCall, calls_of
 from harness.checkers.unique_writes import check_unique_writes, writes_are_unique
-from harness.checkers.verdict import Status
+from harness.checkers.verdict import VerdictStatus
 from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
 from node.algorithms.paxos import Paxos
@@ -329,7 +329,7 @@ def test_a_good_history_is_valid() -> None:
     )
     verdict = linearizable(run)
     assert (verdict.status, verdict.evidence) == (
-        Status.VALID,
+        VerdictStatus.VALID,
         "the calls have an order that the model Consensus allows (3 answers)",
     )
 
@@ -343,7 +343,7 @@ def test_a_bad_history_names_the_answers_that_contradict_each_other() -> None:
     )
     verdict = linearizable(run)
     expected = 'x: 1 at n1 received "blue" at 1.00 s, but 2 at n2 queried after that, at 2.00 s, and received undecided'
-    assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
+    assert (verdict.status, verdict.evidence) == (VerdictStatus.INVALID, expected)
 
 
 def test_a_stale_read_of_a_register() -> None:
@@ -360,7 +360,7 @@ def test_a_stale_read_of_a_register() -> None:
         'x: the value was "blue" from 1.00 s (written by 1 at n1) to 4.00 s (read by 2 at n2), '
         'but "red" was written by 1 at n1 within that time, from 2.00 s to 3.00 s'
     )
-    assert (verdict.status, verdict.evidence) == (Status.INVALID, expected)
+    assert (verdict.status, verdict.evidence) == (VerdictStatus.INVALID, expected)
 
 
 def test_values_that_are_written_twice_are_searched() -> None:
@@ -368,13 +368,13 @@ def test_values_that_are_written_twice_are_searched() -> None:
     for value in ("blue", "red", "blue"):
         events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
     good = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "blue")), REGISTER)
-    assert good.status == Status.VALID
+    assert good.status == VerdictStatus.VALID
     bad = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "red")), REGISTER)
     expected = (
         'x: 2 at n2 read "red" in a call that began at 6.00 s, and every call that can have written that value had ended '
         'by 3.00 s (the last by 1 at n1), but 1 at n1 wrote "blue" between these times, from 4.00 s to 5.00 s'
     )
-    assert (bad.status, bad.evidence) == (Status.INVALID, expected)
+    assert (bad.status, bad.evidence) == (VerdictStatus.INVALID, expected)
 
 
 def test_an_empty_history_is_unknown() -> None:
@@ -389,7 +389,7 @@ def test_a_fault_that_did_not_bite_is_unknown() -> None:
         ("1", "ok", "propose", "blue"),
     ]
     run = run_of(*events, receipts=[Receipt("kill", 0)], faults_expected=True)
-    assert linearizable(run).status == Status.UNKNOWN
+    assert linearizable(run).status == VerdictStatus.UNKNOWN
 
 
 def test_a_search_that_gave_up_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +401,7 @@ def test_a_search_that_gave_up_is_unknown(monkeypatch: pytest.MonkeyPatch) -> No
     for value in ("blue", "blue"):
         events += [("1", "invoke", "write", value), ("1", "ok", "write", None)]
     verdict = linearizable(run_of(*events), REGISTER)
-    assert (verdict.status, verdict.evidence) == (Status.UNKNOWN, "x: more than 3 orders")
+    assert (verdict.status, verdict.evidence) == (VerdictStatus.UNKNOWN, "x: more than 3 orders")
 
 
 def test_a_checker_that_fails_is_unknown() -> None:
@@ -414,7 +414,7 @@ def test_a_checker_that_fails_is_unknown() -> None:
 
     run = run_of(("1", "invoke", "propose", "blue"), ("1", "ok", "propose", "blue"))
     verdict = linearizable(run, Broken())
-    assert verdict.status == Status.UNKNOWN
+    assert verdict.status == VerdictStatus.UNKNOWN
     assert verdict.evidence == "the checker linearizable failed: RuntimeError no such call"
 
 

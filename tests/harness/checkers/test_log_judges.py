@@ -16,7 +16,7 @@ from harness.checkers.log_rules import RULES
 from harness.checkers.models import KvModel
 from harness.checkers.properties import fault_tolerance
 from harness.checkers.replicas import agreement, effects
-from harness.checkers.verdict import Status, Verdict
+from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History
 from harness.records.receipts import Receipt
@@ -83,8 +83,8 @@ def run(events: History = GOOD, **about: Any) -> RunEvidence:
 def test_every_checker_finds_a_good_run_valid() -> None:
     for check in (agreement, effects, durability):
         verdict = check(run())
-        assert verdict.status is Status.VALID, verdict
-    assert linearizable(run(), KvModel()).status is Status.VALID
+        assert verdict.status is VerdictStatus.VALID, verdict
+    assert linearizable(run(), KvModel()).status is VerdictStatus.VALID
     assert "1 repeated frame had no effect" in effects(run()).evidence
 
 
@@ -102,7 +102,7 @@ def test_the_checkers_find_their_known_bad_runs() -> None:
 
 
 def bad(verdict: Verdict, expected: str) -> None:
-    assert verdict.status is Status.INVALID, verdict
+    assert verdict.status is VerdictStatus.INVALID, verdict
     assert expected in verdict.evidence
 
 
@@ -124,11 +124,11 @@ def test_a_batch_that_no_node_knows_as_chosen_counts_if_a_quorum_has_it() -> Non
 
 def test_a_replica_whose_state_differs_is_found() -> None:
     bad(agreement(run(replicas={**run().replicas, "n2": replica(chain=7)})), "n2 has the hash 00000007 after slot 4")
-    assert agreement(run(replicas={}, disks={})).status is Status.UNKNOWN
+    assert agreement(run(replicas={}, disks={})).status is VerdictStatus.UNKNOWN
 
 
 def test_a_snapshot_that_differs_from_the_log_is_found() -> None:
-    for log, status in ((LOG, Status.VALID), ((OPEN, CAS, PUT, PUT), Status.INVALID)):
+    for log, status in ((LOG, VerdictStatus.VALID), ((OPEN, CAS, PUT, PUT), VerdictStatus.INVALID)):
         other = ChosenLog(MultiPaxos, MEMBERS, {"n3": disk("n3", log)}, {})
         state = other.empty_state()
         for slot, each in enumerate(log, 1):
@@ -153,7 +153,7 @@ def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
     made_run = run(disks=disks)
     assert (made_run.log.applied.first, made_run.log.applied.last) == (3, 4)
     for check in (agreement, effects, durability):
-        assert check(made_run).status is Status.VALID, check(made_run)
+        assert check(made_run).status is VerdictStatus.VALID, check(made_run)
 
 
 # --- durability -----------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_durability_finds_a_decided_variable_in_the_log() -> None:
     proposal = batch(0, 0, ["propose", "x", encode_value("blue")], machine="once")
     answered = history(call("propose", "red", answer="blue"))
     disks = {node: disk(node, (proposal,), commit=1) for node in MEMBERS}
-    assert durability(run(answered, disks=disks)).status is Status.VALID
+    assert durability(run(answered, disks=disks)).status is VerdictStatus.VALID
     bad(durability(run(answered)), "'blue'")
 
 
@@ -208,7 +208,7 @@ def test_an_answer_that_differs_from_the_log_is_found(answered: tuple[Any, ...],
 
 
 def test_effects_are_unknown_without_an_acknowledged_change() -> None:
-    assert effects(run(history(call("put", "blue", "info")))).status is Status.UNKNOWN
+    assert effects(run(history(call("put", "blue", "info")))).status is VerdictStatus.UNKNOWN
 
 
 # --- the wire -------------------------------------------------------------------------------------------------------
@@ -268,8 +268,8 @@ FINE = (
 
 
 def test_a_correct_change_of_leaders_is_valid() -> None:
-    assert wire(*FINE).status is Status.VALID
-    assert wire(message("Canvass", "n1", "n2", attempt=1, commit=0)).status is Status.UNKNOWN
+    assert wire(*FINE).status is VerdictStatus.VALID
+    assert wire(message("Canvass", "n1", "n2", attempt=1, commit=0)).status is VerdictStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def is_blamed(*receipts: Receipt) -> bool:
     about: dict[str, Any] = {"process": "c9", "f": "get", "key": "x"}
     events.append(Event(2, S, type="invoke", timeout_s=8.0, **about))
     events.append(Event(3, 9 * S, type="info", error="no answer", **about))
-    return fault_tolerance(run(History(events), receipts=list(receipts))).status is Status.INVALID
+    return fault_tolerance(run(History(events), receipts=list(receipts))).status is VerdictStatus.INVALID
 
 
 def cut(began: int, ended: int, *links: tuple[str, str]) -> Receipt:

@@ -19,7 +19,7 @@ from harness.checkers.properties import (
     judge,
     no_decoherence,
 )
-from harness.checkers.verdict import Status, Verdict
+from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.records.history import Event, EventType, History
 from harness.records.receipts import Receipt
 from node.algorithms.leader import Leader
@@ -103,11 +103,11 @@ GOOD = (propose(0, 0.5, "n1", "blue", "blue"), propose(0.1, 0.6, "n2", "red", "b
 
 
 def assert_invalid(verdict: Verdict, evidence: str) -> None:
-    assert (Status.INVALID, evidence) == (verdict.status, verdict.evidence)
+    assert (VerdictStatus.INVALID, evidence) == (verdict.status, verdict.evidence)
 
 
 def assert_unknown(verdict: Verdict, evidence: str) -> None:
-    assert (Status.UNKNOWN, evidence) == (verdict.status, verdict.evidence)
+    assert (VerdictStatus.UNKNOWN, evidence) == (verdict.status, verdict.evidence)
 
 
 # --- all four -------------------------------------------------------------------------------------------------------
@@ -121,13 +121,13 @@ def test_a_good_run_is_valid() -> None:
         "no decoherence": "1 later answer showed the decision that had been seen before",
         "fault tolerance": "3 operations received the answer that was owed",
     }
-    assert all(verdict.status == Status.VALID for verdict in verdicts.values())
+    assert all(verdict.status == VerdictStatus.VALID for verdict in verdicts.values())
 
 
 def test_a_good_run_with_a_fault_that_bit_is_valid() -> None:
     fault = Receipt("kill", seconds(0.55), seconds(0.9), bit=True, nodes_down=("n1",))
     verdicts = judge(run_of(*GOOD, receipts=[fault], faults_expected=True))
-    assert all(verdict.status == Status.VALID for verdict in verdicts.values())
+    assert all(verdict.status == VerdictStatus.VALID for verdict in verdicts.values())
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -167,7 +167,7 @@ def test_a_checker_that_fails_is_unknown(check: Callable[[RunEvidence], Verdict]
     run.algorithm = Broken
     run.disks = {"n1": disk_of("n1", x="blue")}
     verdict = check(run)
-    assert verdict.status == Status.UNKNOWN
+    assert verdict.status == VerdictStatus.UNKNOWN
     assert f"the checker {check.__name__} failed: " in verdict.evidence
 
 
@@ -196,11 +196,11 @@ def test_an_answer_and_a_disk_that_differ_are_incoherent() -> None:
 
 
 def test_values_that_are_equal_in_python_still_differ() -> None:
-    assert coherence(run_of(query(0, 1, "n1", 1), query(0, 1, "n2", True))).status == Status.INVALID
+    assert coherence(run_of(query(0, 1, "n1", 1), query(0, 1, "n2", True))).status == VerdictStatus.INVALID
 
 
 def test_undecided_is_not_incoherent() -> None:
-    assert coherence(run_of(*GOOD, query(0, 0.1, "n3", None))).status == Status.VALID
+    assert coherence(run_of(*GOOD, query(0, 0.1, "n3", None))).status == VerdictStatus.VALID
 
 
 def test_different_variables_may_differ() -> None:
@@ -210,7 +210,7 @@ def test_different_variables_may_differ() -> None:
 
 def test_a_violation_stands_even_if_the_fault_did_not_bite() -> None:
     run = run_of(query(0, 1, "n1", "blue"), query(0, 1, "n2", "red"), faults_expected=True)
-    assert coherence(run).status == Status.INVALID
+    assert coherence(run).status == VerdictStatus.INVALID
 
 
 # --- conflict resolution --------------------------------------------------------------------------------------------
@@ -234,12 +234,12 @@ def test_a_value_on_a_disk_that_no_client_proposed() -> None:
 
 
 def test_a_variable_that_is_older_than_the_history_is_not_judged() -> None:
-    assert conflict_resolution(run_of(*GOOD, disks={"n1": disk_of("n1", old="blue")})).status == Status.VALID
+    assert conflict_resolution(run_of(*GOOD, disks={"n1": disk_of("n1", old="blue")})).status == VerdictStatus.VALID
 
 
 def test_a_proposal_of_unknown_outcome_counts_as_proposed() -> None:
     run = run_of(silent(0, 2, "n1", "blue"), silent(0, None, "n2", "red"), query(3, 4, "n3", "blue"))
-    assert conflict_resolution(run).status == Status.VALID
+    assert conflict_resolution(run).status == VerdictStatus.VALID
 
 
 def test_a_value_whose_only_proposal_was_refused() -> None:
@@ -257,8 +257,8 @@ def test_a_proposal_that_was_refused_because_of_another() -> None:
 @pytest.mark.parametrize("excuse", EXCUSED)
 def test_bad_input_and_a_full_node_are_no_conflict(excuse: str) -> None:
     run = run_of(*GOOD, refused(2, 3, "n2", "yellow", f"n2: well, {excuse}, sorry"))
-    assert conflict_resolution(run).status == Status.VALID
-    assert fault_tolerance(run).status == Status.VALID
+    assert conflict_resolution(run).status == VerdictStatus.VALID
+    assert fault_tolerance(run).status == VerdictStatus.VALID
 
 
 def test_nodes_and_clients_really_use_each_excuse() -> None:
@@ -271,17 +271,17 @@ def test_nodes_and_clients_really_use_each_excuse() -> None:
 def test_a_refusal_without_a_rival_is_no_conflict() -> None:
     run = run_of(refused(0, 1, "n2", "red", "not now"), propose(2, 3, "n1", "blue", "blue"))
     assert_unknown(conflict_resolution(run_of(*GOOD[:1])), "no variable that was decided had two different proposals")
-    assert conflict_resolution(run).status == Status.VALID
-    assert fault_tolerance(run).status == Status.INVALID
+    assert conflict_resolution(run).status == VerdictStatus.VALID
+    assert fault_tolerance(run).status == VerdictStatus.INVALID
 
 
 def test_a_refusal_by_a_node_that_was_cut_off_is_excused() -> None:
     cut = Receipt("isolate", 0, None, bit=True, links_cut=(("n2", "n1"), ("n2", "n3")))
     run = run_of(*GOOD, refused(2, 3, "n2", "red", "no quorum"), receipts=[cut])
-    assert conflict_resolution(run).status == Status.VALID
+    assert conflict_resolution(run).status == VerdictStatus.VALID
     run.receipts = []
     del run.timeline
-    assert conflict_resolution(run).status == Status.INVALID
+    assert conflict_resolution(run).status == VerdictStatus.INVALID
 
 
 # --- no decoherence -------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_overlapping_operations_may_see_before_and_after() -> None:
 
 
 def test_undecided_before_a_decision_is_no_decoherence() -> None:
-    assert no_decoherence(run_of(query(-2, -1, "n1", None), *GOOD)).status == Status.VALID
+    assert no_decoherence(run_of(query(-2, -1, "n1", None), *GOOD)).status == VerdictStatus.VALID
 
 
 def test_a_disk_that_forgets() -> None:
@@ -337,7 +337,7 @@ def test_no_answer_though_a_majority_was_up() -> None:
 
 
 def test_no_answer_with_no_fault_at_all() -> None:
-    assert fault_tolerance(run_of(*GOOD, silent(2, 4, "n2"))).status == Status.INVALID
+    assert fault_tolerance(run_of(*GOOD, silent(2, 4, "n2"))).status == VerdictStatus.INVALID
 
 
 @pytest.mark.parametrize(
@@ -352,20 +352,20 @@ def test_no_answer_with_no_fault_at_all() -> None:
 )
 def test_calls_that_are_owed_no_answer(call: Call) -> None:
     run = run_of(*GOOD, query(2, 3, "n3", "blue"), call, receipts=[MINORITY], faults_expected=True)
-    assert fault_tolerance(run).status == Status.VALID
+    assert fault_tolerance(run).status == VerdictStatus.VALID
 
 
 def test_nothing_is_owed_without_a_majority() -> None:
     run = run_of(*GOOD, silent(2, 4, "n3"), query(10, 11, "n3", "blue"), receipts=[MAJORITY], faults_expected=True)
-    assert fault_tolerance(run).status == Status.VALID
+    assert fault_tolerance(run).status == VerdictStatus.VALID
 
 
 def test_a_call_to_any_node_is_owed_an_answer_only_if_it_has_time_for_each_node() -> None:
     def run(timeout_s: float) -> RunEvidence:
         return run_of(*GOOD, silent(2, 2 + timeout_s, None, timeout_s=timeout_s), receipts=[MINORITY])
 
-    assert fault_tolerance(run(1.9)).status == Status.VALID
-    assert fault_tolerance(run(2.0)).status == Status.INVALID
+    assert fault_tolerance(run(1.9)).status == VerdictStatus.VALID
+    assert fault_tolerance(run(2.0)).status == VerdictStatus.INVALID
 
 
 def test_a_majority_that_keeps_changing_owes_nothing() -> None:
@@ -374,7 +374,7 @@ def test_a_majority_that_keeps_changing_owes_nothing() -> None:
         for turn in range(4)
     ]
     run = run_of(*GOOD, silent(2, 4, "n1"), query(5, 6, "n1", "blue"), receipts=flapping)
-    assert fault_tolerance(run).status == Status.VALID
+    assert fault_tolerance(run).status == VerdictStatus.VALID
 
 
 def test_a_refusal_though_a_majority_was_up() -> None:
@@ -386,7 +386,7 @@ def test_a_refusal_though_a_majority_was_up() -> None:
 
 def test_a_refusal_is_judged_by_the_whole_timeout_of_the_call() -> None:
     run = run_of(*GOOD, refused(0.5, 0.6, "n3", None, "no leader"), receipts=[MAJORITY])
-    assert fault_tolerance(run).status == Status.VALID
+    assert fault_tolerance(run).status == VerdictStatus.VALID
 
 
 def test_an_answer_must_have_been_owed() -> None:

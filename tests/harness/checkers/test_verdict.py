@@ -1,13 +1,13 @@
 import pytest
 
-from harness.checkers.verdict import MORE_MAX, Status, Verdict, checker, invalid, merge, unknown, valid
+from harness.checkers.verdict import MORE_MAX, Verdict, VerdictStatus, checker, invalid, merge, unknown, valid
 
 
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
         ({}, unknown("nothing was checked")),
-        ({"a": valid("1"), "b": valid("2")}, Verdict(Status.VALID, "a: 1", ("b: 2",))),
+        ({"a": valid("1"), "b": valid("2")}, Verdict(VerdictStatus.VALID, "a: 1", ("b: 2",))),
         ({"a": valid("1"), "b": unknown("2")}, unknown("b: 2")),
         ({"a": unknown("1"), "b": invalid("2"), "c": valid("3")}, invalid("b: 2")),
         ({"a": invalid("1"), "b": invalid("2")}, invalid("a: 1", "b: 2")),

@@ -1,6 +1,6 @@
 import pytest
 
-from harness.records.disks import decided_on_disk, dump, status_on_disk
+from harness.records.disks import decided_on_disk, dump, replica_on_disk
 from node.algorithms import BUILT_IN, load_algorithm
 from node.algorithms.failover import Failover
 from node.algorithms.majority import Majority
@@ -46,7 +46,7 @@ def test_what_an_algorithm_does_at_its_start_has_no_effect() -> None:
             self.node.disk["decided"] = BLUE
 
     stored: dict[str, Stored] = {}
-    assert status_on_disk(Busy, "n1", MEMBERS, stored)["decided"] == BLUE
+    assert replica_on_disk(Busy, "n1", MEMBERS, stored).status().decided == BLUE
     assert stored == {}
 
 
