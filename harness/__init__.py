@@ -1,1 +1,23 @@
-"""Breaks clusters for real, and judges them from evidence."""
+"""Breaks clusters for real, and judges them from evidence.
+
+The names below are the public API for programs; `consensus` and the pytest fixtures are the API for everybody else. Python
+imports a name's module when a program first uses the name: most commands need few rooms.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.runs.experiment import Experiment
+
+__all__ = ["Experiment"]
+
+_MODULE_OF = {"Experiment": "harness.runs.experiment"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module at the first use of the name."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value

@@ -1,6 +1,6 @@
 """The checkers of the article's four properties: coherence, conflict resolution, no decoherence, fault tolerance.
 
-The README at the top of the repository has them in a table.
+`docs/index.md` has them in a table.
 
 What is a violation
 -------------------

@@ -11,10 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.test_readme import block
+from tests.docs.pages import DOCS, blocks
 
-#: What the README shows.
-FIFTEEN_LINES = block("README.md", "def consensus_algorithm")
+FIFTEEN_LINES = """
+import pytest
+
+
+@pytest.fixture
+def consensus_algorithm():
+    return "hearsay:Hearsay"
+
+
+def test_a_cut_and_a_kill(experiment, faults):
+    with faults.partition(["n1", "n2"], ["n3", "n4", "n5"]):
+        experiment.propose("colour", "blue", at="n1", timeout_s=1)
+        experiment.propose("colour", "red", at="n4")
+    faults.kill("n5")
+    experiment.query("colour", at="n3")
+
+
+def test_kills_and_cuts_from_a_seed(run_plan):
+    run_plan(faults=["kill", "partition"], time_s=3)
+"""
+HEARSAY = next(block.text for block in blocks(DOCS / "guides" / "algorithm.md") if "class Hearsay" in block.text)
 
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,9 +51,9 @@ def folders(place: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder outside of this project, with two algorithms of somebody's own: one works, the README's does not."""
+    """A folder outside of this project, with two algorithms of somebody's own: one works, the guide's does not."""
     (tmp_path / "mine.py").write_text("from node.algorithms.paxos import Paxos\n\n\nclass Mine(Paxos):\n    pass\n")
-    (tmp_path / "hearsay.py").write_text(block("README.md", "class Hearsay"))
+    (tmp_path / "hearsay.py").write_text(HEARSAY)
     (tmp_path / "test_mine.py").write_text(FIFTEEN_LINES.replace("hearsay:Hearsay", "mine:Mine"))
     return tmp_path
 

@@ -110,9 +110,9 @@ def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str) 
         load(tmp_path / "none.json")
 
 
-def test_the_plan_in_the_readme_is_a_plan() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (shown,) = re.findall(r"^```json\n(\{\"algorithm\".*?)^```", readme, re.MULTILINE | re.DOTALL)
+def test_the_plan_in_the_guide_is_a_plan() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "campaigns.md").read_text()
+    shown, *_ = re.findall(r"^```json[^\n]*\n(\{\"algorithm\".*?)^```", guide, re.MULTILINE | re.DOTALL)
     assert [step.fault for step in from_json(json.loads(shown)).steps] == ["kill", "partition", "drop"]
 
 
