@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
 from cluster.errors import ConsensusError, Mistake, NotUp
-from cluster.folder_lock import LOCK_NAME, FolderLock
+from cluster.folder_lock import LOCK_NAME, FolderLock, lock_holder
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.main import output_option, print_json, say
 from node.algorithms import load_algorithm
@@ -129,7 +129,7 @@ def down(root: Path, wipe: bool) -> None:
             if control.is_alive():
                 raise
         deadline = time.monotonic() + _DOWN_S
-        while control.is_alive():
+        while control.is_alive() or lock_holder(root):  # a process that has ended may still be closing its files
             if time.monotonic() > deadline:
                 raise ConsensusError(f"the supervisor (process {control.pid}) has not ended within {_DOWN_S:g} s")
             time.sleep(0.01)

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.spec import open_spec
 from harness.cli.main import run
-from harness.mutants.paxos import SmallQuorum2
+from harness.mutants.paxos import ProposesADefault
 from harness.records.jsonable import read_lines
 from harness.replay.trace_validation import validate
 from harness.replay.trace_wire import Seen, stretch
@@ -277,7 +277,7 @@ def test_another_class_than_the_one_that_ran_differs(recorded: Path, tmp_path: P
     """What it is for: the process runs one class, and explorer and simulator another."""
     folder = tmp_path / "altered"
     shutil.copytree(recorded, folder)
-    name = f"{SmallQuorum2.__module__}:{SmallQuorum2.__qualname__}"
+    name = f"{ProposesADefault.__module__}:{ProposesADefault.__qualname__}"
     spec = folder / "cluster.toml"
     spec.write_text(spec.read_text().replace('"paxos"', f'"{name}"'))
     report = validate(folder)

@@ -113,7 +113,7 @@ def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str) 
 def test_the_plan_in_the_guide_is_a_plan() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "guides" / "campaigns.md").read_text()
     shown, *_ = re.findall(r"^```json[^\n]*\n(\{\"algorithm\".*?)^```", guide, re.MULTILINE | re.DOTALL)
-    assert [step.fault for step in from_json(json.loads(shown)).steps] == ["kill", "partition", "drop"]
+    assert [step.fault for step in from_json(json.loads(shown)).steps] == ["drop", "partition"]
 
 
 def test_a_plan_without_steps_is_refused() -> None:
