@@ -56,8 +56,8 @@ from harness.replay.schedule import Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
-from harness.virtual.judge import FAULT_TOLERANCE, Violation, changed
-from harness.virtual.narration import tell
+from harness.virtual.judge import FAULT_TOLERANCE, Violation, violations_of_change
+from harness.virtual.narration import narrate
 from harness.virtual.node_state import NO_FACTS, Facts
 from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
@@ -160,8 +160,8 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         folder,
         nodes=schedule.nodes,
         algorithm=schedule.algorithm,
-        command=command(schedule.oddities),
-        vfs=LATE_SYNC if schedule.oddities.disks_sync_late else None,
+        command=command(schedule.fault_model),
+        vfs=LATE_SYNC if schedule.fault_model.disks_sync_late else None,
     )
     schedule.save(run.files.schedule)
     with run:
@@ -176,7 +176,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
     verdicts = judge(run.evidence(faults_expected=True), session.gone_back, ended)
     about |= {
         "found_by": schedule.found_by,
-        "story": "; ".join(tell((each.step, each.outcome) for each in session.virtual.happened)),
+        "story": "; ".join(narrate((each.step, each.outcome) for each in session.virtual.happened)),
         "followed": session.followed,
         "diverged": diverged,
     }
@@ -355,7 +355,7 @@ class _Session:
         status = self._run.client.status([node], _OWED_S).get(node)
         if status is not None:
             facts = _facts(status["variables"].get(VARIABLE, {}))
-            self.gone_back += changed(node, self._facts.get(node, NO_FACTS), facts)
+            self.gone_back += violations_of_change(node, self._facts.get(node, NO_FACTS), facts)
             self._facts[node] = facts
 
     def _told_by(self, packet: Packet) -> tuple[str, int, str]:
