@@ -136,7 +136,7 @@ class Transcript:
 
     # --- the text ---------------------------------------------------------------------------------------------------
 
-    def look(self, *about: str) -> None:
+    def write_status(self, *about: str) -> None:
         """Write some fields of each node's status."""
         self._space()
         for name, node in self.cluster.nodes.items():

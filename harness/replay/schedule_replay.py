@@ -67,13 +67,13 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
     kind_name,
 )
 from node.contract import Message, NodeId, Request
@@ -265,7 +265,7 @@ class _Session:
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
                 self.hand.step(node, fire=[VARIABLE, timer])
-            case HearSelf(node):
+            case TakeOwnMessages(node):
                 self.hand.step(node)
             case GiveUp(node, request):
                 self.hand.step(node, forget=list(self._real(request)))
@@ -346,7 +346,14 @@ class _Session:
     def _see_what_it_says(self, step: Step) -> None:
         """Ask the node that took the step what it has promised, accepted and decided."""
         match step:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) | Propose(node) | Query(node) | Recover(node):
+            case (
+                Deliver(Packet(to=node))
+                | Fire(node)
+                | TakeOwnMessages(node)
+                | Propose(node)
+                | Query(node)
+                | Recover(node)
+            ):
                 self._ask_what_it_says(node)
             case LoseDisk(node):
                 self._facts.pop(node, None)
@@ -377,7 +384,14 @@ class _Session:
     def _expect_end(self, step: Step, error: NotFollowed) -> None:
         """In the schedule a node ends because of its algorithm. The real one must have."""
         match step:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) | Propose(node) | Query(node) | GiveUp(node):
+            case (
+                Deliver(Packet(to=node))
+                | Fire(node)
+                | TakeOwnMessages(node)
+                | Propose(node)
+                | Query(node)
+                | GiveUp(node)
+            ):
                 if self._run.cluster.state(node) is ProcessState.DOWN:
                     return
         raise error

@@ -32,7 +32,6 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     PeerLost,
@@ -42,11 +41,13 @@ from harness.virtual.steps import (
     Retire,
     SendFrame,
     Step,
+    TakeOwnMessages,
 )
 from node.contract import Algorithm, NodeId, Request, Value
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
 
+#: After so many turns with their own messages, nodes are taken to send to themselves without end.
 OWN_TURNS_MAX: Final = 1000
 
 
@@ -141,7 +142,7 @@ class VirtualCluster:
             case CrashInTurn(node, lifted):
                 self.nodes[node].crashes_in_turn = not lifted
                 outcome = TurnOutput()
-            case Fire(node) | HearSelf(node) | GiveUp(node) | PeerLost(node) | Retire(node):
+            case Fire(node) | TakeOwnMessages(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
         self.happened.append(AppliedStep(step, outcome))
         return outcome
@@ -179,7 +180,7 @@ class VirtualCluster:
                 yield from (Fire(name, timer) for timer in node.timer_names())
                 yield from (GiveUp(name, request) for request in node.waiting)
                 if node.owes_turn:
-                    yield HearSelf(name)
+                    yield TakeOwnMessages(name)
                 yield Crash(name)
             else:
                 yield LoseDisk(name)
@@ -195,7 +196,7 @@ class VirtualCluster:
             owing = next((name for name, node in self.nodes.items() if node.owes_turn), None)
             if owing is None:
                 return
-            yield HearSelf(owing)
+            yield TakeOwnMessages(owing)
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class VirtualCluster:
         nodes: tuple[NodeState, ...] = tuple(freeze_node(node) for node in self.nodes.values())
         return nodes, frozenset(self.pending.items()), frozenset(self.sent), frozenset(self.replies.values())
 
-    # --- internals ------------------------------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------------------------------
 
     def _check(self, step: Step) -> None:
         match step:
@@ -226,7 +227,7 @@ class VirtualCluster:
                 fine = self.nodes[node].is_set(timer)
             case GiveUp(node, request):
                 fine = request in self.nodes[node].waiting
-            case HearSelf(node):
+            case TakeOwnMessages(node):
                 fine = self.nodes[node].owes_turn
             case (
                 Crash(node)
@@ -246,7 +247,7 @@ class VirtualCluster:
             raise ImpossibleStep(f"{step} cannot happen now")
 
     def _remove_copy(self, packet: Packet) -> None:
-        copies = self.pending.pop(packet)  # few look-ups, since the hash of a packet is expensive
+        copies = self.pending.pop(packet)  # one look-up if no other copy is left: the hash of a packet is expensive
         if copies > 1:
             self.pending[packet] = copies - 1
 

@@ -10,7 +10,7 @@ from node.wire import Codec, Envelope
 
 
 class VirtualTimers:
-    """Timers that expire when the caller says so. The caller also ends the wait of requests, with `GiveUp`."""
+    """Timers that only the caller expires. The caller also ends the wait of requests, with `GiveUp`."""
 
     def __init__(self) -> None:
         self.running: dict[TimerKey, tuple[float, float]] = {}

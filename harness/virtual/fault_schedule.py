@@ -13,7 +13,7 @@ of them, and each call must be answered within `RECOVERY_S`.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from node.contract import NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
@@ -27,6 +27,15 @@ VALUES_MAX: Final = len(_COLOURS)
 _FILE_NAMES: Final = {"fault_phase_s": "storm_s", "recovery_colours": "late_colours", "loss_by_kind": "picky"}
 
 
+class KindLoss(NamedTuple):
+    """The loss of one message class."""
+
+    place: float
+    """The place of the class in `Algorithm.messages`: 0 for the first, up to but not including 1 for the last."""
+    loss: float
+    """The probability for one packet."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkConditions:
     """How packets travel in the fault phase. `loss`, `repeat` and `slow` are probabilities for one packet."""
@@ -38,9 +47,8 @@ class LinkConditions:
     slow: float = 0.0
     """The packet takes up to `slow_s`, so it may arrive out of order."""
     slow_s: float = 1.0
-    loss_by_kind: tuple[tuple[float, float], ...] = ()
-    """The loss of some message classes: the place of the class in `Algorithm.messages`, from 0 for the first to 1 for the end,
-    and the probability."""
+    loss_by_kind: tuple[KindLoss, ...] = ()
+    """Overrides `loss` for some message classes."""
     usual_s: tuple[float, ...] = ()
     """How long a packet that is not slow takes at most, for each directed pair of endpoints."""
 
@@ -151,9 +159,7 @@ def draw_fault_schedule(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> 
     times = Times(
         rng, [rng.uniform(0, fault_phase_s * 0.7) for _ in range(rng.randint(1, 3))], rng.choice((0.003, 0.03, 0.3))
     )
-    favourites = rng.sample(
-        members, rng.randint(1, min(3, nodes))
-    )  # the nodes that most faults and proposals are drawn for
+    favourites = rng.sample(members, rng.randint(1, min(3, nodes)))  # the nodes of most faults and of all proposals
     cuts = [draw_cut(rng, members, times) for _ in range(rng.choice((0, 0, 1, 2, 5)) if nodes > 1 else 0)]
     outages = [_outage(rng, favourites, times, loses_disk=False) for _ in range(rng.choice((0, 0, 1, 2, 5)))]
     pauses = [
@@ -201,7 +207,9 @@ def _links(rng: Random, members: tuple[NodeId, ...]) -> LinkConditions:
         loss=rng.choice((0.0, 0.0, 0.05, 0.3)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.1, 0.5)),
-        loss_by_kind=tuple((rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 1, 1, 2)))),
+        loss_by_kind=tuple(
+            KindLoss(rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 1, 1, 2)))
+        ),
         usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 5.0, 25.0)) for _ in range(len(members) ** 2)),
         slow_s=rng.choice((0.05, 0.3, 1.5)),
     )

@@ -6,13 +6,13 @@ from harness.virtual.steps import (
     Deliver,
     Fire,
     GiveUp,
-    HearSelf,
     PeerLost,
     Propose,
     Query,
     Retire,
     SendFrame,
     Step,
+    TakeOwnMessages,
 )
 from node.turn import NodeCore
 
@@ -47,7 +47,7 @@ def take_in(core: NodeCore, timers: VirtualTimers, instance: str, step: Step) ->
             core.peer_lost(peer)
         case Retire():
             core.retire()
-        case HearSelf() | Fire() | GiveUp():
+        case TakeOwnMessages() | Fire() | GiveUp():
             pass  # the node's own messages, which it took in before, have cancelled the timer or answered the request
         case _:
             raise AssertionError(f"{step} is not an input")

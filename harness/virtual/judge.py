@@ -185,14 +185,16 @@ class VirtualJudge:
             Violation(FAULT_TOLERANCE, f"{names} cannot answer, though {', '.join(up)} are up and connected")
         )
 
-    def _record_decided(self, value: Value, who: str) -> None:
+    def _record_decided(self, value: Value, witness: str) -> None:
         if value in self._decided:
             return
         if value not in self._proposed:
-            self.violations.append(Violation("validity", f"{who} decides {plain(value)}, which no client has proposed"))
-        if self._decided:
-            other, witness = next(iter(self._decided.items()))
             self.violations.append(
-                Violation("agreement", f"{witness} has decided {plain(other)}, and {who} {plain(value)}")
+                Violation("validity", f"{witness} decides {plain(value)}, which no client has proposed")
             )
-        self._decided[value] = who
+        if self._decided:
+            other, first = next(iter(self._decided.items()))
+            self.violations.append(
+                Violation("agreement", f"{first} has decided {plain(other)}, and {witness} {plain(value)}")
+            )
+        self._decided[value] = witness

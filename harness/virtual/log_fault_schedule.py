@@ -11,6 +11,7 @@ from typing import Final
 
 from harness.virtual.fault_schedule import (
     FaultSchedule,
+    KindLoss,
     LinkConditions,
     ScheduledCall,
     ScheduledCut,
@@ -151,7 +152,9 @@ def _links(rng: Random, endpoints: int) -> LinkConditions:
         loss=rng.choice((0.0, 0.0, 0.05, 0.2)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.05, 0.3)),
-        loss_by_kind=tuple((rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 0, 1, 2)))),
+        loss_by_kind=tuple(
+            KindLoss(rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
         usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 1.0, 8.0)) for _ in range(endpoints**2)),
         slow_s=rng.choice((0.03, 0.2, 1.0)),
     )

@@ -46,8 +46,8 @@ class Change(NamedTuple):
     """None if the key was deleted."""
 
 
-class _Life(NamedTuple):
-    """One incarnation of one node."""
+class _Boot(NamedTuple):
+    """One boot of one node."""
 
     node: NodeId
     incarnation: int
@@ -90,12 +90,11 @@ class LogJudge(VirtualJudge):
         """The members after the highest slot that a node has applied."""
         self._version_of: dict[bytes, int] = {}
         self._refused: dict[bytes, str] = {}  # by value, why it was refused
-        self._chosen: dict[int, tuple[NodeId, bytes]] = {}  # by slot, the batch and the first node that applied it
-        self._chains: dict[
-            int, tuple[NodeId, int]
-        ] = {}  # by slot, the digest of all answers and the first node with it
+        # By slot, the first node that has applied it, with the batch and with the digest of all answers so far.
+        self._chosen: dict[int, tuple[NodeId, bytes]] = {}
+        self._chains: dict[int, tuple[NodeId, int]] = {}
         self._batches: dict[tuple[Ballot, int], bytes] = {}  # by ballot and slot, the batch that is asked for
-        self._owners: dict[Ballot, _Life] = {}
+        self._owners: dict[Ballot, _Boot] = {}
         self._promised: dict[NodeId, Ballot] = {}
         self._checked: dict[NodeId, _Checked] = {}
         self._answered: dict[str, _Answered] = {}
@@ -134,7 +133,7 @@ class LogJudge(VirtualJudge):
                 self._find("promise", f"{name} had promised {plain(before)} and now reports {plain(promised)}")
             self._promised[name] = promised
         if (ballot := replica.leading) is not None:
-            self._check_owner(ballot, _Life(name, node.incarnation), "leads")
+            self._check_owner(ballot, _Boot(name, node.incarnation), "leads")
         if replica.state.applied != checked.applied:
             self._check_slots(node, replica, checked)
 
@@ -146,14 +145,14 @@ class LogJudge(VirtualJudge):
     def forget_node(self, node: NodeId) -> None:
         self._promised.pop(node, None)
 
-    def _check_owner(self, ballot: Ballot, life: _Life, verb: str) -> None:
-        """Check that no other incarnation or node has used the ballot. `verb` is what this one does under it."""
-        owner = self._owners.setdefault(ballot, life)
-        if owner != life:
-            self._owners[ballot] = life
+    def _check_owner(self, ballot: Ballot, boot: _Boot, verb: str) -> None:
+        """Check that no other boot of any node has used the ballot. `verb` is what this boot does under it."""
+        owner = self._owners.setdefault(ballot, boot)
+        if owner != boot:
+            self._owners[ballot] = boot
             self._find(
                 "leader",
-                f"{life.node}, incarnation {life.incarnation}, {verb} under {plain(ballot)}, and so did {owner.node}, "
+                f"{boot.node}, incarnation {boot.incarnation}, {verb} under {plain(ballot)}, and so did {owner.node}, "
                 f"incarnation {owner.incarnation}",
             )
 
@@ -205,7 +204,7 @@ class LogJudge(VirtualJudge):
             return
         candidacy = self._algorithm.candidacy_in(packet.message)
         if candidacy is not None:
-            self._check_owner(candidacy, _Life(packet.sender, packet.incarnation), "asks for promises")
+            self._check_owner(candidacy, _Boot(packet.sender, packet.incarnation), "asks for promises")
 
     # --- clients ----------------------------------------------------------------------------------------------------
 

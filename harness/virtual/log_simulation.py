@@ -49,19 +49,19 @@ _NEVER: Final = float("inf")
 
 
 class _FrameArrival(NamedTuple):
-    """A client's frame arrives at a node. `life` is the id of the client's pipeline that has sent it."""
+    """A client's frame arrives at a node. `pipeline_id` is the id of the client's pipeline that has sent it."""
 
     client: "_Client"
-    life: str
+    pipeline_id: str
     node: NodeId
     frame: CommandFrame | ReadFrame
 
 
 class _ReplyArrival(NamedTuple):
-    """An answer arrives at a client. It is ignored if `life` is not the id of the client's present pipeline."""
+    """An answer arrives at a client. It is ignored if `pipeline_id` is not that of the client's present pipeline."""
 
     client: "_Client"
-    life: str
+    pipeline_id: str
     node: NodeId
     data: bytes
 
@@ -77,16 +77,16 @@ class _Client:
     """One client, with all its restarts."""
 
     def __init__(self, name: str, nodes: tuple[NodeId, ...]) -> None:
-        self.name, self.lives, self.poll_at_s = name, 0, _NEVER
+        self.name, self.starts, self.poll_at_s = name, 0, _NEVER
         self.lost: dict[NodeId, int] = {}  # by node, the last incarnation whose connection the client has seen close
         self._addresses = {node: node for node in nodes}
         self.restart(None)
 
     def restart(self, session: int | None) -> None:
         """Start with a new pipeline, which resumes `session` if it is not None."""
-        self.lives += 1
+        self.starts += 1
         self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, resume=session)
-        self.pipeline.id = f"{self.name}.{self.lives}"
+        self.pipeline.id = f"{self.name}.{self.starts}"
 
 
 class LogSimulation(Simulation):
@@ -239,12 +239,12 @@ class LogSimulation(Simulation):
         return cut is not None
 
     def _frame_arrives(self, arrival: _FrameArrival) -> None:
-        client, life, name, frame = arrival
+        client, pipeline_id, name, frame = arrival
         if self._cut_stops(client.name, name, arrival):
             return
         node = self.cluster.nodes[name]
         if node.up:
-            self._apply(name, SendFrame(name, Request(life, frame.number), frame))
+            self._apply(name, SendFrame(name, Request(pipeline_id, frame.number), frame))
         elif client.lost.get(name, 0) < node.incarnation:  # the connection to an incarnation closes once
             client.lost[name] = node.incarnation
             client.pipeline.disconnected(name, self.now)
@@ -258,15 +258,15 @@ class LogSimulation(Simulation):
         return outcome
 
     def _answer(self, node: NodeId, reply: VirtualReply) -> None:
-        life, number = reply.request
-        client = self.clients[life.partition(".")[0]]
+        pipeline_id, number = reply.request
+        client = self.clients[pipeline_id.partition(".")[0]]
         answer = FrameReply(number, reply.value, reply.refused, reply.leader)
         data = self._codec.encode(Envelope(node, 1, "", Replies((answer,))))
-        self._carry(node, client.name, _ReplyArrival(client, life, node, data))
+        self._carry(node, client.name, _ReplyArrival(client, pipeline_id, node, data))
 
     def _reply_arrives(self, arrival: _ReplyArrival) -> None:
-        client, life, node, data = arrival
-        if life == client.pipeline.id and not self._cut_stops(node, client.name, arrival):
+        client, pipeline_id, node, data = arrival
+        if pipeline_id == client.pipeline.id and not self._cut_stops(node, client.name, arrival):
             client.pipeline.incoming(node, data, self.now)
             self._poll_client(client)
 
@@ -274,19 +274,18 @@ class LogSimulation(Simulation):
 
     def _survivors(self) -> tuple[NodeId, ...]:
         nodes = self.cluster.nodes.values()
-        whole = tuple(node.id for node in nodes if node.has_disk and node.incarnation)
-        wished = tuple(
-            node for node in whole if node in self.fault_schedule.survivors or node not in self.fault_schedule.members
-        )
-        return next((up for up in (wished, whole) if self._is_majority(up)), ())
+        with_disk = tuple(node.id for node in nodes if node.has_disk and node.incarnation)
+        schedule = self.fault_schedule
+        preferred = tuple(node for node in with_disk if node in schedule.survivors or node not in schedule.members)
+        return next((up for up in (preferred, with_disk) if self._is_majority(up)), ())
 
     def _is_majority(self, up: tuple[NodeId, ...]) -> bool:
         """Return whether these nodes are certain to be a majority, even after one more change of members than is known."""
         voters = self.judge.configuration.voters or self.fault_schedule.members
-        there, all_ = sum(voter in up for voter in voters), len(voters)
+        voters_up, voters_in_all = sum(voter in up for voter in voters), len(voters)
         if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
-            return there >= majority(all_)
-        return there >= majority(all_ + 1) and there - 1 >= majority(all_ - 1)
+            return voters_up >= majority(voters_in_all)
+        return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
 
     def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:
         for client in self.clients.values():
@@ -298,6 +297,7 @@ class LogSimulation(Simulation):
             self._call(ScheduledCall(self.now, 2 * RECOVERY_S, survivors[0], self.fault_schedule.recovery_colours[0]))
 
     def _unanswered(self) -> list[str]:
+        """Return the clients whose calls are not answered; after that, the voters if they have not reached the same state."""
         self._pending = [(name, call) for name, call in self._pending if not isinstance(call.outcome, Ok)]
         if self._pending or self._awaited:
             return [*(name for name, _ in self._pending), *super()._unanswered()]

@@ -25,7 +25,6 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     PeerLost,
@@ -35,6 +34,7 @@ from harness.virtual.steps import (
     Retire,
     SendFrame,
     Step,
+    TakeOwnMessages,
     plain,
 )
 from node.algorithms import failover, leader, majority, paxos
@@ -89,7 +89,7 @@ def narrate(happened: Iterable[tuple[Step, TurnOutput]]) -> list[str]:
     """Return one line for each step. A turn in which a node takes in its own messages is added to the line before."""
     lines: list[str] = []
     for step, outcome in happened:
-        if isinstance(step, HearSelf):
+        if isinstance(step, TakeOwnMessages):
             if (effect := _effect(outcome)) and lines:
                 lines[-1] += f"; {effect}"
         else:
@@ -133,7 +133,7 @@ def _line(step: Step, outcome: TurnOutput) -> str:
         case CrashInTurn(node, lifted):
             early = "when it next sends something early"
             opening = f"{node} is not to crash {early}" if lifted else f"{node} is to crash {early}"
-        case HearSelf(node):
+        case TakeOwnMessages(node):
             opening = f"{node} takes in its own messages"
     return f"{opening}: {node} {effect}" if effect else opening
 

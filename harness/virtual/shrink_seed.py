@@ -16,7 +16,7 @@ from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.judge import SAFETY, Violation
 from harness.virtual.simulation_settings import SimulationSettings
-from harness.virtual.steps import HearSelf, Step, plain
+from harness.virtual.steps import Step, TakeOwnMessages, plain
 from node.contract import Algorithm
 from node.status import status_fields
 from node.turn import status_of
@@ -110,7 +110,7 @@ def _with_fewer_steps(
         return any(violation.kind == kind for violation in cluster.violations)
 
     # The schedule is easier to read if nodes take in their own messages at once. Some violations need the delay.
-    others: list[Step] = [step for step in steps if not isinstance(step, HearSelf)]
+    others: list[Step] = [step for step in steps if not isinstance(step, TakeOwnMessages)]
     at_once = breaks(replayed(others, at_once=True))
     kept = _fewest(others if at_once else steps, lambda candidate: breaks(replayed(candidate, at_once=at_once)))
     return replayed(kept, at_once=at_once)

@@ -46,13 +46,13 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
 )
 from node.contract import Algorithm, NodeId, Request
 from node.quorum import majority
@@ -105,13 +105,13 @@ class Simulation:
         self._usual_s = dict(zip(pairs, fault_schedule.links.usual_s, strict=True))
         kinds = algorithm.messages
         self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in fault_schedule.links.loss_by_kind}
-        self._timers: dict[tuple[NodeId, str], float] = {}
-        self._cuts: dict[ScheduledCut, float] = {}
-        self._pauses: dict[NodeId, float] = {}
-        self._outages_in_turn: dict[NodeId, ScheduledOutage] = {}
+        self._timers: dict[tuple[NodeId, str], float] = {}  # when each timer is due
+        self._cuts: dict[ScheduledCut, float] = {}  # when each cut ends
+        self._pauses: dict[NodeId, float] = {}  # when each pause ends
+        self._outages_in_turn: dict[NodeId, ScheduledOutage] = {}  # those that wait for the node's next early send
         self._calls = 0
         self._recovering = False
-        self._awaited: dict[Request, NodeId] = {}
+        self._awaited: dict[Request, NodeId] = {}  # the calls of the recovery phase, and the node of each
         for node in self.cluster.nodes.values():
             self._follow_up(node)
 
@@ -165,14 +165,16 @@ class Simulation:
 
     def _happen(self, event: object) -> None:
         match event:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) if self._pauses.get(node, 0.0) > self.now:
+            case Deliver(Packet(to=node)) | Fire(node) | TakeOwnMessages(node) if (
+                self._pauses.get(node, 0.0) > self.now
+            ):
                 self._postpone(event, self._pauses[node])
             case Deliver(packet):
                 self._arrive(event, packet)
             case Fire(node, timer):
                 if self._timers.get((node, timer)) == self.now and self.cluster.nodes[node].is_set(timer):
                     self._apply(node, event)
-            case HearSelf(node):
+            case TakeOwnMessages(node):
                 if self.cluster.nodes[node].owes_turn:
                     self._apply(node, event)
             case GiveUp(node, request):
@@ -231,7 +233,7 @@ class Simulation:
         """Schedule the turn in which a node takes in its own messages, and the timers that it has set."""
         node = replica.id
         if replica.owes_turn:
-            self._at(self.now + self._rng.uniform(*_COMMIT_S), HearSelf(node))
+            self._at(self.now + self._rng.uniform(*_COMMIT_S), TakeOwnMessages(node))
         for timer in replica.take_set_timers():
             due = self.now + self._rng.uniform(*replica.timer_range(timer)) * self._clocks[node]
             self._timers[node, timer] = due

@@ -46,7 +46,7 @@ from harness.virtual.numbering import (
     ValueRequested,
 )
 from harness.virtual.output import TurnOutput
-from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, LoseDisk, Recover, Step
+from harness.virtual.steps import Crash, Deliver, Fire, LoseDisk, Recover, Step, TakeOwnMessages
 from harness.virtual.symmetry import Symmetry
 from node.contract import Algorithm
 from node.quorum import majority
@@ -69,7 +69,7 @@ class _Moves(NamedTuple):
     """Everything that a node can do. The moves that begin a ballot are separate, since the number of ballots is bounded."""
 
     progress: tuple[_Move, ...]
-    """The node takes in a packet or an expired timer. These happen in the end, so a call may wait for them."""
+    """The node takes in a packet or an expired timer. These happen eventually, so a call may rely on them."""
     other: tuple[_Move, ...]
     """Calls, crashes and boots. These need not happen."""
     progress_by_ballot: tuple[_Move, ...]
@@ -282,7 +282,7 @@ class ClusterSpace:
             facts.extend(_facts_of_output(perform(node, step)))
             while node.core.to_itself:
                 assert len(steps) < _SELF_TURNS_MAX, f"{node.id} sends to itself without end"
-                steps.append(Crash(node.id) if len(steps) == crash_after else HearSelf(node.id))
+                steps.append(Crash(node.id) if len(steps) == crash_after else TakeOwnMessages(node.id))
                 facts.extend(_facts_of_output(perform(node, steps[-1])))
             after = numbering.number(place, freeze_node(node))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding

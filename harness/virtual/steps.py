@@ -58,7 +58,7 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True)
-class HearSelf:
+class TakeOwnMessages:
     """A node takes in what it has sent to itself."""
 
     node: NodeId
@@ -146,7 +146,7 @@ class CrashInTurn:
 
 
 _STEPS = (
-    Deliver, DropPacket, DuplicatePacket, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
+    Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
     PeerLost, Retire, CrashInTurn,
 )  # fmt: skip
 
@@ -155,7 +155,7 @@ Step: TypeAlias = (
     | DropPacket
     | DuplicatePacket
     | Fire
-    | HearSelf
+    | TakeOwnMessages
     | Crash
     | Recover
     | LoseDisk
@@ -170,7 +170,7 @@ Step: TypeAlias = (
 
 #: The names in schedule files of those steps whose classes are named differently.
 _FILE_NAMES: Mapping[type[Step], str] = {
-    DropPacket: "Drop", DuplicatePacket: "Duplicate", SendFrame: "Command", CrashInTurn: "Doom",
+    DropPacket: "Drop", DuplicatePacket: "Duplicate", TakeOwnMessages: "HearSelf", SendFrame: "Command", CrashInTurn: "Doom",
 }  # fmt: skip
 
 

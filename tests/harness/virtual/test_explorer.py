@@ -15,7 +15,7 @@ from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node, thaw_node
 from harness.virtual.search import Budget, search
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, Packet, Propose, Recover, Step
+from harness.virtual.steps import Crash, Deliver, Fire, Packet, Propose, Recover, Step, TakeOwnMessages
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 from tests.rows import ROWS, Row
@@ -199,7 +199,7 @@ def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
             return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(facts)
         packets = list((node.boot() if isinstance(step, Recover) else node.turn(step)).packets)
         while node.to_self:
-            packets += node.turn(HearSelf(node.id)).packets
+            packets += node.turn(TakeOwnMessages(node.id)).packets
         return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(packets) | set(facts)
 
     def following(state: Plain) -> list[Plain]:

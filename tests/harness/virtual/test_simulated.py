@@ -18,13 +18,13 @@ from harness.virtual.steps import (
     DropPacket,
     DuplicatePacket,
     Fire,
-    HearSelf,
     LoseDisk,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
 )
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Decided, Paxos, Prepare
@@ -44,7 +44,7 @@ def cluster() -> VirtualCluster:
 def settle(cluster: VirtualCluster) -> None:
     """Deliver every packet in the order in which they were sent. Nodes take in their own messages at once."""
     while True:
-        own = [HearSelf(name) for name, node in cluster.nodes.items() if node.to_self]
+        own = [TakeOwnMessages(name) for name, node in cluster.nodes.items() if node.to_self]
         packets = [Deliver(packet) for packet in cluster.pending if cluster.nodes[packet.to].up]
         if not own and not packets:
             return
@@ -68,7 +68,7 @@ def test_what_a_node_sends_to_itself_waits_for_the_next_turn(cluster: VirtualClu
     cluster.propose("n1", BLUE)
     assert facts_of(cluster.nodes["n1"]).promised is None
     assert stored(cluster.nodes["n1"])["round"] == 1
-    cluster.apply(HearSelf("n1"))
+    cluster.apply(TakeOwnMessages("n1"))
     assert facts_of(cluster.nodes["n1"]).promised == (1, "n1")
 
 
@@ -93,7 +93,7 @@ def test_a_crash_loses_all_but_the_disk(cluster: VirtualCluster) -> None:
 def test_a_disk_that_syncs_late_loses_the_last_commit() -> None:
     cluster = VirtualCluster(Paxos, MEMBERS, FaultModel(disks_sync_late=True))
     cluster.propose("n1", BLUE)
-    cluster.apply(HearSelf("n1"))
+    cluster.apply(TakeOwnMessages("n1"))
     assert stored(cluster.nodes["n1"]) == {"round": 1, "promised": (1, "n1")}
     cluster.apply(Crash("n1"))
     assert stored(cluster.nodes["n1"]) == {"round": 1}
@@ -129,7 +129,7 @@ STRAY = Packet("n1", 1, "n2", Prepare(Ballot(1, "n1")))
         DropPacket(STRAY),
         DuplicatePacket(STRAY),
         Fire("n1", "again"),
-        HearSelf("n1"),
+        TakeOwnMessages("n1"),
         Recover("n1"),
         LoseDisk("n1"),
     ],
@@ -159,7 +159,7 @@ def test_a_cluster_is_picklable_and_equal_clusters_have_equal_keys(cluster: Virt
     cluster.propose("n1", BLUE)
     other = pickle.loads(pickle.dumps(cluster))  # noqa: S301 - our own
     assert other.key() == cluster.key()
-    other.apply(HearSelf("n1"))
+    other.apply(TakeOwnMessages("n1"))
     assert other.key() != cluster.key()
     settle(cluster)
     settle(other)

@@ -13,6 +13,7 @@ from harness.mutants import majority_and_leader, paxos
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import (
     FaultSchedule,
+    KindLoss,
     LinkConditions,
     ScheduledCall,
     ScheduledCut,
@@ -241,7 +242,7 @@ def test_a_node_that_loses_its_disk_never_boots_again() -> None:
 
 
 def test_a_message_class_may_be_lost_more_often() -> None:
-    last = replace(WITHOUT_FAULTS.links, loss_by_kind=((0.999, 1.0),))
+    last = replace(WITHOUT_FAULTS.links, loss_by_kind=(KindLoss(0.999, 1.0),))
     done = simulate(Paxos, replace(WITHOUT_FAULTS, links=last))
     decided = [facts_of(node).decided for node in done.cluster.nodes.values()]
     assert Paxos.messages[-1] is Decided

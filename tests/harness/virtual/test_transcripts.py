@@ -27,7 +27,7 @@ def leader_away() -> str:
     story.crash("n1")
     story.query("n2")
     story.lose_the_rest()
-    story.look("role", "decided", "waiting")
+    story.write_status("role", "decided", "waiting")
     story.explain("The leader boots again. What it had accepted is on its disk.")
     story.recover("n1")
     story.fire("n2", "ask again")
@@ -48,11 +48,11 @@ def split_brain() -> str:
     story.query("n2")
     story.fire("n2", "silent n1")
     story.fire("n3", "silent n1")
-    story.look("leader", "taken for dead", "decided")
+    story.write_status("leader", "taken for dead", "decided")
     story.explain("So n2 leads on their side. It knows of no decision, and accepts the first proposal.")
     story.propose("n3", "red")
     story.settle(OTHERS)
-    story.look("leader", "taken for dead", "decided")
+    story.write_status("leader", "taken for dead", "decided")
     return story.text()
 
 
@@ -73,7 +73,7 @@ def window_of_vulnerability() -> str:
     story.settle(SIX, in_short=True)
     story.lose_the_rest()
     story.explain("Six of seven nodes are up, and have received all of each other's votes.")
-    story.look("vote", "decided", "waiting")
+    story.write_status("vote", "decided", "waiting")
     story.explain(
         "No client is answered. If the seventh node has voted blue, blue is decided; if red, red; if it has not voted,",
         "nothing is. Only its disk holds the vote.",
@@ -81,7 +81,7 @@ def window_of_vulnerability() -> str:
     story.query("n2")
     story.settle(SIX, in_short=True)
     story.lose_the_rest()
-    story.look("vote", "decided", "waiting")
+    story.write_status("vote", "decided", "waiting")
     story.explain("The seventh node boots again, and reports its vote.")
     story.recover("n7")
     story.deliver(Vote, "n7", "n2")
@@ -95,7 +95,7 @@ def three_proposals() -> str:
     for node, colour in (("n1", "blue"), ("n2", "red"), ("n3", "green")):
         story.propose(node, colour)
     story.settle(ALL)
-    story.look("vote", "decided", "waiting")
+    story.write_status("vote", "decided", "waiting")
     story.explain(
         "No vote ever changes, so no proposal is ever answered. A query is answered: the votes prove that no value is decided."
     )
@@ -112,14 +112,14 @@ def proposer_killed() -> str:
     story.deliver(Accept, "n1", "n2")
     story.crash("n1")
     story.lose_the_rest()
-    story.look("role", "ballot", "accepted ballot", "accepted", "decided")
+    story.write_status("role", "ballot", "accepted ballot", "accepted", "decided")
     story.explain(
         "n1's disk and n2 are two of three: blue is chosen, and no node that is up knows it. n3 proposes red under a higher",
         "ballot, learns of blue from n2's promise, and continues with blue.",
     )
     story.propose("n3", "red")
     story.settle(OTHERS)
-    story.look("role", "ballot", "accepted ballot", "accepted", "decided")
+    story.write_status("role", "ballot", "accepted ballot", "accepted", "decided")
     story.explain("n1 boots again, and learns of the decision.")
     story.lose_the_rest()
     story.recover("n1")
@@ -149,7 +149,7 @@ def late_accept() -> str:
     story.deliver(Accept, "n1", "n2")
     story.deliver(Accept, "n1", "n3")
     story.settle(ALL)
-    story.look("role", "ballot", "accepted", "decided")
+    story.write_status("role", "ballot", "accepted", "decided")
     return story.text()
 
 
@@ -165,7 +165,7 @@ def leader_change() -> str:
     story.explain("n1 finds supporters, prepares once for every slot of the log, and leads.")
     story.fire("n1", "tick")
     story.settle(ALL)
-    story.look("role", "leader", "ballot", "commit")
+    story.write_status("role", "leader", "ballot", "commit")
     story.explain("From now on a command takes one round of messages.")
     story.command("alice", "n1", "kv", ["put", "owner", b"alice"])
     story.settle(ALL)
@@ -176,13 +176,13 @@ def leader_change() -> str:
     story.deliver(log.LogAccept, "n1", "n2")
     story.crash("n1")
     story.lose_the_rest()
-    story.look("role", "leader", "ballot", "commit")
+    story.write_status("role", "leader", "ballot", "commit")
     story.explain("n3 and n2 see their connections close. n3 has not accepted bob's command, and canvasses first.")
     story.connection_closes("n3", "n1")
     story.connection_closes("n2", "n1")
     story.fire("n3", "tick")
     story.settle(OTHERS)
-    story.look("role", "leader", "ballot", "commit")
+    story.write_status("role", "leader", "ballot", "commit")
     story.explain(
         "n2's promise contains bob's command, and n3 proposes it again under its own ballot. Carol overwrites the value."
     )
@@ -193,7 +193,7 @@ def leader_change() -> str:
     story.recover("n1")
     story.fire("n3", "beat")
     story.settle(ALL)
-    story.look("role", "leader", "ballot", "commit")
+    story.write_status("role", "leader", "ballot", "commit")
     return story.text()
 
 
