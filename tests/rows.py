@@ -44,11 +44,11 @@ ROWS = [
     Row("row-4", "accept-does-not-raise", Bounds(ballots=3, look_for=_AGREEMENT), "agreement", 14),
     Row("row-5", "promise-in-memory", Bounds(crashes=1, look_for=_AGREEMENT), "agreement", 12),
     Row("row-6", "accepted-in-memory", Bounds(crashes=1, look_for=_AGREEMENT), "agreement", 12),
-    Row("rows-5-and-6", "paxos", Bounds(crashes=1, oddities=FaultModel(disks_sync_late=True)), "promise", 2),
+    Row("rows-5-and-6", "paxos", Bounds(crashes=1, fault_model=FaultModel(disks_sync_late=True)), "promise", 2),
     Row(
         "row-7",
         "paxos",
-        Bounds(crashes=1, lose_disk=True, oddities=FaultModel(empty_disks_vote=True)),
+        Bounds(crashes=1, lose_disk=True, fault_model=FaultModel(empty_disks_vote=True)),
         "agreement",
         13,
     ),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.virtual.fault_model import FaultModel
     from node.contract import Algorithm
 
-_oddities_option = click.option(
+_fault_model_option = click.option(
     "--odd",
     type=click.Choice(["empty-disks-vote", "disks-sync-late"]),
     multiple=True,
@@ -36,7 +36,7 @@ _look_for_option = click.option(
 )
 @click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="At most so many in all.")
 @click.option("--lose-disk", is_flag=True, help="A node that is down may lose its disk.")
-@_oddities_option
+@_fault_model_option
 @click.option(
     "--calls-at", type=NameList(), default=(), help="Where clients call, such as n1,n3.  [default: n1,n2,...]"
 )
@@ -72,12 +72,12 @@ def explore(
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
-    cls, oddities = _found(algorithm, odd, look_for)
+    cls, fault_model = _found(algorithm, odd, look_for)
     if strangers := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(strangers))}, with {bounds['nodes']} nodes")
     if not as_json:
         say(f"exploring {algorithm}; at most {seconds:g} s")
-    wanted = Bounds(oddities=oddities, look_for=look_for or EVERYTHING, **bounds)
+    wanted = Bounds(fault_model=fault_model, look_for=look_for or EVERYTHING, **bounds)
     now_and_then = NowAndThen()
 
     def progress(states: int, depth: int) -> None:
@@ -105,7 +105,7 @@ def explore(
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
 @click.option("--seconds", type=FloatRange(1), help="Stop after so long, and say so.")
-@_oddities_option
+@_fault_model_option
 @_look_for_option
 @output_option
 @click.pass_obj
@@ -124,19 +124,21 @@ def simulate(
     look_for: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Run ALGORITHM in virtual time, once for each seed: first a storm of faults, then a calm that demands answers.
+    """Run ALGORITHM in virtual time, once for each seed: first a fault phase, then a recovery phase, in
+    which every call must be answered.
 
     A seed that breaks a promise repeats exactly, and is shrunk to the least that still does, which is kept: `consensus replay`
     makes it happen on real processes, unless it is of a log. ALGORITHM may be a mutant's name, too.
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - only this needs it
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from harness.virtual.simulator import SeedTally, SimulationSettings, run_simulate  # noqa: PLC0415
+    from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
+    from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
     if not as_json:
         say(f"simulating {algorithm} for {seeds:,} seeds")
-    cls, oddities = _found(algorithm, odd, look_for)
-    settings = SimulationSettings(nodes=nodes, values=values, oddities=oddities, look_for=look_for or EVERYTHING)
+    cls, fault_model = _found(algorithm, odd, look_for)
+    settings = SimulationSettings(nodes=nodes, values=values, fault_model=fault_model, look_for=look_for or EVERYTHING)
     now_and_then = NowAndThen()
 
     def progress(tally: SeedTally) -> None:
@@ -177,8 +179,8 @@ def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple
         raise BadInput(f"{name} breaks a process, not an algorithm: without processes there is nothing of it to see")
     if unknown := set(look_for) - set(EVERYTHING):
         raise BadInput(f"nothing is called {', '.join(sorted(unknown))}: look for some of {', '.join(EVERYTHING)}")
-    oddities = FaultModel(**{each.replace("-", "_"): True for each in odd})
-    return load_algorithm(mutant.algorithm if mutant else name), oddities
+    fault_model = FaultModel(**{each.replace("-", "_"): True for each in odd})
+    return load_algorithm(mutant.algorithm if mutant else name), fault_model
 
 
 def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:

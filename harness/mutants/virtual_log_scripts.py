@@ -69,7 +69,7 @@ def everybody_crashes_after_the_answer(algorithm: type[LogAlgorithm]) -> None:
 def one_alone_crashes_as_it_answers(algorithm: type[LogAlgorithm]) -> None:
     """Answers leave before the commit of their turn: a cluster of one crashes in between, and boots."""
     world, only, _ = _start(algorithm, nodes=1)
-    world.doom(only, 0.1)
+    world.crash_in_turn(only, 0.1)
     world.do("c", "put", "k", b"acknowledged")
     assert not world.cluster.nodes[only].up, (
         "it has answered, and committed what the answer should rest on, in one turn"
@@ -145,7 +145,7 @@ def a_gap(algorithm: type[LogAlgorithm]) -> None:
     leading = world.replica(first).leader
     assert leading is not None
     hole = leading.next_slot
-    world.wishes.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == hole)
+    world.drop_rules.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == hole)
     for number in range(2):
         world.begin("c", "put", "k", f"{number}".encode())
         world.pass_s(0.012)
@@ -153,7 +153,7 @@ def a_gap(algorithm: type[LogAlgorithm]) -> None:
         0.1, lambda: any(world.cluster.nodes[other].disk.log.get(hole + 1) is not None for other in others)
     )
     world.crash(first)
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.wait_leader(first)
     world.do("c", "put", "k", b"after")
     world.pass_s(1.0)
@@ -170,15 +170,15 @@ def acknowledgements_that_come_again(algorithm: type[LogAlgorithm]) -> None:
     def twice(sender: NodeId, to: NodeId, message: Message) -> bool:
         if isinstance(message, LogAccepted) and to == first and sender == second and message not in again:
             again.append(message)
-            world.say_again(sender, to, message)
+            world.redeliver(sender, to, message)
         return False
 
-    world.wishes.append(twice)
+    world.drop_rules.append(twice)
     world.begin("c", "put", "k", b"by two of five", first, 1.0)
     world.pass_s(1.0)
     world.wait_leader(first)
     world.do("d", "put", "k", b"by three of five", rest[0])
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.heal()
     world.pass_s(3.0)
     world.check()
@@ -198,7 +198,7 @@ def one_accept_is_lost(algorithm: type[LogAlgorithm]) -> None:
             dropped.append(to)
         return is_first
 
-    world.wishes.append(wish)
+    world.drop_rules.append(wish)
     world.do("c", "put", "k", b"it gets there")
     assert len(dropped) == 2
 
@@ -305,12 +305,12 @@ def members_change_unheard_of(algorithm: type[LogAlgorithm]) -> None:
     world.heal()
     world.cut((third, late, gone), (first, second))
     change = world.replica(late).acceptor.commit + 1
-    world.wishes.append(
+    world.drop_rules.append(
         lambda sender, _, message: sender == late and isinstance(message, LogAccept) and message.slot == change
     )
     world.take_over(late)  # what they tell it makes it no leader above the changes
     world.pass_s(0.1)
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.pass_s(3.0)
     world.heal()
     world.pass_s(3.0)
@@ -324,7 +324,7 @@ def asked_in_the_turn_that_tells(algorithm: type[LogAlgorithm]) -> None:
     leading = world.replica(first).leader
     assert leading is not None
     change = leading.next_slot
-    world.wishes.append(
+    world.drop_rules.append(
         lambda _, to, message: to == second and not (isinstance(message, LogAccept) and message.slot == change)
     )
     assert isinstance(world.change("remove", third), Ok)
@@ -353,7 +353,7 @@ def two_changes_at_once(algorithm: type[LogAlgorithm]) -> None:
         assert len(under_way) <= 1 or not any(map(is_change, under_way)), "a change is under way, and more"
         return False
 
-    world.wishes.append(wish)
+    world.drop_rules.append(wish)
     calls = [
         world.clients[client].pipeline.call("cluster", ["remove", node], world.now, 5.0)
         for client, node in (("c", fourth), ("d", fifth))
@@ -376,14 +376,14 @@ def the_removed_speak(algorithm: type[LogAlgorithm]) -> None:
     world.cut((third,), (second,))
     before = world.replica(second).acceptor.commit
     world.begin("c", "put", "k", b"by one of two", first, 1.0)
-    world.wishes.append(lambda _from, _to, message: isinstance(message, Heartbeat))
+    world.drop_rules.append(lambda _from, _to, message: isinstance(message, Heartbeat))
     leading = world.replica(first).leader
     assert leading is not None
     world.pass_s(0.1)
-    world.say_again(third, first, LogAccepted(leading.ballot, (leading.next_slot - 1,)))
+    world.redeliver(third, first, LogAccepted(leading.ballot, (leading.next_slot - 1,)))
     world.pass_s(0.2)
     assert world.replica(first).acceptor.commit == before, "chosen by one of two"
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.heal()
     world.pass_s(1.0)
     world.check()

@@ -48,15 +48,15 @@ class KeptMessage:
         return f"{self.type} {self.fields} from {self.link[0]} to {self.link[1]}"
 
 
-def command(oddities: FaultModel) -> tuple[str, ...]:
+def command(fault_model: FaultModel) -> tuple[str, ...]:
     """Return the command that starts a stepped node."""
-    if oddities.own_messages_wait:
+    if fault_model.own_messages_wait:
         raise BadInput(
             "what a real node sends to itself never leaves it, so this schedule, in which it does, cannot be replayed: "
             "explore without own_messages_wait"
         )
     plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node")
-    return (*plain, EMPTY_DISKS_VOTE) if oddities.empty_disks_vote else plain
+    return (*plain, EMPTY_DISKS_VOTE) if fault_model.empty_disks_vote else plain
 
 
 class Driver:

@@ -37,7 +37,7 @@ class Schedule:
     algorithm: str
     nodes: int
     steps: tuple[Mapping[str, Any], ...]
-    oddities: FaultModel = SOUND
+    fault_model: FaultModel = SOUND
     violations: tuple[Violation, ...] = ()
     story: tuple[str, ...] = ()
     found_by: str = ""
@@ -46,18 +46,18 @@ class Schedule:
     def explored(cls, report: Exploration, algorithm: type[Algorithm]) -> Self:
         """What an exploration has found."""
         bounds = report.bounds
-        return cls._made("explore", algorithm, bounds.nodes, bounds.oddities, report)
+        return cls._made("explore", algorithm, bounds.nodes, bounds.fault_model, report)
 
     @classmethod
     def simulated(cls, report: SimulationReport, algorithm: type[Algorithm]) -> Self:
         """What a campaign of simulations has found, made short."""
         assert report.shrunk is not None
-        return cls._made("simulate", algorithm, report.settings.nodes, report.settings.oddities, report.shrunk)
+        return cls._made("simulate", algorithm, report.settings.nodes, report.settings.fault_model, report.shrunk)
 
     @classmethod
-    def _made(cls, by: str, algorithm: type[Algorithm], nodes: int, oddities: FaultModel, found: Any) -> Self:
+    def _made(cls, by: str, algorithm: type[Algorithm], nodes: int, fault_model: FaultModel, found: Any) -> Self:
         steps = tuple(to_json(step) for step in found.schedule)
-        return cls(name_of(algorithm), nodes, steps, oddities, tuple(found.violations), tuple(found.story), by)
+        return cls(name_of(algorithm), nodes, steps, fault_model, tuple(found.violations), tuple(found.story), by)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class Schedule:
 
     def cluster(self) -> VirtualCluster:
         """A cluster without processes to which nothing has happened yet."""
-        return VirtualCluster(load_algorithm(self.algorithm), self.members, self.oddities)
+        return VirtualCluster(load_algorithm(self.algorithm), self.members, self.fault_model)
 
     def read(self, cluster: VirtualCluster) -> Iterator[Step]:
         """Each step in turn; the caller applies it to `cluster` before it asks for the next. Raises BadSchedule."""
@@ -97,7 +97,7 @@ class Schedule:
             "schema": SCHEMA,
             "algorithm": self.algorithm,
             "nodes": self.nodes,
-            "oddities": asdict(self.oddities),
+            "oddities": asdict(self.fault_model),
             "found_by": self.found_by,
             "violations": [asdict(violation) for violation in self.violations],
             "story": list(self.story),
@@ -158,7 +158,7 @@ def load(path: Path) -> Schedule:
                 algorithm,
                 nodes,
                 tuple(steps),
-                _oddities(path, data.get("oddities", {})),
+                _read_fault_model(path, data.get("oddities", {})),
                 tuple(_violations(path, data.get("violations", []))),
                 tuple(str(line) for line in data.get("story", [])),
                 str(data.get("found_by", "")),
@@ -173,7 +173,7 @@ def _are_maps(items: Iterable[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
 
 
-def _oddities(path: Path, told: Any) -> FaultModel:
+def _read_fault_model(path: Path, told: Any) -> FaultModel:
     try:
         return FaultModel(**told)
     except TypeError:

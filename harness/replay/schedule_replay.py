@@ -56,8 +56,8 @@ from harness.replay.schedule import Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
-from harness.virtual.judge import FAULT_TOLERANCE, Violation, changed
-from harness.virtual.narration import tell
+from harness.virtual.judge import FAULT_TOLERANCE, Violation, violations_of_change
+from harness.virtual.narration import narrate
 from harness.virtual.node_state import NO_FACTS, Facts
 from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
@@ -67,13 +67,13 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
     kind_name,
 )
 from node.contract import Message, NodeId, Request
@@ -164,8 +164,8 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         folder,
         nodes=schedule.nodes,
         algorithm=schedule.algorithm,
-        command=command(schedule.oddities),
-        vfs=LATE_SYNC if schedule.oddities.disks_sync_late else None,
+        command=command(schedule.fault_model),
+        vfs=LATE_SYNC if schedule.fault_model.disks_sync_late else None,
     )
     schedule.save(run.files.schedule)
     with run:
@@ -180,7 +180,7 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
     verdicts = judge(run.evidence(faults_expected=True), session.gone_back, ended)
     about |= {
         "found_by": schedule.found_by,
-        "story": "; ".join(tell((each.step, each.outcome) for each in session.virtual.happened)),
+        "story": "; ".join(narrate((each.step, each.outcome) for each in session.virtual.happened)),
         "followed": session.followed,
         "diverged": diverged,
     }
@@ -269,7 +269,7 @@ class _Session:
                 pass  # the proxy keeps what will be delivered again
             case Fire(node, timer):
                 self.hand.step(node, fire=[VARIABLE, timer])
-            case HearSelf(node):
+            case TakeOwnMessages(node):
                 self.hand.step(node)
             case GiveUp(node, request):
                 self.hand.step(node, forget=list(self._real(request)))
@@ -350,7 +350,14 @@ class _Session:
     def _see_what_it_says(self, step: Step) -> None:
         """Ask the node that took the step what it has promised, accepted and decided."""
         match step:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) | Propose(node) | Query(node) | Recover(node):
+            case (
+                Deliver(Packet(to=node))
+                | Fire(node)
+                | TakeOwnMessages(node)
+                | Propose(node)
+                | Query(node)
+                | Recover(node)
+            ):
                 self._ask_what_it_says(node)
             case LoseDisk(node):
                 self._facts.pop(node, None)
@@ -359,7 +366,7 @@ class _Session:
         status = self._run.client.status([node], _OWED_S).get(node)
         if status is not None:
             facts = _facts(status["variables"].get(VARIABLE, {}))
-            self.gone_back += changed(node, self._facts.get(node, NO_FACTS), facts)
+            self.gone_back += violations_of_change(node, self._facts.get(node, NO_FACTS), facts)
             self._facts[node] = facts
 
     def _told_by(self, packet: Packet) -> tuple[str, int, str]:
@@ -381,7 +388,14 @@ class _Session:
     def _expect_end(self, step: Step, error: NotFollowed) -> None:
         """In the schedule a node ends because of its algorithm. The real one must have."""
         match step:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) | Propose(node) | Query(node) | GiveUp(node):
+            case (
+                Deliver(Packet(to=node))
+                | Fire(node)
+                | TakeOwnMessages(node)
+                | Propose(node)
+                | Query(node)
+                | GiveUp(node)
+            ):
                 if self._run.cluster.state(node) is ProcessState.DOWN:
                     return
         raise error

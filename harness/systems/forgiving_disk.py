@@ -1,4 +1,4 @@
-"""A disk that a node may lose: where the directory has gone, the node starts as if it were new."""
+"""A disk that a node may lose: if its directory is missing, the node boots as if it were new."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from node.storage.disk import Disk
 
 
 class ForgivingDisk(Disk):
-    """A disk that need not exist, whatever the node's launcher says."""
+    """A disk that need not exist at boot. It ignores the option `must_exist` of the node's launcher."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "must_exist": False})

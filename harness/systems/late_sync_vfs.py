@@ -1,7 +1,9 @@
-"""A disk that lies about its syncs: what a commit wrote is synced by the next commit, so a power cut loses the last one.
+"""A VFS for SQLite that syncs late: what a commit wrote is synced by the next commit, so a power cut loses the last commit.
 
-It is `harness/faults/power_loss_vfs.py` with one difference. Only the log's file is late: if the others were, too, SQLite would
-notice that the disk had lied.
+Theory of operation
+-------------------
+It is `harness/faults/power_loss_vfs.py` with one difference in `xSync`. Only the write-ahead log's file syncs late. If the other
+files did, too, SQLite would detect the loss at its next start.
 """
 
 from typing import Final
@@ -13,9 +15,9 @@ SPEC: Final = f"harness.systems.late_sync_vfs:{NAME}"
 
 
 class _LateSyncFile(PowerLossFile):
-    """A file whose sync makes durable what was written before the sync before."""
+    """A file whose sync makes durable only what was written before the previous sync."""
 
-    _written_before = 0
+    _written_before = 0  # how many of `changes` were written before the previous sync
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         if self.path is None or not self.path.name.endswith("-wal"):
@@ -33,4 +35,4 @@ class _LateSyncVfs(PowerLossVfs):
     file_class = _LateSyncFile
 
 
-_registered = _LateSyncVfs(NAME)  # lives as long as the process, or SQLite would call what is gone
+_registered = _LateSyncVfs(NAME)  # a reference for as long as the process runs: SQLite keeps none

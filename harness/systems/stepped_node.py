@@ -4,18 +4,18 @@
 
 Theory of operation
 -------------------
-Process, disk, wire and algorithm are those of any node. Two things differ, as in a virtual node: no time passes, so a timer
-expires when the driver says so, and the node hears what it sent to itself when the driver says so. The driver
-(`harness/replay/driver.py`) steers the node over a control socket (`cluster/control.py`), whose address and token the node
+Process, disk, wire and algorithm are those of any node. Two things differ, as in a virtual node: a timer expires only on a
+request of the driver, and the node takes in its messages to itself only on a request of the driver. The driver
+(`harness/replay/driver.py`) sends its requests over a control socket (`cluster/control.py`), whose address and token the node
 reports when it is ready.
 
 | request | what the node does |
 |---|---|
-| `step` | takes in, in a turn of its own, what it has sent to itself; then replies |
-| `step`, `fire=[VARIABLE, TIMER]` | the same, and has the timer expire after that; refused if the timer is not set |
-| `step`, `forget=[CLIENT, NUMBER]` | the same, and has the deadline of the request expire after that; refused likewise |
-| `inputs` | replies with the number of messages, of nodes and clients, whose turn is over |
-| `free` | is a node like any other from now on |
+| `step` | takes in its messages to itself, in a turn of their own; then replies |
+| `step`, `fire=[VARIABLE, TIMER]` | the same, and then expires the timer; refuses if the timer is not set |
+| `step`, `forget=[CLIENT, NUMBER]` | the same, and then expires the deadline of the request; refuses if it is not set |
+| `inputs` | replies with the number of messages of nodes and clients that it has taken in |
+| `free` | behaves like any other node from now on |
 """
 
 import os
@@ -39,14 +39,14 @@ from node.transport import Route, Transport, WakeUpPipe
 from node.turn import NodeCore
 from node.wire import Envelope, StatusRequest
 
-#: An option: a node whose directory has gone starts as if it were new.
+#: The option for a node that boots as if it were new if its directory is missing.
 EMPTY_DISKS_VOTE: Final = "--empty-disks-vote"
 #: How long a node waits for the connection over which it sends.
 _CONNECT_S: Final = 5.0
 
 
 class SteppedTimers(Timers[TimerKey]):
-    """Timers that expire on command, until `free` is set."""
+    """Timers that expire on request, until `free` is set."""
 
     free = False
 
@@ -55,7 +55,7 @@ class SteppedTimers(Timers[TimerKey]):
         self._commanded: list[tuple[TimerKey, float]] = []
 
     def fire(self, key: TimerKey) -> bool:
-        """Have `key` expire at the end of this turn, if it is set now and neither cancelled nor set again by then."""
+        """Have `key` expire at the end of this turn, unless it is cancelled or set again before. Return whether it is set."""
         if key not in self._due:
             return False
         self._commanded.append((key, self._due[key]))
@@ -75,7 +75,7 @@ class SteppedTimers(Timers[TimerKey]):
 
 
 class SteppedCore(NodeCore):
-    """The core of a node that hears itself on command, until `free` is set."""
+    """A core that takes in its messages to itself on request, until `free` is set."""
 
     free = False
     may_hear_itself = False
@@ -92,8 +92,8 @@ class SteppedCore(NodeCore):
         return self.has_output or self.disk.dirty
 
 
-class PatientTransport(Transport):
-    """A transport that waits for a connection: only a step of the schedule loses a message."""
+class WaitingTransport(Transport):
+    """A transport that waits for a connection before it sends, so that only a step of the schedule loses a message."""
 
     def send(self, to: NodeId, payload: bytes) -> None:
         until = time.monotonic() + _CONNECT_S
@@ -107,13 +107,13 @@ class PatientTransport(Transport):
 
 
 class SteppedRuntime(Runtime):
-    """A node process whose turns are commanded."""
+    """A node process that runs its turns on request of the driver."""
 
     core: SteppedCore
     _timers: SteppedTimers
 
     def __init__(self, *arguments: Any) -> None:
-        """Make a node. `arguments` are those of `Runtime`."""
+        """Make a node with the arguments of `Runtime`."""
         super().__init__(*arguments)
         self._token = secrets.token_hex(16)
         self._server = ControlServer(self._token)
@@ -127,7 +127,8 @@ class SteppedRuntime(Runtime):
         return {**super().ready_report(), "control": control}
 
     def run(self, control: int, wake_up: WakeUpPipe) -> None:
-        self.take_control(os.read(control, 65536))  # first of all, or what the node says as it boots would find no peer
+        # First the peers' addresses: without them the messages that the node sends as it boots would be dropped.
+        self.take_control(os.read(control, 65536))
         super().run(control, wake_up)
         self._server.close()
 
@@ -165,7 +166,7 @@ class SteppedRuntime(Runtime):
                 self._server.refuse(request.caller, BadInput(f"a stepped node does not understand {request}"))
 
     def _step(self, caller: bytes, key: TimerKey | None) -> None:
-        """Begin a step. The reply follows when its turn is over."""
+        """Begin a step. The reply follows at the end of its turn. `key` is the timer that is to expire, if any."""
         self.core.may_hear_itself = True
         if key is None or self._timers.fire(key):
             self._stepped.append(caller)
@@ -174,7 +175,7 @@ class SteppedRuntime(Runtime):
 
 
 if __name__ == "__main__":
-    parts = Parts(transport=PatientTransport, timers=SteppedTimers, core=SteppedCore)
+    parts = Parts(transport=WaitingTransport, timers=SteppedTimers, core=SteppedCore)
     if EMPTY_DISKS_VOTE in sys.argv:
         sys.argv.remove(EMPTY_DISKS_VOTE)
         parts = replace(parts, disk=ForgivingDisk)

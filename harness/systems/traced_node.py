@@ -2,19 +2,21 @@
 
 `python -m harness.systems.traced_node FOLDER ...` starts one; the rest of the command line is that of any node.
 
-`FOLDER/ID.jsonl` gets a line at each boot, and one for each turn that took in anything, before the turn's commit. So whatever a
-node has sent, the line of the input that made it do so is in the file, however the node ended. Trace validation reads it
-(`harness/replay/trace_validation.py`).
+Theory of operation
+-------------------
+The node writes a line to `FOLDER/ID.jsonl` at each boot, and one for each turn that took in anything, before the turn's commit.
+So for everything that a node has sent, the file has the line of the input that caused it, however the node ended. Trace
+validation (`harness/replay/trace_validation.py`) reads the file.
 
 | field | what it holds |
 |---|---|
 | `boot`, `disk` | the incarnation, and a digest of what the disk held |
 | `turn` | the turn's number since the boot, from 1 |
-| `in` | the frames that were taken in, of nodes and clients, in order, in hex |
-| `lost` | the peers whose connection was seen to close, after that |
-| `timers` | what expired after that: `[variable, name]`, or `[client, number]` for the deadline of a request |
-| `retires` | whether the algorithm was asked to hand over, after that |
-| `unsent` | a line of its own: frames of the turn that found no connection, with their receivers |
+| `in` | the frames of nodes and clients that were taken in, in order, in hex |
+| `lost` | the peers whose connection the node then saw close |
+| `timers` | what then expired: `[variable, name]`, or `[client, number]` for the deadline of a request |
+| `retires` | whether the algorithm was then asked to hand over |
+| `unsent` | a line of its own: frames of the turn that were not sent for want of a connection, with their receivers |
 | `time` | nanoseconds of the machine's monotonic clock |
 """
 
@@ -46,7 +48,7 @@ from node.wire import Envelope, StatusRequest, pack
 
 @dataclass
 class _TurnInput:
-    """What the node has taken in during the present turn, and what it could not send."""
+    """What the node takes in during the present turn, and what it cannot send."""
 
     frames: list[bytes] = field(default_factory=list)
     lost: list[NodeId] = field(default_factory=list)
@@ -63,10 +65,10 @@ def traced(folder: Path, command: tuple[str, ...]) -> tuple[str, ...]:
 
     Args:
         folder: the folder of the run.
-        command: what starts a plain node.
+        command: the command that starts a plain node.
 
     Raises:
-        BadInput: `command` starts something else than a plain node.
+        BadInput: `command` does not start a plain node.
     """
     if command[: len(NODE_COMMAND)] != NODE_COMMAND:
         raise BadInput(f"only plain nodes can be traced, and these are started by {' '.join(command)}")
@@ -79,7 +81,13 @@ def digest(
     records: Mapping[int, Record],
     parts: Mapping[tuple[int, int], bytes],
 ) -> str:
-    """Return a text that is equal for disks with equal contents."""
+    """Return a digest of a disk's contents: 16 hex digits.
+
+    Args:
+        variables: the keys and values of each variable.
+        records: the records of the log, by slot.
+        parts: the parts of snapshots.
+    """
     held = pack([[name, [list(item) for item in sorted(of.items())]] for name, of in sorted(variables.items()) if of])
     found = sha256(held)
     for record in sorted(records.values()):
@@ -129,7 +137,13 @@ class TracedRuntime(Runtime):
     """A node process that records its input."""
 
     def __init__(self, folder: Path, seen: _TurnInput, *arguments: Any) -> None:
-        """Make a node. `folder` is for the traces of all nodes; `arguments` are those of `Runtime`."""
+        """Make a node.
+
+        Args:
+            folder: where the traces of all nodes are written. It is created.
+            seen: the input of the present turn, which the node's timers and transport share.
+            arguments: those of `Runtime`.
+        """
         super().__init__(*arguments)
         assert isinstance(self.core, _TracedCore)
         self._seen = self.core.seen = seen
@@ -139,7 +153,7 @@ class TracedRuntime(Runtime):
         self._file = os.open(folder / f"{self.id}.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         length = os.fstat(self._file).st_size
         if length and os.pread(self._file, 1, length - 1) != b"\n":
-            os.write(self._file, b"\n")  # SIGKILL can cut a long write short
+            os.write(self._file, b"\n")  # ends a line that SIGKILL has cut short
         self._write(boot=self._disk.incarnation, disk=self._digest())
 
     def _digest(self) -> str:
@@ -152,13 +166,13 @@ class TracedRuntime(Runtime):
         super().take_input()
 
     def take_envelope(self, route: Route, envelope: Envelope) -> None:
-        super().take_envelope(route, envelope)  # raises for what no node and no client would send: that is no input
+        super().take_envelope(route, envelope)  # raises if the envelope is no input, so that it is not recorded
         if not isinstance(envelope.message, StatusRequest):
             self._seen.frames.append(self._codec.encode(envelope))
 
     def finish_turn(self) -> None:
         seen = self._seen
-        # A log does something in every turn, if only to write a part of a snapshot.
+        # A log works in every turn: it may write a part of a snapshot without input.
         if self.core.keeps_log or self._goes_on or seen:
             self._turns += 1
             frames, timers = [frame.hex() for frame in seen.frames], [list(key) for key in seen.timers]

@@ -1,4 +1,4 @@
-"""A cluster without processes: one step at a time, in whatever order the caller likes.
+"""A cluster without processes. The caller chooses one step after the other.
 
     cluster = VirtualCluster(Paxos, ("n1", "n2", "n3"))
     cluster.propose("n1", encode_value("blue"))
@@ -8,9 +8,9 @@
 
 Rules
 -----
-1. Deterministic: the same steps give the same cluster. No clock, no randomness.
-2. `judge` has seen every decision and promise, so what it finds stays found.
-3. A client waits for ever unless a `GiveUp` says otherwise; a crash of the node loses its request.
+1. The same steps give the same cluster: there is no clock and no randomness.
+2. `judge` checks the cluster after each step, and keeps every violation that it has found.
+3. A client waits until a `GiveUp` ends its wait. A crash of the node loses the client's request.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -20,7 +20,7 @@ from typing import Final
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.log_judge import LogJudge
-from harness.virtual.narration import tell
+from harness.virtual.narration import narrate
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node
 from harness.virtual.output import TurnOutput, VirtualReply
@@ -32,7 +32,6 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     PeerLost,
@@ -42,77 +41,89 @@ from harness.virtual.steps import (
     Retire,
     SendFrame,
     Step,
+    TakeOwnMessages,
 )
 from node.contract import Algorithm, NodeId, Request, Value
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
 
+#: After so many turns with their own messages, nodes are taken to send to themselves without end.
 OWN_TURNS_MAX: Final = 1000
 
 
 class ImpossibleStep(Exception):
-    """The step cannot happen now: its packet is not there, its node is down or has no disk, its timer is not set."""
+    """The step cannot happen now: its packet is not on its way, its node is down or has no disk, its timer is not set."""
 
 
 @dataclass(slots=True)
 class AppliedStep:
-    """A step and what came of it."""
+    """A step and its output."""
 
     step: Step
     outcome: TurnOutput
 
 
 class VirtualCluster:
-    """Nodes, the packets between them, and what clients were told. Picklable."""
+    """Nodes, the packets between them, and the replies to clients. Picklable."""
 
     def __init__(
         self,
         algorithm: type[Algorithm],
         members: tuple[NodeId, ...],
-        faults: FaultModel = SOUND,
+        fault_model: FaultModel = SOUND,
         newcomers: tuple[NodeId, ...] = (),
         limits: LogLimits = SHIPPED_LIMITS,
     ) -> None:
-        """Boot `members`. `newcomers` are no members, and are down: they may `Recover` and be made members of a log."""
+        """Make a cluster and boot its members.
+
+        Args:
+            algorithm: the class that every node runs.
+            members: the nodes of the cluster.
+            fault_model: how nodes and disks differ from real nodes on good disks.
+            newcomers: nodes that are down and no members. They may `Recover` and become members of a log.
+            limits: the sizes of a log.
+        """
         self.algorithm = algorithm
         self.members = members
         self.nodes: dict[NodeId, VirtualNode] = {
-            node: VirtualNode(algorithm, node, members, faults, limits=limits) for node in (*members, *newcomers)
+            node: VirtualNode(algorithm, node, members, fault_model, limits=limits) for node in (*members, *newcomers)
         }
         self.pending: dict[Packet, int] = {}
+        """The packets that are on their way, with the number of copies of each."""
         self.sent: dict[Packet, None] = {}
+        """Every packet that was ever sent."""
         self.replies: dict[Request, VirtualReply] = {}
         self.judge = LogJudge(algorithm) if issubclass(algorithm, LogAlgorithm) else VirtualJudge()
         self.happened: list[AppliedStep] = []
         self._requests = 0
         for member in members:
             self._release(self.nodes[member].boot())
-            self.judge.look(self.nodes[member])
+            self.judge.check_node(self.nodes[member])
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def apply(self, step: Step) -> TurnOutput:
-        """Let `step` happen.
+        """Let `step` happen. Return what the node released in it.
 
         Raises:
-            Impossible: it cannot happen now. Nothing has changed.
+            ImpossibleStep: it cannot happen now. Nothing has changed.
         """
         self._check(step)
         match step:
             case Deliver(packet):
-                self._take(packet)
+                self._remove_copy(packet)
                 outcome = self._turn(packet.to, step)
             case DropPacket(packet):
-                self._take(packet)
+                self._remove_copy(packet)
                 outcome = TurnOutput()
             case DuplicatePacket(packet):
                 self.pending[packet] = self.pending.get(packet, 0) + 1
                 outcome = TurnOutput()
             case Crash(node):
-                self.judge.look(self.nodes[node])
+                self.judge.check_node(self.nodes[node])
                 self.nodes[node].crash()
                 outcome = TurnOutput()
-                self.judge.look(self.nodes[node])
+                self.judge.check_node(self.nodes[node])
             case Recover(node):
                 outcome = self._turn(node, step)
             case LoseDisk(node):
@@ -120,30 +131,30 @@ class VirtualCluster:
                 self.judge.forget_node(node)
                 outcome = TurnOutput()
             case Propose(node, request, value):
-                self.judge.see_proposal(value)
+                self.judge.record_proposal(value)
                 outcome = self._turn(node, step)
             case Query(node, request):
-                self.judge.see_query(request)
+                self.judge.record_query(request)
                 outcome = self._turn(node, step)
             case SendFrame(node, request, frame):
-                self.judge.see_frame(request, frame)
+                self.judge.record_frame(request, frame)
                 outcome = self._turn(node, step)
             case CrashInTurn(node, lifted):
                 self.nodes[node].crashes_in_turn = not lifted
                 outcome = TurnOutput()
-            case Fire(node) | HearSelf(node) | GiveUp(node) | PeerLost(node) | Retire(node):
+            case Fire(node) | TakeOwnMessages(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
         self.happened.append(AppliedStep(step, outcome))
         return outcome
 
     def propose(self, node: NodeId, value: Value) -> Request:
-        """A new client proposes at `node`."""
+        """Have a new client propose at `node`. Return its request."""
         request = self._new_request()
         self.apply(Propose(node, request, value))
         return request
 
     def query(self, node: NodeId) -> Request:
-        """A new client queries `node`."""
+        """Have a new client query `node`. Return its request."""
         request = self._new_request()
         self.apply(Query(node, request))
         return request
@@ -153,11 +164,11 @@ class VirtualCluster:
         return Request(f"c{self._requests}", 1)
 
     def can_boot(self, node: NodeId) -> bool:
-        """Whether a node has a disk to boot from, or is let do without."""
+        """Return whether a node has a disk to boot from, or may boot without one under the fault model."""
         return self.nodes[node].can_boot
 
     def possible(self) -> Iterator[Step]:
-        """Every step that can happen now, but for new proposals and queries."""
+        """Yield every step that can happen now, except for new calls of clients."""
         for packet in self.pending:
             if self.nodes[packet.to].up:
                 yield Deliver(packet)
@@ -169,7 +180,7 @@ class VirtualCluster:
                 yield from (Fire(name, timer) for timer in node.timer_names())
                 yield from (GiveUp(name, request) for request in node.waiting)
                 if node.owes_turn:
-                    yield HearSelf(name)
+                    yield TakeOwnMessages(name)
                 yield Crash(name)
             else:
                 yield LoseDisk(name)
@@ -177,31 +188,34 @@ class VirtualCluster:
                     yield Recover(name)
 
     def own_turns(self) -> Iterator[Step]:
-        """Turns in which nodes hear themselves, for as long as there is something to hear. Apply each as it comes."""
-        for _ in range(OWN_TURNS_MAX):
-            speaker = next((name for name, node in self.nodes.items() if node.owes_turn), None)
-            if speaker is None:
-                return
-            yield HearSelf(speaker)
+        """Yield turns in which nodes take in their own messages, until no node has any.
 
-    # --- what can be seen -------------------------------------------------------------------------------------------
+        The caller applies each step before it asks for the next. After `OWN_TURNS_MAX` steps the iteration ends.
+        """
+        for _ in range(OWN_TURNS_MAX):
+            owing = next((name for name, node in self.nodes.items() if node.owes_turn), None)
+            if owing is None:
+                return
+            yield TakeOwnMessages(owing)
+
+    # --- results ----------------------------------------------------------------------------------------------------
 
     @property
     def violations(self) -> list[Violation]:
-        """What the judge has found so far."""
+        """The violations that the judge has found so far."""
         return self.judge.violations
 
     @property
     def story(self) -> list[str]:
-        """What has happened, a line a step."""
-        return tell((happened.step, happened.outcome) for happened in self.happened)
+        """The steps so far in English, one line for each."""
+        return narrate((happened.step, happened.outcome) for happened in self.happened)
 
     def key(self) -> Hashable:
-        """Equal for two clusters exactly if the same can happen to both. A compact form is its hash."""
+        """Return a key that two clusters share exactly if the same steps are possible for both, with the same results."""
         nodes: tuple[NodeState, ...] = tuple(freeze_node(node) for node in self.nodes.values())
         return nodes, frozenset(self.pending.items()), frozenset(self.sent), frozenset(self.replies.values())
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------------------------------
 
     def _check(self, step: Step) -> None:
         match step:
@@ -213,7 +227,7 @@ class VirtualCluster:
                 fine = self.nodes[node].is_set(timer)
             case GiveUp(node, request):
                 fine = request in self.nodes[node].waiting
-            case HearSelf(node):
+            case TakeOwnMessages(node):
                 fine = self.nodes[node].owes_turn
             case (
                 Crash(node)
@@ -232,27 +246,27 @@ class VirtualCluster:
         if not fine:
             raise ImpossibleStep(f"{step} cannot happen now")
 
-    def _take(self, packet: Packet) -> None:
-        copies = self.pending.pop(packet)  # a packet's hash is not cheap: as few look-ups as will do
+    def _remove_copy(self, packet: Packet) -> None:
+        copies = self.pending.pop(packet)  # one look-up if no other copy is left: the hash of a packet is expensive
         if copies > 1:
             self.pending[packet] = copies - 1
 
     def _turn(self, name: NodeId, step: Step) -> TurnOutput:
-        """A turn of a node. What its algorithm raises is a violation, and the node is down, as a real one would be."""
+        """Run a turn of a node. An exception of its algorithm is a violation and stops the node, as it stops a real node."""
         node = self.nodes[name]
         try:
             outcome = node.boot() if isinstance(step, Recover) else node.turn(step)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
-            self.judge.see_failure(name, error)
+            self.judge.record_failure(name, error)
             return TurnOutput()
         self._release(outcome)
         if outcome.crashed:
-            self.judge.look_at_applied(node)
+            self.judge.check_applied(node)
             node.crash()
-        self.judge.look(node)
+        self.judge.check_node(node)
         for reply in outcome.replies:
-            self.judge.see_reply(name, reply)
+            self.judge.check_reply(name, reply)
         return outcome
 
     def _release(self, outcome: TurnOutput) -> None:
@@ -261,16 +275,16 @@ class VirtualCluster:
             known = len(self.sent)
             self.sent[packet] = None
             if len(self.sent) > known:
-                self.judge.see_packet(packet)
+                self.judge.check_packet(packet)
         for reply in outcome.replies:
             self.replies[reply.request] = reply
 
 
 def run(cluster: VirtualCluster, steps: Iterable[Step], *, skip_impossible: bool = False) -> list[Step]:
-    """Apply `steps`, and give back those that happened.
+    """Apply `steps` in order. Return those that happened.
 
     Raises:
-        Impossible: one cannot happen, and `skip_impossible` is False.
+        ImpossibleStep: a step cannot happen, and `skip_impossible` is False.
     """
     done = []
     for step in steps:

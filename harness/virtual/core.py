@@ -1,4 +1,4 @@
-"""The core of a virtual node: timers that expire on command, and a check of everything that is sent."""
+"""The cores of virtual nodes: `node.turn.NodeCore` with a check that the wire can carry each message; and their timers."""
 
 from functools import lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from node.wire import Codec, Envelope
 
 
 class VirtualTimers:
-    """Timers that expire when the caller says so. Deadlines of requests are the caller's, too: see `GiveUp`."""
+    """Timers that only the caller expires. The caller also ends the wait of requests, with `GiveUp`."""
 
     def __init__(self) -> None:
         self.running: dict[TimerKey, tuple[float, float]] = {}
@@ -18,7 +18,7 @@ class VirtualTimers:
         """The timers that were set since the caller cleared this list."""
 
     def set(self, key: TimerKey, least_s: float, most_s: float) -> None:
-        """Set a timer. The range is in seconds."""
+        """Set a timer to a time between `least_s` and `most_s`. The deadline of a request is ignored."""
         if not isinstance(key, Request):
             self.running[key] = (least_s, most_s)
             self.set_lately.append(key)
@@ -29,18 +29,18 @@ class VirtualTimers:
 
 
 class VirtualCore(NodeCore):
-    """The core of a virtual node: it checks at once that the wire could carry what is sent."""
+    """The core of a virtual node of one variable. It checks every message."""
 
     def send(self, to: NodeId, variable: str, message: Message) -> None:
-        check_carried(self.algorithm, message)
+        check_encodable(self.algorithm, message)
         super().send(to, variable, message)
 
 
-class ChattyCore(NodeCore):
-    """The core of a node whose messages to itself travel like any other message."""
+class OwnMessagesTravelCore(NodeCore):
+    """The core of a node whose messages to itself travel as packets: the fault model's `own_messages_wait`."""
 
     def send(self, to: NodeId, variable: str, message: Message) -> None:
-        check_carried(self.algorithm, message)
+        check_encodable(self.algorithm, message)
         self._sends.append((to, variable, message))
 
     def receive(self, sender: NodeId, incarnation: int, variable: str, message: Message) -> bool:
@@ -51,7 +51,7 @@ class ChattyCore(NodeCore):
 
 
 class LogCore(NodeCore):
-    """The core of a virtual node with a log: batches make messages too many to check all, so one of each kind is checked."""
+    """The core of a virtual node with a log. It checks one message of each class: a check of every batch takes too long."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -69,12 +69,16 @@ class LogCore(NodeCore):
 
     def _check(self, message: Message) -> None:
         self._checked[type(message)] = None
-        check_carried(self.algorithm, message)
+        check_encodable(self.algorithm, message)
 
 
 @lru_cache(maxsize=65536)
-def check_carried(algorithm: type[Algorithm], message: Message) -> None:
-    """Raise ContractBroken for a message that a real node's wire cannot carry."""
+def check_encodable(algorithm: type[Algorithm], message: Message) -> None:
+    """Check that a real node's wire can carry a message.
+
+    Raises:
+        ContractBroken: `algorithm.messages` does not list its class, or it changes on its way through the codec.
+    """
     if type(message) not in algorithm.messages:
         raise ContractBroken(f"{algorithm.__name__} sent {type(message).__name__}, which its `messages` does not list")
     codec = _codec(algorithm)

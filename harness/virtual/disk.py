@@ -1,7 +1,9 @@
-"""A virtual node's disk: keys and values, and a log, in memory. It knows what a crash would leave of it.
+"""A virtual node's disk in memory: keys and values, and a log. It knows what a crash would leave of it.
 
-A commit makes every assignment of the turn durable. Under a fault model in which a disk syncs late, a commit is synced only by
-the next one, so a crash loses the last commit: the disk lied.
+Theory of operation
+-------------------
+A commit makes every assignment of the turn durable. Under a fault model in which the disk syncs late, a commit is synced only
+by the next commit: the disk reports the last commit as durable, and a crash loses it.
 """
 
 from collections.abc import Iterator, MutableMapping
@@ -19,10 +21,10 @@ _packed = lru_cache(maxsize=65536)(pack)
 
 
 class VirtualVariable(MutableMapping[str, Stored]):
-    """The keys and values of one variable. Keys come in order, as they do from SQLite at boot."""
+    """The keys and values of one variable. Iteration yields the keys in order, as SQLite does at boot."""
 
-    def __init__(self, name: str, stored: dict[str, Stored], changed: dict[str, None]) -> None:
-        self._name, self._stored, self._changed = name, stored, changed
+    def __init__(self, name: str, stored: dict[str, Stored], violations_of_change: dict[str, None]) -> None:
+        self._name, self._stored, self._changed = name, stored, violations_of_change
 
     def __getitem__(self, key: str) -> Stored:
         return self._stored[key]
@@ -44,7 +46,7 @@ class VirtualVariable(MutableMapping[str, Stored]):
 
 
 class VirtualLog(MemoryLog):
-    """A log that knows what a crash would leave of it. If `late`, a commit is synced only by the next one."""
+    """A log that knows what a crash would leave of it. If `late`, a commit is synced only by the next commit."""
 
     def __init__(self, *, late: bool = False) -> None:
         super().__init__()
@@ -52,9 +54,9 @@ class VirtualLog(MemoryLog):
         self.before_turn: _LogContents | None = None
         """The contents before this turn, if the turn has changed them."""
         self._unsynced: _LogContents | None = None
-        """The contents before the last commit, if that is not synced yet."""
+        """The contents before the last commit, if that commit is not synced yet."""
         self.before_commit: _LogContents | None = None
-        """The contents before the last commit, if that has changed them."""
+        """The contents before the last commit, if that commit has changed them."""
 
     def put(self, record: Record) -> None:
         self._note_change()
@@ -89,7 +91,7 @@ class VirtualLog(MemoryLog):
         self.before_turn = None
 
     def crash(self) -> None:
-        """Take back what was not synced."""
+        """Undo what was not synced."""
         left = self._unsynced or self.before_turn
         if left is not None:
             self.records, self.parts, self.first = left
@@ -97,10 +99,15 @@ class VirtualLog(MemoryLog):
 
 
 class VirtualDisk:
-    """The disk of one virtual node: `node.instances.Storage`, with crashes."""
+    """The disk of one virtual node. It implements `node.instances.Storage`, and can crash."""
 
     def __init__(self, *, late: bool = False, log_late: bool = False) -> None:
-        """Make an empty disk. `late`: commits are synced late; `log_late`: those of the log alone."""
+        """Make an empty disk.
+
+        Args:
+            late: a commit is synced only by the next commit.
+            log_late: the same, of the log alone.
+        """
         self._late = late
         self.stored: Variables = {}
         self.synced: Variables = {}
@@ -114,15 +121,15 @@ class VirtualDisk:
         return bool(self._changed) or self.log.before_turn is not None
 
     def variables(self) -> list[str]:
-        """Return the names of the variables that have anything stored."""
+        """Return the names of the variables that have a key stored."""
         return [name for name, of_one in self.stored.items() if of_one]
 
     def variable(self, name: str) -> VirtualVariable:
-        """Return the keys and values of one variable."""
+        """Return the keys and values of one variable, as a mapping that writes to this disk."""
         return VirtualVariable(name, self.stored.setdefault(name, {}), self._changed)
 
     def commit(self) -> None:
-        """Make the assignments of the turn durable, as far as this disk does."""
+        """Make the assignments of the turn durable; of a disk that syncs late, those of the turn before."""
         if self._changed:
             if self._late:
                 self.synced = self._committed.copy()
@@ -134,12 +141,12 @@ class VirtualDisk:
             self.log.commit()
 
     def crash(self) -> None:
-        """Keep only what was synced, as it comes back from its encoding."""
+        """Keep only what was synced, decoded from its encoding as a real node reads it at boot."""
         self.log.crash()
         self.load({name: _reread(of_one) for name, of_one in self.synced.items()}, None)
 
     def load(self, stored: Variables, synced: Variables | None) -> None:
-        """Set the keys and values, between two turns. `synced` is None if all of them are synced."""
+        """Set the keys and values between two turns. `synced` is what a crash leaves; None: everything in `stored`."""
         self.stored = stored
         self._changed.clear()
         self._committed = {name: dict(of_one) for name, of_one in stored.items()}
@@ -151,8 +158,8 @@ def _reread(of_one: dict[str, Stored]) -> dict[str, Stored]:
 
 
 def _check_storable(value: Stored) -> None:
-    """Raise BadValue for what a real disk could not keep."""
+    """Check that a real disk could store a value. Raise BadValue if not."""
     try:
         _packed(value)
-    except TypeError:  # it cannot be a key of the cache, which is no fault of its own
+    except TypeError:  # the value is not hashable, so it cannot be a key of the cache
         pack(value)

@@ -1,4 +1,4 @@
-"""`consensus explore`: every interleaving of an algorithm up to a bound, and the shortest schedule that breaks it.
+"""`consensus explore`: every interleaving of an algorithm up to a bound, and a shortest schedule that violates a property.
 
     report = run_explore("paxos", Bounds(nodes=3, proposals=2))
     print("\\n".join(report.lines()))
@@ -6,11 +6,11 @@
 
 Rules
 -----
-1. "No violation" is said only of a search that was exhausted within its bounds, and the bounds are told with it. A search
-   that was cut short says how far it got, and its verdict is unknown.
-2. A search in which nothing worth seeing happened has shown nothing: its verdict is unknown, too.
-3. A schedule that is told has been replayed on `VirtualCluster`, which does not know of the search, and broke it too.
-   (But that nothing can happen any more is the search's own finding.)
+1. A report states "no violation" only of a search that was exhausted within its bounds, together with the bounds. The report
+   of a search that was cut short states how far it got, and its verdict is unknown.
+2. A search in which no decision was reached, or no ballots competed, has shown nothing: its verdict is unknown.
+3. The schedule in a report was replayed on `VirtualCluster`, which does not use the search's encoding of states, and
+   violated the property there too. The exception is the violation that no node can make progress: only the search finds it.
 """
 
 import json
@@ -35,21 +35,24 @@ DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600)
 
 @dataclass(slots=True)
 class Exploration:
-    """What a search has shown."""
+    """The result of an exploration."""
 
     algorithm: str
     bounds: Bounds
     found: SearchResult[int]
     cut: int
+    """How many steps were not taken because they would have begun one ballot too many."""
     sometimes: dict[str, bool]
+    """For each condition without which the search has shown nothing, whether it held in some state."""
     violations: list[Violation]
     schedule: list[Step]
     story: list[str]
     begins_ballots: bool = True
+    """Whether messages had ballots, so that the bound on ballots applied."""
 
     @property
     def verdict(self) -> Verdict:
-        """Valid only if the search was exhausted and something happened in it."""
+        """Valid only if the search was exhausted and every condition of `sometimes` held in some state."""
         if self.violations:
             return invalid(*map(str, self.violations))
         if not self.found.exhausted:
@@ -60,44 +63,44 @@ class Exploration:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 or 2."""
+        """0 if the verdict is valid, 1 if invalid, 2 if unknown."""
         return self.verdict.exit_code
 
     def lines(self) -> list[str]:
-        """The report, for people."""
+        """Return the report as lines of text."""
         found = self.found
         rate = found.states / max(found.seconds, 1e-9)
-        told = [f"explore {self.algorithm}", *(f"  {line}" for line in self.bounds.lines())]
+        text = [f"explore {self.algorithm}", *(f"  {line}" for line in self.bounds.lines())]
         if not self.begins_ballots:
-            told.append(
+            text.append(
                 "  no message had a ballot (a node.quorum.Ballot with its sender's name), so that bound held nothing back"
             )
-        told.append(f"{found.states:,} distinct states in {found.seconds:.1f} s ({rate:,.0f} a second)")
+        text.append(f"{found.states:,} distinct states in {found.seconds:.1f} s ({rate:,.0f} a second)")
         if self.violations:
-            told.append("VIOLATED. This is a shortest schedule that does it:")
-            told.extend(f"  {number}. {line}" for number, line in enumerate(self.story, 1))
-            told.extend(f"  => {violation}" for violation in self.violations)
+            text.append("VIOLATED. This is a shortest schedule that does it:")
+            text.extend(f"  {number}. {line}" for number, line in enumerate(self.story, 1))
+            text.extend(f"  => {violation}" for violation in self.violations)
         elif found.exhausted:
-            told.append(f"exhausted at depth {found.depth}: no violation within these bounds")
+            text.append(f"exhausted at depth {found.depth}: no violation within these bounds")
             if self.cut:
-                told.append(f"  {self.cut:,} steps would have begun one ballot more, and were not taken")
+                text.append(f"  {self.cut:,} steps would have begun one ballot more, and were not taken")
         else:
-            told.append(
-                f"CUT SHORT: every state up to depth {found.depth} was looked at without a violation; {found.waiting:,} "
-                "states are still to be followed, so nothing is said of what lies beyond. Raise the budget or tighten the bounds."
+            text.append(
+                f"CUT SHORT: every state up to depth {found.depth} was checked without a violation; the successors of "
+                f"{found.waiting:,} states were not. Raise the budget or tighten the bounds."
             )
         never = [what for what, did in self.sometimes.items() if not did]
         if not self.violations:
-            told.extend(f"  it did happen that {what}" for what, did in self.sometimes.items() if did)
-            told.extend(f"  it NEVER happened that {what}: this search has shown nothing" for what in never)
-        return told
+            text.extend(f"  it did happen that {what}" for what, did in self.sometimes.items() if did)
+            text.extend(f"  it NEVER happened that {what}: this search has shown nothing" for what in never)
+        return text
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data. `from_schedule` takes it back."""
+        """Return the report as plain data. `from_schedule` reads it."""
         return {
             "algorithm": self.algorithm,
             "verdict": self.verdict.to_json(),
-            "bounds": asdict(self.bounds),
+            "bounds": self.bounds.to_json(),
             "states": self.found.states,
             "depth": self.found.depth,
             "seconds": round(self.found.seconds, 3),
@@ -111,12 +114,12 @@ class Exploration:
         }
 
     def dumps(self) -> str:
-        """The report as JSON text."""
+        """Return the report as JSON text."""
         return json.dumps(self.to_json(), indent=2)
 
 
 class TooLarge(BadInput):
-    """What cannot be explored. Nothing was done."""
+    """The algorithm cannot be explored. Nothing was done."""
 
 
 def run_explore(
@@ -125,32 +128,42 @@ def run_explore(
     budget: Budget = DEFAULT_BUDGET,
     progress: Callable[[int, int], object] = lambda _states, _depth: None,
 ) -> Exploration:
-    """Explore. `algorithm` is a name as `node.algorithms.load_algorithm` takes it, or a class. `progress` is as for `search`.
+    """Explore an algorithm, and replay the schedule that the search finds.
+
+    Args:
+        algorithm: a name that `node.algorithms.load_algorithm` knows, or a class.
+        bounds: how far to explore.
+        budget: when to stop at the latest.
+        progress: as for `search`.
 
     Raises:
-        UnknownAlgorithm: there is none of that name.
-        TooLarge: it keeps a log, whose states have no end.
+        UnknownAlgorithm: there is no algorithm of that name.
+        TooLarge: the algorithm keeps a log, which has infinitely many states.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     if cls.keeps_log:
-        raise TooLarge(f"{cls.__name__} keeps a log, whose states have no end: use `consensus simulate`")
+        raise TooLarge(f"{cls.__name__} keeps a log, which has infinitely many states: use `consensus simulate`")
     space = ClusterSpace(cls, bounds)
     found = search(space, budget, progress)
     name = algorithm if isinstance(algorithm, str) else cls.__name__
-    told = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
+    report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
-        cluster = VirtualCluster(cls, space.members, bounds.oddities)
-        told.schedule = follow(cluster, space.steps(found.bad))
-        told.story = cluster.story
-        told.violations = [violation for violation in cluster.violations if violation.kind in bounds.look_for]
-        if not told.violations:
-            told.violations = [v for v in space.violations(found.bad[-1]) if v.kind == FAULT_TOLERANCE]
-        assert told.violations, "a schedule that the search has found must break the simulated cluster, too"
-    return told
+        cluster = VirtualCluster(cls, space.members, bounds.fault_model)
+        report.schedule = follow(cluster, space.steps(found.bad))
+        report.story = cluster.story
+        report.violations = [violation for violation in cluster.violations if violation.kind in bounds.look_for]
+        if not report.violations:
+            report.violations = [v for v in space.violations(found.bad[-1]) if v.kind == FAULT_TOLERANCE]
+        assert report.violations, "a schedule that the search has found must violate a property of the cluster, too"
+    return report
 
 
 def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
-    """Let `steps` happen, where a packet that arrives again is repeated first. Gives back what has happened."""
+    """Apply the steps of a search to a cluster. Return the steps that have happened.
+
+    In a search a packet may arrive any number of times. In a cluster each arrival uses up a copy, so `follow` duplicates a
+    packet of which no copy is left.
+    """
     done: list[Step] = []
     for step in steps:
         if isinstance(step, Deliver) and step.packet not in cluster.pending:
@@ -163,15 +176,19 @@ def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
 
 
 def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None = None) -> VirtualCluster:
-    """A cluster to which a report's schedule has happened.
+    """Return a cluster to which a report's schedule has happened.
+
+    Args:
+        report: what `Exploration.to_json` returned.
+        algorithm: the class to run, instead of the one that the report names.
 
     Raises:
-        KeyError: the schedule is not one of this algorithm.
+        KeyError: a step of the schedule is impossible for this algorithm.
     """
     cls = algorithm or load_algorithm(report["algorithm"])
     bounds = report["bounds"]
     members = tuple(f"n{number}" for number in range(1, bounds["nodes"] + 1))
     cluster = VirtualCluster(cls, members, FaultModel(**bounds["oddities"]))
-    for told in report["schedule"]:
-        cluster.apply(from_json(told, cluster.possible()))
+    for step in report["schedule"]:
+        cluster.apply(from_json(step, cluster.possible()))
     return cluster

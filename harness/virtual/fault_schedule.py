@@ -1,79 +1,91 @@
-"""What a simulated run goes through, drawn from its seed: links, clocks, faults and calls.
+"""The fault schedule of a simulated run, drawn from its seed: links, clocks, faults and calls.
 
 Theory of operation
 -------------------
-Everything that is decided beforehand stands in a `FaultSchedule`, as plain data; so a run can be told, stored, and repeated with
-some of its faults left out. Each seed draws which kinds of fault it has at all, and how hard: a run with every fault at once
-hides what a run with one of them shows.
+A `FaultSchedule` is plain data, so a run can be stored, and repeated with some of its faults left out. Each seed draws which
+kinds of fault the run has, and how severe they are, since a run with every kind of fault hides what a run with one kind shows.
 
-Two phases. In the first, until `storm_s`, faults happen and only safety is demanded. Then all links are healed, the nodes
-in `survivors` (a majority, at the least) are up and nobody else is; each of them is called, and each call must be
-answered within `CALM_S`.
+A run has two phases. In the fault phase, which lasts `fault_phase_s`, faults happen and the judge checks safety only. In the
+recovery phase all links are healed, exactly the nodes in `survivors` are up, which are a majority at least, clients call each
+of them, and each call must be answered within `RECOVERY_S`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from node.contract import NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import majority
 
-CALM_S: Final = 20.0
+#: How long the recovery phase lasts at most, in virtual time.
+RECOVERY_S: Final = 20.0
 _COLOURS: Final = ("blue", "red", "green", "yellow", "purple", "white")
 VALUES_MAX: Final = len(_COLOURS)
+#: The names in reports of those fields that are named differently here.
+_FILE_NAMES: Final = {"fault_phase_s": "storm_s", "recovery_colours": "late_colours", "loss_by_kind": "picky"}
+
+
+class KindLoss(NamedTuple):
+    """The loss of one message class."""
+
+    place: float
+    """The place of the class in `Algorithm.messages`: 0 for the first, up to but not including 1 for the last."""
+    loss: float
+    """The probability for one packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkConditions:
-    """How packets travel during the storm. Each rate is the probability for one packet."""
+    """How packets travel in the fault phase. `loss`, `repeat` and `slow` are probabilities for one packet."""
 
     loss: float = 0.0
+    """The network loses the packet."""
     repeat: float = 0.0
+    """The packet arrives twice."""
     slow: float = 0.0
-    """How many take up to `slow_s`, and so come out of order."""
+    """The packet takes up to `slow_s`, so it may arrive out of order."""
     slow_s: float = 1.0
-    picky: tuple[tuple[float, float], ...] = ()
-    """Kinds of message that are lost more often: where the kind stands in `Algorithm.messages` (0 the first, 1 beyond the
-    last), and its loss."""
+    loss_by_kind: tuple[KindLoss, ...] = ()
+    """Overrides `loss` for some message classes."""
     usual_s: tuple[float, ...] = ()
-    """How long the others take at the most, for each directed pair of nodes."""
+    """How long a packet that is not slow takes at most, for each directed pair of endpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledEvent:
-    """Something that happens at a time, in seconds from the beginning."""
+    """Something that happens at a time, in seconds since the beginning of the run."""
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledCut(ScheduledEvent):
-    """No packet passes from `left` to `right`, nor back unless `one_way`, from `at_s` on for `for_s` seconds."""
+    """For `for_s` seconds no packet passes from `left` to `right`, nor back unless `one_way`."""
 
     for_s: float
     left: tuple[NodeId, ...]
     right: tuple[NodeId, ...]
     one_way: bool
     holds: bool
-    """Packets wait for its end. Otherwise they are lost."""
+    """Packets wait for the end of the cut. Otherwise they are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledOutage(ScheduledEvent):
-    """A node crashes at `at_s` and boots again after `for_s` seconds; never, if its disk is lost."""
+    """A node crashes, and boots again after `for_s` seconds. If its disk is lost, it never boots."""
 
     for_s: float
     node: NodeId
     loses_disk: bool
     in_turn: bool = False
-    """It crashes in the next turn in which it sends something early, between that and its commit."""
+    """The node crashes in the next turn in which it sends something early, after that send and before the commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledPause(ScheduledEvent):
-    """A node does nothing for a while, and then goes on as if nothing had been; what came in has waited."""
+    """A node is suspended for `for_s` seconds, and then continues. Its input waits meanwhile."""
 
     for_s: float
     node: NodeId
@@ -81,7 +93,7 @@ class ScheduledPause(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledCall(ScheduledEvent):
-    """A client's call at `node`: a proposal of `colour`, or a query if that is None. It waits for `for_s` seconds."""
+    """A client's call at `node`: a proposal of `colour`, or a query if that is None. The client waits for `for_s` seconds."""
 
     for_s: float
     node: NodeId
@@ -90,48 +102,64 @@ class ScheduledCall(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class FaultSchedule:
-    """One run, but for the draws on the way: how long each packet and each timer takes."""
+    """Everything about one run that is fixed beforehand. The run itself draws how long each packet and each timer takes."""
 
     seed: int
     members: tuple[NodeId, ...]
-    storm_s: float
+    fault_phase_s: float
     links: LinkConditions
     clocks: tuple[float, ...]
-    """For each node, by how much its timers take longer than they should."""
+    """For each endpoint, the factor by which its timers take longer than they should."""
     faults: tuple[ScheduledEvent, ...]
     calls: tuple[ScheduledEvent, ...]
     survivors: tuple[NodeId, ...]
-    late_colours: tuple[str, ...]
-    """What is proposed in the calm."""
+    """The nodes that are up in the recovery phase."""
+    recovery_colours: tuple[str, ...]
+    """The values that are proposed in the recovery phase."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
-        """Nodes that are no members, and down, in the beginning."""
+        """The nodes that are no members and down at the beginning."""
         return ()
 
     @property
-    def ends(self) -> tuple[str, ...]:
-        """Whoever sends or gets packets."""
+    def endpoints(self) -> tuple[str, ...]:
+        """The nodes, and for a log the clients: all that send and receive packets."""
         return self.members
 
     @property
     def log_limits(self) -> LogLimits:
-        """The limits under which its nodes keep their logs."""
+        """The limits of the nodes' logs."""
         return SHIPPED_LIMITS
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fault schedule as plain data."""
+        data = _with_file_names(asdict(self))
+        return {**data, "links": _with_file_names(data["links"])}
 
-def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> FaultSchedule:
-    """The weather of a seed, in which at most `values` different values are proposed."""
+
+def _with_file_names(data: dict[str, Any]) -> dict[str, Any]:
+    return {_FILE_NAMES.get(key, key): item for key, item in data.items()}
+
+
+def draw_fault_schedule(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> FaultSchedule:
+    """Draw the fault schedule of a seed.
+
+    Args:
+        seed: the same seed gives the same fault schedule.
+        nodes: the size of the cluster.
+        values: how many different values are proposed at most, from 1 to `VALUES_MAX`.
+    """
     assert 1 <= values <= VALUES_MAX
-    rng = Random(f"weather/{seed}/{nodes}/{values}")
+    rng = Random(f"weather/{seed}/{nodes}/{values}")  # another text would change what every seed draws
     colours = _COLOURS[:values]
     members = tuple(f"n{number}" for number in range(1, nodes + 1))
-    storm_s = rng.choice((0.3, 1.0, 3.0))
-    # Faults do most harm in the middle of something, so most of what happens, happens about the same times.
+    fault_phase_s = rng.choice((0.3, 1.0, 3.0))
+    # Faults do most harm in the middle of an operation, so most events are drawn close to a few moments.
     times = Times(
-        rng, [rng.uniform(0, storm_s * 0.7) for _ in range(rng.randint(1, 3))], rng.choice((0.003, 0.03, 0.3))
+        rng, [rng.uniform(0, fault_phase_s * 0.7) for _ in range(rng.randint(1, 3))], rng.choice((0.003, 0.03, 0.3))
     )
-    favourites = rng.sample(members, rng.randint(1, min(3, nodes)))  # where most things happen
+    favourites = rng.sample(members, rng.randint(1, min(3, nodes)))  # the nodes of most faults and of all proposals
     cuts = [draw_cut(rng, members, times) for _ in range(rng.choice((0, 0, 1, 2, 5)) if nodes > 1 else 0)]
     outages = [_outage(rng, favourites, times, loses_disk=False) for _ in range(rng.choice((0, 0, 1, 2, 5)))]
     pauses = [
@@ -146,28 +174,30 @@ def forecast(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> FaultSchedu
     return FaultSchedule(
         seed,
         members,
-        storm_s,
+        fault_phase_s,
         _links(rng, members),
         clocks=tuple(rng.choice((1.0, 1.0, rng.uniform(0.5, 2.0))) for _ in members),
         faults=(*cuts, *outages, *pauses),
         calls=_calls(rng, members, favourites, times, colours),
         survivors=tuple(sorted(survivors)),
-        late_colours=colours[-2:],
+        recovery_colours=colours[-2:],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When things happen: soon after one of a few moments."""
+    """Draws the times of events, which are shortly after one of a few moments, and their lengths. All are in seconds."""
 
     rng: Random
     moments: list[float]
     spread_s: float
 
     def draw(self) -> float:
+        """Draw the time of an event."""
         return self.rng.choice(self.moments) + self.rng.expovariate(1 / self.spread_s)
 
     def length(self) -> float:
+        """Draw the length of an event."""
         return self.rng.expovariate(1 / self.spread_s) * self.rng.choice((1, 10))
 
 
@@ -177,14 +207,16 @@ def _links(rng: Random, members: tuple[NodeId, ...]) -> LinkConditions:
         loss=rng.choice((0.0, 0.0, 0.05, 0.3)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.1, 0.5)),
-        picky=tuple((rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 1, 1, 2)))),
+        loss_by_kind=tuple(
+            KindLoss(rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 1, 1, 2)))
+        ),
         usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 5.0, 25.0)) for _ in range(len(members) ** 2)),
         slow_s=rng.choice((0.05, 0.3, 1.5)),
     )
 
 
 def draw_cut(rng: Random, members: tuple[NodeId, ...], times: Times) -> ScheduledCut:
-    """A cut between some of these and the others."""
+    """Draw a cut between some of the members and the others."""
     left = rng.sample(members, rng.randint(1, len(members) - 1))
     right = [member for member in members if member not in left]
     return ScheduledCut(
@@ -204,7 +236,7 @@ def _outage(rng: Random, members: Sequence[NodeId], times: Times, *, loses_disk:
 def _calls(
     rng: Random, members: tuple[NodeId, ...], favourites: list[NodeId], times: Times, colours: tuple[str, ...]
 ) -> tuple[ScheduledCall, ...]:
-    """Proposals of different values at the favourites, and queries at any node."""
+    """Draw proposals of different values at the favourites, and queries at any node."""
     waits_s = rng.choice((0.1, 1.0, 10.0))
     proposals = [
         ScheduledCall(times.draw(), waits_s, rng.choice(favourites), colour)

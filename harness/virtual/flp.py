@@ -1,24 +1,25 @@
-"""An adversary who only chooses the order of deliveries, and keeps Paxos from ever deciding. In virtual time.
+"""The adversary of Fischer, Lynch and Paterson in virtual time: it only chooses the order of deliveries, and Paxos never decides.
 
     report = stand_off(rounds=1000)
     print("\\n".join(report.lines()))
 
 Theory of operation
 -------------------
-Two proposers, `n1` and `n2`, are asked for different values at the same time. The adversary lets one of them prepare, and
-holds what it then asks to accept until the other's higher ballot has the promises of a quorum. Released, it comes too late:
-whoever gets it has promised more. Then the two change places. Each of a round's messages arrives by the end of the next.
+Clients propose different values at two nodes, `n1` and `n2`, at the same time. The adversary lets one of these proposers
+prepare a ballot, and holds its Accepts until the higher ballot of the other proposer has the promises of a quorum. Then it
+releases the Accepts, and their receivers reject them, since they have promised the higher ballot. The next round exchanges the
+two proposers. Each message of a round arrives by the end of the next round.
 
 Rules
 -----
-1. **One rule is the whole adversary**: a proposer's Accept, and its Prepare to its rival, wait until a higher ballot has the
-   promises of a quorum. Everything else is delivered at once. `harness.virtual.flp_real` keeps the same rule, on processes.
-2. Why nothing can be decided meanwhile: of those who promise a ballot none has accepted the rival's, since its Accepts were
-   held until then, and the rival itself, which accepts at once, is not among them. So of five, a ballot is accepted by
-   its owner and at most by one more.
-3. No message is lost, repeated or altered, nobody is crashed. That is counted from the steps, not assumed.
-4. The configuration in the middle of each round is **shown to be bivalent**: the cluster is copied twice, each copy goes on
-   without the adversary, and one decides one value, the other the other. Both schedules are kept.
+1. **The adversary has one rule**: a proposer's Accepts, and its Prepare to its rival, wait until a higher ballot has the
+   promises of a quorum. Every other message is delivered at once. `harness.virtual.flp_real` applies the same rule to processes.
+2. Why nothing is decided during the rounds: the acceptors that promise a ballot have not accepted the rival's ballot, since its
+   Accepts were held until then. The rival itself, which accepts at once, is not among them. So of five acceptors, at most two
+   accept a ballot: its owner and one more.
+3. No message is lost, repeated or altered, and no node crashes. The report counts this from the steps.
+4. In the middle of each round the configuration is **shown to be bivalent**: the cluster is copied twice, each copy continues
+   without the adversary, and the two copies decide different values. The report keeps both schedules.
 """
 
 from collections import Counter
@@ -49,45 +50,50 @@ from node.wire import encode_value
 
 BLUE: Final = encode_value("blue")
 RED: Final = encode_value("red")
-#: The round whose steps are told: from here on all are alike.
-_TOLD_ROUND: Final = 3
+#: The round whose steps the report describes. Every later round has the same steps.
+_NARRATED_ROUND: Final = 3
 _STEPS_MAX: Final = 100
 
 
 class Stuck(Exception):
-    """The algorithm does not do what the adversary expects: it is another Paxos than the one that this was made for."""
+    """The algorithm does not do what the adversary expects of Paxos."""
 
 
 @dataclass(slots=True)
 class StandOff:
-    """What came of it. `ways` has, for the last configuration that was looked at, a schedule to each value."""
+    """The report of the rounds and of what followed them."""
 
     nodes: int
     rounds: int = 0
     ballot: Ballot = NO_BALLOT
+    """The highest ballot under which a proposer has sent Accepts."""
     steps: Counter[str] = field(default_factory=Counter)
+    """How many steps of each kind have happened, by the names of schedule files."""
     sent: int = 0
     waiting: int = 0
-    """Messages that were sent and neither delivered nor lost, in the end."""
+    """Messages that are neither delivered nor lost at the end."""
     decisions: int = 0
     """Decisions during the rounds."""
     bivalent: int = 0
     """Rounds in whose middle both values were shown to be reachable."""
     ways: dict[str, list[str]] = field(default_factory=dict)
-    told_round: list[str] = field(default_factory=list)
+    """By value, a schedule to its decision from the middle of the last round, a line for each step."""
+    narrated_round: list[str] = field(default_factory=list)
+    """The steps of round `_NARRATED_ROUND`, a line for each."""
     decided: object = None
-    """What was decided once the adversary had stopped."""
+    """The value that was decided after the adversary had stopped."""
     deliveries_to_decision: int = 0
+    """Messages that were delivered after the adversary had stopped, up to the decision."""
     violations: list[str] = field(default_factory=list)
 
     @property
     def delivered(self) -> int:
-        """Messages that arrived."""
+        """How many messages have arrived."""
         return self.steps[kind_name(Deliver)]
 
     @property
     def nothing_broken(self) -> bool:
-        """Whether every message that was sent has arrived, once, and nobody has crashed."""
+        """Whether every message that was sent has arrived once, and no node has crashed."""
         kinds = (DropPacket, DuplicatePacket, Crash, Recover, LoseDisk)
         return (
             self.sent == self.delivered and not self.waiting and not any(self.steps[kind_name(kind)] for kind in kinds)
@@ -95,7 +101,7 @@ class StandOff:
 
     @property
     def shown(self) -> bool:
-        """Whether it is as FLP says: no decision in any round, both values possible in each, and one after the stop."""
+        """Whether the run shows FLP: no decision in any round, both values reachable in each, a decision after the stop."""
         return (
             not self.violations
             and not self.decisions
@@ -106,37 +112,37 @@ class StandOff:
 
     @property
     def exit_code(self) -> int:
-        """0: shown; 1: a promise was violated; 2: it has shown nothing."""
+        """0 if the run shows FLP, 1 if a property was violated, 2 otherwise."""
         return 1 if self.violations else 0 if self.shown else 2
 
     def lines(self) -> list[str]:
-        """The report, for people."""
-        told = [
+        """Return the report as lines of text."""
+        text = [
             f"Paxos, {self.nodes} nodes without processes; blue is proposed at n1, red at n2.",
             "The adversary may only choose the order of deliveries. A whole round of it:",
-            *(f"  {number}. {line}" for number, line in enumerate(self.told_round, 1)),
+            *(f"  {number}. {line}" for number, line in enumerate(self.narrated_round, 1)),
             "",
             f"{self.rounds:,} rounds: the highest ballot is {plain(self.ballot)}, decisions {self.decisions}; "
             f"{self.bivalent:,} times both values were still reachable.",
             "From the middle of the last round, where the two schedules part:",
         ]
         for value, story in self.ways.items():
-            told += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
-        told += [
+            text += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
+        text += [
             "",
             f"The adversary stops: {self.decided} is decided after {self.deliveries_to_decision} deliveries."
             if self.decided is not None
             else "The adversary stops, and nothing is decided.",
             f"{self.sent:,} messages sent, {self.delivered:,} delivered, {self.steps[kind_name(DropPacket)]} lost, "
             f"{self.steps[kind_name(DuplicatePacket)]} repeated, {self.waiting} still on their way; "
-            f"{self.steps[kind_name(Crash)]} crashes; {self.steps[kind_name(Fire)]:,} timers ran out.",
+            f"{self.steps[kind_name(Crash)]} crashes; {self.steps[kind_name(Fire)]:,} timers expired.",
             f"Safety was checked after each of {sum(self.steps.values()):,} steps: "
             + ("; ".join(self.violations) or "no violation."),
         ]
-        return told
+        return text
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {
             "nodes": self.nodes,
             "rounds": self.rounds,
@@ -144,7 +150,7 @@ class StandOff:
             "decisions": self.decisions,
             "bivalent_rounds": self.bivalent,
             "ways": self.ways,
-            "round": self.told_round,
+            "round": self.narrated_round,
             "decided": self.decided,
             "deliveries_to_decision": self.deliveries_to_decision,
             "sent": self.sent,
@@ -165,10 +171,16 @@ def stand_off(
     progress: Callable[[StandOff], object] = id,
     algorithm: type[Paxos] = Paxos,
 ) -> StandOff:
-    """Keep Paxos from deciding for so many rounds, then let it. `progress` is called after each round.
+    """Keep Paxos from deciding for a number of rounds, then deliver every message.
+
+    Args:
+        rounds: how many rounds. A decision or a violation ends them earlier.
+        nodes: the size of the cluster, at least 3.
+        progress: called with the report after each round.
+        algorithm: the class to run.
 
     Raises:
-        Stuck: a proposer does not get as far as it must for a round.
+        Stuck: the promises of a round do not lead its proposer to send Accepts.
     """
     adversary = Adversary(nodes, algorithm)
     for _ in range(rounds):
@@ -181,7 +193,7 @@ def stand_off(
 
 
 class Adversary:
-    """Chooses what arrives next. Call `round` as often as you like, then `stop`."""
+    """Chooses which message arrives next. Call `round` any number of times, then `stop`."""
 
     def __init__(self, nodes: int = 5, algorithm: type[Paxos] = Paxos) -> None:
         assert nodes >= 3, "a rival must be left out of every quorum"
@@ -189,39 +201,43 @@ class Adversary:
         self.cluster = VirtualCluster(algorithm, members)
         self.report = StandOff(nodes)
         self._proposer, self._rival = members[:2]
-        self._noted = 0
-        self._found_ahead: list[str] = []
+        self._counted = 0  # of the steps in `cluster.happened`
+        self._violations_of_copies: list[str] = []
         for node, value in ((self._proposer, BLUE), (self._rival, RED)):
             self.cluster.propose(node, value)
-            self._hear_themselves()
-        self._note()
+            self._take_own_messages()
+        self._count_steps()
 
     def round(self) -> None:
-        """One proposer prepares; then its rival's Accepts, of the round before, are released, too late."""
+        """Let one proposer prepare a ballot, then release its rival's Accepts of the round before.
+
+        Raises:
+            Stuck: the proposer sends no Accepts.
+        """
         proposer, rival = self._proposer, self._rival
-        if not self._asks(proposer, Prepare):
-            self._do(Fire(proposer, "again"))  # its pause after the last defeat is over
-        for packet in self._asks(proposer, Prepare):
+        if not self._new_packets(proposer, Prepare):
+            self._do(Fire(proposer, "again"))  # ends the proposer's pause after the rejection of its last ballot
+        for packet in self._new_packets(proposer, Prepare):
             if packet.to != rival:
                 self._do(Deliver(packet))
         for packet in [packet for packet in self.cluster.pending if isinstance(packet.message, Promise)]:
             self._do(Deliver(packet))
-        accepts = self._asks(proposer, Accept)
+        accepts = self._new_packets(proposer, Accept)
         if not accepts:
-            raise Stuck(f"{proposer} has the promises of all but {rival}, and asks nobody to accept")
+            raise Stuck(f"{proposer} has the promises of all but {rival}, and asks no node to accept")
         self.report.ballot = max(ballot for packet in accepts for ballot in ballots_in(packet.message))
         self.report.rounds += 1
         while late := [packet for packet in self.cluster.pending if not self._must_wait(packet)]:
             self._do(Deliver(late[0]))
-        if self.report.rounds == _TOLD_ROUND:
-            self.report.told_round = self.cluster.story
+        if self.report.rounds == _NARRATED_ROUND:
+            self.report.narrated_round = self.cluster.story
         self.cluster.happened.clear()
-        self._noted = 0
-        self._look_ahead()
+        self._counted = 0
+        self._check_bivalence()
         self._proposer, self._rival = rival, proposer
 
     def stop(self) -> None:
-        """Deliver whatever waits, in the order in which it was sent, until nothing is on its way."""
+        """Deliver every message, in the order in which they were sent, until none is on its way."""
         before = self.report.delivered
         for _ in range(_STEPS_MAX * len(self.cluster.members)):
             if not self.cluster.pending:
@@ -233,77 +249,77 @@ class Adversary:
         self.report.waiting = sum(self.cluster.pending.values())
 
     def _must_wait(self, packet: Packet) -> bool:
-        """Rule 1."""
+        """Return whether a packet must wait by rule 1."""
         match packet.message:
             case Prepare(ballot) | Accept(ballot):
                 return ballot >= self.report.ballot
         return False
 
-    def _asks(self, proposer: NodeId, what: type[Prepare] | type[Accept]) -> list[Packet]:
-        """What `proposer` asks under its newest ballot, and nobody has heard yet."""
+    def _new_packets(self, proposer: NodeId, kind: type[Prepare] | type[Accept]) -> list[Packet]:
+        """Return the packets of `proposer` that are of this kind, on their way, and of a ballot of this round."""
         return [
             packet
             for packet in self.cluster.pending
             if packet.sender == proposer
-            and isinstance(packet.message, what)
+            and isinstance(packet.message, kind)
             and packet.message.ballot > self.report.ballot
         ]
 
-    def _look_ahead(self) -> None:
-        """Rule 4."""
+    def _check_bivalence(self) -> None:
+        """Check by rule 4 that both values are reachable, and keep the schedules."""
         ways = {}
         for favoured, other in ((self._proposer, self._rival), (self._rival, self._proposer)):
             copy = fork(self.cluster, (BLUE, RED))
             value = favour(copy, favoured, other)
             ways[str(plain(value))] = copy.story
-            self._found_ahead += map(str, copy.violations)
+            self._violations_of_copies += map(str, copy.violations)
         if ways.keys() == {"blue", "red"}:
             self.report.bivalent += 1
         self.report.ways = dict(sorted(ways.items()))
 
     def _do(self, step: Step, *, stopped: bool = False) -> None:
-        """A step, and the turns in which nodes hear themselves; all is checked after each."""
+        """Apply a step, and the turns in which nodes take in their own messages."""
         self.cluster.apply(step)
-        self._hear_themselves()
-        self._note()
+        self._take_own_messages()
+        self._count_steps()
         if not stopped:
             self.report.decisions = len(self.cluster.judge.decided)
 
-    def _hear_themselves(self) -> None:
+    def _take_own_messages(self) -> None:
         for turn in self.cluster.own_turns():
             self.cluster.apply(turn)
 
-    def _note(self) -> None:
-        for happened in self.cluster.happened[self._noted :]:
+    def _count_steps(self) -> None:
+        for happened in self.cluster.happened[self._counted :]:
             self.report.steps[kind_name(type(happened.step))] += 1
             self.report.sent += len(happened.outcome.packets)
-        self._noted = len(self.cluster.happened)
-        self.report.violations = [*map(str, self.cluster.violations), *self._found_ahead]
+        self._counted = len(self.cluster.happened)
+        self.report.violations = [*map(str, self.cluster.violations), *self._violations_of_copies]
 
 
 def fork(cluster: VirtualCluster, proposed: Iterable[Value]) -> VirtualCluster:
-    """A cluster in the same state, whose own story begins now."""
+    """Return a copy of a cluster that has no steps yet. `proposed` are the values that clients have proposed so far."""
     copy = VirtualCluster(cluster.algorithm, cluster.members)
     for value in proposed:
-        copy.judge.see_proposal(value)
+        copy.judge.record_proposal(value)
     for name, node in cluster.nodes.items():
         thaw_node(copy.nodes[name], freeze_node(node))
-        copy.judge.see_node(name, facts_of(node))
+        copy.judge.check_facts(name, facts_of(node))
     copy.pending = dict(cluster.pending)
     return copy
 
 
 def favour(cluster: VirtualCluster, proposer: NodeId, rival: NodeId) -> Value:
-    """Deliver what `proposer` and all but its rival say to each other, until there is a decision.
+    """Deliver only messages between `proposer` and nodes other than `rival`, until a value is decided. Return the value.
 
     Raises:
-        Stuck: there is none.
+        Stuck: no value is decided within `_STEPS_MAX` steps.
     """
     for _ in range(_STEPS_MAX):
         if cluster.judge.decided:
             return next(iter(cluster.judge.decided))
-        heard = [packet for packet in cluster.pending if proposer in packet and rival not in packet]
-        cluster.apply(Deliver(heard[-1]) if heard else Fire(proposer, "again"))
+        packets = [packet for packet in cluster.pending if proposer in packet and rival not in packet]
+        cluster.apply(Deliver(packets[-1]) if packets else Fire(proposer, "again"))
         for turn in cluster.own_turns():
             cluster.apply(turn)
-    raise Stuck(f"{proposer} does not get a decision although nobody hinders it")
+    raise Stuck(f"{proposer} does not get a decision although its messages to all but {rival} arrive")

@@ -1,13 +1,13 @@
-"""The one message whose delay decides everything: a majority vote at a tie, every continuation of it explored.
+"""Explores every continuation of a majority vote at a tie, and finds the message whose delay decides the result.
 
 Theory of operation
 -------------------
-Three nodes; n1 is asked for blue and n2 for red, and each has voted. From there every interleaving is followed by
-`harness.virtual.space`: messages late, out of order, repeated or never arriving. The **valence** of a configuration, as in
-Fischer, Lynch and Paterson, is the set of values that are decided in some configuration that can follow it. It is computed
-backwards over the whole graph, so "only blue" means that no schedule whatsoever leads to red.
+Of three nodes, n1 has voted blue for one client and n2 has voted red for another. From there `harness.virtual.space` follows
+every interleaving: messages may be late, out of order, repeated or lost. The **valence** of a configuration, as in Fischer,
+Lynch and Paterson, is the set of values that are decided in some configuration that can follow it. It is computed backwards
+over the whole graph, so "only blue" means that no schedule leads to red.
 
-A message is **critical** where both values can still be reached before it arrives, and just one afterwards.
+A message is **critical** if both values can be decided before it arrives, and only one after it has arrived.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.explorer import follow
 from harness.virtual.judge import SAFETY
-from harness.virtual.narration import listed, name
+from harness.virtual.narration import describe_message, join_with_and
 from harness.virtual.numbering import DecisionSeen
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, Packet, Step, plain
@@ -27,9 +27,9 @@ from node.algorithms.majority import Majority
 
 _BOUNDS: Final = Bounds(nodes=3, proposals=2, look_for=SAFETY)
 
-#: Configurations, and those that can follow each in one step.
+#: By configuration, the configurations that can follow it in one step.
 Graph: TypeAlias = dict[int, list[int]]
-#: What can be decided from a configuration.
+#: The values that can be decided from a configuration.
 Valence: TypeAlias = frozenset[str]
 
 
@@ -38,27 +38,31 @@ class Tie:
     """What the exploration has found."""
 
     story: list[str]
-    """How the tie comes about."""
+    """The steps to the tie, a line for each."""
     states: int
+    """How many configurations can follow the tie."""
     valence: Valence
+    """The values that can be decided from the tie."""
     ways: dict[str, list[str]]
-    """A shortest schedule to each value."""
+    """By value, a shortest schedule to its decision, a line for each step."""
     after: dict[Packet, Valence]
-    """For each message that is on its way: what is still possible once it has arrived, before any other."""
+    """By message on its way at the tie, the values that can still be decided if it arrives next."""
     held: int
-    """The configurations that can be reached while the critical messages are late."""
+    """How many configurations can be reached while the critical messages are held."""
     held_bivalent: int
+    """From how many of them both values can be decided."""
     held_decided: int
+    """In how many of them a value is decided."""
     violations: list[str]
 
     @property
     def critical(self) -> list[Packet]:
-        """The messages whose arrival decides."""
+        """The critical messages."""
         return [packet for packet, valence in self.after.items() if len(valence) == 1]
 
     @property
     def shown(self) -> bool:
-        """Whether it is bivalent until one of two messages to one node arrives, and whichever is first decides."""
+        """Whether the vote is bivalent until one of two messages to one node arrives, and the first of them decides."""
         decided = {value for packet in self.critical for value in self.after[packet]}
         return (
             not self.violations
@@ -72,40 +76,41 @@ class Tie:
 
     @property
     def exit_code(self) -> int:
-        """0: shown; 1: a promise was violated; 2: it has shown nothing."""
+        """0 if the exploration shows this, 1 if a property was violated, 2 otherwise."""
         return 1 if self.violations else 0 if self.shown else 2
 
     def lines(self) -> list[str]:
-        """The report, for people."""
-        told = [
+        """Return the report as lines of text."""
+        text = [
             "A majority vote of 3 nodes, at a tie:",
             *(f"  {number}. {line}" for number, line in enumerate(self.story, 1)),
             f"Every continuation was explored: {self.states:,} configurations. What can still be decided: "
             f"{' or '.join(sorted(self.valence))}. The shortest schedules:",
         ]
         for value, story in self.ways.items():
-            told += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
-        told.append("What is still possible, if this message is the next to arrive:")
+            text += [f"  to {value}:", *(f"    {number}. {line}" for number, line in enumerate(story, 1))]
+        text.append("What is still possible, if this message is the next to arrive:")
         for packet, valence in self.after.items():
-            told.append(
-                f"  {_named(packet)}: {' or '.join(sorted(valence))}{', and nothing else' * (len(valence) == 1)}"
+            text.append(
+                f"  {_describe_packet(packet)}: {' or '.join(sorted(valence))}{', and nothing else' * (len(valence) == 1)}"
             )
         if self.shown:
             one, other = self.critical
-            told.append(
-                f"So the one message whose delay decides everything is {_named(one)}. "
-                f"In time: {listed(sorted(self.after[one]))}. "
-                f"Overtaken by {_named(other)}: {listed(sorted(self.after[other]))}."
+            text.append(
+                f"So the one message whose delay decides everything is {_describe_packet(one)}. "
+                f"In time: {join_with_and(sorted(self.after[one]))}. "
+                f"Overtaken by {_describe_packet(other)}: {join_with_and(sorted(self.after[other]))}."
             )
-        told.append(
-            f"While {listed([_named(packet) for packet in self.critical])} are late, {self.held:,} configurations can be "
-            f"reached: {self.held_decided} with a decision, {self.held_bivalent:,} from which both values are possible."
+        late = join_with_and([_describe_packet(packet) for packet in self.critical])
+        text.append(
+            f"While {late} are late, {self.held:,} configurations can be reached: "
+            f"{self.held_decided} with a decision, {self.held_bivalent:,} from which both values are possible."
         )
-        told += self.violations
-        return told
+        text += self.violations
+        return text
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {
             "nodes": _BOUNDS.nodes,
             "story": self.story,
@@ -113,7 +118,12 @@ class Tie:
             "valence": sorted(self.valence),
             "ways": self.ways,
             "after": [
-                {"from": packet.sender, "to": packet.to, "message": name(packet.message), "valence": sorted(valence)}
+                {
+                    "from": packet.sender,
+                    "to": packet.to,
+                    "message": describe_message(packet.message),
+                    "valence": sorted(valence),
+                }
                 for packet, valence in self.after.items()
             ],
             "held": self.held,
@@ -140,7 +150,7 @@ def explore_tie() -> Tie:
     held = reachable(space, [tie], late)
     violations = {str(violation) for state in graph for violation in space.violations(state)}
     return Tie(
-        story=_told(space, path, len(path) - 1),
+        story=_narrate(space, path, len(path) - 1),
         states=len(graph),
         valence=valences[tie],
         ways={value: _shortest(space, graph, path, value) for value in sorted(valences[tie])},
@@ -153,14 +163,14 @@ def explore_tie() -> Tie:
 
 
 def decided_in(space: ClusterSpace, state: int) -> Valence:
-    """What anybody has seen decided."""
+    """Return the values that a node or a client has seen decided."""
     return frozenset(
         str(plain(fact.value)) for fact in space.numbering.facts_in(state) if isinstance(fact, DecisionSeen)
     )
 
 
 def reachable(space: ClusterSpace, start: Iterable[int], without: Iterable[Step] = ()) -> Graph:
-    """Every configuration that can follow, where none of the steps `without` is ever taken."""
+    """Return every configuration that can be reached from `start` without taking any of the steps `without`."""
     graph: Graph = {}
     waiting, forbidden = deque(start), set(without)
     while waiting:
@@ -177,7 +187,7 @@ def reachable(space: ClusterSpace, start: Iterable[int], without: Iterable[Step]
 
 
 def valences_of(space: ClusterSpace, graph: Graph) -> dict[int, Valence]:
-    """What can be decided from each configuration of a graph that lacks none that can follow."""
+    """Return the valence of each configuration. The graph must contain every configuration that can follow another."""
     before: dict[int, list[int]] = {state: [] for state in graph}
     for state, following in graph.items():
         for after in following:
@@ -194,12 +204,12 @@ def valences_of(space: ClusterSpace, graph: Graph) -> dict[int, Valence]:
 
 
 def _after(space: ClusterSpace, state: int, step: Step) -> int:
-    """The configuration to which `step` leads."""
+    """Return the configuration to which `step` leads."""
     return next(after for after in space.successors(state) if step in space.steps([state, after])[:1])
 
 
 def _shortest(space: ClusterSpace, graph: Graph, path: list[int], value: str) -> list[str]:
-    """A shortest way on from the end of `path` to a decision for `value`, replayed and told."""
+    """Return a shortest schedule from the end of `path` to a decision for `value`, a line for each step."""
     parents: dict[int, int | None] = {path[-1]: None}
     waiting = deque(parents)
     while waiting:
@@ -215,11 +225,11 @@ def _shortest(space: ClusterSpace, graph: Graph, path: list[int], value: str) ->
     while at is not None:
         way.append(at)
         at = parents[at]
-    return _told(space, [*path[:-1], *reversed(way)], len(way) - 1)
+    return _narrate(space, [*path[:-1], *reversed(way)], len(way) - 1)
 
 
-def _told(space: ClusterSpace, path: list[int], last: int) -> list[str]:
-    """The last so many steps of a path, in words, as a cluster goes through them that does not know of the search."""
+def _narrate(space: ClusterSpace, path: list[int], last: int) -> list[str]:
+    """Replay a path on a cluster. Return its last `last` steps, a line for each."""
     cluster = VirtualCluster(Majority, space.members)
     follow(cluster, space.steps(path[: len(path) - last]))
     before = len(cluster.story)
@@ -227,5 +237,5 @@ def _told(space: ClusterSpace, path: list[int], last: int) -> list[str]:
     return cluster.story[before:]
 
 
-def _named(packet: Packet) -> str:
-    return f"{name(packet.message)} from {packet.sender} to {packet.to}"
+def _describe_packet(packet: Packet) -> str:
+    return f"{describe_message(packet.message)} from {packet.sender} to {packet.to}"

@@ -1,22 +1,22 @@
-"""The adversary of `harness.virtual.flp`, on five real processes: it holds messages in the proxy, loses none and kills nobody.
+"""The adversary of `harness.virtual.flp` on five real processes: it holds messages in the proxy, and loses and kills nothing.
 
     report = stand_off(folder, seconds=30, stop=lambda: False)
     print("\\n".join(report.lines()))
 
 Theory of operation
 -------------------
-Every link on which a proposer asks has a rule that holds its Accepts, and on the link to its rival its Prepares, too. The
-proxy's record says what came in, so the adversary sees each Accept, which means that its ballot has the promises of a quorum.
-Then it releases whatever is held under lower ballots, which is too late. The proposers do the rest: the one that is rejected
-pauses, and prepares a higher ballot.
+Every link from a proposer has a rule that holds its Accepts; the link to its rival holds its Prepares, too. The proxy records
+each message that comes in, so the adversary sees each Accept, which means that its ballot has the promises of a quorum. Then it
+releases the messages that are held under lower ballots, which their receivers reject. A proposer that is rejected pauses, and
+prepares a higher ballot, which begins the next round.
 
 Rules
 -----
-1. The rule of the adversary is that of the simulated one, and so is the proof that nothing can be decided. It holds however
-   slow the adversary is: what it has not looked at yet stays held.
-2. A link keeps its order, so what is held under lower ballots is what came first, and can be released by its number.
-3. That nothing was lost and nobody killed is said by others: the proxy's counters for each link, the kernel for each
-   process, the boot counter on each node's disk. The run is recorded and judged like any other.
+1. The rule is that of the simulated adversary, and so is the proof that nothing is decided. It holds however slow the adversary
+   is, since a message stays held until the adversary releases it.
+2. A link keeps the order of its messages, so those under lower ballots are the first of those held, and are released by number.
+3. Independent observers show that nothing was lost or killed: the proxy's counters of each link, the kernel's state of each
+   process, and the boot counter on each node's disk. The run is recorded and judged like any other.
 """
 
 import time
@@ -42,7 +42,7 @@ VARIABLE: Final = "colour"
 NODES: Final = 5
 _PROPOSALS: Final = {"n1": "blue", "n2": "red"}
 _LOOK_EVERY_S: Final = 0.005
-_TELL_EVERY_S: Final = 1.0
+_PROGRESS_EVERY_S: Final = 1.0
 _SETTLE_S: Final = 5.0
 _STATUS_S: Final = 0.5
 #: How long clients wait for their answer after the adversary's stop.
@@ -51,42 +51,48 @@ _ANSWER_S: Final = 30.0
 
 @dataclass(slots=True)
 class RealStandOff:
-    """What came of it."""
+    """The report of the run."""
 
     folder: Path
     asked_s: float
+    """How long the adversary was to act."""
     rounds: int = 0
     ballot: Ballot = NO_BALLOT
+    """The highest ballot under which a proposer has sent Accepts."""
     seconds: float = 0.0
-    """How long the adversary was at work."""
+    """How long the adversary has acted."""
     decisions: int = 0
-    """Nodes that knew of a decision, clients that were told one, and Decided messages, before the stop."""
+    """Before the adversary stopped: the number of nodes that reported a decision in each check, and of Decided messages."""
     looks: int = 0
-    """How often all nodes were asked whether they know of one."""
+    """How often all nodes were asked whether they know of a decision."""
     decided: object = None
+    """The value that was decided after the adversary had stopped."""
     decision_ms: float | None = None
     """From the adversary's order to stop to the first client's answer."""
     answers: dict[str, object] = field(default_factory=dict)
+    """What the client at each proposer was answered."""
     messages: Counter[str] = field(default_factory=Counter)
     """The proxy's counters, over all links between nodes."""
     held: int = 0
+    """How many messages the adversary has held."""
     processes: dict[NodeId, dict[str, object]] = field(default_factory=dict)
+    """The observed state of each process, as `_observe` returns it."""
     verdicts: dict[str, str] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
     @property
     def delivered(self) -> int:
-        """Messages that left the proxy for their receivers."""
+        """How many messages the proxy has passed to their receivers."""
         return sum(self.messages[fate] for fate in DELIVERED)
 
     @property
     def lost(self) -> int:
-        """Messages that never will."""
+        """How many messages the proxy has lost."""
         return sum(self.messages[fate] for fate in LOST)
 
     @property
     def nothing_broken(self) -> bool:
-        """Whether everything that was sent was delivered, once, and each process is the one that was started."""
+        """Whether every message was delivered once, and each process is the one that was started."""
         return (
             self.lost == 0
             and self.messages["arrived"] == self.delivered
@@ -108,14 +114,14 @@ class RealStandOff:
 
     @property
     def exit_code(self) -> int:
-        """0: shown; 1: a promise was violated; 2: it has shown nothing."""
+        """0 if the run shows FLP, 1 if a property was violated, 2 otherwise."""
         return 1 if self.violations else 0 if self.shown else 2
 
     def lines(self) -> list[str]:
-        """The report, for people."""
-        told = [
+        """Return the report as lines of text."""
+        text = [
             f"Paxos, {NODES} real processes; blue was proposed at n1, red at n2.",
-            f"{self.rounds} rounds in {self.seconds:.1f} s: the highest ballot is {_told(self.ballot)}, decisions "
+            f"{self.rounds} rounds in {self.seconds:.1f} s: the highest ballot is {_ballot_text(self.ballot)}, decisions "
             f"{self.decisions} (all nodes were asked {self.looks} times).",
             "The adversary stops, and nothing is decided."
             if self.decision_ms is None
@@ -125,23 +131,23 @@ class RealStandOff:
             f"they were held; {self.lost} lost, {self.messages['duplicated']} repeated",
         ]
         for node, process in self.processes.items():
-            told.append(
+            text.append(
                 f"  {node}: process {process['pid']} is {process['state']}, has booted {process['boots']} time(s), and is "
                 f"{'the one' if process['same'] else 'NOT the one'} that was started; dropped: {process['dropped']}"
             )
-        told.append(
+        text.append(
             "  the judges: " + ", ".join(f"{property_} {status}" for property_, status in self.verdicts.items())
         )
-        return [*told, *(f"  => {violation}" for violation in self.violations), f"Its folder: {self.folder}"]
+        return [*text, *(f"  => {violation}" for violation in self.violations), f"Its folder: {self.folder}"]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {
             "folder": str(self.folder),
             "nodes": NODES,
             "seconds": round(self.seconds, 3),
             "rounds": self.rounds,
-            "ballot": _told(self.ballot),
+            "ballot": _ballot_text(self.ballot),
             "decisions": self.decisions,
             "looks": self.looks,
             "decided": self.decided,
@@ -165,9 +171,14 @@ def stand_off(
     progress: Callable[[RealStandOff], object] = id,
     seed: int = 0,
 ) -> RealStandOff:
-    """Keep five processes from deciding for so long, or until `stop()`; then let them. `progress` is called each second.
+    """Keep five processes from deciding for some time, then let them decide, and judge the run.
 
-    `folder` is made, and becomes the run's.
+    Args:
+        folder: the run folder, which is created.
+        seconds: how long the adversary acts. A decision ends it earlier.
+        stop: called often; True ends the adversary earlier.
+        progress: called with the report each second.
+        seed: the seed of the run.
     """
     report = RealStandOff(folder, seconds)
     experiment = Experiment(folder, nodes=NODES, algorithm="paxos", seed=seed)
@@ -175,15 +186,15 @@ def stand_off(
         pids = {node: run.cluster.process(node).pid for node in run.nodes}
         adversary = RealAdversary(run, report)
         calls = {at: run.begin_propose(VARIABLE, value, at, seconds + _ANSWER_S) for at, value in _PROPOSALS.items()}
-        began = told = time.monotonic()
+        began = reported = time.monotonic()
         while not stop() and time.monotonic() < began + seconds and not report.decisions:
             adversary.turn()
-            if time.monotonic() >= told + _TELL_EVERY_S:
-                told = time.monotonic()
-                report.seconds = told - began
+            if time.monotonic() >= reported + _PROGRESS_EVERY_S:
+                reported = time.monotonic()
+                report.seconds = reported - began
                 progress(report)
             time.sleep(_LOOK_EVERY_S)
-        adversary.look()
+        adversary.check_decisions()
         stopped = time.monotonic()
         report.seconds = stopped - began
         run.network.heal()
@@ -197,7 +208,7 @@ def stand_off(
                 report.decided, report.decision_ms = outcome.value, (ended - stopped) * 1000
         run.query_all(VARIABLE)
         adversary.end()
-        report.processes = _look_at(run, pids)
+        report.processes = _observe(run, pids)
     for property_, verdict in experiment.judge(flp=report.to_json()).items():
         report.verdicts[property_] = verdict.status.value
         if verdict.status is VerdictStatus.INVALID:
@@ -206,14 +217,14 @@ def stand_off(
 
 
 class RealAdversary:
-    """Holds and releases. It is in force once it is made."""
+    """Holds and releases messages. Its rules are in force as soon as it is constructed."""
 
     def __init__(self, run: Experiment, report: RealStandOff) -> None:
         self._run, self._report = run, report
         self._rules: dict[Link, InstalledRule] = {}
         self._held: dict[Link, deque[Ballot]] = {}
         self._record = FileTail(RunFiles(run.folder).messages)
-        self._paper: ReceiptBuilder = run.faults.begin(
+        self._receipt: ReceiptBuilder = run.faults.begin(
             "adversary", links_disturbed=[(one, other) for one in _PROPOSALS for other in run.nodes if one != other]
         )
         for proposer in _PROPOSALS:
@@ -224,7 +235,7 @@ class RealAdversary:
                     self._held[proposer, to] = deque()
 
     def turn(self) -> None:
-        """Take in what has come, and release what is too late now."""
+        """Read the proxy's record, and release the messages of ballots that are lower than the highest."""
         before = self._report.rounds
         self._read()
         for link, held in self._held.items():
@@ -235,17 +246,17 @@ class RealAdversary:
             if late:
                 self._rules[link].release(late)
         if self._report.rounds > before:
-            self.look()
+            self.check_decisions()
 
-    def look(self) -> None:
-        """Does any node know of a decision, or has a client been told one?"""
+    def check_decisions(self) -> None:
+        """Ask every node whether it knows of a decision, and count the nodes that do."""
         statuses = self._run.client.status(self._run.nodes, _STATUS_S)
         of_each = [status.get("variables", {}).get(VARIABLE, {}) for status in statuses.values()]
         self._report.looks += 1
         self._report.decisions += sum(one.get("decided") is not None for one in of_each)
 
     def end(self) -> None:
-        """Wait until the proxy has delivered all, and complete the receipt. The rules have been removed before."""
+        """Wait until the proxy has delivered every message, and complete the receipt. The links are healed before."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
             links = self._run.network.links()
@@ -256,17 +267,17 @@ class RealAdversary:
             time.sleep(_LOOK_EVERY_S)
         counts = {f"{one}->{other}": rule.remove()[one, other] for (one, other), rule in self._rules.items()}
         self._report.held = sum(of_link[fate] for of_link in counts.values() for fate in KEPT)
-        self._paper.evidence["by link"] = counts
-        self._paper.bit = self._report.held > 0
-        self._paper.end()
+        self._receipt.evidence["by link"] = counts
+        self._receipt.bit = self._report.held > 0
+        self._receipt.end()
 
     def _read(self) -> None:
-        """Take in what the proxy has recorded since."""
+        """Read what the proxy has recorded since the last call."""
         self._run.network.flush()
         for line in self._record.new_objects():
             match line:
                 case {"of": _}:
-                    pass  # what became of a message that was seen before
+                    pass  # a later fate of a message that was recorded before
                 case {"type": "Decided"}:
                     self._report.decisions += 1
                 case {
@@ -283,23 +294,24 @@ class RealAdversary:
                         self._report.rounds += 1
 
 
-def _look_at(run: Experiment, pids: dict[NodeId, int | None]) -> dict[NodeId, dict[str, object]]:
-    """What the kernel says of each process, and how often the node's disk says that it has booted."""
+def _observe(run: Experiment, pids: dict[NodeId, int | None]) -> dict[NodeId, dict[str, object]]:
+    """Return what the kernel reports of each process, and the boot counter on each node's disk."""
     statuses = run.client.status(run.nodes, _SETTLE_S)
     seen: dict[NodeId, dict[str, object]] = {}
     for node, pid in pids.items():
         state = run.cluster.state(node)
-        said = statuses.get(node, {})
-        same = pid is not None and state is ProcessState.UP and said.get("pid") == pid and said.get("incarnation") == 1
+        status = statuses.get(node, {})
+        answers_as_started = status.get("pid") == pid and status.get("incarnation") == 1
+        same = pid is not None and state is ProcessState.UP and answers_as_started
         seen[node] = {
             "pid": pid,
             "state": state.value,
-            "boots": said.get("incarnation"),
+            "boots": status.get("incarnation"),
             "same": same,
-            "dropped": said.get("dropped"),
+            "dropped": status.get("dropped"),
         }
     return seen
 
 
-def _told(ballot: Ballot) -> str:
+def _ballot_text(ballot: Ballot) -> str:
     return f"{ballot.round}.{ballot.node}"

@@ -1,21 +1,21 @@
-"""What must never happen, checked after every step.
+"""Judges a virtual cluster: checks after every step that its nodes and replies keep these properties.
 
 | property | meaning |
 |---|---|
-| agreement | no two decisions differ, whoever saw them and whenever |
-| validity | what is decided was proposed |
-| stability | no node's decision changes or goes away, and no query answers "undecided" that began after a decision was seen |
+| agreement | no two decisions of nodes or clients differ |
+| validity | every decided value was proposed |
+| stability | no node's decision changes or disappears, and no query that begins after a decision was seen gets "undecided" |
 | promise | the ballots that a node has promised, and under which it has accepted, never go down |
-| ballot | under one ballot, one value is asked for |
+| ballot | the owner of a ballot asks for one value under it |
 | contract | no algorithm raises, or does what its contract forbids |
 
-A node that has lost its disk may say less than before; what others saw of it still counts. What a replicated log has to
-keep beyond these is in `harness.virtual.log_judge`.
+A node that has lost its disk may report less than before. What nodes and clients saw of it earlier still counts.
+`harness.virtual.log_judge` checks the further properties of a replicated log.
 """
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NO_FACTS, Facts, facts_of
@@ -35,25 +35,37 @@ EVERYTHING: Final = (*SAFETY, "client", FAULT_TOLERANCE)
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was not kept."""
+    """A property that does not hold."""
 
     kind: str
+    """One of `EVERYTHING`."""
     text: str
+    """What has happened, for people."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
 
 
-def asks_for(packet: Packet) -> tuple[Ballot, Value] | None:
-    """The ballot and the value of a phase 2a message: one with a single ballot, the sender's own, and a value."""
+class AcceptRequest(NamedTuple):
+    """What a phase 2a message asks its receiver to accept."""
+
+    ballot: Ballot
+    value: Value
+
+
+def accept_request_in(packet: Packet) -> AcceptRequest | None:
+    """Return the request of a phase 2a message; None for any other message.
+
+    A message of any algorithm counts as phase 2a if it names one ballot, which its sender owns, and one value.
+    """
     ballots, values = _ballots_and_values(packet.message)
     if len(ballots) == 1 and len(values) == 1 and ballots[0].node == packet.sender:
-        return ballots[0], values[0]
+        return AcceptRequest(ballots[0], values[0])
     return None
 
 
 def ballots_in(message: Message) -> tuple[Ballot, ...]:
-    """Every ballot that a message names."""
+    """Return every ballot that a message names."""
     return _ballots_and_values(message)[0]
 
 
@@ -64,83 +76,86 @@ def _ballots_and_values(message: Message) -> tuple[tuple[Ballot, ...], tuple[Val
     return ballots, tuple(Value(item) for item in items if isinstance(item, bytes))
 
 
-def reused(ballot: Ballot, before: Value, now: Value) -> Violation:
-    """One ballot, two values."""
+def reused_ballot(ballot: Ballot, before: Value, now: Value) -> Violation:
+    """Return the violation that the owner of a ballot asks for two values under it."""
     return Violation(
         "ballot", f"{ballot.node} asks for {plain(now)} under ballot {plain(ballot)}, after {plain(before)}"
     )
 
 
-def changed(node: NodeId, before: Facts, after: Facts) -> list[Violation]:
-    """What one node's step has broken, judged by that node alone."""
+def violations_of_change(node: NodeId, before: Facts, after: Facts) -> list[Violation]:
+    """Return what a step of one node has violated, judged by the node's facts before and after the step."""
     found = []
     if before.decided is not None and after.decided != before.decided:
         now = "nothing" if after.decided is None else plain(after.decided)
-        found.append(Violation("stability", f"{node} had decided {plain(before.decided)} and now says {now}"))
+        found.append(Violation("stability", f"{node} had decided {plain(before.decided)} and now reports {now}"))
     for verb, was, is_ in (
         ("promised", before.promised, after.promised),
         ("accepted under", before.accepted, after.accepted),
     ):
         if was is not None and (is_ is None or is_ < was):
             now = "nothing" if is_ is None else plain(is_)
-            found.append(Violation("promise", f"{node} had {verb} {plain(was)} and now says {now}"))
+            found.append(Violation("promise", f"{node} had {verb} {plain(was)} and now reports {now}"))
     return found
 
 
 class VirtualJudge:
-    """Sees everything, forgets nothing. Plain data."""
+    """Checks the nodes and replies of one cluster, and keeps what it has seen. Holds plain data only."""
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
         self._proposed: dict[Value, None] = {}
         self._decided: dict[Value, str] = {}
         self._nodes: dict[NodeId, Facts] = {}
-        self._asked: dict[Ballot, Value] = {}
+        self._requested: dict[Ballot, Value] = {}
         self._late_queries: dict[Request, str] = {}
 
     @property
     def decided(self) -> dict[Value, str]:
-        """Every value that anybody has seen decided, with who saw it first."""
+        """Every value that a node or a client has seen decided, with the one that saw it first."""
         return self._decided
 
-    def see_proposal(self, value: Value) -> None:
-        """A client proposes."""
+    def record_proposal(self, value: Value) -> None:
+        """Record that a client proposes `value`."""
         self._proposed[value] = None
 
-    def see_query(self, request: Request) -> None:
-        """A client queries."""
+    def record_query(self, request: Request) -> None:
+        """Record that a client queries."""
         if self._decided:
             self._late_queries[request] = next(iter(self._decided.values()))
 
-    def see_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
-        """A client's frame of commands or questions reaches a node; of a log only."""
+    def record_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
+        """Record that a client's frame reaches a node for the first time. Only a log's judge does something here."""
 
-    def look(self, node: VirtualNode) -> None:
-        """A node, after a step of its own."""
-        self.see_node(node.id, facts_of(node))
+    def check_node(self, node: VirtualNode) -> None:
+        """Check a node after a step of its own."""
+        self.check_facts(node.id, facts_of(node))
 
-    def look_at_applied(self, node: VirtualNode) -> None:
-        """What a node of a log has applied in a turn that ends in a crash: what it has said early rests on it."""
+    def check_applied(self, node: VirtualNode) -> None:
+        """Check what a node has applied in a turn that ends in a crash. Only a log's judge does something here.
 
-    def see_node(self, node: NodeId, facts: Facts) -> None:
-        """A node, after a step of its own."""
+        The early output of that turn rests on it.
+        """
+
+    def check_facts(self, node: NodeId, facts: Facts) -> None:
+        """Check the facts of a node after a step of its own."""
         before = self._nodes.get(node)
         if before == facts:
             return
         self._nodes[node] = facts
         if before is not None:
-            self.violations.extend(changed(node, before, facts))
+            self.violations.extend(violations_of_change(node, before, facts))
         if facts.decided is not None:
-            self._see_decided(facts.decided, node)
+            self._record_decided(facts.decided, node)
 
     def forget_node(self, node: NodeId) -> None:
-        """A node has lost its disk."""
+        """Record that a node has lost its disk, so that it may report less from now on."""
         self._nodes[node] = NO_FACTS
 
-    def see_reply(self, node: NodeId, reply: VirtualReply) -> None:
-        """A client gets an answer from `node`."""
+    def check_reply(self, node: NodeId, reply: VirtualReply) -> None:
+        """Check the answer that a client gets from `node`."""
         if reply.value is not None:
-            self._see_decided(reply.value, f"{reply.request.client} at {node}")
+            self._record_decided(reply.value, f"{reply.request.client} at {node}")
         elif reply.refused is None and reply.request in self._late_queries:
             self.violations.append(
                 Violation(
@@ -150,34 +165,36 @@ class VirtualJudge:
                 )
             )
 
-    def see_packet(self, packet: Packet) -> None:
-        """A node sends."""
-        if (asked := asks_for(packet)) is not None:
-            ballot, value = asked
-            before = self._asked.setdefault(ballot, value)
+    def check_packet(self, packet: Packet) -> None:
+        """Check a packet that a node sends for the first time."""
+        if (request := accept_request_in(packet)) is not None:
+            ballot, value = request
+            before = self._requested.setdefault(ballot, value)
             if before != value:
-                self._asked[ballot] = value
-                self.violations.append(reused(ballot, before, value))
+                self._requested[ballot] = value
+                self.violations.append(reused_ballot(ballot, before, value))
 
-    def see_failure(self, node: NodeId, error: BaseException) -> None:
-        """A node stops because of its algorithm."""
+    def record_failure(self, node: NodeId, error: BaseException) -> None:
+        """Record that a node stops because its algorithm has raised `error`."""
         self.violations.append(Violation("contract", f"{node} fails: {type(error).__name__} {error}"))
 
-    def see_unanswered(self, nodes: list[NodeId], up: list[NodeId]) -> None:
-        """These nodes have not answered in time, though `up` are a majority and nothing hinders them."""
-        who = ", ".join(dict.fromkeys(nodes))
+    def record_unanswered(self, nodes: list[NodeId], up: list[NodeId]) -> None:
+        """Record that `nodes` have not answered in time, though the nodes `up` are a connected majority."""
+        names = ", ".join(dict.fromkeys(nodes))
         self.violations.append(
-            Violation(FAULT_TOLERANCE, f"{who} cannot answer, though {', '.join(up)} are up and connected")
+            Violation(FAULT_TOLERANCE, f"{names} cannot answer, though {', '.join(up)} are up and connected")
         )
 
-    def _see_decided(self, value: Value, who: str) -> None:
+    def _record_decided(self, value: Value, witness: str) -> None:
         if value in self._decided:
             return
         if value not in self._proposed:
-            self.violations.append(Violation("validity", f"{who} decides {plain(value)}, which nobody has proposed"))
-        if self._decided:
-            other, witness = next(iter(self._decided.items()))
             self.violations.append(
-                Violation("agreement", f"{witness} has decided {plain(other)}, and {who} {plain(value)}")
+                Violation("validity", f"{witness} decides {plain(value)}, which no client has proposed")
             )
-        self._decided[value] = who
+        if self._decided:
+            other, first = next(iter(self._decided.items()))
+            self.violations.append(
+                Violation("agreement", f"{first} has decided {plain(other)}, and {witness} {plain(value)}")
+            )
+        self._decided[value] = witness

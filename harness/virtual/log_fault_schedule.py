@@ -1,9 +1,8 @@
-"""What a simulated run of a replicated log goes through, drawn from its seed: `harness.virtual.fault_schedule`, and
-what logs add.
+"""The fault schedule of a simulated run of a replicated log, drawn from its seed.
 
-Beside the faults that any algorithm meets: clients with sessions, which restart and may resume them; members that are added,
-removed and replaced; leaders that are asked to hand over; connections that seem to close; and limits so small that there are
-snapshots all the time, and nodes that have missed more than a promise can tell.
+It adds to `harness.virtual.fault_schedule`: clients with sessions, which restart and may resume them; members that are added,
+removed and replaced; leaders that are asked to hand over; connections that seem to close; and limits so small that snapshots
+are frequent and that nodes miss more of the log than a promise can contain.
 """
 
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final
 
 from harness.virtual.fault_schedule import (
     FaultSchedule,
+    KindLoss,
     LinkConditions,
     ScheduledCall,
     ScheduledCut,
@@ -24,12 +24,13 @@ from harness.virtual.fault_schedule import (
 from node.contract import NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
 
-#: In the place of a node's name: whichever leads when it happens.
+#: Stands in an event for a node's name: the node that leads when the event happens.
 LEADER: Final = "the leader"
 KEYS: Final = ("k1", "k2", "k3")
 LOCK: Final = "printer"
 _COLOURS: Final = ("blue", "red", "green")
-_REPLACED: Final = 0.3
+#: How long after the addition of a new member the removal of the replaced one follows.
+_REPLACED_AFTER_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,14 @@ class ScheduledHandOver(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledHint(ScheduledEvent):
-    """Everybody else sees their connections to a node close."""
+    """Every other node sees its connection to `node` close."""
 
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRestart(ScheduledEvent):
-    """A client forgets everything, but for its session if it `resumes` that."""
+    """A client loses its state. If `resumes`, it keeps its session."""
 
     client: str
     resumes: bool
@@ -54,7 +55,7 @@ class ClientRestart(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledOperation(ScheduledEvent):
-    """A client's call. `kind` is put, get or cas, or try for a lock; `value` is unique."""
+    """A client's call. `kind` is put, get or cas for a key, or try for a lock. `value` is unique in the run."""
 
     client: str
     kind: str
@@ -64,7 +65,7 @@ class ScheduledOperation(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange(ScheduledEvent):
-    """A client asks for a member more (`add`, which starts it, too) or less (`remove`)."""
+    """A client asks for a change of members. `kind` is add, which also starts the node, or remove."""
 
     client: str
     kind: str
@@ -73,19 +74,22 @@ class MembershipChange(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class LogFaultSchedule(FaultSchedule):
-    """One run. `survivors` are the members that are up in the calm, if without the others a majority is certain."""
+    """Everything about one run of a log that is fixed beforehand.
+
+    `survivors` are up in the recovery phase without the other members, if they are certain to be a majority.
+    """
 
     clients: tuple[str, ...] = ()
     limits: LogLimits = SHIPPED_LIMITS
     others: tuple[NodeId, ...] = ()
-    """What `newcomers` tells."""
+    """The value of `newcomers`."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
         return self.others
 
     @property
-    def ends(self) -> tuple[str, ...]:
+    def endpoints(self) -> tuple[str, ...]:
         return (*self.members, *self.others, *self.clients)
 
     @property
@@ -93,22 +97,22 @@ class LogFaultSchedule(FaultSchedule):
         return self.limits
 
 
-def log_forecast(seed: int, nodes: int = 3) -> LogFaultSchedule:
-    """The weather of a seed."""
-    rng = Random(f"log weather/{seed}/{nodes}")
+def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
+    """Draw the fault schedule of a seed for a log on `nodes` members."""
+    rng = Random(f"log weather/{seed}/{nodes}")  # another text would change what every seed draws
     members = tuple(f"n{number}" for number in range(1, nodes + 1))
     clients = tuple(f"c{number}" for number in range(1, rng.randint(1, 3) + 1))
-    storm_s = rng.choice((0.5, 1.0, 2.0))
-    moments = [rng.uniform(0.1, storm_s * 0.8) for _ in range(rng.randint(1, 3))]
+    fault_phase_s = rng.choice((0.5, 1.0, 2.0))
+    moments = [rng.uniform(0.1, fault_phase_s * 0.8) for _ in range(rng.randint(1, 3))]
     times = Times(rng, moments, rng.choice((0.003, 0.03, 0.3)))
     victims = (LEADER, *rng.sample(members, rng.randint(1, min(2, nodes))))
     changes = _changes(rng, members, clients, times) if rng.random() < 0.4 else ()
     others = tuple(dict.fromkeys(change.node for change in changes if change.kind == "add"))
-    ends = (*members, *others, *clients)
+    endpoints = (*members, *others, *clients)
     faults: list[ScheduledEvent] = []
     for _ in range(rng.choice((0, 0, 1, 2, 4))):
         isolated = rng.random() < 0.5
-        faults.append(_isolation(rng, ends, victims, times) if isolated else draw_cut(rng, ends, times))
+        faults.append(_isolation(rng, endpoints, victims, times) if isolated else draw_cut(rng, endpoints, times))
     for _ in range(rng.choice((0, 0, 1, 2, 5))):
         down_s = rng.choice((0.0, times.length()))
         faults.append(
@@ -124,32 +128,34 @@ def log_forecast(seed: int, nodes: int = 3) -> LogFaultSchedule:
     faults += [
         ClientRestart(times.draw(), rng.choice(clients), rng.random() < 0.5) for _ in range(rng.choice((0, 0, 1, 2)))
     ]
-    operations = _operations(rng, clients, times, storm_s)
+    operations = _operations(rng, clients, times, fault_phase_s)
     left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
     return LogFaultSchedule(
         seed,
         members,
-        storm_s,
-        _links(rng, len(ends)),
-        clocks=tuple(rng.choice((1.0, 1.0, rng.uniform(0.5, 2.0))) for _ in ends),
+        fault_phase_s,
+        _links(rng, len(endpoints)),
+        clocks=tuple(rng.choice((1.0, 1.0, rng.uniform(0.5, 2.0))) for _ in endpoints),
         faults=tuple(faults),
         calls=(*operations, *changes, *_calls(rng, members, times)),
         survivors=tuple(member for member in members if member not in left_down),
-        late_colours=_COLOURS,
+        recovery_colours=_COLOURS,
         clients=clients,
         limits=_limits(rng),
         others=others,
     )
 
 
-def _links(rng: Random, ends: int) -> LinkConditions:
+def _links(rng: Random, endpoints: int) -> LinkConditions:
     usual_s = rng.choice((0.001, 0.003, 0.01))
     return LinkConditions(
         loss=rng.choice((0.0, 0.0, 0.05, 0.2)),
         repeat=rng.choice((0.0, 0.0, 0.1, 0.5)),
         slow=rng.choice((0.0, 0.05, 0.3)),
-        picky=tuple((rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 0, 1, 2)))),
-        usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 1.0, 8.0)) for _ in range(ends**2)),
+        loss_by_kind=tuple(
+            KindLoss(rng.random(), rng.choice((0.5, 0.9, 1.0))) for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
+        usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 1.0, 8.0)) for _ in range(endpoints**2)),
         slow_s=rng.choice((0.03, 0.2, 1.0)),
     )
 
@@ -165,10 +171,10 @@ def _limits(rng: Random) -> LogLimits:
     )
 
 
-def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> ScheduledCut:
-    """One is cut from all others, or from some."""
+def _isolation(rng: Random, endpoints: tuple[str, ...], victims: tuple[NodeId, ...], times: Times) -> ScheduledCut:
+    """Draw a cut of one endpoint from all others or from some."""
     victim = rng.choice(victims)
-    rest = [end for end in ends if end != victim]
+    rest = [end for end in endpoints if end != victim]
     right = rest if rng.random() < 0.6 else rng.sample(rest, rng.randint(1, len(rest)))
     one_way, holds = rng.random() < 0.4, rng.random() < 0.3
     return ScheduledCut(times.draw(), times.length(), (victim,), tuple(right), one_way=one_way, holds=holds)
@@ -177,7 +183,7 @@ def _isolation(rng: Random, ends: tuple[str, ...], victims: tuple[NodeId, ...], 
 def _changes(
     rng: Random, members: tuple[NodeId, ...], clients: tuple[str, ...], times: Times
 ) -> tuple[MembershipChange, ...]:
-    """Members come, go, and are replaced: one comes, and then another goes."""
+    """Draw changes of members: an addition, a removal, or an addition and then a removal."""
     changes: list[MembershipChange] = []
     known = list(members)
     for _ in range(rng.randint(1, 3)):
@@ -188,24 +194,26 @@ def _changes(
             changes.append(MembershipChange(at_s, client, "add", known[-1]))
         if kind != "add":
             changes.append(
-                MembershipChange(at_s + (_REPLACED if kind == "replace" else 0.0), client, "remove", leaving)
+                MembershipChange(at_s + (_REPLACED_AFTER_S if kind == "replace" else 0.0), client, "remove", leaving)
             )
     return tuple(changes)
 
 
-def _operations(rng: Random, clients: tuple[str, ...], times: Times, storm_s: float) -> list[ScheduledOperation]:
+def _operations(rng: Random, clients: tuple[str, ...], times: Times, fault_phase_s: float) -> list[ScheduledOperation]:
     kinds, keys = rng.choice((("put", "get"), ("put", "put", "get", "cas"))), KEYS[: rng.randint(1, len(KEYS))]
     drawn = []
     for number in range(1, rng.choice((6, 15, 40)) + 1):
-        at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, storm_s)
+        at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, fault_phase_s)
         client, kind, key = rng.choice(clients), rng.choice(kinds), rng.choice(keys)
         drawn.append(ScheduledOperation(at_s, client, kind, key, f"v{number}".encode()))
     tries = range(rng.choice((0, 0, 5)))
-    return drawn + [ScheduledOperation(rng.uniform(0.0, storm_s), rng.choice(clients), "try", LOCK, b"") for _ in tries]
+    return drawn + [
+        ScheduledOperation(rng.uniform(0.0, fault_phase_s), rng.choice(clients), "try", LOCK, b"") for _ in tries
+    ]
 
 
 def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[ScheduledCall, ...]:
-    """Proposals and queries of a variable that is set once."""
+    """Draw proposals and queries of a variable that is set once."""
     proposals = [
         ScheduledCall(times.draw(), 1.0, rng.choice(members), colour) for colour in _COLOURS[: rng.choice((0, 0, 1, 2))]
     ]

@@ -1,4 +1,4 @@
-"""The messages of a replicated log in words: what `harness.virtual.narration` needs of them."""
+"""Describes the messages of a replicated log in English: the phrases that `harness.virtual.narration` uses for them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,8 +9,8 @@ from node.contract import Message
 from node.log_contract import Record
 from node.wire import Malformed, unpack_unchecked
 
-#: What is told to `to`; the sender is the grammatical subject.
-LOG_SAYS: Final[Mapping[type[Message], str]] = {
+#: What the sender does by sending the message to `to`. The sender is the grammatical subject.
+LOG_SENT_PHRASES: Final[Mapping[type[Message], str]] = {
     of.Canvass: "asks {to} whether it would be supported as a leader",
     of.Support: "would support {to}",
     of.LogPrepare: "asks {to} to prepare ballot {ballot} for every slot above {commit}",
@@ -18,15 +18,15 @@ LOG_SAYS: Final[Mapping[type[Message], str]] = {
     of.LogRejected: "rejects ballot {ballot} of {to}, having promised {promised}",
     of.TakeOver: "asks {to} to lead",
     of.LogAccept: "asks {to} to accept {commands} in slot {slot} under ballot {ballot}",
-    of.LogAccepted: "tells {to} that it has accepted slot {slots} under ballot {ballot}",
-    of.Heartbeat: "tells {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
+    of.LogAccepted: "reports to {to} that it has accepted slot {slots} under ballot {ballot}",
+    of.Heartbeat: "reports to {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
     of.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
     of.Fetch: "asks {to} for what follows slot {commit}",
-    of.Chosen: "tells {to} what is chosen: {held}",
+    of.Chosen: "sends {to} what is chosen: {held}",
 }
 
-#: What has reached the receiver, from `to`.
-LOG_HEARS: Final[Mapping[type[Message], str]] = {
+#: What the receiver learns when the message arrives from `to`. The receiver is the grammatical subject.
+LOG_RECEIVED_PHRASES: Final[Mapping[type[Message], str]] = {
     of.Canvass: "is asked by {to} for its support",
     of.Support: "has the support of {to}",
     of.LogPrepare: "is asked by {to} to prepare ballot {ballot}",
@@ -35,18 +35,18 @@ LOG_HEARS: Final[Mapping[type[Message], str]] = {
     of.TakeOver: "is asked by {to} to lead",
     of.LogAccept: "is asked by {to} to accept {commands} in slot {slot}",
     of.LogAccepted: "has the acceptance of {to} for slot {slots}",
-    of.Heartbeat: "hears that {to} leads",
+    of.Heartbeat: "learns that {to} leads",
     of.HeartbeatAck: "is confirmed by {to}",
     of.Fetch: "is asked by {to} for what follows slot {commit}",
     of.Chosen: "learns from {to} what is chosen: {held}",
 }
 
 
-def log_words(message: Message) -> dict[str, object]:
-    """What a phrase may name, besides the message's fields."""
+def log_phrase_fields(message: Message) -> dict[str, object]:
+    """Return what the phrases of a log's message may name in braces, besides the message's fields."""
     match message:
         case of.LogAccept(batch=batch):
-            return {"commands": commands(batch)}
+            return {"commands": _describe_batch(batch)}
         case of.LogAccepted(slots=slots):
             return {"slots": " and ".join(map(str, slots))}
         case of.LogPromise(records=()):
@@ -60,32 +60,33 @@ def log_words(message: Message) -> dict[str, object]:
 
 def _held(records: Sequence[Record]) -> str:
     return ", ".join(
-        f"{commands(record.batch)} in slot {record.slot} under {record.round}.{record.owner}" for record in records
+        f"{_describe_batch(record.batch)} in slot {record.slot} under {record.round}.{record.owner}"
+        for record in records
     )
 
 
-def commands(batch: bytes) -> str:
-    """What a batch of the log holds: `[time_ms, [[session, sequence, done, machine, packed], ...]]`; see
-    `node/replication/state.py`."""
+def _describe_batch(batch: bytes) -> str:
+    """Return the commands of a batch. `node/replication/state.py` defines its shape:
+    `[time_ms, [[session, sequence, done, machine, packed], ...]]`."""
     try:
         frames: list[Any] = unpack_unchecked(batch)[1] if batch else []
-        return "; ".join(asked(packed) for *_, packed in frames) or "nothing"
+        return "; ".join(describe_commands(packed) for *_, packed in frames) or "nothing"
     except (Malformed, TypeError, ValueError, IndexError):
         return f"{len(batch):,} bytes"
 
 
-def asked(packed: bytes) -> str:
-    """The commands or questions of a frame."""
+def describe_commands(packed: bytes) -> str:
+    """Return the commands or questions of a frame, each in quotes. If they cannot be unpacked, return their size."""
     try:
-        return "; ".join(f"'{' '.join(map(_word, command))}'" for command in unpack_unchecked(packed))
+        return "; ".join(f"'{' '.join(map(_describe_item, command))}'" for command in unpack_unchecked(packed))
     except (Malformed, TypeError):
         return f"{len(packed):,} bytes"
 
 
-def _word(item: object) -> str:
+def _describe_item(item: object) -> str:
     match item:
         case bytes():
             return item.decode(errors="backslashreplace")
         case list():
-            return ",".join(map(_word, item))
+            return ",".join(map(_describe_item, item))
     return str(plain(item))

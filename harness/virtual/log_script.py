@@ -1,4 +1,4 @@
-"""A replicated log in virtual time that a story drives: no faults but those that it makes, and nothing waits for anybody.
+"""A replicated log in virtual time that a script drives. The only faults are those that the script makes.
 
     world = LogWorld()
     leader = world.wait_leader()
@@ -6,7 +6,8 @@
     world.pause(leader, 4.0)
     world.wait_leader(other_than=leader)
 
-What `harness.virtual.log_judge` finds is raised at once, as is a call of `do` that does not succeed.
+A violation that `harness.virtual.log_judge` finds raises `PromiseBroken` at once, and so does a call of `do` that does not
+succeed.
 """
 
 import heapq
@@ -29,16 +30,16 @@ _NEWCOMERS: Final = 3
 _CLIENTS: Final = ("c", "d")
 _LINK_S: Final = 0.002
 
-#: Who sends what to whom: True if it is to be lost.
-Wish = Callable[[NodeId, NodeId, Message], bool]
+#: Takes the sender, the receiver and the message of a packet. Returns True if the packet is to be lost.
+DropRule = Callable[[NodeId, NodeId, Message], bool]
 
 
 class PromiseBroken(AssertionError):
-    """A promise was broken."""
+    """A property was violated, or an operation of the script did not succeed."""
 
 
 class LogWorld(LogSimulation):
-    """Members `n1`, `n2`, …, as many newcomers, and the clients `c` and `d`."""
+    """A cluster with a log in virtual time: members `n1`, `n2`, ..., three newcomers, and the clients `c` and `d`."""
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class LogWorld(LogSimulation):
     ) -> None:
         members = tuple(f"n{number}" for number in range(1, nodes + 1))
         others = tuple(f"n{number}" for number in range(nodes + 1, nodes + 1 + _NEWCOMERS))
-        ends = len(members) + len(others) + len(_CLIENTS)
-        links = LinkConditions(usual_s=(_LINK_S,) * ends**2)
-        clocks = (1.0,) * ends
-        weather = LogFaultSchedule(
+        endpoints = len(members) + len(others) + len(_CLIENTS)
+        links = LinkConditions(usual_s=(_LINK_S,) * endpoints**2)
+        clocks = (1.0,) * endpoints
+        fault_schedule = LogFaultSchedule(
             seed,
             members,
             0.0,
@@ -66,73 +67,80 @@ class LogWorld(LogSimulation):
             others=others,
             limits=limits,
         )
-        super().__init__(algorithm, weather)
+        super().__init__(algorithm, fault_schedule)
         self.members = members
-        self.wishes: list[Wish] = []
+        self.drop_rules: list[DropRule] = []
         self.cut_off: dict[tuple[str, str], None] = {}
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def pass_s(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let time pass, until something is so at the longest. Whether it is."""
+        """Let virtual time pass until `until()` is true, for `seconds` at most. Return whether it is true."""
         end = self.now + seconds
         while self._heap and self._heap[0][0] <= end:
             if until():
                 return True
-            self.now, _, what = heapq.heappop(self._heap)
-            self._happen(what)
+            self.now, _, event = heapq.heappop(self._heap)
+            self._happen(event)
             if self.judge.violations:
                 raise PromiseBroken(str(self.judge.violations[0]))
         self.now = end
         return until()
 
     def wait(self, until: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-        """Let time pass until something is so. Raises Broken."""
+        """Let virtual time pass until `until()` is true.
+
+        Raises:
+            PromiseBroken: it is not true within `seconds`. `what` names it in the message.
+        """
         if not self.pass_s(seconds, until):
             raise PromiseBroken(f"{what}: not within {seconds:g} s")
 
     def wait_leader(self, other_than: NodeId | None = None) -> NodeId:
-        """Whoever leads, as soon as somebody else than `other_than` does."""
+        """Let virtual time pass until a node other than `other_than` leads. Return that node."""
         self.wait(lambda: self.leader() not in (None, other_than), "a leader")
         leader = self.leader()
         assert leader is not None
         return leader
 
     def check(self) -> None:
-        """What clients have made of the answers, too."""
-        self._look_at_clients()
+        """Raise PromiseBroken if the outcome of a call at its client is wrong, or if there is any other violation."""
+        self._check_clients()
         if self.judge.violations:
             raise PromiseBroken(str(self.judge.violations[0]))
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
     def replica(self, node: NodeId) -> MultiPaxos:
-        """The replica of a node that is up."""
+        """Return the replica of a node that is up."""
         replica = self._replica(node)
         assert isinstance(replica, MultiPaxos), f"{node} is down"
         return replica
 
     def elect(self, node: NodeId) -> None:
-        """Have `node` begin phase 1 now, and come to serve."""
+        """Have `node` begin phase 1 now, and wait until it serves."""
         self.take_over(node)
         self.wait(lambda: self._serves(node), f"{node} serves")
 
     def take_over(self, node: NodeId) -> None:
-        """Have `node` begin phase 1 now: it is told to by whoever it has promised to."""
+        """Have `node` begin phase 1 now: it receives a `TakeOver` from the node to which it has promised."""
         promised = self.replica(node).acceptor.promised
         packet = Packet(promised.node, self.cluster.nodes[promised.node].incarnation, node, TakeOver(promised))
         self.cluster.pending[packet] = self.cluster.pending.get(packet, 0) + 1
         self._apply(node, Deliver(packet))
 
-    def turn(self, node: NodeId, *heard: tuple[NodeId, Message]) -> list[Packet]:
-        """One turn in which a node hears several messages. What it lets out, which goes nowhere else."""
+    def turn(self, node: NodeId, *received: tuple[NodeId, Message]) -> list[Packet]:
+        """Run one turn in which a node receives several messages, each with its sender. Return the packets that it sends.
+
+        The packets are not put on their way.
+        """
         replica = self.replica(node)
-        for sender, message in heard:
+        for sender, message in received:
             replica.receive(sender, message)
         return self.cluster.nodes[node].end_turn().packets
 
-    def say_again(self, sender: NodeId, to: NodeId, message: Message) -> None:
-        """Have a packet of `sender`'s that says this arrive at `to`, as if it had been repeated on its way."""
+    def redeliver(self, sender: NodeId, to: NodeId, message: Message) -> None:
+        """Have a message of `sender` arrive at `to`, as if the network had repeated an earlier packet."""
         packet = Packet(sender, self.cluster.nodes[sender].incarnation, to, message)
         self.cluster.pending[packet] = self.cluster.pending.get(packet, 0) + 1
         self._at(self.now + 2 * _LINK_S, Deliver(packet))
@@ -142,7 +150,7 @@ class LogWorld(LogSimulation):
         return replica is not None and replica.serving
 
     def leader(self) -> NodeId | None:
-        """Whoever leads under the highest ballot and is not suspended."""
+        """Return the serving leader of the highest ballot that is not suspended, if there is one."""
         leading = [
             (self.replica(name).acceptor.promised, name)
             for name in self.cluster.nodes
@@ -151,29 +159,29 @@ class LogWorld(LogSimulation):
         return max(leading)[1] if leading else None
 
     def crash(self, *nodes: NodeId) -> None:
-        """Have these crash."""
+        """Crash nodes."""
         for node in nodes:
             self.cluster.apply(Crash(node))
 
     def restart(self, *nodes: NodeId) -> None:
-        """Have these crash, if they are up, and boot. Newcomers boot for the first time."""
+        """Crash those nodes that are up, and boot all of them. A newcomer boots for the first time."""
         for node in nodes:
             if self.cluster.nodes[node].up:
                 self.cluster.apply(Crash(node))
             self._apply(node, Recover(node))
 
-    def doom(self, node: NodeId, for_s: float) -> None:
-        """Have a node crash between what it sends or answers early next and the commit of that turn, and boot later."""
+    def crash_in_turn(self, node: NodeId, for_s: float) -> None:
+        """Have a node crash after its next early send or reply, before the commit of that turn, and boot after `for_s`."""
         self._go_down(ScheduledOutage(self.now, for_s, node, loses_disk=False, in_turn=True))
 
     def pause(self, node: NodeId, seconds: float) -> None:
-        """Have a node do nothing for a while."""
+        """Suspend a node for `seconds`."""
         self._pauses[node] = self.now + seconds
 
     # --- links ------------------------------------------------------------------------------------------------------
 
     def cut(self, left: tuple[str, ...], right: tuple[str, ...], *, one_way: bool = False) -> None:
-        """Let nothing pass from each of these to each of those, nor back."""
+        """Lose every message from an endpoint in `left` to one in `right`, and back unless `one_way`."""
         for one in left:
             for other in right:
                 self.cut_off[one, other] = None
@@ -181,8 +189,8 @@ class LogWorld(LogSimulation):
                     self.cut_off[other, one] = None
 
     def isolate(self, node: NodeId) -> None:
-        """Cut a node from everybody."""
-        self.cut((node,), tuple(end for end in self.weather.ends if end != node))
+        """Cut a node from every other endpoint."""
+        self.cut((node,), tuple(end for end in self.fault_schedule.endpoints if end != node))
 
     def heal(self) -> None:
         """End every cut."""
@@ -193,18 +201,18 @@ class LogWorld(LogSimulation):
             return ScheduledCut(self.now, 0.0, (sender,), (to,), one_way=True, holds=False)
         return None
 
-    def _leave(self, packet: Packet) -> None:
-        if any(wish(packet.sender, packet.to, packet.message) for wish in self.wishes):
+    def _send(self, packet: Packet) -> None:
+        if any(drop_rule(packet.sender, packet.to, packet.message) for drop_rule in self.drop_rules):
             self.cluster.apply(DropPacket(packet))
         else:
-            super()._leave(packet)
+            super()._send(packet)
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def begin(
         self, client: str, kind: str, key: str, value: bytes = b"", at: NodeId | None = None, for_s: float = 3.0
     ) -> LogCall:
-        """Begin a put, a get or a cas; `at` is who the client takes for the leader, if it is told."""
+        """Begin a put, a get or a cas, and return the call. `at` is the node that the client takes for the leader."""
         if at is not None:
             self.clients[client].pipeline.leaders.leader = at
         operation = ScheduledOperation(self.now, client, kind, key, value)
@@ -213,23 +221,23 @@ class LogWorld(LogSimulation):
         return call
 
     def do(self, client: str, kind: str, key: str, value: bytes = b"", at: NodeId | None = None) -> Any:
-        """Do one, and return its result. Raises Broken if it does not succeed."""
+        """Do a put, a get or a cas, and return its result. Raise PromiseBroken if it does not succeed."""
         outcome = self.outcome(self.begin(client, kind, key, value, at, 10.0))
         if not isinstance(outcome, Ok):
             raise PromiseBroken(f"{kind} {key}: {outcome}")
         return outcome.value
 
     def outcome(self, call: LogCall, within_s: float = 11.0) -> Ok | NotDone | NotKnown | None:
-        """What came of a call."""
+        """Wait for the outcome of a call for `within_s` at most, and return it; None if there is none yet."""
         self.pass_s(within_s, lambda: call.outcome is not None)
         return call.outcome
 
     def ask(self, client: str, machine: str, command: list[Any]) -> Ok | NotDone | NotKnown | None:
-        """Have a client send any command, and wait for what comes of it."""
+        """Have a client send a command to a machine, and return the outcome."""
         call = self.clients[client].pipeline.call(machine, command, self.now, 10.0)
-        self._pump(self.clients[client])
+        self._poll_client(self.clients[client])
         return self.outcome(call)
 
     def change(self, kind: str, node: NodeId) -> Ok | NotDone | NotKnown | None:
-        """Have client `c` ask for a member more or less."""
+        """Have client `c` ask for a change of members, and return the outcome. `kind` is add or remove."""
         return self.ask("c", "cluster", [kind, node])

@@ -1,12 +1,12 @@
-"""A simulated run of a replicated log: `harness.virtual.simulation`, with clients, and with what befalls logs alone.
+"""A simulated run of a replicated log: `harness.virtual.simulation` with clients, and with faults that only logs have.
 
 Rules
 -----
-1. Clients are `cluster.clients.pipeline.Pipeline`, the protocol of the real ones: they find the leader, retry, open sessions and
-   resume them. Between them and the nodes there are links as between nodes.
-2. `harness.virtual.log_judge` looks after every step. What clients make of the answers is checked at the end.
-3. In the calm, whoever is sure to hold a majority is up. Every client writes and reads, each must succeed, and all voters that
-   are up must come to the same state.
+1. Each client runs `cluster.clients.pipeline.Pipeline`, the protocol of the real clients: it finds the leader, retries, opens
+   sessions and resumes them. The links between clients and nodes have the same faults as those between nodes.
+2. `harness.virtual.log_judge` checks the cluster after every step. The outcomes at the clients are checked at the end.
+3. In the recovery phase, nodes that are certain to be a majority are up. Every client writes and reads, each call must succeed,
+   and all voters that are up must reach the same state.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.clients.pipeline import Pipeline
 from harness.virtual.fault_model import SOUND, FaultModel
-from harness.virtual.fault_schedule import CALM_S, ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
+from harness.virtual.fault_schedule import RECOVERY_S, ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
 from harness.virtual.judge import EVERYTHING, Violation
 from harness.virtual.log_fault_schedule import (
     KEYS,
@@ -31,7 +31,7 @@ from harness.virtual.log_fault_schedule import (
 )
 from harness.virtual.log_judge import LogJudge
 from harness.virtual.output import TurnOutput, VirtualReply
-from harness.virtual.simulation import CALM_PACKET_S, SimulatedRun, Simulation
+from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
 from harness.virtual.steps import PeerLost, Recover, Retire, SendFrame, Step
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
@@ -40,114 +40,116 @@ from node.quorum import majority
 from node.wire import Codec, Envelope
 
 _CLUSTER: Final = "0" * 32
+#: How long a client waits for the outcome of a call.
 _CALL_S: Final = 3.0
 _LEASE_MS: Final = 150
-_SOON_S: Final = 0.0005
+#: The shortest time until a client's pipeline is polled again.
+_POLL_AGAIN_S: Final = 0.0005
 _NEVER: Final = float("inf")
 
 
-class _Asks(NamedTuple):
-    """A frame on its way to a node."""
+class _FrameArrival(NamedTuple):
+    """A client's frame arrives at a node. `pipeline_id` is the id of the client's pipeline that has sent it."""
 
     client: "_Client"
-    life: str
+    pipeline_id: str
     node: NodeId
     frame: CommandFrame | ReadFrame
 
 
-class _Told(NamedTuple):
-    """An answer on its way to a client."""
+class _ReplyArrival(NamedTuple):
+    """An answer arrives at a client. It is ignored if `pipeline_id` is not that of the client's present pipeline."""
 
     client: "_Client"
-    life: str
+    pipeline_id: str
     node: NodeId
     data: bytes
 
 
-class _Pump(NamedTuple):
-    """A client looks whether it has something to send."""
+class _ClientPoll(NamedTuple):
+    """A client's pipeline is polled for frames to send."""
 
     client: "_Client"
     at_s: float
 
 
 class _Client:
-    """One client, through all its lives."""
+    """One client, with all its restarts."""
 
     def __init__(self, name: str, nodes: tuple[NodeId, ...]) -> None:
-        self.name, self.lives, self.pump_at = name, 0, _NEVER
-        self.lost: dict[NodeId, int] = {}  # which life of a node it has seen end
+        self.name, self.starts, self.poll_at_s = name, 0, _NEVER
+        self.lost: dict[NodeId, int] = {}  # by node, the last incarnation whose connection the client has seen close
         self._addresses = {node: node for node in nodes}
         self.restart(None)
 
     def restart(self, session: int | None) -> None:
-        """Begin anew, and go on in `session` if one is given."""
-        self.lives += 1
+        """Start with a new pipeline, which resumes `session` if it is not None."""
+        self.starts += 1
         self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, resume=session)
-        self.pipeline.id = f"{self.name}.{self.lives}"
+        self.pipeline.id = f"{self.name}.{self.starts}"
 
 
 class LogSimulation(Simulation):
-    """One run."""
+    """One run of a log. Construct it and call `run` once."""
 
-    weather: LogFaultSchedule
+    fault_schedule: LogFaultSchedule
 
     def __init__(
         self,
         algorithm: type[Algorithm],
-        weather: LogFaultSchedule,
-        oddities: FaultModel = SOUND,
+        fault_schedule: LogFaultSchedule,
+        fault_model: FaultModel = SOUND,
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
-        super().__init__(algorithm, weather, oddities, look_for)
+        super().__init__(algorithm, fault_schedule, fault_model, look_for)
         judge = self.cluster.judge
         assert isinstance(judge, LogJudge)
         self.judge = judge
         self._codec = Codec(_CLUSTER, algorithm.messages)
-        self.clients = {name: _Client(name, tuple(self.cluster.nodes)) for name in weather.clients}
+        self.clients = {name: _Client(name, tuple(self.cluster.nodes)) for name in fault_schedule.clients}
         self.operations: list[tuple[LogCall, ScheduledOperation]] = []
         self._pending: list[tuple[str, LogCall]] = []
 
     def run(self) -> SimulatedRun:
         done = super().run()
-        self._look_at_clients()
+        self._check_clients()
         replicas = [replica for replica in map(self._replica, self.cluster.nodes) if replica is not None]
         self._compare(replicas)
         self.seen["a decision"] = len(self.judge.changes)
         self.seen["a snapshot"] = sum(replica.snapshot_slot > 0 for replica in replicas)
         self.seen["a change of members"] = len(self.judge.configuration.removed) + sum(
-            node in self.judge.configuration.voters for node in self.weather.newcomers
+            node in self.judge.configuration.voters for node in self.fault_schedule.newcomers
         )
         self.seen["a retry"] = sum(client.pipeline.sent_again for client in self.clients.values())
         self.seen["a change of leader"] = self.judge.leaders - 1
         self.seen = +self.seen  # without zeros
         return replace(done, violations=self._violations(), seen=self.seen)
 
-    # --- what befalls it --------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------------------------
 
-    def _happen(self, what: object) -> None:
-        match what:
-            case _Asks(node=node) if self._pauses.get(node, 0.0) > self.now:
-                self._at(self._pauses[node], what)
-            case _Asks():
-                self._asked(what)
-            case _Told():
-                self._told(what)
-            case _Pump(client, at_s):
-                if client.pump_at == at_s:
-                    self._pump(client)
+    def _happen(self, event: object) -> None:
+        match event:
+            case _FrameArrival(node=node) if self._pauses.get(node, 0.0) > self.now:
+                self._at(self._pauses[node], event)
+            case _FrameArrival():
+                self._frame_arrives(event)
+            case _ReplyArrival():
+                self._reply_arrives(event)
+            case _ClientPoll(client, at_s):
+                if client.poll_at_s == at_s:
+                    self._poll_client(client)
             case _:
-                super()._happen(what)
+                super()._happen(event)
 
-    def _befall(self, what: object) -> None:
-        match what:
+    def _happen_in_fault_phase(self, event: object) -> None:
+        match event:
             case ScheduledOutage(node=node) | ScheduledPause(node=node) if node == LEADER:
                 if (leader := self.leader()) is not None:
-                    super()._befall(replace(what, node=leader))
+                    super()._happen_in_fault_phase(replace(event, node=leader))
             case ScheduledCut(left=(node,)) if node == LEADER:
                 if (leader := self.leader()) is not None:
-                    right = tuple(end for end in what.right if end != leader)
-                    super()._befall(replace(what, left=(leader,), right=right))
+                    right = tuple(end for end in event.right if end != leader)
+                    super()._happen_in_fault_phase(replace(event, left=(leader,), right=right))
             case ScheduledHandOver():
                 if (leader := self.leader()) is not None:
                     self._apply(leader, Retire(leader))
@@ -158,23 +160,24 @@ class LogSimulation(Simulation):
                 self.clients[client].restart(self.clients[client].pipeline.session if resumes else None)
                 self.seen["a restart of a client"] += 1
             case ScheduledOperation(client=client):
-                self.operations.append((self._begin(what, _CALL_S), what))
+                self.operations.append((self._begin(event, _CALL_S), event))
             case MembershipChange(client=client, kind=kind, node=node):
                 if kind == "add" and not self.cluster.nodes[node].up and self.cluster.can_boot(node):
                     self._apply(node, Recover(node))
                 self.clients[client].pipeline.call("cluster", [kind, node], self.now, _CALL_S)
-                self._pump(self.clients[client])
+                self._poll_client(self.clients[client])
             case _:
-                super()._befall(what)
+                super()._happen_in_fault_phase(event)
 
     def _hint(self, node: NodeId) -> None:
+        """Have every other node see its connection to `node` close."""
         lost = self.leader() if node == LEADER else node
         for name, other in self.cluster.nodes.items():
             if lost is not None and other.up and name != lost and self._pauses.get(name, 0.0) <= self.now:
                 self._apply(name, PeerLost(name, lost))
 
     def leader(self) -> NodeId | None:
-        """Who leads under the highest ballot."""
+        """Return the serving leader of the highest ballot, if there is one."""
         leading = [
             (replica.leading, name)
             for name in self.cluster.nodes
@@ -189,6 +192,7 @@ class LogSimulation(Simulation):
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def _begin(self, operation: ScheduledOperation, for_s: float) -> LogCall:
+        """Begin a client's call, which waits for its outcome for `for_s` seconds."""
         client = self.clients[operation.client]
         key, value = operation.key, operation.value
         command: list[Any]
@@ -203,47 +207,48 @@ class LogSimulation(Simulation):
                 command = ["put", key, value]
         machine = "locks" if operation.kind == "try" else "kv"
         call = client.pipeline.call(machine, command, self.now, for_s, read=operation.kind == "get")
-        self._pump(client)
+        self._poll_client(client)
         return call
 
-    def _pump(self, client: _Client) -> None:
-        """Send what the client wants sent, and look again when it says."""
+    def _poll_client(self, client: _Client) -> None:
+        """Send the frames of a client's pipeline, and schedule the next poll for when it is due."""
         pipeline = client.pipeline
         for node, _, data in pipeline.outgoing(self.now):
             frame = self._codec.decode(data).message
             assert isinstance(frame, CommandFrame | ReadFrame)
-            self._carry(client.name, node, _Asks(client, pipeline.id, node, frame))
-        client.pump_at = _NEVER if pipeline.idle else max(pipeline.due(), self.now + _SOON_S)
-        if client.pump_at != _NEVER:
-            self._at(client.pump_at, _Pump(client, client.pump_at))
+            self._carry(client.name, node, _FrameArrival(client, pipeline.id, node, frame))
+        client.poll_at_s = _NEVER if pipeline.idle else max(pipeline.due(), self.now + _POLL_AGAIN_S)
+        if client.poll_at_s != _NEVER:
+            self._at(client.poll_at_s, _ClientPoll(client, client.poll_at_s))
 
-    def _carry(self, sender: str, to: str, what: _Asks | _Told) -> None:
-        rng, links = self._rng, self.weather.links
-        if self._calm:
-            self._at(self.now + rng.uniform(*CALM_PACKET_S), what)
+    def _carry(self, sender: str, to: str, arrival: _FrameArrival | _ReplyArrival) -> None:
+        """Schedule an arrival over a link, or lose it."""
+        rng, links = self._rng, self.fault_schedule.links
+        if self._recovering:
+            self._at(self.now + rng.uniform(*RECOVERY_PACKET_S), arrival)
         elif rng.random() >= links.loss:
-            self._at(self.now + self._travel_s(sender, to), what)
+            self._at(self.now + self._travel_s(sender, to), arrival)
         else:
             self.seen["a loss"] += 1
 
-    def _held_back(self, sender: str, to: str, what: object) -> bool:
-        """Whether a cut keeps it, for some time or for ever."""
-        cut = None if self._calm else self._cut_between(sender, to)
+    def _cut_stops(self, sender: str, to: str, arrival: object) -> bool:
+        """Return whether a cut stops an arrival now. A cut that holds messages delays it to the end of the cut."""
+        cut = None if self._recovering else self._cut_between(sender, to)
         if cut is not None and cut.holds:
-            self._at(self._cuts[cut], what)
+            self._at(self._cuts[cut], arrival)
         return cut is not None
 
-    def _asked(self, what: _Asks) -> None:
-        client, life, node, frame = what
-        if self._held_back(client.name, node, what):
+    def _frame_arrives(self, arrival: _FrameArrival) -> None:
+        client, pipeline_id, name, frame = arrival
+        if self._cut_stops(client.name, name, arrival):
             return
-        there = self.cluster.nodes[node]
-        if there.up:
-            self._apply(node, SendFrame(node, Request(life, frame.number), frame))
-        elif client.lost.get(node, 0) < there.incarnation:  # a connection closes once
-            client.lost[node] = there.incarnation
-            client.pipeline.disconnected(node, self.now)
-            self._pump(client)
+        node = self.cluster.nodes[name]
+        if node.up:
+            self._apply(name, SendFrame(name, Request(pipeline_id, frame.number), frame))
+        elif client.lost.get(name, 0) < node.incarnation:  # the connection to an incarnation closes once
+            client.lost[name] = node.incarnation
+            client.pipeline.disconnected(name, self.now)
+            self._poll_client(client)
 
     def _apply(self, node: NodeId, step: Step) -> TurnOutput:
         outcome = super()._apply(node, step)
@@ -253,44 +258,46 @@ class LogSimulation(Simulation):
         return outcome
 
     def _answer(self, node: NodeId, reply: VirtualReply) -> None:
-        life, number = reply.request
-        client = self.clients[life.partition(".")[0]]
+        pipeline_id, number = reply.request
+        client = self.clients[pipeline_id.partition(".")[0]]
         answer = FrameReply(number, reply.value, reply.refused, reply.leader)
         data = self._codec.encode(Envelope(node, 1, "", Replies((answer,))))
-        self._carry(node, client.name, _Told(client, life, node, data))
+        self._carry(node, client.name, _ReplyArrival(client, pipeline_id, node, data))
 
-    def _told(self, what: _Told) -> None:
-        client, life, node, data = what
-        if life == client.pipeline.id and not self._held_back(node, client.name, what):
+    def _reply_arrives(self, arrival: _ReplyArrival) -> None:
+        client, pipeline_id, node, data = arrival
+        if pipeline_id == client.pipeline.id and not self._cut_stops(node, client.name, arrival):
             client.pipeline.incoming(node, data, self.now)
-            self._pump(client)
+            self._poll_client(client)
 
-    # --- the calm ---------------------------------------------------------------------------------------------------
+    # --- the recovery phase -----------------------------------------------------------------------------------------
 
     def _survivors(self) -> tuple[NodeId, ...]:
         nodes = self.cluster.nodes.values()
-        whole = tuple(node.id for node in nodes if node.has_disk and node.incarnation)
-        wished = tuple(node for node in whole if node in self.weather.survivors or node not in self.weather.members)
-        return next((up for up in (wished, whole) if self._is_majority(up)), ())
+        with_disk = tuple(node.id for node in nodes if node.has_disk and node.incarnation)
+        schedule = self.fault_schedule
+        preferred = tuple(node for node in with_disk if node in schedule.survivors or node not in schedule.members)
+        return next((up for up in (preferred, with_disk) if self._is_majority(up)), ())
 
     def _is_majority(self, up: tuple[NodeId, ...]) -> bool:
-        """Whether these hold a majority for certain, also if there is one change of members more than is known."""
-        voters = self.judge.configuration.voters or self.weather.members
-        there, all_ = sum(voter in up for voter in voters), len(voters)
-        if not any(isinstance(call, MembershipChange) for call in self.weather.calls):
-            return there >= majority(all_)
-        return there >= majority(all_ + 1) and there - 1 >= majority(all_ - 1)
+        """Return whether these nodes are certain to be a majority, even after one more change of members than is known."""
+        voters = self.judge.configuration.voters or self.fault_schedule.members
+        voters_up, voters_in_all = sum(voter in up for voter in voters), len(voters)
+        if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
+            return voters_up >= majority(voters_in_all)
+        return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
 
-    def _call_in_the_calm(self, survivors: tuple[NodeId, ...]) -> None:
+    def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:
         for client in self.clients.values():
             for kind in ("put", "get"):
-                last = ScheduledOperation(self.now, client.name, kind, KEYS[0], f"{client.name} in the calm".encode())
-                self._pending.append((client.name, call := self._begin(last, 2 * CALM_S)))
+                last = ScheduledOperation(self.now, client.name, kind, KEYS[0], f"{client.name} in recovery".encode())
+                self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
                 self.operations.append((call, last))
-        if not any(isinstance(call, MembershipChange) for call in self.weather.calls):
-            self._call(ScheduledCall(self.now, 2 * CALM_S, survivors[0], self.weather.late_colours[0]))
+        if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
+            self._call(ScheduledCall(self.now, 2 * RECOVERY_S, survivors[0], self.fault_schedule.recovery_colours[0]))
 
     def _unanswered(self) -> list[str]:
+        """Return the clients whose calls are not answered; after that, the voters if they have not reached the same state."""
         self._pending = [(name, call) for name, call in self._pending if not isinstance(call.outcome, Ok)]
         if self._pending or self._awaited:
             return [*(name for name, _ in self._pending), *super()._unanswered()]
@@ -301,7 +308,7 @@ class LogSimulation(Simulation):
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _compare(self, replicas: list[LogAlgorithm]) -> None:
-        """Replicas at the same slot are the same in every machine, every session, and in who the members are."""
+        """Check that replicas that have applied the same slot have equal machines, sessions and members."""
         states: dict[int, tuple[NodeId, bytes]] = {}
         for replica in replicas:
             if not replica.state.applied:
@@ -311,7 +318,8 @@ class LogSimulation(Simulation):
                 text = f"after slot {replica.state.applied} {replica.node.id} is in another state than {name}"
                 self.judge.violations.append(Violation("state", text))
 
-    def _look_at_clients(self) -> None:
+    def _check_clients(self) -> None:
+        """Check that the outcome of each call at its client agrees with the writes that have taken effect."""
         find = partial(Violation, "client")
         done = {value for _, value in self.judge.changes.values()}
         for call, operation in self.operations:
@@ -320,11 +328,11 @@ class LogSimulation(Simulation):
             key, value, outcome = operation.key, operation.value, call.outcome
             match outcome:
                 case Ok(version) if operation.kind != "get" and self.judge.changes.get(version) != (key, value):
-                    text = f"is told that {key} is {value!r} as version {version}, which is not so"
+                    text = f"is answered that {key} is {value!r} as version {version}, which is wrong"
                 case Ok([read, version]) if self.judge.changes.get(version) != (key, read):
-                    text = f"is told that it reads {read!r} at {key} as version {version}, which is not so"
+                    text = f"reads {read!r} at {key} as version {version}, which is wrong"
                 case NotDone(_, reason) if operation.kind != "get" and value in done:
-                    text = f"is told that {value!r} was not put at {key} ({reason}), and it was"
+                    text = f"is answered that {value!r} was not put at {key} ({reason}), but it was"
                 case _:
                     continue
             self.judge.violations.append(find(f"{operation.client} {text}"))

@@ -1,9 +1,10 @@
-"""Saves the whole state of a virtual node, restores it, and says what is checked of it."""
+"""Saves and restores the whole state of a virtual node, and reads from it the facts that judges check."""
 
 from typing import Any, NamedTuple
 
-from harness.virtual.node import VARIABLE, VirtualNode
+from harness.virtual.node import VirtualNode
 from harness.virtual.snapshots import freeze, thaw
+from harness.virtual.steps import VARIABLE
 from node.contract import BadInput, Message, NodeId, Request, Stored, Value
 from node.instances import Waiting
 from node.quorum import NO_BALLOT, Ballot
@@ -11,7 +12,7 @@ from node.status import status_of
 
 
 class Facts(NamedTuple):
-    """What is checked about a node."""
+    """What judges check of a node's replica: its decided value, and the ballots it has promised and accepted under."""
 
     decided: Value | None
     promised: Ballot | None
@@ -22,25 +23,31 @@ NO_FACTS = Facts(None, None, None)
 
 
 class NodeState(NamedTuple):
-    """A node between two turns, immutable and hashable. `attributes` is None while there is no instance."""
+    """A node between two turns, immutable and hashable."""
 
     up: bool
     incarnation: int
     attributes: Any
+    """The instance's attributes, frozen, as pairs of name and value; None while there is no instance."""
     disk: tuple[tuple[str, Stored], ...] | None
+    """The keys and values, in order; None if the disk is lost."""
     synced: tuple[tuple[str, Stored], ...] | None
+    """What a crash leaves of them, on a disk that syncs late; None on any other."""
     timers: tuple[tuple[str, tuple[float, float]], ...]
+    """The timers that are set, with their ranges in seconds."""
     waiting: tuple[tuple[Request, bool], ...]
+    """The requests that wait, and whether each is a proposal."""
     to_self: tuple[Message, ...]
     known: tuple[tuple[NodeId, int], ...]
+    """The highest incarnation of each peer of which a message has arrived."""
 
 
 class StatusFailed(BadInput):
-    """An algorithm's `status` fails, so nothing can be judged."""
+    """An algorithm's `status` raises, so its node cannot be judged."""
 
 
 def freeze_node(node: VirtualNode) -> NodeState:
-    """Return the whole state of a node with one variable, between two turns."""
+    """Return the whole state of a node of one variable, between two turns."""
     disk, core, instance = node.disk, node.core, node.instance
     assert not disk.dirty, "a snapshot is taken between two turns"
     attributes = None
@@ -52,7 +59,7 @@ def freeze_node(node: VirtualNode) -> NodeState:
         node.incarnation,
         attributes,
         tuple(sorted(disk.stored.get(VARIABLE, {}).items())) if node.has_disk else None,
-        tuple(sorted(disk.synced.get(VARIABLE, {}).items())) if node.faults.disks_sync_late else None,
+        tuple(sorted(disk.synced.get(VARIABLE, {}).items())) if node.fault_model.disks_sync_late else None,
         tuple(sorted((str(key[1]), times) for key, times in node.timers.running.items())),
         tuple((request, waiting.is_proposal) for request, waiting in core.waiting.items()),
         tuple(message for _, message in core.to_itself),
@@ -61,7 +68,7 @@ def freeze_node(node: VirtualNode) -> NodeState:
 
 
 def thaw_node(node: VirtualNode, state: NodeState) -> None:
-    """Have a node be in that state again."""
+    """Restore a node to a state."""
     node.up, node.incarnation = state.up, state.incarnation
     node.has_disk = state.disk is not None
     synced = None if state.synced is None else {VARIABLE: dict(state.synced)}
@@ -82,10 +89,10 @@ def thaw_node(node: VirtualNode, state: NodeState) -> None:
 
 
 def facts_of(node: VirtualNode) -> Facts:
-    """Return what the replica says about itself; of a node that is down, what it would say if it booted.
+    """Return the facts that the replica's status reports; for a node that is down, what it would report after a boot.
 
     Raises:
-        StatusFailed: its `status` raises, or returns no `Status`.
+        StatusFailed: `status` raises, or returns something else than a `Status`.
     """
     instance = node.instance
     if instance is None and node.disk.variables():

@@ -1,15 +1,17 @@
-"""Node states as numbers, facts as bits: how the state of a whole cluster becomes one integer.
+"""Encodes the state of a whole cluster as one integer: node states as numbers, facts as bits.
 
-The lowest bits are the nodes' numbers, `NODE_BITS` each; above them stands a bit for each fact, in the order in which the
-facts were first met. Numbers and bits are given out on the way and never change, so two states are equal exactly if their
-integers are.
+Theory of operation
+-------------------
+The lowest bits are the numbers of the nodes' states, `NODE_BITS` for each node. Above them is one bit for each fact, in the
+order in which the facts were first met. A number or a bit is assigned when its node state or fact is first met, and never
+changes, so two states of a cluster are equal exactly if their integers are equal.
 """
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds, ExploredCall, clients_of
-from harness.virtual.judge import Violation, reused
+from harness.virtual.judge import Violation, reused_ballot
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import Facts, NodeState, facts_of, thaw_node
 from harness.virtual.steps import Packet, plain
@@ -21,14 +23,15 @@ NODE_MASK: Final = (1 << NODE_BITS) - 1
 
 
 class CallMade(NamedTuple):
-    """A client has called. `late` is a query that began after a decision was seen."""
+    """A client has made its call."""
 
     client: ExploredCall
     late: bool
+    """The call is a query that began after a decision was seen."""
 
 
 class DecisionSeen(NamedTuple):
-    """Somebody, a node or a client, has seen that `value` is decided."""
+    """A node or a client has seen that `value` is decided."""
 
     value: Value
 
@@ -40,7 +43,7 @@ class UndecidedAnswered(NamedTuple):
 
 
 class BallotBegun(NamedTuple):
-    """A ballot was begun by its owner."""
+    """The owner of a ballot has begun it."""
 
     ballot: Ballot
 
@@ -53,43 +56,47 @@ class ValueRequested(NamedTuple):
 
 
 class CrashHappened(NamedTuple):
-    """There were so many crashes, over all nodes, or more."""
+    """At least `number` crashes have happened, over all nodes."""
 
     number: int
 
 
 class Numbering:
-    """Every node state and every fact that was met so far."""
+    """Every node state and every fact that was met so far. A node's place is its index in `members`."""
 
     def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
         self.members: tuple[NodeId, ...] = tuple(f"n{number}" for number in range(1, bounds.nodes + 1))
         self.clients = clients_of(self.members, bounds)
         self.look_for = bounds.look_for
-        self.nodes = [VirtualNode(algorithm, member, self.members, bounds.oddities) for member in self.members]
-        """A scratch node for each place. Whoever uses it restores it first."""
+        self.nodes = [VirtualNode(algorithm, member, self.members, bounds.fault_model) for member in self.members]
+        """A scratch node for each place. A caller restores it to a state before it uses it."""
         self.states: list[list[NodeState]] = [[] for _ in self.members]
         self.facts_of: list[list[Facts]] = [[] for _ in self.members]
         self.packets_to: list[dict[int, Packet]] = [{} for _ in self.members]
         self.shifts = [place * NODE_BITS for place in range(bounds.nodes)]
         self.views = [NODE_MASK << shift for shift in self.shifts]
-        """What concerns a node: its own number and the facts on which it depends what the node can do. A fact that is new
-        is in no state yet, so what was worked out before it came stays right."""
+        """By place, the mask of what concerns a node: its own number, and the facts on which its moves depend. A fact that is
+        new is in no state yet, so moves that were computed before remain correct."""
         self.decided = self.ballots = self.crashes = self.violations = 0
-        """Masks: every bit of that kind."""
+        """Masks of all facts of one kind."""
         self.proposals_of: dict[int, int] = {}
-        """By the bit of a decision: the bits of its proposals."""
+        """By the bit of a decision, the bits of the proposals of its value."""
         self.contradictions: dict[int, Violation] = {}
-        """Masks of two facts that must not both be."""
+        """By the mask of two facts that must not both hold, the violation if they do."""
         self._numbers: list[dict[NodeState, int]] = [{} for _ in self.members]
         self._bits: dict[object, int] = {}
         self._facts: list[object] = []
 
     def number(self, place: int, state: NodeState) -> int:
-        """The number of a node's state, new or known."""
+        """Return the number of a node's state. A state that is new gets the next number.
+
+        Raises:
+            StatusFailed: the algorithm's `status` raises. The state then gets no number.
+        """
         number = self._numbers[place].get(state)
         if number is None:
             thaw_node(self.nodes[place], state)
-            facts = facts_of(self.nodes[place])  # asks the algorithm, which may raise: then there is no such number
+            facts = facts_of(self.nodes[place])  # before the number is assigned, since it may raise
             number = self._numbers[place][state] = len(self.states[place])
             assert number <= NODE_MASK, "a node has more states than there are numbers"
             self.states[place].append(state)
@@ -97,15 +104,15 @@ class Numbering:
         return number
 
     def knows(self, kind: type) -> bool:
-        """Whether a fact of this kind has come about anywhere."""
+        """Return whether a fact of this class was met."""
         return any(isinstance(fact, kind) for fact in self._facts)
 
     def number_in(self, state: int, place: int) -> int:
-        """The number of the node at `place` in a state of the cluster."""
+        """Return the number of the node at `place` in a state of the cluster."""
         return state >> self.shifts[place] & NODE_MASK
 
     def bit(self, fact: object) -> int:
-        """The bit of a fact, new or known."""
+        """Return the bit of a fact. A fact that is new gets the next bit."""
         key = (type(fact), fact)
         bit = self._bits.get(key)
         if bit is None:
@@ -115,16 +122,16 @@ class Numbering:
         return bit
 
     def facts_in(self, state: int) -> Iterator[object]:
-        """The facts of a state."""
+        """Return the facts of a state."""
         bits = state >> len(self.members) * NODE_BITS
         return (fact for place, fact in enumerate(self._facts) if bits >> place & 1)
 
     def holds(self, state: int, fact: object) -> bool:
-        """Whether a fact is one of a state."""
+        """Return whether a state holds a fact."""
         return bool(state & self._bits.get((type(fact), fact), 0))
 
     def size(self) -> int:
-        """How many facts there are."""
+        """Return how many facts were met."""
         return len(self._facts)
 
     def _register(self, fact: object, bit: int) -> None:
@@ -158,14 +165,14 @@ class Numbering:
             case ValueRequested(ballot, value) if "ballot" in self.look_for:
                 for other in list(self._facts):
                     if isinstance(other, ValueRequested) and other.ballot == ballot and other.value != value:
-                        self.contradictions[self.bit(other) | bit] = reused(ballot, other.value, value)
+                        self.contradictions[self.bit(other) | bit] = reused_ballot(ballot, other.value, value)
             case UndecidedAnswered(request) if "stability" in self.look_for:
                 client = next(client for client in self.clients if client.request == request)
                 text = f"{client.node} answers {request.client} undecided, and a decision was seen before it asked"
                 self.contradictions[self.bit(CallMade(client, late=True)) | bit] = Violation("stability", text)
 
     def violations_in(self, state: int) -> list[Violation]:
-        """Everything that is wrong with a state."""
+        """Return every violation in a state."""
         facts = list(self.facts_in(state))
         found = [fact for fact in facts if isinstance(fact, Violation) and fact.kind in self.look_for]
         found.extend(violation for pair, violation in self.contradictions.items() if state & pair == pair)
@@ -173,7 +180,7 @@ class Numbering:
         if len(values) > 1:
             found.append(Violation("agreement", " and ".join(str(plain(value)) for value in values) + " are decided"))
         found.extend(
-            Violation("validity", f"{plain(value)} is decided, and nobody has proposed it")
+            Violation("validity", f"{plain(value)} is decided, and no client has proposed it")
             for value in values
             if not state & self.proposals_of[self.bit(DecisionSeen(value))]
         )

@@ -1,31 +1,50 @@
-"""What a virtual node lets out in a turn."""
+"""What a virtual node releases in a turn: packets, messages to itself, and replies to clients."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.virtual.steps import Packet
 from node.contract import Message, NodeId, Request, Value
+from node.turn import Output
 
 
 class VirtualReply(NamedTuple):
-    """The answer to a client: a value, None for undecided, or why its request was refused."""
+    """The answer to a client: a value, None for undecided, or the reason why its request was refused."""
 
     request: Request
     value: Value | None
     refused: str | None
     to_frame: bool = False
-    """Whether it answers a frame: with a payload, with a refusal, or with neither if another node is to be asked."""
+    """Whether it answers a frame. A reply to a frame with neither a value nor a refusal redirects the client."""
     leader: NodeId | None = None
-    """That other node, if it is known."""
+    """The node to which a client is redirected, if it is known."""
 
 
 @dataclass(slots=True)
 class TurnOutput:
-    """What a turn lets out. The node hears `to_self` by itself, in its next turn."""
+    """What one turn releases. The node takes in `to_self` in its next turn."""
 
     packets: list[Packet] = field(default_factory=list)
     to_self: list[Message] = field(default_factory=list)
     replies: list[VirtualReply] = field(default_factory=list)
     stale: bool = False
+    """The turn dropped a message of an incarnation that is over."""
     crashed: bool = False
-    """The turn was cut short by a crash: only what leaves early has left."""
+    """A crash ended the turn before its commit: only early output was released."""
+
+
+def turn_output(node: NodeId, incarnation: int, *outputs: Output | None) -> TurnOutput:
+    """Return the outputs of a core as packets and replies, in order. None stands for no output."""
+    released = TurnOutput()
+    for output in outputs:
+        if output is None:
+            continue
+        for to, _, message in output.sends:
+            released.packets.append(Packet(node, incarnation, to, message))
+        for _, request, value, refused in output.replies:
+            released.replies.append(VirtualReply(request, value, refused))
+        for route, replies in output.frame_replies.items():
+            for _, payload, refused, leader in replies:
+                value = None if payload is None else Value(payload)
+                released.replies.append(VirtualReply(Request(*route), value, refused, True, leader))
+    return released

@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-A `Space` says where to start, what follows a state, and what is wrong with one. Because the search goes level by level, the
-first bad state that it meets is at the end of a shortest path. Only states and their parents are kept; a path is
-walked back through the parents.
+A `Space` defines the initial states, the successors of a state, and which states are bad. Because the search goes level by
+level, the first bad state that it meets is at the end of a shortest path. The search keeps only the states and their parents,
+and follows the parents back to find the path.
 
-A search that was cut short says so: `SearchResult.exhausted` is True only if every state that the space can reach was looked at.
+`SearchResult.exhausted` is True only if the search has checked every state that can be reached.
 """
 
 import time
@@ -18,21 +18,21 @@ _State = TypeVar("_State", bound=Hashable)
 
 
 class Space(Protocol[_State]):
-    """What is searched."""
+    """A state space."""
 
     def initial(self) -> Iterable[_State]:
-        """Where to start."""
+        """Return the initial states."""
 
     def successors(self, state: _State) -> Iterable[_State]:
-        """What may follow. Repeats, and the state itself, do no harm."""
+        """Return the states that may follow `state`. They may include repetitions and `state` itself."""
 
     def is_bad(self, state: _State) -> bool:
-        """Called once for each state, when it is first met; True ends the search."""
+        """Return whether `state` is bad, which ends the search. Called once for each state, when it is first met."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Where to stop, done or not."""
+    """When a search stops even if it is not exhausted. None is no limit."""
 
     states: int | None = None
     seconds: float | None = None
@@ -40,18 +40,19 @@ class Budget:
 
 @dataclass(slots=True)
 class SearchResult(Generic[_State]):
-    """How a search ended. `depth` counts the levels whose every state was looked at, the initial states being level 1.
-
-    (TLC counts so, too.)
-    """
+    """How a search ended."""
 
     states: int
+    """How many distinct states the search has met."""
     depth: int
+    """How many levels it has checked completely. The initial states are level 1, as in TLC."""
     seconds: float
     exhausted: bool
+    """Whether it has checked every state that can be reached."""
     waiting: int
+    """How many states it has met whose successors it has not computed."""
     bad: list[_State] | None
-    """A shortest path from an initial state to a bad one."""
+    """A shortest path from an initial state to a bad state."""
 
 
 def search(
@@ -59,9 +60,13 @@ def search(
     budget: Budget = Budget(),
     progress: Callable[[int, int], object] = lambda _states, _depth: None,
 ) -> SearchResult[_State]:
-    """Visit every state that can be reached, or stop at the first bad one, at the end of the budget or at Ctrl-C.
+    """Visit every state that can be reached. Stop at the first bad state, at the end of the budget, or at Ctrl-C.
 
-    `progress` is told every so many states how many there are, and at what depth.
+    Args:
+        space: what to search.
+        budget: when to stop at the latest.
+        progress: called at the start of each level and after each 1024 states of it, with the number of states met and the
+            depth.
     """
     began = time.perf_counter()
     parents: dict[_State, _State | None] = {}

@@ -1,16 +1,21 @@
-"""`consensus simulate`: the same classes in virtual time, under seeded faults, thousands of runs a minute.
+"""One simulated run: an algorithm in virtual time, under the faults of a fault schedule.
 
-    report = run_simulate("paxos", range(1000))
-    print("\\n".join(report.lines()))
+    run = Simulation(Paxos, draw_fault_schedule(seed=7)).run()
+    print(run.violations, run.cluster.story)
+
+Theory of operation
+-------------------
+A heap holds every event that is due, with its time. The simulation takes the earliest event, advances virtual time to it, and
+applies it to a `VirtualCluster`. The packets and timers that result become new events. After the fault phase come the recovery
+phase and its calls (`harness/virtual/fault_schedule.py`).
+
+A crash in the middle of a turn needs no step of its own unless the turn has sent something early. Otherwise the turn's writes are
+not committed and its output has not left, so it equals a crash before the turn together with the loss of its input.
 
 Rules
 -----
-1. A run is determined by its weather and its algorithm: a seed that fails, fails again, step by step.
-2. The judge looks after every step. In the calm at the end (see `harness.virtual.fault_schedule`), every call must be answered.
-3. "No violation" is said of the seeds that were run, with how many of them saw a crash, a cut, a decision.
-
-A crash in mid-turn needs no step of its own: what the turn had written was not committed and what it would have sent never
-left, so it is a crash before the turn's input, which is lost. A disk that loses what it has confirmed is `FaultModel`.
+1. The fault schedule and the algorithm determine the run: a seed that fails, fails again, step by step.
+2. The judge checks the cluster after every step. In the recovery phase every call must be answered.
 """
 
 import heapq
@@ -23,7 +28,7 @@ from typing import Final
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import (
-    CALM_S,
+    RECOVERY_S,
     FaultSchedule,
     ScheduledCall,
     ScheduledCut,
@@ -41,92 +46,99 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
-    HearSelf,
     LoseDisk,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
 )
 from node.contract import Algorithm, NodeId, Request
 from node.quorum import majority
 from node.wire import encode_value
 
+#: The most steps of a run.
 STEPS_MAX: Final = 100_000
+#: How long after a turn the node takes in its own messages: the range of a commit's duration.
 _COMMIT_S: Final = (0.0002, 0.002)
-CALM_PACKET_S: Final = (0.0001, 0.01)
+#: How long a packet takes in the recovery phase.
+RECOVERY_PACKET_S: Final = (0.0001, 0.01)
 
 
 @dataclass(slots=True)
 class SimulatedRun:
-    """What came of one run."""
+    """The result of one run."""
 
-    weather: FaultSchedule
+    fault_schedule: FaultSchedule
     violations: list[Violation]
     steps: list[Step]
     cluster: VirtualCluster
     virtual_s: float
+    """The virtual time at the end of the run."""
     seen: Counter[str] = field(default_factory=Counter)
+    """By event, such as "a crash", how often it has happened."""
 
 
 class Simulation:
-    """One run: a heap of what happens when, and a cluster to which it happens."""
+    """One run. Construct it and call `run` once."""
 
     def __init__(
         self,
         algorithm: type[Algorithm],
-        weather: FaultSchedule,
-        oddities: FaultModel = SOUND,
+        fault_schedule: FaultSchedule,
+        fault_model: FaultModel = SOUND,
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
-        self.weather = weather
+        self.fault_schedule = fault_schedule
         self._look_for = look_for
-        self.cluster = VirtualCluster(algorithm, weather.members, oddities, weather.newcomers, weather.log_limits)
+        self.cluster = VirtualCluster(
+            algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.log_limits
+        )
         self.now = 0.0
         self.seen: Counter[str] = Counter()
-        self._rng = Random(f"run/{weather.seed}")
-        self._clocks = dict(zip(weather.ends, weather.clocks, strict=True))
+        self._rng = Random(f"run/{fault_schedule.seed}")
+        self._clocks = dict(zip(fault_schedule.endpoints, fault_schedule.clocks, strict=True))
         self._heap: list[tuple[float, int, object]] = []
         self._count = 0
-        pairs = product(weather.ends, repeat=2)
-        self._usual_s = dict(zip(pairs, weather.links.usual_s, strict=True))
+        pairs = product(fault_schedule.endpoints, repeat=2)
+        self._usual_s = dict(zip(pairs, fault_schedule.links.usual_s, strict=True))
         kinds = algorithm.messages
-        self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in weather.links.picky}
-        self._timers: dict[tuple[NodeId, str], float] = {}
-        self._cuts: dict[ScheduledCut, float] = {}
-        self._pauses: dict[NodeId, float] = {}
-        self._doomed: dict[NodeId, ScheduledOutage] = {}
+        self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in fault_schedule.links.loss_by_kind}
+        self._timers: dict[tuple[NodeId, str], float] = {}  # when each timer is due
+        self._cuts: dict[ScheduledCut, float] = {}  # when each cut ends
+        self._pauses: dict[NodeId, float] = {}  # when each pause ends
+        self._outages_in_turn: dict[NodeId, ScheduledOutage] = {}  # those that wait for the node's next early send
         self._calls = 0
-        self._calm = False
-        self._awaited: dict[Request, NodeId] = {}
+        self._recovering = False
+        self._awaited: dict[Request, NodeId] = {}  # the calls of the recovery phase, and the node of each
         for node in self.cluster.nodes.values():
             self._follow_up(node)
 
     def run(self) -> SimulatedRun:
-        """Through the storm and the calm."""
-        weather = self.weather
-        for what in (*weather.faults, *weather.calls):
-            self._at(what.at_s, what)
-        self._until(weather.storm_s)
+        """Run the fault phase and the recovery phase."""
+        fault_schedule = self.fault_schedule
+        for event in (*fault_schedule.faults, *fault_schedule.calls):
+            self._at(event.at_s, event)
+        self._until(fault_schedule.fault_phase_s)
         survivors = self._survivors()
         if survivors and not self._violations():
-            self._calm_down(survivors)
-            self._until(weather.storm_s + CALM_S)
+            self._begin_recovery(survivors)
+            self._until(fault_schedule.fault_phase_s + RECOVERY_S)
             if not self._violations() and (unanswered := self._unanswered()):
-                self.cluster.judge.see_unanswered(unanswered, list(survivors))
+                self.cluster.judge.record_unanswered(unanswered, list(survivors))
         steps = [happened.step for happened in self.cluster.happened]
         if self.cluster.judge.decided:
             self.seen["a decision"] += 1
-        return SimulatedRun(weather, self._violations(), steps, self.cluster, self.now, self.seen)
+        return SimulatedRun(fault_schedule, self._violations(), steps, self.cluster, self.now, self.seen)
 
     def _survivors(self) -> tuple[NodeId, ...]:
-        """Who is up in the calm: a majority, or else nobody and there is none."""
-        survivors = self.weather.survivors
-        return survivors if len(survivors) >= majority(len(self.weather.members)) else ()
+        """Return the nodes that are up in the recovery phase. Without a majority of them there is no recovery phase."""
+        survivors = self.fault_schedule.survivors
+        return survivors if len(survivors) >= majority(len(self.fault_schedule.members)) else ()
 
     def _unanswered(self) -> list[str]:
-        """Whose calls of the calm have not been answered."""
+        """Return the nodes that have not answered calls of the recovery phase."""
         return list(self._awaited.values())
 
     def _violations(self) -> list[Violation]:
@@ -134,98 +146,104 @@ class Simulation:
 
     # --- time -------------------------------------------------------------------------------------------------------
 
-    def _at(self, at_s: float, what: object) -> None:
+    def _at(self, at_s: float, event: object) -> None:
+        """Schedule an event. Events of the same time happen in the order in which they were scheduled."""
         self._count += 1
-        heapq.heappush(self._heap, (at_s, self._count, what))
+        heapq.heappush(self._heap, (at_s, self._count, event))
 
     def _until(self, end_s: float) -> None:
-        """Let everything happen that is due before `end_s`; stop at a violation, and in the calm when all is answered."""
+        """Let every event happen that is due before `end_s`. Stop at a violation, or when every call of recovery is answered."""
         cluster, heap = self.cluster, self._heap
         while heap and heap[0][0] < end_s and len(cluster.happened) < STEPS_MAX:
-            self.now, _, what = heapq.heappop(heap)
-            self._happen(what)
+            self.now, _, event = heapq.heappop(heap)
+            self._happen(event)
             if cluster.violations and self._violations():
                 return
-            if self._calm and not self._unanswered():
+            if self._recovering and not self._unanswered():
                 return
         self.now = end_s
 
-    def _happen(self, what: object) -> None:
-        match what:
-            case Deliver(Packet(to=node)) | Fire(node) | HearSelf(node) if self._pauses.get(node, 0.0) > self.now:
-                self._postpone(what, self._pauses[node])
+    def _happen(self, event: object) -> None:
+        match event:
+            case Deliver(Packet(to=node)) | Fire(node) | TakeOwnMessages(node) if (
+                self._pauses.get(node, 0.0) > self.now
+            ):
+                self._postpone(event, self._pauses[node])
             case Deliver(packet):
-                self._arrive(what, packet)
+                self._arrive(event, packet)
             case Fire(node, timer):
                 if self._timers.get((node, timer)) == self.now and self.cluster.nodes[node].is_set(timer):
-                    self._apply(node, what)
-            case HearSelf(node):
+                    self._apply(node, event)
+            case TakeOwnMessages(node):
                 if self.cluster.nodes[node].owes_turn:
-                    self._apply(node, what)
+                    self._apply(node, event)
             case GiveUp(node, request):
                 if request in self.cluster.nodes[node].waiting:
-                    self._apply(node, what)
-            case _ if not self._calm:
-                self._befall(what)
+                    self._apply(node, event)
+            case _ if not self._recovering:
+                self._happen_in_fault_phase(event)
 
-    def _befall(self, what: object) -> None:
-        """A fault, the end of one, or a call: of the storm alone."""
-        match what:
+    def _happen_in_fault_phase(self, event: object) -> None:
+        """Begin a fault, end one, or make a scheduled call. The recovery phase ignores these events."""
+        match event:
             case ScheduledCall():
-                self._call(what)
+                self._call(event)
             case Recover(node):
                 if not self.cluster.nodes[node].up and self.cluster.can_boot(node):
-                    self._apply(node, what)
+                    self._apply(node, event)
             case ScheduledOutage(node=node):
                 if self.cluster.nodes[node].up:
-                    self._go_down(what)
+                    self._go_down(event)
             case ScheduledCut():
-                self._cuts[what] = self._in_the_storm(self.now + what.for_s)
+                self._cuts[event] = self._within_fault_phase(self.now + event.for_s)
                 self.seen["a cut"] += 1
             case ScheduledPause(node=node):
-                self._pauses[node] = max(self._pauses.get(node, 0.0), self._in_the_storm(self.now + what.for_s))
+                self._pauses[node] = max(self._pauses.get(node, 0.0), self._within_fault_phase(self.now + event.for_s))
                 self.seen["a pause"] += 1
 
-    def _in_the_storm(self, end_s: float) -> float:
-        """What a cut or a pause has held back waits for its end, and the calm must not wait for that."""
-        return min(end_s, self.weather.storm_s)
+    def _within_fault_phase(self, end_s: float) -> float:
+        """Return the end of a cut or a pause, which lasts until the end of the fault phase at the longest.
 
-    def _postpone(self, what: object, to_s: float) -> None:
-        if isinstance(what, Fire) and self._timers.get((what.node, what.timer)) == self.now:
-            self._timers[what.node, what.timer] = to_s
-        self._at(to_s, what)
+        What the cut or the pause holds is released at its end, and the recovery phase must not wait for that.
+        """
+        return min(end_s, self.fault_schedule.fault_phase_s)
+
+    def _postpone(self, event: object, to_s: float) -> None:
+        if isinstance(event, Fire) and self._timers.get((event.node, event.timer)) == self.now:
+            self._timers[event.node, event.timer] = to_s
+        self._at(to_s, event)
 
     # --- packets ----------------------------------------------------------------------------------------------------
 
     def _apply(self, node: NodeId, step: Step) -> TurnOutput:
-        """Let a step happen, and see to it that what it leads to comes in its time."""
+        """Apply a step to the cluster, and schedule the packets, timers and turns that result."""
         outcome = self.cluster.apply(step)
         for packet in outcome.packets:
-            self._leave(packet)
+            self._send(packet)
         for reply in outcome.replies:
             if reply.refused is None:
                 self._awaited.pop(reply.request, None)
         replica = self.cluster.nodes[node]
         if outcome.crashed:
-            self._went_down(self._doomed.pop(node))
+            self._went_down(self._outages_in_turn.pop(node))
         self._follow_up(replica)
         return outcome
 
     def _follow_up(self, replica: VirtualNode) -> None:
-        """See to what a node has sent to itself, and to its timers."""
+        """Schedule the turn in which a node takes in its own messages, and the timers that it has set."""
         node = replica.id
         if replica.owes_turn:
-            self._at(self.now + self._rng.uniform(*_COMMIT_S), HearSelf(node))
+            self._at(self.now + self._rng.uniform(*_COMMIT_S), TakeOwnMessages(node))
         for timer in replica.take_set_timers():
             due = self.now + self._rng.uniform(*replica.timer_range(timer)) * self._clocks[node]
             self._timers[node, timer] = due
             self._at(due, Fire(node, timer))
 
-    def _leave(self, packet: Packet) -> None:
-        """A packet is sent: it is lost, or arrives later, once or twice."""
-        rng, links = self._rng, self.weather.links
-        if self._calm:
-            self._at(self.now + rng.uniform(*CALM_PACKET_S), Deliver(packet))
+    def _send(self, packet: Packet) -> None:
+        """Send a packet: lose it, or schedule its arrival once or twice."""
+        rng, links = self._rng, self.fault_schedule.links
+        if self._recovering:
+            self._at(self.now + rng.uniform(*RECOVERY_PACKET_S), Deliver(packet))
             return
         if rng.random() < self._loss.get(type(packet.message), links.loss):
             self.cluster.apply(DropPacket(packet))
@@ -238,13 +256,13 @@ class Simulation:
             self._at(self.now + self._travel_s(packet.sender, packet.to), Deliver(packet))
 
     def _travel_s(self, sender: str, to: str) -> float:
-        links = self.weather.links
+        links = self.fault_schedule.links
         if self._rng.random() < links.slow:
             return self._rng.uniform(0.0001, links.slow_s)
         return self._rng.uniform(0.0001, self._usual_s[sender, to])
 
     def _arrive(self, step: Deliver, packet: Packet) -> None:
-        cut = None if self._calm else self._cut_between(packet.sender, packet.to)
+        cut = None if self._recovering else self._cut_between(packet.sender, packet.to)
         if cut is not None and cut.holds:
             self._at(self._cuts[cut], step)
         elif cut is not None or not self.cluster.nodes[packet.to].up:
@@ -265,7 +283,7 @@ class Simulation:
     def _go_down(self, outage: ScheduledOutage) -> None:
         if outage.in_turn:
             self.cluster.apply(CrashInTurn(outage.node))
-            self._doomed[outage.node] = outage
+            self._outages_in_turn[outage.node] = outage
             return
         self.cluster.apply(Crash(outage.node))
         if outage.loses_disk:
@@ -278,13 +296,13 @@ class Simulation:
         self._at(self.now + outage.for_s, Recover(outage.node))
 
     def _call(self, call: ScheduledCall) -> Request | None:
-        """A client calls, if the node is there to be called."""
+        """Make a client's call. Return its request; None if the node is down."""
         if not self.cluster.nodes[call.node].up:
             return None
         self._calls += 1
         request = Request(f"c{self._calls}", 1)
         self._at(self.now + call.for_s, GiveUp(call.node, request))
-        if self._calm:
+        if self._recovering:
             self._awaited[request] = call.node
         if call.colour is None:
             self._apply(call.node, Query(call.node, request))
@@ -292,11 +310,11 @@ class Simulation:
             self._apply(call.node, Propose(call.node, request, encode_value(call.colour)))
         return request
 
-    def _calm_down(self, survivors: tuple[NodeId, ...]) -> None:
-        """Heal all links, let the survivors be up and nobody else, and call whoever must answer."""
-        self._calm = True
+    def _begin_recovery(self, survivors: tuple[NodeId, ...]) -> None:
+        """Heal all links, have exactly the survivors up, and make the calls that must be answered."""
+        self._recovering = True
         self._pauses.clear()
-        for name in self._doomed:
+        for name in self._outages_in_turn:
             if self.cluster.nodes[name].up:
                 self.cluster.apply(CrashInTurn(name, lifted=True))
         for name, node in self.cluster.nodes.items():
@@ -304,10 +322,10 @@ class Simulation:
                 self.cluster.apply(Crash(name))
             elif not node.up and name in survivors:
                 self._apply(name, Recover(name))
-        self._call_in_the_calm(survivors)
+        self._call_in_recovery(survivors)
 
-    def _call_in_the_calm(self, survivors: tuple[NodeId, ...]) -> None:
-        colours = self.weather.late_colours
+    def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:
+        colours = self.fault_schedule.recovery_colours
         for number, name in enumerate(survivors):
-            self._call(ScheduledCall(self.now, 2 * CALM_S, name, colours[number % len(colours)]))
-            self._call(ScheduledCall(self.now, 2 * CALM_S, name, None))
+            self._call(ScheduledCall(self.now, 2 * RECOVERY_S, name, colours[number % len(colours)]))
+            self._call(ScheduledCall(self.now, 2 * RECOVERY_S, name, None))

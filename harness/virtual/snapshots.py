@@ -1,10 +1,11 @@
-"""Mutable plain data to immutable snapshots and back.
+"""Turns mutable plain data into immutable snapshots, and snapshots into data.
 
 Rules
 -----
-1. `thaw(freeze(x)) == x`, and two snapshots are equal exactly if what they were taken of is.
-2. A snapshot is hashable, so it can be a key, and shares nothing mutable with what it was taken of.
-3. The order of a dict is part of it: an algorithm may choose by it. (A set has none, and comes back sorted by its text.)
+1. `thaw(freeze(x)) == x`. Two snapshots are equal exactly if their data are equal.
+2. A snapshot is hashable, so it can be a key. It shares nothing mutable with its data.
+3. The order of a dict is part of its snapshot, since an algorithm may choose by it. A set has no order; its snapshot is sorted
+   by the text of the items.
 """
 
 from collections import Counter, deque
@@ -17,17 +18,17 @@ _CONTAINERS = frozenset({list, tuple, set, frozenset, deque})
 
 
 class Frozen(NamedTuple):
-    """A snapshot of something mutable."""
+    """The snapshot of a mutable object: its class and its contents."""
 
     kind: type
     items: tuple[Any, ...]
 
 
 def freeze(data: Any) -> Any:
-    """A snapshot of plain data.
+    """Return a snapshot of plain data.
 
     Raises:
-        TypeError: it holds something that is not plain data.
+        TypeError: `data` holds something that is not plain data.
     """
     kind = type(data)
     if kind in _ATOMS:
@@ -51,7 +52,7 @@ def freeze(data: Any) -> Any:
 
 
 def thaw(snapshot: Any) -> Any:
-    """What `snapshot` was taken of, anew."""
+    """Return a new copy of the data of which `snapshot` was taken."""
     if type(snapshot) is tuple:
         return tuple(map(thaw, snapshot))
     if type(snapshot) is not Frozen:
@@ -64,7 +65,7 @@ def thaw(snapshot: Any) -> Any:
         return Counter(dict(items))
     if kind in _CONTAINERS:
         return kind(map(thaw, items))
-    anew = kind.__new__(kind)
+    copy = kind.__new__(kind)
     for field, item in zip(fields(kind), items, strict=True):
-        setattr(anew, field.name, thaw(item))
-    return anew
+        setattr(copy, field.name, thaw(item))
+    return copy

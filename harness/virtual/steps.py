@@ -1,7 +1,9 @@
-"""What can happen next to a cluster, as data: the steps that schedules are made of.
+"""The steps of a virtual cluster, as data and as JSON. A schedule is a list of steps.
 
-A step names what it acts on by content, never by a number, so that a schedule from which steps were removed still
-means something.
+Rules
+-----
+1. A step names what it acts on by its content, never by a number. So a schedule from which a step is removed still applies.
+2. Schedule files keep the names in `_FILE_NAMES` for good, so that old files can be read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,9 @@ from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import Ballot
 from node.wire import Malformed, decode_value, encode_value
+
+#: The variable that `Propose` and `Query` are about: a virtual node of one variable has no other.
+VARIABLE = "colour"
 
 
 class Packet(NamedTuple):
@@ -25,35 +30,35 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """A packet arrives, which ends it."""
+    """A packet arrives. One copy fewer is on its way."""
 
     packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
 class DropPacket:
-    """A packet is lost."""
+    """The network loses one copy of a packet."""
 
     packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePacket:
-    """There is one more copy of a packet that was sent at some time, also of one that has arrived."""
+    """The network makes one more copy of a packet that was sent before, whether or not it has arrived."""
 
     packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """A timer runs out."""
+    """A timer expires."""
 
     node: NodeId
     timer: str
 
 
 @dataclass(frozen=True, slots=True)
-class HearSelf:
+class TakeOwnMessages:
     """A node takes in what it has sent to itself."""
 
     node: NodeId
@@ -61,14 +66,14 @@ class HearSelf:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A node is gone, with everything that was not on its disk."""
+    """A node stops, and loses everything that is not on its disk."""
 
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """A node that was down boots from its disk."""
+    """A node that is down boots from its disk."""
 
     node: NodeId
 
@@ -99,7 +104,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """A client stops waiting."""
+    """A client stops waiting for the answer to its request."""
 
     node: NodeId
     request: Request
@@ -116,7 +121,7 @@ class SendFrame:
 
 @dataclass(frozen=True, slots=True)
 class PeerLost:
-    """A node sees its connection to a peer close: a hint, and it may be wrong."""
+    """A node sees its connection to a peer close, which hints that the peer is down. The hint may be wrong."""
 
     node: NodeId
     peer: NodeId
@@ -124,16 +129,16 @@ class PeerLost:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """A node is asked to hand over what others wait for."""
+    """A node is asked to hand over its leadership."""
 
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class CrashInTurn:
-    """The next turn in which a node sends something early ends there, in a crash, with nothing of it committed.
+    """The next turn in which the node sends something early ends in a crash before its commit.
 
-    `lifted` takes that back.
+    With `lifted`, it does not: the step cancels an earlier one.
     """
 
     node: NodeId
@@ -141,7 +146,7 @@ class CrashInTurn:
 
 
 _STEPS = (
-    Deliver, DropPacket, DuplicatePacket, Fire, HearSelf, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
+    Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
     PeerLost, Retire, CrashInTurn,
 )  # fmt: skip
 
@@ -150,7 +155,7 @@ Step: TypeAlias = (
     | DropPacket
     | DuplicatePacket
     | Fire
-    | HearSelf
+    | TakeOwnMessages
     | Crash
     | Recover
     | LoseDisk
@@ -163,14 +168,14 @@ Step: TypeAlias = (
     | CrashInTurn
 )
 
-#: What schedule files call the steps whose classes have another name.
+#: The names in schedule files of those steps whose classes are named differently.
 _FILE_NAMES: Mapping[type[Step], str] = {
-    DropPacket: "Drop", DuplicatePacket: "Duplicate", SendFrame: "Command", CrashInTurn: "Doom",
+    DropPacket: "Drop", DuplicatePacket: "Duplicate", TakeOwnMessages: "HearSelf", SendFrame: "Command", CrashInTurn: "Doom",
 }  # fmt: skip
 
 
 def kind_name(kind: type[Step]) -> str:
-    """What schedule files and reports call the steps of a kind."""
+    """Return the name that schedule files and reports use for a class of steps."""
     return _FILE_NAMES.get(kind, kind.__name__)
 
 
@@ -178,68 +183,72 @@ _BY_NAME: Mapping[str, type[Step]] = {kind_name(cls): cls for cls in _STEPS}
 
 
 def to_json(step: Step) -> dict[str, object]:
-    """A step as plain data that a person can read and `from_json` can find again."""
-    told: dict[str, object] = {"step": kind_name(type(step))}
+    """Return a step as plain data that is readable and that `from_json` reads back."""
+    data: dict[str, object] = {"step": kind_name(type(step))}
     for field in fields(step):
         item = getattr(step, field.name)
         if isinstance(item, Packet):
-            told |= {
+            data |= {
                 "from": item.sender,
                 "incarnation": item.incarnation,
                 "to": item.to,
                 **_plain_message(item.message),
             }
         else:
-            told[field.name] = plain(item)
-    return told
+            data[field.name] = plain(item)
+    return data
 
 
-def from_json(told: Mapping[str, object], possible: Iterable[Step]) -> Step:
-    """The step that `to_json` told so: a client's call, or one among `possible`. Other keys are passed over.
+def from_json(data: Mapping[str, object], possible: Iterable[Step]) -> Step:
+    """Return the step that `to_json` wrote as `data`.
+
+    Args:
+        data: what `to_json` returned. Further keys are ignored.
+        possible: the steps that can happen now. A client's call need not be among them.
 
     Raises:
-        KeyError: there is none, so the schedule is of another algorithm, cluster or version.
+        KeyError: no such step is possible: the schedule is of another algorithm, cluster or version.
     """
-    if told.get("step") not in _BY_NAME:
-        raise KeyError(f"no step is called {told.get('step')!r}: there are {', '.join(_BY_NAME)}")
-    match told:
+    if data.get("step") not in _BY_NAME:
+        raise KeyError(f"no step is called {data.get('step')!r}: there are {', '.join(_BY_NAME)}")
+    match data:
         case {"step": "Propose", "node": str(node), "request": str(request), "value": value}:
             return Propose(node, _request(request), encode_value(value))
         case {"step": "Query", "node": str(node), "request": str(request)}:
             return Query(node, _request(request))
     for step in possible:
-        if kind_name(type(step)) == told["step"] and to_json(step).items() <= told.items():
+        if kind_name(type(step)) == data["step"] and to_json(step).items() <= data.items():
             return step
-    raise KeyError(f"{dict(told)} cannot happen here: is the schedule of this algorithm and this number of nodes?")
+    raise KeyError(f"{dict(data)} cannot happen here: is the schedule of this algorithm and this number of nodes?")
 
 
 def plain(item: object) -> object:
-    """Plain data for JSON and for people: values decoded, ballots as `2.n1`."""
+    """Return an item as plain data for JSON and for readers: values decoded, ballots as `2.n1`, requests as `c1/1`."""
     match item:
         case Ballot(round_, node):
-            told: object = f"{round_}.{node}"
+            data: object = f"{round_}.{node}"
         case Request(client, number):
-            told = f"{client}/{number}"
+            data = f"{client}/{number}"
         case bytes():
             try:
-                told = plain(decode_value(Value(item)))
+                data = plain(decode_value(Value(item)))
             except Malformed:
-                told = item.hex()
+                data = item.hex()
         case tuple() | list():
-            told = [plain(entry) for entry in item]
+            data = [plain(entry) for entry in item]
         case dict():
-            told = {str(plain(key)): plain(entry) for key, entry in item.items()}
+            data = {str(plain(key)): plain(entry) for key, entry in item.items()}
         case None | bool() | int() | float() | str():
-            told = item
+            data = item
         case _ if is_dataclass(item):
-            told = {field.name: plain(getattr(item, field.name)) for field in fields(item)}
+            data = {field.name: plain(getattr(item, field.name)) for field in fields(item)}
         case _:
-            told = str(item)
-    return told
+            data = str(item)
+    return data
 
 
-def _request(told: str) -> Request:
-    client, _, number = told.rpartition("/")
+def _request(text: str) -> Request:
+    client, _, number = text.rpartition("/")
     return Request(client, int(number))
 
 

@@ -1,13 +1,13 @@
-"""Nodes and values that may change places: of states that differ in names alone, one is enough.
+"""Symmetry reduction: of the states that differ only in the names of nodes, clients and values, the search follows one.
 
-Why it is sound, where it is
-----------------------------
-Let a renaming of nodes, clients and values turn the clients' calls into one another. If an algorithm treats those names by
-equality alone, renaming everything in a schedule gives a schedule, and every promise is kept in the one exactly if it is in
-the other. So of all states that are renamings of each other, the one with the least number stands for all.
+Theory of operation
+-------------------
+Consider a renaming of nodes, clients and values that maps the set of the clients' calls to itself. If an algorithm compares
+these names for equality only, then renaming everything in a schedule gives a schedule, and one of the two violates a property
+exactly if the other does. So of all states that are renamings of each other, the least integer represents all.
 
-An algorithm says which nodes it treats by equality alone: `Algorithm.interchangeable`. It must not choose by the order of a
-dict whose keys are nodes, since such dicts are kept in the order of the spec here.
+`Algorithm.interchangeable` returns the nodes that an algorithm compares for equality only. The algorithm must not choose by the
+order of a dict whose keys are nodes, since this module keeps such dicts in the order of the spec.
 """
 
 import re
@@ -28,12 +28,12 @@ _CHUNK_MASK: Final = (1 << _CHUNK_BITS) - 1
 
 
 def movable(algorithm: type[Algorithm], members: tuple[NodeId, ...], clients: list[ExploredCall]) -> tuple[NodeId, ...]:
-    """The nodes that may change places."""
+    """Return the nodes that a renaming may exchange."""
     return algorithm.interchangeable(members, [client.node for client in clients])
 
 
 class Renaming:
-    """One way to change places. `nodes` and `clients` map each to what it becomes."""
+    """One renaming. `nodes` maps each node to its new name, and `clients` maps each client's call to the call it becomes."""
 
     def __init__(
         self, members: tuple[NodeId, ...], nodes: dict[NodeId, NodeId], clients: dict[ExploredCall, ExploredCall]
@@ -48,7 +48,7 @@ class Renaming:
         self._word = re.compile(r"\b(?:" + "|".join(map(re.escape, self._names)) + r")\b")
 
     def __call__(self, item: Any) -> Any:
-        """`item`, with everything in it renamed."""
+        """Return `item` with every name in it renamed."""
         match item:
             case Enum():
                 renamed: Any = item
@@ -81,7 +81,7 @@ class Renaming:
 
 
 class Symmetry:
-    """Finds, for a state, the one that stands for it."""
+    """Finds the representative of a state."""
 
     def __init__(self, algorithm: type[Algorithm], numbering: Numbering) -> None:
         self._numbering = numbering
@@ -93,11 +93,11 @@ class Symmetry:
         self._first_fact = len(members) * NODE_BITS
 
     def representative(self, state: int) -> int:
-        """The least of all renamings of `state`, the one that changes no name among them."""
+        """Return the least of all renamings of `state`, which include `state` itself."""
         return min(self.renamed(state, which) for which in range(len(self.renamings)))
 
     def renamed(self, state: int, which: int) -> int:
-        """`state` under one of the renamings."""
+        """Return `state` under the renaming with index `which`."""
         renamed = 0
         for place, target in enumerate(self._places[which]):
             number = state >> place * NODE_BITS & NODE_MASK
@@ -132,7 +132,7 @@ class Symmetry:
 
 
 def _renamings(algorithm: type[Algorithm], numbering: Numbering) -> Iterator[Renaming]:
-    """Every renaming under which the clients' calls stay the same, together; the one that changes nothing first."""
+    """Yield every renaming that maps the set of the clients' calls to itself. The first changes no name."""
     members, clients = numbering.members, numbering.clients
     moving = movable(algorithm, members, clients)
     for order in permutations(moving):

@@ -89,7 +89,7 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
         odd = {name.replace("-", "_"): True for name in given.pop("odd")}
         assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)
         assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
-        assert FaultModel(**odd) == row.bounds.oddities
+        assert FaultModel(**odd) == row.bounds.fault_model
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
             assert given[name] == getattr(row.bounds, name)
 

@@ -28,12 +28,12 @@ from harness.virtual.steps import (
     DropPacket,
     DuplicatePacket,
     Fire,
-    HearSelf,
     Packet,
     Propose,
     Query,
     Recover,
     Step,
+    TakeOwnMessages,
 )
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Prepare, Promise
@@ -79,7 +79,7 @@ class RandomRun:
         elif draw < 0.14 and node.timer_names():
             self.apply(Fire(name, self.rng.choice(node.timer_names())))
         elif draw < 0.3 and node.owes_turn:
-            self.apply(HearSelf(name))
+            self.apply(TakeOwnMessages(name))
         elif draw < 0.9:
             self.proxy_reads(faults)
         elif self.kept:

@@ -15,19 +15,19 @@ from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node, thaw_node
 from harness.virtual.search import Budget, search
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Crash, Deliver, Fire, HearSelf, Packet, Propose, Recover, Step
+from harness.virtual.steps import Crash, Deliver, Fire, Packet, Propose, Recover, Step, TakeOwnMessages
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 from tests.rows import ROWS, Row
 
 
 def name(bounds: Bounds) -> str:
-    """What is not as usual."""
-    usual = Bounds()
+    """Return the bounds that differ from the default, as the name of a test."""
+    default = Bounds()
     return "-".join(
         f"{f.name}={getattr(bounds, f.name)}"
         for f in fields(bounds)
-        if getattr(bounds, f.name) != getattr(usual, f.name)
+        if getattr(bounds, f.name) != getattr(default, f.name)
     )
 
 
@@ -65,13 +65,13 @@ def test_paxos_with_two_competing_proposers_is_exhausted() -> None:
     assert any("no violation within these bounds" in line for line in report.lines())
 
 
-def test_a_node_whose_disk_is_lost_stays_away_and_does_no_harm() -> None:
+def test_a_node_whose_disk_is_lost_does_not_boot_and_violates_nothing() -> None:
     report = run_explore("paxos", Bounds(ballots=1, crashes=1, lose_disk=True))
     assert report.verdict.status == "valid", report.lines()
 
 
-def test_what_a_node_sends_to_itself_may_also_come_late() -> None:
-    report = run_explore("paxos", Bounds(ballots=1, oddities=FaultModel(own_messages_wait=True)))
+def test_a_node_may_also_receive_its_own_messages_late() -> None:
+    report = run_explore("paxos", Bounds(ballots=1, fault_model=FaultModel(own_messages_wait=True)))
     assert report.verdict.status == "valid", report.lines()
 
 
@@ -94,16 +94,16 @@ def test_failover_splits_the_brain() -> None:
     report = run_explore("failover")
     assert kinds(report) == {"agreement"}
     assert report.story == [
-        "c1 proposes blue at n1: n1 says to n2 and n3 that it is alive and holds nothing and passes the proposal blue on to "
-        "leader itself; answers itself that blue is decided; tells c1 that blue is decided",
-        "n2 hears that n1 is alive and holds nothing, and says to n1 and n3 that it is alive and holds nothing",
-        "n2's timer 'silent n1' runs out",
+        "c1 proposes blue at n1: n1 reports to n2 and n3 that it is alive and holds nothing and passes the proposal blue on to "
+        "leader itself; answers itself that blue is decided; replies to c1 that blue is decided",
+        "n2 learns that n1 is alive and holds nothing, and reports to n1 and n3 that it is alive and holds nothing",
+        "n2's timer 'silent n1' expires",
         "c2 proposes red at n2: n2 passes the proposal red on to leader itself; answers itself that red is decided; "
-        "tells c2 that red is decided",
+        "replies to c2 that red is decided",
     ]
 
 
-def test_majority_blocks_when_the_one_on_whom_all_hangs_is_down() -> None:
+def test_majority_blocks_when_the_node_with_the_deciding_vote_is_down() -> None:
     report = run_explore("majority", Bounds(crashes=1))
     assert [str(violation) for violation in report.violations] == [
         "fault tolerance: n1 and n2 can never answer while n3 is down"
@@ -111,12 +111,12 @@ def test_majority_blocks_when_the_one_on_whom_all_hangs_is_down() -> None:
     assert sum("votes" in line for line in report.story) >= 2
 
 
-def test_majority_blocks_on_three_proposals_though_nobody_is_down() -> None:
+def test_majority_blocks_on_three_proposals_though_no_node_is_down() -> None:
     report = run_explore("majority", Bounds(proposals=3))
     assert [str(violation) for violation in report.violations] == ["fault tolerance: n1, n2 and n3 can never answer"]
 
 
-# --- what has really been broken: the rows of the table -------------------------------------------------------------
+# --- mistakes of real systems: the rows of the table ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -157,10 +157,10 @@ def test_a_schedule_survives_its_json() -> None:
     assert cluster.violations == report.violations
 
 
-# --- what it says ---------------------------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------------------------------
 
 
-def test_a_search_that_was_cut_short_never_says_no_violation_alone() -> None:
+def test_the_report_of_a_search_that_was_cut_short_does_not_claim_no_violation() -> None:
     report = run_explore("paxos", Bounds(), Budget(states=5000))
     assert (report.verdict.status, report.exit_code) == ("unknown", 2)
     text = "\n".join(report.lines())
@@ -175,13 +175,13 @@ def test_a_search_in_which_nothing_happened_has_shown_nothing() -> None:
     assert "it NEVER happened that a decision was reached" in "\n".join(report.lines())
 
 
-# --- the engine against a plain one ---------------------------------------------------------------------------------
+# --- the explorer against a plain search ----------------------------------------------------------------------------
 
 Plain = tuple[tuple[NodeState, ...], frozenset[object]]
 
 
 def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
-    """The number of states, counted without numbers, bits or memory of what a step does."""
+    """Count the states without an encoding, and without caching the result of a step."""
     space = ClusterSpace(algorithm, bounds)
     clients = space.numbering.clients
 
@@ -199,7 +199,7 @@ def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
             return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(facts)
         packets = list((node.boot() if isinstance(step, Recover) else node.turn(step)).packets)
         while node.to_self:
-            packets += node.turn(HearSelf(node.id)).packets
+            packets += node.turn(TakeOwnMessages(node.id)).packets
         return (*state[0][:place], freeze_node(node), *state[0][place + 1 :]), state[1] | set(packets) | set(facts)
 
     def following(state: Plain) -> list[Plain]:
@@ -233,7 +233,7 @@ def plainly_explored(algorithm: type[Algorithm], bounds: Bounds) -> int:
 @pytest.mark.parametrize(
     ("algorithm", "bounds"), [("majority", Bounds()), ("paxos", Bounds(ballots=1))], ids=["majority", "paxos"]
 )
-def test_the_engine_meets_as_many_states_as_a_plain_one(algorithm: str, bounds: Bounds) -> None:
+def test_the_explorer_meets_as_many_states_as_a_plain_search(algorithm: str, bounds: Bounds) -> None:
     cls = load_algorithm(algorithm)
     assert search(ClusterSpace(cls, bounds)).states == plainly_explored(cls, bounds)
 
@@ -241,16 +241,16 @@ def test_the_engine_meets_as_many_states_as_a_plain_one(algorithm: str, bounds: 
 # --- symmetry -------------------------------------------------------------------------------------------------------
 
 
-class Watched(ClusterSpace):
-    """Gathers every state that the states which it meets stand for."""
+class RecordingSpace(ClusterSpace):
+    """Records every state that the met states represent."""
 
     def __init__(self, algorithm: type[Algorithm], bounds: Bounds) -> None:
         super().__init__(algorithm, bounds)
-        self.stood_for: set[int] = set()
+        self.represented: set[int] = set()
 
     def is_bad(self, state: int) -> bool:
         assert self.symmetry is not None
-        self.stood_for.update(self.symmetry.renamed(state, which) for which in range(len(self.symmetry.renamings)))
+        self.represented.update(self.symmetry.renamed(state, which) for which in range(len(self.symmetry.renamings)))
         return super().is_bad(state)
 
 
@@ -263,12 +263,12 @@ class Watched(ClusterSpace):
     ],
     ids=["majority", "leader", "paxos"],
 )
-def test_each_state_stands_for_all_that_differ_in_names_alone(algorithm: str, bounds: Bounds, states: int) -> None:
+def test_each_state_represents_all_that_differ_only_in_names(algorithm: str, bounds: Bounds, states: int) -> None:
     cls = load_algorithm(algorithm)
     whole = search(ClusterSpace(cls, bounds))
-    space = Watched(cls, replace(bounds, symmetry=True))
+    space = RecordingSpace(cls, replace(bounds, symmetry=True))
     assert search(space).states == states
-    assert len(space.stood_for) == whole.states
+    assert len(space.represented) == whole.states
 
 
 def test_a_schedule_is_found_under_symmetry_too() -> None:
@@ -278,7 +278,7 @@ def test_a_schedule_is_found_under_symmetry_too() -> None:
     assert symmetric.found.states < plain.found.states
 
 
-def test_where_places_matter_nobody_changes_them() -> None:
+def test_nodes_whose_order_matters_are_not_exchanged() -> None:
     for algorithm in ("failover", "paxos"):
         space = ClusterSpace(load_algorithm(algorithm), Bounds(symmetry=True))
         assert space.symmetry is not None

@@ -26,7 +26,7 @@ def test_a_thousand_rounds_and_no_decision() -> None:
     assert (report.shown, report.exit_code) == (True, 0)
 
 
-def test_all_that_was_sent_has_arrived_and_nobody_has_crashed() -> None:
+def test_every_message_has_arrived_and_no_node_has_crashed() -> None:
     report = stand_off(50)
     assert report.nothing_broken
     assert report.sent == report.delivered > 50 * 10
@@ -34,7 +34,7 @@ def test_all_that_was_sent_has_arrived_and_nobody_has_crashed() -> None:
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 5, 7])
-def test_it_does_so_in_clusters_of_any_size(nodes: int) -> None:
+def test_the_adversary_succeeds_in_clusters_of_any_size(nodes: int) -> None:
     assert stand_off(20, nodes).shown
 
 
@@ -57,11 +57,11 @@ def test_a_schedule_to_each_value_leads_there_and_leaves_the_cluster_alone() -> 
     assert favour(fork(adversary.cluster, (BLUE, RED)), "n1", "n2") == BLUE
     assert favour(fork(adversary.cluster, (BLUE, RED)), "n2", "n1") == RED
     assert before == adversary.cluster.key()
-    assert "tells c1 that blue is decided" in adversary.report.ways["blue"][-1]
-    assert "tells c2 that red is decided" in adversary.report.ways["red"][-1]
+    assert "replies to c1 that blue is decided" in adversary.report.ways["blue"][-1]
+    assert "replies to c2 that red is decided" in adversary.report.ways["red"][-1]
 
 
-def test_an_algorithm_that_accepts_what_comes_too_late_is_found_out() -> None:
+def test_an_algorithm_that_accepts_under_a_lower_ballot_is_found() -> None:
     report = stand_off(100, algorithm=AcceptIgnoresPromise)
     assert report.violations
     assert report.rounds < 100
@@ -69,11 +69,11 @@ def test_an_algorithm_that_accepts_what_comes_too_late_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("broken", ["Drop", "Duplicate", "Crash", "LoseDisk"])
-def test_a_run_in_which_something_was_broken_has_shown_nothing(broken: str) -> None:
-    whole = StandOff(5, rounds=1, bivalent=1, decided="blue", sent=4, steps=Counter(Deliver=4))
-    assert (whole.shown, whole.exit_code) == (True, 0)
-    whole.steps[broken] += 1
-    assert (whole.shown, whole.exit_code) == (False, 2)
+def test_a_run_with_a_fault_has_shown_nothing(broken: str) -> None:
+    report = StandOff(5, rounds=1, bivalent=1, decided="blue", sent=4, steps=Counter(Deliver=4))
+    assert (report.shown, report.exit_code) == (True, 0)
+    report.steps[broken] += 1
+    assert (report.shown, report.exit_code) == (False, 2)
 
 
 def test_at_a_tie_a_majority_vote_hangs_on_one_message() -> None:
@@ -95,7 +95,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert (data["rounds"], data["bivalent_rounds"], data["decisions"], data["lost"]) == (20, 20, 0, 0)
     assert data["sent"] == data["delivered"]
     assert run(["flp", "--algorithm", "majority"]) == 0
-    told = capsys.readouterr().out
-    assert "the one message whose delay decides everything is Vote(value blue) from n1 to n3" in told
-    assert "Fischer, Lynch and Paterson" in told
+    output = capsys.readouterr().out
+    assert "the one message whose delay decides everything is Vote(value blue) from n1 to n3" in output
+    assert "Fischer, Lynch and Paterson" in output
     assert run(["flp", "--algorithm", "majority", "--real", "2"]) == EXIT_BAD_ARGUMENTS

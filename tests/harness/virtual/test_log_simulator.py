@@ -4,9 +4,15 @@ import pytest
 
 from harness.mutants.catalogue import choose
 from harness.virtual.fault_model import FaultModel
-from harness.virtual.fault_schedule import CALM_S, ScheduledPause
-from harness.virtual.log_fault_schedule import ClientRestart, LogFaultSchedule, MembershipChange, log_forecast
-from harness.virtual.simulator import SimulationReport, SimulationSettings, run_simulate, simulate, some
+from harness.virtual.fault_schedule import RECOVERY_S, ScheduledPause
+from harness.virtual.log_fault_schedule import (
+    ClientRestart,
+    LogFaultSchedule,
+    MembershipChange,
+    draw_log_fault_schedule,
+)
+from harness.virtual.simulation_settings import SimulationSettings, simulate
+from harness.virtual.simulator import SimulationReport, run_simulate, simulate_seeds
 from harness.virtual.steps import Crash, Recover, SendFrame
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
@@ -20,7 +26,7 @@ def kinds(report: SimulationReport) -> set[str]:
 @pytest.mark.parametrize(
     ("nodes", "seeds"), [(3, range(150)), (3, range(150, 300)), (5, range(40)), (1, range(20)), (2, range(20))]
 )
-def test_multipaxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: range) -> None:
+def test_multipaxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes: int, seeds: range) -> None:
     report = run_simulate("multipaxos", seeds, SimulationSettings(nodes=nodes))
     assert report.tally.failures == {}
     assert report.tally.runs == len(seeds)
@@ -28,11 +34,11 @@ def test_multipaxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seed
         assert (report.verdict.status, report.exit_code) == ("valid", 0), report.verdict.evidence
 
 
-def test_the_calm_does_not_wait_for_a_pause_of_the_storm() -> None:
-    weather = log_forecast(7_414)
-    pauses = [fault for fault in weather.faults if isinstance(fault, ScheduledPause)]
-    assert any(pause.at_s + pause.for_s > weather.storm_s + CALM_S for pause in pauses)
-    assert simulate(MultiPaxos, weather).violations == []
+def test_the_recovery_phase_does_not_wait_for_a_pause_of_the_fault_phase() -> None:
+    fault_schedule = draw_log_fault_schedule(7_414)
+    pauses = [fault for fault in fault_schedule.faults if isinstance(fault, ScheduledPause)]
+    assert any(pause.at_s + pause.for_s > fault_schedule.fault_phase_s + RECOVERY_S for pause in pauses)
+    assert simulate(MultiPaxos, fault_schedule).violations == []
 
 
 def test_a_clean_campaign_of_a_log_is_valid_only_if_every_kind_of_fault_has_happened() -> None:
@@ -43,15 +49,20 @@ def test_a_clean_campaign_of_a_log_is_valid_only_if_every_kind_of_fault_has_happ
 
 def test_a_seed_repeats_exactly() -> None:
     for seed in range(6):
-        one, other = simulate(MultiPaxos, log_forecast(seed)), simulate(MultiPaxos, log_forecast(seed))
+        one, other = (
+            simulate(MultiPaxos, draw_log_fault_schedule(seed)),
+            simulate(MultiPaxos, draw_log_fault_schedule(seed)),
+        )
         assert one.steps == other.steps
         assert one.virtual_s == other.virtual_s
         assert one.seen == other.seen
 
 
-def test_seeds_draw_all_that_can_befall_a_log() -> None:
-    drawn = [log_forecast(seed) for seed in range(100)]
-    kinds_of_events = {type(event).__name__ for weather in drawn for event in (*weather.faults, *weather.calls)}
+def test_seeds_draw_every_kind_of_event() -> None:
+    drawn = [draw_log_fault_schedule(seed) for seed in range(100)]
+    kinds_of_events = {
+        type(event).__name__ for fault_schedule in drawn for event in (*fault_schedule.faults, *fault_schedule.calls)
+    }
     assert kinds_of_events == {
         "ScheduledCut",
         "ScheduledOutage",
@@ -63,28 +74,37 @@ def test_seeds_draw_all_that_can_befall_a_log() -> None:
         "MembershipChange",
         "ScheduledCall",
     }
-    assert {change.kind for weather in drawn for change in weather.calls if isinstance(change, MembershipChange)} == {
+    assert {
+        change.kind
+        for fault_schedule in drawn
+        for change in fault_schedule.calls
+        if isinstance(change, MembershipChange)
+    } == {
         "add",
         "remove",
     }
-    assert any(isinstance(fault, ClientRestart) and fault.resumes for weather in drawn for fault in weather.faults)
-    assert any(weather.limits.snapshot_slots == 1 for weather in drawn)
+    assert any(
+        isinstance(fault, ClientRestart) and fault.resumes
+        for fault_schedule in drawn
+        for fault in fault_schedule.faults
+    )
+    assert any(fault_schedule.limits.snapshot_slots == 1 for fault_schedule in drawn)
 
 
 @pytest.mark.parametrize(
-    ("oddities", "kind"),
+    ("fault_model", "kind"),
     [
         (FaultModel(disks_sync_late=True), "promise"),
         (FaultModel(logs_sync_late=True), "contract"),
         (FaultModel(empty_disks_vote=True), "incarnation"),
     ],
-    ids=["a disk that lies", "a log behind its commit index", "a lost disk that votes"],
+    ids=["a disk that syncs late", "a log behind its commit index", "a lost disk that votes"],
 )
-def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: FaultModel, kind: str) -> None:
-    report = run_simulate("multipaxos", range(300), SimulationSettings(oddities=oddities, look_for=(kind,)))
+def test_a_bad_disk_is_found_and_the_run_is_shrunk(fault_model: FaultModel, kind: str) -> None:
+    report = run_simulate("multipaxos", range(300), SimulationSettings(fault_model=fault_model, look_for=(kind,)))
     assert kinds(report) == {kind}
     assert report.shrunk is not None
-    assert isinstance(report.shrunk.weather, LogFaultSchedule)
+    assert isinstance(report.shrunk.fault_schedule, LogFaultSchedule)
     assert len(report.shrunk.story) <= 25, report.shrunk.story
     assert any(isinstance(step, Crash | Recover | SendFrame) for step in report.shrunk.schedule)
 
@@ -102,7 +122,7 @@ def test_a_bad_disk_is_found_out_and_the_run_made_short(oddities: FaultModel, ki
 def test_a_mutant_is_found_without_its_script(name: str, kind: str) -> None:
     (mutant,) = choose((name,))
     settings = SimulationSettings(look_for=(kind,))
-    tally = some(load_algorithm(mutant.algorithm), range(150), settings, 1)
+    tally = simulate_seeds(load_algorithm(mutant.algorithm), range(150), settings, 1)
     (text,) = tally.failures.values()
     assert text.startswith(kind)
-    assert some(MultiPaxos, tally.failures, settings, 1).failures == {}
+    assert simulate_seeds(MultiPaxos, tally.failures, settings, 1).failures == {}

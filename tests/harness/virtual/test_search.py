@@ -1,4 +1,4 @@
-"""The engine, against an independent model whose counts are published."""
+"""The search on an independent model of Paxos whose number of states is published."""
 
 from collections.abc import Iterator
 from itertools import combinations, permutations
@@ -13,7 +13,7 @@ P1A, P1B, P2A, P2B = range(4)
 
 
 class LamportsPaxos:
-    """Lamport's TLA+ specification of Paxos (Paxos.tla), as it stands there: messages are a set that only grows.
+    """Lamport's TLA+ specification of Paxos (Paxos.tla), step by step: the messages are a set that only grows.
 
     A state is (acceptors, messages); an acceptor is (maxBal, maxVBal, maxVal), -1 for none.
     """
@@ -58,9 +58,9 @@ class LamportsPaxos:
     def _may_propose(self, messages: frozenset[tuple[int, ...]], ballot: int, value: int) -> bool:
         promises = [message for message in messages if message[0] == P1B and message[2] == ballot]
         for quorum in combinations(ACCEPTORS, QUORUM):
-            told = [message for message in promises if message[1] in quorum]
-            if {message[1] for message in told} == set(quorum):
-                votes = [message[3:] for message in told if message[3] >= 0]
+            of_quorum = [message for message in promises if message[1] in quorum]
+            if {message[1] for message in of_quorum} == set(quorum):
+                votes = [message[3:] for message in of_quorum if message[3] >= 0]
                 if not votes or max(votes)[1] == value:
                     return True
         return False
@@ -116,7 +116,7 @@ def test_symmetry_of_acceptors_and_values_leaves_fewer_states() -> None:
 
 
 class Counter:
-    """0, 1, 2, ... to 9, forwards by one or two."""
+    """The numbers from 0 to 9. A step adds one or two; 7 is bad."""
 
     def initial(self) -> list[int]:
         return [0]
@@ -161,9 +161,9 @@ def test_an_interrupted_search_is_not_exhausted() -> None:
                 raise KeyboardInterrupt
             return super().successors(state)
 
-    told: list[tuple[int, int]] = []
-    found = search(Interrupted(2, 2), progress=lambda states, depth: told.append((states, depth)))
+    progress: list[tuple[int, int]] = []
+    found = search(Interrupted(2, 2), progress=lambda states, depth: progress.append((states, depth)))
     assert not found.exhausted
     assert found.waiting > 0
     assert found.depth == 5
-    assert told[:2] == [(1, 1), (told[1][0], 2)]
+    assert progress[:2] == [(1, 1), (progress[1][0], 2)]

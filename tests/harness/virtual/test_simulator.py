@@ -13,16 +13,18 @@ from harness.mutants import majority_and_leader, paxos
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import (
     FaultSchedule,
+    KindLoss,
     LinkConditions,
     ScheduledCall,
     ScheduledCut,
     ScheduledOutage,
     ScheduledPause,
-    forecast,
+    draw_fault_schedule,
 )
 from harness.virtual.judge import SAFETY
 from harness.virtual.node_state import facts_of
-from harness.virtual.simulator import SimulationReport, SimulationSettings, run_simulate, simulate
+from harness.virtual.simulation_settings import SimulationSettings, simulate
+from harness.virtual.simulator import SimulationReport, run_simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
 from node.algorithms import load_algorithm
 from node.algorithms.paxos import Decided, Paxos
@@ -45,7 +47,7 @@ MANY = [(3, range(first, first + 600)) for first in range(0, 10_000, 2_500)]
 
 
 @pytest.mark.parametrize(("nodes", "seeds"), [*MANY, (5, range(60)), (1, range(20)), (4, range(60))])
-def test_paxos_keeps_every_promise_and_answers_in_the_calm(nodes: int, seeds: range) -> None:
+def test_paxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes: int, seeds: range) -> None:
     report = run_simulate("paxos", seeds, SimulationSettings(nodes=nodes))
     assert report.tally.failures == {}
     assert report.tally.runs == len(seeds)
@@ -70,12 +72,12 @@ def test_leader_and_majority_are_safe(algorithm: str) -> None:
 # --- what the article says goes wrong -------------------------------------------------------------------------------
 
 
-def test_a_leader_that_is_down_answers_nobody() -> None:
+def test_without_the_leader_no_client_is_answered() -> None:
     report = run_simulate("leader", range(100))
     assert kinds(report) == {"fault tolerance"}
     assert report.shrunk is not None
-    assert report.shrunk.weather.faults == ()  # the calm without n1 is enough
-    assert report.shrunk.ends["n1"] is None
+    assert report.shrunk.fault_schedule.faults == ()  # a recovery phase without n1 is enough
+    assert report.shrunk.final_status["n1"] is None
 
 
 def test_failover_splits_the_brain() -> None:
@@ -84,19 +86,19 @@ def test_failover_splits_the_brain() -> None:
 
 
 def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
-    weather = forecast(48, 7, values=2)
-    done = simulate(load_algorithm("majority"), weather)
+    fault_schedule = draw_fault_schedule(48, 7, values=2)
+    done = simulate(load_algorithm("majority"), fault_schedule)
     assert [violation.kind for violation in done.violations] == ["fault tolerance"]
     up = [node for node in done.cluster.nodes.values() if node.up]
     assert len(up) == 6
     assert sorted(Counter(node.instance.status().details["vote"] for node in up if node.instance).values()) == [3, 3]
 
 
-# --- what has really been broken ------------------------------------------------------------------------------------
+# --- mistakes of real systems ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "oddities", "seeds", "kind"),
+    ("algorithm", "fault_model", "seeds", "kind"),
     [
         (paxos.IgnoresAccepted, FaultModel(), range(200), "agreement"),
         (paxos.AdoptsLowest, FaultModel(), range(700, 800), "agreement"),
@@ -114,10 +116,10 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
         (paxos.LateAcceptsKill, FaultModel(), range(200), "contract"),
     ],
 )
-def test_a_broken_algorithm_is_caught_and_its_run_made_short(
-    algorithm: type[Algorithm], oddities: FaultModel, seeds: range, kind: str
+def test_a_broken_algorithm_is_caught_and_its_run_is_shrunk(
+    algorithm: type[Algorithm], fault_model: FaultModel, seeds: range, kind: str
 ) -> None:
-    report = run_simulate(algorithm, seeds, SimulationSettings(oddities=oddities, look_for=SAFETY))
+    report = run_simulate(algorithm, seeds, SimulationSettings(fault_model=fault_model, look_for=SAFETY))
     assert kinds(report) == {kind}
     assert report.shrunk is not None
     assert len(report.shrunk.story) <= 25
@@ -129,14 +131,14 @@ def test_a_broken_algorithm_is_caught_and_its_run_made_short(
 
 def test_a_seed_repeats_exactly() -> None:
     for seed in range(20):
-        one, other = simulate(Paxos, forecast(seed)), simulate(Paxos, forecast(seed))
+        one, other = simulate(Paxos, draw_fault_schedule(seed)), simulate(Paxos, draw_fault_schedule(seed))
         assert one.steps == other.steps
         assert one.cluster.story == other.cluster.story
         assert one.virtual_s == other.virtual_s
 
 
 def test_seeds_differ() -> None:
-    assert len({tuple(simulate(Paxos, forecast(seed)).steps) for seed in range(20)}) == 20
+    assert len({tuple(simulate(Paxos, draw_fault_schedule(seed)).steps) for seed in range(20)}) == 20
 
 
 def test_workers_find_the_same() -> None:
@@ -146,8 +148,8 @@ def test_workers_find_the_same() -> None:
         "from harness.virtual.simulator import run_simulate;"
         "print(run_simulate('failover', range(250), workers=2, failures_max=1000).dumps())"
     )
-    told = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, cwd=ROOT).stdout
-    together = json.loads(told)
+    output = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, cwd=ROOT).stdout
+    together = json.loads(output)
     assert {str(seed): text for seed, text in alone.tally.failures.items()} == together["failures"]
     assert alone.tally.steps == together["steps"]
     assert len(alone.tally.failures) > 1
@@ -161,24 +163,34 @@ def test_a_campaign_that_was_cut_short_says_so() -> None:
 
 def test_a_report_is_plain_data_and_plain_text() -> None:
     report = run_simulate(paxos.IgnoresAccepted, range(100))
-    told = json.loads(report.dumps())
-    assert told["verdict"]["status"] == "invalid"
-    assert told["shrunk"]["story"] == report.shrunk.story if report.shrunk else None
+    data = json.loads(report.dumps())
+    assert data["verdict"]["status"] == "invalid"
+    assert data["shrunk"]["story"] == report.shrunk.story if report.shrunk else None
     assert any(line.startswith("VIOLATED by seed 62. Shrunk") for line in report.lines())
 
 
-# --- the weather ----------------------------------------------------------------------------------------------------
+def test_a_report_names_its_fields_as_older_reports_do() -> None:
+    report = run_simulate("failover", range(20), SimulationSettings(look_for=SAFETY))
+    data = report.to_json()
+    assert "oddities" in data["settings"]
+    assert {"storm_s", "late_colours"} <= data["shrunk"]["weather"].keys()
+    assert "picky" in data["shrunk"]["weather"]["links"]
+
+
+# --- fault schedules ------------------------------------------------------------------------------------------------
 
 
 def test_survivors_are_a_majority_unless_too_many_disks_are_lost() -> None:
     for seed in range(200):
-        weather = forecast(seed, 5)
-        lost = {fault.node for fault in weather.faults if isinstance(fault, ScheduledOutage) and fault.loses_disk}
-        assert len(weather.survivors) >= majority(5)
-        assert not lost & set(weather.survivors)
+        fault_schedule = draw_fault_schedule(seed, 5)
+        lost = {
+            fault.node for fault in fault_schedule.faults if isinstance(fault, ScheduledOutage) and fault.loses_disk
+        }
+        assert len(fault_schedule.survivors) >= majority(5)
+        assert not lost & set(fault_schedule.survivors)
 
 
-QUIET = FaultSchedule(
+WITHOUT_FAULTS = FaultSchedule(
     0,
     ("n1", "n2", "n3"),
     1.0,
@@ -192,7 +204,7 @@ QUIET = FaultSchedule(
 
 
 def test_without_faults_a_proposal_is_decided_within_milliseconds() -> None:
-    done = simulate(Paxos, replace(QUIET, storm_s=0.12))
+    done = simulate(Paxos, replace(WITHOUT_FAULTS, fault_phase_s=0.12))
     assert done.cluster.replies[done.cluster.happened[0].step.request].value is not None  # type: ignore[union-attr]
 
 
@@ -206,8 +218,10 @@ def test_without_faults_a_proposal_is_decided_within_milliseconds() -> None:
     ],
     ids=["cut", "one way, held", "pause", "outage"],
 )
-def test_a_fault_bites_until_the_calm(fault: ScheduledCut | ScheduledPause | ScheduledOutage, seen: str) -> None:
-    done = simulate(Paxos, replace(QUIET, faults=(fault,)))
+def test_a_fault_has_an_effect_until_the_recovery_phase(
+    fault: ScheduledCut | ScheduledPause | ScheduledOutage, seen: str
+) -> None:
+    done = simulate(Paxos, replace(WITHOUT_FAULTS, faults=(fault,)))
     assert done.seen[seen] == 1
     request = next(happened.step.request for happened in done.cluster.happened if hasattr(happened.step, "request"))
     answered = request in done.cluster.replies
@@ -218,7 +232,8 @@ def test_a_fault_bites_until_the_calm(fault: ScheduledCut | ScheduledPause | Sch
 
 def test_a_node_that_loses_its_disk_never_boots_again() -> None:
     done = simulate(
-        Paxos, replace(QUIET, faults=(ScheduledOutage(0.5, 0.1, "n3", loses_disk=True),), survivors=("n1", "n2"))
+        Paxos,
+        replace(WITHOUT_FAULTS, faults=(ScheduledOutage(0.5, 0.1, "n3", loses_disk=True),), survivors=("n1", "n2")),
     )
     assert [step for step in done.steps if isinstance(step, Crash | LoseDisk | Recover)] == [
         Crash("n3"),
@@ -226,10 +241,10 @@ def test_a_node_that_loses_its_disk_never_boots_again() -> None:
     ]
 
 
-def test_kinds_of_message_may_be_lost_more_often() -> None:
-    last = replace(QUIET.links, picky=((0.999, 1.0),))
-    done = simulate(Paxos, replace(QUIET, links=last))
+def test_a_message_class_may_be_lost_more_often() -> None:
+    last = replace(WITHOUT_FAULTS.links, loss_by_kind=(KindLoss(0.999, 1.0),))
+    done = simulate(Paxos, replace(WITHOUT_FAULTS, links=last))
     decided = [facts_of(node).decided for node in done.cluster.nodes.values()]
     assert Paxos.messages[-1] is Decided
     assert done.seen["a loss"] == 2
-    assert None not in decided  # in the calm they have asked
+    assert None not in decided  # the nodes have inquired in the recovery phase

@@ -7,9 +7,9 @@ a schedule one more order to choose. Nothing happens by itself, so the same step
 from collections.abc import Iterator
 
 from harness.virtual.fault_model import FaultModel
-from harness.virtual.node import VARIABLE, VirtualNode
+from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
-from harness.virtual.steps import Deliver, Fire, GiveUp, Packet, Propose, Query
+from harness.virtual.steps import VARIABLE, Deliver, Fire, GiveUp, Packet, Propose, Query
 from node.contract import Algorithm, Message, NodeId, Request, Status, Stored, Value
 
 _MODEL = FaultModel(own_messages_wait=True)

@@ -152,7 +152,7 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     assert (low, high) == tuple(sorted((low, high)))
     replica.election.become_preparing(replica.state.configuration)
     assert ballot < replica.election.ballot
-    world.say_again(low, high, LogPrepare(ballot, world.replica(low).acceptor.commit))
+    world.redeliver(low, high, LogPrepare(ballot, world.replica(low).acceptor.commit))
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
 
 
@@ -184,11 +184,11 @@ def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> Non
     """Otherwise who joins takes itself for the only member as soon as it is promoted, and decides alone."""
     world = LogWorld()
     nodes = world.cluster.nodes
-    world.wishes.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == 1)
+    world.drop_rules.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == 1)
     world.wait(lambda: sum(node.disk.log.get(2) is not None for node in nodes.values()) > 1, "slot 2")
     (leader,) = (name for name, node in nodes.items() if node.disk.log.get(1) is not None)
     world.crash(leader)
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.wait_leader(leader)
     world.restart("n4")
     assert isinstance(world.change("add", "n4"), Ok)
@@ -200,13 +200,13 @@ def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> Non
 def test_a_voter_that_does_not_know_that_it_is_one_lets_others_lead() -> None:
     world, first, _ = start()
     world.restart("n4")
-    world.wishes.append(lambda _from, to, message: to == "n4" and not isinstance(message, Heartbeat))
+    world.drop_rules.append(lambda _from, to, message: to == "n4" and not isinstance(message, Heartbeat))
     assert isinstance(world.change("add", "n4"), Ok)
     leading = world.replica(first).state
     world.wait(lambda: "n4" in leading.configuration.voters, "n4 votes")
     assert world.replica("n4").members == ()
     world.crash(first)
-    world.wishes.clear()
+    world.drop_rules.clear()
     world.wait_leader(first)  # three of the four voters are up
 
 

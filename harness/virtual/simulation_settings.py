@@ -1,0 +1,53 @@
+"""The settings that all runs of a campaign of simulations share, and the run of one seed under them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from harness.virtual.fault_model import SOUND, FaultModel
+from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, draw_fault_schedule
+from harness.virtual.judge import EVERYTHING
+from harness.virtual.log_fault_schedule import LogFaultSchedule, draw_log_fault_schedule
+from harness.virtual.log_simulation import LogSimulation
+from harness.virtual.simulation import SimulatedRun, Simulation
+from node.contract import Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSettings:
+    """The settings that all runs of a campaign share."""
+
+    nodes: int = 3
+    values: int = VALUES_MAX
+    """How many different values are proposed in a run, at most."""
+    fault_model: FaultModel = SOUND
+    look_for: tuple[str, ...] = EVERYTHING
+    """The kinds of violation that count. Others are ignored."""
+
+    def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
+        """Simulate the run whose fault schedule is drawn from a seed."""
+        if algorithm.keeps_log:
+            return self.simulate_in(algorithm, draw_log_fault_schedule(seed, self.nodes))
+        return self.simulate_in(algorithm, draw_fault_schedule(seed, self.nodes, self.values))
+
+    def simulate_in(self, algorithm: type[Algorithm], fault_schedule: FaultSchedule) -> SimulatedRun:
+        """Simulate a run under a fault schedule."""
+        return simulate(algorithm, fault_schedule, self.fault_model, self.look_for)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain data. Reports call the fault model `oddities`."""
+        return {"oddities" if key == "fault_model" else key: item for key, item in asdict(self).items()}
+
+
+DEFAULT_SETTINGS: Final = SimulationSettings()
+
+
+def simulate(
+    algorithm: type[Algorithm],
+    fault_schedule: FaultSchedule,
+    fault_model: FaultModel = SOUND,
+    look_for: tuple[str, ...] = EVERYTHING,
+) -> SimulatedRun:
+    """Simulate one run. Only violations of the kinds in `look_for` end it and appear in its result."""
+    if isinstance(fault_schedule, LogFaultSchedule):
+        return LogSimulation(algorithm, fault_schedule, fault_model, look_for).run()
+    return Simulation(algorithm, fault_schedule, fault_model, look_for).run()
