@@ -25,7 +25,7 @@ from harness.runs.workers import pool_of
 from harness.virtual.judge import SAFETY
 from harness.virtual.shrink_seed import ShrunkSeed, shrink_seed
 from harness.virtual.simulation_settings import DEFAULT_SETTINGS, SimulationSettings
-from harness.virtual.steps import to_json
+from harness.virtual.steps import plain, to_json
 from node.algorithms import load_algorithm
 from node.contract import Algorithm
 
@@ -130,7 +130,7 @@ class SimulationReport:
             "failures": {str(seed): text for seed, text in self.tally.failures.items()},
             "shrunk": shrunk
             and {
-                "weather": shrunk.fault_schedule.to_json(),
+                "weather": plain(shrunk.fault_schedule.to_json()),
                 "violations": [asdict(violation) for violation in shrunk.violations],
                 "schedule": [to_json(step) for step in shrunk.schedule],
                 "story": shrunk.story,

@@ -1,5 +1,7 @@
 """The replicated log in virtual time: the shipped classes come out clean, broken ones do not, and each seed repeats exactly."""
 
+import json
+
 import pytest
 
 from harness.mutants.catalogue import choose
@@ -11,8 +13,9 @@ from harness.virtual.log_fault_schedule import (
     MembershipChange,
     draw_log_fault_schedule,
 )
+from harness.virtual.shrink_seed import ShrunkSeed
 from harness.virtual.simulation_settings import SimulationSettings, simulate
-from harness.virtual.simulator import SimulationReport, run_simulate, simulate_seeds
+from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate, simulate_seeds
 from harness.virtual.steps import Crash, Recover, SendFrame
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
@@ -56,6 +59,15 @@ def test_a_seed_repeats_exactly() -> None:
         assert one.steps == other.steps
         assert one.virtual_s == other.virtual_s
         assert one.seen == other.seen
+
+
+def test_a_report_of_a_log_is_json_with_the_calls_that_were_kept() -> None:
+    schedule = next(drawn for drawn in map(draw_log_fault_schedule, range(100)) if drawn.calls)
+    shrunk = ShrunkSeed(schedule, [], [], [], {})
+    report = SimulationReport("multipaxos", SimulationSettings(), 1.0, 1, SeedTally(), shrunk)
+    calls = json.loads(report.dumps())["shrunk"]["weather"]["calls"]
+    assert len(calls) == len(schedule.calls)
+    assert {call["client"] for call in calls if "client" in call}
 
 
 def test_seeds_draw_every_kind_of_event() -> None:
