@@ -286,7 +286,7 @@ class Cluster(Service):
             timeout_s: how long to wait for the replies, in seconds.
 
         Returns:
-            The status of each node that has replied: see `node.runtime.Runtime.status`.
+            The status of each node that has replied: see `node/status.py`.
         """
         up = [node for node in self.nodes if self.state(node) is ProcessState.UP]
         with self._observing:

@@ -20,7 +20,7 @@ def packed_status(core: NodeCore, facts: Mapping[str, object]) -> bytes:
 
     Args:
         core: the node.
-        facts: what is known of its process.
+        facts: the fields that describe its process.
     """
     most = VARIABLES_MAX
     while len(packed := pack(node_status(core, facts, most))) > BYTES_MAX and most > 0:
@@ -41,9 +41,9 @@ def node_status(core: NodeCore, facts: Mapping[str, object], most: int) -> dict[
 
 
 def status_fields(status: Status) -> dict[str, object]:
-    """Return one replica's status by the names that people see.
+    """Return one replica's status by the field names that people see.
 
-    A field is left out if it says nothing, but for `decided`, which is None while the replica knows of no decision.
+    Fields that are empty or None are left out, except `decided`, which is None while the replica knows no decision.
     """
     fields: dict[str, object] = {}
     if status.role:
@@ -66,7 +66,7 @@ def replica_status(status: Status) -> dict[str, Any]:
 
 
 def shown(item: object) -> Any:
-    """Return what a status may hold as data that `pack` takes. Values are decoded for people, unless they are too large."""
+    """Return an item of a status as data that `pack` takes. Values are decoded for people, unless they are too large."""
     match item:
         case bytes() if len(item) > SHOWN_BYTES_MAX:
             return f"{len(item):,} bytes"

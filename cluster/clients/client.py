@@ -21,23 +21,11 @@ from typing import Any, Final
 from cluster.clients.connections import Connections
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome, value_of
 from cluster.errors import NoSuchNode
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import BadInput, NodeId, Value
 from node.settings import NAME
 from node.transport import Poller
-from node.wire import (
-    BadValue,
-    Codec,
-    Envelope,
-    Malformed,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    decode_value,
-    encode_value,
-    unpack,
-)
+from node.wire import BadValue, Codec, Envelope, Malformed, decode_value, encode_value, unpack
 
 #: How long a call may take by default, in seconds.
 TIMEOUT_S: Final = 5.0

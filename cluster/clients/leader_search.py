@@ -26,7 +26,7 @@ class LeaderSearch:
         self._lost_at: dict[NodeId, float] = {}
         self._next_node = 0
 
-    def heard_from(self, node: NodeId) -> None:
+    def note_reply(self, node: NodeId) -> None:
         """Note that a message of `node` has arrived, so it is reachable."""
         if self._lost_at:
             self._lost_at.pop(node, None)

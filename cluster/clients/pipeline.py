@@ -201,7 +201,7 @@ class Pipeline:
             message = self._codec.decode(data).message
         except Malformed:
             return
-        self.leaders.heard_from(node)
+        self.leaders.note_reply(node)
         if isinstance(message, Replies):
             for reply in message.replies:
                 frame = self._frames.get(reply.number)

@@ -154,7 +154,7 @@ class VirtualNode:
         assert self.up, f"{self.id} is down"
         known = len(self.timers.set_lately)
         stale = self.core.stale
-        self.core.hear_itself()
+        self.core.take_own_messages()
         for step in steps:
             # What the node sent to itself may have set the timer anew: then this is not the timer that was to expire.
             if not (isinstance(step, Fire) and (self._name, step.timer) in self.timers.set_lately[known:]):

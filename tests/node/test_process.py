@@ -18,20 +18,11 @@ import pytest
 import zmq
 
 from node.algorithms.paxos import Paxos
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import Message, Value
 from node.storage.disk import FILE_NAME, inspect
 from node.transport import tuned
-from node.wire import (
-    Codec,
-    Envelope,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    encode_value,
-    unpack,
-)
+from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.conftest import ROOT
 from tests.waiting import WAIT_S
 
@@ -262,13 +253,13 @@ def test_a_launcher_that_has_gone_before_the_node_could_look_is_noticed(start: S
     ("changes", "reason"),
     [
         ({"nodes": ["n1", "n1"]}, "two nodes have the same name"),
-        ({"nodes": ["n2"]}, "there is no node 'n1'; there are n2"),
+        ({"nodes": ["n2"]}, "there is no node 'n1': the nodes are n2"),
         ({"algorithm": "raft"}, "no algorithm is called 'raft': there are leader, failover, majority, paxos"),
         ({"algorithm": "tests.own_algorithms:Nothing"}, "has no 'Nothing'"),
     ],
     ids=["bad spec", "no such node", "unknown algorithm", "no such class"],
 )
-def test_a_node_that_cannot_start_as_told_says_why(
+def test_a_node_that_cannot_start_reports_the_reason(
     start: Start, tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:
     node = start(spec=write_spec(tmp_path, **changes))

@@ -16,6 +16,7 @@ from node import status as status_module
 from node import turn as turn_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Status, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.parts import SHIPPED_PARTS, Parts
@@ -24,17 +25,7 @@ from node.runtime import Runtime
 from node.settings import Settings
 from node.storage.disk import Disk, DiskFailed
 from node.transport import Route, Transport, WakeUpPipe, Watched
-from node.wire import (
-    Codec,
-    Envelope,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    encode_value,
-    unpack,
-)
+from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.idle_log import IdleLog
 
 CLUSTER = "0123456789abcdef" * 2

@@ -24,7 +24,7 @@ def test_the_leader_is_the_target_until_it_is_lost() -> None:
 def test_a_node_that_was_heard_from_again_is_not_avoided() -> None:
     search = LeaderSearch()
     search.lost("n2", 1.0)
-    search.heard_from("n2")
+    search.note_reply("n2")
     assert {search.target(ADDRESSES, 1.1) for _ in range(4)} == {"n1", "n2", "n3"}
 
 

@@ -15,7 +15,7 @@ def leaders(net: Schedule) -> dict[NodeId, NodeId]:
     return found
 
 
-def say_alive(net: Schedule, *names: NodeId) -> None:
+def send_alive(net: Schedule, *names: NodeId) -> None:
     for name in names:
         net.fire(name, "alive")
 
@@ -33,7 +33,7 @@ def test_the_others_take_over_the_leaders_value() -> None:
     net.propose("a", RED)
     net.settle()
     assert [net.disk(name).get("value") for name in "abc"] == [RED, None, None]
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     assert [net.disk(name).get("value") for name in "abc"] == [RED, RED, RED]
 
@@ -42,7 +42,7 @@ def test_when_the_leader_dies_the_next_goes_on_with_its_value() -> None:
     net = Schedule(Failover)
     net.propose("a", RED)
     net.settle()
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     net.crash("a")
     query = net.query("c")
@@ -61,7 +61,7 @@ def test_a_node_that_is_heard_again_is_taken_for_alive_again() -> None:
     net = Schedule(Failover)
     net.fire("b", "silent a")
     assert leaders(net)["b"] == "b"
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     assert leaders(net)["b"] == "a"
     net.crash("a")
@@ -80,7 +80,7 @@ def test_split_brain_happens() -> None:
     net.settle("bc")
     assert net.answers == {ours: RED, theirs: BLUE}
 
-    say_alive(net, "a", "b", "c")  # healing mends nothing: each side keeps what it has
+    send_alive(net, "a", "b", "c")  # healing mends nothing: each side keeps what it has
     net.settle()
     queries = [net.query(name) for name in "ac"]
     net.settle()
