@@ -112,7 +112,7 @@ class ControlServer:
             self.refuse(request.caller, error)
         except Exception as error:  # noqa: BLE001 - rule 3
             traceback.print_exc()
-            text = f"{request.verb!r} failed because of a mistake of ours: {error!r}. The log of the process says where"
+            text = f"{request.verb!r} failed because of an internal error: {error!r}. The log of the process has the traceback"
             self.refuse(request.caller, ConsensusError(text))
 
     def answer(self, caller: bytes, result: object) -> None:

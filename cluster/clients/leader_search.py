@@ -5,8 +5,8 @@ Rules
 1. A node that replied with a result leads. A node that redirects names the leader, if it knows one.
 2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that were silent, for
    `_AVOID_S` seconds, unless all of them are.
-3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not believed to lead: the node that names it may not have
-   noticed the loss yet.
+3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not taken for the leader when another node names it:
+   that node may not have noticed the loss yet.
 """
 
 from collections.abc import Mapping
@@ -48,6 +48,6 @@ class LeaderSearch:
         return candidates[self._next_node % len(candidates)]
 
     def redirected(self, leader: NodeId | None, now: float) -> None:
-        """Note that a node does not lead, and names `leader`, or no node, as the one that does."""
+        """Note that a node has replied that it does not lead, and that `leader` does, or no node that it knows if None."""
         lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < _DISBELIEVE_S
         self.leader = None if lost else leader

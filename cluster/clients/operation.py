@@ -10,7 +10,7 @@ name, arguments, defaults, docstring, encoding, decoding and timeout.
 
 What takes several operations is a generator. It yields operations, and the client sends it the answer of each, or throws what
 the operation raised:
-- `Steps` ends with a result, such as waiting in the line of a lock;
+- `Steps` ends with a result, such as waiting in the queue of a lock;
 - `Stream` yields lists of items in between, which the caller gets one by one, such as all keys with a prefix.
 
 Rules

@@ -120,12 +120,12 @@ class Nemesis:
         rng = self._plan.rng(step)
         if step.when is None:
             return fault.inject(self._experiment, rng, **step.arguments)
-        strike = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
+        trigger = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
         try:
-            strike.wait(max(self._plan.time_s - self._now_s(), 0.0))
+            trigger.wait(max(self._plan.time_s - self._now_s(), 0.0))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
-            strike.release()
+            trigger.release()
 
     def _let_it_bite(self, active: ActiveFault) -> None:
         if isinstance(active, ConditionalFault):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cluster.errors import ConsensusError
 from cluster.folder_lock import FolderLock, sign_lock
-from cluster.processes import ReadyPipe, is_suspended, spawn_detached
+from cluster.processes import is_suspended
+from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
 from harness.network.network import Network
@@ -113,11 +114,11 @@ def main() -> int:
             open_spec(arguments.root),
             record=arguments.record,
             show=show,
-            ready=lambda lost: ReadyPipe.say(arguments.ready_fd, {"lost": lost}),
+            ready=lambda lost: ReadyPipe.write(arguments.ready_fd, {"lost": lost}),
         )
     except (ConsensusError, ValueError, OSError) as error:
         show(str(error))
-        ReadyPipe.say(arguments.ready_fd, {"error": str(error)})
+        ReadyPipe.write(arguments.ready_fd, {"error": str(error)})
         return 1
     return 0
 

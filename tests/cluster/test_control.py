@@ -103,10 +103,10 @@ def test_arguments_and_results_are_plain_data(served: Served) -> None:
         ("spec", BadInput, "no such field"),
         ("rule", BadInput, "no such rule"),
         ("unwell", ConsensusError, "not today"),
-        ("broken", ConsensusError, "a mistake of ours: ZeroDivisionError"),
+        ("broken", ConsensusError, "an internal error: ZeroDivisionError"),
         ("path", BadInput, r"folder/\\udcff cannot be written"),
-        ("set", ConsensusError, "a mistake of ours: TypeError"),
-        ("do", ConsensusError, "a mistake of ours: TypeError"),  # without its argument
+        ("set", ConsensusError, "an internal error: TypeError"),
+        ("do", ConsensusError, "an internal error: TypeError"),  # without its argument
         ("nothing", BadInput, "there is no request 'nothing': there are echo, do"),
     ],
 )

@@ -19,7 +19,7 @@ _MODULES: Final = (
     "window_of_vulnerability",
     "three_proposals",
     "minority_killed",
-    "everybody_killed",
+    "all_killed",
     "proposer_killed",
     "lossy_network",
 )
@@ -41,7 +41,7 @@ class Scenario:
     nodes: int = 5
     breaks: bool = True  # whether the scenario has faults; if so, a run in which no fault bit is no test
     takes_s: float = 2.0  # about how long a run takes; the scorecard begins with the longest
-    about: str = ""  # the algorithm that the article tells the scenario for: its evidence is shown first
+    about: str = ""  # the algorithm that the article describes in the scenario: its evidence is shown first
 
     def fits(self, algorithm: str) -> bool:
         """Whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""

@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from cluster.errors import BootFailed, Mistake, NoSuchNode
-from cluster.processes import spawn
+from cluster.spawning import spawn
 from cluster.spec import Spec, create
 from harness.network.installed_rule import NotSeen
 from harness.network.network import Network, NetworkError, ProxyGone
