@@ -20,7 +20,7 @@ TOKEN = "5" * 32
 WAIT_S = 10.0
 
 
-class Unwell(ConsensusError):
+class ProxyFailed(ConsensusError):
     """An exception of a floor above, which the client may know or not."""
 
 
@@ -76,7 +76,7 @@ def served() -> Iterator[Served]:
             "state": failing(WrongState("n1 is down")),
             "spec": failing(BadSpec("no such field")),
             "rule": failing(BadRequest("no such rule")),
-            "unwell": failing(Unwell("not today")),
+            "unwell": failing(ProxyFailed("not today")),
             "broken": failing(ZeroDivisionError("x\udcff")),
             "path": failing(BadInput("folder/\udcff cannot be written")),
             "set": lambda: {1, 2},
@@ -126,8 +126,8 @@ def test_a_refusal_keeps_its_kind(served: Served) -> None:
 
 
 def test_a_client_knows_the_errors_that_it_is_made_with(served: Served) -> None:
-    with pytest.raises(Unwell, match="not today"):
-        served.client(Unwell).ask("unwell", WAIT_S)
+    with pytest.raises(ProxyFailed, match="not today"):
+        served.client(ProxyFailed).ask("unwell", WAIT_S)
 
 
 @pytest.mark.parametrize("wrong", ["\udcff", 2**70, {1, 2}, object()])
@@ -212,6 +212,6 @@ def test_a_caller_that_has_gone_does_not_keep_the_server() -> None:
     client = ControlClient(server.address, TOKEN, lambda: None, no_reply)
     with pytest.raises(NotUp):
         client.ask("do", 0.0)
-    server.answer(b"nobody", {"any": "thing"})
-    server.refuse(b"nobody", NotUp("gone"))
+    server.answer(b"unknown", {"any": "thing"})
+    server.refuse(b"unknown", NotUp("gone"))
     server.close()

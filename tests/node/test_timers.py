@@ -20,7 +20,7 @@ def timers() -> tuple[Timers[str], Clock]:
     return Timers(clock, Random(7)), clock
 
 
-def test_timers_run_out_in_order_and_once() -> None:
+def test_timers_expire_in_order_and_once() -> None:
     some, clock = timers()
     some.set("late", 3, 3)
     some.set("early", 1, 1)
@@ -33,7 +33,7 @@ def test_timers_run_out_in_order_and_once() -> None:
     assert list(some.take_expired()) == ["later"]
 
 
-def test_those_due_at_once_run_out_in_the_order_in_which_they_were_set() -> None:
+def test_those_due_at_once_expire_in_the_order_in_which_they_were_set() -> None:
     some, _ = timers()
     for name in "cab":
         some.set(name, 0, 0)
@@ -52,7 +52,7 @@ def test_a_timer_set_again_is_replaced_by_an_earlier_or_a_later_one() -> None:
     assert list(some.take_expired()) == ["a"]
 
 
-def test_a_timer_set_twice_for_the_same_moment_runs_out_once() -> None:
+def test_a_timer_set_twice_for_the_same_moment_expires_once() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("a", 1, 1)
@@ -60,7 +60,7 @@ def test_a_timer_set_twice_for_the_same_moment_runs_out_once() -> None:
     assert list(some.take_expired()) == ["a"]
 
 
-def test_a_cancelled_timer_does_not_run_out() -> None:
+def test_a_cancelled_timer_does_not_expire() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.cancel("a")
@@ -105,10 +105,10 @@ def test_the_time_is_drawn_from_the_whole_range_by_the_generator_that_was_given(
     assert 0.28 < max(drawn) <= 0.3001
 
 
-# --- what happens while timers run out ------------------------------------------------------------------------------
+# --- what happens while timers expire  ------------------------------------------------------------------------------
 
 
-def test_one_that_cancels_another_keeps_it_from_running_out() -> None:
+def test_one_that_cancels_another_keeps_it_from_expiring() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("b", 1, 1)
@@ -133,7 +133,7 @@ def test_one_that_sets_itself_again_at_once_does_not_starve_the_turn() -> None:
     assert list(some.take_expired()) == ["a", "b"]
 
 
-def test_one_that_puts_off_another_keeps_it_from_running_out() -> None:
+def test_one_that_puts_off_another_keeps_it_from_expiring() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("b", 2, 2)
