@@ -55,7 +55,7 @@ class ControlRequest(NamedTuple):
 class ControlServer:
     """The end that serves requests. It belongs to one thread.
 
-    `socket` is for a poller, `address` is where clients connect. `strangers` counts requests without the token, or without the
+    `socket` is for a poller, `address` is where clients connect. `unauthorized` counts requests without the token, or without the
     form of a request; `late` counts those that came after their deadline.
     """
 
@@ -70,7 +70,7 @@ class ControlServer:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
         self.socket = tuned(self._context.socket(zmq.ROUTER))
         self.address = bind_any_port(self.socket)
-        self.strangers = self.late = 0
+        self.unauthorized = self.late = 0
         self._token = token.encode()
 
     def wait(self, wait_s: float) -> None:
@@ -91,7 +91,7 @@ class ControlServer:
                     else:
                         yield ControlRequest(caller, verb, arguments)
                 case _:
-                    self.strangers += 1
+                    self.unauthorized += 1
 
     def _authentic(self, frames: list[bytes]) -> Any:
         if len(frames) != 2 or not hmac.compare_digest(frames[0], self._token):

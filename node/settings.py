@@ -24,7 +24,7 @@ from node.limits import SHIPPED_LIMITS, LogLimits
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
-#: Words that have another meaning on the command line.
+#: Names that have another meaning on the command line.
 RESERVED_NODE_NAMES: Final = frozenset({"all", "leader", "client"})
 NODES_MAX: Final = 99
 

@@ -3,7 +3,7 @@
 Rules
 -----
 1. A node that replied with a result leads. A node that redirects names the leader, if it knows one.
-2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that were silent, for
+2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that did not reply, for
    `_AVOID_S` seconds, unless all of them are.
 3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not taken for the leader when another node names it:
    that node may not have noticed the loss yet.
@@ -32,7 +32,7 @@ class LeaderSearch:
             self._lost_at.pop(node, None)
 
     def lost(self, node: NodeId, now: float) -> None:
-        """Note that the connection to `node` has closed, or that it was silent for too long."""
+        """Note that the connection to `node` has closed, or that it has not replied for too long."""
         self._lost_at[node] = now
         if self.leader == node:
             self.leader = None

@@ -46,7 +46,7 @@ class Operation(Generic[T]):
     """One command of a machine, or one question if `read`.
 
     `decode` turns the machine's answer into the result. `wait_ms` is how long the leader may hold back the answer to a question
-    that waits for news, in milliseconds. `timeout_s` is how long the reply may take in all, in seconds.
+    that waits for a change, in milliseconds. `timeout_s` is how long the reply may take in all, in seconds.
     """
 
     machine: str

@@ -39,7 +39,7 @@ from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_uncheck
 
 SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
-_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may be silent for so much longer
+_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may reply so much later
 _NO_LEADER_S: Final = 0.01
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
@@ -174,7 +174,7 @@ class Pipeline:
         leaders = self.leaders
         for frame in self._frames.values():
             if frame.send_at <= now:
-                if frame.node is not None and frame.node == leaders.leader:  # silent: it may be suspended
+                if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
                     self.disconnected(leaders.leader, now)
                 try:
                     addresses = self._addresses()
@@ -209,7 +209,7 @@ class Pipeline:
                     self._answered(node, frame, reply, now)
 
     def disconnected(self, node: NodeId, now: float) -> None:
-        """Note that the connection to `node` has closed, or that it is silent. Its unanswered frames go elsewhere."""
+        """Note that the connection to `node` has closed, or that it does not reply. Its unanswered frames go elsewhere."""
         self.leaders.lost(node, now)
         for frame in self._frames.values():
             if frame.node == node:

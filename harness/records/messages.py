@@ -163,7 +163,7 @@ def _line(entry: _Entry) -> str:
 
 
 def readable_fields(message: Message) -> dict[str, Any]:
-    """The fields of a message as JSON that people can read. The module's opening describes the encoding."""
+    """Return the fields of a message as JSON that people can read. The module's opening describes the encoding."""
     return {field.name: _readable(getattr(message, field.name)) for field in fields(message)}
 
 

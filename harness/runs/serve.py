@@ -72,7 +72,7 @@ def serve(
 
 
 def _trouble(network: Network) -> str | None:
-    """What is wrong with the proxy, or None."""
+    """Return what is wrong with the proxy, or None."""
     if network.proxy.poll() is not None:
         return "the proxy has ended, so nothing passes: `consensus down`, then `consensus up`; what was decided is kept"
     if is_suspended(network.proxy.pid):
@@ -97,7 +97,7 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
 
 
 def main() -> int:
-    """The detached process."""
+    """Serve a cluster: the detached process runs this. Returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")

@@ -21,7 +21,7 @@ DEFAULT: Final = tuple(BUILT_IN)
 
 
 class UnknownMachine(BadInput):
-    """No machine has this name. The message names the machines that exist, or says why one cannot be used."""
+    """No machine has this name. The message names the machines that exist, or gives the reason why one cannot be used."""
 
 
 def load_machine(name: str) -> type[Machine]:

@@ -137,7 +137,7 @@ def test_arguments_that_cannot_be_sent_are_refused_before_anything_is_sent(serve
     assert TOKEN not in str(refused.value)
 
 
-def test_strangers_get_no_reply_and_are_counted(served: Served) -> None:
+def test_requests_without_the_token_get_no_reply_and_are_counted(served: Served) -> None:
     request = pack_unchecked({"verb": "do", "arguments": {}, "deadline": time.monotonic() + WAIT_S})
     token = TOKEN.encode()
     strange = [[request], [b"", request], [b"6" * 32, request], [token], [token, b"\xc1"], [token, request, b""]]
@@ -146,17 +146,17 @@ def test_strangers_get_no_reply_and_are_counted(served: Served) -> None:
         [token, pack_unchecked([1])],
         [b"\xff" * 40, request],
     ]
-    with tuned(zmq.Context.instance().socket(zmq.DEALER)) as stranger:
-        stranger.connect(served.server.address)
+    with tuned(zmq.Context.instance().socket(zmq.DEALER)) as client:
+        client.connect(served.server.address)
         for frames in strange:
-            stranger.send_multipart(frames)
-        stranger.send_multipart(
+            client.send_multipart(frames)
+        client.send_multipart(
             [token, pack_unchecked({"verb": "done", "arguments": {}, "deadline": time.monotonic() + 9.0})]
         )
-        assert stranger.poll(int(WAIT_S * 1000))
-        assert unpack_unchecked(stranger.recv()) == {"result": []}
-        assert not stranger.poll(0)
-    assert served.server.strangers == len(strange)
+        assert client.poll(int(WAIT_S * 1000))
+        assert unpack_unchecked(client.recv()) == {"result": []}
+        assert not client.poll(0)
+    assert served.server.unauthorized == len(strange)
 
 
 def test_a_late_request_is_not_begun() -> None:
@@ -167,7 +167,7 @@ def test_a_late_request_is_not_begun() -> None:
         client.ask("do", 0.01, what="late")
     server.wait(WAIT_S)
     assert list(server.requests()) == []
-    assert (server.late, server.strangers, done) == (1, 0, [])
+    assert (server.late, server.unauthorized, done) == (1, 0, [])
     server.close()
 
 

@@ -44,10 +44,10 @@ class Scenario:
     about: str = ""  # the algorithm that the article describes in the scenario: its evidence is shown first
 
     def fits(self, algorithm: str) -> bool:
-        """Whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""
+        """Return whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""
         return algorithm in self.algorithms or (algorithm not in ALL and self.algorithms == ALL)
 
 
 def scenarios() -> tuple[Scenario, ...]:
-    """Every scenario, in the article's order."""
+    """Return every scenario, in the article's order."""
     return tuple(importlib.import_module(f"harness.runs.scenarios.{module}").SCENARIO for module in _MODULES)

@@ -1,7 +1,7 @@
 """Mistakes that real systems have made in Paxos, each with the schedule that exposes it. The shipped class passes every one.
 
-A schedule delivers what is there, and goes on where a sound replica has sent nothing; at its end stand the values that
-clients and disks were told are decided. Two are a violation.
+A schedule delivers the packets that exist, and continues where the shipped class has sent none. It ends with the values that are
+decided according to answers and disks. Two such values are a violation.
 """
 
 from collections.abc import Callable
