@@ -285,9 +285,8 @@ class Pipeline:
             self._finish(reply.number, frame)
             for call in frame.calls:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
-        elif (
-            frame.node == node
-        ):  # it does not lead; such a reply of a node that was asked before comes too late to count
+        elif frame.node == node:
+            # The node does not lead. Such a reply of a node to which the frame went before comes too late to count.
             leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
             self.leaders.redirected(leader, now)
             frame.send_at = now if self.leaders.leader is not None else now + _NO_LEADER_S

@@ -110,9 +110,8 @@ def _doing(moments: list[tuple[int, GridCell]], at_ns: int) -> GridCell:
 def _fault_of(rule: str) -> str:
     """Return the fault of a rule: `partition` for `partition-3-cut`, as `harness.faults.injector.Faults.apply_rules` names it."""
     parts = rule.rsplit("-", 2)
-    return (
-        parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"
-    )  # else it is the rule of a step that waits for its message
+    # A rule without a number is that of a step that waits for its message.
+    return parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"
 
 
 def to_json(found: Hits) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 A voter that has received nothing from a leader for some ticks **canvasses**: it asks every voter whether that voter would promise
-it a ballot. A voter that has received something from a leader lately does not answer. So a node that is cut off from the leader
-only, or that has lost messages, does not end the leadership of a working leader (Ongaro 2014, section 9.6). With the support of a
+it a ballot. A voter that has received something from a leader lately does not answer. So a node that is cut off from the leader,
+and not from all others, does not end the leadership of a working leader (Ongaro 2014, section 9.6). With the support of a
 quorum the node **prepares**: phase 1 of Paxos, once for all slots. When a quorum has promised, the node leads.
 
 When the leader's connection closes, a voter canvasses soon. The closed connection is only a hint: if the leader still works, the
@@ -36,9 +36,8 @@ class Election:
         self.node, self.acceptor = node, acceptor
         self.role = "follower"
         self.leader: NodeId | None = None
-        self.ticks_without_leader = (
-            _CANVASS_TICKS - 1
-        )  # at boot there may be no leader, so a voter canvasses at the first tick
+        # At boot there may be no leader, so a voter canvasses at the first tick.
+        self.ticks_without_leader = _CANVASS_TICKS - 1
         self.seen = NO_BALLOT  # the highest ballot that a peer has reported
         self.ballot = NO_BALLOT  # this replica's latest own ballot
         self.attempt = 0  # counts canvasses
