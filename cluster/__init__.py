@@ -1,10 +1,9 @@
-"""Launches the nodes of a cluster, finds running ones, and talks to them.
+"""Launch the nodes of a cluster, find running nodes, and connect clients to them.
 
-The names below are the public API. What they need to be called with is in their docstrings; `cluster/README.md` explains how
-they work together.
+The names below are the public API. Their docstrings describe the arguments; `cluster/README.md` explains how they work together.
 
-Python imports a name's module when a program first uses the name. The proxy and many nodes need one small module of this
-package each, and would otherwise import every client, asyncio with them, at each start.
+Python imports a name's module when a program first uses the name. The proxy needs only a small module of this package. Otherwise
+it would import every client, and asyncio, at each start.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""A cluster on this machine: its nodes as processes, and one client to talk to them.
+"""A cluster on this machine: its nodes as processes, and the clients that call them.
 
 ```python
 with Cluster(nodes=5, algorithm="paxos") as cluster:
@@ -7,8 +7,8 @@ with Cluster(nodes=5, algorithm="paxos") as cluster:
     cluster.query("owner", at="n3")
 ```
 
-The nodes end with this process, however it ends. A `Links` object may stand between the nodes: the harness's proxy is one. No
-node can tell.
+The nodes end with this process, however it ends. A `Links` object may stand between the nodes: the harness's proxy is one. A node
+behaves the same with and without it.
 """
 
 import shutil
@@ -21,8 +21,9 @@ from typing import Any, Protocol, Self
 
 from cluster.clients.client import Client
 from cluster.errors import BootFailed, NoSuchNode
-from cluster.processes import NODE_COMMAND, READY_S, NodeProcess, ProcessState
+from cluster.processes import NODE_COMMAND, NodeProcess, ProcessState
 from cluster.service import Service
+from cluster.spawning import READY_S
 from cluster.spec import Spec, create
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -30,7 +31,7 @@ from node.settings import check_node_name
 
 
 class Links(Protocol):
-    """What stands between the nodes. It says where node i must send so that the message reaches node j."""
+    """What stands between the nodes. It gives the address to which node i must send so that the message reaches node j."""
 
     def addresses(self, node: NodeId) -> Mapping[NodeId, str]:
         """Return, for each peer of `node`, the address that `node` must send to."""
@@ -175,7 +176,7 @@ class Cluster(Service):
             self._observer.close()
             self._observer = None
         for process in self.processes.values():
-            process.bury()
+            process.end()
         self._remove_temporary()
 
     def _remove_temporary(self) -> None:
@@ -229,7 +230,7 @@ class Cluster(Service):
             BootFailed: a node could not start.
         """
         for node in nodes:
-            self.process(node).bury()
+            self.process(node).end()
         for failure in self._launch(nodes).values():
             raise failure
         return [
@@ -270,7 +271,7 @@ class Cluster(Service):
             except BootFailed as error:
                 failures[node] = error
         for node, process in self.processes.items():
-            process.tell({"peers": dict(self.links.addresses(node))})
+            process.send_control_line({"peers": dict(self.links.addresses(node))})
         return failures
 
     # --- addresses and states ---------------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ class Cluster(Service):
             timeout_s: how long to wait for the replies, in seconds.
 
         Returns:
-            The status of each node that has replied: see `node.runtime.Runtime.status`.
+            The status of each node that has replied: see `node/status.py`.
         """
         up = [node for node in self.nodes if self.state(node) is ProcessState.UP]
         with self._observing:

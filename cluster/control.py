@@ -55,7 +55,7 @@ class ControlRequest(NamedTuple):
 class ControlServer:
     """The end that serves requests. It belongs to one thread.
 
-    `socket` is for a poller, `address` is where clients connect. `strangers` counts requests without the token, or without the
+    `socket` is for a poller, `address` is where clients connect. `unauthorized` counts requests without the token, or without the
     form of a request; `late` counts those that came after their deadline.
     """
 
@@ -70,7 +70,7 @@ class ControlServer:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
         self.socket = tuned(self._context.socket(zmq.ROUTER))
         self.address = bind_any_port(self.socket)
-        self.strangers = self.late = 0
+        self.unauthorized = self.late = 0
         self._token = token.encode()
 
     def wait(self, wait_s: float) -> None:
@@ -91,7 +91,7 @@ class ControlServer:
                     else:
                         yield ControlRequest(caller, verb, arguments)
                 case _:
-                    self.strangers += 1
+                    self.unauthorized += 1
 
     def _authentic(self, frames: list[bytes]) -> Any:
         if len(frames) != 2 or not hmac.compare_digest(frames[0], self._token):
@@ -112,7 +112,7 @@ class ControlServer:
             self.refuse(request.caller, error)
         except Exception as error:  # noqa: BLE001 - rule 3
             traceback.print_exc()
-            text = f"{request.verb!r} failed because of a mistake of ours: {error!r}. The log of the process says where"
+            text = f"{request.verb!r} failed because of an internal error: {error!r}. The log of the process has the traceback"
             self.refuse(request.caller, ConsensusError(text))
 
     def answer(self, caller: bytes, result: object) -> None:

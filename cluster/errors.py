@@ -1,4 +1,4 @@
-"""Exceptions that say what arrived, the likely cause, and what to do.
+"""The exceptions of this package. Each message gives the problem, the likely cause, and what to do.
 
 Two of them are outcomes rather than mistakes: `Refused` (the call was definitely not done) and `Unknown` (it may have been
 done, or may still be). A program must never treat an unknown outcome as a failure.
@@ -14,7 +14,7 @@ class Refused(ConsensusError):
 
 
 class CommandRefused(Refused):
-    """The call was definitely not done. `kind` is the reason as one word, for programs; the message is for people.
+    """The call was definitely not done. `kind` is the reason for programs, as one name; the message is for people.
 
     Args:
         kind: what the machine of the log answered, such as "held" or "mismatch". The client has kinds of its own: "refused"

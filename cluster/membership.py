@@ -97,7 +97,7 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
         if process.look() is ProcessState.UP:
             with contextlib.suppress(WrongState):  # it may have ended in this very moment
                 cluster.terminate(node)
-        process.bury()
+        process.end()
         cluster.forget(node)
 
 

@@ -6,40 +6,31 @@ Rules
    letter in the process table. An act without proof raises `FaultFailed`.
 2. A process is reaped through its Popen and nowhere else. Only the first `wait` on a child returns its real exit status: after
    a `wait` of psutil, a SIGKILL would look like a clean exit.
-3. One thread, which lives as long as this process, spawns every process. The kernel kills a child with the *thread* that has
-   spawned it (PDEATHSIG).
-4. `look` notices what other processes do to a node, and distinguishes a kill or a suspension from outside from our own.
+3. `look` notices what other processes do to a node, and distinguishes a kill or a suspension from outside from our own.
 """
 
 import contextlib
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import psutil
 
 from cluster.errors import BootFailed, FaultFailed, WrongState
+from cluster.spawning import READY_S, Ready, ReadyPipe, spawn
 from cluster.spec import Spec
 from node.contract import NodeId
 
 NODE_COMMAND: Final = (sys.executable, "-P", "-m", "node")
-READY_S: Final = 30.0
 PROOF_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.002
-_LAST_S: Final = 0.5  # how long a process that reports nothing more may take to end
+_ENDING_S: Final = 0.5  # how long a process whose boot has failed may take to end
 _SAME_BIRTH_S: Final = 10.0
-
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 class ProcessState(StrEnum):
@@ -51,103 +42,8 @@ class ProcessState(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a process reports when it is ready."""
-
-    report: dict[str, Any]
-
-    @property
-    def address(self) -> str:
-        """The address at which a node listens."""
-        return str(self.report["address"])
-
-    @property
-    def incarnation(self) -> int:
-        """The number of this boot of the node."""
-        return int(self.report["incarnation"])
-
-
-class ReadyPipe:
-    """A pipe on which a child writes one line of JSON, once: that it is ready, or why it will not be."""
-
-    def __init__(self) -> None:
-        self._reader, self.writer = os.pipe()
-        self._text = b""
-
-    @staticmethod
-    def say(descriptor: int, report: dict[str, object]) -> None:
-        """Write the line, at the child's end."""
-        os.write(descriptor, json.dumps(report).encode() + b"\n")
-
-    def wait(self, name: str, deadline: float) -> Ready:
-        """Wait for the line, and return it.
-
-        Args:
-            name: names the child in errors.
-            deadline: how long to wait, as a time of the monotonic clock in seconds.
-
-        Raises:
-            BootFailed: the child has reported an error, has ended, or has written nothing until `deadline`.
-        """
-        try:
-            while not self._text.endswith(b"\n"):
-                readable, _, _ = select.select([self._reader], [], [], max(deadline - time.monotonic(), 0))
-                data = os.read(self._reader, 65536) if readable else b""
-                if not data:
-                    how = "ended" if readable else "did not say that it is ready"
-                    raise BootFailed(f"{name} {how} while it was starting: its log says why")
-                self._text += data
-        finally:
-            os.close(self._reader)
-        report = json.loads(self._text)
-        if "error" in report:
-            raise BootFailed(f"{name} cannot start: {report['error']}")
-        return Ready(report)
-
-
-def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
-    """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
-    pipe = ReadyPipe()
-    with open(log, "ab") as output:
-        subprocess.Popen(
-            [*command, "--ready-fd", str(pipe.writer)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[pipe.writer, descriptor],
-            start_new_session=True,
-        ).returncode = 0  # this process does not reap it: without this, Python would warn that it still runs
-    os.close(pipe.writer)
-    return pipe
-
-
-def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
-    """Start a child with a control pipe on stdin, a ready pipe, and its output appended to `log`.
-
-    The child has a process group of its own, so that Ctrl-C in a terminal reaches only the process that launched it.
-    """
-    pipe = ReadyPipe()
-
-    def start() -> subprocess.Popen[bytes]:
-        with open(log, "ab") as output:
-            return subprocess.Popen(
-                [*command, "--ready-fd", str(pipe.writer), "--parent", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=[pipe.writer],
-                process_group=0,
-            )
-
-    try:
-        return _spawner.submit(start).result(), pipe
-    finally:
-        os.close(pipe.writer)
-
-
 class ClockSetting(NamedTuple):
-    """How a node's clock differs from the machine's: its rate, in seconds a second, and how far it was moved, in seconds."""
+    """How a node's clock differs from the machine's: its rate, in seconds per second, and how far it was moved, in seconds."""
 
     rate: float = 1.0
     moved_s: float = 0.0
@@ -179,12 +75,12 @@ class NodeProcess:
             return ProcessState.DOWN if self.ended else ProcessState.NEW
         status = self._popen.poll()
         if status is not None:
-            self._buried(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
+            self._note_end(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
             return ProcessState.DOWN
         return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
 
     def describe(self) -> str:
-        """Return the state in words, and whether another process has caused it."""
+        """Return the state as text, and whether another process has caused it."""
         state = self.look()
         if state is ProcessState.SUSPENDED and not self._suspended_by_us:
             return "suspended from outside"
@@ -232,7 +128,7 @@ class NodeProcess:
         try:
             self.ready = pipe.wait(self.node, time.monotonic() + timeout_s)
         except BootFailed:
-            self._buried(self._end_of_boot())
+            self._note_end(self._end_of_boot())
             raise
         self._spec.mark_booted(self.node)
         return self.ready
@@ -241,14 +137,14 @@ class NodeProcess:
         """End a process that has not become ready. Returns how it has ended: by itself, if it did so within a moment."""
         assert self._popen is not None
         try:
-            status = self._popen.wait(_LAST_S)
+            status = self._popen.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
             status = 0
         return _how_it_ended(status) if status < 0 else "could not start, see its log"
 
-    def tell(self, line: dict[str, object]) -> None:
+    def send_control_line(self, line: dict[str, object]) -> None:
         """Write one line of JSON to the node's control pipe, unless the node is down."""
         if self._popen is not None and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -256,12 +152,12 @@ class NodeProcess:
                 self._popen.stdin.flush()
 
     def steer_clock(self, rate: float, moved_s: float) -> None:
-        """Have the node's clock run at `rate` seconds a second, moved by `moved_s` seconds altogether, after a restart too."""
+        """Have the node's clock run at `rate` seconds per second, moved by `moved_s` seconds in total, also after a restart."""
         self.clock = ClockSetting(float(rate), float(moved_s))
         self._send_clock()
 
     def _send_clock(self) -> None:
-        self.tell({"clock": self.clock._asdict()})
+        self.send_control_line({"clock": self.clock._asdict()})
 
     def kill(self) -> dict[str, object]:
         """Send SIGKILL. The wait status proves it. Returns `signal`, `pid`, `wait_status`. Raises WrongState, FaultFailed."""
@@ -270,7 +166,7 @@ class NodeProcess:
         status = popen.wait(PROOF_S)
         if status != -signal.SIGKILL:
             raise FaultFailed(f"{self.node} was sent SIGKILL, and its wait status is {status}")
-        self._buried("killed by SIGKILL")
+        self._note_end("killed by SIGKILL")
         return {"signal": "SIGKILL", "pid": popen.pid, "wait_status": status}
 
     def terminate(self) -> dict[str, object]:
@@ -279,8 +175,8 @@ class NodeProcess:
         popen.terminate()
         status = popen.wait(PROOF_S)
         if status != 0:
-            raise FaultFailed(f"{self.node} was sent SIGTERM, and its wait status is {status}: its log may say why")
-        self._buried("terminated by SIGTERM")
+            raise FaultFailed(f"{self.node} was sent SIGTERM, and its wait status is {status}: see its log")
+        self._note_end("terminated by SIGTERM")
         return {"signal": "SIGTERM", "pid": popen.pid, "wait_status": status}
 
     def suspend(self) -> dict[str, object]:
@@ -299,8 +195,8 @@ class NodeProcess:
         self._suspended_by_us = False
         return {"signal": "SIGCONT", "pid": popen.pid}
 
-    def bury(self) -> None:
-        """End the process if there is one, whatever its state."""
+    def end(self) -> None:
+        """Kill the process if there is one, whatever its state."""
         if self.look() in (ProcessState.UP, ProcessState.SUSPENDED):
             self.kill()
 
@@ -311,7 +207,7 @@ class NodeProcess:
                 raise FaultFailed(otherwise)
             time.sleep(_LOOK_EVERY_S)
 
-    def _buried(self, how: str) -> None:
+    def _note_end(self, how: str) -> None:
         if self._popen is not None and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.close()

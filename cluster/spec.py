@@ -1,7 +1,7 @@
 """A cluster's folder: the spec, and everything that its nodes write.
 
 ```
-cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps strangers out
+cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps other users' frames out
 nodes/n1/         n1's disk
 logs/n1.log       n1's log of events and errors, over all its incarnations
 booted/n1         n1 has run before, so its disk must exist

@@ -1,7 +1,6 @@
 """The supervisor: owns a launched cluster, and does what the command line requests over the control socket.
 
-It notices what happens to its nodes, whether or not it did that itself, and it leaves nothing behind: its nodes end when it
-ends.
+It observes the state of each node's process, also when another process has changed it. Its nodes end when it ends.
 """
 
 import os
@@ -127,7 +126,7 @@ class Supervisor:
         """Return the state of the nodes, as the kernel and the nodes themselves report it.
 
         Returns:
-            `nodes`: a map for each node, with `node`, `pid`, `state`, `how` (the state in words), `boots`, `answers` (whether it
+            `nodes`: a map for each node, with `node`, `pid`, `state`, `how` (the state as text), `boots`, `answers` (whether it
             replied to a status request), `memory_bytes`, `variable` (the last one that it served), `algorithm_status`,
             `variable_count` and `bad_frames`. `trouble`: what is wrong between the nodes, or None.
         """
@@ -211,7 +210,7 @@ class Supervisor:
             if node not in fit:
                 # No node was acted on yet, so nothing is half done.
                 how = self._cluster.process(node).describe()
-                raise WrongState(f"{node} is {how}, and this needs one that is {' or '.join(sorted(wanted))}")
+                raise WrongState(f"{node} is {how}, but must be {' or '.join(sorted(wanted))}")
         return [{"node": node, **proof} for node, proof in zip(nodes, act(*nodes), strict=True)]
 
 

@@ -37,7 +37,7 @@ class SupervisorClient:
     """Asks the supervisor of the cluster in a folder."""
 
     def __init__(self, root: Path) -> None:
-        """Find the supervisor. Raises NotUp if there is none; the message says whether the cluster is starting, or has ended."""
+        """Find the supervisor. Raises NotUp if there is none; the message gives the reason: it is starting, or has ended."""
         try:
             content = json.loads((root / FILE_NAME).read_text())
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`python -m node --spec FILE --id n1`: one node. Started by `cluster.processes`, which the flags below serve."""
+"""`python -m node --spec FILE --id n1`: run one node. `cluster/processes.py` starts it with the other flags below."""
 
 import argparse
 import ctypes
@@ -20,9 +20,9 @@ from node.settings import BadSpec, load
 from node.storage.disk import DiskError, DiskFailed
 from node.transport import WakeUpPipe
 
-# From sysexits.h, so that a process's exit status says what went wrong.
+# From sysexits.h: a node's exit status gives the kind of error.
 EXIT_INTERNAL: Final = 70
-#: What the log says above the traceback of such an end.
+#: The line of the log above the traceback of such an end.
 FAILED: Final = "the algorithm or the node failed"
 EXIT_DISK: Final = 74
 EXIT_CONFIG: Final = 78
@@ -59,8 +59,11 @@ def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = SHIPPED
     except DiskError as error:
         status, trouble = EXIT_DISK, str(error)
         if isinstance(error, DiskFailed):
-            log.critical("what is durable cannot be known after this, so the node stops and says no more")
-    except (Exception, SystemExit) as error:  # an algorithm's mistake: the node stops, as in a crash, and says where
+            log.critical("the node does not know what is durable after this error: it stops and sends nothing more")
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # an algorithm's mistake: the node stops, as in a crash, and logs the traceback
         own = isinstance(error, ContractBroken)
         status, trouble = EXIT_INTERNAL, str(error) if own else f"{type(error).__name__}: {error}"
         log.exception(FAILED)
@@ -78,7 +81,7 @@ def _serve(
     settings = load(arguments.spec)
     algorithm = load_algorithm(settings.algorithm)
     if arguments.id not in settings.nodes and not algorithm.keeps_log:  # to a log, nodes can be added
-        raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}; there are {', '.join(settings.nodes)}")
+        raise BadSpec(f"{arguments.spec}: there is no node {arguments.id!r}: the nodes are {', '.join(settings.nodes)}")
     vfs = None
     if settings.vfs is not None:
         module, _, vfs = settings.vfs.partition(":")
@@ -106,14 +109,14 @@ def _serve(
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its launcher ends, however it ends and even if this one is suspended.
+    """Have the kernel kill this process when its launcher ends, in whatever way, even if this process is suspended.
 
-    Only Linux can; elsewhere the control pipe, which closes then, does it for a node that is not suspended.
+    Only Linux can do this. On other systems the control pipe closes then, and a node that is not suspended stops.
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
+    if os.getppid() != parent:  # the launcher ended before the line above
         os._exit(EXIT_INTERNAL)
 
 

@@ -1,4 +1,4 @@
-"""A clock that a test steers: it runs faster or slower than the machine's, stands still, or is moved.
+"""A clock that a test steers: it runs faster or slower than the machine's clock, stands still, or is moved.
 
 A node reads `time.monotonic` until its launcher sends `{"clock": {"rate": 2.0, "moved_s": 0.0}}` over the control pipe. From
 then on it reads a `SteeredClock`. Timers are all that a node uses its clock for.
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 class SteeredClock:
-    """Call it for the time, in seconds."""
+    """A clock: a call returns the time in seconds."""
 
     def __init__(self, real: Callable[[], float] = time.monotonic) -> None:
-        """Make a true clock. `real` is the clock that it derives its time from, in seconds."""
+        """Make a clock that runs as `real` does, a clock in seconds, until it is steered."""
         self._real = real
         self._real_last = self._now = real()
         self._rate, self._moved_s = 1.0, 0.0
@@ -24,9 +24,9 @@ class SteeredClock:
         return self._now
 
     def steer(self, rate: float, moved_s: float) -> None:
-        """Have the clock run at `rate` seconds a real second from now on, moved by `moved_s` seconds altogether.
+        """Have the clock run at `rate` seconds per real second from now on, moved by `moved_s` seconds in total.
 
-        A rate of 0 is a clock that stands still; a negative `moved_s` is one that was put back.
+        With a rate of 0 it stands still. A negative `moved_s` sets it back.
         """
         self._now = self() + moved_s - self._moved_s
         self._rate, self._moved_s = rate, moved_s

@@ -1,19 +1,20 @@
-"""Hands a decoded frame to the core, or refuses it: what a stranger, a peer or a client may ask of a node."""
+"""Check a decoded frame and give it to the core: which requests a node takes from peers and clients."""
 
 from typing import Final
 
+from node.client_messages import CLIENT_MESSAGES, ProposeRequest, QueryRequest
 from node.contract import Request
 from node.frames import CommandFrame, ReadFrame
 from node.instances import Route
 from node.settings import NAME, Settings
 from node.turn import NodeCore
-from node.wire import CLIENT_MESSAGES, Envelope, Malformed, ProposeRequest, QueryRequest, decode_value
+from node.wire import Envelope, Malformed, decode_value
 
 TIMEOUT_S_MAX: Final = 3600.0
 
 
 def dispatch(core: NodeCore, settings: Settings, route: Route, envelope: Envelope) -> None:
-    """Hand a message to the core.
+    """Give a message to the core, or refuse it.
 
     Args:
         core: the node that has received it.
@@ -22,7 +23,7 @@ def dispatch(core: NodeCore, settings: Settings, route: Route, envelope: Envelop
         envelope: the message and its sender.
 
     Raises:
-        Malformed: neither a node nor a client of this cluster would have sent it to this node.
+        Malformed: no node or client of this cluster sends such a message to this node.
     """
     sender, incarnation, variable, message = envelope
     if isinstance(message, CLIENT_MESSAGES):

@@ -1,4 +1,4 @@
-"""The messages between the clients of a replicated log and a node: many commands in a frame, many answers in a frame.
+"""The messages between the clients of a replicated log and a node. A frame holds many commands or many answers.
 
 A frame of commands is the unit of retrying. The client sends it again unchanged, under the same session and sequence
 number, and it takes effect once. `packed` is a packed list of commands; no node unpacks it before the slot is applied.

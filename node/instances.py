@@ -1,6 +1,6 @@
-"""The node as an algorithm's instance sees it: everything that an instance asks for goes to the core.
+"""The node as an algorithm's instance sees it: the sends, replies and timers of an instance go to the core.
 
-The core (`node/turn.py`) collects it and the shell carries it out.
+The core (`node/turn.py`) collects them, and the shell carries them out.
 """
 
 from collections.abc import MutableMapping
@@ -43,7 +43,7 @@ class Storage(Protocol):
 
 
 class TimerTable(Protocol):
-    """The timers as the core sees them. The shell says when one has expired."""
+    """The timers as the core sees them. The shell reports when one has expired."""
 
     def set(self, key: TimerKey, least_s: float, most_s: float) -> None:
         """Have `key` expire once, at a random time in the range, in seconds. It replaces an earlier timer of that key."""
@@ -62,7 +62,7 @@ class Waiting:
 
 
 class Collector(Protocol):
-    """What collects the wishes of instances. `NodeCore` is one."""
+    """The core as its instances see it: it collects their output. `NodeCore` is one."""
 
     node: NodeId
     members: tuple[NodeId, ...]
@@ -85,7 +85,7 @@ class Collector(Protocol):
         """Collect an answer that may leave before the commit."""
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
-        """Collect the answer that another node is to be asked."""
+        """Collect the answer that sends the client to `leader`, or to any node if None."""
 
 
 class InstanceNode(Node):
@@ -128,7 +128,9 @@ class LogInstanceNode(InstanceNode, LogNode):
 
     def send_early(self, to: NodeId, message: Message) -> None:
         if to == self.id:
-            raise ContractBroken(f"{message.type_name()} was sent early to the node itself, which knows already")
+            raise ContractBroken(
+                f"{message.type_name()} was sent early to the node itself: only peers get early messages"
+            )
         self._core.send_early(to, LOG_NAME, message)
 
     def reply_early(self, request: Request, value: Value | None) -> None:

@@ -1,4 +1,4 @@
-"""Sizes that shape what a log does, as a spec gives them."""
+"""The sizes of a replicated log that a spec may set."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """Sizes that shape what a log does. A run may make them small, so that rare things happen often."""
+    """The sizes of a replicated log. A run may set them low, so that rare events happen often."""
 
     snapshot_slots: int = 20_000
     """Slots after which a replica makes a snapshot."""
@@ -22,5 +22,5 @@ class LogLimits:
     """How many slots above the commit index a replica accepts, and how many slots a candidate may be behind."""
 
 
-#: The sizes of a log whose spec says nothing.
+#: The sizes of a log whose spec sets none.
 SHIPPED_LIMITS: Final[LogLimits] = LogLimits()

@@ -164,7 +164,7 @@ class LogAlgorithm(Algorithm):
         """Take in that the connection to `peer` has closed. The hint may be wrong: it may start something, and decide nothing."""
 
     def retire(self) -> bool:
-        """Hand over what others wait for: the node is to stop. The node asks in each turn until the answer is True."""
+        """Hand over the lead, because the node is to stop. The node calls this in each turn until it returns True."""
         return True
 
     def end_of_input(self) -> None:

@@ -23,7 +23,7 @@ Time
 `Moment.time_ms` is the log's own time: the milliseconds that leaders have counted while they led. It never goes back.
 It stands still while no node leads. It never runs faster than real time.
 
-Leaders count it in beats, so the true time of a command may be up to `BEAT_MS` later than its moment says. A machine
+Leaders count it in beats, so the true time of a command may be up to `BEAT_MS` later than its moment. A machine
 therefore adds `BEAT_MS` to every duration that begins at a moment, such as a lease. Then the duration never ends too
 early.
 

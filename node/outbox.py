@@ -1,22 +1,23 @@
-"""Encodes what a turn lets out, and hands it to the transport."""
+"""Encode the output of a turn, and send it through the transport."""
 
+from node.client_messages import Reply
 from node.contract import Message, NodeId
 from node.frames import Replies
 from node.instances import Send
 from node.transport import Route, Transport
 from node.turn import Output
-from node.wire import Codec, Envelope, Reply
+from node.wire import Codec, Envelope
 
 
 class Outbox:
-    """What one node, in one life, sends to nodes and clients."""
+    """Sends the output of one node, in one incarnation, to nodes and clients."""
 
     def __init__(self, codec: Codec, transport: Transport, node: NodeId, incarnation: int) -> None:
         self._codec, self._transport = codec, transport
         self._node, self._incarnation = node, incarnation
 
     def release(self, output: Output) -> None:
-        """Send all of it."""
+        """Send every message and every reply of a turn's output."""
         if output.sends:
             self._send(output.sends)
         for route, request, value, refused in output.replies:

@@ -15,7 +15,7 @@ from node.wire import Codec
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A broken, stepped or traced node replaces one of these by a subclass."""
+    """The classes of a node's parts. A broken, stepped or traced node replaces one of them by a subclass."""
 
     disk: type[Disk] = Disk
     transport: Callable[[], Transport] = Transport
@@ -24,5 +24,5 @@ class Parts:
     core: type[NodeCore] = NodeCore
 
 
-#: The parts of a node as it is shipped.
+#: The parts of a node without replacements.
 SHIPPED_PARTS: Final = Parts()

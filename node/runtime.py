@@ -1,13 +1,15 @@
 """The shell that runs a node as a process: one thread, one loop.
 
+Theory of operation
+-------------------
 1. Poll until a message arrives or the next timer expires.
-2. Take in everything that waits, up to `INTAKE_MAX` messages, and hand each input to the core (`node/turn.py`).
+2. Take in everything that waits, up to `INTAKE_MAX` messages, and give each input to the core (`node/turn.py`).
 3. Release what may leave early: it rests on nothing of this turn.
 4. Commit every save of the turn in one durable transaction.
 5. Only then release the other sends, and the replies.
 6. Do the work that no client waits for, such as applying chosen slots. Its output belongs to the next turn.
 
-If the commit fails the node stops: it cannot know what is durable, so it must not speak again.
+If the commit fails, the node stops: it does not know what is durable, so it must send nothing more.
 """
 
 import json
@@ -17,6 +19,7 @@ import time
 from random import Random
 from typing import Final
 
+from node.client_messages import StatusReply, StatusRequest
 from node.clock import SteeredClock
 from node.contract import Algorithm, NodeId
 from node.dispatch import dispatch
@@ -27,7 +30,7 @@ from node.status import packed_status
 from node.storage.disk import Disk
 from node.transport import Route, Transport, WakeUpPipe
 from node.turn import Output
-from node.wire import Envelope, Malformed, StatusReply, StatusRequest
+from node.wire import Envelope, Malformed
 
 INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
 RETIRE_S_MAX: Final = 2.0
@@ -37,7 +40,7 @@ log = logging.getLogger("node")
 
 
 class Runtime:
-    """One node at work."""
+    """One node with its core, disk, timers and sockets."""
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Runtime:
         self._settings, self._disk, self._transport = settings, disk, transport
         self._codec = parts.codec(settings.cluster, algorithm.messages)
         self._clock: SteeredClock | None = None
-        """What the timers read, once the launcher has steered it."""
+        """The clock of the timers, after the launcher has steered it."""
         self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
         self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.limits)
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
@@ -104,7 +107,7 @@ class Runtime:
             self.core.after_turn()
 
     def stop(self) -> None:
-        """Hand over what others wait for and return from `run`. A signal handler may call it."""
+        """Hand over the lead of a log, for at most 2 s, and return from `run`. A signal handler may call it."""
         self._retire_until = time.monotonic() + RETIRE_S_MAX
 
     def wait_s(self) -> float:
@@ -117,7 +120,7 @@ class Runtime:
     def take_input(self) -> None:
         """Do step 2."""
         core = self.core
-        core.hear_itself()
+        core.take_own_messages()
         for route, payload in self._transport.receive(INTAKE_MAX):
             try:
                 self.take_envelope(route, self._codec.decode(payload))
@@ -127,7 +130,7 @@ class Runtime:
                     log.warning("dropped a malformed frame (%s); later ones are only counted", error)
         for peer in self._transport.lost():
             core.peer_lost(peer)
-        for key in self._timers.run_out():
+        for key in self._timers.take_expired():
             core.timer_expired(key)
         core.end_of_input()
 
@@ -148,7 +151,7 @@ class Runtime:
         if output is not None:
             self.release(output)
         if self._status_requests:
-            self._send_statuses()  # a status, too, says only what is on disk
+            self._send_statuses()  # after the commit, so that a status reports only what is on disk
 
     def commit(self) -> None:
         """Do step 4. Raises DiskFailed."""
@@ -163,7 +166,7 @@ class Runtime:
     def take_control(self, data: bytes) -> None:
         """Carry out the lines of JSON that the process which launched this node has written to the control pipe.
 
-        `{"peers": {"n2": "tcp://..."}}` says where to send, `{"clock": {"rate": 1.0, "moved_s": 0.0}}` steers the clock.
+        `{"peers": {"n2": "tcp://..."}}` holds the peers' addresses, `{"clock": {"rate": 1.0, "moved_s": 0.0}}` steers the clock.
         """
         if not data:
             log.warning("the process that launched this node has ended: stopping")
@@ -185,7 +188,7 @@ class Runtime:
             self._outbox.send_back(route, StatusReply(number, packed))
 
     def facts(self) -> dict[str, object]:
-        """Return what a status says of the process, besides what it says of the core."""
+        """Return the fields of a status that describe the process. `node_status` adds those of the core."""
         return {
             "pid": os.getpid(),
             "incarnation": self._disk.incarnation,

@@ -24,7 +24,7 @@ from node.limits import SHIPPED_LIMITS, LogLimits
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
-#: Words that have another meaning on the command line.
+#: Names that have another meaning on the command line.
 RESERVED_NODE_NAMES: Final = frozenset({"all", "leader", "client"})
 NODES_MAX: Final = 99
 
@@ -147,8 +147,8 @@ def log_limits(table: Mapping[str, object]) -> LogLimits:
     sizes: dict[str, int] = {}
     for name, size in table.items():
         if name not in known:
-            raise BadSpec(f"limits has {name!r}; there are {', '.join(known)}")
+            raise BadSpec(f"limits has {name!r}: the limits are {', '.join(known)}")
         if type(size) is not int or size < 0:
-            raise BadSpec(f"the limit {name} is {size!r}, and a whole number of at least 0 is wanted")
+            raise BadSpec(f"the limit {name} is {size!r}, but must be a whole number of at least 0")
         sizes[name] = size
     return LogLimits(**sizes)

@@ -21,7 +21,7 @@ def packed_status(core: NodeCore, facts: Mapping[str, object]) -> bytes:
 
     Args:
         core: the node.
-        facts: what is known of its process.
+        facts: the fields that describe its process.
     """
     most = VARIABLES_MAX
     while len(packed := pack(node_status(core, facts, most))) > BYTES_MAX and most > 0:
@@ -55,9 +55,9 @@ def status_of(instance: Algorithm) -> Status:
 
 
 def status_fields(instance: Algorithm) -> dict[str, object]:
-    """Return one replica's status, and a log's progress, by the names that people see.
+    """Return one replica's status, and a log's progress, by the field names that people see.
 
-    A field is left out if it says nothing, but for `decided`, which is None while the replica knows of no decision.
+    Fields that are empty or None are left out, except `decided`, which is None while the replica knows no decision.
 
     Raises:
         ContractBroken: the algorithm's `status` returned something else than a `Status`.
@@ -89,7 +89,7 @@ def status_fields(instance: Algorithm) -> dict[str, object]:
 
 
 def shown(item: object) -> Any:
-    """Return what a status may hold as data that `pack` takes. Values are decoded for people, unless they are too large."""
+    """Return an item of a status as data that `pack` takes. Values are decoded for people, unless they are too large."""
     match item:
         case bytes() if len(item) > SHOWN_BYTES_MAX:
             return f"{len(item):,} bytes"

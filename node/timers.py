@@ -1,6 +1,6 @@
-"""Named timers that run out after a random time in a range.
+"""Timers by key that expire after a random time in a range.
 
-The only place below the transport that reads a clock or draws a random number; both are given to it.
+No other part of the turn uses a clock or random numbers. The caller supplies both.
 """
 
 import heapq
@@ -14,9 +14,10 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class Timers(Generic[_Key]):
-    """Timers by key. Setting one again replaces it.
+    """Timers by key. Setting a key again replaces its timer.
 
-    A replaced or cancelled one stays in the heap until it is passed over, or until such are the larger part of the heap.
+    The heap also holds entries of timers that were replaced or cancelled. They are dropped when they come to the top, or all at
+    once when they are the larger part of the heap.
     """
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
@@ -26,7 +27,7 @@ class Timers(Generic[_Key]):
         self._count = 0
 
     def set(self, key: _Key, least_s: float, most_s: float) -> None:
-        """Have `key` run out once, at a time drawn evenly from `least_s` to `most_s` seconds from now."""
+        """Have `key` expire once, at a time drawn uniformly from `least_s` to `most_s` seconds from now."""
         due = self.clock() + self._rng.uniform(least_s, most_s)
         self._due[key] = due
         self._count += 1
@@ -36,19 +37,20 @@ class Timers(Generic[_Key]):
         heapq.heappush(self._heap, (due, self._count, key))
 
     def cancel(self, key: _Key) -> None:
-        """Forget `key`, if it is set."""
+        """Cancel the timer of `key`, if it is set."""
         self._due.pop(key, None)
 
     def wait_s(self, most_s: float) -> float:
-        """Seconds until the next timer runs out, between 0 and `most_s`."""
+        """Return the seconds until the next timer expires, between 0 and `most_s`."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return min(max(self._heap[0][0] - self.clock(), 0.0), most_s) if self._heap else most_s
 
-    def run_out(self) -> Iterator[_Key]:
-        """Each key whose time has come, once, earliest first.
+    def take_expired(self) -> Iterator[_Key]:
+        """Yield each key whose timer has expired, the earliest first.
 
-        Meanwhile timers may be set, which come next time even if they are due, and cancelled, which do not come.
+        The caller may set and cancel timers meanwhile. A timer that is set then is not yielded before the next call, even if it
+        is due. A cancelled timer is not yielded.
         """
         now, last = self.clock(), self._count
         while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:

@@ -104,7 +104,7 @@ def receive_now(socket: zmq.Socket[bytes]) -> list[bytes]:
 
 
 def _receive_at_router(router: zmq.Socket[bytes]) -> list[bytes]:
-    """As `receive_now`, at a ROUTER: it puts a frame before each message that names the connection."""
+    """Do what `receive_now` does, at a ROUTER. It puts a frame before each message that names the connection."""
     return [_receive(router, _NOBLOCK), *receive_now(router)]
 
 

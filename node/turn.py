@@ -3,12 +3,13 @@
 Theory of operation
 -------------------
 `NodeCore` holds one algorithm instance for each named variable, or one for a whole log. It has no socket, file, clock or
-thread: a shell feeds it and carries out what it asks for. There are five shells: the process (`node/runtime.py`), the virtual
-node of simulator and explorer, the stepped node, the traced node, and the broken node. h11 and etcd's RawNode are built alike.
+thread: a shell gives it input, and carries out its output. There are five shells: the process (`node/runtime.py`), the virtual
+node of simulator and explorer, the stepped node, the traced node, and the broken node. h11 and etcd's RawNode have the same
+structure.
 
-A shell works in turns, and each turn goes like this:
+A shell works in turns. Each turn has these steps:
 
-    core.hear_itself()                        # what the node sent to itself in the turn before
+    core.take_own_messages()                  # what the node sent to itself in the turn before
     core.receive(...)                         # any number of inputs, in any order:
     core.propose(...), core.query(...), core.command(...)
     core.timer_expired(...), core.peer_lost(...)
@@ -22,9 +23,9 @@ Rules
 -----
 1. Nothing leaves before what it rests on is durable: `take_output` refuses to give anything while the disk has unsaved
    assignments. What a node sends to itself waits for the commit, too.
-2. An instance is made when its variable is first heard of, or at boot if the disk holds anything of it. `start` is the first
-   call that it gets.
-3. A message of an incarnation of its sender that is over is stale, and is dropped.
+2. An instance is made when the first input for its variable comes, or at boot if the disk holds keys of it. `start` is the first
+   method that the core calls on it.
+3. A message is stale if its sender has sent another one under a higher incarnation. The core drops it.
 4. A request is answered once. The core drops a second answer, and an answer to a client that has stopped waiting.
 5. An algorithm that keeps a log has one instance, under the empty name.
 """
@@ -100,14 +101,14 @@ class NodeCore:
         self.waiting: dict[Request, Waiting] = {}
         self.frames: dict[Request, Route] = {}
         self.to_itself: list[tuple[str, Message]] = []
-        """What the node has sent to itself and may hear now: it is durable."""
+        """What the node has sent to itself, and takes in next: what it rests on is durable."""
         self.incarnations: dict[NodeId, int] = {}
-        """The highest incarnation of each peer that was heard."""
+        """By peer: the highest incarnation in its messages."""
         self.stale = 0
-        """How many messages were dropped because their sender has booted since."""
+        """How many stale messages were dropped."""
         self._log: LogAlgorithm | None = None
         self.latest: str | None = None
-        """The variable that was heard of last."""
+        """The variable that the last input was about."""
         self._early_sends: list[Send] = []
         self._early_frame_replies: dict[Route, list[FrameReply]] = {}
         self._sends: list[Send] = []
@@ -122,8 +123,8 @@ class NodeCore:
 
     # --- input ------------------------------------------------------------------------------------------------------
 
-    def hear_itself(self) -> None:
-        """Take in what the node sent to itself in the turns before."""
+    def take_own_messages(self) -> None:
+        """Take in what the node sent to itself in earlier turns."""
         if self.to_itself:
             messages, self.to_itself = self.to_itself, []
             for variable, message in messages:
@@ -159,7 +160,7 @@ class NodeCore:
             self.instance(variable).query(request)
 
     def refuse(self, request: Request, route: Route, reason: str) -> None:
-        """Refuse a request that no instance gets to see."""
+        """Refuse a request without giving it to an instance."""
         self._replies.append(ClientReply(route, request, None, reason))
 
     def command(self, request: Request, route: Route, frame: CommandFrame | ReadFrame) -> None:
@@ -184,7 +185,7 @@ class NodeCore:
             self.instance(variable).timeout(name)
 
     def peer_lost(self, peer: NodeId) -> None:
-        """Take in that the connection to `peer` has closed. Only a log is told."""
+        """Take in that the connection to `peer` has closed. Only a log uses this."""
         if self._log is not None:
             self._log.peer_lost(peer)
 
@@ -279,7 +280,7 @@ class NodeCore:
         self._replies.append(ClientReply(waiting.route, request, value, refused))
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
-        """Collect the answer to a frame that another node is to be asked."""
+        """Collect the answer to a frame that sends its client to `leader`, or to any node if None."""
         self._reply_to_frame(request, None, None, leader)
 
     def _reply_to_frame(
@@ -302,7 +303,7 @@ class NodeCore:
     # --- instances --------------------------------------------------------------------------------------------------
 
     def instance(self, name: str) -> Algorithm:
-        """Return the instance of a variable, which has input now. It is made if it is new."""
+        """Return the instance of a variable, for input. Makes the instance if it is new."""
         if self.keeps_log:
             name = LOG_NAME
         instance = self.instances.get(name)
@@ -319,7 +320,7 @@ class NodeCore:
         return LogInstanceNode(self, name) if self.keeps_log else InstanceNode(self, name)
 
     def _admit(self, request: Request, waiting: Waiting, timeout_s: float) -> bool:
-        """Return whether to hand the request on. A repetition of a request that waits already is passed over."""
+        """Return whether to give the request to its instance. A request that waits already is ignored."""
         if request in self.waiting:
             return False
         refused = None

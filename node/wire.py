@@ -7,7 +7,7 @@ propose, and apply the limits on values. A `Codec` encodes an `Envelope`, which 
 frame.
 
 A frame is the msgpack array `[version, cluster, sender, incarnation, variable, type, fields]`, then a checksum of four
-bytes. The cluster's id is random and stands in files that only their owner may read, so it also keeps strangers out.
+bytes. The cluster's id is random and stands in files that only their owner may read, so frames of other users do not decode.
 
 Rules
 -----
@@ -20,19 +20,20 @@ Rules
 4. A frame that was damaged on its way does not decode: the CRC-32 at its end does not match.
 """
 
-import types
-import typing
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from node.client_messages import CLIENT_MESSAGES
 from node.contract import BadInput, Message, NodeId, Value
-from node.frames import CommandFrame, ReadFrame, Replies
+from node.message_fields import FieldsCodec, Malformed, fields_codec
+
+__all__ = [
+    "BadValue", "Codec", "Envelope", "FRAME_BYTES_MAX", "Malformed", "Packer", "TUPLE_EXT", "VALUE_BYTES_MAX",
+    "VALUE_DEPTH_MAX", "VERSION", "decode_value", "encode_value", "pack", "pack_unchecked", "unpack", "unpack_unchecked",
+]  # fmt: skip
 
 VERSION: Final = 2
 VALUE_BYTES_MAX: Final = 256 * 1024
@@ -49,10 +50,6 @@ if msgpack.Packer.__module__ != "msgpack._cmsgpack":  # pragma: no cover - depen
 
 class BadValue(BadInput):
     """The caller gave a value that cannot be proposed or stored. Nothing was sent."""
-
-
-class Malformed(ValueError):
-    """The bytes from a peer or a client are not a message of this cluster."""
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -243,60 +240,7 @@ def decode_value(value: Value) -> Any:
     return decoded
 
 
-# --- messages -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ProposeRequest(Message):
-    """A client's `propose`.
-
-    `number` names the request among those of its client. After `timeout_ms` milliseconds the client has given up, and
-    the node forgets the request.
-    """
-
-    number: int
-    timeout_ms: int
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest(Message):
-    """A client's `query`. `number` and `timeout_ms` are as in `ProposeRequest`."""
-
-    number: int
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRequest(Message):
-    """Asks a node for its status. The node answers with a `StatusReply` of the same number."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply(Message):
-    """The answer to a `propose` or `query`.
-
-    `value` is the decided value, or None for "undecided". `refused` is the reason why nothing was done, or None.
-    """
-
-    number: int
-    value: Value | None
-    refused: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusReply(Message):
-    """The answer to a `StatusRequest`. `status` is a packed map: see `Runtime.status`."""
-
-    number: int
-    status: bytes
-
-
-CLIENT_MESSAGES: Final[tuple[type[Message], ...]] = (
-    ProposeRequest, QueryRequest, StatusRequest, Reply, StatusReply, CommandFrame, ReadFrame, Replies,
-)  # fmt: skip
+# --- frames ---------------------------------------------------------------------------------------------------------
 
 
 _ENVELOPE_TYPES: Final = [int, str, str, int, str, str, list]
@@ -331,13 +275,13 @@ class Codec:
         self.cluster = cluster
         # Each frame begins with the header of an array of seven, the version and the cluster.
         self._opening: bytes = b"\x97" + msgpack.packb(VERSION) + msgpack.packb(cluster)
-        self._by_name: dict[str, _MessageCodec] = {}
-        self._by_class: dict[type[Message], _MessageCodec] = {}
+        self._by_name: dict[str, FieldsCodec] = {}
+        self._by_class: dict[type[Message], FieldsCodec] = {}
         for cls in (*CLIENT_MESSAGES, *messages):
             name = cls.type_name()
             if name in self._by_name:
                 raise TypeError(f"two messages are called {name}: rename one, since a frame names its message class")
-            self._by_name[name] = self._by_class[cls] = _codec_of(cls)
+            self._by_name[name] = self._by_class[cls] = fields_codec(cls)
 
     def encode(self, envelope: Envelope) -> bytes:
         """Encode `envelope` as a frame.
@@ -365,7 +309,7 @@ class Codec:
         """
         if len(frame) > FRAME_BYTES_MAX:
             raise Malformed(f"a frame of {len(frame):,} bytes is over the limit of {FRAME_BYTES_MAX:,}")
-        if not frame.startswith(self._opening):  # a stranger's frame is refused before msgpack could use memory for it
+        if not frame.startswith(self._opening):  # a foreign frame is refused before msgpack allocates memory for it
             if frame[:1] != self._opening[:1]:
                 raise Malformed("not an envelope")
             if frame[1:2] != self._opening[1:2]:
@@ -383,89 +327,3 @@ class Codec:
         if codec is None:
             raise Malformed(f"no message is called {name[:64]!r}")
         return Envelope(sender, incarnation, variable, codec.message_of(body))
-
-
-#: Returns its argument converted to the declared type of a field, or raises Malformed.
-_FieldCheck = Callable[[Any], Any]
-
-
-class _MessageCodec:
-    """Encodes and decodes the fields of one message class."""
-
-    def __init__(self, cls: type[Message]) -> None:
-        names = [field.name for field in fields(cls)]
-        self.name = cls.type_name()
-        self.message_of = _FieldsDecoder(cls, names, self.name)
-        if len(names) == 1:
-            only = attrgetter(names[0])
-            self.field_values: Callable[[Message], tuple[Any, ...]] = lambda message: (only(message),)
-        else:
-            self.field_values = attrgetter(*names) if names else lambda _message: ()
-
-
-class _FieldsDecoder:
-    """Builds a message, or a NamedTuple inside one, from an unpacked list. The annotations give the checks, once.
-
-    Whether a plain field is as declared depends only on the type of the unpacked item. So the decoder remembers each
-    combination of types that has passed, and checks only the nested fields of the next list with the same types.
-    """
-
-    def __init__(self, cls: Callable[..., Any], names: Sequence[str], where: str) -> None:
-        hints = typing.get_type_hints(cls)
-        self._cls, self._where = cls, where
-        self._checks = [_field_check(hints[name], f"{where}.{name}") for name in names]
-        self._nested = [(place, self._checks[place]) for place, name in enumerate(names) if not _is_plain(hints[name])]
-        self._passed: set[tuple[type, ...]] = set()
-
-    def __call__(self, body: Any) -> Any:
-        if type(body) is not list:
-            raise Malformed(f"{self._where} is a {type(body).__name__}, not a list")
-        types_ = (*map(type, body),)
-        if types_ in self._passed:
-            for place, check in self._nested:
-                body[place] = check(body[place])
-            return self._cls(*body)
-        if len(body) != len(self._checks):
-            raise Malformed(f"{self._where} has {len(self._checks)} fields, not {len(body)}")
-        made = self._cls(*[check(item) for check, item in zip(self._checks, body, strict=True)])
-        self._passed.add(types_)
-        return made
-
-
-_codec_of: Callable[..., _MessageCodec] = cache(_MessageCodec)
-
-
-def _field_check(hint: Any, where: str) -> _FieldCheck:
-    """Make the check for a field that is annotated with `hint`. `where` names the field in error messages."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(hint, typing.NewType):
-        return _field_check(hint.__supertype__, where)
-    if hint in (int, bool, str, bytes, float):
-        return _type_check(hint, where)
-    if origin in (typing.Union, types.UnionType) and len(args) == 2 and types.NoneType in args:
-        inner = _field_check(next(arg for arg in args if arg is not types.NoneType), where)
-        return lambda item: None if item is None else inner(item)
-    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        check_item, check_list = _field_check(args[0], where), _type_check(list, where)
-        return lambda items: (*map(check_item, check_list(items)),)
-    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        return _FieldsDecoder(hint, hint._fields, where)
-    raise TypeError(f"{where}: a message field cannot be of type {hint}; see node.contract.Message")
-
-
-def _is_plain(hint: Any) -> bool:
-    """Return whether msgpack decodes a field with this annotation to its declared type, so that only its type matters."""
-    if isinstance(hint, typing.NewType):
-        return _is_plain(hint.__supertype__)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return all(_is_plain(arg) for arg in typing.get_args(hint))
-    return hint in (int, bool, str, bytes, float, types.NoneType)
-
-
-def _type_check(cls: type, where: str) -> _FieldCheck:
-    def check(item: Any) -> Any:
-        if type(item) is not cls:
-            raise Malformed(f"{where} is a {type(item).__name__}, not a {cls.__name__}")
-        return item
-
-    return check

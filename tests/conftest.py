@@ -49,7 +49,7 @@ def nodes_save_their_coverage() -> Iterator[None]:
     if "COVERAGE_PROCESS_CONFIG" not in os.environ:
         yield
         return
-    kill = NodeProcess.bury
+    kill = NodeProcess.end
 
     def stop(process: NodeProcess) -> None:
         with contextlib.suppress(WrongState, FaultFailed):
@@ -57,7 +57,7 @@ def nodes_save_their_coverage() -> Iterator[None]:
                 process.terminate()
         kill(process)
 
-    with patch.object(NodeProcess, "bury", stop):
+    with patch.object(NodeProcess, "end", stop):
         yield
 
 

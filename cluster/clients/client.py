@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 The client sends a call to a node, and sends it again until a reply comes or the call's time is up. That is safe: a variable is
 set once, so proposing a value twice changes nothing more, and a query changes nothing at all. A call that names no node goes
-on to the next node whenever the last one has been silent for a while; the first reply counts.
+on to the next node when the last one has not replied for a while; the first reply counts.
 
 The outcome is definite, `Ok` or `NotDone`, or it is `NotKnown`. Only a reply makes it definite: a timeout never does.
 
@@ -21,23 +21,11 @@ from typing import Any, Final
 from cluster.clients.connections import Connections
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome, value_of
 from cluster.errors import NoSuchNode
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import BadInput, NodeId, Value
 from node.settings import NAME
 from node.transport import Poller
-from node.wire import (
-    BadValue,
-    Codec,
-    Envelope,
-    Malformed,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    decode_value,
-    encode_value,
-    unpack,
-)
+from node.wire import BadValue, Codec, Envelope, Malformed, decode_value, encode_value, unpack
 
 #: How long a call may take by default, in seconds.
 TIMEOUT_S: Final = 5.0
@@ -103,7 +91,7 @@ class Client:
         Args:
             variable: the variable's name: 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'.
             value: int, bool, float, string, bytes, list, map or tuple, nested as you like, up to 256 KiB encoded.
-            at: the node to send to; None: any, and another one if that is silent.
+            at: the node to send to; None: any, and another one if that does not reply.
             timeout_s: how long to wait, in seconds.
 
         Returns:

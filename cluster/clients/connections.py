@@ -24,8 +24,8 @@ class Watcher(Protocol):
 class Connections:
     """A client's sockets and, if wanted, a monitor beside each, which reports when its connection closes.
 
-    Many clients that share a poller have no monitors by default: descriptors are scarce, and a client leaves a silent leader
-    anyway.
+    Many clients that share a poller have no monitors by default: descriptors are scarce, and a client leaves a leader that does
+    not reply anyway.
     """
 
     def __init__(self, watcher: Watcher, *, monitors: bool) -> None:

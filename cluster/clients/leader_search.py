@@ -3,10 +3,10 @@
 Rules
 -----
 1. A node that replied with a result leads. A node that redirects names the leader, if it knows one.
-2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that were silent, for
+2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that did not reply, for
    `_AVOID_S` seconds, unless all of them are.
-3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not believed to lead: the node that names it may not have
-   noticed the loss yet.
+3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not taken for the leader when another node names it:
+   that node may not have noticed the loss yet.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ class LeaderSearch:
         self._lost_at: dict[NodeId, float] = {}
         self._next_node = 0
 
-    def heard_from(self, node: NodeId) -> None:
+    def note_reply(self, node: NodeId) -> None:
         """Note that a message of `node` has arrived, so it is reachable."""
         if self._lost_at:
             self._lost_at.pop(node, None)
 
     def lost(self, node: NodeId, now: float) -> None:
-        """Note that the connection to `node` has closed, or that it was silent for too long."""
+        """Note that the connection to `node` has closed, or that it has not replied for too long."""
         self._lost_at[node] = now
         if self.leader == node:
             self.leader = None
@@ -48,6 +48,6 @@ class LeaderSearch:
         return candidates[self._next_node % len(candidates)]
 
     def redirected(self, leader: NodeId | None, now: float) -> None:
-        """Note that a node does not lead, and names `leader`, or no node, as the one that does."""
+        """Note that a node has replied that it does not lead, and that `leader` does, or no node that it knows if None."""
         lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < _DISBELIEVE_S
         self.leader = None if lost else leader

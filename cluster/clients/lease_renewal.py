@@ -196,7 +196,7 @@ class Kept(Leased):
         self._client = self._lease = self._renewer = None
 
     def _keep_renewing(self, client: LeasingClient, lease: Lease) -> None:
-        """The thread. Until it ends, no other thread uses the client."""
+        """Renew the lease until it has ended or `stop` is called. The thread runs this, and no other uses the client."""
         while not self._stopped.wait(self.ttl_s / 3):
             if client.do(self._renewal(lease)):
                 return
@@ -250,7 +250,7 @@ class AsyncKept(Leased):
             self._in_use = False
 
     async def _keep_renewing(self, lease: Lease) -> None:
-        """The task."""
+        """Renew the lease until it has ended. The task runs this; `stop` cancels it."""
         while True:
             await asyncio.sleep(self.ttl_s / 3)
             if await self._client.do(self._renewal(lease)):

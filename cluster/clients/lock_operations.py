@@ -15,7 +15,7 @@ from cluster.clients.operation import (
 
 
 class Place(NamedTuple):
-    """A place in the line of a lock. `token` is 0 while it waits."""
+    """A place in the queue of a lock. `token` is 0 while it waits."""
 
     ticket: int
     token: int
@@ -30,7 +30,7 @@ class Holder(NamedTuple):
 
 
 def lock_acquire(name: str, owner: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S) -> Operation[Place]:
-    """Take a place in the line of a lock, or keep the one that this session's `owner` has. Its lease begins anew."""
+    """Take a place in the queue of a lock, or keep the one that this session's `owner` has. Its lease begins anew."""
     return Operation(
         "locks", ["acquire", *_claim(name, owner), lease_ms(ttl_s)], lambda answer: Place(*answer), timeout_s=timeout_s
     )
@@ -43,7 +43,7 @@ def lock_granted(name: str, ticket: int, wait_s: float, timeout_s: float = TIMEO
         The fencing token, or 0 if the turn has not come within `wait_s` seconds.
 
     Raises:
-        CommandRefused: "not_waiting": the ticket is in no line.
+        CommandRefused: "not_waiting": the ticket is in no queue.
     """
     command = ["granted", _name(name), ticket]
     return Operation(
@@ -85,12 +85,12 @@ def lock_renew(name: str, token: int, timeout_s: float = TIMEOUT_S) -> Operation
 
 
 def lock_release(name: str, token: int, timeout_s: float = TIMEOUT_S) -> Operation[None]:
-    """Release a lock. The next one in line holds it then. Arguments and errors are those of `renew`."""
+    """Release a lock. The next one in the queue holds it then. Arguments and errors are those of `renew`."""
     return Operation("locks", ["release", _name(name), _token(token)], no_result, timeout_s=timeout_s)
 
 
 def lock_give_up(name: str, owner: str, timeout_s: float = TIMEOUT_S) -> Operation[bool]:
-    """Leave the line of a lock, whether `owner` waits in it or holds the lock. Returns whether there was such a place."""
+    """Leave the queue of a lock, whether `owner` waits in it or holds the lock. Returns whether there was such a place."""
     return Operation("locks", ["give_up", *_claim(name, owner)], bool, timeout_s=timeout_s)
 
 

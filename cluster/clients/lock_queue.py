@@ -1,4 +1,4 @@
-"""Waiting in the line of a lock, step by step. No I/O: every client drives these steps."""
+"""Waiting in the queue of a lock, step by step. No I/O: every client drives these steps."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -20,25 +20,25 @@ class AcquiredLock(NamedTuple):
 
 
 def lock_wait(name: str, owner: str, ttl_s: float = TTL_S, wait_s: float | None = None) -> Steps[int]:
-    """Acquire a lock, waiting in line for it.
+    """Acquire a lock, waiting in its queue.
 
     Args:
         name: the lock's name.
         owner: the holder's name, which others see. An owner that holds the lock already gets the same token and a new lease.
         ttl_s: how long the lease lasts, in seconds: 0.1 to 600. It is not renewed.
-        wait_s: how long to wait in line, in seconds; None: without an end.
+        wait_s: how long to wait in the queue, in seconds; None: without an end.
 
     Returns:
         The fencing token.
 
     Raises:
-        CommandRefused: "held": another owner held it for `wait_s` seconds. The place in line is given up.
-        Unknown: no reply came in that time. The place in line, or the lock, ends with its lease.
+        CommandRefused: "held": another owner held it for `wait_s` seconds. The place in the queue is given up.
+        Unknown: no reply came in that time. The place in the queue, or the lock, ends with its lease.
     """
-    return (yield from wait_in_line(name, owner, ttl_s, wait_s)).token
+    return (yield from wait_in_queue(name, owner, ttl_s, wait_s)).token
 
 
-def wait_in_line(
+def wait_in_queue(
     name: str, owner: str, ttl_s: float, wait_s: float | None, clock: Callable[[], float] = monotonic
 ) -> Steps[AcquiredLock]:
     """Do what `lock_wait` does, by a clock, and return also since when the lease lasts.

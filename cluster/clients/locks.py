@@ -25,7 +25,7 @@ from typing import Any, Final
 from cluster.clients import lock_operations as operations
 from cluster.clients.derived import AsyncClient, AsyncOperations, BlockingOperations, awaited, blocking
 from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, LeasingClient
-from cluster.clients.lock_queue import LEAST_S, lock_wait, wait_in_line
+from cluster.clients.lock_queue import LEAST_S, lock_wait, wait_in_queue
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps
 
 _numbers: Final = count(1)
@@ -38,7 +38,7 @@ class Locks(BlockingOperations):
     """
 
     def acquire(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> int:
-        """Acquire a lock, waiting in line for it. See `cluster.clients.lock_queue.lock_wait`."""
+        """Acquire a lock, waiting in its queue. See `cluster.clients.lock_queue.lock_wait`."""
         return self._client.do(lock_wait(name, self._owner(owner), ttl_s, wait_s))
 
     def try_acquire(
@@ -48,7 +48,7 @@ class Locks(BlockingOperations):
         return self._client.do(operations.lock_try(name, self._owner(owner), ttl_s, timeout_s))
 
     def give_up(self, name: str, owner: str | None = None, timeout_s: float = TIMEOUT_S) -> bool:
-        """Leave the line of a lock. See `cluster.clients.lock_operations.lock_give_up`."""
+        """Leave the queue of a lock. See `cluster.clients.lock_operations.lock_give_up`."""
         return self._client.do(operations.lock_give_up(name, self._owner(owner), timeout_s))
 
     renew = blocking(operations.lock_renew)
@@ -84,7 +84,7 @@ class LeasedLock(Leased):
         """The fencing token of the last holding."""
 
     def _obtain(self) -> Steps[float]:
-        self.token, since = yield from wait_in_line(self.name, self.owner, self.ttl_s, self.wait_s, monotonic)
+        self.token, since = yield from wait_in_queue(self.name, self.owner, self.ttl_s, self.wait_s, monotonic)
         return since
 
     def _renew(self, timeout_s: float) -> Operation[Any]:
@@ -114,14 +114,14 @@ class Lock(LeasedLock, Kept):
             client: makes the client through which this lock is kept.
             name: the lock's name.
             ttl_s: how long others wait if this process vanishes, in seconds: 0.1 to 600.
-            wait_s: how long to wait in line, in seconds; None: without an end.
+            wait_s: how long to wait in the queue, in seconds; None: without an end.
             owner: the holder's name that others see; None: this machine's name and the process's number.
         """
         LeasedLock.__init__(self, name, ttl_s, wait_s, owner or _this_process())
         Kept.__init__(self, client)
 
     def acquire(self) -> int:
-        """Wait in line, and return the fencing token.
+        """Wait in the queue, and return the fencing token.
 
         Raises:
             Mistake: this object holds the lock already.
@@ -132,7 +132,7 @@ class Lock(LeasedLock, Kept):
         return self.token
 
     def release(self) -> None:
-        """Release the lock. The next one in line holds it then. Raises as `Kept.stop` does."""
+        """Release the lock. The next one in the queue holds it then. Raises as `Kept.stop` does."""
         self.stop()
 
     def __enter__(self) -> int:
@@ -142,7 +142,7 @@ class Lock(LeasedLock, Kept):
 class AsyncLock(LeasedLock, AsyncKept):
     """A lock for an `async with` block, which yields the fencing token. A task renews the lease at a third of it.
 
-    A task that is cancelled while it waits in line leaves the line.
+    A task that is cancelled while it waits in the queue leaves the queue.
     """
 
     def __init__(

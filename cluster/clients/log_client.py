@@ -138,7 +138,7 @@ class LogClient:
             command: the command, or the question if `read`, as the machine defines it: plain data.
             read: whether it changes nothing.
             timeout_s: how long to wait, in seconds.
-            wait_ms: for a question that waits for news: how long the leader may hold back the answer, in milliseconds.
+            wait_ms: for a question that waits for a change: how long the leader may hold back the answer, in milliseconds.
 
         Returns:
             What the machine answered. Tuples come back as lists.

@@ -10,7 +10,7 @@ name, arguments, defaults, docstring, encoding, decoding and timeout.
 
 What takes several operations is a generator. It yields operations, and the client sends it the answer of each, or throws what
 the operation raised:
-- `Steps` ends with a result, such as waiting in the line of a lock;
+- `Steps` ends with a result, such as waiting in the queue of a lock;
 - `Stream` yields lists of items in between, which the caller gets one by one, such as all keys with a prefix.
 
 Rules
@@ -46,7 +46,7 @@ class Operation(Generic[T]):
     """One command of a machine, or one question if `read`.
 
     `decode` turns the machine's answer into the result. `wait_ms` is how long the leader may hold back the answer to a question
-    that waits for news, in milliseconds. `timeout_s` is how long the reply may take in all, in seconds.
+    that waits for a change, in milliseconds. `timeout_s` is how long the reply may take in all, in seconds.
     """
 
     machine: str

@@ -16,9 +16,8 @@ from cluster.errors import CommandRefused, Unknown
 from node.contract import NodeId
 
 
-@dataclass(
-    slots=True
-)  # not frozen, which would make it 70% slower to create, and a load test creates one for each call
+# Not frozen: that would make it 70% slower to create, and a load test creates one for each call.
+@dataclass(slots=True)
 class Ok:
     """The call was done.
 

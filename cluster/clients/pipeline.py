@@ -39,7 +39,7 @@ from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_uncheck
 
 SEND_AGAIN_S: Final = 0.5
 _PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
-_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may be silent for so much longer
+_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may reply so much later
 _NO_LEADER_S: Final = 0.01
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
@@ -174,7 +174,7 @@ class Pipeline:
         leaders = self.leaders
         for frame in self._frames.values():
             if frame.send_at <= now:
-                if frame.node is not None and frame.node == leaders.leader:  # silent: it may be suspended
+                if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
                     self.disconnected(leaders.leader, now)
                 try:
                     addresses = self._addresses()
@@ -201,7 +201,7 @@ class Pipeline:
             message = self._codec.decode(data).message
         except Malformed:
             return
-        self.leaders.heard_from(node)
+        self.leaders.note_reply(node)
         if isinstance(message, Replies):
             for reply in message.replies:
                 frame = self._frames.get(reply.number)
@@ -209,7 +209,7 @@ class Pipeline:
                     self._answered(node, frame, reply, now)
 
     def disconnected(self, node: NodeId, now: float) -> None:
-        """Note that the connection to `node` has closed, or that it is silent. Its unanswered frames go elsewhere."""
+        """Note that the connection to `node` has closed, or that it does not reply. Its unanswered frames go elsewhere."""
         self.leaders.lost(node, now)
         for frame in self._frames.values():
             if frame.node == node:
@@ -285,9 +285,8 @@ class Pipeline:
             self._finish(reply.number, frame)
             for call in frame.calls:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
-        elif (
-            frame.node == node
-        ):  # it does not lead; such a reply of a node that was asked before comes too late to count
+        elif frame.node == node:
+            # The node does not lead. Such a reply of a node to which the frame went before comes too late to count.
             leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
             self.leaders.redirected(leader, now)
             frame.send_at = now if self.leaders.leader is not None else now + _NO_LEADER_S

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from cluster.cluster import Cluster
-from cluster.processes import READY_S, spawn
+from cluster.spawning import READY_S, spawn
 
 #: A process that reports that it is ready, and ends.
 _BARE: Final = "import os, sys; os.write(int(sys.argv[sys.argv.index('--ready-fd') + 1]), b'{}\\n')"

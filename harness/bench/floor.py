@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import zmq
 
-from cluster.processes import READY_S, ReadyPipe, spawn
+from cluster.spawning import READY_S, ReadyPipe, spawn
 from harness.bench.load import Figures, Load, figures
 from node.quorum import majority
 from node.transport import Poller, Route, Transport, receive_all, send_now, tuned

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from cluster.processes import READY_S, ReadyPipe, spawn
+from cluster.spawning import READY_S, ReadyPipe, spawn
 from harness.bench.load import Figures, Load, Shape, figures
 from harness.bench.peers import Peer, PeerMissing, free_ports, need_module
 
@@ -124,7 +124,7 @@ def _main() -> None:
         journalFile=arguments.journal, fullDumpFile=f"{arguments.journal}.dump", **_SETTINGS[int(arguments.settings)]
     )
     node = SyncObj(arguments.address, arguments.partners, settings, consumers=[store])
-    ReadyPipe.say(int(arguments.ready_fd), {"address": arguments.address})
+    ReadyPipe.write(int(arguments.ready_fd), {"address": arguments.address})
     parent = threading.Thread(target=_end_with_parent, daemon=True)
     parent.start()
     while not (node.isReady() and node._getLeader() == node.selfNode):

@@ -208,7 +208,7 @@ Checker = Callable[[RunEvidence], Verdict]
 
 
 def was_answered(operation: RecordedCall) -> bool:
-    """Whether the client received an answer. A `fail` that describes the object, such as "mismatch", is an answer too."""
+    """Return whether the client received an answer. A `fail` that describes the object, such as "mismatch", is an answer too."""
     completion = operation.completion
     if operation.outcome != "fail" or completion is None:
         return operation.outcome == "ok"

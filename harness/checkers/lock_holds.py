@@ -46,7 +46,7 @@ class _Hold(NamedTuple):
 
 
 def holds_can_be_paired(calls: Iterable[ObjectCall]) -> bool:
-    """Whether `check_lock_holds` applies: see "When it applies" above."""
+    """Return whether `check_lock_holds` applies: see "When it applies" above."""
     return _holds(calls) is not None
 
 

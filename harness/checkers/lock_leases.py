@@ -162,7 +162,7 @@ def _wrong_uses(run: RunEvidence, use: RecordedCall, holds: Sequence[LockHold]) 
 
 
 def _used_before(run: RunEvidence, hold: LockHold, later: RecordedCall) -> bool:
-    """Whether the resource had accepted a use with the token of `hold` before the use `later` began."""
+    """Return whether the resource had accepted a use with the token of `hold` before the use `later` began."""
     return any(
         use.f == "use"
         and use.key == later.key

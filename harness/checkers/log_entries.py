@@ -25,7 +25,7 @@ from harness.checkers.sequential_model import ObjectCall
 
 
 def appends_are_unique(calls: Iterable[ObjectCall]) -> bool:
-    """Whether `check_log_entries` applies: no entry is appended twice."""
+    """Return whether `check_log_entries` applies: no entry is appended twice."""
     arguments = [call.argument for call in calls if call.f == "append"]
     return len(set(arguments)) == len(arguments)
 

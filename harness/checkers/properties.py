@@ -233,7 +233,7 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
 
 
 def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
-    """Whether an operation that was not answered was owed an answer (see "When an answer is owed" above)."""
+    """Return whether an operation that was not answered was owed an answer (see "When an answer is owed" above)."""
     invoke, completion = operation.invoke, operation.completion
     assert completion is not None
     if invoke.timeout_s is None or _is_excused(operation):
@@ -257,7 +257,7 @@ def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
 
 
 def _is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-    """Whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it."""
+    """Return whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it."""
     owes = run.timeline.leader_owes_answer if run.algorithm.keeps_log else run.timeline.owes_answer
     return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 

@@ -85,7 +85,7 @@ class ObjectCall:
         return self.ended is None
 
     def precedes(self, other: "ObjectCall") -> bool:
-        """Whether this call ended before `other` began."""
+        """Return whether this call ended before `other` began."""
         return self.ended is not None and self.ended < other.began
 
 
@@ -128,11 +128,11 @@ class Model(ABC):
         return NO_ANSWER
 
     def is_read(self, call: ObjectCall) -> bool:
-        """Whether a call with this answer changes nothing, in every state in which it has this answer."""
+        """Return whether a call with this answer changes nothing, in every state in which it has this answer."""
         return call.f in self.reads
 
     def is_blind(self, call: ObjectCall) -> bool:
-        """Whether neither the state after the call nor its answer depends on the state before (a blind write)."""
+        """Return whether neither the state after the call nor its answer depends on the state before (a blind write)."""
         return False
 
     def resulting_state(self, call: ObjectCall) -> ModelState:

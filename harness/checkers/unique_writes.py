@@ -32,7 +32,7 @@ _NEVER: Final = float("inf")
 
 
 def writes_are_unique(calls: Iterable[ObjectCall]) -> bool:
-    """Whether `check_unique_writes` applies.
+    """Return whether `check_unique_writes` applies.
 
     It does if there are only writes and reads, no value is written twice, and the initial value is never written. Then the
     value of a read names its write.

@@ -21,7 +21,8 @@ from random import Random
 from typing import Final
 
 from cluster.errors import BootFailed, FaultFailed
-from cluster.processes import NODE_COMMAND, PROOF_S, READY_S, ProcessState, spawn
+from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
+from cluster.spawning import READY_S, spawn
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault

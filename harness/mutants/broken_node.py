@@ -57,15 +57,15 @@ class RepliesBeforeTheCommit(Runtime):
 class NoMessagesToOneself(NodeCore):
     """What a node sends to itself is lost."""
 
-    def hear_itself(self) -> None:
+    def take_own_messages(self) -> None:
         self.to_itself.clear()
 
 
 class TimersNeverFire(Timers[TimerKey]):
     """No timer of an algorithm expires."""
 
-    def run_out(self) -> Iterator[TimerKey]:
-        return (key for key in super().run_out() if isinstance(key, Request))
+    def take_expired(self) -> Iterator[TimerKey]:
+        return (key for key in super().take_expired() if isinstance(key, Request))
 
 
 class AnswersAreCrossed(NodeCore):

@@ -113,7 +113,7 @@ class GapsAreLeft(MultiPaxos):
     leadership_class = _GappyLeadership
 
     def recovered(self) -> dict[int, bytes]:
-        known = {record.slot for one in self.election.told() for record in one.records}
+        known = {record.slot for one in self.election.reported() for record in one.records}
         return {slot: batch for slot, batch in super().recovered().items() if slot in known}
 
 
@@ -179,9 +179,9 @@ class AppliesTooLate(MultiPaxos):
         super().receive(sender, message)
         self.receiving = False
 
-    def settle(self) -> None:
+    def apply_deferred(self) -> None:
         if not self.receiving:
-            super().settle()
+            super().apply_deferred()
 
 
 class _ShufflingState(ReplicatedState):

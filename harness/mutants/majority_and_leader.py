@@ -68,9 +68,9 @@ class CountsVotesTwice(Majority):
 class VotesAreToldOnce(Majority):
     """A vote is not sent again."""
 
-    def say_again(self) -> None:
-        super().say_again()
-        self.unheard.clear()
+    def send_again(self) -> None:
+        super().send_again()
+        self.unconfirmed.clear()
 
 
 class QueriesAreAnsweredAtOnce(Majority):

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from cluster.control import ControlClient
-from cluster.processes import ReadyPipe, spawn
+from cluster.spawning import ReadyPipe, spawn
 from harness.network.errors import NetworkError, ProxyGone
 from harness.network.rule_installer import RuleInstaller
 from harness.network.switchboard import all_links

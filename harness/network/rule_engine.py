@@ -207,7 +207,7 @@ class RuleEngine:
             yield from self._apply_rules(copy, rules, place, now)
 
     def _acts(self, state: RuleState, message: InTransit) -> bool:
-        """Whether a rule that the message matches acts on it."""
+        """Return whether a rule that the message matches acts on it."""
         match state.rule.action:
             case Pass():
                 return False

@@ -86,7 +86,7 @@ class KeptMessages:
         self._due: list[tuple[float, int, KeptInTransit]] = []  # a heap, by the time at which the message leaves
 
     def has_room_for(self, message: InTransit) -> bool:
-        """Whether one more message fits under the bound."""
+        """Return whether one more message fits under the bound."""
         return self._count < self._max and self._bytes + len(message.payload) <= self._bytes_max
 
     def add(self, message: InTransit, by: RuleState, due: float | None, window: int) -> None:

@@ -152,11 +152,11 @@ class Rule:
             raise BadRule(f"{self.id}: a cut loses every message; use drop to lose some of them")
 
     def covers(self, link: Link) -> bool:
-        """Whether messages on this link can match."""
+        """Return whether messages on this link can match."""
         return self.links is None or link in self.links
 
     def takes(self, type_: str, variable: str | None) -> bool:
-        """Whether a message of this type and variable matches, on a link that the rule covers."""
+        """Return whether a message of this type and variable matches, on a link that the rule covers."""
         return (self.types is None or type_ in self.types) and (self.variables is None or variable in self.variables)
 
     @property

@@ -36,9 +36,10 @@ from harness.network.rule_engine import RuleEngine
 from harness.network.rules import BadRule, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
 from harness.records.messages import MessageRecorder
+from node.client_messages import CLIENT_MESSAGES
 from node.contract import Message, NodeId
 from node.settings import Settings
-from node.wire import CLIENT_MESSAGES, Codec, Envelope, Malformed
+from node.wire import Codec, Envelope, Malformed
 
 
 class Ports(TypedDict):

@@ -37,7 +37,7 @@ class OfflineNode(LogNode):
         self.log = copy.deepcopy(log) if log is not None else MemoryLog()
 
     def send(self, to: NodeId, message: Message) -> None:
-        """Does nothing, and so do the methods below."""
+        """Do nothing, like the methods below."""
 
     def reply(self, request: Request, value: Value | None) -> None:
         pass
@@ -78,7 +78,7 @@ def replica_on_disk(
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
-    """The decided values on a disk, decoded, by variable. A variable that is undecided there is left out."""
+    """Return the decided values on a disk, decoded, by variable. A variable that is undecided there is left out."""
     if algorithm.keeps_log:
         replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
         once = replica.state.machines.get("once") if isinstance(replica, LogAlgorithm) else None
@@ -119,7 +119,7 @@ def plain_value(value: Any) -> Any:
 
 
 def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
-    """The whole disk as text, one key a line. `log` is what `log_on_disk` returned, for a disk that holds a log."""
+    """Return the whole disk as text, one key per line. `log` is what `log_on_disk` returned, for a disk that holds a log."""
     lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
     for variable, stored in contents.variables.items():
         lines.append(f"{variable or 'the replica'}:")
@@ -131,5 +131,5 @@ def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
 
 
 def plain_stored(stored: Stored) -> Any:
-    """What the disk holds under one key, with the values in it decoded."""
+    """Return what the disk holds under one key, with the values in it decoded."""
     return tuple(plain_stored(item) for item in stored) if isinstance(stored, tuple) else plain_value(stored)

@@ -87,7 +87,7 @@ class Event:
     timeout_s: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The line's object, without the optional fields that are None."""
+        """Return the line's object, without the optional fields that are None."""
         optional = {"error": self.error, "node": self.node, "timeout_s": self.timeout_s}
         return {
             "index": self.index,
@@ -136,7 +136,7 @@ class RecordedCall:
         return (self.completion.node if self.completion is not None else None) or self.invoke.node
 
     def ended_before(self, later: "RecordedCall") -> bool:
-        """Whether this call had certainly ended before `later` began."""
+        """Return whether this call had certainly ended before `later` began."""
         return self.completion is not None and self.outcome != "info" and self.completion.index < later.invoke.index
 
 

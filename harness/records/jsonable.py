@@ -89,12 +89,12 @@ def _map(pairs: list[Any]) -> dict[Any, Any]:
 
 
 def canonical(value: object) -> str:
-    """A text that two values share exactly if they are the same value."""
+    """Return a text that two values share exactly if they are the same value."""
     return json.dumps(to_jsonable(value), sort_keys=True)
 
 
 def shown(value: object, most: int = 60) -> str:
-    """The value's `repr` for people, on one line of at most `most` characters."""
+    """Return the value's `repr` for people, on one line of at most `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -155,7 +155,7 @@ def read_readable_lines(path: Path) -> ReadableLines:
 
 
 def to_line(data: Mapping[str, object]) -> str:
-    """One line of a file. `data` is JSON's own plain data: pass values through `to_jsonable` first."""
+    """Return one line of a file. `data` is JSON's own plain data: pass values through `to_jsonable` first."""
     return json.dumps(data, allow_nan=False) + "\n"
 
 

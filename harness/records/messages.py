@@ -41,7 +41,7 @@ _encode: Final = json.JSONEncoder(separators=(", ", ": "), ensure_ascii=False).e
 
 
 class Recordable(Protocol):
-    """What the record needs of a message that the proxy handles. `rule_engine.Letter` has it."""
+    """What the record needs of a message that the proxy handles. `in_transit.InTransit` has it."""
 
     @property
     def link(self) -> Link:
@@ -104,21 +104,21 @@ class MessageRecorder:
         """Whether lines wait to be written."""
         return bool(self._waiting)
 
-    def note(self, letter: Recordable, fate: Fate, rule: str | None, time_ns: int) -> None:
+    def note(self, message: Recordable, fate: Fate, rule: str | None, time_ns: int) -> None:
         """Add a line. The first line of a message sets the message's `index`.
 
         Args:
-            letter: the message.
+            message: the message, or a copy of one.
             fate: what the proxy did with it.
             rule: the name of the rule that decided, or None.
             time_ns: when, in nanoseconds of the machine's monotonic clock.
         """
-        of = (letter.original or letter).index
+        of = (message.original or message).index
         if of is None:
-            letter.index = self.count
+            message.index = self.count
         if self._file is not None:
             self._waiting.append(
-                _Entry(self.count, of, time_ns, letter.link, letter.envelope, letter.payload, fate, rule)
+                _Entry(self.count, of, time_ns, message.link, message.envelope, message.payload, fate, rule)
             )
             if len(self._waiting) >= WAITING_MAX:
                 self._write_out()
@@ -163,7 +163,7 @@ def _line(entry: _Entry) -> str:
 
 
 def readable_fields(message: Message) -> dict[str, Any]:
-    """The fields of a message as JSON that people can read. The module's opening describes the encoding."""
+    """Return the fields of a message as JSON that people can read. The module's opening describes the encoding."""
     return {field.name: _readable(getattr(message, field.name)) for field in fields(message)}
 
 

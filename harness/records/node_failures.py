@@ -51,7 +51,7 @@ def _failures_in(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _place(frames: list[re.Match[str]]) -> str:
-    """The place of the failure: the last frame outside of the `node` package, or else the last frame."""
+    """Return the place of the failure: the last frame outside of the `node` package, or else the last frame."""
     outside = [frame for frame in frames if not frame["file"].startswith(_OURS)] or frames
     if not outside:
         return ""

@@ -49,7 +49,7 @@ class Receipt:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
-        """The object of the receipt's line in `receipts.jsonl`."""
+        """Return the object of the receipt's line in `receipts.jsonl`."""
         return {
             "fault": self.fault,
             "began_ns": self.began_ns,
@@ -62,7 +62,7 @@ class Receipt:
         }
 
     def during(self, began_ns: int, ended_ns: int) -> bool:
-        """Whether the fault was in force at any time between the two. A fault of no length counts as one nanosecond."""
+        """Return whether the fault was in force at any time between the two. A fault of no length counts as one nanosecond."""
         return self.began_ns < ended_ns and (self.ended_ns is None or max(self.ended_ns, self.began_ns + 1) > began_ns)
 
 
@@ -135,7 +135,7 @@ class Timeline:
                     raise ValueError(f"the receipt of {receipt.fault} names {name!r}; the members are {self.members}")
 
     def on_majority_side(self, node: NodeId, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-        """Whether `node` was on a majority side the whole time.
+        """Return whether `node` was on a majority side the whole time.
 
         Args:
             node: a member.
@@ -150,7 +150,7 @@ class Timeline:
         return _longest_steady_ns(spans, needed) >= steady_ns
 
     def client_reaches(self, node: NodeId, began_ns: int, ended_ns: int) -> bool:
-        """Whether clients could reach `node`, and `node` could reach clients, the whole time."""
+        """Return whether clients could reach `node`, and `node` could reach clients, the whole time."""
         return not any(
             (CLIENT, node) in links or (node, CLIENT) in links
             for receipt in self.receipts
@@ -159,7 +159,7 @@ class Timeline:
         )
 
     def owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-        """Whether a client that asked `node`, or any node if it is None, was owed an answer.
+        """Return whether a client that asked `node`, or any node if it is None, was owed an answer.
 
         It was if the node, or at least one node, was on a majority side and clients could reach it the whole time.
         """
@@ -170,7 +170,7 @@ class Timeline:
         )
 
     def leader_owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-        """`owes_answer` for an algorithm in which one node leads and the others depend on it.
+        """Return what `owes_answer` does, for an algorithm in which one node leads and the others depend on it.
 
         Any node on a majority side might lead. If `node` is None, clients must have reached each such node the whole time.
         Otherwise clients must have reached `node`, and `node` must have been one of them and have reached the others. In
@@ -198,7 +198,7 @@ class Timeline:
         return majority(len(self.members)) - 1
 
     def _spans(self, began_ns: int, ended_ns: int) -> Iterator[tuple[int, int, list[Receipt]]]:
-        """The time, divided wherever a fault begins or ends, with the faults of each piece."""
+        """Yield the time, divided wherever a fault begins or ends, with the faults of each piece."""
         ended_ns = max(ended_ns, began_ns + 1)
         faults = [receipt for receipt in self.receipts if receipt.during(began_ns, ended_ns)]
         cuts = {began_ns, ended_ns}
@@ -211,7 +211,7 @@ class Timeline:
             yield start, end, [fault for fault in faults if fault.during(start, end)]
 
     def _peers(self, node: NodeId, faults: list[Receipt]) -> frozenset[NodeId] | None:
-        """The nodes that `node` could reach and that could reach it; None if `node` was down."""
+        """Return the nodes that `node` could reach and that could reach it; None if `node` was down."""
         down = {name for fault in faults for name in fault.nodes_down}
         if node in down or node not in self.members:
             return None
@@ -224,7 +224,7 @@ class Timeline:
 
 
 def _longest_steady_ns(spans: list[tuple[int, int, frozenset[NodeId] | None]], needed: int) -> int:
-    """The longest time in which the same `needed` peers stayed reachable."""
+    """Return the longest time in which the same `needed` peers stayed reachable."""
     longest = 0
     for first, (start, _, peers) in enumerate(spans):
         common = peers or frozenset()

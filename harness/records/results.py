@@ -40,7 +40,7 @@ class RunResults:
     counts: Mapping[str, int | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The file's object."""
+        """Return the file's object."""
         return {
             "schema": SCHEMA,
             "algorithm": self.algorithm,

@@ -77,5 +77,5 @@ class RunFiles:
         return self.folder / TRACES_NAME
 
     def trace(self, node: str) -> Path:
-        """What one node took in."""
+        """Return the file of one node's trace."""
         return self.traces / f"{node}.jsonl"

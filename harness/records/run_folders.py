@@ -72,7 +72,7 @@ def new_test_folder(root: Path, name: str) -> Path:
 
 
 def tests_folder(root: Path) -> Path:
-    """The folder of the runs of tests. It need not exist."""
+    """Return the folder of the runs of tests. It need not exist."""
     return root / "runs" / TESTS
 
 
@@ -80,13 +80,13 @@ def tests_folder(root: Path) -> Path:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run: it holds results or a history."""
+    """Return whether a folder is that of a run: it holds results or a history."""
     files = RunFiles(folder)
     return files.results.is_file() or files.history.is_file()
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders below `root`/runs, the newest first."""
+    """Return the run folders below `root`/runs, the newest first."""
     return sorted(_below(root / "runs", _DEPTH_MAX), key=lambda folder: (_when_s(folder), folder), reverse=True)
 
 
@@ -155,7 +155,7 @@ class RunSummary:
     evidence: str
 
     def to_json(self) -> dict[str, Any]:
-        """The row of `consensus runs -o json`. `when` is seconds since 1970."""
+        """Return the row of `consensus runs -o json`. `when` is seconds since 1970."""
         return {
             "run": str(self.path),
             "name": self.name,
@@ -188,7 +188,7 @@ def summary(folder: Path, root: Path) -> RunSummary:
 
 
 def _planned_algorithm(plan: Path) -> str:
-    """The algorithm of a run that was not judged, from its plan, if it has one."""
+    """Return the algorithm of a run that was not judged, from its plan, if it has one."""
     try:
         return str(read_document(plan).get("algorithm", "?"))
     except BadFile:
@@ -196,7 +196,7 @@ def _planned_algorithm(plan: Path) -> str:
 
 
 def overall(statuses: list[str]) -> str:
-    """One status over several verdicts, as `harness.checkers.verdict.merge` decides it; "not judged" without any."""
+    """Return one status over several verdicts, as `harness.checkers.verdict.merge` decides it; "not judged" without any."""
     for status in ("invalid", "unknown", "valid"):
         if status in statuses:
             return status

@@ -22,7 +22,7 @@ class FileTail:
         self._rest = b""
 
     def new_lines(self) -> list[str]:
-        """The whole lines that came since the last call, without their ends. Bytes that are not UTF-8 are replaced."""
+        """Return the whole lines that came since the last call, without their ends. Bytes that are not UTF-8 are replaced."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -36,7 +36,7 @@ class FileTail:
         return whole.decode("utf-8", "replace").split("\n")
 
     def new_objects(self) -> list[dict[str, Any]]:
-        """The whole lines that came since the last call, each read as a JSON object."""
+        """Return the whole lines that came since the last call, each read as a JSON object."""
         return [json.loads(line) for line in self.new_lines()]
 
     @property

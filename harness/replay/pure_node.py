@@ -76,7 +76,7 @@ class PureNode:
         """Take in what the node sent to itself. The first turn of a life ends the boot, and takes in nothing."""
         self._before = self._copy()
         if not self._first_turn:
-            self._core.hear_itself()
+            self._core.take_own_messages()
         self._first_turn = False
 
     def take(self, envelope: Envelope) -> None:

@@ -14,11 +14,12 @@ from harness.replay.pure_node import NOTHING, DiskContents, NotSet, PureNode
 from harness.replay.trace_report import Validation
 from harness.replay.trace_wire import Difference, Seen, Wire, answer_of, first_hole, stretch, what_of
 from harness.systems.traced_node import digest
+from node.client_messages import Reply
 from node.contract import Algorithm, NodeId, Request, Value
 from node.settings import Settings
 from node.storage.disk import DiskError, inspect
 from node.turn import Output
-from node.wire import Codec, Envelope, Malformed, Reply
+from node.wire import Codec, Envelope, Malformed
 
 #: How long before the end of a life a message may have been on its way and be lost with it.
 _LAST_WORDS_NS: Final = 2_000_000_000

@@ -191,7 +191,7 @@ def _clauses(call: DrawnCall) -> Iterator[str]:
 
 
 def _is_named(call: DrawnCall, evidence: str, times: Iterable[tuple[str, str]]) -> bool:
-    """Whether a certificate names a call: its process and node, and one of its times.
+    """Return whether a certificate names a call: its process and node, and one of its times.
 
     Args:
         call: the call.

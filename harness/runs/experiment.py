@@ -223,7 +223,7 @@ class Experiment(RunClients):
     # --- the evidence and the verdicts ------------------------------------------------------------------------------
 
     def messages(self) -> list[dict[str, Any]]:
-        """The lines of the record of messages; empty if this run keeps none.
+        """Return the lines of the record of messages; empty if this run keeps none.
 
         While the run goes on, `network.flush` first makes the proxy write out its lines.
         """
@@ -254,7 +254,7 @@ class Experiment(RunClients):
     def evidence_of_disks(
         self, disks: Mapping[NodeId, Contents], lines: Sequence[Mapping[str, Any]] = ()
     ) -> RunEvidence:
-        """Disks and lines of the record of messages alone, for a check while the run goes on."""
+        """Return evidence of disks and of lines of the record of messages only, for a check while the run goes on."""
         return RunEvidence(self.spec.nodes, load_algorithm(self.algorithm), disks=disks, messages=lines)
 
     def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:

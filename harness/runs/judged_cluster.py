@@ -65,9 +65,9 @@ class JudgedCluster:
         return self.experiment.faults.partition(*groups)
 
     def state(self, node: NodeId) -> ProcessState:
-        """What a node's process is doing, according to the kernel."""
+        """Return what a node's process is doing, according to the kernel."""
         return self.experiment.cluster.state(node)
 
     def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
-        """The status of each node that is up and answers within `timeout_s` seconds."""
+        """Return the status of each node that is up and answers within `timeout_s` seconds."""
         return self.experiment.cluster.status(timeout_s)

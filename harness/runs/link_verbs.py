@@ -19,7 +19,7 @@ class LinkVerbs:
         self._run, self._session = run, session
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
-        """Each request by its name."""
+        """Return each request by its name."""
         return {
             "partition": self.partition,
             "isolate": self.isolate,
@@ -84,7 +84,7 @@ class LinkVerbs:
         ]
 
     def links(self) -> list[dict[str, Any]]:
-        """A row for each directed link: how many messages passed, were lost and wait, and the rules on the link."""
+        """Return a row for each directed link: how many messages passed, were lost and wait, and the rules on the link."""
         rules = self._run.network.rules()
         return [
             {
@@ -116,8 +116,9 @@ def _link_faults(
     reorder: int | None = None,
     cut: bool = False,
 ) -> Iterator[_LinkFault]:
-    """The faults that the options of `consensus link` mean. `drop` and `duplicate` are probabilities, `delay` and `jitter`
-    are seconds, `reorder` is a number of messages.
+    """Yield the faults that the options of `consensus link` stand for.
+
+    `drop` and `duplicate` are probabilities, `delay` and `jitter` are seconds, `reorder` is a number of messages.
     """
     if cut:
         yield _LinkFault("drop", Cut(), 1.0, {"probability": 1.0})

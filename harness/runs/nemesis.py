@@ -43,7 +43,7 @@ class StepOutcome:
         return self.began_s is not None
 
     def to_json(self) -> dict[str, Any]:
-        """The outcome's object in `results.json`."""
+        """Return the outcome's object in `results.json`."""
         return {
             "step": self.step.to_json(),
             "began_s": self.began_s and round(self.began_s, 3),
@@ -73,7 +73,7 @@ class Nemesis:
             thread.start()
 
     def is_busy(self) -> bool:
-        """Whether a step has yet to begin or to heal. Clients then go on for a little after the plan's end."""
+        """Return whether a step has yet to begin or to heal. Clients then go on for a little after the plan's end."""
         return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
@@ -120,12 +120,12 @@ class Nemesis:
         rng = self._plan.rng(step)
         if step.when is None:
             return fault.inject(self._experiment, rng, **step.arguments)
-        strike = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
+        trigger = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
         try:
-            strike.wait(max(self._plan.time_s - self._now_s(), 0.0))
+            trigger.wait(max(self._plan.time_s - self._now_s(), 0.0))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
-            strike.release()
+            trigger.release()
 
     def _let_it_bite(self, active: ActiveFault) -> None:
         if isinstance(active, ConditionalFault):

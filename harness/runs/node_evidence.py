@@ -18,7 +18,7 @@ _STATUS_S: Final = 0.5
 
 
 def silent_nodes(cluster: Cluster, timeout_s: float) -> list[str]:
-    """A line for each node that is up and does not answer a status request within `timeout_s` seconds."""
+    """Return a line for each node that is up and does not answer a status request within `timeout_s` seconds."""
     statuses = cluster.status(timeout_s)
     return [
         f"{node} is up and does not answer a status request: is its algorithm in an endless loop?"
@@ -28,7 +28,7 @@ def silent_nodes(cluster: Cluster, timeout_s: float) -> list[str]:
 
 
 def replica_statuses(cluster: Cluster, timeout_s: float) -> dict[NodeId, dict[str, Any]]:
-    """The status of every replica of a log that answers. Replicas that lag have `timeout_s` seconds to catch up."""
+    """Return the status of every replica of a log that answers. Replicas that lag have `timeout_s` seconds to catch up."""
     deadline = time.monotonic() + timeout_s
     while True:
         statuses = cluster.status(_STATUS_S)
@@ -58,7 +58,7 @@ def read_disks(spec: Spec) -> DisksRead:
 
 
 def unexplained_failures(spec: Spec, receipts: Iterable[Receipt], silent: Sequence[str]) -> list[str]:
-    """A line for each failure of a node that no fault explains. A disk, a limit or a clock may well stop a node.
+    """Return a line for each failure of a node that no fault explains. A disk, a limit or a clock may well stop a node.
 
     Args:
         spec: the cluster, whose logs show failures.

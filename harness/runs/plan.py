@@ -73,7 +73,7 @@ class When:
         return cls(int(found[1]), found[2], found[3], found[4])
 
     def links(self, nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
-        """The links on which the message may come."""
+        """Return the links on which the message may come."""
         return tuple(
             (one, other)
             for one in nodes
@@ -93,12 +93,12 @@ class PlanStep:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The step's object in the file."""
+        """Return the step's object in the file."""
         when = {} if self.when is None else {"when": str(self.when)}
         return {"at_s": self.at_s, **when, "fault": self.fault, **self.arguments, "for_s": self.for_s}
 
     def __str__(self) -> str:
-        """The step in one line for people."""
+        """Return the step in one line for people."""
         arguments = ", ".join(f"{name} {_shown(value)}" for name, value in self.arguments.items())
         at = f"{self.at_s:g} s" if self.when is None else f"{self.when}, from {self.at_s:g} s on"
         return f"{self.fault}{f' ({arguments})' if arguments else ''} at {at} for {self.for_s:g} s"
@@ -123,15 +123,15 @@ class Plan:
     steps: tuple[PlanStep, ...] = ()
 
     def rng(self, step: PlanStep) -> Random:
-        """The generator that a step draws from."""
+        """Return the generator that a step draws from."""
         return Random(f"{self.seed}/{json.dumps(step.to_json(), sort_keys=True)}")
 
     def with_steps(self, steps: tuple[PlanStep, ...]) -> "Plan":
-        """The same plan with other steps."""
+        """Return the same plan with other steps."""
         return replace(self, steps=steps)
 
     def to_json(self) -> dict[str, Any]:
-        """The file's object."""
+        """Return the file's object."""
         plain = self.nodes == node_names(len(self.nodes))
         return {
             "schema": SCHEMA,

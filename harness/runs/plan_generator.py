@@ -43,13 +43,13 @@ class _Bookkeeping:
     entries: list[tuple[float, float, DrawnArguments]] = field(default_factory=list)
 
     def during(self, began_s: float, ended_s: float) -> list[DrawnArguments]:
-        """The faults that are in force at any time between the two."""
+        """Return the faults that are in force at any time between the two."""
         return [drawn for start, end, drawn in self.entries if start < ended_s and end > began_s]
 
     def budget(
         self, nodes: tuple[NodeId, ...], messages: tuple[str, ...], began_s: float, ended_s: float
     ) -> FaultBudget:
-        """What a fault that is drawn for this time may take and claim."""
+        """Return what a fault that is drawn for this time may take and claim."""
         in_force = self.during(began_s, ended_s)
         taken = {node for drawn in in_force for node in drawn.takes}
         claimed = {node for drawn in self.during(began_s - _REST_S, ended_s + _REST_S) for node in drawn.claims}
@@ -57,7 +57,7 @@ class _Bookkeeping:
         return FaultBudget(nodes, tuple(node for node in nodes if node not in claimed), spare, messages)
 
     def allows(self, budget: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
-        """Whether a majority stays, or no other fault is in force."""
+        """Return whether a majority stays, or no other fault is in force."""
         in_force = self.during(began_s, ended_s)
         taken = {node for other in in_force for node in other.takes}
         most = len(budget.nodes) - majority(len(budget.nodes))

@@ -8,4 +8,4 @@ ShowLine: TypeAlias = Callable[[str], None]
 
 
 def show_nothing(_line: str) -> None:
-    """A `ShowLine` that shows nothing."""
+    """Return a `ShowLine` that shows nothing."""

@@ -73,7 +73,7 @@ class PytestRuns:
     failed: bool = False
 
     def new_run(self) -> PytestRun:
-        """A run with an empty folder that no other test uses, also not in another process."""
+        """Return a run with an empty folder that no other test uses, also not in another process."""
         run = PytestRun(new_test_folder(self.root, self.name))
         self.runs.append(run)
         return run
@@ -118,7 +118,7 @@ class ImportableAlgorithm(NamedTuple):
 
 
 def importable(algorithm: str | type[Algorithm]) -> ImportableAlgorithm:
-    """The name of an algorithm, by which another process can load it, and the folder that must be on its module path.
+    """Return the name of an algorithm, by which another process can load it, and the folder that must be on its module path.
 
     Args:
         algorithm: a name of ours, `module:Class`, or a class.

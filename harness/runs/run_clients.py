@@ -23,7 +23,7 @@ class RunClients:
     """
 
     def __init__(self, cluster: Cluster, begin_history: Callable[[], HistoryRecorder]) -> None:
-        """`begin_history` returns the recorder of the history; it is called when the first client is made."""
+        """Prepare clients of `cluster`. The first client calls `begin_history`, which returns the recorder of the history."""
         self.cluster = cluster
         self._begin_history = begin_history
         self._variable_calls: VariableCalls | None = None

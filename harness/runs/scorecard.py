@@ -61,7 +61,7 @@ class ScorecardCell:
     run: str
 
     def to_json(self) -> dict[str, Any]:
-        """The cell of `consensus scorecard -o json`."""
+        """Return the cell of `consensus scorecard -o json`."""
         return {
             "algorithm": self.algorithm,
             "property": self.property,
@@ -73,7 +73,7 @@ class ScorecardCell:
 
 
 def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> list[Job]:
-    """The runs of the scorecard.
+    """Return the runs of the scorecard.
 
     Args:
         algorithms: the columns. None: the article's. For an algorithm that no scenario names, every scenario is run except

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cluster.errors import ConsensusError
 from cluster.folder_lock import FolderLock, sign_lock
-from cluster.processes import ReadyPipe, is_suspended, spawn_detached
+from cluster.processes import is_suspended
+from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
 from harness.network.network import Network
@@ -71,7 +72,7 @@ def serve(
 
 
 def _trouble(network: Network) -> str | None:
-    """What is wrong with the proxy, or None."""
+    """Return what is wrong with the proxy, or None."""
     if network.proxy.poll() is not None:
         return "the proxy has ended, so nothing passes: `consensus down`, then `consensus up`; what was decided is kept"
     if is_suspended(network.proxy.pid):
@@ -96,7 +97,7 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
 
 
 def main() -> int:
-    """The detached process."""
+    """Serve a cluster: the detached process runs this. Returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
@@ -113,11 +114,11 @@ def main() -> int:
             open_spec(arguments.root),
             record=arguments.record,
             show=show,
-            ready=lambda lost: ReadyPipe.say(arguments.ready_fd, {"lost": lost}),
+            ready=lambda lost: ReadyPipe.write(arguments.ready_fd, {"lost": lost}),
         )
     except (ConsensusError, ValueError, OSError) as error:
         show(str(error))
-        ReadyPipe.say(arguments.ready_fd, {"error": str(error)})
+        ReadyPipe.write(arguments.ready_fd, {"error": str(error)})
         return 1
     return 0
 

@@ -45,7 +45,7 @@ class HandSession:
     """What the supervisor does for the command line. `run` has begun; it ends after `close`."""
 
     def __init__(self, run: Experiment, *, had_past: bool) -> None:
-        """`had_past` says whether the disks were written before this session."""
+        """Begin a session on `run`. `had_past`: the disks were written before it."""
         self._run, self._had_past = run, had_past
         self._steps = SessionSteps()
         self._calls: dict[int, Event] = {}
@@ -54,7 +54,7 @@ class HandSession:
         self._last_look: dict[NodeId, tuple[ProcessState, int]] = {}
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
-        """The requests of the command line that are not about links."""
+        """Return the requests of the command line that are not about links."""
         return {"call_began": self.call_began, "call_ended": self.call_ended, "inject": self.inject}
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class HandSession:
 
 
 def session_verdicts(run: RunEvidence, *, has_messages: bool) -> dict[str, Verdict]:
-    """The verdicts that a session's evidence allows. `has_messages` says whether its messages were recorded."""
+    """Return the verdicts that a session's evidence allows. `has_messages`: its messages were recorded."""
     verdicts: dict[str, Verdict] = {}
     if run.operations:
         verdicts = {name: judge(run) for name, judge in PROPERTIES.items()}

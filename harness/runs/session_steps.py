@@ -30,7 +30,7 @@ class SessionFault:
     ended_s: float | None = None
 
     def step(self, now_s: float) -> PlanStep:
-        """The fault as a step. One that lasts still counts up to `now_s`."""
+        """Return the fault as a step. A fault that still lasts gets a step that ends at `now_s`."""
         ended_s = now_s if self.ended_s is None else self.ended_s
         for_s = round(max(ended_s - self.at_s, _STEP_S_LEAST), 2)
         return PlanStep(self.fault, round(self.at_s, 2), for_s, arguments=dict(self.arguments))
@@ -44,7 +44,7 @@ class SessionSteps:
     _started_s: float = field(default_factory=time.monotonic)
 
     def now_s(self) -> float:
-        """Seconds since the session's start."""
+        """Return the seconds since the session's start."""
         return time.monotonic() - self._started_s
 
     def add(
@@ -54,7 +54,7 @@ class SessionSteps:
         self.faults.append(SessionFault(fault, arguments, self.now_s() if at_s is None else at_s, active))
 
     def end_faults_of_process(self, node: NodeId) -> None:
-        """A signal has ended what an earlier signal did to this node's process."""
+        """Note that a signal has ended the faults of this node's process that earlier signals began."""
         for one in self.faults:
             if one.ended_s is None and one.active is None and one.arguments.get("nodes") == [node]:
                 one.ended_s = self.now_s()
@@ -74,7 +74,7 @@ class SessionSteps:
                     one.active.heal()
 
     def plan(self, settings: Settings, functions: set[str]) -> Plan:
-        """A plan that injects the same faults at the same times.
+        """Return a plan that injects the same faults at the same times.
 
         Args:
             settings: those of the cluster.

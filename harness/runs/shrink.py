@@ -65,7 +65,7 @@ def minimise(items: Sequence[Item], first_that_fails: Callable[[list[list[Item]]
 
 
 def compact(plan: Plan) -> Plan:
-    """The same steps, with at most `_LEAD_S` seconds before and between them in which no fault is in force."""
+    """Return the same steps, with at most `_LEAD_S` seconds before and between them in which no fault is in force."""
     steps: list[PlanStep] = []
     until_s = shift_s = 0.0
     for step in sorted(plan.steps, key=lambda step: step.at_s):

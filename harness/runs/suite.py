@@ -190,7 +190,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
 
 
 def _trouble(outcomes: list[StepOutcome]) -> list[str]:
-    """Why steps did not fire that should have. A step that waits for a message may never see it, so it does not count."""
+    """Return why steps did not fire that should have. A step that waits for a message does not count: it may never come."""
     return [
         f"{outcome.step}: {outcome.trouble}"
         for outcome in outcomes

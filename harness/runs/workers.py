@@ -25,7 +25,7 @@ T = TypeVar("T")  # what a future returns
 
 @contextmanager
 def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of `workers` processes. At the end of the block they are killed, even in the middle of their work."""
+    """Yield a pool of `workers` processes. At the end of the block they are killed, even in the middle of their work."""
     context = multiprocessing.get_context("spawn")
     before = {child.pid for child in multiprocessing.active_children()}
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
@@ -40,7 +40,7 @@ def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def threads_of(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `workers` threads. The end of the block waits for the work that has begun, except after Ctrl-C."""
+    """Yield a pool of `workers` threads. The end of the block waits for the work that has begun, except after Ctrl-C."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
     try:
         yield pool

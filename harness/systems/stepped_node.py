@@ -30,6 +30,7 @@ from cluster.control import ControlRequest, ControlServer
 from cluster.errors import WrongState
 from harness.systems.forgiving_disk import ForgivingDisk
 from node.__main__ import main
+from node.client_messages import StatusRequest
 from node.contract import BadInput, NodeId, Request
 from node.instances import TimerKey
 from node.parts import Parts
@@ -37,7 +38,7 @@ from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport, WakeUpPipe
 from node.turn import NodeCore
-from node.wire import Envelope, StatusRequest
+from node.wire import Envelope
 
 #: The option for a node that boots as if it were new if its directory is missing.
 EMPTY_DISKS_VOTE: Final = "--empty-disks-vote"
@@ -64,9 +65,9 @@ class SteppedTimers(Timers[TimerKey]):
     def wait_s(self, most_s: float) -> float:
         return super().wait_s(most_s) if self.free else most_s
 
-    def run_out(self) -> Iterator[TimerKey]:
+    def take_expired(self) -> Iterator[TimerKey]:
         if self.free:
-            yield from super().run_out()
+            yield from super().take_expired()
         commanded, self._commanded = self._commanded, []
         for key, due in commanded:
             if self._due.get(key) == due:
@@ -80,9 +81,9 @@ class SteppedCore(NodeCore):
     free = False
     may_hear_itself = False
 
-    def hear_itself(self) -> None:
+    def take_own_messages(self) -> None:
         if self.free or self.may_hear_itself:
-            super().hear_itself()
+            super().take_own_messages()
         self.may_hear_itself = False
 
     @property

@@ -35,6 +35,7 @@ from typing import Any
 from cluster.processes import NODE_COMMAND
 from harness.records.run_files import RunFiles
 from node.__main__ import main
+from node.client_messages import StatusRequest
 from node.contract import BadInput, NodeId, Stored
 from node.instances import TimerKey
 from node.log_contract import Record
@@ -43,7 +44,7 @@ from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport
 from node.turn import NodeCore
-from node.wire import Envelope, StatusRequest, pack
+from node.wire import Envelope, pack
 
 
 @dataclass
@@ -102,8 +103,8 @@ class _TracedTimers(Timers[TimerKey]):
         super().__init__(clock, rng)
         self._seen = seen
 
-    def run_out(self) -> Iterator[TimerKey]:
-        for key in super().run_out():
+    def take_expired(self) -> Iterator[TimerKey]:
+        for key in super().take_expired():
             self._seen.timers.append(key)
             yield key
 

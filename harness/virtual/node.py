@@ -149,7 +149,7 @@ class VirtualNode:
         assert self.up, f"{self.id} is down"
         known = len(self.timers.set_lately)
         stale = self.core.stale
-        self.core.hear_itself()
+        self.core.take_own_messages()
         for step in steps:
             # A message of the node to itself may have set the timer again: then the timer that was to expire is gone.
             if not (isinstance(step, Fire) and (self._name, step.timer) in self.timers.set_lately[known:]):

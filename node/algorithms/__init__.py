@@ -1,4 +1,4 @@
-"""The algorithms, one a file, and how one is found by its name."""
+"""The algorithms, one per file, and the function that finds an algorithm by its name."""
 
 import importlib
 import os
@@ -18,29 +18,32 @@ BUILT_IN: Final = {
 
 
 class UnknownAlgorithm(BadInput):
-    """No algorithm goes by this name. The message says which do."""
+    """No algorithm has this name, or its class cannot be used. The message gives the reason."""
 
 
 def load_algorithm(name: str) -> type[Algorithm]:
-    """The algorithm called `name`: one of ours, or `module:Class`, imported from where the cluster was started.
+    """Return the algorithm class for a name in the spec.
+
+    Args:
+        name: a built-in algorithm, or `module:Class`. The module is also searched for in the current directory.
 
     Raises:
-        UnknownAlgorithm: there is none, or it is not an `Algorithm`.
+        UnknownAlgorithm: there is no such algorithm, or the class is no complete `Algorithm`.
     """
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
         raise UnknownAlgorithm(
             f"no algorithm is called {name!r}: there are {', '.join(BUILT_IN)}, or give module:Class"
         )
-    if os.getcwd() not in sys.path:  # last, so that a folder called `node` or `cluster` there hides none of ours
+    if os.getcwd() not in sys.path:  # last, so that a folder `node` there hides none of this project's
         sys.path.append(os.getcwd())
     if module_name.endswith(".py"):
         raise UnknownAlgorithm(
-            f"{name}: that is a file; its module goes without .py, as {module_name[:-3]}:{class_name}"
+            f"{name}: {module_name} is a file: write the module without .py, as {module_name[:-3]}:{class_name}"
         )
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever an author's module does wrong as it is imported
+    except (Exception, SystemExit) as error:  # an author's module may raise anything while it is imported
         raise UnknownAlgorithm(f"{name}: {_why_not(module_name, error)}") from error
     found = getattr(module, class_name, None)
     if found is None:
@@ -55,7 +58,7 @@ def load_algorithm(name: str) -> type[Algorithm]:
 
 
 def _why_not(module_name: str, error: BaseException) -> str:
-    """Why a module cannot be imported, and where in somebody's file that is."""
+    """Return why a module cannot be imported, with the file and the line at which its import failed."""
     place, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -68,13 +71,13 @@ def _why_not(module_name: str, error: BaseException) -> str:
 
 
 def _check_messages(name: str, algorithm: type[Algorithm]) -> None:
-    """Raises UnknownAlgorithm if its messages are not such as a wire can carry."""
+    """Raise UnknownAlgorithm if a message of the algorithm cannot be encoded."""
     messages: object = algorithm.messages
     if not isinstance(messages, tuple | list) or not all(
         isinstance(each, type) and issubclass(each, Message) for each in messages
     ):
         raise UnknownAlgorithm(
-            f"{name}: `messages` is a tuple of subclasses of node.contract.Message, and not {messages!r}"
+            f"{name}: `messages` must be a tuple of subclasses of node.contract.Message, but is {messages!r}"
         )
     try:
         Codec("", messages)

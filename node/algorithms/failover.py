@@ -1,10 +1,14 @@
 """A leader with the naive failover that the article warns of. **Unsafe on purpose.**
 
-Everybody says "alive" to everybody, with the value that it holds. A node that has not been heard for a while is taken for
-dead, and the lowest node that is not is the leader. A node that holds no value takes over the first that it hears of.
+Theory of operation
+-------------------
+Each node sends `Alive` to each peer, ten times a second, with the value that it holds. A node suspects a peer from which no
+message has arrived for 0.6 s. The leader is the first node of the spec that is not suspected. A node that holds no value
+adopts the first value that an `Alive` carries.
 
-It survives crashes. But silence is not death: where the network is cut, each side takes the other for dead and has a
-leader of its own, and the two accept different values. That is split-brain, and no choice of timeouts prevents it.
+This design survives crashes. But a missing message does not prove a crash: where the network is cut, the nodes of each side
+suspect those of the other side. Each side then has a leader of its own, and the two leaders accept different values. That is
+split-brain, and no choice of timeouts prevents it.
 """
 
 from collections.abc import Sequence
@@ -20,39 +24,40 @@ _SILENT_S: Final = (0.6, 0.6)
 
 @dataclass(frozen=True, slots=True)
 class Alive(Message):
-    """Said by everybody, all the time, to everybody."""
+    """The sender runs and holds `value`, or no value if None."""
 
     value: Value | None
 
 
 class Failover(Leader):
-    """One replica of one variable. Sends a message to each peer ten times a second for every variable."""
+    """One replica of one variable."""
 
     messages = (*Leader.messages, Alive)
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
-        self.silent: dict[NodeId, None] = {}
+        self.suspected: dict[NodeId, None] = {}
+        """The peers that this node takes for dead."""
 
     @property
     def leader(self) -> NodeId:
-        """The lowest node that this one does not take for dead."""
-        return next(member for member in self.node.members if member not in self.silent)
+        """The first node of the spec that this node does not suspect."""
+        return next(member for member in self.node.members if member not in self.suspected)
 
     def start(self) -> None:
         for peer in self.node.peers:
             self.node.set_timer(f"silent {peer}", *_SILENT_S)
-        self.say_alive()
+        self.send_alive()
 
-    def say_alive(self) -> None:
-        """Tell everybody, and again soon."""
+    def send_alive(self) -> None:
+        """Send `Alive` to every peer, and set the timer for the next time."""
         for peer in self.node.peers:
             self.node.send(peer, Alive(self.value()))
         self.node.set_timer("alive", *_ALIVE_S)
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if sender != self.node.id:
-            self.silent.pop(sender, None)
+            self.suspected.pop(sender, None)
             self.node.set_timer(f"silent {sender}", *_SILENT_S)
         match message:
             case Alive(value):
@@ -64,17 +69,17 @@ class Failover(Leader):
     def timeout(self, name: str) -> None:
         match name.split():
             case ["alive"]:
-                self.say_alive()
+                self.send_alive()
             case ["silent", peer]:
-                self.silent[peer] = None  # the mistake: it may be alive, and lead somebody else
+                self.suspected[peer] = None  # the mistake: the peer may run, and lead the nodes on its side of a cut
             case _:
                 super().timeout(name)
 
     def status(self) -> Status:
         status = super().status()
-        return status._replace(details={**status.details, "taken for dead": sorted(self.silent)})
+        return status._replace(details={**status.details, "taken for dead": sorted(self.suspected)})
 
     @classmethod
     def interchangeable(cls, members: Sequence[NodeId], called: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """Return no node: the lowest node that seems alive leads."""
+        """Return no node: the order of the nodes determines which one leads."""
         return ()

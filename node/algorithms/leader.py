@@ -1,8 +1,10 @@
 """A configured leader: the first proposal that reaches it wins.
 
-The article's first design. Every node passes what it is asked on to the leader, the first node of the spec. What the
-leader has accepted is on its disk, so a leader that comes back still has it. While it is away nothing goes on: it is a
-single point of failure.
+Theory of operation
+-------------------
+The article's first design. Every node forwards the calls of its clients to the leader, which is the first node of the spec.
+The leader accepts the first value that it receives, and keeps it on disk, so it still has the value after a restart. While
+the leader is down, no call is answered: the leader is a single point of failure.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ _ASK_AGAIN_S: Final = (0.1, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class ForwardedCall(Message):
-    """To the leader: a client proposes `value`, or queries, if it is None."""
+    """To the leader: a client proposes `value`, or queries if `value` is None."""
 
     wire_name = "Ask"
 
@@ -26,7 +28,7 @@ class ForwardedCall(Message):
 
 @dataclass(frozen=True, slots=True)
 class LeaderAnswer(Message):
-    """From the leader: what it has accepted, or None."""
+    """From the leader: the value that it has accepted, or None."""
 
     wire_name = "Answer"
 
@@ -42,10 +44,11 @@ class Leader(Algorithm):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.asked: dict[Request, Value | None] = {}
+        """The calls that the leader has not answered: the proposed value of each, or None for a query."""
 
     @property
     def leader(self) -> NodeId:
-        """Whom this node takes for the leader."""
+        """The node that this node takes for the leader."""
         return self.node.members[0]
 
     @classmethod
@@ -60,7 +63,7 @@ class Leader(Algorithm):
         self.ask(request, None)
 
     def ask(self, request: Request, value: Value | None) -> None:
-        """Pass a client's request on to the leader, which may be this very node."""
+        """Forward a client's call to the leader, which may be this node."""
         if not self.asked:
             self.node.set_timer("ask again", *_ASK_AGAIN_S)
         self.asked[request] = value
@@ -86,7 +89,7 @@ class Leader(Algorithm):
         self.asked.pop(request, None)
 
     def value(self) -> Value | None:
-        """What this node has accepted."""
+        """Return the value that this node has accepted, or None."""
         stored = self.node.disk.get("value")
         return Value(stored) if isinstance(stored, bytes) else None
 

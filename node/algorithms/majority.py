@@ -1,12 +1,15 @@
-"""A majority-rules vote: the first value that a node hears is its vote, for ever.
+"""A majority-rules vote: a node votes for the first value that it receives, and never changes its vote.
 
-The article's second design. A value with the votes of more than half of all nodes is decided. A vote is on disk before
-anybody hears of it, and is sent again until everybody has heard it, so only crashes and ties can block a decision. They
-do: with seven nodes at three blue and three red, everything hangs on the seventh. If that one is down, nobody can tell
-whether a decision has been made: the window of vulnerability. And three proposals may never reach a majority.
+Theory of operation
+-------------------
+The article's second design. A value is decided when more than half of all nodes have voted for it. A node's vote is on its
+disk before any message carries it. The node sends its vote to each peer until the peer has confirmed it, so only a crash or a
+tie can prevent a decision. Both do: if three of seven nodes vote blue and three vote red, the decision depends on the seventh
+node. While that node is down, no other node knows whether a value is decided: the window of vulnerability. And with three
+proposals, no value may get a majority.
 
-A query answers "undecided" only when the votes that it knows prove it: when no value could have a majority even if every
-node that has not answered had voted for it. Otherwise it goes on asking.
+A query is answered "undecided" only if the known votes prove it: no value would have a majority even if every node that has
+not answered had voted for it. Otherwise the node asks again.
 """
 
 from collections import Counter
@@ -22,19 +25,19 @@ _AGAIN_S: Final = (0.1, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class Vote(Message):
-    """The sender votes for `value`, and always will."""
+    """The sender has voted for `value`."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Heard(Message):
-    """The receiver's vote is on the sender's disk: it need not be sent there again."""
+    """The receiver's vote is on the sender's disk: the receiver need not send it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoteQuery(Message):
-    """What is your vote?"""
+    """Asks for the receiver's vote. `request` is the query that needs it."""
 
     wire_name = "Ask"
 
@@ -43,7 +46,7 @@ class VoteQuery(Message):
 
 @dataclass(frozen=True, slots=True)
 class NotVoted(Message):
-    """The sender had not voted when it got this `VoteQuery`."""
+    """The sender had not voted when it received the `VoteQuery` of `request`."""
 
     request: Request
 
@@ -56,12 +59,14 @@ class Majority(Algorithm):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.proposals: dict[Request, None] = {}
-        self.queries: dict[Request, dict[NodeId, None]] = {}  # who had not voted when this query asked
-        self.unheard: dict[NodeId, None] = {}  # who may not know this node's vote
+        self.queries: dict[Request, dict[NodeId, None]] = {}
+        """By query: the nodes that had not voted when they were asked."""
+        self.unconfirmed: dict[NodeId, None] = {}
+        """The peers that have not confirmed this node's vote."""
 
     def start(self) -> None:
         if self.vote_of(self.node.id) is not None:
-            self.tell_vote()
+            self.send_vote()
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -83,14 +88,14 @@ class Majority(Algorithm):
     # --- votes ------------------------------------------------------------------------------------------------------
 
     def cast(self, value: Value) -> None:
-        """Vote, once and for ever."""
+        """Vote for `value`. A node votes once."""
         self.node.disk[f"vote of {self.node.id}"] = value
-        self.tell_vote()
+        self.send_vote()
 
-    def tell_vote(self) -> None:
-        """Tell everybody this node's vote, until each has confirmed it."""
-        self.unheard = dict.fromkeys(self.node.peers)
-        self.say_again()
+    def send_vote(self) -> None:
+        """Send this node's vote to every peer, until each has confirmed it."""
+        self.unconfirmed = dict.fromkeys(self.node.peers)
+        self.send_again()
 
     def receive(self, sender: NodeId, message: Message) -> None:
         match message:
@@ -100,7 +105,7 @@ class Majority(Algorithm):
                 self.node.disk.setdefault(f"vote of {sender}", value)
                 self.node.send(sender, Heard())
             case Heard():
-                self.unheard.pop(sender, None)
+                self.unconfirmed.pop(sender, None)
             case VoteQuery(request):
                 vote = self.vote_of(self.node.id)
                 self.node.send(sender, NotVoted(request) if vote is None else Vote(vote))
@@ -109,40 +114,40 @@ class Majority(Algorithm):
         self.answer()
 
     def timeout(self, name: str) -> None:
-        self.say_again()
+        self.send_again()
 
-    def say_again(self) -> None:
-        """Repeat the vote to whoever has not confirmed it, and each query's question to whoever's vote is not known."""
+    def send_again(self) -> None:
+        """Send the vote to each peer that has not confirmed it, and each query to each node that has not answered it."""
         vote = self.vote_of(self.node.id)
-        for peer in self.unheard:
+        for peer in self.unconfirmed:
             if vote is not None:
                 self.node.send(peer, Vote(vote))
         for request, not_voted in self.queries.items():
             for member in self.node.members:
                 if self.vote_of(member) is None and member not in not_voted:
                     self.node.send(member, VoteQuery(request))
-        if self.unheard or self.queries:
+        if self.unconfirmed or self.queries:
             self.node.set_timer("again", *_AGAIN_S)
 
     # --- the tally --------------------------------------------------------------------------------------------------
 
     def vote_of(self, member: NodeId) -> Value | None:
-        """The vote of `member`, as far as this node knows. Nobody's vote ever changes."""
+        """Return the vote of `member`, or None if this node does not know it."""
         stored = self.node.disk.get(f"vote of {member}")
         return Value(stored) if isinstance(stored, bytes) else None
 
     def tally(self) -> Counter[Value]:
-        """How many votes each value has, of those that this node knows."""
+        """Return how many known votes each value has."""
         votes = (self.vote_of(member) for member in self.node.members)
         return Counter(vote for vote in votes if vote is not None)
 
     def decided(self) -> Value | None:
-        """The value that more than half of all nodes have voted for, if this node knows one."""
+        """Return the value with the known votes of more than half of all nodes, or None."""
         needed = majority(len(self.node.members))
         return next((value for value, votes in self.tally().items() if votes >= needed), None)
 
     def answer(self) -> None:
-        """Answer whoever can be answered now."""
+        """Answer each client whose answer is known now."""
         decided, tally = self.decided(), self.tally()
         if decided is not None:
             for request in (*self.proposals, *self.queries):
@@ -151,8 +156,8 @@ class Majority(Algorithm):
             self.queries.clear()
             return
         for request, not_voted in list(self.queries.items()):
-            # Sound because votes are for ever: whoever had voted for a value before this query came is in its tally now
-            # or has not answered, and a node that had not voted when it was asked had not voted before either.
+            # This is sound because a vote never changes. A node that had voted before the query came is in the tally now,
+            # or has not answered. A node that had not voted when it was asked had not voted before the query, either.
             unknown = sum(self.vote_of(member) is None and member not in not_voted for member in self.node.members)
             if max(tally.values(), default=0) + unknown < majority(len(self.node.members)):
                 del self.queries[request]

@@ -16,9 +16,10 @@ not even after a restart: the round is on disk before its Prepare leaves.
 
 Queries
 -------
-A query asks a quorum what it has accepted. If no node of the quorum has accepted anything, nothing was chosen before the query
-came, since a choice would have left a trace in every quorum: the answer is "undecided". Otherwise a proposal may be unfinished.
-Then the query finishes it under a ballot of its own, and answers with what is chosen.
+A query asks a quorum what it has accepted. If no node of the quorum has accepted anything, no value was chosen before the query
+came, since every quorum shares a node with the one that accepts a chosen value: the answer is "undecided". Otherwise a proposal
+may be unfinished. Then the node that has the query finishes the proposal under a ballot of its own, and answers with the chosen
+value.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ _BACKOFF_GROWTHS_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Prepare(Message):
-    """Phase 1 (a): promise to accept nothing below `ballot`, and report what you have accepted."""
+    """Phase 1 (a): asks the receiver to accept nothing below `ballot`, and to report what it has accepted."""
 
     ballot: Ballot
 
@@ -55,7 +56,7 @@ class Promise(Message):
 
 @dataclass(frozen=True, slots=True)
 class Accept(Message):
-    """Phase 2 (a): accept `value` under `ballot`."""
+    """Phase 2 (a): asks the receiver to accept `value` under `ballot`."""
 
     ballot: Ballot
     value: Value
@@ -70,7 +71,7 @@ class Accepted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Message):
-    """`ballot` came too late: the sender has promised `promised`, which is higher (section 2.4)."""
+    """The sender has not accepted or promised `ballot`, because it has promised `promised`, which is higher (section 2.4)."""
 
     ballot: Ballot
     promised: Ballot
@@ -78,7 +79,7 @@ class Rejected(Message):
 
 @dataclass(frozen=True, slots=True)
 class Inquire(Message):
-    """A query asks: have you accepted anything?"""
+    """Asks for a query whether the receiver has accepted anything."""
 
     request: Request
 
@@ -126,7 +127,7 @@ IDLE, PREPARING, ACCEPTING, BEATEN = Role
 
 
 class Acceptance(NamedTuple):
-    """The value that an acceptor accepted last, and under which ballot. `NO_ACCEPTANCE` if it has accepted nothing."""
+    """The value that an acceptor accepted last, and its ballot. `NO_ACCEPTANCE` if it has accepted nothing."""
 
     ballot: Ballot
     value: Value | None
@@ -149,11 +150,11 @@ class Paxos(Algorithm):
         self.ballot = NO_BALLOT
         """This node's own ballot, while it proposes."""
         self.value: Value | None = None
-        """The value that this node asks others to accept, while it is `ACCEPTING`."""
+        """The value that this node proposes, while it is `ACCEPTING`."""
         self.promises: dict[NodeId, Acceptance] = {}
-        """Who has promised this node's ballot, and what each had accepted, while this node is `PREPARING`."""
+        """By node that has promised this node's ballot: what that node had accepted. Used while this node is `PREPARING`."""
         self.acceptances: dict[NodeId, None] = {}
-        """Who has accepted this node's ballot, while it is `ACCEPTING`."""
+        """The nodes that have accepted this node's ballot, while it is `ACCEPTING`."""
         self.seen = NO_BALLOT
         """The highest ballot that a `Rejected` has reported."""
         self.beaten = 0
@@ -187,7 +188,7 @@ class Paxos(Algorithm):
     # --- proposer ---------------------------------------------------------------------------------------------------
 
     def become_idle(self) -> None:
-        """Propose nothing. Queries that are open go on asking."""
+        """End the proposal. Open queries are still sent again."""
         self.enter(IDLE)
         self.ballot = NO_BALLOT
         self.node.cancel_timer("again")
@@ -195,7 +196,7 @@ class Paxos(Algorithm):
             self.node.set_timer("again", *_RETRY_S)
 
     def become_preparing(self) -> None:
-        """Phase 1 (a), under a ballot that this node never used and that is above every ballot that it knows of."""
+        """Begin phase 1 (a), under a ballot that this node has never used and that is above every ballot that it knows."""
         last = self.node.disk.get("round", 0)
         assert isinstance(last, int)
         self.ballot = Ballot(max(last, self.promised().round, self.seen.round) + 1, self.node.id)
@@ -205,31 +206,31 @@ class Paxos(Algorithm):
         self.node.set_timer("again", *_RETRY_S)
 
     def become_accepting(self, value: Value) -> None:
-        """Phase 2 (a)."""
+        """Begin phase 2 (a)."""
         self.enter(ACCEPTING)
         self.value = value
         self.node.broadcast(Accept(self.ballot, value))
         self.node.set_timer("again", *_RETRY_S)
 
     def become_beaten(self) -> None:
-        """Pause at random, longer after each beaten ballot, so that one of two rivals gets through (section 2.4)."""
+        """Pause for a random time, longer after each beaten ballot, so that one of two rivals completes (section 2.4)."""
         self.enter(BEATEN)
         self.node.set_timer("again", 0.0, _BACKOFF_S * _BACKOFF_FACTOR ** min(self.beaten, _BACKOFF_GROWTHS_MAX))
         self.beaten += 1
 
     def enter(self, role: Role) -> None:
-        """Change the role, and forget what belonged to the phase that is over."""
+        """Change the role, and drop the state of the phase that is over."""
         self.role, self.value = role, None
         self.promises, self.acceptances = {}, {}
 
     def promised_by_quorum(self) -> None:
-        """Choose the value for phase 2 (a): that of the highest ballot which the quorum has reported, if it has any."""
+        """Select the value for phase 2 (a): that of the highest ballot that the quorum has reported, if there is one."""
         highest = max(self.promises.values(), key=lambda acceptance: acceptance.ballot)
         value = highest.value
         if highest == NO_ACCEPTANCE:
-            value = next(iter(self.proposals.values()), None)  # nothing was reported, so this proposer is free
+            value = next(iter(self.proposals.values()), None)  # no value was reported, so this proposer may propose any
         if value is None:
-            self.become_idle()  # a query began this ballot, and there is nothing to finish after all
+            self.become_idle()  # a query began this ballot, and no proposal is unfinished
         else:
             self.become_accepting(value)
 
@@ -307,13 +308,16 @@ class Paxos(Algorithm):
     # --- learner ----------------------------------------------------------------------------------------------------
 
     def chosen(self, value: Value) -> None:
-        """Announce that a quorum has accepted `value` under this node's ballot. A node that misses it asks when it needs to."""
+        """Save `value`, which a quorum has accepted under this node's ballot, and send it to every peer.
+
+        A peer that misses the message learns the value by its next proposal or query.
+        """
         self.learn(value)
         for peer in self.node.peers:
             self.node.send(peer, Decided(value))
 
     def learn(self, value: Value) -> None:
-        """Keep `value`, which is chosen, and answer every client that waits."""
+        """Save `value`, which is chosen, and answer every client that waits."""
         if self.decided() is None:
             self.node.disk["decided"] = value
         for request in (*self.proposals, *self.queries):
@@ -329,7 +333,7 @@ class Paxos(Algorithm):
         return _ballot(self.node.disk.get("promised"))
 
     def accepted(self) -> Acceptance:
-        """Return what this node has accepted last."""
+        """Return what this node has accepted last; `NO_ACCEPTANCE` if nothing."""
         stored = self.node.disk.get("accepted")
         if not isinstance(stored, tuple):
             return NO_ACCEPTANCE
@@ -360,7 +364,7 @@ class Paxos(Algorithm):
 
 
 def _ballot(stored: Stored) -> Ballot:
-    # Plain tests: a pattern of classes takes ten times as long, and this is asked several times a message.
+    # Plain tests, because a class pattern takes ten times as long and this runs several times per message.
     if isinstance(stored, tuple) and len(stored) == 2:
         round_, node = stored
         if isinstance(round_, int) and isinstance(node, str):

@@ -21,7 +21,7 @@ DEFAULT: Final = tuple(BUILT_IN)
 
 
 class UnknownMachine(BadInput):
-    """No machine has this name. The message names the machines that exist, or says why one cannot be used."""
+    """No machine has this name. The message names the machines that exist, or gives the reason why one cannot be used."""
 
 
 def load_machine(name: str) -> type[Machine]:
@@ -36,9 +36,8 @@ def load_machine(name: str) -> type[Machine]:
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
         raise UnknownMachine(f"no machine is called {name!r}: use {', '.join(BUILT_IN)}, or module:Class")
-    if (
-        os.getcwd() not in sys.path
-    ):  # last, so that a folder `node` or `cluster` there does not hide this project's packages
+    if os.getcwd() not in sys.path:
+        # Last, so that a folder `node` or `cluster` there does not hide this project's packages.
         sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), class_name)

@@ -16,7 +16,7 @@ from node.settings import NODE_NAME, NODES_MAX
 
 
 class ChangeRefused(Exception):
-    """The change was not made. The message says why, and what to do."""
+    """The change was not made. The message gives the reason, and what to do."""
 
 
 class Configuration(NamedTuple):

@@ -13,7 +13,7 @@ Rules
    refused. So the memory of a session is bounded. And a resumed session that skips `WINDOW` numbers cannot collide with
    a frame that is still on its way.
 4. A session ends when it was not used for `IDLE_MS` of the log's time. Its client then cannot find out whether a frame
-   without an answer took effect; the refusal says so.
+   without an answer took effect; the refusal reports this.
 
 Sessions are part of the replicated state: every snapshot holds them.
 """

@@ -99,7 +99,7 @@ class Disk:
             vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
 
         Raises:
-            DiskError: a subclass of it. The message says what is wrong and what to do.
+            DiskError: a subclass of it. The message gives the problem and what to do.
         """
         self.directory = directory
         self.commits = 0
@@ -274,7 +274,7 @@ class _VariableDisk(MutableMapping[str, Stored]):
 
 
 def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
-    """Convert an error of SQLite to a `DiskError` that says what to do."""
+    """Convert an error of SQLite to a `DiskError` whose message gives what to do."""
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return DiskInUse(

@@ -4,7 +4,7 @@ Rules
 -----
 1. Every failed check raises `DiskCorrupt`. Nothing is guessed or repaired.
 2. Each row carries a checksum. The row that names the owner of the directory and its number of boots has one, too. The
-   schema is compared with the expected one: with one changed letter in it, SQLite could silently find no rows, or other
+   schema is compared with the expected one: with one changed character in it, SQLite could silently find no rows, or other
    ones.
 3. SQLite silently ignores every frame of its write-ahead log (WAL) after a damaged one. So `check_wal` also reads the
    frames after those that SQLite has accepted. A crash can tear the last commit and no other.
@@ -43,7 +43,7 @@ OWNER_KEYS: Final = ("cluster", "node", "incarnation", "made_for", "log")
 
 
 class DiskError(Exception):
-    """The node cannot run on this directory. The message says why, and what to do."""
+    """The node cannot run on this directory. The message gives the reason, and what to do."""
 
 
 class DiskMissing(DiskError):

@@ -20,7 +20,7 @@ TOKEN = "5" * 32
 WAIT_S = 10.0
 
 
-class Unwell(ConsensusError):
+class ProxyFailed(ConsensusError):
     """An exception of a floor above, which the client may know or not."""
 
 
@@ -76,7 +76,7 @@ def served() -> Iterator[Served]:
             "state": failing(WrongState("n1 is down")),
             "spec": failing(BadSpec("no such field")),
             "rule": failing(BadRequest("no such rule")),
-            "unwell": failing(Unwell("not today")),
+            "unwell": failing(ProxyFailed("not today")),
             "broken": failing(ZeroDivisionError("x\udcff")),
             "path": failing(BadInput("folder/\udcff cannot be written")),
             "set": lambda: {1, 2},
@@ -103,10 +103,10 @@ def test_arguments_and_results_are_plain_data(served: Served) -> None:
         ("spec", BadInput, "no such field"),
         ("rule", BadInput, "no such rule"),
         ("unwell", ConsensusError, "not today"),
-        ("broken", ConsensusError, "a mistake of ours: ZeroDivisionError"),
+        ("broken", ConsensusError, "an internal error: ZeroDivisionError"),
         ("path", BadInput, r"folder/\\udcff cannot be written"),
-        ("set", ConsensusError, "a mistake of ours: TypeError"),
-        ("do", ConsensusError, "a mistake of ours: TypeError"),  # without its argument
+        ("set", ConsensusError, "an internal error: TypeError"),
+        ("do", ConsensusError, "an internal error: TypeError"),  # without its argument
         ("nothing", BadInput, "there is no request 'nothing': there are echo, do"),
     ],
 )
@@ -126,8 +126,8 @@ def test_a_refusal_keeps_its_kind(served: Served) -> None:
 
 
 def test_a_client_knows_the_errors_that_it_is_made_with(served: Served) -> None:
-    with pytest.raises(Unwell, match="not today"):
-        served.client(Unwell).ask("unwell", WAIT_S)
+    with pytest.raises(ProxyFailed, match="not today"):
+        served.client(ProxyFailed).ask("unwell", WAIT_S)
 
 
 @pytest.mark.parametrize("wrong", ["\udcff", 2**70, {1, 2}, object()])
@@ -137,7 +137,7 @@ def test_arguments_that_cannot_be_sent_are_refused_before_anything_is_sent(serve
     assert TOKEN not in str(refused.value)
 
 
-def test_strangers_get_no_reply_and_are_counted(served: Served) -> None:
+def test_requests_without_the_token_get_no_reply_and_are_counted(served: Served) -> None:
     request = pack_unchecked({"verb": "do", "arguments": {}, "deadline": time.monotonic() + WAIT_S})
     token = TOKEN.encode()
     strange = [[request], [b"", request], [b"6" * 32, request], [token], [token, b"\xc1"], [token, request, b""]]
@@ -146,17 +146,17 @@ def test_strangers_get_no_reply_and_are_counted(served: Served) -> None:
         [token, pack_unchecked([1])],
         [b"\xff" * 40, request],
     ]
-    with tuned(zmq.Context.instance().socket(zmq.DEALER)) as stranger:
-        stranger.connect(served.server.address)
+    with tuned(zmq.Context.instance().socket(zmq.DEALER)) as client:
+        client.connect(served.server.address)
         for frames in strange:
-            stranger.send_multipart(frames)
-        stranger.send_multipart(
+            client.send_multipart(frames)
+        client.send_multipart(
             [token, pack_unchecked({"verb": "done", "arguments": {}, "deadline": time.monotonic() + 9.0})]
         )
-        assert stranger.poll(int(WAIT_S * 1000))
-        assert unpack_unchecked(stranger.recv()) == {"result": []}
-        assert not stranger.poll(0)
-    assert served.server.strangers == len(strange)
+        assert client.poll(int(WAIT_S * 1000))
+        assert unpack_unchecked(client.recv()) == {"result": []}
+        assert not client.poll(0)
+    assert served.server.unauthorized == len(strange)
 
 
 def test_a_late_request_is_not_begun() -> None:
@@ -167,7 +167,7 @@ def test_a_late_request_is_not_begun() -> None:
         client.ask("do", 0.01, what="late")
     server.wait(WAIT_S)
     assert list(server.requests()) == []
-    assert (server.late, server.strangers, done) == (1, 0, [])
+    assert (server.late, server.unauthorized, done) == (1, 0, [])
     server.close()
 
 
@@ -212,6 +212,6 @@ def test_a_caller_that_has_gone_does_not_keep_the_server() -> None:
     client = ControlClient(server.address, TOKEN, lambda: None, no_reply)
     with pytest.raises(NotUp):
         client.ask("do", 0.0)
-    server.answer(b"nobody", {"any": "thing"})
-    server.refuse(b"nobody", NotUp("gone"))
+    server.answer(b"unknown", {"any": "thing"})
+    server.refuse(b"unknown", NotUp("gone"))
     server.close()

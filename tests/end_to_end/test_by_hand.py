@@ -184,7 +184,7 @@ def test_bad_input_is_told_and_changes_nothing(shared: Hand) -> None:
     hand.fails(254, "there is no node 'n9'", "kill", "n9")
     hand.fails(254, "there is no node 'n9'", "kill", "n1,n9")
     hand.fails(1, "paxos has no leader", "kill", "leader")
-    hand.fails(1, "n1 is up, and this needs one that is suspended", "resume", "n1")
+    hand.fails(1, "n1 is up, but must be suspended", "resume", "n1")
     hand.fails(254, "None cannot be proposed", "propose", "x", "null")
     hand.fails(254, "the limit is 262,144", "propose", "x", "a" * 262_200)
     hand.fails(254, "nested more than 64 deep", "propose", "x", "[" * 70 + "]" * 70)
@@ -421,6 +421,6 @@ def test_no_request_ends_the_supervisor(shared: Hand) -> None:
     hand = shared
     hand.fails(254, "nan is no finite number", "propose", "colour", "blue", "--timeout", "nan")
     control = SupervisorClient(hand.folder / ".consensus")
-    with pytest.raises(ConsensusError, match="a mistake of ours: ValueError"):
+    with pytest.raises(ConsensusError, match="an internal error: ValueError"):
         control.ask("call_began", f="propose", key="k", value="v", node=None, timeout_s=float("nan"))
     assert hand.good("propose", "requests", "blue") == '"blue"'

@@ -22,7 +22,7 @@ def clock(real: Real) -> SteeredClock:
     return SteeredClock(real)
 
 
-def test_it_is_true_when_nobody_steers(clock: SteeredClock, real: Real) -> None:
+def test_it_runs_as_the_real_clock_until_it_is_steered(clock: SteeredClock, real: Real) -> None:
     real.now += 7
     assert clock() == 107.0
 
@@ -37,14 +37,14 @@ def test_it_stands_still_and_goes_on_from_there(clock: SteeredClock, real: Real)
     assert clock() == 107.0
 
 
-def test_it_runs_fast_from_the_moment_when_it_is_told_to(clock: SteeredClock, real: Real) -> None:
+def test_it_runs_fast_from_the_moment_at_which_it_is_steered(clock: SteeredClock, real: Real) -> None:
     real.now += 1
     clock.steer(3.0, 0.0)
     real.now += 2
     assert clock() == 107.0
 
 
-def test_it_is_moved_by_so_much_altogether(clock: SteeredClock) -> None:
+def test_the_move_is_a_total(clock: SteeredClock) -> None:
     clock.steer(1.0, -5.0)
     assert (clock(), clock()) == (95.0, 95.0)
     clock.steer(1.0, 20.0)

@@ -18,20 +18,11 @@ import pytest
 import zmq
 
 from node.algorithms.paxos import Paxos
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import Message, Value
 from node.storage.disk import FILE_NAME, inspect
 from node.transport import tuned
-from node.wire import (
-    Codec,
-    Envelope,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    encode_value,
-    unpack,
-)
+from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.conftest import ROOT
 from tests.waiting import WAIT_S
 
@@ -81,7 +72,7 @@ class NodeProcess:
         with suppress(BrokenPipeError):
             self.stdin.close()
 
-    def tell_peers(self, addresses: dict[str, str]) -> None:
+    def send_peers(self, addresses: dict[str, str]) -> None:
         self.stdin.write(json.dumps({"peers": addresses}).encode() + b"\n")
         self.stdin.flush()
 
@@ -138,7 +129,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 # --- at work --------------------------------------------------------------------------------------------------------
 
 
-def test_a_node_says_that_it_is_ready_and_serves_clients(start: Start) -> None:
+def test_a_node_reports_that_it_is_ready_and_serves_clients(start: Start) -> None:
     node = start()
     assert list(node.ready) == ["address", "incarnation"]
     assert node.ready["address"].startswith("tcp://127.0.0.1:")
@@ -152,12 +143,12 @@ def test_a_node_says_that_it_is_ready_and_serves_clients(start: Start) -> None:
     assert status["variables"]["x"]["decided"] == "blue"
 
 
-def test_three_nodes_agree_and_what_is_killed_comes_back_with_its_memory(start: Start, tmp_path: Path) -> None:
+def test_three_nodes_agree_and_a_killed_node_restarts_with_its_state(start: Start, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, nodes=["n1", "n2", "n3"])
     nodes = {name: start(spec=spec, name=name) for name in ("n1", "n2", "n3")}
     addresses = {name: node.ready["address"] for name, node in nodes.items()}
     for node in nodes.values():
-        node.tell_peers(addresses)
+        node.send_peers(addresses)
     assert nodes["n1"].propose(BLUE) == Reply(1, BLUE, None)
     assert nodes["n3"].query() == Reply(1, BLUE, None)
 
@@ -167,7 +158,7 @@ def test_three_nodes_agree_and_what_is_killed_comes_back_with_its_memory(start: 
     assert back.ready["incarnation"] == 2
     addresses["n2"] = back.ready["address"]
     for node in (nodes["n1"], nodes["n3"], back):
-        node.tell_peers(addresses)
+        node.send_peers(addresses)
     assert back.propose(RED) == Reply(1, BLUE, None)
 
 
@@ -262,13 +253,13 @@ def test_a_launcher_that_has_gone_before_the_node_could_look_is_noticed(start: S
     ("changes", "reason"),
     [
         ({"nodes": ["n1", "n1"]}, "two nodes have the same name"),
-        ({"nodes": ["n2"]}, "there is no node 'n1'; there are n2"),
+        ({"nodes": ["n2"]}, "there is no node 'n1': the nodes are n2"),
         ({"algorithm": "raft"}, "no algorithm is called 'raft': there are leader, failover, majority, paxos"),
         ({"algorithm": "tests.own_algorithms:Nothing"}, "has no 'Nothing'"),
     ],
     ids=["bad spec", "no such node", "unknown algorithm", "no such class"],
 )
-def test_a_node_that_cannot_start_as_told_says_why(
+def test_a_node_that_cannot_start_reports_the_reason(
     start: Start, tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:
     node = start(spec=write_spec(tmp_path, **changes))
@@ -304,7 +295,7 @@ def test_a_directory_that_should_be_there(start: Start, tmp_path: Path) -> None:
     assert not (tmp_path / "nodes").exists()
 
 
-def test_a_damaged_log_is_found_before_the_node_says_that_it_is_ready(start: Start, tmp_path: Path) -> None:
+def test_a_damaged_log_is_found_before_the_node_reports_that_it_is_ready(start: Start, tmp_path: Path) -> None:
     write_spec(tmp_path, algorithm="multipaxos")
     node = start(spec=tmp_path / "cluster.toml")
     assert node.propose(BLUE) == Reply(1, BLUE, None)
@@ -319,13 +310,13 @@ def test_a_damaged_log_is_found_before_the_node_says_that_it_is_ready(start: Sta
     assert again.wait() == 74
 
 
-def test_a_raise_in_an_algorithm_stops_the_node_and_says_so(start: Start, tmp_path: Path) -> None:
+def test_an_exception_in_an_algorithm_stops_the_node_and_is_logged(start: Start, tmp_path: Path) -> None:
     node = start(spec=write_spec(tmp_path, algorithm="tests.own_algorithms:Raising"))
     with node.sent(lambda number: ProposeRequest(number, 60_000, BLUE)) as dealer:
         assert node.wait() == 70
         assert dealer.poll(0) == 0
     assert "ZeroDivisionError: the author's mistake" in node.log.splitlines()[-1]
-    assert "own_algorithms.py" in node.log  # and where
+    assert "own_algorithms.py" in node.log  # with its file
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
@@ -335,7 +326,7 @@ def test_a_commit_that_fails_stops_the_node_before_it_has_answered(start: Start,
     resource.prlimit(node.popen.pid, resource.RLIMIT_FSIZE, (0, 0))
     with node.sent(lambda number: ProposeRequest(number, 60_000, RED), variable="y") as dealer:
         assert node.wait() == 74
-        assert dealer.poll(0) == 0  # not a word
+        assert dealer.poll(0) == 0  # nothing was sent
     again = start("--must-exist")
     assert again.query() == Reply(1, BLUE, None)
     assert "y" not in again.status()["variables"]

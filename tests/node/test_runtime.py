@@ -1,4 +1,4 @@
-"""The turn, in this process: a scripted transport hands in frames turn by turn, and everything that happens is noted in order."""
+"""The turn, in this process: a scripted transport supplies frames turn by turn, and the test records all events in order."""
 
 import enum
 import os
@@ -16,6 +16,7 @@ from node import status as status_module
 from node import turn as turn_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
+from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Status, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.parts import SHIPPED_PARTS, Parts
@@ -24,17 +25,7 @@ from node.runtime import Runtime
 from node.settings import Settings
 from node.storage.disk import Disk, DiskFailed
 from node.transport import Route, Transport, WakeUpPipe, Watched
-from node.wire import (
-    Codec,
-    Envelope,
-    ProposeRequest,
-    QueryRequest,
-    Reply,
-    StatusReply,
-    StatusRequest,
-    encode_value,
-    unpack,
-)
+from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.idle_log import IdleLog
 
 CLUSTER = "0123456789abcdef" * 2
@@ -60,7 +51,7 @@ class Committed:
 
 
 class Scripted(Transport):
-    """Hands in one list of frames a turn, then stops the node."""
+    """Returns one list of frames per turn, then stops the node."""
 
     def __init__(self, events: list[object], codec: Codec, tick: Callable[[float], None]) -> None:
         self.dropped = self.bad_handshakes = 0
@@ -110,7 +101,7 @@ class Scripted(Transport):
 
 
 class NotedDisk(Disk):
-    """A real disk that notes its commits."""
+    """A real disk that records its commits."""
 
     events: list[object]
     failing = False
@@ -124,7 +115,7 @@ class NotedDisk(Disk):
 
 
 class Bench:
-    """One node of three, and everything around it."""
+    """One node of three, with its disk, transport and clock, and the events that it has caused."""
 
     def __init__(
         self,
@@ -157,7 +148,7 @@ class Bench:
         os.close(self.wake_up.writer)
 
     def run(self, *turns: list[tuple[Route, bytes]] | float | int, quiet: int = 3, control: int = -1) -> list[object]:
-        """Take these turns and a few empty ones: frames arrive, or this many seconds pass. Returns what happened."""
+        """Take these turns and a few empty ones: frames arrive, or so many seconds pass. Returns the events."""
         self.transport.turns = [*turns, *[[] for _ in range(quiet)]]
         self.runtime._stopping = False
         before = len(self.events)
@@ -220,7 +211,7 @@ class Note(Message):
 
 
 class Saver(Algorithm):
-    """Saves, sends and replies in one go, in the worst order."""
+    """Sends and replies before it saves, in one turn."""
 
     messages: ClassVar[tuple[type[Message], ...]] = (Note,)
 
@@ -242,8 +233,8 @@ class Saver(Algorithm):
         return Status(details={"value": self.node.disk.get("value")})
 
 
-def spoke_before_its_commit(events: list[object]) -> bool:
-    """Whether anything that says "blue" or tells of it left before the first commit."""
+def released_before_its_commit(events: list[object]) -> bool:
+    """Return whether a message or a reply left before the first commit."""
     first = events.index(Committed())
     return any(isinstance(event, Sent | Answered) for event in events[:first])
 
@@ -257,14 +248,14 @@ def test_the_commit_comes_before_the_release(bench: MakeBench) -> None:
         Sent("n2", Note("all")),
         Sent("n3", Note("all")),
         Answered(CLIENT, Reply(1, BLUE, None)),
-        Committed(),  # the message to oneself came after the commit, in a turn of its own
+        Committed(),  # the message to itself came after the commit, in a turn of its own
     ]
     assert one.disk.variable("x") == {"value": BLUE, "from n1": "all"}
-    assert not spoke_before_its_commit(events)
+    assert not released_before_its_commit(events)
 
 
 class Early(IdleLog):
-    """Serves frames, in the worst order, and puts something off until all has left."""
+    """Sends and replies before it saves, early where it may, and does deferred work after the turn."""
 
     messages: ClassVar[tuple[type[Message], ...]] = (Note,)
 
@@ -286,7 +277,7 @@ class Early(IdleLog):
             self.node.send("n3", Note("afterwards"))
 
 
-def test_what_is_early_leaves_before_the_commit_and_what_was_put_off_after_all(bench: MakeBench) -> None:
+def test_early_output_leaves_before_the_commit_and_deferred_work_comes_last(bench: MakeBench) -> None:
     one = bench(Early)
     events = one.run([one.client(CommandFrame(number, 0, 0, 0, "kv", b"")) for number in (1, 2)])
     assert events == [
@@ -311,10 +302,10 @@ def test_a_runtime_that_releases_first_is_caught(bench: MakeBench) -> None:
     one = bench(Saver, broken.runtime, broken.parts)
     events = one.run([one.propose(1)])
     assert Answered(CLIENT, Reply(1, BLUE, None)) in events
-    assert spoke_before_its_commit(events)
+    assert released_before_its_commit(events)
 
 
-def test_a_status_tells_only_what_is_on_disk(bench: MakeBench) -> None:
+def test_a_status_reports_only_what_is_on_disk(bench: MakeBench) -> None:
     one = bench(Saver)
     events = one.run([one.propose(1), one.client(StatusRequest(2))])
     (at,) = [
@@ -322,13 +313,13 @@ def test_a_status_tells_only_what_is_on_disk(bench: MakeBench) -> None:
     ]
     assert b"blue" in events[at].message.status  # type: ignore[attr-defined]
     assert Committed() in events[:at]
-    assert not spoke_before_its_commit(events)
+    assert not released_before_its_commit(events)
 
 
 def test_many_inputs_of_a_turn_share_one_commit(bench: MakeBench) -> None:
     one = bench(Saver)
     events = one.run([one.propose(number, variable=f"x{number}") for number in range(100)])
-    assert one.disk.commits == 2  # the proposals, then the messages to oneself
+    assert one.disk.commits == 2  # the proposals, then the messages to itself
     assert events[0] == Committed()
     assert len(answers(events)) == 100
 
@@ -375,7 +366,7 @@ class Starter(Saver):
         self.node.send("n1", Note("started"))
 
 
-def test_what_start_wants_is_done_before_the_first_wait(bench: MakeBench) -> None:
+def test_the_output_of_start_leaves_before_the_first_wait(bench: MakeBench) -> None:
     first = bench(Saver)
     first.run([first.propose(1)])
     first.disk.close()
@@ -425,7 +416,7 @@ class Holder(Algorithm):
         return Status(details={"held": len(self.held), "forgotten": self.forgotten})
 
 
-def test_a_repeated_request_is_handed_on_once_and_answered_once(bench: MakeBench) -> None:
+def test_a_repeated_request_reaches_the_algorithm_once_and_is_answered_once(bench: MakeBench) -> None:
     one = bench(Holder)
     asked = [one.propose(1), one.propose(1), one.query(2), one.query(2)]
     assert one.run(asked, asked) == []
@@ -433,7 +424,7 @@ def test_a_repeated_request_is_handed_on_once_and_answered_once(bench: MakeBench
     assert answers(one.run([one.peer("n2", Note("answer"))])) == [Reply(1, RED, None), Reply(2, RED, None)]
 
 
-def test_clients_are_told_apart(bench: MakeBench) -> None:
+def test_clients_with_one_request_number_are_distinguished(bench: MakeBench) -> None:
     one = bench(Holder)
     one.run([one.query(1, client="a", route=(b"a",)), one.query(1, client="b", route=(b"proxy", b"b"))])
     events = one.run([one.peer("n2", Note("answer"))])
@@ -492,7 +483,7 @@ def test_too_many_variables_are_refused(bench: MakeBench, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "é", "a" * 65, "a/b", "a\n", "\0"])
-def test_a_variable_of_no_proper_name_is_refused(bench: MakeBench, name: str) -> None:
+def test_a_variable_with_a_bad_name_is_refused(bench: MakeBench, name: str) -> None:
     one = bench(Saver)
     events = one.run([one.propose(1, variable=name), one.query(2, variable=name), one.peer("n2", Note("hi"), name)])
     assert [(reply.number, reply.value) for reply in answers(events)] == [(1, None), (2, None)]
@@ -557,7 +548,7 @@ def test_what_is_not_for_this_node_is_counted_and_the_node_goes_on(bench: MakeBe
         stranger.encode(Envelope("n2", 1, "x", Note("foreign"))),
         one.peer("n9", Note("of no member"))[1],
         one.peer("n1", Note("of myself"))[1],
-        one.peer("", Note("of nobody"))[1],
+        one.peer("", Note("of no sender"))[1],
         one.client(Reply(1, BLUE, None))[1],
         one.client(StatusReply(1, b""))[1],
         one.peer("n2", Note("cut"))[1][:-1],
@@ -586,7 +577,7 @@ class Mistaken(Saver):
     def propose(self, request: Request, value: Value) -> None:
         match value:
             case b"\x01":
-                self.node.send("n9", Note("to nobody"))
+                self.node.send("n9", Note("to no node"))
             case b"\x02":
                 self.node.reply(request, None)
             case b"\x03":
@@ -603,14 +594,14 @@ class Mistaken(Saver):
     ("value", "reason"),
     [(1, "was sent to 'n9'"), (2, "answered a proposal with None"), (3, "least_s"), (4, "least_s"), (5, "least_s")],
 )
-def test_a_broken_contract_stops_the_node_and_says_so(bench: MakeBench, value: int, reason: str) -> None:
+def test_a_broken_contract_stops_the_node_with_the_reason(bench: MakeBench, value: int, reason: str) -> None:
     one = bench(Mistaken)
     with pytest.raises(ContractBroken, match=reason):
         one.run([one.propose(1, encode_value(value))])
     assert one.events == []
 
 
-def test_a_raise_in_an_algorithm_is_not_swallowed(bench: MakeBench) -> None:
+def test_an_exception_in_an_algorithm_is_not_suppressed(bench: MakeBench) -> None:
     one = bench(Mistaken)
     with pytest.raises(ZeroDivisionError):
         one.run([one.propose(1, encode_value(6))])
@@ -628,8 +619,8 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
-class Boastful(Saver):
-    """Shows whatever one can think of."""
+class OddStatus(Saver):
+    """Has a status with items of many types."""
 
     def status(self) -> Status:
         return Status(
@@ -651,7 +642,7 @@ class Boastful(Saver):
 
 
 def test_a_status_may_hold_anything(bench: MakeBench) -> None:
-    one = bench(Boastful)
+    one = bench(OddStatus)
     one.run([one.propose(1)])
     assert one.status()["variables"]["x"] == {
         "value": "blue",
@@ -777,7 +768,7 @@ def test_timers_draw_from_the_seed_the_node_and_the_incarnation(bench: MakeBench
 # --- Paxos through the real runtime ---------------------------------------------------------------------------------
 
 
-def test_a_promise_is_on_disk_before_it_is_told(bench: MakeBench) -> None:
+def test_a_promise_is_on_disk_before_it_is_sent(bench: MakeBench) -> None:
     one = bench(Paxos)
     ballot = Ballot(3, "n2")
     events = one.run([one.peer("n2", Prepare(ballot))])

@@ -102,8 +102,8 @@ def test_every_built_in_algorithm_is_found_by_its_name() -> None:
         ("node.algorithms.paxos:majority", "has no 'majority'"),
         ("node.algorithms.paxos:is_quorum", "not a subclass"),
         ("node.contract:Algorithm", "lacks propose, query, receive"),
-        ("hearsay.py:Hearsay", "its module goes without .py, as hearsay:Hearsay"),
-        ("tests.own_algorithms:ListsNoMessages", "`messages` is a tuple of subclasses of node.contract.Message"),
+        ("hearsay.py:Hearsay", "write the module without .py, as hearsay:Hearsay"),
+        ("tests.own_algorithms:ListsNoMessages", "`messages` must be a tuple of subclasses of node.contract.Message"),
     ],
 )
 def test_a_name_without_an_algorithm_is_refused(name: str, reason: str) -> None:

@@ -20,24 +20,24 @@ def timers() -> tuple[Timers[str], Clock]:
     return Timers(clock, Random(7)), clock
 
 
-def test_timers_run_out_in_order_and_once() -> None:
+def test_timers_expire_in_order_and_once() -> None:
     some, clock = timers()
     some.set("late", 3, 3)
     some.set("early", 1, 1)
     some.set("later", 4, 4)
-    assert list(some.run_out()) == []
+    assert list(some.take_expired()) == []
     clock.now += 3
-    assert list(some.run_out()) == ["early", "late"]
-    assert list(some.run_out()) == []
+    assert list(some.take_expired()) == ["early", "late"]
+    assert list(some.take_expired()) == []
     clock.now += 1
-    assert list(some.run_out()) == ["later"]
+    assert list(some.take_expired()) == ["later"]
 
 
-def test_those_due_at_once_run_out_in_the_order_in_which_they_were_set() -> None:
+def test_those_due_at_once_expire_in_the_order_in_which_they_were_set() -> None:
     some, _ = timers()
     for name in "cab":
         some.set(name, 0, 0)
-    assert list(some.run_out()) == ["c", "a", "b"]
+    assert list(some.take_expired()) == ["c", "a", "b"]
 
 
 def test_a_timer_set_again_is_replaced_by_an_earlier_or_a_later_one() -> None:
@@ -47,29 +47,29 @@ def test_a_timer_set_again_is_replaced_by_an_earlier_or_a_later_one() -> None:
     some.set("b", 5, 5)
     some.set("b", 1, 1)
     clock.now += 2
-    assert list(some.run_out()) == ["b"]
+    assert list(some.take_expired()) == ["b"]
     clock.now += 3
-    assert list(some.run_out()) == ["a"]
+    assert list(some.take_expired()) == ["a"]
 
 
-def test_a_timer_set_twice_for_the_same_moment_runs_out_once() -> None:
+def test_a_timer_set_twice_for_the_same_moment_expires_once() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("a", 1, 1)
     clock.now += 1
-    assert list(some.run_out()) == ["a"]
+    assert list(some.take_expired()) == ["a"]
 
 
-def test_a_cancelled_timer_does_not_run_out() -> None:
+def test_a_cancelled_timer_does_not_expire() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.cancel("a")
     some.cancel("never set")
     clock.now += 1
-    assert list(some.run_out()) == []
+    assert list(some.take_expired()) == []
     some.set("a", 1, 1)
     clock.now += 1
-    assert list(some.run_out()) == ["a"]
+    assert list(some.take_expired()) == ["a"]
 
 
 def test_the_wait_is_until_the_next_one() -> None:
@@ -83,7 +83,7 @@ def test_the_wait_is_until_the_next_one() -> None:
     assert some.wait_s(60) == 9
     clock.now += 10
     assert some.wait_s(60) == 0  # overdue, and not below zero
-    list(some.run_out())
+    list(some.take_expired())
     assert some.wait_s(60) == 60
 
 
@@ -105,17 +105,17 @@ def test_the_time_is_drawn_from_the_whole_range_by_the_generator_that_was_given(
     assert 0.28 < max(drawn) <= 0.3001
 
 
-# --- what happens while timers run out ------------------------------------------------------------------------------
+# --- what happens while timers expire  ------------------------------------------------------------------------------
 
 
-def test_one_that_cancels_another_keeps_it_from_running_out() -> None:
+def test_one_that_cancels_another_keeps_it_from_expiring() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("b", 1, 1)
     some.set("c", 2, 2)
     clock.now += 2
     came = []
-    for name in some.run_out():
+    for name in some.take_expired():
         came.append(name)
         some.cancel("b")
     assert came == ["a", "c"]
@@ -126,25 +126,25 @@ def test_one_that_sets_itself_again_at_once_does_not_starve_the_turn() -> None:
     some.set("a", 0, 0)
     some.set("b", 0, 0)
     came = []
-    for name in some.run_out():
+    for name in some.take_expired():
         came.append(name)
         some.set(name, 0, 0)
     assert came == ["a", "b"]
-    assert list(some.run_out()) == ["a", "b"]
+    assert list(some.take_expired()) == ["a", "b"]
 
 
-def test_one_that_puts_off_another_keeps_it_from_running_out() -> None:
+def test_one_that_puts_off_another_keeps_it_from_expiring() -> None:
     some, clock = timers()
     some.set("a", 1, 1)
     some.set("b", 2, 2)
     clock.now += 2
     came = []
-    for name in some.run_out():
+    for name in some.take_expired():
         came.append(name)
         some.set("b", 5, 5)
     assert came == ["a"]
     clock.now += 5
-    assert list(some.run_out()) == ["b"]
+    assert list(some.take_expired()) == ["b"]
 
 
 def test_cancelled_timers_take_no_room() -> None:
@@ -155,7 +155,7 @@ def test_cancelled_timers_take_no_room() -> None:
         some.cancel(f"request {number}")
     assert len(some._heap) < 200
     clock.now += 5000
-    assert list(some.run_out()) == ["kept"]
+    assert list(some.take_expired()) == ["kept"]
 
 
 @settings(max_examples=150)
@@ -178,7 +178,7 @@ def test_timers_do_as_a_plain_map_would(steps: list[tuple[str, str, int]]) -> No
             case "pass":
                 clock.now += seconds
                 expected = {name for name, when in due.items() if when <= clock.now}
-                assert expected == set(some.run_out())
+                assert expected == set(some.take_expired())
                 for name in expected:  # noqa: PLW2901 - the outer one is done with
                     del due[name]
         assert min([max(when - clock.now, 0) for when in due.values()], default=60) == some.wait_s(60)

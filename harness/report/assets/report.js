@@ -287,7 +287,7 @@
         const at = Math.min(Math.max(y0, scroller.scrollTop + 42), y0 + Math.max(height - 54, 0));
         if (height >= 18) make("text", { x: x + 8, y: at + 15 }, group, cut(o.asked));
         if (height >= 50) make("text", { x: x + 8, y: at + 31, fill: "var(--soft)" }, group, cut(`at ${o.at}`));
-        if (height >= 34) make("text", { class: "told", x: x + 8, y: y0 + height - 7 }, group, cut(`→ ${o.answer}`));
+        if (height >= 34) make("text", { class: "answer", x: x + 8, y: y0 + height - 7 }, group, cut(`→ ${o.answer}`));
       } else if (opW >= 17 && height >= 70) {
         const room = Math.floor(height / 7.2), text = `${o.asked} at ${o.at} → ${o.answer}`;
         make("text", { transform: `translate(${x + opW / 2 - 4} ${y0 + 7}) rotate(90)` }, group, text.length > room ? text.slice(0, room - 1) + "…" : text);

@@ -48,7 +48,7 @@ class Campaign:
     workload: str = "register"
 
     def plan(self, number: int) -> Plan:
-        """The plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm."""
+        """Return the plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm."""
         return generate(
             self.algorithm,
             node_names(self.nodes),
@@ -76,7 +76,7 @@ class CampaignRun:
     folder: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        """The run's object in `campaign.json`."""
+        """Return the run's object in `campaign.json`."""
         return {
             "run": self.number,
             "seed": self.seed,
@@ -142,7 +142,7 @@ class CampaignTally:
         self.hits.update(run.hits)
 
     def of(self, status: str) -> int:
-        """How many runs have this status."""
+        """Return how many runs have this status."""
         return sum(run.status == status for run in self.runs)
 
     @property

@@ -51,7 +51,7 @@ Hits = Counter[tuple[str, GridCell]]
 
 
 def columns(algorithm: type[Algorithm]) -> tuple[GridCell, ...]:
-    """Every role and phase of the algorithm, in the order of its list of messages; then the cell of an idle node."""
+    """Return every role and phase of the algorithm, in the order of its list of messages; then the cell of an idle node."""
     cells = [
         GridCell(role, message.type_name())
         for message in algorithm.messages
@@ -108,15 +108,14 @@ def _doing(moments: list[tuple[int, GridCell]], at_ns: int) -> GridCell:
 
 
 def _fault_of(rule: str) -> str:
-    """`partition-3-cut` is a rule of the fault `partition`: see `harness.faults.injector.Faults.apply_rules`."""
+    """Return the fault of a rule: `partition` for `partition-3-cut`, as `harness.faults.injector.Faults.apply_rules` names it."""
     parts = rule.rsplit("-", 2)
-    return (
-        parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"
-    )  # else it is the rule of a step that waits for its message
+    # A rule without a number is that of a step that waits for its message.
+    return parts[0] if len(parts) == 3 and parts[1].isdigit() else "hold"
 
 
 def to_json(found: Hits) -> list[dict[str, Any]]:
-    """The hits as rows, in a fixed order."""
+    """Return the hits as rows, in a fixed order."""
     return [
         {"fault": fault, "role": cell.role, "phase": cell.phase, "hits": number}
         for (fault, cell), number in sorted(found.items())
@@ -124,10 +123,10 @@ def to_json(found: Hits) -> list[dict[str, Any]]:
 
 
 def rows(found: Hits) -> tuple[str, ...]:
-    """The names of the faults that hit anything, sorted."""
+    """Return the names of the faults that hit anything, sorted."""
     return tuple(sorted({fault for fault, _ in found}))
 
 
 def holes(found: Hits, cells: Sequence[GridCell]) -> list[tuple[str, GridCell]]:
-    """Every hole. An idle node that was never hit is not a hole."""
+    """Return every hole. An idle node that was never hit is not a hole."""
     return [(fault, cell) for fault in rows(found) for cell in cells if cell != IDLE and not found[fault, cell]]

@@ -20,7 +20,7 @@ th:first-child, td:first-child { text-align: left } .hole { background: #fde8e8;
 
 
 def merged(tally: CampaignTally) -> dict[str, Any]:
-    """The object of `campaign.json`, without its schema."""
+    """Return the object of `campaign.json`, without its schema."""
     campaign = tally.campaign
     cells = _cells(tally)
     return {
@@ -53,7 +53,7 @@ def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
 
 
 def summary(tally: CampaignTally) -> str:
-    """The tally in one line."""
+    """Return the tally in one line."""
     found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
     return f"{len(tally.runs)} of {tally.campaign.runs} runs: {found}; {tally.a_minute:.1f} a minute"
 
@@ -66,7 +66,7 @@ class PhaseTable(NamedTuple):
 
 
 def by_phase(tally: CampaignTally) -> PhaseTable:
-    """The grid by phase. A row has the fault and, for each phase, "hits at the sender+hits at the receiver"."""
+    """Return the grid by phase. A row has the fault and, for each phase, "hits at the sender+hits at the receiver"."""
     cells = _cells(tally)
     phases = list(dict.fromkeys(cell.phase or cell.role for cell in cells))
     table = [
@@ -83,7 +83,7 @@ def by_phase(tally: CampaignTally) -> PhaseTable:
 
 
 def page(tally: CampaignTally) -> str:
-    """The report as one HTML page that loads nothing from elsewhere."""
+    """Return the report as one HTML page that loads nothing from elsewhere."""
     heads = "".join(f"<th>{escape(cell.role)}<br>{escape(cell.phase)}</th>" for cell in _cells(tally))
     body = "".join(
         f"<tr><td>{escape(fault)}</td>{''.join(_square(tally.hits[fault, cell]) for cell in _cells(tally))}</tr>\n"

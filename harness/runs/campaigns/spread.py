@@ -113,7 +113,7 @@ def _result(future: Any) -> RemoteRun:
 
 
 def _version_there() -> str | None:
-    """The version of this package. Runs on a worker."""
+    """Return the version of this package. Runs on a worker."""
     from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - Dask sends this function without its module
 
     try:

@@ -19,7 +19,7 @@ _MODULES: Final = (
     "window_of_vulnerability",
     "three_proposals",
     "minority_killed",
-    "everybody_killed",
+    "all_killed",
     "proposer_killed",
     "lossy_network",
 )
@@ -41,13 +41,13 @@ class Scenario:
     nodes: int = 5
     breaks: bool = True  # whether the scenario has faults; if so, a run in which no fault bit is no test
     takes_s: float = 2.0  # about how long a run takes; the scorecard begins with the longest
-    about: str = ""  # the algorithm that the article tells the scenario for: its evidence is shown first
+    about: str = ""  # the algorithm that the article describes in the scenario: its evidence is shown first
 
     def fits(self, algorithm: str) -> bool:
-        """Whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""
+        """Return whether the scenario is for `algorithm`. One for all of our algorithms is for a user's own, too."""
         return algorithm in self.algorithms or (algorithm not in ALL and self.algorithms == ALL)
 
 
 def scenarios() -> tuple[Scenario, ...]:
-    """Every scenario, in the article's order."""
+    """Return every scenario, in the article's order."""
     return tuple(importlib.import_module(f"harness.runs.scenarios.{module}").SCENARIO for module in _MODULES)

@@ -8,7 +8,7 @@ WAIT_S = 20.0
 
 
 def play(run: Experiment, _variant: str) -> None:
-    """For each k: let k messages of the proposer out, kill it, propose a rival at another node, restart, query every node."""
+    """Let k messages of the proposer out, kill it, propose a rival at another node, restart, query every node; for each k."""
     messages = 3 * (len(run.nodes) - 1)  # a Prepare, an Accept and a Decided to each peer
     begun = []
     for let_out in range(messages + 1):

@@ -1,15 +1,16 @@
-"""The durable half of a replica: what it has promised, accepted, and knows as chosen.
+"""The durable state of a replica: what it has promised, what it has accepted, and which slots it knows as chosen.
 
 Rules
 -----
-1. Nothing is accepted or promised below `promised`; what is accepted raises it. Both are on disk before they are spoken of.
-2. `commit` is the slot up to which every record is known as chosen. It is saved now and then, and when the members have
-   changed; with the records and in one transaction, so it is never ahead of them. If it is behind after a restart, some
-   records are only known as accepted again.
-3. A record is known as chosen when the leader says so **and** it was accepted under that leader's own ballot, since a
-   leader proposes one value a slot; or when a peer sends it as chosen.
-4. A promise tells every record above what the candidate knows, also those that are known as chosen: leaving them out is how
-   real systems have lost them. If they are gone, the candidate is told that it is behind instead.
+1. The acceptor promises and accepts nothing below `promised`. Accepting under a higher ballot raises `promised`. Promises and
+   records are on disk before a message mentions them.
+2. `commit` is the slot up to which this replica knows every record as chosen. It is saved with every 16th slot, and when the
+   members have changed, in one transaction with the records, so it never exceeds them. After a restart it may be too low. Then
+   the replica knows some records only as accepted, until it learns again that they are chosen.
+3. A replica knows a record as chosen in two cases. The leader reports a commit index at or above its slot **and** the record was
+   accepted under that leader's own ballot, since a leader proposes one batch per slot. Or a peer sends it as chosen.
+4. A promise carries every record above the candidate's commit index, also the records that are known as chosen: systems that
+   left them out have lost them. If the log no longer has them all, the replica replies `Behind` instead of a promise.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from node.contract import NodeId, Stored
 from node.log_contract import LogNode, Record, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
-_SAVE_COMMIT_SLOTS: Final = 16  # a page less to write and sync in most turns
+_SAVE_COMMIT_SLOTS: Final = 16  # saves the write of one page in most turns
 _PART_BYTES: Final = 1024 * 1024
 
 
@@ -36,7 +37,7 @@ NO_SNAPSHOT: Final = StoredSnapshot(0, 0)
 
 
 class LogBroken(Exception):
-    """The disk says that a slot is chosen and has no record of it: the node must not run on it."""
+    """A slot is chosen according to the disk, and the disk has no record of it: the node must not run on this disk."""
 
 
 class Acceptor:
@@ -47,10 +48,14 @@ class Acceptor:
         self.promised = NO_BALLOT
         self.commit = 0
         self.snapshot = NO_SNAPSHOT
-        self.records: dict[int, Record] = {}  # those that are not applied yet
+        self.records: dict[int, Record] = {}  # by slot; those that are not applied yet
 
     def start(self) -> None:
-        """Read the disk. The caller restores the snapshot and applies up to `commit`."""
+        """Read the disk. The caller restores the snapshot and applies the slots up to `commit`.
+
+        Raises:
+            LogBroken: the record of a chosen slot is missing.
+        """
         disk, log = self.node.disk, self.node.log
         self.promised = _ballot(disk.get("promised"))
         self.snapshot = _snapshot(disk.get("snapshot"))
@@ -60,7 +65,7 @@ class Acceptor:
         for slot in range(applied + 1, self.commit + 1):
             if slot not in self.records:
                 raise LogBroken(
-                    f"{self.node.id}: the disk knows {self.commit} slots as chosen and has lost slot {slot}: "
+                    f"{self.node.id}: {self.commit} slots are chosen according to the disk, and it has lost slot {slot}: "
                     "restore the directory, or replace the node by one with a new name"
                 )
         kept = log.since(1, 1)
@@ -75,11 +80,11 @@ class Acceptor:
         self.node.disk["promised"] = ballot
 
     def can_inform(self, commit: int) -> bool:
-        """Whether a promise can tell a candidate all that it may have missed."""
+        """Return whether a promise can carry all that a candidate with this commit index may have missed."""
         return commit + 1 >= self.node.log.first and self.commit - commit <= self.node.limits.window
 
     def above(self, commit: int) -> list[tuple[Record, ...]]:
-        """Every record above `commit`, in parts that fit in a frame. At least one part, which may be empty."""
+        """Return every record above `commit`, in parts that fit in a frame: at least one part, which may be empty."""
         parts: list[tuple[Record, ...]] = []
         while records := self.node.log.since(commit + 1, _PART_BYTES):
             parts.append(tuple(records))
@@ -89,9 +94,12 @@ class Acceptor:
     # --- phase 2 ----------------------------------------------------------------------------------------------------
 
     def accept(self, ballot: Ballot, slot: int, batch: bytes) -> bool:
-        """Accept `batch`. False if the slot is too far ahead: this replica has to catch up first.
+        """Accept `batch` in `slot` under `ballot`, which must not be below `promised`.
 
-        What is known as chosen already needs no record: any ballot this high proposes the same.
+        A slot that is known as chosen needs no new record, because every ballot above the chosen one proposes the same batch.
+
+        Returns:
+            False if the slot is too far above `commit`: this replica must catch up first.
         """
         if ballot != self.promised:
             self.promise(ballot)
@@ -103,7 +111,11 @@ class Acceptor:
         return True
 
     def learn(self, ballot: Ballot, commit: int) -> bool:
-        """The leader of `ballot` says that all is chosen up to `commit`. False if some of that is missing here."""
+        """Take in the commit index of the leader of `ballot`.
+
+        Returns:
+            False if this replica lacks a record up to `commit`, or has accepted one under another ballot.
+        """
         while self.commit < commit:
             record = self.records.get(self.commit + 1)
             if record is None or (record.round, record.owner) != ballot:
@@ -112,13 +124,13 @@ class Acceptor:
         return True
 
     def choose(self, record: Record) -> None:
-        """A peer says what is chosen in the slot after `commit`."""
+        """Take in the chosen record of the slot after `commit`, from a peer."""
         assert record.slot == self.commit + 1
         self.commit = record.slot
         self._put(record)
 
     def save_commit(self) -> None:
-        """Remember across a restart what is known as chosen now."""
+        """Save `commit`, so that it is known after a restart."""
         if self.node.disk.get("commit", 0) != self.commit:
             self.node.disk["commit"] = self.commit
 
@@ -131,7 +143,7 @@ class Acceptor:
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def installed(self, slot: int, parts: list[bytes]) -> None:
-        """A snapshot from a peer takes the place of all up to `slot`."""
+        """Save a snapshot from a peer in the place of all records up to `slot`."""
         assert slot > self.commit
         for number, data in enumerate(parts):
             self.node.log.put_part(slot, number, data)
@@ -141,7 +153,7 @@ class Acceptor:
         self.snapshot_saved(slot, len(parts), slot + 1)
 
     def snapshot_saved(self, slot: int, parts: int, first: int) -> None:
-        """The last part is written in this turn. The log below slot `first` may go."""
+        """Record that the last part of a snapshot is written in this turn, and delete the log below slot `first`."""
         assert first <= slot + 1
         self.snapshot = StoredSnapshot(slot, parts)
         self.node.disk["snapshot"] = tuple(self.snapshot)

@@ -1,11 +1,13 @@
-"""How a replica that has missed something gets it: the log, or a snapshot and then the log. And how snapshots are made.
+"""Catching up: a replica that lacks chosen slots fetches the log, or a snapshot and then the log. It also makes snapshots.
 
 Rules
 -----
-1. Whoever sees that more is chosen than it knows asks a peer that knows, one request at a time, again on a timer.
-2. A peer answers from its log; where that is gone, it offers its snapshot, which is then fetched part by part.
-3. A snapshot is packed at once and written in parts, one a turn, so that no turn is long. It counts when its last part and
-   the note of it are on disk, in one transaction; only then is the log cut.
+1. A replica that sees a commit index above its own sends `Fetch` to the peer that has it. It has one open request at a time. If
+   the answer does not come in time, it asks again.
+2. The peer answers with records of its log. If it has deleted these, it offers its snapshot, and the replica fetches the
+   snapshot part by part.
+3. A snapshot is packed at once and written in parts, one per turn, so that no turn takes long. It is valid when its last part and
+   the key `snapshot` are on disk, in one transaction. Only then is the log below it deleted.
 """
 
 from collections import deque
@@ -22,29 +24,29 @@ _AGAIN_S: Final = (0.1, 0.2)
 _SAVE_S: Final = (0.001, 0.002)
 _ANSWER_BYTES: Final = 1024 * 1024
 _PARTS_UNDER_WAY: Final = 8
-_STRIKES_MAX: Final = 5
+_TIMEOUTS_MAX: Final = 5
 
 
 class CatchUp:
-    """One replica's fetching and serving."""
+    """One replica's requests to its peers, its answers to theirs, and the snapshot that it is writing."""
 
     def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, advance: Callable[[], None]) -> None:
-        """`advance` applies what has become known as chosen."""
+        """Take the parts of the replica. `advance` applies the slots that have become known as chosen."""
         self.node, self.acceptor, self.state, self.advance = node, acceptor, state, advance
-        self.source: NodeId | None = None  # who has been asked
-        self.offered = (0, 0)
+        self.source: NodeId | None = None  # the peer that has an open request
+        self.offered = (0, 0)  # slot and number of parts of the snapshot that is fetched
         self.parts: dict[int, bytes] = {}
-        self.strikes = 0  # time-outs in a row
-        self.saving: list[bytes] = []
+        self.timeouts = 0  # in a row, without an answer
+        self.saving: list[bytes] = []  # the parts of the snapshot that is written
         self.saving_slot = 0
         self.saved = 0
-        self.kept: deque[tuple[int, int]] = deque()  # the latest slots that were applied, with their sizes
+        self.kept: deque[tuple[int, int]] = deque()  # the latest applied slots, each with its bytes
         self.kept_bytes = 0
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def fetch(self, source: NodeId) -> None:
-        """Ask `source` for what this replica misses, unless somebody is being asked."""
+        """Ask `source` for the slots that this replica lacks, unless a request is open."""
         if self.source is None:
             self._ask(source)
 
@@ -54,10 +56,10 @@ class CatchUp:
         self.node.set_timer("fetch", *_AGAIN_S)
 
     def timed_out(self) -> None:
-        """The answer has not come. A snapshot under way is gone on with; else whoever speaks next and knows more is asked."""
+        """Take in that no answer has come in time: ask for missing parts of the snapshot again, or give the request up."""
         slot, count = self.offered
-        self.strikes += 1
-        if self.source is None or slot <= self.acceptor.commit or self.strikes > _STRIKES_MAX:
+        self.timeouts += 1
+        if self.source is None or slot <= self.acceptor.commit or self.timeouts > _TIMEOUTS_MAX:
             self._abandon()
             return
         missing = [number for number in range(count) if number not in self.parts]
@@ -69,7 +71,7 @@ class CatchUp:
         self.source, self.offered, self.parts = None, (0, 0), {}
 
     def chosen(self, sender: NodeId, message: Chosen) -> None:
-        """A piece of the log."""
+        """Take in chosen records from a peer."""
         for record in message.records:
             if record.slot == self.acceptor.commit + 1:
                 self.acceptor.choose(record)
@@ -80,16 +82,16 @@ class CatchUp:
                 self._ask(sender)
 
     def offer(self, sender: NodeId, slot: int, count: int) -> None:
-        """A snapshot instead of the log."""
+        """Take in the offer of a snapshot of `slot` in `count` parts, and ask for its first parts."""
         if slot <= self.acceptor.commit or sender != self.source or count < 1:
             return
-        self.offered, self.parts, self.strikes = (slot, count), {}, 0
+        self.offered, self.parts, self.timeouts = (slot, count), {}, 0
         for number in range(min(count, _PARTS_UNDER_WAY)):
             self.node.send(sender, FetchPart(slot, number))
         self.node.set_timer("fetch", *_AGAIN_S)
 
     def part(self, sender: NodeId, message: SnapshotPart) -> None:
-        """A part of the snapshot on offer."""
+        """Take in a part of the offered snapshot. Installs the snapshot when all parts have come."""
         slot, count = self.offered
         if (
             sender != self.source
@@ -98,10 +100,10 @@ class CatchUp:
             or message.number in self.parts
         ):
             return
-        if slot <= self.acceptor.commit:  # the leader's own messages have told all of it meanwhile
+        if slot <= self.acceptor.commit:  # the leader's Accepts have brought these slots meanwhile
             self._abandon()
             return
-        self.parts[message.number], self.strikes = message.data, 0
+        self.parts[message.number], self.timeouts = message.data, 0
         following = len(self.parts) + _PARTS_UNDER_WAY - 1
         if len(self.parts) == count:
             self._install(slot, [self.parts[number] for number in range(count)])
@@ -124,7 +126,7 @@ class CatchUp:
     # --- answering --------------------------------------------------------------------------------------------------
 
     def answer(self, sender: NodeId, commit: int) -> None:
-        """Tell a peer what follows `commit`."""
+        """Send a peer the chosen records after `commit`, or the offer of a snapshot if some are deleted."""
         if commit >= self.acceptor.commit:
             return
         if commit + 1 < self.node.log.first:
@@ -146,7 +148,7 @@ class CatchUp:
     # --- making -----------------------------------------------------------------------------------------------------
 
     def applied(self, slot: int, size: int) -> None:
-        """A slot was applied whose batch has `size` bytes."""
+        """Note that `slot` was applied, and that its batch has `size` bytes."""
         self.kept.append((slot, size))
         self.kept_bytes += size
         limits = self.node.limits
@@ -154,7 +156,7 @@ class CatchUp:
             self.kept_bytes -= self.kept.popleft()[1]
 
     def take_snapshot(self) -> None:
-        """Pack the state as it is now; `save_part` writes it."""
+        """Pack the present state, unless a snapshot is being written. `save_part` writes it."""
         if self.saving:
             return
         data = self.state.snapshot()
@@ -164,7 +166,7 @@ class CatchUp:
         self.node.set_timer("save", *_SAVE_S)
 
     def save_part(self) -> None:
-        """Write one more part, if a snapshot is being written."""
+        """Write the next part, if a snapshot is being written."""
         if not self.saving:
             return
         self.node.log.put_part(self.saving_slot, self.saved, self.saving[self.saved])

@@ -1,14 +1,14 @@
-"""What clients ask of a replica, and what they are told.
+"""The requests of clients to a replica, and the answers to them.
 
 Rules
 -----
-1. Frames of commands and of questions are for the leader: who does not lead sends the client on to whoever does.
-2. A proposal or a query may come to any replica, as with the other algorithms. It is passed on to the leader, again on a
-   timer until there is an answer: doing it twice does no harm, since a variable is set once.
-3. A client is told what the state says after the slot in which its frame stands, or after the round that has confirmed its
-   question, and nothing before.
-4. So the answer to a frame rests on votes that quorums have on their disks, of which this node's own came back to it after
-   its commit, and on nothing that the present turn saves. It leaves early, while the next batch is still to be written.
+1. Only the leader takes frames of commands or questions. Another replica redirects the client to the leader.
+2. Any replica takes a proposal or a query, as with the other algorithms. It forwards the call to the leader, again on a timer
+   until the leader has answered. A repetition does no harm, since a variable is set once.
+3. A frame of commands is answered when its slot is applied. A question is answered when a quorum has confirmed its round. No
+   answer leaves before that.
+4. So the answer to a frame rests on votes that are on a quorum's disks, and on nothing that the present turn saves: the leader's
+   own vote returns to it after its commit. The answer leaves early, before the next batch is written.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ _NOTHING: Final = pack_unchecked(((None,), ()))
 
 
 class Clients:
-    """One replica's clients: its own, which propose and query, and those of the leader that it is."""
+    """The clients of one replica: those whose proposals and queries it forwards, and, while it leads, those of the leader."""
 
     def __init__(self, node: LogNode, state: ReplicatedState) -> None:
         self.node, self.state = node, state
@@ -35,7 +35,7 @@ class Clients:
     # --- frames, at the leader --------------------------------------------------------------------------------------
 
     def command(self, leader: Leadership, request: Request, frame: Message) -> None:
-        """Take in a frame of commands or of questions."""
+        """Take in a frame of commands or of questions. `leader` is this replica's leadership."""
         assert isinstance(frame, CommandFrame | ReadFrame)
         size = len(frame.packed)
         if size > BATCH_BYTES:
@@ -50,7 +50,7 @@ class Clients:
             leader.submit(commands, Waiter(request))
 
     def _may_change(self, leader: Leadership, request: Request, packed: bytes) -> bool:
-        """Whether a frame of commands to the cluster itself may be proposed. Answers it if not."""
+        """Return whether a frame that changes the cluster may be proposed. Answers the frame if not."""
         try:
             commands = unpack_unchecked(packed)
         except Malformed:
@@ -58,7 +58,9 @@ class Clients:
         match commands:
             case [["hand_over", str(node)]]:
                 if node not in self.state.configuration.voters:
-                    self.node.refuse(request, f"{node} is no voter: {', '.join(self.state.configuration.voters)} are")
+                    self.node.refuse(
+                        request, f"{node} is no voter: the voters are {', '.join(self.state.configuration.voters)}"
+                    )
                 else:
                     if node != self.node.id:
                         leader.hand_over(node)
@@ -73,7 +75,7 @@ class Clients:
         return False
 
     def answer(self, waiter: Waiter, payload: bytes) -> None:
-        """Tell whoever waits what came of it."""
+        """Send the payload of an answer to the client, or to the peer that has forwarded the call."""
         if waiter.origin is None:
             self.node.reply_early(waiter.request, Value(payload))
             return
@@ -81,8 +83,8 @@ class Clients:
         refused = errors[0][2] if errors else None
         self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
 
-    def send_away(self, led: Leadership, leader: NodeId | None) -> None:
-        """This replica does not lead any more: `leader` is to be asked, if anybody is known."""
+    def redirect_waiters(self, led: Leadership, leader: NodeId | None) -> None:
+        """Redirect every client that waits for this replica, which led until now, to `leader`, or to any node if None."""
         waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
         waiters += [waiter for _, waiter in led.waiting]
         waiters += [question.waiter for question in (*led.questions, *led.watches)]
@@ -103,7 +105,7 @@ class Clients:
                 self.answer(question.waiter, payload)
 
     def answer_watches(self, leader: Leadership) -> None:
-        """Answer the watches for which something has come, or whose time is up: those with no result."""
+        """Answer each watch that has a result, and, without a result, each watch whose time is over."""
         still: list[Question] = []
         for question in leader.watches:
             payload = self.state.read(question.machine, question.packed)
@@ -118,7 +120,7 @@ class Clients:
     # --- variables that are set once --------------------------------------------------------------------------------
 
     def ask(self, request: Request, value: Value | None, leader: NodeId | None) -> None:
-        """A client of this node's own wants a variable set, or told: the leader does it, which may be this node."""
+        """Forward a proposal of `value`, or a query if `value` is None, to the leader, which may be this node."""
         if not self.asked:
             self.node.set_timer("ask", *_ASK_AGAIN_S)
         self.asked[request] = (self.node.variable_of(request), value)
@@ -126,15 +128,15 @@ class Clients:
             self.node.send(leader, Forward(request, *self.asked[request]))
 
     def ask_again(self, leader: NodeId | None) -> None:
-        """Time has passed, or there is another leader."""
+        """Forward every open call again: the timer has expired, or `leader` is new."""
         if self.asked:
             self.node.set_timer("ask", *_ASK_AGAIN_S)
         for request, asked in self.asked.items():
             if leader is not None:
                 self.node.send(leader, Forward(request, *asked))
 
-    def told(self, message: Forwarded) -> None:
-        """The leader's answer."""
+    def forward_answered(self, message: Forwarded) -> None:
+        """Answer the client of a forwarded call: the leader has answered."""
         if self.asked.pop(message.request, None) is None:
             return
         if message.refused is None:
@@ -143,7 +145,7 @@ class Clients:
             self.node.refuse(message.request, message.refused)
 
     def forwarded(self, leader: Leadership, sender: NodeId, message: Forward) -> None:
-        """At the leader: a peer asks for a client of its own."""
+        """Take in a call that a peer has forwarded to this leader. Drops it if too much waits: the peer sends it again."""
         if leader.full(len(message.value or b"")):
             return
         waiter = Waiter(message.request, sender)

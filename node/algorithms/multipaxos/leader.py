@@ -1,15 +1,15 @@
-"""What a leader does while it leads. The object is made when it wins phase 1 and dropped when it steps down.
+"""The state and the work of a leader. A replica creates it when it wins phase 1, and drops it when it stops leading.
 
 Rules
 -----
-1. It first proposes again what phase 1 has told it, then a batch of its own. It serves nobody before that one is applied:
-   by then it knows everything that earlier leaders have answered for.
-2. One batch a slot, gathered when the turn's input is used up; at most `PIPELINE` slots are under way.
+1. A leader first proposes the batches that phase 1 has reported, then a first batch of its own. It serves no client before that
+   batch is applied: then its state holds everything that earlier leaders have answered.
+2. Each slot has one batch, which is made at the end of a turn's input. At most `PIPELINE` slots are in flight.
 3. An Accept leaves early: it rests on the ballot, which is on disk since phase 1, and on nothing that this turn saves. The
-   leader's own vote is a message to itself and waits for the disk.
-4. A question is answered after a quorum has confirmed, in a round that began after it came, that nobody else leads. There
-   is no clock in it, so a leader that was suspended cannot answer from the past.
-5. A change of the configuration is alone under way: see `node/replication/configuration.py`.
+   leader's own vote is a message to itself, which waits for the commit.
+4. A question is answered when a quorum has confirmed, in a round that began after the question came, that it has promised no
+   higher ballot. This needs no clock, so a leader that was suspended cannot answer from an old state.
+5. A change of the configuration is the only slot in flight: see `node/replication/configuration.py`.
 """
 
 from collections import deque
@@ -32,20 +32,23 @@ WAITING_MAX: Final = 16_384
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 _READ_ROUNDS_MAX: Final = 4
 _SEND_AGAIN_BEATS: Final = 3
-_QUORUM_BEATS: Final = 8  # a leader that has heard no quorum for so many beats steps down
+_QUORUM_BEATS: Final = 8  # a leader that received nothing from a quorum in so many beats stops leading
 _HAND_OVER_BEATS: Final = 6
 _CAUGHT_UP_SLOTS: Final = 32
 
 
 class Waiter(NamedTuple):
-    """Who waits for an answer: a client of ours, or a peer that asks for a client of its own."""
+    """A request that waits for an answer. `origin` is the peer that has forwarded it; None for a client of this node."""
 
     request: Request
     origin: NodeId | None = None
 
 
 class Flight:
-    """A slot under way."""
+    """A slot in flight: proposed, and not known as chosen.
+
+    `votes` holds the voters that have accepted it, `beats` the beats since its Accepts were sent first.
+    """
 
     __slots__ = ("batch", "beats", "is_change", "votes", "waiters")
 
@@ -56,7 +59,7 @@ class Flight:
 
 
 class Question(NamedTuple):
-    """A frame of questions. `until_beat` is how long it may wait for something to tell."""
+    """A frame of questions. A watch may wait for a result until the beat `until_beat`."""
 
     waiter: Waiter
     machine: str
@@ -65,31 +68,31 @@ class Question(NamedTuple):
 
 
 class Leadership:
-    """The leader of one ballot."""
+    """The leadership of one node under one ballot."""
 
     def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot) -> None:
         self.node, self.acceptor, self.state, self.ballot = node, acceptor, state, ballot
         self.time_ms = state.time_ms
         self.next_slot = acceptor.commit + 1
-        self.serves_from = 0  # the slot of its own first batch
+        self.serves_from = 0  # the slot of its own first batch; 0 before it is proposed
         self.flights: dict[int, Flight] = {}
         self.waiting: deque[tuple[Frame, Waiter]] = deque()
         self.waiting_bytes = 0
         self.beat = 0
-        self.heard: dict[NodeId, int] = {}  # the beat at which each peer was heard last
-        self.hung_up: dict[NodeId, None] = {}  # whose connection was lost, and who was not heard since
-        self.commits: dict[NodeId, int] = {}  # what each peer knows as chosen
+        self.last_contact: dict[NodeId, int] = {}  # by peer: the beat at which its last message came
+        self.disconnected: dict[NodeId, None] = {}  # peers whose connection has closed, and that sent nothing since
+        self.commits: dict[NodeId, int] = {}  # by peer: its commit index
         self.round = 0
-        self.confirmed: dict[NodeId, int] = {}  # the last round that each peer has confirmed
-        self.questions: list[Question] = []
-        self.rounds: dict[int, list[Question]] = {}
-        self.watches: list[Question] = []
+        self.confirmed: dict[NodeId, int] = {}  # by peer: the last round that it has confirmed
+        self.questions: list[Question] = []  # those that have no round yet
+        self.rounds: dict[int, list[Question]] = {}  # by round: its questions, until a quorum has confirmed it
+        self.watches: list[Question] = []  # confirmed, and waiting for a change
         self.hand_over_to: NodeId | None = None
         self.hand_over_beats = 0
 
     @property
     def configuration(self) -> Configuration:
-        """The members at the last slot that is applied."""
+        """The members at the last applied slot."""
         return self.state.configuration
 
     def quorum(self) -> int:
@@ -98,14 +101,19 @@ class Leadership:
 
     @property
     def serving(self) -> bool:
-        """Whether its own first batch is applied."""
+        """Whether this leader's own first batch is applied, so that it may answer clients."""
         return 0 < self.serves_from <= self.state.applied
 
     # --- proposing --------------------------------------------------------------------------------------------------
 
     def begin(self, recovered: dict[int, bytes], last: int | None) -> None:
-        """Propose what phase 1 has told, up to slot `last` if one is given, else a first batch of its own after it."""
-        # The log's first slot says who forms the cluster, for those who join later: a gap there gets no mere no-op.
+        """Propose the batches that phase 1 has reported.
+
+        Args:
+            recovered: the batch of each slot, in the order of slots.
+            last: the slot after which to stop; None: propose all of them, and then a first batch of this leader.
+        """
+        # Slot 1 holds the voters that form the cluster, for nodes that join later. So it gets this batch and no no-op.
         form = pack_unchecked([["form", self.configuration.voters]])
         first = pack_unchecked((self.time_ms, ((0, 0, 0, CLUSTER, form),)))
         for slot, batch in recovered.items():
@@ -118,7 +126,7 @@ class Leadership:
             self.propose(self.next_slot, pack_unchecked((self.time_ms, ())), [])
 
     def propose(self, slot: int, batch: bytes, waiters: list[Waiter], is_change: bool = False) -> None:
-        """Phase 2a."""
+        """Send the Accepts of `slot` (phase 2a), and accept the batch on this node."""
         assert slot == self.next_slot
         self.next_slot += 1
         self.flights[slot] = Flight(batch, waiters, is_change)
@@ -130,13 +138,13 @@ class Leadership:
             self.node.send(self.node.id, LogAccepted(self.ballot, (slot,)))
 
     def propose_waiting(self) -> None:
-        """Batch what has come in, as many slots of it as may be under way."""
+        """Propose the waiting frames, in batches, while fewer than `PIPELINE` slots are in flight."""
         if not self.serving or self.hand_over_to is not None:
             return
         while self.waiting and len(self.flights) < PIPELINE and not any(f.is_change for f in self.flights.values()):
             is_change = self.waiting[0][0][3] == CLUSTER
             if is_change and self.flights:
-                return  # it must be alone
+                return  # a change must be the only slot in flight
             frames: list[Frame] = []
             waiters: list[Waiter] = []
             size = 0
@@ -152,28 +160,28 @@ class Leadership:
             self.propose(self.next_slot, pack_unchecked((self.time_ms, frames)), waiters, is_change)
 
     def full(self, size: int) -> bool:
-        """Whether a frame of `size` bytes more is too much to wait."""
+        """Return whether there is no room for one more waiting frame of `size` bytes."""
         return len(self.waiting) >= WAITING_MAX or self.waiting_bytes + size > WAITING_BYTES_MAX
 
     def submit(self, frame: Frame, waiter: Waiter) -> None:
-        """Have `frame` proposed at the end of the turn, or when there is room."""
+        """Add `frame` to the waiting frames. It is proposed at the end of a turn's input."""
         self.waiting.append((frame, waiter))
         self.waiting_bytes += len(frame[4])
 
     def accepted(self, sender: NodeId, slots: tuple[int, ...]) -> bool:
-        """Phase 2b. True if more is known as chosen now."""
-        self._hear(sender)
+        """Count the vote of `sender` for `slots` (phase 2b). Returns whether the commit index has risen."""
+        self._note_contact(sender)
         voters = self.configuration.voters
         if sender not in voters:
             return False
         flights = [flight for slot in slots if (flight := self.flights.get(slot)) is not None]
         if not flights:
-            return False  # they were chosen without this vote
+            return False  # the slots were chosen without this vote
         for flight in flights:
             flight.votes[sender] = None
         before, quorum = self.acceptor.commit, self.quorum()
         while (flight := self.flights.get(self.acceptor.commit + 1)) is not None and len(flight.votes) >= quorum:
-            # Of what it has recovered, some may have been too far ahead for this replica to accept at first.
+            # A recovered slot may have been too far above the commit index for this replica to accept it before.
             self.acceptor.accept(self.ballot, self.acceptor.commit + 1, flight.batch)
             self.acceptor.commit += 1
             if flight.is_change:
@@ -183,12 +191,12 @@ class Leadership:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self) -> bool:
-        """One beat. False if the leader has heard no quorum for too long and must step down."""
+        """Take in one beat. Returns False if no quorum has sent anything for too long, so that this node must stop leading."""
         self.beat += 1
         self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
-        hearing = 1 + sum(self._hears(voter) for voter in self.configuration.voters if voter != self.node.id)
-        if self.beat > _QUORUM_BEATS and hearing < self.quorum():
+        in_contact = 1 + sum(self._in_contact(voter) for voter in self.configuration.voters if voter != self.node.id)
+        if self.beat > _QUORUM_BEATS and in_contact < self.quorum():
             return False
         self.send_heartbeat(self.configuration.members)
         for slot, flight in self.flights.items():
@@ -198,7 +206,7 @@ class Leadership:
         if self.hand_over_to is not None:
             self.hand_over_beats += 1
             if self.hand_over_beats > _HAND_OVER_BEATS:
-                self.hand_over_to = None  # it has not taken over: serve on
+                self.hand_over_to = None  # the successor has not taken over: serve clients again
             else:
                 self.node.send(self.hand_over_to, TakeOver(self.ballot))
         due_ms = self.state.due_ms()
@@ -207,12 +215,12 @@ class Leadership:
         self._promote()
         return True
 
-    def _hear(self, peer: NodeId) -> None:
-        self.heard[peer] = self.beat
-        self.hung_up.pop(peer, None)
+    def _note_contact(self, peer: NodeId) -> None:
+        self.last_contact[peer] = self.beat
+        self.disconnected.pop(peer, None)
 
-    def _hears(self, voter: NodeId) -> bool:
-        return voter in self.heard and self.heard[voter] > self.beat - _QUORUM_BEATS
+    def _in_contact(self, voter: NodeId) -> bool:
+        return voter in self.last_contact and self.last_contact[voter] > self.beat - _QUORUM_BEATS
 
     def _send_again(self, slot: int, flight: Flight) -> None:
         message = LogAccept(self.ballot, slot, flight.batch, self.acceptor.commit)
@@ -221,37 +229,40 @@ class Leadership:
                 self.node.send(voter, message)
 
     def send_heartbeat(self, to: tuple[NodeId, ...]) -> None:
-        """Say that this node leads, under the number of the present round."""
+        """Send a heartbeat, with the number of the present round."""
         message = Heartbeat(self.ballot, self.round, self.acceptor.commit)
         for member in to:
             if member != self.node.id:
                 self.node.send_early(member, message)
 
     def _promote(self) -> None:
-        """A learner that has caught up becomes a voter."""
+        """Submit the promotion of each learner that has caught up to a voter."""
         for learner in self.configuration.learners:
             near = self.commits.get(learner, 0) + _CAUGHT_UP_SLOTS >= self.acceptor.commit
-            if near and self._hears(learner) and self.serving and not self.changing():
+            if near and self._in_contact(learner) and self.serving and not self.changing():
                 frame = (0, 0, 0, CLUSTER, pack_unchecked([["promote", learner]]))
                 self.submit(frame, Waiter(Request("", 0)))
 
     # --- questions --------------------------------------------------------------------------------------------------
 
     def confirm_waiting(self) -> None:
-        """Begin a round for the questions that have come in."""
+        """Begin a round for the questions that have none, unless too many rounds are open."""
         if self.serving and len(self.rounds) < _READ_ROUNDS_MAX:
             self.round += 1
             self.rounds[self.round], self.questions = self.questions, []
             self.send_heartbeat(self.configuration.voters)
 
     def acknowledged(self, sender: NodeId, round_: int, commit: int) -> None:
-        """A peer confirms that it had not promised more than this ballot when `round_` came."""
-        self._hear(sender)
+        """Take in that a peer had promised no ballot above this one when the heartbeat of `round_` came."""
+        self._note_contact(sender)
         self.commits[sender] = max(commit, self.commits.get(sender, 0))
         self.confirmed[sender] = max(round_, self.confirmed.get(sender, 0))
 
     def take_confirmed(self) -> list[Question]:
-        """The questions whose round a quorum has confirmed. All that was chosen when they came is applied."""
+        """Remove and return the questions whose round a quorum has confirmed.
+
+        Every slot that was chosen when they came is applied.
+        """
         others = [self.confirmed.get(voter, 0) for voter in self.configuration.voters if voter != self.node.id]
         rounds = sorted([self.round, *others], reverse=True)
         confirmed = rounds[self.quorum() - 1]
@@ -264,15 +275,15 @@ class Leadership:
     # --- members ----------------------------------------------------------------------------------------------------
 
     def changing(self) -> bool:
-        """Whether a change of the configuration waits or is under way."""
+        """Return whether a change of the configuration waits or is in flight."""
         return any(flight.is_change for flight in self.flights.values()) or any(
             frame[3] == CLUSTER for frame, _ in self.waiting
         )
 
     def why_not(self, kind: str, node: NodeId) -> str | None:
-        """Why a client's change cannot be made now, if so. `Configuration.changed` has the last word."""
+        """Return why a client's change cannot be made now, or None. `Configuration.changed` checks it again in its slot."""
         if kind not in ("add", "remove"):
-            return f"there is no change {kind!r} for clients: there are add and remove"
+            return f"there is no change {kind!r} for clients: the changes are add and remove"
         if self.changing() or (self.configuration.learners and kind == "add"):
             learners = ", ".join(self.configuration.learners) or "none"
             return f"another change is under way (learners: {learners}): wait until it is done, or remove the learner"
@@ -280,19 +291,21 @@ class Leadership:
             return f"{node} leads: hand over first"
         if kind == "remove" and node in self.configuration.voters:
             rest = [voter for voter in self.configuration.voters if voter != node]
-            alive = sum(voter == self.node.id or self._hears(voter) for voter in rest)
+            alive = sum(voter == self.node.id or self._in_contact(voter) for voter in rest)
             if rest and alive < majority(len(rest)):
                 return f"without {node} there would be no majority that answers: of {', '.join(rest)} {alive} do"
         return None
 
     def hand_over(self, to: NodeId) -> None:
-        """Have `to` lead. What is under way is finished by whoever leads then."""
+        """Ask `to` to lead. The next leader finishes the slots in flight."""
         self.hand_over_to, self.hand_over_beats = to, 0
         self.node.send(to, TakeOver(self.ballot))
 
-    def best_heir(self) -> NodeId | None:
-        """Of the voters that are heard, one that has not hung up, and knows most."""
-        heirs = [voter for voter in self.configuration.voters if voter != self.node.id and self._hears(voter)]
+    def best_successor(self) -> NodeId | None:
+        """Return the best next leader of the voters in contact, or None: a connected one, with the highest commit index."""
+        successors = [voter for voter in self.configuration.voters if voter != self.node.id and self._in_contact(voter)]
         return max(
-            heirs, key=lambda voter: (voter not in self.hung_up, self.commits.get(voter, 0), voter), default=None
+            successors,
+            key=lambda voter: (voter not in self.disconnected, self.commits.get(voter, 0), voter),
+            default=None,
         )

@@ -1,4 +1,4 @@
-"""What replicas of the log say to each other."""
+"""The messages between the replicas of a log."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from node.quorum import Ballot
 
 @dataclass(frozen=True, slots=True)
 class Canvass(Message):
-    """Before phase 1: would you promise me a ballot? Promises nothing and changes nothing."""
+    """Before phase 1: asks whether the receiver would promise the sender a ballot. It changes nothing at the receiver."""
 
     attempt: int
     commit: int
@@ -19,7 +19,7 @@ class Canvass(Message):
 
 @dataclass(frozen=True, slots=True)
 class Support(Message):
-    """Yes: no leader has been heard of for a while, and the sender could lead. What the supporter has promised so far."""
+    """Agrees to a `Canvass`: the sender has no working leader. `promised` is the highest ballot that it has promised."""
 
     attempt: int
     promised: Ballot
@@ -27,14 +27,17 @@ class Support(Message):
 
 @dataclass(frozen=True, slots=True)
 class Behind(Message):
-    """No: the receiver has missed more than fits in a promise. It should catch up, for instance from here."""
+    """Declines a `Canvass` or a Prepare: the receiver lacks more than a promise carries, and should fetch it.
+
+    `commit` is the sender's commit index.
+    """
 
     commit: int
 
 
 @dataclass(frozen=True, slots=True)
 class LogPrepare(Message):
-    """Phase 1a, once for every slot above `commit`, below which the sender knows all."""
+    """Phase 1a, once for every slot above `commit`, the sender's commit index."""
 
     wire_name = "Prepare"
 
@@ -44,7 +47,7 @@ class LogPrepare(Message):
 
 @dataclass(frozen=True, slots=True)
 class LogPromise(Message):
-    """Phase 1b, in `parts` parts: every record above the Prepare's commit; those up to `commit` are known as chosen."""
+    """Part `part` of `parts` of phase 1b: records above the Prepare's commit. Those up to `commit` are known as chosen."""
 
     wire_name = "Promise"
 
@@ -89,7 +92,7 @@ class LogAccept(Message):
 
 @dataclass(frozen=True, slots=True)
 class LogAccepted(Message):
-    """Phase 2b, for all slots of a turn."""
+    """Phase 2b, for all slots that the sender has accepted in one turn."""
 
     wire_name = "Accepted"
 
@@ -99,7 +102,7 @@ class LogAccepted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat(Message):
-    """The sender leads. An answer says that the receiver had not promised more when `round` came."""
+    """The sender leads. The receiver answers if it has promised no ballot above `ballot`."""
 
     ballot: Ballot
     round: int
@@ -108,7 +111,7 @@ class Heartbeat(Message):
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAck(Message):
-    """The answer to a `Heartbeat`."""
+    """The answer to a `Heartbeat`: the sender had promised no higher ballot when it came. `commit` is its commit index."""
 
     ballot: Ballot
     round: int
@@ -120,14 +123,14 @@ class HeartbeatAck(Message):
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Message):
-    """The sender knows what is chosen up to `commit`: what follows?"""
+    """Asks for the chosen records after `commit`, the sender's commit index."""
 
     commit: int
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen(Message):
-    """What is chosen in some slots that follow each other. The sender knows it up to `commit`."""
+    """The answer to a `Fetch`: chosen records of consecutive slots. `commit` is the sender's commit index."""
 
     records: tuple[Record, ...]
     commit: int
@@ -135,7 +138,7 @@ class Chosen(Message):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotOffer(Message):
-    """The log that was asked for is gone; a snapshot of all up to `slot` stands for it."""
+    """The answer to a `Fetch` of deleted records: the sender has a snapshot after `slot`, in `parts` parts."""
 
     slot: int
     parts: int
@@ -143,7 +146,7 @@ class SnapshotOffer(Message):
 
 @dataclass(frozen=True, slots=True)
 class FetchPart(Message):
-    """One part of the snapshot that was offered, please."""
+    """Asks for one part of the offered snapshot."""
 
     slot: int
     number: int
@@ -151,7 +154,7 @@ class FetchPart(Message):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPart(Message):
-    """The answer to a `FetchPart`."""
+    """The answer to a `FetchPart`: the bytes of the part."""
 
     slot: int
     number: int
@@ -163,7 +166,7 @@ class SnapshotPart(Message):
 
 @dataclass(frozen=True, slots=True)
 class Forward(Message):
-    """To the leader: a client proposes `value` at the sender, or queries, if it is None."""
+    """To the leader: a client of the sender proposes `value`, or queries if `value` is None."""
 
     request: Request
     variable: str
@@ -172,7 +175,7 @@ class Forward(Message):
 
 @dataclass(frozen=True, slots=True)
 class Forwarded(Message):
-    """The answer to a `Forward`."""
+    """The answer to a `Forward`: the variable's value, or the reason of the refusal."""
 
     request: Request
     value: Value | None

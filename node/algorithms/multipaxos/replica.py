@@ -1,19 +1,21 @@
-"""Multi-Paxos: one replica of a log, and of what the log leads to.
+"""Multi-Paxos: one replica of a log, and of the state that the log produces.
 
 Lamport, *The Part-Time Parliament* (1998) and *Paxos Made Simple* (2001), section 3; sessions, reads, canvassing and
 snapshots after Ongaro, *Consensus: Bridging Theory and Practice* (2014).
 
+Theory of operation
+-------------------
 | part | file | its work |
 |---|---|---|
-| what is promised, accepted, known as chosen | `acceptor.py` | durable |
-| finding a leader | `election.py` | phase 1, once for all slots |
-| leading | `leader.py` | phase 2, rounds for questions, changes of members, hand-over |
-| clients | `clients.py` | what they ask, and what they are told |
-| catching up | `catch_up.py` | the log or a snapshot from a peer; making snapshots |
-| what the log leads to | `node/replication/state.py` | machines, sessions, configuration |
+| acceptor | `acceptor.py` | promises, records, commit index; durable |
+| election | `election.py` | canvassing; phase 1, once for all slots |
+| leader | `leader.py` | phase 2, rounds for questions, changes of members, hand-over |
+| clients | `clients.py` | forwards and answers the requests of clients |
+| catching up | `catch_up.py` | fetches the log or a snapshot from a peer; makes snapshots |
+| state | `node/replication/state.py` | machines, sessions, configuration |
 
-This file takes in every input and hands it to the part whose work it is. A replica is its own peer: what it sends to
-itself comes back when the disk has it.
+`MultiPaxos` takes in every input and calls the part that handles it. A replica is its own peer: a message to itself comes back
+in the next turn, after the commit.
 """
 
 from collections.abc import Mapping
@@ -54,8 +56,8 @@ from node.quorum import Ballot
 from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState, is_change
 
-_TOGETHER: Final = 16  # slots
-_SMALL_BYTES: Final = 1024
+_APPLIED_TOGETHER: Final = 16  # slots, which cost little more than one to apply
+_SMALL_BATCH_BYTES: Final = 1024
 _STATUS_VALUES_MAX: Final = 100
 
 
@@ -70,17 +72,16 @@ class MultiPaxos(LogAlgorithm):
 
     def __init__(self, node: LogNode) -> None:
         super().__init__(node)
-        voters = (
-            node.members if node.id in node.members else ()
-        )  # who is not in the spec joins, and is told by the others
+        # A node that is not in the spec joins: it learns the voters from the log.
+        voters = node.members if node.id in node.members else ()
         self.state = self.state_class(node.machines or DEFAULT, Configuration(voters))
         self.acceptor = self.acceptor_class(node)
         self.election = self.election_class(node, self.acceptor)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
         self.clients = Clients(node, self.state)
         self.leader: Leadership | None = None
-        self.accepted: dict[Ballot, list[int]] = {}  # what this turn has accepted
-        self.elect_again_at = 0  # the slot of a recovered change of members
+        self.accepted: dict[Ballot, list[int]] = {}  # the slots that this turn has accepted
+        self.elect_again_at = 0  # the slot of a recovered change of members, after which phase 1 is repeated; 0: none
 
     def start(self) -> None:
         self.acceptor.start()
@@ -95,18 +96,18 @@ class MultiPaxos(LogAlgorithm):
 
     @property
     def members(self) -> tuple[NodeId, ...]:
-        """Everybody who takes in the log, as far as this replica knows."""
+        """The nodes that receive the log, at the last applied slot."""
         return self.state.configuration.members
 
     # --- roles ------------------------------------------------------------------------------------------------------
 
     def become_leading(self) -> None:
-        """Phase 1 is won: go on with what it has told."""
+        """Lead: phase 1 is won. Propose the batches that it has reported."""
         recovered = self.recovered()
         self.election.become_leading()
         self.leader = self.leadership_class(self.node, self.acceptor, self.state, self.election.ballot)
         changes = [slot for slot, batch in recovered.items() if slot > 1 and self.changes_members(batch)]
-        # The slots above a change have other voters, whose promises this ballot may lack: phase 1 comes anew after it.
+        # The slots above a change have other voters, whose promises this ballot may lack: phase 1 is repeated after it.
         self.elect_again_at = changes[0] if changes else 0
         self.leader.begin(recovered, self.elect_again_at or None)
         self.leader.send_heartbeat(self.members)
@@ -114,21 +115,21 @@ class MultiPaxos(LogAlgorithm):
         self.clients.ask_again(self.node.id)
 
     def recovered(self) -> dict[int, bytes]:
-        """Return what phase 1 obliges this replica to propose, by slot."""
-        return to_propose(self.election.told(), self.acceptor.commit)
+        """Return the batch that this replica must propose in each slot, according to phase 1."""
+        return to_propose(self.election.reported(), self.acceptor.commit)
 
     def changes_members(self, batch: bytes) -> bool:
         """Return whether a recovered batch changes the members."""
         return is_change(batch)
 
     def become_following(self, leader: NodeId | None) -> None:
-        """Lead no more, if this node did, and tell whoever waits."""
+        """Follow `leader`, or wait for one if None. If this node has led until now, redirect its clients."""
         led, self.leader = self.leader, None
         self.election.become_follower(leader)
         if led is None:
             return
         self.node.cancel_timer("beat")
-        self.clients.send_away(led, leader)
+        self.clients.redirect_waiters(led, leader)
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -150,11 +151,11 @@ class MultiPaxos(LogAlgorithm):
     # --- time -------------------------------------------------------------------------------------------------------
 
     def timeout(self, name: str) -> None:
-        self.settle()
+        self.apply_deferred()
         match name:
             case "tick":
                 self.election.tick(self.state.configuration)
-                self.check_alone()
+                self.prepare_if_alone()
             case "beat" if self.leader is not None:
                 if self.leader.tick():
                     self.clients.answer_watches(self.leader)
@@ -166,9 +167,9 @@ class MultiPaxos(LogAlgorithm):
                 self.clients.ask_again(self.election.leader)
 
     def peer_lost(self, peer: NodeId) -> None:
-        self.settle()
+        self.apply_deferred()
         if self.leader is not None:
-            self.leader.hung_up[peer] = None
+            self.leader.disconnected[peer] = None
         elif peer == self.election.leader and self.node.id in self.state.configuration.voters:
             self.election.leader_lost()
 
@@ -176,10 +177,10 @@ class MultiPaxos(LogAlgorithm):
         if self.leader is None:
             return True
         if self.leader.hand_over_to is None:
-            heir = self.leader.best_heir()
-            if heir is None:
+            successor = self.leader.best_successor()
+            if successor is None:
                 return True
-            self.leader.hand_over(heir)
+            self.leader.hand_over(successor)
         return False
 
     def end_of_input(self) -> None:
@@ -198,14 +199,16 @@ class MultiPaxos(LogAlgorithm):
 
     def after_turn(self) -> None:
         waiting = self.acceptor.commit - self.state.applied
-        if waiting >= _TOGETHER or (waiting and len(self.acceptor.records[self.acceptor.commit].batch) > _SMALL_BYTES):
-            self.settle()
+        if waiting >= _APPLIED_TOGETHER or (
+            waiting and len(self.acceptor.records[self.acceptor.commit].batch) > _SMALL_BATCH_BYTES
+        ):
+            self.apply_deferred()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if type(message) is not LogAccept:
-            self.settle()
+            self.apply_deferred()
         promised = self.acceptor.promised
         match message:
             # The acceptor.
@@ -218,7 +221,7 @@ class MultiPaxos(LogAlgorithm):
                 self.follow(sender, ballot)
                 self.learn(sender, ballot, commit)
                 self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit))
-            case LogPrepare(ballot) if self.election.outbids(ballot):
+            case LogPrepare(ballot) if self.election.prepares_higher(ballot):
                 self.node.send(sender, LogRejected(ballot, self.election.ballot))
             case LogPrepare(ballot, commit) if ballot >= promised:
                 self.prepared(sender, ballot, commit)
@@ -234,12 +237,12 @@ class MultiPaxos(LogAlgorithm):
             case Forward() if self.leader is not None:
                 self.clients.forwarded(self.leader, sender, message)
             case Forwarded():
-                self.clients.told(message)
+                self.clients.forward_answered(message)
             case _:
-                self.receive_rarer(sender, message)
+                self.receive_other(sender, message)
 
-    def receive_rarer(self, sender: NodeId, message: Message) -> None:
-        """The messages of elections and of catching up."""
+    def receive_other(self, sender: NodeId, message: Message) -> None:
+        """Take in a message of an election or of catching up. `receive` matches the frequent messages first."""
         match message:
             case Canvass(attempt, commit):
                 self.canvassed(sender, attempt, commit)
@@ -271,41 +274,41 @@ class MultiPaxos(LogAlgorithm):
                 self.catch_up.part(sender, message)
 
     def follow(self, sender: NodeId, ballot: Ballot) -> None:
-        """`sender` leads under a ballot that is not below any that this node has promised."""
+        """Follow `sender`, which leads under `ballot`: this node has promised no higher one."""
         if sender == self.node.id:
             return
         if self.leader is not None:
             self.become_following(sender)
         if self.election.leader != sender:
-            self.election.heard(sender)
+            self.election.note_leader(sender)
             self.clients.ask_again(sender)
-        self.election.heard(sender)
+        self.election.note_leader(sender)
 
     def learn(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
-        """The leader knows that all up to `commit` is chosen."""
+        """Take in the leader's commit index. Fetches the records that this replica lacks."""
         whole = self.acceptor.learn(ballot, commit)
         if not whole and self.leader is None:
             self.catch_up.fetch(sender)
 
     def canvassed(self, sender: NodeId, attempt: int, commit: int) -> None:
-        """Somebody would lead."""
+        """Answer the canvass of `sender`, whose commit index is `commit`, or ignore it."""
         voters = self.state.configuration.voters
-        # One that has joined and is still behind may have become a voter without knowing it, nor who the others are.
+        # A node that has joined and has not caught up may be a voter, and not know that, nor the other voters.
         if sender not in voters and self.node.id in voters:
             if commit > self.acceptor.commit and self.leader is None:
-                self.catch_up.fetch(sender)  # it may have joined, without this replica's having heard of it
+                self.catch_up.fetch(sender)  # the sender may have joined in a slot that this replica lacks
             return
         if self.leader is not None:
             self.leader.send_heartbeat((sender,))
         elif not self.election.supports():
-            pass  # the leader serves as far as this replica can tell
+            pass  # as far as this replica knows, the leader works
         elif not self.acceptor.can_inform(commit):
             self.node.send(sender, Behind(self.acceptor.commit))
         else:
             self.node.send(sender, Support(attempt, self.acceptor.promised))
 
     def prepared(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
-        """Phase 1a."""
+        """Answer a Prepare (phase 1a)."""
         if not self.acceptor.can_inform(commit):
             self.node.send(sender, Behind(self.acceptor.commit))
             return
@@ -319,17 +322,18 @@ class MultiPaxos(LogAlgorithm):
 
     # --- what is chosen ---------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Apply what an Accept has told as chosen. Nobody waits for that here, and the leader waits for the vote.
+    def apply_deferred(self) -> None:
+        """Apply the slots that an Accept has reported as chosen, which `receive` has deferred.
 
-        So it is put off until the vote has left, and small batches until there are some: several cost little more than one.
-        But not beyond anything that may ask the state, such as who votes, and so never for longer than a beat.
+        No client waits for them at a follower, and the leader waits for the follower's vote. So they are applied after the vote
+        has left, and small batches several at a time. But they are applied before any input that may read the state, such as
+        the voters, so never later than at the next heartbeat.
         """
         if self.state.applied < self.acceptor.commit:
             self.advance()
 
     def advance(self) -> None:
-        """Apply what is known as chosen, in order, and answer whoever waits for it."""
+        """Apply every slot that is known as chosen, in order, and answer the clients that wait for it."""
         while self.state.applied < self.acceptor.commit:
             slot = self.state.applied + 1
             before = self.state.configuration
@@ -351,23 +355,24 @@ class MultiPaxos(LogAlgorithm):
             self.clients.answer_watches(self.leader)
 
     def members_changed(self) -> None:
-        """A change of the configuration has taken effect.
+        """Take in that a change of the configuration was applied.
 
-        Who knows of it keeps that: after a stop of all, those whose disks know only the old members would wait for these.
+        The commit index is saved, so that the node knows the new members after a restart. Otherwise, after a restart of all
+        nodes, it could wait for a removed node.
         """
         self.acceptor.save_commit()
         if self.leader is not None:
-            self.leader.send_heartbeat(self.members)  # so that they hear of it
+            self.leader.send_heartbeat(self.members)  # so that the members learn of the change soon
             if self.node.id not in self.state.configuration.voters:
                 self.become_following(None)
 
-    def check_alone(self) -> None:
-        """A cluster of one needs nobody's support but its own."""
+    def prepare_if_alone(self) -> None:
+        """Begin phase 1 if this node is the only voter: it supports itself."""
         if self.election.role == "canvassing" and self.state.configuration.voters == (self.node.id,):
             self.election.become_preparing(self.state.configuration)
 
     def snapshot_due(self) -> bool:
-        """Return whether the log has grown enough. A function of the log alone, so all replicas snapshot the same slots."""
+        """Return whether to make a snapshot. It depends on the log only, so all replicas do so after the same slots."""
         state, limits = self.state, self.node.limits
         return state.bytes_since_snapshot > limits.snapshot_bytes or state.slots_since_snapshot > limits.snapshot_slots
 

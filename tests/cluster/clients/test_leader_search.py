@@ -21,10 +21,10 @@ def test_the_leader_is_the_target_until_it_is_lost() -> None:
     assert {search.target(ADDRESSES, 2.0) for _ in range(4)} == {"n1", "n2", "n3"}
 
 
-def test_a_node_that_was_heard_from_again_is_not_avoided() -> None:
+def test_a_node_that_has_replied_again_is_not_avoided() -> None:
     search = LeaderSearch()
     search.lost("n2", 1.0)
-    search.heard_from("n2")
+    search.note_reply("n2")
     assert {search.target(ADDRESSES, 1.1) for _ in range(4)} == {"n1", "n2", "n3"}
 
 
@@ -35,7 +35,7 @@ def test_if_every_node_is_lost_all_are_tried() -> None:
     assert {search.target(ADDRESSES, 1.1) for _ in range(4)} == {"n1", "n2", "n3"}
 
 
-def test_a_node_that_was_lost_a_moment_ago_is_not_believed_to_lead() -> None:
+def test_a_node_that_was_lost_a_moment_ago_is_not_taken_for_the_leader() -> None:
     search = LeaderSearch()
     search.lost("n2", 1.0)
     search.redirected("n2", 1.05)

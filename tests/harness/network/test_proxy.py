@@ -17,17 +17,18 @@ import pytest
 import zmq
 
 from cluster.errors import BootFailed, Mistake, NoSuchNode
-from cluster.processes import spawn
+from cluster.spawning import spawn
 from cluster.spec import Spec, create
 from harness.network.installed_rule import NotSeen
 from harness.network.network import Network, NetworkError, ProxyGone
 from harness.network.rules import BadRule, Delay, Rule
 from harness.records.links import CLIENT
 from node.algorithms.paxos import Accept, Paxos, Promise
+from node.client_messages import QueryRequest, Reply
 from node.contract import Message
 from node.quorum import Ballot
 from node.transport import bind_any_port, tuned
-from node.wire import Codec, Envelope, QueryRequest, Reply, encode_value, pack, unpack
+from node.wire import Codec, Envelope, encode_value, pack, unpack
 from tests.waiting import WAIT_S, wait_until
 
 PROMISE = Promise(Ballot(3, "n1"), Ballot(2, "n2"), encode_value("blue"))

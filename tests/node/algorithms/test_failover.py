@@ -7,7 +7,7 @@ RED, BLUE = Value(b"red"), Value(b"blue")
 
 
 def leaders(net: Schedule) -> dict[NodeId, NodeId]:
-    """Whom each running node takes for the leader."""
+    """Return, for each running node, the node that it takes for the leader."""
     found = {}
     for name, algorithm in net.running.items():
         assert isinstance(algorithm, Failover)
@@ -15,12 +15,12 @@ def leaders(net: Schedule) -> dict[NodeId, NodeId]:
     return found
 
 
-def say_alive(net: Schedule, *names: NodeId) -> None:
+def send_alive(net: Schedule, *names: NodeId) -> None:
     for name in names:
         net.fire(name, "alive")
 
 
-def test_while_all_are_heard_the_first_leads() -> None:
+def test_while_no_node_is_suspected_the_first_leads() -> None:
     net = Schedule(Failover)
     request = net.propose("c", RED)
     net.settle()
@@ -33,7 +33,7 @@ def test_the_others_take_over_the_leaders_value() -> None:
     net.propose("a", RED)
     net.settle()
     assert [net.disk(name).get("value") for name in "abc"] == [RED, None, None]
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     assert [net.disk(name).get("value") for name in "abc"] == [RED, RED, RED]
 
@@ -42,7 +42,7 @@ def test_when_the_leader_dies_the_next_goes_on_with_its_value() -> None:
     net = Schedule(Failover)
     net.propose("a", RED)
     net.settle()
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     net.crash("a")
     query = net.query("c")
@@ -57,11 +57,11 @@ def test_when_the_leader_dies_the_next_goes_on_with_its_value() -> None:
     assert (net.answers[query], net.answers[later]) == (RED, RED)
 
 
-def test_a_node_that_is_heard_again_is_taken_for_alive_again() -> None:
+def test_a_message_ends_the_suspicion_of_its_sender() -> None:
     net = Schedule(Failover)
     net.fire("b", "silent a")
     assert leaders(net)["b"] == "b"
-    say_alive(net, "a")
+    send_alive(net, "a")
     net.settle()
     assert leaders(net)["b"] == "a"
     net.crash("a")
@@ -80,18 +80,18 @@ def test_split_brain_happens() -> None:
     net.settle("bc")
     assert net.answers == {ours: RED, theirs: BLUE}
 
-    say_alive(net, "a", "b", "c")  # healing mends nothing: each side keeps what it has
+    send_alive(net, "a", "b", "c")  # healing changes nothing: each side keeps its value
     net.settle()
     queries = [net.query(name) for name in "ac"]
     net.settle()
     assert leaders(net) == {"a": "a", "b": "a", "c": "a"}
-    assert [net.answers[query] for query in queries] == [RED, RED]  # c's client, told blue before, is now told red
+    assert [net.answers[query] for query in queries] == [RED, RED]  # c's client got blue before, and gets red now
     assert (net.disk("a")["value"], net.disk("b")["value"]) == (RED, BLUE)
 
 
-def test_a_decision_that_nobody_has_heard_of_dies_with_its_leader() -> None:
+def test_a_decision_that_no_peer_knows_is_lost_with_its_leader() -> None:
     net = Schedule(Failover)
-    told = net.propose("a", RED)
+    early = net.propose("a", RED)
     net.settle("a")
     net.drop(Alive)
     net.crash("a")
@@ -99,7 +99,7 @@ def test_a_decision_that_nobody_has_heard_of_dies_with_its_leader() -> None:
         net.fire(name, "silent a")
     later = net.propose("b", BLUE)
     net.settle()
-    assert (net.answers[told], net.answers[later]) == (RED, BLUE)
+    assert (net.answers[early], net.answers[later]) == (RED, BLUE)
 
 
 def test_the_value_outlives_a_restart_of_all() -> None:
@@ -122,6 +122,6 @@ def test_a_node_that_does_not_take_itself_for_the_leader_accepts_nothing() -> No
     net.deliver(ForwardedCall, to="b")
     assert net.disk("b") == {}
     assert request not in net.answers
-    net.wait_for_answers()  # once c hears a again
+    net.wait_for_answers()  # once an Alive of a has reached c
     assert net.answers[request] == RED
     assert net.disk("a")["value"] == RED

@@ -59,7 +59,7 @@ def test_a_leader_that_crashes_before_it_answers_keeps_what_it_accepted() -> Non
     assert net.answers[later] == RED
 
 
-def test_while_the_leader_is_away_nothing_goes_on() -> None:
+def test_while_the_leader_is_down_no_call_is_answered() -> None:
     net = Schedule(Leader)
     net.crash("a")
     waiting = [net.propose("b", RED), net.query("c")]
@@ -101,15 +101,15 @@ def test_a_request_that_is_forgotten_is_not_sent_again() -> None:
     net.drop()
     net.forget(dropped)
     net.fire("b")
-    assert [packet.message for packet in net.flying] == [ForwardedCall(kept, None)]
+    assert [packet.message for packet in net.in_flight] == [ForwardedCall(kept, None)]
     net.forget(kept)
     net.drop()
     net.fire("b")
-    assert (net.flying, net.timers("b")) == ([], {})
+    assert (net.in_flight, net.timers("b")) == ([], {})
 
 
 def test_a_node_that_does_not_lead_does_not_accept() -> None:
     net = Schedule(Leader)
-    net.hand("c", "b", ForwardedCall(Request("client of c", 1), RED))
+    net.inject("c", "b", ForwardedCall(Request("client of c", 1), RED))
     assert net.disk("b") == {}
-    assert net.flying == []
+    assert net.in_flight == []

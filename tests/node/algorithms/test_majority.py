@@ -8,7 +8,7 @@ RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
 SEVEN = "abcdefg"
 
 
-def test_the_first_value_heard_is_the_vote_and_most_votes_decide() -> None:
+def test_a_node_votes_for_the_first_value_that_it_receives_and_a_majority_decides() -> None:
     net = Schedule(Majority)
     first = net.propose("a", RED)
     assert net.answers == {}  # its own vote is one of three
@@ -48,7 +48,7 @@ def test_before_any_vote_a_query_is_undecided() -> None:
 
 
 def vote(net: Schedule, votes: str) -> None:
-    """Node by node: r, b, g, or - for one that is silent. Everybody that is not hears of every vote."""
+    """Let each node vote: r, b or g for red, blue or green; - for a node that is down. All others receive every vote."""
     values = {"r": RED, "b": BLUE, "g": GREEN}
     for name, colour in zip(net.members, votes, strict=True):
         if colour == "-":
@@ -59,12 +59,12 @@ def vote(net: Schedule, votes: str) -> None:
     net.settle()
 
 
-def test_three_against_three_hangs_on_the_seventh() -> None:
+def test_three_against_three_depends_on_the_seventh() -> None:
     net = Schedule(Majority, SEVEN)
     vote(net, "rrrbbb-")
     query = net.query("a")
     for _ in net.go_on(rounds=5):
-        assert net.answers == {}  # "undecided" could be a lie: the seventh may have voted, and told somebody
+        assert net.answers == {}  # "undecided" could be wrong: the seventh may have voted, and answered its client
 
     net.restart("g")
     net.propose("g", BLUE)
@@ -73,7 +73,7 @@ def test_three_against_three_hangs_on_the_seventh() -> None:
     assert set(net.answers.values()) == {BLUE}
 
 
-def test_the_seventh_may_have_decided_before_it_fell_silent() -> None:
+def test_the_seventh_may_have_decided_before_it_crashed() -> None:
     net = Schedule(Majority, SEVEN)
     votes = [net.propose(name, value) for name, value in zip(SEVEN, [RED] * 3 + [BLUE] * 3, strict=False)]
     last = net.propose("g", RED)
@@ -95,11 +95,14 @@ def test_the_seventh_may_have_decided_before_it_fell_silent() -> None:
     ("votes", "undecided"),
     [
         ("rrrbbgg", True),
-        ("rrbbgg-", True),  # two and the silent one make three
-        ("rrrbbg-", False),  # three and the silent one make four
+        ("rrbbgg-", True),  # two and the one that is down make three
+        ("rrrbbg-", False),  # three and the one that is down make four
         ("rrbbg--", False),
         ("rrrbbb-", False),
-        ("rrbbgg.", True),  # the seventh is up, and says that it has not voted: it gets the first value it hears
+        (
+            "rrbbgg.",
+            True,
+        ),  # the seventh is up, replies that it has not voted, and votes later
     ],
 )
 def test_undecided_is_answered_only_with_proof(votes: str, undecided: bool) -> None:
@@ -150,7 +153,7 @@ def test_a_lost_message_is_sent_again(kind: type[Message]) -> None:
     assert net.answers == {query: RED, request: RED}
 
 
-def test_a_vote_is_sent_until_everybody_has_heard_it_and_no_longer() -> None:
+def test_a_vote_is_sent_until_every_peer_has_confirmed_it_and_no_longer() -> None:
     net = Schedule(Majority)
     net.crash("c")
     net.propose("a", RED)
@@ -166,7 +169,7 @@ def test_a_vote_is_sent_until_everybody_has_heard_it_and_no_longer() -> None:
     assert [net.timers(name) for name in "abc"] == [{}, {}, {}]
 
 
-def test_after_a_restart_of_all_the_votes_are_told_again() -> None:
+def test_after_a_restart_of_all_the_votes_are_sent_again() -> None:
     net = Schedule(Majority)
     net.propose("a", RED)
     net.drop(Vote, "a", "c")
@@ -199,24 +202,24 @@ def test_repeated_and_late_messages_change_nothing() -> None:
     net.deliver(Vote, keep=True)
     net.deliver(Vote, keep=True)
     net.settle()
-    net.flying += late
+    net.in_flight += late
     query = net.query("a")
     net.settle()
     assert net.answers[query] == RED
 
 
-def test_who_had_not_voted_is_counted_for_its_own_query_only() -> None:
+def test_a_not_voted_counts_for_its_own_query_only() -> None:
     net = Schedule(Majority)
     first = net.query("a")
     net.deliver(VoteQuery)
-    net.deliver(NotVoted, sender="b")  # and those of a and c are late
+    net.deliver(NotVoted, sender="b")  # those of a and c are late
     net.propose("b", RED)
     net.deliver(Vote, to="c")
-    net.crash("b", "c")  # decided by b and c, which nobody else knows
+    net.crash("b", "c")  # decided by b and c, and only they know it
     second = net.query("a")
     for _ in net.go_on("a", rounds=3):
         assert second not in net.answers
-    assert net.answers.get(first) is None  # it came before the decision, so that may be told
+    assert net.answers.get(first) is None  # it came before the decision, so this answer is right, too
 
 
 def test_a_forgotten_request_is_not_asked_for_again() -> None:

@@ -1,4 +1,4 @@
-"""Ways in which replicated logs have really broken, in virtual time: each script leaves the shipped log unharmed, and catches
+"""Mistakes that real replicated logs have made, in virtual time: each script leaves the shipped log unharmed, and catches
 the mutants that it is about. The scripts, and which mutant goes with which, are in `harness.mutants`."""
 
 from pathlib import Path
@@ -27,7 +27,7 @@ SCRIPTED = [mutant for mutant in MUTANTS if isinstance(mutant.script, VirtualScr
 
 
 def start(limits: LogLimits = SHIPPED_LIMITS) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
-    """A cluster with a leader and a client that has written once; the leader, and the others."""
+    """Return a cluster whose client has written once, its leader, and the other nodes."""
     world = LogWorld(limits=limits)
     first = world.wait_leader()
     world.do("c", "put", "k", b"first")
@@ -36,7 +36,7 @@ def start(limits: LogLimits = SHIPPED_LIMITS) -> tuple[LogWorld, NodeId, tuple[N
 
 
 def values(world: LogWorld) -> list[bytes | None]:
-    """Every value that a key has had, in the log's order."""
+    """Return every value that a key has had, in the log's order."""
     return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
 
 
@@ -50,7 +50,7 @@ def test_its_script_catches_a_mutant(mutant: Mutant) -> None:
     assert isinstance(mutant.script, VirtualScript)
     algorithm = load_algorithm(mutant.algorithm)
     assert issubclass(algorithm, LogAlgorithm)
-    for _ in range(5):  # those that are not deterministic may go unseen once
+    for _ in range(5):  # a mutant that is not deterministic may pass once
         try:
             mutant.script.play(algorithm)
         except AssertionError:
@@ -65,7 +65,7 @@ def test_every_script_is_that_of_a_mutant() -> None:
 # --- damage on disk ---------------------------------------------------------------------------------------------------
 
 
-def test_row_13_a_disk_that_knows_more_as_chosen_than_it_has_stops_the_node() -> None:
+def test_row_13_a_disk_without_a_chosen_record_stops_the_node() -> None:
     world, first, _ = start()
     for number in range(20):
         world.do("c", "put", "k", f"{number}".encode())
@@ -76,7 +76,7 @@ def test_row_13_a_disk_that_knows_more_as_chosen_than_it_has_stops_the_node() ->
     del node.disk.log.records[commit]
     world.restart(first)
     (violation,) = world.judge.violations
-    assert f"LogBroken {first}: the disk knows" in violation.text
+    assert f"LogBroken {first}: {commit} slots are chosen" in violation.text
     assert f"lost slot {commit}" in violation.text
     assert not node.up
 
@@ -104,7 +104,7 @@ def test_row_21_a_flipped_byte_in_the_log_stops_the_node(tmp_path: Path) -> None
 
 
 def test_a_promise_that_was_divided_anew_is_not_mixed_with_the_old_one() -> None:
-    """Parts of two divisions of one promise must not make a whole one: a record could fall between them."""
+    """Parts of two divisions of one promise must not count as one promise: a record could be missing."""
     replica = LogWorld().replica("n1")
     votes, members = replica.election, replica.state.configuration
     votes.become_preparing(members)
@@ -141,7 +141,7 @@ def test_a_leader_applies_what_it_has_recovered_from_too_far_ahead() -> None:
 
 
 def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
-    """The lower Prepare finds the higher candidate's promise to itself still on its way to the disk."""
+    """The lower Prepare arrives before the higher candidate's promise to itself is on disk."""
     world, first, (low, high) = start()
     world.crash(first)
     world.isolate(high)
@@ -156,32 +156,32 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
 
 
-def test_a_leader_that_stops_hands_over_to_nobody_who_has_just_hung_up() -> None:
-    """Else all wait for a dead heir, until an election timeout."""
-    world, first, (heir, other) = start()
+def test_a_leader_that_stops_does_not_hand_over_to_a_disconnected_node() -> None:
+    """Otherwise all nodes wait for a successor that is down, until an election timeout."""
+    world, first, (successor, other) = start()
     leading = world.replica(first).leader
     assert leading is not None
-    if leading.best_heir() != heir:
-        heir, other = other, heir
-    world.crash(heir)
-    world.cluster.apply(PeerLost(first, heir))
+    if leading.best_successor() != successor:
+        successor, other = other, successor
+    world.crash(successor)
+    world.cluster.apply(PeerLost(first, successor))
     world.cluster.apply(Retire(first))
     assert leading.hand_over_to == other
     world.wait(lambda: world.leader() == other, "the other leads", 0.1)
-    world.restart(heir)
+    world.restart(successor)
     world.elect(first)
     again = world.replica(first).leader
     assert again is not None
-    world.replica(first).peer_lost(heir)
-    world.pass_s(0.3)  # it was a connection only: it is heard again
-    assert again.best_heir() == heir
+    world.replica(first).peer_lost(successor)
+    world.pass_s(0.3)  # only the connection had closed: messages arrive again
+    assert again.best_successor() == successor
 
 
 # --- members ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> None:
-    """Otherwise who joins takes itself for the only member as soon as it is promoted, and decides alone."""
+def test_the_first_slot_holds_the_first_voters_even_after_a_gap() -> None:
+    """Otherwise a node that joins takes itself for the only voter when it is promoted, and decides alone."""
     world = LogWorld()
     nodes = world.cluster.nodes
     world.drop_rules.append(lambda _from, _to, message: isinstance(message, LogAccept) and message.slot == 1)
@@ -197,7 +197,7 @@ def test_the_first_slot_says_who_forms_the_cluster_also_if_it_was_a_gap() -> Non
     assert joined.configuration.voters == ("n1", "n2", "n3", "n4")
 
 
-def test_a_voter_that_does_not_know_that_it_is_one_lets_others_lead() -> None:
+def test_a_voter_that_does_not_know_that_it_votes_lets_others_lead() -> None:
     world, first, _ = start()
     world.restart("n4")
     world.drop_rules.append(lambda _from, to, message: to == "n4" and not isinstance(message, Heartbeat))
@@ -213,34 +213,34 @@ def test_a_voter_that_does_not_know_that_it_is_one_lets_others_lead() -> None:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_resumes_its_session_meets_nothing_of_its_former_self() -> None:
+def test_no_frame_of_the_earlier_run_takes_effect_in_a_resumed_session() -> None:
     world, *_ = start()
     client = world.clients["c"]
     session = client.pipeline.session
     assert session is not None
     world.cut(world.members, ("c",))
-    world.begin("c", "put", "k", b"of the former self")
+    world.begin("c", "put", "k", b"of the earlier run")
     world.pass_s(0.05)
     (frame,) = (each.message for each in client.pipeline._frames.values())
     assert isinstance(frame, CommandFrame)
     world.heal()
     client.restart(session)
-    world.do("c", "put", "k", b"of the new self")
+    world.do("c", "put", "k", b"of the new run")
     assert client.pipeline.session == session
     leader = world.wait_leader()
     world._apply(leader, SendFrame(leader, Request("c.1", frame.number), frame))
     world.pass_s(1.0)
-    assert values(world) == [b"first", b"of the new self"]
+    assert values(world) == [b"first", b"of the new run"]
     world.clients["d"].restart(77)
-    outcome = world.outcome(world.begin("d", "put", "k", b"of one whose session is unknown"))
+    outcome = world.outcome(world.begin("d", "put", "k", b"in an unknown session"))
     assert isinstance(outcome, NotDone)
     assert outcome.kind == "session_expired"
-    world.do("d", "put", "k", b"of the same in a new session")
+    world.do("d", "put", "k", b"in a new session")
     world.check()
 
 
-def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> None:
-    """The frame that resumes it belongs to no session, so a retry of it may come into the log again, and late."""
+def test_a_session_that_one_run_resumes_twice_continues() -> None:
+    """The frame that resumes it belongs to no session, so a late retry of it may be in the log again."""
     known = sessions.Sessions()
     number = known.open(0)
     assert number is not None
@@ -256,7 +256,7 @@ def test_a_session_that_is_resumed_twice_by_one_life_goes_on_where_it_was() -> N
     assert known.admit(number, lowest + 1, lowest, 0) == "stale"
 
 
-def test_an_unknown_outcome_is_never_told_as_a_failure() -> None:
+def test_an_unknown_outcome_is_never_reported_as_a_failure() -> None:
     world, _, others = start()
     for other in others:
         world.isolate(other)

@@ -20,14 +20,14 @@ RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
 
 
 def accepted(net: Schedule, at: NodeId) -> tuple[object, ...] | None:
-    """What a node's disk holds as accepted: round, owner, value."""
+    """Return what a node's disk holds as accepted: round, owner, value."""
     stored = net.disk(at).get("accepted")
     assert stored is None or isinstance(stored, tuple)
     return stored
 
 
 def run_phase_1(net: Schedule, proposer: NodeId, quorum: str) -> None:
-    """Get the proposer's current ballot promised by these nodes; nobody else hears of it."""
+    """Have these nodes, and no others, promise the proposer's ballot."""
     assert net.deliver(Prepare, proposer, quorum) == len(quorum)
     net.drop(Prepare, proposer)
     assert net.deliver(Promise, quorum, proposer) == len(quorum)
@@ -37,7 +37,7 @@ def run_phase_1(net: Schedule, proposer: NodeId, quorum: str) -> None:
 
 
 @pytest.mark.parametrize("members", ["a", "ab", "abc", "abcde", "abcdefg"])
-def test_a_proposal_is_chosen_and_everybody_learns_it(members: str) -> None:
+def test_a_proposal_is_chosen_and_every_node_learns_it(members: str) -> None:
     net = Schedule(Paxos, members)
     first = net.propose("a", RED)
     net.settle()
@@ -45,7 +45,7 @@ def test_a_proposal_is_chosen_and_everybody_learns_it(members: str) -> None:
     assert [net.disk(name)["decided"] for name in members] == [RED] * len(members)
     requests = [net.propose(members[-1], BLUE), net.query(members[0])]
     assert [net.answers[request] for request in requests] == [RED, RED]  # at once, from its own disk
-    assert net.flying == []
+    assert net.in_flight == []
 
 
 def test_a_query_before_any_proposal_is_undecided() -> None:
@@ -59,7 +59,7 @@ def test_a_query_before_any_proposal_is_undecided() -> None:
 def test_proposals_at_one_node_share_a_ballot() -> None:
     net = Schedule(Paxos)
     requests = [net.propose("a", value) for value in (RED, BLUE, GREEN)]
-    assert {packet.message for packet in net.flying} == {Prepare(Ballot(1, "a"))}
+    assert {packet.message for packet in net.in_flight} == {Prepare(Ballot(1, "a"))}
     net.settle()
     assert net.answers == dict.fromkeys(requests, RED)
 
@@ -91,7 +91,7 @@ def accepted_by_two_rivals() -> Schedule:
     return net
 
 
-def test_a_third_ballot_adopts_the_value_of_the_highest_of_those_it_is_told() -> None:
+def test_a_third_ballot_adopts_the_value_of_the_highest_reported_ballot() -> None:
     net = accepted_by_two_rivals()
     net.propose("c", GREEN)
     run_phase_1(net, "c", "abc")
@@ -99,7 +99,7 @@ def test_a_third_ballot_adopts_the_value_of_the_highest_of_those_it_is_told() ->
 
 
 @pytest.mark.parametrize(("quorum", "expected"), [("ac", RED), ("bc", BLUE), ("cb", BLUE)])
-def test_a_ballot_adopts_what_its_quorum_tells_and_knows_no_more(quorum: str, expected: Value) -> None:
+def test_a_ballot_adopts_only_what_its_quorum_reports(quorum: str, expected: Value) -> None:
     net = accepted_by_two_rivals()
     net.propose("c", GREEN)
     run_phase_1(net, "c", quorum)
@@ -129,7 +129,7 @@ def test_a_promise_for_another_ballot_counts_for_nothing() -> None:
     net.deliver(Prepare, "a", "c")
     net.deliver(Promise, "c")
     for packet in late * 2:
-        net.flying.append(packet)
+        net.in_flight.append(packet)
         net.deliver_one(packet)
     assert net.find(Accept) == []
 
@@ -150,13 +150,13 @@ def test_a_promise_is_respected() -> None:
     assert [packet.message for packet in net.find(Rejected)] == [Rejected(Ballot(1, "a"), Ballot(1, "c"))]
     net.crash("b")
     net.restart("b")
-    net.flying = []
+    net.in_flight = []
     net.fire("a")
     net.deliver(Accept, "a", "b")
     assert accepted(net, "b") is None
 
 
-def test_a_lower_prepare_is_rejected_and_tells_the_ballot_to_beat() -> None:
+def test_a_lower_prepare_is_rejected_with_the_promised_ballot() -> None:
     net = Schedule(Paxos)
     net.propose("c", RED)
     net.deliver(Prepare, "c", "b")
@@ -213,7 +213,7 @@ def test_a_ballot_is_never_used_again_after_a_restart() -> None:
     for _ in range(4):
         net.propose("a", RED)
         used.append(net.find(Prepare)[0].message)
-        net.drop()  # nobody has heard of it, not even a itself
+        net.drop()  # no message of this ballot arrives, not even at a itself
         net.crash("a")
         net.restart("a")
     assert used == [Prepare(Ballot(number, "a")) for number in (1, 2, 3, 4)]
@@ -221,7 +221,7 @@ def test_a_ballot_is_never_used_again_after_a_restart() -> None:
 
 def test_a_ballot_is_above_what_the_node_itself_has_promised() -> None:
     net = Schedule(Paxos)
-    net.hand("b", "a", Prepare(Ballot(7, "b")))
+    net.inject("b", "a", Prepare(Ballot(7, "b")))
     net.crash("a")
     net.restart("a")
     net.propose("a", RED)
@@ -264,12 +264,12 @@ def test_a_late_rejection_of_an_earlier_ballot_does_not_beat_the_next() -> None:
 
 @pytest.mark.parametrize("steps", range(12))
 def test_a_proposer_may_crash_at_any_point(steps: int) -> None:
-    """After each number of deliveries the proposer dies. The others, and it itself once it is back, agree."""
+    """After each number of deliveries the proposer crashes. The others agree, and so does the proposer after its restart."""
     net = Schedule(Paxos)
     net.propose("a", RED)
     for _ in range(steps):
-        if net.flying:
-            net.deliver_one(net.flying[0])
+        if net.in_flight:
+            net.deliver_one(net.in_flight[0])
     net.crash("a")
     later = net.propose("c", BLUE)
     net.wait_for_answers("bc")
@@ -307,7 +307,7 @@ def test_with_a_majority_down_nothing_is_answered() -> None:
 # --- queries --------------------------------------------------------------------------------------------------------
 
 
-def test_undecided_needs_a_quorum_of_those_who_have_accepted_nothing() -> None:
+def test_undecided_needs_a_quorum_that_has_accepted_nothing() -> None:
     net = Schedule(Paxos, "abcde")
     query = net.query("a")
     net.deliver(Inquire, to="abc")
@@ -321,7 +321,7 @@ def test_undecided_needs_a_quorum_of_those_who_have_accepted_nothing() -> None:
     assert net.answers == {query: None}
 
 
-def test_a_query_finishes_a_decision_that_nobody_else_will() -> None:
+def test_a_query_finishes_a_proposal_whose_proposer_is_down() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     run_phase_1(net, "a", "ab")
@@ -334,7 +334,7 @@ def test_a_query_finishes_a_decision_that_nobody_else_will() -> None:
     assert [net.disk(name)["decided"] for name in "bc"] == [RED, RED]
 
 
-def test_a_query_that_finds_one_undone_proposal_never_says_undecided_after_it_said_a_value() -> None:
+def test_a_query_that_finds_an_unfinished_proposal_never_answers_undecided_after_a_value() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     run_phase_1(net, "a", "ab")
@@ -350,11 +350,11 @@ def test_a_query_that_finds_one_undone_proposal_never_says_undecided_after_it_sa
     assert (net.answers[first], net.answers[second]) == (RED, RED)
 
 
-def test_a_query_whose_find_vanishes_from_the_quorum_is_undecided_after_all() -> None:
+def test_a_query_is_undecided_if_its_quorum_lacks_the_node_that_had_accepted() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     run_phase_1(net, "a", "ab")
-    net.deliver(Accept, to="a")  # accepted by the proposer alone, under way to nobody
+    net.deliver(Accept, to="a")  # only the proposer has accepted it, and no Accept is in flight
     net.drop()
     query = net.query("c")
     net.deliver(Inquire, "c", "a")
@@ -425,7 +425,7 @@ def test_each_defeat_lengthens_the_pause_fourfold() -> None:
     net.propose("a", RED)
     pauses = []
     for number in range(9):
-        net.hand("b", "a", Rejected(Ballot(number + 1, "a"), Ballot(number + 1, "b")))
+        net.inject("b", "a", Rejected(Ballot(number + 1, "a"), Ballot(number + 1, "b")))
         least_s, most_s = net.timers("a")["again"]
         assert least_s == 0
         pauses.append(round(most_s, 3))
@@ -446,10 +446,10 @@ def lose_one(algorithm: type[Paxos], kind: type[Message]) -> Schedule:
         net.query(name)
         net.propose(name, value)
     for _ in range(40):
-        while net.flying:
-            packet = net.flying[0]
+        while net.in_flight:
+            packet = net.in_flight[0]
             if type(packet.message) is kind and {packet.sender, packet.to} == {"a", "b"}:
-                net.flying.remove(packet)
+                net.in_flight.remove(packet)
                 return net
             net.deliver_one(packet)
         for name in "ab":
@@ -458,14 +458,14 @@ def lose_one(algorithm: type[Paxos], kind: type[Message]) -> Schedule:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_after_the_loss_of_any_one_message_everybody_is_answered(kind: type[Message]) -> None:
+def test_after_the_loss_of_any_one_message_every_client_is_answered(kind: type[Message]) -> None:
     net = lose_one(Paxos, kind)
     net.wait_for_answers("ab")
     assert len(net.answers) == 4
     assert len(net.decisions()) == 1
 
 
-def test_who_misses_the_news_learns_it_when_it_needs_it() -> None:
+def test_a_node_that_misses_a_decision_learns_it_by_its_next_call() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     while not net.find(Decided):
@@ -478,7 +478,7 @@ def test_who_misses_the_news_learns_it_when_it_needs_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [Prepare, Accept, Inquire])
-def test_who_knows_the_decision_tells_it_to_whoever_asks(kind: type[Message]) -> None:
+def test_a_node_that_knows_the_decision_sends_it_to_every_node_that_asks(kind: type[Message]) -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     net.settle()
@@ -487,9 +487,9 @@ def test_who_knows_the_decision_tells_it_to_whoever_asks(kind: type[Message]) ->
         Accept: Accept(Ballot(9, "c"), BLUE),
         Inquire: Inquire(Request("client of c", 9)),
     }[kind]
-    net.flying = []
-    net.hand("c", "a", message)
-    assert net.flying == [Packet("a", 1, "c", Decided(RED))]
+    net.in_flight = []
+    net.inject("c", "a", message)
+    assert net.in_flight == [Packet("a", 1, "c", Decided(RED))]
     assert accepted(net, "a") == (1, "a", RED)
 
 
@@ -497,7 +497,7 @@ def test_a_decision_never_changes() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     net.settle()
-    net.hand("c", "b", Decided(BLUE))  # nobody of ours sends this
+    net.inject("c", "b", Decided(BLUE))  # no node of this project sends this
     assert net.running["b"].status().decided == RED
 
 
@@ -505,17 +505,17 @@ def test_everything_twice_and_backwards() -> None:
     net = Schedule(Paxos)
     requests = [net.propose("a", RED), net.propose("b", BLUE), net.query("c")]
     for _ in range(6):
-        for packet in reversed(list(net.flying)):
+        for packet in reversed(list(net.in_flight)):
             net.deliver_one(packet, keep=True)
             net.deliver_one(packet)
-        if not net.flying:
+        if not net.in_flight:
             break
     net.wait_for_answers()
     assert set(requests) == set(net.answers)
     assert len(net.decisions()) == 1
 
 
-def test_what_judges_and_people_see() -> None:
+def test_the_status() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     assert net.running["a"].status() == Status("preparing", Ballot(0, ""), waiting=1, details={"accepted": None})

@@ -1,7 +1,7 @@
-"""Ways in which Paxos has really been broken, each with the schedule that exposes it. The shipped class passes every one.
+"""Mistakes that real systems have made in Paxos, each with the schedule that exposes it. The shipped class passes every one.
 
-A schedule delivers what is there, and goes on where a sound replica has sent nothing; at its end stand the values that
-clients and disks were told are decided. Two are a violation.
+A schedule delivers the packets that exist, and continues where the shipped class has sent none. It ends with the values that are
+decided according to answers and disks. Two such values are a violation.
 """
 
 from collections.abc import Callable
@@ -36,14 +36,14 @@ RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
 
 
 def phase_1(net: Schedule, proposer: NodeId, quorum: str) -> None:
-    """The proposer's ballot is promised by these; nobody else hears of it."""
+    """Have these nodes, and no others, promise the proposer's ballot."""
     net.deliver(Prepare, proposer, quorum)
     net.drop(Prepare, proposer)
     net.deliver(Promise, quorum, proposer)
 
 
 def phase_2(net: Schedule, proposer: NodeId, quorum: str) -> None:
-    """The proposer's value is accepted by these, it knows, and tells nobody; other Accepts of its stay in flight."""
+    """Have these nodes accept the proposer's value. Its Decided messages are lost; other Accepts stay in flight."""
     net.deliver(Accept, proposer, quorum)
     net.deliver(Accepted, quorum, proposer)
     net.drop(Decided, proposer)
@@ -55,23 +55,23 @@ def chosen_then_a_second_proposer(net: Schedule) -> None:
     phase_1(net, "a", "ab")
     phase_2(net, "a", "ab")
     net.crash("a", "b")
-    net.flying = []
+    net.in_flight = []
     net.restart("b")
     net.propose("c", BLUE)
     net.wait_for_answers("bc")
 
 
 def three_ballots(net: Schedule) -> None:
-    """Row 2: a has red of ballot 1, c has blue of ballot 2, which is chosen; the third ballot is told both."""
+    """Row 2: a has red of ballot 1, c has blue of ballot 2, which is chosen; both are reported to the third ballot."""
     net.propose("a", RED)
     phase_1(net, "a", "abc")
     phase_2(net, "a", "a")
-    net.flying = []
+    net.in_flight = []
     net.propose("b", BLUE)
     phase_1(net, "b", "bc")
     phase_2(net, "b", "bc")
     net.crash("b")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", GREEN)
     net.wait_for_answers("ac")
 
@@ -98,7 +98,7 @@ def accepted_without_a_promise(net: Schedule) -> None:
     phase_2(net, "b", "bc")
     net.crash("b")
     net.deliver(Accept, "a", "c")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", GREEN)
     net.wait_for_answers("ac")
 
@@ -106,29 +106,29 @@ def accepted_without_a_promise(net: Schedule) -> None:
 def one_promise_held(net: Schedule) -> None:
     """Row 8: a's first Accept is under way when a is killed; a proposes again, then the Accept comes to c."""
     net.propose("a", RED)
-    phase_1(net, "a", "bc")  # a itself has not heard its own Prepare
+    phase_1(net, "a", "bc")  # a has not received its own Prepare
     net.deliver(Accept, "a", "b")
     first_life = net.find(Accept, "a", "c")
     net.crash("a")
-    net.flying = []
+    net.in_flight = []
     net.restart("a")
     net.propose("a", BLUE)
     phase_1(net, "a", "ac")
     phase_2(net, "a", "ac")
     net.crash("a")
-    net.flying = first_life
+    net.in_flight = first_life
     net.deliver()
     net.propose("b", GREEN)
     net.wait_for_answers("bc")
 
 
 def one_promise_alone(net: Schedule) -> None:
-    """Row 9: red is chosen by a and b; c hears of its own promise first."""
+    """Row 9: red is chosen by a and b; c receives its own promise first."""
     net.propose("a", RED)
     phase_1(net, "a", "ab")
     phase_2(net, "a", "ab")
     net.crash("a")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", BLUE)
     net.deliver(Prepare, "c", "c")
     net.deliver(Promise, "c", "c")
@@ -136,14 +136,14 @@ def one_promise_alone(net: Schedule) -> None:
 
 
 def one_acceptance(net: Schedule) -> None:
-    """Rows 9 and 22: red is accepted by a alone, which says so twice."""
+    """Rows 9 and 22: only a accepts red, and its Accepted comes twice."""
     net.propose("a", RED)
     phase_1(net, "a", "ab")
     net.deliver(Accept, "a", "a")
     net.deliver(Accepted, "a", "a", keep=True)
     net.deliver(Accepted, "a", "a", keep=True)
     net.crash("a")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", BLUE)
     net.wait_for_answers("bc")
 
@@ -154,20 +154,20 @@ def acknowledged_late(net: Schedule) -> None:
     phase_1(net, "a", "abc")
     net.deliver(Accept, "a", "b")
     late = net.find(Accepted, "b", "a")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", BLUE)
     phase_1(net, "c", "acd")
     net.deliver(Accept, "c", "c")
-    net.flying = []
+    net.in_flight = []
     net.fire("a")  # sends its Accept again, and is beaten by its own acceptor
     net.deliver(None, "a", "a")
     net.deliver(None, "a", "a")
-    net.flying = []
+    net.in_flight = []
     net.fire("a")
     phase_1(net, "a", "acd")
     assert {packet.message for packet in net.find(Accept, "a")} == {Accept(Ballot(3, "a"), BLUE)}
     phase_2(net, "a", "ac")
-    net.flying = late
+    net.in_flight = late
     net.deliver()
     net.drop()
     net.crash("a", "c")
@@ -180,22 +180,22 @@ def promised_late(net: Schedule) -> None:
     net.propose("a", RED)
     net.deliver(Prepare, "a", "ab")
     late = net.find(Promise, "b", "a")
-    net.flying = []
+    net.in_flight = []
     net.propose("c", BLUE)
     net.deliver(Prepare, "c", "bc")
     net.deliver(Promise, "bc", "c")
     phase_2(net, "c", "bc")
     net.crash("c")
     net.deliver(Prepare, "c", "a")
-    net.flying = []
+    net.in_flight = []
     net.fire("a")  # sends its Prepare again, and is beaten by its own acceptor
     net.deliver(None, "a", "a")
     net.deliver(None, "a", "a")
-    net.flying = []
+    net.in_flight = []
     net.fire("a")
     net.deliver(Prepare, "a", "a")
     net.deliver(Promise, "a", "a")
-    net.flying += late
+    net.in_flight += late
     net.deliver(Promise, "b", "a")
     net.wait_for_answers("ab")
 
@@ -258,7 +258,7 @@ def test_what_is_sent_once_makes_no_progress() -> None:
 
 
 def test_two_ballots_show_nothing_of_row_2() -> None:
-    """Why the schedule has three: with two, the lowest ballot is the highest."""
+    """Show why the schedule has three: of two reports with one value, the lowest ballot is the highest."""
     net = Schedule(AdoptsLowest)
     chosen_then_a_second_proposer(net)
     assert net.decisions() == {RED}

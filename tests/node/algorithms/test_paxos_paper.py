@@ -1,4 +1,4 @@
-"""Paxos by the rules of Lamport, *Paxos Made Simple* (2001), section 2. One test a rule, named after it."""
+"""Paxos by the rules of Lamport, *Paxos Made Simple* (2001), section 2. One test for each rule, named after it."""
 
 from node.algorithms.paxos import Accept, Accepted, Decided, Paxos, Prepare, Promise, Rejected
 from node.contract import NodeId, Stored, Value
@@ -9,16 +9,16 @@ RED, BLUE, GREEN = Value(b"red"), Value(b"blue"), Value(b"green")
 
 
 def prepared(net: Schedule, proposer: NodeId, acceptors: str) -> None:
-    """Have these acceptors, and no others, promise the proposer's ballot, and the proposer hear of it."""
+    """Have these acceptors, and no others, promise the proposer's ballot, and deliver their promises."""
     net.deliver(Prepare, proposer, acceptors)
     net.drop(Prepare, proposer)
     net.deliver(Promise, acceptors, proposer)
 
 
 def accepted_only_by(net: Schedule, proposer: NodeId, acceptors: str) -> None:
-    """Have these acceptors, and no others, accept the proposer's value. Nobody hears of it."""
+    """Have these acceptors, and no others, accept the proposer's value. Their Accepted messages are lost."""
     net.deliver(Accept, proposer, acceptors)
-    net.flying = []
+    net.in_flight = []
 
 
 def accepted(net: Schedule, node: NodeId) -> Stored:
@@ -64,14 +64,14 @@ def test_p2a_no_acceptor_accepts_another_value_above_the_ballot_of_a_choice() ->
     net = Schedule(Paxos)
     net.propose("a", RED)
     prepared(net, "a", "ab")
-    accepted_only_by(net, "a", "ab")  # chosen, and nobody knows
+    accepted_only_by(net, "a", "ab")  # chosen, and no node knows it
     net.propose("c", BLUE)
     net.wait_for_answers("bc")
     assert (accepted(net, "b"), accepted(net, "c")) == ((1, "c", RED), (1, "c", RED))
 
 
 def test_p2b_no_proposer_issues_another_value_above_the_ballot_of_a_choice() -> None:
-    for survivors in ("ac", "bc"):  # whichever of those that have accepted answers
+    for survivors in ("ac", "bc"):  # of the nodes that have accepted, either one answers
         net = Schedule(Paxos)
         net.propose("a", RED)
         prepared(net, "a", "ab")
@@ -100,7 +100,7 @@ def test_p2c_the_value_is_that_of_the_highest_ballot_that_a_majority_has_reporte
 def test_phase_1a_a_proposer_asks_for_promises_of_a_new_ballot() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
-    assert [(packet.to, packet.message) for packet in net.flying] == [(to, Prepare(Ballot(1, "a"))) for to in "abc"]
+    assert [(packet.to, packet.message) for packet in net.in_flight] == [(to, Prepare(Ballot(1, "a"))) for to in "abc"]
 
 
 def test_phase_1b_an_acceptor_promises_and_reports_what_it_has_accepted() -> None:
@@ -136,7 +136,7 @@ def test_phase_2a_a_proposer_goes_on_once_a_majority_has_promised() -> None:
     assert len(net.find(Accept)) == 5
 
 
-def test_phase_2a_a_proposer_to_which_nothing_is_reported_takes_its_own_value() -> None:
+def test_phase_2a_a_proposer_without_a_reported_value_takes_its_own() -> None:
     net = Schedule(Paxos)
     net.propose("a", GREEN)
     prepared(net, "a", "bc")
@@ -152,7 +152,7 @@ def test_phase_2b_an_acceptor_accepts_what_it_has_promised() -> None:
     assert accepted(net, "b") == (1, "a", RED)
 
 
-def test_a_proposer_abandons_a_ballot_once_it_hears_of_a_higher_one() -> None:
+def test_a_proposer_abandons_a_ballot_when_a_higher_one_is_reported() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     net.propose("c", BLUE)
@@ -160,7 +160,7 @@ def test_a_proposer_abandons_a_ballot_once_it_hears_of_a_higher_one() -> None:
     net.deliver(Prepare, "a", "b")
     assert [packet.message for packet in net.find(Rejected)] == [Rejected(Ballot(1, "a"), Ballot(1, "c"))]
     net.deliver(Rejected)
-    net.flying = []
+    net.in_flight = []
     net.fire("a")
     assert {packet.message for packet in net.find(Prepare, "a")} == {Prepare(Ballot(2, "a"))}
 
@@ -168,14 +168,14 @@ def test_a_proposer_abandons_a_ballot_once_it_hears_of_a_higher_one() -> None:
 # --- section 2.3: learning ------------------------------------------------------------------------------------------
 
 
-def test_a_learner_is_told_by_one_that_knows() -> None:
+def test_a_learner_learns_from_a_node_that_knows() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     net.settle()
     assert [net.disk(name)["decided"] for name in "abc"] == [RED, RED, RED]
 
 
-def test_a_learner_that_was_not_told_finds_out_by_a_proposal_of_its_own() -> None:
+def test_a_learner_without_a_decided_learns_by_its_own_proposal() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     while not net.find(Decided):
@@ -189,7 +189,7 @@ def test_a_learner_that_was_not_told_finds_out_by_a_proposal_of_its_own() -> Non
 # --- section 2.4: progress ------------------------------------------------------------------------------------------
 
 
-def test_two_proposers_can_keep_each_other_from_getting_anywhere() -> None:
+def test_two_proposers_can_reject_each_other_without_end() -> None:
     net = Schedule(Paxos)
     net.propose("a", RED)
     net.propose("c", BLUE)
@@ -205,14 +205,14 @@ def test_two_proposers_can_keep_each_other_from_getting_anywhere() -> None:
     assert len(net.decisions()) == 1
 
 
-# --- section 2.5: what must be on disk, and whose ballots are whose -------------------------------------------------
+# --- section 2.5: what must be on disk, and which ballots a node may use -------------------------------------------------
 
 
 def test_no_two_proposers_share_a_ballot() -> None:
     net = Schedule(Paxos)
     for proposer in "abc":
         net.propose(proposer, RED)
-    ballots = {packet.message.ballot for packet in net.flying if isinstance(packet.message, Prepare)}
+    ballots = {packet.message.ballot for packet in net.in_flight if isinstance(packet.message, Prepare)}
     assert ballots == {Ballot(1, "a"), Ballot(1, "b"), Ballot(1, "c")}
 
 

@@ -17,7 +17,7 @@ NODES = st.sampled_from("abc")
 VALUES = st.sampled_from([Value(b"red"), Value(b"blue"), Value(b"green")])
 PLACES = st.integers(0, 30)
 
-#: What the machines have seen, so that a pass cannot be an empty one.
+#: Counts of what happened in the runs: a pass in which nothing happened is no pass.
 happened: Counter[str] = Counter()
 
 
@@ -48,26 +48,26 @@ class PaxosMachine(RuleBasedStateMachine):
 
     # --- the network ---
 
-    @precondition(lambda self: self.net.flying)
+    @precondition(lambda self: self.net.in_flight)
     @rule(at=PLACES, repeat=st.booleans())
     def deliver(self, at: int, repeat: bool) -> None:
-        self.net.deliver_one(self.net.flying[at % len(self.net.flying)], keep=repeat)
+        self.net.deliver_one(self.net.in_flight[at % len(self.net.in_flight)], keep=repeat)
 
-    @precondition(lambda self: self.net.flying)
+    @precondition(lambda self: self.net.in_flight)
     @rule(to=NODES, sender=NODES)
     def deliver_a_link(self, to: str, sender: str) -> None:
         self.net.deliver(None, sender, to)
 
-    @precondition(lambda self: self.net.flying)
+    @precondition(lambda self: self.net.in_flight)
     @rule(among=st.sampled_from(["a", "b", "c", "ab", "bc", "ac"]), times=st.integers(1, 5))
     def deliver_a_side(self, among: str, times: int) -> None:
         for _ in range(times):
             self.net.deliver(None, among, among)
 
-    @precondition(lambda self: self.net.flying)
+    @precondition(lambda self: self.net.in_flight)
     @rule(at=PLACES)
     def lose(self, at: int) -> None:
-        self.net.flying.pop(at % len(self.net.flying))
+        self.net.in_flight.pop(at % len(self.net.in_flight))
 
     # --- the nodes ---
 
@@ -95,12 +95,12 @@ class PaxosMachine(RuleBasedStateMachine):
         assert self.net.decisions() <= self.net.proposed
 
     @invariant()
-    def nobody_who_asks_later_hears_undecided(self) -> None:
+    def no_query_after_a_decision_is_answered_undecided(self) -> None:
         for query in self.asked_after_a_decision:
             assert self.net.answers.get(query, True) is not None
 
     def teardown(self) -> None:
-        """The network is whole and everybody is up: whoever waits is answered, and a query tells what was decided."""
+        """Check, with every node up and no packet lost, that each client is answered and a query returns the decision."""
         for name in "abc":
             if name not in self.net.running:
                 self.net.restart(name)
@@ -109,8 +109,8 @@ class PaxosMachine(RuleBasedStateMachine):
         query = self.net.query("b")
         self.net.wait_for_answers()
         decisions = self.net.decisions()
-        told = self.net.answers[query]
-        assert ({told} if told is not None else set()) == decisions
+        answer = self.net.answers[query]
+        assert ({answer} if answer is not None else set()) == decisions
         assert before <= decisions
         happened["decision"] += bool(decisions)
         happened["undecided"] += not decisions

@@ -389,9 +389,8 @@ def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_rec
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the type of the slot is not INTEGER, the slot is not the row's number, and SQLite finds no record at all."""
-    monkeypatch.setattr(
-        "node.storage.disk.time", SimpleNamespace(sleep=lambda _: None)
-    )  # between the copies of `inspect`
+    # `inspect` sleeps between its copies.
+    monkeypatch.setattr("node.storage.disk.time", SimpleNamespace(sleep=lambda _: None))
     disk = opened(tmp_path)
     records = [Record(slot, 1, "n1", b"batch %d" % slot) for slot in range(1, 20)]
     for record in records:

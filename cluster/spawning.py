@@ -1,0 +1,124 @@
+"""Start child processes that report on a pipe when they are ready.
+
+Rules
+-----
+1. A child writes one line of JSON to its ready pipe: what it reports when it is ready, or `{"error": reason}`. If it ends before
+   that, the pipe closes.
+2. One thread, which lives as long as this process, spawns every child. The kernel kills a child when the *thread* that has
+   spawned it ends (PDEATHSIG).
+"""
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.errors import BootFailed
+
+#: How long a process may take to become ready, in seconds.
+READY_S: Final = 30.0
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a process reports when it is ready."""
+
+    report: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        """The address at which a node listens."""
+        return str(self.report["address"])
+
+    @property
+    def incarnation(self) -> int:
+        """The number of this boot of the node."""
+        return int(self.report["incarnation"])
+
+
+class ReadyPipe:
+    """A pipe on which a child writes one line of JSON, once: that it is ready, or why it will not be."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        self._text = b""
+        self._made = time.monotonic()
+
+    @staticmethod
+    def write(descriptor: int, report: dict[str, object]) -> None:
+        """Write the line. The child calls this with the descriptor that it has inherited."""
+        os.write(descriptor, json.dumps(report).encode() + b"\n")
+
+    def wait(self, name: str, deadline: float) -> Ready:
+        """Wait for the line, and return it.
+
+        Args:
+            name: names the child in errors.
+            deadline: how long to wait, as a time of the monotonic clock in seconds.
+
+        Raises:
+            BootFailed: the child has reported an error, has ended, or has written nothing until `deadline`.
+        """
+        try:
+            while not self._text.endswith(b"\n"):
+                readable, _, _ = select.select([self._reader], [], [], max(deadline - time.monotonic(), 0))
+                data = os.read(self._reader, 65536) if readable else b""
+                if not data:
+                    waited_s = time.monotonic() - self._made
+                    how = "ended before it was ready" if readable else f"was not ready within {waited_s:.3g} s"
+                    raise BootFailed(f"{name} {how}: see its log")
+                self._text += data
+        finally:
+            os.close(self._reader)
+        report = json.loads(self._text)
+        if "error" in report:
+            raise BootFailed(f"{name} cannot start: {report['error']}")
+        return Ready(report)
+
+
+def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
+    """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
+    pipe = ReadyPipe()
+    with open(log, "ab") as output:
+        subprocess.Popen(
+            [*command, "--ready-fd", str(pipe.writer)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[pipe.writer, descriptor],
+            start_new_session=True,
+        ).returncode = 0  # this process does not reap it: without this, Python would warn that it still runs
+    os.close(pipe.writer)
+    return pipe
+
+
+def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
+    """Start a child with a control pipe on stdin, a ready pipe, and its output appended to `log`.
+
+    The child has a process group of its own, so that Ctrl-C in a terminal reaches only the process that launched it.
+    """
+    pipe = ReadyPipe()
+
+    def start() -> subprocess.Popen[bytes]:
+        with open(log, "ab") as output:
+            return subprocess.Popen(
+                [*command, "--ready-fd", str(pipe.writer), "--parent", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=[pipe.writer],
+                process_group=0,
+            )
+
+    try:
+        return _spawner.submit(start).result(), pipe
+    finally:
+        os.close(pipe.writer)
