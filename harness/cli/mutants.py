@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, print_stderr
 from harness.records.jsonable import write_document
 from harness.records.run_folders import new_folder
 
@@ -41,7 +41,7 @@ def mutants(
 
     Exit code: 0 if every mutant was caught and the shipped code is valid, else 1.
     """
-    from harness.mutants.catalogue import choose  # noqa: PLC0415 - see harness.cli.main: only this command needs it
+    from harness.mutants.catalogue import choose  # noqa: PLC0415 - see harness.cli.main
     from harness.mutants.trial import MutantTrial, try_all  # noqa: PLC0415
 
     chosen = choose(names)
@@ -52,12 +52,12 @@ def mutants(
     folder = new_folder(root, "mutants")
 
     def progress(done: "MutantTrial | ShippedTrial") -> None:
-        say(_mutant_line(done) if isinstance(done, MutantTrial) else _shipped_line(done))
+        print_stderr(_mutant_line(done) if isinstance(done, MutantTrial) else _shipped_line(done))
 
     try:
         outcome = try_all(chosen, folder, workers=workers, times=times, seed=seed, progress=progress)
     except KeyboardInterrupt:
-        say("interrupted: the runs under way have ended with their nodes")
+        print_stderr("interrupted: the runs under way have ended with their nodes")
         os._exit(EXIT_INTERRUPTED)  # without waiting for the scripts under way; the kernel ends the nodes they launched
     write_document(folder / "mutants-results.json", {"schema": 1, **outcome.to_json()})
     if as_json:
