@@ -402,7 +402,7 @@ def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> N
     full = shell("$CONSENSUS ps >/dev/full")
     assert (full.returncode, full.stderr) == (
         254,
-        "consensus: what was to be printed, or written: [Errno 28] No space left on device\n",
+        "consensus: the output cannot be written: [Errno 28] No space left on device\n",
     )
     closed = shell("$CONSENSUS propose k - <&-")
     assert closed.returncode == 254
