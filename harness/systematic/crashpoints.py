@@ -51,7 +51,7 @@ from node.storage.disk import DiskError, inspect
 
 NODES: Final = ("n1", "n2", "n3")
 TESTED, WITNESS, ABSENT = NODES
-#: The timeout of the operation's calls, in seconds. It is shorter than a client's retry interval: a retry of a call to a node
+#: The timeout of the operation's calls, in seconds. It is at most a client's retry interval: a retry of a call to a node
 #: that was killed must not arrive during the next operation and add to its writes.
 _OPERATION_TIMEOUT_S: Final = 1.0
 #: The timeout of a call that must be answered, and of one that may stay without an answer, in seconds.
