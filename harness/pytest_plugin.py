@@ -14,11 +14,11 @@ def test_a_minority_may_die(cluster, faults):
 Rules
 -----
 1. When the body of a test is over, its clusters end and are judged. A broken promise fails the test. So does a run with
-   faults that was no test, such as one whose fault did not bite: it would have passed whatever the algorithm does.
-2. `cluster`, `faults` and `experiment` of one test are about one cluster.
+   faults that was no test, such as one whose fault did not bite: it would have passed with any algorithm.
+2. `cluster`, `faults` and `experiment` of one test belong to one cluster.
 3. A run's folder is in `.consensus/runs/pytest` (or below CONSENSUS_DIR), where the command line finds it, and has a name
-   that no other test uses, also not in another process. It is kept if the test failed, or with `--consensus-keep`.
-4. Every pytest process loads this module, so the module imports no other module of ours before a test uses a fixture.
+   that no other test uses, in any process. It is kept if the test failed, or with `--consensus-keep`.
+4. Every pytest process loads this module, so it imports no other module of this package before a test uses a fixture.
    `harness.runs.pytest_runs` does the work.
 """
 
@@ -90,7 +90,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         raise  # the fixture ends the clusters
     except BaseException as error:  # pytest.fail and pytest.skip raise no Exception
         try:
-            _finish(item)  # the report of the failure has its verdicts
+            _finish(item)  # so that the report of the failure has the verdicts
         except Exception as another:  # noqa: BLE001 - the test's own failure matters more
             error.add_note(f"and its cluster could not be judged: {type(another).__name__} {another}")
         raise
@@ -107,7 +107,7 @@ def _finish(item: pytest.Item) -> list[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to the report of a failure where the evidence is and how to run the test again."""
+    """Add the run folders, and the command that runs the test again, to the report of a failure."""
     report = yield
     runs = item.stash.get(_RUNS, None)
     if runs is not None and report.failed:
@@ -136,25 +136,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def consensus_algorithm(request: pytest.FixtureRequest) -> "str | type[Algorithm]":
-    """The algorithm under test: a name of ours, `module:Class`, or a class. Override it to test your own."""
+    """Return the algorithm under test: a shipped one's name, `module:Class`, or a class. Override it to test your own."""
     return _marked(request).get("algorithm", "paxos")  # type: ignore[no-any-return]  # a marker's arguments are anything
 
 
 @pytest.fixture
 def consensus_nodes(request: pytest.FixtureRequest) -> Nodes:
-    """How many nodes a cluster has, or their names."""
+    """Return how many nodes a cluster has, or their names."""
     return _marked(request).get("nodes", 5)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
 def consensus_seed(request: pytest.FixtureRequest) -> int:
-    """The seed of every random draw of the test's clusters."""
+    """Return the seed of every random draw of the test's clusters."""
     seed = _marked(request).get("seed")
     return int(request.config.option.consensus_seed if seed is None else seed)
 
 
 def _wanted(request: pytest.FixtureRequest, algorithm: "str | type[Algorithm]", nodes: Nodes) -> dict[str, Any]:
-    """What the test runs on: what the marker says, and for the rest what the fixtures return."""
+    """Return the arguments of the test's clusters: those of the marker, and for the rest those of the fixtures."""
     return {"algorithm": algorithm, "nodes": nodes, **_marked(request)}
 
 
@@ -166,8 +166,10 @@ def experiment_factory(
     consensus_nodes: Nodes,
     consensus_seed: int,
 ) -> "Iterator[Callable[..., Experiment]]":
-    """Makes runs that have begun, each with a cluster of its own. It takes the arguments of
-    `harness.runs.experiment.Experiment`, except the folder."""
+    """Return a function that begins a run with a cluster of its own.
+
+    It takes the arguments of `harness.runs.experiment.Experiment`, except the folder.
+    """
     from harness.runs.experiment import Experiment  # noqa: PLC0415 - see rule 4
 
     runs = _runs_of(request, consensus_seed)
@@ -186,13 +188,13 @@ def experiment_factory(
 
 @pytest.fixture
 def experiment(experiment_factory: "Callable[..., Experiment]") -> "Experiment":
-    """A run that has begun. Its calls return outcomes, and can be begun without waiting for the answer."""
+    """Return a run that has begun. Its calls return outcomes, and can begin without waiting for the answer."""
     return experiment_factory()
 
 
 @pytest.fixture
 def cluster_factory(experiment_factory: "Callable[..., Experiment]") -> "Callable[..., JudgedCluster]":
-    """Makes clusters: `cluster_factory(nodes=3, algorithm="majority")`."""
+    """Return a function that starts clusters: `cluster_factory(nodes=3, algorithm="majority")`."""
     from harness.runs.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
 
     return lambda **about: JudgedCluster(experiment_factory(**about))
@@ -200,7 +202,7 @@ def cluster_factory(experiment_factory: "Callable[..., Experiment]") -> "Callabl
 
 @pytest.fixture
 def cluster(experiment: "Experiment") -> "JudgedCluster":
-    """A cluster that is up. Its calls and faults are recorded and judged."""
+    """Return a cluster that is up. Its calls and faults are recorded and judged."""
     from harness.runs.judged_cluster import JudgedCluster  # noqa: PLC0415 - see rule 4
 
     return JudgedCluster(experiment)
@@ -208,7 +210,7 @@ def cluster(experiment: "Experiment") -> "JudgedCluster":
 
 @pytest.fixture
 def faults(experiment: "Experiment") -> "Faults":
-    """Breaks the test's cluster: kill, suspend, partition, isolate, lossy, hold, …"""
+    """Return the faults of the test's cluster: kill, suspend, partition, isolate, lossy, hold, …"""
     return experiment.faults
 
 
@@ -220,8 +222,10 @@ def run_plan(
     consensus_nodes: Nodes,
     consensus_seed: int,
 ) -> "Callable[..., PlanResult]":
-    """Runs a fault plan, or draws one: `run_plan(faults=["kill", "partition"], time_s=5)`. See
-    `harness.runs.plan_generator`."""
+    """Return a function that runs a fault plan, or draws one: `run_plan(faults=["kill", "partition"], time_s=5)`.
+
+    See `harness.runs.plan_generator`.
+    """
     from cluster.spec import node_names  # noqa: PLC0415 - see rule 4
     from harness.runs import suite  # noqa: PLC0415
     from harness.runs.plan_generator import generate  # noqa: PLC0415
@@ -242,7 +246,11 @@ def run_plan(
 
 
 def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The arguments of the test's marker."""
+    """Return the arguments of the test's marker.
+
+    Raises:
+        UsageError: the marker has other arguments.
+    """
     marker = request.node.get_closest_marker("consensus")
     if marker is None:
         return {}
@@ -253,7 +261,7 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _runs_of(request: pytest.FixtureRequest, seed: int) -> "PytestRuns":
-    """The runs of the test that requests a fixture."""
+    """Return the runs of the test that requests a fixture."""
     from harness.runs.pytest_runs import PytestRuns  # noqa: PLC0415 - see rule 4
 
     stash = request.node.stash
@@ -269,7 +277,7 @@ def _root(config: pytest.Config) -> Path:
 
 
 def _importable_by_nodes(algorithm: "str | type[Algorithm]", monkeypatch: pytest.MonkeyPatch) -> str:
-    """The algorithm's name. The module path of the nodes' processes gets the folder in which its module is."""
+    """Return the algorithm's name, and add the folder of its module to the nodes' module path."""
     from harness.runs.pytest_runs import importable  # noqa: PLC0415 - see rule 4
 
     name, folder = importable(algorithm)

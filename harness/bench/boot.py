@@ -1,7 +1,7 @@
-"""Boot: how long a cluster takes from nothing to its first decision.
+"""Boot: measures how long a cluster takes from its launch to its first decision.
 
-The floor is the same number of bare Python processes, started in the same way at the same time. Each reports that it runs, and
-does nothing else.
+The floor is the same number of Python processes, started in the same way at the same time. Each reports that it runs, and does
+nothing else.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""Check: how long the command `consensus check` takes, from start to exit.
+"""Check: measures how long the command `consensus check` takes, from start to exit.
 
 The floor is Python's own JSON parser over the same lines: no checker in Python that reads JSON can be faster. Processor time
 stands beside elapsed time, since only processor time can be compared on a machine with other work.

@@ -1,7 +1,7 @@
-"""Compare: one row of figures for a cluster of ours under a load, with the floor beside it, and a peer if one is asked for.
+"""Compare: one row of figures for a multipaxos cluster under a load, beside the floor and, on request, a peer.
 
-Floor, ours and peer run one after the other in the same benchmark, so that all three have the same machine. Every acknowledged
-put of ours is on the disks of a quorum.
+Floor, multipaxos and peer run one after the other in the same benchmark, on the same machine. Every acknowledged put of
+multipaxos is on the disks of a quorum.
 """
 
 import itertools
@@ -63,7 +63,7 @@ def compare(
 
 
 def _row(load: Load, ours: Figures, fsyncs: float, least: Figures) -> dict[str, Any]:
-    """Return the columns of ours and of the floor, `least`."""
+    """Return the columns of multipaxos, `ours`, and of the floor, `least`."""
     return {
         "in_flight": load.shape.in_flight,
         "connections": load.shape.connections,
@@ -87,7 +87,7 @@ def _row(load: Load, ours: Figures, fsyncs: float, least: Figures) -> dict[str, 
 
 
 def _peer_columns(peer: Peer | None, figures: Figures | None, ours: Figures) -> dict[str, Any]:
-    """Return the columns of the peer; None in each if there is no peer, or none in its figures if it was not measured."""
+    """Return the columns of the peer. Each is None without a peer; its figures are None if it was not measured."""
     return {
         "peer": peer.version if peer is not None else None,
         "peer_per_s": figures.per_s if figures else None,
@@ -105,7 +105,7 @@ class _OurFigures(NamedTuple):
 
 
 def _measure_ours(nodes: int, load: Load) -> _OurFigures:
-    """Measure a load on a cluster of ours.
+    """Measure a load on a multipaxos cluster.
 
     A commit is one fdatasync, and each node counts its commits. The syncs of SQLite's checkpoints are not counted: strace has
     shown 1.00 (one call at a time) to 1.01 (256 in flight) syncs for each commit.

@@ -1,8 +1,8 @@
 """etcd on this machine, as a peer, driven by the client that drives it fastest.
 
 That client is h2load (Debian's nghttp2-client), a load generator in C. etcd's calls are gRPC, and a gRPC call is an HTTP/2
-request with a body of a few bytes around the message. A client in Python would be the bottleneck, and would make our figures
-look better than they are.
+request with a body of a few bytes around the message. A client in Python would be the bottleneck, and would make multipaxos look
+faster beside it than it is.
 """
 
 import base64
@@ -88,7 +88,11 @@ class Etcd(Peer):
     # --- single calls, in JSON --------------------------------------------------------------------------------------
 
     def _request(self, number: int, path: str, content: dict[str, str], timeout_s: float = _READY_S) -> Any:
-        """Send one request to a member, and return its answer. Raises OSError or HTTPException."""
+        """Send one request to a member, and return its answer.
+
+        Raises:
+            OSError, HTTPException: the member did not answer.
+        """
         request = urllib.request.Request(f"{self._clients[number]}/v3/{path}", json.dumps(content).encode())  # noqa: S310 - ours
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return json.load(answer)
@@ -113,7 +117,7 @@ class Etcd(Peer):
         others = itertools.cycle(number for number in range(self.nodes) if number != leader)
         began = time.monotonic()
         self.processes[leader].send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
-        while not self._puts(next(others)):
+        while not self._acknowledges_put(next(others)):
             if time.monotonic() - began > _READY_S:
                 raise PeerMissing(f"etcd did not serve within {_READY_S:g} s after the fault of its leader")
         took_s = time.monotonic() - began
@@ -122,12 +126,12 @@ class Etcd(Peer):
             self.processes[leader] = self._launch(leader)
         else:
             self.processes[leader].send_signal(signal.SIGCONT)
-        while not self._puts(leader):
+        while not self._acknowledges_put(leader):
             time.sleep(_AGAIN_S)
         return took_s
 
-    def _puts(self, number: int) -> bool:
-        """Whether a member acknowledges a put in time."""
+    def _acknowledges_put(self, number: int) -> bool:
+        """Return whether a member acknowledges a put in time."""
         try:
             put = {"key": base64.b64encode(b"key").decode(), "value": base64.b64encode(b"1").decode()}
             self._request(number, "kv/put", put, _PUT_TIMEOUT_S)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cluster.clients.log_client import LogClient
 from cluster.cluster import Cluster
@@ -90,17 +90,23 @@ def _measure_etcd(etcd: Etcd, how: str, rounds: int, progress: Callable[[str], N
     return figures(waits_s, sum(waits_s))
 
 
+class _Running(NamedTuple):
+    cluster: Cluster
+    network: Network | None
+    """The proxy, if the fault cuts links."""
+
+
 @contextmanager
-def _cluster(how: str, nodes: int) -> Iterator[tuple[Cluster, Network | None]]:
-    """Run a cluster during the block; behind the proxy if the fault cuts links."""
+def _cluster(how: str, nodes: int) -> Iterator[_Running]:
+    """Run a cluster during the block, behind the proxy if the fault cuts links."""
     if not how.startswith("cut"):
         with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
-            yield cluster, None
+            yield _Running(cluster, None)
         return
     with TemporaryDirectory(prefix="consensus-bench-") as folder:
         spec = create(Path(folder), nodes=nodes, algorithm="multipaxos")
         with Network(spec.path) as network, Cluster(spec=spec, links=network) as cluster:
-            yield cluster, network
+            yield _Running(cluster, network)
 
 
 def _put(client: LogClient, value: int) -> float:
@@ -135,7 +141,7 @@ def _fault_on_leader(
             with network.cut_one_way(senders, receivers):
                 yield time.monotonic()
         case _:
-            raise ValueError(f"there is no fault called {how!r} here")
+            raise ValueError(f"there is no fault {how!r} of a leader")
 
 
 def _settled_leader(cluster: Cluster, client: LogClient) -> NodeId:

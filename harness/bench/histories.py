@@ -12,12 +12,12 @@ from random import Random
 from typing import Final
 
 #: How many calls old the value of a stale read is, as a multiple of the number of clients.
-_BEHIND: Final = 20
+_STALE_CALLS_PER_CLIENT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySpec:
-    """What a history consists of.
+    """The parameters of a generated history.
 
     Attributes:
         calls: how many calls it has.
@@ -81,7 +81,7 @@ def history_lines(spec: HistorySpec) -> Iterator[str]:
         else:
             f, value, answer = call.f, call.value, call.answer
             del open_calls[client]
-            behind = _BEHIND * spec.clients
+            behind = _STALE_CALLS_PER_CLIENT * spec.clients
             if spec.stale_at is not None and not is_stale and f == "read" and begun > spec.stale_at * spec.calls:
                 answer, is_stale = past[max(len(past) - behind, 0)], True
             error = "mismatch" if answer == "mismatch" else None

@@ -1,4 +1,4 @@
-"""Loads: a fixed number of calls in flight on a fixed number of connections, and the figures that come of it.
+"""Loads: a fixed number of calls in flight on a fixed number of connections, and their figures.
 
 A `LoadGenerator` keeps the calls in flight from one thread, with one client for each connection. `figures` turns latencies
 into a rate, percentiles and a histogram.
@@ -20,7 +20,7 @@ from node.contract import NodeId
 
 #: How often a client is checked for calls to send again and calls that timed out, in seconds, for each connection. A check costs
 #: microseconds.
-_CHECK_EVERY_S: Final = 0.0006
+_CHECK_INTERVAL_S: Final = 0.0006
 #: The upper bounds of the histogram's buckets, in milliseconds.
 _BOUNDS_MS: Final = tuple(step * 10**power for power in range(-2, 5) for step in (1, 2, 5))
 
@@ -50,7 +50,7 @@ SHAPES: Final = (Shape(256, 16), Shape(256, 256), Shape(1, 1))
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What clients do, and for how long.
+    """The calls of clients, and how long they are measured.
 
     Attributes:
         shape: how many calls are in flight, on how many connections.
@@ -261,7 +261,7 @@ class LoadGenerator:
 
     def _run_until(self, end: float) -> None:
         next_check = 0.0
-        check_every_s = _CHECK_EVERY_S * max(self._shape.connections, 8)
+        check_every_s = _CHECK_INTERVAL_S * max(self._shape.connections, 8)
         if self._every_s:
             check_every_s = min(check_every_s, self._every_s / self._shape.connections)
         while (now := time.monotonic()) < end and self._loads and not self._abandoned:

@@ -2,8 +2,8 @@
 
 On each connection one session follows another, and none is closed, so the log's state holds all of them at the end. When 40 %
 of the puts are done, a follower is killed and its disk is wiped, and a node with a new name takes its place while the load
-continues. At the end every disk is read, and the whole state that it leads to at one slot is hashed: machines, sessions and
-members.
+continues. At the end the whole state at one slot, with machines, sessions and members, is recovered from every disk and
+hashed.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ _SHAPE: Final = Shape(256, 16)
 _MB: Final = 1e6
 #: How long the nodes may take to replace a node or to reach the same slot, in seconds.
 _WAIT_S: Final = 120.0
-_CHECK_EVERY_S: Final = 0.1
-#: About how many samples the row has, beside one at the end.
+_CHECK_INTERVAL_S: Final = 0.1
+#: About how many samples the row has, besides one at the end.
 _SAMPLES: Final = 20
 #: The share of the load after which the follower is replaced.
 _REPLACE_AT: Final = 0.4
@@ -52,7 +52,7 @@ def memory(
         keys: how many keys there are, about.
         puts: how many puts to begin.
         value_bytes: the size of a value.
-        seconds: after this time no further put begins; the row's `puts` says how many there were.
+        seconds: after this time no further put begins. The row's `puts` is the number of puts that began.
         progress: called with a line for people.
 
     Returns:
@@ -116,11 +116,11 @@ def _load_and_replace(
     sampler = _Sampler(cluster, generator, puts, seconds, progress)
     with in_background(generator) as load, sampler.sampling():
         while load.running and sampler.share() < _REPLACE_AT:
-            time.sleep(_CHECK_EVERY_S)
+            time.sleep(_CHECK_INTERVAL_S)
         replaced = _replace_a_follower(cluster, generator, progress)
         addresses = dict(cluster.client_addresses())
         while load.running:
-            time.sleep(_CHECK_EVERY_S)
+            time.sleep(_CHECK_INTERVAL_S)
             if sampler.share() >= 1:
                 generator.stop()
         figures = load.result()
@@ -128,7 +128,7 @@ def _load_and_replace(
 
 
 class _Sampler:
-    """Samples the nodes' memory and disks while the load runs. It changes nothing, so it may run beside any other work."""
+    """Samples the nodes' memory and disks while the load runs. It only reads, so it can run beside any other work."""
 
     def __init__(
         self, cluster: Cluster, generator: LoadGenerator, puts: int, seconds: float, progress: Callable[[str], None]
@@ -162,7 +162,7 @@ class _Sampler:
     def _take_samples(self) -> None:
         while not self._ended:
             self.take_sample(keep=self.share() >= self._due)
-            time.sleep(_CHECK_EVERY_S)
+            time.sleep(_CHECK_INTERVAL_S)
 
     def take_sample(self, keep: bool) -> None:
         """Take one sample, and keep it in the row if `keep`."""
@@ -225,11 +225,11 @@ def _wait_for_equal_slots(cluster: Cluster) -> _EqualSlots:
             return _EqualSlots(int(slots.pop()), chains, max(int(state["sessions"]) for state in states.values()))
         if time.monotonic() > deadline:
             raise TimeoutError(f"the nodes stand at different slots after {_WAIT_S:g} s: {sorted(slots)}")
-        time.sleep(_CHECK_EVERY_S)
+        time.sleep(_CHECK_INTERVAL_S)
 
 
 def state_hash(cluster: Cluster, node: NodeId, slot: int) -> str:
-    """Return the hash of the whole state that the disk of `node` leads to at `slot`, which the node must have applied."""
+    """Return the hash of the whole state at `slot`, recovered from the disk of `node`, which must have applied the slot."""
     contents = inspect(cluster.spec.settings.data / node)
     known = contents.variables[""] | {"commit": slot}
     algorithm = load_algorithm(cluster.spec.settings.algorithm)

@@ -1,4 +1,5 @@
-"""Peers: other systems that a benchmark measures beside ours. The base class: is it installed, its folder, its processes."""
+"""Peers: other systems that a benchmark measures beside multipaxos. The base class checks the installation, and owns the
+folder and the processes."""
 
 import importlib.util
 import shutil
@@ -19,7 +20,7 @@ class PeerMissing(Mistake):
 
 
 class Peer(ABC):
-    """A system that a user could choose instead of ours, on this machine and the same disk. Use it as a context manager.
+    """A system that a user could choose instead of this one, on this machine and the same disk. A context manager.
 
     Attributes:
         nodes: how many nodes it has.
@@ -43,7 +44,11 @@ class Peer(ABC):
 
     @abstractmethod
     def find(self) -> str:
-        """Return the peer's name and version. Raises PeerMissing if it is not installed."""
+        """Return the peer's name and version.
+
+        Raises:
+            PeerMissing: the peer is not installed.
+        """
 
     @abstractmethod
     def start(self) -> None:
@@ -83,7 +88,7 @@ def need_program(program: str, package: str) -> None:
 
 
 def need_module(module: str, extra: str) -> None:
-    """Raise PeerMissing if the Python module is not installed; `extra` is our own extra that installs it."""
+    """Raise PeerMissing if the Python module is not installed; `extra` is this project's extra that installs it."""
     if importlib.util.find_spec(module) is None:
         raise PeerMissing(f"{module} is not installed: pip install 'consensus-lab[{extra}]', or omit the comparison")
 

@@ -4,10 +4,11 @@ The load is a number of puts per second, which begin at their times however long
 machine would show how much of the machine a starting process takes.)
 
 A service is *out* while no put is acknowledged for longer than usual. So the benchmark records the time of each
-acknowledgement. The gaps between these times in a calm phase before the restart say what is usual: their 99th percentile. The
-time out of service is the sum of what the gaps during the restart have above that. One in a hundred gaps of the calm phase is
-above it too, so the same sum over the calm phase, scaled to the same length, stands beside as the floor. The sum of what the
-gaps have above the longest calm gap is a figure of its own: a service that is slower for a while is not out.
+acknowledgement. A baseline phase without a fault precedes the restart. The 99th percentile of the gaps between these times in
+the baseline is the usual gap. The time out of service is the sum of what the gaps during the restart exceed the usual gap by.
+One in a hundred gaps of the baseline exceeds it too, so the same sum over the baseline, scaled to the same length, stands
+beside it as the floor. A further figure is the sum of what the gaps exceed the longest gap of the baseline by: a service that
+is only slower for a while is not out.
 """
 
 import itertools
@@ -24,20 +25,20 @@ from node.contract import NodeId
 
 #: How many calls may be in flight.
 _SHAPE: Final = Shape(64, 4)
-#: How long the load runs before the calm phase, in seconds.
+#: How long the load runs before the baseline, in seconds.
 _WARM_UP_S: Final = 1.0
 _KEYS: Final = 2_000
 #: How long a node may take to catch up, in seconds.
 _WAIT_S: Final = 60.0
-_CHECK_EVERY_S: Final = 0.05
-#: How many slots a node that has caught up may be behind.
+_CHECK_INTERVAL_S: Final = 0.05
+#: How many slots a node may be behind and still count as caught up.
 _BEHIND_MAX: Final = 64
 
 
 def rolling(
     nodes: int = 5,
     per_s: float = 500.0,
-    calm_s: float = 5.0,
+    baseline_s: float = 5.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Restart each node once under load.
@@ -45,7 +46,7 @@ def rolling(
     Args:
         nodes: how many nodes the cluster has.
         per_s: how many puts begin per second.
-        calm_s: how long the calm phase is, in seconds.
+        baseline_s: how long the baseline is, in seconds.
         progress: called with a line for people before each phase.
 
     Returns:
@@ -67,9 +68,9 @@ def rolling(
         with in_background(generator) as load:
             _wait(lambda: len(acknowledged) > 0, "no put was acknowledged")
             time.sleep(_WARM_UP_S)
-            calm = time.monotonic()
-            progress(f"{calm_s:g} s without a fault")
-            time.sleep(calm_s)
+            baseline = time.monotonic()
+            progress(f"{baseline_s:g} s without a fault")
+            time.sleep(baseline_s)
             began = time.monotonic()
             leaders = [_restart(cluster, node, progress) for node in cluster.nodes]
             ended = time.monotonic()
@@ -85,8 +86,8 @@ def rolling(
         "restarts": len(leaders),
         "restarts_of_the_leader": sum(leaders),
         "restart_s": ended - began,
-        "calm_s": began - calm,
-        **_gap_figures(acknowledged, calm, began, ended),
+        "calm_s": began - baseline,
+        **_gap_figures(acknowledged, baseline, began, ended),
         "acknowledged": figures.done,
         "unknown": figures.failed,
         "lost": found.lost,
@@ -94,23 +95,23 @@ def rolling(
     }
 
 
-def _gap_figures(acknowledged: Sequence[float], calm: float, began: float, ended: float) -> dict[str, Any]:
+def _gap_figures(acknowledged: Sequence[float], baseline: float, began: float, ended: float) -> dict[str, Any]:
     """Return the row's figures of the gaps between acknowledgements, in milliseconds.
 
     Args:
         acknowledged: the times of the acknowledgements.
-        calm: when the calm phase began.
-        began: when the restart began and the calm phase ended.
+        baseline: when the baseline began.
+        began: when the restart began and the baseline ended.
         ended: when the restart ended.
     """
-    before = _gaps(acknowledged, calm, began)
+    before = _gaps(acknowledged, baseline, began)
     during = _gaps(acknowledged, began, ended)
     usual_s = percentile(sorted(before), 0.99)
-    scale = (ended - began) / (began - calm)
+    scale = (ended - began) / (began - baseline)
     return {
-        "out_of_service_ms": _above(during, usual_s) * 1000,
-        "calm_out_of_service_ms": _above(before, usual_s) * 1000 * scale,
-        "beyond_any_calm_gap_ms": _above(during, max(before)) * 1000,
+        "out_of_service_ms": _excess(during, usual_s) * 1000,
+        "calm_out_of_service_ms": _excess(before, usual_s) * 1000 * scale,
+        "beyond_any_calm_gap_ms": _excess(during, max(before)) * 1000,
         "longest_gap_ms": max(during) * 1000,
         "calm_longest_gap_ms": max(before) * 1000,
         "usual_gap_ms": usual_s * 1000,
@@ -138,15 +139,15 @@ def _wait(condition: Callable[[], bool], otherwise: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{otherwise} within {_WAIT_S:g} s")
-        time.sleep(_CHECK_EVERY_S)
+        time.sleep(_CHECK_INTERVAL_S)
 
 
 def _gaps(moments: Sequence[float], start: float, end: float) -> list[float]:
-    """Return the times between acknowledgements in a phase, from `start` to the first one and from the last one to `end`."""
+    """Return the gaps between acknowledgements in a phase, and from its `start` to the first and from the last to its `end`."""
     inside = [start, *(moment for moment in moments if start < moment < end), end]
     return [later - earlier for earlier, later in itertools.pairwise(inside) if later > earlier]
 
 
-def _above(gaps: Sequence[float], usual_s: float) -> float:
-    """Return the sum of what the gaps have above `usual_s`."""
+def _excess(gaps: Sequence[float], usual_s: float) -> float:
+    """Return the sum of what the gaps exceed `usual_s` by, in seconds."""
     return sum(gap - usual_s for gap in gaps if gap > usual_s)

@@ -1,4 +1,4 @@
-"""Tracked puts: a read of all keys afterwards shows whether a put was lost or done twice. And loads in the background."""
+"""Tracked puts, whose keys are read back to find puts that were lost or done twice; and loads in the background."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ class Tracked:
         return client.begin("kv", ["put", key, value], timeout_s=_TIMEOUT_S)
 
     def acknowledge(self, call: LogCall) -> None:
-        """Note that a put was acknowledged."""
+        """Record that a put was acknowledged."""
         _, key, value = call.command
         self.acknowledged[key] = int(value[:_WIDTH])
 
@@ -77,7 +77,7 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What a read of all keys has shown. Every change has a version of its own, so the highest version counts the changes.
+    """The result of reading all keys. Every change has a version of its own, so the highest version counts the changes.
 
     Attributes:
         keys: how many keys there are.

@@ -1,4 +1,4 @@
-"""`consensus bench …`."""
+"""`consensus bench …`: the group of benchmarks, and those of boots, checks, failover and memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from harness.cli.bench_loads import latency, print_table, reads, scale, throughput, value_option
-from harness.cli.main import EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.cli.main import EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
 
-_HOWS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
+_FAULTS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
 
 
 @click.group()
 def bench() -> None:
-    """Measure, with the floor beside each figure: the same work with no consensus in it, in the same run."""
+    """Measure. Beside each figure stands its floor: the same work without consensus, in the same run."""
 
 
 for _command in (throughput, latency, reads, scale):
@@ -21,15 +21,18 @@ for _command in (throughput, latency, reads, scale):
 
 
 @bench.command()
-@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True)
-@click.option("--algorithm", default="paxos", show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True)
+@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
+@click.option("--algorithm", default="paxos", show_default=True, help="What the nodes run.")
+@click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="How many boots.")
 @output_option
 def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
-    """From nothing to the first decision, beside the start of as many bare Python processes."""
-    from harness.bench.boot import boot as measure  # noqa: PLC0415 - only this needs it
+    """Measure the time from the launch of a cluster to its first decision.
 
-    figures = measure(nodes, algorithm, rounds, lambda done: say(f"boot {done} of {rounds}"))
+    The floor is the start of as many Python processes that do nothing.
+    """
+    from harness.bench.boot import boot as measure  # noqa: PLC0415 - see harness.cli.main
+
+    figures = measure(nodes, algorithm, rounds, lambda done: print_stderr(f"boot {done} of {rounds}"))
     if as_json:
         print_json(rows=[figures])
         return
@@ -43,13 +46,18 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
 
 
 @bench.command("check")
-@click.option("--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="More or fewer calls.")
+@click.option(
+    "--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="Multiplies the number of calls."
+)
 @output_option
 def check_(scale: float, as_json: bool) -> None:
-    """Histories of up to a million calls through `consensus check`, beside the JSON parser alone over the same lines."""
-    from harness.bench.check import check as measure  # noqa: PLC0415 - only this needs it
+    """Measure `consensus check` on histories of up to a million calls.
 
-    rows = list(measure(scale, say))
+    The floor is the JSON parser alone over the same lines.
+    """
+    from harness.bench.check import check as measure  # noqa: PLC0415 - see harness.cli.main
+
+    rows = list(measure(scale, print_stderr))
     if as_json:
         print_json(rows=rows)
         return
@@ -64,61 +72,72 @@ def check_(scale: float, as_json: bool) -> None:
 @bench.command()
 @click.option(
     "--how",
-    type=click.Choice([*_HOWS, "rolling"]),
+    type=click.Choice([*_FAULTS, "rolling"]),
     default="kill",
     show_default=True,
-    help="cut-out: it hears and cannot speak; cut-in: it speaks and cannot hear; rolling: all nodes in turn, under load.",
+    help="What happens to the leader. cut-out: it cannot send; cut-in: it cannot receive; rolling: all nodes restart one after "
+    "the other, under load.",
 )
-@click.option("-n", "--nodes", type=click.IntRange(3, 15), help="3 without this; 5 for a rolling restart.")
-@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Not for a rolling restart.")
+@click.option(
+    "-n", "--nodes", type=click.IntRange(3, 15), help="How many nodes.  [default: 3, and 5 for a rolling restart]"
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many failovers; not for a rolling restart.",
+)
 @click.option(
     "--per-second",
     "per_s",
     type=FloatRange(1, 100_000),
     default=500.0,
     show_default=True,
-    help="For a rolling restart: puts a second.",
+    help="For a rolling restart: puts per second.",
 )
 @click.option(
-    "--calm", "calm_s", type=FloatRange(0.1, 600), default=5.0, show_default=True,
-    help="For a rolling restart: seconds of load with nothing wrong, which say what is usual.",
+    "--calm", "baseline_s", type=FloatRange(0.1, 600), default=5.0, show_default=True,
+    help="For a rolling restart: seconds of load before it, without a fault, as the baseline.",
 )  # fmt: skip
-@click.option("--against", type=click.Choice(["etcd"]), help="With kill or suspend: etcd, if it is installed here.")
+@click.option(
+    "--against", type=click.Choice(["etcd"]), help="With kill or suspend: measure etcd, too, if it is installed here."
+)
 @output_option
 def failover(
-    how: str, nodes: int | None, rounds: int, per_s: float, calm_s: float, against: str | None, as_json: bool
+    how: str, nodes: int | None, rounds: int, per_s: float, baseline_s: float, against: str | None, as_json: bool
 ) -> int:
-    """From the leader's trouble to the next acknowledged put, on multipaxos, as a client sees it.
+    """Measure the time from a leader's failure to the next acknowledged put, on multipaxos, as a client sees it.
 
-    The exit code is 1 if anything that was acknowledged is lost.
+    Exit code: 1 if an acknowledged put is lost, else 0.
     """
     if against and how not in ("kill", "suspend"):
-        raise click.UsageError(f"etcd can be compared under kill and suspend, not under {how}")
+        raise click.UsageError(f"etcd can be compared with kill and suspend, not with {how}")
     if how == "rolling":
-        from harness.bench.rolling import rolling  # noqa: PLC0415 - only this needs it
+        from harness.bench.rolling import rolling  # noqa: PLC0415 - see harness.cli.main
 
-        row = rolling(nodes or 5, per_s, calm_s, say)
+        row = rolling(nodes or 5, per_s, baseline_s, print_stderr)
     else:
-        from harness.bench.failover import failover as measure  # noqa: PLC0415 - only this needs it
+        from harness.bench.failover import failover as measure  # noqa: PLC0415 - see harness.cli.main
 
-        row = measure(how, nodes or 3, rounds, against is not None, say)
+        row = measure(how, nodes or 3, rounds, against is not None, print_stderr)
     if as_json:
         print_json(rows=[row])
     elif how == "rolling":
         print(
-            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts a second, "
+            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts per second, "
             f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
             f"  out of service         {row['out_of_service_ms']:.0f} ms in all, longest gap {row['longest_gap_ms']:.0f} ms; "
-            f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond any gap of the floor; "
+            f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond the longest gap of the baseline; "
             f"{row['restarts_of_the_leader']} of the restarts were the leader's\n"
-            f"  floor: nothing wrong   {row['calm_out_of_service_ms']:.0f} ms in all, "
-            f"longest gap {row['calm_longest_gap_ms']:.0f} ms; 99 of 100 are below {row['usual_gap_ms']:.1f} ms"
+            f"  baseline: no fault     {row['calm_out_of_service_ms']:.0f} ms in all, "
+            f"longest gap {row['calm_longest_gap_ms']:.0f} ms; 99 of 100 gaps are below {row['usual_gap_ms']:.1f} ms"
         )
     else:
         print(
             f"{how} of the leader of {row['nodes']}, {rounds} times: p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, "
             f"p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
-            f"a put with nothing wrong takes {row['usual_ms']:.1f} ms"
+            f"a put without a fault takes {row['usual_ms']:.1f} ms"
         )
         if against:
             print(
@@ -128,23 +147,23 @@ def failover(
 
 
 @bench.command()
-@click.option("-n", "--nodes", type=click.IntRange(3, 15), default=3, show_default=True)
+@click.option("-n", "--nodes", type=click.IntRange(3, 15), default=3, show_default=True, help="How many nodes.")
 @value_option
-@click.option("--sessions", type=click.IntRange(1, 90_000), default=10_000, show_default=True)
-@click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
-@click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True)
-@click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after so many seconds, however many puts are done.")
+@click.option("--sessions", type=click.IntRange(1, 90_000), default=10_000, show_default=True, help="How many clients.")
+@click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True, help="How many keys.")
+@click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True, help="How many puts.")
+@click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after this many seconds, even if puts are left.")
 @output_option
 def memory(
     nodes: int, value_bytes: int, sessions: int, keys: int, puts: int, seconds: float | None, as_json: bool
 ) -> int:
-    """Memory and disk of each node under very many puts, while one follower is wiped and replaced.
+    """Measure the memory and the disk of each node under many puts, while one follower is wiped and replaced.
 
-    The exit code is 1 if anything that was acknowledged is lost, or the nodes' states differ.
+    Exit code: 1 if an acknowledged put is lost or the nodes' states differ, else 0.
     """
-    from harness.bench.memory import memory as measure  # noqa: PLC0415 - only this needs it
+    from harness.bench.memory import memory as measure  # noqa: PLC0415 - see harness.cli.main
 
-    row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), say)
+    row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), print_stderr)
     if as_json:
         print_json(rows=[row])
     else:
@@ -159,10 +178,10 @@ def memory(
         replaced = row["replaced"]
         print(
             f"{row['puts']:,} puts, {row['put_mb']:.0f} MB of values, over {row['keys']:,} keys in {row['sessions']:,} sessions: "
-            f"{row['puts_per_s']:,.0f} a second\n"
-            f"at most {row['memory_mb_max']:.0f} MB of memory and {row['disk_mb_max']:.0f} MB of disk a node\n"
-            f"{replaced['node']} was wiped; {replaced['by']} had caught up and voted {replaced['took_s']:.1f} s later, "
-            f"{replaced['puts_meanwhile']:,} puts meanwhile\n"
+            f"{row['puts_per_s']:,.0f} per second\n"
+            f"at most {row['memory_mb_max']:.0f} MB of memory and {row['disk_mb_max']:.0f} MB of disk per node\n"
+            f"{replaced['node']} was wiped; {replaced['by']} caught up and voted {replaced['took_s']:.1f} s later, "
+            f"{replaced['puts_meanwhile']:,} puts later\n"
             f"states at slot {row['slot']:,}: {'equal' if row['agree'] else 'NOT EQUAL'}; "
             f"{row['lost']} acknowledged puts lost, {row['twice']} done twice"
         )

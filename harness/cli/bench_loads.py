@@ -5,20 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.main import FloatRange, _Command, output_option, print_json, say
+from harness.cli.main import FloatRange, _Command, output_option, print_json, print_stderr
 
 if TYPE_CHECKING:
     from harness.bench.load import Load, Shape
 
 
-class Several(click.ParamType[tuple[Any, ...]]):
-    """Several things, separated by commas. `read` makes one of its text, or raises ValueError."""
+class CommaSeparated(click.ParamType[tuple[Any, ...]]):
+    """A parameter type: several values, separated by commas. `read` converts one of them, or raises ValueError."""
 
     def __init__(self, name: str, example: str, read: Callable[[str], Any]) -> None:
         self.name, self._example, self._read = name, example, read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """As click's own types do."""
+        """Return the values.
+
+        Raises:
+            BadParameter: `read` refused one of them.
+        """
         if isinstance(value, tuple):
             return value
         try:
@@ -27,14 +31,14 @@ class Several(click.ParamType[tuple[Any, ...]]):
             self.fail(f"{value!r}: {error}; an example is {self._example}", param, ctx)
 
 
-def _numbers(least: int, most: int, example: str) -> Several:
+def _numbers(least: int, most: int, example: str) -> CommaSeparated:
     def read(text: str) -> int:
         number = int(text)
         if not least <= number <= most:
             raise ValueError(f"{number} is not from {least} to {most}")
         return number
 
-    return Several("numbers", example, read)
+    return CommaSeparated("numbers", example, read)
 
 
 def _read_shape(text: str) -> "Shape":
@@ -43,19 +47,21 @@ def _read_shape(text: str) -> "Shape":
     in_flight, _, connections = text.partition(":")
     shape = Shape(int(in_flight), int(connections))
     if not 1 <= shape.connections <= shape.in_flight <= 10_000 or shape.in_flight % shape.connections:
-        raise ValueError(f"{text} is not so many calls spread evenly over so many connections, at most 10000")
+        raise ValueError(
+            f"{text} is not CALLS:CONNECTIONS, with at most 10000 calls, spread evenly over the connections"
+        )
     return shape
 
 
 def _load_options(seconds: float) -> Callable[[_Command], _Command]:
-    """What the benchmarks of loads have in common."""
+    """Return a decorator that adds the options that all benchmarks of loads have."""
 
     def add(command: _Command) -> _Command:
         command = output_option(command)
         command = click.option(
             "--against",
             type=click.Choice(["etcd", "pysyncobj"]),
-            help="A peer that is installed here, in the same run.",
+            help="Measure this peer in the same run, too, if it is installed here.",
         )(command)
         return click.option(
             "--time",
@@ -69,15 +75,19 @@ def _load_options(seconds: float) -> Callable[[_Command], _Command]:
     return add
 
 
-nodes_option = click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
+nodes_option = click.option(
+    "-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True, help="How many nodes."
+)
 _shapes_option = click.option(
     "--shapes",
-    type=Several("shapes", "256:16,1:1", _read_shape),
+    type=CommaSeparated("shapes", "256:16,1:1", _read_shape),
     default="256:16,256:256,1:1",
     show_default=True,
-    help="Calls in flight, and on how many connections.",
+    help="CALLS:CONNECTIONS, calls in flight and connections.",
 )
-value_option = click.option("--value-bytes", type=click.IntRange(1, 65536), default=100, show_default=True)
+value_option = click.option(
+    "--value-bytes", type=click.IntRange(1, 65536), default=100, show_default=True, help="The size of a value."
+)
 
 
 @click.command()
@@ -88,8 +98,11 @@ value_option = click.option("--value-bytes", type=click.IntRange(1, 65536), defa
 def throughput(
     nodes: int, value_bytes: int, shapes: "tuple[Shape, ...]", seconds: float, against: str | None, as_json: bool
 ) -> None:
-    """Durable puts a second on multipaxos, beside the same messages and syncs with no logic between, and beside a peer."""
-    from harness.bench.load import Load  # noqa: PLC0415 - only this needs it
+    """Measure durable puts per second on multipaxos.
+
+    The floor is the same messages and syncs without consensus. --against adds a peer.
+    """
+    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.main
 
     _compare({nodes: [Load(shape, seconds, value_bytes) for shape in shapes]}, against, as_json)
 
@@ -98,20 +111,23 @@ def throughput(
 @nodes_option
 @value_option
 @click.option(
-    "--in-flight", type=_numbers(1, 10_000, "1,16"), default="1,4,16,64", show_default=True, help="Calls at a time."
+    "--in-flight", type=_numbers(1, 10_000, "1,16"), default="1,4,16,64", show_default=True, help="Calls in flight."
 )
 @_load_options(5.0)
 def latency(
     nodes: int, value_bytes: int, in_flight: tuple[int, ...], seconds: float, against: str | None, as_json: bool
 ) -> None:
-    """How long a durable put takes, one at a time and several at a time on one connection, with a histogram."""
-    from harness.bench.load import Load, Shape  # noqa: PLC0415 - only this needs it
+    """Measure how long a durable put takes, with one and with several in flight on one connection.
+
+    A histogram follows the table.
+    """
+    from harness.bench.load import Load, Shape  # noqa: PLC0415 - see harness.cli.main
 
     loads = [Load(Shape(each, 1), seconds, value_bytes) for each in in_flight]
     rows = _compare({nodes: loads}, against, as_json)
     if not as_json:
         for row in rows:
-            print(f"\n{row['in_flight']} in flight, calls that took at most so many milliseconds")
+            print(f"\n{row['in_flight']} in flight: calls by their latency, in milliseconds at most")
             _print_histogram(row["histogram"])
 
 
@@ -120,7 +136,11 @@ def latency(
 @value_option
 @_shapes_option
 @click.option(
-    "--percent", type=_numbers(1, 100, "100,50"), default="100,50", show_default=True, help="How many calls are reads."
+    "--percent",
+    type=_numbers(1, 100, "100,50"),
+    default="100,50",
+    show_default=True,
+    help="Which percentage of the calls are reads.",
 )
 @_load_options(5.0)
 def reads(
@@ -132,31 +152,39 @@ def reads(
     against: str | None,
     as_json: bool,
 ) -> None:
-    """Linearizable reads a second, and reads mixed with puts: each read is confirmed by a quorum."""
-    from harness.bench.load import Load  # noqa: PLC0415 - only this needs it
+    """Measure linearizable reads per second, and reads mixed with puts. A quorum confirms each read."""
+    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.main
 
     loads = [Load(shape, seconds, value_bytes, part / 100) for part in percent for shape in shapes]
     _compare({nodes: loads}, against, as_json)
 
 
 @click.command()
-@click.option("-n", "--nodes", type=_numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True)
-@click.option("--value-bytes", type=_numbers(1, 65536, "100,1024"), default="100,1024,16384,65536", show_default=True)
+@click.option(
+    "-n", "--nodes", type=_numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True, help="Numbers of nodes."
+)
+@click.option(
+    "--value-bytes",
+    type=_numbers(1, 65536, "100,1024"),
+    default="100,1024,16384,65536",
+    show_default=True,
+    help="Sizes of a value.",
+)
 @_load_options(3.0)
 def scale(
     nodes: tuple[int, ...], value_bytes: tuple[int, ...], seconds: float, against: str | None, as_json: bool
 ) -> None:
-    """Durable puts and megabytes a second by the number of nodes and the size of values, 256 in flight."""
-    from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - only this needs it
+    """Measure durable puts and megabytes per second by the number of nodes and the size of values, with 256 in flight."""
+    from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - see harness.cli.main
 
     _compare({count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes}, against, as_json)
 
 
 def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json: bool) -> list[dict[str, Any]]:
-    """Measure the loads of each number of nodes, and print the rows."""
-    from harness.bench.compare import compare  # noqa: PLC0415 - only this needs it
+    """Measure the loads of each number of nodes, print the rows, and return them."""
+    from harness.bench.compare import compare  # noqa: PLC0415 - see harness.cli.main
 
-    rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, say)]
+    rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, print_stderr)]
     if as_json:
         print_json(rows=rows)
         return rows
@@ -190,7 +218,12 @@ def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json
 
 
 def print_table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
-    """Rows under their titles, to the right: a column's width is its widest cell's."""
+    """Print rows under their titles, aligned to the right.
+
+    Args:
+        rows: the rows.
+        columns: the text of a row's cell, by the column's title.
+    """
     lines = [list(columns), *([shown(row) for shown in columns.values()] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:

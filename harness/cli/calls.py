@@ -1,4 +1,4 @@
-"""The verbs that ask a cluster that runs by hand: propose, query."""
+"""The commands for calls on variables of a running cluster: propose, query."""
 
 import contextlib
 import json
@@ -13,23 +13,23 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from cluster.errors import NotUp
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.cluster import SHORT_S, complete_nodes
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
+from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
 from harness.records.jsonable import to_jsonable
 from node.wire import BadValue
 
 
 def read_value(text: str) -> Any:
-    """As `parse_value`, where - stands for standard input."""
+    """Return the value that `text` stands for, as `parse_value` does. `-` stands for standard input."""
     if text != "-":
         return parse_value(text)
     if sys.stdin is None:
-        raise click.BadParameter("- stands for standard input, and that is closed")
+        raise click.BadParameter("- stands for standard input, and standard input is closed")
     return parse_value(sys.stdin.read())
 
 
 def parse_value(text: str) -> Any:
-    """A value as the command line gives it: JSON, or a bare word for a string."""
+    """Return the value that `text` stands for: JSON, or a bare word for a string."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -45,31 +45,40 @@ def _client(root: Path) -> tuple[SupervisorClient, Client]:
     return cluster.control, cluster.client("by-hand")
 
 
-class Noted:
-    """A call that the supervisor writes into the session's history: from before it is sent until its outcome is known."""
+class RecordedCall:
+    """A call that the supervisor records in the session's history, from before it is sent until its outcome is known."""
 
     def __init__(
         self, control: SupervisorClient, f: str, key: str, value: Any, timeout_s: float, node: str | None = None
     ) -> None:
-        """It is about to be sent."""
+        """Record that the call is about to be sent.
+
+        Args:
+            control: the supervisor.
+            f: the operation's name in the history.
+            key: the variable or the key.
+            value: the operation's value in the history.
+            timeout_s: the call's timeout.
+            node: the node that is asked, if it is only one.
+        """
         self._control = control
         arguments = {"f": f, "key": key, "value": to_jsonable(value), "node": node, "timeout_s": timeout_s}
-        self._number = control.ask("call_began", SHORT_S, **arguments)
+        self._number = control.ask("call_began", SUPERVISOR_TIMEOUT_S, **arguments)
 
     def ok(self, value: Any, node: str | None = None) -> None:
-        """It was answered."""
+        """Record that the call was answered."""
         self._end("ok", to_jsonable(value), None, node)
 
     def fail(self, error: str) -> None:
-        """It was not done."""
+        """Record that the call was definitely not done."""
         self._end("fail", None, error, None)
 
     def info(self, error: str) -> None:
-        """Nobody knows."""
+        """Record that the outcome is unknown."""
         self._end("info", None, error, None)
 
     def outcome(self, outcome: Any) -> None:
-        """It has this outcome."""
+        """Record this outcome."""
         match outcome:
             case Ok(value, node):
                 self.ok(value, node)
@@ -79,24 +88,31 @@ class Noted:
                 self.info(reason)
 
     def _end(self, type_: str, value: Any, error: str | None, node: str | None) -> None:
-        with contextlib.suppress(NotUp):  # the session has ended meanwhile, and says that the call was open
-            self._control.ask("call_ended", SHORT_S, call=self._number, type=type_, value=value, error=error, node=node)
+        with contextlib.suppress(NotUp):  # the session has ended meanwhile, and has recorded the call as open
+            self._control.ask(
+                "call_ended", SUPERVISOR_TIMEOUT_S, call=self._number, type=type_, value=value, error=error, node=node
+            )
 
 
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=FloatRange(0.001, 3600), default=TIMEOUT_S, show_default=True, help="Seconds."
+    "--timeout",
+    "timeout_s",
+    type=FloatRange(0.001, 3600),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds until the outcome is unknown.",
 )
 
 
 @click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("name")
 @click.argument("value")
-@click.option("--at", help="Which node to ask; any, if not given.", shell_complete=complete_nodes)
+@click.option("--at", help="The node to ask.  [default: any]", shell_complete=complete_nodes)
 @timeout_option
 @output_option
 @click.pass_obj
 def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float, as_json: bool) -> int:
-    """Propose VALUE for the variable NAME, and print the value that is decided: yours, or an earlier one.
+    """Propose VALUE for the variable NAME, and print the decided value: VALUE, or one that was proposed earlier.
 
     VALUE is JSON, or a bare word for a string, or - to read it from standard input.
     """
@@ -105,41 +121,41 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
     with client:
         node = _one(control, at)
         check_call(name, proposed)
-        noted = Noted(control, "propose", name, proposed, timeout_s, node)
+        recorded = RecordedCall(control, "propose", name, proposed, timeout_s, node)
         outcome = client.wait(client.begin_propose(name, proposed, node, timeout_s))
-        noted.outcome(outcome)
+        recorded.outcome(outcome)
     return _report(control, {"name": name, "at": node}, outcome, as_json, is_proposal=True)
 
 
 @click.command()
 @click.argument("name")
-@click.option("--at", help="Which node to ask, or all; any, if not given.", shell_complete=complete_nodes)
+@click.option("--at", help="The node to ask, or all.  [default: any]", shell_complete=complete_nodes)
 @timeout_option
 @output_option
 @click.pass_obj
 def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool) -> int:
-    """Print the value that is decided for the variable NAME."""
+    """Print the decided value of the variable NAME, or "undecided"."""
     control, client = _client(root)
     with client:
         check_call(name)
         if at is None:
-            noted = Noted(control, "query", name, None, timeout_s)
+            recorded = RecordedCall(control, "query", name, None, timeout_s)
             outcome = client.wait(client.begin_query(name, None, timeout_s))
-            noted.outcome(outcome)
+            recorded.outcome(outcome)
             return _report(control, {"name": name, "at": None}, outcome, as_json)
         nodes = control.ask("resolve", nodes=at)
-        notes = {node: Noted(control, "query", name, None, timeout_s, node) for node in nodes}
+        records = {node: RecordedCall(control, "query", name, None, timeout_s, node) for node in nodes}
         calls = {node: client.begin_query(name, node, timeout_s) for node in nodes}
         outcomes = {node: client.wait(call) for node, call in calls.items()}
         for node, outcome in outcomes.items():
-            notes[node].outcome(outcome)
+            records[node].outcome(outcome)
     if len(nodes) == 1:
         return _report(control, {"name": name, "at": nodes[0]}, outcomes[nodes[0]], as_json)
     if as_json:
         print_json(name=name, answers=[{"at": node, **_plain(outcome)} for node, outcome in outcomes.items()])
     else:
         for node, outcome in outcomes.items():
-            print(f"{node}  {_in_words(outcome)}")
+            print(f"{node}  {_text(outcome)}")
     return max(_exit_code(outcome) for outcome in outcomes.values())
 
 
@@ -160,20 +176,22 @@ def _report(
     if as_json:
         print_json(**about, **_plain(outcome))
     elif isinstance(outcome, Ok):
-        print(_in_words(outcome))
+        print(_text(outcome))
     if isinstance(outcome, NotKnown):
-        say(f"consensus: {_in_words(outcome)}{': it may be decided, or become so' if is_proposal else ''}")
-        down = who_is_down(control)
+        print_stderr(
+            f"consensus: {_text(outcome)}{': the proposal may be decided, now or later' if is_proposal else ''}"
+        )
+        down = reasons_for_no_answer(control)
         if down:
-            say(f"consensus: {'; '.join(down)}")
+            print_stderr(f"consensus: {'; '.join(down)}")
     elif isinstance(outcome, NotDone):
-        say(f"consensus: {_in_words(outcome)}")
+        print_stderr(f"consensus: {_text(outcome)}")
     return _exit_code(outcome)
 
 
-def who_is_down(control: SupervisorClient) -> list[str]:
-    """What may keep the cluster from answering: nodes that are not up, and trouble with what stands between them."""
-    seen = control.ask("ps", SHORT_S)
+def reasons_for_no_answer(control: SupervisorClient) -> list[str]:
+    """Return what may keep the cluster from answering: nodes that are not up, and trouble with the proxy."""
+    seen = control.ask("ps", SUPERVISOR_TIMEOUT_S)
     down = [f"{row['node']} is {row['how']}" for row in seen["nodes"] if row["state"] != "up"]
     return [*down, *filter(None, [seen["trouble"]])]
 
@@ -191,7 +209,7 @@ def _plain(outcome: Any) -> dict[str, Any]:
     raise AssertionError(outcome)
 
 
-def _in_words(outcome: Any) -> str:
+def _text(outcome: Any) -> str:
     match outcome:
         case Ok(None):
             return "undecided"

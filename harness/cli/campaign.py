@@ -1,4 +1,4 @@
-"""`consensus campaign`: many runs of generated plans, and one report."""
+"""`consensus campaign`: many runs of generated plans, and one report over them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.cli.main import (
+    EXIT_INTERRUPTED,
+    EXIT_UNKNOWN,
+    EXIT_VIOLATED,
+    FloatRange,
+    output_option,
+    print_json,
+    print_stderr,
+)
 from harness.cli.plans import NameList
 from harness.records.run_folders import new_folder
 
@@ -15,27 +23,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many.")
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Runs at a time.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Where all plans come from.")
-@click.option("--algorithm", default="paxos", show_default=True, help="A name of ours, or module:Class.")
-@click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
-@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Of each run.")
-@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
-@click.option("--steps", type=click.IntRange(0, 1000), help="Faults a run.  [default: one every 0.8 s, 4 at least]")
-@click.option("--stop-at-first", is_flag=True, help="End when a run violates a promise.")
+@click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many runs.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many runs at a time.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
 @click.option(
-    "--workload", default="register", show_default=True, help="What clients do meanwhile, as for `consensus test`."
+    "--algorithm", default="paxos", show_default=True, help="The name of a shipped algorithm, or module:Class."
 )
+@click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds of each run.")
+@click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
+@click.option("--steps", type=click.IntRange(0, 1000), help="Faults per run.  [default: one every 0.8 s, at least 4]")
+@click.option("--stop-at-first", is_flag=True, help="End after the first run that violates a promise.")
+@click.option("--workload", default="register", show_default=True, help="What the clients do, as for `consensus test`.")
 @click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Have the workers of this Dask scheduler make the runs, such as tcp://10.0.0.7:8786. Instead of --workers.",
+    help="Run on the workers of this Dask scheduler, such as tcp://10.0.0.7:8786, instead of --workers.",
 )
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
-@click.option(
-    "--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`; implies --keep."
-)
+@click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
 @output_option
 @click.pass_obj
 def campaign(
@@ -57,29 +63,30 @@ def campaign(
     dask: str | None,
     as_json: bool,
 ) -> int:
-    """Run many plans that are drawn from a seed, and merge what came of them.
+    """Run many plans that are drawn from a seed, and merge their results.
 
-    The folder of every run that is not valid is kept. The report says which fault has struck whom in which phase of the
-    protocol, and what was never struck. Ctrl-C ends it with what was done so far. Exit code: 1 if a run violated a promise,
-    2 if one was no test, 130 after Ctrl-C, else 0.
+    The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
+    and shows the combinations that never occurred. Ctrl-C ends the campaign with the runs so far.
+
+    Exit code: 1 if a run violated a promise, 2 if a run was no test, 130 after Ctrl-C, else 0.
     """
     from harness.runs.campaigns.campaign import Campaign  # noqa: PLC0415
     from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
-    from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - as in harness.cli.main
+    from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.main
     from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     workload_for(workload, load_algorithm(algorithm))
     wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
-    wanted.plan(1)  # a mistake in the arguments shows before a folder is made
+    wanted.plan(1)  # so that bad arguments are refused before a folder is made
     wanted = replace(wanted, folder=new_folder(root, f"campaign-{algorithm}"))
 
     def progress(tally: "CampaignTally") -> None:
         last = tally.runs[-1]
         if last.status != "valid":
-            say(f"run {last.number:05}, seed {last.seed}: {last.status}: {last.evidence}")
+            print_stderr(f"run {last.number:05}, seed {last.seed}: {last.status}: {last.evidence}")
         if len(tally.runs) % 10 == 0 or last.status != "valid" or len(tally.runs) == runs:
-            say(summary(tally))
+            print_stderr(summary(tally))
 
     tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
     save(tally)
@@ -110,9 +117,9 @@ def _print(tally: "CampaignTally") -> None:
     for fault, cells in lines:
         table.add_row(fault, *(Text(cell, "bold red" if "0" in cell.split("+") else "") for cell in cells))
     console.print(table)
-    print("struck while they sent such a message + while they got one; 0 is a hole\n")
+    print("faults at senders + at receivers of such a message; 0: never tested\n")
     if tally.never_fired:
-        print(f"in plans, and never in force: {', '.join(tally.never_fired)}")
+        print(f"in plans, but never in force: {', '.join(tally.never_fired)}")
     for run in tally.kept:
         console.print(Text(f"{run.number:05} {run.status}, seed {run.seed}: {run.evidence}"), soft_wrap=True)
     print(f"\n{'interrupted: ' if tally.interrupted else ''}{summary(tally)}\n{tally.campaign.folder / PAGE_NAME}")

@@ -1,34 +1,37 @@
-"""`consensus check`: any history file, judged."""
+"""`consensus check`: judges a history file, from this project or from elsewhere."""
 
 from pathlib import Path
 
 import click
 
-from harness.cli.main import output_option, print_json, say
+from harness.cli.main import output_option, print_json, print_stderr
 
-#: The names in `harness.checkers.models.MODELS`, so that `--help` need not import them; a test compares.
+#: The names in `harness.checkers.models.MODELS`, so that `--help` need not import them. A test compares both.
 MODEL_NAMES = ("consensus", "register", "cas-register", "kv", "lock", "log")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--model", type=click.Choice(MODEL_NAMES), required=True, help="What the object should be.")
-@click.option("--minimise", is_flag=True, help="Write what it takes to be invalid beside the file, as NAME.min.jsonl.")
+@click.option("--model", type=click.Choice(MODEL_NAMES), required=True, help="The sequential model of the object.")
+@click.option(
+    "--minimise", is_flag=True, help="Write a smallest invalid part of the history beside the file, as NAME.min.jsonl."
+)
 @click.option(
     "--budget",
     type=click.IntRange(1),
     default=2_000_000,
     show_default=True,
-    help="How many configurations the search of one key may meet before it is given up as unknown.",
+    help="After how many configurations the search of one key ends as unknown.",
 )
 @output_option
 def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) -> int:
-    """Judge whether a history is linearizable: JSON lines with Jepsen's fields, from here or anywhere.
+    """Judge whether the history in FILE is linearizable. FILE has JSON lines with Jepsen's fields.
 
-    Each line has type (invoke, ok, fail, info), process, f, value; index, time, key and error are optional. The exit code
-    is 0 for valid, 1 for invalid, 2 for unknown, 254 for a file that is no history of the model.
+    Each line has type (invoke, ok, fail, info), process, f and value; index, time, key and error are optional.
+
+    Exit code: 0 valid, 1 invalid, 2 unknown, 254 if the file is no history of the model.
     """
-    from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - only this needs them
+    from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - see harness.cli.main
     from harness.checkers.verdict import count  # noqa: PLC0415
     from harness.records.jsonable import BadFile  # noqa: PLC0415
 
@@ -47,7 +50,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     for line in judged.verdict.more:
         print(f"  {line}")
     history = judged.history
-    say(f"{count(history.invoked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
+    print_stderr(f"{count(history.invoked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
     if written is not None:
-        say(f"{len(judged.violations[0].minimised)} calls that are invalid by themselves: {written}")
+        print_stderr(f"{len(judged.violations[0].minimised)} calls that are invalid by themselves: {written}")
     return judged.verdict.exit_code

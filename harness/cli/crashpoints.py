@@ -1,4 +1,4 @@
-"""`consensus crashpoints`: a power cut at every write and sync of an operation."""
+"""`consensus crashpoints`: cuts a node's power at every write and sync of an operation."""
 
 import os
 import shlex
@@ -6,18 +6,26 @@ from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, print_stderr
 
 
 @click.command()
 @click.argument("algorithm")
-@click.option("--operation", type=click.Choice(["propose", "boot"]), default="propose", show_default=True)
-@click.option("--node-command", metavar="COMMAND", help="What starts a node, to test a runtime or a disk of your own.")
 @click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, help="One boundary in N, for a quick look."
+    "--operation",
+    type=click.Choice(["propose", "boot"]),
+    default="propose",
+    show_default=True,
+    help="What the node does when its power is cut.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Clusters at a time.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")
+@click.option(
+    "--node-command", metavar="COMMAND", help="The command that starts a node, to test your own runtime or disk."
+)
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one boundary in this many.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many clusters run at a time."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @output_option
 @click.pass_obj
 def crashpoints(
@@ -30,12 +38,13 @@ def crashpoints(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Cut a node's power before each write and each sync of an operation, and check what it remembers.
+    """Cut a node's power before each write and each sync of an operation, and check that it forgets nothing.
 
-    Un-synced writes survive in each way there is: none, all, a prefix, a torn one, later ones without earlier ones. The exit
-    code is 0 if each power cut was survived, 1 if something was lost or does not start, 2 if a power cut was no test.
+    Un-synced writes survive in every way: none, all, a prefix, a torn write, later writes without earlier ones.
+
+    Exit code: 0 if every power cut was survived, 1 if anything was lost or a node does not start, 2 if a power cut was no test.
     """
-    from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - only this needs it
+    from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - see harness.cli.main
     from harness.records.run_folders import new_folder  # noqa: PLC0415
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
     from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
@@ -49,18 +58,20 @@ def crashpoints(
         nonlocal done
         done += 1
         if done % 20 == 0:
-            say(f"{done} power cuts, at boundary {trial.number}")
+            print_stderr(f"{done} power cuts, at boundary {trial.number}")
 
     try:
         walk = Walker(folder, algorithm, WalkedOperation(operation), command, seed, workers, every).walk(progress)
     except KeyboardInterrupt:
-        say("interrupted: what was under way has ended with its nodes")
-        os._exit(EXIT_INTERRUPTED)  # without waiting for the power cuts under way; the kernel ends what they launched
+        print_stderr("interrupted: the power cuts under way have ended with their nodes")
+        os._exit(
+            EXIT_INTERRUPTED
+        )  # without waiting for the power cuts under way; the kernel ends the nodes they launched
     if as_json:
         print_json(folder=str(folder), **walk.to_json())
     else:
         print(walk.text())
-        print(f"\n{len(walk.trials)} power cuts in {walk.took_s:.0f} s, on real processes. Their folders: {folder}")
-    if walk.of(PointOutcome.VIOLATES, PointOutcome.BLOCKS) or walk.violations:
+        print(f"\n{len(walk.trials)} power cuts in {walk.took_s:.0f} s, on real processes. Run folders: {folder}")
+    if walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) or walk.violations:
         return EXIT_VIOLATED
-    return EXIT_UNKNOWN if walk.of(PointOutcome.NO_TEST) or not walk.trials else 0
+    return EXIT_UNKNOWN if walk.with_outcome(PointOutcome.NO_TEST) or not walk.trials else 0

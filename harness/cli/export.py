@@ -1,4 +1,4 @@
-"""`consensus export`: a run in the formats of other tools."""
+"""`consensus export`: writes a run in the formats of other tools, or as a plan."""
 
 import sys
 from collections.abc import Iterable
@@ -20,21 +20,21 @@ _NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": PLAN_NAME}
     "form",
     type=click.Choice(tuple(_NAMES)),
     required=True,
-    help="edn: the history and the faults, as Jepsen's. chrome-trace: open it at ui.perfetto.dev. "
-    "plan: what breaks the same again, by `consensus test --plan`.",
+    help="edn: the history and the faults in Jepsen's format. chrome-trace: for ui.perfetto.dev. "
+    "plan: the faults as a plan, for `consensus test --plan`.",
 )
 @click.option(
     "-o",
     "--output",
     "target",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="Where it goes; - is stdout. By default a file in the run's folder.",
+    help="The file to write; - is stdout.  [default: a file in the run's folder]",
 )
 @click.pass_obj
 def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
-    """Write a run for Jepsen's tools, for Perfetto, or as a plan of its faults.
+    """Write a run for Jepsen's tools, for Perfetto, or as a plan of its faults, and print the file's path.
 
-    RUN is as for `consensus report`. The file's path is printed.
+    RUN is a run's folder, or a part of its name; without it, the newest run.
     """
     folder = find_run(root, run)
     pieces = {"edn": _edn, "chrome-trace": _trace, "plan": _plan}[form](folder)
@@ -78,7 +78,7 @@ def _plan(folder: Path) -> Iterable[str]:
     plan = RunFiles(folder).plan
     if not plan.exists():
         raise click.ClickException(
-            f"{folder} has no {PLAN_NAME}: only a run with a plan, or by hand with faults, has one"
+            f"{folder} has no {PLAN_NAME}: only a run with a plan, or a session by hand with faults, has one"
         )
     load(plan)
     return [plan.read_text(encoding="utf-8")]

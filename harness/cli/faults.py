@@ -1,4 +1,4 @@
-"""`consensus faults`: the catalogue."""
+"""`consensus faults`: lists the catalogue of faults."""
 
 import inspect
 import json
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @output_option
 @click.pass_obj
 def faults(_root: Path, name: str | None, as_json: bool) -> None:
-    """List what can be broken, or show one fault, or those of one family, with their arguments.
+    """List every fault, or show the fault or the family NAME with its arguments.
 
-    The names are those of `consensus test --faults`, of a plan's steps, and of `run.inject` in Python.
+    The same names are used by `consensus test --faults`, by the steps of a plan, and by `run.inject` in Python.
     """
-    from harness.faults.catalogue import catalogue, choose_faults  # noqa: PLC0415 - as in harness.cli.main
+    from harness.faults.catalogue import catalogue, choose_faults  # noqa: PLC0415 - see harness.cli.main
 
     entries = catalogue() if name is None else choose_faults([name])
     if as_json:
@@ -68,7 +68,7 @@ def _print_one(entry: "CatalogueEntry") -> None:
     print(f"{entry.name}: {entry.fault.summary}.")
     for argument, parameter in entry.parameters.items():
         missing = parameter.default is inspect.Parameter.empty
-        default = "needed" if missing else "drawn" if parameter.default is None else f"{parameter.default!r}"
+        default = "required" if missing else "drawn" if parameter.default is None else f"{parameter.default!r}"
         print(f"  {argument:<12} {default if missing else f'if left out: {default}'}")
     print(f'  in Python      with run.inject("{entry.name}"{python}): ...')
     print(f"  in a plan      {json.dumps({'at_s': 1.0, 'fault': entry.name, **given, 'for_s': 1.0})}")

@@ -1,4 +1,4 @@
-"""`consensus flp`: an adversary who loses nothing and kills nobody, and yet nothing is decided."""
+"""`consensus flp`: an adversary that only delays messages keeps an algorithm from deciding."""
 
 import signal
 import threading
@@ -9,96 +9,111 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from harness.cli.main import FloatRange, output_option, print_json, say
+from harness.cli.main import FloatRange, output_option, print_json, print_stderr
 
 if TYPE_CHECKING:
     from harness.virtual.flp import StandOff
     from harness.virtual.flp_majority import Tie
     from harness.virtual.flp_real import RealStandOff
 
-_TELL_EVERY: Final = 100
+_ROUNDS_PER_REPORT: Final = 100
 
 _PAXOS_SHOWS: Final = """
-What this shows: computers that all work, on a network that loses nothing, need not ever decide. It takes no crash and no
-loss; it is enough that messages come at the wrong time, and each of them does come."""
+What this shows: nodes that all work, on a network that loses nothing, may never decide. It takes no crash and no loss. It is
+enough that messages arrive at the wrong time, and each of them does arrive."""
 
 _MAJORITY_SHOWS: Final = """
-What this shows: at a tie all hangs on one message. It is on its way, so both colours may still win, and nobody can decide.
-As long as it is late, nobody can tell it from one that never comes, nor the third computer from one that is down."""
+What this shows: at a tie the decision depends on one message. It is on its way, so both colours may still win, and no node can
+decide. As long as it is late, no node can distinguish it from a lost message, nor the third node from one that is down."""
 
 _PROVED: Final = """
 What Fischer, Lynch and Paterson proved (Impossibility of Distributed Consensus with One Faulty Process, 1985): where
-messages may take any time, and one computer may crash, no deterministic algorithm can promise always to decide and never
-to decide two things. There is a configuration in which both values are possible to begin with, and from any such one a
-schedule leads to another, without a message being withheld for ever. A run illustrates that; only their proof says
-that no cleverer algorithm escapes."""
+messages may take any time, and one process may crash, no deterministic algorithm can both always decide and never decide two
+values. There is an initial configuration in which both values are possible, and from every such configuration a schedule
+leads to another one, without a message being withheld for ever. A run illustrates that. Only their proof shows that it
+holds for every algorithm."""
 
 _PAXOS_LIVES: Final = """
-How Paxos lives with it: safety always, progress when timing is kind. However late messages come, two values are never
-decided; that rests on no clock. Whether one is decided rests on luck that is easy to have: whoever is beaten pauses for a
-random while, longer each time, so one of the two gets through, unless somebody who sees every message arranges otherwise."""
+How Paxos deals with it: it is always safe, and makes progress when the timing allows it. However late messages are, two values
+are never decided, and that depends on no clock. Whether one value is decided depends on timing. A proposer whose ballot was
+beaten pauses for a random time, longer each time. So one of two rivals succeeds, unless an adversary sees every message and
+delays the right ones."""
 
 _MAJORITY_DIES: Final = """
-How the majority vote fails to live with it: a vote is for ever. If the third computer is dead, rather than slow, the others
-can never tell whether a decision has been made: the window of vulnerability. All that they can do is wait. Paxos lives
-with it: it goes on under a higher ballot without whoever is late, and keeps what may have been decided. Safety always,
-progress when timing is kind."""
+How the majority vote fails: a vote is final. If the third node is down and not only slow, the others can never know whether a
+value was decided: the window of vulnerability. They can only wait. Paxos continues under a higher ballot without the late
+node, and keeps the value that may have been decided. It is always safe, and makes progress when the timing allows it."""
 
 
 @click.command()
-@click.option("--algorithm", type=click.Choice(["paxos", "majority"]), default="paxos", show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="In virtual time.")
-@click.option("--real", "seconds", type=FloatRange(0.5, 86_400), help="On five real processes, for so many seconds.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the real run.")
+@click.option(
+    "--algorithm",
+    type=click.Choice(["paxos", "majority"]),
+    default="paxos",
+    show_default=True,
+    help="Which algorithm to keep from deciding.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="How many rounds, in virtual time.",
+)
+@click.option(
+    "--real", "seconds", type=FloatRange(0.5, 86_400), help="Run on five real processes for this many seconds instead."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the run on real processes.")
 @output_option
 @click.pass_obj
 def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: int, as_json: bool) -> int:
-    """Watch an adversary who may only choose when messages arrive keep everybody from deciding.
+    """Run an adversary that only delays messages, and yet keeps all nodes from deciding.
 
-    It lets one Paxos proposer prepare, holds its Accepts until the rival's Prepares have reached a quorum, releases them too
-    late, and turns to the other. Then it stops, after its time or at Ctrl-C, and a decision follows. Of a majority vote, it
-    finds the one message whose delay decides everything. The exit code is 0 if all that was shown, 1 if a promise was
-    violated, 2 if it has shown nothing.
+    The adversary lets one Paxos proposer finish phase 1, holds its Accepts until the rival's Prepares have reached a quorum,
+    releases them too late, and then does the same to the rival. When it stops, after its time or at Ctrl-C, a value is decided.
+    In a majority vote the command finds the one message on whose delay the decision depends.
+
+    Exit code: 0 if that was shown, 1 if a promise was violated, 2 if nothing was shown.
     """
     if algorithm == "majority":
         if seconds is not None:
-            raise click.BadParameter("a majority vote is explored, not run: leave out --real, or take paxos")
-        from harness.virtual.flp_majority import explore_tie  # noqa: PLC0415 - only this needs it
+            raise click.BadParameter("a majority vote is explored in virtual time: leave out --real, or use paxos")
+        from harness.virtual.flp_majority import explore_tie  # noqa: PLC0415 - see harness.cli.main
 
-        return _tell("majority", explore_tie(), (_MAJORITY_SHOWS, _PROVED, _MAJORITY_DIES), as_json)
+        return _print_report("majority", explore_tie(), (_MAJORITY_SHOWS, _PROVED, _MAJORITY_DIES), as_json)
     paxos = (_PAXOS_SHOWS, _PROVED, _PAXOS_LIVES)
     if seconds is not None:
-        return _tell("paxos", _real(root, seconds, seed), paxos, as_json)
-    from harness.virtual.flp import stand_off  # noqa: PLC0415 - only this needs it
+        return _print_report("paxos", _real(root, seconds, seed), paxos, as_json)
+    from harness.virtual.flp import stand_off  # noqa: PLC0415 - see harness.cli.main
 
     def progress(report: "StandOff") -> None:
-        if report.rounds % _TELL_EVERY == 0:
-            say(
+        if report.rounds % _ROUNDS_PER_REPORT == 0:
+            print_stderr(
                 f"round {report.rounds:,}, ballot {report.ballot.round}.{report.ballot.node}, decisions {report.decisions}"
             )
 
-    return _tell("paxos", stand_off(rounds, progress=progress), paxos, as_json)
+    return _print_report("paxos", stand_off(rounds, progress=progress), paxos, as_json)
 
 
 def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
-    from harness.records.run_folders import new_folder  # noqa: PLC0415 - only this needs them
+    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.main
     from harness.virtual.flp_real import stand_off  # noqa: PLC0415
 
     def progress(report: "RealStandOff") -> None:
-        say(
+        print_stderr(
             f"{report.seconds:5.1f} s: round {report.rounds}, ballot {report.ballot.round}.{report.ballot.node}, "
             f"decisions {report.decisions}"
         )
 
     folder = new_folder(root, "flp", make=False)
-    say(f"five Paxos nodes and an adversary, for {seconds:g} s; Ctrl-C stops the adversary")
+    print_stderr(f"five Paxos nodes and an adversary, for {seconds:g} s; Ctrl-C stops the adversary")
     with _ctrl_c() as pressed:
         return stand_off(folder, seconds, pressed.is_set, progress, seed)
 
 
 @contextmanager
 def _ctrl_c() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event. A second one ends the command, as anywhere."""
+    """Set the event at the first Ctrl-C inside the block. The second one interrupts the command."""
     pressed = threading.Event()
 
     def press(_number: int, _frame: object) -> None:
@@ -106,7 +121,7 @@ def _ctrl_c() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         pressed.set()
 
-    if threading.current_thread() is not threading.main_thread():  # signals are for the main thread
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield pressed
         return
     before = signal.signal(signal.SIGINT, press)
@@ -116,10 +131,12 @@ def _ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _tell(algorithm: str, report: "StandOff | RealStandOff | Tie", says: tuple[str, ...], as_json: bool) -> int:
+def _print_report(
+    algorithm: str, report: "StandOff | RealStandOff | Tie", explanations: tuple[str, ...], as_json: bool
+) -> int:
     if as_json:
         print_json(algorithm=algorithm, **report.to_json())
     else:
         print("\n".join(report.lines()))
-        print("\n".join(says))
+        print("\n".join(explanations))
     return report.exit_code

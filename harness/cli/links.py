@@ -1,4 +1,4 @@
-"""The verbs for the links of a cluster that runs by hand: partition, isolate, link, links, heal; and inject, for any fault."""
+"""The commands for the links of a running cluster: partition, isolate, link, links, heal; and inject, for any fault."""
 
 import re
 from pathlib import Path
@@ -19,9 +19,9 @@ from harness.cli.main import FloatRange, output_option, print_json
 def partition(root: Path, groups: str, as_json: bool) -> None:
     """Cut the nodes into GROUPS that cannot reach each other, such as n1,n2/n3,n4,n5.
 
-    Clients reach all sides. One group alone is cut from all the others.
+    Clients reach all groups. If there is one group, it is cut from all other nodes.
     """
-    _done(SupervisorClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
+    _print_result(SupervisorClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
 
 
 @click.command()
@@ -29,51 +29,55 @@ def partition(root: Path, groups: str, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def isolate(root: Path, node: str, as_json: bool) -> None:
-    """Cut NODE from every other node, both ways. Clients still reach it."""
+    """Cut NODE from every other node, in both directions. Clients still reach it."""
     control = SupervisorClient(root)
     for name in control.ask("resolve", nodes=node):
-        _done(control.ask("isolate", node=name), f"cut: {name} from all others", as_json)
+        _print_result(control.ask("isolate", node=name), f"cut: {name} from all others", as_json)
 
 
 class Duration(click.ParamType[float]):
-    """50ms or 1.5s."""
+    """A parameter type: a time, such as 50ms or 1.5s."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds in `value`."""
+        """Return the time in seconds.
+
+        Raises:
+            BadParameter: the text is no time.
+        """
         found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", str(value))
         if found is None:
-            self.fail(f"{value!r} is no time: write 50ms or 1.5s", param, ctx)
+            self.fail(f"{value!r} is no time: write, for example, 50ms or 1.5s", param, ctx)
         return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
 @click.command()
 @click.argument("sender", shell_complete=complete_nodes)
 @click.argument("receiver", shell_complete=complete_nodes)
-@click.option("--drop", type=FloatRange(0, 1), help="Drop messages with this probability.")
-@click.option("--duplicate", type=FloatRange(0, 1), help="Send messages twice with this probability.")
-@click.option("--delay", type=Duration(), help="Deliver so much later: 50ms, 1.5s.")
-@click.option("--jitter", type=Duration(), help="With --delay: and up to so much later still.")
-@click.option("--reorder", type=click.IntRange(1), help="Let messages be overtaken by up to so many later ones.")
-@click.option("--cut", is_flag=True, help="Drop everything.")
-@click.option("--one-way", is_flag=True, help="Only from SENDER to RECEIVER; both ways, if not given.")
+@click.option("--drop", type=FloatRange(0, 1), help="Drop each message with this probability.")
+@click.option("--duplicate", type=FloatRange(0, 1), help="Deliver each message twice with this probability.")
+@click.option("--delay", type=Duration(), help="Delay each message by this time, such as 50ms or 1.5s.")
+@click.option("--jitter", type=Duration(), help="With --delay: delay by up to this much more.")
+@click.option("--reorder", type=click.IntRange(1), help="Let up to this many later messages overtake a message.")
+@click.option("--cut", is_flag=True, help="Drop every message.")
+@click.option("--one-way", is_flag=True, help="Only from SENDER to RECEIVER.  [default: both directions]")
 @output_option
 @click.pass_obj
 def link(
     root: Path, /, sender: str, receiver: str, one_way: bool, as_json: bool, **actions: float | bool | None
 ) -> None:
-    """Spoil the link between SENDER and RECEIVER. Each is n1, or n1,n3, or leader, or all, or `client` for all clients."""
+    """Disturb the link between SENDER and RECEIVER. Each is n1, or n1,n3, or leader, or all, or `client` for all clients."""
     given = {action: amount for action, amount in actions.items() if amount not in (None, False)}
     if not given:
-        raise click.UsageError("say what to do to the link: --drop, --delay, --duplicate, --reorder or --cut")
+        raise click.UsageError("give at least one of --drop, --delay, --duplicate, --reorder and --cut")
     if "jitter" in given and "delay" not in given:
-        raise click.UsageError("--jitter goes with --delay")
+        raise click.UsageError("--jitter needs --delay")
     control = SupervisorClient(root)
     senders, receivers = (_endpoints(control, names) for names in (sender, receiver))
     rules = control.ask("link", senders=senders, receivers=receivers, one_way=one_way, spoil=given)
     arrow = "->" if one_way else "<->"
-    _done(
+    _print_result(
         rules, f"{sender} {arrow} {receiver}: " + ", ".join(f"{key} {value}" for key, value in given.items()), as_json
     )
 
@@ -82,19 +86,19 @@ def link(
 @output_option
 @click.pass_obj
 def heal(root: Path, as_json: bool) -> None:
-    """Make every link whole again, and end what `consensus inject` did.
+    """Remove all rules from the links, and end every fault of `consensus inject`.
 
-    What was dropped stays lost; what was held is delivered.
+    Dropped messages stay lost. Held messages are delivered.
     """
     SupervisorClient(root).ask("heal")
-    _done(None, "every link is whole", as_json)
+    _print_result(None, "every link is whole", as_json)
 
 
 @click.command()
 @output_option
 @click.pass_obj
 def links(root: Path, as_json: bool) -> None:
-    """Show each directed link: what passed, what was dropped, which rules stand on it."""
+    """Show each directed link: how many messages passed, were lost and are kept, and its rules."""
     rows = SupervisorClient(root).ask("links")
     if as_json:
         print_json(links=rows)
@@ -115,7 +119,7 @@ def _endpoints(control: SupervisorClient, names: str) -> list[str]:
     return ["client"] if names == "client" else list(control.ask("resolve", nodes=names))
 
 
-def _done(rules: Any, text: str, as_json: bool) -> None:
+def _print_result(rules: Any, text: str, as_json: bool) -> None:
     if as_json:
         print_json(rules=[rules] if isinstance(rules, str) else rules or [])
     else:
@@ -128,19 +132,19 @@ def _done(rules: Any, text: str, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) -> None:
-    """Have any FAULT of the catalogue in force until `consensus heal`, with ARGUMENTS such as node=n1 or links=clients.
+    """Inject any FAULT of the catalogue, with ARGUMENTS such as node=n1 or links=clients, until `consensus heal`.
 
-    A value is JSON, or a bare word. `consensus faults FAULT` shows which there are; those left out are drawn. Faults of disks
-    need `consensus up --prepare disk`.
+    A value is JSON, or a bare word. `consensus faults FAULT` lists the arguments. Arguments that are left out are drawn at
+    random. Faults of disks need `consensus up --prepare disk`.
     """
     given: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{argument!r} is no argument: write node=n1, or probability=0.3")
+            raise click.BadParameter(f"{argument!r} is no argument: write, for example, node=n1 or probability=0.3")
         given[name] = parse_value(text)
-    told = SupervisorClient(root).ask("inject", name=fault, arguments=given)
+    injected = SupervisorClient(root).ask("inject", name=fault, arguments=given)
     if as_json:
-        print_json(**told)
+        print_json(**injected)
     else:
-        print(f"{fault} is in force" if told["in_force"] else f"{fault} waits for its moment")
+        print(f"{fault} is in force" if injected["in_force"] else f"{fault} waits for its trigger")

@@ -1,8 +1,10 @@
-"""The verb that runs a command under a lock of a replicated log that runs by hand: lock.
+"""`consensus lock`: runs a command under a lock of a running cluster that keeps a log.
 
-The command runs in the foreground with everything that a shell gave: terminal, standard input and output, environment. What
-ends it here is meant for it: signals are passed on, and its exit code is ours. Only when the lease is lost it is ended for a
-reason of ours: somebody else may have the lock.
+Theory of operation
+-------------------
+The child process gets the terminal, the standard input and output, and the environment of this process. Signals are passed on
+to it, and its exit code becomes the exit code of `consensus`. This process ends the child only if the lease is lost, since
+another client may have the lock then.
 """
 
 import os
@@ -23,11 +25,11 @@ from cluster.clients.locks import Lock
 from cluster.clients.operation import TTL_S
 from cluster.errors import ConsensusError, LeaseLost, Unknown
 from harness.cli.keys import open_log
-from harness.cli.main import EXIT_VIOLATED, FloatRange, say
+from harness.cli.main import EXIT_VIOLATED, FloatRange, print_stderr
 from harness.cli.signals import handled, terminated_as_interrupted
 
 VARIABLE: Final = "CONSENSUS_LOCK_TOKEN"
-_LOOK_EVERY_S: Final = 0.05
+_POLL_INTERVAL_S: Final = 0.05
 _KILL_AFTER_S: Final = 5.0
 
 
@@ -38,9 +40,9 @@ _KILL_AFTER_S: Final = 5.0
     type=FloatRange(0.1, 600),
     default=TTL_S,
     show_default=True,
-    help="Seconds until others go on, if this vanishes.",
+    help="Seconds until another client gets the lock, if this process vanishes.",
 )
-@click.option("--wait", "wait_s", type=FloatRange(0, 86_400), help="Seconds to wait in line.  [default: for ever]")
+@click.option("--wait", "wait_s", type=FloatRange(0, 86_400), help="Seconds to wait for the lock.  [default: for ever]")
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -51,9 +53,10 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
     consensus lock printer -- lpr page.ps
     consensus lock --wait 0 nightly -- sh -c 'backup --fence $CONSENSUS_LOCK_TOKEN'
 
-    The lease is renewed meanwhile. If it is lost nevertheless, COMMAND gets SIGTERM, and SIGKILL 5 s later; the exit code is
-    1. It may have run for a moment beside somebody else by then, and if consensus itself is killed, it runs on: what COMMAND
-    changes should refuse a token, CONSENSUS_LOCK_TOKEN, below the highest that it has seen.
+    The lease is renewed while COMMAND runs. If it is lost, COMMAND gets SIGTERM, and SIGKILL 5 s later, and the exit code is
+    1. COMMAND may then have run for a moment while another client held the lock. If consensus itself is killed, COMMAND
+    continues without the lock. So whatever COMMAND changes should refuse a fencing token, CONSENSUS_LOCK_TOKEN, that is lower
+    than the highest one it has seen.
     """
     if shutil.which(command[0]) is None:
         raise click.BadParameter(f"there is no command {command[0]!r}")
@@ -61,37 +64,37 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
         held = client.lock(name, ttl_s, wait_s)
         holder = client.locks.holder(name)
         if holder is not None and wait_s != 0:
-            before = f" after {holder.waiting} more" if holder.waiting else ""
-            say(f"waiting for {name!r}{before}: {holder.owner} holds it with token {holder.token}")
+            before = f" behind {holder.waiting} others" if holder.waiting else ""
+            print_stderr(f"waiting for {name!r}{before}: {holder.owner} holds it with token {holder.token}")
         try:
             held.acquire()
         except Unknown as error:
-            raise Unknown(f"{error}. If it is ours now, that ends with its lease of {ttl_s:g} s") from error
+            raise Unknown(f"{error}. If this client has the lock now, it ends with its lease of {ttl_s:g} s") from error
         try:
             code = _run(held, command)
         finally:
-            lost = _let_go(held)
+            lost = _release(held)
     if lost is not None:
-        say(f"consensus: {lost}")
+        print_stderr(f"consensus: {lost}")
         return EXIT_VIOLATED
     return code
 
 
-def _let_go(held: Lock) -> LeaseLost | None:
-    """Release the lock, or leave that to its lease. Returns why it had been lost, if it had."""
+def _release(held: Lock) -> LeaseLost | None:
+    """Release the lock, or let its lease end. Return why it had been lost, if it had."""
     try:
         held.release()
     except LeaseLost as error:
         return error
     except ConsensusError as error:
-        say(f"consensus: {error}; the lock ends with its lease of {held.ttl_s:g} s")
+        print_stderr(f"consensus: {error}; the lock ends with its lease of {held.ttl_s:g} s")
     return None
 
 
 def _run(held: Lock, command: Sequence[str]) -> int:
-    """Run the command until it ends, or until the lock is lost. Returns its exit code, as a shell would tell it."""
+    """Run the command until it ends, or until the lock is lost. Return its exit code, as a shell would."""
     kill_at = float("inf")
-    with _signals_kept() as signals:
+    with _collected_signals() as signals:
         try:
             child = subprocess.Popen(command, env={**os.environ, VARIABLE: str(held.token)})
         except OSError as error:
@@ -100,33 +103,33 @@ def _run(held: Lock, command: Sequence[str]) -> int:
             while signals:
                 child.send_signal(signals.popleft())
             if held.lost and kill_at == float("inf"):
-                say(f"consensus: the lock {held.name!r} is lost, or may be: {command[0]} is asked to end")
+                print_stderr(f"consensus: the lock {held.name!r} is lost, or may be: {command[0]} gets SIGTERM")
                 child.terminate()
                 kill_at = time.monotonic() + _KILL_AFTER_S
             if time.monotonic() > kill_at:
                 child.kill()
             try:
-                child.wait(_LOOK_EVERY_S)
+                child.wait(_POLL_INTERVAL_S)
             except subprocess.TimeoutExpired:
                 continue
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
 @contextmanager
-def _signals_kept() -> Iterator[deque[int]]:
-    """Signals that would end us are for the command, which decides. A terminal's Ctrl-C reaches it without us."""
-    came: deque[int] = deque()
+def _collected_signals() -> Iterator[deque[int]]:
+    """Collect the signals that would end this process, for the child process. A terminal's Ctrl-C reaches it directly."""
+    collected: deque[int] = deque()
 
-    def keep(number: int, _frame: FrameType | None) -> None:
+    def collect(number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGINT or not _in_foreground():
-            came.append(number)
+            collected.append(number)
 
-    with handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keep):
-        yield came
+    with handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), collect):
+        yield collected
 
 
 def _in_foreground() -> bool:
-    """Whether a terminal's Ctrl-C is for our process group, so that the command gets it too."""
+    """Return whether a terminal's Ctrl-C goes to this process group, and so to the child process, too."""
     try:
         terminal = os.open(os.ctermid(), os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""The verbs that look at a cluster that runs by hand: ps, logs, inspect."""
+"""The commands that show the state of a cluster: ps, logs, inspect."""
 
 import json
 import sys
@@ -12,42 +12,44 @@ import click
 from cluster import spec as specs
 from cluster.errors import NoSuchNode, NotUp
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.cluster import SHORT_S, complete_nodes
+from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
 from harness.cli.main import output_option, print_json
 from harness.records.jsonable import to_jsonable
 from harness.records.tail import FileTail
 
-_WATCH_S = 0.5
-_FOLLOW_S = 0.2
+_WATCH_INTERVAL_S = 0.5
+_FOLLOW_INTERVAL_S = 0.2
 
 
 @click.command()
-@click.option("-w", "--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Update the table until Ctrl-C.")
 @output_option
 @click.pass_obj
 def ps(root: Path, watch: bool, as_json: bool) -> None:
-    """Show each node: process, state, role, ballot or vote, boots."""
+    """Show each node: process, state, number of boots, role, ballot or vote, decided value."""
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.live import Live  # noqa: PLC0415
 
     control = SupervisorClient(root)
     if not watch:
-        seen = control.ask("ps", SHORT_S)
+        seen = control.ask("ps", SUPERVISOR_TIMEOUT_S)
         if as_json:
             print_json(**seen)
         else:
             Console().print(table_of_nodes(seen))
         return
     if as_json:
-        raise click.UsageError("--watch is for people: without it, -o json can be asked for as often as is wanted")
+        raise click.UsageError(
+            "--watch cannot be combined with -o json: call `consensus ps -o json` repeatedly instead"
+        )
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(table_of_nodes(control.ask("ps", SHORT_S)), refresh=True)
-            time.sleep(_WATCH_S)
+            live.update(table_of_nodes(control.ask("ps", SUPERVISOR_TIMEOUT_S)), refresh=True)
+            time.sleep(_WATCH_INTERVAL_S)
 
 
 def table_of_nodes(seen: dict[str, Any]) -> Any:
-    """What `ps` shows. Only the last columns give way where the terminal is narrow."""
+    """Return the table that `ps` shows, from the supervisor's answer. Only its last columns shrink in a narrow terminal."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -60,8 +62,8 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
     titles += ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
-        # Where the terminal is too narrow, rich takes from the columns that may wrap, and leaves the others whole. What
-        # stands in those is cut short, though: a row is one line.
+        # In a narrow terminal rich shrinks the columns that may wrap, and leaves the others whole. The cells of the shrunk
+        # columns are cut short and not wrapped, so each node has one line.
         justify: Any = "right" if title in ("pid", "boots", "bad frames") else "left"
         table.add_column(_one_line(title), justify=justify, no_wrap=place < kept, overflow="ellipsis")
     colours = {"up": "green", "suspended": "yellow"}
@@ -86,12 +88,12 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
 
 
 def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str, str]:
-    """A row's last cells where an algorithm decides one variable."""
+    """Return a row's last cells if the algorithm decides single variables."""
     return variable or "", _ballot_or_vote(status), _shown(status.get("decided"))
 
 
 def _of_log(status: dict[str, Any]) -> tuple[str, str]:
-    """A row's last cells where it keeps a log: the last slot that is applied, of those that are known as chosen."""
+    """Return a row's last cells if the algorithm keeps a log: the ballot, and the last slot that is applied."""
     if "applied" not in status:
         return "", ""
     applied, commit = status["applied"], status["commit"]
@@ -100,7 +102,7 @@ def _of_log(status: dict[str, Any]) -> tuple[str, str]:
 
 
 def _content(status: dict[str, Any]) -> str:
-    """What the log has led to, at the node that has applied most: who forms the cluster, and how much is kept."""
+    """Return the members and the amount of data, by the status of the node that has applied most."""
     names = [
         f"{what} {', '.join(status[key])}"
         for what, key in (("voters", "voters"), ("learning", "learners"), ("removed", "removed"))
@@ -131,30 +133,30 @@ def _shown(value: Any) -> str:
 
 @click.command()
 @click.argument("nodes", default="all", shell_complete=complete_nodes)
-@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Show new lines until Ctrl-C.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="How many lines of the past."
+    "-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="How many earlier lines of each node."
 )
 @click.pass_obj
 def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
-    """Show what the nodes said, over all their lives."""
+    """Show the log files of NODES, over all their boots. NODES is n1, or n1,n3, or all."""
     spec = _spec(root)
     names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
     for name in names:
         _known(spec, name)
     tails = {name: FileTail(spec.log(name)) for name in names}
     past = {name: tail.new_lines() for name, tail in tails.items()}
-    if not follow:  # a node that was killed may have left half a line
+    if not follow:  # a node that was killed may have written half a line
         past = {name: [*past[name], *filter(None, [tail.unfinished_line])] for name, tail in tails.items()}
     _print_by_time({name: of_one[-lines:] if lines else [] for name, of_one in past.items()})
     while follow:
         sys.stdout.flush()
-        time.sleep(_FOLLOW_S)
+        time.sleep(_FOLLOW_INTERVAL_S)
         _print_by_time({name: tail.new_lines() for name, tail in tails.items()})
 
 
 def _print_by_time(logs_of: Mapping[str, Sequence[str]]) -> None:
-    """Print lines of several logs in the order of their times. A line without a time has that of the line before it."""
+    """Print the lines of several log files in the order of their times. A line without a time gets that of the line before."""
     found: list[tuple[str, str, str]] = []
     for name, of_one in logs_of.items():
         when = ""
@@ -171,8 +173,8 @@ def _print_by_time(logs_of: Mapping[str, Sequence[str]]) -> None:
 @output_option
 @click.pass_obj
 def inspect(root: Path, node: str, as_json: bool) -> None:
-    """Show what a node's disk says, whether the node runs or not. Changes nothing."""
-    from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - only this needs it
+    """Show what NODE has on its disk, whether it runs or not. The disk is only read."""
+    from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - see harness.cli.main
     from node.algorithms import load_algorithm  # noqa: PLC0415
     from node.storage.disk import inspect as read_disk  # noqa: PLC0415
 
@@ -194,7 +196,7 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
 
 def _spec(root: Path) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
-        raise NotUp(f"there is no cluster in {root}: make one with `consensus up`")
+        raise NotUp(f"there is no cluster in {root}: start one with `consensus up`")
     return specs.open_spec(root)
 
 

@@ -1,6 +1,12 @@
-"""The command line: `consensus …`. Data goes to stdout, everything else to stderr.
+"""The command line: `consensus …`. It finds a command's module, runs the command, and turns errors into exit codes.
 
-Exit codes: 0 good; 1 a property is violated or the operation was refused; 2 unknown; 254 bad arguments; 255 internal error.
+Rules
+-----
+1. Data goes to stdout, everything else to stderr.
+2. Exit codes: 0 success; 1 a property is violated, or the operation was refused; 2 unknown; 130 interrupted; 254 bad arguments;
+   255 internal error.
+3. A command's module is imported only when the command runs, and imports what only that command needs inside the function.
+   So `consensus ps` does not load the benchmarks, and starts fast.
 """
 
 import errno
@@ -22,15 +28,15 @@ EXIT_INTERNAL: Final = 255
 EXIT_INTERRUPTED: Final = 130
 SCHEMA: Final = 1
 
-#: What the machine denies, which is nobody's mistake in here.
-_THE_MACHINES: Final = frozenset(
+#: Errors of the operating system that are no bug of this program.
+_SYSTEM_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-#: Where each verb lives. A module is imported when its verb is asked for, so that `consensus ps` does not pay for the rest.
-_VERBS: Final = {
+#: The module of each command.
+_COMMANDS: Final = {
     "up": "harness.cli.cluster",
     "down": "harness.cli.cluster",
     "ps": "harness.cli.look",
@@ -76,25 +82,25 @@ _VERBS: Final = {
 }
 
 
-class _Verbs(click.Group):
-    """Finds a verb's module when it is needed."""
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
+        if cmd_name not in _COMMANDS:
             return None
-        import importlib  # noqa: PLC0415 - see _VERBS
+        import importlib  # noqa: PLC0415 - see _COMMANDS
 
-        module = importlib.import_module(_VERBS[cmd_name])
-        # A verb that is a word of Python's has an underscore after it there.
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        # A command whose name is a keyword of Python has an underscore after it in its module.
         command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         assert isinstance(command, click.Command)
         return command
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--dir",
     "root",
@@ -102,7 +108,7 @@ class _Verbs(click.Group):
     default=Path(".consensus"),
     envvar="CONSENSUS_DIR",
     show_default=True,
-    help="Where the cluster's state lives.",
+    help="The folder of the cluster's state.",
 )
 @click.version_option(package_name="consensus-lab", message="%(version)s")
 @click.pass_context
@@ -116,7 +122,7 @@ def cli(ctx: click.Context, root: Path) -> None:
 
 
 def output_option(command: _Command) -> _Command:
-    """`-o json` for a verb; it arrives as `as_json`."""
+    """Add the option `-o json` to a command. The command gets it as `as_json`."""
     return click.option(
         "-o",
         "--output",
@@ -129,78 +135,82 @@ def output_option(command: _Command) -> _Command:
 
 
 def print_json(**content: Any) -> None:
-    """One JSON object to stdout, with the schema's version."""
+    """Print one JSON object to stdout, with the version of the schema."""
     print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False), flush=True)
 
 
-def say(text: str) -> None:
-    """A line for people, to stderr."""
+def print_stderr(text: str) -> None:
+    """Print a line for people to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 class FloatRange(click.FloatRange):
-    """A number between two. NaN is between none, and infinity is no number of seconds."""
+    """A parameter type: a finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Raises BadParameter."""
+        """Return the number.
+
+        Raises:
+            BadParameter: the text is no number, or the number is not in the range or not finite.
+        """
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
         return number
 
 
-class NowAndThen:
-    """Called often in long work: true when it is time to tell people how far it is."""
+class ProgressTimer:
+    """Limits how often long work prints its progress."""
 
-    def __init__(self, every_s: float = 5.0) -> None:
-        self._every_s, self._told = every_s, time.monotonic()
+    def __init__(self, interval_s: float = 5.0) -> None:
+        self._interval_s, self._last = interval_s, time.monotonic()
 
-    def __call__(self) -> bool:
-        """Whether so many seconds are over since it was last true, or since the beginning."""
+    def is_due(self) -> bool:
+        """Return whether `interval_s` seconds have passed since this was last true, or since the timer was made."""
         now = time.monotonic()
-        if now < self._told + self._every_s:
+        if now < self._last + self._interval_s:
             return False
-        self._told = now
+        self._last = now
         return True
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line, and exit with its exit code."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command. Returns the exit code; every error has been told on stderr by then."""
+    """Run one command, print every error to stderr, and return the exit code."""
     try:
         result = cli.main(args=arguments, prog_name="consensus", standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()  # what it cannot write is told here, and not when Python ends
+            sys.stdout.flush()  # so that an error of writing is reported here, and not when Python ends
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_BAD_ARGUMENTS
     except BrokenPipeError:
-        return _nobody_reads()
+        return _stdout_closed()
     except SystemExit as error:
-        # What rich, and what click, make of a closed pipe.
+        # rich and click raise this when the pipe at stdout is closed.
         if isinstance(error.__context__, BrokenPipeError) or type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
-            return _nobody_reads()
-        return _told(RuntimeError(f"something has ended this process with {error!r}"))
-    except Exception as error:  # noqa: BLE001 - the last resort: it is told, and has a code of its own
-        return _told(error)
+            return _stdout_closed()
+        return _report_error(RuntimeError(f"a function has ended this process with {error!r}"))
+    except Exception as error:  # noqa: BLE001 - every other error is reported, and has an exit code of its own
+        return _report_error(error)
     return result if isinstance(result, int) else 0
 
 
-def _nobody_reads() -> int:
-    """Whoever read our output has had enough."""
+def _stdout_closed() -> int:
+    """Drop the rest of the output: the reader of stdout has closed it, as `head` does. Return the exit code."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
     return 0
 
 
-def _told(error: Exception) -> int:
-    """Tell people what went wrong, and return the exit code for it."""
+def _report_error(error: Exception) -> int:
+    """Print the error to stderr, and return its exit code."""
     from cluster.errors import ConsensusError, NoSuchNode, Unknown  # noqa: PLC0415 - only errors need them
     from node.contract import BadInput  # noqa: PLC0415
     from node.storage.disk import DiskError  # noqa: PLC0415
@@ -212,15 +222,17 @@ def _told(error: Exception) -> int:
             code, prefix = EXIT_UNKNOWN, "unknown: "
         case ConsensusError() | DiskError():
             code, prefix = EXIT_VIOLATED, ""
-        case OSError() if error.errno in _THE_MACHINES:
-            code, prefix = EXIT_BAD_ARGUMENTS, "" if error.filename else "what was to be printed, or written: "
+        case OSError() if error.errno in _SYSTEM_ERRORS:
+            code, prefix = EXIT_BAD_ARGUMENTS, "" if error.filename else "the output cannot be written: "
         case _:
             import traceback  # noqa: PLC0415
 
             traceback.print_exception(error)
-            say("consensus: this is a mistake of ours, not of yours; the lines above say where")
+            print_stderr(
+                "consensus: this is a bug of consensus, not a mistake of yours; the lines above show where it is"
+            )
             return EXIT_INTERNAL
-    say(f"consensus: {prefix}{error}")
+    print_stderr(f"consensus: {prefix}{error}")
     return code
 
 

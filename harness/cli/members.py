@@ -1,7 +1,7 @@
-"""The verbs for the nodes of a replicated log that runs by hand: member list, add, remove, replace.
+"""The commands for the members of a running cluster that keeps a log: member list, add, remove, replace.
 
-The supervisor has the change go through the log and starts or ends the process; that takes a moment, so that it is there for
-others. Waiting until a new node has caught up is done here.
+The supervisor puts the change into the log and starts or ends the process, which is short, so it can serve other commands
+again. This process waits until a new node has caught up.
 """
 
 import re
@@ -16,20 +16,20 @@ from cluster import spec as specs
 from cluster.errors import WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.cluster import SHORT_S, complete_nodes
+from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
 from harness.cli.keys import open_log
-from harness.cli.main import FloatRange, output_option, print_json, say
+from harness.cli.main import FloatRange, output_option, print_json, print_stderr
 from node.contract import NodeId
 from node.settings import check_node_name
 
 
 def _complete_member(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """One node's name."""
+    """Return the nodes' names for the shell's completion."""
     return [item for item in complete_nodes(ctx, param, incomplete) if item.value not in ("all", "leader")]
 
 
 def _complete_new(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """A name that no node has had."""
+    """Return a name that no node has had, for the shell's completion."""
     try:
         known = specs.open_spec(Path(str(ctx.find_root().params.get("root") or ".consensus"))).known_nodes()
     except ValueError:
@@ -45,27 +45,27 @@ _timeout_option = click.option(
     type=FloatRange(0.001, 3600),
     default=TIMEOUT_S,
     show_default=True,
-    help="Seconds that the new node may take to catch up.",
+    help="How many seconds the new node may take to catch up.",
 )
 
 
 @click.group()
 def member() -> None:
-    """Who forms a cluster that keeps a log, and changes of that while it runs, one at a time."""
+    """Show and change the members of a cluster that keeps a log, while it runs, one at a time."""
 
 
 @member.command("list")
 @output_option
 @click.pass_obj
 def list_(root: Path, as_json: bool) -> None:
-    """Show who votes, who learns, and which names are used up."""
+    """Show the voters, the learners, and the removed nodes, whose names cannot be used again."""
     with open_log(root) as client:
         voters, learners, removed = client.configuration.list()
     control = SupervisorClient(root)
-    seen = {row["node"]: row["how"] for row in control.ask("ps", SHORT_S)["nodes"]}
+    seen = {row["node"]: row["how"] for row in control.ask("ps", SUPERVISOR_TIMEOUT_S)["nodes"]}
     leader: list[NodeId] = []
-    with suppress(WrongState):  # nobody does
-        leader = control.ask("resolve", SHORT_S, nodes="leader")
+    with suppress(WrongState):  # no node leads
+        leader = control.ask("resolve", SUPERVISOR_TIMEOUT_S, nodes="leader")
     rows = [
         {
             "node": node,
@@ -94,11 +94,11 @@ def list_(root: Path, as_json: bool) -> None:
 def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
     """Add NODE, on an empty disk, and wait until it votes.
 
-    Its name must be one that no node has had: a node's vote counts only as long as it forgets nothing.
+    No node may have had this name before: a node must never forget what it has voted, and the new disk is empty.
     """
     check_node_name(node)
     _add(root, node, timeout_s)
-    _tell({"added": node}, f"{node} votes", as_json)
+    _print_result({"added": node}, f"{node} votes", as_json)
 
 
 @member.command()
@@ -106,11 +106,11 @@ def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def remove(root: Path, node: str, as_json: bool) -> None:
-    """Remove NODE for ever, and end its process. If it leads, it hands over first."""
+    """Remove NODE for ever, and end its process. If NODE leads, it hands over first."""
     with open_log(root) as client:
         check_member(client, node)
         SupervisorClient(root).ask("remove_node", node=node)
-    _tell({"removed": node}, f"{node} is removed, and its name is used up", as_json)
+    _print_result({"removed": node}, f"{node} is removed; its name cannot be used again", as_json)
 
 
 @member.command()
@@ -120,7 +120,7 @@ def remove(root: Path, node: str, as_json: bool) -> None:
 @output_option
 @click.pass_obj
 def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> None:
-    """Put NEW, on an empty disk, in the place of OLD.
+    """Replace OLD by NEW, which starts on an empty disk.
 
     OLD may be down, or have lost its disk. If NEW cannot be added, OLD stays.
     """
@@ -128,25 +128,25 @@ def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> 
     with open_log(root) as client:
         check_member(client, old)
     _add(root, new, timeout_s)
-    say(f"{new} votes; removing {old}")
+    print_stderr(f"{new} votes; removing {old}")
     with open_log(root):
         SupervisorClient(root).ask("remove_node", node=old)
-    _tell({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
+    _print_result({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
 
 
 def _add(root: Path, node: NodeId, timeout_s: float) -> None:
     try:
-        with open_log(root):  # it keeps a log
+        with open_log(root):  # raises Mistake if the cluster keeps no log
             SupervisorClient(root).ask("add_learner", node=node)
-        say(f"{node} is up and learns; it votes when it has caught up")
-        with open_log(root) as client:  # one that knows where the new node is, too
+        print_stderr(f"{node} is up and learns; it votes when it has caught up")
+        with open_log(root) as client:  # a new client, which knows the address of the new node
             wait_until_it_votes(client, node, timeout_s)
     except KeyboardInterrupt:
-        say(f"consensus: nobody waits any more; {node} may be added, and comes to vote by itself")
+        print_stderr(f"consensus: interrupted; {node} may be added, and then votes as soon as it has caught up")
         raise
 
 
-def _tell(content: dict[str, Any], text: str, as_json: bool) -> None:
+def _print_result(content: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print_json(**content)
     else:

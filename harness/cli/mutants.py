@@ -1,4 +1,4 @@
-"""`consensus mutants`: does the suite see what is broken?"""
+"""`consensus mutants`: checks that the judges catch every mutant and accept the shipped code."""
 
 import os
 from pathlib import Path
@@ -6,39 +6,42 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, print_stderr
 from harness.records.jsonable import write_document
 from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
-    from harness.mutants.trial import MutantReport, MutantTrial, Unbroken
+    from harness.mutants.trial import MutantReport, MutantTrial, ShippedTrial
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Clusters at a time.")
+@click.option(
+    "--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="How many clusters run at a time."
+)
 @click.option(
     "--unbroken",
     "times",
     type=click.IntRange(0, 1000),
     default=1,
     show_default=True,
-    help="How often the shipped code is told each story.",
+    help="How often each script runs on the shipped code.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where every draw comes from.")
-@click.option("--list", "only_list", is_flag=True, help="Say which there are, and run nothing.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of every random draw.")
+@click.option("--list", "only_list", is_flag=True, help="List the mutants, and run nothing.")
 @output_option
 @click.pass_obj
 def mutants(
     root: Path, names: tuple[str, ...], workers: int, times: int, seed: int, only_list: bool, as_json: bool
 ) -> int:
-    """Break a copy of the shipped code in each known way, and see whether the suite finds out.
+    """Break a copy of the shipped code in each known way, and check that the judges catch every break.
 
-    Each mutant (all, if none is named) is run as real processes through a short story in which its break shows, and judged by
-    all of the suite's judges; so is the shipped code, which must come out valid. Exit code: 0 if every mutant was caught and
-    the shipped code is valid, else 1.
+    Each mutant NAME (without a name: every mutant) runs through a short script in which its break shows, and all judges of
+    the suite judge the run. The shipped code runs through the same scripts, and must be valid.
+
+    Exit code: 0 if every mutant was caught and the shipped code is valid, else 1.
     """
-    from harness.mutants.catalogue import choose  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
+    from harness.mutants.catalogue import choose  # noqa: PLC0415 - see harness.cli.main
     from harness.mutants.trial import MutantTrial, try_all  # noqa: PLC0415
 
     chosen = choose(names)
@@ -48,30 +51,30 @@ def mutants(
         return 0
     folder = new_folder(root, "mutants")
 
-    def progress(done: "MutantTrial | Unbroken") -> None:
-        say(_told(done) if isinstance(done, MutantTrial) else _told_unbroken(done))
+    def progress(done: "MutantTrial | ShippedTrial") -> None:
+        print_stderr(_mutant_line(done) if isinstance(done, MutantTrial) else _shipped_line(done))
 
     try:
         outcome = try_all(chosen, folder, workers=workers, times=times, seed=seed, progress=progress)
     except KeyboardInterrupt:
-        say("interrupted: what was under way has ended with its nodes")
-        os._exit(EXIT_INTERRUPTED)  # without waiting for the stories under way; the kernel ends what they launched
+        print_stderr("interrupted: the runs under way have ended with their nodes")
+        os._exit(EXIT_INTERRUPTED)  # without waiting for the scripts under way; the kernel ends the nodes they launched
     write_document(folder / "mutants-results.json", {"schema": 1, **outcome.to_json()})
     if as_json:
         print_json(folder=str(folder), **outcome.to_json())
     else:
         _print(outcome)
-        print(f"Their folders: {folder}")
+        print(f"run folders: {folder}")
     return EXIT_VIOLATED if outcome.survivors or outcome.accused else 0
 
 
-def _told(trial: "MutantTrial") -> str:
+def _mutant_line(trial: "MutantTrial") -> str:
     how = f"caught by {', '.join(trial.last.violated)}" if trial.caught else "SURVIVED"
     again = "" if trial.tries == 1 else f" at try {trial.tries}"
     return f"{trial.mutant.name}: {how}{again}, {trial.took_s:.1f} s"
 
 
-def _told_unbroken(one: "Unbroken") -> str:
+def _shipped_line(one: "ShippedTrial") -> str:
     how = "valid" if one.valid else f"{one.shown.verdict.status} ({one.shown.verdict.evidence})"
     return f"unbroken {one.algorithm}, {one.script.name}: {how}, {one.passed} of {one.times}"
 
@@ -88,14 +91,14 @@ def _print(outcome: "MutantReport") -> None:
     for trial in outcome.trials:
         mark = Text("✓", "bold green") if trial.caught else Text("✗", "bold red")
         by, evidence = trial.last.violated, trial.last.verdict.evidence.partition(": ")[2]
-        told = Text(f"{by[0] if by else trial.last.verdict.status}: {evidence}")
-        table.add_row(mark, trial.mutant.name, trial.mutant.imitates, told, f"{trial.took_s:.1f}")
+        caught_by = Text(f"{by[0] if by else trial.last.verdict.status}: {evidence}")
+        table.add_row(mark, trial.mutant.name, trial.mutant.imitates, caught_by, f"{trial.took_s:.1f}")
     console.print(table)
     for one in outcome.accused:
-        console.print(Text(f"✗ {_told_unbroken(one)}", "bold red"))
+        console.print(Text(f"✗ {_shipped_line(one)}", "bold red"))
     data = outcome.to_json()
     runs = sum(one.times for one in outcome.unbroken)
     print(
         f"\n{data['caught']} of {data['of']} mutants caught, median {data['median_s']} s, slowest {data['slowest_s']} s. "
-        f"The shipped code came out valid in {sum(one.passed for one in outcome.unbroken)} of {runs} runs of their stories."
+        f"The shipped code was valid in {sum(one.passed for one in outcome.unbroken)} of {runs} runs of their scripts."
     )

@@ -1,17 +1,17 @@
-"""`consensus test`, `consensus replay` and `consensus shrink`: faults drawn, repeated, and reduced to what matters."""
+"""`consensus test`, `consensus replay` and `consensus shrink`: run a plan of faults, repeat it, and reduce it."""
 
 import re
 import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cluster.errors import Mistake
 from cluster.spec import node_names
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, say
+from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -22,51 +22,60 @@ if TYPE_CHECKING:
     from harness.runs.suite import PlanResult
 
 _SEEDS_MAX = 1_000
-_IN_A_PLAN = ("workload", "faults", "time_s", "seed", "nodes", "steps")
+_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps")
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
 class NameList(click.ParamType[tuple[str, ...]]):
-    """kill,cut,drop"""
+    """A parameter type: names, separated by commas, such as kill,cut,drop."""
 
     name = "names"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The names in `value`."""
+        """Return the names."""
         return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
-    """1-5 or 3,7,11-13"""
+    """A parameter type: numbers and ranges, such as 1-5 or 3,7,11-13."""
 
     name = "seeds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The numbers in `value`."""
+        """Return the numbers.
+
+        Raises:
+            BadParameter: the text has another form, or too many numbers.
+        """
         found: list[int] = []
         for part in str(value).split(","):
             match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
             if match is None or int(match[2] or match[1]) < int(match[1]):
-                self.fail(f"{value!r} names no seeds: write 1-5, or 3,7", param, ctx)
+                self.fail(f"{value!r} names no seeds: write, for example, 1-5 or 3,7", param, ctx)
             found += range(int(match[1]), int(match[2] or match[1]) + 1)
         if len(set(found)) > _SEEDS_MAX:
-            self.fail(f"{value!r} are more than {_SEEDS_MAX:,} runs: `consensus campaign` is for that", param, ctx)
+            self.fail(f"{value!r} are more than {_SEEDS_MAX:,} runs: use `consensus campaign`", param, ctx)
         return tuple(dict.fromkeys(found))
 
 
 @click.command()
 @click.argument("algorithm", required=False)
-@click.option("--workload", default="register", show_default=True, help="What clients do meanwhile.")
+@click.option("--workload", default="register", show_default=True, help="What the clients do.")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
-@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds.")
-@click.option("--seed", type=click.IntRange(0), help="Where the plan and all draws come from.  [default: a new one]")
-@click.option("--seeds", type=Seeds(), help="A run for each of them, one after the other: 1-5, or 3,7.")
+@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds of faults.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="The seed of the plan and of all random draws.  [default: a new one]"
+)
+@click.option("--seeds", type=Seeds(), help="One run for each of these seeds: 1-5, or 3,7.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="How many faults.  [default: about one every 0.8 s]")
 @click.option(
-    "--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A plan of your own."
+    "--plan",
+    "plan_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Run this plan instead of a drawn one.",
 )
-@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
+@click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @output_option
 @click.pass_obj
 def test(
@@ -85,35 +94,36 @@ def test(
     trace: bool,
     as_json: bool,
 ) -> int:
-    """Run ALGORITHM (paxos, module:Class, …) while faults are drawn from a seed, and judge it.
+    """Run ALGORITHM (paxos, module:Class, …) under faults that are drawn from a seed, and judge the run.
 
-    Exit code: 0 all promises were kept, 1 one was violated, 2 unknown: the run was no test. `consensus faults` lists what
-    can be drawn.
+    `consensus faults` lists the faults.
+
+    Exit code: 0 all promises were kept, 1 one was violated, 2 unknown: the run was no test.
 
     \b
     Workloads:
       register      propose and query on variables that are set once
       kv            put, get, delete, cas on the keys of a replicated log (multipaxos)
       cas-register  write, read, cas on its registers
-      lock          acquire, renew, release its locks, and use what they protect
+      lock          acquire, renew, release its locks, and use the resources that they protect
     """
-    from harness.runs.plan import load  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
+    from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.main
     from harness.runs.plan_generator import generate  # noqa: PLC0415
     from harness.runs.suite import run_plan  # noqa: PLC0415
     from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if (algorithm is None) == (plan_file is None):
-        raise click.UsageError("name an algorithm, such as paxos, or give a plan with --plan")
+        raise click.UsageError("give either an algorithm, such as paxos, or a plan with --plan")
     if seeds is not None and (seed is not None or plan_file is not None):
         raise click.UsageError("--seeds draws a plan from each seed: give neither --seed nor --plan with it")
     if plan_file is not None:
         source = click.get_current_context().get_parameter_source
         given = [
-            name.removesuffix("_s") for name in _IN_A_PLAN if source(name) is click.core.ParameterSource.COMMANDLINE
+            name.removesuffix("_s") for name in _PLAN_OPTIONS if source(name) is click.core.ParameterSource.COMMANDLINE
         ]
         if given:
-            raise click.UsageError(f"a plan says {', '.join(given)} itself: change it there")
+            raise click.UsageError(f"a plan has its own {', '.join(given)}: change the plan's file")
         plans = [load(plan_file)]
     else:
         assert algorithm is not None
@@ -125,25 +135,27 @@ def test(
     results = []
     for plan in plans:
         folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
-        say(
+        print_stderr(
             f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
         )
         try:
-            results.append(run_plan(plan, folder, show=say, trace=trace))
+            results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
         except KeyboardInterrupt:
-            say(f"interrupted, and not judged. What it left: {_short(folder)}    again: consensus replay {folder.name}")
+            print_stderr(
+                f"interrupted, and not judged. Run folder: {_short(folder)}    again: consensus replay {folder.name}"
+            )
             raise
         if not as_json:
             _print(results[-1])
     if seeds is not None:
-        return _several(results, as_json)
+        return _print_several(results, as_json)
     if as_json:
         print_json(**_plain(results[0]))
     return results[0].verdict.exit_code
 
 
-def _several(results: "list[PlanResult]", as_json: bool) -> int:
-    """What the runs of several seeds come to."""
+def _print_several(results: "list[PlanResult]", as_json: bool) -> int:
+    """Print the results of several seeds, and return the exit code over all."""
     if as_json:
         print_json(runs=[_plain(result) for result in results])
     else:
@@ -159,10 +171,10 @@ def _several(results: "list[PlanResult]", as_json: bool) -> int:
 @output_option
 @click.pass_obj
 def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int:
-    """Run the plan of RUN (a folder, or a part of its name; the newest if left out) again, and say how often it violates.
+    """Run the plan of RUN again several times, and print how often it violates a promise.
 
-    What `consensus explore` and `consensus simulate` have found is replayed step by step, on real processes; RUN may be such a
-    schedule's file, too.
+    RUN is a run's folder, or a part of its name; without it, the newest run. A schedule that `consensus explore` or `consensus
+    simulate` has found is replayed step by step on real processes. RUN may also be the file of such a schedule.
 
     Exit code: 1 if a promise was violated again, 2 if not and a run was no test, else 0.
     """
@@ -172,21 +184,21 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
     if file.exists():
         return _replay_schedule(root, file, times or 1, as_json=as_json)
     times = times or 5
-    source, plan, violated = _past(root, run, judged=False)
+    source, plan, violated = _past_run(root, run, judged=False)
     parent = new_folder(root, f"{plan.algorithm}-{plan.seed}-replay")
     results = []
     for number in range(1, times + 1):
         result = run_plan(plan, parent / f"{number:03}", replay_of=source.name)
         results.append(result)
-        what = f"violates {', '.join(result.violated)}" if result.violated else result.verdict.status
-        say(f"run {number} of {times}: {what}, {result.took_s:.1f} s")
-    # Of a run that violated nothing, any violation is news.
+        outcome = f"violates {', '.join(result.violated)}" if result.violated else result.verdict.status
+        print_stderr(f"run {number} of {times}: {outcome}, {result.took_s:.1f} s")
+    # If the run violated nothing, every violation counts.
     again = [result for result in results if (set(result.violated) & violated if violated else result.violated)]
     if as_json:
         print_json(run=str(source), times=times, fired=len(again), runs=[_plain(result) for result in results])
     else:
         what = ", ".join(sorted(violated)) or "anything"
-        print(f"{len(again)} of {times} violate {what}. Their folders: {_short(parent)}")
+        print(f"{len(again)} of {times} violate {what}. Run folders: {_short(parent)}")
         for result in again[:1]:
             print(f"  {result.verdict.evidence}\n  its page: consensus report {_short(result.folder)}")
     if any(result.violated for result in results):
@@ -195,7 +207,7 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
 
 
 def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> int:
-    """`consensus replay` of a schedule."""
+    """Replay a schedule, print the results, and return the exit code."""
     from harness.replay import schedule_replay  # noqa: PLC0415
     from harness.replay.schedule import load  # noqa: PLC0415
 
@@ -205,40 +217,42 @@ def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> in
     for number in range(1, times + 1):
         folder = parent if times == 1 else parent / f"{number:03}"
         results.append(schedule_replay.replay(schedule, folder, replay_of=str(file.name)))
-        say(f"run {number} of {times}: {results[-1].verdict.status}, {results[-1].took_s:.1f} s")
+        print_stderr(f"run {number} of {times}: {results[-1].verdict.status}, {results[-1].took_s:.1f} s")
     fired = sum(bool(result.violated) for result in results)
     if as_json:
         runs = [result.to_json() for result in results]
         print_json(schedule=str(file), times=times, fired=fired, runs=runs)
     else:
         print("\n".join(results[0].lines()))
-        print(f"{fired} of {times} violate. Their folders: {_short(parent)}")
+        print(f"{fired} of {times} violate. Run folders: {_short(parent)}")
     return EXIT_VIOLATED if fired else max(result.verdict.exit_code for result in results)
 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Runs at a time.")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="How many runs at a time.")
 @output_option
 @click.pass_obj
 def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     """Reduce the plan of RUN, which violates a promise, to the fewest steps that still violate it.
 
-    The smallest plan's run is kept in a folder of its own, also if this is interrupted. Exit code: 1 if the plan still
-    violates, which is what it is for; 2 if it did not do so again.
+    RUN is a run's folder, or a part of its name; without it, the newest run. The run of the smallest plan is kept in a folder
+    of its own, also after Ctrl-C.
+
+    Exit code: 1 if the smallest plan violates the promise, 2 if the plan of RUN did not do so again.
     """
     from harness.runs.shrink import NotAgain, Shrinker  # noqa: PLC0415
 
-    source, plan, violated = _past(root, run)
+    source, plan, violated = _past_run(root, run)
     if not violated:
-        raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give one that is invalid")
+        raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give a run that is invalid")
     promise = next(name for name in _statuses(RunFiles(source)) if name in violated)
     kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
     started = time.monotonic()
     try:
-        shrunk = Shrinker(plan, promise, kept, workers=workers, show=say).shrink()
+        shrunk = Shrinker(plan, promise, kept, workers=workers, show=print_stderr).shrink()
     except NotAgain as error:
-        say(f"consensus: {error}")
+        print_stderr(f"consensus: {error}")
         return EXIT_UNKNOWN
     took_s = time.monotonic() - started
     if as_json:
@@ -246,7 +260,7 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
         print_json(**_plain(shrunk.result), **about, shrink_took_s=round(took_s, 1))
     else:
         left = shrunk.result.plan.steps
-        none = "" if left else " It takes no fault."
+        none = "" if left else " The violation needs no fault."
         print(f"{shrunk.steps_before} steps became {len(left)}, in {shrunk.runs} runs and {took_s:.0f} s.{none}")
         for step in left:
             print(f"  {step}")
@@ -257,29 +271,46 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
 # --- run folders --------------------------------------------------------------------------------------------------------
 
 
-def _past(root: Path, wanted: str | None, *, judged: bool = True) -> "tuple[Path, Plan, set[str]]":
-    """A run folder, its plan, and which of its verdicts are invalid. Unless it must be `judged`, it may have been interrupted."""
+class _PastRun(NamedTuple):
+    folder: Path
+    plan: "Plan"
+    violated: set[str]
+    """The names of its invalid verdicts."""
+
+
+def _past_run(root: Path, wanted: str | None, *, judged: bool = True) -> _PastRun:
+    """Find a past run.
+
+    Args:
+        root: the folder of the cluster's state.
+        wanted: a run's folder, or a part of its name; None for the newest.
+        judged: whether a run without results is an error.
+    """
     from harness.runs.plan import load  # noqa: PLC0415
 
     files = RunFiles(find_run(root, wanted))
     if not files.plan.exists():
         raise Mistake(
-            f"{files.folder} has no {PLAN_NAME}: only a run of a plan, or by hand with faults, can be repeated"
+            f"{files.folder} has no {PLAN_NAME}: only a run of a plan, or a session by hand with faults, can be repeated"
         )
     statuses = _statuses(files) if judged or files.results.exists() else {}
     violated = {name for name, status in statuses.items() if status == "invalid"}
-    return files.folder, load(files.plan), violated
+    return _PastRun(files.folder, load(files.plan), violated)
 
 
 def _statuses(files: RunFiles) -> dict[str, str]:
-    """The status of each verdict of a run. Raises Mistake if it has no results."""
+    """Return the status of each verdict of a run.
+
+    Raises:
+        Mistake: the run has no results.
+    """
     try:
         return {name: verdict.status for name, verdict in RunResults.load(files.results).verdicts.items()}
     except BadFile:
-        raise Mistake(f"{files.folder} has no readable {RESULTS_NAME}: was its run interrupted?") from None
+        raise Mistake(f"{files.folder} has no readable {RESULTS_NAME}: was the run interrupted?") from None
 
 
-# --- what people and programs see ---------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------------------------
 
 
 def _plain(result: "PlanResult") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`consensus report` and `consensus runs`: what came of a run, as a page, and which runs there are."""
+"""`consensus report` and `consensus runs`: a run as a page, and the list of runs."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from harness.cli.main import output_option, print_json, say
+from harness.cli.main import output_option, print_json, print_stderr
 from harness.records.run_folders import RunSummary, find_run, run_folders, summary
 
 
@@ -18,22 +18,28 @@ def _complete_run(ctx: click.Context, _parameter: click.Parameter, incomplete: s
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-#: A run's folder, or a part of its name; the newest without one.
+#: A run's folder, or a part of its name; the newest run without it.
 run_argument = click.argument("run", required=False, shell_complete=_complete_run)
 
 
 @click.command()
 @run_argument
-@click.option("--open", "show", is_flag=True, help="Open it in the browser.")
-@click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="Where the page goes.")
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write.  [default: report.html in the run's folder]",
+)
 @click.pass_obj
 def report(root: Path, run: str | None, show: bool, target: Path | None) -> int:
-    """Make a page of a run: its verdict, a diagram of its messages, its faults and its operations.
+    """Write a page about a run: its verdict, a diagram of its messages, its faults and its operations.
 
-    RUN is a run's folder, or a part of its name; without it, the newest. The page, report.html in that folder, holds
-    everything itself, so it can be mailed. Its path is printed.
+    RUN is a run's folder, or a part of its name; without it, the newest run. The page is one file that needs no other, so it
+    can be sent to others. Its path is printed.
     """
-    from harness.report import write_report  # noqa: PLC0415 - only this verb needs it
+    from harness.report import write_report  # noqa: PLC0415 - see harness.cli.main
 
     folder = find_run(root, run)
     try:
@@ -42,38 +48,38 @@ def report(root: Path, run: str | None, show: bool, target: Path | None) -> int:
         raise click.ClickException(f"the page cannot be written: {error}") from error
     print(path)
     if show and not webbrowser.open(path.absolute().as_uri()):
-        say("no browser could be started; open the file above by hand")
+        print_stderr("no browser could be started; open the file above yourself")
     return 0
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, the newest first.")
+@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many runs.")
 @output_option
 @click.pass_obj
 def runs(root: Path, limit: int, as_json: bool) -> int:
-    """List the runs that are kept, the newest first, with what came of them."""
+    """List the runs, the newest first, with their verdicts."""
     folders = run_folders(root)
     found = [summary(folder, root) for folder in folders[:limit]]
     if as_json:
         print_json(runs=[one.to_json() for one in found], total=len(folders))
     elif not found:
-        say(f"there is no run in {root / 'runs'}. Make some with `consensus scorecard`")
+        print_stderr(f"there is no run in {root / 'runs'}. `consensus scorecard` makes some")
     else:
         _print(found, len(folders))
     return 0
 
 
 def _print(found: list[RunSummary], total: int) -> None:
-    """A line each. The name stands last and whole, to be copied."""
+    """Print one line for each run. The name is last and never cut short, so that it can be copied."""
     colours = {"valid": "green", "invalid": "red", "unknown": "yellow"}
-    said = [f"{one.status}: {', '.join(one.broken)}" if one.broken else one.status for one in found]
-    widths = [max(map(len, said)), max(len(one.algorithm) for one in found)]
-    for one, verdict in zip(found, said, strict=True):
+    verdicts = [f"{one.status}: {', '.join(one.broken)}" if one.broken else one.status for one in found]
+    widths = [max(map(len, verdicts)), max(len(one.algorithm) for one in found)]
+    for one, verdict in zip(found, verdicts, strict=True):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.when_s))
         shown = click.style(verdict.ljust(widths[0]), fg=colours.get(one.status), bold=one.status == "invalid")
         click.echo(f"{when}  {shown}  {one.algorithm.ljust(widths[1])}  {one.name}", color=_colour())
     if total > len(found):
-        say(f"{len(found)} of {total} runs; --limit shows more")
+        print_stderr(f"{len(found)} of {total} runs; --limit shows more")
 
 
 def _colour() -> bool | None:

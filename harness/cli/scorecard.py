@@ -1,4 +1,4 @@
-"""`consensus scorecard`: the article's table, measured."""
+"""`consensus scorecard`: measures the article's table of algorithms by properties."""
 
 import os
 import time
@@ -6,27 +6,33 @@ from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, say
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, print_stderr
 from harness.records.run_folders import new_folder
 from harness.runs.scorecard import PROPERTIES, Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
 @click.command()
-@click.option("--algorithm", "algorithms", multiple=True, help="A column; may be given again. Also module:Class.")
-@click.option("--only", metavar="PART", help="Only scenarios with this in their name.")
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Runs at a time.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Where every random draw comes from.")
-@click.option("--trace", is_flag=True, help="Have the nodes note what they take in, for `consensus trace`.")
+@click.option(
+    "--algorithm",
+    "algorithms",
+    multiple=True,
+    help="Only this algorithm, a name or module:Class. May be given several times.",
+)
+@click.option("--only", metavar="PART", help="Only scenarios with PART in their name.")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="How many runs at a time.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
+@click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @output_option
 @click.pass_obj
 def scorecard(
     root: Path, algorithms: tuple[str, ...], only: str | None, workers: int, seed: int, trace: bool, as_json: bool
 ) -> int:
-    """Break every algorithm in every way of the article, and print which promises it kept.
+    """Run every algorithm through every scenario of the article, and print which promises it kept.
 
-    Every run leaves a folder with its history, messages, receipts, node logs and disks. The exit code is 0 when every cell
-    was measured, tick or cross, and 2 when one is unknown.
+    Each run leaves a folder with its history, messages, receipts, node logs and disks.
+
+    Exit code: 0 if every cell was measured, whether the promise was kept or not; 2 if a cell is unknown.
     """
     for algorithm in algorithms:
         load_algorithm(algorithm)
@@ -41,7 +47,7 @@ def scorecard(
     else:
         _print(table)
         print(
-            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Their folders: {_short(folder)}"
+            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Run folders: {_short(folder)}"
         )
     return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
 
@@ -57,17 +63,17 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
 
         def one_more(result: ScorecardRun) -> None:
             if not console.is_terminal:
-                say(f"{result.job.name}: {result.took_s:.1f} s")
+                print_stderr(f"{result.job.name}: {result.took_s:.1f} s")
             progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
 
         try:
             return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more, trace=trace)
         except KeyboardInterrupt:
             progress.stop()
-            say(
-                f"interrupted: the runs that were under way have ended with their nodes. What they left: {_short(folder)}"
-            )
-            os._exit(EXIT_INTERRUPTED)  # without waiting for their stories' ends; the kernel ends what they launched
+            print_stderr(f"interrupted: the runs under way have ended with their nodes. Run folders: {_short(folder)}")
+            os._exit(
+                EXIT_INTERRUPTED
+            )  # without waiting for the scenarios under way; the kernel ends the nodes they launched
 
 
 def _print(table: list[ScorecardCell]) -> None:

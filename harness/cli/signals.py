@@ -1,4 +1,4 @@
-"""What a verb that holds something does with signals."""
+"""Signal handlers for commands that hold a lock or a membership."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,7 @@ from types import FrameType
 
 @contextmanager
 def handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have `handler` take these signals for a while."""
+    """Handle these signals with `handler` inside the block."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -19,7 +19,7 @@ def handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], N
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a verb as Ctrl-C does, so that what it holds is let go rather than left to a lease."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, as Ctrl-C does, so that a command releases what it holds."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

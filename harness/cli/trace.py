@@ -1,10 +1,10 @@
-"""`consensus trace`: have the processes done what the pure classes do?"""
+"""`consensus trace`: checks that the processes of a run did what the pure classes do."""
 
 from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, say
+from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, print_stderr
 from harness.records.run_files import RunFiles
 from harness.records.run_folders import NoSuchRun, is_run, run_folders
 
@@ -14,24 +14,26 @@ from harness.records.run_folders import NoSuchRun, is_run, run_folders
 @output_option
 @click.pass_obj
 def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
-    """Replay recorded runs through the pure classes: each message that a node sent must be what they send.
+    """Give the recorded input of a run to the pure classes: each message that a node sent must be what its class sends.
 
-    RUN is a run's folder, or a part of the names of some; all that were traced, if left out. Runs are traced by `--trace` of
-    `consensus scorecard`, `consensus test` and `consensus campaign`. What the nodes have noted is compared with what the proxy
-    and the disks say. Exit code: 1 if anything differs, 2 if no run could be validated, else 0.
+    RUN is a run's folder, or a part of the names of several; without it, every run that was traced. The option `--trace` of
+    `consensus scorecard`, `consensus test` and `consensus campaign` traces a run. The nodes' records are also compared with the
+    proxy's record and with the disks.
+
+    Exit code: 1 if anything differs, 2 if no run could be validated, else 0.
     """
-    from harness.replay.trace_validation import validate  # noqa: PLC0415 - as in harness.cli.main: nobody else pays for it
+    from harness.replay.trace_validation import validate  # noqa: PLC0415 - see harness.cli.main
 
-    folders = [folder for wanted in runs for folder in _meant(root, wanted)]
+    folders = [folder for wanted in runs for folder in _matching_runs(root, wanted)]
     if not runs:
         folders = [folder for folder in run_folders(root) if RunFiles(folder).traces.is_dir()]
         if not folders:
-            raise NoSuchRun(f"no run in {root / 'runs'} was traced. Make some: consensus scorecard --trace")
+            raise NoSuchRun(f"no run in {root / 'runs'} was traced. `consensus scorecard --trace` makes such runs")
     reports = []
     for folder in dict.fromkeys(folders):
         reports.append(validate(folder))
         if not as_json:
-            say(reports[-1].line())
+            print_stderr(reports[-1].line())
     done = [report for report in reports if report.exit_code != EXIT_UNKNOWN]
     differ = [report for report in done if report.differences]
     if as_json:
@@ -52,8 +54,12 @@ def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
     return 0 if done else EXIT_UNKNOWN
 
 
-def _meant(root: Path, wanted: str) -> list[Path]:
-    """The runs that somebody means. Raises NoSuchRun."""
+def _matching_runs(root: Path, wanted: str) -> list[Path]:
+    """Return the run of this folder, or every run with this text in its name.
+
+    Raises:
+        NoSuchRun: there is none.
+    """
     if is_run(Path(wanted)):
         return [Path(wanted)]
     found = [folder for folder in run_folders(root) if wanted in str(folder.relative_to(root / "runs"))]

@@ -1,11 +1,11 @@
-"""`consensus explore` and `consensus simulate`: the same algorithms without processes."""
+"""`consensus explore` and `consensus simulate`: search for violations without processes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from harness.cli.main import FloatRange, NowAndThen, output_option, print_json, say
+from harness.cli.main import FloatRange, ProgressTimer, output_option, print_json, print_stderr
 from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
@@ -15,36 +15,47 @@ if TYPE_CHECKING:
 
 _fault_model_option = click.option(
     "--odd",
+    "fault_model",
     type=click.Choice(["empty-disks-vote", "disks-sync-late"]),
     multiple=True,
-    help="Nodes whose disk is lost boot as if they were new; or a crash loses the last commit.",
+    help="empty-disks-vote: a node whose disk is lost boots as if it were new. disks-sync-late: a crash loses the last commit. "
+    "May be given several times.",
 )
 _look_for_option = click.option(
-    "--look-for", type=NameList(), default=(), help="Only these, such as agreement,validity.  [default: everything]"
+    "--look-for",
+    type=NameList(),
+    default=(),
+    help="Only violations of these kinds, such as agreement,validity.  [default: all]",
 )
 
 
 @click.command()
 @click.argument("algorithm")
-@click.option("-n", "--nodes", type=click.IntRange(1, 9), default=3, show_default=True)
+@click.option("-n", "--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="How many nodes.")
 @click.option(
-    "--proposals", type=click.IntRange(1, 6), default=2, show_default=True, help="Each of a value of its own."
+    "--proposals",
+    type=click.IntRange(1, 6),
+    default=2,
+    show_default=True,
+    help="How many proposals, of different values.",
 )
-@click.option("--queries", type=click.IntRange(0, 6), default=0, show_default=True)
+@click.option("--queries", type=click.IntRange(0, 6), default=0, show_default=True, help="How many queries.")
 @click.option(
-    "--ballots", type=click.IntRange(1, 9), default=2, show_default=True, help="At most so many begun in all."
+    "--ballots", type=click.IntRange(1, 9), default=2, show_default=True, help="How many ballots may begin, at most."
 )
-@click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="At most so many in all.")
+@click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="How many crashes, at most.")
 @click.option("--lose-disk", is_flag=True, help="A node that is down may lose its disk.")
 @_fault_model_option
 @click.option(
-    "--calls-at", type=NameList(), default=(), help="Where clients call, such as n1,n3.  [default: n1,n2,...]"
+    "--calls-at", type=NameList(), default=(), help="The nodes that clients call, such as n1,n3.  [default: n1,n2,...]"
 )
 @_look_for_option
 @click.option(
-    "--symmetry", is_flag=True, help="Follow one of the states that differ in names alone: slower, in less memory."
+    "--symmetry",
+    is_flag=True,
+    help="Explore only one of the states that differ only in node names: slower, with less memory.",
 )
-@click.option("--seconds", type=FloatRange(1), default=600.0, show_default=True, help="Stop after so long, and say so.")
+@click.option("--seconds", type=FloatRange(1), default=600.0, show_default=True, help="Stop after this time.")
 @output_option
 @click.pass_obj
 def explore(
@@ -53,18 +64,18 @@ def explore(
     *,
     algorithm: str,
     seconds: float,
-    odd: tuple[str, ...],
+    fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
     as_json: bool,
     **bounds: Any,
 ) -> int:
-    """Try every interleaving of ALGORITHM up to a bound, and show a shortest schedule that breaks it.
+    """Try every schedule of ALGORITHM up to a bound, and print a shortest schedule that breaks a promise.
 
-    Messages may be lost, repeated, late and out of order; timers may run out at any time. "No violation" is said only of a
-    search that was exhausted within its bounds, which are told with it. ALGORITHM may be a mutant's name, too (see `consensus
-    mutants --list`). A schedule that breaks it is kept: `consensus replay` makes it happen on real processes.
+    Messages may be lost, repeated, late and out of order; timers may expire at any time. The command prints "no violation" only
+    if it has tried every schedule within the bounds, which it prints, too. ALGORITHM may also be a mutant's name (see `consensus
+    mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes.
     """
-    from cluster.errors import NoSuchNode  # noqa: PLC0415 - only this needs them
+    from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.main
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
@@ -72,17 +83,17 @@ def explore(
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
-    cls, fault_model = _found(algorithm, odd, look_for)
-    if strangers := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
-        raise NoSuchNode(f"there is no node {', '.join(sorted(strangers))}, with {bounds['nodes']} nodes")
+    cls, model = _find_algorithm(algorithm, fault_model, look_for)
+    if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
+        raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {bounds['nodes']} nodes")
     if not as_json:
-        say(f"exploring {algorithm}; at most {seconds:g} s")
-    wanted = Bounds(fault_model=fault_model, look_for=look_for or EVERYTHING, **bounds)
-    now_and_then = NowAndThen()
+        print_stderr(f"exploring {algorithm}; at most {seconds:g} s")
+    wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
+    progress_timer = ProgressTimer()
 
     def progress(states: int, depth: int) -> None:
-        if not as_json and now_and_then():
-            say(f"{states:,} states, at depth {depth}")
+        if not as_json and progress_timer.is_due():
+            print_stderr(f"{states:,} states, at depth {depth}")
 
     report = run_explore(cls, wanted, Budget(seconds=seconds), progress)
     report.algorithm = algorithm
@@ -91,20 +102,26 @@ def explore(
         print_json(**report.to_json(), folder=str(kept) if kept else None)
     else:
         print("\n".join(report.lines()))
-        _tell_kept(kept)
+        _print_replay_hint(kept)
     return report.exit_code
 
 
 @click.command()
 @click.argument("algorithm")
-@click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules.")
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True)
 @click.option(
-    "--values", type=click.IntRange(1, 6), default=6, show_default=True, help="Different ones, at most, a run."
+    "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules, one for each seed."
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
-@click.option("--seconds", type=FloatRange(1), help="Stop after so long, and say so.")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The lowest seed.")
+@click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True, help="How many nodes.")
+@click.option(
+    "--values",
+    type=click.IntRange(1, 6),
+    default=6,
+    show_default=True,
+    help="How many different values per run, at most.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many processes.")
+@click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
 @_fault_model_option
 @_look_for_option
 @output_option
@@ -120,30 +137,30 @@ def simulate(
     values: int,
     workers: int,
     seconds: float | None,
-    odd: tuple[str, ...],
+    fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Run ALGORITHM in virtual time, once for each seed: first a fault phase, then a recovery phase, in
-    which every call must be answered.
+    """Run ALGORITHM in virtual time, once for each seed: a phase of faults, then a phase in which every call must be answered.
 
-    A seed that breaks a promise repeats exactly, and is shrunk to the least that still does, which is kept: `consensus replay`
-    makes it happen on real processes, unless it is of a log. ALGORITHM may be a mutant's name, too.
+    A seed that breaks a promise does so each time. Its schedule is reduced to the fewest steps that still break the promise, and
+    is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log. ALGORITHM may also be a mutant's
+    name.
     """
-    from harness.replay.schedule import Schedule  # noqa: PLC0415 - only this needs it
+    from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.main
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
     if not as_json:
-        say(f"simulating {algorithm} for {seeds:,} seeds")
-    cls, fault_model = _found(algorithm, odd, look_for)
-    settings = SimulationSettings(nodes=nodes, values=values, fault_model=fault_model, look_for=look_for or EVERYTHING)
-    now_and_then = NowAndThen()
+        print_stderr(f"simulating {algorithm} for {seeds:,} seeds")
+    cls, model = _find_algorithm(algorithm, fault_model, look_for)
+    settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
+    progress_timer = ProgressTimer()
 
     def progress(tally: SeedTally) -> None:
-        if not as_json and now_and_then():
-            say(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
+        if not as_json and progress_timer.is_due():
+            print_stderr(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
 
     report = run_simulate(
         cls,
@@ -154,18 +171,32 @@ def simulate(
         progress=progress,
     )
     report.algorithm = algorithm
-    can_replay = report.shrunk and not cls.keeps_log  # of a log there is the seed, and what it was shrunk to
+    can_replay = report.shrunk and not cls.keeps_log  # a log's result is the seed and its shrunk fault schedule
     kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None
     if as_json:
         print_json(**report.to_json(), folder=str(kept) if kept else None)
     else:
         print("\n".join(report.lines()))
-        _tell_kept(kept)
+        _print_replay_hint(kept)
     return report.exit_code
 
 
-def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple[type[Algorithm], FaultModel]":
-    """An algorithm by its own name or a mutant's, and how the disks under it are odd. Raises BadInput."""
+class _Found(NamedTuple):
+    algorithm: "type[Algorithm]"
+    fault_model: "FaultModel"
+
+
+def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str, ...]) -> _Found:
+    """Find an algorithm by its own name or a mutant's.
+
+    Args:
+        name: the name.
+        fault_model: the fields of the fault model that are on, with hyphens.
+        look_for: the kinds of violations to look for, to be checked.
+
+    Raises:
+        BadInput: there is no such algorithm or kind, or the mutant breaks a process.
+    """
     from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
     from harness.virtual.fault_model import FaultModel  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
@@ -174,17 +205,17 @@ def _found(name: str, odd: tuple[str, ...], look_for: tuple[str, ...]) -> "tuple
 
     mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
     if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
-        odd = (*odd, "empty-disks-vote")
+        fault_model = (*fault_model, "empty-disks-vote")
     elif mutant is not None and mutant.broken_node is not None:
-        raise BadInput(f"{name} breaks a process, not an algorithm: without processes there is nothing of it to see")
+        raise BadInput(f"{name} breaks a process, not an algorithm, so it cannot be tested without processes")
     if unknown := set(look_for) - set(EVERYTHING):
-        raise BadInput(f"nothing is called {', '.join(sorted(unknown))}: look for some of {', '.join(EVERYTHING)}")
-    fault_model = FaultModel(**{each.replace("-", "_"): True for each in odd})
-    return load_algorithm(mutant.algorithm if mutant else name), fault_model
+        raise BadInput(f"there is no kind of violation {', '.join(sorted(unknown))}: there are {', '.join(EVERYTHING)}")
+    model = FaultModel(**{each.replace("-", "_"): True for each in fault_model})
+    return _Found(load_algorithm(mutant.algorithm if mutant else name), model)
 
 
 def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:
-    """Keep a schedule in a run folder of its own."""
+    """Write a schedule to a new run folder, and return the folder."""
     from harness.records.run_folders import new_folder  # noqa: PLC0415
 
     folder = new_folder(root, f"{algorithm}-{schedule.found_by}")
@@ -192,6 +223,6 @@ def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:
     return folder
 
 
-def _tell_kept(folder: Path | None) -> None:
+def _print_replay_hint(folder: Path | None) -> None:
     if folder is not None:
-        say(f"on real processes: consensus replay {folder.name}")
+        print_stderr(f"on real processes: consensus replay {folder.name}")

@@ -1,4 +1,4 @@
-"""The verbs for what else a replicated log that runs by hand is good for: watch, assign."""
+"""The commands that watch keys and assign tasks, on a running cluster that keeps a log: watch, assign."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,32 +13,32 @@ from cluster.clients.operations import Share
 from cluster.errors import ConsensusError, Unknown
 from harness.cli.calls import timeout_option
 from harness.cli.keys import open_log
-from harness.cli.main import FloatRange, output_option, print_json, say
+from harness.cli.main import FloatRange, output_option, print_json, print_stderr
 from harness.cli.signals import terminated_as_interrupted
 from harness.records.jsonable import to_jsonable
 from node.contract import BadInput
 
-_WAIT_S: Final = 2.0
+_LONG_POLL_S: Final = 2.0
 
 
 @click.command()
 @click.argument("prefix", default="")
 @click.option(
-    "--after", type=click.IntRange(0), help="Begin with the changes above this version.  [default: from now on]"
+    "--after", type=click.IntRange(0), help="Begin with the changes after this version.  [default: changes from now on]"
 )
 @output_option
 @click.pass_obj
 def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
-    """Show every change of the keys that begin with PREFIX, as it comes, until Ctrl-C: version, key, value.
+    """Print every change of the keys that begin with PREFIX, until Ctrl-C: version, key, value.
 
-    A key that was deleted has no value. With -o json each change is an object on a line of its own.
+    A deleted key has no value. With -o json each change is one object on one line.
     """
     with open_log(root) as client:
         seen = client.kv.version() if after is None else after
-        say(f"watching keys that begin with {prefix!r} above version {seen}; Ctrl-C ends it")
+        print_stderr(f"watching keys that begin with {prefix!r} after version {seen}; Ctrl-C ends it")
         while True:
-            with suppress(Unknown):  # no leader for a while: nothing is missed
-                for version, key, value in client.kv.watch(prefix, seen, _WAIT_S):
+            with suppress(Unknown):  # no leader at the moment; the next poll returns every change since `seen`
+                for version, key, value in client.kv.watch(prefix, seen, _LONG_POLL_S):
                     seen = version
                     if as_json:
                         print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
@@ -49,7 +49,7 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
 
 @click.group()
 def assign() -> None:
-    """Tasks, each of which one member has, spread evenly, and handed over when a member goes."""
+    """Assign tasks: each task has one member, evenly spread; the tasks of a member that leaves go to others."""
 
 
 @assign.command()
@@ -58,7 +58,7 @@ def assign() -> None:
 @output_option
 @click.pass_obj
 def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
-    """Add TASKS. One that is there already stays as it is."""
+    """Add TASKS. A task that exists already stays as it is."""
     with open_log(root) as client:
         were_new = _each(tasks, lambda task: client.assignment.add(task, timeout_s))
     if as_json:
@@ -71,7 +71,7 @@ def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> 
 @output_option
 @click.pass_obj
 def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
-    """Remove TASKS, whoever has them."""
+    """Remove TASKS, whichever members have them."""
     with open_log(root) as client:
         _each(tasks, lambda task: client.assignment.remove(task, timeout_s))
     if as_json:
@@ -79,14 +79,14 @@ def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) 
 
 
 def _each(tasks: Sequence[str], do: Callable[[str], object]) -> list[object]:
-    """What `do` returns for each. If one of them ends in an error, those before it are told: they stay done."""
+    """Return what `do` returns for each task. At an error, print the tasks that are done before it is raised again."""
     answers: list[object] = []
     try:
         for task in tasks:
             answers += [do(task)]
     except (ConsensusError, BadInput):
         if answers:
-            say(f"consensus: done before that, and it stays so: {', '.join(tasks[: len(answers)])}")
+            print_stderr(f"consensus: already done before the error: {', '.join(tasks[: len(answers)])}")
         raise
     return answers
 
@@ -96,7 +96,7 @@ def _each(tasks: Sequence[str], do: Callable[[str], object]) -> list[object]:
 @output_option
 @click.pass_obj
 def list_(root: Path, timeout_s: float, as_json: bool) -> None:
-    """Show each task, who has it, and the token that it was given with."""
+    """Show each task, the member that has it, and its fencing token."""
     with open_log(root) as client:
         owners = client.assignment.owners(timeout_s=timeout_s).owners
         members = client.assignment.view(timeout_s).members
@@ -110,7 +110,7 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     width = max(map(len, owners), default=0)
     for task, owner in owners.items():
         print(f"{task:{width}}  {owner.member}  {owner.token}" if owner else f"{task:{width}}  -")
-    say(f"members: {', '.join(members) or 'none'}")
+    print_stderr(f"members: {', '.join(members) or 'none'}")
 
 
 @assign.command()
@@ -121,22 +121,22 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     type=FloatRange(0.1, 600),
     default=TTL_S,
     show_default=True,
-    help="Seconds until others go on, if this vanishes.",
+    help="Seconds until other members get the tasks, if this process vanishes.",
 )
 @output_option
 @click.pass_obj
 def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
-    """Be the member NAME until Ctrl-C, and show what it has to do as that changes: + TASK TOKEN, and - TASK.
+    """Join as the member NAME until Ctrl-C, and print each change of its tasks: + TASK TOKEN, and - TASK.
 
-    With -o json each change is an object on a line of its own, with all that NAME has.
+    With -o json each change is one object on one line, with all tasks of NAME.
     """
     with open_log(root) as client, terminated_as_interrupted(), client.assignment.joined(name, ttl_s=ttl_s):
-        say(f"{name} is a member; Ctrl-C ends it, and hands its tasks over")
+        print_stderr(f"{name} is a member; Ctrl-C ends the membership and hands its tasks over")
         share = Share(0, {})
         while True:
             before = share
-            with suppress(Unknown):  # no leader for a while; the lease cannot end meanwhile
-                share = client.assignment.mine(name, before if before.version else None, _WAIT_S)
+            with suppress(Unknown):  # no leader at the moment; the lease cannot end meanwhile
+                share = client.assignment.mine(name, before if before.version else None, _LONG_POLL_S)
             if as_json and share.version > before.version:
                 print_json(version=share.version, tasks=share.tasks)
             elif not as_json:
@@ -145,7 +145,7 @@ def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
 
 
 def _difference(before: Share, after: Share) -> Iterator[str]:
-    """What has changed, in lines."""
+    """Yield one line for each change of the tasks."""
     for task in before.tasks:
         if task not in after.tasks:
             yield f"- {task}"

@@ -1,1 +1,1 @@
-"""Deliberate breaks of the shipped code, by which the suite is judged: `consensus mutants`."""
+"""Deliberate breaks of the shipped code, which show that the judges find them: `consensus mutants`."""

@@ -1,7 +1,7 @@
-"""The shell of a broken node: a node process with one part replaced by one that does something wrong.
+"""The shell of a broken node: a node process with one part replaced by a subclass that does something wrong.
 
-`python -m harness.mutants.broken_node BREAK ...` starts one; the rest of the command line is that of any node. `BREAKS` says
-which breaks there are: each is a subclass of one part, and everything else is shipped code.
+`python -m harness.mutants.broken_node BREAK ...` starts a broken node. The rest of the command line is that of any node.
+`BREAKS` lists the breaks. Everything but the replaced part is shipped code.
 """
 
 import sys
@@ -24,13 +24,13 @@ from node.transport import Transport
 from node.turn import ClientReply, NodeCore, Output
 from node.wire import Codec, Envelope, Malformed, unpack
 
-#: How many frames to each peer leave before the queue is taken for full for ever.
+#: How many frames `TheQueueLeaks` sends to each peer.
 _SENDS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """What a broken node is made of."""
+    """The parts and the runtime of a broken node."""
 
     parts: Parts = Parts()  # noqa: RUF009 - frozen
     runtime: type[Runtime] = Runtime
@@ -69,7 +69,7 @@ class TimersNeverFire(Timers[TimerKey]):
 
 
 class AnswersAreCrossed(NodeCore):
-    """Two answers of a turn go to each other's requests."""
+    """Two requests that are answered in one turn get each other's answers."""
 
     def take_output(self) -> Output | None:
         output = super().take_output()
@@ -81,7 +81,7 @@ class AnswersAreCrossed(NodeCore):
 
 
 class RetriesAreTakenForDone(NodeCore):
-    """A proposal that comes again is answered with its own value: the table of requests holds no answers."""
+    """A proposal that arrives again is answered with its own value: the table of requests holds no answers."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -95,7 +95,7 @@ class RetriesAreTakenForDone(NodeCore):
 
 
 class NamesAreCutShort(Codec):
-    """Only the first eight letters of a variable's name tell it from others."""
+    """A variable's name is cut to its first eight characters."""
 
     def decode(self, frame: bytes) -> Envelope:
         envelope = super().decode(frame)
@@ -106,7 +106,7 @@ class NamesAreCutShort(Codec):
 
 
 class TheQueueLeaks(Transport):
-    """After a few sends to a peer its queue is taken for full, and nothing leaves any more."""
+    """After a few sends to a peer the node drops everything for that peer, as if the queue were full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class MalformedFramesKill(Codec):
 
 
 class IncarnationsGoBack(Disk):
-    """A boot counts backwards, so that peers take the new life of a node for an old one."""
+    """A boot decreases the incarnation, so peers drop the node's messages as stale."""
 
     def _open(self, *arguments: Any) -> Any:
         variables = super()._open(*arguments)
@@ -148,7 +148,7 @@ class NothingIsCommitted(Disk):
 
 
 class ACommitSavesOneThing(Disk):
-    """Of what a turn assigned, the first is saved."""
+    """Of all keys that a turn assigned, only the first is saved."""
 
     def commit(self) -> None:
         for key in list(self._dirty)[1:]:
@@ -157,7 +157,7 @@ class ACommitSavesOneThing(Disk):
 
 
 class SynchronousNormal(Disk):
-    """SQLite syncs its log at checkpoints alone."""
+    """SQLite syncs its write-ahead log only at checkpoints."""
 
     def _open(self, *arguments: Any) -> Any:
         variables = super()._open(*arguments)
@@ -175,7 +175,7 @@ class SynchronousOff(Disk):
 
 
 class FailedCommitsAreIgnored(Disk):
-    """A node whose disk has failed goes on as if it had not."""
+    """A node whose commit failed continues as if it had succeeded."""
 
     def commit(self) -> None:
         try:
@@ -185,14 +185,14 @@ class FailedCommitsAreIgnored(Disk):
 
 
 class ChecksumsAreNotChecked(Disk):
-    """The node believes what is stored."""
+    """The node does not check the checksums of what it reads from its disk."""
 
     def read_row(self, file: str, contents: Contents, variable: Any, key: Any, packed: Any, checksum: Any) -> None:
         contents.variables.setdefault(variable, {})[key] = unpack(packed)
 
 
 class VariablesShareTheirRows(Disk):
-    """On disk all variables of a node are one."""
+    """All variables of a node share one set of rows on disk."""
 
     def variable(self, name: str) -> MutableMapping[str, Stored]:
         return super().variable("all")
@@ -209,12 +209,12 @@ class _TornLog(DiskLog):
 
 
 class TornTailsEverywhere(Disk):
-    """A record of the log that does not match its checksum is taken for the end of the log."""
+    """The node treats a record whose checksum does not match as the end of the log."""
 
     log_class = _TornLog
 
 
-#: The breaks of a node, by the name that a command line uses.
+#: The breaks of a node, by their names on the command line.
 BREAKS: Final[dict[str, Break]] = {
     "replies-before-the-commit": Break(Parts(core=_UncheckedCore), RepliesBeforeTheCommit),
     "no-messages-to-oneself": Break(Parts(core=NoMessagesToOneself)),

@@ -1,6 +1,6 @@
-"""Every mutant: what is broken, which real break it imitates, and the story in which the suite must see it.
+"""The catalogue of mutants: what is broken, which breaks of real implementations it imitates, and the script that shows it.
 
-The rows are those of `ROWS`, the ways in which Paxos and its logs have really broken; mutants without one are our own.
+`ROWS` lists how implementations of Paxos and of its logs have been broken. A mutant that imitates no row is this project's own.
 """
 
 import sys
@@ -12,10 +12,11 @@ from harness.mutants import log_scripts as of_logs
 from harness.mutants import paxos_scripts as of_paxos
 from harness.mutants import process_scripts as of_any
 from harness.mutants.process_scripts import ProcessScript
-from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS, VirtualScript
+from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
+from harness.mutants.virtual_script import VirtualScript
 from node.contract import BadInput
 
-#: What has really been broken, by number.
+#: What has been broken in real implementations, by number.
 ROWS: Final = {
     1: "accepted values are ignored in phase 1",
     2: "the lowest or any accepted value is adopted",
@@ -45,22 +46,22 @@ ROWS: Final = {
 
 
 class NoSuchMutant(BadInput):
-    """No mutant is called that. The message says which are."""
+    """No mutant has that name. The message lists the names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A break of the shipped algorithm `original`, and the script in which it shows.
 
-    Either `algorithm` is another class, or the nodes run `original` and are broken themselves: `broken_node` is a name in
+    Either `algorithm` names a broken class, or the nodes run `original` and `broken_node` names a break of the node in
     `harness.mutants.broken_node.BREAKS`.
     """
 
     name: str
     rows: tuple[int, ...]
-    """Which of `ROWS` it imitates, if any."""
+    """The numbers of the `ROWS` that it imitates."""
     note: str
-    """What is broken, if no row says it or not exactly."""
+    """What is broken, if no row describes it exactly."""
     script: ProcessScript | VirtualScript
     algorithm: str
     original: str = "paxos"
@@ -68,7 +69,7 @@ class Mutant:
 
     @property
     def imitates(self) -> str:
-        """The rows and the note, for people."""
+        """The rows and the note, as one text for people."""
         if not self.rows:
             return self.note
         numbers = [str(row) for row in self.rows]
@@ -117,33 +118,43 @@ MUTANTS: Final = (
     _paxos("small-quorum-2", "SmallQuorum2", (9,), "phase 2", of_paxos.ONE_ACCEPTANCE),
     _paxos("promises-report-nothing", "PromisesReportNothing", (10,), "", of_paxos.CHOSEN_THEN_A_RIVAL),
     _paxos("starts-afresh", "StartsAfresh", (12,), "", of_paxos.LATE_ACCEPT_AFTER_A_RESTART),
-    _paxos("late-accepts-kill", "LateAcceptsKill", (), "a late message ends its reader", of_paxos.LATE_ACCEPT),
+    _paxos("late-accepts-kill", "LateAcceptsKill", (), "a late message ends its receiver", of_paxos.LATE_ACCEPT),
     _paxos("nobodys-ballots", "NobodysBallots", (), "two proposers share a ballot", of_paxos.THE_SAME_MOMENT),
     # Phase 2, and after.
     _paxos("counts-old-acks", "CountsOldAcks", (22,), "", of_paxos.ACKNOWLEDGED_LATE),
     _paxos("counts-old-promises", "CountsOldPromises", (22,), "", of_paxos.PROMISED_LATE),
     _paxos("counts-messages", "CountsMessages", (22,), "", of_paxos.ONE_ACCEPTANCE),
     _paxos("sends-once", "SendsOnce", (23,), "", of_any.ONE_ACCEPT_LOST),
-    _paxos("believes-any-accept", "BelievesAnyAccept", (), "a learner asks no quorum", of_paxos.ONE_ACCEPTANCE),
-    _paxos("gives-up-when-beaten", "GivesUpWhenBeaten", (), "a duel with the dead", of_paxos.BEATEN_BY_THE_DEAD),
     _paxos(
-        "ignores-rejections", "IgnoresRejections", (), "a ballot that is too low, for ever", of_paxos.BEATEN_BY_THE_DEAD
+        "believes-any-accept", "BelievesAnyAccept", (), "a learner does not wait for a quorum", of_paxos.ONE_ACCEPTANCE
     ),
+    _paxos(
+        "gives-up-when-beaten",
+        "GivesUpWhenBeaten",
+        (),
+        "a proposer waits for a rival that is down",
+        of_paxos.BEATEN_BY_THE_DEAD,
+    ),
+    _paxos("ignores-rejections", "IgnoresRejections", (), "a ballot that stays too low", of_paxos.BEATEN_BY_THE_DEAD),
     _paxos("forgets-decisions", "ForgetsDecisions", (), "a decision is not kept", of_any.ONE_AFTER_THE_OTHER),
-    # What clients are told.
+    # What clients get.
     _paxos("undecided-without-proof", "UndecidedWithoutProof", (16,), "a local read", of_any.ASKED_WHILE_CUT_OFF),
     _paxos(
-        "answers-with-the-proposal", "AnswersWithTheProposal", (), "told what was asked for", of_any.ONE_AFTER_THE_OTHER
+        "answers-with-the-proposal",
+        "AnswersWithTheProposal",
+        (),
+        "clients get what they proposed",
+        of_any.ONE_AFTER_THE_OTHER,
     ),
-    _paxos("proposes-a-default", "ProposesADefault", (), "a value out of nowhere", of_any.ONE_AFTER_THE_OTHER),
-    _paxos("refuses-rivals", "RefusesRivals", (), "a race is an error", of_any.ONE_AFTER_THE_OTHER),
-    _paxos("last-write-wins", "LastWriteWins", (), "set twice", of_any.ONE_AFTER_THE_OTHER),
+    _paxos("proposes-a-default", "ProposesADefault", (), "a value that no client proposed", of_any.ONE_AFTER_THE_OTHER),
+    _paxos("refuses-rivals", "RefusesRivals", (), "a late proposal is refused", of_any.ONE_AFTER_THE_OTHER),
+    _paxos("last-write-wins", "LastWriteWins", (), "a variable is set twice", of_any.ONE_AFTER_THE_OTHER),
     # The simpler designs.
-    Mutant("failover", (), "silence taken for death", of_any.SPLIT, "failover"),
+    Mutant("failover", (), "a silent node is treated as down", of_any.SPLIT, "failover"),
     _other("changes-its-vote", "majority", "ChangesItsVote", (), "two votes of one voter", of_any.ONE_AFTER_THE_OTHER),
     _other("votes-in-memory", "majority", "VotesInMemory", (12,), "votes not on disk", of_any.EVERYBODY_KILLED),
     _other("small-majority", "majority", "SmallMajority", (9,), "", of_any.SPLIT),
-    _other("plurality", "majority", "Plurality", (), "the most, not more than half", of_any.SPLIT),
+    _other("plurality", "majority", "Plurality", (), "the most votes, not a majority", of_any.SPLIT),
     _other("counts-votes-twice", "majority", "CountsVotesTwice", (22,), "", of_any.SPLIT),
     _other("votes-told-once", "majority", "VotesAreToldOnce", (23,), "", of_any.ONE_VOTE_LOST),
     _other(
@@ -162,10 +173,12 @@ MUTANTS: Final = (
         "undecided without proof",
         of_any.ASKED_WHILE_CUT_OFF,
     ),
-    _other("takes-a-second-value", "leader", "TakesASecondValue", (), "set twice", of_any.ONE_AFTER_THE_OTHER),
+    _other(
+        "takes-a-second-value", "leader", "TakesASecondValue", (), "a variable is set twice", of_any.ONE_AFTER_THE_OTHER
+    ),
     _other("followers-answer-alone", "leader", "FollowersAnswerAlone", (16,), "", of_any.ONE_AFTER_THE_OTHER),
     _other("leader-in-memory", "leader", "LeaderInMemory", (6,), "", of_any.EVERYBODY_KILLED),
-    # The turn, the wire, the disk.
+    # The turn, the wire and the disk.
     _node("replies-before-the-commit", (5, 6), "", of_any.POWER_CUT_AFTER_THE_ANSWER, "leader"),
     Mutant(
         "accepted-before-the-commit",
@@ -176,21 +189,21 @@ MUTANTS: Final = (
         broken_node="replies-before-the-commit",
     ),
     _node("nothing-is-committed", (5, 6, 12), "", of_any.EVERYBODY_KILLED),
-    _node("a-commit-saves-one-thing", (13,), "a part durable ahead of the rest", of_any.EVERYBODY_KILLED),
+    _node("a-commit-saves-one-thing", (13,), "a part of a turn is durable alone", of_any.EVERYBODY_KILLED),
     _node("synchronous-normal", (), "a commit that is not synced", of_any.POWER_CUT),
     _node("synchronous-off", (), "a commit that is not synced", of_any.POWER_CUT),
-    _node("failed-commits-are-ignored", (), "an error of fsync passed over", of_any.A_SYNC_FAILS, "leader"),
+    _node("failed-commits-are-ignored", (), "an error of fsync is ignored", of_any.A_SYNC_FAILS, "leader"),
     _node("a-wiped-disk-votes", (7,), "", of_any.A_WIPED_DISK),
     _node("checksums-are-not-checked", (21,), "", of_any.A_FLIPPED_BIT),
-    _node("variables-share-their-rows", (), "a key without its name", of_any.TWO_NAMES),
-    _node("names-are-cut-short", (), "a key that is cut off", of_any.TWO_NAMES),
+    _node("variables-share-their-rows", (), "a row's key lacks the variable's name", of_any.TWO_NAMES),
+    _node("names-are-cut-short", (), "a variable's name is cut short", of_any.TWO_NAMES),
     _node("retries-are-taken-for-done", (14,), "", of_any.A_LOST_ANSWER),
-    _node("answers-are-crossed", (), "an answer for somebody else", of_any.TWO_ANSWERS_IN_A_TURN),
+    _node("answers-are-crossed", (), "an answer of another request", of_any.TWO_ANSWERS_IN_A_TURN),
     _node("incarnations-go-back", (), "a boot counter that goes back", of_any.ONE_BACK_ONE_AWAY),
-    _node("the-queue-leaks", (23,), "sends dropped for ever", of_any.ONE_BACK_ONE_AWAY),
+    _node("the-queue-leaks", (23,), "every later send is dropped", of_any.ONE_BACK_ONE_AWAY),
     _node("no-messages-to-oneself", (23,), "", of_any.ONE_BACK_ONE_AWAY),
     _node("timers-never-fire", (23,), "", of_any.ONE_ACCEPT_LOST),
-    _node("malformed-frames-kill", (), "a frame that ends its reader", of_any.NOISE),
+    _node("malformed-frames-kill", (), "a malformed frame ends its receiver", of_any.NOISE),
     # The replicated log, on real processes.
     _log("log-accepts-in-memory", "AcceptsInMemory", (6,), "", of_logs.EVERYBODY_KILLED),
     _log("commit-runs-ahead-of-the-log", "CommitRunsAheadOfTheLog", (13,), "", of_logs.EVERYBODY_KILLED),
@@ -259,21 +272,21 @@ MUTANTS: Final = (
         "what-is-told-is-applied-late",
         "AppliesTooLate",
         (),
-        "a change of members that is not heeded",
+        "a change of members is not respected",
         "asked-in-the-turn-that-tells",
     ),
     _virtual(
         "changes-are-not-saved",
         "ChangesAreNotSaved",
         (),
-        "members who have gone are waited for",
+        "removed members are waited for",
         "newcomers-start-anew",
     ),
     _virtual(
         "strangers-are-not-heard",
         "StrangersAreNotHeard",
         (),
-        "members who have gone are waited for",
+        "removed members are waited for",
         "somebody-joins-unnoticed",
     ),
     _virtual("the-removed-still-vote", "TheRemovedStillVote", (20,), "a removed node votes", "the-removed-speak"),
@@ -308,7 +321,11 @@ def _where(script: ProcessScript | VirtualScript) -> str:
 
 
 def choose(names: tuple[str, ...]) -> tuple[Mutant, ...]:
-    """The mutants of these names; all of them if none is given. Raises NoSuchMutant."""
+    """Return the mutants of these names, or all mutants if no name is given.
+
+    Raises:
+        NoSuchMutant: a name is unknown.
+    """
     known = {mutant.name: mutant for mutant in MUTANTS}
     for name in names:
         if name not in known:

@@ -1,7 +1,7 @@
-"""Stories about replicated logs, told of real processes: keys are put and got, and judged as those of `consensus test` are.
+"""Scripts about replicated logs on real processes. They put and get keys, and are judged like the runs of `consensus test`.
 
-Most of what has been broken in logs shows in virtual time already (`harness.mutants.log_stories`). These are about what only
-processes have: disks with files, signals, and clients with sockets.
+Most breaks of logs show in virtual time (`harness.mutants.virtual_log_scripts`). These scripts are about what only processes
+have: disks with files, signals, and clients with sockets.
 """
 
 import shutil
@@ -20,45 +20,44 @@ from harness.workloads.log_calls import RecordedLogCall
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME
 
-_LOOK_EVERY_S: Final = 0.002
-_CALL_S: Final = 5.0
+_POLL_INTERVAL_S: Final = 0.002
+_CALL_TIMEOUT_S: Final = 5.0
 
 
 def begin_put(
-    run: Experiment, value: str, client: int = 0, key: str = "k", timeout_s: float = _CALL_S
+    run: Experiment, value: str, client: int = 0, key: str = "k", timeout_s: float = _CALL_TIMEOUT_S
 ) -> RecordedLogCall:
-    """Begin to put."""
+    """Begin to put a value, and return the call."""
     return run.log.begin(client, "put", key, value, kv_put(key, value), timeout_s)
 
 
-def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_S) -> RecordedLogCall:
-    """Begin to get."""
+def begin_get(run: Experiment, client: int = 0, key: str = "k", timeout_s: float = _CALL_TIMEOUT_S) -> RecordedLogCall:
+    """Begin to get a value, and return the call."""
     return run.log.begin(client, "get", key, None, kv_get(key), timeout_s)
 
 
 def settle(run: Experiment, *calls: RecordedLogCall) -> None:
-    """Wait for these; at their deadlines at the latest."""
+    """Wait until each call has an outcome, which is at its deadline at the latest."""
     while any(call.outcome is None for call in calls):
         run.poll()
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
 def put(run: Experiment, *values: str, client: int = 0) -> None:
-    """Put one after the other."""
+    """Put the values one after the other, and wait for each outcome."""
     for value in values:
         settle(run, begin_put(run, value, client))
 
 
-def _leader(run: Experiment) -> tuple[NodeId, list[NodeId]]:
-    """Who leads, and the others."""
+def _leader_and_others(run: Experiment) -> tuple[NodeId, list[NodeId]]:
     leader = run.faults.leader()
     return leader, [node for node in run.nodes if node != leader]
 
 
 def everybody_killed(run: Experiment) -> None:
-    """Three values are put, one more is under way; all are killed and restarted, one after the other."""
+    """Three values are put, one more is under way; all nodes are killed, and restarted one after the other."""
     put(run, "blue", "red", "green")
-    begun = begin_put(run, "perhaps", timeout_s=_CALL_S)
+    begun = begin_put(run, "perhaps", timeout_s=_CALL_TIMEOUT_S)
     run.faults.kill(*run.nodes)
     for node in run.nodes:
         run.faults.restart(node)
@@ -66,9 +65,9 @@ def everybody_killed(run: Experiment) -> None:
 
 
 def an_answer_is_lost(run: Experiment) -> None:
-    """No answer reaches the client; its leader is killed, the next one is asked again, and then answers arrive."""
+    """No answer reaches the client; the leader is killed, the client asks the next leader, and then answers arrive."""
     put(run, "blue")
-    leader, _ = _leader(run)
+    leader, _ = _leader_and_others(run)
     with run.faults.hold([(node, CLIENT) for node in run.nodes], "Replies") as held:
         call = begin_put(run, "red")
         run.poll()
@@ -81,9 +80,9 @@ def an_answer_is_lost(run: Experiment) -> None:
 
 
 def a_client_comes_back(run: Experiment) -> None:
-    """A client puts, forgets all but its session, and puts again, while a follower is killed and comes back."""
+    """A client puts, forgets everything but its session, and puts again, while a follower is killed and restarted."""
     put(run, "blue", "red")
-    _, (follower, _) = _leader(run)
+    _, (follower, _) = _leader_and_others(run)
     run.faults.kill(follower)
     begun = begin_put(run, "green", 1)
     run.log.restart(0)
@@ -93,10 +92,10 @@ def a_client_comes_back(run: Experiment) -> None:
 
 
 def a_leader_from_the_past(run: Experiment) -> None:
-    """The leader is suspended; another is elected, and red is put; the first goes on, and is asked at once."""
+    """The leader is suspended; another is elected, and red is put; the first leader is resumed, and is read from at once."""
     put(run, "blue")
     settle(run, begin_get(run, 1))  # so this client knows the leader
-    leader, others = _leader(run)
+    leader, others = _leader_and_others(run)
     with run.faults.partition([leader], others):
         run.faults.suspend(leader)
         put(run, "red", client=2)
@@ -105,7 +104,7 @@ def a_leader_from_the_past(run: Experiment) -> None:
 
 
 def _runs(run: Experiment, node: NodeId) -> bool:
-    """Whether a node that was started has read its disk, and goes on."""
+    """Return whether a node that was started replies to a status request, and so has accepted its disk."""
     while run.cluster.state(node) is ProcessState.UP:
         if node in run.cluster.status(0.2):
             return True
@@ -113,9 +112,9 @@ def _runs(run: Experiment, node: NodeId) -> bool:
 
 
 def a_flipped_bit_in_mid_log(run: Experiment) -> None:
-    """Red is put while a third is down; a letter of it is changed on one disk of two; the third and that one go on alone."""
+    """Values are put while one node is down; a character is changed on another node's disk; these two continue alone."""
     put(run, "blue")
-    leader, (flipped, third) = _leader(run)
+    leader, (flipped, third) = _leader_and_others(run)
     run.faults.kill(third)
     put(run, "scarlet", "green", "white")
     run.faults.terminate(leader)
@@ -123,11 +122,11 @@ def a_flipped_bit_in_mid_log(run: Experiment) -> None:
     directory = run.spec.settings.directory(flipped)
     aside = directory.with_name(f"{flipped}-aside")
     shutil.copytree(directory, aside)
-    paper = run.faults.begin("flip", nodes_down=[flipped])
+    receipt = run.faults.begin("flip", nodes_down=[flipped])
     file = directory / FILE_NAME
     before = file.read_bytes()
     file.write_bytes(before.replace(b"scarlet", b"scarves"))
-    paper.bit = file.read_bytes() != before
+    receipt.bit = file.read_bytes() != before
     run.faults.restart(third)
     with suppress(BootFailed):
         run.faults.restart(flipped)
@@ -139,7 +138,7 @@ def a_flipped_bit_in_mid_log(run: Experiment) -> None:
         shutil.move(aside, directory)
         run.faults.restart(flipped)
     run.faults.restart(leader)
-    paper.end()
+    receipt.end()
 
 
 def some_at_once(run: Experiment) -> None:

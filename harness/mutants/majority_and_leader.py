@@ -1,4 +1,4 @@
-"""The majority vote and the leader, broken on purpose, one class a break: see `harness.mutants.catalogue`."""
+"""The majority vote and the leader, broken on purpose, one class a break. `harness.mutants.catalogue` lists their scripts."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from node.quorum import majority
 
 
 class ChangesItsVote(Majority):
-    """Votes for whatever its client proposed last."""
+    """A replica votes again, for the value that its client proposed last."""
 
     def propose(self, request: Request, value: Value) -> None:
         self.cast(value)
@@ -19,7 +19,7 @@ class ChangesItsVote(Majority):
 
 
 class VotesInMemory(Majority):
-    """Votes are not on disk."""
+    """Votes are not saved on disk."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
@@ -41,7 +41,7 @@ class SmallMajority(Majority):
 
 
 class Plurality(Majority):
-    """The value with the most votes so far is decided, once two have voted."""
+    """Once two nodes have voted, the value with the most votes is decided."""
 
     def decided(self) -> Value | None:
         most = self.tally().most_common(1)
@@ -49,20 +49,20 @@ class Plurality(Majority):
 
 
 class CountsVotesTwice(Majority):
-    """Counts votes, not voters."""
+    """A replica counts the votes that arrive, and not the voters."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
-        self.heard: Counter[Value] = Counter()
+        self.votes_received: Counter[Value] = Counter()
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if isinstance(message, Vote):
-            self.heard[message.value] += 1
+            self.votes_received[message.value] += 1
         super().receive(sender, message)
 
     def tally(self) -> Counter[Value]:
         own = self.vote_of(self.node.id)
-        return self.heard + Counter([] if own is None else [own])
+        return self.votes_received + Counter([] if own is None else [own])
 
 
 class VotesAreToldOnce(Majority):
@@ -74,14 +74,14 @@ class VotesAreToldOnce(Majority):
 
 
 class QueriesAreAnsweredAtOnce(Majority):
-    """A query is answered with what the replica happens to know."""
+    """A replica answers a query from its own votes, without asking the others."""
 
     def query(self, request: Request) -> None:
         self.node.reply(request, self.decided())
 
 
 class UndecidedAtTheFirstWord(Majority):
-    """A query is answered with undecided as soon as anybody says that it has not voted."""
+    """A replica answers a query with undecided as soon as one other replica reports that it has not voted."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         match message:
@@ -104,14 +104,14 @@ class TakesASecondValue(Leader):
 
 
 class FollowersAnswerAlone(Leader):
-    """A follower answers a query from what it knows itself."""
+    """A follower answers a query from its own state, without asking the leader."""
 
     def query(self, request: Request) -> None:
         self.node.reply(request, self.value())
 
 
 class LeaderInMemory(Leader):
-    """What the leader has accepted is not on disk."""
+    """The value that the leader accepted is not saved on disk."""
 
     remembered: Value | None = None
 

@@ -1,6 +1,6 @@
-"""Paxos, broken on purpose, one class a break. `harness.mutants.catalogue` says what each imitates and how it is caught.
+"""Paxos, broken on purpose, one class a break. `harness.mutants.catalogue` lists what each imitates, and its script.
 
-None touches the shipped code: a cluster is given one by its name, such as `harness.mutants.paxos:IgnoresAccepted`.
+Each class is a subclass of the shipped one. Its name as an algorithm is, for example, `harness.mutants.paxos:IgnoresAccepted`.
 """
 
 from node.algorithms.paxos import NO_ACCEPTANCE, Accept, Acceptance, Accepted, Paxos, Prepare, Promise, Rejected, Role
@@ -15,7 +15,7 @@ _DEFAULT = encode_value("a default")
 
 
 class IgnoresAccepted(Paxos):
-    """Proposes its own value, whatever it was told in phase 1."""
+    """A proposer proposes its own value, whatever the promises report as accepted."""
 
     def promised_by_quorum(self) -> None:
         self.promises = dict.fromkeys(self.promises, NO_ACCEPTANCE)
@@ -23,7 +23,7 @@ class IgnoresAccepted(Paxos):
 
 
 class _Adopts(Paxos):
-    """Adopts another accepted value than that of the highest ballot."""
+    """A proposer adopts another accepted value than that of the highest ballot. Subclasses choose which."""
 
     def choose(self, reported: list[Acceptance]) -> Acceptance:
         raise NotImplementedError
@@ -36,14 +36,14 @@ class _Adopts(Paxos):
 
 
 class AdoptsLowest(_Adopts):
-    """Adopts the value of the lowest ballot."""
+    """A proposer adopts the accepted value of the lowest ballot."""
 
     def choose(self, reported: list[Acceptance]) -> Acceptance:
         return min(reported, key=lambda acceptance: acceptance.ballot)
 
 
 class AdoptsLast(_Adopts):
-    """Adopts any value: the one that was reported last."""
+    """A proposer adopts the accepted value that was reported last."""
 
     def choose(self, reported: list[Acceptance]) -> Acceptance:
         return reported[-1]
@@ -73,7 +73,7 @@ class SmallQuorum1(Paxos):
 
 
 class CountsOldPromises(Paxos):
-    """Counts a promise for an earlier ballot of its own."""
+    """A proposer counts a promise for one of its earlier ballots."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if isinstance(message, Promise) and message.ballot.node == self.node.id:
@@ -82,7 +82,7 @@ class CountsOldPromises(Paxos):
 
 
 class NobodysBallots(Paxos):
-    """Ballots are bare numbers, so two proposers share one."""
+    """A ballot is only a number, without a node, so two proposers can use the same ballot."""
 
     def become_preparing(self) -> None:
         self.ballot = Ballot(max(self.promised().round, self.seen.round) + 1, "")
@@ -95,7 +95,7 @@ class NobodysBallots(Paxos):
 
 
 class AcceptIgnoresPromise(Paxos):
-    """Accepts whatever comes."""
+    """An acceptor accepts also below its promise."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         match message:
@@ -107,7 +107,7 @@ class AcceptIgnoresPromise(Paxos):
 
 
 class AcceptDoesNotRaise(Paxos):
-    """What it accepts does not count as a promise."""
+    """An acceptor does not raise its promise when it accepts a value."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         before = self.node.disk.get("promised")
@@ -120,7 +120,7 @@ class AcceptDoesNotRaise(Paxos):
 
 
 class PromiseInMemory(Paxos):
-    """A promise is not on disk before it is told."""
+    """A promise is not saved on disk before it is sent."""
 
     remembered: Ballot = NO_BALLOT
 
@@ -135,7 +135,7 @@ class PromiseInMemory(Paxos):
 
 
 class AcceptedInMemory(Paxos):
-    """An accepted value is not on disk before it is told."""
+    """An accepted value is not saved on disk before the acceptance is sent."""
 
     remembered: Acceptance = NO_ACCEPTANCE
 
@@ -149,7 +149,7 @@ class AcceptedInMemory(Paxos):
 
 
 class StartsAfresh(Paxos):
-    """Every restart sets round and promise back, as if the node were new."""
+    """Every restart deletes the round and the promise, as if the node were new."""
 
     def start(self) -> None:
         for key in ("round", "promised"):
@@ -157,19 +157,19 @@ class StartsAfresh(Paxos):
 
 
 class ReusesBallots(Paxos):
-    """The round starts anew after a restart, as if nothing had ever been sent."""
+    """The round starts again at 1 after a restart, so earlier ballots are used again."""
 
     def become_preparing(self) -> None:
         self.node.disk.pop("round", None)
         super().become_preparing()
 
     def promised(self) -> Ballot:
-        # A proposer that looks only at what it has used itself, and that is forgotten.
+        # A proposer that considers only the rounds that it has used itself, and has forgotten them.
         return NO_BALLOT if self.role in (Role.IDLE, Role.BEATEN) else super().promised()
 
 
 class LateAcceptsKill(Paxos):
-    """An acceptor raises on an Accept below its promise, which it should have expected."""
+    """An acceptor raises an error on an Accept below its promise, so a late message ends the node."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if isinstance(message, Accept) and message.ballot < self.promised():
@@ -190,7 +190,7 @@ class SmallQuorum2(Paxos):
 
 
 class CountsOldAcks(Paxos):
-    """Counts an acceptance of an earlier ballot of its own."""
+    """A proposer counts an acceptance of one of its earlier ballots."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if isinstance(message, Accepted) and message.ballot.node == self.node.id:
@@ -199,7 +199,7 @@ class CountsOldAcks(Paxos):
 
 
 class CountsMessages(Paxos):
-    """Counts acceptances, not acceptors."""
+    """A proposer counts the acceptances that arrive, and not the acceptors."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if isinstance(message, Accepted) and message.ballot == self.ballot and sender in self.acceptances:
@@ -208,7 +208,7 @@ class CountsMessages(Paxos):
 
 
 class BelievesAnyAccept(Paxos):
-    """A learner that takes what it is asked to accept for decided."""
+    """An acceptor treats the value of any Accept as decided."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         super().receive(sender, message)
@@ -217,7 +217,7 @@ class BelievesAnyAccept(Paxos):
 
 
 class ForgetsDecisions(Paxos):
-    """A decision is told and not kept on disk."""
+    """A decision is not saved on disk."""
 
     def learn(self, value: Value) -> None:
         super().learn(value)
@@ -225,7 +225,7 @@ class ForgetsDecisions(Paxos):
 
 
 class LastWriteWins(Paxos):
-    """A decided variable can be set once more."""
+    """A proposal sets a variable that is decided already."""
 
     def propose(self, request: Request, value: Value) -> None:
         for key in ("decided", "accepted"):
@@ -243,14 +243,14 @@ class LastWriteWins(Paxos):
 
 
 class SendsOnce(Paxos):
-    """Nothing is sent again."""
+    """A proposer sends no message again."""
 
     def send_again(self, message: Message, answered: dict[NodeId, Acceptance] | dict[NodeId, None]) -> None:
         pass
 
 
 class GivesUpWhenBeaten(Paxos):
-    """A proposer that a rival has beaten waits for ever for that one to succeed."""
+    """A proposer with a lower ballot than its rival waits for the rival without a timeout."""
 
     def become_beaten(self) -> None:
         super().become_beaten()
@@ -258,7 +258,7 @@ class GivesUpWhenBeaten(Paxos):
 
 
 class IgnoresRejections(Paxos):
-    """A proposer goes on with a ballot that is too low."""
+    """A proposer ignores rejections, and continues with a ballot that is too low."""
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if not isinstance(message, Rejected):
@@ -269,14 +269,14 @@ class IgnoresRejections(Paxos):
 
 
 class UndecidedWithoutProof(Paxos):
-    """A query asks nobody: what this node has not heard of is taken for undecided."""
+    """A replica answers a query from its own disk: without a decision there it answers undecided."""
 
     def query(self, request: Request) -> None:
         self.node.reply(request, self.decided())
 
 
 class AnswersWithTheProposal(Paxos):
-    """A proposer is told its own value, whichever was chosen."""
+    """A client that proposes gets its own value as the answer, whichever value was chosen."""
 
     def learn(self, value: Value) -> None:
         for request, proposed in self.proposals.items():
@@ -290,14 +290,14 @@ class AnswersWithTheProposal(Paxos):
 
 
 class ProposesADefault(Paxos):
-    """A free proposer puts a value of its own making in place of its client's."""
+    """A proposer proposes a constant instead of its client's value or an accepted one."""
 
     def become_accepting(self, value: Value) -> None:
         super().become_accepting(_DEFAULT)
 
 
 class RefusesRivals(Paxos):
-    """A proposal that comes too late is an error."""
+    """A replica refuses a proposal after another value was decided."""
 
     def propose(self, request: Request, value: Value) -> None:
         if self.decided() not in (None, value):

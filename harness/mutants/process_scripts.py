@@ -1,10 +1,12 @@
-"""What is done to a cluster so that a break shows: short stories of faults and calls, most of them around one message.
+"""Scripts on real processes: short sequences of faults and calls in which a break shows, for any algorithm.
 
-A story is told of the broken and of the shipped code alike. It waits for messages to come (`wait_held`, `wait_matched`), so
-it does not depend on how fast the machine is; a break may keep one from coming, and then its story ends there.
+Theory of operation
+-------------------
+A script runs on the broken and on the shipped code. It waits until the proxy has seen certain messages (`wait_held`,
+`wait_matched`), so it does not depend on the speed of the machine. If a break prevents such a message, the script ends there
+with an error. Most scripts lose, hold or delay a single message.
 
-Here are the stories that any algorithm can be told, and those of the disk and the wire; `harness.mutants.paxos_schedules`
-has those that are about Paxos's own messages.
+`harness.mutants.paxos_scripts` has the scripts about Paxos's own messages, `harness.mutants.log_scripts` those about logs.
 """
 
 import shutil
@@ -26,11 +28,11 @@ from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.storage.disk import FILE_NAME
 
-#: How long a client waits that is not to be answered.
-SHORT_S: Final = 0.6
-#: How long one waits that is owed an answer, where a break leaves it without.
-OWED_S: Final = 2.0
-_LOOK_EVERY_S: Final = 0.002
+#: The timeout of a call that is expected to get no answer.
+SHORT_TIMEOUT_S: Final = 0.6
+#: The timeout of a call that shipped code answers, and that a break may leave without an answer.
+ANSWER_TIMEOUT_S: Final = 2.0
+_POLL_INTERVAL_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +44,26 @@ class ProcessScript:
     nodes: int = 3
     vfs: str | None = None
     breaks: bool = True
-    """Whether a fault must have bitten for the script to show anything."""
+    """Whether the script injects faults, so that a run without a fault that bit is no test."""
     on_log: bool = False
-    """Whether it puts and gets keys, which only a log has."""
+    """Whether the script puts and gets keys, which needs a replicated log."""
 
     @property
     def about(self) -> str:
-        """What happens, in a line."""
+        """What happens, in one line."""
         function = self.play.func if isinstance(self.play, partial) else self.play
         return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def links(senders: NodeId | Sequence[NodeId], receivers: NodeId | Sequence[NodeId]) -> list[Link]:
-    """From each of these to each of those."""
+    """Return the links from each sender to each receiver."""
     from_ = [senders] if isinstance(senders, str) else senders
     to = [receivers] if isinstance(receivers, str) else receivers
     return [(sender, receiver) for sender in from_ for receiver in to]
 
 
 def drop(run: Experiment, on: Iterable[Link], *types: str) -> LinkFault:
-    """Lose messages of these types."""
+    """Lose messages of these types on these links."""
     return run.faults.apply_rules("drop", [Drop()], on, types=types)
 
 
@@ -69,7 +71,7 @@ def drop(run: Experiment, on: Iterable[Link], *types: str) -> LinkFault:
 
 
 def one_after_the_other(run: Experiment) -> None:
-    """Blue is proposed, then red and green elsewhere; everybody is asked."""
+    """Blue is proposed, then red and green at other nodes; every node is queried."""
     run.propose("colour", "blue", at="n2")
     run.query_all("colour")
     run.propose("colour", "red", at="n3")
@@ -78,20 +80,21 @@ def one_after_the_other(run: Experiment) -> None:
 
 
 def split(run: Experiment) -> None:
-    """{n1,n2} are cut from {n3,n4,n5}, and hear each other twice; blue is proposed at n2, red at n4."""
+    """{n1,n2} are cut from {n3,n4,n5}, and their messages to each other arrive twice; blue is proposed at n2, red at n4."""
     twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n1", "n2"), ("n2", "n1")], harmless=True)
     with twice, run.faults.partition(["n1", "n2"], ["n3", "n4", "n5"]):
         run.settle(
-            run.begin_propose("colour", "blue", at="n2", timeout_s=SHORT_S), run.begin_propose("colour", "red", at="n4")
+            run.begin_propose("colour", "blue", at="n2", timeout_s=SHORT_TIMEOUT_S),
+            run.begin_propose("colour", "red", at="n4"),
         )
     run.query_all("colour")
 
 
 def everybody_killed(run: Experiment) -> None:
-    """Blue is decided, and another proposal is under way; all are killed and restarted."""
+    """Blue is decided, and another proposal is under way; all nodes are killed and restarted."""
     run.propose("colour", "blue", at="n1")
     run.query_all("colour")
-    begun = run.begin_propose("begun", "perhaps", at="n2", timeout_s=SHORT_S)
+    begun = run.begin_propose("begun", "perhaps", at="n2", timeout_s=SHORT_TIMEOUT_S)
     run.faults.kill(*run.nodes)
     run.faults.restart(*run.nodes)
     run.settle(begun)
@@ -99,33 +102,33 @@ def everybody_killed(run: Experiment) -> None:
 
 
 def one_message_lost(run: Experiment, *, type_: str) -> None:
-    """n3 is down, and exactly one message from n1 to n2 is lost, that which n1 needs; n1 is asked again."""
+    """n3 is down, and exactly one message from n1 to n2 is lost, which n1 needs; then red is proposed at n1."""
     run.faults.kill("n3")
     with run.faults.hold([("n1", "n2")], type_) as held:
-        call = run.begin_propose("colour", "blue", at="n1", timeout_s=SHORT_S)
+        call = run.begin_propose("colour", "blue", at="n1", timeout_s=SHORT_TIMEOUT_S)
         held.rules[0].wait_held(1)
         held.rules[0].discard()
     run.settle(call)
-    run.propose("colour", "red", at="n1", timeout_s=OWED_S)
+    run.propose("colour", "red", at="n1", timeout_s=ANSWER_TIMEOUT_S)
     run.faults.restart("n3")
 
 
 def one_back_one_away(run: Experiment) -> None:
-    """n2 is killed and comes back; then n3 is killed, so that everything depends on n1 and n2."""
+    """n2 is killed and restarted; then n3 is killed, so n1 and n2 must decide."""
     run.propose("before", "blue", at="n2")
-    run.query("before", at="n1")  # so n1 has heard of n2's first life
+    run.query("before", at="n1")  # so n1 has received messages of n2's first incarnation
     run.faults.kill("n2")
     run.faults.restart("n2")
     run.faults.kill("n3")
-    run.propose("colour", "red", at="n1", timeout_s=OWED_S)
+    run.propose("colour", "red", at="n1", timeout_s=ANSWER_TIMEOUT_S)
     run.faults.restart("n3")
 
 
 def asked_while_cut_off(run: Experiment) -> None:
-    """Blue is decided while n3 is cut off; n3 is asked meanwhile, and when it is back."""
+    """Blue is decided while n3 is cut off; n3 is queried meanwhile, and again after the cut."""
     with run.faults.isolate("n3"):
         run.propose("colour", "blue", at="n1")
-        run.query("colour", at="n3", timeout_s=SHORT_S)
+        run.query("colour", at="n3", timeout_s=SHORT_TIMEOUT_S)
     run.query("colour", at="n3")
 
 
@@ -141,7 +144,7 @@ def two_names(run: Experiment) -> None:
 
 
 def two_answers_in_a_turn(run: Experiment) -> None:
-    """Two variables are set, and both are asked for at n1 while it is suspended."""
+    """Two variables are set, and both are queried at n1 while it is suspended."""
     for variable, value in (("left", "port"), ("right", "starboard")):
         run.propose(variable, value, at="n1")
     run.faults.suspend("n1")
@@ -153,7 +156,7 @@ def two_answers_in_a_turn(run: Experiment) -> None:
 
 
 def a_lost_answer(run: Experiment) -> None:
-    """Blue is decided; red is proposed at n1 and its answer is lost, so the client asks again."""
+    """Blue is decided; red is proposed at n1 and the answer is lost, so the client sends the request again."""
     run.propose("colour", "blue", at="n2")
     with run.faults.hold([("n1", CLIENT)], "Reply") as lost:
         call = run.begin_propose("colour", "red", at="n1")
@@ -163,10 +166,10 @@ def a_lost_answer(run: Experiment) -> None:
 
 
 def noise(run: Experiment) -> None:
-    """What n1 sends to n2 is damaged while n1 proposes; then n2 is asked to decide."""
+    """All messages from n1 to n2 are corrupted while n1 proposes; then red is proposed at n2."""
     with run.inject("corrupt", links=[["n1", "n2"]], probability=1.0):
         run.propose("colour", "blue", at="n1")
-    run.propose("other", "red", at="n2", timeout_s=OWED_S)
+    run.propose("other", "red", at="n2", timeout_s=ANSWER_TIMEOUT_S)
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def _directory(run: Experiment, node: NodeId) -> Path:
 
 
 def power_cut_after_the_answer(run: Experiment) -> None:
-    """n1's disk is slow; a proposal that n2 passes on is answered; n1 loses power at once, and returns."""
+    """n1's disk is slow; a proposal at n2 is answered; n1 loses power at once, and is restarted."""
     slow = _directory(run, "n1") / SLOW_SYNC
     run.propose("warm", "up", at="n2")
     slow.write_text("0.3")
@@ -191,7 +194,7 @@ def power_cut_after_the_answer(run: Experiment) -> None:
 
 
 def power_cut_after_the_acceptance(run: Experiment) -> None:
-    """n2's disk is slow; n1 decides by its acceptance; both lose power; n3 proposes red with n2 alone."""
+    """n2's disk is slow; n1 decides by n2's acceptance; both lose power; red is proposed at n3, with n2 alone up."""
     slow = _directory(run, "n2") / SLOW_SYNC
     run.propose("warm", "up", at="n1")
     run.query_all("warm")
@@ -206,49 +209,49 @@ def power_cut_after_the_acceptance(run: Experiment) -> None:
 
 
 def a_sync_fails(run: Experiment) -> None:
-    """The sync for which n1's answer waits fails; n1 is started again."""
+    """The sync before n1's answer fails; n1 is restarted."""
     directory = _directory(run, "n1")
     run.propose("warm", "up", at="n2")
-    paper = run.faults.begin("fail-sync", nodes_down=["n1"])
+    receipt = run.faults.begin("fail-sync", nodes_down=["n1"])
     (directory / FAIL_SYNC).write_text("1")
     call = run.begin_propose("colour", "blue", at="n2", timeout_s=5.0)
     while call.outcome is None and run.cluster.state("n1") is ProcessState.UP:
         run.client.poll()
-        time.sleep(_LOOK_EVERY_S)
-    paper.bit = (directory / f"{FAIL_SYNC}.struck").exists()
+        time.sleep(_POLL_INTERVAL_S)
+    receipt.bit = (directory / f"{FAIL_SYNC}.struck").exists()
     if run.cluster.state("n1") is ProcessState.UP:
         run.faults.kill("n1")
     run.faults.restart("n1")
-    paper.end()
+    receipt.end()
     run.settle(call)
     run.query("colour", at="n3")
 
 
 def a_wiped_disk(run: Experiment) -> None:
-    """Blue is chosen by n1 and n2; n2's directory is taken away; n3 proposes red while n1 is cut off."""
+    """Blue is chosen by n1 and n2; n2's directory is moved away; red is proposed at n3 while n1 is cut off."""
     directory = _directory(run, "n2")
     aside = directory.with_name("n2-aside")
-    with run.faults.isolate("n3"), drop(run, [("n1", "n2")], "Decided") as untold:
+    with run.faults.isolate("n3"), drop(run, [("n1", "n2")], "Decided") as dropped:
         run.propose("colour", "blue", at="n1")
-        untold.rules[0].wait_matched(1)
+        dropped.rules[0].wait_matched(1)
         run.faults.kill("n2")
-        paper = run.faults.begin("wipe", nodes_down=["n2"], disk_lost=["n2"])
+        receipt = run.faults.begin("wipe", nodes_down=["n2"], disk_lost=["n2"])
         shutil.move(directory, aside)
-        paper.bit = not directory.exists()
+        receipt.bit = not directory.exists()
         with suppress(BootFailed):
             run.faults.restart("n2")
     started = run.cluster.state("n2") is ProcessState.UP
     with run.faults.isolate("n1"):
-        run.propose("colour", "red", at="n3", timeout_s=3.0 if started else SHORT_S)
+        run.propose("colour", "red", at="n3", timeout_s=3.0 if started else SHORT_TIMEOUT_S)
     if not started:
         shutil.rmtree(directory, ignore_errors=True)
         shutil.move(aside, directory)
         run.faults.restart("n2")
-    paper.end()
+    receipt.end()
 
 
 def a_flipped_bit(run: Experiment) -> None:
-    """n2 is stopped, a letter of a value on its disk is changed, it is asked; then its disk is put right."""
+    """n2 is stopped, one character of a value on its disk is changed, n2 is queried; then its disk is restored."""
     directory = _directory(run, "n2")
     aside = directory.with_name("n2-aside")
     run.propose("colour", "blue", at="n1")
@@ -258,17 +261,17 @@ def a_flipped_bit(run: Experiment) -> None:
     file = directory / FILE_NAME
     before = file.read_bytes()
     file.write_bytes(before.replace(b"blue", b"glue"))
-    paper = run.faults.begin("flip", nodes_down=["n2"])
-    paper.bit = file.read_bytes() != before
+    receipt = run.faults.begin("flip", nodes_down=["n2"])
+    receipt.bit = file.read_bytes() != before
     run.query("colour", at="n3")
     with suppress(BootFailed):
         run.faults.restart("n2")
-        run.query("colour", at="n2", timeout_s=SHORT_S)
+        run.query("colour", at="n2", timeout_s=SHORT_TIMEOUT_S)
         run.faults.kill("n2")
     shutil.rmtree(directory)
     shutil.move(aside, directory)
     run.faults.restart("n2")
-    paper.end()
+    receipt.end()
 
 
 ONE_AFTER_THE_OTHER: Final = ProcessScript("one-after-the-other", one_after_the_other, breaks=False)

@@ -1,11 +1,16 @@
-"""Tells one story of one cluster, and has the suite's judges judge it: is the break caught, does the shipped code pass?
+"""Plays a script on one cluster and judges the run: the judges must catch the mutant, and the shipped code must be valid.
 
-After the story everything is made whole, two nodes are asked to decide on something new, and every node is asked for all that
-there is. So a run shows something about every promise, and what a break has left stuck comes out as well. All of the suite's
-verdicts are asked for, and its guards too.
+Theory of operation
+-------------------
+After the script all faults are healed, a new value is proposed at two nodes, and every variable is queried at every node. So
+each run shows something about every promise, also if a break has left a node stuck. All verdicts and guards of the suite are
+computed.
 
-Whether a break shows may depend on timing that a story cannot dictate, so a mutant that is not caught at once is tried again,
-a few times. The shipped code has one try at every story, and must come out valid: nothing here makes it easier for it.
+Rules
+-----
+1. Whether a break shows may depend on timing that a script cannot control. So a mutant that was not caught is tried again, up
+   to `_TRIES` times in all.
+2. The shipped code has one try at every script, under the same judges, and must be valid.
 """
 
 import shutil
@@ -27,7 +32,7 @@ from harness.faults.target import bring_up
 from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
 from harness.mutants.process_scripts import ProcessScript
-from harness.mutants.virtual_log_scripts import VirtualScript
+from harness.mutants.virtual_script import VirtualScript
 from harness.runs.experiment import Experiment
 from harness.runs.suite import judge
 from harness.runs.workers import as_done
@@ -38,13 +43,13 @@ from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
 _TRIES: Final = 3
-#: Who is asked to decide on something new, and on what.
+#: The variable that two nodes decide after the script.
 _AFTER: Final = "afterwards"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One story told of one cluster."""
+    """One run of a script on one cluster."""
 
     folder: Path
     verdicts: dict[str, Verdict]
@@ -52,12 +57,12 @@ class Attempt:
 
     @property
     def verdict(self) -> Verdict:
-        """One over all."""
+        """The verdict over all."""
         return merge(self.verdicts)
 
     @property
     def violated(self) -> tuple[str, ...]:
-        """What came out invalid."""
+        """The names of the invalid verdicts."""
         return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
 
 
@@ -70,16 +75,16 @@ def attempt(
     seed: int = 0,
     command: Sequence[str] = NODE_COMMAND,
 ) -> Attempt:
-    """Play `script` on a cluster in `folder`, which is made, and judge it.
+    """Play a script on a cluster, and judge the run.
 
     Args:
-        script: what to play.
-        algorithm: what the nodes run.
-        folder: where the run's evidence goes.
-        original: the shipped algorithm that `algorithm` is a broken copy of. A log's records are judged by applying them
-            with the machines of the original: a broken machine would agree with itself.
-        seed: every random draw comes from it.
-        command: what starts a node.
+        script: the script.
+        algorithm: the algorithm that the nodes run.
+        folder: the run folder, which is created.
+        original: the shipped algorithm of which `algorithm` is a broken copy. The judges apply a log's records with the
+            machines of the original, since a broken machine would agree with itself.
+        seed: the seed of every random draw.
+        command: the command that starts a node.
     """
     if isinstance(script, VirtualScript):
         return _in_virtual_time(script, algorithm, folder)
@@ -87,17 +92,17 @@ def attempt(
     run = Experiment(folder, nodes=script.nodes, algorithm=algorithm, seed=seed, command=command, vfs=script.vfs)
     trouble: list[str] = []
     with run:
-        for part in (script.play, _whole_again):
+        for part in (script.play, _heal_and_restart):
             try:
                 part(run)
-            except ConsensusError as error:  # what was waited for did not come, or a node does not start
+            except ConsensusError as error:  # an awaited message did not come, or a node does not start
                 trouble.append(f"{type(error).__name__}: {error}")
         healed_ns = time.monotonic_ns()
         if script.on_log:
             log_scripts.settle(run, log_scripts.begin_put(run, "last", 8), log_scripts.begin_get(run, 9))
             run.look_at_replicas()
         else:
-            _ask_everybody(run)
+            _ask_every_node(run)
         down = [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
     carried = PlanExecution(len(run.faults.receipts), len(run.faults.receipts), trouble, down)
     verdicts = _judged(run, script, original, healed_ns, carried)
@@ -106,7 +111,7 @@ def attempt(
 
 
 def _in_virtual_time(script: VirtualScript, algorithm: str, folder: Path) -> Attempt:
-    """Play it in a process of its own, so that several run at a time."""
+    """Play the script in a process of its own, so that several can run at a time."""
     started = time.monotonic()
     folder.mkdir()
     played = subprocess.run(
@@ -127,13 +132,13 @@ def _in_virtual_time(script: VirtualScript, algorithm: str, folder: Path) -> Att
     return Attempt(folder, {"virtual time": verdict}, time.monotonic() - started)
 
 
-def _whole_again(run: Experiment) -> None:
+def _heal_and_restart(run: Experiment) -> None:
     run.network.heal()
     bring_up(run.faults, run.nodes)
 
 
-def _ask_everybody(run: Experiment) -> None:
-    """A contest on something new; then every node is asked for everything."""
+def _ask_every_node(run: Experiment) -> None:
+    """Propose two values for a new variable; then query every variable at every node."""
     keys = list(dict.fromkeys(operation.key for operation in run.recorder.history.operations))
     run.settle(
         *(run.begin_propose(_AFTER, f"at {node}", node, ANSWER_AFTER_HEAL_S) for node in run.nodes[:2]),
@@ -151,12 +156,12 @@ def _judged(
             evidence = replace(evidence, algorithm=load_algorithm(original))
     except DiskError as error:
         return {"disks": invalid(f"a disk cannot be read: {error}")}
-    clients = _PutAndGet(run.nodes, 0, 1.0) if script.on_log else SetOnceWorkload(run.nodes, 0, 1.0)
+    clients = _PutsAndGets(run.nodes, 0, 1.0) if script.on_log else SetOnceWorkload(run.nodes, 0, 1.0)
     return judge(evidence, clients, healed_ns, carried)
 
 
-class _PutAndGet(KeyValueWorkload):
-    """What the stories about logs do."""
+class _PutsAndGets(KeyValueWorkload):
+    """The workload whose operations the scripts about logs use."""
 
     functions = ("put", "get")
 
@@ -166,7 +171,7 @@ class _PutAndGet(KeyValueWorkload):
 
 @dataclass(frozen=True, slots=True)
 class MutantTrial:
-    """What came of a mutant: the attempts, of which the last is the one that caught it, if any did."""
+    """The result of a mutant: its last attempt, which is the one in which it was caught, if it was."""
 
     mutant: Mutant
     last: Attempt
@@ -175,11 +180,11 @@ class MutantTrial:
 
     @property
     def caught(self) -> bool:
-        """Whether the suite has seen the break."""
+        """Whether a judge found a violation."""
         return self.last.verdict.status is VerdictStatus.INVALID
 
     def to_json(self) -> dict[str, Any]:
-        """The trial, for programs."""
+        """Return the trial as plain data for programs."""
         return {
             "mutant": self.mutant.name,
             "imitates": self.mutant.imitates,
@@ -195,7 +200,13 @@ class MutantTrial:
 
 
 def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
-    """Tell its story until it is caught, a few times at most."""
+    """Play the mutant's script until it is caught, `_TRIES` times at most.
+
+    Args:
+        mutant: the mutant.
+        folder: the folder in which each attempt gets a run folder.
+        seed: the seed of every random draw.
+    """
     started = time.monotonic()
     for number in range(1, _TRIES + 1):
         own = folder / (mutant.name if number == 1 else f"{mutant.name}-{number}")
@@ -208,22 +219,23 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
 
 
 @dataclass(frozen=True, slots=True)
-class Unbroken:
-    """The shipped code under a mutant's story: the first run that was not valid, or else the last one."""
+class ShippedTrial:
+    """The result of the shipped code under a mutant's script."""
 
     script: ProcessScript | VirtualScript
     algorithm: str
     times: int
     passed: int
     shown: Attempt
+    """The first attempt that was not valid, or else the last one."""
 
     @property
     def valid(self) -> bool:
-        """Whether all of its promises were kept, each time."""
+        """Whether every attempt was valid."""
         return self.passed == self.times
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the result as plain data for programs."""
         return {
             "schedule": self.script.name,
             "algorithm": self.algorithm,
@@ -235,10 +247,10 @@ class Unbroken:
         }
 
 
-def try_unbroken(
+def try_shipped(
     script: ProcessScript | VirtualScript, algorithm: str, folder: Path, times: int = 1, seed: int = 0
-) -> Unbroken:
-    """Tell the story of the shipped code, `times` times. Folders of valid runs but the last are deleted."""
+) -> ShippedTrial:
+    """Play the script on the shipped code, `times` times. The folders of valid runs except the last are deleted."""
     shown: Attempt | None = None
     passed = 0
     for number in range(times):
@@ -250,15 +262,15 @@ def try_unbroken(
                 shutil.rmtree(shown.folder)
             shown = found
     assert shown is not None
-    return Unbroken(script, algorithm, times, passed, shown)
+    return ShippedTrial(script, algorithm, times, passed, shown)
 
 
 @dataclass(frozen=True, slots=True)
 class MutantReport:
-    """Of everything that was tried."""
+    """The results of all mutants and of the shipped code."""
 
     trials: tuple[MutantTrial, ...]
-    unbroken: tuple[Unbroken, ...]
+    unbroken: tuple[ShippedTrial, ...]
     took_s: float
 
     @property
@@ -267,12 +279,12 @@ class MutantReport:
         return tuple(trial for trial in self.trials if not trial.caught)
 
     @property
-    def accused(self) -> tuple[Unbroken, ...]:
-        """The shipped code where it did not come out valid."""
+    def accused(self) -> tuple[ShippedTrial, ...]:
+        """The scripts under which the shipped code was not valid."""
         return tuple(one for one in self.unbroken if not one.valid)
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the result as plain data for programs."""
         seconds = [trial.took_s for trial in self.trials]
         return {
             "mutants": [trial.to_json() for trial in self.trials],
@@ -292,15 +304,24 @@ def try_all(
     workers: int = 2,
     times: int = 1,
     seed: int = 0,
-    progress: Callable[[MutantTrial | Unbroken], object] = lambda _done: None,
+    progress: Callable[[MutantTrial | ShippedTrial], object] = lambda _done: None,
 ) -> MutantReport:
-    """Try each mutant, and each of their stories on the shipped code `times` times, `workers` at a time."""
+    """Try each mutant, and play each of their scripts on the shipped code.
+
+    Args:
+        mutants: the mutants.
+        folder: the folder in which each attempt gets a run folder.
+        workers: how many attempts run at a time.
+        times: how often each script is played on the shipped code.
+        seed: the seed of every random draw.
+        progress: called with each result.
+    """
     started = time.monotonic()
     mutants = tuple(mutants)
-    stories = dict.fromkeys((mutant.script, mutant.original) for mutant in mutants) if times else {}
+    scripts = dict.fromkeys((mutant.script, mutant.original) for mutant in mutants) if times else {}
     with ThreadPoolExecutor(workers, thread_name_prefix="mutant") as pool:
         trials = [pool.submit(try_mutant, mutant, folder, seed) for mutant in mutants]
-        unbroken = [pool.submit(try_unbroken, *story, folder, times, seed) for story in stories]
+        unbroken = [pool.submit(try_shipped, *script, folder, times, seed) for script in scripts]
         waiting: list[Future[Any]] = [*trials, *unbroken]
         try:
             for future in as_done(waiting):

@@ -1,6 +1,6 @@
-"""`python -m harness.mutants.virtual_runner SCRIPT ALGORITHM`: plays one script in virtual time, on any log algorithm.
+"""`python -m harness.mutants.virtual_runner SCRIPT ALGORITHM`: plays one script in virtual time on a log algorithm.
 
-The last line of the output says what came of it. Exit code: 0 if every promise was kept, 1 if one was broken.
+The last line of the output is the result. Exit code: 0 if every promise was kept, 1 if one was broken.
 """
 
 import sys
@@ -11,7 +11,12 @@ from node.log_contract import LogAlgorithm
 
 
 def main(script: str, name: str) -> int:
-    """Play it. Returns the exit code."""
+    """Play the script, print the result, and return the exit code.
+
+    Args:
+        script: a name in `VIRTUAL_SCRIPTS`.
+        name: the name of a log algorithm.
+    """
     algorithm = load_algorithm(name)
     assert issubclass(algorithm, LogAlgorithm), f"{name} keeps no log"
     try:

@@ -1,7 +1,10 @@
-"""Drives stepped nodes: has them do one step, waits until it is done, and sees what they send.
+"""The driver of stepped nodes: makes a node take one step, waits until the step is done, and reads what the node sent.
 
-`harness/systems/stepped_node.py` is the other end. The proxy holds everything that nodes send each other. The driver reads in
-the proxy's record what has come, and each message leaves when the driver says so, once or several times.
+Theory of operation
+-------------------
+The driver sends requests to the control sockets of stepped nodes (`harness/systems/stepped_node.py`). A rule of the proxy
+holds every message between nodes. The driver reads the proxy's record to learn which messages have arrived at the proxy, and
+releases each of them on request, once or several times.
 """
 
 import json
@@ -9,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cluster.control import ControlClient
 from cluster.errors import WrongState
@@ -22,86 +25,92 @@ from harness.systems.stepped_node import EMPTY_DISKS_VOTE
 from harness.virtual.fault_model import FaultModel
 from node.contract import BadInput, NodeId
 
-#: How long a node may take for a turn, and a message for its way to the proxy. A loaded machine is slow; nothing else is.
-PATIENCE_S: Final = 10.0
-_LOOK_EVERY_S: Final = 0.001
-
-_Seen = TypeVar("_Seen")
+#: How long a node may take for a turn, and a message for its way to the proxy, on a loaded machine.
+TURN_TIMEOUT_S: Final = 10.0
+_POLL_INTERVAL_S: Final = 0.001
 
 
-class NotFollowed(Exception):
-    """What was asked of a node, or waited for, has not happened. The message says what."""
+class StepNotDone(Exception):
+    """A node did not do what the driver asked or waited for. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that the proxy keeps, or has kept. `index` is that of its line in the record."""
+    """A message that the proxy keeps, or has kept. `index` is the index of its line in the proxy's record."""
 
     index: int
     link: Link
     incarnation: int
     type: str
     fields: str
-    """As canonical JSON."""
+    """As `canonical_json`."""
 
     def __str__(self) -> str:
         return f"{self.type} {self.fields} from {self.link[0]} to {self.link[1]}"
 
 
-def command(fault_model: FaultModel) -> tuple[str, ...]:
-    """Return the command that starts a stepped node."""
+def stepped_node_command(fault_model: FaultModel) -> tuple[str, ...]:
+    """Return the command that starts a stepped node.
+
+    Raises:
+        BadInput: the fault model delays a node's messages to itself, which no real node can do.
+    """
     if fault_model.own_messages_wait:
         raise BadInput(
-            "what a real node sends to itself never leaves it, so this schedule, in which it does, cannot be replayed: "
-            "explore without own_messages_wait"
+            "this schedule delays messages from a node to itself, and such messages never leave a real node, so the schedule "
+            "cannot be replayed: explore without own_messages_wait"
         )
     plain = (sys.executable, "-P", "-m", "harness.systems.stepped_node")
     return (*plain, EMPTY_DISKS_VOTE) if fault_model.empty_disks_vote else plain
 
 
 class Driver:
-    """Drives the nodes of one experiment, which was started with `command`."""
+    """Drives the nodes of one experiment, whose nodes were started with `stepped_node_command`."""
 
     def __init__(self, run: Experiment) -> None:
         self._run = run
         self._rule = run.network.hold(run.faults.node_links(), name="schedule")
-        self._paper = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
+        self._receipt = run.faults.begin("schedule", links_disturbed=run.faults.node_links())
         self._inputs: dict[NodeId, int] = dict.fromkeys(run.nodes, 0)
         self._controls: dict[NodeId, ControlClient] = {}
         self._record = FileTail(RunFiles(run.folder).messages)
-        self._came = 0
+        self._messages_seen = 0
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def born(self, node: NodeId) -> None:
-        """Take in that a node has been restarted: its new process listens elsewhere, and counts its input anew."""
+    def node_restarted(self, node: NodeId) -> None:
+        """Forget the address and the input count of a node's last process: the new process has its own."""
         self._inputs[node] = 0
         self._controls.pop(node, None)
 
-    def step(self, node: NodeId, **what: Any) -> None:
-        """Have a node do a step, and return when it is done. `what` is as the table of stepped nodes has it.
+    def step(self, node: NodeId, **arguments: Any) -> None:
+        """Make a node do a step, and return when it is done.
+
+        Args:
+            node: the node.
+            arguments: the arguments of the request `step`, as listed in `harness.systems.stepped_node`.
 
         Raises:
-            NotFollowed: it has not done it.
+            StepNotDone: the node refused, or ended.
         """
         try:
-            self._control(node).ask("step", PATIENCE_S, **what)
+            self._control(node).ask("step", TURN_TIMEOUT_S, **arguments)
         except WrongState as error:
-            raise NotFollowed(str(error)) from error
+            raise StepNotDone(str(error)) from error
 
     def await_input(self, node: NodeId) -> None:
-        """Return when one more message, of a client or of a node, has had its turn.
+        """Return when the node has finished the turn of one more message from a client or a node.
 
         Raises:
-            NotFollowed: it has not.
+            StepNotDone: the node did not do so in time.
         """
         self._inputs[node] += 1
-        until = time.monotonic() + PATIENCE_S
-        while self._control(node).ask("inputs", PATIENCE_S) != self._inputs[node]:
+        until = time.monotonic() + TURN_TIMEOUT_S
+        while self._control(node).ask("inputs", TURN_TIMEOUT_S) != self._inputs[node]:
             self._run.client.poll()
             if time.monotonic() > until:
-                raise self._not_followed(node)
-            time.sleep(_LOOK_EVERY_S)
+                raise self._no_turn(node)
+            time.sleep(_POLL_INTERVAL_S)
 
     def _control(self, node: NodeId) -> ControlClient:
         if node not in self._controls:
@@ -111,67 +120,71 @@ class Driver:
 
             def check_alive() -> None:
                 if self._run.cluster.state(node) is ProcessState.DOWN:
-                    raise self._not_followed(node)
+                    raise self._no_turn(node)
 
             self._controls[node] = ControlClient(
-                control["address"], control["token"], check_alive, lambda *_: self._not_followed(node)
+                control["address"], control["token"], check_alive, lambda *_: self._no_turn(node)
             )
         return self._controls[node]
 
-    def _not_followed(self, node: NodeId) -> NotFollowed:
-        return NotFollowed(f"{node} has not taken its turn: {self._run.cluster.process(node).describe()}")
+    def _no_turn(self, node: NodeId) -> StepNotDone:
+        return StepNotDone(f"{node} has not taken its turn: {self._run.cluster.process(node).describe()}")
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
-    def came(self, at_least: int) -> list[KeptMessage]:
-        """What nodes have sent each other since the last call: so many letters, or more, or as many as come in time."""
-        letters: list[KeptMessage] = []
-        until = time.monotonic() + PATIENCE_S
+    def new_messages(self, at_least: int) -> list[KeptMessage]:
+        """Return what nodes have sent each other since the last call, in the order of the proxy's record.
+
+        Args:
+            at_least: how many messages to wait for. After `TURN_TIMEOUT_S` the list may be shorter.
+        """
+        found: list[KeptMessage] = []
+        until = time.monotonic() + TURN_TIMEOUT_S
         while True:
-            letters += self._read()
-            if len(letters) >= at_least or time.monotonic() > until:
-                self._came += len(letters)
-                return letters
-            time.sleep(_LOOK_EVERY_S)
+            found += self._read()
+            if len(found) >= at_least or time.monotonic() > until:
+                self._messages_seen += len(found)
+                return found
+            time.sleep(_POLL_INTERVAL_S)
 
-    def deliver(self, letter: KeptMessage, *, keep: bool) -> None:
-        """Let a letter go, or a copy of it if it is to be kept for later."""
+    def deliver(self, message: KeptMessage, *, keep: bool) -> None:
+        """Deliver a kept message. With `keep`, deliver a copy, and keep the message for a later step."""
         if keep:
-            self._rule.repeat(letter.index)
+            self._rule.repeat(message.index)
         else:
-            self._rule.release_one(letter.index)
+            self._rule.release_one(message.index)
 
-    def lose(self, letter: KeptMessage) -> None:
-        """A letter never arrives."""
-        self._rule.discard_one(letter.index)
+    def lose(self, message: KeptMessage) -> None:
+        """Discard a kept message, so that it never arrives."""
+        self._rule.discard_one(message.index)
 
     def free(self, nodes: Iterable[NodeId]) -> None:
-        """All that is kept arrives, time passes again, and the nodes are nodes like any other."""
+        """Turn these stepped nodes into ordinary nodes, deliver every kept message, and hold no more messages."""
         for node in nodes:
-            self._control(node).ask("free", PATIENCE_S)
+            self._control(node).ask("free", TURN_TIMEOUT_S)
         self.close()
 
     def close(self) -> None:
-        """Complete the receipt, and let everything pass."""
-        if self._paper.ended_ns is None:
-            self._paper.evidence["letters"] = self._came
-            self._paper.bit = self._rule.total("held") > 0
+        """Complete the receipt, deliver every kept message, and hold no more messages."""
+        if self._receipt.ended_ns is None:
+            self._receipt.evidence["letters"] = self._messages_seen
+            self._receipt.bit = self._rule.total("held") > 0
             self._rule.remove()
-            self._paper.end()
+            self._receipt.end()
 
     def _read(self) -> list[KeptMessage]:
-        """What the proxy has recorded since."""
+        """Return what nodes have sent each other, as recorded by the proxy since the last call."""
         self._run.network.flush()
-        letters = []
-        for told in self._record.new_objects():
-            link = (told["from"], told["to"])
-            if "of" not in told and link in self._run.faults.node_links():
-                letters.append(
-                    KeptMessage(told["index"], link, told["incarnation"], told["type"], canonical(told["fields"]))
+        found = []
+        for line in self._record.new_objects():
+            link = (line["from"], line["to"])
+            if "of" not in line and link in self._run.faults.node_links():
+                found.append(
+                    KeptMessage(line["index"], link, line["incarnation"], line["type"], canonical_json(line["fields"]))
                 )
-        return letters
+        return found
 
 
-def canonical(fields: Any) -> str:
-    """Equal for equal fields."""
+def canonical_json(fields: Any) -> str:
+    """Return JSON that is equal for equal fields, whatever the order of their keys."""
     return json.dumps(fields, sort_keys=True, ensure_ascii=False)

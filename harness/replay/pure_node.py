@@ -1,4 +1,4 @@
-"""The node without I/O, given the input of a real node's turns and the disk of its boots."""
+"""A node without I/O that takes in what a real node took in, turn by turn, and boots on the disk that the real node found."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from node.wire import Envelope
 
 
 class NotSet(Exception):
-    """The real node's timer expired, and the pure node has not set it."""
+    """A timer expired at the real node that the pure node has not set. The message names the timer."""
 
 
 class DiskContents(NamedTuple):
@@ -29,7 +29,7 @@ NOTHING = DiskContents({}, {}, {})
 
 
 class PureNode:
-    """One node, over all its lives."""
+    """The node core of one node, over all its lives, without process, disk or sockets."""
 
     def __init__(self, settings: Settings, algorithm: type[Algorithm], node: NodeId) -> None:
         self._settings, self._algorithm, self._node = settings, algorithm, node
@@ -64,11 +64,11 @@ class PureNode:
     # --- turns ------------------------------------------------------------------------------------------------------
 
     def boot(self, contents: DiskContents) -> list[Output]:
-        """Begin a life on a disk that holds `contents`. Return what leaves the node."""
+        """Begin a life on a disk that holds `contents`. Return what leaves the node, in order."""
         self._start_life(contents)
         self._before = self._copy()
         self._core.boot()
-        # A log's first turn stands in its trace; the first turn of other algorithms does not, since it has no input.
+        # The trace of a log has its first turn; the trace of other algorithms has not, since that turn has no input.
         self._first_turn = self._algorithm.keeps_log
         return [] if self._first_turn else self.end_turn(retires=False)
 
@@ -80,7 +80,11 @@ class PureNode:
         self._first_turn = False
 
     def take(self, envelope: Envelope) -> None:
-        """Take in a frame of a node or a client. Raises Malformed."""
+        """Take in a frame of a node or a client.
+
+        Raises:
+            Malformed: the node has no use for such a frame.
+        """
         dispatch(self._core, self._settings, (envelope.sender,), envelope)
 
     def lose(self, peer: NodeId) -> None:
@@ -88,10 +92,14 @@ class PureNode:
         self._core.peer_lost(peer)
 
     def expire(self, key: TimerKey) -> None:
-        """Take in that a timer has expired. Raises NotSet."""
+        """Take in that a timer has expired.
+
+        Raises:
+            NotSet: this node has not set that timer.
+        """
         if isinstance(key, Request):
             if key not in self._core.waiting:
-                raise NotSet(f"the deadline of {key.client}/{key.number}, who does not wait")
+                raise NotSet(f"the deadline of request {key.client}/{key.number}, which does not wait")
         elif key not in self._timers.running:
             raise NotSet(f"the timer {key[1]!r} of {key[0]!r}")
         self._timers.cancel(key)

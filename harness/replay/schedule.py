@@ -1,7 +1,10 @@
-"""A schedule as a file: what `explore` and `simulate` have found, for `consensus replay` to make happen on real processes.
+"""Schedules as files: `explore` and `simulate` write them, and `consensus replay` runs them on real processes.
 
-A run folder of theirs holds it as `schedule.json`: the algorithm, how many nodes, how their disks may be odd, what it breaks,
-the story, and the steps, each as `harness.virtual.steps.to_json` tells it.
+Theory of operation
+-------------------
+A run folder of `explore` or `simulate` holds `schedule.json`: the algorithm, the number of nodes, the fault model
+(`oddities` in the file), the violations, a description of each step for people (`story`), and the steps as
+`harness.virtual.steps.to_json` writes them.
 """
 
 import json
@@ -27,12 +30,12 @@ _NODES_MAX: Final = 15
 
 
 class BadSchedule(BadInput):
-    """It is no schedule, or one that cannot happen. The message says which step, and why."""
+    """A file holds no schedule, or a step of it cannot happen. The message names the step and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps of a cluster, and what they break."""
+    """The steps of a cluster, and the violations that they show."""
 
     algorithm: str
     nodes: int
@@ -40,17 +43,19 @@ class Schedule:
     fault_model: FaultModel = SOUND
     violations: tuple[Violation, ...] = ()
     story: tuple[str, ...] = ()
+    """A description of each step, for people."""
     found_by: str = ""
+    """`explore`, `simulate`, or empty."""
 
     @classmethod
     def explored(cls, report: Exploration, algorithm: type[Algorithm]) -> Self:
-        """What an exploration has found."""
+        """Return the schedule that an exploration has found."""
         bounds = report.bounds
         return cls._made("explore", algorithm, bounds.nodes, bounds.fault_model, report)
 
     @classmethod
     def simulated(cls, report: SimulationReport, algorithm: type[Algorithm]) -> Self:
-        """What a campaign of simulations has found, made short."""
+        """Return the schedule that simulations have found, after it was shrunk."""
         assert report.shrunk is not None
         return cls._made("simulate", algorithm, report.settings.nodes, report.settings.fault_model, report.shrunk)
 
@@ -66,23 +71,31 @@ class Schedule:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What it breaks, as `harness.virtual.judge` calls it."""
+        """The kinds of its violations, as `harness.virtual.judge` names them."""
         return tuple(dict.fromkeys(violation.kind for violation in self.violations))
 
     def cluster(self) -> VirtualCluster:
-        """A cluster without processes to which nothing has happened yet."""
+        """Return a virtual cluster that has taken no step yet."""
         return VirtualCluster(load_algorithm(self.algorithm), self.members, self.fault_model)
 
     def read(self, cluster: VirtualCluster) -> Iterator[Step]:
-        """Each step in turn; the caller applies it to `cluster` before it asks for the next. Raises BadSchedule."""
-        for number, told in enumerate(self.steps, 1):
+        """Yield each step. The caller applies it to `cluster` before it asks for the next.
+
+        Raises:
+            BadSchedule: a step cannot happen in the state that `cluster` has then.
+        """
+        for number, plain_step in enumerate(self.steps, 1):
             try:
-                yield from_json(told, cluster.possible())
+                yield from_json(plain_step, cluster.possible())
             except (KeyError, ValueError, TypeError) as error:
                 raise BadSchedule(f"step {number}: {error.args[0] if error.args else error}") from None
 
     def decoded(self) -> list[Step]:
-        """Every step. Raises BadSchedule."""
+        """Return every step.
+
+        Raises:
+            BadSchedule: a step cannot happen after those before it.
+        """
         cluster, steps = self.cluster(), []
         for step in self.read(cluster):
             cluster.apply(step)
@@ -92,7 +105,7 @@ class Schedule:
     # --- its file ---------------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content."""
+        """Return the file's content."""
         return {
             "schema": SCHEMA,
             "algorithm": self.algorithm,
@@ -105,14 +118,14 @@ class Schedule:
         }
 
     def save(self, path: Path) -> None:
-        """Write it, a line of the story and a step a line."""
+        """Write the schedule to `path`, with one line for each step."""
         data = self.to_json()
         story, steps = (_lines(data.pop(name)) for name in ("story", "steps"))
         head = ",\n".join(f"  {json.dumps(name)}: {json.dumps(item)}" for name, item in data.items())
         path.write_text(f'{{\n{head},\n  "story": {story},\n  "steps": {steps}\n}}\n', encoding="utf-8")
 
     def save_found(self, folder: Path) -> None:
-        """Make `folder` that of a run, of which `consensus runs` and `consensus replay` know."""
+        """Write the schedule and its violations to `folder`, as a run that `consensus runs` and `consensus replay` find."""
         folder.mkdir(parents=True, exist_ok=True)
         files = RunFiles(folder)
         self.save(files.schedule)
@@ -132,7 +145,7 @@ def _lines(items: Sequence[Any]) -> str:
 
 
 def name_of(algorithm: type[Algorithm]) -> str:
-    """The name by which `load_algorithm` finds a class."""
+    """Return the name by which `load_algorithm` finds a class."""
     path = f"{algorithm.__module__}:{algorithm.__qualname__}"
     return next((name for name, known in BUILT_IN.items() if known == path), path)
 
@@ -141,7 +154,8 @@ def load(path: Path) -> Schedule:
     """Read a schedule.
 
     Raises:
-        BadSchedule: it cannot be read, or is none. Whether its steps can happen shows when they are decoded.
+        BadSchedule: the file cannot be read, or holds no schedule. Whether the steps can happen is checked by
+            `Schedule.decoded`.
     """
     try:
         data = read_document(path)
@@ -158,14 +172,14 @@ def load(path: Path) -> Schedule:
                 algorithm,
                 nodes,
                 tuple(steps),
-                _read_fault_model(path, data.get("oddities", {})),
+                _fault_model(path, data.get("oddities", {})),
                 tuple(_violations(path, data.get("violations", []))),
                 tuple(str(line) for line in data.get("story", [])),
                 str(data.get("found_by", "")),
             )
     raise BadSchedule(
-        f"{path} is no schedule: schema {SCHEMA}, algorithm, nodes (1 to {_NODES_MAX}) and a list of steps are wanted, as "
-        "`consensus explore` saves them"
+        f"{path} is no schedule: it needs schema {SCHEMA}, an algorithm, nodes (1 to {_NODES_MAX}) and a list of steps, as in "
+        "the files that `consensus explore` writes"
     )
 
 
@@ -173,18 +187,18 @@ def _are_maps(items: Iterable[Any]) -> bool:
     return all(isinstance(item, dict) for item in items)
 
 
-def _read_fault_model(path: Path, told: Any) -> FaultModel:
+def _fault_model(path: Path, data: Any) -> FaultModel:
     try:
-        return FaultModel(**told)
+        return FaultModel(**data)
     except TypeError:
         known = ", ".join(asdict(SOUND))
-        raise BadSchedule(f"{path}: oddities is {told!r}, and a map of {known} is wanted") from None
+        raise BadSchedule(f"{path}: oddities must be a map of {known}, and is {data!r}") from None
 
 
-def _violations(path: Path, told: Any) -> Iterator[Violation]:
-    for each in told if isinstance(told, list) else [told]:
+def _violations(path: Path, data: Any) -> Iterator[Violation]:
+    for each in data if isinstance(data, list) else [data]:
         match each:
             case {"kind": str(kind), "text": str(text)}:
                 yield Violation(kind, text)
             case _:
-                raise BadSchedule(f"{path}: a violation has a kind and a text, and this is {each!r}")
+                raise BadSchedule(f"{path}: a violation must have a kind and a text, and is {each!r}")

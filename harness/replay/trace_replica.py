@@ -1,4 +1,7 @@
-"""One node of a traced run, over all its lives: `harness.replay.trace_validation` says what is compared with what."""
+"""The comparison of one traced node, over all its lives, with a pure node that takes in the same input.
+
+`harness.replay.trace_validation` lists what is compared with what.
+"""
 
 import json
 from collections import Counter, defaultdict
@@ -6,13 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.records.links import CLIENT, Link
 from harness.records.messages import readable_fields
 from harness.replay.pure_node import NOTHING, DiskContents, NotSet, PureNode
 from harness.replay.trace_report import Validation
-from harness.replay.trace_wire import Difference, Seen, Wire, answer_of, first_hole, stretch, what_of
+from harness.replay.trace_wire import (
+    Difference,
+    RecordedMessage,
+    Wire,
+    end_of_stretch,
+    first_difference,
+    reply_text,
+    text_of,
+)
 from harness.systems.traced_node import digest
 from node.client_messages import Reply
 from node.contract import Algorithm, NodeId, Request, Value
@@ -21,35 +32,40 @@ from node.storage.disk import DiskError, inspect
 from node.turn import Output
 from node.wire import Codec, Envelope, Malformed
 
-#: How long before the end of a life a message may have been on its way and be lost with it.
-_LAST_WORDS_NS: Final = 2_000_000_000
+#: A message of the last nanoseconds of a life may have been on its way when the node ended, and be lost.
+_LOST_AT_THE_END_NS: Final = 2_000_000_000
 
 
-@dataclass(slots=True)
-class _Expected:
-    """A message that the pure class has sent."""
+class _Expected(NamedTuple):
+    """A message or a reply that the pure class has sent. `time` is in nanoseconds, as in the trace."""
 
-    what: str
+    text: str
     time: int
     turn: int
 
 
 @dataclass
 class _Life:
-    """One life of a node, as its note tells it."""
+    """One life of a node, as its trace and the pure node have it. Times are in nanoseconds, as in the trace."""
 
     incarnation: int
-    born: int = 0
+    booted: int = 0
     turns: int = 0
     time: int = 0
-    """Of the last turn."""
+    """The time of the last turn."""
     received: dict[Link, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """What the trace says the node has received, by link."""
     sent: dict[tuple[NodeId, str], list[_Expected]] = field(default_factory=lambda: defaultdict(list))
-    answers: list[_Expected] = field(default_factory=list)
+    """What the pure class has sent, by receiver and variable."""
+    replies: list[_Expected] = field(default_factory=list)
+    """What the pure class has replied to clients."""
 
 
 class Replica:
-    """One node, over all its lives, beside the pure node that gets the same input."""
+    """One node of a traced run beside the pure node that takes in the same input.
+
+    Differences are appended to the `differences` of the report, and what was compared is counted there.
+    """
 
     def __init__(
         self,
@@ -67,34 +83,34 @@ class Replica:
         self._read_to: Counter[Link] = Counter()
 
     def follow(self, path: Path) -> None:
-        """Take in the node's whole trace."""
+        """Take in the node's whole trace, the file at `path`, and compare each life when it is over."""
         if not path.exists():
-            if self._wire.has_heard(self._node):
-                self._differs(0, "has left no trace, and has spoken")
-            return  # it never came up
+            if self._wire.has_sent(self._node):
+                self._differs(0, "has left no trace, and has sent messages")
+            return  # the node never started
         for line in _lines(path):
             try:
                 self._take(line)
             except (NotSet, Malformed) as error:
-                self._differs(line["time"], f"let run out, or took in, what could not be: {error}")
+                self._differs(line["time"], f"took in a frame or an expired timer that cannot be: {error}")
                 return
-            except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and the real one has not
-                self._differs(line["time"], f"went on, where the pure class fails: {type(error).__name__} {error}")
+            except Exception as error:  # noqa: BLE001 - an algorithm may raise anything, and the real one did not
+                self._differs(line["time"], f"continued where the pure class raises {type(error).__name__}: {error}")
                 return
         self._end_life()
 
     def _take(self, line: dict[str, Any]) -> None:
         match line:
-            case {"boot": int(incarnation), "disk": str(held), "time": int(time)}:
+            case {"boot": int(incarnation), "disk": str(disk_digest), "time": int(time)}:
                 self._end_life()
-                self._boot(incarnation, held, time)
+                self._boot(incarnation, disk_digest, time)
             case {"turn": int(number), "time": int(time)}:
                 self._turn(number, line, time)
             case {"unsent": [*frames], "time": int(time)}:
                 for to, frame in frames:
                     self._unsent(to, self._decode(frame), time)
             case _:
-                self._differs(0, f"has a line in its trace that nobody writes: {str(line)[:80]}")
+                self._differs(0, f"has a line in its trace that no traced node writes: {str(line)[:80]}")
 
     def _decode(self, frame: str) -> Envelope:
         return self._codec.decode(bytes.fromhex(frame))
@@ -104,29 +120,33 @@ class Replica:
 
     # --- lives and disks --------------------------------------------------------------------------------------------
 
-    def _boot(self, incarnation: int, held: str, time: int) -> None:
+    def _boot(self, incarnation: int, disk_digest: str, time: int) -> None:
         contents = self._pure.contents()
-        if held == _digest(self._pure.contents_before()):
+        if disk_digest == _digest(self._pure.contents_before()):
             contents = self._pure.contents_before()
-        elif incarnation == 1 and held == _digest(NOTHING):
-            contents = NOTHING  # its directory was lost
-        elif held != _digest(contents):
-            self._differs(time, f"booted for the {incarnation}. time on a disk that none of its commits has left")
-        self._life = _Life(incarnation, born=time, time=time)
+        elif incarnation == 1 and disk_digest == _digest(NOTHING):
+            contents = NOTHING  # the directory was lost
+        elif disk_digest != _digest(contents):
+            self._differs(time, f"found in incarnation {incarnation} a disk that none of its commits has left")
+        self._life = _Life(incarnation, booted=time, time=time)
         self._report.lives += 1
-        self._gather(self._pure.boot(contents), time, 0)
+        self._collect(self._pure.boot(contents), time, 0)
 
     def compare_disk(self, directory: Path) -> None:
-        """Compare what the disk holds in the end with what the pure node has, with its last turn or without."""
+        """Compare what the disk holds in the end with the pure node's disk, with or without its last turn.
+
+        Args:
+            directory: the node's data directory.
+        """
         try:
             contents = inspect(directory)
         except DiskError as error:
-            if self._life.incarnation and not self._report.disk_broken:  # by a fault, which is for the judges
+            if self._life.incarnation and not self._report.disk_broken:  # a broken disk is the judges' affair
                 self._differs(self._life.time, f"has no disk that can be compared in the end: {error}")
             return
-        held = digest(contents.variables, contents.log.records, contents.log.parts)
-        if held not in (_digest(self._pure.contents()), _digest(self._pure.contents_before())):
-            self._differs(self._life.time, "has on its disk in the end what the pure class has not")
+        disk_digest = digest(contents.variables, contents.log.records, contents.log.parts)
+        if disk_digest not in (_digest(self._pure.contents()), _digest(self._pure.contents_before())):
+            self._differs(self._life.time, "has another disk in the end than the pure class")
 
     # --- turns ------------------------------------------------------------------------------------------------------
 
@@ -139,42 +159,43 @@ class Replica:
         for frame in line["in"]:
             envelope = self._decode(frame)
             link = (envelope.sender if envelope.sender in self._settings.nodes else CLIENT, self._node)
-            what = what_of(envelope.incarnation, envelope.variable, envelope.message)
-            self._life.received[link].append(what)
+            self._life.received[link].append(text_of(envelope.incarnation, envelope.variable, envelope.message))
             self._pure.take(envelope)
         for peer in line["lost"]:
             self._pure.lose(peer)
         for one, other in line["timers"]:
             self._pure.expire((one, other) if isinstance(other, str) else Request(one, other))
         self._report.inputs += len(line["in"]) + len(line["lost"]) + len(line["timers"])
-        self._gather(self._pure.end_turn(retires=line["retires"]), time, number)
+        self._collect(self._pure.end_turn(retires=line["retires"]), time, number)
 
-    def _gather(self, outputs: list[Output], time: int, turn: int) -> None:
-        """Note what the pure node has sent and answered."""
+    def _collect(self, outputs: list[Output], time: int, turn: int) -> None:
+        """Keep what the pure node has sent and replied, for the comparison at the end of the life."""
         for output in outputs:
             for to, variable, message in output.sends:
-                what = what_of(self._life.incarnation, variable, message)
-                self._life.sent[to, variable].append(_Expected(what, time, turn))
+                text = text_of(self._life.incarnation, variable, message)
+                self._life.sent[to, variable].append(_Expected(text, time, turn))
             for reply in output.replies:
-                self._expect_answer(_answer(reply.request.number, reply.value, reply.refused), time)
+                self._expect_reply(_reply_text(reply.request.number, reply.value, reply.refused), time)
             for number, payload, refused, leader in (each for one in output.frame_replies.values() for each in one):
                 value = None if payload is None else Value(payload)
-                self._expect_answer(_answer(number, value, refused, leader), time)
+                self._expect_reply(_reply_text(number, value, refused, leader), time)
 
-    def _expect_answer(self, what: str, time: int) -> None:
-        self._life.answers.append(_Expected(what, time, self._life.turns))
+    def _expect_reply(self, text: str, time: int) -> None:
+        self._life.replies.append(_Expected(text, time, self._life.turns))
 
     def _unsent(self, to: NodeId, envelope: Envelope, time: int) -> None:
-        """A message found no connection, so the wire has none."""
-        what = what_of(envelope.incarnation, envelope.variable, envelope.message)
+        """Expect a message no longer that found no connection: it cannot be on the wire."""
+        text = text_of(envelope.incarnation, envelope.variable, envelope.message)
         expected = self._life.sent[to, envelope.variable]
         for place in range(len(expected) - 1, -1, -1):
-            if expected[place].what == what and expected[place].turn == self._life.turns:
+            if expected[place].text == text and expected[place].turn == self._life.turns:
                 del expected[place]
                 return
-        self._differs(time, f"says that it could not send {what} to {to}, which the pure class has not sent")
+        self._differs(
+            time, f"has in its trace that it could not send {text} to {to}, which the pure class has not sent"
+        )
 
-    # --- a life against what others saw -----------------------------------------------------------------------------
+    # --- a life against the record of the proxy -----------------------------------------------------------------------
 
     def _end_life(self) -> None:
         life = self._life
@@ -190,81 +211,90 @@ class Replica:
         for to, variable in sorted({*life.sent, *on_the_wire}):
             seen = self._wire.sent.get(((self._node, to), life.incarnation, variable), [])
             self._compare_sent(to, life.sent.get((to, variable), []), seen)
-        self._compare_answers()
+        self._compare_replies()
 
-    def _compare_sent(self, to: NodeId, expected: list[_Expected], seen: list[Seen]) -> None:
-        """One by one; the last ones may have died with the node."""
-        for wanted, got in zip(expected, seen, strict=False):
-            if wanted.what != got.what:
+    def _compare_sent(self, to: NodeId, expected: list[_Expected], recorded: list[RecordedMessage]) -> None:
+        """Compare the messages to one receiver in order. The last ones may be lost with the node."""
+        for wanted, got in zip(expected, recorded, strict=False):
+            if wanted.text != got.text:
                 text = (
-                    f"sent {got.what} to {to} (line {got.line} of the record), and the pure class sends {wanted.what}"
+                    f"sent {got.text} to {to} (line {got.line} of the record), and the pure class sends {wanted.text}"
                 )
                 self._differs(got.time, text)
                 return
             self._report.messages += 1
-        for got in seen[len(expected) :][:1]:
+        for got in recorded[len(expected) :][:1]:
             self._differs(
-                got.time, f"sent {got.what} to {to} (line {got.line} of the record), and the pure class nothing"
+                got.time, f"sent {got.text} to {to} (line {got.line} of the record), and the pure class sends nothing"
             )
-        for wanted in expected[len(seen) :][:1]:
+        for wanted in expected[len(recorded) :][:1]:
             if self._is_before_the_end(wanted.time):
-                self._differs(wanted.time, f"never sent {wanted.what} to {to}, which the pure class sends")
+                self._differs(wanted.time, f"never sent {wanted.text} to {to}, which the pure class sends")
 
-    def _compare_answers(self) -> None:
-        """By their numbers: clients share a link, and a number is known to its client alone."""
-        left = Counter(one.what for one in self._life.answers)
-        for got in self._wire.answers.get((self._node, self._life.incarnation), []):
-            if left[got.what] == 0:
+    def _compare_replies(self) -> None:
+        """Compare the replies by request number, in any order: several clients share the link."""
+        left = Counter(one.text for one in self._life.replies)
+        for got in self._wire.replies.get((self._node, self._life.incarnation), []):
+            if left[got.text] == 0:
                 self._differs(
-                    got.time, f"told a client {got.what} (line {got.line} of the record), and the pure class does not"
+                    got.time,
+                    f"replied to a client {got.text} (line {got.line} of the record), and the pure class does not",
                 )
                 return
-            left[got.what] -= 1
-        for wanted in self._life.answers:
-            if left[wanted.what] and self._is_before_the_end(wanted.time):
-                self._differs(wanted.time, f"never told a client {wanted.what}, as the pure class does")
+            left[got.text] -= 1
+        for wanted in self._life.replies:
+            if left[wanted.text] and self._is_before_the_end(wanted.time):
+                self._differs(wanted.time, f"never replied to a client {wanted.text}, as the pure class does")
                 return
 
     def _compare_received(self, link: Link, received: list[str]) -> None:
-        """A stretch of what the link has delivered, without a hole in it. Only the first life begins where the link does."""
+        """Check that `received` is a stretch without gaps of what the proxy delivered on `link`.
+
+        The first life's stretch begins at the link's first message. A later life's may begin anywhere after the last stretch.
+        """
         delivered = self._wire.delivered.get(link, [])
         start = self._read_to[link]
         first_life = start == 0 and self._life.incarnation == 1
-        while start < len(delivered) and delivered[start].time < self._life.born:
-            start += 1  # that went to whoever had just died
+        while start < len(delivered) and delivered[start].time < self._life.booted:
+            start += 1  # delivered to the process before this one, which had ended
         self._read_to[link] = start
         for begin in [start] if first_life else range(start, len(delivered) + 1):
-            end = stretch(received, delivered, begin)
+            end = end_of_stretch(received, delivered, begin)
             if end is not None:
                 self._read_to[link] = end
                 break
         else:
-            place, got = first_hole(received, delivered, start)
-            at = delivered[place] if place < len(delivered) else Seen("nothing more", self._life.time, 0)
-            self._differs(at.time, f"says that {got} came from {link[0]}, and the proxy delivered {at.what}")
+            place, got = first_difference(received, delivered, start)
+            at = delivered[place] if place < len(delivered) else RecordedMessage("nothing more", self._life.time, 0)
+            self._differs(at.time, f"has in its trace {got} from {link[0]}, and the proxy delivered {at.text}")
             return
         for missed in delivered[self._read_to[link] :]:
             if self._is_before_the_end(missed.time) and not missed.corrupted:
-                text = f"says nothing of {missed.what} from {link[0]} (line {missed.line}), which the proxy delivered"
+                text = (
+                    f"lacks in its trace {missed.text} from {link[0]} (line {missed.line}), which the proxy delivered"
+                )
                 self._differs(missed.time, text)
                 return
 
     def _is_before_the_end(self, time: int) -> bool:
-        return time < self._life.time - _LAST_WORDS_NS
+        return time < self._life.time - _LOST_AT_THE_END_NS
 
 
 def _digest(contents: DiskContents) -> str:
     return digest(contents.variables, contents.records, contents.parts)
 
 
-def _answer(number: int, value: Value | None, refused: str | None, leader: NodeId | None = None) -> str:
-    # As the record has it: what is a value is decoded, other bytes are hex.
+def _reply_text(number: int, value: Value | None, refused: str | None, leader: NodeId | None = None) -> str:
+    # As in the proxy's record, values are decoded, and other bytes are hex.
     readable = readable_fields(Reply(0, value, None))["value"]
-    return answer_of(number, readable, refused, leader)
+    return reply_text(number, readable, refused, leader)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Those of a note. What SIGKILL has cut short is none: the turn was not committed, and nothing of it had left."""
+    """Yield the lines of a trace.
+
+    A line that SIGKILL has cut short is left out: its turn was not committed, and nothing of it had left the node.
+    """
     texts = [text for text in path.read_bytes().split(b"\n") if text]
     for text, after in zip_longest(texts, texts[1:]):
         try:

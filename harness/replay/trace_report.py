@@ -1,4 +1,4 @@
-"""What came of validating one traced run."""
+"""The report of one run's trace validation."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,42 +11,42 @@ _DIFFERENCES_MAX: Final = 20
 
 @dataclass
 class Validation:
-    """What came of validating a run."""
+    """What was compared in a run, and what differs."""
 
     folder: Path
     why_not: str | None = None
-    """Why there is nothing to validate, if so."""
+    """Why the run cannot be validated, if so."""
     nodes: int = 0
     lives: int = 0
     turns: int = 0
     inputs: int = 0
     messages: int = 0
-    """Those on the wire that are what the pure class sent."""
+    """How many messages on the wire equal what the pure class sends."""
     disk_broken: bool = False
     """Whether a fault may have taken a disk away."""
     differences: list[Difference] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """0: no difference; 1: some; 2: nothing was validated."""
+        """0: no difference; 1: a difference; 2: nothing was validated."""
         return 1 if self.differences else 2 if self.why_not or not self.messages else 0
 
     def line(self) -> str:
-        """For people."""
+        """Return the report as one line for people."""
         if self.why_not:
             return f"{self.folder.name}: not validated: {self.why_not}"
         what = f"{self.lives} lives, {self.turns:,} turns, {self.inputs:,} inputs, {self.messages:,} messages"
         if not self.differences:
             return (
-                f"{self.folder.name}: {what}: all as the pure class has it"
+                f"{self.folder.name}: {what}: all equal to the pure class's"
                 if self.messages
-                else (f"{self.folder.name}: no message was sent, so nothing is shown")
+                else (f"{self.folder.name}: no message was sent, so nothing was validated")
             )
         more = f" (and {len(self.differences) - 1} more)" if len(self.differences) > 1 else ""
         return f"{self.folder.name}: DIFFERS: {self.differences[0].text}{more}"
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the report as plain data for programs."""
         return {
             "run": str(self.folder),
             "not_validated": self.why_not,

@@ -1,5 +1,4 @@
-"""What the proxy saw, for `harness.replay.trace_validation`: what each link took in and delivered, and how a node's
-note is compared with it."""
+"""The proxy's record of a run, arranged for trace validation: what each link took in and delivered."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,48 +9,54 @@ from harness.records import messages
 from harness.records.jsonable import BadFile
 from harness.records.links import DELIVERED, Link
 from harness.records.messages import readable_fields
-from harness.replay.driver import canonical
+from harness.replay.driver import canonical_json
 from node.contract import Message
 
-#: Types that nobody's algorithm has to do with.
+#: Messages that no algorithm sends or receives.
 _STATUS = ("StatusRequest", "StatusReply")
 
 
 class Difference(NamedTuple):
-    """What is not as it must be. `time` is the machine's monotonic clock, in nanoseconds; 0 for what has none."""
+    """A difference between a run and the pure classes. `time` is of the monotonic clock, in nanoseconds; 0 if there is none."""
 
     time: int
     text: str
 
 
-class Seen(NamedTuple):
-    """A message as the proxy has recorded it: `what` says all of it, and `line` is its number in the record."""
+class RecordedMessage(NamedTuple):
+    """A message in the proxy's record. `text` has all of its fields; `time` is in nanoseconds; `line` is its index."""
 
-    what: str
+    text: str
     time: int
     line: int
     corrupted: bool = False
 
 
-def what_of(incarnation: int, variable: str, message: Message) -> str:
-    """All of a message, as one text."""
-    return _what(incarnation, variable, message.type_name(), readable_fields(message))
+def text_of(incarnation: int, variable: str, message: Message) -> str:
+    """Return a text that is equal for messages of equal type, fields, variable and incarnation."""
+    return _text(incarnation, variable, message.type_name(), readable_fields(message))
 
 
-def _what(incarnation: int, variable: str, type_: str, fields: Mapping[str, Any]) -> str:
-    return f"{type_} {canonical(fields)} of {variable!r} in life {incarnation}"
+def _text(incarnation: int, variable: str, type_: str, fields: Mapping[str, Any]) -> str:
+    return f"{type_} {canonical_json(fields)} of {variable!r} in life {incarnation}"
 
 
 class Wire:
     """The proxy's record of one run."""
 
-    def __init__(self, path: Path, differences: list[Difference], told: int | None = None) -> None:
-        """Read it. `told` is how many lines it had when the run was judged, if that is known."""
-        self.sent: dict[tuple[Link, int, str], list[Seen]] = defaultdict(list)
-        """By link, incarnation and variable."""
-        self.delivered: dict[Link, list[Seen]] = defaultdict(list)
-        self.answers: dict[tuple[str, int], list[Seen]] = defaultdict(list)
-        """By node and incarnation: what clients were told, an answer each, as `answer_of` has it."""
+    def __init__(self, path: Path, differences: list[Difference], lines_expected: int | None = None) -> None:
+        """Read the record.
+
+        Args:
+            path: its file.
+            differences: gets what is wrong with the record itself.
+            lines_expected: how many lines the record had when the run was judged, if that is known.
+        """
+        self.sent: dict[tuple[Link, int, str], list[RecordedMessage]] = defaultdict(list)
+        """What nodes sent each other, by link, incarnation and variable."""
+        self.delivered: dict[Link, list[RecordedMessage]] = defaultdict(list)
+        self.replies: dict[tuple[str, int], list[RecordedMessage]] = defaultdict(list)
+        """The replies to clients, by node and incarnation. Their texts are those of `reply_text`."""
         expected = 0
         try:
             for line in messages.load(path):
@@ -62,9 +67,9 @@ class Wire:
                 expected = line["index"] + 1
                 if line["incarnation"] is not None and line["type"] not in _STATUS:
                     self._add(line)
-            if told is not None and expected != told:
+            if lines_expected is not None and expected != lines_expected:
                 differences.append(
-                    Difference(0, f"the proxy's record has {expected} lines, and had {told} at the run's end")
+                    Difference(0, f"the proxy's record has {expected} lines, and had {lines_expected} at the run's end")
                 )
         except BadFile as error:
             differences.append(Difference(0, f"the proxy's record is damaged: {error}"))
@@ -74,44 +79,47 @@ class Wire:
     def _add(self, line: dict[str, Any]) -> None:
         link: Link = (line["from"], line["to"])
         incarnation, fields = line["incarnation"], line["fields"]
-        what = _what(incarnation, line["variable"], line["type"], fields)
-        seen = Seen(what, line["time"], line["index"], line["fate"] == "corrupted")
+        text = _text(incarnation, line["variable"], line["type"], fields)
+        recorded = RecordedMessage(text, line["time"], line["index"], line["fate"] == "corrupted")
         if line["fate"] in DELIVERED:
-            self.delivered[link].append(seen)
+            self.delivered[link].append(recorded)
         if "of" in line:
             return
-        answers = self.answers[link[0], incarnation]
+        replies = self.replies[link[0], incarnation]
         match line["type"]:
             case "Reply":
-                told = answer_of(fields["number"], fields["value"], fields["refused"])
-                answers.append(seen._replace(what=told))
+                reply = reply_text(fields["number"], fields["value"], fields["refused"])
+                replies.append(recorded._replace(text=reply))
             case "Replies":
-                answers.extend(seen._replace(what=answer_of(*each)) for each in fields["replies"])
+                replies.extend(recorded._replace(text=reply_text(*each)) for each in fields["replies"])
             case _:
-                self.sent[link, incarnation, line["variable"]].append(seen)
+                self.sent[link, incarnation, line["variable"]].append(recorded)
 
-    def has_heard(self, node: str) -> bool:
-        """Whether anything has come from a node."""
-        return any(link[0] == node for link, _, _ in self.sent) or any(name == node for name, _ in self.answers)
-
-
-def answer_of(number: int, value: object, refused: object, leader: object = None) -> str:
-    """What a client is told, as one text. `value` is readable."""
-    return f"{number}: {'refused' if refused is not None else canonical([value, leader])}"
+    def has_sent(self, node: str) -> bool:
+        """Return whether the record has any message from a node."""
+        return any(link[0] == node for link, _, _ in self.sent) or any(name == node for name, _ in self.replies)
 
 
-def stretch(received: list[str], delivered: list[Seen], begin: int) -> int | None:
-    """Where the stretch ends that begins there and is what was received; None if it is not.
+def reply_text(number: int, value: object, refused: object, leader: object = None) -> str:
+    """Return a text that is equal for equal replies. `value` is decoded, as `readable_fields` does it."""
+    return f"{number}: {'refused' if refused is not None else canonical_json([value, leader])}"
 
-    What was corrupted on its way may have come as anything, or not at all.
+
+def end_of_stretch(received: list[str], delivered: list[RecordedMessage], begin: int) -> int | None:
+    """Return where the stretch of `delivered` ends that begins at `begin` and equals `received`.
+
+    A message that was corrupted on its way may have arrived as any message, or not at all.
+
+    Returns:
+        The index after the stretch, the greatest if there are several; None if no stretch equals `received`.
     """
     ends = {begin}
-    for what in received:
+    for text in received:
         after = set()
         for end in ends:
             at = end
             while at < len(delivered):
-                if delivered[at].corrupted or delivered[at].what == what:
+                if delivered[at].corrupted or delivered[at].text == text:
                     after.add(at + 1)
                 if not delivered[at].corrupted:
                     break
@@ -122,9 +130,16 @@ def stretch(received: list[str], delivered: list[Seen], begin: int) -> int | Non
     return max(ends)
 
 
-def first_hole(received: list[str], delivered: list[Seen], begin: int) -> tuple[int, str]:
-    """Where the two first differ, and what was received there."""
-    for place, what in enumerate(received):
-        if begin + place >= len(delivered) or delivered[begin + place].what != what:
-            return begin + place, what
-    return begin + len(received), "nothing more"
+class FirstDifference(NamedTuple):
+    """Where `received` and `delivered` first differ: the index in `delivered`, and what was received there."""
+
+    place: int
+    text: str
+
+
+def first_difference(received: list[str], delivered: list[RecordedMessage], begin: int) -> FirstDifference:
+    """Return where `received` and the part of `delivered` from `begin` on first differ."""
+    for place, text in enumerate(received):
+        if begin + place >= len(delivered) or delivered[begin + place].text != text:
+            return FirstDifference(begin + place, text)
+    return FirstDifference(begin + len(received), "nothing more")

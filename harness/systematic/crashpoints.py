@@ -1,24 +1,25 @@
-"""A power cut at every write and sync of one operation at one node, with every tail, and a look at what is left.
+"""Cuts a node's power at every write and sync of one operation, with every tail of un-synced writes, and checks the node.
 
-The operation
--------------
-Three nodes on disks that lose power (`harness.faults.power_loss_vfs`). The last node is cut off, so that each quorum
-needs the first,
-which is the one under test. A value is proposed at the first node, then another at the second, so the first is in turn
-proposer and acceptor. It dies before its N-th write or sync, for N = 1, 2, … until it gets through alive; then it is killed
-once more, after the operation. For each N the un-synced writes survive in each way there is: none, all, and with enough of
-them a prefix, a torn one, later ones without earlier ones.
+Theory of operation
+-------------------
+Three nodes run on disks that lose power (`harness.faults.power_loss_vfs`). The last node is cut off, so each quorum needs the
+first node, which is the one under test. A value is proposed at the first node, then another at the second, so the first node
+is proposer and then acceptor. It is killed before its N-th write or sync, for N = 1, 2, … until the operation has no N-th one.
+Then it is killed once more after the operation. For each N the un-synced writes survive in every way: none, all, and if there
+are enough of them a prefix, a torn write, and later writes without earlier ones.
 
-`boot` walks the node's return from a kill instead, so it dies in the middle of a recovery.
+The operation `boot` is the node's restart after a kill, so the power fails in the middle of a recovery.
 
-What is checked
----------------
-1. **At rest**: the disk as the power cut left it can be read, and holds all that the node had said on the wire (the
-   protocol's invariants, which know what a Promise obliges to) and whatever it had shown as decided before.
-2. **It starts** on that disk. A power cut damages nothing, so a refusal is a failure, too.
-3. **Nothing acknowledged is lost**: the last node is joined again and the second is cut off, so that whoever decides now
-   depends on the memory of the first; a rival is proposed. Then all are joined and asked: every answer, before and after the
-   cut, is the same value.
+Rules
+-----
+After each power cut three things are checked:
+
+1. **The disk at rest**: it can be read. It holds everything that the node's messages promised (by the protocol's
+   invariants), and every decision that it held before.
+2. **The boot**: the node starts on that disk. A power cut damages nothing, so a refusal to start is a failure, too.
+3. **No acknowledged value is lost**: the last node is connected again and the second is cut off, so a decision depends on the
+   disk of the first. A rival value is proposed. Then all nodes are connected and queried: every answer before and after the
+   power cut must be the same value.
 """
 
 import time
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok
@@ -44,20 +45,20 @@ from harness.records.jsonable import shown, write_document
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.power_cuts import ALIVE, PowerCutTrial, Walk, WalkedOperation, tails_for
-from harness.systematic.sweep_points import PointAnswer, PointOutcome, weigh
+from harness.systematic.sweep_points import Judgement, PointAnswer, PointOutcome, judge_point
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError, inspect
 
 NODES: Final = ("n1", "n2", "n3")
 TESTED, WITNESS, ABSENT = NODES
-#: How long a call of the operation may take, in seconds. No longer than a client takes to ask again: what a dead node was
-#: asked must not come back to it during the next operation, and add to its writes.
-_OPERATION_S: Final = 1.0
-#: How long a call may take when it is owed an answer, and when it need not have one.
-_OWED_S: Final = 3.0
-_RIVAL_S: Final = 1.0
-_LOOK_EVERY_S: Final = 0.002
-#: How often a boundary is tried that was not reached this time: messages that come together share a commit.
+#: The timeout of the operation's calls, in seconds. It is at most a client's retry interval: a retry of a call to a node
+#: that was killed must not arrive during the next operation and add to its writes.
+_OPERATION_TIMEOUT_S: Final = 1.0
+#: The timeout of a call that must be answered, and of one that may stay without an answer, in seconds.
+_ANSWER_TIMEOUT_S: Final = 3.0
+_RIVAL_TIMEOUT_S: Final = 1.0
+_POLL_INTERVAL_S: Final = 0.002
+#: How often a boundary is tried in all if it is not reached: messages that arrive together share a commit.
 _TRIES: Final = 4
 _BOUNDARIES_MAX: Final = 2_000
 
@@ -65,39 +66,60 @@ _BOUNDARIES_MAX: Final = 2_000
 # --- one power cut --------------------------------------------------------------------------------------------------
 
 
-class _Stuck(Exception):
-    """The node does not start, so the cluster cannot be used for another trial. Carries the trial."""
+class _NodeDoesNotStart(Exception):
+    """The node does not start, so the cluster cannot be used for another trial. Has the trial."""
 
     def __init__(self, trial: PowerCutTrial) -> None:
         super().__init__(trial.evidence)
         self.trial = trial
 
 
+class _DiskAtRest(NamedTuple):
+    where: str
+    """Before which write or sync the power was cut."""
+    unsynced_bytes: int
+    lost_bytes: int
+    trouble: str | None
+    """What is wrong with the disk, if anything."""
+
+
 @dataclass
-class _Stage:
+class _PowerCutCluster:
     """A cluster on which power cuts are made, one after the other."""
 
     run: Experiment
     operation: WalkedOperation
     rng: Random
     count: int = 0
-    told: dict[str, list[PointAnswer]] = field(default_factory=dict)
-    writes: int = 0  # un-synced, at the last power cut
-    clean: bool = False  # the node got through the last operation alive
+    answers: dict[str, list[PointAnswer]] = field(default_factory=dict)
+    """The answers of the last operation, by variable."""
+    writes: int = 0
+    """How many writes were un-synced at the last power cut."""
+    completed: bool = False
+    """Whether the last operation ended without a power cut, and every call of it was answered."""
 
     @property
     def directory(self) -> Path:
-        """Where the node under test keeps its state."""
+        """The data directory of the node under test."""
         return self.run.spec.settings.directory(TESTED)
 
-    def perform(self, number: int, tail: Tail, *, at_end: bool = False) -> PowerCutTrial:
-        """The operation, with a power cut before boundary `number`, or after the operation if `at_end`.
+    def cut_power(self, number: int, tail: Tail, *, at_end: bool = False) -> PowerCutTrial:
+        """Run the operation with a power cut, and check the node.
 
-        If the node got through alive, `clean` is set, and the trial says no more than that.
+        Args:
+            number: the boundary before which the power is cut.
+            tail: which un-synced writes survive.
+            at_end: cut the power after the operation instead.
+
+        Returns:
+            The trial. If the operation ended before the boundary, it is no test.
+
+        Raises:
+            _NodeDoesNotStart: the node does not start after the power cut.
         """
         self.count += 1
         variables = (f"cut-{self.count}-own", f"cut-{self.count}-other")
-        self.told = {variable: [] for variable in variables}
+        self.answers = {variable: [] for variable in variables}
         before = self._decided()
         receipt = self.run.faults.begin("power-cut", nodes_down=[TESTED], boundary=number, tail=str(tail))
         if not at_end and self.operation is WalkedOperation.PROPOSE:
@@ -105,8 +127,8 @@ class _Stage:
         absent = self.run.faults.isolate(ABSENT)
         self._operate(number, variables)
         alive = self.run.cluster.state(TESTED) is ProcessState.UP
-        answered = self.operation is WalkedOperation.BOOT or all(self.told[variable] for variable in variables)
-        self.clean = alive and answered
+        answered = self.operation is WalkedOperation.BOOT or all(self.answers[variable] for variable in variables)
+        self.completed = alive and answered
         if alive:
             (self.directory / DIE_AT).unlink(missing_ok=True)
             if at_end:
@@ -117,26 +139,27 @@ class _Stage:
             receipt.end()
             why = ALIVE if answered else "the operation was not answered in time"
             return PowerCutTrial(number, tail, "", PointOutcome.NO_TEST, why)
-        where, unsynced_bytes, lost_bytes, trouble = self._at_rest(receipt, tail, before, variables)
+        disk = self._at_rest(receipt, tail, before, variables)
         try:
             self.run.faults.restart(TESTED)
         except BootFailed as error:
             why = f"it does not start: {error}"
-            raise _Stuck(
-                PowerCutTrial(number, tail, where, PointOutcome.VIOLATES, why, unsynced_bytes, lost_bytes)
+            raise _NodeDoesNotStart(
+                PowerCutTrial(
+                    number, tail, disk.where, PointOutcome.VIOLATES, why, disk.unsynced_bytes, disk.lost_bytes
+                )
             ) from error
         ready = self.run.cluster.process(TESTED).ready
         receipt.evidence["incarnation"] = ready.incarnation if ready else 0
         receipt.end()
         absent.heal()
-        fate, why = self._ask(variables)
-        if trouble is not None:
-            fate, why = PointOutcome.VIOLATES, trouble
+        outcome, why = self._propose_rival_and_ask(variables)
+        if disk.trouble is not None:
+            outcome, why = PointOutcome.VIOLATES, disk.trouble
         elif not receipt.bit:
-            fate, why = PointOutcome.NO_TEST, "the power cut did not bite: nobody but its injector saw it"
-        return PowerCutTrial(
-            number, tail, "after the operation" if at_end else where, fate, why, unsynced_bytes, lost_bytes
-        )
+            outcome, why = PointOutcome.NO_TEST, "the power cut did not bite: the node did not end by SIGKILL"
+        where = "after the operation" if at_end else disk.where
+        return PowerCutTrial(number, tail, where, outcome, why, disk.unsynced_bytes, disk.lost_bytes)
 
     # --- the operation ---
 
@@ -149,19 +172,19 @@ class _Stage:
                 self.run.cluster.restart(TESTED)
             return
         for variable, node in zip(variables, (TESTED, WITNESS), strict=True):
-            call = self.run.begin_propose(variable, "blue", node, _OPERATION_S)
+            call = self.run.begin_propose(variable, "blue", node, _OPERATION_TIMEOUT_S)
             self._wait(call)
             if isinstance(call.outcome, Ok):
-                self.told[variable].append(PointAnswer(node, "propose", call.outcome))
+                self.answers[variable].append(PointAnswer(node, "propose", call.outcome))
             if self.run.cluster.state(TESTED) is not ProcessState.UP:
                 return
-        self.run.client.status([TESTED], 1.0)  # behind its last turn, which may still be at its disk
+        self.run.client.status([TESTED], 1.0)  # answered after its last turn, which may still be committing
 
     def _wait(self, call: VariableCall) -> None:
-        """For an answer, or for the node's end, after which there will be none."""
+        """Wait until the call has an outcome or the node has ended, after which it gets none."""
         while call.outcome is None and self.run.cluster.state(TESTED) is ProcessState.UP:
             self.run.client.poll()
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_INTERVAL_S)
 
     def _decided(self) -> dict[str, Any]:
         contents = inspect(self.directory)
@@ -171,48 +194,53 @@ class _Stage:
 
     def _at_rest(
         self, receipt: ReceiptBuilder, tail: Tail, before: dict[str, Any], variables: Sequence[str]
-    ) -> tuple[str, int, int, str | None]:
-        """Settle what the power cut has left. Returns where it was, bytes un-synced and lost, and what is wrong, if it is."""
+    ) -> _DiskAtRest:
+        """Apply the tail to the disk of the node, which is down, and check the disk."""
         process = self.run.cluster.process(TESTED)
-        receipt.evidence["ended"] = process.ended  # the kernel's word
+        receipt.evidence["ended"] = process.ended  # as the kernel reports it
         receipt.bit = "SIGKILL" in process.ended
         self.writes = sum(len(left.changes) for left in read_unsynced(self.directory))
         died = [line for line in read_disk_receipts(self.directory) if line["fault"] == DIE_AT]
         where = f"before a {died[-1]['before']} of {died[-1]['file']}" if died else ""
         settled = lose_unsynced(self.directory, tail, self.rng)
         receipt.evidence["files"] = settled
-        amounts = [sum(int(line[what]) for line in settled) for what in ("unsynced_bytes", "lost_bytes")]
+        unsynced, lost = (sum(int(line[what]) for line in settled) for what in ("unsynced_bytes", "lost_bytes"))
         try:
             contents = inspect(self.directory)
         except DiskError as error:
-            return where, *amounts, f"its disk cannot be read: {error}"  # type: ignore[return-value]
+            return _DiskAtRest(where, unsynced, lost, f"its disk cannot be read: {error}")
         algorithm = load_algorithm(self.run.algorithm)
         after = decided_on_disk(algorithm, NODES, contents)
         for variable, value in before.items():
             if after.get(variable) != value:
-                lost = f"its disk had decided {shown(value)} for {variable}, and has {shown(after.get(variable))}"
-                return where, amounts[0], amounts[1], lost
+                forgotten = f"its disk had decided {shown(value)} for {variable}, and has {shown(after.get(variable))}"
+                return _DiskAtRest(where, unsynced, lost, forgotten)
         self.run.network.flush()
         lines = [line for line in self.run.messages() if line["variable"] in variables]
         verdict = invariants(self.run.evidence_of_disks({TESTED: contents}, lines))
-        return where, amounts[0], amounts[1], verdict.evidence if verdict.status is VerdictStatus.INVALID else None
+        trouble = verdict.evidence if verdict.status is VerdictStatus.INVALID else None
+        return _DiskAtRest(where, unsynced, lost, trouble)
 
-    def _ask(self, variables: Sequence[str]) -> tuple[PointOutcome, str]:
-        """A rival where the memory of the node under test decides; then everybody, of everything."""
+    def _propose_rival_and_ask(self, variables: Sequence[str]) -> Judgement:
+        """Propose a rival value where the disk of the node under test matters; then query every variable at every node."""
         with self.run.faults.isolate(WITNESS):
-            calls = {variable: self.run.begin_propose(variable, "red", ABSENT, _RIVAL_S) for variable in variables}
+            calls = {
+                variable: self.run.begin_propose(variable, "red", ABSENT, _RIVAL_TIMEOUT_S) for variable in variables
+            }
             self.run.settle(*calls.values())
         for variable, call in calls.items():
-            self.told[variable].append(PointAnswer(ABSENT, "propose", call.outcome or NotKnown("")))
+            self.answers[variable].append(PointAnswer(ABSENT, "propose", call.outcome or NotKnown("")))
         queries = [
-            (variable, node, self.run.begin_query(variable, node, _OWED_S)) for variable in variables for node in NODES
+            (variable, node, self.run.begin_query(variable, node, _ANSWER_TIMEOUT_S))
+            for variable in variables
+            for node in NODES
         ]
         self.run.settle(*(call for _, _, call in queries))
         for variable, node, call in queries:
-            self.told[variable].append(PointAnswer(node, "query", call.outcome or NotKnown(""), owed=True))
-        weighed = [weigh(self.told[variable]) for variable in variables]
+            self.answers[variable].append(PointAnswer(node, "query", call.outcome or NotKnown(""), must_answer=True))
+        judged = [judge_point(self.answers[variable]) for variable in variables]
         order = (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.SURVIVED)
-        return min(weighed, key=lambda one: order.index(one[0]))
+        return min(judged, key=lambda one: order.index(one.outcome))
 
 
 # --- the whole walk -------------------------------------------------------------------------------------------------
@@ -220,7 +248,17 @@ class _Stage:
 
 @dataclass(frozen=True, slots=True)
 class Walker:
-    """What to walk, and where. `every` takes one boundary in so many, for a quick look."""
+    """What to walk, and where.
+
+    Args:
+        folder: the folder in which each cluster gets a run folder.
+        algorithm: the algorithm that the nodes run.
+        operation: during which operation the power is cut.
+        command: the command that starts a node.
+        seed: the seed of every random draw.
+        workers: how many clusters run at a time.
+        every: cut the power at one boundary in this many.
+    """
 
     folder: Path
     algorithm: str
@@ -231,7 +269,11 @@ class Walker:
     every: int = 1
 
     def walk(self, progress: Callable[[PowerCutTrial], object] = str) -> Walk:
-        """Walk every boundary. `progress` is told of each power cut."""
+        """Walk every boundary, write `crashpoints.json`, and return the result.
+
+        Args:
+            progress: called with each power cut.
+        """
         started = time.monotonic()
         with threads_of(self.workers, "walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
@@ -249,7 +291,7 @@ class Walker:
         return walk
 
     def _share(self, worker: int, progress: Callable[[PowerCutTrial], object]) -> tuple[list[PowerCutTrial], list[str]]:
-        """Every so many-th boundary, from the `worker`-th on, until the node gets through alive."""
+        """Walk every boundary of one worker: one in `workers * every`, until the operation ends before the boundary."""
         trials: list[PowerCutTrial] = []
         violations: list[str] = []
         rng = Random(f"{self.seed}/{worker}")
@@ -268,55 +310,55 @@ class Walker:
                 vfs=SPEC,
             )
             with run:
-                self._walk_on(_Stage(run, self.operation, rng), todo, trials, progress)
+                self._walk_on(_PowerCutCluster(run, self.operation, rng), todo, trials, progress)
             violations += _violations(run, name)
         raise AssertionError
 
     def _walk_on(
         self,
-        stage: _Stage,
+        cluster: _PowerCutCluster,
         todo: list[tuple[int, Tail, bool]],
         trials: list[PowerCutTrial],
         progress: Callable[[PowerCutTrial], object],
     ) -> None:
-        """Take from `todo` until it is empty, or until this cluster cannot go on."""
+        """Take from `todo` until it is empty, or until the node under test does not start any more."""
         while todo:
             number, tail, at_end = todo.pop(0)
             try:
-                trial = self._try(stage, number, tail, at_end)
-            except _Stuck as stuck:
-                trials.append(stuck.trial)
-                progress(stuck.trial)
+                trial = self._try(cluster, number, tail, at_end)
+            except _NodeDoesNotStart as error:
+                trials.append(error.trial)
+                progress(error.trial)
                 todo += [(number + self.workers * self.every, Tail.NONE, False)] if tail is Tail.NONE else []
                 return
             progress(trial)
-            if at_end or tail is not Tail.NONE or (trial.fate is PointOutcome.NO_TEST and not stage.clean):
+            if at_end or tail is not Tail.NONE or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
                 trials.append(trial)
-            elif stage.clean:
+            elif cluster.completed:
                 if self.operation is WalkedOperation.PROPOSE:
                     todo.append((number, Tail.NONE, True))
             else:
                 trials.append(trial)
-                more = tails_for(stage.writes)
+                more = tails_for(cluster.writes)
                 if self.operation is WalkedOperation.BOOT and more:
-                    more = [stage.rng.choice(more)]  # there are hundreds of boundaries
+                    more = [cluster.rng.choice(more)]  # a boot has hundreds of boundaries
                 todo += [(number, other, False) for other in more]
                 if number < _BOUNDARIES_MAX:
                     todo.append((number + self.workers * self.every, Tail.NONE, False))
 
-    def _try(self, stage: _Stage, number: int, tail: Tail, at_end: bool) -> PowerCutTrial:
+    def _try(self, cluster: _PowerCutCluster, number: int, tail: Tail, at_end: bool) -> PowerCutTrial:
         for _ in range(1 if at_end else _TRIES):
-            trial = stage.perform(number, tail, at_end=at_end)
-            if trial.fate is not PointOutcome.NO_TEST:
+            trial = cluster.cut_power(number, tail, at_end=at_end)
+            if trial.outcome is not PointOutcome.NO_TEST:
                 break
         return trial
 
 
 def _violations(run: Experiment, name: str) -> list[str]:
-    """What the checkers say of a walk's whole record. Fault tolerance is asked for at each power cut, not here."""
+    """Return what the checkers found in the whole record. Fault tolerance is judged at each power cut instead."""
     try:
         verdicts = run.judge()
-    except DiskError as error:  # the walk has told of it already
+    except DiskError as error:  # the walk has reported it already
         return [f"not judged: {error} ({name})"]
     return [
         f"{property_}: {verdict.evidence} ({name})"

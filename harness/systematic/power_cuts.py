@@ -1,4 +1,4 @@
-"""The power cuts of a walk, and what came of them. Pure; `harness.systematic.crashpoints` makes them happen."""
+"""The power cuts of a walk and their results, as data. `harness.systematic.crashpoints` makes the power cuts."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,12 +7,12 @@ from typing import Any, Final
 from harness.faults.power_cut import Tail
 from harness.systematic.sweep_points import PointOutcome
 
-#: What is said of a power cut that was not made, because this time the operation was over before its boundary.
-ALIVE: Final = "the node got through alive"
+#: The evidence of a power cut that was not made, because this time the operation ended before its boundary.
+ALIVE: Final = "the operation ended before this boundary"
 
 
 class WalkedOperation(StrEnum):
-    """What the node is doing when the power goes."""
+    """What the node does when its power is cut."""
 
     PROPOSE = "propose"
     BOOT = "boot"
@@ -20,20 +20,30 @@ class WalkedOperation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PowerCutTrial:
-    """One power cut. `number` is the boundary, `where` what it was before, `fate` what came of it."""
+    """One power cut, and its result."""
 
     number: int
+    """The boundary's number, from 1."""
     tail: Tail
+    """Which un-synced writes survived."""
     where: str
-    fate: PointOutcome
+    """Before which write or sync the power was cut."""
+    outcome: PointOutcome
     evidence: str
     unsynced_bytes: int = 0
     lost_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        names = ("number", "tail", "where", "fate", "evidence", "unsynced_bytes", "lost_bytes")
-        return {name: getattr(self, name) for name in names}
+        """Return the power cut as plain data for programs."""
+        return {
+            "number": self.number,
+            "tail": self.tail,
+            "where": self.where,
+            "fate": self.outcome,
+            "evidence": self.evidence,
+            "unsynced_bytes": self.unsynced_bytes,
+            "lost_bytes": self.lost_bytes,
+        }
 
     def __str__(self) -> str:
         return f"boundary {self.number}, {self.where}, {self.tail} of {self.unsynced_bytes:,} un-synced bytes survive"
@@ -41,33 +51,34 @@ class PowerCutTrial:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What a whole walk found. `violations` are the checkers' own.
+    """The result of a whole walk.
 
-    How the messages fall into turns differs a little from time to time, and the number of boundaries with it. `unreached` are
-    the tails that could not be tried at the last few, since the operation was over before them.
+    Which messages share a turn differs from one execution of the operation to the next, and so does the number of boundaries.
     """
 
     algorithm: str
     operation: WalkedOperation
     boundaries: int
     unreached: int
+    """How many tails were not tried, since the operation ended before their boundary each time."""
     trials: tuple[PowerCutTrial, ...]
     violations: tuple[str, ...]
+    """What the checkers found in the whole record."""
     took_s: float
 
-    def of(self, *fates: PointOutcome) -> list[PowerCutTrial]:
-        """The trials with those fates."""
-        return [trial for trial in self.trials if trial.fate in fates]
+    def with_outcome(self, *outcomes: PointOutcome) -> list[PowerCutTrial]:
+        """Return the trials with one of these outcomes."""
+        return [trial for trial in self.trials if trial.outcome in outcomes]
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the walk as plain data for programs."""
         return {
             "algorithm": self.algorithm,
             "operation": self.operation,
             "boundaries": self.boundaries,
             "power_cuts": len(self.trials),
             "unreached": self.unreached,
-            **{str(fate): len(self.of(fate)) for fate in PointOutcome},
+            **{str(outcome): len(self.with_outcome(outcome)) for outcome in PointOutcome},
             "lost_bytes": sum(trial.lost_bytes for trial in self.trials),
             "violations": list(self.violations),
             "took_s": round(self.took_s, 1),
@@ -75,30 +86,33 @@ class Walk:
         }
 
     def text(self) -> str:
-        """For people: what was walked, and each power cut that was not survived."""
+        """Return the counts, and each power cut that was not survived, as text for people."""
         lost = sum(trial.lost_bytes for trial in self.trials)
         lines = [
             f"{self.algorithm}, {self.operation}: {self.boundaries} write and sync boundaries, {len(self.trials)} power cuts, "
             f"which lost {lost:,} un-synced bytes",
             "",
-            f"recovered / power cuts    {len(self.of(PointOutcome.SURVIVED))} / {len(self.trials)}",
+            f"recovered / power cuts    {len(self.with_outcome(PointOutcome.SURVIVED))} / {len(self.trials)}",
         ]
         for tail in Tail:
             own = [trial for trial in self.trials if trial.tail is tail]
             if own:
-                lines.append(f"  {tail:<23} {sum(trial.fate is PointOutcome.SURVIVED for trial in own)} / {len(own)}")
+                lines.append(
+                    f"  {tail:<23} {sum(trial.outcome is PointOutcome.SURVIVED for trial in own)} / {len(own)}"
+                )
         if self.unreached:
             lines.append(
                 f"  not reached again: {self.unreached}, at boundaries that the operation does not always have"
             )
-        for fate in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
-            lines += ["", f"{fate}: {len(self.of(fate))}"] if self.of(fate) else []
-            lines += [f"  {trial}: {trial.evidence}" for trial in self.of(fate)]
+        for outcome in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
+            found = self.with_outcome(outcome)
+            lines += ["", f"{outcome}: {len(found)}"] if found else []
+            lines += [f"  {trial}: {trial.evidence}" for trial in found]
         if self.violations:
-            lines += ["", "the checkers say:", *(f"  {violation}" for violation in self.violations)]
+            lines += ["", "the checkers found:", *(f"  {violation}" for violation in self.violations)]
         return "\n".join(lines)
 
 
 def tails_for(writes: int) -> list[Tail]:
-    """The ways in which so many un-synced writes can survive that differ from each other, beside none."""
+    """Return the tails, besides `NONE`, that differ from each other when this many writes are un-synced."""
     return [*([Tail.ALL, Tail.TORN] if writes else []), *([Tail.PREFIX, Tail.REORDERED] if writes > 1 else [])]

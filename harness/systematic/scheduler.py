@@ -1,19 +1,22 @@
-"""Delivers an operation's messages one at a time, in an order that is the same every time, on real processes.
+"""Delivers an operation's messages one at a time, in the same order every time, on real processes.
 
 Theory of operation
 -------------------
-1. Everything that nodes send each other about one variable is held by the proxy, a rule a link, and let go one by one.
-2. The nodes' clocks stand still, so no timer runs out while we look. When nothing is left to deliver and somebody still
-   waits for an answer, all clocks are moved on a little, as often as it takes.
-3. Messages go in **rounds**, as in a synchronous network: first all that clients caused, then all that those caused, and so
-   on. Within a round the next one is from the node that has sent least, to the node that has heard least; the spec's order
-   settles the rest. So whoever has something to say is heard at the same pace, which is what keeps rivals rivals.
-4. Before the next message is chosen, the last one has had its effect: its receiver has answered two status requests that
-   came later, and the proxy has seen nothing new since. Answers of a node leave in the order of its turns, so what it had to
-   say is here by then. On a very busy machine it may not be; then a message turns up in another place, and whoever has
-   waited for it there learns that it did not come.
+1. The proxy holds all messages between nodes about one variable, with one rule for each link, and releases them one by one.
+2. The nodes' clocks stand still, so no timer expires between two messages. When no message is left and a client still waits
+   for an answer, the scheduler advances all clocks by `_TICK_S`, up to `_TICKS_MAX` times.
+3. Messages are delivered in **rounds**, as in a synchronous network: first all that the clients caused, then all that those
+   caused, and so on. Within a round the next message is one of the sender with the fewest messages so far, to the receiver
+   with the fewest; the order of nodes in the spec breaks ties. So the messages of rival proposers advance at the same pace,
+   and no rival wins merely by its place in the spec.
+4. Before the scheduler chooses the next message, the last one must have had its effect: its receiver has answered two later
+   status requests, and the proxy has recorded nothing new. A node's output leaves in the order of its turns, so its messages
+   have reached the proxy by then. On a very busy machine they may not have. Then a message appears in another place of the
+   order, and a caller that waits for it there finds that it did not come.
 
-None of this knows an algorithm: it sees who sends to whom, and the names of message types.
+Rules
+-----
+The scheduler depends on no algorithm: it reads senders, receivers and the names of message types.
 """
 
 from collections import Counter, deque
@@ -29,13 +32,13 @@ from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 
-#: How far all clocks are moved when everybody waits for a timer, in seconds, and how often at most.
+#: By how much all clocks advance when every node waits for a timer, in seconds, and how often at most.
 _TICK_S: Final = 0.1
 _TICKS_MAX: Final = 50
-#: How long a node may take to say how it is.
-_STATUS_S: Final = 5.0
-#: How often in a row nothing new must have been seen.
-_QUIET: Final = 2
+#: How long a node may take to answer a status request.
+_STATUS_TIMEOUT_S: Final = 5.0
+#: After how many status requests in a row without a new message a node's turn is over.
+_QUIET_CHECKS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,106 +56,113 @@ class MessageStep:
 
     @property
     def link(self) -> Link:
-        """Whence and whither."""
+        """The sender and the receiver."""
         return self.sender, self.receiver
 
 
 def next_link(
-    links: Iterable[Link], nodes: Sequence[NodeId], sent: Mapping[NodeId, int], heard: Mapping[NodeId, int]
+    links: Iterable[Link], nodes: Sequence[NodeId], sent: Mapping[NodeId, int], received: Mapping[NodeId, int]
 ) -> Link:
-    """Whose turn it is, of those links that have a message in this round. Rule 3."""
+    """Return the link whose message is delivered next, by item 3 of the theory of operation.
+
+    Args:
+        links: the links that have a message in this round.
+        nodes: every node, in the order of the spec.
+        sent: how many messages of each node were delivered in this round.
+        received: how many messages were delivered to each node in this round.
+    """
 
     def fairness(link: Link) -> tuple[int, int, int, int]:
         sender, receiver = link
-        return sent.get(sender, 0), heard.get(receiver, 0), nodes.index(sender), nodes.index(receiver)
+        return sent.get(sender, 0), received.get(receiver, 0), nodes.index(sender), nodes.index(receiver)
 
     return min(links, key=fairness)
 
 
 class MessageScheduler:
-    """One operation on one variable that was never used before. Use it as a context manager; then its rules end with it."""
+    """Delivers the messages about one variable that was not used before. A context manager: its rules end with it."""
 
     def __init__(self, run: Experiment, variable: str) -> None:
         self.variable = variable
         self._run = run
         self._rules: dict[Link, InstalledRule] = {}
-        self._waiting: dict[Link, deque[MessageStep]] = {}
+        self._undelivered: dict[Link, deque[MessageStep]] = {}
         self._counts: Counter[tuple[Link, str]] = Counter()
-        self._moved_s = 0.0
+        self._clock_advance_s = 0.0
         run.network.flush()
         self._record = FileTail(RunFiles(run.folder).messages, from_now=True)
 
     def __enter__(self) -> "MessageScheduler":
-        self._steer(0.0)
+        self._set_clocks(0.0)
         nodes = self._run.nodes
         for link in ((one, other) for one in nodes for other in nodes if one != other):
             self._rules[link] = self._run.network.hold([link], variables=self.variable)
-            self._waiting[link] = deque()
+            self._undelivered[link] = deque()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.lift()
 
     def lift(self) -> None:
-        """Let go of everything, and let the clocks run."""
+        """Release every held message, hold no more, and let the clocks run."""
         for rule in self._rules.values():
             rule.remove()
         self._rules.clear()
-        self._steer(1.0)
+        self._set_clocks(1.0)
 
     def lose(self, links: Iterable[Link], most: int | None = None) -> int:
-        """Lose what is held of these links, or the first `most` of each. Returns how many messages that were."""
+        """Discard the held messages of these links, or the first `most` of each. Return how many were discarded."""
         return sum(self._rules[link].discard(most) for link in links)
 
     def steps(self, calls: Sequence[VariableCall]) -> Iterator[MessageStep]:
-        """Every message in turn. It is held while the caller looks at it, and delivered when the caller asks for the next.
+        """Yield each message before its delivery. It is delivered when the caller asks for the next.
 
-        Ends when nothing is left to deliver and every call has its answer, or the clocks have been moved long enough.
+        The iteration ends when no message is left and every call has its outcome, or after `_TICKS_MAX` clock advances.
         """
         nodes = self._run.nodes
         self._settle(nodes)
         for _ in range(_TICKS_MAX):
-            while any(self._waiting.values()):
-                round_ = Counter({link: len(queue) for link, queue in self._waiting.items() if queue})
+            while any(self._undelivered.values()):
+                round_ = Counter({link: len(queue) for link, queue in self._undelivered.items() if queue})
                 sent: Counter[NodeId] = Counter()
-                heard: Counter[NodeId] = Counter()
+                received: Counter[NodeId] = Counter()
                 while links := [link for link, left in round_.items() if left]:
-                    link = next_link(links, nodes, sent, heard)
-                    yield self._waiting[link][0]
+                    link = next_link(links, nodes, sent, received)
+                    yield self._undelivered[link][0]
                     self._deliver(link)
                     round_[link] -= 1
                     sent[link[0]] += 1
-                    heard[link[1]] += 1
+                    received[link[1]] += 1
             if all(call.outcome is not None for call in calls):
                 return
-            self._moved_s += _TICK_S
-            self._steer(0.0)
+            self._clock_advance_s += _TICK_S
+            self._set_clocks(0.0)
             self._settle(nodes)
 
     def _deliver(self, link: Link) -> None:
-        self._waiting[link].popleft()
+        self._undelivered[link].popleft()
         self._rules[link].release(1)
         self._settle([link[1]])
 
     def _settle(self, nodes: Sequence[NodeId]) -> None:
-        """Wait until these nodes have said all that they have to say. Rule 4."""
+        """Wait until the last message has had its effect on these nodes, by item 4 of the theory of operation."""
         quiet = 0
-        while quiet < _QUIET:
-            self._run.client.status(nodes, _STATUS_S)
+        while quiet < _QUIET_CHECKS:
+            self._run.client.status(nodes, _STATUS_TIMEOUT_S)
             quiet = 0 if self._read() else quiet + 1
 
     def _read(self) -> bool:
-        """Take in what the proxy has recorded since. Whether it holds a message that is new."""
+        """Read the proxy's record since the last call. Return whether it has a new message."""
         self._run.network.flush()
         found = False
         for record in self._record.new_objects():
             link = (record["from"], record["to"])
             if record["variable"] == self.variable and link in self._rules and "of" not in record:
                 self._counts[link, record["type"]] += 1
-                self._waiting[link].append(MessageStep(*link, record["type"], self._counts[link, record["type"]]))
+                self._undelivered[link].append(MessageStep(*link, record["type"], self._counts[link, record["type"]]))
                 found = True
         return found
 
-    def _steer(self, rate: float) -> None:
+    def _set_clocks(self, rate: float) -> None:
         for node in self._run.nodes:
-            self._run.cluster.process(node).steer_clock(rate, self._moved_s)
+            self._run.cluster.process(node).steer_clock(rate, self._clock_advance_s)

@@ -1,11 +1,11 @@
-"""The points of a sweep, and how what clients were told at one is weighed. Pure; `harness.systematic.sweep` makes them happen."""
+"""The points of a sweep, and the judgement of the answers at a point, as data. `harness.systematic.sweep` runs the points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cluster.clients.outcomes import NotDone, Ok, Outcome
 from harness.records.jsonable import shown
@@ -16,7 +16,7 @@ COLOURS: Final = ("blue", "red")
 
 
 class PointFault(StrEnum):
-    """What happens at a point."""
+    """The fault at a point."""
 
     CRASH = "crash"
     CUT = "cut"
@@ -24,14 +24,14 @@ class PointFault(StrEnum):
 
 
 class LinkEnd(StrEnum):
-    """To whom."""
+    """Which end of the message the fault hits."""
 
     SENDER = "sender"
     RECEIVER = "receiver"
 
 
 class PointOutcome(StrEnum):
-    """What came of it."""
+    """The outcome of a point: see `harness.systematic.sweep`."""
 
     SURVIVED = "survived"
     BLOCKS = "blocks"
@@ -41,16 +41,17 @@ class PointOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A message of the operation, which number it has in the dry run (from 1), and what is done to whom."""
+    """One single fault: a message of the operation, an end of it, and the fault."""
 
     number: int
+    """The message's number in the dry run, from 1."""
     message: MessageStep
     end: LinkEnd
     fault: PointFault
 
     @property
     def node(self) -> NodeId:
-        """Who is struck, or whose message is lost."""
+        """The node that the fault hits. Of a loss: the sender, or the receiver."""
         return self.message.sender if self.end is LinkEnd.SENDER else self.message.receiver
 
     def __str__(self) -> str:
@@ -59,16 +60,17 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class PointResult:
-    """What came of a point. `evidence` says why."""
+    """The result of a point."""
 
     point: Point
-    fate: PointOutcome
+    outcome: PointOutcome
     evidence: str
+    """Why it has this outcome."""
     variable: str = ""
     folder: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the result as plain data for programs."""
         point = self.point
         return {
             "number": point.number,
@@ -77,7 +79,7 @@ class PointResult:
             "end": point.end,
             "fault": point.fault,
             "node": point.node,
-            "fate": self.fate,
+            "fate": self.outcome,
             "evidence": self.evidence,
             "variable": self.variable,
             "folder": self.folder.name if self.folder else None,
@@ -86,112 +88,133 @@ class PointResult:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a whole sweep found. `violations` are the checkers' own."""
+    """The result of a whole sweep."""
 
     algorithm: str
     nodes: int
     messages: tuple[MessageStep, ...]
     results: tuple[PointResult, ...]
     violations: tuple[str, ...]
+    """What the checkers found in the whole record."""
     took_s: float
 
-    def of(self, fate: PointOutcome) -> list[PointResult]:
-        """The points with that fate."""
-        return [result for result in self.results if result.fate is fate]
+    def with_outcome(self, outcome: PointOutcome) -> list[PointResult]:
+        """Return the results with this outcome."""
+        return [result for result in self.results if result.outcome is outcome]
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the sweep as plain data for programs."""
         return {
             "algorithm": self.algorithm,
             "nodes": self.nodes,
             "messages": [str(step) for step in self.messages],
             "points": len(self.results),
-            **{str(fate): len(self.of(fate)) for fate in PointOutcome},
+            **{str(outcome): len(self.with_outcome(outcome)) for outcome in PointOutcome},
             "violations": list(self.violations),
             "took_s": round(self.took_s, 1),
             "results": [result.to_json() for result in self.results],
         }
 
     def text(self) -> str:
-        """For people: how many were survived, and each point that was not."""
+        """Return the counts, and each point that was not survived, as text for people."""
         lines = [f"{self.algorithm}, {self.nodes} nodes: {len(self.messages)} messages, {len(self.results)} points", ""]
-        lines.append(f"survived / points    {len(self.of(PointOutcome.SURVIVED))} / {len(self.results)}")
+        lines.append(f"survived / points    {len(self.with_outcome(PointOutcome.SURVIVED))} / {len(self.results)}")
         for fault in PointFault:
             own = [result for result in self.results if result.point.fault is fault]
             if own:
-                lines.append(f"  {fault:<18} {sum(one.fate is PointOutcome.SURVIVED for one in own)} / {len(own)}")
-        for fate in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
-            lines += ["", f"{fate}: {len(self.of(fate))}"] if self.of(fate) else []
-            lines += [f"  {result.point}: {result.evidence}" for result in self.of(fate)]
+                lines.append(f"  {fault:<18} {sum(one.outcome is PointOutcome.SURVIVED for one in own)} / {len(own)}")
+        for outcome in (PointOutcome.VIOLATES, PointOutcome.BLOCKS, PointOutcome.NO_TEST):
+            found = self.with_outcome(outcome)
+            lines += ["", f"{outcome}: {len(found)}"] if found else []
+            lines += [f"  {result.point}: {result.evidence}" for result in found]
         if self.violations:
-            lines += ["", "the checkers say:", *(f"  {violation}" for violation in self.violations)]
+            lines += ["", "the checkers found:", *(f"  {violation}" for violation in self.violations)]
         return "\n".join(lines)
 
 
 def points(messages: Sequence[MessageStep], faults: Sequence[PointFault] = tuple(PointFault)) -> list[Point]:
-    """Every single fault, in the order of the messages."""
+    """Return every single fault, in the order of the messages."""
     return [
         Point(number, message, end, fault)
         for (number, message), fault, end in product(enumerate(messages, start=1), faults, LinkEnd)
     ]
 
 
-# --- what came of a point -------------------------------------------------------------------------------------------
+# --- the judgement of a point ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class PointAnswer:
-    """An answer, or none, to a call. `owed`: a majority was up and connected, and this node with it."""
+    """A call at a point, and its outcome."""
 
-    who: str
-    asked: str  # propose or query
+    source: str
+    """The node that was asked, for people."""
+    call: str
+    """`propose` or `query`."""
     outcome: Outcome
-    owed: bool = False
-    late: bool = False  # began after a decision had been seen
-    back: bool = False  # when the struck node had come back
+    must_answer: bool = False
+    """Whether a majority was up and connected, and the node with it."""
+    after_decision: bool = False
+    """Whether the call began after a client had seen a decision."""
+    after_return: bool = False
+    """Whether the call began after the node that the fault hit had come back."""
 
     @property
     def value(self) -> object:
-        """The decided value that was told, or None."""
+        """The decided value in the answer, or None."""
         return self.outcome.value if isinstance(self.outcome, Ok) else None
 
 
-def weigh(told: Sequence[PointAnswer], proposed: Sequence[object] = COLOURS) -> tuple[PointOutcome, str]:
-    """The fate of a point whose fault bit, and why."""
-    decided = [one for one in told if one.value is not None]
+class Judgement(NamedTuple):
+    """The outcome of a point, and the evidence for it."""
+
+    outcome: PointOutcome
+    evidence: str
+
+
+def judge_point(answers: Sequence[PointAnswer], proposed: Sequence[object] = COLOURS) -> Judgement:
+    """Judge a point whose fault bit.
+
+    Args:
+        answers: every call at the point.
+        proposed: the values that the clients proposed.
+    """
+    decided = [one for one in answers if one.value is not None]
     for one in decided:
         if one.value not in proposed:
-            return PointOutcome.VIOLATES, f"{one.who} answered {shown(one.value)}, which nobody had proposed"
+            return Judgement(
+                PointOutcome.VIOLATES, f"{one.source} answered {shown(one.value)}, which no client had proposed"
+            )
         if one.value != decided[0].value:
-            return (
+            return Judgement(
                 PointOutcome.VIOLATES,
-                f"{decided[0].who} answered {shown(decided[0].value)}, {one.who} {shown(one.value)}",
+                f"{decided[0].source} answered {shown(decided[0].value)}, {one.source} {shown(one.value)}",
             )
-    for one in told:
-        if one.late and isinstance(one.outcome, Ok) and one.value is None:
-            return (
+    for one in answers:
+        if one.after_decision and isinstance(one.outcome, Ok) and one.value is None:
+            return Judgement(
                 PointOutcome.VIOLATES,
-                f"{one.who} answered undecided after {decided[0].who} {shown(decided[0].value)}",
+                f"{one.source} answered undecided after {decided[0].source} {shown(decided[0].value)}",
             )
-    silent = [one for one in told if one.owed and not isinstance(one.outcome, Ok)]
-    if silent:
-        return PointOutcome.BLOCKS, _blocked(told, silent)
-    return (
+    unanswered = [one for one in answers if one.must_answer and not isinstance(one.outcome, Ok)]
+    if unanswered:
+        return Judgement(PointOutcome.BLOCKS, _blocked(answers, unanswered))
+    return Judgement(
         PointOutcome.SURVIVED,
         f"{len(decided)} answers of {shown(decided[0].value)}" if decided else "undecided everywhere",
     )
 
 
-def _blocked(told: Sequence[PointAnswer], silent: Sequence[PointAnswer]) -> str:
-    """Who had no answer, whether anybody had, and what ended it."""
-    asked: dict[str, list[str]] = {}
-    for one in silent:
-        asked.setdefault(one.who, []).append(one.asked)
-    calls = ", ".join(f"{who} ({' and '.join(verbs)})" for who, verbs in asked.items())
-    answered = [one for one in told if one.owed and one.value is not None and not one.back]
-    text = f"{'some are never told' if answered else 'nobody can decide'}: no answer at {calls}"
-    refused = next((one.outcome.reason for one in silent if isinstance(one.outcome, NotDone)), None)
-    back = next((one for one in told if one.back and isinstance(one.outcome, Ok)), None)
+def _blocked(answers: Sequence[PointAnswer], unanswered: Sequence[PointAnswer]) -> str:
+    """Return which nodes did not answer, whether another node did, and the answer after the return of the node."""
+    calls_at: dict[str, list[str]] = {}
+    for one in unanswered:
+        calls_at.setdefault(one.source, []).append(one.call)
+    calls = ", ".join(f"{source} ({' and '.join(verbs)})" for source, verbs in calls_at.items())
+    answered = [one for one in answers if one.must_answer and one.value is not None and not one.after_return]
+    text = f"{'some nodes never answer' if answered else 'no node can decide'}: no answer at {calls}"
+    refused = next((one.outcome.reason for one in unanswered if isinstance(one.outcome, NotDone)), None)
+    back = next((one for one in answers if one.after_return and isinstance(one.outcome, Ok)), None)
     if back is not None:
-        text += f"; {back.who} it is {'undecided' if back.value is None else shown(back.value)}"
+        text += f"; {back.source} it is {'undecided' if back.value is None else shown(back.value)}"
     return text + (f" ({refused})" if refused else "")

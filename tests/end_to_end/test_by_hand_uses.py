@@ -93,7 +93,7 @@ def who_is_paused_past_its_lease_has_lost_the_lock_and_its_command_is_ended(log:
         assert command.is_running()  # and might do harm, but for its token
         code, said = end(paused, signal.SIGCONT)
         assert code == 1
-        assert "the lock 'printer' is lost, or may be: sh is asked to end" in said
+        assert "the lock 'printer' is lost, or may be: sh gets SIGTERM" in said
         assert "was lost meanwhile" in said
         assert not command.is_running()
 
@@ -118,7 +118,7 @@ def changes_are_watched(log: Hand) -> None:
     log.good("put", "colour", "blue")
     with running(log, "watch", "col") as text, running(log, "watch", "col", "--after", "0", "-o", "json") as after:
         assert text.stderr is not None
-        assert "above version 1" in text.stderr.readline()
+        assert "after version 1" in text.stderr.readline()
         log.good("put", "shape", "round")
         log.good("kill", "leader")
         log.good("put", "colour", '{"now": "red"}')
@@ -152,6 +152,6 @@ def tasks_go_to_whoever_joins(log: Hand) -> None:
         assert line(alice) == f"- {task}"
         assert end(alice)[0] == 130
     log.fails(1, "there is no task 'nothing'", "assign", "remove", "nothing")
-    log.fails(1, "done before that, and it stays so: nights", "assign", "add", "nights", "")
-    log.fails(254, "done before that, and it stays so: nights", "assign", "remove", "nights", "\udcff")
+    log.fails(1, "already done before the error: nights", "assign", "add", "nights", "")
+    log.fails(254, "already done before the error: nights", "assign", "remove", "nights", "\udcff")
     wait_until(lambda: log.json("assign", "list")["members"] == [])

@@ -18,7 +18,7 @@ NORMAL_SYNC = (sys.executable, "-P", "-m", "harness.mutants.broken_node", "synch
 
 def test_paxos_loses_nothing(tmp_path: Path) -> None:
     walk = Walker(tmp_path, "paxos", every=24).walk()
-    assert walk.of(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
+    assert walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
     assert walk.violations == ()
     assert walk.boundaries >= 3
     assert {Tail.NONE, Tail.ALL, Tail.TORN} <= {trial.tail for trial in walk.trials}
@@ -31,7 +31,7 @@ def test_paxos_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_disk_that_does_not_sync_its_commits_is_found_out(tmp_path: Path) -> None:
     walk = Walker(tmp_path, "paxos", command=NORMAL_SYNC, every=30).walk()
-    lost = walk.of(PointOutcome.VIOLATES)
+    lost = walk.with_outcome(PointOutcome.VIOLATES)
     assert any("its disk" in trial.evidence or "answered" in trial.evidence for trial in lost)
     assert any(trial.tail is Tail.NONE and trial.lost_bytes > 0 for trial in lost)
 

@@ -40,7 +40,7 @@ def test_nodes_come_and_go(hand: Hand) -> None:
     assert hand.json("member", "add", "n5") == {"schema": 1, "added": "n5"}
     assert set(members(hand)) == {"n1", "n2", "n3", "n4", "n5"}
     gone = leader(hand)
-    assert "its name is used up" in hand.good("member", "remove", gone)  # it hands over first
+    assert "its name cannot be used again" in hand.good("member", "remove", gone)  # it hands over first
     assert gone not in hand.rows()
     assert f"{gone}  removed" in hand.good("member", "list")
     new = leader(hand)

@@ -12,7 +12,7 @@ import pytest
 
 from harness.checkers.verdict import VerdictStatus
 from harness.mutants.catalogue import choose
-from harness.mutants.trial import try_mutant, try_unbroken
+from harness.mutants.trial import try_mutant, try_shipped
 from tests.end_to_end.hand import run_in_this_process
 from tests.waiting import wait_until
 
@@ -45,8 +45,8 @@ def test_a_mutant_is_caught_and_the_shipped_code_is_not(tmp_path: Path, name: st
     trial = try_mutant(mutant, tmp_path)
     assert trial.caught, trial.last.verdicts
     assert by in trial.last.violated
-    unbroken = try_unbroken(mutant.script, mutant.original, tmp_path)
-    assert unbroken.valid, unbroken.shown.verdicts
+    shipped = try_shipped(mutant.script, mutant.original, tmp_path)
+    assert shipped.valid, shipped.shown.verdicts
 
 
 def test_the_command_says_by_what_and_after_how_long(tmp_path: Path) -> None:

@@ -86,10 +86,10 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
     assert len(told) == len(ROWS)
     for (arguments, lines), row in zip(told, ROWS, strict=True):
         given = explore.make_context("explore", arguments.split()).params
-        odd = {name.replace("-", "_"): True for name in given.pop("odd")}
+        fields = {name.replace("-", "_"): True for name in given.pop("fault_model")}
         assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)
         assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
-        assert FaultModel(**odd) == row.bounds.fault_model
+        assert FaultModel(**fields) == row.bounds.fault_model
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
             assert given[name] == getattr(row.bounds, name)
 

@@ -103,10 +103,10 @@ def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
         (["test", "paxox"], "no algorithm is called 'paxox'"),
         (["test", "paxos", "--workload", "kvs"], "no workload is called 'kvs'"),
         (["test", "paxos", "--workload", "kv"], "test an algorithm with a log"),
-        (["test"], "name an algorithm"),
+        (["test"], "give either an algorithm"),
         (["test", "paxos", "--seeds", "5-1"], "names no seeds"),
         (["test", "paxos", "--seeds", "1-2", "--seed", "1"], "give neither --seed nor --plan"),
-        (["test", "--plan", __file__, "--nodes", "3", "--time", "2"], "a plan says time, nodes itself"),
+        (["test", "--plan", __file__, "--nodes", "3", "--time", "2"], "a plan has its own time, nodes"),
     ):
         code, _, errors = consensus(tmp_path, *arguments)
         assert (code, expected in errors) == (254, True), errors

@@ -1,4 +1,4 @@
-"""The sweep finds the window of vulnerability by itself, and none in Paxos. Three nodes, to be quick."""
+"""The sweep finds the window of vulnerability of the majority vote, and none in Paxos, with three nodes."""
 
 import json
 from pathlib import Path
@@ -13,19 +13,19 @@ from harness.systematic.sweep_points import PointFault, PointOutcome
 
 def test_majority_has_a_window_of_vulnerability(tmp_path: Path) -> None:
     found = Sweeper(tmp_path, "majority", nodes=3, only=(PointFault.CRASH,), deadline_s=1.0).sweep()
-    assert [result for result in found.results if result.fate in (PointOutcome.VIOLATES, PointOutcome.NO_TEST)] == []
+    assert [result for result in found.results if result.outcome in (PointOutcome.VIOLATES, PointOutcome.NO_TEST)] == []
     assert found.violations == ()
-    stuck = [result for result in found.of(PointOutcome.BLOCKS) if "nobody can decide" in result.evidence]
-    # Blue has one vote and red has one, and everything hangs on the third.
-    assert {"n3"} == {result.point.node for result in stuck}
-    assert {"Vote"} == {result.point.message.type for result in stuck}
-    assert all("with n3 back" in result.evidence for result in stuck)
-    assert len(found.of(PointOutcome.SURVIVED)) > len(found.of(PointOutcome.BLOCKS))
+    blocked = [result for result in found.with_outcome(PointOutcome.BLOCKS) if "no node can decide" in result.evidence]
+    # Blue and red have one vote each, so the third vote decides.
+    assert {"n3"} == {result.point.node for result in blocked}
+    assert {"Vote"} == {result.point.message.type for result in blocked}
+    assert all("with n3 back" in result.evidence for result in blocked)
+    assert len(found.with_outcome(PointOutcome.SURVIVED)) > len(found.with_outcome(PointOutcome.BLOCKS))
 
 
 def test_paxos_has_none(tmp_path: Path) -> None:
     found = Sweeper(tmp_path, "paxos", nodes=3, every=2).sweep()
-    assert [result for result in found.results if result.fate is not PointOutcome.SURVIVED] == []
+    assert [result for result in found.results if result.outcome is not PointOutcome.SURVIVED] == []
     assert found.violations == ()
     assert {"Prepare", "Promise", "Accept", "Accepted", "Decided"} <= {step.type for step in found.messages}
     assert {"crash", "cut", "loss"} == {result.point.fault for result in found.results}

@@ -14,7 +14,7 @@ from harness.cli.main import run
 from harness.mutants.paxos import ProposesADefault
 from harness.records.jsonable import read_lines
 from harness.replay.trace_validation import validate
-from harness.replay.trace_wire import Seen, stretch
+from harness.replay.trace_wire import RecordedMessage, end_of_stretch
 from harness.runs.experiment import Experiment
 from harness.runs.plan_generator import generate
 from harness.runs.suite import run_plan
@@ -26,12 +26,12 @@ Lines = list[dict[str, Any]]
 
 
 def test_what_was_corrupted_may_have_come_as_anything_or_not_at_all() -> None:
-    a, b, c = Seen("a", 1, 0), Seen("b", 2, 1, corrupted=True), Seen("c", 3, 2)
+    a, b, c = RecordedMessage("a", 1, 0), RecordedMessage("b", 2, 1, corrupted=True), RecordedMessage("c", 3, 2)
     for received in (["a", "c"], ["a", "b", "c"], ["a", "a lie", "c"]):
-        assert stretch(received, [a, b, c], 0) == 3
-    assert stretch(["a", "b"], [a, c], 0) is None
-    assert stretch(["c"], [a, b, c], 0) is None
-    assert stretch(["c"], [a, b, c], 1) == 3
+        assert end_of_stretch(received, [a, b, c], 0) == 3
+    assert end_of_stretch(["a", "b"], [a, c], 0) is None
+    assert end_of_stretch(["c"], [a, b, c], 0) is None
+    assert end_of_stretch(["c"], [a, b, c], 1) == 3
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_run_is_what_the_pure_classes_do(recorded: Path) -> None:
     assert (report.nodes, report.lives, report.exit_code) == (3, 4, 0)
     assert report.messages > 50
     assert report.inputs > report.messages
-    assert "all as the pure class has it" in report.line()
+    assert "all equal to the pure class" in report.line()
 
 
 def test_a_log_is_what_the_pure_class_does(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def add_a_timer(_wire: Lines, trace: Lines) -> None:
 ALTERED = [
     (alter_a_ballot, "sent Promise"),
     (alter_a_value, '"purple"'),
-    (alter_an_answer, "told a client"),
+    (alter_an_answer, "replied to a client"),
     (drop_a_line, "the proxy's record has line"),
     (drop_a_line_and_renumber, ""),
     (swap_two_lines, "the proxy's record has line"),
@@ -270,7 +270,7 @@ def test_an_input_that_never_came_differs(recorded: Path, tmp_path: Path) -> Non
     higher = type(heard.message)(Ballot(99, "n1"), None, None)  # type: ignore[call-arg]  # a Promise
     turn["in"][place] = codec.encode(Envelope(heard.sender, heard.incarnation, heard.variable, higher)).hex()
     write(folder / "traces" / "n1.jsonl", trace)
-    assert any("says that Promise" in difference.text for difference in validate(folder).differences)
+    assert any("has in its trace Promise" in difference.text for difference in validate(folder).differences)
 
 
 def test_another_class_than_the_one_that_ran_differs(recorded: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The list of mutants: each is a break of something shipped, and its script says what happens."""
+"""The catalogue of mutants: each breaks shipped code, has a script with a description, and its row is in the README."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_a_mutant_is_a_break_of_what_is_shipped(mutant: Mutant) -> None:
         assert mutant.broken_node in BREAKS
         assert mutant.command[-1] == mutant.broken_node
         assert mutant.algorithm == mutant.original
-    elif mutant.name != "failover":  # shipped, and broken: beside it the original is what it should have been
+    elif mutant.name != "failover":  # `failover` is shipped, and broken by design
         broken = load_algorithm(mutant.algorithm)
         assert issubclass(broken, original)
         assert broken is not original

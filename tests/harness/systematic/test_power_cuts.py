@@ -1,4 +1,4 @@
-"""What a walk over writes and syncs has to try, and how it is told."""
+"""The tails that a walk over writes and syncs tries, and its report."""
 
 from harness.faults.power_cut import Tail
 from harness.systematic.power_cuts import PowerCutTrial, Walk, WalkedOperation, tails_for
@@ -11,7 +11,7 @@ def test_only_tails_that_differ_are_tried() -> None:
     assert set(tails_for(2)) == set(Tail) - {Tail.NONE}
 
 
-def test_a_walk_counts_and_tells() -> None:
+def test_a_walk_counts_and_reports() -> None:
     lost = PowerCutTrial(
         3, Tail.TORN, "before a sync of state.db-wal", PointOutcome.VIOLATES, "it has forgotten", 4120, 100
     )

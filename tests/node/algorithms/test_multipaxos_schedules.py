@@ -8,7 +8,8 @@ import pytest
 
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.mutants.catalogue import MUTANTS, Mutant
-from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS, VirtualScript
+from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
+from harness.mutants.virtual_script import VirtualScript
 from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import PeerLost, Retire, SendFrame
 from node.algorithms import load_algorithm
