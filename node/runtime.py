@@ -71,8 +71,7 @@ class Runtime:
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
         self._malformed = 0
         self._status_requests: list[tuple[Route, int]] = []
-        self._control = b""
-        self._stopping = False
+        self._control, self._stopping = b"", False
         self._retire_until: float | None = None
 
     def start(self) -> None:

@@ -202,6 +202,20 @@ def test_every_room_is_there() -> None:
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "harness").glob("*.py")} == CORRIDOR
 
 
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "node/runtime.py",
+        "harness/virtual/node.py",
+        "harness/systems/stepped_node.py",
+        "harness/systems/traced_node.py",
+        "harness/mutants/broken_node.py",
+    ],
+)
+def test_a_shell_is_small(shell: str) -> None:
+    assert len((ROOT / shell).read_text().splitlines()) < 200
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     sources = {path: (ROOT / path).read_text() for path in modules()}
     assert circles(sources) == []

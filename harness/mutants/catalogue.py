@@ -54,7 +54,7 @@ class Mutant:
     """A break of the shipped algorithm `original`, and the script in which it shows.
 
     Either `algorithm` names a broken class, or the nodes run `original` and `broken_node` names a break of the node in
-    `harness.mutants.broken_node.BREAKS`.
+    `harness.mutants.broken_parts.BREAKS`.
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.mutants.broken_node import BREAKS
+from harness.mutants.broken_parts import BREAKS
 from node import runtime as runtime_module
 from node import status as status_module
 from node import turn as turn_module

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import mutants
-from harness.mutants.broken_node import BREAKS
+from harness.mutants.broken_parts import BREAKS
 from harness.mutants.catalogue import MUTANTS, ROWS, Mutant, NoSuchMutant, choose, table
 from harness.mutants.process_scripts import links
 from node.algorithms import BUILT_IN, load_algorithm
