@@ -45,7 +45,7 @@ def _client(root: Path) -> tuple[SupervisorClient, Client]:
     return cluster.control, cluster.client("by-hand")
 
 
-class RecordedCall:
+class SessionCall:
     """A call that the supervisor records in the session's history, from before it is sent until its outcome is known."""
 
     def __init__(
@@ -121,7 +121,7 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
     with client:
         node = _one(control, at)
         check_call(name, proposed)
-        recorded = RecordedCall(control, "propose", name, proposed, timeout_s, node)
+        recorded = SessionCall(control, "propose", name, proposed, timeout_s, node)
         outcome = client.wait(client.begin_propose(name, proposed, node, timeout_s))
         recorded.outcome(outcome)
     return _report(control, {"name": name, "at": node}, outcome, as_json, is_proposal=True)
@@ -139,12 +139,12 @@ def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool
     with client:
         check_call(name)
         if at is None:
-            recorded = RecordedCall(control, "query", name, None, timeout_s)
+            recorded = SessionCall(control, "query", name, None, timeout_s)
             outcome = client.wait(client.begin_query(name, None, timeout_s))
             recorded.outcome(outcome)
             return _report(control, {"name": name, "at": None}, outcome, as_json)
         nodes = control.ask("resolve", nodes=at)
-        records = {node: RecordedCall(control, "query", name, None, timeout_s, node) for node in nodes}
+        records = {node: SessionCall(control, "query", name, None, timeout_s, node) for node in nodes}
         calls = {node: client.begin_query(name, node, timeout_s) for node in nodes}
         outcomes = {node: client.wait(call) for node, call in calls.items()}
         for node, outcome in outcomes.items():

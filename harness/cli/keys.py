@@ -12,7 +12,7 @@ from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.calls import RecordedCall, read_value, reasons_for_no_answer, timeout_option
+from harness.cli.calls import SessionCall, read_value, reasons_for_no_answer, timeout_option
 from harness.cli.main import EXIT_VIOLATED, output_option, print_json, print_stderr
 from harness.records.jsonable import to_jsonable
 from node.wire import encode_value
@@ -44,9 +44,9 @@ def open_log(root: Path) -> Iterator[LogClient]:
 
 
 @contextmanager
-def recorded(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iterator[RecordedCall]:
+def recorded(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iterator[SessionCall]:
     """Record a call in the session's history. The block ends with `ok`, or with an error that is recorded as its outcome."""
-    call = RecordedCall(SupervisorClient(root), f, key, value, timeout_s)
+    call = SessionCall(SupervisorClient(root), f, key, value, timeout_s)
     try:
         yield call
     except CommandRefused as error:
