@@ -1,7 +1,7 @@
 """Breaks clusters for real, and judges them from evidence.
 
-The names below are the public API for programs; `consensus` and the pytest fixtures are the API for everybody else. Python
-imports a name's module when a program first uses the name: most commands need few rooms.
+The names below are the public API for programs, beside the command line and the pytest fixtures. Python imports a name's module
+when a program first uses the name, because most commands need few rooms.
 """
 
 from importlib import import_module
