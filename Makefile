@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/consensus scorecard
 
 test: check
-	$(BIN)/python -m pytest -n 3 --dist loadscope
+	$(BIN)/python -m pytest -n 4 --dist loadscope
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .
@@ -26,7 +26,7 @@ docs: .venv/installed-docs
 # Lines and branches that the tests reach, in every process that they start. It takes two to three times as long as `make test`.
 coverage: .venv/installed-coverage
 	rm -rf .coverage && mkdir .coverage
-	-$(BIN)/coverage run -m pytest -n 3 --dist loadscope --timeout 600
+	-$(BIN)/coverage run -m pytest -n 4 --dist loadscope --timeout 600
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --format total
 
