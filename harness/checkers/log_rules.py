@@ -5,11 +5,10 @@ Source: Lamport, *Paxos Made Simple* (2001), section 3. P1a and P2b are names of
 """
 
 import json
-from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
+from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.log_evidence import FIELDS, LogEvidence, text_of_stored_batch
 from harness.checkers.wire_record import SentMessage, WireRecord, as_ballot, ballot_name, ballot_of
@@ -50,41 +49,23 @@ def later_ballots_keep_the_choice(evidence: LogEvidence) -> Iterator[Finding]:
 
 def ballots_are_used_once(evidence: LogEvidence) -> Iterator[Finding]:
     """A ballot belongs to one node and one of its incarnations."""
-    first_use: dict[Ballot, SentMessage] = {}
-    for type_ in ("Prepare", "Accept", "Heartbeat"):
-        for sent in evidence.sent[type_]:
-            ballot = ballot_of(sent)
-            first = first_use.setdefault(ballot, sent)
-            if sent.sender != ballot.node:
-                what = f"{sent.sender} sent {sent.type} under {ballot_name(ballot)}, which is not its own"
-                yield Finding(NO_DECOHERENCE, what)
-            elif sent.incarnation != first.incarnation:
-                both = f"{first.incarnation} ({first.type}) and {sent.incarnation} ({sent.type})"
-                yield Finding(NO_DECOHERENCE, f"{ballot_name(ballot)} was used by two incarnations, {both}")
+    sent = (sent for type_ in ("Prepare", "Accept", "Heartbeat") for sent in evidence.sent[type_])
+    for what in misused_ballots(sent):
+        yield Finding(NO_DECOHERENCE, what)
 
 
 def promises_are_kept(evidence: LogEvidence) -> Iterator[Finding]:
     """P1a: an acceptor promises and accepts nothing below a ballot that it has promised."""
     first_requests = _first_requests(evidence)
+
+    def first_request(answer: SentMessage) -> int:
+        slot = max(answer.fields["slots"], default=0) if answer.type == "Accepted" else 0
+        return first_requests.get((answer.sender, answer.type, ballot_of(answer), slot), 0)
+
     for node in evidence.run.members:
         answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
-        answers.sort(key=lambda sent: sent.index)
-        lines = [answer.index for answer in answers]
-        highest = list(accumulate(map(ballot_of, answers), max))  # up to and including each line
-        of_incarnation: dict[int, Ballot] = {}
-        for answer in answers:
-            highest_before = of_incarnation.get(answer.incarnation, NO_BALLOT)
-            of_incarnation[answer.incarnation] = max(ballot_of(answer), highest_before)
-        for answer in answers:
-            # Sent before `answer` for certain: by an earlier incarnation, or before any request for `answer` was delivered.
-            slot = max(answer.fields["slots"], default=0) if answer.type == "Accepted" else 0
-            earlier = bisect_left(lines, first_requests.get((node, answer.type, ballot_of(answer), slot), 0))
-            before = [ballot for incarnation, ballot in of_incarnation.items() if incarnation < answer.incarnation]
-            before += highest[earlier - 1 : earlier] if earlier else []
-            if before and max(before) > ballot_of(answer):
-                what = f"{node} sent {answer.type} of {ballot_name(ballot_of(answer))} after it had answered"
-                yield Finding(NO_DECOHERENCE, f"{what} {ballot_name(max(before))}")
-                break
+        if (what := broken_promise(node, answers, first_request)) is not None:
+            yield Finding(NO_DECOHERENCE, what)
 
 
 def _first_requests(evidence: LogEvidence) -> dict[tuple[NodeId, str, Ballot, int], int]:

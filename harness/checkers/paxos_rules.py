@@ -4,11 +4,10 @@
 Source: Lamport, *Paxos Made Simple* (2001), section 2.2. P1a and P2b are the paper's names.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
+from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.paxos_evidence import FIELDS, PaxosEvidence, value_for_people
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_name, ballot_of
@@ -155,45 +154,21 @@ def _accepted_by_itself(evidence: PaxosEvidence, ballot: Ballot, accept: SentMes
 
 def ballots_are_used_once(evidence: PaxosEvidence) -> Iterator[Finding]:
     """A ballot belongs to one node and one of its incarnations: after a restart the node takes a new ballot."""
-    first_use: dict[Ballot, SentMessage] = {}
-    for sent in (*evidence.sent["Prepare"], *evidence.sent["Accept"]):
-        ballot = ballot_of(sent)
-        first = first_use.setdefault(ballot, sent)
-        if sent.sender != ballot.node:
-            what = f"{sent.sender} sent {sent.type} under {ballot_name(ballot)}, which is not its own"
-            yield evidence.finding(NO_DECOHERENCE, what)
-        elif sent.incarnation != first.incarnation:
-            yield evidence.finding(
-                NO_DECOHERENCE,
-                f"{ballot_name(ballot)} was used by two incarnations, {first.incarnation} ({first.type}) and "
-                f"{sent.incarnation} ({sent.type})",
-            )
+    for what in misused_ballots((*evidence.sent["Prepare"], *evidence.sent["Accept"])):
+        yield evidence.finding(NO_DECOHERENCE, what)
 
 
 def promises_are_kept(evidence: PaxosEvidence) -> Iterator[Finding]:
     """P1a: an acceptor promises and accepts nothing below a ballot that it has promised."""
     first_requests = _first_requests(evidence)
+
+    def first_request(answer: SentMessage) -> int:
+        return first_requests.get((answer.sender, answer.type, ballot_of(answer)), 0)
+
     for node in evidence.run.members:
         answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
-        answers.sort(key=lambda sent: sent.index)
-        lines = [answer.index for answer in answers]
-        highest = list(accumulate(map(ballot_of, answers), max))  # up to and including each line
-        of_incarnation: dict[int, Ballot] = {}
-        for answer in answers:
-            highest_before = of_incarnation.get(answer.incarnation, NO_BALLOT)
-            of_incarnation[answer.incarnation] = max(ballot_of(answer), highest_before)
-        for answer in answers:
-            # Sent before `answer` for certain: by an earlier incarnation, or before any request for `answer` was delivered.
-            earlier = bisect_left(lines, first_requests.get((node, answer.type, ballot_of(answer)), 0))
-            before = [ballot for incarnation, ballot in of_incarnation.items() if incarnation < answer.incarnation]
-            before += highest[earlier - 1 : earlier] if earlier else []
-            if before and max(before) > ballot_of(answer):
-                yield evidence.finding(
-                    NO_DECOHERENCE,
-                    f"{node} sent {answer.type} of {ballot_name(ballot_of(answer))} after it had promised "
-                    f"{ballot_name(max(before))}",
-                )
-                break
+        if (what := broken_promise(node, answers, first_request)) is not None:
+            yield evidence.finding(NO_DECOHERENCE, what)
 
 
 def _first_requests(evidence: PaxosEvidence) -> dict[tuple[NodeId, str, Ballot], int]:

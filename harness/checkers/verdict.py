@@ -101,6 +101,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def violated(verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
+    """Return the names of the verdicts that are invalid."""
+    return tuple(name for name, verdict in verdicts.items() if verdict.status is VerdictStatus.INVALID)
+
+
 P = ParamSpec("P")
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final
 from cluster.errors import ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.guards import PlanExecution
-from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid, violated
 from harness.faults.target import bring_up
 from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
@@ -63,7 +63,7 @@ class Attempt:
     @property
     def violated(self) -> tuple[str, ...]:
         """The names of the invalid verdicts."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
+        return violated(self.verdicts)
 
 
 def attempt(

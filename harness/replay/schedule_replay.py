@@ -32,7 +32,7 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
 from harness.checkers.properties import PROPERTIES
-from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid, violated
 from harness.replay.driver import stepped_node_command
 from harness.replay.lockstep import LockstepClusters
 from harness.replay.schedule import Schedule
@@ -70,7 +70,7 @@ class ReplayResult:
     @property
     def violated(self) -> tuple[str, ...]:
         """The names of the invalid verdicts."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
+        return violated(self.verdicts)
 
     def lines(self) -> list[str]:
         """Return the result as lines for people."""

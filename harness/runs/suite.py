@@ -50,7 +50,7 @@ from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, fault_tolerance
 from harness.checkers.replicas import agreement, effects
-from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge
+from harness.checkers.verdict import Verdict, invalid, merge, violated
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
 from harness.faults.target import bring_up
@@ -87,7 +87,7 @@ class PlanResult:
     @property
     def violated(self) -> tuple[str, ...]:
         """The names of the verdicts that are invalid."""
-        return tuple(name for name, verdict in self.verdicts.items() if verdict.status is VerdictStatus.INVALID)
+        return violated(self.verdicts)
 
 
 def run_plan(

@@ -297,7 +297,7 @@ def test_a_correct_change_of_leaders_is_valid() -> None:
         (
             "promises_are_kept",
             (prepare("n3", TWO), promise("n3", TWO), accept("n3", ONE, 1, "aa"), accepted("n3", ONE, 1)),
-            "n3 sent Accepted of ballot 1 of n1 after it had answered ballot 2 of n2",
+            "n3 sent Accepted of ballot 1 of n1 after it had promised ballot 2 of n2",
         ),
         (
             "promises_are_complete",
