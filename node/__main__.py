@@ -1,7 +1,6 @@
 """`python -m node --spec FILE --id n1`: run one node. `cluster/processes.py` starts it with the other flags below."""
 
 import argparse
-import ctypes
 import importlib
 import json
 import logging
@@ -14,18 +13,15 @@ from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import ContractBroken
+from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
 from node.parts import SHIPPED_PARTS, Parts
 from node.runtime import Runtime
 from node.settings import BadSpec, load
 from node.storage.disk import DiskError, DiskFailed
 from node.transport import WakeUpPipe
 
-# From sysexits.h: a node's exit status gives the kind of error.
-EXIT_INTERNAL: Final = 70
-#: The line of the log above the traceback of such an end.
+#: The line of the log above the traceback of an internal error.
 FAILED: Final = "the algorithm or the node failed"
-EXIT_DISK: Final = 74
-EXIT_CONFIG: Final = 78
 
 log = logging.getLogger("node")
 
@@ -106,18 +102,6 @@ def _serve(
     disk.close()
     log.info("%s stopped", arguments.id)
     return 0
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its launcher ends, in whatever way, even if this process is suspended.
-
-    Only Linux can do this. On other systems the control pipe closes then, and a node that is not suspended stops.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # the launcher ended before the line above
-        os._exit(EXIT_INTERNAL)
 
 
 if __name__ == "__main__":

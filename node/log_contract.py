@@ -14,13 +14,15 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import Ballot
-from node.replication.state import ReplicatedState
+
+if TYPE_CHECKING:  # a node without a log starts without it
+    from node.replication.state import ReplicatedState
 
 __all__ = [
     "Log",
@@ -150,7 +152,7 @@ class LogAlgorithm(Algorithm):
 
     keeps_log: ClassVar[bool] = True
     node: LogNode
-    state: ReplicatedState
+    state: "ReplicatedState"
     """What the applied slots have led to."""
 
     def __init__(self, node: LogNode) -> None:

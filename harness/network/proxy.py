@@ -40,9 +40,9 @@ from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
 from harness.records.links import CLIENT, Link
 from harness.records.messages import MessageRecorder
-from node.__main__ import EXIT_CONFIG, EXIT_INTERNAL, die_with
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
+from node.launcher import EXIT_CONFIG, EXIT_INTERNAL, die_with
 from node.settings import BadSpec, Settings, load
 from node.transport import WakeUpPipe, bind_any_port, tuned
 

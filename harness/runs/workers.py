@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from node.__main__ import die_with
+from node.launcher import die_with
 
 _MOMENT_S: Final = 0.2
 
