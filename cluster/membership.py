@@ -139,12 +139,22 @@ def leader_of(cluster: Cluster, timeout_s: float = CALL_S) -> NodeId:
 
 def who_leads(cluster: Cluster) -> NodeId | None:
     """Return the node that reports now that it leads, under the highest ballot; None if there is none."""
+    return leading_node(cluster.status())
+
+
+def leading_node(statuses: Mapping[NodeId, dict[str, Any]]) -> NodeId | None:
+    """Return the node that leads, by the statuses of all nodes; None if no node reports that it leads.
+
+    If several do, the one with the highest ballot: a leader that was cut off may not know yet that another node leads. Without
+    ballots, the first one.
+    """
     leading = [
-        (status["variables"][""]["ballot"], node)
-        for node, status in cluster.status().items()
-        if status["variables"].get("", {}).get("role") == "leading"
+        (tuple(replica.get("ballot") or ()), node)
+        for node, status in statuses.items()
+        for replica in status.get("variables", {}).values()
+        if replica.get("leads")
     ]
-    return max(leading)[1] if leading else None
+    return max(leading, key=lambda ballot_and_node: ballot_and_node[0])[1] if leading else None
 
 
 def _hand_over(cluster: Cluster, client: LogClient, leader: NodeId, successor: NodeId | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
-from cluster.membership import add_learner, remove_node
+from cluster.membership import add_learner, leading_node, remove_node
 from cluster.processes import ProcessState, memory_bytes
 from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
 from node.contract import BadInput, NodeId
@@ -192,9 +192,9 @@ class Supervisor:
         return tuple(node for node in self._cluster.nodes if node in wanted)
 
     def _leader(self) -> NodeId:
-        leading = [row for row in self._rows() if row["algorithm_status"].get("role") in ("leader", "leading")]
-        if leading:  # a leader that was cut off may not know yet that another node leads under a higher ballot
-            return str(max(leading, key=lambda row: row["algorithm_status"].get("ballot") or ())["node"])
+        leader = leading_node(self._cluster.status())
+        if leader is not None:
+            return leader
         algorithm = self._cluster.spec.settings.algorithm
         raise WrongState(f"no node reports that it leads: {algorithm} has no leader, or none that replies now")
 

@@ -215,8 +215,3 @@ class LogAlgorithm(Algorithm):
     @abstractmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
         """Return the ballot for which `message` asks for a promise, or None if it asks for none."""
-
-    @classmethod
-    def hand_over_message(cls, ballot: Ballot) -> Message | None:
-        """Return the message by which the leader of `ballot` asks a replica to lead instead, if there is one."""
-        return None

@@ -212,10 +212,6 @@ class Transport:
         """Make `poll` return also when `source` can be read."""
         self._poller.register(source)
 
-    def unwatch(self, source: Watched) -> None:
-        """Undo `watch`."""
-        self._poller.unregister(source)
-
     def touched(self, source: Watched) -> None:
         """Note that something was sent on a watched socket: see `Poller`."""
         self._poller.touched(source)

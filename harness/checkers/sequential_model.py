@@ -84,10 +84,6 @@ class ObjectCall:
         """Whether the outcome is unknown: the call may have taken effect, may do so later, or never will."""
         return self.ended is None
 
-    def precedes(self, other: "ObjectCall") -> bool:
-        """Return whether this call ended before `other` began."""
-        return self.ended is not None and self.ended < other.began
-
 
 class Model(ABC):
     """The sequential model of one object."""

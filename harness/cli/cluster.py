@@ -80,7 +80,7 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool) -> N
         for line in lost:
             print_stderr(f"consensus: {line}")
         count = len(spec.present_nodes()) - len(lost)
-        first = "put owner alice" if spec.settings.algorithm == "multipaxos" else "propose colour blue"
+        first = "put owner alice" if load_algorithm(spec.settings.algorithm).keeps_log else "propose colour blue"
         following = f"Next: consensus ps; consensus {first}" if detach else "Ctrl-C ends them."
         print_stderr(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
 

@@ -3,8 +3,8 @@
 Rules
 -----
 1. Data goes to stdout, everything else to stderr.
-2. Exit codes: 0 success; 1 a property is violated, or the operation was refused; 2 unknown; 130 interrupted; 254 bad arguments;
-   255 internal error.
+2. Exit codes: 0 success; 1 a property is violated, or the operation was refused; 2 unknown; 130 interrupted; 143 terminated;
+   254 bad arguments; 255 internal error.
 3. A command's module is imported only when the command runs, and imports what only that command needs inside the function.
    So `consensus ps` does not load the benchmarks, and starts fast.
 """
@@ -132,6 +132,11 @@ def output_option(command: _Command) -> _Command:
         callback=lambda _ctx, _param, value: value == "json",
         help="text for people, json for programs.",
     )(command)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path for people: relative to the current folder if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def print_json(**content: Any) -> None:

@@ -11,7 +11,15 @@ import click
 
 from cluster.errors import Mistake
 from cluster.spec import node_names
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
+from harness.cli.main import (
+    EXIT_UNKNOWN,
+    EXIT_VIOLATED,
+    FloatRange,
+    output_option,
+    print_json,
+    print_stderr,
+    shown_path,
+)
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -142,7 +150,7 @@ def test(
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
         except KeyboardInterrupt:
             print_stderr(
-                f"interrupted, and not judged. Run folder: {_short(folder)}    again: consensus replay {folder.name}"
+                f"interrupted, and not judged. Run folder: {shown_path(folder)}    again: consensus replay {folder.name}"
             )
             raise
         if not as_json:
@@ -198,9 +206,9 @@ def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int
         print_json(run=str(source), times=times, fired=len(again), runs=[_plain(result) for result in results])
     else:
         what = ", ".join(sorted(violated)) or "anything"
-        print(f"{len(again)} of {times} violate {what}. Run folders: {_short(parent)}")
+        print(f"{len(again)} of {times} violate {what}. Run folders: {shown_path(parent)}")
         for result in again[:1]:
-            print(f"  {result.verdict.evidence}\n  its page: consensus report {_short(result.folder)}")
+            print(f"  {result.verdict.evidence}\n  its page: consensus report {shown_path(result.folder)}")
     if any(result.violated for result in results):
         return EXIT_VIOLATED
     return max(result.verdict.exit_code for result in results)
@@ -224,7 +232,7 @@ def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> in
         print_json(schedule=str(file), times=times, fired=fired, runs=runs)
     else:
         print("\n".join(results[0].lines()))
-        print(f"{fired} of {times} violate. Run folders: {_short(parent)}")
+        print(f"{fired} of {times} violate. Run folders: {shown_path(parent)}")
     return EXIT_VIOLATED if fired else max(result.verdict.exit_code for result in results)
 
 
@@ -347,7 +355,7 @@ def _print(result: "PlanResult") -> None:
         soft_wrap=True,
     )
     console.print(
-        Text(f"{_short(result.folder)}    again: consensus replay {result.folder.name}", "dim"), soft_wrap=True
+        Text(f"{shown_path(result.folder)}    again: consensus replay {result.folder.name}", "dim"), soft_wrap=True
     )
 
 
@@ -355,10 +363,3 @@ def _unfired(result: "PlanResult") -> Iterable[str]:
     for outcome in result.steps:
         if outcome.trouble is not None:
             yield f"{outcome.step}: {outcome.trouble}"
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

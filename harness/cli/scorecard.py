@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, print_stderr
+from harness.checkers.properties import PROPERTIES
+from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, print_stderr, shown_path
 from harness.records.run_folders import new_folder
-from harness.runs.scorecard import PROPERTIES, Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
+from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
@@ -47,7 +48,7 @@ def scorecard(
     else:
         _print(table)
         print(
-            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Run folders: {_short(folder)}"
+            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Run folders: {shown_path(folder)}"
         )
     return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
 
@@ -70,7 +71,9 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
             return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more, trace=trace)
         except KeyboardInterrupt:
             progress.stop()
-            print_stderr(f"interrupted: the runs under way have ended with their nodes. Run folders: {_short(folder)}")
+            print_stderr(
+                f"interrupted: the runs under way have ended with their nodes. Run folders: {shown_path(folder)}"
+            )
             os._exit(
                 EXIT_INTERRUPTED
             )  # without waiting for the scenarios under way; the kernel ends the nodes they launched
@@ -96,11 +99,4 @@ def _print(table: list[ScorecardCell]) -> None:
         if cell.holds is not True:
             console.print()
             console.print(marks[cell.holds], Text(f"{cell.algorithm}, {cell.property}: {cell.evidence}"))
-            console.print(Text(f"  {_short(Path(cell.run))}" if cell.run else "", "dim"), soft_wrap=True)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+            console.print(Text(f"  {shown_path(Path(cell.run))}" if cell.run else "", "dim"), soft_wrap=True)

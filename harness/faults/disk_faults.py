@@ -29,10 +29,10 @@ from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, F
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
 from harness.faults.target import Target, bring_up, choose_node
 from node.contract import NodeId
+from node.launcher import EXIT_DISK
 from node.storage.disk import FILE_NAME, inspect
 
 #: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
-_EXIT_DISK: Final = 74
 _LOOK_EVERY_S: Final = 0.01
 
 
@@ -91,7 +91,7 @@ def _steer_disk(
         since = [line for line in lines if line["fault"] == name and line["time"] >= receipt.began_ns]
         receipt.evidence["disk"] = since[-3:]
         receipt.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
-        return bool(receipt.evidence["disk"]) and (not fatal or f"status {_EXIT_DISK}" in receipt.evidence["ended"])
+        return bool(receipt.evidence["disk"]) and (not fatal or f"status {EXIT_DISK}" in receipt.evidence["ended"])
 
     def end() -> None:
         try:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from cluster.cluster import Cluster
 from cluster.errors import WrongState
+from cluster.membership import leading_node
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.network.installed_rule import InstalledRule
 from harness.network.network import Network
@@ -144,11 +145,8 @@ class Faults:
         return end_claim
 
     def leader(self) -> NodeId:
-        """Return the first node whose status says that it leads, or the first node of the cluster if there is none."""
-        for node, status in self.cluster.status(0.5).items():
-            if any(of_one.get("role") in ("leader", "leading") for of_one in status.get("variables", {}).values()):
-                return node
-        return self.cluster.nodes[0]
+        """Return the node that reports that it leads, or the first node of the cluster if there is none."""
+        return leading_node(self.cluster.status(0.5)) or self.cluster.nodes[0]
 
     # --- processes --------------------------------------------------------------------------------------------------
 

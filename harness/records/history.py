@@ -29,7 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from harness.records.jsonable import BadFile, from_jsonable, read_lines, to_jsonable, write_lines
+from harness.records.jsonable import BadFile, from_jsonable, read_lines, to_jsonable
 
 EventType = Literal["invoke", "ok", "fail", "info"]
 CallOutcome = Literal["ok", "fail", "info"]
@@ -206,11 +206,6 @@ def load(path: Path) -> History:
         return History(events)
     except BadHistory as error:
         raise BadFile(f"{path}: {error}") from None
-
-
-def save(history: History, path: Path) -> None:
-    """Write a history's file."""
-    write_lines(path, (event.to_json() for event in history.events))
 
 
 def _event(data: dict[str, Any]) -> Event:

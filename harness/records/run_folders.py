@@ -48,7 +48,8 @@ def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
     """
     runs = root / "runs"
     try:
-        runs.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        runs.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{runs} cannot be made: {error.strerror}. Choose another folder with --dir") from error
     stem = "-".join(filter(None, (time.strftime("%Y%m%d-%H%M%S"), name.replace(":", "-"))))
@@ -56,7 +57,7 @@ def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
         try:
             if make:
-                folder.mkdir()
+                folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
         if make or not folder.exists():
@@ -67,7 +68,8 @@ def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
 def new_test_folder(root: Path, name: str) -> Path:
     """Make a folder for a run of a test: `root/runs/pytest/NAME-RANDOM`. No other process gets the same one."""
     tests = tests_folder(root)
-    tests.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tests.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tests))
 
 

@@ -84,7 +84,7 @@ class Experiment(RunClients):
             assert isinstance(folder, Path), "a cluster that is made here needs its folder now"
             spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
         elif isinstance(folder, Path):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spec = spec
         self.algorithm, self.seed = spec.settings.algorithm, spec.settings.seed
         self.notes: dict[str, Any] = {}

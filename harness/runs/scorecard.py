@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cluster.errors import ConsensusError
+from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict, VerdictStatus, unknown
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import ALL, Scenario, scenarios
 from harness.runs.workers import as_done
-
-PROPERTIES: Final = ("coherence", "conflict resolution", "no decoherence", "fault tolerance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,17 @@ Rules
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
-from harness.virtual.fault_model import FaultModel
 from harness.virtual.judge import FAULT_TOLERANCE, Violation
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Deliver, DuplicatePacket, Step, from_json, to_json
+from harness.virtual.steps import Deliver, DuplicatePacket, Step, to_json
 from node.algorithms import load_algorithm
 from node.contract import Algorithm, BadInput
 
@@ -96,7 +95,7 @@ class Exploration:
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data. `from_schedule` reads it."""
+        """Return the report as plain data."""
         return {
             "algorithm": self.algorithm,
             "verdict": self.verdict.to_json(),
@@ -173,22 +172,3 @@ def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
         cluster.apply(step)
         done.append(step)
     return done
-
-
-def from_schedule(report: Mapping[str, Any], algorithm: type[Algorithm] | None = None) -> VirtualCluster:
-    """Return a cluster to which a report's schedule has happened.
-
-    Args:
-        report: what `Exploration.to_json` returned.
-        algorithm: the class to run, instead of the one that the report names.
-
-    Raises:
-        KeyError: a step of the schedule is impossible for this algorithm.
-    """
-    cls = algorithm or load_algorithm(report["algorithm"])
-    bounds = report["bounds"]
-    members = tuple(f"n{number}" for number in range(1, bounds["nodes"] + 1))
-    cluster = VirtualCluster(cls, members, FaultModel(**bounds["oddities"]))
-    for step in report["schedule"]:
-        cluster.apply(from_json(step, cluster.possible()))
-    return cluster

@@ -402,10 +402,6 @@ class MultiPaxos(LogAlgorithm):
     def candidacy_in(cls, message: Message) -> Ballot | None:
         return message.ballot if isinstance(message, LogPrepare) else None
 
-    @classmethod
-    def hand_over_message(cls, ballot: Ballot) -> Message | None:
-        return TakeOver(ballot)
-
     def progress(self) -> LogProgress:
         return LogProgress(
             commit=self.acceptor.commit,

@@ -38,7 +38,7 @@ def has_an_order(calls: Sequence[ObjectCall], model: Model) -> bool:
         if all(call.is_pending for call in left):
             return True
         for call in left:
-            if any(other.precedes(call) for other in left):
+            if any(other.ended is not None and other.ended < call.began for other in left):
                 continue
             after, answer = model.step(state, call)
             others = tuple(other for other in left if other is not call)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.scenarios import ALL, scenarios
-from harness.runs.scorecard import PROPERTIES, Job, ScorecardRun, cells, jobs
+from harness.runs.scorecard import Job, ScorecardRun, cells, jobs
 
 SCENARIO = scenarios()[0]
 KEPT, UNTRIED = valid("kept"), unknown("it was not tried")

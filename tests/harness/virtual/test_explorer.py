@@ -1,6 +1,5 @@
 """Every interleaving of the shipped classes, and of broken ones that it must catch."""
 
-import json
 from collections import deque
 from dataclasses import fields, replace
 
@@ -9,7 +8,7 @@ import pytest
 from harness.mutants import majority_and_leader, paxos
 from harness.replay.schedule import Schedule, load
 from harness.virtual.bounds import Bounds
-from harness.virtual.explorer import Exploration, TooLarge, from_schedule, run_explore
+from harness.virtual.explorer import Exploration, TooLarge, run_explore
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node, thaw_node
@@ -148,13 +147,6 @@ def test_a_break_shows_before_its_end(algorithm: type[Algorithm], bounds: Bounds
     report = run_explore(algorithm, bounds)
     assert kinds(report) == {kind}
     assert len(report.story) == lines, report.story
-
-
-def test_a_schedule_survives_its_json() -> None:
-    report = run_explore(paxos.LateAcceptsKill)
-    cluster = from_schedule(json.loads(report.dumps()), paxos.LateAcceptsKill)
-    assert cluster.story == report.story
-    assert cluster.violations == report.violations
 
 
 # --- the report -----------------------------------------------------------------------------------------------------
