@@ -16,7 +16,7 @@ from cluster.errors import NoSuchNode, WrongState
 from cluster.membership import add_learner, leading_node, remove_node
 from cluster.processes import ProcessState, memory_bytes
 from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
-from node.contract import BadInput, NodeId
+from node.contract import NodeId
 
 _LOOK_EVERY_S: Final = 0.1
 _STATUS_S: Final = 0.5
@@ -224,11 +224,3 @@ def _jsonable(item: Any) -> Any:
         case bytes():
             return item.hex()
     return item
-
-
-def parse_groups(text: str) -> list[list[str]]:
-    """Return the groups of names that a text such as `n1,n2/n3,n4` stands for. Raises BadInput if a group is empty."""
-    groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
-    if not all(groups):
-        raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
-    return groups

@@ -12,9 +12,9 @@ import click
 from harness.cli.main import FloatRange, output_option, print_json, print_stderr
 
 if TYPE_CHECKING:
+    from harness.systematic.flp_real import RealStandOff
     from harness.virtual.flp import StandOff
     from harness.virtual.flp_majority import Tie
-    from harness.virtual.flp_real import RealStandOff
 
 _ROUNDS_PER_REPORT: Final = 100
 
@@ -97,7 +97,7 @@ def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: in
 
 def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
     from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.main
-    from harness.virtual.flp_real import stand_off  # noqa: PLC0415
+    from harness.systematic.flp_real import stand_off  # noqa: PLC0415
 
     def progress(report: "RealStandOff") -> None:
         print_stderr(

@@ -51,6 +51,7 @@ MODULES: Final = (
     "harness.faults.link_faults",
     "harness.faults.disk_faults",
     "harness.faults.limit_faults",
+    "harness.faults.clock_faults",
 )
 
 

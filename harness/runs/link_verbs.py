@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cluster.supervisor import parse_groups
 from harness.faults.partitions import links_between
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
@@ -140,3 +139,11 @@ def _described(rule: Rule) -> str:
         case Reorder(window):
             return f"reorder by {window}"
     return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"
+
+
+def parse_groups(text: str) -> list[list[str]]:
+    """Return the groups of names that a text such as `n1,n2/n3,n4` stands for. Raises BadInput if a group is empty."""
+    groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
+    if not all(groups):
+        raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
+    return groups

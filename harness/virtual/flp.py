@@ -13,7 +13,7 @@ two proposers. Each message of a round arrives by the end of the next round.
 Rules
 -----
 1. **The adversary has one rule**: a proposer's Accepts, and its Prepare to its rival, wait until a higher ballot has the
-   promises of a quorum. Every other message is delivered at once. `harness.virtual.flp_real` applies the same rule to processes.
+   promises of a quorum. Every other message is delivered at once. `harness.systematic.flp_real` applies this rule to processes.
 2. Why nothing is decided during the rounds: the acceptors that promise a ballot have not accepted the rival's ballot, since its
    Accepts were held until then. The rival itself, which accepts at once, is not among them. So of five acceptors, at most two
    accept a ballot: its owner and one more.

@@ -14,7 +14,7 @@ import pytest
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.verdict import VerdictStatus
-from harness.faults import disk_faults, limit_faults
+from harness.faults import clock_faults, disk_faults, limit_faults
 from harness.faults.active import ActiveFault
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
@@ -125,12 +125,12 @@ def test_limits_are_set_and_lifted(run: Experiment) -> None:
 
 
 def test_clocks_jump_and_run_fast_and_slow(run: Experiment) -> None:
-    limit_faults.clock_jump(run, RNG, node="n1", seconds=30).heal()
+    clock_faults.clock_jump(run, RNG, node="n1", seconds=30).heal()
     assert last_receipt(run).evidence["jumped_s"] == pytest.approx(30, abs=0.5)
-    limit_faults.clock_jump(run, RNG, node="n2", seconds=30, back=True).heal()
+    clock_faults.clock_jump(run, RNG, node="n2", seconds=30, back=True).heal()
     assert last_receipt(run).evidence["jumped_s"] == pytest.approx(-30, abs=0.5)
     for rate in (5.0, 0.0):
-        fault = limit_faults.clock_skew(run, RNG, node="n1", rate=rate)
+        fault = clock_faults.clock_skew(run, RNG, node="n1", rate=rate)
         for number in range(20):
             run.propose(f"skewed-{rate}-{number}", "blue", at="n3")
         fault.heal()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.records import receipts
 from harness.records.jsonable import read_lines
-from harness.virtual.flp_real import RealStandOff, stand_off
+from harness.systematic.flp_real import RealStandOff, stand_off
 from tests.waiting import WAIT_S
 
 #: Thousands of times what it takes: a machine may be busy.
