@@ -28,7 +28,7 @@ check: .venv/installed-test
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
-# Lines and branches that the tests reach, in every process that they start. It takes two to three times as long as `make test`.
+# Lines and branches that the tests reach, in every process that they start. It takes three times as long as `make test`.
 coverage: .venv/installed-coverage
 	rm -rf .coverage && mkdir .coverage
 	-$(BIN)/coverage run -m pytest -n 4 --dist loadscope --timeout 600

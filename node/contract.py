@@ -47,6 +47,7 @@ __all__ = [
     "Status",
     "Stored",
     "Value",
+    "check_stored",
 ]
 
 
@@ -63,6 +64,23 @@ Value = NewType("Value", bytes)
 
 #: What `disk` holds under a key. Tuples come back as tuples.
 Stored: TypeAlias = bool | int | str | bytes | tuple["Stored", ...] | None
+
+
+def check_stored(value: object) -> None:
+    """Raise ContractBroken if `value` is nothing that `Node.disk` stores.
+
+    A list or a dictionary could be changed later without being assigned, and the change would not be on disk.
+    """
+    match value:
+        case None | bool() | int() | str() | bytes():
+            return
+        case tuple():
+            for entry in value:
+                check_stored(entry)
+        case _:
+            raise ContractBroken(
+                f"a disk stores int, bool, str, bytes, None, and tuples of these, but not a {type(value).__name__}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ Rules
 import threading
 import time
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -39,6 +40,8 @@ from node.contract import NodeId
 
 #: How long the reply to `consensus inject` waits for the fault to be in force, in seconds.
 _INJECT_S: Final = 2.0
+#: The same for a fault that waits for a message, which the user sends next.
+_INJECT_AT_MESSAGE_S: Final = 0.2
 
 
 class HandSession:
@@ -182,13 +185,14 @@ class HandSession:
             The fault, its arguments, and `in_force`: whether the fault is in force already.
         """
         check_arguments(name, arguments, self._run.nodes)
+        inject = find_fault(name).fault.inject
         rng = Random(f"{self._run.seed}/{len(self._steps.faults)}")
         at_s = self._steps.now_s()
         outcome: list[BaseException | None] = []
 
         def work() -> None:
             try:
-                active = find_fault(name).fault.inject(self._run, rng, **arguments)
+                active = inject(self._run, rng, **arguments)
                 self._steps.add(name, arguments, active, at_s)
                 self.save()
                 outcome.append(None)
@@ -197,7 +201,8 @@ class HandSession:
 
         thread = threading.Thread(target=work, name=f"inject {name}", daemon=True)
         thread.start()
-        thread.join(_INJECT_S)
+        at_message = "message" in signature(inject).parameters
+        thread.join(_INJECT_AT_MESSAGE_S if at_message else _INJECT_S)
         if outcome and outcome[0] is not None:
             raise outcome[0]
         return {"fault": name, "arguments": arguments, "in_force": bool(outcome)}

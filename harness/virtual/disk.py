@@ -9,7 +9,7 @@ by the next commit: the disk reports the last commit as durable, and a crash los
 from collections.abc import Iterator, MutableMapping
 from functools import lru_cache
 
-from node.contract import Stored
+from node.contract import Stored, check_stored
 from node.log_contract import Record
 from node.storage.log_store import MemoryLog
 from node.wire import pack, unpack
@@ -17,14 +17,18 @@ from node.wire import pack, unpack
 Variables = dict[str, dict[str, Stored]]
 _LogContents = tuple[dict[int, Record], dict[tuple[int, int], bytes], int]
 
-_packed = lru_cache(maxsize=65536)(pack)
+
+@lru_cache(maxsize=65536)
+def _checked(value: Stored) -> None:
+    check_stored(value)
+    pack(value)
 
 
 class VirtualVariable(MutableMapping[str, Stored]):
     """The keys and values of one variable. Iteration yields the keys in order, as SQLite does at boot."""
 
-    def __init__(self, name: str, stored: dict[str, Stored], violations_of_change: dict[str, None]) -> None:
-        self._name, self._stored, self._changed = name, stored, violations_of_change
+    def __init__(self, name: str, stored: dict[str, Stored], changed: dict[str, None]) -> None:
+        self._name, self._stored, self._changed = name, stored, changed
 
     def __getitem__(self, key: str) -> Stored:
         return self._stored[key]
@@ -158,8 +162,9 @@ def _reread(of_one: dict[str, Stored]) -> dict[str, Stored]:
 
 
 def _check_storable(value: Stored) -> None:
-    """Check that a real disk could store a value. Raise BadValue if not."""
+    """Check that a real disk could store a value. Raise ContractBroken or BadValue if not."""
     try:
-        _packed(value)
+        _checked(value)
     except TypeError:  # the value is not hashable, so it cannot be a key of the cache
+        check_stored(value)
         pack(value)

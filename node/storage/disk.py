@@ -30,7 +30,7 @@ from typing import ClassVar, Final
 
 import apsw
 
-from node.contract import NodeId, Stored
+from node.contract import NodeId, Stored, check_stored
 from node.storage.disk_contents import (
     FILE_NAME,
     OWNER_KEYS,
@@ -259,6 +259,7 @@ class _VariableDisk(MutableMapping[str, Stored]):
         return self._stored[key]
 
     def __setitem__(self, key: str, value: Stored) -> None:
+        check_stored(value)
         self._dirty[self._name, key] = pack(value)
         self._stored[key] = value
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from node.contract import Stored
+from harness.virtual.disk import VirtualDisk
+from node.contract import ContractBroken, Stored
 from node.log_contract import Record
 from node.quorum import Ballot
 from node.storage.disk import (
@@ -143,6 +144,15 @@ def test_a_value_that_cannot_be_encoded_is_refused_and_changes_nothing(tmp_path:
     assert not disk.dirty
     assert x["a"] == 1
     disk.close()
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, 1.5, (1, [2]), {1}])
+def test_a_value_of_another_type_breaks_the_contract_on_both_kinds_of_disk(tmp_path: Path, value: object) -> None:
+    """A list could be changed without an assignment: an acknowledged decision would not be on disk."""
+    for disk in (opened(tmp_path), VirtualDisk()):
+        with pytest.raises(ContractBroken, match="a disk stores int, bool, str, bytes, None, and tuples of these"):
+            disk.variable("x")["decided"] = value  # type: ignore[assignment]
+        assert not disk.variable("x")
 
 
 def test_a_commit_without_assignments_is_not_counted(tmp_path: Path) -> None:
