@@ -48,6 +48,9 @@ class LeaderSearch:
         return candidates[self._next_node % len(candidates)]
 
     def redirected(self, leader: NodeId | None, now: float) -> None:
-        """Note that a node has replied that it does not lead, and that `leader` does, or no node that it knows if None."""
+        """Note that a node has replied that it does not lead.
+
+        `leader` is the node that leads, according to the reply; None if the replying node knows no leader.
+        """
         lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < _DISBELIEVE_S
         self.leader = None if lost else leader

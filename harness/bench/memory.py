@@ -2,8 +2,8 @@
 
 On each connection one session follows another, and none is closed, so the log's state holds all of them at the end. When 40 %
 of the puts are done, a follower is killed and its disk is wiped, and a node with a new name takes its place while the load
-continues. At the end the whole state at one slot, with machines, sessions and members, is recovered from every disk and
-hashed.
+continues. At the end the benchmark recovers the whole state at one slot, with machines, sessions and members, from every
+disk, and compares the hashes.
 """
 
 import contextlib

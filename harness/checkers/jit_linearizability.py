@@ -49,7 +49,8 @@ CONFIGURATIONS_MAX: Final = 500_000
 RACE_WIDTH: Final = 32
 #: How many configurations one of the two searches visits before the other takes its turn.
 _CONFIGURATIONS_PER_TURN: Final = 64
-#: What a racing search yields after each configuration. None: there is an order.
+#: What each of the two searches yields after each configuration. A search ends with a contradiction, or with None if it has
+#: found an order.
 _Progress = Literal["searching"] | Contradiction | None
 
 

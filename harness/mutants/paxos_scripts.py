@@ -133,7 +133,7 @@ def acknowledged_late(run: Experiment) -> None:
             rival.rules[0].wait_matched(4)
             _release_until_held(to_third.rules[0], fresh.rules[0])
             late.rules[0].release(1)
-        run.settle(second)  # n1 decides before this, or not at all, since n2's Accept is still held
+        run.settle(second)  # n1 decides before this line or never, since n2's Accept is still held
     run.settle(first)
 
 

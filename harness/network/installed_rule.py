@@ -125,9 +125,9 @@ class InstalledRule:
         totals = self._network.links()
         arrived = sum(totals[link]["arrived"] for link in totals if self.rule.covers(link))
         raise NotSeen(
-            f"rule {self.id}: {what} is {seen} and not {least} after {timeout_s:g} s. On its links {arrived} messages have "
-            f"arrived since the start. The rule is for types: {_names(self.rule.types)}; variables: "
-            f"{_names(self.rule.variables)}. Does a node that is up send such messages?"
+            f"rule {self.id}: after {timeout_s:g} s, {seen} messages were counted as {what}, and {least} were expected. "
+            f"On the rule's links {arrived} messages have arrived since the start. "
+            f"The rule is for types: {_names(self.rule.types)}; variables: {_names(self.rule.variables)}. Does a node that is up send such messages?"
         )
 
     def __enter__(self) -> Self:

@@ -156,7 +156,7 @@ class Rule:
         return self.links is None or link in self.links
 
     def takes(self, type_: str, variable: str | None) -> bool:
-        """Return whether a message of this type and variable matches, on a link that the rule covers."""
+        """Return whether a message of this type and variable matches. The caller has checked the link."""
         return (self.types is None or type_ in self.types) and (self.variables is None or variable in self.variables)
 
     @property

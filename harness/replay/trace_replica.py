@@ -54,11 +54,11 @@ class _Life:
     time: int = 0
     """The time of the last turn."""
     received: dict[Link, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """What the trace says the node has received, by link."""
+    """What the node has received, according to the trace, by link."""
     sent: dict[tuple[NodeId, str], list[_Expected]] = field(default_factory=lambda: defaultdict(list))
-    """What the pure class has sent, by receiver and variable."""
+    """What the pure node has sent, by receiver and variable."""
     replies: list[_Expected] = field(default_factory=list)
-    """What the pure class has replied to clients."""
+    """What the pure node has replied to clients."""
 
 
 class Replica:

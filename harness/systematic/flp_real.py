@@ -256,7 +256,7 @@ class RealAdversary:
         self._report.decisions += sum(one.get("decided") is not None for one in of_each)
 
     def end(self) -> None:
-        """Wait until the proxy has delivered every message, and complete the receipt. The links are healed before."""
+        """Wait until the proxy has delivered every message, and complete the receipt. The caller has healed the links."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
             links = self._run.network.links()

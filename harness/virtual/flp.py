@@ -119,7 +119,7 @@ class StandOff:
         """Return the report as lines of text."""
         text = [
             f"Paxos, {self.nodes} nodes without processes; blue is proposed at n1, red at n2.",
-            "The adversary may only choose the order of deliveries. A whole round of it:",
+            "The adversary may only choose the order of deliveries. One of its rounds:",
             *(f"  {number}. {line}" for number, line in enumerate(self.narrated_round, 1)),
             "",
             f"{self.rounds:,} rounds: the highest ballot is {plain(self.ballot)}, decisions {self.decisions}; "

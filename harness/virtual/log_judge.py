@@ -14,10 +14,10 @@
 Theory of operation
 -------------------
 Clients write each value once, and the key-value machine numbers all writes in the order of the log: their versions. That
-order is a linearization if it respects real time. This holds if a call never answers with a version below one of the same key
-that was answered before the call began, and if a write's version is above all of those. So the judge compares a call only with
-the highest version of its key that had been answered when the call began. This check is exact, cheap, and possible with each
-answer. It includes that an acknowledged write exists, with the version of its answer.
+order is a linearization if it respects real time. Let v be the highest version of a key that any call had returned when a call
+on this key began. Real time is respected if a read returns v or a higher version, and a write gets a version above v. So the
+judge compares each answer only with v. This check is exact and cheap. It also finds an acknowledged write that does not exist
+under the version that its client received.
 
 A call begins for the judge when its frame first reaches a node, and ends when an answer leaves a node. Both are between the
 times that the client sees, and the call can take effect only between them.

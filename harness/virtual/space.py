@@ -157,7 +157,7 @@ class ClusterSpace:
         return any(state & pair == pair for pair in numbering.contradictions) if numbering.contradictions else False
 
     def sometimes(self) -> dict[str, bool]:
-        """Return, for each condition without which a search has shown nothing, whether it held in some state."""
+        """Return whether each condition held in some state. A search in which one of them never held has shown nothing."""
         facts = list(self.numbering.facts_in(self._happened))
         proposed = {fact.client for fact in facts if isinstance(fact, CallMade) and fact.client.value is not None}
         held = {"a decision was reached": any(isinstance(fact, DecisionSeen) for fact in facts)}

@@ -100,7 +100,9 @@ class Sessions:
             return None
         if session.resumed.client == client:
             return session.resumed.lowest_sequence
-        session.done = session.highest + WINDOW + 1  # the oldest unanswered frame was at most `highest` + 1
+        session.done = (
+            session.highest + WINDOW + 1
+        )  # above every frame that may be under way: the oldest unanswered one is at most `highest` + 1
         session.highest = session.done - 1
         session.answers.clear()
         session.resumed = Resumption(client, session.done)
