@@ -196,7 +196,7 @@ class LogClient:
         return self._connections.owns(source)
 
     def receive(self, source: Any) -> None:
-        """Take in one message of a socket. The poller reports the socket again if it holds more, which costs less than a look here."""
+        """Take in one message of a socket. The poller reports the socket again if it holds more."""
         received = self._connections.receive(source)
         if received is None:
             return

@@ -127,7 +127,8 @@ class InstalledRule:
         raise NotSeen(
             f"rule {self.id}: after {timeout_s:g} s, {seen} messages were counted as {what}, and {least} were expected. "
             f"On the rule's links {arrived} messages have arrived since the start. "
-            f"The rule is for types: {_names(self.rule.types)}; variables: {_names(self.rule.variables)}. Does a node that is up send such messages?"
+            f"The rule is for types: {_names(self.rule.types)}; variables: {_names(self.rule.variables)}. "
+            "Does a node that is up send such messages?"
         )
 
     def __enter__(self) -> Self:
