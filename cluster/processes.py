@@ -80,7 +80,7 @@ class NodeProcess:
         return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
 
     def describe(self) -> str:
-        """Return the state as text, and whether another process has caused it."""
+        """Return the state as text. The text says so if another process has caused it."""
         state = self.look()
         if state is ProcessState.SUSPENDED and not self._suspended_by_us:
             return "suspended from outside"

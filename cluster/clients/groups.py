@@ -40,7 +40,10 @@ class LeasedMembership(Leased):
 
 
 class Joined(LeasedMembership, Kept):
-    """A membership for a `with` block. A thread renews its lease at a third of it; at the end of the block the member leaves."""
+    """A membership for a `with` block. At the end of the block the member leaves.
+
+    A thread renews its lease each time that a third of it has passed.
+    """
 
     def __init__(self, client: LeasingClient, group: GroupOperations, name: str, details: Any, ttl_s: float) -> None:
         LeasedMembership.__init__(self, group, name, details, ttl_s)

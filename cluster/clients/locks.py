@@ -98,7 +98,7 @@ class LeasedLock(Leased):
 
 
 class Lock(LeasedLock, Kept):
-    """A lock for a `with` block, which yields the fencing token. A thread renews the lease at a third of it."""
+    """A lock for a `with` block, which yields the fencing token. A thread renews the lease each time a third of it has passed."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Lock(LeasedLock, Kept):
 
 
 class AsyncLock(LeasedLock, AsyncKept):
-    """A lock for an `async with` block, which yields the fencing token. A task renews the lease at a third of it.
+    """A lock for an `async with` block, which yields the fencing token. A task renews it each time a third of the lease has passed.
 
     A task that is cancelled while it waits in the queue leaves the queue.
     """

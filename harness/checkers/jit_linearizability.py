@@ -82,7 +82,7 @@ class _Antichain:
 
         Args:
             new: the configuration.
-            reads: the open calls that change nothing.
+            reads: the open calls that change nothing, as bits of `ReturnEvent`.
         """
         others = self._by_state.get(new.state)
         if others is None:

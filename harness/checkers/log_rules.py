@@ -159,7 +159,7 @@ def _complete_promises(evidence: LogEvidence) -> Iterator[_WholePromise]:
 
 
 def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
-    """A node has on its disk what it sent before it sent it, and never takes it back."""
+    """A node saves each promise and each acceptance before it sends it, and its disk never loses one."""
     for node, contents in evidence.run.disks.items():
         if node in evidence.run.lost_disks:
             continue

@@ -184,7 +184,7 @@ def _first_requests(evidence: PaxosEvidence) -> dict[tuple[NodeId, str, Ballot],
 
 
 def disks_remember(evidence: PaxosEvidence) -> Iterator[Finding]:
-    """A node has on its disk what it sent before it sent it, and never takes it back."""
+    """A node saves each promise and each acceptance before it sends it, and its disk never loses one."""
     for node, stored in evidence.disks.items():
         status = status_of(replica_on_disk(evidence.run.algorithm, node, evidence.run.members, stored))
         if status.ballot is None:  # the algorithm does not report ballots

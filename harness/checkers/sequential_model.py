@@ -136,9 +136,9 @@ class Model(ABC):
         return NO_SINGLE_STATE
 
     def required_state(self, call: ObjectCall) -> ModelState:
-        """Return the only state in which the call has its answer, or, if it is pending, an effect.
+        """Return the only state in which the object gives the call's answer; `NO_SINGLE_STATE` if there are several.
 
-        `NO_SINGLE_STATE` if there are several.
+        For a pending call, which has no answer: the only state in which the call would have an effect.
         """
         return NO_SINGLE_STATE
 

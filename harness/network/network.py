@@ -154,7 +154,7 @@ class Network(RuleInstaller):
     def node_up(self, node: NodeId, address: str, timeout_s: float = 5.0) -> None:
         """Connect the links of a node that has started, and return when the node can receive.
 
-        Messages that were queued for its last incarnation are dropped.
+        Messages that were queued for its previous incarnation are dropped.
 
         Args:
             node: the node.

@@ -193,7 +193,7 @@ class Proxy:
         if socket is None:
             return
         if socket in self._sources:
-            self._read(socket, sys.maxsize)  # its last incarnation has sent these messages
+            self._read(socket, sys.maxsize)  # its previous incarnation has sent these messages
         del self._sinks[link]
         self._close(socket)
 

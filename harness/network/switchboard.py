@@ -58,7 +58,7 @@ class ProxySockets(Protocol):
         """Send a message to its receiver. Return False if it cannot leave at once."""
 
     def node_up(self, node: NodeId, address: str) -> None:
-        """Connect the links to a node, and drop the messages that were queued for its last incarnation."""
+        """Connect the links to a node, and drop the messages that were queued for its previous incarnation."""
 
     def node_down(self, node: NodeId) -> None:
         """Disconnect the links to a node."""

@@ -68,7 +68,8 @@ class PureNode:
         self._start_life(contents)
         self._before = self._copy()
         self._core.boot()
-        # The trace of a log has its first turn; the trace of other algorithms has not, since that turn has no input.
+        # A traced node of a log writes a line for every turn, so the trace has the first turn of this life. Other nodes write
+        # no line for a turn that takes in nothing, such as the first, so that turn ends here.
         self._first_turn = self._algorithm.keeps_log
         return [] if self._first_turn else self.end_turn(retires=False)
 

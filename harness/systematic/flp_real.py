@@ -5,16 +5,18 @@
 
 Theory of operation
 -------------------
-Every link from a proposer has a rule that holds its Accepts; the link to its rival holds its Prepares, too. The proxy records
-each message that comes in, so the adversary sees each Accept, which means that its ballot has the promises of a quorum. Then it
-releases the messages that are held under lower ballots, which their receivers reject. A proposer that is rejected pauses, and
-prepares a higher ballot, which begins the next round.
+Each link from a proposer has a rule that holds the proposer's Accepts; on the link to the other proposer, the rule holds its
+Prepares, too. The proxy records each message that comes in. An Accept in the record shows that its ballot has the promises of a
+quorum. When the adversary reads an Accept under a higher ballot than all before, it releases the messages that are held under
+lower ballots, and their receivers reject them. A proposer that is rejected pauses, and prepares a higher ballot, which begins the
+next round.
 
 Rules
 -----
-1. The rule is that of the simulated adversary, and so is the proof that nothing is decided. It holds however slow the adversary
-   is, since a message stays held until the adversary releases it.
-2. A link keeps the order of its messages, so those under lower ballots are the first of those held, and are released by number.
+1. The adversary follows the rule of the simulated one, so the same proof shows that nothing is decided. The proof does not depend
+   on how fast the adversary is: a message stays held until the adversary releases it.
+2. A link keeps the order of its messages, so the held messages under lower ballots are the oldest ones. The adversary counts
+   them, and has the rule release that many.
 3. Independent observers show that nothing was lost or killed: the proxy's counters of each link, the kernel's state of each
    process, and the boot counter on each node's disk. The run is recorded and judged like any other.
 """

@@ -176,7 +176,7 @@ def judge_point(answers: Sequence[PointAnswer], proposed: Sequence[object] = COL
     """Judge a point whose fault bit.
 
     Args:
-        answers: every call at the point.
+        answers: every call at the point, with its outcome.
         proposed: the values that the clients proposed.
     """
     decided = [one for one in answers if one.value is not None]

@@ -54,9 +54,10 @@ class _Boot(NamedTuple):
 
 
 class _Answered(NamedTuple):
-    """The highest version of a key, or token of a lock, that a client was answered."""
+    """The highest version of a key, or the highest token of a lock, in any answer to a client so far."""
 
     version: int
+    """The version, or the token."""
     description: str
     """The answer in English."""
 
@@ -107,7 +108,7 @@ class LogJudge(VirtualJudge):
         return len(self._owners)
 
     def answered_version(self, key: str) -> int:
-        """Return the highest version of `key` that a client was answered; 0 for none."""
+        """Return the highest version of `key` in any answer to a client so far; 0 for none."""
         return self._answered[key].version if key in self._answered else 0
 
     def _find(self, kind: str, text: str) -> None:

@@ -27,10 +27,10 @@ SESSIONS_MAX: Final = 100_000
 
 
 class Resumption(NamedTuple):
-    """The last time that a client has resumed a session.
+    """The latest resumption of a session.
 
-    `client` names the run of the client that resumed it; it is empty if none has. `lowest_sequence` is the answer to
-    it.
+    `client` names the run of the client that asked for it; empty if the session was never resumed. `lowest_sequence` is
+    what that run was answered: the lowest sequence number that it may use.
     """
 
     client: str
