@@ -140,7 +140,7 @@ class Lock(LeasedLock, Kept):
 
 
 class AsyncLock(LeasedLock, AsyncKept):
-    """A lock for an `async with` block, which yields the fencing token. A task renews it each time a third of the lease has passed.
+    """A lock for an `async with` block, which yields the fencing token. A task renews it when a third of the lease has passed.
 
     A task that is cancelled while it waits in the queue leaves the queue.
     """
