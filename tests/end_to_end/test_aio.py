@@ -142,7 +142,7 @@ def test_a_watch_tells_changes_as_they_come(cluster: Cluster) -> None:
     run(main())
 
 
-def test_a_call_that_is_cancelled_is_told_to_nobody_and_leaves_nothing(cluster: Cluster) -> None:
+def test_a_call_that_is_cancelled_has_no_outcome_and_leaves_nothing(cluster: Cluster) -> None:
     async def main() -> None:
         async with cluster.async_log_client() as client:
             never = asyncio.create_task(client.kv.put("k", "never left"))
@@ -239,7 +239,7 @@ def test_a_bad_argument_is_its_own_tasks_mistake(cluster: Cluster) -> None:
     run(main())
 
 
-def test_whoever_asks_a_cluster_that_has_ended_is_told_at_once(cluster: Cluster) -> None:
+def test_a_call_to_a_cluster_that_has_ended_fails_at_once(cluster: Cluster) -> None:
     ended = False
 
     def addresses() -> Mapping[NodeId, str]:
@@ -267,16 +267,16 @@ def test_whoever_asks_a_cluster_that_has_ended_is_told_at_once(cluster: Cluster)
 
 
 def test_a_client_whose_addresses_fail_keeps_nobody_waiting(cluster: Cluster) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def addresses() -> dict[NodeId, str]:
         raise ZeroDivisionError("whoever wrote this has made a mistake")
 
     async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
         async with AsyncLogClient(cluster.spec.settings.cluster, addresses) as client:
             with pytest.raises(CommandRefused, match="the client was closed"):
                 await client.kv.put("k", 1)
 
     run(main())
-    assert told == ["whoever wrote this has made a mistake"]
+    assert reported == ["whoever wrote this has made a mistake"]

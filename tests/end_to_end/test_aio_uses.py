@@ -28,11 +28,11 @@ async def until_they_wait(client: AsyncLogClient, name: str, count: int) -> None
 
 
 def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
-    told: list[tuple[int, int]] = []
+    observed: list[tuple[int, int]] = []
 
     async def work(client: AsyncLogClient, number: int) -> None:
         async with client.lock("turns") as token:
-            told.append((number, token))
+            observed.append((number, token))
             await asyncio.sleep(0)
 
     async def main() -> None:
@@ -44,12 +44,12 @@ def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
                     await until_they_wait(client, "turns", number + 1)
                 await asyncio.to_thread(cluster.kill, leader_of(cluster))
                 await client.kv.put("a new leader", True)
-                assert told == []
+                assert observed == []
                 tasks[3].cancel()
                 await until_they_wait(client, "turns", 4)
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert [number for number, _ in told] == [0, 1, 2, 4]
-            tokens = [token for _, token in told]
+            assert [number for number, _ in observed] == [0, 1, 2, 4]
+            tokens = [token for _, token in observed]
             assert [first, *tokens] == sorted({first, *tokens})
 
             with pytest.raises(CommandRefused, match="by others"):
@@ -60,7 +60,7 @@ def test_tasks_take_turns_and_none_is_overtaken(cluster: Cluster) -> None:
     run(main())
 
 
-def test_what_is_lost_is_told(cluster: Cluster) -> None:
+def test_a_lost_lease_is_reported(cluster: Cluster) -> None:
     async def main() -> None:
         async with cluster.async_log_client() as client, cluster.async_log_client() as other:
             lock = client.lock("mine", ttl_s=0.3)
@@ -92,9 +92,9 @@ def test_members_and_tasks(cluster: Cluster) -> None:
             nobody = await client.members.view()
             views = client.members.watch(nobody)
             async with client.members.joined("web", {"port": 80}), client.members.joined("worker"):
-                told = [await anext(views) for _ in range(2)]
-            told += [await anext(views) for _ in range(2)]
-            assert [list(view.members) for view in told] == [["web"], ["web", "worker"], ["web"], []]
+                observed = [await anext(views) for _ in range(2)]
+            observed += [await anext(views) for _ in range(2)]
+            assert [list(view.members) for view in observed] == [["web"], ["web", "worker"], ["web"], []]
 
             assert await client.assignment.add("mornings")
             assert await client.assignment.add("evenings")

@@ -154,7 +154,7 @@ def test_the_leader_can_be_named(hand: Hand) -> None:
     assert hand.json("query", "colour")["value"] == "blue"
 
 
-def test_strangers_frames_are_counted_and_stop_nobody(shared: Hand) -> None:
+def test_foreign_frames_are_counted_and_stop_no_node(shared: Hand) -> None:
     hand = shared
     address = hand.good("logs", "n1").split("tcp://127.0.0.1:")[1].split()[0]
     with socket.create_connection(("127.0.0.1", int(address))) as stranger:
@@ -169,7 +169,7 @@ def test_strangers_frames_are_counted_and_stop_nobody(shared: Hand) -> None:
     assert hand.good("propose", "strangers", "blue", "--at", "n1") == '"blue"'
 
 
-def test_where_no_cluster_is_up_it_is_told(hand: Hand) -> None:
+def test_without_a_cluster_each_command_says_so(hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "ps")
     hand.fails(1, "no cluster is up", "propose", "x", "1")
     hand.fails(1, "there is no cluster", "inspect", "n1")
@@ -177,7 +177,7 @@ def test_where_no_cluster_is_up_it_is_told(hand: Hand) -> None:
     hand.fails(254, "is not in the range", "up", "-n", "0")
 
 
-def test_bad_input_is_told_and_changes_nothing(shared: Hand) -> None:
+def test_bad_input_is_reported_and_changes_nothing(shared: Hand) -> None:
     hand = shared
     before = hand.rows()
     hand.fails(1, "a cluster is up", "up", "-d")
@@ -217,7 +217,7 @@ def test_values_of_every_kind_come_back(shared: Hand) -> None:
     assert hand.good("query", "larger") == "undecided"
 
 
-def test_a_broken_spec_is_told(hand: Hand) -> None:
+def test_a_broken_spec_is_reported(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "1")
     hand.good("down")
     path = hand.folder / ".consensus" / "cluster.toml"
@@ -253,14 +253,14 @@ def test_ctrl_c_ends_a_scorecard_and_leaves_nothing(hand: Hand) -> None:
     wait_until(lambda: len(list(runs.glob("*/*/nodes/n1/state.db"))) >= 2)
     children = psutil.Process(scorecard.pid).children(recursive=True)
     scorecard.send_signal(signal.SIGINT)
-    _, told = scorecard.communicate(timeout=WAIT_S)
+    _, outputs = scorecard.communicate(timeout=WAIT_S)
     assert scorecard.returncode == 130
-    assert "interrupted" in told
+    assert "interrupted" in outputs
     assert children
     wait_until(lambda: not any(is_alive(child.pid) for child in children))
 
 
-def test_a_folder_that_cannot_be_written_is_told(process_hand: Hand) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(process_hand: Hand) -> None:
     (process_hand.folder / "file").write_text("")
     process_hand.fails(254, "cannot be written", "--dir", "file/below", "up", "-d")
 
@@ -292,9 +292,9 @@ def test_one_of_several_that_start_a_cluster_at_once_wins(hand: Hand) -> None:
     rivals = [
         subprocess.Popen(command, cwd=hand.folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
     ]
-    told = [rival.communicate(timeout=WAIT_S)[1] for rival in rivals]
-    assert sorted(rival.returncode for rival in rivals) == [0, 1, 1, 1], told
-    assert sum("a cluster is up or starting" in text for text in told) == 3
+    outputs = [rival.communicate(timeout=WAIT_S)[1] for rival in rivals]
+    assert sorted(rival.returncode for rival in rivals) == [0, 1, 1, 1], outputs
+    assert sum("a cluster is up or starting" in text for text in outputs) == 3
     assert hand.good("propose", "colour", "blue") == '"blue"'
 
 
@@ -310,7 +310,7 @@ def test_a_supervisor_whose_file_is_gone_is_named(shared: Hand) -> None:
         file.write_text(content)
 
 
-def test_a_supervisor_that_is_suspended_is_told_and_does_nothing_late(shared: Hand) -> None:
+def test_a_supervisor_that_is_suspended_is_reported_and_does_nothing_late(shared: Hand) -> None:
     hand = shared
     pid = hand.supervisor()
     os.kill(pid, signal.SIGSTOP)
@@ -322,7 +322,7 @@ def test_a_supervisor_that_is_suspended_is_told_and_does_nothing_late(shared: Ha
     assert hand.good("propose", "late", "2") == "2"
 
 
-def test_a_dead_proxy_is_told_with_the_way_out(hand: Hand) -> None:
+def test_a_dead_proxy_is_reported_with_the_way_out(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3")
     hand.good("propose", "x", "1")
     (proxy,) = [
@@ -390,7 +390,7 @@ def test_keys_on_a_replicated_log(hand: Hand) -> None:
     hand.fails(1, "paxos keeps no log, it decides values once", "put", "colour", "blue")
 
 
-def test_what_the_machine_denies_is_told_and_is_nobodys_mistake(hand: Hand) -> None:
+def test_what_the_machine_denies_is_reported_as_no_mistake(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "1")
 
     def shell(line: str) -> subprocess.CompletedProcess[str]:

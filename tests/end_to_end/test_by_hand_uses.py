@@ -71,8 +71,8 @@ def a_command_runs_under_a_lock(log: Hand) -> None:
             assert waiting.stderr is not None
             assert f"with token {token}" in waiting.stderr.readline()
             log.good("kill", "leader")
-            told, said = first.communicate("word\n", timeout=WAIT_S)
-            assert (first.returncode, told, said) == (7, "word\n", "")
+            printed, said = first.communicate("word\n", timeout=WAIT_S)
+            assert (first.returncode, printed, said) == (7, "word\n", "")
             assert int(line(waiting)) > token
             assert waiting.wait(WAIT_S) == 0
     log.fails(254, "there is no command 'nonsense'", "lock", "printer", "--", "nonsense")
@@ -124,13 +124,13 @@ def changes_are_watched(log: Hand) -> None:
         log.good("put", "colour", '{"now": "red"}')
         log.good("del", "colour")
         assert [line(text) for _ in range(2)] == ['3 colour {"now": "red"}', "4 colour"]
-        told = [json.loads(line(after)) for _ in range(3)]
-        assert [(each["schema"], each["version"], each["deleted"]) for each in told] == [
+        printed = [json.loads(line(after)) for _ in range(3)]
+        assert [(each["schema"], each["version"], each["deleted"]) for each in printed] == [
             (1, 1, False),
             (1, 3, False),
             (1, 4, True),
         ]
-        assert [each["value"] for each in told] == ["blue", {"now": "red"}, None]
+        assert [each["value"] for each in printed] == ["blue", {"now": "red"}, None]
         assert end(text)[0] == end(after)[0] == 130
 
 

@@ -41,9 +41,9 @@ def test_a_walk_ends_at_once(tmp_path: Path, walk: str) -> None:
     wait_until(lambda: any(runs.glob("*/*/nodes/n1/state.db")))
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=WAIT_S / 2)  # a whole walk takes a minute and a half
+    printed, _ = process.communicate(timeout=WAIT_S / 2)  # a whole walk takes a minute and a half
     assert process.returncode == 130
-    assert "interrupted" in told
+    assert "interrupted" in printed
     assert children
     wait_until_all_have_ended(children)
 
@@ -53,9 +53,9 @@ def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
     wait_until(lambda: len(below(process)) >= 3)  # two workers, and who looks after them
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=WAIT_S)
+    printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
-    assert "unknown: cut short after" in told
+    assert "unknown: cut short after" in printed
     wait_until_all_have_ended(children)
 
 

@@ -23,11 +23,11 @@ def kill_leader(cluster: Cluster) -> None:
 
 
 def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster) -> None:
-    told: list[int] = []
+    granted: list[int] = []
 
     def wait_in_line() -> None:
         with cluster.lock("handed on", ttl_s=1.0) as token:
-            told.append(token)
+            granted.append(token)
 
     lock = cluster.lock("handed on", ttl_s=1.0)
     with lock as first, cluster.log_client() as other:
@@ -38,10 +38,10 @@ def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster)
         renewed = lock.renewals
         kill_leader(cluster)
         wait_until(lambda: lock.renewals >= renewed + 4)  # longer than the lease
-        assert told == []
+        assert granted == []
         assert other.locks.holder("handed on") == (lock.owner, first, 1)
     waiter.join()
-    assert told[0] > first
+    assert granted[0] > first
 
 
 def test_losing_and_being_refused(cluster: Cluster) -> None:

@@ -86,7 +86,7 @@ def test_a_node_that_lost_its_disk_is_replaced(hand: Hand) -> None:
     assert hand.good("get", "owner") == '"alice"'
 
 
-def test_bad_input_is_told_and_changes_nothing(hand: Hand) -> None:
+def test_bad_input_is_reported_and_changes_nothing(hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "member", "list")
     hand.good("up", "-d", "-n", "1", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
@@ -153,7 +153,7 @@ def test_ps_shows_what_a_log_has_led_to_on_a_narrow_screen(hand: Hand, monkeypat
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
-def test_without_a_majority_it_is_told_who_is_down(hand: Hand) -> None:
+def test_without_a_majority_the_error_names_the_nodes_that_are_down(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     version = hand.good("put", "owner", "alice")
     hand.good("kill", "n1,n2")

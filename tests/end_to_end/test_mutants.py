@@ -50,41 +50,41 @@ def test_a_mutant_is_caught_and_the_shipped_code_is_not(tmp_path: Path, name: st
 
 
 def test_the_command_says_by_what_and_after_how_long(tmp_path: Path) -> None:
-    code, told, errors = consensus(tmp_path, "mutants", "takes-a-second-value")
+    code, data, errors = consensus(tmp_path, "mutants", "takes-a-second-value")
     assert code == 0, errors
-    assert (told["caught"], told["of"]) == (1, 1)
-    (mutant,) = told["mutants"]
+    assert (data["caught"], data["of"]) == (1, 1)
+    (mutant,) = data["mutants"]
     assert "coherence" in mutant["by"]
     assert mutant["evidence"]
-    assert mutant["took_s"] == told["median_s"]
-    assert [one["valid"] for one in told["unbroken"]] == [True]
+    assert mutant["took_s"] == data["median_s"]
+    assert [one["valid"] for one in data["unbroken"]] == [True]
     assert "takes-a-second-value: caught by" in errors
 
 
-def test_one_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_mutant_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     code, _, errors = consensus(tmp_path, "mutants", "perfect")
     assert code == 254
     assert "no mutant is called 'perfect'" in errors
 
 
 def test_a_campaign_keeps_what_matters(tmp_path: Path) -> None:
-    code, told, errors = consensus(
+    code, data, errors = consensus(
         tmp_path, "campaign", "--runs", "2", "--time", "1", "--seed", "5", "--steps", "3", "-n", "3"
     )
-    assert told["done"] == told["valid"] + told["unknown"] == 2, errors
-    assert code == (2 if told["unknown"] else 0)
-    assert told["grid"]
-    folder = Path(told["folder"])
+    assert data["done"] == data["valid"] + data["unknown"] == 2, errors
+    assert code == (2 if data["unknown"] else 0)
+    assert data["grid"]
+    folder = Path(data["folder"])
     assert {"campaign.json", "campaign.html"} <= {path.name for path in folder.iterdir()}
-    assert [run["folder"] for run in told["runs"] if run["verdict"] == "valid"] == [None] * told["valid"]
+    assert [run["folder"] for run in data["runs"] if run["verdict"] == "valid"] == [None] * data["valid"]
 
 
 def test_a_campaign_stops_at_the_first_violation(tmp_path: Path) -> None:
     arguments = ("--runs", "50", "--time", "2", "--algorithm", "failover", "--faults", "halves", "--stop-at-first")
-    code, told, errors = consensus(tmp_path, "campaign", *arguments)
+    code, data, errors = consensus(tmp_path, "campaign", *arguments)
     assert code == 1, errors
-    assert 1 <= told["done"] < 50
-    (kept,) = [run for run in told["runs"] if run["verdict"] == VerdictStatus.INVALID]
+    assert 1 <= data["done"] < 50
+    (kept,) = [run for run in data["runs"] if run["verdict"] == VerdictStatus.INVALID]
     assert (Path(kept["folder"]) / "plan.json").exists()
 
 
@@ -96,9 +96,9 @@ def test_ctrl_c_ends_a_campaign_with_what_was_done(tmp_path: Path) -> None:
         wait_until(lambda: len(list((tmp_path / "runs").glob("*/*/results.json"))) >= 3)
         os.kill(child.pid, signal.SIGINT)
         out, errors = child.communicate()
-    told = json.loads(out)
-    assert told["interrupted"], errors
-    assert 1 <= told["done"] < 500
+    data = json.loads(out)
+    assert data["interrupted"], errors
+    assert 1 <= data["done"] < 500
     assert child.returncode in (1, 130)
-    folders = {path.name for path in Path(told["folder"]).iterdir() if path.is_dir()}
-    assert folders == {Path(run["folder"]).name for run in told["runs"] if run["folder"]}
+    folders = {path.name for path in Path(data["folder"]).iterdir() if path.is_dir()}
+    assert folders == {Path(run["folder"]).name for run in data["runs"] if run["folder"]}

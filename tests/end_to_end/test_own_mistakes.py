@@ -1,4 +1,4 @@
-"""An author's mistake is told as that, by whoever runs into it, with the line that it is in."""
+"""Each tool reports a mistake of an algorithm's author as such, with its line."""
 
 import re
 from pathlib import Path
@@ -51,10 +51,10 @@ def test_what_the_machine_denied_is_no_mistake_of_the_author(tmp_path: Path) -> 
     log.parent.mkdir()
     trace = 'Traceback (most recent call last):\n  File "/a/mine.py", line 7, in propose\n    x\n'
     ends = ["MemoryError: ", "OSError: [Errno 24] Too many open files", "zmq.error.ZMQError: Too many open files"]
-    told = "".join(f"2026 1 ERROR the algorithm or the node failed\n{trace}x\n2026 1 CRITICAL {end}\n" for end in ends)
-    log.write_text(told)
+    text = "".join(f"2026 1 ERROR the algorithm or the node failed\n{trace}x\n2026 1 CRITICAL {end}\n" for end in ends)
+    log.write_text(text)
     assert failures({"n1": log, "n2": tmp_path / "none"}) == []
-    log.write_text(2 * told.replace("MemoryError: ", "KeyError: 'x'"))
+    log.write_text(2 * text.replace("MemoryError: ", "KeyError: 'x'"))
     assert failures({"n1": log}) == [
         "n1 failed 2 times: KeyError: 'x' (in propose, mine.py, line 7); the traceback is in its log, logs/n1.log"
     ]

@@ -82,9 +82,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_guide_has_the_command_that_finds_each() -> None:
-    told = re.findall(r"^\|[^|]*\| `consensus explore (.*)` \| (\d+) \|$", GUIDE.read_text(), re.MULTILINE)
-    assert len(told) == len(ROWS)
-    for (arguments, lines), row in zip(told, ROWS, strict=True):
+    commands = re.findall(r"^\|[^|]*\| `consensus explore (.*)` \| (\d+) \|$", GUIDE.read_text(), re.MULTILINE)
+    assert len(commands) == len(ROWS)
+    for (arguments, lines), row in zip(commands, ROWS, strict=True):
         given = explore.make_context("explore", arguments.split()).params
         fields = {name.replace("-", "_"): True for name in given.pop("fault_model")}
         assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)

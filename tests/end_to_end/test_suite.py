@@ -39,43 +39,43 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     )
     Plan("failover", THREE, 7, "register", 3.0, steps).save(root / "mine.json")
     for _ in range(3):  # on a machine that is busy otherwise, both sides may not get round to deciding
-        code, told, errors = consensus(root, "test", "--plan", str(root / "mine.json"))
+        code, data, errors = consensus(root, "test", "--plan", str(root / "mine.json"))
         if code == 1:
             break
     assert code == 1, errors
-    return root, told
+    return root, data
 
 
 def test_a_cut_breaks_failover_and_the_evidence_says_how(broken: tuple[Path, dict[str, Any]]) -> None:
-    _, told = broken
-    assert told["verdict"] == "invalid"
+    _, data = broken
+    assert data["verdict"] == "invalid"
     assert {"coherence", "linearizability"} <= {
-        name for name, verdict in told["verdicts"].items() if verdict["status"] == "invalid"
+        name for name, verdict in data["verdicts"].items() if verdict["status"] == "invalid"
     }
-    assert told["verdicts"]["guards"]["status"] == "valid"
-    assert all(step["trouble"] is None for step in told["steps"])
+    assert data["verdicts"]["guards"]["status"] == "valid"
+    assert all(step["trouble"] is None for step in data["steps"])
 
 
 def test_its_folder_holds_everything(broken: tuple[Path, dict[str, Any]]) -> None:
-    _, told = broken
-    folder = Path(told["run"])
+    _, data = broken
+    folder = Path(data["run"])
     results = json.loads((folder / "results.json").read_text())
     assert results["verdict"] == "invalid"
-    assert told["plan"] == json.loads((folder / "plan.json").read_text())
+    assert data["plan"] == json.loads((folder / "plan.json").read_text())
     assert history.load(folder / "history.jsonl").operations
     assert (folder / "messages.jsonl").read_text()
-    papers = receipts.load(folder / "receipts.jsonl")
-    assert {"kill", "duplicate", "suspend", "partition", "terminate"} == {paper.fault for paper in papers}
-    assert all(paper.bit and paper.ended_ns is not None for paper in papers)
+    loaded = receipts.load(folder / "receipts.jsonl")
+    assert {"kill", "duplicate", "suspend", "partition", "terminate"} == {receipt.fault for receipt in loaded}
+    assert all(receipt.bit and receipt.ended_ns is not None for receipt in loaded)
     for node in THREE:
         assert (folder / "logs" / f"{node}.log").exists()
         assert (folder / "nodes" / node / "state.db").exists()
 
 
 def test_it_shrinks_to_what_breaks_it_and_replays(broken: tuple[Path, dict[str, Any]]) -> None:
-    root, told = broken
+    root, data = broken
     for _ in range(3):  # as above
-        code, shrunk, errors = consensus(root, "shrink", Path(told["run"]).name)
+        code, shrunk, errors = consensus(root, "shrink", Path(data["run"]).name)
         if code == 1:
             break
     assert code == 1, errors
@@ -97,7 +97,7 @@ def test_a_valid_run_cannot_be_shrunk(tmp_path: Path) -> None:
     assert "fine violates nothing" in errors
 
 
-def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
+def test_impossible_arguments_are_errors(tmp_path: Path) -> None:
     for arguments, expected in (
         (["test", "paxos", "--faults", "kil"], "no fault is called 'kil'"),
         (["test", "paxox"], "no algorithm is called 'paxox'"),
@@ -114,10 +114,10 @@ def test_arguments_that_cannot_be_are_told(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_is_listed(tmp_path: Path) -> None:
-    code, told, _ = consensus(tmp_path, "faults")
+    code, data, _ = consensus(tmp_path, "faults")
     assert code == 0
-    assert [entry.name for entry in catalogue()] == [fault["name"] for fault in told["faults"]]
-    assert all(fault["summary"] for fault in told["faults"])
+    assert [entry.name for entry in catalogue()] == [fault["name"] for fault in data["faults"]]
+    assert all(fault["summary"] for fault in data["faults"])
 
 
 # --- paxos ------------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     (outcome,) = result.steps
     assert outcome.fired
-    kill = next(paper for paper in receipts.load(tmp_path / "run" / "receipts.jsonl") if paper.fault == "kill")
+    kill = next(receipt for receipt in receipts.load(tmp_path / "run" / "receipts.jsonl") if receipt.fault == "kill")
     lines = [json.loads(line) for line in (tmp_path / "run" / "messages.jsonl").read_text().splitlines()]
     accepts = [
         line for line in lines if line["type"] == "Accept" and line["to"] == "n3" and line["time"] < kill.began_ns
@@ -169,7 +169,7 @@ def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     assert len(released) == 1
 
 
-def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> None:
+def test_a_message_that_never_comes_is_reported_and_is_no_test(tmp_path: Path) -> None:
     step = PlanStep("kill", 0.0, 0.4, When(99, "Accept", None, "n3"), {"nodes": ["n3"]})
     result = run_plan(Plan("paxos", THREE, 1, "register", 0.6, (step,)), tmp_path / "run")
     assert result.verdict.status is VerdictStatus.UNKNOWN
@@ -178,9 +178,9 @@ def test_a_message_that_never_comes_is_told_and_is_no_test(tmp_path: Path) -> No
 
 
 def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
-    code, told, errors = consensus(tmp_path, "test", "paxos", "--seeds", "4,5", "--time", "0.5", "--steps", "0")
+    code, data, errors = consensus(tmp_path, "test", "paxos", "--seeds", "4,5", "--time", "0.5", "--steps", "0")
     assert code == 0, errors
-    assert [run["plan"]["seed"] for run in told["runs"]] == [4, 5]
+    assert [run["plan"]["seed"] for run in data["runs"]] == [4, 5]
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -224,16 +224,18 @@ def test_every_fault_fires_and_heals(each_once: PlanResult) -> None:
 
 
 def test_every_fault_leaves_a_receipt_that_bit(each_once: PlanResult) -> None:
-    papers = receipts.load(each_once.folder / "receipts.jsonl")
-    assert all(paper.bit for paper in papers), [paper for paper in papers if not paper.bit]
-    left = {paper.fault for paper in papers}
+    loaded = receipts.load(each_once.folder / "receipts.jsonl")
+    assert all(receipt.bit for receipt in loaded), [receipt for receipt in loaded if not receipt.bit]
+    left = {receipt.fault for receipt in loaded}
     assert {"kill", "kill in recovery", "terminate", "suspend", "starve", "flapping", "ring", "bridge"} <= left
     assert {"halves", "minority", "majority", "one-way", "drop", "delay", "hold", "corrupt"} <= left
 
 
-def test_what_only_comes_twice_or_a_little_late_excuses_nobody(each_once: PlanResult) -> None:
-    papers = receipts.load(each_once.folder / "receipts.jsonl")
-    disturbed = {paper.fault: bool(paper.links_disturbed or paper.links_cut or paper.nodes_down) for paper in papers}
+def test_what_only_comes_twice_or_a_little_late_excuses_no_node(each_once: PlanResult) -> None:
+    loaded = receipts.load(each_once.folder / "receipts.jsonl")
+    disturbed = {
+        receipt.fault: bool(receipt.links_disturbed or receipt.links_cut or receipt.nodes_down) for receipt in loaded
+    }
     assert not disturbed["duplicate"]
     assert not disturbed["reorder"]
     assert disturbed["drop"]
@@ -246,9 +248,9 @@ def test_a_fault_by_its_name_from_python(tmp_path: Path) -> None:
         with run.inject("isolate", node="n1"):
             run.propose("colour", "blue", at="n2")
         run.query_all("colour")
-        (paper,) = run.faults.receipts
-    assert paper.bit
-    assert {("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")} == set(paper.links_cut)
+        (receipt,) = run.faults.receipts
+    assert receipt.bit
+    assert {("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")} == set(receipt.links_cut)
 
 
 def test_a_bridge_is_nobody_who_leads(tmp_path: Path) -> None:
@@ -259,6 +261,6 @@ def test_a_bridge_is_nobody_who_leads(tmp_path: Path) -> None:
         first, second = (node for node in run.nodes if node != leader)
         with run.inject("bridge", groups=[[first], [second, leader]]):
             run.propose("shape", "round", at=leader)
-        (paper,) = run.faults.receipts
-    assert paper.bit
-    assert {(first, leader), (leader, first)} == set(paper.links_cut)
+        (receipt,) = run.faults.receipts
+    assert receipt.bit
+    assert {(first, leader), (leader, first)} == set(receipt.links_cut)

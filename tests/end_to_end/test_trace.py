@@ -39,15 +39,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rivals, messages that are lost and repeated, a node that is killed and comes back."""
     folder = tmp_path_factory.mktemp("trace") / "run"
     experiment = Experiment(folder, nodes=3, trace=True)
-    with experiment as told:
-        with told.faults.lossy(0.02):
+    with experiment as running:
+        with running.faults.lossy(0.02):
             for round_ in range(4):
-                rivals = [told.begin_propose(f"x{round_}", at, at) for at in ("n1", "n2", "n3")]
-                told.settle(*rivals)
-        told.faults.kill("n2")
-        told.propose("y", "navy\u2028blue\x85", "n1")  # Unicode ends lines there, and JSON does not
-        told.faults.restart("n2")
-        told.query_all("y")
+                rivals = [running.begin_propose(f"x{round_}", at, at) for at in ("n1", "n2", "n3")]
+                running.settle(*rivals)
+        running.faults.kill("n2")
+        running.propose("y", "navy\u2028blue\x85", "n1")  # Unicode ends lines there, and JSON does not
+        running.faults.restart("n2")
+        running.query_all("y")
     experiment.judge()
     return folder
 

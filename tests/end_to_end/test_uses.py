@@ -1,4 +1,4 @@
-"""Keys, members and assignment on real processes: what is told, what is lost, and what is refused."""
+"""Keys, members and assignment on real processes: what is returned, what is lost, and what is refused."""
 
 from collections.abc import Callable, Iterator
 
@@ -36,8 +36,8 @@ def test_members_come_and_go_in_views(cluster: Cluster, other: LogClient) -> Non
         other.members.join("silent", ttl_s=0.2)
         wait_until(lambda: joined.renewals >= 4)  # longer than its lease
         assert cluster.members.view().members == {"web": {"port": 80}}
-    told = [(view.number, list(view.members)) for view in other.members.watch(nobody)]
-    assert told == [(1, ["web"]), (2, ["web", "silent"]), (3, ["web"]), (4, [])]
+    views_seen = [(view.number, list(view.members)) for view in other.members.watch(nobody)]
+    assert views_seen == [(1, ["web"]), (2, ["web", "silent"]), (3, ["web"]), (4, [])]
     assert other.members.watch(cluster.members.view(), wait_s=0.1) == []
 
 
@@ -51,7 +51,7 @@ def test_a_membership_that_is_lost_says_so(cluster: Cluster, other: LogClient) -
         joined.stop()
 
 
-def test_tasks_go_to_members_and_are_told(cluster: Cluster, other: LogClient) -> None:
+def test_tasks_go_to_members_and_are_watched(cluster: Cluster, other: LogClient) -> None:
     assignment = cluster.assignment
     assert [assignment.add(task) for task in ("a", "b", "a")] == [True, True, False]
     nothing = assignment.owners()
@@ -98,7 +98,9 @@ def test_bad_input_has_its_own_error_and_changes_nothing(cluster: Cluster, other
     assert cluster.members.view().members == {"web": None}
 
 
-def test_a_session_that_has_ended_is_told_as_unknown_and_then_holds_nothing(cluster: Cluster, other: LogClient) -> None:
+def test_a_session_that_has_ended_is_reported_as_unknown_and_then_holds_nothing(
+    cluster: Cluster, other: LogClient
+) -> None:
     with cluster.log_client() as idle:
         token = idle.locks.acquire("mine", ttl_s=30.0)
         other.call("session", ["close", idle.session])  # as the log does with one that was idle for long
