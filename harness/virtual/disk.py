@@ -18,7 +18,7 @@ Variables = dict[str, dict[str, Stored]]
 _LogContents = tuple[dict[int, Record], dict[tuple[int, int], bytes], int]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=65536, typed=True)
 def _checked(value: Stored) -> None:
     check_stored(value)
     pack(value)

@@ -24,11 +24,18 @@ from harness.bench.peers import Peer
 from harness.bench.tracked import ReadBack, Tracked
 from harness.cli.bench import bench as bench_group
 from harness.cli.main import run
+from node.algorithms.multipaxos.election import TICK_S
+from node.machine import BEAT_MS
 
 STATED = {
     "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
     "fsyncs_per_decision",
 }  # fmt: skip
+
+
+#: Voters canvass in their sixth tick without a message of the leader. The first may come at once, and the last message may have
+#: come a beat before the fault.
+SILENCE_MS = 5 * 1000 * TICK_S[0] - BEAT_MS
 
 
 def bench(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:
@@ -147,7 +154,8 @@ def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (row["how"], row["nodes"], row["rounds"], row["lost"]) == (how, 3, 1, 0)
     assert 0 < row["p50_ms"] == row["p99_ms"] == row["max_ms"]  # there is one round only
     if how in ("suspend", "cut-out", "cut-in"):
-        assert row["p50_ms"] > row["usual_ms"]  # the fault had an effect: no message announces that the leader has gone
+        # No message announces that the leader has gone, so the voters wait for it in silence. A busy machine only adds to that.
+        assert row["p50_ms"] > max(row["usual_ms"], SILENCE_MS)
 
 
 def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
