@@ -27,7 +27,7 @@ from cluster.spawning import READY_S
 from cluster.spec import Spec, create
 from node.algorithms import load_algorithm
 from node.contract import NodeId
-from node.settings import check_node_name
+from node.settings import BadSpec, check_node_name
 
 
 class Links(Protocol):
@@ -117,6 +117,8 @@ class Cluster(Service):
             if directory is None:
                 directory = self._temporary = Path(tempfile.mkdtemp(prefix="consensus-"))
             try:
+                if not str(directory):
+                    raise BadSpec("the name of the folder is empty: the current folder is .")
                 spec = create(Path(directory), nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
             except BaseException:
                 self._remove_temporary()
@@ -247,6 +249,7 @@ class Cluster(Service):
         check_node_name(node)
         if node not in self.processes:
             self.links.node_joins(node)
+            self.spec.mark_launched(node)
             self.processes[node] = NodeProcess(self.spec, node, self._command)
         for failure in self._launch([node]).values():
             raise failure

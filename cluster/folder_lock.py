@@ -1,16 +1,24 @@
-"""The lock on a cluster's folder: one supervisor per folder."""
+"""The lock on a cluster's folder: one supervisor per folder. And the claim to a cluster's id: one supervisor per cluster.
+
+A folder that was copied and adopted has a lock of its own and the same id. So the id is claimed, too: by a Unix socket in the
+abstract namespace, which the kernel removes with its process. Its name is a hash of the id: every user of the machine can list
+such names, and the id keeps other users' frames out.
+"""
 
 import fcntl
 import os
+import socket
+import struct
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from cluster.errors import AlreadyUp
+from cluster.folder_mark import LOCK_NAME
 from cluster.processes import is_alive
 from node.contract import BadInput
 
-LOCK_NAME: Final = "lock"
 _TRY_EVERY_S: Final = 0.005
 _ENDING_S: Final = 5.0
 
@@ -27,7 +35,7 @@ class FolderLock:
         """
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+            self.descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise BadInput(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
         # A holder that was killed, or has just ended, may keep the lock for the moment in which its last threads end.
@@ -80,3 +88,49 @@ def _holder(descriptor: int) -> str:
 def _holder_is_alive(descriptor: int) -> bool:
     pid = os.pread(descriptor, 32, 0).decode()
     return not pid.isdigit() or is_alive(int(pid))
+
+
+def claim_cluster(cluster: str) -> socket.socket:
+    """Claim a cluster's id for this process, until the socket that is returned is closed.
+
+    Raises:
+        AlreadyUp: another process has claimed it: it serves the same cluster from another folder.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    name = f"\0consensus-lab/{sha256(cluster.encode()).hexdigest()[:32]}"
+    deadline = time.monotonic() + _ENDING_S
+    while not _try_bind(claim, name):
+        holder = _listener(name)
+        if (
+            holder and is_alive(holder)
+        ) or time.monotonic() > deadline:  # one that has just ended keeps it for a moment
+            claim.close()
+            raise AlreadyUp(
+                f"the same cluster is up already, in another folder (process {holder or 'unknown'}): stop it there with "
+                "`consensus down`. `consensus ps --all` lists what is up"
+            )
+        time.sleep(_TRY_EVERY_S)
+    claim.listen()
+    return claim
+
+
+def _try_bind(claim: socket.socket, name: str) -> bool:
+    try:
+        claim.bind(name)
+    except OSError:
+        return False
+    return True
+
+
+def _listener(name: str) -> int:
+    """Return the process that listens on a socket; 0 if none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(name)
+            pid, _, _ = struct.unpack(
+                "3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            )
+        except OSError:
+            return 0
+        return int(pid)

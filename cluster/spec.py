@@ -1,12 +1,16 @@
 """A cluster's folder: the spec, and everything that its nodes write.
 
 ```
+folder.json       the mark: whose folder this is, see cluster/folder_mark.py
 cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps other users' frames out
 nodes/n1/         n1's disk
 logs/n1.log       n1's log of events and errors, over all its incarnations
 booted/n1         n1 has run before, so its disk must exist
+launched/n4       n4 is not in the spec, and was launched in order to join
 removed/n1        n1 was a member, and was removed for ever
 ```
+
+`cluster/wiping.py` deletes exactly these, so what is added here is added there.
 """
 
 import json
@@ -16,12 +20,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.folder_mark import SPEC_NAME, make_folder
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.machines import DEFAULT, make_machines
 from node.settings import BadSpec, Settings, load
 
-SPEC_NAME = "cluster.toml"
+__all__ = ["SPEC_NAME", "Spec", "create", "node_names", "open_spec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,11 @@ class Spec:
         (self.root / "removed").mkdir(mode=0o700, exist_ok=True)
         (self.root / "removed" / node).touch()
 
+    def mark_launched(self, node: NodeId) -> None:
+        """Note that `node`, which is not in the spec, is about to run for the first time."""
+        (self.root / "launched").mkdir(mode=0o700, exist_ok=True)
+        (self.root / "launched" / node).touch()
+
     def mark_booted(self, node: NodeId) -> None:
         """Note that `node` has run, so that its disk must not be missing at the next start."""
         (self.root / "booted" / node).touch()
@@ -86,10 +96,10 @@ def create(
     vfs: str | None = None,
     machines: Sequence[str] = (),
 ) -> Spec:
-    """Make a cluster's folder.
+    """Make a cluster's folder, with the mark and the spec of a new cluster.
 
     Args:
-        root: the folder, which may exist.
+        root: the folder, which may exist, and then has nothing in the place of what a cluster makes.
         nodes: how many nodes, or their names in order.
         algorithm: the name of an algorithm of this project, or `module:Class`.
         seed: every random draw of the nodes comes from it.
@@ -100,7 +110,7 @@ def create(
         The new spec.
 
     Raises:
-        BadSpec: a field has a wrong value, or the folder cannot be written.
+        BadSpec: a field has a wrong value, the folder holds a cluster or something in its place, or it cannot be written.
         UnknownAlgorithm: `algorithm` cannot be found.
         UnknownMachine: a machine cannot be found, or two machines have one name.
     """
@@ -123,12 +133,13 @@ def create(
         fields["vfs"] = vfs
     if driven:
         fields["machines"] = list(driven)
+    make_folder(root, settings.cluster)
     try:
-        for folder in (root, root / "logs", root / "booted"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (root / "logs", root / "booted"):
+            folder.mkdir(mode=0o700)
         # JSON's strings, whole numbers and lists of strings are TOML's too.
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
-        descriptor = os.open(root / SPEC_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(root / SPEC_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w") as file:
             file.write(text)
     except OSError as error:

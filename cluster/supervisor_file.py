@@ -12,9 +12,9 @@ from typing import Any, Final
 from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.folder_lock import lock_holder
+from cluster.folder_mark import SUPERVISOR_NAME, check_no_copy
 from cluster.processes import born_at, is_alive, is_suspended
 
-FILE_NAME: Final = "supervisor.json"
 #: How long the supervisor may take to reply by default, in seconds.
 ANSWER_S: Final = 60.0
 
@@ -22,30 +22,36 @@ ANSWER_S: Final = 60.0
 def publish_supervisor(root: Path, address: str, token: str) -> None:
     """Write the file of this process, the supervisor. It is written aside and moved, so that no reader sees half of it."""
     content = {"pid": os.getpid(), "born": born_at(os.getpid()), "address": address, "token": token}
-    aside = (root / FILE_NAME).with_suffix(".new")
+    aside = (root / SUPERVISOR_NAME).with_suffix(".new")
     with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(content, file)
-    aside.rename(root / FILE_NAME)
+    aside.rename(root / SUPERVISOR_NAME)
 
 
 def withdraw_supervisor(root: Path) -> None:
     """Remove the file: the supervisor ends."""
-    (root / FILE_NAME).unlink(missing_ok=True)
+    (root / SUPERVISOR_NAME).unlink(missing_ok=True)
 
 
 class SupervisorClient:
     """Asks the supervisor of the cluster in a folder."""
 
     def __init__(self, root: Path) -> None:
-        """Find the supervisor. Raises NotUp if there is none; the message gives the reason: it is starting, or has ended."""
+        """Find the supervisor.
+
+        Raises:
+            NotUp: there is none. The message gives the reason: it is starting, or has ended.
+            CopiedFolder: the folder is a copy. The supervisor that it names serves the original.
+        """
+        check_no_copy(root)
         try:
-            content = json.loads((root / FILE_NAME).read_text())
+            content = json.loads((root / SUPERVISOR_NAME).read_text())
         except (OSError, ValueError):
             holder = lock_holder(root)
             if holder:
                 raise NotUp(
                     f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
-                    f"{FILE_NAME} was removed: end {holder}, and start the cluster again"
+                    f"{SUPERVISOR_NAME} was removed: end {holder}, and start the cluster again"
                 ) from None
             raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
         self.pid, self._born = int(content["pid"]), float(content["born"])

@@ -1,6 +1,5 @@
 """The commands that run a cluster by hand: up, down, kill, suspend, resume, restart."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
 from cluster.errors import ConsensusError, Mistake, NotUp
-from cluster.folder_lock import LOCK_NAME, FolderLock, lock_holder
+from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
+from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.main import output_option, print_json, print_stderr
 from node.algorithms import load_algorithm
@@ -47,11 +47,13 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
     multiple=True,
     help="Give the nodes of a new cluster a disk that can fail, for `consensus inject`. Clocks need no preparation.",
 )
+@click.option("--adopt", is_flag=True, help="Take over a folder that comes from a backup, if the original is gone.")
 @click.pass_obj
 def up(
     root: Path,
     /,
     *,
+    adopt: bool,
     nodes: int | None,
     algorithm: str | None,
     seed: int | None,
@@ -65,9 +67,12 @@ def up(
     """
     if algorithm is not None:
         load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
+    check_free(root)
+    if not adopt:
+        check_no_copy(root)
     lock = FolderLock(root)
     try:
-        _launch(lock, _new_or_known(root, nodes, algorithm, seed, prepare), detach, record)
+        _launch(lock, _new_or_known(root, nodes, algorithm, seed, prepare, adopt), detach, record)
     finally:
         lock.release()
 
@@ -91,7 +96,7 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool) -> N
 
 
 def _new_or_known(
-    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, prepare: tuple[str, ...]
+    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, prepare: tuple[str, ...], adopt: bool
 ) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
         from harness.faults.prerequisites import experiment_arguments  # noqa: PLC0415 - only `up` needs it
@@ -109,6 +114,10 @@ def _new_or_known(
             f"{root} holds a cluster of {known[0]} {known[1]} nodes with seed {known[2]}. `consensus up` without options "
             "starts it again; `consensus down --wipe` deletes it and everything that it has decided; --dir names another folder"
         )
+    if adopt:
+        with claim_cluster(spec.settings.cluster):
+            adopt_folder(root, spec.settings.cluster)
+    refresh_mark(root, spec.settings.cluster)
     return spec
 
 
@@ -120,7 +129,7 @@ def down(root: Path, wipe: bool) -> None:
     try:
         control = SupervisorClient(root)
     except NotUp:
-        if not (wipe and (root / specs.SPEC_NAME).exists()):
+        if not (wipe and ((root / specs.SPEC_NAME).exists() or read_mark(root))):
             raise
     else:
         try:
@@ -137,13 +146,15 @@ def down(root: Path, wipe: bool) -> None:
             time.sleep(0.01)
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
     if wipe:
+        from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs it
+
         lock = FolderLock(root)  # so that no other process starts the cluster meanwhile
-        for name in (specs.SPEC_NAME, "supervisor.json", "supervisor.log", LOCK_NAME):
-            (root / name).unlink(missing_ok=True)
-        for name in ("nodes", "logs", "booted", "removed"):
-            shutil.rmtree(root / name, ignore_errors=True)
-        lock.release()
-        print_stderr(f"everything in {root} is deleted, except the runs")
+        try:
+            left = delete(root)
+        finally:
+            lock.release()
+        rest = f", except {', '.join(left)}" if left else ""
+        print_stderr(f"everything that the cluster made in {root} is deleted{rest}")
 
 
 def _ask_supervisor(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:

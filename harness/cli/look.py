@@ -11,9 +11,10 @@ import click
 
 from cluster import spec as specs
 from cluster.errors import NoSuchNode, NotUp
+from cluster.folder_mark import CopiedFolder, check_no_copy
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
-from harness.cli.main import output_option, print_json
+from harness.cli.main import output_option, print_json, print_stderr
 from harness.records.jsonable import to_jsonable
 from harness.records.tail import FileTail
 
@@ -197,6 +198,10 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
 def _spec(root: Path) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
         raise NotUp(f"there is no cluster in {root}: start one with `consensus up`")
+    try:
+        check_no_copy(root)
+    except CopiedFolder as error:
+        print_stderr(f"consensus: this shows the copy only: {error}")
     return specs.open_spec(root)
 
 

@@ -100,11 +100,26 @@ class _LazyGroup(click.Group):
         return command
 
 
+class Folder(click.Path):
+    """A parameter type: a folder. An empty name would be the current folder, with all that is in it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BadParameter if the name is empty."""
+        if not str(value):
+            self.fail(
+                "the name of the folder is empty: is a variable of the shell unset? The current folder is .", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--dir",
     "root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(),
     default=Path(".consensus"),
     envvar="CONSENSUS_DIR",
     show_default=True,

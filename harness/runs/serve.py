@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster.errors import ConsensusError
-from cluster.folder_lock import FolderLock, sign_lock
+from cluster.folder_lock import FolderLock, claim_cluster, sign_lock
 from cluster.processes import is_suspended
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
@@ -45,6 +45,7 @@ def serve(
 
     Raises:
         BootFailed: a node or the proxy did not start; nothing is left running.
+        AlreadyUp: another process serves the same cluster from another folder.
     """
     had_past = any(spec.has_booted(node) for node in spec.nodes)
     make_folder = partial(new_folder, spec.root, f"by-hand-{spec.settings.algorithm}")
@@ -55,7 +56,7 @@ def serve(
         record=record,
         without_the_lost=True,
     )
-    with run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
+    with claim_cluster(spec.settings.cluster), run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
 
         def trouble() -> str | None:
             session.notice_signals_from_outside()
