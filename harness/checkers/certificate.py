@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checkers.sequential_model import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
+from harness.records.jsonable import wording
 
 #: Takes a place in the order of events. Returns its time in seconds, or None if the history has no time for it.
 Clock = Callable[[int], float | None]
@@ -50,6 +51,7 @@ class Contradiction:
     from_search: bool = False
 
 
+@wording
 def sentence_of(contradiction: Contradiction, clock: Clock) -> str:
     """Return the contradiction as one sentence, with the times from `clock`."""
     places = [place for call in contradiction.calls for place in (call.began, call.ended) if place is not None]
@@ -58,6 +60,7 @@ def sentence_of(contradiction: Contradiction, clock: Clock) -> str:
     return contradiction.template.format(*(_FormattedCall(call, times, decimals) for call in contradiction.calls))
 
 
+@wording
 def describe_action(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for each kind of call
     """Return what one call did, in the past tense, such as "read 7"."""
     answer = describe_value(call.answer, call.f)
@@ -88,6 +91,7 @@ def describe_action(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for 
             return f"{'appended' if call.f == 'append' else 'wrote'} {argument}"
 
 
+@wording
 def describe_value(value: object, f: str = "") -> str:
     """Return a value's text for people, cut to 60 characters. `f` is the function of the call, if the value is its answer."""
     if isinstance(value, tuple):
@@ -98,6 +102,7 @@ def describe_value(value: object, f: str = "") -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"
 
 
+@wording
 def describe_process(call: ObjectCall) -> str:
     """Return the process, and the node that answered if the history names it, such as "c1 at n2"."""
     process = f"process {call.process}" if isinstance(call.process, int) else str(call.process)

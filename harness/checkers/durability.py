@@ -26,10 +26,10 @@ from collections.abc import Mapping
 
 from harness.checkers.chosen_log import CommandKey
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from harness.records.disks import decided_on_disk
 from harness.records.history import RecordedCall
-from harness.records.jsonable import canonical, shown
+from harness.records.jsonable import canonical, shown, wording
 from node.contract import Stored, Value
 from node.wire import decode_value, encode_value
 
@@ -44,52 +44,57 @@ def durability(run: RunEvidence) -> Verdict:
     if run.algorithm.keeps_log:
         return _check_log(run, owed)
     decided = {node: decided_on_disk(run.algorithm, run.members, contents) for node, contents in run.disks.items()}
-    found = []
     checked = set()
-    for operation in run.operations:
-        if operation.answer is None or (operation.key, canonical(operation.answer)) in checked:
-            continue
-        checked.add((operation.key, canonical(operation.answer)))
-        holders = [
-            node
-            for node, contents in run.disks.items()
-            if node not in run.lost_disks
-            and (
-                _holds(contents.variables.get(operation.key, {}), encode_value(operation.answer))
-                or canonical(decided[node].get(operation.key)) == canonical(operation.answer)
-            )
-        ]
-        if len(holders) < owed:
-            found.append(
-                f"{run.describe_answer(operation)} for {operation.key}, but the value is on {len(holders)} of "
-                f"{len(run.disks)} disks ({', '.join(holders) or 'none'}) and must be on {owed}"
-            )
+    with Found() as found:
+        for operation in run.operations:
+            if operation.answer is None or (operation.key, canonical(operation.answer)) in checked:
+                continue
+            checked.add((operation.key, canonical(operation.answer)))
+            holders = [
+                node
+                for node, contents in run.disks.items()
+                if node not in run.lost_disks
+                and (
+                    _holds(contents.variables.get(operation.key, {}), encode_value(operation.answer))
+                    or canonical(decided[node].get(operation.key)) == canonical(operation.answer)
+                )
+            ]
+            if len(holders) < owed:
+                found.append(
+                    f"{run.describe_answer(operation)} for {operation.key}, but the value is on {len(holders)} of "
+                    f"{len(run.disks)} disks ({', '.join(holders) or 'none'}) and must be on {owed}"
+                )
     return _verdict(run, found, len(checked), owed)
 
 
 def _check_log(run: RunEvidence, owed: int) -> Verdict:
     """Check an algorithm that keeps a log."""
-    found = []
     checked: set[CommandKey] = set()
-    for operation in run.calls:
-        command = _acknowledged_command(operation)
-        if command is None or command in checked:
-            continue
-        checked.add(command)
-        version = operation.answer if operation.f in ("put", "write", "cas") else None
-        if isinstance(version, int) and version <= run.log.applied.version:
-            continue  # the log begins after this change, and the oldest snapshot need not hold its value any more
-        if command.machine == "locks" and run.log.applied.first > 1 and command not in run.log.slots_of:
-            continue  # the acquire may be older than the log too
-        holders = [node for node in run.log.holders(command) if node not in run.lost_disks]
-        if len(holders) < owed:
-            slots = ", ".join(map(str, run.log.slots_of.get(command, ()))) or "none"
-            found.append(
-                f"{operation.f} of {shown(decode_value(Value(command.packed)))} for {operation.key} was acknowledged at "
-                f"{run.time_of(operation.completion or operation.invoke)}, but it is on {len(holders)} of {len(run.disks)} "
-                f"disks ({', '.join(holders) or 'none'}; chosen slots: {slots}) and must be on {owed}"
-            )
+    with Found() as found:
+        for operation in run.calls:
+            command = _acknowledged_command(operation)
+            if command is None or command in checked:
+                continue
+            checked.add(command)
+            version = operation.answer if operation.f in ("put", "write", "cas") else None
+            if isinstance(version, int) and version <= run.log.applied.version:
+                continue  # the log begins after this change, and the oldest snapshot need not hold its value any more
+            if command.machine == "locks" and run.log.applied.first > 1 and command not in run.log.slots_of:
+                continue  # the acquire may be older than the log too
+            holders = [node for node in run.log.holders(command) if node not in run.lost_disks]
+            if len(holders) < owed:
+                slots = ", ".join(map(str, run.log.slots_of.get(command, ()))) or "none"
+                found.append(
+                    f"{operation.f} of {_packed_text(command.packed)} for {operation.key} was acknowledged at "
+                    f"{run.time_of(operation.completion or operation.invoke)}, but it is on {len(holders)} of {len(run.disks)} "
+                    f"disks ({', '.join(holders) or 'none'}; chosen slots: {slots}) and must be on {owed}"
+                )
     return _verdict(run, found, len(checked), owed)
+
+
+@wording
+def _packed_text(packed: bytes) -> str:
+    return shown(decode_value(Value(packed)))
 
 
 def _acknowledged_command(operation: RecordedCall) -> CommandKey | None:

@@ -27,7 +27,7 @@ from harness.checkers.wire_record import WireRecord, read_record
 from harness.checkers.wording import answer_clause
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History, RecordedCall
-from harness.records.jsonable import canonical, shown
+from harness.records.jsonable import canonical, shown, wording
 from harness.records.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.storage.disk import Contents
@@ -171,6 +171,7 @@ class RunEvidence:
             for key, value in decided.items():
                 yield SeenDecision(key, value, f"the disk of {node} shows {shown(value)}")
 
+    @wording
     def describe_answer(self, operation: RecordedCall) -> str:
         """Return an answered operation as a clause, such as "n2 answered 'blue' at 0.81 s"."""
         completion = _completion(operation)
@@ -179,6 +180,7 @@ class RunEvidence:
         seconds = self.history.seconds(completion.time)
         return answer_clause(operation.node, operation.invoke.process, value, seconds)
 
+    @wording
     def time_of(self, event: Event) -> str:
         """Return the time of an event as text, such as "0.81 s"."""
         return f"{self.history.seconds(event.time):.2f} s"

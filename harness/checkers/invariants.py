@@ -49,7 +49,7 @@ from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvi
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from node.algorithms.majority import Heard, NotVoted, Vote, VoteQuery
 from node.contract import NodeId
 
@@ -65,7 +65,8 @@ def invariants(run: RunEvidence) -> Verdict:
 
     Unknown if the algorithm is none whose rules are known, or if the record has no message of the protocol.
     """
-    found = [finding.text for finding in _all_findings(run)]
+    with Found() as found:
+        found.extend(finding.text for finding in _all_findings(run))
     if found:
         return invalid(*found)
     if not (_is_log(run) or _is_paxos(run) or _is_vote(run)):
@@ -79,18 +80,19 @@ def invariants(run: RunEvidence) -> Verdict:
 
 def findings(run: RunEvidence, property_: str) -> list[str]:
     """Return one sentence for each finding that counts against one of the article's properties."""
-    return [finding.text for finding in _all_findings(run) if finding.property == property_]
-
-
-def _all_findings(run: RunEvidence) -> list[Finding]:
-    found = list(_reused_incarnations(run))
-    if _is_log(run):
-        found += log_findings(run, run.record)
-    elif _is_paxos(run):
-        found += paxos_findings(run, run.record)
-    elif _is_vote(run):
-        found += _repeated_votes(run)
+    with Found() as found:
+        found.extend(finding.text for finding in _all_findings(run) if finding.property == property_)
     return found
+
+
+def _all_findings(run: RunEvidence) -> Iterator[Finding]:
+    yield from _reused_incarnations(run)
+    if _is_log(run):
+        yield from log_findings(run, run.record)
+    elif _is_paxos(run):
+        yield from paxos_findings(run, run.record)
+    elif _is_vote(run):
+        yield from _repeated_votes(run)
 
 
 def _reused_incarnations(run: RunEvidence) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import ConsensusModel
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import Model, calls_of
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 
 _CONSENSUS: Final = ConsensusModel()
 
@@ -29,15 +29,16 @@ def linearizable(run: RunEvidence, model: Model = _CONSENSUS) -> Verdict:
     """
     operations = [operation for operation in run.history.operations if operation.f in model.functions]
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
-    found, too_hard = [], []
-    for key, calls in calls_of(operations, model).items():
-        try:
-            violation = find_contradiction(calls, model)
-        except TooHard as error:
-            too_hard.append(f"{key}: {error}")
-            continue
-        if violation is not None:
-            found.append(f"{key}: {certify(calls, model, violation, times.get).sentence}")
+    too_hard = []
+    with Found() as found:
+        for key, calls in calls_of(operations, model).items():
+            try:
+                violation = find_contradiction(calls, model)
+            except TooHard as error:
+                too_hard.append(f"{key}: {error}")
+                continue
+            if violation is not None:
+                found.append(f"{key}: {certify(calls, model, violation, times.get).sentence}")
     if found:
         return invalid(*found)
     reason = run.why_untested(operations) or next(iter(too_hard), None)

@@ -5,7 +5,7 @@ stuck for ever, although every node is up and every link is whole, breaks livene
 """
 
 from harness.checkers.evidence import RunEvidence, was_answered
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from harness.records.jsonable import shown
 
 
@@ -19,20 +19,20 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
         within_s: how long an answer may take, in seconds.
     """
     later = [operation for operation in run.calls if operation.invoke.time >= healed_ns]
-    found = []
     slowest_s = 0.0
-    for operation in later:
-        invoke, completion = operation.invoke, operation.completion
-        took_s = None if completion is None else (completion.time - invoke.time) / 1e9
-        if was_answered(operation) and took_s is not None and took_s <= within_s:
-            slowest_s = max(slowest_s, took_s)
-            continue
-        what = invoke.f if invoke.value is None else f"{invoke.f} of {shown(invoke.value)}"
-        how = f"was refused ({completion.error})" if completion and operation.outcome == "fail" else "had no answer"
-        found.append(
-            f"{what} for {operation.key} at {invoke.node or 'any node'} {how} within {within_s:g} s, "
-            f"although all faults had healed by {run.history.seconds(healed_ns):.2f} s"
-        )
+    with Found() as found:
+        for operation in later:
+            invoke, completion = operation.invoke, operation.completion
+            took_s = None if completion is None else (completion.time - invoke.time) / 1e9
+            if was_answered(operation) and took_s is not None and took_s <= within_s:
+                slowest_s = max(slowest_s, took_s)
+                continue
+            what = invoke.f if invoke.value is None else f"{invoke.f} of {shown(invoke.value)}"
+            how = f"was refused ({completion.error})" if completion and operation.outcome == "fail" else "had no answer"
+            found.append(
+                f"{what} for {operation.key} at {invoke.node or 'any node'} {how} within {within_s:g} s, "
+                f"although all faults had healed by {run.history.seconds(healed_ns):.2f} s"
+            )
     if found:
         return invalid(*found)
     if not later:

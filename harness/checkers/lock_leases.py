@@ -22,12 +22,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.checkers.certificate import Contradiction, sentence_of
+from harness.checkers.certificate import Clock, Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.lock_holds import check_lock_holds
 from harness.checkers.sequential_model import ObjectCall
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from harness.records.history import RecordedCall
+from harness.records.jsonable import wording
 
 
 @dataclass
@@ -60,19 +61,19 @@ def exclusion(run: RunEvidence) -> Verdict:
     Unknown if a lock was held fewer than two times in the whole run.
     """
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
-    found = []
     by_lock: dict[str, list[LockHold]] = {}
     for hold in holds_of(run.calls):
         by_lock.setdefault(hold.acquire.key, []).append(hold)
-    for lock, holds in by_lock.items():
-        contradiction = check_lock_holds(_as_object_calls(holds, [event.time for event in run.history.events]))
-        if contradiction is not None:
-            found.append(f"{lock}: {_overlap(run, holds, contradiction) or sentence_of(contradiction, times.get)}")
     refused = 0
-    for operation in run.calls:
-        if operation.f == "use":
-            refused += operation.outcome == "fail"
-            found += _wrong_uses(run, operation, by_lock.get(operation.key, []))
+    with Found() as found:
+        for lock, holds in by_lock.items():
+            contradiction = check_lock_holds(_as_object_calls(holds, [event.time for event in run.history.events]))
+            if contradiction is not None:
+                found.append(f"{lock}: {_overlap(run, holds, contradiction, times.get)}")
+        for operation in run.calls:
+            if operation.f == "use":
+                refused += operation.outcome == "fail"
+                found.extend(_wrong_uses(run, operation, by_lock.get(operation.key, [])))
     if found:
         return invalid(*found)
     total = sum(map(len, by_lock.values()))
@@ -134,10 +135,11 @@ def _as_object_calls(holds: Sequence[LockHold], times_ns: Sequence[int]) -> list
     return calls
 
 
-def _overlap(run: RunEvidence, holds: Sequence[LockHold], contradiction: Contradiction) -> str | None:
-    """Describe two holds that overlap, with the ends of their leases; None if the contradiction is another one."""
+@wording
+def _overlap(run: RunEvidence, holds: Sequence[LockHold], contradiction: Contradiction, clock: Clock) -> str:
+    """Describe two holds that overlap, with the ends of their leases, or else the contradiction that it is."""
     if len(contradiction.calls) < 3:
-        return None
+        return sentence_of(contradiction, clock)
     acquires = [call.operation for call in contradiction.calls if call.operation is not None]
     one, other = (next(hold for hold in holds if hold.acquire is operation) for operation in acquires)
     until_s = run.history.seconds(one.until_ns)

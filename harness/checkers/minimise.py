@@ -10,6 +10,8 @@ Rules
 3. First only the last calls before the one that no order explains are tried, in windows that grow. Then halves, quarters and
    so on of the calls are dropped (delta debugging: Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing
    Input*, 2002).
+4. Few trials may be too hard for the checker. Beyond that the calls up to the one that no order explains stay as they are: the
+   violation was found in them, so they need no further proof.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -29,6 +31,8 @@ _FIRST_WINDOW: Final = 32
 _CERTIFICATE_MAX: Final = 4
 #: How many calls may be checked again, over all trials.
 _CALLS_MAX: Final = 200_000
+#: How many trials may be too hard. Each costs the checker its whole budget.
+_TOO_HARD_MAX: Final = 3
 
 
 class Explanation(NamedTuple):
@@ -52,9 +56,7 @@ def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction,
     if not violation.from_search:
         few = _in_order([*violation.calls, *violation.supporting])
         return Explanation(violation, few if _is_wrong(few, check) else list(calls))
-    few = minimised(calls, model, violation.calls[0], check)
-    again = check(few)
-    assert again is not None
+    few, again = minimised(calls, model, violation, check)
     if not again.from_search:
         return Explanation(again, few)
     named = few if len(few) <= _CERTIFICATE_MAX else _last_calls(few, again.calls[0])
@@ -67,39 +69,65 @@ def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction,
     return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
 
 
-def minimised(calls: Sequence[ObjectCall], model: Model, stuck: ObjectCall, check: ObjectChecker) -> list[ObjectCall]:
+class _Minimised(NamedTuple):
+    """Some of the calls, and why they have no order."""
+
+    calls: list[ObjectCall]
+    contradiction: Contradiction
+
+
+class _Trials:
+    """Checks parts of a history, until its budget is used up."""
+
+    def __init__(self, check: ObjectChecker) -> None:
+        self._check = check
+        self._calls, self._too_hard = 0, 0
+
+    @property
+    def are_over(self) -> bool:
+        return self._calls >= _CALLS_MAX or self._too_hard >= _TOO_HARD_MAX
+
+    def why_wrong(self, calls: Sequence[ObjectCall]) -> Contradiction | None:
+        """Return why calls have no order. None if they have one, or if that is too hard to say."""
+        self._calls += len(calls)
+        try:
+            return self._check(calls)
+        except TooHard:
+            self._too_hard += 1
+            return None
+
+
+def minimised(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker) -> _Minimised:
     """Return a subset of calls that has no order.
 
     Args:
         calls: all calls on the object.
         model: the sequential model of the object.
-        stuck: the call whose return no order explains.
+        violation: why they have no order: its first call is the one whose return no order explains.
         check: the checker.
     """
-    assert stuck.ended is not None
-    ended = stuck.ended
+    ended = violation.calls[0].ended
+    assert ended is not None
     left = _in_order([call for call in calls if call.began <= ended])
-    budget = _CALLS_MAX
+    trials = _Trials(check)
     size = _FIRST_WINDOW
-    while size < len(left) and budget > 0:
+    while size < len(left) and not trials.are_over:
         some = _closed(left, set(left[-size:]), model)
-        budget -= len(some)
-        if _is_wrong(some, check):
-            left = some
+        if (why := trials.why_wrong(some)) is not None:
+            left, violation = some, why
             break
         size *= 4
     chunk = max(len(left) // 2, 1)
-    while chunk and budget > 0:
+    while chunk and not trials.are_over:
         start = 0
-        while start < len(left) and budget > 0:
+        while start < len(left) and not trials.are_over:
             some = _closed(left, set(left[:start]) | set(left[start + chunk :]), model)
-            budget -= len(some)
-            if len(some) < len(left) and _is_wrong(some, check):
-                left = some
+            if len(some) < len(left) and (why := trials.why_wrong(some)) is not None:
+                left, violation = some, why
             else:
                 start += chunk
         chunk //= 2
-    return left
+    return _Minimised(left, violation)
 
 
 def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:

@@ -11,7 +11,7 @@ Rules
    each with its proof. `stale_values.py` finds the usual flaw of other registers before a search starts.
 3. Elsewhere `jit_linearizability.py` searches, up to a bound. Beyond it the verdict is unknown, never valid.
 4. A few calls that contradict each other explain a violation. A violation that a search found is minimised first. If many
-   calls remain, the sentence names the last ones.
+   calls remain, the sentence names the last ones. The violation stands if it cannot be explained.
 
 The tests compare every decision procedure here with a brute force that tries all orders.
 """
@@ -36,6 +36,7 @@ from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.stale_values import find_stale_value
 from harness.checkers.unique_writes import check_unique_writes, writes_are_unique
 from harness.checkers.write_once import check_write_once
+from harness.records.jsonable import describe_error
 
 
 class Certificate(NamedTuple):
@@ -79,10 +80,19 @@ def find_contradiction(
 
 
 def certify(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, clock: Clock) -> Certificate:
-    """Explain a violation that `find_contradiction` returned for these calls."""
+    """Explain a violation that `find_contradiction` returned for these calls. Never raises: see `_unexplained`."""
 
     def check(some: Sequence[ObjectCall]) -> Contradiction | None:
         return find_contradiction(some, model, CONFIGURATIONS_MAX // 10)
 
-    explained = explain(calls, model, violation, check)
+    try:
+        explained = explain(calls, model, violation, check)
+    except Exception as error:  # noqa: BLE001 - however the explanation failed, the violation was found
+        return _unexplained(calls, violation, error)
     return Certificate(sentence_of(explained.contradiction, clock), explained.contradiction, explained.history)
+
+
+def _unexplained(calls: Sequence[ObjectCall], violation: Contradiction, error: Exception) -> Certificate:
+    """Return the certificate of a violation whose explanation raised `error`: all calls, and the reason."""
+    sentence = f"these {len(calls):,} calls have no order, and the explanation of this failed: {describe_error(error)}"
+    return Certificate(sentence, violation, list(calls))

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from harness.checkers.evidence import Finding, RunEvidence
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
-from harness.records.jsonable import shown
+from harness.records.jsonable import shown, wording
 from harness.records.messages import readable_fields
 from node.algorithms.paxos import Decided
 from node.contract import NodeId, Stored, Value
@@ -115,6 +115,7 @@ def text_of_stored(value: bytes) -> str:
     return json.dumps(readable_fields(Decided(Value(value)))["value"], sort_keys=True)
 
 
+@wording
 def value_for_people(text: str) -> str:
     """Return a value, given as JSON text, as it stands in a sentence."""
     return shown(json.loads(text))

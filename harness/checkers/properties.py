@@ -41,10 +41,10 @@ from typing import Any, Final, NamedTuple
 
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
-from harness.records.jsonable import canonical, shown
+from harness.records.jsonable import canonical, shown, wording
 
 __all__ = ["EXCUSED", "RunEvidence", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
 
@@ -84,15 +84,15 @@ def coherence(run: RunEvidence) -> Verdict:
     """Check that every computer ends with the same state: all answers and disks show one decided value of a variable."""
     first: dict[str, SeenDecision] = {}
     compared: set[str] = set()
-    found = []
-    for answer in run.seen_decisions():
-        other = first.setdefault(answer.key, answer)
-        if other is answer:
-            continue
-        compared.add(answer.key)
-        if other.canonical_value != answer.canonical_value:
-            found.append(f"{other.text} and {answer.text} for {answer.key}")
-    found += findings(run, COHERENCE)
+    with Found() as found:
+        for answer in run.seen_decisions():
+            other = first.setdefault(answer.key, answer)
+            if other is answer:
+                continue
+            compared.add(answer.key)
+            if other.canonical_value != answer.canonical_value:
+                found.append(f"{other.text} and {answer.text} for {answer.key}")
+        found.extend(findings(run, COHERENCE))
     untried = None if compared else "no variable has two answers or disks to compare"
     kept = f"all answers and disks agree for each of {count(len(compared), 'variable')} that has two or more"
     return _verdict(run, found, untried, kept)
@@ -102,19 +102,24 @@ def coherence(run: RunEvidence) -> Verdict:
 def conflict_resolution(run: RunEvidence) -> Verdict:
     """Check that rival proposals are no error, and that one of the proposed values is decided."""
     decisions = list(run.seen_decisions())
-    found = [text for decision in decisions for text in _unproposed(run, decision)]
-    found += [
-        f"{refused.invoke.process}'s {refused.f} of {shown(refused.invoke.value)} for {refused.key} was refused at "
-        f"{run.time_of(refused.completion)} ({refused.completion.error}), and {rival.invoke.process} had proposed a value too"
-        for refused, rival in _refused_rivals(run)
-        if refused.completion is not None
-    ]
+    with Found() as found:
+        found.extend(text for decision in decisions for text in _unproposed(run, decision))
+        found.extend(_refusal_text(run, refused, rival) for refused, rival in _refused_rivals(run))
     decided = {decision.key for decision in decisions}
     values = Counter(key for key, _ in run.proposals_of)
     contested = [key for key, different in values.items() if different > 1 and key in decided]
     untried = None if contested else "no variable that was decided had two different proposals"
     kept = f"one proposal was picked for each of {count(len(contested), 'variable')} with different proposals"
     return _verdict(run, found, untried, kept)
+
+
+@wording
+def _refusal_text(run: RunEvidence, refused: RecordedCall, rival: RecordedCall) -> str:
+    assert refused.completion is not None
+    return (
+        f"{refused.invoke.process}'s {refused.f} of {shown(refused.invoke.value)} for {refused.key} was refused at "
+        f"{run.time_of(refused.completion)} ({refused.completion.error}), and {rival.invoke.process} had proposed a value too"
+    )
 
 
 def _unproposed(run: RunEvidence, decision: SeenDecision) -> Iterator[str]:
@@ -153,16 +158,16 @@ def _refused_rivals(run: RunEvidence) -> Iterator[_RefusedRival]:
 @checker
 def no_decoherence(run: RunEvidence) -> Verdict:
     """Check that once a client can see a decision, no client ever sees another one."""
-    found: list[str] = []
     tried = 0
-    for key, operations in run.operations_by_variable.items():
-        for before, after in _pairs_after_decision([one for one in operations if one.outcome == "ok"]):
-            tried += 1
-            if before.answer is not None and canonical(before.answer) != canonical(after.answer):
-                answers = f"{run.describe_answer(before)}, but in a later operation {run.describe_answer(after)}"
-                found.append(f"{answers} for {key}")
-    found += _forgotten_decisions(run)
-    found += findings(run, NO_DECOHERENCE)
+    with Found() as found:
+        for key, operations in run.operations_by_variable.items():
+            for before, after in _pairs_after_decision([one for one in operations if one.outcome == "ok"]):
+                tried += 1
+                if before.answer is not None and canonical(before.answer) != canonical(after.answer):
+                    answers = f"{run.describe_answer(before)}, but in a later operation {run.describe_answer(after)}"
+                    found.append(f"{answers} for {key}")
+        found.extend(_forgotten_decisions(run))
+        found.extend(findings(run, NO_DECOHERENCE))
     untried = None if tried else "no operation that began after a decision had been seen was answered"
     kept = f"{count(tried, 'later answer')} showed the decision that had been seen before"
     return _verdict(run, found, untried, kept)
@@ -205,24 +210,24 @@ def _forgotten_decisions(run: RunEvidence) -> Iterator[str]:
 @checker
 def fault_tolerance(run: RunEvidence) -> Verdict:
     """Check that the cluster answers while a minority is down."""
-    found = []
     answered = []
-    for operation in run.calls:
-        invoke, completion = operation.invoke, operation.completion
-        if completion is None:
-            continue
-        if was_answered(operation):
-            if _is_owed(run, invoke.node, invoke.time, completion.time):
-                answered.append(operation)
-        elif _is_broken_promise(run, operation):
-            seconds, ended_at = run.history.seconds(invoke.time), run.time_of(completion)
-            call = call_clause(invoke.process, operation.f, operation.key, invoke.node, seconds)
-            refused = f"was refused at {ended_at} ({completion.error})"
-            how = refused if operation.outcome == "fail" else f"had no answer by {ended_at}"
-            found.append(
-                f"{call}, {how}, although a majority was up and connected"
-                + (f". {run.failures[0]}" if run.failures else "")
-            )
+    with Found() as found:
+        for operation in run.calls:
+            invoke, completion = operation.invoke, operation.completion
+            if completion is None:
+                continue
+            if was_answered(operation):
+                if _is_owed(run, invoke.node, invoke.time, completion.time):
+                    answered.append(operation)
+            elif _is_broken_promise(run, operation):
+                seconds, ended_at = run.history.seconds(invoke.time), run.time_of(completion)
+                call = call_clause(invoke.process, operation.f, operation.key, invoke.node, seconds)
+                refused = f"was refused at {ended_at} ({completion.error})"
+                how = refused if operation.outcome == "fail" else f"had no answer by {ended_at}"
+                found.append(
+                    f"{call}, {how}, although a majority was up and connected"
+                    + (f". {run.failures[0]}" if run.failures else "")
+                )
     untried = None if answered else "no operation that was owed an answer received one"
     if run.faults_expected and untried is None:
         for receipt in run.receipts:

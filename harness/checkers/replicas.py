@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Verdict, checker, count, invalid, unknown, valid
-from harness.records.jsonable import shown
+from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.records.jsonable import shown, wording
 from node.contract import Value
 from node.wire import decode_value, encode_value
 
@@ -22,14 +22,15 @@ def agreement(run: RunEvidence) -> Verdict:
 
     Unknown if fewer than two replicas or snapshots have a hash to compare.
     """
-    found = list(run.log.contradictions())
-    hashes = run.log.applied.hashes
     compared: dict[str, int] = {}
-    for source, slot, chain in _state_hashes(run):
-        first = hashes.setdefault(slot, chain)
-        compared[source] = slot
-        if first != chain:
-            found.append(f"{source} has the hash {chain:08x} after slot {slot} instead of {first:08x}")
+    with Found() as found:
+        found.extend(run.log.contradictions())
+        hashes = run.log.applied.hashes
+        for source, slot, chain in _state_hashes(run):
+            first = hashes.setdefault(slot, chain)
+            compared[source] = slot
+            if first != chain:
+                found.append(f"{source} has the hash {chain:08x} after slot {slot} instead of {first:08x}")
     if found:
         return invalid(*found)
     if len(compared) < 2:
@@ -69,30 +70,33 @@ def effects(run: RunEvidence) -> Verdict:
     applied = run.log.applied
     changes = {change.version: change for change in applied.changes}
     times = Counter((change.key, change.value) for change in applied.changes if change.value is not None)
-    found = [
-        f"{shown(_decoded(value))} took effect {number} times for {key}"
-        for (key, value), number in times.items()
-        if number > 1 and value is not None
-    ]
     tried = 0
-    for operation in run.calls:
-        value = _written_value(operation.f, operation.invoke.value)
-        if value is None:
-            continue
-        version = operation.answer
-        what = f"{operation.f} of {shown(value)} for {operation.key}"
-        key = operation.key, encode_value(value)
-        if operation.outcome == "fail" and times[key]:
-            found.append(f"{what} was refused ({operation.completion and operation.completion.error}), and took effect")
-        if operation.outcome != "ok" or not isinstance(version, int) or version <= applied.version:
-            continue
-        tried += 1
-        change = changes.get(version)
-        if change is None:
-            found.append(f"{what} was answered with version {version}, and the log has no change with this version")
-        elif (change.key, change.value) != key:
-            logged = f"{shown(_decoded(change.value))} for {change.key}"
-            found.append(f"{what} was answered with version {version}, which in the log is {logged}")
+    with Found() as found:
+        found.extend(
+            f"{_packed_text(value)} took effect {number} times for {key}"
+            for (key, value), number in times.items()
+            if number > 1 and value is not None
+        )
+        for operation in run.calls:
+            value = _written_value(operation.f, operation.invoke.value)
+            if value is None:
+                continue
+            version = operation.answer
+            what = f"{operation.f} of {shown(value)} for {operation.key}"
+            key = operation.key, encode_value(value)
+            if operation.outcome == "fail" and times[key]:
+                found.append(
+                    f"{what} was refused ({operation.completion and operation.completion.error}), and took effect"
+                )
+            if operation.outcome != "ok" or not isinstance(version, int) or version <= applied.version:
+                continue
+            tried += 1
+            change = changes.get(version)
+            if change is None:
+                found.append(f"{what} was answered with version {version}, and the log has no change with this version")
+            elif (change.key, change.value) != key:
+                logged = f"{_packed_text(change.value)} for {change.key}"
+                found.append(f"{what} was answered with version {version}, which in the log is {logged}")
     if found:
         return invalid(*found)
     if not tried:
@@ -114,5 +118,6 @@ def _written_value(f: str, value: Any) -> Any:
     return None
 
 
-def _decoded(value: bytes | None) -> Any:
-    return None if value is None else decode_value(Value(value))
+@wording
+def _packed_text(value: bytes | None) -> str:
+    return shown(None if value is None else decode_value(Value(value)))

@@ -15,13 +15,19 @@ Rules
 2. An invalid verdict stands even if other evidence is missing, since the violation itself was observed. A valid verdict
    needs all of the evidence. Therefore `merge` puts invalid before unknown, and unknown before valid.
 3. A checker that raises has shown nothing. Its verdict is unknown, with the exception's text, and never valid.
+4. The exception is a checker that has seen a violation. Its verdict is fixed from then on: it is invalid, whatever fails while
+   the violation is explained, or while the checker looks for more. Checkers collect violations in `Found`, and describe
+   them with functions that are decorated with `wording` (`harness/records/jsonable.py`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
+from types import TracebackType
 from typing import Final, ParamSpec
+
+from harness.records.jsonable import describe_error
 
 
 class VerdictStatus(StrEnum):
@@ -101,6 +107,29 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+class Found(list[str]):
+    """The violations that a checker has seen, one sentence each (rule 4).
+
+    with Found() as found:
+        found.append("n1 has decided twice")
+        raise ZeroDivisionError
+    assert found  # and its last sentence says that the search for more has failed
+
+    An exception in the block passes through only if nothing was found before it.
+    """
+
+    def __enter__(self) -> "Found":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not self or not isinstance(error, Exception):
+            return False
+        self.append(f"the checker failed after it had found this: {describe_error(error)}")
+        return True
+
+
 def violated(verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
     """Return the names of the verdicts that are invalid."""
     return tuple(name for name, verdict in verdicts.items() if verdict.status is VerdictStatus.INVALID)
@@ -120,8 +149,6 @@ def checker(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
         try:
             return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a checker that failed, however it failed, must not pass a run
-            text = " ".join(str(error).split())
-            failed = f"the checker {function.__name__} failed: {type(error).__name__} {text}".rstrip()
-            return unknown(failed, no_test=True)
+            return unknown(f"the checker {function.__name__} failed: {describe_error(error)}", no_test=True)
 
     return checked

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.records.jsonable import wording
 from harness.records.links import DELIVERED
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
@@ -75,6 +76,7 @@ def ballot_of(sent: SentMessage) -> Ballot:
     return sent.ballot() or NO_BALLOT
 
 
+@wording
 def ballot_name(ballot: Ballot) -> str:
     """Return a ballot as text, such as "ballot 3 of n1"."""
     return f"ballot {ballot.round} of {ballot.node}"

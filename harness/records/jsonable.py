@@ -17,9 +17,12 @@ Rules
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
+
+P = ParamSpec("P")
 
 
 class BadFile(ValueError):
@@ -93,6 +96,28 @@ def canonical(value: object) -> str:
     return json.dumps(to_jsonable(value), sort_keys=True)
 
 
+def wording(function: Callable[P, str]) -> Callable[P, str]:
+    """Decorate a function that puts evidence into words: if it raises, the words say so.
+
+    A judge calls it for a violation that it has seen. That violation must count, whether or not it can be described.
+    """
+
+    @wraps(function)
+    def worded(*args: P.args, **kwargs: P.kwargs) -> str:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - however the description failed, the violation stands
+            return f"(not described: {describe_error(error)})"
+
+    return worded
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the text of an exception, on one line."""
+    return f"{type(error).__name__} {' '.join(str(error).split())}".rstrip()
+
+
+@wording
 def shown(value: object, most: int = 60) -> str:
     """Return the value's `repr` for people, on one line of at most `most` characters."""
     text = repr(value)

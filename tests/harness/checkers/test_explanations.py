@@ -1,0 +1,120 @@
+"""A verdict is fixed before anything explains it: a checker whose explanation fails still returns invalid."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+import pytest
+
+from harness.checkers import certificate, durability, evidence, object_linearizability, properties, replicas
+from harness.checkers.certificate import Contradiction
+from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.invariants import invariants
+from harness.checkers.jit_linearizability import TooHard, search
+from harness.checkers.known_bad import known_bad
+from harness.checkers.linearizable import linearizable
+from harness.checkers.liveness import liveness
+from harness.checkers.lock_leases import exclusion
+from harness.checkers.minimise import explain
+from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
+from harness.checkers.sequential_model import Model, ObjectCall
+from harness.checkers.verdict import Found, Verdict, VerdictStatus, checker, invalid, valid
+from harness.records import jsonable
+from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.paxos import Paxos
+from node.contract import Algorithm
+
+
+def fails(*_arguments: Any, **_more: Any) -> NoReturn:
+    raise TooHard("nobody can explain this")
+
+
+#: What explanations are made of: a module, and the name in it that is to fail.
+EXPLANATIONS = {
+    "a value in words": (jsonable, "repr"),
+    "a call in words": (evidence, "answer_clause"),
+    "a packed value in words": (replicas, "decode_value"),
+    "a packed value on a disk in words": (durability, "decode_value"),
+    "a refusal in words": (properties, "shown"),
+    "the few calls of a contradiction": (object_linearizability, "explain"),
+    "the times of a contradiction": (certificate, "_decimals"),
+}
+
+
+def checkers_of(model: Model) -> dict[str, Checker]:
+    return {
+        **properties.PROPERTIES,
+        "linearizability": partial(linearizable, model=model),
+        "exclusion": exclusion,
+        "invariants": invariants,
+        "durability": durability.durability,
+        "agreement": replicas.agreement,
+        "effects": replicas.effects,
+        "liveness": partial(liveness, healed_ns=0, within_s=5.0),
+    }
+
+
+@pytest.mark.parametrize("broken", EXPLANATIONS)
+@pytest.mark.parametrize(
+    ("algorithm", "model"),
+    [(Paxos, ConsensusModel()), (MultiPaxos, KvModel()), (MultiPaxos, CasRegisterModel()), (MultiPaxos, LockModel())],
+)
+def test_a_violation_counts_though_its_explanation_fails(
+    broken: str, algorithm: type[Algorithm], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, name = EXPLANATIONS[broken]
+    monkeypatch.setattr(module, name, fails, raising=False)
+    checkers = checkers_of(model)
+    for judged, run in known_bad(algorithm, model).items():
+        if judged == "linearizability" and isinstance(model, LockModel):
+            continue  # locks with leases are judged by exclusion
+        verdict = checkers[judged](run)
+        assert (judged, VerdictStatus.INVALID) == (judged, verdict.status), verdict
+
+
+def test_the_sentence_says_that_the_explanation_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_linearizability, "explain", fails)
+    verdict = linearizable(known_bad()["linearizability"])
+    assert verdict.evidence == (
+        "x: these 2 calls have no order, and the explanation of this failed: TooHard nobody can explain this"
+    )
+
+
+def a_checker(*steps: Callable[[], str]) -> Verdict:
+    @checker
+    def judge(_run: RunEvidence) -> Verdict:
+        with Found() as found:
+            found.extend(step() for step in steps)
+        return invalid(*found) if found else valid("nothing was found")
+
+    return judge(known_bad()["coherence"])
+
+
+def test_a_checker_that_fails_later_keeps_what_it_has_found() -> None:
+    verdict = a_checker(lambda: "n1 has decided twice", fails)
+    assert (verdict.status, verdict.evidence) == (VerdictStatus.INVALID, "n1 has decided twice")
+    assert verdict.more == ("the checker failed after it had found this: TooHard nobody can explain this",)
+
+
+def test_a_checker_that_fails_before_it_has_found_anything_has_shown_nothing() -> None:
+    verdict = a_checker(fails)
+    assert (verdict.status, verdict.no_test) == (VerdictStatus.UNKNOWN, True)
+
+
+def test_a_history_that_no_smaller_one_explains_is_explained_by_all_its_calls() -> None:
+    """Every trial of the minimiser is too hard, as on a long history with many clients and few values."""
+    model = CasRegisterModel()
+    calls = [ObjectCall("write", number % 2, None, 2 * number, 2 * number + 1, process=number) for number in range(40)]
+    calls.append(ObjectCall("read", None, 0, 80, 81, process="last"))  # the last write was of 1
+    violation = search(calls, model)
+    assert isinstance(violation, Contradiction)
+    tried = []
+
+    def too_hard(some: Any) -> NoReturn:
+        tried.append(some)
+        fails()
+
+    explained = explain(calls, model, violation, too_hard)
+    assert explained.history == calls
+    assert explained.contradiction.template.endswith("no order explains these calls and 37 others")
+    assert len(tried) == 3  # each costs the whole budget of a search
