@@ -13,7 +13,7 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
@@ -205,6 +205,18 @@ class LogAlgorithm(Algorithm):
     @abstractmethod
     def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
         """Return how far the log has come of which a node's `disk` holds the keys and values."""
+
+    @classmethod
+    @abstractmethod
+    def store_state(cls, disk: MutableMapping[str, Stored], log: Log, slot: int, parts: Sequence[bytes]) -> None:
+        """Store a state in a disk and a log that hold nothing, as a snapshot in the place of every slot up to `slot`.
+
+        Args:
+            disk: the keys and values of a node.
+            log: the node's log.
+            slot: the slot after which the state is.
+            parts: the packed state, in parts (`ReplicatedState.packed`).
+        """
 
     @classmethod
     @abstractmethod

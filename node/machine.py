@@ -35,6 +35,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
+from node.contract import BadInput
+
 #: The interval at which a leader counts the log's time, in milliseconds.
 BEAT_MS: Final = 50
 
@@ -63,6 +65,10 @@ class Refusal(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class FloorTooLow(BadInput):
+    """The state has given out a number that is not below the floor from which its numbers were to rise."""
 
 
 class NotYet:
@@ -130,6 +136,28 @@ class Machine(ABC):
 
     def session_ended(self, at: Moment) -> None:  # noqa: B027 - a machine may keep nothing by session
         """Release what the session `at.session` holds: it has expired, or its client has closed it."""
+
+    def rise(self, floor: int) -> None:  # noqa: B027 - a machine may give out no numbers
+        """Raise every number that clients compare above `floor`: versions, tokens, tickets.
+
+        A new cluster is made from this state (see `node/replication/new_cluster.py`). Its clients must not take a number of the
+        old cluster for one of the new, so the next number of each kind is above `floor`, and a number that the state holds
+        already gets a new value above `floor` or is dropped. All sessions have ended before.
+
+        Raises:
+            FloorTooLow: a number of the state is not below `floor` (see `risen`).
+        """
+
+
+def risen(floor: int, highest: int) -> int:
+    """Return `floor`, after which a machine goes on counting. `highest` is the highest number that it has given out.
+
+    Raises:
+        FloorTooLow: `highest` is not below `floor`.
+    """
+    if highest >= floor:
+        raise FloorTooLow(f"the state has given out the number {highest:,}, and new numbers would begin at {floor:,}")
+    return floor
 
 
 def no_such_operation(machine: Machine, command: Command) -> Refusal:

@@ -18,10 +18,10 @@ from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
 from harness.bench.load import Figures, LoadGenerator, Shape
 from harness.bench.tracked import Background, Tracked, in_background
-from harness.records.disks import replica_on_disk
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.log_contract import LogAlgorithm
+from node.offline import replica_on_disk
 from node.storage.disk import inspect
 
 _SHAPE: Final = Shape(256, 16)

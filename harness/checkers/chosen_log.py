@@ -18,10 +18,10 @@ from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
-from harness.records.disks import OfflineNode
 from node.contract import Algorithm, NodeId
 from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
+from node.offline import OfflineNode
 from node.quorum import majority
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents

@@ -11,8 +11,8 @@ from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.paxos_evidence import FIELDS, PaxosEvidence, value_for_people
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_name, ballot_of
-from harness.records.disks import replica_on_disk
 from node.contract import NodeId
+from node.offline import replica_on_disk
 from node.quorum import NO_BALLOT, Ballot
 from node.status import status_of
 

@@ -7,74 +7,21 @@ the disk holds, as at a boot, and reads the instance's `status().decided`.
 
 Rules
 -----
-1. The instance runs on an offline node: sends, timers and replies go nowhere, and nothing that it saves is kept.
+1. The instance runs on an offline node (`node/offline.py`).
 2. The decided values of a log are those of its machine of variables that are set once.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records.jsonable import shown
-from node.contract import Algorithm, Message, NodeId, Request, Stored, Value
-from node.log_contract import Log, LogAlgorithm, LogNode
+from node.contract import Algorithm, NodeId, Stored, Value
+from node.log_contract import LogAlgorithm
 from node.machines.once import OnceMachine
+from node.offline import replica_on_disk
 from node.status import status_fields, status_of
 from node.storage.disk import Contents
-from node.storage.log_store import MemoryLog
 from node.wire import Malformed, decode_value
-
-
-class OfflineNode(LogNode):
-    """A node without a network or a clock: an algorithm can boot on it and report its status."""
-
-    def __init__(
-        self, node: NodeId, members: Sequence[NodeId], stored: Mapping[str, Stored], log: Log | None = None
-    ) -> None:
-        self.id = node
-        self.members = tuple(members)
-        self.disk = copy.deepcopy(dict(stored))
-        self.log = copy.deepcopy(log) if log is not None else MemoryLog()
-
-    def send(self, to: NodeId, message: Message) -> None:
-        """Do nothing, like the methods below."""
-
-    def reply(self, request: Request, value: Value | None) -> None:
-        pass
-
-    def refuse(self, request: Request, reason: str) -> None:
-        pass
-
-    def send_early(self, to: NodeId, message: Message) -> None:
-        pass
-
-    def reply_early(self, request: Request, value: Value | None) -> None:
-        pass
-
-    def variable_of(self, request: Request) -> str:
-        raise KeyError(f"no request waits at a node that is offline: {request}")
-
-    def redirect(self, request: Request, leader: NodeId | None) -> None:
-        pass
-
-    def set_timer(self, name: str, least_s: float, most_s: float) -> None:
-        pass
-
-    def cancel_timer(self, name: str) -> None:
-        pass
-
-
-def replica_on_disk(
-    algorithm: type[Algorithm],
-    node: NodeId,
-    members: Sequence[NodeId],
-    stored: Mapping[str, Stored],
-    log: Log | None = None,
-) -> Algorithm:
-    """Return one variable's replica, offline, after it has booted from a copy of `stored` and `log`."""
-    replica = algorithm(OfflineNode(node, members, stored, log))
-    replica.start()
-    return replica
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:

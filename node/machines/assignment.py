@@ -27,7 +27,7 @@ Refused, without a change: "no_task", "not_member", "bad_name", "full", and the 
 from collections.abc import Mapping
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import check_name
 from node.machines.members import MembersMachine
 
@@ -191,6 +191,11 @@ class AssignmentMachine(Machine):
             self.shares[name] = share = TaskShare(changed)
             share.tasks = dict(tasks)
             self.owners.update(dict.fromkeys(share.tasks, name))
+
+    def rise(self, floor: int) -> None:
+        self.version = risen(floor, self.version)
+        self.tokens = risen(floor, self.tokens)
+        self.members.rise(floor)
 
 
 def _pairs(tasks: dict[str, int]) -> Plain:

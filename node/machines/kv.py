@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 
 KEY_CHARS_MAX: Final = 1_024
 VALUE_BYTES_MAX: Final = 256 * 1024
@@ -160,3 +160,12 @@ class KvMachine(Machine):
         self.history_bytes = sum(len(value or b"") for _, _, value in self.history)
         self.entries = {key: (value, version) for key, (value, version) in entries}
         self._sorted_keys, self._new_keys = [], list(self.entries)
+
+    def rise(self, floor: int) -> None:
+        """Give each key a version above `floor`, in the order of the old versions. A watch of the old versions is "compacted"."""
+        self.version = risen(floor, self.version)
+        self.history.clear()
+        self.history_bytes = 0
+        for key, (value, _) in sorted(self.entries.items(), key=lambda entry: entry[1][1]):
+            self.version += 1
+            self.entries[key] = (value, self.version)

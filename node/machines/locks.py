@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 CLAIMS_MAX: Final = 100_000
@@ -210,3 +210,6 @@ class LocksMachine(Machine):
         for claim in claims:
             restored = self._enqueue(Claim(*claim))
             self.leases.renew(restored.ticket, restored.session, restored.due_ms)
+
+    def rise(self, floor: int) -> None:
+        self.tickets = self.tokens = risen(floor, max(self.tickets, self.tokens))

@@ -30,7 +30,7 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation
+from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 MEMBERS_MAX: Final = 1_000
@@ -172,3 +172,8 @@ class MembersMachine(Machine):
         self.leases = Leases()
         for member in self.members.values():
             self.leases.renew(member.name, member.session, member.due_ms)
+
+    def rise(self, floor: int) -> None:
+        """Continue with a view above `floor`. A watch of the old views is "compacted"."""
+        self.view = risen(floor, self.view)
+        self.changes.clear()

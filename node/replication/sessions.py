@@ -20,6 +20,8 @@ Sessions are part of the replicated state: every snapshot holds them.
 
 from typing import Any, Final, NamedTuple
 
+from node.machine import risen
+
 #: Sequence numbers.
 WINDOW: Final = 64
 IDLE_MS: Final = 15 * 60 * 1000
@@ -173,6 +175,17 @@ class Sessions:
             ended.append(number)
         for number in ended:
             del self._sessions[number]
+        return ended
+
+    def end_all(self, floor: int) -> list[int]:
+        """End every session, and give the next one a number above `floor`. Returns the numbers of those that have ended.
+
+        Raises:
+            FloorTooLow: a session has had a number that is not below `floor`.
+        """
+        self._last = risen(floor, self._last)
+        ended = list(self._sessions)
+        self._sessions.clear()
         return ended
 
     # --- snapshots --------------------------------------------------------------------------------------------------

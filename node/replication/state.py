@@ -16,9 +16,11 @@ Rules
 import zlib
 from typing import Any, Final
 
+from node.contract import NodeId
 from node.machine import Machine, Moment, NotYet, Refusal
 from node.machines import UnknownMachine, make_machines
 from node.replication.configuration import ChangeRefused, Configuration, restore_configuration
+from node.replication.copies import StateCopies
 from node.replication.sessions import ClientSession, Sessions
 from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
@@ -54,6 +56,7 @@ class ReplicatedState:
         self.machines: dict[str, Machine] = make_machines(machines)
         self.sessions = Sessions()
         self.configuration = configuration
+        self.copies = StateCopies(self.packed)
         self.applied = 0
         self.time_ms = 0
         self.chain = 0
@@ -157,7 +160,7 @@ class ReplicatedState:
         """Answer a frame of questions from the present state.
 
         Args:
-            name: the machine, or CLUSTER for the configuration.
+            name: the machine, or CLUSTER for the configuration and for copies of the state.
             packed: the packed list of questions.
 
         Returns:
@@ -175,10 +178,7 @@ class ReplicatedState:
         errors: list[Any] = []
         for question in questions:
             try:
-                if name == CLUSTER:
-                    answer: Any = [list(part) for part in self.configuration]
-                else:
-                    answer = self.machines[name].query(question)
+                answer = self._read_log(question) if name == CLUSTER else self.machines[name].query(question)
                 if isinstance(answer, NotYet):
                     if len(questions) == 1:
                         return None
@@ -193,6 +193,12 @@ class ReplicatedState:
                 errors.append((len(results), "machine_failed", f"{type(error).__name__}: {error}"))
                 results.append(None)
         return pack_unchecked((results, errors))
+
+    def _read_log(self, question: Any) -> Any:
+        """Answer a question about the log itself, which is addressed to CLUSTER."""
+        if question == ["members"]:
+            return [list(part) for part in self.configuration]
+        return self.copies.answer(self.applied, question)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -219,6 +225,10 @@ class ReplicatedState:
     def snapshot(self) -> bytes:
         """Return the whole state, packed, and restart the counters of the log's growth."""
         self.bytes_since_snapshot = self.slots_since_snapshot = 0
+        return self.packed()
+
+    def packed(self) -> bytes:
+        """Return the whole state, packed."""
         return pack_unchecked(
             (
                 self.applied,
@@ -247,6 +257,23 @@ class ReplicatedState:
             self.machines[name].restore(state)
         self.marks.clear()
         self.bytes_since_snapshot = self.slots_since_snapshot = 0
+
+    def begin_new_cluster(self, voters: tuple[NodeId, ...], floor: int) -> None:
+        """Make this the first state of another cluster. See `node/replication/new_cluster.py`.
+
+        Args:
+            voters: the nodes of the new cluster.
+            floor: every number that clients of the new cluster get is above it.
+
+        Raises:
+            FloorTooLow: a number of this state is not below `floor`.
+        """
+        for session in self.sessions.end_all(floor):
+            self._session_ended(Moment(self.applied, self.time_ms, session))
+        for machine in self.machines.values():
+            machine.rise(floor)
+        self.configuration = Configuration(voters)
+        self.applied = max(self.applied, 1)  # slot 1 is the one that forms a cluster
 
 
 def is_change(batch: bytes) -> bool:

@@ -13,11 +13,11 @@ Rules
    left them out have lost them. If the log no longer has them all, the replica replies `Behind` instead of a promise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final, NamedTuple
 
 from node.contract import NodeId, Stored
-from node.log_contract import LogNode, Record, StoredProgress
+from node.log_contract import Log, LogNode, Record, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 _SAVE_COMMIT_SLOTS: Final = 16  # saves the write of one page in most turns
@@ -145,10 +145,8 @@ class Acceptor:
     def installed(self, slot: int, parts: list[bytes]) -> None:
         """Save a snapshot from a peer in the place of all records up to `slot`."""
         assert slot > self.commit
-        for number, data in enumerate(parts):
-            self.node.log.put_part(slot, number, data)
+        store_snapshot(self.node.disk, self.node.log, slot, parts)
         self.commit = slot
-        self.node.disk["commit"] = slot
         self.records = {above: record for above, record in self.records.items() if above > slot}
         self.snapshot_saved(slot, len(parts), slot + 1)
 
@@ -159,6 +157,14 @@ class Acceptor:
         self.node.disk["snapshot"] = tuple(self.snapshot)
         self.node.log.keep_only(slot)
         self.node.log.truncate(first)
+
+
+def store_snapshot(disk: MutableMapping[str, Stored], log: Log, slot: int, parts: Sequence[bytes]) -> None:
+    """Store the snapshot of `slot`, which is known as chosen."""
+    for number, data in enumerate(parts):
+        log.put_part(slot, number, data)
+    disk["commit"] = slot
+    disk["snapshot"] = tuple(StoredSnapshot(slot, len(parts)))
 
 
 def stored_progress(disk: Mapping[str, Stored]) -> StoredProgress:

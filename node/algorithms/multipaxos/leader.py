@@ -193,6 +193,7 @@ class Leadership:
     def tick(self) -> bool:
         """Take in one beat. Returns False if no quorum has sent anything for too long, so that this node must stop leading."""
         self.beat += 1
+        self.state.copies.beat()
         self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         in_contact = 1 + sum(self._in_contact(voter) for voter in self.configuration.voters if voter != self.node.id)

@@ -18,10 +18,10 @@ Theory of operation
 in the next turn, after the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import ClassVar, Final
 
-from node.algorithms.multipaxos.acceptor import Acceptor, stored_progress
+from node.algorithms.multipaxos.acceptor import Acceptor, store_snapshot, stored_progress
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
@@ -49,7 +49,7 @@ from node.algorithms.multipaxos.messages import (
 )
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LogAlgorithm, LogNode, LogProgress, LogProposal, StoredProgress
+from node.log_contract import Log, LogAlgorithm, LogNode, LogProgress, LogProposal, StoredProgress
 from node.machines import DEFAULT
 from node.machines.once import OnceMachine
 from node.quorum import Ballot
@@ -129,6 +129,7 @@ class MultiPaxos(LogAlgorithm):
         if led is None:
             return
         self.node.cancel_timer("beat")
+        self.state.copies.clear()
         self.clients.redirect_waiters(led, leader)
 
     # --- clients ----------------------------------------------------------------------------------------------------
@@ -415,6 +416,10 @@ class MultiPaxos(LogAlgorithm):
     @classmethod
     def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
         return stored_progress(disk)
+
+    @classmethod
+    def store_state(cls, disk: MutableMapping[str, Stored], log: Log, slot: int, parts: Sequence[bytes]) -> None:
+        store_snapshot(disk, log, slot, parts)
 
     def status(self) -> Status:
         once = self.state.machines.get("once")

@@ -1,11 +1,12 @@
 import pytest
 
-from harness.records.disks import decided_on_disk, dump, replica_on_disk
+from harness.records.disks import decided_on_disk, dump
 from node.algorithms import BUILT_IN, load_algorithm
 from node.algorithms.failover import Failover
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, Status, Stored
+from node.offline import replica_on_disk
 from node.storage.disk import Contents
 from node.wire import encode_value
 
