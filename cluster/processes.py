@@ -203,6 +203,8 @@ class NodeProcess:
     def _prove(self, holds: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + PROOF_S
         while not holds():
+            if self.look() is ProcessState.DOWN:
+                raise WrongState(f"{self.node} has ended meanwhile ({self.ended})")
             if time.monotonic() > deadline:
                 raise FaultFailed(otherwise)
             time.sleep(_LOOK_EVERY_S)

@@ -12,7 +12,7 @@ Rules
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +33,12 @@ class ForeignFiles(Mistake):
     """A cluster's folder has something that the cluster has not made, in the place of what it makes. Nothing was deleted."""
 
 
-def wipe(root: Path) -> list[str]:
+def wipe(root: Path, disk_files: Container[str] = ()) -> list[str]:
     """Delete a cluster, with everything that it has decided. The caller holds the folder's lock.
+
+    Args:
+        root: the folder.
+        disk_files: the names of files that a special disk of the floor above makes in the directories of nodes.
 
     Returns:
         The names of what stays in the folder: the runs, and what others have put there.
@@ -53,7 +57,7 @@ def wipe(root: Path) -> list[str]:
             "start and end it once with `consensus up -d` and `consensus down`, or delete the folder by hand. Nothing was deleted"
         )
     with _open_folder(str(root), None) as top:
-        foreign = list(_foreign(top, _known_nodes(root, top)))
+        foreign = list(_foreign(top, _known_nodes(root, top), disk_files))
         if foreign:
             few = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
             raise ForeignFiles(
@@ -77,7 +81,7 @@ def _known_nodes(root: Path, top: "_Folder") -> frozenset[NodeId]:
     return frozenset(known)
 
 
-def _foreign(top: "_Folder", known: frozenset[NodeId]) -> Iterator[str]:
+def _foreign(top: "_Folder", known: frozenset[NodeId], disk_files: Container[str]) -> Iterator[str]:
     """Yield the path of everything in the place of what the cluster makes that is not that."""
     for entry in top.entries():
         if entry.name in (*_FILES, MARK_NAME) and not entry.is_file(follow_symlinks=False):
@@ -87,10 +91,10 @@ def _foreign(top: "_Folder", known: frozenset[NodeId]) -> Iterator[str]:
                 yield entry.name
                 continue
             with top.open(entry.name) as folder:
-                yield from (f"{entry.name}/{path}" for path in _foreign_below(folder, entry.name, known))
+                yield from (f"{entry.name}/{path}" for path in _foreign_below(folder, entry.name, known, disk_files))
 
 
-def _foreign_below(folder: "_Folder", name: str, known: frozenset[NodeId]) -> Iterator[str]:
+def _foreign_below(folder: "_Folder", name: str, known: frozenset[NodeId], disk_files: Container[str]) -> Iterator[str]:
     for entry in folder.entries():
         if name == "nodes":
             fits = entry.name in known and entry.is_dir(follow_symlinks=False)
@@ -102,7 +106,8 @@ def _foreign_below(folder: "_Folder", name: str, known: frozenset[NodeId]) -> It
         elif name == "nodes":
             with folder.open(entry.name) as disk:
                 for file in disk.entries():
-                    if not (file.name.startswith(FILE_NAME) and file.is_file(follow_symlinks=False)):
+                    of_disk = file.name.startswith(FILE_NAME) or file.name in disk_files
+                    if not (of_disk and file.is_file(follow_symlinks=False)):
                         yield f"{entry.name}/{file.name}"
 
 

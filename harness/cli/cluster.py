@@ -146,11 +146,12 @@ def down(root: Path, wipe: bool) -> None:
             time.sleep(0.01)
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
     if wipe:
-        from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs it
+        from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
+        from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415
 
         lock = FolderLock(root)  # so that no other process starts the cluster meanwhile
         try:
-            left = delete(root)
+            left = delete(root, DISK_FILES)
         finally:
             lock.release()
         rest = f", except {', '.join(left)}" if left else ""

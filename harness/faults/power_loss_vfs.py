@@ -37,6 +37,7 @@ from typing import Final
 import apsw
 
 from harness.faults.power_cut import (
+    RECEIPTS,
     UNSYNCED,
     UnsyncedWrite,
     encode_write,
@@ -52,6 +53,9 @@ DIE_AT: Final = "die-at"
 FAIL_WRITE: Final = "fail-write"
 FAIL_SYNC: Final = "fail-sync"
 DISK_FULL: Final = "disk-full"
+_CONTROLS: Final = (SLOW_SYNC, DIE_AT, FAIL_WRITE, FAIL_SYNC, DISK_FULL)
+#: The names of the files beside those of SQLite that are in the directory of a node on this disk.
+DISK_FILES: Final = frozenset({RECEIPTS, *_CONTROLS, *(f"{name}.struck" for name in _CONTROLS)})
 
 
 class _Controls:

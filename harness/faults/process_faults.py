@@ -8,6 +8,7 @@ until the node is ready or runs again. A fault below that kills, terminates or s
 receipt for each node.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from cluster.errors import BootFailed, FaultFailed
+from cluster.errors import BootFailed, FaultFailed, WrongState
 from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
@@ -291,6 +292,8 @@ def starve(
         stopped: the share of each period in which they are suspended, from 0 to 1.
         period_s: the length of a period, in seconds.
 
+    A node that another program, or the command line, kills or suspends meanwhile is left alone until it is up again.
+
     Observer: the kernel; the process table has shown each process as stopped ("T").
     Excuses: the nodes are down until the heal, because it is not known how slow they are.
     """
@@ -301,15 +304,19 @@ def starve(
     receipt = faults.begin("starve", nodes_down=chosen, stopped=stopped, period_s=period_s)
 
     def suspend_and_resume(healing: threading.Event) -> None:
-        with faults.lock:
-            for node in chosen:
-                proof = faults.cluster.process(node).suspend()
-                stops[node] += proof["process_state"] == "T"
+        suspended = [node for node in chosen if act_if_fit(node, faults.cluster.suspend)]
+        stops.update(suspended)
         healing.wait(stopped * period_s)
-        with faults.lock:
-            for node in chosen:
-                faults.cluster.process(node).resume()
+        for node in suspended:
+            act_if_fit(node, faults.cluster.resume)
         healing.wait((1 - stopped) * period_s)
+
+    def act_if_fit(node: NodeId, act: Callable[..., object]) -> bool:
+        """Signal a node. Returns False if it is not in the state for that: another program has acted on it."""
+        with faults.lock, contextlib.suppress(WrongState):
+            act(node)
+            return True
+        return False
 
     def end() -> None:
         receipt.evidence["seen stopped"] = dict(stops)
@@ -327,6 +334,8 @@ def starve(
 def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> ActiveFault:
     """Terminate and restart one node after the other, again and again, like an upgrade.
 
+    A node that another program has killed or suspended is restarted or resumed in its turn.
+
     Args:
         experiment: the target of the fault.
         pause_s: how long each node is down, and the pause before the next one, in seconds.
@@ -340,7 +349,7 @@ def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -
 
     def restart_next(healing: threading.Event) -> None:
         node = experiment.nodes[next(restarts) % len(experiment.nodes)]
-        with faults.lock:
+        with faults.lock, contextlib.suppress(WrongState):  # another program has killed or suspended it
             faults.terminate(node)
         healing.wait(pause_s)
         bring_up(faults, [node])

@@ -80,7 +80,9 @@ def test_an_empty_name_is_no_folder() -> None:
 
 
 def test_a_wipe_keeps_what_the_user_put_there_and_says_so(hand: Hand) -> None:
-    hand.good("up", "-d", "-n", "1")
+    hand.good("up", "-d", "-n", "1", "--prepare", "disk")
+    hand.good("inject", "fail-sync", "node=n1")  # the disk that can fail has files of its own
+    hand.run("propose", "colour", "blue", "--timeout", "0.5")
     (hand.folder / ".consensus" / "notes.txt").write_text("mine")
     (hand.folder / ".consensus" / "nodes" / "model.txt").write_text("mine")
     done = hand.run("down", "--wipe")

@@ -1,11 +1,14 @@
 """The suite as somebody would use it, on real processes: plans drawn, run, judged, replayed and shrunk."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.processes import ProcessState
 from cluster.spec import node_names
 from harness.checkers.verdict import VerdictStatus
 from harness.faults.catalogue import catalogue
@@ -15,6 +18,7 @@ from harness.runs.plan import Plan, PlanStep, When
 from harness.runs.plan_generator import generate
 from harness.runs.suite import PlanResult, run_plan
 from tests.end_to_end.hand import run_in_this_process
+from tests.waiting import wait_until
 
 THREE, FIVE = node_names(3), node_names(5)
 SPLIT: dict[str, Any] = {"groups": [["n1"], ["n2", "n3"]]}
@@ -251,6 +255,39 @@ def test_a_fault_by_its_name_from_python(tmp_path: Path) -> None:
         (receipt,) = run.faults.receipts
     assert receipt.bit
     assert {("n1", "n2"), ("n1", "n3"), ("n2", "n1"), ("n3", "n1")} == set(receipt.links_cut)
+
+
+def test_a_fault_of_processes_goes_on_when_another_program_acts_on_its_nodes(tmp_path: Path) -> None:
+    with Experiment(tmp_path / "run", nodes=3, algorithm="paxos") as run:
+        cluster = run.cluster
+
+        def signal_from_outside(number: signal.Signals) -> bool:
+            with run.faults.lock:  # not while the fault itself acts on the process
+                pid = cluster.process("n1").pid
+                if pid is not None:
+                    os.kill(pid, number)
+                return pid is not None
+
+        def boots(node: str) -> int:
+            ready = cluster.process(node).ready
+            return ready.incarnation if ready else 0
+
+        starving = run.inject("starve", nodes=["n1", "n2"], stopped=0.5, period_s=0.06)
+        assert signal_from_outside(signal.SIGKILL)
+        wait_until(lambda: cluster.state("n1") is ProcessState.DOWN)
+        for _ in range(2):
+            wait_until(lambda: cluster.state("n2") is ProcessState.UP)
+            wait_until(lambda: cluster.state("n2") is ProcessState.SUSPENDED)
+        starving.heal()
+        assert [cluster.state(node) for node in run.nodes] == [ProcessState.UP] * 3
+
+        rolling = run.inject("rolling-restart", pause_s=0.01)
+        wait_until(lambda: signal_from_outside(signal.SIGSTOP))
+        before = boots("n3")
+        wait_until(lambda: boots("n3") > before + 1)
+        rolling.heal()
+        assert [cluster.state(node) for node in run.nodes] == [ProcessState.UP] * 3
+        assert all(receipt.bit for receipt in run.faults.receipts if receipt.fault == "starve")
 
 
 def test_a_bridge_is_nobody_who_leads(tmp_path: Path) -> None:
