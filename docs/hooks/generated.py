@@ -22,7 +22,8 @@ from typing import Any
 import click
 from mkdocs.exceptions import PluginError
 
-from harness.cli.main import cli, run
+from harness.cli.main import run
+from harness.cli.verbs import cli
 from harness.faults.catalogue import catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook as a file, without its folder

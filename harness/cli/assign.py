@@ -11,15 +11,15 @@ from cluster.clients.operation import TTL_S
 from cluster.clients.operations import Share
 from cluster.errors import ConsensusError, Unknown
 from harness.cli.calls import timeout_option
+from harness.cli.convention import VerbGroup, print_json, print_stderr
 from harness.cli.keys import open_log
-from harness.cli.main import FloatRange, output_option, print_json, print_stderr
-from harness.cli.signals import terminated_as_interrupted
+from harness.cli.parameters import FloatRange
 from node.contract import BadInput
 
 _LONG_POLL_S: Final = 2.0
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def assign() -> None:
     """Assign tasks: each task has one member, evenly spread; the tasks of a member that leaves go to others."""
 
@@ -27,7 +27,6 @@ def assign() -> None:
 @assign.command()
 @click.argument("tasks", nargs=-1, required=True)
 @timeout_option
-@output_option
 @click.pass_obj
 def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Add TASKS. A task that exists already stays as it is."""
@@ -40,7 +39,6 @@ def add(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> 
 @assign.command()
 @click.argument("tasks", nargs=-1, required=True)
 @timeout_option
-@output_option
 @click.pass_obj
 def remove(root: Path, tasks: tuple[str, ...], timeout_s: float, as_json: bool) -> None:
     """Remove TASKS, whichever members have them."""
@@ -65,7 +63,6 @@ def _each(tasks: Sequence[str], do: Callable[[str], object]) -> list[object]:
 
 @assign.command("list")
 @timeout_option
-@output_option
 @click.pass_obj
 def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     """Show each task, the member that has it, and its fencing token."""
@@ -85,7 +82,7 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     print_stderr(f"members: {', '.join(members) or 'none'}")
 
 
-@assign.command()
+@assign.command(streams=True)
 @click.argument("name")
 @click.option(
     "--ttl",
@@ -95,14 +92,13 @@ def list_(root: Path, timeout_s: float, as_json: bool) -> None:
     show_default=True,
     help="Seconds until other members get the tasks, if this process vanishes.",
 )
-@output_option
 @click.pass_obj
 def join(root: Path, name: str, ttl_s: float, as_json: bool) -> None:
     """Join as the member NAME until Ctrl-C, and print each change of its tasks: + TASK TOKEN, and - TASK.
 
     With -o json each change is one object on one line, with all tasks of NAME.
     """
-    with open_log(root) as client, terminated_as_interrupted(), client.assignment.joined(name, ttl_s=ttl_s):
+    with open_log(root) as client, client.assignment.joined(name, ttl_s=ttl_s):
         print_stderr(f"{name} is a member; Ctrl-C ends the membership and hands its tasks over")
         share = Share(0, {})
         while True:

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from harness.cli.bench_loads import latency, print_table, reads, scale, throughput, value_option
-from harness.cli.main import EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
+from harness.cli.parameters import FloatRange
 
 _FAULTS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def bench() -> None:
     """Measure. Beside each figure stands its floor: the same work without consensus, in the same run."""
 
@@ -24,13 +25,12 @@ for _command in (throughput, latency, reads, scale):
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--algorithm", default="paxos", show_default=True, help="What the nodes run.")
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="How many boots.")
-@output_option
 def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     """Measure the time from the launch of a cluster to its first decision.
 
     The floor is the start of as many Python processes that do nothing.
     """
-    from harness.bench.boot import boot as measure  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.boot import boot as measure  # noqa: PLC0415 - see harness.cli.verbs
 
     figures = measure(nodes, algorithm, rounds, lambda done: print_stderr(f"boot {done} of {rounds}"))
     if as_json:
@@ -49,13 +49,12 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
 @click.option(
     "--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="Multiplies the number of calls."
 )
-@output_option
 def check_(scale: float, as_json: bool) -> None:
     """Measure `consensus check` on histories of up to a million calls.
 
     The floor is the JSON parser alone over the same lines.
     """
-    from harness.bench.check import check as measure  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.check import check as measure  # noqa: PLC0415 - see harness.cli.verbs
 
     rows = list(measure(scale, print_stderr))
     if as_json:
@@ -103,7 +102,6 @@ def check_(scale: float, as_json: bool) -> None:
 @click.option(
     "--against", type=click.Choice(["etcd"]), help="With kill or suspend: measure etcd, too, if it is installed here."
 )
-@output_option
 def failover(
     how: str, nodes: int | None, rounds: int, per_s: float, baseline_s: float, against: str | None, as_json: bool
 ) -> int:
@@ -114,11 +112,11 @@ def failover(
     if against and how not in ("kill", "suspend"):
         raise click.UsageError(f"etcd can be compared with kill and suspend, not with {how}")
     if how == "rolling":
-        from harness.bench.rolling import rolling  # noqa: PLC0415 - see harness.cli.main
+        from harness.bench.rolling import rolling  # noqa: PLC0415 - see harness.cli.verbs
 
         row = rolling(nodes or 5, per_s, baseline_s, print_stderr)
     else:
-        from harness.bench.failover import failover as measure  # noqa: PLC0415 - see harness.cli.main
+        from harness.bench.failover import failover as measure  # noqa: PLC0415 - see harness.cli.verbs
 
         row = measure(how, nodes or 3, rounds, against is not None, print_stderr)
     if as_json:
@@ -153,7 +151,6 @@ def failover(
 @click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True, help="How many keys.")
 @click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True, help="How many puts.")
 @click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after this many seconds, even if puts are left.")
-@output_option
 def memory(
     nodes: int, value_bytes: int, sessions: int, keys: int, puts: int, seconds: float | None, as_json: bool
 ) -> int:
@@ -161,7 +158,7 @@ def memory(
 
     Exit code: 1 if an acknowledged put is lost or the nodes' states differ, else 0.
     """
-    from harness.bench.memory import memory as measure  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.memory import memory as measure  # noqa: PLC0415 - see harness.cli.verbs
 
     row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), print_stderr)
     if as_json:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.main import FloatRange, _Command, output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange, Function
 
 if TYPE_CHECKING:
     from harness.bench.load import Load, Shape
@@ -53,11 +54,10 @@ def _read_shape(text: str) -> "Shape":
     return shape
 
 
-def _load_options(seconds: float) -> Callable[[_Command], _Command]:
+def _load_options(seconds: float) -> Callable[[Function], Function]:
     """Return a decorator that adds the options that all benchmarks of loads have."""
 
-    def add(command: _Command) -> _Command:
-        command = output_option(command)
+    def add(command: Function) -> Function:
         command = click.option(
             "--against",
             type=click.Choice(["etcd", "pysyncobj"]),
@@ -90,7 +90,7 @@ value_option = click.option(
 )
 
 
-@click.command()
+@verb()
 @nodes_option
 @value_option
 @_shapes_option
@@ -102,12 +102,12 @@ def throughput(
 
     The floor is the same messages and syncs without consensus. --against adds a peer.
     """
-    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.verbs
 
     _compare({nodes: [Load(shape, seconds, value_bytes) for shape in shapes]}, against, as_json)
 
 
-@click.command()
+@verb()
 @nodes_option
 @value_option
 @click.option(
@@ -121,7 +121,7 @@ def latency(
 
     A histogram follows the table.
     """
-    from harness.bench.load import Load, Shape  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.load import Load, Shape  # noqa: PLC0415 - see harness.cli.verbs
 
     loads = [Load(Shape(each, 1), seconds, value_bytes) for each in in_flight]
     rows = _compare({nodes: loads}, against, as_json)
@@ -131,7 +131,7 @@ def latency(
             _print_histogram(row["histogram"])
 
 
-@click.command()
+@verb()
 @nodes_option
 @value_option
 @_shapes_option
@@ -153,13 +153,13 @@ def reads(
     as_json: bool,
 ) -> None:
     """Measure linearizable reads per second, and reads mixed with puts. A quorum confirms each read."""
-    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.verbs
 
     loads = [Load(shape, seconds, value_bytes, part / 100) for part in percent for shape in shapes]
     _compare({nodes: loads}, against, as_json)
 
 
-@click.command()
+@verb()
 @click.option(
     "-n", "--nodes", type=_numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True, help="Numbers of nodes."
 )
@@ -175,14 +175,14 @@ def scale(
     nodes: tuple[int, ...], value_bytes: tuple[int, ...], seconds: float, against: str | None, as_json: bool
 ) -> None:
     """Measure durable puts and megabytes per second by the number of nodes and the size of values, with 256 in flight."""
-    from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - see harness.cli.verbs
 
     _compare({count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes}, against, as_json)
 
 
 def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json: bool) -> list[dict[str, Any]]:
     """Measure the loads of each number of nodes, print the rows, and return them."""
-    from harness.bench.compare import compare  # noqa: PLC0415 - see harness.cli.main
+    from harness.bench.compare import compare  # noqa: PLC0415 - see harness.cli.verbs
 
     rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, print_stderr)]
     if as_json:

@@ -14,7 +14,8 @@ from cluster.errors import NotUp
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, FloatRange, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange
 from harness.records.jsonable import to_jsonable
 from node.wire import BadValue
 
@@ -104,12 +105,11 @@ timeout_option = click.option(
 )
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
+@verb(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("name")
 @click.argument("value")
 @click.option("--at", help="The node to ask.  [default: any]", shell_complete=complete_nodes)
 @timeout_option
-@output_option
 @click.pass_obj
 def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float, as_json: bool) -> int:
     """Propose VALUE for the variable NAME, and print the decided value: VALUE, or one that was proposed earlier.
@@ -127,11 +127,10 @@ def propose(root: Path, name: str, value: str, at: str | None, timeout_s: float,
     return _report(control, {"name": name, "at": node}, outcome, as_json, is_proposal=True)
 
 
-@click.command()
+@verb()
 @click.argument("name")
 @click.option("--at", help="The node to ask, or all.  [default: any]", shell_complete=complete_nodes)
 @timeout_option
-@output_option
 @click.pass_obj
 def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool) -> int:
     """Print the decided value of the variable NAME, or "undecided"."""

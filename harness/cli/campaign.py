@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.main import (
-    EXIT_INTERRUPTED,
-    EXIT_UNKNOWN,
-    EXIT_VIOLATED,
-    FloatRange,
-    output_option,
-    print_json,
-    print_stderr,
-)
+from harness.cli.convention import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange
 from harness.cli.plans import NameList
 from harness.records.run_folders import new_folder
 
@@ -22,7 +15,7 @@ if TYPE_CHECKING:
     from harness.runs.campaigns.campaign import CampaignTally
 
 
-@click.command()
+@verb()
 @click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many runs.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many runs at a time.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
@@ -42,7 +35,6 @@ if TYPE_CHECKING:
 )
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
-@output_option
 @click.pass_obj
 def campaign(
     root: Path,
@@ -72,7 +64,7 @@ def campaign(
     """
     from harness.runs.campaigns.campaign import Campaign  # noqa: PLC0415
     from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
-    from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.main
+    from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.verbs
     from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from harness.cli.main import output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
 
 #: The names in `harness.checkers.models.MODELS`, so that `--help` need not import them. A test compares both.
 MODEL_NAMES = ("consensus", "register", "cas-register", "kv", "lock", "log")
 
 
-@click.command()
+@verb()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--model", type=click.Choice(MODEL_NAMES), required=True, help="The sequential model of the object.")
 @click.option(
@@ -23,7 +23,6 @@ MODEL_NAMES = ("consensus", "register", "cas-register", "kv", "lock", "log")
     show_default=True,
     help="After how many configurations the search of one key ends as unknown.",
 )
-@output_option
 def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) -> int:
     """Judge whether the history in FILE is linearizable. FILE has JSON lines with Jepsen's fields.
 
@@ -31,7 +30,7 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
 
     Exit code: 0 valid, 1 invalid, 2 unknown, 254 if the file is no history of the model.
     """
-    from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - see harness.cli.main
+    from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - see harness.cli.verbs
     from harness.checkers.verdict import count  # noqa: PLC0415
     from harness.records.jsonable import BadFile  # noqa: PLC0415
 

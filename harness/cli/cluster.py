@@ -11,7 +11,8 @@ from cluster.errors import ConsensusError, Mistake, NotUp
 from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.main import output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.parameters import folder_of
 from node.algorithms import load_algorithm
 
 _DOWN_TIMEOUT_S = 20.0
@@ -21,9 +22,8 @@ SUPERVISOR_TIMEOUT_S = 10.0
 
 def complete_nodes(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the node names for the shell's completion, also after a comma."""
-    parent = ctx.find_root().params.get("root")
     try:
-        nodes = specs.open_spec(Path(str(parent or ".consensus"))).present_nodes()
+        nodes = specs.open_spec(folder_of(ctx)).present_nodes()
     except ValueError:
         return []
     done, comma, begun = incomplete.rpartition(",")
@@ -33,7 +33,7 @@ def complete_nodes(ctx: click.Context, _param: click.Parameter, incomplete: str)
 nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 
 
-@click.command()
+@verb()
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), help="How many nodes.  [default: 5]")
 @click.option(
     "--algorithm", help="leader, failover, majority, paxos, multipaxos, or your own module:Class.  [default: paxos]"
@@ -60,6 +60,7 @@ def up(
     detach: bool,
     record: bool,
     prepare: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Launch a cluster in this folder, or launch its cluster again with everything that it had decided.
 
@@ -72,12 +73,13 @@ def up(
         check_no_copy(root)
     lock = FolderLock(root)
     try:
-        _launch(lock, _new_or_known(root, nodes, algorithm, seed, prepare, adopt), detach, record)
+        spec = _new_or_known(root, nodes, algorithm, seed, prepare, adopt)
+        _launch(lock, spec, detach, record, as_json=as_json)
     finally:
         lock.release()
 
 
-def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool) -> None:
+def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, *, as_json: bool) -> None:
     """Serve the cluster until it is stopped, in this process or in a detached one."""
     from harness.runs.serve import serve, serve_detached  # noqa: PLC0415 - only `up` needs it
 
@@ -88,6 +90,8 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool) -> N
         first = "put owner alice" if load_algorithm(spec.settings.algorithm).keeps_log else "propose colour blue"
         following = f"Next: consensus ps; consensus {first}" if detach else "Ctrl-C ends them."
         print_stderr(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
+        if as_json:
+            print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=count, not_started=lost)
 
     if detach:
         print_ready(serve_detached(spec, lock, record=record))
@@ -121,10 +125,10 @@ def _new_or_known(
     return spec
 
 
-@click.command()
+@verb()
 @click.option("--wipe", is_flag=True, help="Delete the cluster's state, too, with everything that it has decided.")
 @click.pass_obj
-def down(root: Path, wipe: bool) -> None:
+def down(root: Path, wipe: bool, as_json: bool) -> None:
     """End the cluster. Its disks stay, unless --wipe is given."""
     try:
         control = SupervisorClient(root)
@@ -156,6 +160,8 @@ def down(root: Path, wipe: bool) -> None:
             lock.release()
         rest = f", except {', '.join(left)}" if left else ""
         print_stderr(f"everything that the cluster made in {root} is deleted{rest}")
+    if as_json:
+        print_json(folder=str(root), wiped=wipe)
 
 
 def _ask_supervisor(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:
@@ -168,36 +174,32 @@ def _ask_supervisor(root: Path, verb: str, done: str, nodes: str, as_json: bool)
         print(f"{proof['node']} {done} ({details})")
 
 
-@click.command()
+@verb()
 @nodes_argument
-@output_option
 @click.pass_obj
 def kill(root: Path, nodes: str, as_json: bool) -> None:
     """Kill NODES with SIGKILL. NODES is n1, or n1,n3, or leader, or all."""
     _ask_supervisor(root, "kill", "is dead", nodes, as_json)
 
 
-@click.command()
+@verb()
 @nodes_argument
-@output_option
 @click.pass_obj
 def suspend(root: Path, nodes: str, as_json: bool) -> None:
     """Suspend NODES with SIGSTOP. They do nothing until `consensus resume`, and do not notice the pause."""
     _ask_supervisor(root, "suspend", "is suspended", nodes, as_json)
 
 
-@click.command()
+@verb()
 @nodes_argument
-@output_option
 @click.pass_obj
 def resume(root: Path, nodes: str, as_json: bool) -> None:
     """Resume suspended NODES with SIGCONT."""
     _ask_supervisor(root, "resume", "runs again", nodes, as_json)
 
 
-@click.command()
+@verb()
 @nodes_argument
-@output_option
 @click.pass_obj
 def restart(root: Path, nodes: str, as_json: bool) -> None:
     """Start NODES again on the same disks. A node that still runs is killed first."""

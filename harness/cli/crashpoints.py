@@ -1,15 +1,14 @@
 """`consensus crashpoints`: cuts a node's power at every write and sync of an operation."""
 
-import os
 import shlex
 from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
 
 
-@click.command()
+@verb()
 @click.argument("algorithm")
 @click.option(
     "--operation",
@@ -26,7 +25,6 @@ from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, outp
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many clusters run at a time."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
-@output_option
 @click.pass_obj
 def crashpoints(
     root: Path,
@@ -44,7 +42,7 @@ def crashpoints(
 
     Exit code: 0 if every power cut was survived, 1 if anything was lost or a node does not start, 2 if a power cut was no test.
     """
-    from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - see harness.cli.main
+    from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - see harness.cli.verbs
     from harness.records.run_folders import new_folder  # noqa: PLC0415
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
     from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
@@ -62,11 +60,8 @@ def crashpoints(
 
     try:
         walk = Walker(folder, algorithm, WalkedOperation(operation), command, seed, workers, every).walk(progress)
-    except KeyboardInterrupt:
-        print_stderr("interrupted: the power cuts under way have ended with their nodes")
-        os._exit(
-            EXIT_INTERRUPTED
-        )  # without waiting for the power cuts under way; the kernel ends the nodes they launched
+    except KeyboardInterrupt as error:
+        exit_interrupted(error, "the power cuts under way have ended with their nodes")
     if as_json:
         print_json(folder=str(folder), **walk.to_json())
     else:

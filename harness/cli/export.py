@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.convention import print_json, verb
 from harness.cli.report import run_argument
 from harness.records.run_files import PLAN_NAME, RunFiles
 from harness.records.run_folders import find_run
@@ -13,7 +14,7 @@ from harness.records.run_folders import find_run
 _NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": PLAN_NAME}
 
 
-@click.command()
+@verb()
 @run_argument
 @click.option(
     "--to",
@@ -24,14 +25,13 @@ _NAMES = {"edn": "history.edn", "chrome-trace": "trace.json", "plan": PLAN_NAME}
     "plan: the faults as a plan, for `consensus test --plan`.",
 )
 @click.option(
-    "-o",
-    "--output",
+    "--file",
     "target",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="The file to write; - is stdout.  [default: a file in the run's folder]",
 )
 @click.pass_obj
-def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
+def export(root: Path, run: str | None, form: str, target: Path | None, as_json: bool) -> int:
     """Write a run for Jepsen's tools, for Perfetto, or as a plan of its faults, and print the file's path.
 
     RUN is a run's folder, or a part of its name; without it, the newest run.
@@ -39,6 +39,8 @@ def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
     folder = find_run(root, run)
     pieces = {"edn": _edn, "chrome-trace": _trace, "plan": _plan}[form](folder)
     if target == Path("-"):
+        if as_json:
+            raise click.UsageError("--file - writes the export to stdout, where -o json writes: name a file")
         sys.stdout.writelines(pieces)
         return 0
     path = target or folder / _NAMES[form]
@@ -47,7 +49,10 @@ def export(root: Path, run: str | None, form: str, target: Path | None) -> int:
             file.writelines(pieces)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error}") from error
-    print(path)
+    if as_json:
+        print_json(run=str(folder), form=form, file=str(path))
+    else:
+        print(path)
     return 0
 
 

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.main import output_option, print_json
+from harness.cli.convention import print_json, verb
 
 if TYPE_CHECKING:
     from harness.faults.catalogue import CatalogueEntry
 
 
-@click.command()
+@verb()
 @click.argument("name", required=False)
-@output_option
 @click.pass_obj
 def faults(_root: Path, name: str | None, as_json: bool) -> None:
     """List every fault, or show the fault or the family NAME with its arguments.
 
     The same names are used by `consensus test --faults`, by the steps of a plan, and by `run.inject` in Python.
     """
-    from harness.faults.catalogue import catalogue, choose_faults  # noqa: PLC0415 - see harness.cli.main
+    from harness.faults.catalogue import catalogue, choose_faults  # noqa: PLC0415 - see harness.cli.verbs
 
     entries = catalogue() if name is None else choose_faults([name])
     if as_json:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from harness.cli.main import FloatRange, output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange
 
 if TYPE_CHECKING:
     from harness.systematic.flp_real import RealStandOff
@@ -45,7 +46,7 @@ value was decided: the window of vulnerability. They can only wait. Paxos contin
 node, and keeps the value that may have been decided. It is always safe, and makes progress when the timing allows it."""
 
 
-@click.command()
+@verb()
 @click.option(
     "--algorithm",
     type=click.Choice(["paxos", "majority"]),
@@ -64,7 +65,6 @@ node, and keeps the value that may have been decided. It is always safe, and mak
     "--real", "seconds", type=FloatRange(0.5, 86_400), help="Run on five real processes for this many seconds instead."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the run on real processes.")
-@output_option
 @click.pass_obj
 def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: int, as_json: bool) -> int:
     """Run an adversary that only delays messages, and yet keeps all nodes from deciding.
@@ -78,13 +78,13 @@ def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: in
     if algorithm == "majority":
         if seconds is not None:
             raise click.BadParameter("a majority vote is explored in virtual time: leave out --real, or use paxos")
-        from harness.virtual.flp_majority import explore_tie  # noqa: PLC0415 - see harness.cli.main
+        from harness.virtual.flp_majority import explore_tie  # noqa: PLC0415 - see harness.cli.verbs
 
         return _print_report("majority", explore_tie(), (_MAJORITY_SHOWS, _PROVED, _MAJORITY_DIES), as_json)
     paxos = (_PAXOS_SHOWS, _PROVED, _PAXOS_LIVES)
     if seconds is not None:
         return _print_report("paxos", _real(root, seconds, seed), paxos, as_json)
-    from harness.virtual.flp import stand_off  # noqa: PLC0415 - see harness.cli.main
+    from harness.virtual.flp import stand_off  # noqa: PLC0415 - see harness.cli.verbs
 
     def progress(report: "StandOff") -> None:
         if report.rounds % _ROUNDS_PER_REPORT == 0:
@@ -96,7 +96,7 @@ def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: in
 
 
 def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
-    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.main
+    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.verbs
     from harness.systematic.flp_real import stand_off  # noqa: PLC0415
 
     def progress(report: "RealStandOff") -> None:

@@ -13,7 +13,7 @@ from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import SessionCall, read_value, reasons_for_no_answer, timeout_option
-from harness.cli.main import EXIT_VIOLATED, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.records.jsonable import to_jsonable
 from node.wire import encode_value
 
@@ -60,14 +60,13 @@ def recorded(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iter
         raise
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
+@verb(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("key")
 @click.argument("value")
 @click.option(
     "--if-version", type=click.IntRange(0), help="Put only if the key has this version; 0: only if it is absent."
 )
 @timeout_option
-@output_option
 @click.pass_obj
 def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: float, as_json: bool) -> None:
     """Set KEY to VALUE, and print its new version. VALUE is JSON, or a bare word for a string, or - for standard input."""
@@ -91,10 +90,9 @@ def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: flo
         print(version)
 
 
-@click.command()
+@verb()
 @click.argument("key")
 @timeout_option
-@output_option
 @click.pass_obj
 def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Print the value of KEY, as it is at some time during the call. Exit code 1 if there is no such key."""
@@ -111,10 +109,9 @@ def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     return EXIT_VIOLATED if found is None else 0
 
 
-@click.command("del")
+@verb("del")
 @click.argument("key")
 @timeout_option
-@output_option
 @click.pass_obj
 def del_(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Remove KEY. Exit code 1 if there is no such key."""

@@ -9,12 +9,12 @@ import click
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import parse_value
 from harness.cli.cluster import complete_nodes
-from harness.cli.main import FloatRange, output_option, print_json
+from harness.cli.convention import print_json, verb
+from harness.cli.parameters import FloatRange
 
 
-@click.command()
+@verb()
 @click.argument("groups")
-@output_option
 @click.pass_obj
 def partition(root: Path, groups: str, as_json: bool) -> None:
     """Cut the nodes into GROUPS that cannot reach each other, such as n1,n2/n3,n4,n5.
@@ -24,15 +24,15 @@ def partition(root: Path, groups: str, as_json: bool) -> None:
     _print_result(SupervisorClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
 
 
-@click.command()
+@verb()
 @click.argument("node", shell_complete=complete_nodes)
-@output_option
 @click.pass_obj
 def isolate(root: Path, node: str, as_json: bool) -> None:
     """Cut NODE from every other node, in both directions. Clients still reach it."""
     control = SupervisorClient(root)
-    for name in control.ask("resolve", nodes=node):
-        _print_result(control.ask("isolate", node=name), f"cut: {name} from all others", as_json)
+    names = control.ask("resolve", nodes=node)
+    rules = [control.ask("isolate", node=name) for name in names]
+    _print_result(rules, "\n".join(f"cut: {name} from all others" for name in names), as_json)
 
 
 class Duration(click.ParamType[float]):
@@ -52,7 +52,7 @@ class Duration(click.ParamType[float]):
         return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
-@click.command()
+@verb()
 @click.argument("sender", shell_complete=complete_nodes)
 @click.argument("receiver", shell_complete=complete_nodes)
 @click.option("--drop", type=FloatRange(0, 1), help="Drop each message with this probability.")
@@ -62,7 +62,6 @@ class Duration(click.ParamType[float]):
 @click.option("--reorder", type=click.IntRange(1), help="Let up to this many later messages overtake a message.")
 @click.option("--cut", is_flag=True, help="Drop every message.")
 @click.option("--one-way", is_flag=True, help="Only from SENDER to RECEIVER.  [default: both directions]")
-@output_option
 @click.pass_obj
 def link(
     root: Path, /, sender: str, receiver: str, one_way: bool, as_json: bool, **actions: float | bool | None
@@ -82,8 +81,7 @@ def link(
     )
 
 
-@click.command()
-@output_option
+@verb()
 @click.pass_obj
 def heal(root: Path, as_json: bool) -> None:
     """Remove all rules from the links, and end every fault of `consensus inject`.
@@ -94,8 +92,7 @@ def heal(root: Path, as_json: bool) -> None:
     _print_result(None, "every link is whole", as_json)
 
 
-@click.command()
-@output_option
+@verb()
 @click.pass_obj
 def links(root: Path, as_json: bool) -> None:
     """Show each directed link: how many messages passed, were lost and are kept, and its rules."""
@@ -126,10 +123,9 @@ def _print_result(rules: Any, text: str, as_json: bool) -> None:
         print(text)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@verb(context_settings={"ignore_unknown_options": True})
 @click.argument("fault")
 @click.argument("arguments", nargs=-1)
-@output_option
 @click.pass_obj
 def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) -> None:
     """Inject any FAULT of the catalogue, with ARGUMENTS such as node=n1 or links=clients, until `consensus heal`.

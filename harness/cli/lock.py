@@ -24,16 +24,19 @@ import click
 from cluster.clients.locks import Lock
 from cluster.clients.operation import TTL_S
 from cluster.errors import ConsensusError, LeaseLost, Unknown
+from harness.cli.convention import EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.keys import open_log
-from harness.cli.main import EXIT_VIOLATED, FloatRange, print_stderr
-from harness.cli.signals import handled, terminated_as_interrupted
+from harness.cli.parameters import FloatRange
+from harness.cli.signals import handled
 
 VARIABLE: Final = "CONSENSUS_LOCK_TOKEN"
 _POLL_INTERVAL_S: Final = 0.05
 _KILL_AFTER_S: Final = 5.0
+#: The descriptor of the standard error.
+_STDERR: Final = 2
 
 
-@click.command()
+@verb()
 @click.option(
     "--ttl",
     "ttl_s",
@@ -46,7 +49,7 @@ _KILL_AFTER_S: Final = 5.0
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tuple[str, ...]) -> int:
+def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tuple[str, ...], as_json: bool) -> int:
     """Wait for the lock NAME, hold it while COMMAND runs, and exit with its code.
 
     \b
@@ -57,10 +60,12 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
     1. COMMAND may then have run for a moment while another client held the lock. If consensus itself is killed, COMMAND
     continues without the lock. So whatever COMMAND changes should refuse a fencing token, CONSENSUS_LOCK_TOKEN, that is lower
     than the highest one it has seen.
+
+    With -o json, what COMMAND prints goes to stderr.
     """
     if shutil.which(command[0]) is None:
         raise click.BadParameter(f"there is no command {command[0]!r}")
-    with open_log(root) as client, terminated_as_interrupted():
+    with open_log(root) as client:
         held = client.lock(name, ttl_s, wait_s)
         holder = client.locks.holder(name)
         if holder is not None and wait_s != 0:
@@ -71,13 +76,14 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
         except Unknown as error:
             raise Unknown(f"{error}. If this client has the lock now, it ends with its lease of {ttl_s:g} s") from error
         try:
-            code = _run(held, command)
+            code = _run(held, command, _STDERR if as_json else None)
         finally:
             lost = _release(held)
     if lost is not None:
         print_stderr(f"consensus: {lost}")
-        return EXIT_VIOLATED
-    return code
+    if as_json:
+        print_json(lock=name, token=held.token, lost=lost and str(lost), command_exit_code=code)
+    return code if lost is None else EXIT_VIOLATED
 
 
 def _release(held: Lock) -> LeaseLost | None:
@@ -91,12 +97,12 @@ def _release(held: Lock) -> LeaseLost | None:
     return None
 
 
-def _run(held: Lock, command: Sequence[str]) -> int:
+def _run(held: Lock, command: Sequence[str], stdout: int | None) -> int:
     """Run the command until it ends, or until the lock is lost. Return its exit code, as a shell would."""
     kill_at = float("inf")
     with _collected_signals() as signals:
         try:
-            child = subprocess.Popen(command, env={**os.environ, VARIABLE: str(held.token)})
+            child = subprocess.Popen(command, stdout=stdout, env={**os.environ, VARIABLE: str(held.token)})
         except OSError as error:
             raise click.BadParameter(f"{command[0]} cannot be run: {error.strerror}") from error
         while child.poll() is None:

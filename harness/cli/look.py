@@ -14,7 +14,7 @@ from cluster.errors import NoSuchNode, NotUp
 from cluster.folder_mark import CopiedFolder, check_no_copy
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
-from harness.cli.main import output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
 from harness.records.jsonable import to_jsonable
 from harness.records.tail import FileTail
 
@@ -22,12 +22,14 @@ _WATCH_INTERVAL_S = 0.5
 _FOLLOW_INTERVAL_S = 0.2
 
 
-@click.command()
+@verb()
 @click.option("-w", "--watch", is_flag=True, help="Update the table until Ctrl-C.")
-@output_option
 @click.pass_obj
 def ps(root: Path, watch: bool, as_json: bool) -> None:
-    """Show each node: process, state, number of boots, role, ballot or vote, decided value."""
+    """Show each node: process, state, number of boots, role, ballot or vote, decided value.
+
+    With -w and -o json each look is one object on one line.
+    """
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.live import Live  # noqa: PLC0415
 
@@ -39,10 +41,9 @@ def ps(root: Path, watch: bool, as_json: bool) -> None:
         else:
             Console().print(table_of_nodes(seen))
         return
-    if as_json:
-        raise click.UsageError(
-            "--watch cannot be combined with -o json: call `consensus ps -o json` repeatedly instead"
-        )
+    while as_json:
+        print_json(**control.ask("ps", SUPERVISOR_TIMEOUT_S))
+        time.sleep(_WATCH_INTERVAL_S)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             live.update(table_of_nodes(control.ask("ps", SUPERVISOR_TIMEOUT_S)), refresh=True)
@@ -132,15 +133,18 @@ def _shown(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-@click.command()
+@verb(streams=True)
 @click.argument("nodes", default="all", shell_complete=complete_nodes)
 @click.option("-f", "--follow", is_flag=True, help="Show new lines until Ctrl-C.")
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="How many earlier lines of each node."
 )
 @click.pass_obj
-def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
-    """Show the log files of NODES, over all their boots. NODES is n1, or n1,n3, or all."""
+def logs(root: Path, nodes: str, follow: bool, lines: int, as_json: bool) -> None:
+    """Show the log files of NODES, over all their boots. NODES is n1, or n1,n3, or all.
+
+    With -o json each line is one object, with its node and its time.
+    """
     spec = _spec(root)
     names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
     for name in names:
@@ -149,14 +153,14 @@ def logs(root: Path, nodes: str, follow: bool, lines: int) -> None:
     past = {name: tail.new_lines() for name, tail in tails.items()}
     if not follow:  # a node that was killed may have written half a line
         past = {name: [*past[name], *filter(None, [tail.unfinished_line])] for name, tail in tails.items()}
-    _print_by_time({name: of_one[-lines:] if lines else [] for name, of_one in past.items()})
+    _print_by_time({name: of_one[-lines:] if lines else [] for name, of_one in past.items()}, as_json)
     while follow:
         sys.stdout.flush()
         time.sleep(_FOLLOW_INTERVAL_S)
-        _print_by_time({name: tail.new_lines() for name, tail in tails.items()})
+        _print_by_time({name: tail.new_lines() for name, tail in tails.items()}, as_json)
 
 
-def _print_by_time(logs_of: Mapping[str, Sequence[str]]) -> None:
+def _print_by_time(logs_of: Mapping[str, Sequence[str]], as_json: bool) -> None:
     """Print the lines of several log files in the order of their times. A line without a time gets that of the line before."""
     found: list[tuple[str, str, str]] = []
     for name, of_one in logs_of.items():
@@ -165,17 +169,19 @@ def _print_by_time(logs_of: Mapping[str, Sequence[str]]) -> None:
             stamp = line[: len("2026-01-01 00:00:00,000")]
             when = stamp if stamp[:4].isdigit() and "," in stamp else when
             found.append((when, name, line))
-    for _, name, line in sorted(found, key=lambda entry: entry[0]):  # stable: the lines of one node keep their order
-        print(f"{name}  {line}")
+    for when, name, line in sorted(found, key=lambda entry: entry[0]):  # stable: the lines of one node keep their order
+        if as_json:
+            print_json(node=name, when=when or None, line=line)
+        else:
+            print(f"{name}  {line}")
 
 
-@click.command()
+@verb()
 @click.argument("node", shell_complete=complete_nodes)
-@output_option
 @click.pass_obj
 def inspect(root: Path, node: str, as_json: bool) -> None:
     """Show what NODE has on its disk, whether it runs or not. The disk is only read."""
-    from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - see harness.cli.main
+    from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - see harness.cli.verbs
     from node.algorithms import load_algorithm  # noqa: PLC0415
     from node.storage.disk import inspect as read_disk  # noqa: PLC0415
 

@@ -17,8 +17,9 @@ from cluster.errors import WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
+from harness.cli.convention import VerbGroup, print_json, print_stderr
 from harness.cli.keys import open_log
-from harness.cli.main import FloatRange, output_option, print_json, print_stderr
+from harness.cli.parameters import FloatRange, folder_of
 from node.contract import NodeId
 from node.settings import check_node_name
 
@@ -31,7 +32,7 @@ def _complete_member(ctx: click.Context, param: click.Parameter, incomplete: str
 def _complete_new(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return a name that no node has had, for the shell's completion."""
     try:
-        known = specs.open_spec(Path(str(ctx.find_root().params.get("root") or ".consensus"))).known_nodes()
+        known = specs.open_spec(folder_of(ctx)).known_nodes()
     except ValueError:
         return []
     numbers = [int(found[1]) for node in known if (found := re.fullmatch(r"n(\d+)", node))]
@@ -49,13 +50,12 @@ _timeout_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def member() -> None:
     """Show and change the members of a cluster that keeps a log, while it runs, one at a time."""
 
 
 @member.command("list")
-@output_option
 @click.pass_obj
 def list_(root: Path, as_json: bool) -> None:
     """Show the voters, the learners, and the removed nodes, whose names cannot be used again."""
@@ -89,7 +89,6 @@ def list_(root: Path, as_json: bool) -> None:
 @member.command()
 @click.argument("node", shell_complete=_complete_new)
 @_timeout_option
-@output_option
 @click.pass_obj
 def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
     """Add NODE, on an empty disk, and wait until it votes.
@@ -103,7 +102,6 @@ def add(root: Path, node: str, timeout_s: float, as_json: bool) -> None:
 
 @member.command()
 @click.argument("node", shell_complete=_complete_member)
-@output_option
 @click.pass_obj
 def remove(root: Path, node: str, as_json: bool) -> None:
     """Remove NODE for ever, and end its process. If NODE leads, it hands over first."""
@@ -117,7 +115,6 @@ def remove(root: Path, node: str, as_json: bool) -> None:
 @click.argument("old", shell_complete=_complete_member)
 @click.argument("new", shell_complete=_complete_new)
 @_timeout_option
-@output_option
 @click.pass_obj
 def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> None:
     """Replace OLD by NEW, which starts on an empty disk.

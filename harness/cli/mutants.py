@@ -1,20 +1,20 @@
 """`consensus mutants`: checks that the judges catch every mutant and accept the shipped code."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_VIOLATED, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
 from harness.records.jsonable import write_document
 from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
+    from harness.mutants.catalogue import Mutant
     from harness.mutants.trial import MutantReport, MutantTrial, ShippedTrial
 
 
-@click.command()
+@verb()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="How many clusters run at a time."
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of every random draw.")
 @click.option("--list", "only_list", is_flag=True, help="List the mutants, and run nothing.")
-@output_option
 @click.pass_obj
 def mutants(
     root: Path, names: tuple[str, ...], workers: int, times: int, seed: int, only_list: bool, as_json: bool
@@ -41,10 +40,13 @@ def mutants(
 
     Exit code: 0 if every mutant was caught and the shipped code is valid, else 1.
     """
-    from harness.mutants.catalogue import choose  # noqa: PLC0415 - see harness.cli.main
+    from harness.mutants.catalogue import choose  # noqa: PLC0415 - see harness.cli.verbs
     from harness.mutants.trial import MutantTrial, try_all  # noqa: PLC0415
 
     chosen = choose(names)
+    if only_list and as_json:
+        print_json(mutants=[_plain(mutant) for mutant in chosen])
+        return 0
     if only_list:
         for mutant in chosen:
             print(f"{mutant.name:30} {mutant.imitates:42} {mutant.script.about}")
@@ -56,9 +58,8 @@ def mutants(
 
     try:
         outcome = try_all(chosen, folder, workers=workers, times=times, seed=seed, progress=progress)
-    except KeyboardInterrupt:
-        print_stderr("interrupted: the runs under way have ended with their nodes")
-        os._exit(EXIT_INTERRUPTED)  # without waiting for the scripts under way; the kernel ends the nodes they launched
+    except KeyboardInterrupt as error:
+        exit_interrupted(error, "the runs under way have ended with their nodes")
     write_document(folder / "mutants-results.json", {"schema": 1, **outcome.to_json()})
     if as_json:
         print_json(folder=str(folder), **outcome.to_json())
@@ -66,6 +67,16 @@ def mutants(
         _print(outcome)
         print(f"run folders: {folder}")
     return EXIT_VIOLATED if outcome.survivors or outcome.accused else 0
+
+
+def _plain(mutant: "Mutant") -> dict[str, str]:
+    return {
+        "name": mutant.name,
+        "original": mutant.original,
+        "imitates": mutant.imitates,
+        "script": mutant.script.name,
+        "about": mutant.script.about,
+    }
 
 
 def _mutant_line(trial: "MutantTrial") -> str:

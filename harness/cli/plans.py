@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from cluster.errors import Mistake
+from cluster.errors import Mistake, Unknown
 from cluster.spec import node_names
-from harness.cli.main import (
-    EXIT_UNKNOWN,
-    EXIT_VIOLATED,
-    FloatRange,
-    output_option,
-    print_json,
-    print_stderr,
-    shown_path,
-)
+from harness.cli.convention import EXIT_VIOLATED, end_of, print_json, print_stderr, shown_path, verb
+from harness.cli.parameters import FloatRange
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -66,7 +59,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(found))
 
 
-@click.command()
+@verb()
 @click.argument("algorithm", required=False)
 @click.option("--workload", default="register", show_default=True, help="What the clients do.")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
@@ -84,7 +77,6 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     help="Run this plan instead of a drawn one.",
 )
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
-@output_option
 @click.pass_obj
 def test(
     root: Path,
@@ -115,7 +107,7 @@ def test(
       cas-register  write, read, cas on its registers
       lock          acquire, renew, release its locks, and use the resources that they protect
     """
-    from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.main
+    from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.verbs
     from harness.runs.plan_generator import generate  # noqa: PLC0415
     from harness.runs.suite import run_plan  # noqa: PLC0415
     from harness.workloads.registry import workload_for  # noqa: PLC0415
@@ -148,9 +140,9 @@ def test(
         )
         try:
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print_stderr(
-                f"interrupted, and not judged. Run folder: {shown_path(folder)}    again: consensus replay {folder.name}"
+                f"{end_of(error)}, and not judged. Run folder: {shown_path(folder)}    again: consensus replay {folder.name}"
             )
             raise
         if not as_json:
@@ -173,10 +165,9 @@ def _print_several(results: "list[PlanResult]", as_json: bool) -> int:
     return EXIT_VIOLATED if EXIT_VIOLATED in codes else max(codes)
 
 
-@click.command()
+@verb()
 @click.argument("run", required=False)
 @click.option("--times", type=click.IntRange(1, 10_000), help="How many runs.  [default: 5 of a plan, 1 of a schedule]")
-@output_option
 @click.pass_obj
 def replay(root: Path, run: str | None, times: int | None, as_json: bool) -> int:
     """Run the plan of RUN again several times, and print how often it violates a promise.
@@ -236,10 +227,9 @@ def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> in
     return EXIT_VIOLATED if fired else max(result.verdict.exit_code for result in results)
 
 
-@click.command()
+@verb()
 @click.argument("run", required=False)
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="How many runs at a time.")
-@output_option
 @click.pass_obj
 def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     """Reduce the plan of RUN, which violates a promise, to the fewest steps that still violate it.
@@ -260,8 +250,7 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     try:
         shrunk = Shrinker(plan, promise, kept, workers=workers, show=print_stderr).shrink()
     except NotAgain as error:
-        print_stderr(f"consensus: {error}")
-        return EXIT_UNKNOWN
+        raise Unknown(str(error)) from error
     took_s = time.monotonic() - started
     if as_json:
         about = {"promise": promise, "steps_before": shrunk.steps_before, "runs": shrunk.runs}

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from harness.cli.main import output_option, print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.parameters import folder_of
 from harness.records.run_folders import RunSummary, find_run, run_folders, summary
 
 
 def _complete_run(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    root = (ctx.find_root().params.get("root") or Path(".consensus")).absolute()
+    root = folder_of(ctx)
     names = [str(folder.relative_to(root / "runs")) for folder in run_folders(root)]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
@@ -22,39 +23,40 @@ def _complete_run(ctx: click.Context, _parameter: click.Parameter, incomplete: s
 run_argument = click.argument("run", required=False, shell_complete=_complete_run)
 
 
-@click.command()
+@verb()
 @run_argument
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @click.option(
-    "-o",
-    "--output",
+    "--file",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write.  [default: report.html in the run's folder]",
 )
 @click.pass_obj
-def report(root: Path, run: str | None, show: bool, target: Path | None) -> int:
+def report(root: Path, run: str | None, show: bool, target: Path | None, as_json: bool) -> int:
     """Write a page about a run: its verdict, a diagram of its messages, its faults and its operations.
 
     RUN is a run's folder, or a part of its name; without it, the newest run. The page is one file that needs no other, so it
     can be sent to others. Its path is printed.
     """
-    from harness.report import write_report  # noqa: PLC0415 - see harness.cli.main
+    from harness.report import write_report  # noqa: PLC0415 - see harness.cli.verbs
 
     folder = find_run(root, run)
     try:
         path = write_report(folder, target)
     except OSError as error:
         raise click.ClickException(f"the page cannot be written: {error}") from error
-    print(path)
+    if as_json:
+        print_json(run=str(folder), page=str(path))
+    else:
+        print(path)
     if show and not webbrowser.open(path.absolute().as_uri()):
         print_stderr("no browser could be started; open the file above yourself")
     return 0
 
 
-@click.command()
+@verb()
 @click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many runs.")
-@output_option
 @click.pass_obj
 def runs(root: Path, limit: int, as_json: bool) -> int:
     """List the runs, the newest first, with their verdicts."""

@@ -1,19 +1,18 @@
 """`consensus scorecard`: measures the article's table of algorithms by properties."""
 
-import os
 import time
 from pathlib import Path
 
 import click
 
 from harness.checkers.properties import PROPERTIES
-from harness.cli.main import EXIT_INTERRUPTED, EXIT_UNKNOWN, output_option, print_json, print_stderr, shown_path
+from harness.cli.convention import EXIT_UNKNOWN, exit_interrupted, print_json, print_stderr, shown_path, verb
 from harness.records.run_folders import new_folder
 from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
-@click.command()
+@verb()
 @click.option(
     "--algorithm",
     "algorithms",
@@ -24,7 +23,6 @@ from node.algorithms import load_algorithm
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="How many runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
-@output_option
 @click.pass_obj
 def scorecard(
     root: Path, algorithms: tuple[str, ...], only: str | None, workers: int, seed: int, trace: bool, as_json: bool
@@ -69,14 +67,11 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
 
         try:
             return run_all(wanted, folder, workers=workers, seed=seed, progress=one_more, trace=trace)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             progress.stop()
-            print_stderr(
-                f"interrupted: the runs under way have ended with their nodes. Run folders: {shown_path(folder)}"
+            exit_interrupted(
+                error, f"the runs under way have ended with their nodes. Run folders: {shown_path(folder)}"
             )
-            os._exit(
-                EXIT_INTERRUPTED
-            )  # without waiting for the scenarios under way; the kernel ends the nodes they launched
 
 
 def _print(table: list[ScorecardCell]) -> None:

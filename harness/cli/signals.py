@@ -15,14 +15,3 @@ def handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], N
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-@contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, as Ctrl-C does, so that a command releases what it holds."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    with handled((signal.SIGTERM, signal.SIGHUP), interrupt):
-        yield

@@ -1,22 +1,14 @@
 """`consensus sweep`: tries every single fault at every message of one operation."""
 
-import os
 from pathlib import Path
 
 import click
 
-from harness.cli.main import (
-    EXIT_INTERRUPTED,
-    EXIT_UNKNOWN,
-    EXIT_VIOLATED,
-    FloatRange,
-    output_option,
-    print_json,
-    print_stderr,
-)
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange
 
 
-@click.command()
+@verb()
 @click.argument("algorithm")
 @click.option("-n", "--nodes", type=click.IntRange(3, 99), default=5, show_default=True, help="How many nodes.")
 @click.option(
@@ -41,7 +33,6 @@ from harness.cli.main import (
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many clusters run at a time."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
-@output_option
 @click.pass_obj
 def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
     root: Path,
@@ -62,7 +53,7 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
 
     Exit code: 0 if every point is survived, 1 if a point blocks or violates a promise, 2 if a point was no test.
     """
-    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.main
+    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.verbs
     from harness.systematic.sweep import Sweeper  # noqa: PLC0415
     from harness.systematic.sweep_points import PointFault, PointOutcome  # noqa: PLC0415
 
@@ -78,9 +69,8 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
 
     try:
         found = sweeper.sweep(progress)
-    except KeyboardInterrupt:
-        print_stderr("interrupted: the points under way have ended with their nodes")
-        os._exit(EXIT_INTERRUPTED)  # without waiting for the points under way; the kernel ends the nodes they launched
+    except KeyboardInterrupt as error:
+        exit_interrupted(error, "the points under way have ended with their nodes")
     if as_json:
         print_json(folder=str(folder), **found.to_json())
     else:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
-from harness.cli.main import EXIT_UNKNOWN, EXIT_VIOLATED, output_option, print_json, print_stderr
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.records.run_files import RunFiles
 from harness.records.run_folders import NoSuchRun, is_run, run_folders
 
 
-@click.command()
+@verb()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@output_option
 @click.pass_obj
 def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
     """Give the recorded input of a run to the pure classes: each message that a node sent must be what its class sends.
@@ -22,7 +21,7 @@ def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
 
     Exit code: 1 if anything differs, 2 if no run could be validated, else 0.
     """
-    from harness.replay.trace_validation import validate  # noqa: PLC0415 - see harness.cli.main
+    from harness.replay.trace_validation import validate  # noqa: PLC0415 - see harness.cli.verbs
 
     folders = [folder for wanted in runs for folder in _matching_runs(root, wanted)]
     if not runs:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from harness.cli.main import FloatRange, ProgressTimer, output_option, print_json, print_stderr
+from harness.cli.convention import ProgressTimer, print_json, print_stderr, verb
+from harness.cli.parameters import FloatRange
 from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _look_for_option = click.option(
 )
 
 
-@click.command()
+@verb()
 @click.argument("algorithm")
 @click.option("-n", "--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="How many nodes.")
 @click.option(
@@ -56,7 +57,6 @@ _look_for_option = click.option(
     help="Explore only one of the states that differ only in node names: slower, with less memory.",
 )
 @click.option("--seconds", type=FloatRange(1), default=600.0, show_default=True, help="Stop after this time.")
-@output_option
 @click.pass_obj
 def explore(
     root: Path,
@@ -75,7 +75,7 @@ def explore(
     if it has tried every schedule within the bounds, which it prints, too. ALGORITHM may also be a mutant's name (see `consensus
     mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes.
     """
-    from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.main
+    from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.verbs
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
@@ -106,7 +106,7 @@ def explore(
     return report.exit_code
 
 
-@click.command()
+@verb()
 @click.argument("algorithm")
 @click.option(
     "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules, one for each seed."
@@ -124,7 +124,6 @@ def explore(
 @click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
 @_fault_model_option
 @_look_for_option
-@output_option
 @click.pass_obj
 def simulate(
     root: Path,
@@ -147,7 +146,7 @@ def simulate(
     is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log. ALGORITHM may also be a mutant's
     name.
     """
-    from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.main
+    from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415

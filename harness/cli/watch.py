@@ -8,19 +8,18 @@ from typing import Final
 import click
 
 from cluster.errors import Unknown
+from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.keys import open_log
-from harness.cli.main import output_option, print_json, print_stderr
 from harness.records.jsonable import to_jsonable
 
 _LONG_POLL_S: Final = 2.0
 
 
-@click.command()
+@verb(streams=True)
 @click.argument("prefix", default="")
 @click.option(
     "--after", type=click.IntRange(0), help="Begin with the changes after this version.  [default: changes from now on]"
 )
-@output_option
 @click.pass_obj
 def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
     """Print every change of the keys that begin with PREFIX, until Ctrl-C: version, key, value.

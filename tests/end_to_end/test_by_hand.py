@@ -198,7 +198,7 @@ def test_bad_input_is_reported_and_changes_nothing(shared: Hand) -> None:
     hand.fails(254, "give at least one of", "link", "n1", "n2")
     hand.fails(254, "is no time", "link", "n1", "n2", "--delay", "soon")
     hand.fails(254, "there is no node 'n9'", "inspect", "n9")
-    hand.fails(254, "No such command", "fly")
+    hand.fails(254, "there is no command 'fly'", "fly")
     assert [row["pid"] for row in before.values()] == [row["pid"] for row in hand.rows().values()]
     assert hand.good("query", "x") == "undecided"
 

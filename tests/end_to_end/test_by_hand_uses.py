@@ -104,7 +104,7 @@ def ctrl_c_releases_the_lock_and_leaves_the_line(log: Hand) -> None:
         with running(log, "lock", "printer", "--ttl", "60", "--", "true") as waiting:
             assert waiting.stderr is not None
             assert "waiting for 'printer'" in waiting.stderr.readline()
-            assert end(waiting, signal.SIGTERM)[0] == 130
+            assert end(waiting, signal.SIGTERM)[0] == 143
         assert end(holding)[0] == 130
     assert log.good("lock", "--wait", "0", "printer", "--", "echo", "free") == "free"
 
@@ -146,7 +146,7 @@ def tasks_go_to_whoever_joins(log: Hand) -> None:
             rows = log.json("assign", "list")
             assert rows["members"] == ["alice", "bob"]
             assert {"task": task, "member": "bob", "token": token} in rows["tasks"]
-            assert end(bob, signal.SIGTERM)[0] == 130
+            assert end(bob, signal.SIGTERM)[0] == 143
         assert line(alice) == f"+ {task} {token + 1}"
         log.good("assign", "remove", task)
         assert line(alice) == f"- {task}"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from click.shell_completion import ShellComplete
 
-from harness.cli.main import cli
+from harness.cli.verbs import cli
 from tests.end_to_end.hand import Hand
 from tests.waiting import wait_until
 
@@ -97,7 +97,7 @@ def test_bad_input_is_reported_and_changes_nothing(hand: Hand) -> None:
     hand.fails(1, "n1 is a member already", "member", "replace", "n1", "n1")
     hand.fails(254, "a node cannot be called 'leader'", "member", "add", "leader")
     hand.fails(254, "a node cannot be called '7'", "member", "replace", "n1", "7")
-    hand.fails(254, "No such command", "member", "fly")
+    hand.fails(254, "there is no command 'fly'", "member", "fly")
     assert members(hand) == {"n1": "leads"}
     assert list(hand.rows()) == ["n1"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.main import cli
+from harness.cli.verbs import cli
 from harness.records.run_folders import NoSuchRun, find_run, new_folder, new_test_folder, run_folders, summary
 from node.contract import BadInput
 from tests.run_folders import split_brain
@@ -96,6 +96,6 @@ def test_the_command_writes_the_page_of_the_newest_or_of_the_named_run(root: Pat
     assert result.stdout.strip() == str(root / "runs" / "third" / "unjudged" / "report.html")
     assert Path(result.stdout.strip()).exists()
     target = tmp_path / "page.html"
-    result = CliRunner().invoke(cli, ["--dir", str(root), "report", "first", "-o", str(target)])
+    result = CliRunner().invoke(cli, ["--dir", str(root), "report", "first", "--file", str(target)])
     assert result.stdout.strip() == str(target)
     assert "Coherence is broken" in target.read_text()

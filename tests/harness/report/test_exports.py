@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli.main import cli
+from harness.cli.verbs import cli
 from harness.records.jsonable import canonical
 from harness.report.edn import Keyword, edn
 from tests.run_folders import hostile, split_brain
@@ -83,7 +83,7 @@ def test_the_edn_of_each_kind() -> None:
 
 
 def exported(folder: Path, form: str) -> str:
-    result = CliRunner().invoke(cli, ["export", str(folder), "--to", form, "-o", "-"])
+    result = CliRunner().invoke(cli, ["export", str(folder), "--to", form, "--file", "-"])
     assert result.exit_code == 0, result.output
     return result.stdout
 

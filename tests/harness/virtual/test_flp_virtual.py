@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from harness.cli.main import EXIT_BAD_ARGUMENTS, run
+from harness.cli.convention import EXIT_BAD_ARGUMENTS
+from harness.cli.main import run
 from harness.mutants.paxos import AcceptIgnoresPromise
 from harness.virtual.flp import BLUE, RED, Adversary, StandOff, favour, fork, stand_off
 from harness.virtual.flp_majority import explore_tie

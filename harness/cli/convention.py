@@ -1,0 +1,215 @@
+"""What all verbs of `consensus` have in common: their options, how they print, and their exit codes.
+
+Rules
+-----
+1. Data goes to stdout, everything else to stderr.
+2. Every verb is a `Verb`, and so has `-o` and `--dir`. Its function gets `as_json`.
+3. With `-o json` a verb prints one JSON object to stdout, by `print_json`. A verb that streams prints one object a line.
+4. An error's sentence goes to stderr. With `-o json` an object about it goes to stdout, too, unless the verb has printed its
+   own object already. A stream ends with that object. The exit code is the same as without `-o json`.
+5. Exit codes: 0 success; 1 a property is violated, or the operation was refused; 2 unknown; 129 hung up; 130 interrupted; 143
+   terminated; 254 bad arguments; 255 internal error.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise, takewhile
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from harness.cli.parameters import folder_option
+from node.wording import nearest
+
+EXIT_VIOLATED: Final = 1
+EXIT_UNKNOWN: Final = 2
+EXIT_INTERRUPTED: Final = 130
+EXIT_BAD_ARGUMENTS: Final = 254
+EXIT_INTERNAL: Final = 255
+SCHEMA: Final = 1
+
+#: The kind of an error in its JSON object, by its exit code.
+_KIND_OF: Final[Mapping[int, str]] = {
+    EXIT_VIOLATED: "refused",
+    EXIT_UNKNOWN: "unknown",
+    129: "hung_up",
+    EXIT_INTERRUPTED: "interrupted",
+    143: "terminated",
+    EXIT_BAD_ARGUMENTS: "bad_arguments",
+    EXIT_INTERNAL: "internal",
+}
+#: The exit codes of the signals that end a stream as its user wants.
+_ENDS_OF_A_STREAM: Final = (129, EXIT_INTERRUPTED, 143)
+
+
+# --- verbs ------------------------------------------------------------------------------------------------------------
+
+
+class Verb(click.Command):
+    """A command of `consensus`. It has the options that every verb has, and its function gets `as_json`.
+
+    Args:
+        streams: whether the verb prints any number of JSON objects with `-o json`, one a line, and not exactly one.
+    """
+
+    def __init__(self, *arguments: Any, streams: bool = False, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.streams = streams
+        self.params += [_output_option(), folder_option()]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb, and return what its function returns: the exit code, or None for 0."""
+        _printed.streams = self.streams
+        return super().invoke(ctx)
+
+
+class VerbGroup(click.Group):
+    """A group of verbs. A mistyped verb's error names those that look like it."""
+
+    command_class = Verb
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that the arguments name. Raises UsageError if there is none."""
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
+            hint = nearest(name, self.list_commands(ctx)) or f"`{ctx.command_path} --help` lists them"
+            raise click.UsageError(f"there is no command {name!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def verb(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Verb]:
+    """Make a verb of a function, as `click.command` makes a command. `streams` is the argument of `Verb`."""
+    return click.command(name, cls=Verb, **attributes)
+
+
+def _output_option() -> click.Option:
+    def chosen(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
+        if value == "json":
+            _printed.as_json = True
+        return value == "json"
+
+    return click.Option(
+        ["-o", "--output", "as_json"],
+        type=click.Choice(["text", "json"]),
+        default="text",
+        is_eager=True,  # so that an error in another option is printed as this one says
+        callback=chosen,
+        help="text for people, json for programs.",
+    )
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+
+class _Printed:
+    """What the verb of this process has printed as JSON."""
+
+    def __init__(self) -> None:
+        self.as_json, self.streams, self.objects = False, False, 0
+
+
+_printed: Final = _Printed()
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Begin a verb: nothing is printed yet. An error in the arguments is printed as they say, as far as they can be read."""
+    words = list(takewhile(lambda word: word != "--", arguments))
+    _printed.as_json = any(word in ("-ojson", "--output=json") for word in words) or any(
+        option in ("-o", "--output") and value == "json" for option, value in pairwise(words)
+    )
+    _printed.streams, _printed.objects = False, 0
+
+
+def print_json(**content: Any) -> None:
+    """Print one JSON object to stdout, with the version of the schema."""
+    _printed.objects += 1
+    print(json_text({"schema": SCHEMA, **content}), flush=True)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON, for stdout: in ASCII unless stdout's encoding can represent every character."""
+    return json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "utf-8").lower().startswith("utf"))
+
+
+def print_stderr(text: str) -> None:
+    """Print a line for people to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_error(code: int, message: str, kind: str | None = None) -> None:
+    """Print what ends the verb: a sentence to stderr and, with `-o json`, an object to stdout.
+
+    Args:
+        code: the exit code.
+        message: the error, in a sentence.
+        kind: one name for programs; by the exit code if it is None.
+    """
+    print_stderr(f"consensus: {message}")
+    print_error_object(code, message, kind)
+
+
+def print_error_object(code: int, message: str, kind: str | None = None) -> None:
+    """Do the part of `print_error` that is for programs, for an error that people have been told of."""
+    ends_a_stream = _printed.streams and code not in _ENDS_OF_A_STREAM
+    if _printed.as_json and (ends_a_stream or not (_printed.streams or _printed.objects)):
+        print_json(error={"kind": kind or kind_of(code), "message": message}, exit_code=code)
+
+
+def exit_interrupted(error: KeyboardInterrupt, message: str) -> NoReturn:
+    """End this process at once, with the exit code of the signal: without waiting for threads whose work is under way.
+
+    The kernel ends the nodes that they launched.
+    """
+    print_stderr(f"{end_of(error)}: {message}")
+    code = exit_code_of(error)
+    print_error_object(code, f"{end_of(error)}: {message}")
+    os._exit(code)
+
+
+def kind_of(code: int) -> str:
+    """Return the kind of error, in one word for programs, that an exit code stands for."""
+    return _KIND_OF.get(code, "refused")
+
+
+class Signalled(KeyboardInterrupt):
+    """SIGTERM or SIGHUP has come. A verb ends what it has begun, as at Ctrl-C, and has an exit code of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code_of(error: KeyboardInterrupt) -> int:
+    """Return the exit code after a signal, as a shell counts it."""
+    return 128 + error.number if isinstance(error, Signalled) else EXIT_INTERRUPTED
+
+
+def end_of(error: KeyboardInterrupt) -> str:
+    """Return how a signal ended a verb, such as "interrupted"."""
+    return kind_of(exit_code_of(error)).replace("_", " ")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path for people: relative to the current folder if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+class ProgressTimer:
+    """Limits how often long work prints its progress."""
+
+    def __init__(self, interval_s: float = 5.0) -> None:
+        self._interval_s, self._last = interval_s, time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether `interval_s` seconds have passed since this was last true, or since the timer was made."""
+        now = time.monotonic()
+        if now < self._last + self._interval_s:
+            return False
+        self._last = now
+        return True

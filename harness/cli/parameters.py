@@ -1,0 +1,114 @@
+"""The parameters that several verbs have, and the types of parameters."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_FOLDER: Final = Path(".consensus")
+
+
+class Folder(click.Path):
+    """A parameter type: a folder. An empty name would be the current folder, with all that is in it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BadParameter if the name is empty."""
+        if not str(value):
+            self.fail(
+                "the name of the folder is empty: is a variable of the shell unset? The current folder is .", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
+def folder_option(*, before_the_verb: bool = False) -> click.Option:
+    """Return the option `--dir`, which stands before the verb or after it. It sets the context's object.
+
+    Only the one before the verb has a default.
+    """
+
+    def chosen(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            ctx.obj = value.absolute()
+
+    return click.Option(
+        ["--dir"],
+        type=Folder(),
+        default=_FOLDER if before_the_verb else None,
+        envvar="CONSENSUS_DIR" if before_the_verb else None,
+        show_default=before_the_verb,
+        is_eager=True,  # so that the completion of other options finds the folder
+        expose_value=False,
+        callback=chosen,
+        help="The folder of the cluster's state.",
+    )
+
+
+def folder_of(ctx: click.Context) -> Path:
+    """Return the folder that `--dir` names, also while the shell completes a word."""
+    return ctx.find_object(Path) or _FOLDER.absolute()
+
+
+def algorithm_parameter(
+    *, default: str | None = None, required: bool = False, many: bool = False, choices: Sequence[str] | None = None
+) -> Callable[[Function], Function]:
+    """Return a decorator that lets a verb take an algorithm, as an argument or as `--algorithm`.
+
+    Args:
+        default: what the verb's function gets if the user names none.
+        required: whether it is an error to name none.
+        many: whether the user may name several. The function gets a tuple, as `algorithms`.
+        choices: the only names that are allowed; None for every algorithm.
+    """
+    kind = None if choices is None else click.Choice(choices)
+
+    def add(function: Function) -> Function:
+        @wraps(function)
+        def with_one(*arguments: Any, named: Any, option: Any, **more: Any) -> Any:
+            if many:
+                return function(*arguments, algorithms=tuple(dict.fromkeys((*named, *option))), **more)
+            if named and option and named != option:
+                raise click.UsageError(f"two algorithms are given, {named} and {option}: give one")
+            if required and not (named or option):
+                raise click.UsageError("give an algorithm, such as paxos or module:Class")
+            return function(*arguments, algorithm=named or option or default, **more)
+
+        about = "The same as ALGORITHM" + (", may be given several times." if many else ".")
+        if default is not None:
+            about += f"  [default: {default}]"
+        attributes: dict[str, Any] = {"multiple": True} if many else {}
+        with_option = click.option("--algorithm", "option", type=kind, metavar="ALGORITHM", help=about, **attributes)
+        metavar = "[ALGORITHM]..." if many else "ALGORITHM" if required else "[ALGORITHM]"
+        with_argument = click.argument(
+            "named", required=False, type=kind, metavar=metavar, nargs=-1 if many else 1, shell_complete=_complete
+        )
+        decorated: Function = with_argument(with_option(with_one))  # type: ignore[assignment]  # wraps() keeps the type
+        return decorated
+
+    def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        from node.algorithms import BUILT_IN  # noqa: PLC0415 - only the shell's completion needs it
+
+        return [name for name in choices or BUILT_IN if name.startswith(incomplete)]
+
+    return add
+
+
+class FloatRange(click.FloatRange):
+    """A parameter type: a finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number.
+
+        Raises:
+            BadParameter: the text is no number, or the number is not in the range or not finite.
+        """
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number

@@ -1,0 +1,224 @@
+"""The table of verbs: finds a verb's module, runs the verb, and turns errors into exit codes.
+
+Rule: a verb's module is imported only when the verb runs, and imports what only that verb needs inside the function. So
+`consensus ps` does not load the benchmarks, and starts fast.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Final
+
+import click
+
+from harness.cli.convention import (
+    EXIT_BAD_ARGUMENTS,
+    EXIT_INTERNAL,
+    EXIT_UNKNOWN,
+    EXIT_VIOLATED,
+    Signalled,
+    Verb,
+    VerbGroup,
+    begin,
+    exit_code_of,
+    kind_of,
+    print_error,
+    print_error_object,
+    print_stderr,
+)
+from harness.cli.parameters import folder_option
+
+#: Errors of the operating system that are no bug of this program.
+_SYSTEM_ERRORS: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+
+#: The verbs by what people want, and the module of each verb, below `harness.cli`.
+_SECTIONS: Final = {
+    "Run a cluster": {
+        "up": "cluster",
+        "down": "cluster",
+        "ps": "look",
+        "logs": "look",
+        "inspect": "look",
+        "member": "members",
+    },
+    "Use it": {
+        "propose": "calls",
+        "query": "calls",
+        "put": "keys",
+        "get": "keys",
+        "del": "keys",
+        "watch": "watch",
+        "lock": "lock",
+        "assign": "assign",
+    },
+    "Break it by hand": {
+        "kill": "cluster",
+        "suspend": "cluster",
+        "resume": "cluster",
+        "restart": "cluster",
+        "partition": "links",
+        "isolate": "links",
+        "link": "links",
+        "links": "links",
+        "inject": "links",
+        "heal": "links",
+        "faults": "faults",
+    },
+    "Break and judge": {
+        "scorecard": "scorecard",
+        "test": "plans",
+        "campaign": "campaign",
+        "sweep": "sweep",
+        "crashpoints": "crashpoints",
+        "mutants": "mutants",
+        "replay": "plans",
+        "shrink": "plans",
+    },
+    "Search without processes": {"explore": "virtual", "simulate": "virtual", "flp": "flp"},
+    "See what happened": {
+        "runs": "report",
+        "report": "report",
+        "export": "export",
+        "trace": "trace",
+        "check": "check",
+    },
+    "Measure": {"bench": "bench"},
+}
+_MODULES: Final = {name: module for verbs in _SECTIONS.values() for name, module in verbs.items()}
+
+
+class _LazyGroup(VerbGroup):
+    """Imports a verb's module when the verb is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        import importlib  # noqa: PLC0415 - see the rule
+
+        module = importlib.import_module(f"harness.cli.{_MODULES[cmd_name]}")
+        # A verb whose name is a keyword of Python has an underscore after it in its module.
+        command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
+        assert isinstance(command, Verb | VerbGroup)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(limit=1000)) for name, command in commands.items() if command]
+                )
+
+
+@click.group(
+    cls=_LazyGroup,
+    params=[folder_option(before_the_verb=True)],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="consensus-lab", message="%(version)s")
+def cli() -> None:
+    """Run consensus algorithms as real processes, break them for real, and see which promises they kept.
+
+    Start with `consensus scorecard`, or by hand: `consensus up -d`, `consensus propose colour blue`, `consensus kill n1`,
+    `consensus query colour --at all`, `consensus down`.
+    """
+
+
+def run_verb(arguments: list[str], *, in_own_process: bool) -> int:
+    """Run one verb, print every error, and return the exit code.
+
+    Args:
+        arguments: those of the command line.
+        in_own_process: whether the process is the verb's own, so that signals are the verb's, too.
+    """
+    begin(arguments)
+    try:
+        with _signals() if in_own_process else nullcontext():
+            result = cli.main(args=arguments, prog_name="consensus", standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # so that an error of writing is reported here, and not when Python ends
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _interrupted(error)
+    except click.ClickException as error:
+        error.show()
+        print_error_object(EXIT_BAD_ARGUMENTS, error.format_message())
+        return EXIT_BAD_ARGUMENTS
+    except BrokenPipeError:
+        return _stdout_closed()
+    except SystemExit as error:
+        # rich and click raise this when the pipe at stdout is closed.
+        if isinstance(error.__context__, BrokenPipeError) or type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
+            return _stdout_closed()
+        return _report_error(RuntimeError(f"a function has ended this process with {error!r}"))
+    except Exception as error:  # noqa: BLE001 - every other error is reported, and has an exit code of its own
+        return _report_error(error)
+    return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let the signals that end a process raise KeyboardInterrupt, so that a verb ends what it has begun.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays so.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise Signalled(number)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    yield
+
+
+def _interrupted(error: BaseException) -> int:
+    """Return the exit code after a signal. click raises Abort in the place of KeyboardInterrupt."""
+    cause = error.__cause__ if isinstance(error, click.Abort) else error
+    code = exit_code_of(cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt())
+    print_error_object(code, f"{kind_of(code)} before it was done")
+    return code
+
+
+def _stdout_closed() -> int:
+    """Drop the rest of the output: the reader of stdout has closed it, as `head` does. Return the exit code."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return 0
+
+
+def _report_error(error: Exception) -> int:
+    """Print the error, and return its exit code."""
+    from cluster.errors import CommandRefused, ConsensusError, NoSuchNode, NotUp, Unknown  # noqa: PLC0415 - only errors need them
+    from node.contract import BadInput  # noqa: PLC0415
+    from node.storage.disk import DiskError  # noqa: PLC0415
+
+    match error:
+        case NoSuchNode() | BadInput():
+            code, prefix = EXIT_BAD_ARGUMENTS, ""
+        case Unknown():
+            code, prefix = EXIT_UNKNOWN, "unknown: "
+        case ConsensusError() | DiskError():
+            code, prefix = EXIT_VIOLATED, ""
+        case OSError() if error.errno in _SYSTEM_ERRORS:
+            code, prefix = EXIT_BAD_ARGUMENTS, "" if error.filename else "the output cannot be written: "
+        case _:
+            import traceback  # noqa: PLC0415
+
+            traceback.print_exception(error)
+            bug = "this is a bug of consensus, not a mistake of yours; the lines above show where it is"
+            print_stderr(f"consensus: {bug}")
+            print_error_object(EXIT_INTERNAL, f"{type(error).__name__}: {error}")
+            return EXIT_INTERNAL
+    kind = error.kind if isinstance(error, CommandRefused) else "not_up" if isinstance(error, NotUp) else None
+    print_error(code, f"{prefix}{error}", kind)
+    return code

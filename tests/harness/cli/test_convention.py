@@ -1,0 +1,83 @@
+"""What all verbs have in common, walked over every verb that the command line has."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from harness.cli.convention import EXIT_BAD_ARGUMENTS, Verb, VerbGroup
+from harness.cli.verbs import cli
+from tests.end_to_end.hand import run_in_this_process
+
+
+def verbs(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every verb of the command line, with the words that name it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            assert isinstance(command, VerbGroup)
+            yield from verbs(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+VERBS = dict(verbs())
+every_verb = pytest.mark.parametrize("path", VERBS, ids=" ".join)
+
+
+def objects(stdout: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+@every_verb
+def test_it_has_the_options_of_all_verbs(path: tuple[str, ...]) -> None:
+    verb = VERBS[path]
+    assert isinstance(verb, Verb)
+    options = [name for parameter in verb.params for name in parameter.opts if name.startswith("-")]
+    assert {"-o", "--output", "--dir"} <= set(options)
+    assert sorted(set(options)) == sorted(options), "two options share a name"
+    assert verb.callback is not None
+    assert "as_json" in inspect.signature(verb.callback).parameters
+
+
+@every_verb
+def test_its_errors_are_objects_on_stdout(path: tuple[str, ...], tmp_path: Path) -> None:
+    wrong = [*path, "--no-such-option", "-o", "json", "--dir", str(tmp_path)]
+    as_json, as_text = run_in_this_process(*wrong), run_in_this_process(*wrong[:-4], *wrong[-2:])
+    (error,) = objects(as_json.stdout)
+    assert error["schema"] == 1
+    assert error["exit_code"] == as_json.returncode == as_text.returncode != 0
+    assert error["error"]["kind"] in ("bad_arguments", "not_up")
+    assert error["error"]["message"] in as_json.stderr
+    assert as_text.stdout == ""
+    assert as_text.stderr == as_json.stderr
+
+
+def test_the_folder_may_stand_on_both_sides_of_the_verb(tmp_path: Path) -> None:
+    for arguments in (("--dir", str(tmp_path / "a"), "ps"), ("ps", "--dir", str(tmp_path / "a"))):
+        assert f"no cluster is up in {tmp_path / 'a'}" in run_in_this_process(*arguments).stderr
+    both = run_in_this_process("--dir", str(tmp_path / "b"), "ps", "--dir", str(tmp_path / "a"))
+    assert f"no cluster is up in {tmp_path / 'a'}" in both.stderr
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("kil", "kill"), ("scorcard", "scorecard"), ("Kill", "kill")])
+def test_a_mistyped_verb_is_guessed(typed: str, meant: str) -> None:
+    done = run_in_this_process(typed)
+    assert done.returncode == EXIT_BAD_ARGUMENTS
+    assert f"there is no command {typed!r}: did you mean {meant}" in done.stderr
+
+
+def test_help_names_every_verb_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run_in_this_process("--help")
+    assert done.returncode == 0
+    assert "..." not in done.stdout.replace("[ARGS]...", "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for name, *_ in VERBS:
+        assert f"\n  {name} " in done.stdout
