@@ -1,10 +1,10 @@
 """A log that does nothing, to be filled in by tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LogAlgorithm, LogProgress, LogProposal, StoredProgress
+from node.log_contract import Log, LogAlgorithm, LogProgress, LogProposal, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 
@@ -46,6 +46,10 @@ class IdleLog(LogAlgorithm):
     @classmethod
     def stored_progress(cls, disk: Mapping[str, Stored]) -> StoredProgress:
         return StoredProgress(0, 0)
+
+    @classmethod
+    def store_state(cls, disk: MutableMapping[str, Stored], log: Log, slot: int, parts: Sequence[bytes]) -> None:
+        pass
 
     @classmethod
     def proposal_in(cls, message: Message) -> LogProposal | None:
