@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cluster.clients.async_client import AsyncLogClient
     from cluster.clients.client import Client, VariableCall
     from cluster.clients.group_operations import Share, TaskOwner, TaskOwners, View
-    from cluster.clients.kv_operations import KeyChange, KeyEntry, VersionedValue
+    from cluster.clients.kv_operations import KeyChange, KeyChanges, KeyEntry, VersionedValue
     from cluster.clients.lock_operations import Holder
     from cluster.clients.locks import AsyncLock, Lock
     from cluster.clients.log_call import LogCall
@@ -68,6 +68,7 @@ __all__ = [
     # Results.
     "Holder",
     "KeyChange",
+    "KeyChanges",
     "KeyEntry",
     "Share",
     "TaskOwner",
@@ -97,7 +98,7 @@ _NAMES_OF_MODULES = {
     "cluster.clients.async_client": ("AsyncLogClient",),
     "cluster.clients.client": ("Client", "VariableCall"),
     "cluster.clients.group_operations": ("Share", "TaskOwner", "TaskOwners", "View"),
-    "cluster.clients.kv_operations": ("KeyChange", "KeyEntry", "VersionedValue"),
+    "cluster.clients.kv_operations": ("KeyChange", "KeyChanges", "KeyEntry", "VersionedValue"),
     "cluster.clients.lock_operations": ("Holder",),
     "cluster.clients.locks": ("AsyncLock", "Lock"),
     "cluster.clients.log_call": ("LogCall",),

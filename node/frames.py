@@ -5,9 +5,16 @@ number, and it takes effect once. `packed` is a packed list of commands; no node
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from node.contract import Message, NodeId
+
+#: The machine of a `ReadFrame` by which a client asks whether its watches still wait at the leader. Its one question is the
+#: list of the numbers of their frames. The answer is `[[number, …], [number, …], {machine: version}]`: those to ask again,
+#: since they are unknown here; those that are not looked at yet; and the versions up to which all others have seen every
+#: change. The leader drops the earlier watches of the client that are not in the list, and ends a watch for which its client
+#: has not asked so for 30 s.
+WATCHES: Final = "watches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,15 @@ class ReadFrame(Message):
     """Questions to one machine. The node answers from a state that is not older than the arrival of the frame.
 
     `packed` is a packed list of questions. A frame of one question, a watch, may wait up to `wait_ms` milliseconds
-    until there is something new to answer.
+    until there is something new to answer. `seen` is the version of the machine up to which a watch that is asked again has
+    seen every change; 0 if that is not known.
     """
 
     number: int
     wait_ms: int
     machine: str
     packed: bytes
+    seen: int = 0
 
 
 class FrameReply(NamedTuple):

@@ -29,10 +29,22 @@ early.
 
 When the log's time has reached `due_ms`, every node calls `expire` at the same slot. Sessions end by the same time, and
 then every node calls `session_ended`.
+
+Watches
+-------
+A watch is a question that `query` answers with `NotYet`: it waits at the leader. By default the leader asks all watches
+of a machine again after each slot that changed the machine. So each of them costs something at each change, even if it
+waits for something else. A machine with many watches names the **topic** of each change in `changed`, and each `NotYet`
+names the beginning of the topics that it waits for. Then a change costs nothing for watches of other topics.
+
+A watch of numbered changes must not miss one, and must not be refused for changes that it has seen. So such a machine
+returns its latest number from `latest_version`. The leader notes up to which version a watch has seen everything, and asks again
+with `query_again`. When the time of a watch is over, its client gets `nothing_new`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from node.contract import BadInput
@@ -71,13 +83,18 @@ class FloorTooLow(BadInput):
     """The state has given out a number that is not below the floor from which its numbers were to rise."""
 
 
+@dataclass(frozen=True, slots=True)
 class NotYet:
-    """The type of `NOT_YET`, which `query` returns for a watch while there is nothing new to answer.
+    """What `query` returns for a watch while there is nothing new to answer.
 
-    The node then asks the same question again when the machine has changed.
+    `topic` is what the watch waits for: the node asks again after a change whose topic begins with it. See
+    `Machine.changed`.
     """
 
+    topic: str = ""
 
+
+#: For a watch that waits for any change of the machine.
 NOT_YET: Final = NotYet()
 
 
@@ -89,6 +106,13 @@ class Machine(ABC):
 
     name: ClassVar[str]
     """The name by which clients address the machine."""
+
+    changed: dict[str, None] | None = None
+    """The topics of the changes since the node has cleared it. It is not part of the state.
+
+    None: the machine names no topics, so each watch is asked again after any change. A machine that names them sets this to
+    a dictionary when it is made, and adds the topic of each change to it as a key.
+    """
 
     @abstractmethod
     def apply(self, at: Moment, command: Command) -> Plain:
@@ -111,6 +135,18 @@ class Machine(ABC):
         Raises:
             Refusal: the question cannot be answered.
         """
+
+    def query_again(self, question: Command, seen: int) -> Plain | NotYet:
+        """Answer a watch that has seen every change up to the version `seen`. Raises as `query` does."""
+        return self.query(question)
+
+    def latest_version(self) -> int:
+        """Return the number of the latest change, or 0 if the machine does not number its changes."""
+        return 0
+
+    def nothing_new(self) -> Plain:
+        """Return the answer to a watch whose time is over. It has seen every change."""
+        return None
 
     @abstractmethod
     def snapshot(self) -> Plain:

@@ -1,5 +1,6 @@
 """Operations on keys and values. The machine is `node/machines/kv.py`."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from cluster.clients.operation import (
@@ -36,6 +37,17 @@ class KeyChange(NamedTuple):
     version: int
     key: str
     value: Any
+
+
+class KeyChanges(list[KeyChange]):
+    """Changes of keys with a prefix, in order. `seen` is the version up to which these are all of them.
+
+    It is at least the version of the last change, and higher if only other keys have changed since.
+    """
+
+    def __init__(self, changes: Iterable[KeyChange], seen: int) -> None:
+        super().__init__(changes)
+        self.seen = seen
 
 
 class KeyPage(NamedTuple):
@@ -126,7 +138,7 @@ def kv_range(prefix: str = "", timeout_s: float = TIMEOUT_S) -> Stream[KeyEntry]
         yield page.entries
 
 
-def kv_watch(prefix: str, after: int, wait_s: float = 1.0) -> Operation[list[KeyChange]]:
+def kv_watch(prefix: str, after: int, wait_s: float = 1.0) -> Operation[KeyChanges]:
     """Return the changes of keys with a prefix after a version, and wait for the first one if there is none yet.
 
     Args:
@@ -135,14 +147,17 @@ def kv_watch(prefix: str, after: int, wait_s: float = 1.0) -> Operation[list[Key
         wait_s: how long to wait for a change, in seconds.
 
     Returns:
-        The changes as `KeyChange` (version, key, value), in order: at most 1,000, and none if none came in time.
+        The changes as `KeyChange` (version, key, value), in order: at most 1,000, and none if none came in time. It is a list
+        with an attribute `seen`: the next watch goes on from there, also if there was no change.
 
     Raises:
         CommandRefused: "compacted": the log has dropped changes after `after`. Read the range again.
     """
     command = ["watch", checked_text("a prefix", prefix), _version(after), PAGE]
     wait = wait_ms(wait_s)
-    return Operation("kv", command, _changes, read=True, wait_ms=wait, timeout_s=wait_s + TIMEOUT_S)
+    return Operation(
+        "kv", command, lambda answer: _changes(after, answer), read=True, wait_ms=wait, timeout_s=wait_s + TIMEOUT_S
+    )
 
 
 def kv_changes(prefix: str, after: int) -> Stream[KeyChange]:
@@ -159,9 +174,8 @@ def kv_changes(prefix: str, after: int) -> Stream[KeyChange]:
         CommandRefused: "compacted": the log has dropped changes that this iterator has not returned. Read the range again.
     """
     while True:
-        changes: list[KeyChange] = yield kv_watch(prefix, after, STREAM_WAIT_S)
-        if changes:
-            after = changes[-1].version
+        changes: KeyChanges = yield kv_watch(prefix, after, STREAM_WAIT_S)
+        after = changes.seen
         yield changes
 
 
@@ -186,7 +200,9 @@ def _page(answer: Any) -> KeyPage:
     return KeyPage([KeyEntry(key, decode_value(value), version) for key, value, version in entries], more)
 
 
-def _changes(answer: Any) -> list[KeyChange]:
-    return [
-        KeyChange(version, key, None if value is None else decode_value(value)) for version, key, value in answer or ()
-    ]
+def _changes(after: int, answer: Any) -> KeyChanges:
+    seen, changes = answer
+    decoded = (
+        KeyChange(version, key, None if value is None else decode_value(value)) for version, key, value in changes
+    )
+    return KeyChanges(decoded, max(after, seen))

@@ -14,16 +14,17 @@ class LogCall:
     """One command, or one read, of a machine. `outcome` is None until the call has one.
 
     `deadline` is in seconds of the clock that drives the pipeline. `wait_ms` is how long the leader may hold back the reply to
-    a read, in milliseconds. `packed` is the encoded command. `on_outcome`, if it is set, is called once, with the outcome.
+    a read, in milliseconds; a read that may wait is a watch. `packed` is the encoded command. `frame` is the number of a watch's
+    frame. `on_outcome`, if it is set, is called once, with the outcome.
     """
 
-    __slots__ = ("command", "deadline", "machine", "on_outcome", "outcome", "packed", "read", "wait_ms")
+    __slots__ = ("command", "deadline", "frame", "machine", "on_outcome", "outcome", "packed", "read", "wait_ms")
 
     def __init__(
         self, machine: str, command: list[Any], packed: bytes, deadline: float, read: bool, wait_ms: int
     ) -> None:
         self.machine, self.command, self.packed, self.read, self.wait_ms = machine, command, packed, read, wait_ms
-        self.deadline = deadline
+        self.deadline, self.frame = deadline, 0
         self.outcome: Outcome | None = None
         self.on_outcome: Callable[[Outcome], object] | None = None
 
@@ -38,15 +39,14 @@ class LogCall:
 def pop_frame(queue: deque[LogCall]) -> list[LogCall]:
     """Remove the first calls of a queue that fit into one frame, and return them: calls of one machine.
 
-    A read that may wait has a frame of its own, since it would hold back the others. So has each call on the configuration
-    (machine "cluster"), since a change goes through the log alone.
+    Each call on the configuration (machine "cluster") has a frame of its own, since a change goes through the log alone.
     """
     calls = [queue.popleft()]
-    machine, size, alone = calls[0].machine, len(calls[0].packed), calls[0].wait_ms > 0
-    while queue and not alone and len(calls) < _FRAME_COMMANDS_MAX:
+    machine, size = calls[0].machine, len(calls[0].packed)
+    while queue and len(calls) < _FRAME_COMMANDS_MAX:
         call = queue[0]
         size += len(call.packed)
-        if call.machine != machine or size > COMMAND_BYTES_MAX or call.wait_ms or machine == "cluster":
+        if call.machine != machine or size > COMMAND_BYTES_MAX or machine == "cluster":
             break
         calls.append(queue.popleft())
     return calls

@@ -37,7 +37,7 @@ TTL_S: Final = 10.0
 #: How many items an answer holds at most; a stream asks again for the rest.
 PAGE: Final = 1_000
 #: How long the leader holds back the answer to each question of an endless stream, in seconds.
-STREAM_WAIT_S: Final = 5.0
+STREAM_WAIT_S: Final = 30.0
 _SECONDS_MAX: Final = 1e9
 
 

@@ -27,6 +27,7 @@ from cluster.clients.group_operations import (
 )
 from cluster.clients.kv_operations import (
     KeyChange,
+    KeyChanges,
     KeyEntry,
     KeyPage,
     VersionedValue,
@@ -60,6 +61,7 @@ __all__ = [
     "MEMBERS",
     "Holder",
     "KeyChange",
+    "KeyChanges",
     "KeyEntry",
     "KeyPage",
     "Operation",

@@ -18,7 +18,9 @@ Rules
    its outcome at once.
 5. A caller may give a call up (`cancel`). A command that has not left then never does. A command that has left is sent on all
    the same, by rule 2, and `on_outcome` is not called.
-6. A session that has been idle for nearly as long as the log keeps idle sessions is left for a new one, unless it owes a
+6. A read that may wait, a watch, stays at the leader until there is something to answer: see `watches.py`. It takes no part in
+   the limits and the waits of other frames.
+7. A session that has been idle for nearly as long as the log keeps idle sessions is left for a new one, unless it owes a
    reply. So a client that was idle does not learn that its session has ended.
 """
 
@@ -31,29 +33,30 @@ from typing import Any, Final
 from cluster.clients.leader_search import LeaderSearch
 from cluster.clients.log_call import COMMAND_BYTES_MAX, LogCall, pop_expired, pop_frame
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.clients.watches import OpenWatches
 from cluster.errors import ClientClosed, ConsensusError, WindowFull
 from node.contract import Message, NodeId
-from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
+from node.frames import WATCHES, CommandFrame, FrameReply, ReadFrame, Replies
 from node.replication.sessions import IDLE_MS, WINDOW
 from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_unchecked, unpack_unchecked
 
 SEND_AGAIN_S: Final = 0.5
+_EXPIRE_S: Final = 0.05  # how often the deadlines of calls are looked at
 _PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
-_WATCH_S: Final = 1.5  # a leader that was asked to hold back its reply may reply so much later
 _NO_LEADER_S: Final = 0.01
 _FRAMES_MAX: Final = WINDOW // 2
 CALLS_MAX: Final = 100_000
+_NEVER: Final = float("inf")
 SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than real time
 
 
 class _Frame:
     """A frame that waits for its reply. `sequence` is 0 for reads, and -1 for the frame that opens the session."""
 
-    __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence", "waits_s")
+    __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence")
 
-    def __init__(self, message: Message, sequence: int, calls: list[LogCall], now: float, wait_ms: int = 0) -> None:
+    def __init__(self, message: Message, sequence: int, calls: list[LogCall], now: float) -> None:
         self.message, self.sequence, self.calls = message, sequence, calls
-        self.waits_s = min(wait_ms / 1000, _WATCH_S)
         self.node: NodeId | None = None
         self.send_at = now
         self.sends = 0
@@ -90,6 +93,8 @@ class Pipeline:
         self._commands: deque[LogCall] = deque()
         self._reads: deque[LogCall] = deque()
         self._frames: dict[int, _Frame] = {}
+        self._watches = OpenWatches()
+        self._check: int | None = None  # the number of the frame that checks the watches
         self._number = 0
         self._sequence = 0
         self._unanswered: dict[int, None] = {}  # sequences, in order
@@ -129,7 +134,7 @@ class Pipeline:
         """
         if self._closed:
             raise ClientClosed("this client is closed: nothing was sent. Make another one")
-        if len(self._commands) + len(self._reads) >= CALLS_MAX:
+        if len(self._commands) + len(self._reads) + len(self._watches) >= CALLS_MAX:
             raise WindowFull(f"{CALLS_MAX:,} calls are waiting already: take in some outcomes first. Nothing was sent")
         packed = self._packer.pack(command)
         if len(packed) > COMMAND_BYTES_MAX:
@@ -143,13 +148,19 @@ class Pipeline:
                 f"a time is a number of seconds, or of whole milliseconds: not {timeout_s!r:.100}, {wait_ms!r:.100}"
             )
         call = LogCall(machine, command, packed, deadline, read, wait_ms)
-        (self._reads if read else self._commands).append(call)
+        if read and wait_ms > 0:
+            frame = ReadFrame(self._next_number(), wait_ms, machine, self._packer.pack_list([packed]))
+            self._watches.open(call, frame)
+        else:
+            (self._reads if read else self._commands).append(call)
+            self._deadline = min(self._deadline, now + _EXPIRE_S)
         return call
 
     def cancel(self, call: LogCall) -> None:
         """Give a call up. Its outcome is `NotKnown`, and `on_outcome` is not called."""
         call.on_outcome = None
         call.settle(NotKnown("the caller gave it up"))
+        self._watches.close(call.frame)
         with contextlib.suppress(ValueError):
             (self._reads if call.read else self._commands).remove(call)
 
@@ -162,6 +173,9 @@ class Pipeline:
         for frame in self._frames.values():
             for call in frame.calls:
                 call.settle(NotKnown("the client was closed before the reply came"))
+        for call, sends in self._watches.close_all():
+            reason = "the client was closed before the reply came"
+            call.settle(NotKnown(reason) if sends else NotDone("not_sent", reason))
         self._frames.clear()
         self._unanswered.clear()
 
@@ -169,31 +183,38 @@ class Pipeline:
         """Yield what to send now: the node, its address, and the bytes."""
         if now >= self._deadline:
             self._expire_calls(now)
+        for call, sends in self._watches.expired(now):
+            call.settle(_not_answered(sends))
         self._make_frames(now)
-        self._due = now + SEND_AGAIN_S
         leaders = self.leaders
-        for frame in self._frames.values():
-            if frame.send_at <= now:
-                if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
-                    self.disconnected(leaders.leader, now)
-                try:
-                    addresses = self._addresses()
-                except ConsensusError as error:
-                    self._no_cluster(str(error))
-                    return
-                node = leaders.target(addresses, now)
-                frame.node = node
-                frame.sends += 1
-                frame.send_at = now + (SEND_AGAIN_S + frame.waits_s if node == leaders.leader else _PROBE_S)
-                if frame.sends > 1:
-                    self.sent_again += 1
-                if node in addresses:
-                    yield node, addresses[node], self._codec.encode(Envelope(self.id, 0, "", frame.message))
-            self._due = min(self._due, frame.send_at)
+        try:
+            if leaders.leader is not None:
+                for message in self._watches.to_send(leaders.leader, now):
+                    yield from self._encoded(leaders.leader, message)
+            self._due = _NEVER
+            for frame in self._frames.values():
+                if frame.send_at <= now:
+                    if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
+                        self.disconnected(leaders.leader, now)
+                    node = leaders.target(self._addresses(), now)
+                    frame.node = node
+                    frame.sends += 1
+                    frame.send_at = now + (SEND_AGAIN_S if node == leaders.leader else _PROBE_S)
+                    if frame.sends > 1:
+                        self.sent_again += 1
+                    yield from self._encoded(node, frame.message)
+                self._due = min(self._due, frame.send_at)
+        except ConsensusError as error:
+            self._no_cluster(str(error))
+
+    def _encoded(self, node: NodeId, message: Message) -> Iterator[tuple[NodeId, str, bytes]]:
+        addresses = self._addresses()
+        if node in addresses:
+            yield node, addresses[node], self._codec.encode(Envelope(self.id, 0, "", message))
 
     def due(self) -> float:
         """Return when the caller must call `outgoing` again, at the latest."""
-        return min(self._due, self._deadline)
+        return min(self._due, self._deadline, self._watches.due(self.leaders.leader))
 
     def incoming(self, node: NodeId, data: bytes, now: float) -> None:
         """Take in a message of a node. A damaged message is ignored, since the frame is sent again."""
@@ -207,10 +228,13 @@ class Pipeline:
                 frame = self._frames.get(reply.number)
                 if frame is not None:
                     self._answered(node, frame, reply, now)
+                elif reply.number in self._watches:
+                    self._watch_answered(node, reply, now)
 
     def disconnected(self, node: NodeId, now: float) -> None:
         """Note that the connection to `node` has closed, or that it does not reply. Its unanswered frames go elsewhere."""
         self.leaders.lost(node, now)
+        self._watches.lost(node)
         for frame in self._frames.values():
             if frame.node == node:
                 frame.send_at = now
@@ -218,17 +242,18 @@ class Pipeline:
     @property
     def idle(self) -> bool:
         """Whether every call has an outcome and every frame a reply."""
-        return not (self._frames or self._commands or self._reads)
+        return not (self._frames or self._commands or self._reads or self._watches)
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def _make_frames(self, now: float) -> None:
         while self._reads and len(self._frames) < _FRAMES_MAX * 2:
-            first = self._reads[0]
+            machine = self._reads[0].machine
             calls = pop_frame(self._reads)
             packed = self._packer.pack_list([call.packed for call in calls])
-            read = ReadFrame(self._next_number(), first.wait_ms, first.machine, packed)
-            self._frames[read.number] = _Frame(read, 0, calls, now, first.wait_ms)
+            read = ReadFrame(self._next_number(), 0, machine, packed)
+            self._frames[read.number] = _Frame(read, 0, calls, now)
+        self._make_check(now)
         if not self._commands:
             return
         if self.session is not None and not self._unanswered and now - self._used > SESSION_S:
@@ -248,6 +273,15 @@ class Pipeline:
             frame = CommandFrame(self._next_number(), self.session, self._sequence, done, machine, packed)
             self._frames[frame.number] = _Frame(frame, self._sequence, calls, now)
 
+    def _make_check(self, now: float) -> None:
+        """Make the frame that checks the watches, if it is due. Drop it if no watch is open."""
+        if self._watches.check_is_due(self.leaders.leader, now):
+            self._check = self._next_number()
+            message = ReadFrame(self._check, 0, WATCHES, pack_unchecked([self._watches.begin_check(now)]))
+            self._frames[self._check] = _Frame(message, 0, [], now)
+        elif self._check is not None and not self._watches:
+            self._finish(self._check, self._frames[self._check])
+
     def _next_number(self) -> int:
         self._number += 1
         return self._number
@@ -264,6 +298,8 @@ class Pipeline:
         for queue in (self._commands, self._reads):
             while queue:
                 queue.popleft().settle(NotDone("not_up", reason))
+        for call, sends in self._watches.close_all():
+            call.settle(NotKnown(reason) if sends else NotDone("not_up", reason))
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 call.settle(NotKnown(reason) if frame.sends else NotDone("not_up", reason))
@@ -287,9 +323,25 @@ class Pipeline:
                 call.settle(NotDone("refused", f"{node}: {reply.refused}"))
         elif frame.node == node:
             # The node does not lead. Such a reply of a node to which the frame went before comes too late to count.
-            leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
-            self.leaders.redirected(leader, now)
+            self._redirected(node, reply, now)
             frame.send_at = now if self.leaders.leader is not None else now + _NO_LEADER_S
+
+    def _watch_answered(self, node: NodeId, reply: FrameReply, now: float) -> None:
+        if reply.payload is None and reply.refused is None:
+            if self._watches.redirected(node, reply.number):
+                self._redirected(node, reply, now)
+            return
+        call = self._watches.close(reply.number)
+        assert call is not None
+        if reply.payload is None:
+            call.settle(NotDone("refused", f"{node}: {reply.refused}"))
+        else:
+            self.leaders.leader = node
+            self._settle([call], *unpack_unchecked(reply.payload))
+
+    def _redirected(self, node: NodeId, reply: FrameReply, now: float) -> None:
+        leader = reply.leader if reply.leader != node and self._is_known(reply.leader) else None
+        self.leaders.redirected(leader, now)
 
     def _is_known(self, node: NodeId | None) -> bool:
         try:
@@ -300,21 +352,29 @@ class Pipeline:
     def _finish(self, number: int, frame: _Frame) -> None:
         del self._frames[number]
         self._unanswered.pop(frame.sequence, None)
+        if number == self._check:
+            self._check = None
+            self._watches.end_check()
 
     def _deliver(self, frame: _Frame, payload: bytes, now: float) -> None:
         results, errors = unpack_unchecked(payload)
+        if not frame.calls and not frame.sequence:
+            self._watches.checked(*results[0])
         if frame.sequence:
             self._used = now
         if frame.sequence < 0:
             self._session_opened(results, errors)
             return
-        if errors:
-            if errors[0][0] == -1:
-                self._frame_failed(frame, errors[0][1], errors[0][2])
-                return
-            for index, kind, message in errors:
-                frame.calls[index].settle(NotDone(kind, message))
-        for call, result in zip(frame.calls, results, strict=False):
+        if errors and errors[0][0] == -1:
+            self._frame_failed(frame, errors[0][1], errors[0][2])
+            return
+        self._settle(frame.calls, results, errors)
+
+    @staticmethod
+    def _settle(calls: list[LogCall], results: list[Any], errors: list[Any]) -> None:
+        for index, kind, message in errors:
+            calls[max(index, 0)].settle(NotDone(kind, message))
+        for call, result in zip(calls, results, strict=False):
             if call.outcome is None:
                 call.settle(Ok(result))
 
@@ -353,14 +413,25 @@ class Pipeline:
         self._unanswered.clear()
 
     def _expire_calls(self, now: float) -> None:
-        """Give every call whose time is up its outcome."""
-        self._deadline = now + 0.05
+        """Give every call whose time is up its outcome, except watches."""
         for number, frame in list(self._frames.items()):
             for call in frame.calls:
                 if call.outcome is None and call.deadline <= now:
-                    call.settle(NotKnown(f"no reply in time; the call was sent {frame.sends} times"))
-            if isinstance(frame.message, ReadFrame) and all(call.outcome is not None for call in frame.calls):
+                    call.settle(_not_answered(frame.sends))
+            if isinstance(frame.message, ReadFrame) and number != self._check and _settled(frame.calls):
                 del self._frames[number]  # a read changes nothing, so its reply is not needed
         for queue in (self._commands, self._reads):
             for call in pop_expired(queue, now):
-                call.settle(NotDone("not_sent", "no leader was found in time to send it to: it never left"))
+                call.settle(_not_answered(0))
+        self._deadline = now + _EXPIRE_S if self._frames or self._commands or self._reads else _NEVER
+
+
+def _settled(calls: list[LogCall]) -> bool:
+    return all(call.outcome is not None for call in calls)
+
+
+def _not_answered(sends: int) -> NotDone | NotKnown:
+    """Return the outcome of a call whose time is up, and that was sent so often."""
+    if not sends:
+        return NotDone("not_sent", "no leader was found in time to send it to: it never left")
+    return NotKnown(f"no reply in time; the call was sent {sends} times")

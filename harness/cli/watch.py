@@ -12,7 +12,7 @@ from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.keys import open_log
 from harness.records.jsonable import to_jsonable
 
-_LONG_POLL_S: Final = 2.0
+_LONG_POLL_S: Final = 30.0
 
 
 @verb(streams=True)
@@ -31,8 +31,9 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
         print_stderr(f"watching keys that begin with {prefix!r} after version {seen}; Ctrl-C ends it")
         while True:
             with suppress(Unknown):  # no leader at the moment; the next poll returns every change since `seen`
-                for version, key, value in client.kv.watch(prefix, seen, _LONG_POLL_S):
-                    seen = version
+                changes = client.kv.watch(prefix, seen, _LONG_POLL_S)
+                seen = changes.seen
+                for version, key, value in changes:
                     if as_json:
                         print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
                     else:

@@ -6,8 +6,9 @@
 import time
 from typing import Any
 
-from node.algorithms.multipaxos.leader import Leadership, Question
+from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
+from node.algorithms.multipaxos.watches import Question
 from node.machines.kv import KvMachine
 from node.machines.locks import Claim, LocksMachine
 from node.replication.sessions import ClientSession, Sessions

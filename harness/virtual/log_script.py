@@ -238,6 +238,14 @@ class LogWorld(LogSimulation):
         self._poll_client(self.clients[client])
         return self.outcome(call)
 
+    def watch(self, client: str, prefix: str, after: int, wait_s: float = 5.0) -> LogCall:
+        """Begin a watch of the keys with a prefix, and return the call."""
+        question = ["watch", prefix, after, 100]
+        wait_ms = int(wait_s * 1000)
+        call = self.clients[client].pipeline.call("kv", question, self.now, wait_s + 5.0, read=True, wait_ms=wait_ms)
+        self._poll_client(self.clients[client])
+        return call
+
     def change(self, kind: str, node: NodeId) -> Ok | NotDone | NotKnown | None:
         """Have client `c` ask for a change of members, and return the outcome. `kind` is add or remove."""
         return self.ask("c", "cluster", [kind, node])

@@ -27,11 +27,13 @@ Refused, without a change: "no_task", "not_member", "bad_name", "full", and the 
 from collections.abc import Mapping
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
+from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import check_name
 from node.machines.members import MembersMachine
 
 TASKS_MAX: Final = 10_000
+#: The topic of every change.
+_OWNERS: Final = "owners"
 
 
 class TaskShare:
@@ -55,6 +57,7 @@ class AssignmentMachine(Machine):
 
     def __init__(self) -> None:
         self.members = MembersMachine()
+        self.changed: dict[str, None] = self.members.changed
         self.version = 1
         self.tokens = 0
         self.owners: dict[str, str | None] = {}  # by task; None: no owner
@@ -77,14 +80,14 @@ class AssignmentMachine(Machine):
                     return False
                 if len(self.owners) >= TASKS_MAX:
                     raise Refusal("full", f"there are {TASKS_MAX:,} tasks already")
-                self.version += 1
+                self._next_version()
                 self.owners[task], self.unassigned[task] = None, None
                 self._rebalance()
                 return True
             case ["remove", str(task)]:
                 if task not in self.owners:
                     raise Refusal("no_task", f"there is no task {task!r}")
-                self.version += 1
+                self._next_version()
                 self._unassign(task)
                 del self.owners[task], self.unassigned[task]
                 self._rebalance()
@@ -93,16 +96,21 @@ class AssignmentMachine(Machine):
 
     def _members_changed(self) -> None:
         """Unassign the tasks of members that have gone, add a share for each new member, and spread the tasks again."""
-        self.version += 1
+        self._next_version()
         present = self.members.members
         for name in [name for name in self.shares if name not in present]:
             for task in list(self.shares[name].tasks):
                 self._unassign(task)
             del self.shares[name]
+            self.changed[_topic(name)] = None
         for name in present:
             if name not in self.shares:
                 self.shares[name] = TaskShare(self.version)
         self._rebalance()
+
+    def _next_version(self) -> None:
+        self.version += 1
+        self.changed[_OWNERS] = None
 
     # --- spreading --------------------------------------------------------------------------------------------------
 
@@ -128,14 +136,18 @@ class AssignmentMachine(Machine):
         self.tokens += 1
         self.owners[task] = name
         self.shares[name].tasks[task] = self.tokens
-        self.shares[name].changed = self.version
+        self._share_changed(name)
 
     def _unassign(self, task: str) -> None:
         owner = self.owners[task]
         if owner is not None:
             del self.shares[owner].tasks[task]
-            self.shares[owner].changed = self.version
+            self._share_changed(owner)
             self.owners[task], self.unassigned[task] = None, None
+
+    def _share_changed(self, name: str) -> None:
+        self.shares[name].changed = self.version
+        self.changed[_topic(name)] = None
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -162,10 +174,10 @@ class AssignmentMachine(Machine):
                     raise Refusal(
                         "not_member", f"{name!r} is no member: it has left, or its lease or session has ended"
                     )
-                return [share.changed, _pairs(share.tasks)] if share.changed > after else NOT_YET
+                return [share.changed, _pairs(share.tasks)] if share.changed > after else NotYet(_topic(name))
             case ["owners", int(after)]:
                 if self.version <= after:
-                    return NOT_YET
+                    return NotYet(_OWNERS)
                 shares = [[name, _pairs(share.tasks)] for name, share in self.shares.items()]
                 return [self.version, shares, list(self.unassigned)]
             case ["view"] | ["watch", _, _]:
@@ -200,3 +212,8 @@ class AssignmentMachine(Machine):
 
 def _pairs(tasks: dict[str, int]) -> Plain:
     return [[task, token] for task, token in tasks.items()]
+
+
+def _topic(name: str) -> str:
+    """Return the topic of a change of a member's share."""
+    return f"mine {name}"

@@ -12,12 +12,13 @@ Questions, each with its answer:
 ["version"]                           the version of the latest change of any key
 ["range", prefix, after, most]        [[[key, value, version], …], more]: at most `most` keys with this prefix above the key
                                       `after`, in order; `more` is True if there are more
-["watch", prefix, after, most]        [[version, key, value], …]: at most `most` changes of keys with this prefix above the
-                                      version `after`, in order; a value of None is a delete; waits until there is a change
+["watch", prefix, after, most]        [seen, [[version, key, value], …]]: at most `most` changes of keys with this prefix above
+                                      the version `after`, in order, and the version up to which these are all of them; a
+                                      value of None is a delete; waits until there is a change
 ```
 Each change has a version of its own: one more than that of the last change of any key. The machine keeps the latest
 changes for watches, up to a number and a size. A watch that begins before them is refused as "compacted"; its client
-reads the range again.
+reads the range again. So a client watches on from `seen`, which also rises while only other keys change.
 
 Refused, without a change: "mismatch", "bad_key", "too_large", "compacted".
 """
@@ -28,7 +29,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
+from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 
 KEY_CHARS_MAX: Final = 1_024
 VALUE_BYTES_MAX: Final = 256 * 1024
@@ -39,11 +40,12 @@ ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
 class KvMachine(Machine):
-    """The present entries, and the latest changes. `version` is that of the latest change."""
+    """The present entries, and the latest changes. `version` is that of the latest change. A change's topic is its key."""
 
     name = "kv"
 
     def __init__(self) -> None:
+        self.changed: dict[str, None] = {}
         self.entries: dict[str, tuple[bytes, int]] = {}
         self.version = 0
         #: The latest changes, as version, key and value. Their versions have no gaps.
@@ -85,6 +87,7 @@ class KvMachine(Machine):
 
     def _changed(self, key: str, value: bytes | None) -> int:
         self.version += 1
+        self.changed[key] = None
         self.history.append((self.version, key, value))
         self.history_bytes += len(value or b"")
         while len(self.history) > HISTORY_ENTRIES_MAX or self.history_bytes > HISTORY_BYTES_MAX:
@@ -128,19 +131,33 @@ class KvMachine(Machine):
             self._sorted_keys = sorted(self.entries)
             self._new_keys = []
 
+    def query_again(self, question: Command, seen: int) -> Plain | NotYet:
+        match question:
+            case ["watch", str(prefix), int(after), int(most)]:
+                return self._watch(prefix, max(after, seen), most)
+        return self.query(question)
+
+    def latest_version(self) -> int:
+        return self.version
+
+    def nothing_new(self) -> Plain:
+        return [self.version, []]
+
     def _watch(self, prefix: str, after: int, most: int) -> Plain | NotYet:
         first = self.history[0][0] if self.history else self.version + 1
         if after + 1 < first:
             raise Refusal("compacted", f"the changes before version {first} are no longer kept: read the range again")
         found: list[Plain] = []
         size = 0
-        for version, key, value in islice(self.history, max(after + 1 - first, 0), None):
-            if len(found) >= min(most, ANSWER_ENTRIES_MAX) or size > ANSWER_BYTES_MAX:
-                break
+        # By index, so that the changes up to `after` cost nothing.
+        for index in range(max(after + 1 - first, 0), len(self.history)):
+            version, key, value = self.history[index]
             if key.startswith(prefix):
+                if len(found) >= min(most, ANSWER_ENTRIES_MAX) or size > ANSWER_BYTES_MAX:
+                    return [version - 1, found]
                 found.append([version, key, value])
                 size += len(value or b"") + len(key)
-        return found or NOT_YET
+        return [self.version, found] if found else NotYet(prefix)
 
     def figures(self) -> Mapping[str, int]:
         return {"keys": len(self.entries)}

@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
+from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 CLAIMS_MAX: Final = 100_000
@@ -62,6 +62,7 @@ class LocksMachine(Machine):
     name = "locks"
 
     def __init__(self) -> None:
+        self.changed: dict[str, None] = {}
         self.tickets = 0
         self.tokens = 0
         self.claims: dict[int, Claim] = {}  # by ticket, in order
@@ -153,12 +154,14 @@ class LocksMachine(Machine):
     def _grant(self, claim: Claim) -> None:
         self.tokens += 1
         claim.token = self.tokens
+        self.changed[_topic(claim.ticket)] = None
 
     def _remove(self, at: Moment, claim: Claim) -> None:
         """Remove a claim from its queue. If it held the lock, the next claim gets the lock, and its lease begins."""
         queue = self.queues[claim.name]
         del queue[claim.session, claim.owner], self.claims[claim.ticket]
         self.leases.drop(claim.ticket)
+        self.changed[_topic(claim.ticket)] = None
         first = self._holder(claim.name)
         if first is None:
             del self.queues[claim.name]
@@ -190,7 +193,7 @@ class LocksMachine(Machine):
                         "not_waiting",
                         f"ticket {ticket} is not in the queue of {name!r}: its lease or session has ended",
                     )
-                return claim.token or NOT_YET
+                return claim.token or NotYet(_topic(ticket))
             case ["holder", str(name)]:
                 holder = self._holder(name)
                 return None if holder is None else [holder.owner, holder.token, len(self.queues[name]) - 1]
@@ -213,3 +216,8 @@ class LocksMachine(Machine):
 
     def rise(self, floor: int) -> None:
         self.tickets = self.tokens = risen(floor, max(self.tickets, self.tokens))
+
+
+def _topic(ticket: int) -> str:
+    """Return the topic of what becomes of a claim. No topic begins with another one."""
+    return f"{ticket}."

@@ -30,13 +30,15 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Final
 
-from node.machine import NOT_YET, Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
+from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
 
 MEMBERS_MAX: Final = 1_000
 DETAILS_BYTES_MAX: Final = 1_024
 HISTORY_CHANGES_MAX: Final = 4_096
 ANSWER_CHANGES_MAX: Final = 1_000
+#: The topic of every change of the view.
+_VIEW: Final = "view"
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class MembersMachine(Machine):
     name = "members"
 
     def __init__(self) -> None:
+        self.changed: dict[str, None] = {}
         self.view = 0
         self.members: dict[str, Member] = {}  # in the order in which they joined
         #: The latest changes, as number of the view, event, member and details. Their numbers have no gaps.
@@ -119,6 +122,7 @@ class MembersMachine(Machine):
 
     def _changed(self, event: str, member: Member) -> None:
         self.view += 1
+        self.changed[_VIEW] = None
         self.changes.append((self.view, event, member.name, member.details))
         if len(self.changes) > HISTORY_CHANGES_MAX:
             self.changes.popleft()
@@ -154,7 +158,7 @@ class MembersMachine(Machine):
             )
         start = after - last_dropped
         found = [list(change) for change in islice(self.changes, start, start + max(min(most, ANSWER_CHANGES_MAX), 0))]
-        return found or NOT_YET
+        return found or NotYet(_VIEW)
 
     def figures(self) -> Mapping[str, int]:
         return {"members": len(self.members)}

@@ -14,7 +14,8 @@ Rules
 """
 
 import zlib
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from node.contract import NodeId
 from node.machine import Machine, Moment, NotYet, Refusal
@@ -44,6 +45,17 @@ _MESSAGES: Final = {
 Frame = tuple[int, int, int, str, bytes]
 
 
+class MachineChanges(NamedTuple):
+    """What one slot has changed in the machine `name`.
+
+    `before` is the machine's version before the slot. `topics` are those of the changes; None: any topic may have changed.
+    """
+
+    name: str
+    before: int
+    topics: Mapping[str, None] | None
+
+
 class ReplicatedState:
     """The replicated state after the slot `applied`.
 
@@ -61,6 +73,9 @@ class ReplicatedState:
         self.time_ms = 0
         self.chain = 0
         self.marks: dict[int, int] = {}
+        self._touched: dict[
+            str, int
+        ] = {}  # by name, the machines that the last slot may have changed: version before it
         self.bytes_since_snapshot = 0
         self.slots_since_snapshot = 0
 
@@ -70,6 +85,7 @@ class ReplicatedState:
         """Apply the batch of the next slot. Returns the payload of each of its frames, in order."""
         assert slot == self.applied + 1, (slot, self.applied)
         payloads = []
+        self._forget_changes()
         if batch:
             time_ms, frames = unpack_unchecked(batch)
             if time_ms > self.time_ms:  # between two beats of a leader it is equal, and nothing can expire
@@ -110,6 +126,8 @@ class ReplicatedState:
             return refused_frame(
                 "no_machine", f"no machine is called {name!r}: the machines are {', '.join(self.machines)}"
             )
+        if machine is not None:
+            self._touch(name, machine)
         results: list[Any] = []
         errors: list[Any] = []
         for command in commands:
@@ -156,15 +174,16 @@ class ReplicatedState:
 
     # --- questions --------------------------------------------------------------------------------------------------
 
-    def read(self, name: str, packed: bytes) -> bytes | None:
+    def read(self, name: str, packed: bytes, seen: int = 0) -> bytes | NotYet:
         """Answer a frame of questions from the present state.
 
         Args:
             name: the machine, or CLUSTER for the configuration and for copies of the state.
             packed: the packed list of questions.
+            seen: the version of the machine up to which the frame's only question, a watch, has seen every change.
 
         Returns:
-            The payload, or None if the frame's only question has to wait for a change.
+            The payload, or what the frame's only question waits for.
         """
         try:
             questions = unpack_unchecked(packed)
@@ -178,10 +197,15 @@ class ReplicatedState:
         errors: list[Any] = []
         for question in questions:
             try:
-                answer = self._read_log(question) if name == CLUSTER else self.machines[name].query(question)
+                if name == CLUSTER:
+                    answer = self._read_log(question)
+                elif seen:
+                    answer = self.machines[name].query_again(question, seen)
+                else:
+                    answer = self.machines[name].query(question)
                 if isinstance(answer, NotYet):
                     if len(questions) == 1:
-                        return None
+                        return answer
                     raise Refusal("alone", "a question that waits must be the only one of its frame")
                 results.append(answer)
             except Refusal as error:
@@ -200,6 +224,34 @@ class ReplicatedState:
             return [list(part) for part in self.configuration]
         return self.copies.answer(self.applied, question)
 
+    def nothing_new(self, name: str) -> bytes:
+        """Return the payload for a watch of the machine `name` whose time is over."""
+        return pack_unchecked(((self.machines[name].nothing_new(),), ()))
+
+    def versions(self) -> dict[str, int]:
+        """Return the latest version of each machine that numbers its changes."""
+        return {name: version for name, machine in self.machines.items() if (version := machine.latest_version())}
+
+    # --- what a slot has changed --------------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[MachineChanges]:
+        """Yield what the last slot has changed."""
+        for name, before in self._touched.items():
+            topics = self.machines[name].changed
+            if topics is None or topics:
+                yield MachineChanges(name, before, topics)
+
+    def _touch(self, name: str, machine: Machine) -> None:
+        if name not in self._touched:
+            self._touched[name] = machine.latest_version()
+
+    def _forget_changes(self) -> None:
+        for name in self._touched:
+            changed = self.machines[name].changed
+            if changed:
+                changed.clear()
+        self._touched.clear()
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def due_ms(self) -> int | None:
@@ -211,13 +263,15 @@ class ReplicatedState:
     def _expire(self, slot: int) -> None:
         for session in self.sessions.expire(self.time_ms):
             self._session_ended(Moment(slot, self.time_ms, session))
-        for machine in self.machines.values():
+        for name, machine in self.machines.items():
             due = machine.due_ms()
             if due is not None and due <= self.time_ms:
+                self._touch(name, machine)
                 machine.expire(Moment(slot, self.time_ms, 0))
 
     def _session_ended(self, at: Moment) -> None:
-        for machine in self.machines.values():
+        for name, machine in self.machines.items():
+            self._touch(name, machine)
             machine.session_ended(at)
 
     # --- snapshots --------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from node.machine import FloorTooLow
+from node.machine import FloorTooLow, NotYet
 from node.machines import DEFAULT
 from node.replication.configuration import Configuration
 from node.replication.copies import IDLE_BEATS, PART_BYTES
@@ -34,7 +34,7 @@ class Log:
     def ask(self, machine: str, *question: Any) -> Any:
         """Return the answer to a question, the kind of its refusal, or None if it waits."""
         payload = self.state.read(machine, pack_unchecked([question]))
-        return None if payload is None else self._decoded(payload)
+        return None if isinstance(payload, NotYet) else self._decoded(payload)
 
     @staticmethod
     def _decoded(payload: bytes) -> Any:

@@ -9,20 +9,23 @@ Rules
    answer leaves before that.
 4. So the answer to a frame rests on votes that are on a quorum's disks, and on nothing that the present turn saves: the leader's
    own vote returns to it after its commit. The answer leaves early, before the next batch is written.
+5. A watch that waits when this replica stops leading is redirected, as all requests are. Its client knows up to which version the
+   watch has seen everything, and the next leader goes on from there.
 """
 
 from typing import Final
 
-from node.algorithms.multipaxos.leader import BATCH_BYTES, BEAT_S, Leadership, Question, Waiter
+from node.algorithms.multipaxos.leader import BATCH_BYTES, Leadership
 from node.algorithms.multipaxos.messages import Forward, Forwarded
+from node.algorithms.multipaxos.watches import WATCHES_MAX, Question, Waiter
 from node.contract import Message, NodeId, Request, Value
-from node.frames import CommandFrame, ReadFrame
+from node.frames import WATCHES, CommandFrame, ReadFrame
 from node.log_contract import LogNode
+from node.machine import BEAT_MS, NotYet
 from node.replication.state import CLUSTER, ReplicatedState
 from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
 _ASK_AGAIN_S: Final = (0.2, 0.3)
-_NOTHING: Final = pack_unchecked(((None,), ()))
 
 
 class Clients:
@@ -43,11 +46,37 @@ class Clients:
         elif leader.full(size):
             self.node.refuse(request, "too much is waiting here already: slow down")
         elif isinstance(frame, ReadFrame):
-            until = leader.beat + int(frame.wait_ms / 1000 / BEAT_S) + 1
-            leader.questions.append(Question(Waiter(request), frame.machine, frame.packed, until))
+            self._question(leader, request, frame)
         elif frame.machine != CLUSTER or self._may_change(leader, request, frame.packed):
             commands = (frame.session, frame.sequence, frame.done, frame.machine, frame.packed)
             leader.submit(commands, Waiter(request))
+
+    def _question(self, leader: Leadership, request: Request, frame: ReadFrame) -> None:
+        """Take in a frame of questions."""
+        if frame.machine == WATCHES:
+            self._are_open(leader, request, frame.packed)
+        elif frame.wait_ms > 0 and len(leader.watches) >= WATCHES_MAX:
+            self.node.refuse(request, f"{WATCHES_MAX:,} watches wait here already")
+        else:
+            leader.watches.drop(request)  # the client asks again: the earlier question is replaced
+            until = leader.beat + (frame.wait_ms // BEAT_MS + 1 if frame.wait_ms > 0 else 0)
+            leader.questions.append(Question(Waiter(request), frame.machine, frame.packed, until, frame.seen))
+
+    def _are_open(self, leader: Leadership, request: Request, packed: bytes) -> None:
+        """Answer a client that asks whether its watches wait here: see `WATCHES`."""
+        try:
+            asked = unpack_unchecked(packed)
+        except Malformed:
+            asked = None
+        match asked:
+            case [[*numbers]] if all(type(number) is int for number in numbers):
+                unknown = leader.watches.still_open(request, numbers, leader.beat)
+                requests = [question.waiter.request for question in leader.unconfirmed()] if unknown else []
+                coming = [number for client, number in requests if client == request.client]
+                result = [[number for number in unknown if number not in coming], coming, self.state.versions()]
+                self.answer(Waiter(request), pack_unchecked(((result,), ())))
+            case _:
+                self.node.refuse(request, "a client asks for its watches with one list of numbers")
 
     def _may_change(self, leader: Leadership, request: Request, packed: bytes) -> bool:
         """Return whether a frame that changes the cluster may be proposed. Answers the frame if not."""
@@ -87,8 +116,7 @@ class Clients:
         """Redirect every client that waits for this replica, which led until now, to `leader`, or to any node if None."""
         waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
         waiters += [waiter for _, waiter in led.waiting]
-        waiters += [question.waiter for question in (*led.questions, *led.watches)]
-        waiters += [question.waiter for questions in led.rounds.values() for question in questions]
+        waiters += [question.waiter for question in (*led.unconfirmed(), *led.watches)]
         for waiter in waiters:
             if waiter.origin is None:
                 self.node.redirect(waiter.request, leader)
@@ -98,24 +126,27 @@ class Clients:
     def answer_confirmed(self, leader: Leadership) -> None:
         """Answer the questions for which a quorum has confirmed that this node leads."""
         for question in leader.take_confirmed():
-            payload = self.state.read(question.machine, question.packed)
-            if payload is None:
-                leader.watches.append(question)
-            else:
-                self.answer(question.waiter, payload)
+            self._answer_or_keep(leader, question)
 
-    def answer_watches(self, leader: Leadership) -> None:
-        """Answer each watch that has a result, and, without a result, each watch whose time is over."""
-        still: list[Question] = []
-        for question in leader.watches:
-            payload = self.state.read(question.machine, question.packed)
-            if payload is None and question.until_beat <= leader.beat:
-                payload = _NOTHING
-            if payload is None:
-                still.append(question)
-            else:
-                self.answer(question.waiter, payload)
-        leader.watches = still
+    def answer_changed(self, leader: Leadership) -> None:
+        """Answer the watches that have waited for what the last slot has changed."""
+        for name, before, topics in self.state.changes():
+            for question in leader.watches.take_changed(name, topics):
+                self._answer_or_keep(leader, question._replace(seen=max(before, question.seen)))
+
+    def answer_due(self, leader: Leadership) -> None:
+        """Answer the watches whose time is over."""
+        for question in leader.watches.take_due(leader.beat):
+            self.answer(question.waiter, self.state.nothing_new(question.machine))
+
+    def _answer_or_keep(self, leader: Leadership, question: Question) -> None:
+        payload = self.state.read(question.machine, question.packed, question.seen)
+        if not isinstance(payload, NotYet):
+            self.answer(question.waiter, payload)
+        elif question.until_beat <= leader.beat:
+            self.answer(question.waiter, self.state.nothing_new(question.machine))
+        else:
+            leader.watches.add(question, payload.topic, leader.beat)
 
     # --- variables that are set once --------------------------------------------------------------------------------
 

@@ -13,10 +13,12 @@ Rules
 """
 
 from collections import deque
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, TakeOver
+from node.algorithms.multipaxos.watches import Question, Waiter, Watches
 from node.contract import NodeId, Request
 from node.log_contract import LogNode
 from node.machine import BEAT_MS
@@ -37,13 +39,6 @@ _HAND_OVER_BEATS: Final = 6
 _CAUGHT_UP_SLOTS: Final = 32
 
 
-class Waiter(NamedTuple):
-    """A request that waits for an answer. `origin` is the peer that has forwarded it; None for a client of this node."""
-
-    request: Request
-    origin: NodeId | None = None
-
-
 class Flight:
     """A slot in flight: proposed, and not known as chosen.
 
@@ -56,15 +51,6 @@ class Flight:
         self.batch, self.waiters, self.is_change = batch, waiters, is_change
         self.votes: dict[NodeId, None] = {}
         self.beats = 0
-
-
-class Question(NamedTuple):
-    """A frame of questions. A watch may wait for a result until the beat `until_beat`."""
-
-    waiter: Waiter
-    machine: str
-    packed: bytes
-    until_beat: int
 
 
 class Leadership:
@@ -86,7 +72,7 @@ class Leadership:
         self.confirmed: dict[NodeId, int] = {}  # by peer: the last round that it has confirmed
         self.questions: list[Question] = []  # those that have no round yet
         self.rounds: dict[int, list[Question]] = {}  # by round: its questions, until a quorum has confirmed it
-        self.watches: list[Question] = []  # confirmed, and waiting for a change
+        self.watches = Watches()  # confirmed, and waiting for a change
         self.hand_over_to: NodeId | None = None
         self.hand_over_beats = 0
 
@@ -272,6 +258,12 @@ class Leadership:
             for round_ in [each for each in self.rounds if each <= confirmed]
             for question in self.rounds.pop(round_)
         ]
+
+    def unconfirmed(self) -> Iterator[Question]:
+        """Yield the questions whose round no quorum has confirmed yet."""
+        yield from self.questions
+        for questions in self.rounds.values():
+            yield from questions
 
     # --- members ----------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ class MultiPaxos(LogAlgorithm):
                 self.prepare_if_alone()
             case "beat" if self.leader is not None:
                 if self.leader.tick():
-                    self.clients.answer_watches(self.leader)
+                    self.clients.answer_due(self.leader)
                 else:
                     self.become_following(None)
             case "fetch":
@@ -345,6 +345,8 @@ class MultiPaxos(LogAlgorithm):
             if flight is not None:
                 for waiter, payload in zip(flight.waiters, payloads, strict=False):
                     self.clients.answer(waiter, payload)
+            if self.leader is not None and self.leader.watches:
+                self.clients.answer_changed(self.leader)
             if self.state.configuration != before:
                 self.members_changed()
             if self.snapshot_due():
@@ -352,8 +354,6 @@ class MultiPaxos(LogAlgorithm):
             if slot == self.elect_again_at and self.leader is not None:
                 self.become_following(None)
                 self.election.become_preparing(self.state.configuration)
-        if self.leader is not None and self.leader.watches:
-            self.clients.answer_watches(self.leader)
 
     def members_changed(self) -> None:
         """Take in that a change of the configuration was applied.

@@ -80,15 +80,16 @@ def test_a_range_reads_page_after_page() -> None:
         next(stream)
 
 
-def test_an_iterator_of_changes_goes_on_after_the_last_one_that_it_returned() -> None:
+def test_an_iterator_of_changes_goes_on_after_what_it_has_seen() -> None:
     stream = operations.kv_changes("k", 3)
     first = next(stream)
     assert isinstance(first, Operation)
-    assert stream.send(first.decode(None)) == []  # no change in time
+    assert stream.send(first.decode([5, []])) == []  # no change in time, but five of other keys
     again = next(stream)
     assert isinstance(again, Operation)
-    assert (first.command, first.wait_ms) == (again.command, again.wait_ms)
-    assert stream.send(again.decode([[4, "k", None], [6, "k", encode_value(1)]])) == [(4, "k", None), (6, "k", 1)]
+    assert (first.command[1], first.command[2], again.command[1], again.command[2]) == ("k", 3, "k", 5)
+    changes = again.decode([9, [[6, "k", None], [8, "k", encode_value(1)]]])
+    assert stream.send(changes) == [(6, "k", None), (8, "k", 1)]
     last = next(stream)
     assert isinstance(last, Operation)
-    assert last.command[2] == 6
+    assert last.command[2] == 9

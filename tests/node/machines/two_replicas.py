@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from node.machine import NOT_YET, Machine, Moment, NotYet, Refusal
+from node.machine import Machine, Moment, NotYet, Refusal
 from node.wire import pack_unchecked, unpack_unchecked
 
 M = TypeVar("M", bound=Machine)
@@ -40,7 +40,7 @@ class Replicas(Generic[M]):
             return refused
 
     def ask(self, *question: Any) -> Any:
-        """Ask both copies. Returns the answer or NOT_YET, or raises the machine's refusal."""
+        """Ask both copies. Returns the answer or a `NotYet`, or raises the machine's refusal."""
         before = self.state()
         answers = [self._query(machine, question) for machine in (self.one, self.other)]
         self.assert_equal(*answers)
@@ -108,7 +108,7 @@ def refused(replicas: Replicas[M], session: int, *command: Any) -> str:
 
 
 def waits(answer: Any) -> bool:
-    return answer is NOT_YET
+    return isinstance(answer, NotYet)
 
 
 AT_RANDOM = settings(max_examples=60, stateful_step_count=40, deadline=None)

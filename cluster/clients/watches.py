@@ -1,0 +1,153 @@
+"""The watches that one client has open: questions that the leader answers when something changes. No I/O.
+
+Theory of operation
+-------------------
+A watch is a frame of its own, which goes to the leader and stays there, perhaps for long. So that nothing is sent for each
+open watch meanwhile, the client asks at intervals in one frame, the **check**, whether all of them still wait at the leader.
+The check is an ordinary question: if no answer comes, the leader is taken for lost, and every watch is asked again elsewhere.
+An open watch by itself says nothing about the leader.
+
+The answer to a check names the watches that the leader does not know, since they or their answers were lost: the client
+asks them again. For the others it says up to which version they have seen every change. A watch that is asked again, such as
+at the next leader, goes on from there.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from cluster.clients.log_call import LogCall
+from node.contract import NodeId
+from node.frames import ReadFrame
+
+#: How long after a watch was asked the first check follows, and after an answered check the next one, in seconds.
+_FIRST_CHECK_S: Final = 0.25
+_CHECK_S: Final = 1.0
+_NEVER: Final = float("inf")
+
+
+class _Watch:
+    """One watch. `node` is the leader that was asked last; None if it is to be asked. `sends` counts how often."""
+
+    __slots__ = ("call", "message", "node", "seen", "sends")
+
+    def __init__(self, call: LogCall, message: ReadFrame) -> None:
+        self.call, self.message = call, message
+        self.node: NodeId | None = None
+        self.seen = self.sends = 0
+
+
+class OpenWatches:
+    """The open watches of one client, by the numbers of their frames. Times are in seconds of the client's clock."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, _Watch] = {}
+        self._to_ask: dict[int, None] = {}
+        self._deadlines: list[tuple[float, int]] = []  # a heap; may also hold watches that are open no more
+        self._asked_by_check: tuple[int, ...] = ()
+        self._checking = False
+        self._check_at = _NEVER
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._watches
+
+    def open(self, call: LogCall, message: ReadFrame) -> None:
+        """Open a watch: it is to be asked."""
+        number = call.frame = message.number
+        self._watches[number] = _Watch(call, message)
+        self._to_ask[number] = None
+        heapq.heappush(self._deadlines, (call.deadline, number))
+
+    def close(self, number: int) -> LogCall | None:
+        """Close a watch. Returns its call, or None if it is not open."""
+        watch = self._watches.pop(number, None)
+        self._to_ask.pop(number, None)
+        return None if watch is None else watch.call
+
+    def close_all(self) -> list[tuple[LogCall, int]]:
+        """Close every watch. Returns each call, and how often it was sent."""
+        calls = [(watch.call, watch.sends) for watch in self._watches.values()]
+        self._watches.clear()
+        self._to_ask.clear()
+        self._deadlines.clear()
+        return calls
+
+    def expired(self, now: float) -> list[tuple[LogCall, int]]:
+        """Close the watches whose calls are out of time. Returns each call, and how often it was sent."""
+        found = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            watch = self._watches.get(number := heapq.heappop(self._deadlines)[1])
+            if watch is not None:
+                self.close(number)
+                found.append((watch.call, watch.sends))
+        return found
+
+    def lost(self, node: NodeId) -> None:
+        """Note that `node` does not lead, or does not reply: what was asked there is to be asked again."""
+        for number, watch in self._watches.items():
+            if watch.node == node:
+                self._ask_again(number, watch)
+
+    def redirected(self, node: NodeId, number: int) -> bool:
+        """Note that `node` does not answer a watch, since it does not lead. Returns whether the watch was asked there last."""
+        watch = self._watches[number]
+        if watch.node != node:
+            return False
+        self._ask_again(number, watch)
+        return True
+
+    def _ask_again(self, number: int, watch: _Watch) -> None:
+        watch.node = None
+        self._to_ask[number] = None
+
+    def to_send(self, leader: NodeId, now: float) -> Iterator[ReadFrame]:
+        """Yield the frames of the watches to ask: they are sent to `leader` now."""
+        if not self._to_ask:
+            return
+        self._check_at = min(self._check_at, now + _FIRST_CHECK_S)
+        numbers, self._to_ask = self._to_ask, {}
+        for number in numbers:
+            watch = self._watches[number]
+            watch.node = leader
+            watch.sends += 1
+            yield watch.message if not watch.seen else replace(watch.message, seen=watch.seen)
+
+    # --- the check ----------------------------------------------------------------------------------------------------
+
+    def check_is_due(self, leader: NodeId | None, now: float) -> bool:
+        """Return whether to send a check. Without a leader one is due at once: it finds the leader."""
+        if self._checking or not self._watches:
+            return False
+        return now >= self._check_at or (leader is None and bool(self._to_ask))
+
+    def begin_check(self, now: float) -> list[int]:
+        """Begin a check. Returns the numbers that it asks for."""
+        self._checking, self._check_at = True, now + _CHECK_S
+        self._asked_by_check = tuple(self._watches)
+        return list(self._asked_by_check)
+
+    def checked(self, unknown: list[int], not_seen_yet: list[int], versions: Mapping[str, int]) -> None:
+        """Take in the leader's answer to a check: see `node.frames.WATCHES`."""
+        without = {*unknown, *not_seen_yet}
+        for number in self._asked_by_check:
+            watch = self._watches.get(number)
+            if watch is not None and number not in without:
+                watch.seen = max(watch.seen, versions.get(watch.message.machine, 0))
+        for number in unknown:
+            if number in self._watches:
+                self._ask_again(number, self._watches[number])
+
+    def end_check(self) -> None:
+        """Note that no check is under way."""
+        self._checking = False
+
+    def due(self, leader: NodeId | None) -> float:
+        """Return when something is to be sent or has expired, at the latest."""
+        if self._to_ask and leader is not None:
+            return 0.0
+        check_at = _NEVER if self._checking or not self._watches else self._check_at
+        return min(check_at, self._deadlines[0][0] if self._deadlines else _NEVER)

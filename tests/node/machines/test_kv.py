@@ -1,0 +1,77 @@
+"""The machine of keys and values: what a watch returns, and what it waits for."""
+
+import pytest
+
+from node.machine import NotYet, Refusal
+from node.machines import kv
+from node.machines.kv import KvMachine
+from tests.node.machines.two_replicas import Replicas, waits
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Replicas[KvMachine]:
+    monkeypatch.setattr(kv, "HISTORY_ENTRIES_MAX", 4)
+    return Replicas(KvMachine)
+
+
+def test_a_watch_returns_the_changes_and_up_to_where_they_are_all(keys: Replicas[KvMachine]) -> None:
+    assert waits(keys.ask("watch", "a/", 0, 100))
+    keys.do(1, "put", "a/1", b"one")
+    keys.do(1, "put", "b/1", b"other")
+    keys.do(1, "delete", "a/1")
+    keys.do(1, "put", "b/2", b"other")
+    assert keys.ask("watch", "a/", 0, 100) == [4, [[1, "a/1", b"one"], [3, "a/1", None]]]
+    assert keys.ask("watch", "a/", 1, 100) == [4, [[3, "a/1", None]]]
+    assert keys.ask("watch", "a/", 0, 1) == [2, [[1, "a/1", b"one"]]]
+    assert keys.ask("watch", "a/", 3, 100) == NotYet("a/")
+    assert keys.one.nothing_new() == [4, []]
+
+
+def test_a_watch_that_begins_before_the_kept_changes_is_refused(keys: Replicas[KvMachine]) -> None:
+    keys.do(1, "put", "a/1", b"")
+    for _ in range(4):
+        keys.do(1, "put", "b/1", b"")
+    assert waits(keys.ask("watch", "a/", 1, 100))
+    with pytest.raises(Refusal, match="before version 2"):
+        keys.ask("watch", "a/", 0, 100)
+
+
+def test_a_watch_that_has_seen_everything_is_not_refused_however_much_else_has_changed(
+    keys: Replicas[KvMachine],
+) -> None:
+    for _ in range(9):
+        keys.do(1, "put", "b/1", b"")
+    seen = keys.one.latest_version()
+    keys.do(1, "put", "a/1", b"new")
+    assert keys.one.query_again(["watch", "a/", 0, 100], seen) == [10, [[10, "a/1", b"new"]]]
+    assert keys.one.query_again(["watch", "c/", 0, 100], seen) == NotYet("c/")
+    with pytest.raises(Refusal, match="no longer kept"):
+        keys.ask("watch", "a/", 0, 100)
+
+
+def test_every_change_names_its_key(keys: Replicas[KvMachine]) -> None:
+    keys.do(1, "put", "a", b"")
+    keys.do(1, "put", "b", b"")
+    keys.do(1, "delete", "a")
+    assert list(keys.one.changed) == ["a", "b"]
+    keys.one.changed.clear()
+    assert keys.do(1, "delete", "a") is False
+    keys.ask("watch", "", 0, 100)
+    assert not keys.one.changed
+
+
+def test_the_walk_of_a_watch_begins_at_the_version_that_it_asks_for(keys: Replicas[KvMachine]) -> None:
+    """A watch costs what it returns, and not what is kept."""
+
+    class Counted(list[tuple[int, str, bytes | None]]):
+        looked_at = 0
+
+        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+            Counted.looked_at += 1
+            return super().__getitem__(index)
+
+    for number in range(4):
+        keys.do(1, "put", f"{number}", b"")
+    keys.one.history = Counted(keys.one.history)  # type: ignore[assignment]
+    keys.one.query(["watch", "", 3, 100])
+    assert Counted.looked_at == 2  # the version of the first kept change, and the one change
