@@ -105,7 +105,7 @@ def _real(root: Path, seconds: float, seed: int) -> "RealStandOff":
             f"decisions {report.decisions}"
         )
 
-    folder = new_folder(root, "flp", make=False)
+    folder = new_folder(root, "flp")
     print_stderr(f"five Paxos nodes and an adversary, for {seconds:g} s; Ctrl-C stops the adversary")
     with _ctrl_c() as pressed:
         return stand_off(folder, seconds, pressed.is_set, progress, seed)

@@ -16,7 +16,7 @@ from harness.cli.parameters import FloatRange
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
-from harness.records.run_folders import find_run, new_folder
+from harness.records.run_folders import drop_empty, find_run, new_folder
 
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
@@ -211,7 +211,7 @@ def _replay_schedule(root: Path, file: Path, times: int, *, as_json: bool) -> in
     from harness.replay.schedule import load  # noqa: PLC0415
 
     schedule = load(file)
-    parent = new_folder(root, f"{schedule.algorithm}-replay", make=False)
+    parent = new_folder(root, f"{schedule.algorithm}-replay")
     results = []
     for number in range(1, times + 1):
         folder = parent if times == 1 else parent / f"{number:03}"
@@ -245,12 +245,14 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     if not violated:
         raise Mistake(f"{source.name} violates nothing, so its plan cannot be shrunk: give a run that is invalid")
     promise = next(name for name in _statuses(RunFiles(source)) if name in violated)
-    kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk", make=False)
+    kept = new_folder(root, f"{plan.algorithm}-{plan.seed}-shrunk")
     started = time.monotonic()
     try:
         shrunk = Shrinker(plan, promise, kept, workers=workers, show=print_stderr).shrink()
     except NotAgain as error:
         raise Unknown(str(error)) from error
+    finally:
+        drop_empty(kept)
     took_s = time.monotonic() - started
     if as_json:
         about = {"promise": promise, "steps_before": shrunk.steps_before, "runs": shrunk.runs}

@@ -53,13 +53,13 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
 
     Exit code: 0 if every point is survived, 1 if a point blocks or violates a promise, 2 if a point was no test.
     """
-    from harness.records.run_folders import new_folder  # noqa: PLC0415 - see harness.cli.verbs
+    from harness.records.run_folders import drop_empty, new_folder  # noqa: PLC0415 - see harness.cli.verbs
     from harness.systematic.sweep import Sweeper  # noqa: PLC0415
     from harness.systematic.sweep_points import PointFault, PointOutcome  # noqa: PLC0415
 
     if rivals > nodes:
         raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: at most one rival for each node")
-    folder = new_folder(root, f"sweep-{algorithm}", make=False)
+    folder = new_folder(root, f"sweep-{algorithm}")
     only = tuple(PointFault(fault) for fault in dict.fromkeys(faults)) or tuple(PointFault)
     sweeper = Sweeper(folder, algorithm, nodes, seed, deadline, rivals, workers, only, every)
 
@@ -71,6 +71,8 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
         found = sweeper.sweep(progress)
     except KeyboardInterrupt as error:
         exit_interrupted(error, "the points under way have ended with their nodes")
+    finally:
+        drop_empty(folder)
     if as_json:
         print_json(folder=str(folder), **found.to_json())
     else:

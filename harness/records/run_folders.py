@@ -4,6 +4,7 @@ A root is a folder such as `.consensus`; run folders are in its `runs/`, some of
 campaign or a test session.
 """
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,16 +32,17 @@ class NoSuchRun(Mistake):
 # --- making one -----------------------------------------------------------------------------------------------------
 
 
-def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
-    """Make a folder for a run, or for a group of runs: `root/runs/TIME-NAME`.
+def new_folder(root: Path, name: str = "") -> Path:
+    """Make a folder for a run, or for a group of runs: `root/runs/TIME-NAME`. Every command makes its folders by this.
+
+    Commands that run at the same time get different folders, since only one process can make a folder.
 
     Args:
         root: a folder such as `.consensus`.
         name: what comes after the time in the folder's name; the time alone if it is empty.
-        make: whether to make the folder itself, or only `root/runs`, for a caller that makes it or moves another there.
 
     Returns:
-        The folder. It did not exist before.
+        The folder, which is empty.
 
     Raises:
         BadInput: `root/runs` cannot be made.
@@ -56,13 +58,19 @@ def new_folder(root: Path, name: str = "", *, make: bool = True) -> Path:
     for number in range(1, _FOLDERS_A_SECOND_MAX):
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
         try:
-            if make:
-                folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
-        if make or not folder.exists():
-            return folder
+        except OSError as error:
+            raise BadInput(f"{folder} cannot be made: {error.strerror}") from error
+        return folder
     raise Mistake(f"{runs} has {_FOLDERS_A_SECOND_MAX:,} runs of this second: try again in a second")
+
+
+def drop_empty(folder: Path) -> None:
+    """Remove a folder that `new_folder` has made if nothing came into it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def new_test_folder(root: Path, name: str) -> Path:

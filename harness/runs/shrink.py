@@ -104,7 +104,7 @@ class Shrinker:
         Args:
             plan: violates the promise.
             promise: the name of the verdict that must come out invalid.
-            kept: where the folder of the smallest plan's run goes. It must not exist.
+            kept: where the folder of the smallest plan's run goes: a folder that is missing or empty.
             workers: how many runs are made at a time.
             show: called with a line for each run.
             run: makes and judges a run.
@@ -159,6 +159,7 @@ class Shrinker:
         """Keep the folder of the smallest plan up to now, and delete the one before."""
         if self._best is not None and len(result.plan.steps) > len(self._best.plan.steps):
             return
-        shutil.rmtree(self._kept, ignore_errors=True)
-        shutil.move(result.folder, self._kept)
+        if self._best is not None:
+            shutil.rmtree(self._kept, ignore_errors=True)
+        result.folder.rename(self._kept)  # also over an empty folder
         self._best = replace(result, folder=self._kept)

@@ -1,13 +1,24 @@
 import json
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import harness.cli
 from harness.cli.verbs import cli
-from harness.records.run_folders import NoSuchRun, find_run, new_folder, new_test_folder, run_folders, summary
+from harness.records.run_folders import (
+    NoSuchRun,
+    drop_empty,
+    find_run,
+    new_folder,
+    new_test_folder,
+    run_folders,
+    summary,
+)
 from node.contract import BadInput
 from tests.run_folders import split_brain
 
@@ -35,10 +46,27 @@ def test_new_folders_differ_also_within_a_second(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{8}-\d{6}", new_folder(tmp_path).name)
 
 
-def test_a_folder_may_be_made_by_the_caller(tmp_path: Path) -> None:
-    folder = new_folder(tmp_path, "later", make=False)
-    assert folder.parent.is_dir()
-    assert not folder.exists()
+def test_no_two_of_many_commands_get_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _format: "20260101-000000")
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: new_folder(tmp_path, "flp"), range(200)))
+    assert len(set(folders)) == 200
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_folder_is_dropped_only_if_it_is_empty(tmp_path: Path) -> None:
+    empty, full = new_folder(tmp_path, "empty"), new_folder(tmp_path, "full")
+    (full / "history.jsonl").touch()
+    drop_empty(empty)
+    drop_empty(full)
+    assert (empty.exists(), full.exists()) == (False, True)
+
+
+def test_no_command_makes_run_folders_in_another_way() -> None:
+    """The folder of a run comes from `new_folder`, which makes it, or from a folder of the caller's own."""
+    cli = Path(harness.cli.__file__).parent
+    for path in cli.glob("*.py"):
+        assert not re.search(r"mkdir\(|strftime\(.*%H%M", path.read_text()), path.name
 
 
 def test_tests_have_folders_of_their_own(tmp_path: Path) -> None:
