@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from typing import Final
 
 _NEAREST_MAX: Final = 3
+#: From 0 to 1, as difflib counts it. Its own default, 0.6, misses a swap of letters in a short name.
+_SIMILARITY_MIN: Final = 0.5
 
 
 def count(number: int, noun: str) -> str:
@@ -12,8 +14,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def nearest(word: str, names: Iterable[str]) -> str:
-    """Return a question for the end of an error, such as "did you mean kill?"; "" if no name looks like the word."""
+def nearest(word: str, names: Iterable[str], otherwise: str | None = None) -> str:
+    """Return the end of an error about a name that does not exist: "did you mean kill or killer?".
+
+    Args:
+        word: what was written in the place of a name.
+        names: those that exist. The three that look most like the word are named.
+        otherwise: what to return if none of them looks like it; None to return "there are ..." with all names.
+    """
     lowered = {name.lower(): name for name in names}
-    found = [lowered[match] for match in get_close_matches(word.lower(), lowered, _NEAREST_MAX)]
-    return f"did you mean {' or '.join(found)}?" if found else ""
+    found = [lowered[match] for match in get_close_matches(word.lower(), lowered, _NEAREST_MAX, _SIMILARITY_MIN)]
+    if found:
+        return f"did you mean {' or '.join(filter(None, [', '.join(found[:-1]), found[-1]]))}?"
+    return f"there are {', '.join(lowered.values())}" if otherwise is None else otherwise

@@ -7,7 +7,7 @@ import click
 
 from harness.cli.bench_loads import latency, print_table, reads, scale, throughput, value_option
 from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 
 _FAULTS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
 
@@ -23,7 +23,7 @@ for _command in (throughput, latency, reads, scale):
 
 @bench.command()
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
-@click.option("--algorithm", default="paxos", show_default=True, help="What the nodes run.")
+@algorithm_parameter(default="paxos")
 @click.option("--rounds", type=click.IntRange(1), default=10, show_default=True, help="How many boots.")
 def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     """Measure the time from the launch of a cluster to its first decision.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.convention import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
 from harness.records.run_folders import new_folder
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 @click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many runs.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many runs at a time.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
-@click.option(
-    "--algorithm", default="paxos", show_default=True, help="The name of a shipped algorithm, or module:Class."
-)
+@algorithm_parameter(default="paxos")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds of each run.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
@@ -55,7 +53,7 @@ def campaign(
     dask: str | None,
     as_json: bool,
 ) -> int:
-    """Run many plans that are drawn from a seed, and merge their results.
+    """Run many plans of ALGORITHM (paxos, module:Class, …) that are drawn from a seed, and merge their results.
 
     The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
     and shows the combinations that never occurred. Ctrl-C ends the campaign with the runs so far.

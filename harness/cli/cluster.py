@@ -12,7 +12,7 @@ from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import print_json, print_stderr, verb
-from harness.cli.parameters import folder_of
+from harness.cli.parameters import algorithm_parameter, folder_of
 from node.algorithms import load_algorithm
 
 _DOWN_TIMEOUT_S = 20.0
@@ -35,9 +35,7 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 
 @verb()
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), help="How many nodes.  [default: 5]")
-@click.option(
-    "--algorithm", help="leader, failover, majority, paxos, multipaxos, or your own module:Class.  [default: paxos]"
-)
+@algorithm_parameter(shown_default="paxos")
 @click.option("--seed", type=int, help="The seed of every random draw of the nodes.  [default: 0]")
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
 @click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the session's run folder.")
@@ -63,6 +61,8 @@ def up(
     as_json: bool,
 ) -> None:
     """Launch a cluster in this folder, or launch its cluster again with everything that it had decided.
+
+    ALGORITHM is leader, failover, majority, paxos, multipaxos, or your own module:Class.
 
     All calls and faults until `consensus down` are one run, for `consensus report`, `export --to plan` and `replay`.
     """

@@ -78,7 +78,7 @@ class VerbGroup(click.Group):
         """Return the verb that the arguments name. Raises UsageError if there is none."""
         name = args[0]
         if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
-            hint = nearest(name, self.list_commands(ctx)) or f"`{ctx.command_path} --help` lists them"
+            hint = nearest(name, self.list_commands(ctx), f"`{ctx.command_path} --help` lists them")
             raise click.UsageError(f"there is no command {name!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 

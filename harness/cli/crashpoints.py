@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
+from harness.cli.parameters import algorithm_parameter
 
 
 @verb()
-@click.argument("algorithm")
+@algorithm_parameter(required=True)
 @click.option(
     "--operation",
     type=click.Choice(["propose", "boot"]),
@@ -47,7 +48,9 @@ def crashpoints(
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
     from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
     from harness.systematic.sweep_points import PointOutcome  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
 
+    load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
     folder = new_folder(root, f"crashpoints-{algorithm}")
     command = tuple(shlex.split(node_command)) if node_command else NODE_COMMAND
     done = 0

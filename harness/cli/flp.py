@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.cli.convention import print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 
 if TYPE_CHECKING:
     from harness.systematic.flp_real import RealStandOff
@@ -47,13 +47,7 @@ node, and keeps the value that may have been decided. It is always safe, and mak
 
 
 @verb()
-@click.option(
-    "--algorithm",
-    type=click.Choice(["paxos", "majority"]),
-    default="paxos",
-    show_default=True,
-    help="Which algorithm to keep from deciding.",
-)
+@algorithm_parameter(default="paxos", choices=["paxos", "majority"])
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1_000_000),
@@ -68,6 +62,8 @@ node, and keeps the value that may have been decided. It is always safe, and mak
 @click.pass_obj
 def flp(root: Path, algorithm: str, rounds: int, seconds: float | None, seed: int, as_json: bool) -> int:
     """Run an adversary that only delays messages, and yet keeps all nodes from deciding.
+
+    ALGORITHM is paxos or majority.
 
     The adversary lets one Paxos proposer finish phase 1, holds its Accepts until the rival's Prepares have reached a quorum,
     releases them too late, and then does the same to the rival. When it stops, after its time or at Ctrl-C, a value is decided.

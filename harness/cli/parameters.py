@@ -56,12 +56,18 @@ def folder_of(ctx: click.Context) -> Path:
 
 
 def algorithm_parameter(
-    *, default: str | None = None, required: bool = False, many: bool = False, choices: Sequence[str] | None = None
+    *,
+    default: str | None = None,
+    shown_default: str | None = None,
+    required: bool = False,
+    many: bool = False,
+    choices: Sequence[str] | None = None,
 ) -> Callable[[Function], Function]:
     """Return a decorator that lets a verb take an algorithm, as an argument or as `--algorithm`.
 
     Args:
         default: what the verb's function gets if the user names none.
+        shown_default: the default that `--help` names; `default` if it is None.
         required: whether it is an error to name none.
         many: whether the user may name several. The function gets a tuple, as `algorithms`.
         choices: the only names that are allowed; None for every algorithm.
@@ -80,8 +86,8 @@ def algorithm_parameter(
             return function(*arguments, algorithm=named or option or default, **more)
 
         about = "The same as ALGORITHM" + (", may be given several times." if many else ".")
-        if default is not None:
-            about += f"  [default: {default}]"
+        if default or shown_default:
+            about += f"  [default: {shown_default or default}]"
         attributes: dict[str, Any] = {"multiple": True} if many else {}
         with_option = click.option("--algorithm", "option", type=kind, metavar="ALGORITHM", help=about, **attributes)
         metavar = "[ALGORITHM]..." if many else "ALGORITHM" if required else "[ALGORITHM]"

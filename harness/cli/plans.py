@@ -12,7 +12,7 @@ import click
 from cluster.errors import Mistake, Unknown
 from cluster.spec import node_names
 from harness.cli.convention import EXIT_VIOLATED, end_of, print_json, print_stderr, shown_path, verb
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -33,8 +33,17 @@ class NameList(click.ParamType[tuple[str, ...]]):
     name = "names"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the names."""
-        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+        """Return the names.
+
+        Raises:
+            BadParameter: one of them is empty.
+        """
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(","))
+        if "" in names:
+            self.fail(f"{value!r} has an empty name: write, for example, kill,cut", param, ctx)
+        return names
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
@@ -60,7 +69,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 
 
 @verb()
-@click.argument("algorithm", required=False)
+@algorithm_parameter()
 @click.option("--workload", default="register", show_default=True, help="What the clients do.")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds of faults.")

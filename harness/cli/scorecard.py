@@ -7,18 +7,14 @@ import click
 
 from harness.checkers.properties import PROPERTIES
 from harness.cli.convention import EXIT_UNKNOWN, exit_interrupted, print_json, print_stderr, shown_path, verb
+from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import new_folder
 from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
 @verb()
-@click.option(
-    "--algorithm",
-    "algorithms",
-    multiple=True,
-    help="Only this algorithm, a name or module:Class. May be given several times.",
-)
+@algorithm_parameter(many=True)
 @click.option("--only", metavar="PART", help="Only scenarios with PART in their name.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="How many runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
@@ -29,7 +25,8 @@ def scorecard(
 ) -> int:
     """Run every algorithm through every scenario of the article, and print which promises it kept.
 
-    Each run leaves a folder with its history, messages, receipts, node logs and disks.
+    Without ALGORITHM, which is a name or module:Class, the five of the article are run. Each run leaves a
+    folder with its history, messages, receipts, node logs and disks.
 
     Exit code: 0 if every cell was measured, whether the promise was kept or not; 2 if a cell is unknown.
     """

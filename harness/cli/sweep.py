@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 
 
 @verb()
-@click.argument("algorithm")
+@algorithm_parameter(required=True)
 @click.option("-n", "--nodes", type=click.IntRange(3, 99), default=5, show_default=True, help="How many nodes.")
 @click.option(
     "--rivals", type=click.IntRange(1, 99), default=2, show_default=True, help="How many clients propose at once."
@@ -56,9 +56,11 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
     from harness.records.run_folders import drop_empty, new_folder  # noqa: PLC0415 - see harness.cli.verbs
     from harness.systematic.sweep import Sweeper  # noqa: PLC0415
     from harness.systematic.sweep_points import PointFault, PointOutcome  # noqa: PLC0415
+    from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if rivals > nodes:
         raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: at most one rival for each node")
+    load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
     folder = new_folder(root, f"sweep-{algorithm}")
     only = tuple(PointFault(fault) for fault in dict.fromkeys(faults)) or tuple(PointFault)
     sweeper = Sweeper(folder, algorithm, nodes, seed, deadline, rivals, workers, only, every)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from harness.cli.convention import ProgressTimer, print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange
+from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _look_for_option = click.option(
 
 
 @verb()
-@click.argument("algorithm")
+@algorithm_parameter(required=True)
 @click.option("-n", "--nodes", type=click.IntRange(1, 9), default=3, show_default=True, help="How many nodes.")
 @click.option(
     "--proposals",
@@ -107,7 +107,7 @@ def explore(
 
 
 @verb()
-@click.argument("algorithm")
+@algorithm_parameter(required=True)
 @click.option(
     "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules, one for each seed."
 )
@@ -199,10 +199,14 @@ def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str
     from harness.mutants.catalogue import MUTANTS  # noqa: PLC0415
     from harness.virtual.fault_model import FaultModel  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
-    from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.algorithms import BUILT_IN, UnknownAlgorithm, load_algorithm  # noqa: PLC0415
     from node.contract import BadInput  # noqa: PLC0415
+    from node.wording import nearest  # noqa: PLC0415
 
     mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
+    if mutant is None and ":" not in name and name not in BUILT_IN:
+        hint = nearest(name, [*BUILT_IN, *(mutant.name for mutant in MUTANTS)], f"there are {', '.join(BUILT_IN)}")
+        raise UnknownAlgorithm(f"no algorithm or mutant is called {name!r}: {hint} (one of your own is module:Class)")
     if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
         fault_model = (*fault_model, "empty-disks-vote")
     elif mutant is not None and mutant.broken_node is not None:

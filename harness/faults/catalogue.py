@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from harness.records.links import CLIENT
 from node.contract import BadInput, NodeId
+from node.wording import nearest
 
 if TYPE_CHECKING:
     from harness.faults.active import ActiveFault
@@ -56,7 +57,7 @@ MODULES: Final = (
 
 
 class BadFault(BadInput):
-    """There is no such fault, or it does not take these arguments. The message lists what exists."""
+    """There is no such fault, or it does not take these arguments. The message names what exists."""
 
 
 class Fault(Protocol):
@@ -208,7 +209,8 @@ def find_fault(name: str) -> CatalogueEntry:
     """
     found = _all_registered().get(name)
     if found is None:
-        raise BadFault(f"no fault is called {name!r}; the faults are {', '.join(sorted(_all_registered()))}")
+        names = (*sorted(_all_registered()), *sorted({entry.family for entry in catalogue()}))
+        raise BadFault(f"no fault is called {name!r}: {nearest(name, names, '`consensus faults` lists them')}")
     return found
 
 

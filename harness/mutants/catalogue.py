@@ -15,6 +15,7 @@ from harness.mutants.process_scripts import ProcessScript
 from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
 from harness.mutants.virtual_script import VirtualScript
 from node.contract import BadInput
+from node.wording import nearest
 
 #: What has been broken in real implementations, by number.
 ROWS: Final = {
@@ -46,7 +47,7 @@ ROWS: Final = {
 
 
 class NoSuchMutant(BadInput):
-    """No mutant has that name. The message lists the names."""
+    """No mutant has that name. The message names those that look like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,5 +330,6 @@ def choose(names: tuple[str, ...]) -> tuple[Mutant, ...]:
     known = {mutant.name: mutant for mutant in MUTANTS}
     for name in names:
         if name not in known:
-            raise NoSuchMutant(f"no mutant is called {name!r}; there are {', '.join(known)}")
+            hint = nearest(name, known, "`consensus mutants --list` lists them")
+            raise NoSuchMutant(f"no mutant is called {name!r}: {hint}")
     return tuple(known[name] for name in dict.fromkeys(names)) or MUTANTS

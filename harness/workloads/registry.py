@@ -8,6 +8,7 @@ from harness.workloads.locks import LockWorkload
 from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.workload import Workload
 from node.contract import Algorithm, BadInput
+from node.wording import nearest
 
 #: In the order in which messages list them.
 WORKLOADS: Final[dict[str, type[Workload]]] = {
@@ -26,7 +27,7 @@ def find_workload(name: str) -> type[Workload]:
         UnknownWorkload: there is no such workload.
     """
     if name not in WORKLOADS:
-        raise UnknownWorkload(f"no workload is called {name!r}; the workloads are {', '.join(WORKLOADS)}")
+        raise UnknownWorkload(f"no workload is called {name!r}: {nearest(name, WORKLOADS)}")
     return WORKLOADS[name]
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from node.contract import Algorithm, BadInput, Message
 from node.wire import Codec
+from node.wording import nearest
 
 BUILT_IN: Final = {
     "leader": "node.algorithms.leader:Leader",
@@ -33,7 +34,7 @@ def load_algorithm(name: str) -> type[Algorithm]:
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
         raise UnknownAlgorithm(
-            f"no algorithm is called {name!r}: there are {', '.join(BUILT_IN)}, or give module:Class"
+            f"no algorithm is called {name!r}: {nearest(name, BUILT_IN)} (one of your own is module:Class)"
         )
     if os.getcwd() not in sys.path:  # last, so that a folder `node` there hides none of this project's
         sys.path.append(os.getcwd())

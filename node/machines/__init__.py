@@ -8,6 +8,7 @@ from typing import Final
 
 from node.contract import BadInput
 from node.machine import Machine
+from node.wording import nearest
 
 BUILT_IN: Final = {
     "once": "node.machines.once:OnceMachine",
@@ -35,7 +36,9 @@ def load_machine(name: str) -> type[Machine]:
     """
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
-        raise UnknownMachine(f"no machine is called {name!r}: use {', '.join(BUILT_IN)}, or module:Class")
+        raise UnknownMachine(
+            f"no machine is called {name!r}: {nearest(name, BUILT_IN)} (one of your own is module:Class)"
+        )
     if os.getcwd() not in sys.path:
         # Last, so that a folder `node` or `cluster` there does not hide this project's packages.
         sys.path.append(os.getcwd())

@@ -81,3 +81,57 @@ def test_help_names_every_verb_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch)
     assert max(map(len, done.stdout.splitlines())) <= 80
     for name, *_ in VERBS:
         assert f"\n  {name} " in done.stdout
+
+
+# --- algorithms and other names ---------------------------------------------------------------------------------------
+
+#: The verbs that take an algorithm.
+TAKERS = [path for path, verb in VERBS.items() if any("--algorithm" in parameter.opts for parameter in verb.params)]
+
+
+def test_every_verb_that_takes_an_algorithm_is_known() -> None:
+    assert {" ".join(path) for path in TAKERS} >= {
+        "up", "scorecard", "test", "campaign", "sweep", "crashpoints", "explore", "simulate", "flp", "bench boot",
+    }  # fmt: skip
+    for path, verb in VERBS.items():
+        arguments = [
+            param.make_metavar(click.Context(verb)) for param in verb.params if isinstance(param, click.Argument)
+        ]
+        assert any("ALGORITHM" in metavar for metavar in arguments) == (path in TAKERS), path
+
+
+@pytest.mark.parametrize("path", TAKERS, ids=" ".join)
+def test_an_algorithm_is_an_argument_or_an_option(path: tuple[str, ...], tmp_path: Path) -> None:
+    as_argument = run_in_this_process(*path, "paxso", "--dir", str(tmp_path))
+    as_option = run_in_this_process(*path, "--algorithm", "paxso", "--dir", str(tmp_path))
+    assert as_argument.returncode == as_option.returncode == EXIT_BAD_ARGUMENTS
+    for said in (as_argument.stderr, as_option.stderr):
+        assert "'paxso'" in said
+        assert "paxos" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_different_algorithms_are_refused() -> None:
+    done = run_in_this_process("simulate", "paxos", "--algorithm", "leader")
+    assert done.returncode == EXIT_BAD_ARGUMENTS
+    assert "two algorithms are given, paxos and leader" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mutants", "ignore-accepted"], "no mutant is called 'ignore-accepted': did you mean ignores-accepted, "),
+        (["simulate", "adopts-lowst"], "no algorithm or mutant is called 'adopts-lowst': did you mean adopts-lowest"),
+        (["faults", "kil"], "no fault is called 'kil': did you mean kill, "),
+        (["test", "paxos", "--faults", "suspnd"], "did you mean suspend"),
+        (["test", "paxos", "--workload", "registr"], "did you mean register"),
+        (["up", "multi-paxos"], "did you mean multipaxos or paxos? (one of your own is module:Class)"),
+        (["test", "paxos", "--faults", "kill,,cut"], "'kill,,cut' has an empty name"),
+        (["campaign", "--faults", ""], "'' has an empty name"),
+    ],
+)
+def test_a_mistyped_name_is_guessed(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = run_in_this_process("--dir", str(tmp_path), *arguments)
+    assert done.returncode == EXIT_BAD_ARGUMENTS
+    assert says in done.stderr
+    assert list(tmp_path.iterdir()) == []
