@@ -43,6 +43,7 @@ ROWS: Final = {
     22: "an acknowledgement of an old ballot is counted; one voter twice",
     23: "nothing is sent again",
     24: "applied out of order; a command that is not deterministic",
+    25: "a wait is shorter than a round trip of a slow network",
 }
 
 
@@ -294,6 +295,20 @@ MUTANTS: Final = (
     _virtual("ids-are-used-again", "IdsAreUsedAgain", (20,), "an id is used again", "an-id-comes-again"),
     _virtual("voters-count-twice", "VotersCountTwice", (22,), "", "acknowledgements-that-come-again"),
     _virtual("accepts-are-sent-once", "AcceptsAreSentOnce", (23,), "", "one-accept-is-lost"),
+    _virtual(
+        "canvasses-forget-their-supporters",
+        "CanvassesForgetTheirSupporters",
+        (25,),
+        "no leader is elected",
+        "a-leader-crashes-behind-slow-links",
+    ),
+    _virtual(
+        "leaders-do-not-wait-for-slow-links",
+        "LeadersDoNotWaitForSlowLinks",
+        (25,),
+        "each leader gives up at once",
+        "a-leader-crashes-behind-slow-links",
+    ),
     _virtual(
         "virtual-frames-are-applied-in-any-order",
         "FramesAreAppliedInAnyOrder",

@@ -135,6 +135,35 @@ class AcceptsAreSentOnce(MultiPaxos):
     leadership_class = _SendOnceLeadership
 
 
+# --- slow networks ----------------------------------------------------------------------------------------------------
+
+
+class _ImpatientElection(Election):
+    def send_canvass(self, configuration: Configuration) -> None:
+        self.canvass_began, self.supporters = self.tick_count, {self.node.id: None}
+        super().send_canvass(configuration)
+
+
+class CanvassesForgetTheirSupporters(MultiPaxos):
+    """A canvass is begun anew at every tick, and counts no answer to an earlier tick."""
+
+    election_class = _ImpatientElection
+
+
+class _HastyLeadership(Leadership):
+    def quorum_wait_beats(self) -> int:
+        return 0
+
+    def _wait_beats(self, _peer: NodeId) -> int:
+        return 0
+
+
+class LeadersDoNotWaitForSlowLinks(MultiPaxos):
+    """A leader gives up after 0.4 s without an answer of a quorum, whatever a round trip takes."""
+
+    leadership_class = _HastyLeadership
+
+
 # --- what is chosen ---------------------------------------------------------------------------------------------------
 
 

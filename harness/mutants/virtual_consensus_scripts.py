@@ -151,3 +151,15 @@ def one_accept_is_lost(algorithm: type[LogAlgorithm]) -> None:
     world.drop_rules.append(drops)
     world.do("c", "put", "k", b"it gets there")
     assert len(dropped) == 2
+
+
+@virtual_script
+def a_leader_crashes_behind_slow_links(algorithm: type[LogAlgorithm]) -> None:
+    """Messages between nodes take 0.5 s, and the leader crashes; another node must lead, and a put must be answered."""
+    world, *_ = start(algorithm)
+    world.late_s = 0.5
+    world.pass_s(5.0)
+    world.wait(lambda: world.leader() is not None, "a leader", 20.0)
+    world.crash(*filter(None, [world.leader()]))
+    world.wait(lambda: world.leader() is not None, "a leader", 20.0)
+    world.do("c", "put", "k", b"after")

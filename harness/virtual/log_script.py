@@ -70,6 +70,8 @@ class LogWorld(LogSimulation):
         super().__init__(algorithm, fault_schedule)
         self.members = members
         self.drop_rules: list[DropRule] = []
+        self.late_s = 0.0  # how much longer a packet between two nodes travels
+        self.loss = 0.0  # how likely a packet between two nodes is lost
         self.cut_off: dict[tuple[str, str], None] = {}
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -201,8 +203,13 @@ class LogWorld(LogSimulation):
             return ScheduledCut(self.now, 0.0, (sender,), (to,), one_way=True, holds=False)
         return None
 
+    def _travel_s(self, sender: str, to: str) -> float:
+        between_nodes = sender in self.cluster.nodes and to in self.cluster.nodes
+        return super()._travel_s(sender, to) + (self.late_s if between_nodes else 0.0)
+
     def _send(self, packet: Packet) -> None:
-        if any(drop_rule(packet.sender, packet.to, packet.message) for drop_rule in self.drop_rules):
+        lost = any(drop_rule(packet.sender, packet.to, packet.message) for drop_rule in self.drop_rules)
+        if lost or (self.loss and self._rng.random() < self.loss):
             self.cluster.apply(DropPacket(packet))
         else:
             super()._send(packet)

@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 Each node sends `Alive` to each peer, ten times a second, with the value that it holds. A node suspects a peer from which no
-message has arrived for 0.6 s. The leader is the first node of the spec that is not suspected. A node that holds no value
-adopts the first value that an `Alive` carries.
+message has arrived for 0.6 s. Each suspicion that proves wrong doubles that time for its peer, up to eightfold, since the network
+may be slow. The leader is the first node of the spec that is not suspected. A node that holds no value adopts the first value
+that an `Alive` carries.
 
 This design survives crashes. But a missing message does not prove a crash: where the network is cut, the nodes of each side
 suspect those of the other side. Each side then has a leader of its own, and the two leaders accept different values. That is
@@ -19,7 +20,8 @@ from node.algorithms.leader import Leader
 from node.contract import Message, Node, NodeId, Status, Value
 
 _ALIVE_S: Final = (0.1, 0.1)
-_SILENT_S: Final = (0.6, 0.6)
+_SILENT_S: Final = 0.6
+_GROWTHS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Failover(Leader):
         super().__init__(node)
         self.suspected: dict[NodeId, None] = {}
         """The peers that this node takes for dead."""
+        self.mistakes: dict[NodeId, int] = {}
+        """By peer: how often this node has suspected it and was wrong, up to `_GROWTHS_MAX`."""
 
     @property
     def leader(self) -> NodeId:
@@ -46,8 +50,13 @@ class Failover(Leader):
 
     def start(self) -> None:
         for peer in self.node.peers:
-            self.node.set_timer(f"silent {peer}", *_SILENT_S)
+            self.await_message(peer)
         self.send_alive()
+
+    def await_message(self, peer: NodeId) -> None:
+        """Suspect `peer` unless a message of it comes in time."""
+        silent_s = _SILENT_S * 2 ** self.mistakes.get(peer, 0)
+        self.node.set_timer(f"silent {peer}", silent_s, silent_s)
 
     def send_alive(self) -> None:
         """Send `Alive` to every peer, and set the timer for the next time."""
@@ -57,8 +66,10 @@ class Failover(Leader):
 
     def receive(self, sender: NodeId, message: Message) -> None:
         if sender != self.node.id:
-            self.suspected.pop(sender, None)
-            self.node.set_timer(f"silent {sender}", *_SILENT_S)
+            if sender in self.suspected:
+                del self.suspected[sender]
+                self.mistakes[sender] = min(self.mistakes.get(sender, 0) + 1, _GROWTHS_MAX)
+            self.await_message(sender)
         match message:
             case Alive(value):
                 if value is not None and "value" not in self.node.disk:

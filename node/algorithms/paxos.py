@@ -31,11 +31,12 @@ from node.contract import Algorithm, Message, Node, NodeId, Request, Status, Sto
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 
 _RETRY_S: Final = (0.1, 0.2)
-# Two proposers stop beating each other once their pauses differ by more than one round of messages takes, which may be 1 ms or
-# 300 ms. So the range grows fast: fourfold with each ballot in a row that a rival has beaten, up to 64 times.
+# Two proposers stop beating each other once their pauses differ by more than the rounds of messages take: 1 ms, or 3 s.
+# So the range grows fast: fourfold with each ballot in a row that a rival has beaten, up to 10 s. Where rounds take 1 ms, so many
+# beaten ballots in a row do not happen.
 _BACKOFF_S: Final = 0.01
 _BACKOFF_FACTOR: Final = 4
-_BACKOFF_GROWTHS_MAX: Final = 3
+_BACKOFF_GROWTHS_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

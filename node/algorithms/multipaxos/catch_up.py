@@ -3,7 +3,7 @@
 Rules
 -----
 1. A replica that sees a commit index above its own sends `Fetch` to the peer that has it. It has one open request at a time. If
-   the answer does not come in time, it asks again.
+   the answer does not come in time, it asks again. The time follows the round trips seen, and doubles while no answer comes.
 2. The peer answers with records of its log. If it has deleted these, it offers its snapshot, and the replica fetches the
    snapshot part by part.
 3. A snapshot is packed at once and written in parts, one per turn, so that no turn takes long. It is valid when its last part and
@@ -16,6 +16,7 @@ from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
+from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.contract import NodeId
 from node.log_contract import LogNode
 from node.replication.state import ReplicatedState
@@ -30,9 +31,17 @@ _TIMEOUTS_MAX: Final = 5
 class CatchUp:
     """One replica's requests to its peers, its answers to theirs, and the snapshot that it is writing."""
 
-    def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, advance: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: LogNode,
+        acceptor: Acceptor,
+        state: ReplicatedState,
+        round_trips: RoundTrips,
+        advance: Callable[[], None],
+    ) -> None:
         """Take the parts of the replica. `advance` applies the slots that have become known as chosen."""
         self.node, self.acceptor, self.state, self.advance = node, acceptor, state, advance
+        self.round_trips = round_trips
         self.source: NodeId | None = None  # the peer that has an open request
         self.offered = (0, 0)  # slot and number of parts of the snapshot that is fetched
         self.parts: dict[int, bytes] = {}
@@ -53,7 +62,12 @@ class CatchUp:
     def _ask(self, source: NodeId) -> None:
         self.source = source
         self.node.send(source, Fetch(self.acceptor.commit))
-        self.node.set_timer("fetch", *_AGAIN_S)
+        self._await_answer(source)
+
+    def _await_answer(self, source: NodeId) -> None:
+        growth = 2 ** min(self.timeouts, _TIMEOUTS_MAX)
+        wait_s = self.round_trips.wait_ms(source) / 1000
+        self.node.set_timer("fetch", *(growth * (least_s + wait_s) for least_s in _AGAIN_S))
 
     def timed_out(self) -> None:
         """Take in that no answer has come in time: ask for missing parts of the snapshot again, or give the request up."""
@@ -65,7 +79,7 @@ class CatchUp:
         missing = [number for number in range(count) if number not in self.parts]
         for number in missing[:_PARTS_UNDER_WAY]:
             self.node.send(self.source, FetchPart(slot, number))
-        self.node.set_timer("fetch", *_AGAIN_S)
+        self._await_answer(self.source)
 
     def _abandon(self) -> None:
         self.source, self.offered, self.parts = None, (0, 0), {}
@@ -77,7 +91,7 @@ class CatchUp:
                 self.acceptor.choose(record)
         self.advance()
         if sender == self.source:
-            self.source = None
+            self.source, self.timeouts = None, 0
             if message.records and message.commit > self.acceptor.commit:
                 self._ask(sender)
 
@@ -88,7 +102,7 @@ class CatchUp:
         self.offered, self.parts, self.timeouts = (slot, count), {}, 0
         for number in range(min(count, _PARTS_UNDER_WAY)):
             self.node.send(sender, FetchPart(slot, number))
-        self.node.set_timer("fetch", *_AGAIN_S)
+        self._await_answer(sender)
 
     def part(self, sender: NodeId, message: SnapshotPart) -> None:
         """Take in a part of the offered snapshot. Installs the snapshot when all parts have come."""
@@ -111,7 +125,7 @@ class CatchUp:
         else:
             if following < count:
                 self.node.send(sender, FetchPart(slot, following))
-            self.node.set_timer("fetch", *_AGAIN_S)
+            self._await_answer(sender)
 
     def _install(self, slot: int, parts: list[bytes]) -> None:
         self.offered, self.parts = (0, 0), {}

@@ -17,6 +17,7 @@ from typing import Final
 
 from node.algorithms.multipaxos.leader import BATCH_BYTES, Leadership
 from node.algorithms.multipaxos.messages import Forward, Forwarded
+from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.algorithms.multipaxos.watches import WATCHES_MAX, Question, Waiter
 from node.contract import Message, NodeId, Request, Value
 from node.frames import WATCHES, CommandFrame, ReadFrame
@@ -31,8 +32,8 @@ _ASK_AGAIN_S: Final = (0.2, 0.3)
 class Clients:
     """The clients of one replica: those whose proposals and queries it forwards, and, while it leads, those of the leader."""
 
-    def __init__(self, node: LogNode, state: ReplicatedState) -> None:
-        self.node, self.state = node, state
+    def __init__(self, node: LogNode, state: ReplicatedState, round_trips: RoundTrips) -> None:
+        self.node, self.state, self.round_trips = node, state, round_trips
         self.asked: dict[Request, tuple[str, Value | None]] = {}  # proposals and queries of this node's own clients
 
     # --- frames, at the leader --------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Clients:
     def ask(self, request: Request, value: Value | None, leader: NodeId | None) -> None:
         """Forward a proposal of `value`, or a query if `value` is None, to the leader, which may be this node."""
         if not self.asked:
-            self.node.set_timer("ask", *_ASK_AGAIN_S)
+            self._ask_again_later(leader)
         self.asked[request] = (self.node.variable_of(request), value)
         if leader is not None:
             self.node.send(leader, Forward(request, *self.asked[request]))
@@ -161,10 +162,15 @@ class Clients:
     def ask_again(self, leader: NodeId | None) -> None:
         """Forward every open call again: the timer has expired, or `leader` is new."""
         if self.asked:
-            self.node.set_timer("ask", *_ASK_AGAIN_S)
+            self._ask_again_later(leader)
         for request, asked in self.asked.items():
             if leader is not None:
                 self.node.send(leader, Forward(request, *asked))
+
+    def _ask_again_later(self, leader: NodeId | None) -> None:
+        """Set the timer. The answer takes a round trip to the leader, and one from the leader to a quorum."""
+        wait_s = 0.0 if leader is None else 2 * self.round_trips.wait_ms(leader) / 1000
+        self.node.set_timer("ask", _ASK_AGAIN_S[0] + wait_s, _ASK_AGAIN_S[1] + wait_s)
 
     def forward_answered(self, message: Forwarded) -> None:
         """Answer the client of a forwarded call: the leader has answered."""

@@ -9,22 +9,34 @@ quorum the node **prepares**: phase 1 of Paxos, once for all slots. When a quoru
 
 When the leader's connection closes, a voter canvasses soon. The closed connection is only a hint: if the leader still works, the
 other voters do not support the canvass.
+
+Waits
+-----
+The network may be slow, and may lose messages. So a canvass keeps its supporters while it lasts, and asks the other voters again
+at each tick. Phase 1 keeps its promises likewise. Either is begun anew only after a random time that follows the round trips
+seen, and that doubles with each failure in a row, up to `_GROWTH_MAX` times. A voter that has promised a ballot gives its
+candidate a round trip to report that it leads, before the voter canvasses itself or supports another canvass.
 """
 
 from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Canvass, LogPrepare, LogPromise
+from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.contract import NodeId
 from node.log_contract import LogNode, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
 
 TICK_S: Final = (0.05, 0.1)
+_TICK_MS: Final = 75  # on average
 _HURRY_S: Final = (0.0, 0.015)
 _CANVASS_TICKS: Final = 6  # ticks without a message from a leader, after which a voter canvasses
 _SUPPORT_TICKS: Final = 3  # such ticks, after which it supports the canvass of another voter
-_PREPARE_TICKS_MAX: Final = 8
+#: How long a canvass and phase 1 last at least, in seconds, beside the round trips. They last up to twice as long.
+_CANVASS_S: Final = 1.0
+_PREPARE_S: Final = 0.5
+_GROWTH_MAX: Final = 8
 
 _CHOSEN: Final = Ballot(2**62, "")  # above any ballot
 
@@ -40,8 +52,13 @@ class Election:
         self.ticks_without_leader = _CANVASS_TICKS - 1
         self.seen = NO_BALLOT  # the highest ballot that a peer has reported
         self.ballot = NO_BALLOT  # this replica's latest own ballot
-        self.attempt = 0  # counts canvasses
+        self.round_trips = RoundTrips(node.id)
+        self.wait_ms = 0  # until a quorum has answered, as of the last tick
+        self.tick_count = 0  # since the boot
+        self.canvass_began = 0  # at which tick
         self.ticks = 0  # in the present role
+        self.grace_ticks = 0  # that a candidate gets to report that it leads
+        self.failures = 0  # canvasses and candidacies in a row that came to nothing
         self.supporters: dict[NodeId, None] = {}
         self.promises: dict[NodeId, dict[int, LogPromise]] = {}
 
@@ -50,15 +67,22 @@ class Election:
     def become_follower(self, leader: NodeId | None) -> None:
         """Follow `leader`, or wait for a leader if None."""
         self.role, self.leader, self.ticks_without_leader, self.ticks = "follower", leader, 0, 0
+        self.grace_ticks = 0 if leader is not None else self.wait_ms // _TICK_MS
+        self.node.cancel_timer("anew")
 
     def become_canvassing(self, configuration: Configuration) -> None:
         """Ask every other voter whether it would promise this replica a ballot."""
         self.role, self.leader, self.ticks = "canvassing", None, 0
-        self.attempt += 1
+        self.canvass_began = self.tick_count
         self.supporters = {self.node.id: None}
+        self._begin_anew_after(_CANVASS_S)
+        self.send_canvass(configuration)
+
+    def send_canvass(self, configuration: Configuration) -> None:
+        """Ask every voter that does not support this replica yet. The answer returns the tick, for the round trip."""
         for voter in configuration.voters:
-            if voter != self.node.id:
-                self.node.send(voter, Canvass(self.attempt, self.acceptor.commit))
+            if voter not in self.supporters:
+                self.node.send(voter, Canvass(self.tick_count, self.acceptor.commit))
 
     def become_preparing(self, configuration: Configuration) -> None:
         """Begin phase 1a, under a ballot that this node has never used and that is above every ballot that it knows."""
@@ -67,6 +91,7 @@ class Election:
         self.ballot = Ballot(max(last, self.acceptor.promised.round, self.seen.round) + 1, self.node.id)
         self.node.disk["round"] = self.ballot.round
         self.role, self.leader, self.ticks, self.promises = "preparing", None, 0, {}
+        self._begin_anew_after(_PREPARE_S)
         self.send_prepare(configuration)
 
     def send_prepare(self, configuration: Configuration) -> None:
@@ -78,38 +103,59 @@ class Election:
     def become_leading(self) -> None:
         """End phase 1: a quorum has promised."""
         assert self.role == "preparing"
-        self.role, self.leader = "leading", self.node.id
+        self.role, self.leader, self.failures = "leading", self.node.id, 0
+        self.node.cancel_timer("anew")
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, configuration: Configuration) -> None:
-        """Take in one tick, of 50 to 100 ms: send the Prepare again, or canvass if no leader has sent anything for too long."""
+        """Take in one tick, of 50 to 100 ms: ask again, or canvass if no leader has sent anything for too long."""
         self.node.set_timer("tick", *TICK_S)
+        self.wait_ms = self.round_trips.quorum_wait_ms(configuration.voters)
+        self.tick_count += 1
         self.ticks_without_leader += 1
         self.ticks += 1
         if self.node.id not in configuration.voters:
             return
-        if self.role == "preparing" and self.ticks < _PREPARE_TICKS_MAX:
-            self.send_prepare(configuration)
-        elif self.role == "canvassing" or (self.role != "leading" and self.ticks_without_leader >= _CANVASS_TICKS):
+        if self.role == "preparing" and self.ticks % (1 + self.wait_ms // _TICK_MS) == 0:
+            self.send_prepare(configuration)  # a promise may be long, so no faster than promises come
+        elif self.role == "canvassing":
+            self.send_canvass(configuration)
+        elif self.role == "follower" and self.ticks_without_leader >= _CANVASS_TICKS + self.grace_ticks:
             self.become_canvassing(configuration)
+
+    def begin_anew(self, configuration: Configuration) -> None:
+        """Take in that the canvass or phase 1 has lasted for too long: canvass from the start."""
+        if self.role in ("canvassing", "preparing"):
+            self.failures += 1
+            self.become_canvassing(configuration)
+
+    def _begin_anew_after(self, least_s: float) -> None:
+        least_s = (least_s + self.wait_ms / 1000) * min(2**self.failures, _GROWTH_MAX)
+        self.node.set_timer("anew", least_s, 2 * least_s)
 
     def note_leader(self, leader: NodeId) -> None:
         """Note that a message of `leader` has arrived."""
         if self.role != "follower" or self.leader != leader:
             self.become_follower(leader)
-        self.ticks_without_leader = 0
+        self.ticks_without_leader = self.failures = 0
+
+    def note_candidate(self) -> None:
+        """Note that the candidate to which this replica has promised asks again, so it still works."""
+        if self.role == "follower" and self.leader is None:
+            self.ticks_without_leader = 0
 
     def leader_lost(self) -> None:
         """Take in that the leader's connection has closed, so that the next tick comes soon and canvasses."""
-        self.leader, self.ticks_without_leader = None, _CANVASS_TICKS
+        self.leader, self.ticks_without_leader, self.grace_ticks = None, _CANVASS_TICKS, 0
         self.node.set_timer("tick", *_HURRY_S)
 
     # --- votes ------------------------------------------------------------------------------------------------------
 
     def supports(self) -> bool:
         """Return whether this replica supports the canvass of another voter."""
-        return self.role != "leading" and (self.leader is None or self.ticks_without_leader >= _SUPPORT_TICKS)
+        silent_for = self.grace_ticks if self.leader is None else _SUPPORT_TICKS
+        return self.role != "leading" and self.ticks_without_leader >= silent_for
 
     def prepares_higher(self, ballot: Ballot) -> bool:
         """Return whether this replica prepares a higher ballot, which its own acceptor may not have on disk yet.
@@ -119,10 +165,13 @@ class Election:
         """
         return self.role == "preparing" and ballot < self.ballot
 
-    def supported(self, sender: NodeId, attempt: int, promised: Ballot, configuration: Configuration) -> bool:
-        """Count one supporter. Returns whether a quorum supports this replica now."""
+    def supported(self, sender: NodeId, asked: int, promised: Ballot, configuration: Configuration) -> bool:
+        """Count a supporter, which answers what was sent at the tick `asked`. Returns whether a quorum supports this replica."""
         self.seen = max(self.seen, promised)
-        if self.role != "canvassing" or attempt != self.attempt:
+        if asked > self.tick_count:
+            return False  # it answers an earlier life
+        self.round_trips.answered(sender, (self.tick_count - asked) * _TICK_MS)
+        if self.role != "canvassing" or asked < self.canvass_began:
             return False
         self.supporters[sender] = None
         return is_quorum(self.supporters, configuration.voters)

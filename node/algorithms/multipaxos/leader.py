@@ -10,6 +10,7 @@ Rules
 4. A question is answered when a quorum has confirmed, in a round that began after the question came, that it has promised no
    higher ballot. This needs no clock, so a leader that was suspended cannot answer from an old state.
 5. A change of the configuration is the only slot in flight: see `node/replication/configuration.py`.
+6. Every wait for an answer is a number of beats, and the round trips seen on top of it.
 """
 
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, TakeOver
+from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.algorithms.multipaxos.watches import Question, Waiter, Watches
 from node.contract import NodeId, Request
 from node.log_contract import LogNode
@@ -56,8 +58,11 @@ class Flight:
 class Leadership:
     """The leadership of one node under one ballot."""
 
-    def __init__(self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot) -> None:
+    def __init__(
+        self, node: LogNode, acceptor: Acceptor, state: ReplicatedState, ballot: Ballot, round_trips: RoundTrips
+    ) -> None:
         self.node, self.acceptor, self.state, self.ballot = node, acceptor, state, ballot
+        self.round_trips = round_trips
         self.time_ms = state.time_ms
         self.next_slot = acceptor.commit + 1
         self.serves_from = 0  # the slot of its own first batch; 0 before it is proposed
@@ -183,16 +188,15 @@ class Leadership:
         self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         in_contact = 1 + sum(self._in_contact(voter) for voter in self.configuration.voters if voter != self.node.id)
-        if self.beat > _QUORUM_BEATS and in_contact < self.quorum():
+        if self.beat > _QUORUM_BEATS + self.quorum_wait_beats() and in_contact < self.quorum():
             return False
         self.send_heartbeat(self.configuration.members)
         for slot, flight in self.flights.items():
             flight.beats += 1
-            if flight.beats >= _SEND_AGAIN_BEATS:
-                self._send_again(slot, flight)
+            self._send_again(slot, flight)
         if self.hand_over_to is not None:
             self.hand_over_beats += 1
-            if self.hand_over_beats > _HAND_OVER_BEATS:
+            if self.hand_over_beats > _HAND_OVER_BEATS + 2 * self.quorum_wait_beats():
                 self.hand_over_to = None  # the successor has not taken over: serve clients again
             else:
                 self.node.send(self.hand_over_to, TakeOver(self.ballot))
@@ -207,17 +211,30 @@ class Leadership:
         self.disconnected.pop(peer, None)
 
     def _in_contact(self, voter: NodeId) -> bool:
-        return voter in self.last_contact and self.last_contact[voter] > self.beat - _QUORUM_BEATS
+        silent_for = self.beat - self.last_contact.get(voter, -_QUORUM_BEATS)
+        return voter in self.last_contact and silent_for < _QUORUM_BEATS + self._wait_beats(voter)
+
+    def _wait_beats(self, peer: NodeId) -> int:
+        """Return how many beats an answer of `peer` may take; 0 if answers come within a beat."""
+        return 0 if peer == self.node.id else -(-self.round_trips.wait_ms(peer) // BEAT_MS)
+
+    def quorum_wait_beats(self) -> int:
+        """Return how many beats the answers of a quorum may take."""
+        return -(-self.round_trips.quorum_wait_ms(self.configuration.voters) // BEAT_MS)
 
     def _send_again(self, slot: int, flight: Flight) -> None:
+        """Send the Accept of a slot again to each voter whose vote is overdue, and then once every round trip."""
         message = LogAccept(self.ballot, slot, flight.batch, self.acceptor.commit)
         for voter in self.configuration.voters:
-            if voter not in flight.votes:
+            wait_beats = self._wait_beats(voter)
+            overdue = flight.beats - _SEND_AGAIN_BEATS - wait_beats
+            if voter not in flight.votes and overdue >= 0 and overdue % (1 + wait_beats) == 0:
                 self.node.send(voter, message)
 
     def send_heartbeat(self, to: tuple[NodeId, ...]) -> None:
         """Send a heartbeat, with the number of the present round."""
-        message = Heartbeat(self.ballot, self.round, self.acceptor.commit)
+        wait_ms = self.round_trips.quorum_wait_ms(self.configuration.voters)
+        message = Heartbeat(self.ballot, self.round, self.acceptor.commit, self.beat, wait_ms)
         for member in to:
             if member != self.node.id:
                 self.node.send_early(member, message)
@@ -239,9 +256,10 @@ class Leadership:
             self.rounds[self.round], self.questions = self.questions, []
             self.send_heartbeat(self.configuration.voters)
 
-    def acknowledged(self, sender: NodeId, round_: int, commit: int) -> None:
-        """Take in that a peer had promised no ballot above this one when the heartbeat of `round_` came."""
+    def acknowledged(self, sender: NodeId, round_: int, commit: int, beat: int) -> None:
+        """Take in that a peer had promised no ballot above this one when the heartbeat of `round_`, sent at `beat`, came."""
         self._note_contact(sender)
+        self.round_trips.answered(sender, (self.beat - beat) * BEAT_MS)
         self.commits[sender] = max(commit, self.commits.get(sender, 0))
         self.confirmed[sender] = max(round_, self.confirmed.get(sender, 0))
 

@@ -11,9 +11,12 @@ from node.quorum import Ballot
 
 @dataclass(frozen=True, slots=True)
 class Canvass(Message):
-    """Before phase 1: asks whether the receiver would promise the sender a ballot. It changes nothing at the receiver."""
+    """Before phase 1: asks whether the receiver would promise the sender a ballot. It changes nothing at the receiver.
 
-    attempt: int
+    `asked` is the sender's tick, which the answer returns.
+    """
+
+    asked: int
     commit: int
 
 
@@ -21,7 +24,7 @@ class Canvass(Message):
 class Support(Message):
     """Agrees to a `Canvass`: the sender has no working leader. `promised` is the highest ballot that it has promised."""
 
-    attempt: int
+    asked: int
     promised: Ballot
 
 
@@ -102,11 +105,16 @@ class LogAccepted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat(Message):
-    """The sender leads. The receiver answers if it has promised no ballot above `ballot`."""
+    """The sender leads. The receiver answers if it has promised no ballot above `ballot`.
+
+    `beat` is the sender's, which the answer returns. `wait_ms` is how long the sender waits for the answers of a quorum.
+    """
 
     ballot: Ballot
     round: int
     commit: int
+    beat: int = 0
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ class HeartbeatAck(Message):
     ballot: Ballot
     round: int
     commit: int
+    beat: int = 0
 
 
 # --- catching up ----------------------------------------------------------------------------------------------------

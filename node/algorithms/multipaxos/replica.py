@@ -77,8 +77,8 @@ class MultiPaxos(LogAlgorithm):
         self.state = self.state_class(node.machines or DEFAULT, Configuration(voters))
         self.acceptor = self.acceptor_class(node)
         self.election = self.election_class(node, self.acceptor)
-        self.catch_up = CatchUp(node, self.acceptor, self.state, self.advance)
-        self.clients = Clients(node, self.state)
+        self.catch_up = CatchUp(node, self.acceptor, self.state, self.election.round_trips, self.advance)
+        self.clients = Clients(node, self.state, self.election.round_trips)
         self.leader: Leadership | None = None
         self.accepted: dict[Ballot, list[int]] = {}  # the slots that this turn has accepted
         self.elect_again_at = 0  # the slot of a recovered change of members, after which phase 1 is repeated; 0: none
@@ -105,7 +105,9 @@ class MultiPaxos(LogAlgorithm):
         """Lead: phase 1 is won. Propose the batches that it has reported."""
         recovered = self.recovered()
         self.election.become_leading()
-        self.leader = self.leadership_class(self.node, self.acceptor, self.state, self.election.ballot)
+        self.leader = self.leadership_class(
+            self.node, self.acceptor, self.state, self.election.ballot, self.election.round_trips
+        )
         changes = [slot for slot, batch in recovered.items() if slot > 1 and self.changes_members(batch)]
         # The slots above a change have other voters, whose promises this ballot may lack: phase 1 is repeated after it.
         self.elect_again_at = changes[0] if changes else 0
@@ -156,6 +158,9 @@ class MultiPaxos(LogAlgorithm):
         match name:
             case "tick":
                 self.election.tick(self.state.configuration)
+                self.prepare_if_alone()
+            case "anew":
+                self.election.begin_anew(self.state.configuration)
                 self.prepare_if_alone()
             case "beat" if self.leader is not None:
                 if self.leader.tick():
@@ -218,10 +223,11 @@ class MultiPaxos(LogAlgorithm):
                 if self.acceptor.accept(ballot, slot, batch):
                     self.accepted.setdefault(ballot, []).append(slot)
                 self.learn(sender, ballot, commit)
-            case Heartbeat(ballot, round_, commit) if ballot >= promised:
+            case Heartbeat(ballot, round_, commit, beat, wait_ms) if ballot >= promised:
                 self.follow(sender, ballot)
+                self.election.round_trips.report(wait_ms)
                 self.learn(sender, ballot, commit)
-                self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit))
+                self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit, beat))
             case LogPrepare(ballot) if self.election.prepares_higher(ballot):
                 self.node.send(sender, LogRejected(ballot, self.election.ballot))
             case LogPrepare(ballot, commit) if ballot >= promised:
@@ -233,8 +239,8 @@ class MultiPaxos(LogAlgorithm):
             case LogAccepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
                 if self.leader.accepted(sender, slots):
                     self.advance()
-            case HeartbeatAck(ballot, round_, commit) if self.leader is not None and ballot == self.leader.ballot:
-                self.leader.acknowledged(sender, round_, commit)
+            case HeartbeatAck(ballot, round_, commit, beat) if self.leader is not None and ballot == self.leader.ballot:
+                self.leader.acknowledged(sender, round_, commit, beat)
             case Forward() if self.leader is not None:
                 self.clients.forwarded(self.leader, sender, message)
             case Forwarded():
@@ -245,10 +251,10 @@ class MultiPaxos(LogAlgorithm):
     def receive_other(self, sender: NodeId, message: Message) -> None:
         """Take in a message of an election or of catching up. `receive` matches the frequent messages first."""
         match message:
-            case Canvass(attempt, commit):
-                self.canvassed(sender, attempt, commit)
-            case Support(attempt, promised):
-                if self.election.supported(sender, attempt, promised, self.state.configuration):
+            case Canvass(asked, commit):
+                self.canvassed(sender, asked, commit)
+            case Support(asked, promised):
+                if self.election.supported(sender, asked, promised, self.state.configuration):
                     self.election.become_preparing(self.state.configuration)
             case LogPromise(ballot) if ballot == self.acceptor.promised:
                 if self.election.promised(sender, message, self.state.configuration):
@@ -291,7 +297,7 @@ class MultiPaxos(LogAlgorithm):
         if not whole and self.leader is None:
             self.catch_up.fetch(sender)
 
-    def canvassed(self, sender: NodeId, attempt: int, commit: int) -> None:
+    def canvassed(self, sender: NodeId, asked: int, commit: int) -> None:
         """Answer the canvass of `sender`, whose commit index is `commit`, or ignore it."""
         voters = self.state.configuration.voters
         # A node that has joined and has not caught up may be a voter, and not know that, nor the other voters.
@@ -306,7 +312,7 @@ class MultiPaxos(LogAlgorithm):
         elif not self.acceptor.can_inform(commit):
             self.node.send(sender, Behind(self.acceptor.commit))
         else:
-            self.node.send(sender, Support(attempt, self.acceptor.promised))
+            self.node.send(sender, Support(asked, self.acceptor.promised))
 
     def prepared(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
         """Answer a Prepare (phase 1a)."""
@@ -317,6 +323,8 @@ class MultiPaxos(LogAlgorithm):
             self.acceptor.promise(ballot)
             if sender != self.node.id:
                 self.become_following(None if self.leader is None else sender)
+        elif sender != self.node.id:
+            self.election.note_candidate()
         parts = self.acceptor.above(commit)
         for number, records in enumerate(parts):
             self.node.send(sender, LogPromise(ballot, number, len(parts), self.acceptor.commit, records))

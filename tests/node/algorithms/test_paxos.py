@@ -430,7 +430,7 @@ def test_each_defeat_lengthens_the_pause_fourfold() -> None:
         assert least_s == 0
         pauses.append(round(most_s, 3))
         net.fire("a")
-    assert pauses == [0.01, 0.04, 0.16, *([0.64] * 6)]
+    assert pauses == [0.01, 0.04, 0.16, 0.64, 2.56, *([10.24] * 4)]
 
 
 # --- lost messages --------------------------------------------------------------------------------------------------
