@@ -38,7 +38,10 @@ if TYPE_CHECKING:
         WrongState,
     )
     from cluster.membership import add_node, leader_of, remove_node, replace_node
+    from cluster.recovering import Recovery, recover
+    from cluster.restoring import restore
     from cluster.running import RunningCluster
+    from cluster.save_file import BadSave, SaveHeader
     from node.contract import BadInput
     from node.wire import BadValue
 
@@ -50,6 +53,11 @@ __all__ = [
     "leader_of",
     "remove_node",
     "replace_node",
+    # Saves, and new clusters from them or from what is left of a cluster.
+    "Recovery",
+    "SaveHeader",
+    "recover",
+    "restore",
     # Clients.
     "AsyncLock",
     "AsyncLogClient",
@@ -75,7 +83,7 @@ __all__ = [
     "TaskOwners",
     "VersionedValue",
     "View",
-    # Errors. All but the last two are a ConsensusError; those two are a ValueError.
+    # Errors. All but the last three are a ConsensusError; those three are a ValueError.
     "AlreadyUp",
     "BootFailed",
     "ClientClosed",
@@ -91,6 +99,7 @@ __all__ = [
     "WindowFull",
     "WrongState",
     "BadInput",
+    "BadSave",
     "BadValue",
 ]
 
@@ -123,7 +132,10 @@ _NAMES_OF_MODULES = {
         "WrongState",
     ),
     "cluster.membership": ("add_node", "leader_of", "remove_node", "replace_node"),
+    "cluster.recovering": ("Recovery", "recover"),
+    "cluster.restoring": ("restore",),
     "cluster.running": ("RunningCluster",),
+    "cluster.save_file": ("BadSave", "SaveHeader"),
     "node.contract": ("BadInput",),
     "node.wire": ("BadValue",),
 }

@@ -124,7 +124,12 @@ class Cluster(Service):
                 self._remove_temporary()
                 raise
         settings = spec.settings
-        super().__init__(settings.cluster, settings.algorithm, keeps_log=load_algorithm(settings.algorithm).keeps_log)
+        super().__init__(
+            settings.cluster,
+            settings.algorithm,
+            keeps_log=load_algorithm(settings.algorithm).keeps_log,
+            machines=settings.machines,
+        )
         self.spec = spec
         self.links: Links = links or DirectLinks()
         self._command = command

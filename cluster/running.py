@@ -38,7 +38,9 @@ class RunningCluster(Service):
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
         self.control = SupervisorClient(self.directory)
         where = self.control.ask("where", _FIND_S)
-        super().__init__(where["cluster"], where["algorithm"], keeps_log=where["keeps_log"])
+        super().__init__(
+            where["cluster"], where["algorithm"], keeps_log=where["keeps_log"], machines=tuple(where["machines"])
+        )
         self._known = _addresses(where)
         self._asked = time.monotonic()
         self._asking = Lock()

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cluster.clients.client import TIMEOUT_S, Client, VariableCall
@@ -15,19 +16,23 @@ from node.contract import NodeId
 
 if TYPE_CHECKING:
     from cluster.clients.async_client import AsyncLogClient
+    from cluster.save_file import SaveHeader
+    from cluster.saving import ShowBytes
 
 
 class Service(ABC):
     """A cluster with shared clients, for the thread that made it, and with more clients for other threads."""
 
-    def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool) -> None:
+    def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool, machines: tuple[str, ...] = ()) -> None:
         """Describe the cluster.
 
         Args:
             cluster: the cluster's id.
             algorithm: the algorithm's name, for messages.
             keeps_log: whether the algorithm keeps a log, so that it has `kv`, `lock`, `members` and `assignment`.
+            machines: the machines of its spec; empty for the standard ones.
         """
+        self._machines = machines
         self._id, self._algorithm, self.keeps_log = cluster, algorithm, keeps_log
         self._client: Client | None = None
         self._log_client: LogClient | None = None
@@ -78,6 +83,32 @@ class Service(ABC):
             raise Mistake(
                 f"{self._algorithm} keeps no log, it decides values once: what changes needs another cluster, "
                 "Cluster(algorithm='multipaxos') or `consensus up --algorithm multipaxos`"
+            )
+
+    def save(self, file: Path | str, timeout_s: float = TIMEOUT_S, show: "ShowBytes | None" = None) -> "SaveHeader":
+        """Save the whole state to a file, from which `restore` makes a new cluster. The cluster goes on meanwhile.
+
+        The save holds everything that any client was answered before this call.
+
+        Args:
+            file: a file that does not exist.
+            timeout_s: how long each reply may take, in seconds.
+            show: called as the state arrives, with the number of bytes that are there and of all.
+
+        Returns:
+            What the save says about itself: slot, members, size.
+
+        Raises:
+            Mistake: the cluster keeps no log, or the file exists.
+            Unknown: no leader replies. Nothing was written.
+            CommandRefused: two other clients are saving now. Nothing was written.
+            BadInput: the file cannot be written. Nothing of it is left.
+        """
+        from cluster.saving import ignore_bytes, save_cluster  # noqa: PLC0415 - most programs save nothing
+
+        with self.log_client("save") as client:
+            return save_cluster(
+                client, Path(file), self._id, self._algorithm, self._machines, timeout_s, show or ignore_bytes
             )
 
     def _shared_client(self) -> Client:

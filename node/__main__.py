@@ -86,7 +86,7 @@ def _serve(
         settings.directory(arguments.id),
         cluster=settings.cluster,
         node=arguments.id,
-        made_for=f"{settings.algorithm} among {', '.join(settings.nodes)}",
+        made_for=settings.made_for,
         must_exist=arguments.must_exist,
         vfs=vfs,
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a node without a log starts without it
 __all__ = [
     "Log",
     "LogAlgorithm",
+    "LogBroken",
     "LogLimits",
     "LogNode",
     "LogProgress",
@@ -35,6 +36,10 @@ __all__ = [
     "SHIPPED_LIMITS",
     "StoredProgress",
 ]
+
+
+class LogBroken(Exception):
+    """A slot is chosen according to the disk, and the disk has no record of it: the node must not run on this disk."""
 
 
 class Record(NamedTuple):

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 
 from node.contract import Algorithm, Message, NodeId, Request, Stored, Value
-from node.log_contract import Log, LogNode
+from node.log_contract import Log, LogAlgorithm, LogNode, Record
 from node.storage.log_store import MemoryLog
 
 
@@ -72,3 +72,8 @@ def replica_on_disk(
     replica = algorithm(OfflineNode(node, members, stored, log, machines))
     replica.start()
     return replica
+
+
+def unconfirmed(replica: LogAlgorithm, log: Log) -> list[Record]:
+    """Return the records of a disk's log above the slots that the disk knows as chosen. `replica` has booted from that disk."""
+    return log.since(replica.state.applied + 1, 2**62)

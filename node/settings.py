@@ -67,6 +67,11 @@ class Settings:
         if len(set(self.nodes)) != len(self.nodes):
             raise BadSpec("two nodes have the same name")
 
+    @property
+    def made_for(self) -> str:
+        """What the nodes' directories are made for: `Disk` refuses a directory that was made for anything else."""
+        return f"{self.algorithm} among {', '.join(self.nodes)}"
+
     def directory(self, node: NodeId) -> Path:
         """Return the directory in which `node` keeps its state."""
         return self.data / node

@@ -13,10 +13,10 @@ from harness.cli.parameters import algorithm_parameter
 @algorithm_parameter(required=True)
 @click.option(
     "--operation",
-    type=click.Choice(["propose", "boot"]),
+    type=click.Choice(["propose", "boot", "save", "restore", "recover"]),
     default="propose",
     show_default=True,
-    help="What the node does when its power is cut.",
+    help="What the node does when its power is cut; or the command that is killed before each of its steps.",
 )
 @click.option(
     "--node-command", metavar="COMMAND", help="The command that starts a node, to test your own runtime or disk."
@@ -39,10 +39,13 @@ def crashpoints(
 ) -> int:
     """Cut a node's power before each write and each sync of an operation, and check that it forgets nothing.
 
-    Un-synced writes survive in every way: none, all, a prefix, a torn write, later writes without earlier ones.
+    Un-synced writes survive in every way: none, all, a prefix, a torn write, later writes without earlier ones. The commands
+    save, restore and recover are killed before each step, and either the old state or the new one must be there.
 
     Exit code: 0 if every power cut was survived, 1 if anything was lost or a node does not start, 2 if a power cut was no test.
     """
+    if operation in ("save", "restore", "recover"):
+        return _rescue(operation, algorithm, every, as_json)
     from cluster.processes import NODE_COMMAND  # noqa: PLC0415 - see harness.cli.verbs
     from harness.records.run_folders import new_folder  # noqa: PLC0415
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
@@ -73,3 +76,15 @@ def crashpoints(
     if walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) or walk.violations:
         return EXIT_VIOLATED
     return EXIT_UNKNOWN if walk.with_outcome(PointOutcome.NO_TEST) or not walk.trials else 0
+
+
+def _rescue(operation: str, algorithm: str, every: int, as_json: bool) -> int:
+    """Walk a save, a restore or a recovery. Returns the exit code."""
+    from harness.systematic.rescue_points import RescueOperation, walk_rescue  # noqa: PLC0415 - see harness.cli.verbs
+
+    walk = walk_rescue(RescueOperation(operation), algorithm, every=every)
+    if as_json:
+        print_json(algorithm=algorithm, **walk.to_json())
+    else:
+        print(walk.text())
+    return EXIT_VIOLATED if walk.troubles else 0

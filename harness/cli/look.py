@@ -189,13 +189,14 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
     _known(spec, node)
     contents = read_disk(spec.settings.directory(node))
     algorithm = load_algorithm(spec.settings.algorithm)
-    log = log_on_disk(algorithm, spec.nodes, contents) if algorithm.keeps_log else None
+    machines = spec.settings.machines
+    log = log_on_disk(algorithm, spec.nodes, contents, machines) if algorithm.keeps_log else None
     if as_json:
         variables = {
             variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}
             for variable, stored in contents.variables.items()
         }
-        more = {} if log is None else {"log": log}
+        more = {} if log is None else {"log": {**log, **{key: to_jsonable(log[key]) for key in ("values", "accepted")}}}
         print_json(node=node, incarnation=contents.incarnation, variables=variables, **more)
     else:
         print(dump(contents, log), end="")

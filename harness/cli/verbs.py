@@ -57,6 +57,7 @@ _SECTIONS: Final = {
         "lock": "lock",
         "assign": "assign",
     },
+    "Rescue it": {"save": "rescue", "restore": "rescue", "recover": "rescue"},
     "Break it by hand": {
         "kill": "cluster",
         "suspend": "cluster",

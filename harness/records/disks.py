@@ -11,17 +11,25 @@ Rules
 2. The decided values of a log are those of its machine of variables that are set once.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from harness.records.jsonable import shown
 from node.contract import Algorithm, NodeId, Stored, Value
-from node.log_contract import LogAlgorithm
+from node.log_contract import LogAlgorithm, Record
+from node.machine import Machine
+from node.machines.assignment import AssignmentMachine
+from node.machines.kv import KvMachine
+from node.machines.locks import LocksMachine
+from node.machines.members import MembersMachine
 from node.machines.once import OnceMachine
-from node.offline import replica_on_disk
+from node.offline import replica_on_disk, unconfirmed
 from node.status import status_fields, status_of
 from node.storage.disk import Contents
-from node.wire import Malformed, decode_value
+from node.wire import Malformed, decode_value, unpack_unchecked
+
+#: How many values of one machine are shown to people.
+_SHOWN_MAX: Final = 100
 
 
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
@@ -39,12 +47,24 @@ def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], conte
     return decided
 
 
-def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
-    """Summarize the log on a disk: its slots, the slot up to which it knows them as chosen, and the state after that slot.
+def log_on_disk(
+    algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents, machines: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return what the log on a disk holds, as plain data.
 
-    A disk may lag behind in what it knows as chosen. Nothing is lost by that, since a quorum's disks hold the slots.
+    Args:
+        algorithm: the cluster's algorithm, which keeps a log.
+        members: the nodes of the spec.
+        contents: the disk.
+        machines: the machines of the spec; empty for the standard ones.
+
+    Returns:
+        Its slots, the slot up to which it knows them as chosen, the state after that slot (`values`, by machine), and the
+        records above it, which it has accepted and does not know as chosen (`accepted`). A disk may lag behind in what it knows
+        as chosen. Nothing is lost by that while a quorum's disks hold the slots.
     """
-    replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+    replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log, machines)
+    assert isinstance(replica, LogAlgorithm)
     status = status_fields(replica)
     return {
         "first_slot": contents.log.first,
@@ -52,7 +72,36 @@ def log_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents:
         "snapshot_of_slot": status.get("snapshot", 0),
         "known_as_chosen_to": status.get("applied", 0),
         **{key: status[key] for key in ("voters", "learners", "removed", "holds") if key in status},
+        "values": {name: _values(machine) for name, machine in replica.state.machines.items()},
+        "accepted": [_accepted(record) for record in unconfirmed(replica, contents.log)],
     }
+
+
+def _values(machine: Machine) -> Any:
+    """Return what a machine holds: of ours the values by their names, of others the snapshot."""
+    match machine:
+        case KvMachine():
+            return {key: [plain_value(value), version] for key, (value, version) in machine.entries.items()}
+        case OnceMachine():
+            return {name: plain_value(value) for name, value in machine.values.items()}
+        case LocksMachine():
+            return {name: next(iter(queue.values())).owner for name, queue in machine.queues.items()}
+        case MembersMachine():
+            return list(machine.members)
+        case AssignmentMachine():
+            return dict(machine.owners)
+    return machine.snapshot()
+
+
+def _accepted(record: Record) -> dict[str, Any]:
+    """Return an accepted record: its slot, its ballot and its commands, each with its machine."""
+    frames = unpack_unchecked(record.batch)[1] if record.batch else ()
+    commands = [[frame[3], *_plain_command(command)] for frame in frames for command in unpack_unchecked(frame[4])]
+    return {"slot": record.slot, "ballot": [record.round, record.owner], "commands": commands}
+
+
+def _plain_command(command: Any) -> list[Any]:
+    return [plain_value(item) for item in command] if isinstance(command, list) else [command]
 
 
 def plain_value(value: Any) -> Any:
@@ -73,8 +122,25 @@ def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
         lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]
     if log is not None:
         lines.append("the log:")
-        lines += [f"  {key} = {shown(item, 200)}" for key, item in log.items()]
+        lines += [f"  {key} = {shown(item, 200)}" for key, item in log.items() if key not in ("values", "accepted")]
+        for machine, values in log["values"].items():
+            if values:
+                lines.append(f"known as chosen, in {machine}:")
+                lines += _first(values.items() if isinstance(values, Mapping) else enumerate(values, 1))
+        if log["accepted"]:
+            lines.append("accepted, and not known as chosen:")
+            for record in log["accepted"]:
+                round_, owner = record["ballot"]
+                commands = "; ".join(" ".join(shown(item, 100) for item in each) for each in record["commands"])
+                lines.append(f"  slot {record['slot']}, ballot {round_}.{owner}: {commands or 'nothing'}")
     return "\n".join(lines) + "\n"
+
+
+def _first(items: Iterable[tuple[Any, Any]]) -> list[str]:
+    """Return the first items as lines, and how many there are besides."""
+    every = list(items)
+    lines = [f"  {name} = {shown(value, 200)}" for name, value in every[:_SHOWN_MAX]]
+    return lines if len(every) <= _SHOWN_MAX else [*lines, f"  and {len(every) - _SHOWN_MAX:,} more: see -o json"]
 
 
 def plain_stored(stored: Stored) -> Any:

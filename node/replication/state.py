@@ -330,6 +330,11 @@ class ReplicatedState:
         self.applied = max(self.applied, 1)  # slot 1 is the one that forms a cluster
 
 
+def configuration_of(packed: bytes) -> Configuration:
+    """Return the configuration in a packed state."""
+    return restore_configuration(unpack_unchecked(packed)[3])
+
+
 def is_change(batch: bytes) -> bool:
     """Return whether the batch holds a change of the configuration. Such a batch holds no other frame."""
     return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_unchecked(batch)[1])

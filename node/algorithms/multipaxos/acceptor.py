@@ -17,7 +17,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final, NamedTuple
 
 from node.contract import NodeId, Stored
-from node.log_contract import Log, LogNode, Record, StoredProgress
+from node.log_contract import Log, LogBroken, LogNode, Record, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 _SAVE_COMMIT_SLOTS: Final = 16  # saves the write of one page in most turns
@@ -34,10 +34,6 @@ class StoredSnapshot(NamedTuple):
 
 
 NO_SNAPSHOT: Final = StoredSnapshot(0, 0)
-
-
-class LogBroken(Exception):
-    """A slot is chosen according to the disk, and the disk has no record of it: the node must not run on this disk."""
 
 
 class Acceptor:
