@@ -260,6 +260,7 @@ MUTANTS: Final = (
     ),
     _virtual("virtual-resumed-sessions-count-anew", "ResumedSessionsCountAnew", (15,), "", "a-client-restarts"),
     _virtual("virtual-reads-are-local", "ReadsAreLocal", (16,), "", "a-leader-from-the-past-is-asked"),
+    _virtual("virtual-saves-are-local", "ReadsAreLocal", (16,), "", "a-leader-from-the-past-is-saved"),
     _virtual("leases-end-by-the-wall-clock", "LeasesEndByTheWallClock", (17,), "", "time-while-nobody-leads"),
     _virtual("locks-have-no-fencing-token", "LocksHaveNoFencingToken", (18,), "", "a-holder-that-is-away-too-long"),
     _virtual(

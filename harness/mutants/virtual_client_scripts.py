@@ -61,6 +61,27 @@ def a_leader_from_the_past_is_asked(algorithm: type[LogAlgorithm]) -> None:
 
 
 @virtual_script
+def a_leader_from_the_past_is_saved(algorithm: type[LogAlgorithm]) -> None:
+    """The leader is suspended, and another is elected and writes; the first is resumed, and is asked for a copy of its state."""
+    world, first, others = start(algorithm)
+    world.pause(first, 4.0)
+    world.cut(others, (first,), one_way=True)  # the only message that the old leader receives is the question
+    second = world.wait_leader(first)
+    world.do("d", "put", "k", b"second", second)
+    acknowledged = world.replica(second).state.applied
+    world.pass_s(1.0)
+    world.clients["c"].pipeline.leaders.leader = first
+    world.cut(("c",), others)
+    copy = world.question("c", "cluster", ["save"], 20.0)
+    world.pass_s(4.0)
+    world.heal()
+    outcome = world.outcome(copy)
+    assert isinstance(outcome, Ok)
+    assert outcome.value[0] >= acknowledged, "the save lacks what was acknowledged before it began"
+    world.check()
+
+
+@virtual_script
 def time_while_nobody_leads(algorithm: type[LogAlgorithm]) -> None:
     """The leader is suspended for longer than a lease; the log's time must not run meanwhile."""
     world, first, _ = start(algorithm)

@@ -245,6 +245,12 @@ class LogWorld(LogSimulation):
         self._poll_client(self.clients[client])
         return self.outcome(call)
 
+    def question(self, client: str, machine: str, question: list[Any], for_s: float = 10.0) -> LogCall:
+        """Begin a question to a machine, and return the call."""
+        call = self.clients[client].pipeline.call(machine, question, self.now, for_s, read=True)
+        self._poll_client(self.clients[client])
+        return call
+
     def watch(self, client: str, prefix: str, after: int, wait_s: float = 5.0) -> LogCall:
         """Begin a watch of the keys with a prefix, and return the call."""
         question = ["watch", prefix, after, 100]

@@ -40,6 +40,9 @@ class StateCopies:
         self._pack = pack
         self._copies: dict[int, _Copy] = {}
 
+    def __len__(self) -> int:
+        return len(self._copies)
+
     def answer(self, slot: int, question: Command) -> Plain:
         """Answer a question about copies. `slot` is the last applied slot.
 

@@ -7,6 +7,8 @@ import apsw
 import pytest
 
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.errors import CommandRefused
+from cluster.saving import fetch_copy
 from harness.mutants.catalogue import MUTANTS, Mutant
 from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
 from harness.mutants.virtual_script import VirtualScript
@@ -20,8 +22,12 @@ from node.frames import CommandFrame
 from node.instances import LOG_NAME
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm, Record
+from node.machines import DEFAULT
+from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT
 from node.replication import sessions
+from node.replication.configuration import Configuration
+from node.replication.state import ReplicatedState
 from node.storage.disk import Disk, DiskCorrupt
 
 SCRIPTED = [mutant for mutant in MUTANTS if isinstance(mutant.script, VirtualScript)]
@@ -262,3 +268,40 @@ def test_an_unknown_outcome_is_never_reported_as_a_failure() -> None:
     for other in others:
         world.isolate(other)
     assert isinstance(world.outcome(world.begin("c", "put", "k", b"who knows", for_s=1.0)), NotKnown)
+
+
+def test_a_copy_that_a_leader_no_longer_has_is_fetched_again_from_the_next() -> None:
+    world, first, (second, _) = start()
+    for number in range(4):
+        world.do("c", "put", f"{number}", bytes([number]) * 200_000)
+    steps = fetch_copy(5.0)
+    operation = next(steps)
+    asked = []
+    while True:
+        outcome = world.outcome(world.question("d", operation.machine, operation.command))
+        asked.append(operation.command[0])
+        if len(asked) == 2:  # one part has come
+            world.elect(second)
+            world.do("c", "put", "between", b"x")
+        try:
+            match outcome:
+                case Ok(value):
+                    operation = steps.send(value)
+                case NotDone(kind, reason):
+                    operation = steps.throw(CommandRefused(kind, reason))
+                case _:
+                    raise AssertionError(outcome)
+        except StopIteration as end:
+            copy = end.value
+            break
+    assert asked[:4] == ["save", "saved", "saved", "save"]
+    assert set(asked[4:-1]) == {"saved"}
+    assert asked[-1] == "drop"
+    state = ReplicatedState(DEFAULT, Configuration(()))
+    state.restore(copy.packed)
+    assert state.applied == copy.slot
+    kv = state.machines["kv"]
+    assert isinstance(kv, KvMachine)
+    assert kv.entries["between"][0] == b"x"
+    assert not world.replica(second).state.copies
+    assert first != second
