@@ -1,5 +1,7 @@
 """Algorithms as users would write them, for tests: named to a cluster as `tests.own_algorithms:Refusing`."""
 
+import time
+
 from node.contract import Algorithm, Message, NodeId, Request, Status, Value
 
 
@@ -39,7 +41,7 @@ class Looping(Refusing):
 
     def propose(self, request: Request, value: Value) -> None:
         while True:
-            pass
+            time.sleep(0.01)  # so that the tests do not wait for a processor, too
 
 
 class CannotSayHowItIs(Refusing):

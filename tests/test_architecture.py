@@ -1,6 +1,7 @@
 """The house rules that a reader could break without noticing: directions, single homes, and READMEs that name every file."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -47,6 +48,19 @@ IMPURE = {
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "id", "hash", "__import__"}
 
 
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """The tree of a module, which several rules are for."""
+    return ast.parse(source)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def trees() -> Iterator[None]:
+    """Forget the trees in the end: they are a million objects that later collections of garbage would visit."""
+    yield
+    parsed.cache_clear()
+
+
 def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of everything that the module imports, at its top or inside a function."""
     package = PurePosixPath(path).parts[:-1]
@@ -88,7 +102,7 @@ def out_of_order(path: str, name: str) -> str | None:
 
 def breaches(source: str, path: str) -> list[str]:
     """Every house rule that the module breaks."""
-    tree = ast.parse(source, path)
+    tree = parsed(source)
     floor = PurePosixPath(path).parts[0]
     pure = path.startswith(PURE) and PurePosixPath(path).name != "__init__.py"
     found = []
@@ -121,7 +135,7 @@ def circles(sources: dict[str, str]) -> list[list[str]]:
     names = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in sources}
     graph: dict[str, set[str]] = {}
     for path, source in sources.items():
-        wanted = {name for _, name in imports(ast.parse(source, path), path)}
+        wanted = {name for _, name in imports(parsed(source), path)}
         wanted |= {name.rpartition(".")[0] for name in wanted if name not in names}
         graph[path] = {names[name] for name in wanted if name in names} - {path}
     sorter = TopologicalSorter(graph)
@@ -143,7 +157,7 @@ def exchanged(source: str) -> Iterator[str]:
 
     A method of an object may set the object's own fields, also by `object.__setattr__(self, ...)`.
     """
-    tree = ast.parse(source)
+    tree = parsed(source)
     imported = {
         (alias.asname or alias.name).partition(".")[0]
         for at in ast.walk(tree)
@@ -174,7 +188,7 @@ def public_classes(sources: dict[str, str]) -> dict[str, list[str]]:
     """The modules that define each public class."""
     found: dict[str, list[str]] = {}
     for path, source in sources.items():
-        for at in ast.parse(source, path).body:
+        for at in parsed(source).body:
             if isinstance(at, ast.ClassDef) and not at.name.startswith("_"):
                 found.setdefault(at.name, []).append(path)
     return found

@@ -159,7 +159,8 @@ def name_of(item: object) -> str:
 def test_both_procedures_agree_with_the_brute_force(model: Model, values: Sequence[str]) -> None:
     rng = Random(7)
     seen: Counter[str] = Counter()
-    for _ in range(10_000):
+    # A mistake in what may be optional (rule 6 of the search) shows in one of 8,000 histories of a register, and in no others.
+    for _ in range(10_000 if values is FEW and model is REGISTER else 2_500):
         calls = some_calls(rng, model, values)
         expected = has_an_order(calls, model)
         for procedure in PROCEDURES:
@@ -168,7 +169,7 @@ def test_both_procedures_agree_with_the_brute_force(model: Model, values: Sequen
         seen["legal" if expected else "illegal"] += 1
         seen["pending"] += any(call.is_pending for call in calls)
         seen["repeated"] += len({(call.f, call.argument) for call in calls}) < len(calls)
-    assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 1_000, seen
+    assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 250, seen
 
 
 @pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
@@ -178,7 +179,7 @@ def test_the_race_agrees_with_the_brute_force(
     monkeypatch.setattr("harness.checkers.jit_linearizability.RACE_WIDTH", 0)
     monkeypatch.setattr("harness.checkers.jit_linearizability._CONFIGURATIONS_PER_TURN", 1)
     rng = Random(8)
-    for _ in range(1_500):
+    for _ in range(600):
         calls = some_calls(rng, model, values, 7)
         assert has_an_order(calls, model) == (search(calls, model) is None), calls
 
@@ -187,7 +188,7 @@ def test_the_race_agrees_with_the_brute_force(
 def test_a_certificate_names_few_calls_and_its_history_is_wrong_by_itself(model: Model, values: Sequence[str]) -> None:
     rng = Random(9)
     found = 0
-    for _ in range(1_500):
+    for _ in range(600):
         calls = some_calls(rng, model, values, 7)
         violation = find_contradiction(calls, model)
         if violation is None:
@@ -199,7 +200,7 @@ def test_a_certificate_names_few_calls_and_its_history_is_wrong_by_itself(model:
         assert set(certificate.history) <= set(calls)
         assert set(certificate.contradiction.calls) <= set(certificate.history)
         assert not has_an_order(certificate.history, model)
-    assert found > 200
+    assert found > 80
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------

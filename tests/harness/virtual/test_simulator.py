@@ -43,10 +43,7 @@ def kinds(report: SimulationReport) -> set[str]:
 
 
 # Each break below shows within 200 seeds, and every kind of fault within 60. `consensus simulate` runs any number.
-MANY = [(3, range(first, first + 600)) for first in range(0, 10_000, 2_500)]
-
-
-@pytest.mark.parametrize(("nodes", "seeds"), [*MANY, (5, range(60)), (1, range(20)), (4, range(60))])
+@pytest.mark.parametrize(("nodes", "seeds"), [(3, range(300)), (5, range(40)), (1, range(10)), (4, range(40))])
 def test_paxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes: int, seeds: range) -> None:
     report = run_simulate("paxos", seeds, SimulationSettings(nodes=nodes))
     assert report.tally.failures == {}
@@ -142,11 +139,11 @@ def test_seeds_differ() -> None:
 
 
 def test_workers_find_the_same() -> None:
-    alone = run_simulate("failover", range(250), failures_max=1000)
+    alone = run_simulate("failover", range(220), failures_max=1000)
     # In a process of its own, since multiprocessing leaves its resource tracker to the process that it began in.
     source = (
         "from harness.virtual.simulator import run_simulate;"
-        "print(run_simulate('failover', range(250), workers=2, failures_max=1000).dumps())"
+        "print(run_simulate('failover', range(220), workers=2, failures_max=1000).dumps())"
     )
     output = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, cwd=ROOT).stdout
     together = json.loads(output)

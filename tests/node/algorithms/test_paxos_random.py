@@ -118,7 +118,7 @@ class PaxosMachine(RuleBasedStateMachine):
 
 
 BUDGET = settings(
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
@@ -130,10 +130,10 @@ BUDGET = settings(
 def test_agreement_holds_and_progress_follows() -> None:
     happened.clear()
     run_state_machine_as_test(PaxosMachine, settings=BUDGET)
-    assert happened["decision"] > 30
+    assert happened["decision"] > 15
     assert happened["undecided"] > 0
-    assert happened["crash"] > 100
-    assert happened["ballots"] > 3
+    assert happened["crash"] > 50
+    assert happened["ballots"] > 1
 
 
 @pytest.mark.parametrize("broken", [IgnoresAccepted, SmallQuorum1], ids=lambda broken: broken.__name__)
