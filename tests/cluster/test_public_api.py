@@ -1,5 +1,7 @@
 """What `from cluster import ...` offers."""
 
+import subprocess
+import sys
 from importlib.resources import files
 
 import cluster
@@ -29,3 +31,12 @@ def test_the_public_clients_and_errors_are_there() -> None:
 
 def test_the_package_is_typed() -> None:
     assert files("cluster").joinpath("py.typed").is_file()
+
+
+def test_a_start_imports_nothing_that_takes_long_and_is_not_used() -> None:
+    source = (
+        "import sys; import node.__main__; print({'shutil', 'tempfile', 'asyncio'} & set(sys.modules));"
+        "import cluster.cluster, cluster.supervisor; print({'asyncio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["set()", "set()", ""]
