@@ -110,6 +110,10 @@ class ControlServer:
             self.answer(request.caller, verb(**request.arguments))
         except (ConsensusError, BadInput) as error:
             self.refuse(request.caller, error)
+        except OSError as error:
+            self.refuse(
+                request.caller, ConsensusError(f"{request.verb!r} failed, since the machine denies something: {error}")
+            )
         except Exception as error:  # noqa: BLE001 - rule 3
             traceback.print_exc()
             text = f"{request.verb!r} failed because of an internal error: {error!r}. The log of the process has the traceback"

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import psutil
 
 from cluster.errors import BootFailed, FaultFailed, WrongState
+from cluster.safe_output import see_log
 from cluster.spawning import READY_S, Ready, ReadyPipe, spawn
 from cluster.spec import Spec
 from node.contract import NodeId
@@ -56,6 +57,7 @@ class NodeProcess:
         self.node = node
         self.ready: Ready | None = None
         self.ended = ""  # how the last process ended, for people
+        self._stopped_by_itself = False
         self._spec, self._command = spec, command
         self._popen: subprocess.Popen[bytes] | None = None
         self._pipe: ReadyPipe | None = None
@@ -76,6 +78,7 @@ class NodeProcess:
         status = self._popen.poll()
         if status is not None:
             self._note_end(f"{_how_it_ended(status)} from outside" if status < 0 else _how_it_ended(status))
+            self._stopped_by_itself = status > 0
             return ProcessState.DOWN
         return ProcessState.SUSPENDED if self._is_stopped() else ProcessState.UP
 
@@ -101,6 +104,11 @@ class NodeProcess:
             }
             raise WrongState(f"{self.node}: {hints[state]}")
         return self._popen
+
+    @property
+    def why_it_ended(self) -> str:
+        """Where the reason is to be found, for people, if the node is down and has stopped by itself; else an empty text."""
+        return see_log(self._spec.log(self.node)) if self._stopped_by_itself and self._popen is None else ""
 
     # --- acts -------------------------------------------------------------------------------------------------------
 
@@ -213,7 +221,7 @@ class NodeProcess:
         if self._popen is not None and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.close()
-        self._popen, self.ended = None, how
+        self._popen, self.ended, self._stopped_by_itself = None, how, False
 
 
 def memory_bytes(pid: int) -> int:

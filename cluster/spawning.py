@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import BootFailed
+from cluster.safe_output import see_log
 
 #: How long a process may take to become ready, in seconds.
 READY_S: Final = 30.0
@@ -47,7 +48,9 @@ class Ready:
 class ReadyPipe:
     """A pipe on which a child writes one line of JSON, once: that it is ready, or why it will not be."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path) -> None:
+        """Make the pipe. `log` is the child's log, which errors name."""
+        self._log = log
         self._reader, self.writer = os.pipe()
         self._text = b""
         self._made = time.monotonic()
@@ -74,7 +77,7 @@ class ReadyPipe:
                 if not data:
                     waited_s = time.monotonic() - self._made
                     how = "ended before it was ready" if readable else f"was not ready within {waited_s:.3g} s"
-                    raise BootFailed(f"{name} {how}: see its log")
+                    raise BootFailed(f"{name} {how}: {see_log(self._log)}")
                 self._text += data
         finally:
             os.close(self._reader)
@@ -86,7 +89,7 @@ class ReadyPipe:
 
 def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
     """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
-    pipe = ReadyPipe()
+    pipe = ReadyPipe(log)
     with open(log, "ab") as output:
         subprocess.Popen(
             [*command, "--ready-fd", str(pipe.writer)],
@@ -105,7 +108,7 @@ def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], R
 
     The child has a process group of its own, so that Ctrl-C in a terminal reaches only the process that launched it.
     """
-    pipe = ReadyPipe()
+    pipe = ReadyPipe(log)
 
     def start() -> subprocess.Popen[bytes]:
         with open(log, "ab") as output:

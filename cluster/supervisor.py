@@ -6,7 +6,9 @@ It observes the state of each node's process, also when another process has chan
 import os
 import secrets
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -15,6 +17,7 @@ from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
 from cluster.membership import add_learner, leading_node, remove_node
 from cluster.processes import ProcessState, memory_bytes
+from cluster.safe_output import SafeOutput, full_disk
 from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
 from node.contract import NodeId
 
@@ -67,6 +70,7 @@ class Supervisor:
         self._stopping = False
         self._seen: dict[NodeId, str] = {}
         self._reported_trouble: str | None = None
+        self._own_trouble = ""
         control = process_control or cluster
         self._verbs: dict[str, Verb] = {
             "ps": self.ps,
@@ -98,7 +102,7 @@ class Supervisor:
                 if request is not None:
                     self._server.serve(request, self._verbs)
                 if time.monotonic() >= next_look:
-                    self._notice_changes()
+                    self._look()
                     next_look = time.monotonic() + _LOOK_EVERY_S
         finally:
             withdraw_supervisor(self._cluster.spec.root)
@@ -108,6 +112,17 @@ class Supervisor:
         """Have `run` return soon. Returns the supervisor's process id, so that the caller can wait for its end."""
         self._stopping = True
         return os.getpid()
+
+    def _look(self) -> None:
+        """Observe the nodes and what is between them. No failure to do so ends the cluster."""
+        try:
+            self._notice_changes()
+            self._own_trouble = ""
+        except Exception as error:  # noqa: BLE001 - for example, no descriptor is left to read the process table
+            trouble = f"the supervisor cannot look at the nodes: {error}"
+            if trouble != self._own_trouble:
+                traceback.print_exc()
+            self._own_trouble = trouble
 
     def _notice_changes(self) -> None:
         for node, process in self._cluster.processes.items():
@@ -120,6 +135,20 @@ class Supervisor:
             self._report(trouble)
         self._reported_trouble = trouble
 
+    def _all_trouble(self) -> str | None:
+        """Return everything that is wrong, in a line for people; None if nothing is."""
+        self._look()
+        found = [self._reported_trouble or "", self._own_trouble, full_disk(self._cluster.spec.root)]
+        output = sys.stderr
+        if isinstance(output, SafeOutput) and output.trouble:
+            found.append(f"what the supervisor says to people is lost: {output.trouble}")
+        found += [
+            f"{node}: {process.why_it_ended}"
+            for node, process in self._cluster.processes.items()
+            if process.why_it_ended
+        ]
+        return "; ".join(filter(None, found)) or None
+
     # --- verbs ------------------------------------------------------------------------------------------------------
 
     def ps(self) -> dict[str, Any]:
@@ -128,9 +157,9 @@ class Supervisor:
         Returns:
             `nodes`: a map for each node, with `node`, `pid`, `state`, `how` (the state as text), `boots`, `answers` (whether it
             replied to a status request), `memory_bytes`, `variable` (the last one that it served), `algorithm_status`,
-            `variable_count` and `bad_frames`. `trouble`: what is wrong between the nodes, or None.
+            `variable_count` and `bad_frames`. `trouble`: what is wrong, or None.
         """
-        return {"nodes": self._rows(), "trouble": self._trouble()}
+        return {"nodes": self._rows(), "trouble": self._all_trouble()}
 
     def _rows(self) -> list[dict[str, Any]]:
         statuses = self._cluster.status(_STATUS_S)

@@ -4,6 +4,7 @@ The file holds the supervisor's process id, when that process was born, the addr
 its owner can read it (mode 0600), so no other user of the machine can steer the cluster.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any, Final
 from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.folder_lock import lock_holder
-from cluster.folder_mark import SUPERVISOR_NAME, check_no_copy
+from cluster.folder_mark import SUPERVISOR_LOG_NAME, SUPERVISOR_NAME, check_no_copy
 from cluster.processes import born_at, is_alive, is_suspended
+from cluster.safe_output import see_log
 
 #: How long the supervisor may take to reply by default, in seconds.
 ANSWER_S: Final = 60.0
@@ -30,7 +32,12 @@ def publish_supervisor(root: Path, address: str, token: str) -> None:
 
 def withdraw_supervisor(root: Path) -> None:
     """Remove the file: the supervisor ends."""
-    (root / SUPERVISOR_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the folder may be gone
+        (root / SUPERVISOR_NAME).unlink(missing_ok=True)
+
+
+def _log(root: Path) -> Path:
+    return root / SUPERVISOR_LOG_NAME
 
 
 class SupervisorClient:
@@ -58,7 +65,7 @@ class SupervisorClient:
         if not self.is_alive():
             raise NotUp(
                 f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
-                "What was decided is on their disks: `consensus up` starts them again"
+                f"What was decided is on their disks: `consensus up` starts them again. For the reason {see_log(_log(root))}"
             )
         self._control = ControlClient(str(content["address"]), str(content["token"]), self._check_alive, self._no_reply)
 

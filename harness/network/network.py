@@ -30,6 +30,7 @@ from harness.network.errors import NetworkError, ProxyGone
 from harness.network.rule_installer import RuleInstaller
 from harness.network.switchboard import all_links
 from node.contract import NodeId
+from node.launcher import EXIT_DISK
 from node.settings import load
 
 __all__ = ["Network", "NetworkError", "ProxyGone"]
@@ -103,6 +104,11 @@ class Network(RuleInstaller):
             self._proxy.wait()
         if self._proxy.stdin is not None:
             self._proxy.stdin.close()
+
+    @property
+    def record_is_cut_short(self) -> bool:
+        """Whether the proxy has ended and could not write the whole record, for instance because the disk was full."""
+        return self._proxy is not None and self._proxy.returncode == EXIT_DISK
 
     def __enter__(self) -> Self:
         return self.start()

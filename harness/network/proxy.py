@@ -18,6 +18,8 @@ Rules
    queued for the last one.
 4. A request on the control socket is in force for every message that the proxy reads after the reply has left.
 5. The proxy forwards a message first, and writes its line in the record later, when no other work waits.
+6. Nothing that it writes ends it. If the record cannot be written any more, it goes on without, and says so at its end by the
+   exit status 74.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from typing import Final
 import zmq
 
 from cluster.control import ControlServer
+from cluster.safe_output import safe_stderr
 from harness.network.in_transit import InTransit
 from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
@@ -42,7 +45,7 @@ from harness.records.links import CLIENT, Link
 from harness.records.messages import MessageRecorder
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
-from node.launcher import EXIT_CONFIG, EXIT_INTERNAL, die_with
+from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
 from node.settings import BadSpec, Settings, load
 from node.transport import WakeUpPipe, bind_any_port, tuned
 
@@ -169,7 +172,10 @@ class Proxy:
 
     def _connect(self, link: Link, address: str) -> None:
         sender, node = link
-        socket = tuned(self._context.socket(zmq.DEALER))
+        try:
+            socket = tuned(self._context.socket(zmq.DEALER))
+        except zmq.ZMQError as error:
+            raise BadRule(f"the proxy has too few descriptors for the links of {node}: {error}") from None
         socket.setsockopt(zmq.IMMEDIATE, 1)  # the socket queues messages only while the node is connected
         try:
             socket.connect(address)
@@ -260,6 +266,7 @@ def _context_for(nodes: int) -> zmq.Context[_Socket]:
     return context
 
 
+@safe_stderr()
 def main() -> int:
     """Run one proxy until SIGTERM, or until its launcher ends. Return the exit status."""
     parser = argparse.ArgumentParser(
@@ -306,7 +313,7 @@ def main() -> int:
         log.exception("the proxy failed")
         report({"error": f"{type(error).__name__}: {error}"})
         return EXIT_INTERNAL
-    return 0
+    return EXIT_DISK if recorder.lost else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Self
 
 from harness.records.history import FUNCTIONS, BadHistory, CallOutcome, Event, EventType, History
 from harness.records.jsonable import to_line
+from harness.records.record_file import RecordFile
 
 
 @dataclass
@@ -17,7 +18,8 @@ class HistoryRecorder:
     """Records events from any number of threads. `path` is the history's file; None keeps the events in memory alone.
 
     The recorder writes each event to the file before the method that records it returns. So a harness that is killed
-    leaves every event that it has recorded.
+    leaves every event that it has recorded. If the file cannot be written any more, the events are kept in memory, and `lost`
+    is the reason.
     """
 
     path: Path | None = None
@@ -27,7 +29,12 @@ class HistoryRecorder:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._file = self.path.open("w", encoding="utf-8") if self.path is not None else None
+        self._file = RecordFile(self.path) if self.path is not None else None
+
+    @property
+    def lost(self) -> str:
+        """Why the file lacks the last events; empty if it has all."""
+        return "" if self._file is None else self._file.lost
 
     def invoke(
         self,
@@ -121,5 +128,4 @@ class HistoryRecorder:
         self._events.append(event)
         if self._file is not None:
             self._file.write(text)
-            self._file.flush()
         return event

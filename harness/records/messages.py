@@ -22,20 +22,23 @@ not decode has the type "?", null for `variable` and `incarnation`, and its firs
 """
 
 import json
+import logging
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TextIO
+from typing import Any, Final, NamedTuple, Protocol
 
 from harness.records.jsonable import read_lines, to_jsonable
 from harness.records.links import UNKNOWN_TYPE, Fate, Link
+from harness.records.record_file import RecordFile
 from node.contract import Message, Value
 from node.wire import Envelope, Malformed, decode_value
 
 #: Lines that may wait to be written. The proxy forwards a message first and describes it later.
 WAITING_MAX: Final = 256
+
+log = logging.getLogger("proxy")
 
 _encode: Final = json.JSONEncoder(separators=(", ", ": "), ensure_ascii=False).encode
 
@@ -84,15 +87,16 @@ class _Entry(NamedTuple):
 
 
 class MessageRecorder:
-    """Numbers every line, and writes them to `path`; without a path it only counts."""
+    """Numbers every line, and writes them to `path`; without a path it only counts.
+
+    If the file cannot be written any more, it counts, and `lost` is the reason.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.count = 0
         self._waiting: list[_Entry] = []
-        self._file: TextIO | None = None
-        if path is not None:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._file = open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - see close
+        self._file = None if path is None else RecordFile(path)
+        self.lost = ""
 
     @property
     def writes(self) -> bool:
@@ -127,19 +131,20 @@ class MessageRecorder:
     def flush(self) -> None:
         """Write every line that waits to the file."""
         self._write_out()
-        if self._file is not None:
-            self._file.flush()
 
     def close(self) -> None:
         """Flush and close the file. Later lines are counted and not written."""
-        self.flush()
+        self._write_out()
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _write_out(self) -> None:
-        if self._file is not None:
-            self._file.writelines(_line(entry) for entry in self._waiting)
+        if self._file is not None and self._waiting:
+            self._file.write("".join(_line(entry) for entry in self._waiting))
+            if self._file.lost:
+                log.warning("the record of messages ends here: %s", self._file.lost)
+                self.lost, self._file = self._file.lost, None
         self._waiting.clear()
 
 

@@ -225,8 +225,12 @@ class Experiment(RunClients):
     def messages(self) -> list[dict[str, Any]]:
         """Return the lines of the record of messages; empty if this run keeps none.
 
-        While the run goes on, `network.flush` first makes the proxy write out its lines.
+        While the run goes on, `network.flush` first makes the proxy write out its lines. A record that the proxy could not write
+        in whole counts as none, since a rule of a protocol may look broken where a line is missing.
         """
+        if self.network.record_is_cut_short:
+            self.notes["record of messages"] = "it is cut short: the proxy could not write it, see logs/proxy.log"
+            return []
         return list(messages.load(self.files.messages)) if self.records_messages else []
 
     def evidence(self, *, faults_expected: bool | None = None) -> RunEvidence:
@@ -275,6 +279,8 @@ class Experiment(RunClients):
 
     def save_results(self, verdicts: Mapping[str, Verdict], **about: Any) -> None:
         """Write the results. `about` has further keys, with plain JSON data. Results by hand have no counts."""
+        if self._recorder is not None and self._recorder.lost:
+            self.notes["history"] = f"the file lacks the last events, which the judges have seen: {self._recorder.lost}"
         counts = {} if about.get("by_hand") else {"messages": self._message_count}
         RunResults(
             algorithm=self.algorithm,

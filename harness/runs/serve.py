@@ -14,6 +14,7 @@ from pathlib import Path
 from cluster.errors import ConsensusError
 from cluster.folder_lock import FolderLock, claim_cluster, sign_lock
 from cluster.processes import is_suspended
+from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
@@ -23,6 +24,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.progress import ShowLine
 from harness.runs.session import HandSession
+from node.contract import NodeId
 
 _READY_S = 60.0
 
@@ -36,6 +38,8 @@ def serve(
 ) -> None:
     """Launch the cluster of `spec` and serve the command line until a request or a signal stops it.
 
+    Nothing that it prints meanwhile can end it.
+
     Args:
         spec: the cluster.
         record: whether every message is recorded.
@@ -47,6 +51,17 @@ def serve(
         BootFailed: a node or the proxy did not start; nothing is left running.
         AlreadyUp: another process serves the same cluster from another folder.
     """
+    with safe_stderr():
+        session, members = _serve_session(spec, record, show, ready)
+        kept = session.judge(members)
+        if kept is not None:
+            show(f"the calls and faults of this session: consensus report {kept.name}")
+
+
+def _serve_session(
+    spec: Spec, record: bool, show: ShowLine, ready: Callable[[list[str]], None]
+) -> tuple[HandSession, tuple[NodeId, ...]]:
+    """Do what `serve` does, without the judging. Returns the session, whose run has ended, and the members at its end."""
     had_past = any(spec.has_booted(node) for node in spec.nodes)
     make_folder = partial(new_folder, spec.root, f"by-hand-{spec.settings.algorithm}")
     folder = make_folder() if record else None  # the record of messages begins with the proxy
@@ -60,16 +75,13 @@ def serve(
 
         def trouble() -> str | None:
             session.notice_signals_from_outside()
-            return _trouble(run.network)
+            return "; ".join(filter(None, (_trouble(run.network), session.trouble()))) or None
 
         verbs = {**LinkVerbs(run, session).verbs(), **session.verbs()}
         supervisor = Supervisor(run.cluster, verbs, show, trouble, session)
         ready([str(failure) for failure in run.cluster.failures.values()])
         supervisor.run()
-        members = run.cluster.nodes
-    kept = session.judge(members)
-    if kept is not None:
-        show(f"the calls and faults of this session: consensus report {kept.name}")
+        return session, run.cluster.nodes
 
 
 def _trouble(network: Network) -> str | None:

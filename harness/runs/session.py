@@ -7,7 +7,9 @@ Rules
    anything, the completion after the verb has the answer. Calls of other clients are not recorded.
 3. Every fault goes through `Faults`, so it has a receipt. A process that was killed or stopped from outside gets one, too.
 4. The plan is written anew after every fault, so it is there even if the supervisor is killed.
-5. At the end the run is judged, if the session shows everything. Disks that were written before it, or members that came
+5. A file of the run that cannot be written keeps no call and no fault from being done. `trouble` says so, and a session with
+   calls that were not recorded is not judged.
+6. At the end the run is judged, if the session shows everything. Disks that were written before it, or members that came
    or went, would make a judge see answers without their proposals. Then the results say why there are no verdicts.
 """
 
@@ -36,12 +38,14 @@ from harness.records.jsonable import from_jsonable
 from harness.records.links import Link
 from harness.runs.experiment import Experiment
 from harness.runs.session_steps import SessionSteps
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 
 #: How long the reply to `consensus inject` waits for the fault to be in force, in seconds.
 _INJECT_S: Final = 2.0
 #: The same for a fault that waits for a message, which the user sends next.
 _INJECT_AT_MESSAGE_S: Final = 0.2
+#: The number of a call that could not be recorded.
+_UNRECORDED: Final = -1
 
 
 class HandSession:
@@ -52,6 +56,8 @@ class HandSession:
         self._run, self._had_past = run, had_past
         self._steps = SessionSteps()
         self._calls: dict[int, Event] = {}
+        self._unrecorded = ""
+        self._unsaved = ""
         self._call_count = 0
         self._outside: dict[NodeId, ReceiptBuilder] = {}
         self._last_look: dict[NodeId, tuple[ProcessState, int]] = {}
@@ -63,16 +69,21 @@ class HandSession:
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def call_began(self, f: str, key: str, value: Any, node: NodeId | None, timeout_s: float) -> int:
-        """Record that a verb is about to call. Returns the call's number, for `call_ended`."""
+        """Record that a verb is about to call. Returns the call's number, for `call_ended`; -1 if it cannot be recorded."""
+        try:
+            recorder = self._run.recorder
+        except (OSError, BadInput) as error:  # the run folder cannot be made
+            self._unrecorded = str(error)
+            return _UNRECORDED
         self._call_count += 1
-        event = self._run.recorder.invoke(
-            f"hand{self._call_count}", f, key, from_jsonable(value), node=node, timeout_s=timeout_s
-        )
+        event = recorder.invoke(f"hand{self._call_count}", f, key, from_jsonable(value), node=node, timeout_s=timeout_s)
         self._calls[event.index] = event
         return event.index
 
     def call_ended(self, call: int, type: str, value: Any, error: str | None, node: NodeId | None) -> None:  # noqa: A002 - a field's name
         """Record the completion of a call: its `type` is ok, fail or info."""
+        if call == _UNRECORDED:
+            return
         event = self._calls.pop(call)
         match type:
             case "ok":
@@ -216,11 +227,20 @@ class HandSession:
     # --- the run --------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the plan and the receipts as they are now."""
+        """Write the plan and the receipts as they are now. If they cannot be written, `trouble` says so."""
         with self._run.faults.lock:  # a second lock here could deadlock with it
-            functions = {event.f for event in self._run.recorder.history.events}
-            self._steps.plan(self._run.spec.settings, functions).save(self._run.files.plan)
-            self._run.save_receipts()
+            self._unsaved = ""
+            try:
+                functions = {event.f for event in self._run.recorder.history.events}
+                self._steps.plan(self._run.spec.settings, functions).save(self._run.files.plan)
+                self._run.save_receipts()
+            except (OSError, BadInput) as error:
+                self._unsaved = str(error)
+
+    def trouble(self) -> str:
+        """Return what of this session cannot be written, in a line for people; empty if all can."""
+        lost = self._unrecorded or (self._run.recorder.lost if self._run.has_history else "") or self._unsaved
+        return f"this session is not recorded in full: {lost}" if lost else ""
 
     def close(self) -> None:
         """End the faults and the calls. Then the run may end."""
@@ -245,7 +265,9 @@ class HandSession:
         if not self._run.has_history:
             return None
         verdicts: dict[str, Verdict] = {}
-        if self._had_past:
+        if self._unrecorded:
+            self._run.notes["not judged"] = f"calls were not recorded: {self._unrecorded}"
+        elif self._had_past:
             self._run.notes["not judged"] = "the disks were written before this session, so it shows only a part"
         elif members != self._run.spec.nodes:
             self._run.notes["not judged"] = "members came or went"

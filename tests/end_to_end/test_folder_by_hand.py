@@ -1,11 +1,20 @@
 """The folder of a cluster by hand: copies, moves, other people's files, disks that are full, a folder that is gone."""
 
+import json
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.end_to_end.hand import Hand, QuickHand, end, run_in_this_process
+from tests.waiting import WAIT_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +100,52 @@ def test_a_wipe_keeps_what_the_user_put_there_and_says_so(hand: Hand) -> None:
     (hand.folder / ".consensus" / "nodes" / "model.txt").unlink()
     assert "is deleted, except notes.txt" in hand.run("down", "--wipe").stderr
     hand.fails(254, "holds other things (notes.txt)", "up", "-d")
+
+
+# --- what cannot be written -------------------------------------------------------------------------------------------
+
+
+def test_a_supervisor_and_a_proxy_that_can_write_nothing_serve_on(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3", "--record")
+    pid = hand.supervisor()
+    (proxy,) = (
+        child.pid for child in psutil.Process(pid).children() if "harness.network.proxy" in " ".join(child.cmdline())
+    )
+    log = hand.folder / ".consensus" / "supervisor.log"
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    wait_until(lambda: "Too many open files" in log.read_text())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert hand.json("ps")["trouble"] is None
+    for process in (pid, proxy):
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, -1))
+    os.kill(hand.rows()["n1"]["pid"], signal.SIGKILL)
+    wait_until(lambda: hand.rows()["n1"]["state"] == "down")
+    assert hand.good("propose", "colour", "blue") == '"blue"'
+    assert hand.good("query", "colour", "--at", "n3") == '"blue"'
+    wait_until(lambda: "is lost: File too large" in hand.json("ps")["trouble"])
+    assert "this session is not recorded in full" in hand.json("ps")["trouble"]
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (-1, -1))
+    hand.good("restart", "n1")
+    assert "lines before this one could not be written: File too large" in log.read_text()
+    hand.good("down")
+    (results,) = hand.folder.glob(".consensus/runs/*/results.json")
+    notes = json.loads(results.read_text())["notes"]
+    assert "it is cut short" in notes["record of messages"]
+    assert "lacks the last events" in notes["history"]
+
+
+def test_a_cluster_in_the_foreground_outlives_its_terminal(hand: Hand) -> None:
+    with Path("/dev/full").open("w") as full:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli.main", "up", "-n", "1"],
+            cwd=hand.folder,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+            stderr=full,
+        )
+    wait_until((hand.folder / ".consensus" / "supervisor.json").exists)
+    os.kill(hand.rows()["n1"]["pid"], signal.SIGKILL)
+    wait_until(lambda: hand.rows()["n1"]["state"] == "down")
+    assert "is lost: No space left on device" in hand.json("ps")["trouble"]
+    hand.good("down")
+    assert up.wait(WAIT_S) == 0
