@@ -33,6 +33,7 @@ from typing import Any, Final
 from cluster.clients.leader_search import LeaderSearch
 from cluster.clients.log_call import COMMAND_BYTES_MAX, LogCall, pop_expired, pop_frame
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
+from cluster.clients.patience import Patience
 from cluster.clients.watches import OpenWatches
 from cluster.errors import ClientClosed, ConsensusError, WindowFull
 from node.contract import Message, NodeId
@@ -53,12 +54,12 @@ SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end,
 class _Frame:
     """A frame that waits for its reply. `sequence` is 0 for reads, and -1 for the frame that opens the session."""
 
-    __slots__ = ("calls", "message", "node", "send_at", "sends", "sequence")
+    __slots__ = ("calls", "message", "node", "send_at", "sends", "sent_at", "sequence")
 
     def __init__(self, message: Message, sequence: int, calls: list[LogCall], now: float) -> None:
         self.message, self.sequence, self.calls = message, sequence, calls
         self.node: NodeId | None = None
-        self.send_at = now
+        self.send_at = self.sent_at = now
         self.sends = 0
 
 
@@ -88,6 +89,7 @@ class Pipeline:
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self.session: int | None = None
         self.leaders = LeaderSearch()
+        self.patience = Patience()
         self._codec, self._packer = Codec(cluster, ()), Packer()
         self._addresses = addresses
         self._commands: deque[LogCall] = deque()
@@ -195,11 +197,13 @@ class Pipeline:
             for frame in self._frames.values():
                 if frame.send_at <= now:
                     if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
+                        self.patience.silent()
                         self.disconnected(leaders.leader, now)
                     node = leaders.target(self._addresses(), now)
                     frame.node = node
                     frame.sends += 1
-                    frame.send_at = now + (SEND_AGAIN_S if node == leaders.leader else _PROBE_S)
+                    frame.sent_at = now
+                    frame.send_at = now + (self.patience.wait_s if node == leaders.leader else _PROBE_S)
                     if frame.sends > 1:
                         self.sent_again += 1
                     yield from self._encoded(node, frame.message)
@@ -312,6 +316,8 @@ class Pipeline:
     def _answered(self, node: NodeId, frame: _Frame, reply: FrameReply, now: float) -> None:
         if reply.payload is not None:
             self.leaders.leader = node
+            if frame.sends == 1:
+                self.patience.replied(now - frame.sent_at)
             self._finish(reply.number, frame)
             self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:

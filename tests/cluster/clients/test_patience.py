@@ -1,0 +1,49 @@
+"""A client's patience with its leader follows how long replies take."""
+
+from cluster.clients.patience import LEAST_S, MOST_S, Patience
+from harness.virtual.log_script import LogWorld
+
+
+def test_it_is_half_a_second_while_replies_are_quick() -> None:
+    patience = Patience()
+    assert patience.wait_s == LEAST_S
+    for _ in range(5):
+        patience.replied(0.01)
+    assert patience.wait_s == LEAST_S
+    patience.silent()
+    assert patience.wait_s == LEAST_S  # the leader may be suspended: the next one is to be found soon
+
+
+def test_it_follows_slow_replies_and_forgets_them() -> None:
+    patience = Patience()
+    patience.replied(1.0)
+    assert 1.0 < patience.wait_s <= 3.0
+    for _ in range(60):
+        patience.replied(0.01)
+    assert patience.wait_s == LEAST_S
+
+
+def test_it_doubles_with_each_silence_in_a_row_until_a_reply_can_be_measured() -> None:
+    patience = Patience()
+    waits = []
+    for _ in range(7):
+        patience.silent()
+        waits.append(patience.wait_s)
+    assert waits == [0.5, 1.0, 2.0, 4.0, MOST_S, MOST_S, MOST_S]
+    patience.replied(0.01)
+    assert patience.wait_s == LEAST_S
+
+
+def test_a_client_of_a_slow_cluster_comes_to_send_each_frame_once() -> None:
+    world = LogWorld()
+    world.wait_leader()
+    world.late_s = 0.5
+    world.pass_s(10.0)
+    world.wait_leader()
+    for number in range(6):
+        world.do("c", "put", "k", b"%d" % number)
+    pipeline = world.clients["c"].pipeline
+    before = pipeline.sent_again
+    for number in range(6):
+        world.do("c", "put", "k", b"again %d" % number)
+    assert pipeline.sent_again == before
