@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from harness.cli.bench_loads import latency, print_table, reads, scale, throughput, value_option
+from harness.cli.bench_loads import latency, numbers, print_table, reads, scale, throughput, value_option
 from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
 from harness.cli.parameters import FloatRange, algorithm_parameter
 
@@ -100,10 +100,25 @@ def check_(scale: float, as_json: bool) -> None:
     help="For a rolling restart: seconds of load before it, without a fault, as the baseline.",
 )  # fmt: skip
 @click.option(
+    "--rtt",
+    "late_ms",
+    type=numbers(0, 10_000, "0,20,100"),
+    help="Milliseconds that each way between two nodes takes longer; a row of figures for each.",
+)
+@click.option("--loss", type=FloatRange(0, 0.9), default=0.0, help="How likely a message between two nodes is lost.")
+@click.option(
     "--against", type=click.Choice(["etcd"]), help="With kill or suspend: measure etcd, too, if it is installed here."
 )
 def failover(
-    how: str, nodes: int | None, rounds: int, per_s: float, baseline_s: float, against: str | None, as_json: bool
+    how: str,
+    nodes: int | None,
+    rounds: int,
+    per_s: float,
+    baseline_s: float,
+    late_ms: tuple[int, ...] | None,
+    loss: float,
+    against: str | None,
+    as_json: bool,
 ) -> int:
     """Measure the time from a leader's failure to the next acknowledged put, on multipaxos, as a client sees it.
 
@@ -111,17 +126,29 @@ def failover(
     """
     if against and how not in ("kill", "suspend"):
         raise click.UsageError(f"etcd can be compared with kill and suspend, not with {how}")
+    if how == "rolling" and (late_ms or loss):
+        raise click.UsageError("a rolling restart has no slow or lossy links: leave out --rtt and --loss")
     if how == "rolling":
         from harness.bench.rolling import rolling  # noqa: PLC0415 - see harness.cli.verbs
 
-        row = rolling(nodes or 5, per_s, baseline_s, print_stderr)
+        rows = [rolling(nodes or 5, per_s, baseline_s, print_stderr)]
     else:
         from harness.bench.failover import failover as measure  # noqa: PLC0415 - see harness.cli.verbs
 
-        row = measure(how, nodes or 3, rounds, against is not None, print_stderr)
+        rows = [
+            measure(how, nodes or 3, rounds, against is not None, print_stderr, each, loss)
+            for each in late_ms or (None,)
+        ]
     if as_json:
-        print_json(rows=[row])
-    elif how == "rolling":
+        print_json(rows=rows)
+    else:
+        for row in rows:
+            _print_failover(row)
+    return EXIT_VIOLATED if any(row["lost"] or row.get("twice") for row in rows) else 0
+
+
+def _print_failover(row: dict[str, Any]) -> None:
+    if "restart_s" in row:
         print(
             f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts per second, "
             f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
@@ -132,16 +159,19 @@ def failover(
             f"longest gap {row['calm_longest_gap_ms']:.0f} ms; 99 of 100 gaps are below {row['usual_gap_ms']:.1f} ms"
         )
     else:
+        slow = "" if row["late_ms"] is None else f"round trips of {row['round_trip_ms']:g} ms and more: "
+        lossy = f"{row['loss']:.0%} of all messages lost: " if row["loss"] else ""
         print(
-            f"{how} of the leader of {row['nodes']}, {rounds} times: p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, "
-            f"p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
+            f"{slow}{lossy}{row['how']} of the leader of {row['nodes']}, {row['rounds']} times: "
+            f"p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
             f"a put without a fault takes {row['usual_ms']:.1f} ms"
         )
-        if against:
+        if row["bound_ms"] is not None:
+            print(f"  bound: ten round trips and a second, {row['bound_ms']:.0f} ms; {row['beyond_bound']} beyond it")
+        if row["peer"]:
             print(
                 f"{row['peer']}: p50 {row['peer_p50_ms']:.0f} ms, p99 {row['peer_p99_ms']:.0f} ms; ratio {row['ratio']:.1f}"
             )
-    return EXIT_VIOLATED if row["lost"] or row.get("twice") else 0
 
 
 @bench.command()

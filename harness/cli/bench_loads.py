@@ -32,7 +32,9 @@ class CommaSeparated(click.ParamType[tuple[Any, ...]]):
             self.fail(f"{value!r}: {error}; an example is {self._example}", param, ctx)
 
 
-def _numbers(least: int, most: int, example: str) -> CommaSeparated:
+def numbers(least: int, most: int, example: str) -> CommaSeparated:
+    """Return a parameter type: whole numbers from `least` to `most`, separated by commas."""
+
     def read(text: str) -> int:
         number = int(text)
         if not least <= number <= most:
@@ -111,7 +113,7 @@ def throughput(
 @nodes_option
 @value_option
 @click.option(
-    "--in-flight", type=_numbers(1, 10_000, "1,16"), default="1,4,16,64", show_default=True, help="Calls in flight."
+    "--in-flight", type=numbers(1, 10_000, "1,16"), default="1,4,16,64", show_default=True, help="Calls in flight."
 )
 @_load_options(5.0)
 def latency(
@@ -137,7 +139,7 @@ def latency(
 @_shapes_option
 @click.option(
     "--percent",
-    type=_numbers(1, 100, "100,50"),
+    type=numbers(1, 100, "100,50"),
     default="100,50",
     show_default=True,
     help="Which percentage of the calls are reads.",
@@ -161,11 +163,11 @@ def reads(
 
 @verb()
 @click.option(
-    "-n", "--nodes", type=_numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True, help="Numbers of nodes."
+    "-n", "--nodes", type=numbers(1, 15, "3,5,7"), default="3,5,7", show_default=True, help="Numbers of nodes."
 )
 @click.option(
     "--value-bytes",
-    type=_numbers(1, 65536, "100,1024"),
+    type=numbers(1, 65536, "100,1024"),
     default="100,1024,16384,65536",
     show_default=True,
     help="Sizes of a value.",

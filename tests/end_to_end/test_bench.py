@@ -158,6 +158,15 @@ def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert row["p50_ms"] > max(row["usual_ms"], SILENCE_MS)
 
 
+def test_failover_behind_slow_links(capsys: pytest.CaptureFixture[str]) -> None:
+    fast, slow = bench(capsys, "failover", "--rtt", "0,100", "--rounds", "1", "-n", "3")["rows"]
+    assert (fast["round_trip_ms"], slow["round_trip_ms"]) == (0, 200)
+    assert (fast["bound_ms"], slow["bound_ms"]) == (1000, 3000)
+    assert slow["usual_ms"] >= 200  # so the proxy did delay what a put needs
+    assert slow["p50_ms"] > 3 * 200  # phase 1, the leader's first batch and the put take a round trip each
+    assert (slow["lost"], slow["beyond_bound"]) == (0, 0)
+
+
 def test_a_rolling_restart(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "failover", "--how", "rolling", "-n", "3", "--calm", "0.5", "--per-second", "100")["rows"]
     assert (row["restarts"], row["lost"], row["twice"], row["unknown"]) == (3, 0, 0, 0)
@@ -219,6 +228,7 @@ def test_an_interrupted_benchmark_leaves_no_process_and_no_file(tmp_path: Path) 
         (("scale", "-n", "3,x"), "3,5,7"),
         (("scale", "-n", "99"), "not from 1 to 15"),
         (("reads", "--shapes", "5:2"), "evenly"),
+        (("failover", "--how", "rolling", "--rtt", "20"), "rolling restart"),
     ],
 )
 def test_impossible_sizes_are_refused(
