@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 from cluster.clients.operation import (
     PAGE,
-    STREAM_WAIT_S,
     TIMEOUT_S,
     TTL_S,
     Operation,
@@ -15,6 +14,7 @@ from cluster.clients.operation import (
     checked_text,
     lease_ms,
     no_result,
+    stream_waits_s,
     wait_ms,
 )
 from node.contract import Value
@@ -137,8 +137,8 @@ class GroupOperations:
         Raises:
             CommandRefused: "compacted": the log has dropped changes that this iterator has not returned. Read the view again.
         """
-        while True:
-            views: list[View] = yield self.watch(after, STREAM_WAIT_S)
+        for wait_s in stream_waits_s():
+            views: list[View] = yield self.watch(after, wait_s)
             if views:
                 after = views[-1]
             yield views

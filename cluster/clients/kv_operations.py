@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from cluster.clients.operation import (
     PAGE,
-    STREAM_WAIT_S,
     TIMEOUT_S,
     Operation,
     Stream,
     checked_number,
     checked_text,
+    stream_waits_s,
     wait_ms,
 )
 from node.wire import decode_value, encode_value
@@ -173,8 +173,8 @@ def kv_changes(prefix: str, after: int) -> Stream[KeyChange]:
     Raises:
         CommandRefused: "compacted": the log has dropped changes that this iterator has not returned. Read the range again.
     """
-    while True:
-        changes: KeyChanges = yield kv_watch(prefix, after, STREAM_WAIT_S)
+    for wait_s in stream_waits_s():
+        changes: KeyChanges = yield kv_watch(prefix, after, wait_s)
         after = changes.seen
         yield changes
 

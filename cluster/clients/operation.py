@@ -21,9 +21,10 @@ Rules
 """
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from node.wire import BadValue
@@ -37,7 +38,8 @@ TTL_S: Final = 10.0
 #: How many items an answer holds at most; a stream asks again for the rest.
 PAGE: Final = 1_000
 #: How long the leader holds back the answer to each question of an endless stream, in seconds.
-STREAM_WAIT_S: Final = 30.0
+_STREAM_WAIT_S: Final = 30.0
+_streams: Final = count()
 _SECONDS_MAX: Final = 1e9
 
 
@@ -105,6 +107,15 @@ def lease_ms(ttl_s: object) -> int:
 def wait_ms(wait_s: object) -> int:
     """Return how long an answer may be held back, in milliseconds: 1 at least. Raises BadValue."""
     return max(lease_ms(wait_s), 1)
+
+
+def stream_waits_s() -> Iterator[float]:
+    """Yield how long each question of an endless stream may wait, in seconds.
+
+    The first waits are of different lengths, so that streams that begin together do not ask again together.
+    """
+    yield _STREAM_WAIT_S * (0.5 + next(_streams) * 0.618 % 0.5)
+    yield from repeat(_STREAM_WAIT_S)
 
 
 def no_result(_answer: Any) -> None:

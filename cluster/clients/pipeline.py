@@ -152,7 +152,7 @@ class Pipeline:
         call = LogCall(machine, command, packed, deadline, read, wait_ms)
         if read and wait_ms > 0:
             frame = ReadFrame(self._next_number(), wait_ms, machine, self._packer.pack_list([packed]))
-            self._watches.open(call, frame)
+            self._watches.open(call, frame, now)
         else:
             (self._reads if read else self._commands).append(call)
             self._deadline = min(self._deadline, now + _EXPIRE_S)

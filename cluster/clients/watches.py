@@ -28,14 +28,24 @@ _NEVER: Final = float("inf")
 
 
 class _Watch:
-    """One watch. `node` is the leader that was asked last; None if it is to be asked. `sends` counts how often."""
+    """One watch. `until` is when its time is over, `node` the leader that was asked last; None if it is to be asked.
 
-    __slots__ = ("call", "message", "node", "seen", "sends")
+    `seen` is the version up to which it has seen everything, `sends` counts how often it was asked.
+    """
 
-    def __init__(self, call: LogCall, message: ReadFrame) -> None:
-        self.call, self.message = call, message
+    __slots__ = ("call", "message", "node", "seen", "sends", "until")
+
+    def __init__(self, call: LogCall, message: ReadFrame, until: float) -> None:
+        self.call, self.message, self.until = call, message, until
         self.node: NodeId | None = None
         self.seen = self.sends = 0
+
+    def asked_at(self, now: float) -> ReadFrame:
+        """Return the frame that asks for the rest of its time, from where it has seen everything."""
+        if not self.sends:
+            return self.message
+        left_ms = max(int((self.until - now) * 1000), 1)
+        return replace(self.message, wait_ms=left_ms, seen=self.seen)
 
 
 class OpenWatches:
@@ -55,10 +65,10 @@ class OpenWatches:
     def __contains__(self, number: int) -> bool:
         return number in self._watches
 
-    def open(self, call: LogCall, message: ReadFrame) -> None:
+    def open(self, call: LogCall, message: ReadFrame, now: float) -> None:
         """Open a watch: it is to be asked."""
         number = call.frame = message.number
-        self._watches[number] = _Watch(call, message)
+        self._watches[number] = _Watch(call, message, now + message.wait_ms / 1000)
         self._to_ask[number] = None
         heapq.heappush(self._deadlines, (call.deadline, number))
 
@@ -112,9 +122,10 @@ class OpenWatches:
         numbers, self._to_ask = self._to_ask, {}
         for number in numbers:
             watch = self._watches[number]
+            message = watch.asked_at(now)
             watch.node = leader
             watch.sends += 1
-            yield watch.message if not watch.seen else replace(watch.message, seen=watch.seen)
+            yield message
 
     # --- the check ----------------------------------------------------------------------------------------------------
 

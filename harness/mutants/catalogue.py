@@ -263,6 +263,13 @@ MUTANTS: Final = (
     _virtual("virtual-saves-are-local", "ReadsAreLocal", (16,), "", "a-leader-from-the-past-is-saved"),
     _virtual("leases-end-by-the-wall-clock", "LeasesEndByTheWallClock", (17,), "", "time-while-nobody-leads"),
     _virtual("locks-have-no-fencing-token", "LocksHaveNoFencingToken", (18,), "", "a-holder-that-is-away-too-long"),
+    _virtual("watches-begin-anew", "WatchesBeginAnew", (), "a quiet watch is ended", "a-quiet-watch"),
+    _virtual(
+        "lost-watches-are-not-missed", "LostWatchesAreNotMissed", (), "a change is not reported", "a-watch-is-lost"
+    ),
+    _virtual(
+        "watches-are-never-dropped", "WatchesAreNeverDropped", (), "what waits adds up", "watches-that-are-given-up"
+    ),
     _virtual(
         "phase-one-is-kept-over-a-change",
         "PhaseOneIsKeptOverAChange",

@@ -9,10 +9,13 @@ from harness.mutants.log_clients import (
     FramesAreAppliedInAnyOrder,
     LeasesEndByTheWallClock,
     LocksHaveNoFencingToken,
+    LostWatchesAreNotMissed,
     ReadsAreLocal,
     ResumedSessionsCountAnew,
     RetriesAreDoneAgain,
     SnapshotsForgetAnswers,
+    WatchesAreNeverDropped,
+    WatchesBeginAnew,
 )
 from harness.mutants.log_consensus import (
     AcceptsAreSentOnce,
@@ -55,6 +58,7 @@ __all__ = [
     "LeadersDoNotWaitForSlowLinks",
     "LeasesEndByTheWallClock",
     "LocksHaveNoFencingToken",
+    "LostWatchesAreNotMissed",
     "PhaseOneIsKeptOverAChange",
     "PromisesInMemory",
     "PromisesLeaveOutWhatIsCommitted",
@@ -66,4 +70,6 @@ __all__ = [
     "StrangersAreNotHeard",
     "TheRemovedStillVote",
     "VotersCountTwice",
+    "WatchesAreNeverDropped",
+    "WatchesBeginAnew",
 ]

@@ -8,7 +8,9 @@ from typing import Any
 
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.watches import Question
+from node.algorithms.multipaxos.watches import Question, Watches
+from node.contract import Request
+from node.machine import NotYet
 from node.machines.kv import KvMachine
 from node.machines.locks import Claim, LocksMachine
 from node.replication.sessions import ClientSession, Sessions
@@ -58,6 +60,55 @@ class LocksHaveNoFencingToken(MultiPaxos):
     """Every holder of a lock has the same token."""
 
     state_class = _TokenlessState
+
+
+# --- watches --------------------------------------------------------------------------------------------------------
+
+
+class _UnseeingState(ReplicatedState):
+    def read(self, name: str, packed: bytes, seen: int = 0) -> bytes | NotYet:
+        return super().read(name, packed)
+
+
+class WatchesBeginAnew(MultiPaxos):
+    """A watch that is asked again begins at the version that it asked for first, however much it has seen since."""
+
+    state_class = _UnseeingState
+
+
+class _KnowingWatches(Watches):
+    def still_open(self, request: Request, numbers: list[int], beat: int) -> list[int]:
+        super().still_open(request, numbers, beat)
+        return []
+
+
+class _KnowingLeadership(Leadership):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.watches = _KnowingWatches()
+
+
+class LostWatchesAreNotMissed(MultiPaxos):
+    """A leader tells its clients that all their watches wait, also those that it has never received."""
+
+    leadership_class = _KnowingLeadership
+
+
+class _HoardedWatches(Watches):
+    def drop(self, request: Request) -> None:
+        pass
+
+
+class _HoardingLeadership(Leadership):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.watches = _HoardedWatches()
+
+
+class WatchesAreNeverDropped(MultiPaxos):
+    """A leader keeps every watch for ever: those that are answered, asked again or given up."""
+
+    leadership_class = _HoardingLeadership
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

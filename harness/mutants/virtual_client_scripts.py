@@ -1,9 +1,12 @@
 """Scripts in virtual time about what clients of a replicated log see: sessions, reads, leases, locks and results."""
 
+from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, Ok
 from harness.mutants.virtual_script import start, virtual_script
+from harness.virtual.log_script import LogWorld
 from node.limits import LogLimits
 from node.log_contract import LogAlgorithm
+from node.machines.kv import HISTORY_ENTRIES_MAX
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
@@ -107,6 +110,56 @@ def a_holder_that_is_away_too_long(algorithm: type[LogAlgorithm]) -> None:
     assert tokens[0] < tokens[1], f"the first has token {tokens[0]}, and the second {tokens[1]}"
     late = world.ask("c", "locks", ["renew", "printer", tokens[0]])
     assert isinstance(late, NotDone), late
+
+
+# --- watches ----------------------------------------------------------------------------------------------------------
+
+
+@virtual_script
+def a_quiet_watch(algorithm: type[LogAlgorithm]) -> None:
+    """More changes of other keys than a machine keeps, and then one of the key that is watched."""
+    world, *_ = start(algorithm)
+    watch = world.watch("c", "quiet", 1, wait_s=30.0)
+    world.pass_s(1.5)
+    for number in range(HISTORY_ENTRIES_MAX):
+        world.begin("d", "put", "k", f"{number}".encode())
+    world.pass_s(2.0)
+    world.do("d", "put", "quiet", b"at last")
+    assert _changes(world, watch) == [b"at last"], watch.outcome
+    world.check()
+
+
+@virtual_script
+def a_watch_is_lost(algorithm: type[LogAlgorithm]) -> None:
+    """A watch does not reach the leader, and its client can send again."""
+    world, *_ = start(algorithm)
+    world.cut(("c",), world.members, one_way=True)
+    watch = world.watch("c", "quiet", 1, wait_s=30.0)
+    world.pass_s(0.1)
+    world.heal()
+    world.pass_s(2.0)
+    world.do("d", "put", "quiet", b"here")
+    world.pass_s(1.0)
+    assert _changes(world, watch) == [b"here"], "the change was not reported"
+
+
+@virtual_script
+def watches_that_are_given_up(algorithm: type[LogAlgorithm]) -> None:
+    """A client gives up one watch after the other; one watch at a time must wait at the leader."""
+    world, leader, _ = start(algorithm)
+    for _ in range(10):
+        watch = world.watch("c", "quiet", 1, wait_s=30.0)
+        world.pass_s(1.0)
+        leadership = world.replica(leader).leader
+        assert leadership is not None
+        assert (waiting := len(leadership.watches)) == 1, f"{waiting} watches wait"
+        world.clients["c"].pipeline.cancel(watch)
+
+
+def _changes(world: LogWorld, watch: LogCall) -> list[bytes | None]:
+    """Return the values that a watch has reported."""
+    outcome = world.outcome(watch)
+    return [value for _, _, value in outcome.value[1]] if isinstance(outcome, Ok) else []
 
 
 # --- machines ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ Rules
    watch has seen everything, and the next leader goes on from there.
 """
 
+from math import ceil
 from typing import Final
 
 from node.algorithms.multipaxos.leader import BATCH_BYTES, Leadership
@@ -60,7 +61,7 @@ class Clients:
             self.node.refuse(request, f"{WATCHES_MAX:,} watches wait here already")
         else:
             leader.watches.drop(request)  # the client asks again: the earlier question is replaced
-            until = leader.beat + (frame.wait_ms // BEAT_MS + 1 if frame.wait_ms > 0 else 0)
+            until = leader.beat + (ceil(frame.wait_ms / BEAT_MS) + 1 if frame.wait_ms > 0 else 0)
             leader.questions.append(Question(Waiter(request), frame.machine, frame.packed, until, frame.seen))
 
     def _are_open(self, leader: Leadership, request: Request, packed: bytes) -> None:

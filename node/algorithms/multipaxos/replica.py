@@ -449,5 +449,6 @@ class MultiPaxos(LogAlgorithm):
                     what: count for each in self.state.machines.values() for what, count in each.figures().items()
                 },
                 "log time ms": self.state.time_ms,
+                "watches": 0 if self.leader is None else len(self.leader.watches),
             },
         )

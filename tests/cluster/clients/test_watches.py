@@ -76,6 +76,17 @@ def test_a_quiet_watch_goes_on_at_the_next_leader(
     assert changed(world, watch) == [b"at last"]
 
 
+def test_the_time_of_a_watch_goes_on_at_the_next_leader(world: LogWorld) -> None:
+    began = world.now
+    watch = world.watch("c", "quiet", 1, wait_s=10.0)
+    world.pass_s(8.0)
+    first = world.wait_leader()
+    world.crash(first)
+    world.wait_leader(first)
+    assert world.outcome(watch) == Ok([1, []])
+    assert 10.0 <= world.now - began < 10.5
+
+
 def test_a_quiet_watch_is_no_silence(world: LogWorld) -> None:
     """The client goes on with the leader, asks it little, and its puts take as long as those of another client."""
     watch = world.watch("c", "quiet", 1, wait_s=30.0)
