@@ -162,7 +162,7 @@ class Pipeline:
         """Give a call up. Its outcome is `NotKnown`, and `on_outcome` is not called."""
         call.on_outcome = None
         call.settle(NotKnown("the caller gave it up"))
-        self._watches.close(call.frame)
+        self._watches.give_up(call.frame)
         with contextlib.suppress(ValueError):
             (self._reads if call.read else self._commands).remove(call)
 
@@ -191,7 +191,7 @@ class Pipeline:
         leaders = self.leaders
         try:
             if leaders.leader is not None:
-                for message in self._watches.to_send(leaders.leader, now):
+                for message in self._watches.to_send(now):
                     yield from self._encoded(leaders.leader, message)
             self._due = _NEVER
             for frame in self._frames.values():
@@ -238,7 +238,7 @@ class Pipeline:
     def disconnected(self, node: NodeId, now: float) -> None:
         """Note that the connection to `node` has closed, or that it does not reply. Its unanswered frames go elsewhere."""
         self.leaders.lost(node, now)
-        self._watches.lost(node)
+        self._watches.doubt()
         for frame in self._frames.values():
             if frame.node == node:
                 frame.send_at = now
@@ -246,7 +246,7 @@ class Pipeline:
     @property
     def idle(self) -> bool:
         """Whether every call has an outcome and every frame a reply."""
-        return not (self._frames or self._commands or self._reads or self._watches)
+        return not (self._frames or self._commands or self._reads) and self._watches.idle
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -278,12 +278,12 @@ class Pipeline:
             self._frames[frame.number] = _Frame(frame, self._sequence, calls, now)
 
     def _make_check(self, now: float) -> None:
-        """Make the frame that checks the watches, if it is due. Drop it if no watch is open."""
+        """Make the frame that checks the watches, if it is due. Drop it if there is nothing to check."""
         if self._watches.check_is_due(self.leaders.leader, now):
             self._check = self._next_number()
             message = ReadFrame(self._check, 0, WATCHES, pack_unchecked([self._watches.begin_check(now)]))
             self._frames[self._check] = _Frame(message, 0, [], now)
-        elif self._check is not None and not self._watches:
+        elif self._check is not None and not self._watches and self.leaders.leader is None:
             self._finish(self._check, self._frames[self._check])
 
     def _next_number(self) -> int:
@@ -334,8 +334,9 @@ class Pipeline:
 
     def _watch_answered(self, node: NodeId, reply: FrameReply, now: float) -> None:
         if reply.payload is None and reply.refused is None:
-            if self._watches.redirected(node, reply.number):
+            if node == self.leaders.leader:  # it leads no more
                 self._redirected(node, reply, now)
+            self._watches.doubt()
             return
         call = self._watches.close(reply.number)
         assert call is not None

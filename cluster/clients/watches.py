@@ -4,12 +4,13 @@ Theory of operation
 -------------------
 A watch is a frame of its own, which goes to the leader and stays there, perhaps for long. So that nothing is sent for each
 open watch meanwhile, the client asks at intervals in one frame, the **check**, whether all of them still wait at the leader.
-The check is an ordinary question: if no answer comes, the leader is taken for lost, and every watch is asked again elsewhere.
-An open watch by itself says nothing about the leader.
+The check is an ordinary question: if no answer comes, the leader is taken for lost, and the check goes elsewhere. An open
+watch by itself says nothing about the leader.
 
-The answer to a check names the watches that the leader does not know, since they or their answers were lost: the client
-asks them again. For the others it says up to which version they have seen every change. A watch that is asked again, such as
-at the next leader, goes on from there.
+The answer to a check names the watches that the leader does not know, since they or their answers were lost, or since it is a
+new leader: the client asks them again, and only them. So a leader that is slow does not get thousands of watches again because
+of that. For the others the answer says up to which version they have seen every change, and a watch that is asked again goes
+on from there.
 """
 
 import heapq
@@ -28,16 +29,15 @@ _NEVER: Final = float("inf")
 
 
 class _Watch:
-    """One watch. `until` is when its time is over, `node` the leader that was asked last; None if it is to be asked.
+    """One watch. `until` is when its time is over, `sends` counts how often it was asked.
 
-    `seen` is the version up to which it has seen everything, `sends` counts how often it was asked.
+    `seen` is the version up to which it has seen every change.
     """
 
-    __slots__ = ("call", "message", "node", "seen", "sends", "until")
+    __slots__ = ("call", "message", "seen", "sends", "until")
 
     def __init__(self, call: LogCall, message: ReadFrame, until: float) -> None:
         self.call, self.message, self.until = call, message, until
-        self.node: NodeId | None = None
         self.seen = self.sends = 0
 
     def asked_at(self, now: float) -> ReadFrame:
@@ -58,6 +58,12 @@ class OpenWatches:
         self._asked_by_check: tuple[int, ...] = ()
         self._checking = False
         self._check_at = _NEVER
+        self._given_up = False  # the leader may keep watches that were given up: the next check lets it drop them
+
+    @property
+    def idle(self) -> bool:
+        """Whether no watch is open, and the leader keeps none."""
+        return not (self._watches or self._given_up)
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -78,9 +84,17 @@ class OpenWatches:
         self._to_ask.pop(number, None)
         return None if watch is None else watch.call
 
+    def give_up(self, number: int) -> None:
+        """Close a watch that is not answered yet."""
+        watch = self._watches.get(number)
+        if watch is not None:
+            self._given_up = self._given_up or watch.sends > 0
+            self.close(number)
+
     def close_all(self) -> list[tuple[LogCall, int]]:
         """Close every watch. Returns each call, and how often it was sent."""
         calls = [(watch.call, watch.sends) for watch in self._watches.values()]
+        self._given_up = False
         self._watches.clear()
         self._to_ask.clear()
         self._deadlines.clear()
@@ -96,26 +110,13 @@ class OpenWatches:
                 found.append((watch.call, watch.sends))
         return found
 
-    def lost(self, node: NodeId) -> None:
-        """Note that `node` does not lead, or does not reply: what was asked there is to be asked again."""
-        for number, watch in self._watches.items():
-            if watch.node == node:
-                self._ask_again(number, watch)
+    def doubt(self) -> None:
+        """Note that the leader may be another one. The next check, which is due now, tells which watches to ask again."""
+        self._given_up = False
+        self._check_at = 0.0
 
-    def redirected(self, node: NodeId, number: int) -> bool:
-        """Note that `node` does not answer a watch, since it does not lead. Returns whether the watch was asked there last."""
-        watch = self._watches[number]
-        if watch.node != node:
-            return False
-        self._ask_again(number, watch)
-        return True
-
-    def _ask_again(self, number: int, watch: _Watch) -> None:
-        watch.node = None
-        self._to_ask[number] = None
-
-    def to_send(self, leader: NodeId, now: float) -> Iterator[ReadFrame]:
-        """Yield the frames of the watches to ask: they are sent to `leader` now."""
+    def to_send(self, now: float) -> Iterator[ReadFrame]:
+        """Yield the frames of the watches to ask: they are sent to the leader now."""
         if not self._to_ask:
             return
         self._check_at = min(self._check_at, now + _FIRST_CHECK_S)
@@ -123,7 +124,6 @@ class OpenWatches:
         for number in numbers:
             watch = self._watches[number]
             message = watch.asked_at(now)
-            watch.node = leader
             watch.sends += 1
             yield message
 
@@ -131,13 +131,13 @@ class OpenWatches:
 
     def check_is_due(self, leader: NodeId | None, now: float) -> bool:
         """Return whether to send a check. Without a leader one is due at once: it finds the leader."""
-        if self._checking or not self._watches:
+        if self._checking or self.idle:
             return False
         return now >= self._check_at or (leader is None and bool(self._to_ask))
 
     def begin_check(self, now: float) -> list[int]:
         """Begin a check. Returns the numbers that it asks for."""
-        self._checking, self._check_at = True, now + _CHECK_S
+        self._checking, self._given_up, self._check_at = True, False, now + _CHECK_S
         self._asked_by_check = tuple(self._watches)
         return list(self._asked_by_check)
 
@@ -150,7 +150,7 @@ class OpenWatches:
                 watch.seen = max(watch.seen, versions.get(watch.message.machine, 0))
         for number in unknown:
             if number in self._watches:
-                self._ask_again(number, self._watches[number])
+                self._to_ask[number] = None
 
     def end_check(self) -> None:
         """Note that no check is under way."""
@@ -160,5 +160,5 @@ class OpenWatches:
         """Return when something is to be sent or has expired, at the latest."""
         if self._to_ask and leader is not None:
             return 0.0
-        check_at = _NEVER if self._checking or not self._watches else self._check_at
+        check_at = _NEVER if self._checking or self.idle else self._check_at
         return min(check_at, self._deadlines[0][0] if self._deadlines else _NEVER)

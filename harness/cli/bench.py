@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from harness.cli.bench_loads import latency, numbers, print_table, reads, scale, throughput, value_option
+from harness.cli.bench_loads import latency, numbers, print_table, reads, scale, throughput, value_option, watchers
 from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
 from harness.cli.parameters import FloatRange, algorithm_parameter
 
@@ -17,7 +17,7 @@ def bench() -> None:
     """Measure. Beside each figure stands its floor: the same work without consensus, in the same run."""
 
 
-for _command in (throughput, latency, reads, scale):
+for _command in (throughput, latency, reads, scale, watchers):
     bench.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks of loads: `consensus bench throughput`, `latency`, `reads` and `scale`."""
+"""The benchmarks of loads: `consensus bench throughput`, `latency`, `reads`, `scale` and `watchers`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -180,6 +180,51 @@ def scale(
     from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - see harness.cli.verbs
 
     _compare({count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes}, against, as_json)
+
+
+@verb()
+@nodes_option
+@click.option(
+    "--watchers",
+    "counts",
+    type=numbers(0, 30_000, "0,1000"),
+    default="0,100,1000,10000",
+    show_default=True,
+    help="Numbers of idle watchers. The first one is the floor of the others.",
+)
+@click.option(
+    "--shape",
+    type=CommaSeparated("shape", "1:1", _read_shape),
+    default="1:1",
+    show_default=True,
+    help="CALLS:CONNECTIONS, puts in flight and connections.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Turns of each number.")
+@click.option(
+    "--time", "seconds", type=FloatRange(0.1, 600), default=1.0, show_default=True, help="Seconds for each turn."
+)
+def watchers(
+    nodes: int, counts: tuple[int, ...], shape: "tuple[Shape, ...]", rounds: int, seconds: float, as_json: bool
+) -> None:
+    """Measure puts per second beside idle watchers, which watch keys that nothing changes.
+
+    The numbers of watchers take turns. A row is the median of its turns.
+    """
+    from harness.bench.watchers import watchers as measure  # noqa: PLC0415 - see harness.cli.verbs
+
+    rows = measure(counts, nodes, shape[0], seconds, rounds, print_stderr)
+    if as_json:
+        print_json(rows=rows)
+        return
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "watchers": lambda row: f"{row['watchers']:,}",
+        "puts/s": lambda row: _number(row["puts_per_s"]),
+        "lowest": lambda row: _number(row["puts_per_s_lowest"]),
+        "of the first": lambda row: f"{row['ratio']:.2f}",
+        "slowest put ms": lambda row: f"{row['slowest_put_ms']:.1f}",
+    }
+    print_table(rows, columns)
+    print(f"{rows[0]['woken']} watchers saw a change, and {rows[0]['ended']} ended")
 
 
 def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json: bool) -> list[dict[str, Any]]:

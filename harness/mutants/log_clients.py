@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from node.algorithms.multipaxos.leader import Leadership
@@ -77,8 +78,8 @@ class WatchesBeginAnew(MultiPaxos):
 
 
 class _KnowingWatches(Watches):
-    def still_open(self, request: Request, numbers: list[int], beat: int) -> list[int]:
-        super().still_open(request, numbers, beat)
+    def still_open(self, client: str, numbers: Iterable[int], beat: int) -> list[int]:
+        super().still_open(client, numbers, beat)
         return []
 
 

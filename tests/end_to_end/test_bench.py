@@ -148,6 +148,14 @@ def test_a_real_peer(peer: str, is_there: bool) -> None:
     assert processes == []
 
 
+def test_watchers(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = bench(capsys, "watchers", "--watchers", "0,300", "--rounds", "2", "--time", "0.2", "--shape", "16:2")["rows"]
+    assert [(row["watchers"], row["woken"], row["ended"]) for row in rows] == [(0, 0, 0), (300, 0, 0)]
+    for row in rows:
+        assert 0 < row["puts_per_s_lowest"] <= row["puts_per_s"]
+        assert row["ratio"] == row["puts_per_s"] / rows[0]["puts_per_s"]
+
+
 @pytest.mark.parametrize("how", ["kill", "suspend", "cut-out", "cut-in", "hand-over"])
 def test_failover(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "failover", "--how", how, "--rounds", "1")["rows"]

@@ -72,7 +72,8 @@ class Clients:
             asked = None
         match asked:
             case [[*numbers]] if all(type(number) is int for number in numbers):
-                unknown = leader.watches.still_open(request, numbers, leader.beat)
+                self._answer_unchanged(leader.watches.take_given_up(request, numbers))
+                unknown = leader.watches.still_open(request.client, numbers, leader.beat)
                 requests = [question.waiter.request for question in leader.unconfirmed()] if unknown else []
                 coming = [number for client, number in requests if client == request.client]
                 result = [[number for number in unknown if number not in coming], coming, self.state.versions()]
@@ -138,7 +139,10 @@ class Clients:
 
     def answer_due(self, leader: Leadership) -> None:
         """Answer the watches whose time is over."""
-        for question in leader.watches.take_due(leader.beat):
+        self._answer_unchanged(leader.watches.take_due(leader.beat))
+
+    def _answer_unchanged(self, watches: list[Question]) -> None:
+        for question in watches:
             self.answer(question.waiter, self.state.nothing_new(question.machine))
 
     def _answer_or_keep(self, leader: Leadership, question: Question) -> None:
@@ -146,7 +150,7 @@ class Clients:
         if not isinstance(payload, NotYet):
             self.answer(question.waiter, payload)
         elif question.until_beat <= leader.beat:
-            self.answer(question.waiter, self.state.nothing_new(question.machine))
+            self._answer_unchanged([question])
         else:
             leader.watches.add(question, payload.topic, leader.beat)
 

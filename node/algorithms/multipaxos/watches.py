@@ -149,22 +149,19 @@ class Watches:
             self.drop(watch.question.waiter.request)
         return [watch.question for watch in watches]
 
-    def still_open(self, request: Request, numbers: list[int], beat: int) -> list[int]:
-        """Take in that a client asks with `request` whether some of its watches still wait here.
-
-        Args:
-            request: its own request.
-            numbers: the numbers of the requests of all watches that it has open.
-            beat: the present beat.
-
-        Returns:
-            Those of the numbers that are unknown here.
-        """
+    def take_given_up(self, request: Request, numbers: Iterable[int]) -> list[Question]:
+        """Remove and return the watches that a client has given up: those before `request` whose numbers are not in `numbers`."""
         watches = self._clients.get(request.client, {})
-        asked = dict.fromkeys(numbers)
-        for number in [number for number in watches if number < request.number and number not in asked]:
-            self.drop(Request(request.client, number))
-        for number in asked:
+        given_up = watches.keys() - set(numbers)
+        return self._take([watches[number] for number in sorted(given_up) if number < request.number])
+
+    def still_open(self, client: str, numbers: Iterable[int], beat: int) -> list[int]:
+        """Take in at `beat` that a client asks whether some watches still wait here. Returns the numbers that are unknown."""
+        watches = self._clients.get(client, {})
+        unknown = []
+        for number in numbers:
             if number in watches:
                 watches[number].asked_beat = beat
-        return [number for number in asked if number not in watches]
+            else:
+                unknown.append(number)
+        return unknown

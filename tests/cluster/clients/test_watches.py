@@ -130,8 +130,16 @@ def test_watches_that_are_given_up_leave_the_leader(world: LogWorld) -> None:
         world.pass_s(0.05)
     world.pass_s(2.0)
     assert waiting(world) == 1
+    leader = world.leader()
+    assert leader is not None
+    assert len(world.cluster.nodes[leader].core.frames) == 1
     world.do("d", "put", "kept", b"here")
+    last = world.watch("c", "quiet", 2, wait_s=60.0)
     assert changed(world, kept) == [b"here"]
+    world.pass_s(0.1)
+    client.cancel(last)
+    world.pass_s(2.0)
+    assert waiting(world) == 0
     assert client.idle
 
 

@@ -62,7 +62,7 @@ def test_a_watch_of_a_client_that_has_vanished_ends() -> None:
     ended = []
     for beat in range(1, 3 * UNASKED_BEATS):
         if beat % 20 == 0:
-            assert watches.still_open(Request("here", beat), [1], beat) == []
+            assert watches.still_open("here", [1], beat) == []
         ended += [(question.waiter.request.client, beat) for question in watches.take_due(beat)]
     assert ended == [("gone", UNASKED_BEATS)]
 
@@ -80,6 +80,7 @@ def test_a_client_that_asks_for_its_watches_learns_which_are_unknown_and_drops_t
     for number in (1, 2, 3, 9):
         watches.add(watch("c", number), "a", 0)
     watches.add(watch("other", 1), "a", 0)
-    assert watches.still_open(Request("c", 5), [1, 3, 4], 0) == [4]
+    assert watches.still_open("c", [1, 3, 4], 0) == [4]
+    assert numbers(watches.take_given_up(Request("c", 5), [1, 3, 4])) == [2]
     held = sorted(question.waiter.request for question in watches)
     assert held == [("c", 1), ("c", 3), ("c", 9), ("other", 1)]  # 9 came after the question
