@@ -20,6 +20,7 @@ Rules
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ from node.contract import NodeId
 from node.log_contract import LogAlgorithm, LogBroken, Record
 from node.offline import replica_on_disk, unconfirmed
 from node.quorum import Ballot, majority
-from node.replication.state import ReplicatedState
+from node.replication.state import ReplicatedState, commands_in
 from node.storage.disk import DiskError, DiskForeign, DiskMissing, inspect
 
 
@@ -57,13 +58,19 @@ class Survivor(NamedTuple):
     """The slot up to which the disk knows every slot as chosen."""
     accepted: list[Record]
     """The records above `chosen`, in order. Whether they are chosen is not known."""
-    newest: Ballot
-    """The ballot of the newest record; of the promise if there is no record."""
+    records: Mapping[int, Record]
+    """Every record that the disk still has, by slot."""
 
     @property
     def last(self) -> int:
         """The highest slot of which the disk holds anything."""
         return self.accepted[-1].slot if self.accepted else self.chosen
+
+    @property
+    def newest(self) -> Ballot:
+        """The ballot of the newest record; of the promise if there is no record."""
+        ballots = (Ballot(record.round, record.owner) for record in self.records.values())
+        return max(ballots, default=self.replica.promised)
 
     @property
     def rank(self) -> tuple[Ballot, int, int]:
@@ -123,10 +130,7 @@ def read_survivor(spec: Spec, node: NodeId) -> Survivor:
         spec.settings.machines,
     )
     assert isinstance(replica, LogAlgorithm)
-    newest = max(
-        (Ballot(record.round, record.owner) for record in contents.log.records.values()), default=replica.promised
-    )
-    return Survivor(node, replica, replica.state.applied, unconfirmed(replica, contents.log), newest)
+    return Survivor(node, replica, replica.state.applied, unconfirmed(replica, contents.log), contents.log.records)
 
 
 def survey(spec: Spec) -> Survey:
@@ -178,12 +182,23 @@ def source_of(found: Survey, node: NodeId) -> Survivor:
         raise NoSuchNode(f"there is no node {node!r}: there are {', '.join((*found.survivors, *found.lost))}")
     source = found.survivors[node]
     best = max(found.survivors.values(), key=lambda survivor: survivor.rank)
-    if best.rank > source.rank:
+    if best.rank > source.rank and _lacks(source, best):
         raise Mistake(
             f"{best.node} holds a later state than {node}: {best.extent()}, and {node} {source.extent()}. Use --from "
             f"{best.node}, or move its directory away. Nothing was changed"
         )
     return source
+
+
+def _lacks(source: Survivor, other: Survivor) -> bool:
+    """Return whether `other` holds a command, above the slots that `source` knows as chosen, that `source` lacks."""
+    for slot in range(source.chosen + 1, other.last + 1):
+        record, own = other.records.get(slot), source.records.get(slot)
+        if record is None and slot <= other.chosen:
+            return True  # it is in the snapshot
+        if record is not None and commands_in(record.batch) and (own is None or own.batch != record.batch):
+            return True
+    return False
 
 
 def examine(root: Path | str, node: NodeId) -> Examination:
@@ -211,6 +226,9 @@ def what_may_be_lost(found: Survey, source: Survivor) -> list[str]:
             f"It has accepted {slots} and does not know what was chosen there. What it has accepted is kept and counts as done, "
             "since clients may have been answered. If the cluster has chosen something else there, that is lost.",
         ]
+    left_out = [each.node for each in found.survivors.values() if each is not source and _lacks(source, each)]
+    if left_out:
+        lines.append(f"{', '.join(left_out)} has accepted something else, under older ballots. That is left out.")
     lines += [
         f"Everything above slot {source.last:,} is lost, also what clients were answered. One disk cannot tell how much that is.",
         "Every session, lock and membership ends, and versions and fencing tokens rise.",

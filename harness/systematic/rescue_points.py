@@ -34,6 +34,7 @@ from cluster.restoring import restore
 from cluster.save_file import Save, SaveHeader, read_save, write_save
 from cluster.spec import Spec, create, open_spec
 from node.algorithms import load_algorithm
+from node.contract import NodeId
 from node.log_contract import LogAlgorithm, Record
 from node.machines import DEFAULT
 from node.machines.kv import KvMachine
@@ -159,15 +160,15 @@ class _Rescue:
         self.file, self.root, self.place = folder / "a.save", folder / "cluster", folder / "new"
         folder.mkdir()
         if operation is RescueOperation.RESTORE:
-            write_save(self.file, _save(algorithm), DurableFiles())
+            write_save(self.file, sample_save(algorithm), DurableFiles())
         elif operation is RescueOperation.RECOVER:
-            _old_cluster(self.root, algorithm)
+            old_cluster(self.root, algorithm)
 
     def act(self, files: DurableFiles) -> None:
         """Do the operation."""
         match self.operation:
             case RescueOperation.SAVE:
-                write_save(self.file, _save(self.algorithm), files)
+                write_save(self.file, sample_save(self.algorithm), files)
             case RescueOperation.RESTORE:
                 restore(self.file, self.place, nodes=2, files=files)
             case RescueOperation.RECOVER:
@@ -215,7 +216,7 @@ class _Rescue:
             case RescueOperation.SAVE:
                 if not self.file.exists():
                     return False
-                assert read_save(self.file).state == _save(self.algorithm).state
+                assert read_save(self.file).state == sample_save(self.algorithm).state
             case RescueOperation.RESTORE:
                 if not self.place.exists():
                     return False
@@ -227,12 +228,13 @@ class _Rescue:
         return True
 
 
-def _save(algorithm: str) -> Save:
+def sample_save(algorithm: str) -> Save:
+    """Return the save that is written and restored."""
     state = _state_after(_CHOSEN_SLOT).packed()
     return Save(SaveHeader("0" * 32, algorithm, (), _CHOSEN_SLOT, NODES, (), (), _SAVED_MS, len(state)), state)
 
 
-def _old_cluster(root: Path, algorithm: str) -> None:
+def old_cluster(root: Path, algorithm: str = "multipaxos") -> Spec:
     """Make the folder of a cluster that has lost all disks but one. That has a snapshot, chosen slots and accepted ones."""
     spec = create(root, nodes=NODES, algorithm=algorithm)
     settings = spec.settings
@@ -247,6 +249,7 @@ def _old_cluster(root: Path, algorithm: str) -> None:
     disk.close()
     for node in NODES:
         spec.mark_booted(node)
+    return spec
 
 
 def _is_old(root: Path) -> bool:
@@ -272,12 +275,13 @@ def _check_new_cluster(root: Path, last: int) -> None:
     spec = open_spec(root)
     expected = {f"key {slot}": b"x" * slot for slot in range(2, last + 1)}
     for node in spec.nodes:
-        values = _values(spec, node)
+        values = stored_values(spec, node)
         assert values == expected, f"{node} holds {sorted(values)}"
         assert spec.has_booted(node), f"{node} could start without its disk"
 
 
-def _values(spec: Spec, node: str) -> dict[str, bytes]:
+def stored_values(spec: Spec, node: NodeId) -> dict[str, bytes]:
+    """Return the values that the disk of a node knows as chosen, by key."""
     contents = inspect(spec.settings.directory(node))
     assert contents.cluster == spec.settings.cluster
     kind = load_algorithm(spec.settings.algorithm)

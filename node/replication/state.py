@@ -335,6 +335,11 @@ def configuration_of(packed: bytes) -> Configuration:
     return restore_configuration(unpack_unchecked(packed)[3])
 
 
+def commands_in(batch: bytes) -> int:
+    """Return how many frames of commands a batch holds."""
+    return len(unpack_unchecked(batch)[1]) if batch else 0
+
+
 def is_change(batch: bytes) -> bool:
     """Return whether the batch holds a change of the configuration. Such a batch holds no other frame."""
     return bool(batch) and any(frame[3] == CLUSTER for frame in unpack_unchecked(batch)[1])

@@ -53,7 +53,7 @@ _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 _QUICK: Final = frozenset({
     "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
     "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
-    "assign", "check", "explore", "flp", "trace",
+    "save", "restore", "recover", "assign", "check", "explore", "flp", "trace",
 })
 # fmt: on
 
