@@ -11,6 +11,7 @@ Rules
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Final, NamedTuple
 import psutil
 
 from cluster.errors import BootFailed, FaultFailed, WrongState
+from cluster.process_mark import ProcessMark
 from cluster.safe_output import see_log
 from cluster.spawning import READY_S, Ready, ReadyPipe, spawn
 from cluster.spec import Spec
@@ -120,7 +122,8 @@ class NodeProcess:
         arguments = ["--spec", str(self._spec.path), "--id", self.node]
         if self._spec.has_booted(self.node):
             arguments.append("--must-exist")
-        self._popen, self._pipe = spawn([*self._command, *arguments], self._spec.log(self.node))
+        mark = ProcessMark.of(self.node, self._spec.settings.cluster, self._spec.root)
+        self._popen, self._pipe = spawn([*self._command, *arguments], self._spec.log(self.node), mark)
         if self.clock != ClockSetting():
             self._send_clock()
         self._suspended_by_us = False
@@ -262,6 +265,57 @@ def is_suspended(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.NoSuchProcess:
         return False
+
+
+class FoundProcess(NamedTuple):
+    """A process of this user. `value` is that of a variable in its environment; `born` is as `born_at` returns it.
+
+    `state` is "running" or "suspended". `parent_lives`: the process that has launched it has not ended.
+    """
+
+    pid: int
+    born: float
+    parent: int
+    parent_lives: bool
+    command: tuple[str, ...]
+    state: str
+    value: str
+
+
+def own_processes(variable: str) -> list[FoundProcess]:
+    """Return the processes of this user that have `variable` in their environment when they are started."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real != os.getuid():
+                continue
+            value = process.environ().get(variable)
+            if value is None or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            state = "suspended" if process.status() == psutil.STATUS_STOPPED else "running"
+            parent = process.ppid()
+            found.append(
+                FoundProcess(
+                    process.pid, process.create_time(), parent, parent > 1, tuple(process.cmdline()), state, value
+                )
+            )
+    return found
+
+
+def end_processes(found: Sequence[FoundProcess]) -> None:
+    """End processes: SIGTERM, or SIGKILL for those that are suspended; and SIGKILL for those that are there after 5 s."""
+    processes = []
+    for one in found:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(one.pid)
+            if is_alive(one.pid, one.born):
+                (process.kill if one.state == "suspended" else process.terminate)()
+                processes.append(process)
+    _, alive = psutil.wait_procs(processes, PROOF_S)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, PROOF_S)
 
 
 def _how_it_ended(status: int) -> str:

@@ -6,7 +6,7 @@ and the proxy must outlive that, since the cluster ends with them.
 
 import contextlib
 import io
-import shutil
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +83,8 @@ def see_log(log: Path) -> str:
 def full_disk(folder: Path) -> str:
     """Return a sentence for people if next to nothing is free on the disk of a folder; else an empty text."""
     try:
-        free = shutil.disk_usage(folder).free
+        disk = os.statvfs(folder)
     except OSError:
         return ""
+    free = disk.f_bavail * disk.f_frsize
     return f"the disk of {folder} is full: {free:,} bytes are free" if free < _LITTLE_BYTES else ""

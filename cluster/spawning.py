@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import BootFailed
+from cluster.process_mark import ProcessMark
 from cluster.safe_output import see_log
 
 #: How long a process may take to become ready, in seconds.
@@ -87,7 +88,7 @@ class ReadyPipe:
         return Ready(report)
 
 
-def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyPipe:
+def spawn_detached(command: Sequence[str], log: Path, mark: ProcessMark, descriptor: int) -> ReadyPipe:
     """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
     pipe = ReadyPipe(log)
     with open(log, "ab") as output:
@@ -98,14 +99,18 @@ def spawn_detached(command: Sequence[str], log: Path, descriptor: int) -> ReadyP
             stderr=output,
             pass_fds=[pipe.writer, descriptor],
             start_new_session=True,
+            env=mark.environment(),
         ).returncode = 0  # this process does not reap it: without this, Python would warn that it still runs
     os.close(pipe.writer)
     return pipe
 
 
-def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
+def spawn(
+    command: Sequence[str], log: Path, mark: ProcessMark | None = None
+) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
     """Start a child with a control pipe on stdin, a ready pipe, and its output appended to `log`.
 
+    `mark` is what the child is, for those who look for the processes of clusters.
     The child has a process group of its own, so that Ctrl-C in a terminal reaches only the process that launched it.
     """
     pipe = ReadyPipe(log)
@@ -119,6 +124,7 @@ def spawn(command: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], R
                 stderr=output,
                 pass_fds=[pipe.writer],
                 process_group=0,
+                env=None if mark is None else mark.environment(),
             )
 
     try:

@@ -15,11 +15,13 @@ from typing import Any, Final, Protocol
 from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
+from cluster.folder_mark import SPEC_NAME
 from cluster.membership import add_learner, leading_node, remove_node
 from cluster.processes import ProcessState, memory_bytes
 from cluster.safe_output import SafeOutput, full_disk
 from cluster.supervisor_file import publish_supervisor, withdraw_supervisor
 from node.contract import NodeId
+from node.open_folder import OpenFolder
 
 _LOOK_EVERY_S: Final = 0.1
 _STATUS_S: Final = 0.5
@@ -87,6 +89,7 @@ class Supervisor:
             **more_verbs,
         }
         token = secrets.token_hex(16)
+        self._folder = OpenFolder(cluster.spec.root)
         self._server = ControlServer(token)
         publish_supervisor(cluster.spec.root, self._server.address, token)
 
@@ -105,8 +108,9 @@ class Supervisor:
                     self._look()
                     next_look = time.monotonic() + _LOOK_EVERY_S
         finally:
-            withdraw_supervisor(self._cluster.spec.root)
+            withdraw_supervisor(self._folder)
             self._server.close()
+            self._folder.close()
 
     def stop(self) -> int:
         """Have `run` return soon. Returns the supervisor's process id, so that the caller can wait for its end."""
@@ -114,7 +118,11 @@ class Supervisor:
         return os.getpid()
 
     def _look(self) -> None:
-        """Observe the nodes and what is between them. No failure to do so ends the cluster."""
+        """Observe the folder, the nodes, and what is between them. A removed folder ends the cluster. No failure to look does."""
+        if self._folder_is_gone():
+            self._report(f"the folder of the cluster, {self._cluster.spec.root}, was removed: the cluster ends")
+            self._stopping = True
+            return
         try:
             self._notice_changes()
             self._own_trouble = ""
@@ -123,6 +131,16 @@ class Supervisor:
             if trouble != self._own_trouble:
                 traceback.print_exc()
             self._own_trouble = trouble
+
+    def _folder_is_gone(self) -> bool:
+        """Return whether the folder was removed, or emptied: then the spec is gone."""
+        where = self._folder.now()
+        try:
+            return where is None or not (where / SPEC_NAME).stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def _notice_changes(self) -> None:
         for node, process in self._cluster.processes.items():
@@ -140,6 +158,11 @@ class Supervisor:
         self._look()
         found = [self._reported_trouble or "", self._own_trouble, full_disk(self._cluster.spec.root)]
         output = sys.stderr
+        where = self._folder.now()
+        if where not in (None, self._cluster.spec.root.resolve()):
+            found.append(
+                f"its folder was moved to {where}: `consensus down` there, then `consensus up`; until then no node restarts"
+            )
         if isinstance(output, SafeOutput) and output.trouble:
             found.append(f"what the supervisor says to people is lost: {output.trouble}")
         found += [

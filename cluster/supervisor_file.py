@@ -16,6 +16,7 @@ from cluster.folder_lock import lock_holder
 from cluster.folder_mark import SUPERVISOR_LOG_NAME, SUPERVISOR_NAME, check_no_copy
 from cluster.processes import born_at, is_alive, is_suspended
 from cluster.safe_output import see_log
+from node.open_folder import OpenFolder
 
 #: How long the supervisor may take to reply by default, in seconds.
 ANSWER_S: Final = 60.0
@@ -30,10 +31,10 @@ def publish_supervisor(root: Path, address: str, token: str) -> None:
     aside.rename(root / SUPERVISOR_NAME)
 
 
-def withdraw_supervisor(root: Path) -> None:
-    """Remove the file: the supervisor ends."""
-    with contextlib.suppress(OSError):  # the folder may be gone
-        (root / SUPERVISOR_NAME).unlink(missing_ok=True)
+def withdraw_supervisor(folder: OpenFolder) -> None:
+    """Remove the file from the supervisor's own folder, and not from another one that has its path now: the supervisor ends."""
+    with contextlib.suppress(OSError):
+        os.unlink(SUPERVISOR_NAME, dir_fd=folder.descriptor)
 
 
 def _log(root: Path) -> Path:

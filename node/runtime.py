@@ -34,7 +34,7 @@ from node.wire import Envelope, Malformed
 
 INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
 RETIRE_S_MAX: Final = 2.0
-_IDLE_S: Final = 60.0
+_IDLE_S: Final = 1.0  # the longest wait: then the node looks whether its directory is still there
 
 log = logging.getLogger("node")
 
@@ -64,8 +64,7 @@ class Runtime:
         self.id = node
         self._settings, self._disk, self._transport = settings, disk, transport
         self._codec = parts.codec(settings.cluster, algorithm.messages)
-        self._clock: SteeredClock | None = None
-        """The clock of the timers, after the launcher has steered it."""
+        self._clock: SteeredClock | None = None  # that of the timers, after the launcher has steered it
         self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
         self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.limits)
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
@@ -94,6 +93,7 @@ class Runtime:
         self.core.end_of_input()
         self.finish_turn()
         while not self._stopping:
+            self._disk.check_in_place()
             readable = self._transport.poll(0 if self.core.has_work else self.wait_s())
             if control in readable:
                 self.take_control(os.read(control, 65536))

@@ -127,9 +127,18 @@ def _new_or_known(
 
 @verb()
 @click.option("--wipe", is_flag=True, help="Delete the cluster's state, too, with everything that it has decided.")
+@click.option("--orphans", is_flag=True, help="End what is left of clusters whose folder is gone, in any folder.")
 @click.pass_obj
-def down(root: Path, wipe: bool, as_json: bool) -> None:
-    """End the cluster. Its disks stay, unless --wipe is given."""
+def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
+    """End the cluster. Its disks stay, unless --wipe is given.
+
+    With --orphans, end instead the processes of your clusters that nobody can command any more: `consensus ps --all` shows them.
+    """
+    if orphans:
+        from harness.cli.everywhere import end_orphans  # noqa: PLC0415 - only --orphans needs it
+
+        end_orphans(as_json=as_json)
+        return
     try:
         control = SupervisorClient(root)
     except NotUp:

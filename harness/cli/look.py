@@ -24,12 +24,18 @@ _FOLLOW_INTERVAL_S = 0.2
 
 @verb()
 @click.option("-w", "--watch", is_flag=True, help="Update the table until Ctrl-C.")
+@click.option("--all", "everywhere", is_flag=True, help="Show the processes of all your clusters, in any folder.")
 @click.pass_obj
-def ps(root: Path, watch: bool, as_json: bool) -> None:
+def ps(root: Path, watch: bool, everywhere: bool, as_json: bool) -> None:
     """Show each node: process, state, number of boots, role, ballot or vote, decided value.
 
     With -w and -o json each look is one object on one line.
     """
+    if everywhere:
+        from harness.cli.everywhere import show_all  # noqa: PLC0415 - only --all needs it
+
+        show_all(as_json=as_json)
+        return
     from rich.console import Console  # noqa: PLC0415 - costs 80 ms
     from rich.live import Live  # noqa: PLC0415
 

@@ -21,10 +21,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from cluster.control import ControlClient
+from cluster.process_mark import PROXY, ProcessMark
 from cluster.spawning import ReadyPipe, spawn
 from harness.network.errors import NetworkError, ProxyGone
 from harness.network.rule_installer import RuleInstaller
@@ -49,18 +51,20 @@ Start: TypeAlias = Callable[[Sequence[str], Path], tuple[subprocess.Popen[bytes]
 class Network(RuleInstaller):
     """The network of one cluster, from `start` (or `with`) to `close`. Rules are installed as `RuleInstaller` describes."""
 
-    def __init__(self, spec_path: Path, record: Path | None = None, seed: int = 0, start: Start = spawn) -> None:
+    def __init__(self, spec_path: Path, record: Path | None = None, seed: int = 0, start: Start | None = None) -> None:
         """Prepare the network; `start` starts the proxy.
 
         Args:
             spec_path: the spec of the cluster.
             record: the file for the record of messages; None for no record.
             seed: the seed of every random draw.
-            start: how to start the proxy process.
+            start: how to start the proxy process; None: as a child of this process, with the mark of a cluster's process.
         """
         settings = load(spec_path)
         super().__init__(settings.nodes)
-        self._spec_path, self._record, self._seed, self._start = spec_path, record, seed, start
+        self._spec_path, self._record, self._seed = spec_path, record, seed
+        mark = ProcessMark.of(PROXY, settings.cluster, spec_path.parent)
+        self._start = start or partial(spawn, mark=mark)
         self._token = settings.cluster
         self._proxy: subprocess.Popen[bytes] | None = None
         self._control: ControlClient | None = None

@@ -30,6 +30,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -46,13 +47,14 @@ from harness.records.messages import MessageRecorder
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import Message, NodeId
 from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
+from node.open_folder import OpenFolder
 from node.settings import BadSpec, Settings, load
 from node.transport import WakeUpPipe, bind_any_port, tuned
 
 #: How many messages of one link the proxy reads before it goes to the next link.
 INTAKE_MAX: Final = 128
-#: The longest poll, in seconds.
-_IDLE_S: Final = 60.0
+#: The longest poll, in seconds. After it the proxy looks whether its cluster's folder is still there.
+_IDLE_S: Final = 1.0
 #: For how many nodes that join later the proxy has room.
 _MORE_NODES: Final = 8
 _Socket = zmq.Socket[bytes]
@@ -102,11 +104,17 @@ class Proxy:
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
-    def run(self, control_pipe: int, wake_up: WakeUpPipe) -> None:
-        """Run the loop until `stop`, or until the control pipe closes because the launcher has ended."""
+    def run(self, control_pipe: int, wake_up: WakeUpPipe, folder: OpenFolder) -> None:
+        """Run the loop until `stop`, until the control pipe closes because the launcher has ended, or until `folder` is gone."""
         self._poller.register(control_pipe, zmq.POLLIN)
         self._poller.register(wake_up.reader, zmq.POLLIN)
+        next_look = 0.0
         while not self._stopping:
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _IDLE_S
+                if folder.now() is None:
+                    log.warning("the folder of this cluster was removed, so the proxy stops")
+                    return
             wait_s = 0.0 if self._recorder.behind else self._switchboard.wait_s(_IDLE_S)
             ready = self._poller.poll(math.ceil(wait_s * 1000))
             if not ready and self._recorder.behind:
@@ -302,7 +310,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: proxy.stop())
         report(proxy.ready_line)
         try:
-            proxy.run(sys.stdin.fileno(), wake_up)
+            proxy.run(sys.stdin.fileno(), wake_up, OpenFolder(arguments.spec.parent))
         finally:
             proxy.close()  # after a failure the record is still evidence
     except (BadSpec, UnknownAlgorithm, OSError) as error:

@@ -8,11 +8,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from cluster.errors import ConsensusError
 from cluster.folder_lock import FolderLock, claim_cluster, sign_lock
+from cluster.folder_mark import SUPERVISOR_LOG_NAME
+from cluster.process_mark import SUPERVISOR, ProcessMark
 from cluster.processes import is_suspended
 from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
@@ -24,7 +25,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.progress import ShowLine
 from harness.runs.session import HandSession
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 
 _READY_S = 60.0
 
@@ -63,7 +64,12 @@ def _serve_session(
 ) -> tuple[HandSession, tuple[NodeId, ...]]:
     """Do what `serve` does, without the judging. Returns the session, whose run has ended, and the members at its end."""
     had_past = any(spec.has_booted(node) for node in spec.nodes)
-    make_folder = partial(new_folder, spec.root, f"by-hand-{spec.settings.algorithm}")
+
+    def make_folder() -> Path:
+        if not spec.path.exists():  # otherwise this would make a folder that the user has removed
+            raise BadInput(f"the folder of the cluster, {spec.root}, is gone")
+        return new_folder(spec.root, f"by-hand-{spec.settings.algorithm}")
+
     folder = make_folder() if record else None  # the record of messages begins with the proxy
     run = Experiment(
         make_folder if folder is None else lambda: folder,
@@ -104,7 +110,8 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
     """
     command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
     command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
-    pipe = spawn_detached(command, spec.root / "supervisor.log", lock.descriptor)
+    mark = ProcessMark.of(SUPERVISOR, spec.settings.cluster, spec.root)
+    pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
     lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
     return lost
 

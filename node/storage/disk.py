@@ -29,6 +29,7 @@ from typing import ClassVar, Final
 import apsw
 
 from node.contract import NodeId, Stored, check_stored
+from node.open_folder import OpenFolder
 from node.storage.disk_contents import (
     FILE_NAME,
     OWNER_KEYS,
@@ -63,6 +64,8 @@ __all__ = [
 
 #: How long an open waits for the lock of a process that was killed and whose threads have not ended yet.
 _LOCK_WAIT_MS: Final = 500
+#: How often a node looks whether its directory is still there, in seconds.
+_LOOK_EVERY_S: Final = 1.0
 
 
 class Disk:
@@ -121,6 +124,10 @@ class Disk:
             raise _disk_error(directory, error) from error
         try:
             self._variables = self._open(cluster, node, made_for, must_exist, wal_bytes)
+            self._open_folder, self._next_look_s = OpenFolder(directory), 0.0
+        except OSError as error:
+            self._db.close()
+            raise DiskFailed(f"{directory} cannot be opened: {error.strerror}") from error
         except BaseException as error:
             self._db.close()
             if isinstance(error, apsw.Error):
@@ -239,12 +246,25 @@ class Disk:
         self.log.committed()
         self.commits += 1
 
+    def check_in_place(self) -> None:
+        """Check once a second that the directory was not removed. What is written to it then is lost when the process ends.
+
+        Raises:
+            DiskFailed: it was removed.
+        """
+        if time.monotonic() < self._next_look_s:
+            return
+        self._next_look_s = time.monotonic() + _LOOK_EVERY_S
+        if self._open_folder.now() is None:
+            raise DiskFailed(f"{self.directory} was removed while the node ran: what it writes is lost, so it stops")
+
     def close(self) -> None:
         """Copy the WAL into the main file and release the directory. Assignments that were not committed are lost."""
         with suppress(apsw.Error):  # a disk that has failed stays as a crash would leave it
             self._write_owner(WAL_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()
+        self._open_folder.close()
 
 
 class _VariableDisk(MutableMapping[str, Stored]):

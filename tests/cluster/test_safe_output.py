@@ -1,6 +1,7 @@
 """What a process writes for people ends no process."""
 
 import errno
+import os
 import sys
 import traceback
 from io import StringIO
@@ -73,6 +74,6 @@ def test_the_end_of_a_log_is_found(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert full_disk(tmp_path / "missing") == ""
-    monkeypatch.setattr("cluster.safe_output.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 4096}))
+    monkeypatch.setattr(os, "statvfs", lambda _path: type("Disk", (), {"f_bavail": 1, "f_frsize": 4096}))
     assert full_disk(tmp_path) == f"the disk of {tmp_path} is full: 4,096 bytes are free"
     assert "is full" in see_log(tmp_path / "n1.log")

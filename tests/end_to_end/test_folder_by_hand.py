@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.processes import is_alive
 from tests.end_to_end.hand import Hand, QuickHand, end, run_in_this_process
 from tests.waiting import WAIT_S, wait_until
 
@@ -149,3 +150,36 @@ def test_a_cluster_in_the_foreground_outlives_its_terminal(hand: Hand) -> None:
     assert "is lost: No space left on device" in hand.json("ps")["trouble"]
     hand.good("down")
     assert up.wait(WAIT_S) == 0
+
+
+# --- a folder that is gone --------------------------------------------------------------------------------------------
+
+
+def processes_of(hand: Hand) -> list[int]:
+    """The processes of the cluster, the supervisor first."""
+    pid = hand.supervisor()
+    return [pid, *(child.pid for child in psutil.Process(pid).children())]
+
+
+def test_a_cluster_ends_with_its_folder(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    pids = processes_of(hand)
+    shutil.rmtree(hand.folder / ".consensus")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids))
+    assert not (hand.folder / ".consensus").exists()
+
+
+def test_what_a_removed_folder_left_running_ends_or_is_found_and_ended(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "2")
+    supervisor, *others = processes_of(hand)
+    os.kill(supervisor, signal.SIGSTOP)
+    shutil.rmtree(hand.folder / ".consensus")
+    wait_until(lambda: not any(is_alive(pid) for pid in others))  # nodes and proxy notice by themselves
+    hand.good("up", "-d", "-n", "1")
+    rows = {row["pid"]: row for row in hand.json("ps", "--all")["processes"]}
+    assert (rows[supervisor]["left_over"], rows[supervisor]["state"]) == ("its folder is gone", "suspended")
+    assert [rows[pid]["left_over"] for pid in processes_of(hand)] == [""] * 3
+    assert "left over: its folder is gone" in hand.good("ps", "--all")
+    assert f"ended supervisor (process {supervisor})" in hand.run("down", "--orphans").stderr
+    assert not is_alive(supervisor)
+    assert hand.good("propose", "colour", "blue") == '"blue"'
