@@ -33,8 +33,6 @@ def scorecard(
     for algorithm in algorithms:
         load_algorithm(algorithm)
     wanted = jobs(algorithms or None, only)
-    if not wanted:
-        raise click.BadParameter(f"no scenario has {only!r} in its name")
     folder = new_folder(root)
     started = time.monotonic()
     table = cells(_with_progress(wanted, folder, workers, seed, trace=trace))

@@ -17,7 +17,7 @@ Rules
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -36,6 +36,7 @@ from harness.records import messages, receipts
 from harness.records.history_recorder import HistoryRecorder
 from harness.records.results import RecordedVerdict, RunResults
 from harness.records.run_files import RunFiles
+from harness.records.sparse import make_sparse
 from harness.runs.node_evidence import read_disks, replica_statuses, silent_nodes, unexplained_failures
 from harness.runs.run_clients import RunClients
 from harness.systems.traced_node import traced
@@ -80,6 +81,7 @@ class Experiment(RunClients):
         Raises:
             BadSpec, UnknownAlgorithm: as `cluster.spec.create`.
         """
+        self._has_own_disks = spec is None
         if spec is None:
             assert isinstance(folder, Path), "a cluster that is made here needs its folder now"
             spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
@@ -151,6 +153,8 @@ class Experiment(RunClients):
                 _ = self.recorder  # this begins the history
             ending.callback(self.network.close)
             self.network.start()
+            if self._has_own_disks:
+                ending.callback(self._make_disks_sparse)
             ending.callback(self.cluster.stop)
             self.cluster.start(without_the_lost=self._without_the_lost)
             ending.callback(self.faults.close)
@@ -174,6 +178,12 @@ class Experiment(RunClients):
         if self._recorder is not None:
             self._recorder.close()
             self.save_receipts()
+
+    def _make_disks_sparse(self) -> None:
+        for node in self.spec.nodes:
+            for file in self.spec.settings.directory(node).glob("*-wal"):
+                with suppress(OSError):  # it takes more space then, and that is all
+                    make_sparse(file)
 
     def save_receipts(self) -> None:
         """Write the receipts as they are now. `end` does so, too."""

@@ -19,6 +19,12 @@ from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import ALL, Scenario, scenarios
 from harness.runs.workers import as_done
+from node.contract import BadInput
+from node.wording import nearest
+
+
+class NoSuchScenario(BadInput):
+    """No scenario has the name that the user gave, or none that is for the algorithm. The message names those that exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,11 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
         algorithms: the columns. None: the article's. For an algorithm that no scenario names, every scenario is run except
             those that wait for the messages of particular algorithms.
         only: a part of a scenario's name; None for every scenario.
+
+    Raises:
+        NoSuchScenario: no scenario has this in its name, or none of those that have is for the algorithms.
     """
-    return [
+    found = [
         Job(scenario, variant, algorithm)
         for scenario in scenarios()
         if only is None or only in scenario.name
@@ -87,6 +96,20 @@ def jobs(algorithms: Sequence[str] | None = None, only: str | None = None) -> li
         if scenario.fits(algorithm)
         for variant in scenario.variants
     ]
+    if not found:
+        raise NoSuchScenario(_why_none(algorithms or ALL, only or ""))
+    return found
+
+
+def _why_none(algorithms: Sequence[str], only: str) -> str:
+    """Return why `only` names no scenario that is for one of the algorithms."""
+    named = [scenario for scenario in scenarios() if only in scenario.name]
+    if not named:
+        return f"no scenario has {only!r} in its name: {nearest(only, [scenario.name for scenario in scenarios()])}"
+    whose = "; ".join(f"{scenario.name} is for {' and '.join(scenario.algorithms)}" for scenario in named)
+    fitting = [scenario.name for scenario in scenarios() if any(scenario.fits(algorithm) for algorithm in algorithms)]
+    wanted = " and ".join(algorithms)
+    return f"no scenario for {wanted} has {only!r} in its name: {whose}. For {wanted} there are {', '.join(fitting)}"
 
 
 def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> ScorecardRun:

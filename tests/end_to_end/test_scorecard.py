@@ -1,6 +1,7 @@
 """The article's table, as a new user makes it: the one place that says what should come out."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness.records import history, receipts
+from harness.records.run_folders import summary
+from tests.docs.pages import DOCS
 
 pytestmark = pytest.mark.timeout(900)  # fifty runs: two minutes on a machine of two cores that has more to do
 
@@ -64,6 +67,21 @@ def test_every_run_folder_holds_everything(made: tuple[Path, dict[str, Any]]) ->
         for node in results["nodes"]:
             assert (folder / "nodes" / node / "state.db").exists(), folder
             assert (folder / "logs" / f"{node}.log").read_text(), folder
+
+
+def test_no_run_is_listed_as_unknown(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    listed = [summary(folder, runs.parent.parent) for folder in runs.iterdir()]
+    assert {one.name: one.evidence for one in listed if one.status not in ("valid", "invalid")} == {}
+    (undecided,) = (one for one in listed if one.name.endswith("three-proposals-majority"))
+    assert (undecided.status, undecided.broken) == ("invalid", ("fault tolerance",))
+
+
+def test_the_runs_take_as_little_space_as_the_guide_says(made: tuple[Path, dict[str, Any]]) -> None:
+    runs, _ = made
+    taken_mb = sum(path.stat().st_blocks * 512 for path in runs.rglob("*")) / 1e6
+    (said_mb,) = re.findall(r"about (\d+) MB of runs", (DOCS / "guides" / "runs.md").read_text())
+    assert taken_mb < 1.2 * float(said_mb)
 
 
 def test_every_fault_bit(made: tuple[Path, dict[str, Any]]) -> None:

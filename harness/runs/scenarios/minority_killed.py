@@ -18,6 +18,7 @@ def play(run: Experiment, _variant: str) -> None:
         )
         run.faults.restart(*pair)
         run.query("without-" + "-".join(pair), at=pair[0])
+    run.propose("first", "green", at="n5")  # it comes too late, which must be no error
     run.query_all("first")
 
 

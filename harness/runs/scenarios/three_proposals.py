@@ -14,8 +14,9 @@ def play(run: Experiment, _variant: str) -> None:
     run.settle(
         *early,
         *(run.begin_propose("colour", value, at=node) for node, value in proposals.items()),
-        *(run.begin_query("colour", at=node) for node in run.nodes),
     )
+    # Only an operation that begins after a decision was seen can show that it stays.
+    run.settle(*(run.begin_query("colour", at=node) for node in run.nodes))
 
 
 SCENARIO = Scenario(

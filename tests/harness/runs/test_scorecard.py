@@ -7,7 +7,7 @@ import pytest
 from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.scenarios import ALL, scenarios
-from harness.runs.scorecard import Job, ScorecardRun, cells, jobs
+from harness.runs.scorecard import Job, NoSuchScenario, ScorecardRun, cells, jobs
 
 SCENARIO = scenarios()[0]
 KEPT, UNTRIED = valid("kept"), unknown("it was not tried")
@@ -50,3 +50,23 @@ def test_a_users_algorithm_gets_the_scenarios_that_are_for_all() -> None:
 
 def test_a_part_of_a_name_selects_scenarios() -> None:
     assert {"split-brain"} == {job.scenario.name for job in jobs(only="brain")}
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "only", "says"),
+    [
+        (
+            ["paxos"],
+            "window",
+            "window-of-vulnerability is for majority. For paxos there are first-proposal-wins, race, ",
+        ),
+        (None, "split brain", "no scenario has 'split brain' in its name: did you mean split-brain?"),
+        (None, "xyz", "there are first-proposal-wins, race, "),
+    ],
+)
+def test_a_name_that_no_scenario_has_is_told_from_one_of_another_algorithm(
+    algorithms: list[str] | None, only: str, says: str
+) -> None:
+    with pytest.raises(NoSuchScenario) as raised:
+        jobs(algorithms, only)
+    assert says in str(raised.value)
