@@ -139,6 +139,8 @@ def write_minimised(judged: JudgedFile, path: Path) -> None:
 def _verdict(history: ExternalHistory, violations: list[KeyViolation], too_hard: list[str], model_name: str) -> Verdict:
     if violations:
         return invalid(*(violation.sentence for violation in violations))
+    if not history.invoked:
+        return unknown("the file holds no call: was its run interrupted, or is it another file?")
     if not history.answered:
         return unknown(f"none of {count(history.invoked, 'call')} was answered")
     if too_hard:

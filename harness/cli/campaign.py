@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.convention import EXIT_INTERRUPTED, EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
+from harness.cli.signals import exit_code_after, noted_signals
 from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def campaign(
         if len(tally.runs) % 10 == 0 or last.status != "valid" or len(tally.runs) == runs:
             print_stderr(summary(tally))
 
-    tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
+    with noted_signals() as signals:
+        tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
     save(tally)
     if as_json:
         print_json(folder=str(wanted.folder), **merged(tally))
@@ -86,9 +88,7 @@ def campaign(
         _print(tally)
     if tally.of("invalid"):
         return EXIT_VIOLATED
-    if tally.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_UNKNOWN if tally.of("unknown") else 0
+    return exit_code_after(signals, EXIT_UNKNOWN if tally.of("unknown") else 0)
 
 
 def _print(tally: "CampaignTally") -> None:

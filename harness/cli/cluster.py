@@ -13,6 +13,7 @@ from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_ma
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter, folder_of
+from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
 
 _DOWN_TIMEOUT_S = 20.0
@@ -132,6 +133,8 @@ def _new_or_known(
 def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
     """End the cluster. Its disks stay, unless --wipe is given.
 
+    If there were calls or faults since `consensus up`, they are judged as one run, and the result is printed.
+
     With --orphans, end instead the processes of your clusters that nobody can command any more: `consensus ps --all` shows them.
     """
     if orphans:
@@ -139,6 +142,7 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
 
         end_orphans(as_json=as_json)
         return
+    began_s, session = time.time(), None
     try:
         control = SupervisorClient(root)
     except NotUp:
@@ -158,6 +162,10 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
                 )
             time.sleep(0.01)
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
+        session = _session_since(root, began_s)
+    if session is not None:
+        why = f" ({session.evidence})" if session.status == NOT_JUDGED else ""
+        print_stderr(f"its calls and faults are {session.outcome}{why}: consensus report {session.name}")
     if wipe:
         from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
         from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415
@@ -170,7 +178,18 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         rest = f", except {', '.join(left)}" if left else ""
         print_stderr(f"everything that the cluster made in {root} is deleted{rest}")
     if as_json:
-        print_json(folder=str(root), wiped=wipe)
+        print_json(folder=str(root), wiped=wipe, session=session and session.to_json())
+
+
+def _session_since(root: Path, since_s: float) -> RunSummary | None:
+    """Return the run of the session by hand that was saved after a time, in seconds since 1970; None if there is none."""
+    for folder in run_folders(root):
+        found = summary(folder, root)
+        if found.when_s < since_s:
+            return None
+        if found.by_hand:
+            return found
+    return None
 
 
 def _ask_supervisor(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:

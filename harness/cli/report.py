@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import folder_of
-from harness.records.run_folders import RunSummary, find_run, run_folders, summary
+from harness.records.run_folders import NOT_JUDGED, RunSummary, find_run, run_folders, summary
 
 
 def _complete_run(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -74,12 +74,14 @@ def runs(root: Path, limit: int, as_json: bool) -> int:
 def _print(found: list[RunSummary], total: int) -> None:
     """Print one line for each run. The name is last and never cut short, so that it can be copied."""
     colours = {"valid": "green", "invalid": "red", "unknown": "yellow"}
-    verdicts = [f"{one.status}: {', '.join(one.broken)}" if one.broken else one.status for one in found]
+    verdicts = [one.outcome for one in found]
     widths = [max(map(len, verdicts)), max(len(one.algorithm) for one in found)]
     for one, verdict in zip(found, verdicts, strict=True):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.when_s))
         shown = click.style(verdict.ljust(widths[0]), fg=colours.get(one.status), bold=one.status == "invalid")
         click.echo(f"{when}  {shown}  {one.algorithm.ljust(widths[1])}  {one.name}", color=_colour())
+        if one.status == NOT_JUDGED and one.evidence:
+            click.echo(click.style(f"    {one.evidence}", dim=True), color=_colour())
     if total > len(found):
         print_stderr(f"{len(found)} of {total} runs; --limit shows more")
 

@@ -8,6 +8,7 @@ import click
 from harness.cli.convention import ProgressTimer, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
+from harness.cli.signals import exit_code_after, noted_signals
 
 if TYPE_CHECKING:
     from harness.replay.schedule import Schedule
@@ -95,7 +96,8 @@ def explore(
         if not as_json and progress_timer.is_due():
             print_stderr(f"{states:,} states, at depth {depth}")
 
-    report = run_explore(cls, wanted, Budget(seconds=seconds), progress)
+    with noted_signals() as signals:
+        report = run_explore(cls, wanted, Budget(seconds=seconds), progress)
     report.algorithm = algorithm
     kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:
@@ -103,7 +105,7 @@ def explore(
     else:
         print("\n".join(report.lines()))
         _print_replay_hint(kept)
-    return report.exit_code
+    return exit_code_after(signals, report.exit_code)
 
 
 @verb()
@@ -161,14 +163,15 @@ def simulate(
         if not as_json and progress_timer.is_due():
             print_stderr(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
 
-    report = run_simulate(
-        cls,
-        range(first_seed, first_seed + seeds),
-        settings,
-        seconds=seconds,
-        workers=workers,
-        progress=progress,
-    )
+    with noted_signals() as signals:
+        report = run_simulate(
+            cls,
+            range(first_seed, first_seed + seeds),
+            settings,
+            seconds=seconds,
+            workers=workers,
+            progress=progress,
+        )
     report.algorithm = algorithm
     can_replay = report.shrunk and not cls.keeps_log  # a log's result is the seed and its shrunk fault schedule
     kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None
@@ -177,7 +180,7 @@ def simulate(
     else:
         print("\n".join(report.lines()))
         _print_replay_hint(kept)
-    return report.exit_code
+    return exit_code_after(signals, report.exit_code)
 
 
 class _Found(NamedTuple):

@@ -23,6 +23,8 @@ _DEPTH_MAX: Final = 3
 _FOLDERS_A_SECOND_MAX: Final = 1_000
 #: The folder below `runs/` that holds the runs of tests.
 TESTS: Final = "pytest"
+#: The note in a run's results that says why it was not judged.
+NOT_JUDGED: Final = "not judged"
 
 
 class NoSuchRun(Mistake):
@@ -153,7 +155,8 @@ def find_run(root: Path, wanted: str | None) -> Path:
 class RunSummary:
     """A run folder. `status` is valid, invalid, unknown, or "not judged"; `broken` names the promises that were broken.
 
-    `when_s` is the time of the folder's results, or else of its history, in seconds since 1970.
+    `evidence` is that of a verdict with this status, or why the run was not judged. `when_s` is the time of the folder's
+    results, or else of its history, in seconds since 1970.
     """
 
     path: Path
@@ -163,6 +166,12 @@ class RunSummary:
     status: str
     broken: tuple[str, ...]
     evidence: str
+    by_hand: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """The status and the promises that were broken, as one text for people."""
+        return f"{self.status}: {', '.join(self.broken)}" if self.broken else self.status
 
     def to_json(self) -> dict[str, Any]:
         """Return the row of `consensus runs -o json`. `when` is seconds since 1970."""
@@ -174,6 +183,7 @@ class RunSummary:
             "status": self.status,
             "broken": list(self.broken),
             "evidence": self.evidence,
+            "by_hand": self.by_hand,
         }
 
 
@@ -182,9 +192,11 @@ def summary(folder: Path, root: Path) -> RunSummary:
     files = RunFiles(folder)
     try:
         results = RunResults.load(files.results)
-        algorithm, verdicts = results.algorithm, results.verdicts
+        algorithm, verdicts, by_hand = results.algorithm, results.verdicts, bool(results.about.get("by_hand"))
+        why = str(results.notes.get(NOT_JUDGED, ""))
     except BadFile:
-        algorithm, verdicts = _planned_algorithm(files.plan), {}
+        algorithm, verdicts, by_hand = _planned_algorithm(files.plan), {}, False
+        why = "it has no results: it was interrupted, or is under way"
     status = overall([verdict.status for verdict in verdicts.values()])
     return RunSummary(
         folder,
@@ -193,7 +205,8 @@ def summary(folder: Path, root: Path) -> RunSummary:
         algorithm,
         status,
         tuple(name for name, verdict in verdicts.items() if verdict.status == "invalid"),
-        next((verdict.evidence for verdict in verdicts.values() if verdict.status == status), ""),
+        next((verdict.evidence for verdict in verdicts.values() if verdict.status == status), why),
+        by_hand,
     )
 
 
@@ -210,4 +223,4 @@ def overall(statuses: list[str]) -> str:
     for status in ("invalid", "unknown", "valid"):
         if status in statuses:
             return status
-    return "not judged"
+    return NOT_JUDGED

@@ -36,6 +36,7 @@ from harness.network.rules import Action
 from harness.records.history import Event
 from harness.records.jsonable import from_jsonable
 from harness.records.links import Link
+from harness.records.run_folders import NOT_JUDGED
 from harness.runs.experiment import Experiment
 from harness.runs.session_steps import SessionSteps
 from node.contract import BadInput, NodeId
@@ -266,11 +267,11 @@ class HandSession:
             return None
         verdicts: dict[str, Verdict] = {}
         if self._unrecorded:
-            self._run.notes["not judged"] = f"calls were not recorded: {self._unrecorded}"
+            self._run.notes[NOT_JUDGED] = f"calls were not recorded: {self._unrecorded}"
         elif self._had_past:
-            self._run.notes["not judged"] = "the disks were written before this session, so it shows only a part"
+            self._run.notes[NOT_JUDGED] = "the disks were written before this session, so it shows only a part"
         elif members != self._run.spec.nodes:
-            self._run.notes["not judged"] = "members came or went"
+            self._run.notes[NOT_JUDGED] = "members came or went"
         else:
             evidence = self._run.evidence(faults_expected=False)
             verdicts = session_verdicts(evidence, has_messages=self._run.records_messages)

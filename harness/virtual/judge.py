@@ -99,6 +99,10 @@ def violations_of_change(node: NodeId, before: Facts, after: Facts) -> list[Viol
     return found
 
 
+#: What a simulated run has seen if a node reported a ballot.
+BALLOT: Final = "a reported ballot"
+
+
 class VirtualJudge:
     """Checks the nodes and replies of one cluster, and keeps what it has seen. Holds plain data only."""
 
@@ -109,6 +113,8 @@ class VirtualJudge:
         self._nodes: dict[NodeId, Facts] = {}
         self._requested: dict[Ballot, Value] = {}
         self._late_queries: dict[Request, str] = {}
+        self.has_ballots = False
+        """Whether a node has reported a ballot. Only then is there a promise to judge."""
 
     @property
     def decided(self) -> dict[Value, str]:
@@ -143,6 +149,7 @@ class VirtualJudge:
         if before == facts:
             return
         self._nodes[node] = facts
+        self.has_ballots |= facts.promised is not None or facts.accepted is not None
         if before is not None:
             self.violations.extend(violations_of_change(node, before, facts))
         if facts.decided is not None:

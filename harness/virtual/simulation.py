@@ -35,7 +35,7 @@ from harness.virtual.fault_schedule import (
     ScheduledOutage,
     ScheduledPause,
 )
-from harness.virtual.judge import EVERYTHING, Violation
+from harness.virtual.judge import BALLOT, EVERYTHING, Violation
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
@@ -130,6 +130,8 @@ class Simulation:
         steps = [happened.step for happened in self.cluster.happened]
         if self.cluster.judge.decided:
             self.seen["a decision"] += 1
+        if self.cluster.judge.has_ballots:
+            self.seen[BALLOT] += 1
         return SimulatedRun(fault_schedule, self._violations(), steps, self.cluster, self.now, self.seen)
 
     def _survivors(self) -> tuple[NodeId, ...]:

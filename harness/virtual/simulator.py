@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.workers import pool_of
-from harness.virtual.judge import SAFETY
+from harness.virtual.judge import BALLOT, SAFETY
 from harness.virtual.shrink_seed import ShrunkSeed, shrink_seed
 from harness.virtual.simulation_settings import DEFAULT_SETTINGS, SimulationSettings
 from harness.virtual.steps import plain, to_json
@@ -89,6 +89,13 @@ class SimulationReport:
         return valid(f"{tally.runs:,} seeds, none of which broke a promise")
 
     @property
+    def not_judged(self) -> list[str]:
+        """What no seed could show, in a sentence each."""
+        if self.tally.seen[BALLOT] or not self.tally.runs:
+            return []
+        return ["whether promises are kept, since no node reported a ballot in its status (`promised`, `accepted`)"]
+
+    @property
     def exit_code(self) -> int:
         """0 if the verdict is valid, 1 if invalid, 2 if unknown."""
         return self.verdict.exit_code
@@ -100,7 +107,9 @@ class SimulationReport:
         text = [
             f"simulate {self.algorithm} on {self.settings.nodes} nodes",
             f"{tally.runs:,} seeds, {tally.steps:,} steps in {self.seconds:.1f} s ({rate:,.0f} schedules a second)",
-            "  seeds that saw " + ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen)),
+            "  seeds that saw "
+            + ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen) if what != BALLOT),
+            *(f"  not judged: {what}" for what in self.not_judged),
         ]
         if self.shrunk is None:
             return [*text, f"{self.verdict.status}: {self.verdict.evidence}"]
@@ -127,6 +136,7 @@ class SimulationReport:
             "runs": self.tally.runs,
             "steps": self.tally.steps,
             "seen": dict(self.tally.seen),
+            "not_judged": self.not_judged,
             "failures": {str(seed): text for seed, text in self.tally.failures.items()},
             "shrunk": shrunk
             and {

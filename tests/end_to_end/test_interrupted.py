@@ -1,5 +1,6 @@
 """Long work that is interrupted, or whose leader is killed: it ends at once, tells what it has, and leaves no process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,13 +50,37 @@ def test_a_walk_ends_at_once(tmp_path: Path, walk: str) -> None:
 
 
 def test_a_simulation_tells_how_far_it_came(tmp_path: Path) -> None:
-    process = begin(tmp_path, "simulate", "paxos", "--seeds", "1000000")
+    process = begin(tmp_path, "simulate", "paxos", "--seeds", "1000000", "-o", "json")
     wait_until(lambda: len(below(process)) >= 3)  # two workers, and who looks after them
     children = below(process)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 2
-    assert "unknown: cut short after" in printed
+    assert process.returncode == 130
+    assert "cut short after" in json.loads(printed)["verdict"]["evidence"]
+    wait_until_all_have_ended(children)
+
+
+def test_an_exploration_tells_how_far_it_came(tmp_path: Path) -> None:
+    process = begin(tmp_path, "explore", "paxos", "--ballots", "9", "--proposals", "3")
+    wait_until(lambda: psutil.Process(process.pid).cpu_times().user > 3)  # its imports take a second
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 143, printed
+    assert "CUT SHORT: every state up to depth" in printed
+
+
+def test_a_test_that_is_terminated_names_its_run_folder(tmp_path: Path) -> None:
+    process = begin(tmp_path, "test", "paxos", "-n", "3", "--time", "60", "-o", "json")
+    runs = tmp_path / ".consensus" / "runs"
+    wait_until(lambda: any(runs.glob("*/nodes/n1/state.db")))
+    children = below(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 143, printed
+    assert "terminated, and not judged. Run folder: .consensus/runs/" in printed
+    error = json.loads(printed.splitlines()[-1])
+    assert (error["error"]["kind"], error["exit_code"]) == ("terminated", 143)
+    assert children
     wait_until_all_have_ended(children)
 
 

@@ -91,8 +91,14 @@ def test_a_session_on_disks_that_were_written_before_is_not_judged(hand: Hand) -
     for _ in range(2):
         hand.good("up", "-d", "-n", "1")
         hand.good("propose", "colour", "blue")
-        hand.good("down")
+        down = hand.run("down", "-o", "json")
     runs = hand.json("runs")["runs"]
     assert [run["status"] for run in runs] == ["not judged", "unknown"]  # the first had no contest
     notes = json.loads((Path(runs[0]["run"]) / "results.json").read_text())["notes"]
     assert notes == {"not judged": "the disks were written before this session, so it shows only a part"}
+    assert (
+        "not judged (the disks were written before this session, so it shows only a part): consensus report"
+        in down.stderr
+    )
+    assert json.loads(down.stdout)["session"] == runs[0]
+    assert "    the disks were written before this session" in hand.good("runs")

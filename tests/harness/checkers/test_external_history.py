@@ -274,6 +274,9 @@ def test_the_command_prints_the_verdict_and_exits_with_its_code(
     path = history(tmp_path, *rows[:1])
     assert run(["check", str(path), "--model", "register"]) == 2
     assert capsys.readouterr().out == "unknown: none of 1 call was answered\n"
+    path.write_text("\n")
+    assert run(["check", str(path), "--model", "register"]) == 2
+    assert "unknown: the file holds no call: was its run interrupted" in capsys.readouterr().out
     assert run(["check", str(path), "--model", "queue"]) == 254
     assert run(["check", str(tmp_path / "none"), "--model", "lock"]) == 254
 

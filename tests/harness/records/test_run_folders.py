@@ -100,7 +100,9 @@ def test_a_run_is_found_by_its_folder_by_a_part_of_its_name_or_as_the_newest(roo
 def test_a_summary_has_the_worst_verdict(root: Path) -> None:
     judged = summary(root / "runs" / "first", root)
     assert (judged.status, judged.broken, judged.algorithm) == ("invalid", ("coherence",), "failover")
-    assert summary(root / "runs" / "third" / "unjudged", root).status == "not judged"
+    unjudged = summary(root / "runs" / "third" / "unjudged", root)
+    assert unjudged.status == "not judged"
+    assert "it was interrupted, or is under way" in unjudged.evidence
 
 
 def test_results_of_another_shape_are_not_judged(root: Path) -> None:
@@ -111,7 +113,8 @@ def test_results_of_another_shape_are_not_judged(root: Path) -> None:
 def test_the_command_lists_them(root: Path) -> None:
     result = CliRunner().invoke(cli, ["--dir", str(root), "runs", "--limit", "2"])
     assert result.exit_code == 0
-    first, second = result.stdout.splitlines()
+    first, why, second = result.stdout.splitlines()
+    assert why.startswith("    it has no results")
     assert first.endswith("third/unjudged")
     assert "invalid: coherence" in second
     listed = json.loads(CliRunner().invoke(cli, ["--dir", str(root), "runs", "-o", "json"]).stdout)

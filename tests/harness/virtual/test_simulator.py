@@ -53,6 +53,7 @@ def test_paxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes: int
 
 def test_a_clean_campaign_is_valid_only_if_every_kind_of_fault_has_happened() -> None:
     report = run_simulate("paxos", range(60))
+    assert report.not_judged == []
     assert (report.verdict.status, report.exit_code) == ("valid", 0)
     assert {"a crash", "a cut", "a loss", "a repetition", "a pause", "a lost disk"} <= report.tally.seen.keys()
     few = run_simulate("paxos", range(1))
@@ -245,3 +246,11 @@ def test_a_message_class_may_be_lost_more_often() -> None:
     assert Paxos.messages[-1] is Decided
     assert done.seen["a loss"] == 2
     assert None not in decided  # the nodes have inquired in the recovery phase
+
+
+def test_a_simulation_says_that_it_saw_no_promise_to_judge() -> None:
+    report = run_simulate("leader", range(2))
+    (missing,) = report.not_judged
+    assert "no node reported a ballot" in missing
+    assert f"  not judged: {missing}" in report.lines()
+    assert report.to_json()["not_judged"] == [missing]
