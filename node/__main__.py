@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from node.algorithms import UnknownAlgorithm, load_algorithm
-from node.contract import ContractBroken
+from node.authors import describe_failure
 from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
 from node.parts import SHIPPED_PARTS, Parts
 from node.runtime import Runtime
@@ -60,8 +60,7 @@ def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = SHIPPED
         Exception,
         SystemExit,
     ) as error:  # an algorithm's mistake: the node stops, as in a crash, and logs the traceback
-        own = isinstance(error, ContractBroken)
-        status, trouble = EXIT_INTERNAL, str(error) if own else f"{type(error).__name__}: {error}"
+        status, trouble = EXIT_INTERNAL, describe_failure(error)
         log.exception(FAILED)
     log.critical("%s", trouble)
     report({"error": trouble})

@@ -58,6 +58,9 @@ class BadInput(ValueError):
 class ContractBroken(Exception):
     """The algorithm did what this contract forbids. It is a mistake of the algorithm's author, so the node stops."""
 
+    place: str | None = None
+    """Where in the author's code the mistake is, if no traceback leads there."""
+
 
 #: A proposed value, already encoded. Algorithms compare values and pass them on; they never look inside.
 Value = NewType("Value", bytes)
@@ -66,20 +69,23 @@ Value = NewType("Value", bytes)
 Stored: TypeAlias = bool | int | str | bytes | tuple["Stored", ...] | None
 
 
-def check_stored(value: object) -> None:
-    """Raise ContractBroken if `value` is nothing that `Node.disk` stores.
+def check_stored(key: object, value: object) -> None:
+    """Raise ContractBroken if `Node.disk` does not store `value` under `key`.
 
     A list or a dictionary could be changed later without being assigned, and the change would not be on disk.
     """
+    if not isinstance(key, str):
+        raise ContractBroken(f"a key of a disk is a str, but not the {type(key).__name__} {key!r}")
     match value:
         case None | bool() | int() | str() | bytes():
             return
         case tuple():
             for entry in value:
-                check_stored(entry)
+                check_stored(key, entry)
         case _:
             raise ContractBroken(
-                f"a disk stores int, bool, str, bytes, None, and tuples of these, but not a {type(value).__name__}"
+                f"a disk stores int, bool, str, bytes, None, and tuples of these, but not a {type(value).__name__}, "
+                f"as under {key!r}"
             )
 
 

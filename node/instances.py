@@ -7,9 +7,10 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from node.contract import ContractBroken, Message, Node, NodeId, Request, Stored, Value
+from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Stored, Value
 from node.limits import LogLimits
 from node.log_contract import Log, LogNode
+from node.message_fields import check_message
 
 #: The name of the one instance of an algorithm that keeps a log.
 LOG_NAME: Final = ""
@@ -64,6 +65,7 @@ class Waiting:
 class Collector(Protocol):
     """The core as its instances see it: it collects their output. `NodeCore` is one."""
 
+    algorithm: type[Algorithm]
     node: NodeId
     members: tuple[NodeId, ...]
     disk: Storage
@@ -95,25 +97,48 @@ class InstanceNode(Node):
         self._core, self._variable = core, variable
         self.id, self.members = core.node, core.members
         self.disk = core.disk.variable(variable)
+        self._checked: Message | None = None
+        """The last message that was checked: a broadcast is checked once."""
 
     def send(self, to: NodeId, message: Message) -> None:
+        if message is not self._checked:
+            check_message(self._core.algorithm, message)
+            self._checked = message
         if to not in self.members:
-            raise ContractBroken(f"{message.type_name()} was sent to {to!r}, and the members are {self.members}")
+            raise ContractBroken(
+                f"{message.type_name()} was sent to {to!r}, which is no node: the members are {', '.join(self.members)}"
+            )
         self._core.send(to, self._variable, message)
 
     def reply(self, request: Request, value: Value | None) -> None:
+        _check_request(request)
+        if value is not None and not isinstance(value, bytes):
+            raise ContractBroken(
+                f"a request was answered with the {type(value).__name__} {value!r}: give the bytes of a Value, or None"
+            )
         self._core.reply(request, value, None)
 
     def refuse(self, request: Request, reason: str) -> None:
+        _check_request(request)
+        if not isinstance(reason, str):
+            raise ContractBroken(f"a request was refused for {reason!r}: give the reason as a text")
         self._core.reply(request, None, reason)
 
     def set_timer(self, name: str, least_s: float, most_s: float) -> None:
-        if not 0 <= least_s <= most_s:
-            raise ContractBroken(f"timer {name!r} from {least_s} to {most_s} seconds: give 0 <= least_s <= most_s")
+        is_range = isinstance(least_s, int | float) and isinstance(most_s, int | float) and 0 <= least_s <= most_s
+        if not isinstance(name, str) or not is_range:
+            raise ContractBroken(
+                f"timer {name!r} from {least_s!r} to {most_s!r} seconds: give a name and 0 <= least_s <= most_s"
+            )
         self._core.timers.set((self._variable, name), least_s, most_s)
 
     def cancel_timer(self, name: str) -> None:
         self._core.timers.cancel((self._variable, name))
+
+
+def _check_request(request: object) -> None:
+    if not isinstance(request, Request):
+        raise ContractBroken(f"{request!r} was answered, which is no Request: give the one that the call came with")
 
 
 class LogInstanceNode(InstanceNode, LogNode):
@@ -122,11 +147,21 @@ class LogInstanceNode(InstanceNode, LogNode):
     def __init__(self, core: Collector, variable: str) -> None:
         super().__init__(core, variable)
         self.log, self.machines, self.limits = core.disk.log, core.machines, core.limits
+        self._known: dict[type[Message], None] = {}
+        """The classes of which a message was checked. A log checks the first of each: its messages are large and many."""
 
     def send(self, to: NodeId, message: Message) -> None:
+        if type(message) not in self._known:
+            self._check_first(message)
         self._core.send(to, LOG_NAME, message)
 
+    def _check_first(self, message: Message) -> None:
+        check_message(self._core.algorithm, message)
+        self._known[type(message)] = None
+
     def send_early(self, to: NodeId, message: Message) -> None:
+        if type(message) not in self._known:
+            self._check_first(message)
         if to == self.id:
             raise ContractBroken(
                 f"{message.type_name()} was sent early to the node itself: only peers get early messages"

@@ -9,17 +9,19 @@ Rules
 -----
 1. A list that does not have exactly the declared fields raises `Malformed`.
 2. A class with a field that cannot be encoded raises `TypeError` when its codec is made, not when a message arrives.
+3. `check_message` finds a field of another type than declared when its author's algorithm sends it. Otherwise only the receiver
+   would notice, as a malformed frame.
 """
 
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
-from node.contract import Message
+from node.contract import Algorithm, ContractBroken, Message
 
 
 class Malformed(ValueError):
@@ -97,6 +99,68 @@ def _field_check(hint: Any, where: str) -> _FieldCheck:
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
         return _FieldsDecoder(hint, hint._fields, where)
     raise TypeError(f"{where}: a message field cannot be of type {hint}; see node.contract.Message")
+
+
+# --- before a message is sent -----------------------------------------------------------------------------------------
+
+_INT_LEAST: Final = -(2**63)
+_INT_MOST: Final = 2**64 - 1
+
+
+def check_message(algorithm: type[Algorithm], message: object) -> None:
+    """Raise ContractBroken if `algorithm` cannot send `message`: no message, one that it does not list, or a wrong field."""
+    if not isinstance(message, Message):
+        what = f"the class {message.__name__}" if isinstance(message, type) else _described(message)
+        raise ContractBroken(f"{what} was sent, which is no message: send an object of a subclass of Message")
+    if type(message) not in algorithm.messages:
+        name = type(message).__name__
+        raise ContractBroken(f"{name} is not in the `messages` of the algorithm: add the class there")
+    for name, hint, fits in _field_rules(type(message)):
+        item = getattr(message, name)
+        if not fits(item):
+            where = f"{type(message).__name__}.{name}"
+            raise ContractBroken(f"the field {where} is {_described(item)}, and it is declared as {_hint_name(hint)}")
+
+
+def _rules_of(cls: type[Message]) -> list[tuple[str, Any, Callable[[Any], bool]]]:
+    """Return, for each field of a message class, its name, its annotation, and whether an item fits it."""
+    hints = typing.get_type_hints(cls)
+    declared: tuple[Field[Any], ...] = fields(cls)
+    return [(field.name, hints[field.name], _fits(hints[field.name])) for field in declared]
+
+
+#: What `_rules_of` returns for a message class, the same in each call.
+_field_rules: Callable[..., list[tuple[str, Any, Callable[[Any], bool]]]] = cache(_rules_of)
+
+
+def _fits(hint: Any) -> Callable[[Any], bool]:
+    """Return the test whether an item may stand in a field that is annotated with `hint`, as `_field_check` allows hints."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, typing.NewType):
+        return _fits(hint.__supertype__)
+    if hint is int:
+        return lambda item: isinstance(item, int) and type(item) is not bool and _INT_LEAST <= item <= _INT_MOST
+    if origin in (typing.Union, types.UnionType):
+        inner = _fits(next(arg for arg in args if arg is not types.NoneType))
+        return lambda item: item is None or inner(item)
+    if origin is tuple:
+        each = _fits(args[0])
+        return lambda item: isinstance(item, tuple) and all(map(each, item))
+    if hasattr(hint, "_fields"):
+        hints = typing.get_type_hints(hint)
+        tests = [_fits(hints[name]) for name in hint._fields]
+        return lambda item: isinstance(item, hint) and all(test(part) for test, part in zip(tests, item, strict=True))
+    return lambda item: isinstance(item, hint)
+
+
+def _described(item: object) -> str:
+    """Return an item with its type, such as "the str 'blue'"."""
+    text = repr(item)
+    return f"the {type(item).__name__} {text if len(text) <= 60 else f'{text[:59]}…'}"
+
+
+def _hint_name(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint)) if typing.get_origin(hint) is None else str(hint)
 
 
 def _is_plain(hint: Any) -> bool:

@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from node.contract import Algorithm, ContractBroken, Status, Value
+from node.authors import status_of
+from node.contract import Algorithm, Value
 from node.log_contract import LogAlgorithm
 from node.turn import NodeCore
 from node.wire import BadValue, Malformed, decode_value, pack
@@ -42,16 +43,6 @@ def node_status(core: NodeCore, facts: Mapping[str, object], most: int) -> dict[
         },
         "stale": core.stale,
     }
-
-
-def status_of(instance: Algorithm) -> Status:
-    """Return one replica's status. Raises ContractBroken if the algorithm returned something else than a `Status`."""
-    status: object = instance.status()
-    if not isinstance(status, Status):
-        raise ContractBroken(
-            f"status() of {type(instance).__name__} returned a {type(status).__name__}: return a node.contract.Status"
-        )
-    return status
 
 
 def status_fields(instance: Algorithm) -> dict[str, object]:

@@ -32,6 +32,7 @@ Rules
 
 from typing import Final, NamedTuple
 
+from node.authors import status_of
 from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame
 from node.instances import (
@@ -312,6 +313,7 @@ class NodeCore:
             if isinstance(instance, LogAlgorithm):
                 self._log = instance
             instance.start()
+            status_of(instance)  # raises if it is none: better at once than when somebody asks
         self.latest = name
         return instance
 

@@ -1,6 +1,7 @@
 """Algorithms as users would write them, for tests: named to a cluster as `tests.own_algorithms:Refusing`."""
 
 import time
+from dataclasses import dataclass
 
 from node.contract import Algorithm, Message, NodeId, Request, Status, Value
 
@@ -62,3 +63,99 @@ class Raising(Refusing):
 
     def propose(self, request: Request, value: Value) -> None:
         raise ZeroDivisionError("the author's mistake")
+
+
+@dataclass(frozen=True, slots=True)
+class Say(Message):
+    """Says a value."""
+
+    value: Value
+    term: int
+
+
+class Mistaken(Refusing):
+    """What the classes below have in common."""
+
+    messages = (Say,)
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.mistake(request, value)
+        self.node.reply(request, value)
+
+    def mistake(self, request: Request, value: Value) -> None:
+        """Do what the contract forbids. Every mistake is in a method of this name."""
+
+
+class SendsWrongField(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.broadcast(Say(value, "3"))  # type: ignore[arg-type]
+
+
+class SendsDictionary(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.broadcast(Say({"n1": value}, 3))  # type: ignore[arg-type]
+
+
+class StoresDictionary(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.disk["votes"] = {"n1": value}  # type: ignore[assignment]
+
+
+class StoresUnderNumber(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.disk[3] = value  # type: ignore[index]
+
+
+class SendsToUnknownNode(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.send("n9", Say(value, 1))
+
+
+class SendsText(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.broadcast("hello")  # type: ignore[arg-type]
+
+
+class SendsClass(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.broadcast(Say)  # type: ignore[arg-type]
+
+
+class AnswersText(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.reply(request, "blue")  # type: ignore[arg-type]
+
+
+class AnswersNobody(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.reply(request.client, value)  # type: ignore[arg-type]
+
+
+class SetsTimerToText(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.set_timer("later", "1", 2)  # type: ignore[arg-type]
+
+
+class StatusIsDictionary(Mistaken):
+    def status(self) -> Status:
+        return {"decided": None}  # type: ignore[return-value]
+
+
+class StatusHasWrongField(Mistaken):
+    def status(self) -> Status:
+        return Status(ballot=3)  # type: ignore[arg-type]
+
+
+class HoldsFunction(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.seen = {value: lambda: 3}
+
+
+class RaisesInStatusLater(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.disk["decided"] = value
+
+    def status(self) -> Status:
+        if "decided" in self.node.disk:
+            raise ZeroDivisionError("the author's mistake")
+        return Status()

@@ -11,10 +11,10 @@ from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
 from harness.checkers.paxos_evidence import FIELDS, PaxosEvidence, value_for_people
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_name, ballot_of
+from node.authors import status_of
 from node.contract import NodeId
 from node.offline import replica_on_disk
 from node.quorum import NO_BALLOT, Ballot
-from node.status import status_of
 
 
 def one_value_a_ballot(evidence: PaxosEvidence) -> Iterator[Finding]:

@@ -276,6 +276,11 @@ PROPERTIES: Final[dict[str, Callable[[RunEvidence], Verdict]]] = {
 }
 
 
+def contract_verdict(run: RunEvidence) -> dict[str, Verdict]:
+    """Return the verdict "contract" by its name if nodes failed by themselves; nothing if none did."""
+    return {"contract": invalid(*run.failures)} if run.failures else {}
+
+
 def judge(run: RunEvidence) -> dict[str, Verdict]:
     """Return the verdict on each of the four properties, by name."""
     return {name: check(run) for name, check in PROPERTIES.items()}

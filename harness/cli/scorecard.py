@@ -6,10 +6,18 @@ from pathlib import Path
 import click
 
 from harness.checkers.properties import PROPERTIES
-from harness.cli.convention import EXIT_UNKNOWN, exit_interrupted, print_json, print_stderr, shown_path, verb
+from harness.cli.convention import (
+    EXIT_UNKNOWN,
+    EXIT_VIOLATED,
+    exit_interrupted,
+    print_json,
+    print_stderr,
+    shown_path,
+    verb,
+)
 from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import new_folder
-from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, cells, jobs, run_all
+from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, broken_contracts, cells, jobs, run_all
 from node.algorithms import load_algorithm
 
 
@@ -28,21 +36,27 @@ def scorecard(
     Without ALGORITHM, which is a name or module:Class, the five of the article are run. Each run leaves a
     folder with its history, messages, receipts, node logs and disks.
 
-    Exit code: 0 if every cell was measured, whether the promise was kept or not; 2 if a cell is unknown.
+    Exit code: 0 if every cell was measured, whether the promise was kept or not; 2 if a cell is unknown; 1 if an algorithm failed
+    by itself.
     """
     for algorithm in algorithms:
         load_algorithm(algorithm)
     wanted = jobs(algorithms or None, only)
     folder = new_folder(root)
     started = time.monotonic()
-    table = cells(_with_progress(wanted, folder, workers, seed, trace=trace))
+    results = _with_progress(wanted, folder, workers, seed, trace=trace)
+    table, broken = cells(results), broken_contracts(results)
     if as_json:
-        print_json(cells=[cell.to_json() for cell in table])
+        print_json(cells=[cell.to_json() for cell in table], contract=broken)
     else:
+        for name, why in broken.items():
+            print(f"{name} breaks its contract: {why}\n")
         _print(table)
         print(
             f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Run folders: {shown_path(folder)}"
         )
+    if broken:
+        return EXIT_VIOLATED
     return EXIT_UNKNOWN if any(cell.holds is None for cell in table) else 0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from harness.records.jsonable import shown
+from node.authors import describe_failure, status_of
 from node.contract import Algorithm, NodeId, Stored, Value
 from node.log_contract import LogAlgorithm, Record
 from node.machine import Machine
@@ -24,7 +25,7 @@ from node.machines.locks import LocksMachine
 from node.machines.members import MembersMachine
 from node.machines.once import OnceMachine
 from node.offline import replica_on_disk, unconfirmed
-from node.status import status_fields, status_of
+from node.status import status_fields
 from node.storage.disk import Contents
 from node.wire import Malformed, decode_value, unpack_unchecked
 
@@ -45,6 +46,23 @@ def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], conte
         if value is not None:
             decided[variable] = plain_value(value)
     return decided
+
+
+def status_failures(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> list[str]:
+    """Return a line for the first variable on a disk of which the algorithm's `status` fails; nothing if it never does.
+
+    A log is left out: its status is asked for while it runs.
+    """
+    for variable, stored in {} if algorithm.keeps_log else contents.variables.items():
+        try:
+            replica = replica_on_disk(algorithm, contents.node, members, stored)
+        except Exception:  # noqa: BLE001, S112 - a fault may have damaged what the disk holds, which is no author's mistake
+            continue
+        try:
+            status_of(replica)
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            return [f"the status of {contents.node} for {variable} cannot be read: {describe_failure(error)}"]
+    return []
 
 
 def log_on_disk(

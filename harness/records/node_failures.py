@@ -10,12 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import node
 from node.__main__ import FAILED
 from node.contract import NodeId
 
-_OURS: Final = str(Path(node.__file__).parent)
-_FRAME: Final = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
 _END: Final = re.compile(r"\S+ \S+ CRITICAL (?P<what>.*)")
 
 
@@ -38,25 +35,14 @@ def failures(logs: Mapping[NodeId, Path]) -> list[str]:
 
 
 def _failures_in(lines: Iterable[str]) -> Iterator[str]:
-    frames: list[re.Match[str]] | None = None
+    failed = False
     for line in lines:
         if line.endswith(f" ERROR {FAILED}"):
-            frames = []
-        elif frames is not None and (frame := _FRAME.match(line)):
-            frames.append(frame)
-        elif frames is not None and (end := _END.match(line)):
+            failed = True
+        elif failed and (end := _END.match(line)):
             if not _is_machine_error(end["what"]):
-                yield end["what"] + _place(frames)
-            frames = None
-
-
-def _place(frames: list[re.Match[str]]) -> str:
-    """Return the place of the failure: the last frame outside of the `node` package, or else the last frame."""
-    outside = [frame for frame in frames if not frame["file"].startswith(_OURS)] or frames
-    if not outside:
-        return ""
-    last = outside[-1]
-    return f" (in {last['function']}, {Path(last['file']).name}, line {last['line']})"
+                yield end["what"]
+            failed = False
 
 
 def _is_machine_error(what: str) -> bool:

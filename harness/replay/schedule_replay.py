@@ -133,6 +133,8 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         clusters = LockstepClusters(run, schedule, steps)
         diverged = clusters.follow(progress)
         ended = clusters.ended_by_themselves()
+        if diverged is not None:
+            run.look_for_silent_nodes()
         if FAULT_TOLERANCE in schedule.kinds and diverged is None:
             clusters.free_all_and_ask_again()
         elif diverged is None and not ended:
@@ -163,6 +165,7 @@ def judge(run: RunEvidence, gone_back: Sequence[Violation], ended: Mapping[NodeI
     verdicts["invariants"] = invariants(run)
     for kind in dict.fromkeys(violation.kind for violation in gone_back):
         verdicts[kind] = invalid(*(violation.text for violation in gone_back if violation.kind == kind))
-    if ended:
-        verdicts["contract"] = invalid(*(f"{node} {how}" for node, how in ended.items()))
+    if ended or run.failures:
+        broken = invalid(*run.failures, *(f"{node} {how}" for node, how in ended.items()))
+        verdicts = {"contract": broken, **verdicts}
     return verdicts

@@ -26,13 +26,14 @@ from typing import Any, Self
 from cluster.cluster import Cluster
 from cluster.processes import NODE_COMMAND
 from cluster.spec import Spec, create
-from harness.checkers.properties import RunEvidence, judge
+from harness.checkers.properties import RunEvidence, contract_verdict, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.active import EndsOnHeal
 from harness.faults.catalogue import check_arguments, find_fault
 from harness.faults.injector import Faults
 from harness.network.network import Network
 from harness.records import messages, receipts
+from harness.records.disks import status_failures
 from harness.records.history_recorder import HistoryRecorder
 from harness.records.results import RecordedVerdict, RunResults
 from harness.records.run_files import RunFiles
@@ -262,8 +263,21 @@ class Experiment(RunClients):
             messages=lines,
             faults_expected=bool(faults) if faults_expected is None else faults_expected,
             replicas=self.replicas,
-            failures=unexplained_failures(self.spec, faults, self._silent),
+            failures=[*self.failures(), *self._status_failures(disks.contents)],
         )
+
+    def failures(self) -> list[str]:
+        """Return a line for each failure of a node that no fault explains: its algorithm raised, or is in an endless loop.
+
+        Call `look_for_silent_nodes` before, so that it finds endless loops.
+        """
+        return unexplained_failures(self.spec, self.faults.receipts, self._silent)
+
+    def _status_failures(self, disks: Mapping[NodeId, Contents]) -> list[str]:
+        algorithm = load_algorithm(self.algorithm)
+        return [line for contents in disks.values() for line in status_failures(algorithm, self.spec.nodes, contents)][
+            :1
+        ]
 
     def evidence_of_disks(
         self, disks: Mapping[NodeId, Contents], lines: Sequence[Mapping[str, Any]] = ()
@@ -274,6 +288,8 @@ class Experiment(RunClients):
     def judge(self, *, faults_expected: bool | None = None, **about: Any) -> Mapping[str, Verdict]:
         """Judge the article's four properties, and write the results. Call it after the run's end.
 
+        If a node failed by itself, the verdict "contract" is invalid and stands first.
+
         Args:
             faults_expected: whether the run is about faults. If so, a run in which no fault bit has shown nothing. None: it
                 is, if it has receipts.
@@ -283,7 +299,8 @@ class Experiment(RunClients):
             The verdict on each property, by its name.
         """
         started = time.monotonic()
-        verdicts = judge(self.evidence(faults_expected=faults_expected))
+        evidence = self.evidence(faults_expected=faults_expected)
+        verdicts = {**contract_verdict(evidence), **judge(evidence)}
         self.save_results(verdicts, **about, judged_in_s=round(time.monotonic() - started, 3))
         return verdicts
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ConsensusError
+from harness.checkers.evidence import was_answered
 from harness.checkers.properties import PROPERTIES
-from harness.checkers.verdict import Verdict, VerdictStatus, unknown
+from harness.checkers.verdict import Verdict, VerdictStatus, invalid, unknown
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import ALL, Scenario, scenarios
@@ -122,9 +123,14 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Scor
     try:
         with experiment:
             job.scenario.play(experiment, job.variant)
+            if any(not was_answered(call) for call in experiment.recorder.history.operations):
+                experiment.look_for_silent_nodes()
     except ConsensusError as error:
         unfinished = unknown(f"the scenario could not be carried out to its end: {error}", no_test=True)
-        return ScorecardRun(job, experiment.folder, dict.fromkeys(PROPERTIES, unfinished), time.monotonic() - started)
+        failures = experiment.failures()
+        broken = {"contract": invalid(*failures)} if failures else {}
+        unknowns = {**broken, **dict.fromkeys(PROPERTIES, unfinished)}
+        return ScorecardRun(job, experiment.folder, unknowns, time.monotonic() - started)
     verdicts = experiment.judge(
         faults_expected=job.scenario.breaks,
         scenario=job.scenario.name,
@@ -169,6 +175,15 @@ def run_all(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C the caller must not wait for the runs under way
     return [futures[job].result() for job in wanted]
+
+
+def broken_contracts(results: Iterable[ScorecardRun]) -> dict[str, str]:
+    """Return, for each algorithm of which a node failed by itself, the first such failure in one sentence."""
+    found: dict[str, str] = {}
+    for result in results:
+        if "contract" in result.verdicts:
+            found.setdefault(result.job.algorithm, result.verdicts["contract"].evidence)
+    return found
 
 
 def cells(results: Sequence[ScorecardRun]) -> list[ScorecardCell]:

@@ -27,7 +27,7 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.linearizable import linearizable
 from harness.checkers.models import KvModel
-from harness.checkers.properties import PROPERTIES
+from harness.checkers.properties import PROPERTIES, contract_verdict
 from harness.checkers.verdict import Verdict
 from harness.faults.active import ReceiptBuilder
 from harness.faults.catalogue import check_arguments, find_fault
@@ -40,6 +40,7 @@ from harness.records.run_folders import NOT_JUDGED
 from harness.runs.experiment import Experiment
 from harness.runs.session_steps import SessionSteps
 from node.contract import BadInput, NodeId
+from node.launcher import EXIT_INTERNAL
 
 #: How long the reply to `consensus inject` waits for the fault to be in force, in seconds.
 _INJECT_S: Final = 2.0
@@ -150,8 +151,12 @@ class HandSession:
                     continue
                 if self._end_outside(node):
                     self._is_back([node])
-                elif state in (ProcessState.DOWN, ProcessState.SUSPENDED):
+                elif state is ProcessState.SUSPENDED or (state is ProcessState.DOWN and not self._failed(node)):
                     self._begin_outside(node, state, seen_ns)
+
+    def _failed(self, node: NodeId) -> bool:
+        """Return whether a node that is down has ended by itself, because of its algorithm. That is no fault from outside."""
+        return f"status {EXIT_INTERNAL}" in self._run.cluster.process(node).ended
 
     def _begin_outside(self, node: NodeId, state: ProcessState, seen_ns: int) -> None:
         fault = "kill" if state is ProcessState.DOWN else "suspend"
@@ -281,9 +286,9 @@ class HandSession:
 
 def session_verdicts(run: RunEvidence, *, has_messages: bool) -> dict[str, Verdict]:
     """Return the verdicts that a session's evidence allows. `has_messages`: its messages were recorded."""
-    verdicts: dict[str, Verdict] = {}
+    verdicts = contract_verdict(run)
     if run.operations:
-        verdicts = {name: judge(run) for name, judge in PROPERTIES.items()}
+        verdicts |= {name: judge(run) for name, judge in PROPERTIES.items()}
         verdicts["linearizability"] = linearizable(run)
     if len(run.operations) < len(run.calls):
         verdicts["linearizability of keys"] = linearizable(run, KvModel())

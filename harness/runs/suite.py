@@ -48,9 +48,9 @@ from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
-from harness.checkers.properties import PROPERTIES, fault_tolerance
+from harness.checkers.properties import PROPERTIES, contract_verdict, fault_tolerance
 from harness.checkers.replicas import agreement, effects
-from harness.checkers.verdict import Verdict, invalid, merge, violated
+from harness.checkers.verdict import Verdict, merge, violated
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
 from harness.faults.target import bring_up
@@ -178,9 +178,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
-    verdicts = {name: check(run) for name, check in judges.items()}
-    if run.failures:
-        verdicts = {"contract": invalid(*run.failures), **verdicts}
+    verdicts = {**contract_verdict(run), **{name: check(run) for name, check in judges.items()}}
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The known bad runs begin at 0 ns, and count as healed from there on.

@@ -33,7 +33,7 @@ from typing import Any, Final, NamedTuple
 
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok
-from cluster.errors import BootFailed
+from cluster.errors import BootFailed, ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.invariants import invariants
 from harness.checkers.verdict import VerdictStatus
@@ -46,6 +46,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
 from harness.systematic.power_cuts import ALIVE, PowerCutTrial, Walk, WalkedOperation, tails_for
 from harness.systematic.sweep_points import Judgement, PointAnswer, PointOutcome, judge_point
+from harness.virtual.first_try import broken_contract
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError, inspect
 
@@ -64,6 +65,10 @@ _BOUNDARIES_MAX: Final = 2_000
 
 
 # --- one power cut --------------------------------------------------------------------------------------------------
+
+
+class WalkFailed(ConsensusError):
+    """The algorithm under test has failed by itself. The message says of what."""
 
 
 class _NodeDoesNotStart(Exception):
@@ -273,7 +278,12 @@ class Walker:
 
         Args:
             progress: called with each power cut.
+
+        Raises:
+            WalkFailed: the algorithm fails by itself.
         """
+        if (why := broken_contract(self.algorithm)) is not None:
+            raise WalkFailed(f"{self.algorithm} breaks its contract: {why}")
         started = time.monotonic()
         with threads_of(self.workers, "walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
@@ -331,6 +341,8 @@ class Walker:
                 progress(error.trial)
                 todo += [(number + self.workers * self.every, Tail.NONE, False)] if tail is Tail.NONE else []
                 return
+            if failures := cluster.run.failures():
+                raise WalkFailed(f"{self.algorithm} breaks its contract: {failures[0]}")
             progress(trial)
             if at_end or tail is not Tail.NONE or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
                 trials.append(trial)

@@ -55,6 +55,7 @@ from harness.systematic.sweep_points import (
     judge_point,
     points,
 )
+from harness.virtual.first_try import broken_contract
 from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 
@@ -71,7 +72,7 @@ _BATCH_SIZE: Final = 24
 _TRIES: Final = 3
 
 #: The verdicts on the whole record that count. Fault tolerance is judged at each point.
-JUDGED: Final = ("coherence", "conflict resolution", "no decoherence")
+JUDGED: Final = ("contract", "coherence", "conflict resolution", "no decoherence")
 
 
 class NoSweep(BadInput):
@@ -242,13 +243,15 @@ class Sweeper:
 
         Raises:
             NoSweep: the algorithm keeps a log.
-            SweepFailed: the operation does not succeed without a fault.
+            SweepFailed: the operation does not succeed without a fault, or the algorithm breaks its contract.
         """
         if load_algorithm(self.algorithm).keeps_log:
             raise NoSweep(
                 f"{self.algorithm} keeps a log, whose messages depend on clocks, and in a sweep the clocks stand still: "
                 f"try `consensus test {self.algorithm} --workload kv`, or `consensus crashpoints {self.algorithm}`"
             )
+        if (why := broken_contract(self.algorithm)) is not None:
+            raise SweepFailed(f"{self.algorithm} breaks its contract, even without a fault: {why}")
         self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         messages = self._dry_run()
@@ -295,6 +298,10 @@ class Sweeper:
     def _dry_run(self) -> list[MessageStep]:
         with self._experiment("dry-run") as run:
             messages, outcome, why, _ = self._cluster(run).try_point(None)
+            if outcome is not PointOutcome.SURVIVED:
+                run.look_for_silent_nodes()
+        if failures := run.failures():
+            raise SweepFailed(f"{self.algorithm} breaks its contract, even without a fault: {failures[0]}")
         if outcome is not PointOutcome.SURVIVED or not messages:
             raise SweepFailed(
                 f"{self.algorithm} does not survive the operation without a fault: {why or 'no message was sent'}. "
@@ -319,5 +326,5 @@ class Sweeper:
         return results, [
             f"{property_}: {verdicts[property_].evidence} ({name})"
             for property_ in JUDGED
-            if verdicts[property_].status is VerdictStatus.INVALID
+            if property_ in verdicts and verdicts[property_].status is VerdictStatus.INVALID
         ]

@@ -77,10 +77,8 @@ def check_encodable(algorithm: type[Algorithm], message: Message) -> None:
     """Check that a real node's wire can carry a message.
 
     Raises:
-        ContractBroken: `algorithm.messages` does not list its class, or it changes on its way through the codec.
+        ContractBroken: it changes on its way through the codec.
     """
-    if type(message) not in algorithm.messages:
-        raise ContractBroken(f"{algorithm.__name__} sent {type(message).__name__}, which its `messages` does not list")
     codec = _codec(algorithm)
     envelope = Envelope("n1", 1, "v", message)
     if codec.decode(codec.encode(envelope)) != envelope:

@@ -19,8 +19,8 @@ _LogContents = tuple[dict[int, Record], dict[tuple[int, int], bytes], int]
 
 
 @lru_cache(maxsize=65536, typed=True)
-def _checked(value: Stored) -> None:
-    check_stored(value)
+def _checked(key: str, value: Stored) -> None:
+    check_stored(key, value)
     pack(value)
 
 
@@ -34,7 +34,7 @@ class VirtualVariable(MutableMapping[str, Stored]):
         return self._stored[key]
 
     def __setitem__(self, key: str, value: Stored) -> None:
-        _check_storable(value)
+        _check_storable(key, value)
         self._stored[key] = value
         self._changed[self._name] = None
 
@@ -161,10 +161,10 @@ def _reread(of_one: dict[str, Stored]) -> dict[str, Stored]:
     return {key: unpack(pack(value)) for key, value in of_one.items()}
 
 
-def _check_storable(value: Stored) -> None:
+def _check_storable(key: str, value: Stored) -> None:
     """Check that a real disk could store a value. Raise ContractBroken or BadValue if not."""
     try:
-        _checked(value)
-    except TypeError:  # the value is not hashable, so it cannot be a key of the cache
-        check_stored(value)
+        _checked(key, value)
+    except TypeError:  # one of them is not hashable, so it cannot be a key of the cache
+        check_stored(key, value)
         pack(value)

@@ -10,7 +10,8 @@ Rules
    of a search that was cut short states how far it got, and its verdict is unknown.
 2. A search in which no decision was reached, or no ballots competed, has shown nothing: its verdict is unknown.
 3. The schedule in a report was replayed on `VirtualCluster`, which does not use the search's encoding of states, and
-   violated the property there too. The exception is the violation that no node can make progress: only the search finds it.
+   violated the property there too. Where it did not, or could not be replayed, the report says so: the violation counts all the
+   same. That no node can make progress only the search finds, and that an attribute is no plain data.
 """
 
 import json
@@ -21,11 +22,12 @@ from typing import Any, Final
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
-from harness.virtual.judge import FAULT_TOLERANCE, Violation
+from harness.virtual.judge import Violation
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, DuplicatePacket, Step, to_json
 from node.algorithms import load_algorithm
+from node.authors import describe_failure
 from node.contract import Algorithm, BadInput
 
 DEFAULT_BOUNDS: Final = Bounds()
@@ -148,12 +150,16 @@ def run_explore(
     report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
         cluster = VirtualCluster(cls, space.members, bounds.fault_model)
-        report.schedule = follow(cluster, space.steps(found.bad))
-        report.story = cluster.story
-        report.violations = [violation for violation in cluster.violations if violation.kind in bounds.look_for]
-        if not report.violations:
-            report.violations = [v for v in space.violations(found.bad[-1]) if v.kind == FAULT_TOLERANCE]
-        assert report.violations, "a schedule that the search has found must violate a property of the cluster, too"
+        report.violations = space.violations(found.bad[-1]) or [
+            Violation("contract", "the search has found a violation that it cannot name")
+        ]
+        try:
+            report.schedule = follow(cluster, space.steps(found.bad))
+            report.story = cluster.story
+            if seen := [violation for violation in cluster.violations if violation.kind in bounds.look_for]:
+                report.violations = seen
+        except Exception as error:  # noqa: BLE001 - the violation was found, whether or not its schedule can be replayed
+            report.story = [f"(the schedule cannot be replayed: {describe_failure(error)})"]
     return report
 
 

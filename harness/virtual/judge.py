@@ -18,9 +18,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from harness.virtual.node import VirtualNode
-from harness.virtual.node_state import NO_FACTS, Facts, facts_of
+from harness.virtual.node_state import NO_FACTS, Facts, StatusFailed, facts_of
 from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
+from node.authors import describe_failure
 from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import NO_BALLOT, Ballot
@@ -83,6 +84,11 @@ def reused_ballot(ballot: Ballot, before: Value, now: Value) -> Violation:
     )
 
 
+def contract_violation(node: NodeId, error: BaseException) -> Violation:
+    """Return the violation that the algorithm of a node has raised `error`. It names the line of the author's code."""
+    return Violation("contract", f"{node} fails: {describe_failure(error)}")
+
+
 def violations_of_change(node: NodeId, before: Facts, after: Facts) -> list[Violation]:
     """Return what a step of one node has violated, judged by the node's facts before and after the step."""
     found = []
@@ -135,7 +141,12 @@ class VirtualJudge:
 
     def check_node(self, node: VirtualNode) -> None:
         """Check a node after a step of its own."""
-        self.check_facts(node.id, facts_of(node))
+        try:
+            facts = facts_of(node)
+        except StatusFailed as error:
+            self.record_failure(node.id, error)
+        else:
+            self.check_facts(node.id, facts)
 
     def check_applied(self, node: VirtualNode) -> None:
         """Check what a node has applied in a turn that ends in a crash. Only a log's judge does something here.
@@ -183,7 +194,7 @@ class VirtualJudge:
 
     def record_failure(self, node: NodeId, error: BaseException) -> None:
         """Record that a node stops because its algorithm has raised `error`."""
-        self.violations.append(Violation("contract", f"{node} fails: {type(error).__name__} {error}"))
+        self.violations.append(contract_violation(node, error))
 
     def record_unanswered(self, nodes: list[NodeId], up: list[NodeId]) -> None:
         """Record that `nodes` have not answered in time, though the nodes `up` are a connected majority."""

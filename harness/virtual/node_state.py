@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 from harness.virtual.node import VirtualNode
 from harness.virtual.snapshots import freeze, thaw
 from harness.virtual.steps import VARIABLE
-from node.contract import BadInput, Message, NodeId, Request, Stored, Value
+from node.authors import describe_failure, status_of
+from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Status, Stored, Value
 from node.instances import Waiting
 from node.quorum import NO_BALLOT, Ballot
-from node.status import status_of
 
 
 class Facts(NamedTuple):
@@ -42,8 +42,8 @@ class NodeState(NamedTuple):
     """The highest incarnation of each peer of which a message has arrived."""
 
 
-class StatusFailed(BadInput):
-    """An algorithm's `status` raises, so its node cannot be judged."""
+class StatusFailed(ContractBroken):
+    """An algorithm cannot say how a node stands: its `status`, or a boot from what its disk holds, raises."""
 
 
 def freeze_node(node: VirtualNode) -> NodeState:
@@ -53,7 +53,7 @@ def freeze_node(node: VirtualNode) -> NodeState:
     attributes = None
     if instance is not None:
         own = instance.node
-        attributes = tuple((name, freeze(item)) for name, item in vars(instance).items() if item is not own)
+        attributes = tuple((name, _frozen(instance, name)) for name, item in vars(instance).items() if item is not own)
     return NodeState(
         node.up,
         node.incarnation,
@@ -65,6 +65,13 @@ def freeze_node(node: VirtualNode) -> NodeState:
         tuple(message for _, message in core.to_itself),
         tuple(sorted(core.incarnations.items())),
     )
+
+
+def _frozen(instance: Algorithm, name: str) -> Any:
+    try:
+        return freeze(getattr(instance, name))
+    except TypeError as error:
+        raise ContractBroken(f"the attribute {name!r} of {type(instance).__name__} cannot be kept: {error}") from error
 
 
 def thaw_node(node: VirtualNode, state: NodeState) -> None:
@@ -92,21 +99,25 @@ def facts_of(node: VirtualNode) -> Facts:
     """Return the facts that the replica's status reports; for a node that is down, what it would report after a boot.
 
     Raises:
-        StatusFailed: `status` raises, or returns something else than a `Status`.
+        StatusFailed: the algorithm raises, or returns something else than a `Status`.
     """
+    try:
+        status = _status_of(node)
+    except (Exception, SystemExit) as error:
+        raise StatusFailed(f"its status cannot be read: {describe_failure(error)}") from error
+    if status is None:
+        return NO_FACTS
+    promised, accepted = status.ballot, status.accepted_ballot
+    return Facts(
+        status.decided, None if promised == NO_BALLOT else promised, None if accepted == NO_BALLOT else accepted
+    )
+
+
+def _status_of(node: VirtualNode) -> Status | None:
     instance = node.instance
     if instance is None and node.disk.variables():
         other = VirtualNode(node.algorithm, node.id, node.members)
         other.disk.load({name: dict(of_one) for name, of_one in node.disk.stored.items()}, None)
         other.boot()
         instance = other.instance
-    if instance is None:
-        return NO_FACTS
-    try:
-        status = status_of(instance)
-    except Exception as error:
-        raise StatusFailed(f"the status() of {node.id}'s {node.algorithm.__name__} fails: {error!r}") from error
-    promised, accepted = status.ballot, status.accepted_ballot
-    return Facts(
-        status.decided, None if promised == NO_BALLOT else promised, None if accepted == NO_BALLOT else accepted
-    )
+    return None if instance is None else status_of(instance)

@@ -9,7 +9,7 @@ until no single step can be removed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
@@ -17,6 +17,7 @@ from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.judge import SAFETY, Violation
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.virtual.steps import Step, TakeOwnMessages, plain
+from node.authors import describe_failure
 from node.contract import Algorithm
 from node.status import status_fields
 
@@ -57,11 +58,17 @@ def shrink_seed(algorithm: type[Algorithm], settings: SimulationSettings, seed: 
         cluster = _with_fewer_steps(algorithm, fault_schedule, settings.fault_model, steps, kind)
         steps = [happened.step for happened in cluster.happened]
     final_status: dict[str, object] = {
-        name: {key: plain(item) for key, item in status_fields(node.instance).items()} if node.instance else None
-        for name, node in cluster.nodes.items()
+        name: _status_of(node.instance) if node.instance else None for name, node in cluster.nodes.items()
     }
     violations = [violation for violation in cluster.violations if violation.kind in settings.look_for]
     return ShrunkSeed(fault_schedule, violations, steps, cluster.story, final_status)
+
+
+def _status_of(instance: Algorithm) -> dict[str, Any]:
+    try:
+        return {key: plain(item) for key, item in status_fields(instance).items()}
+    except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        return {"status": f"fails: {describe_failure(error)}"}
 
 
 def _with_fewer_faults(fault_schedule: FaultSchedule, breaks: Callable[[FaultSchedule], bool]) -> FaultSchedule:

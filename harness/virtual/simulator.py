@@ -6,7 +6,8 @@
 
 Rules
 -----
-1. A campaign is valid only if every seed was run, none failed, and each of a list of events happened in some seed.
+1. A campaign is valid only if every seed was run, none failed, and each of a list of events happened in some seed. It is invalid
+   once a seed has failed, whether or not its run can be shrunk.
 2. Several workers give the same results as one.
 """
 
@@ -27,6 +28,7 @@ from harness.virtual.shrink_seed import ShrunkSeed, shrink_seed
 from harness.virtual.simulation_settings import DEFAULT_SETTINGS, SimulationSettings
 from harness.virtual.steps import plain, to_json
 from node.algorithms import load_algorithm
+from node.authors import describe_failure
 from node.contract import Algorithm
 
 #: How many seeds a worker runs at a time.
@@ -75,6 +77,8 @@ class SimulationReport:
     """The lowest seed that failed, after shrinking."""
     required: tuple[str, ...] = _REQUIRED
     """The events that must have happened in some seed each. Otherwise the campaign has shown nothing."""
+    not_shrunk: str = ""
+    """Why a failing seed could not be shrunk."""
 
     @property
     def verdict(self) -> Verdict:
@@ -112,7 +116,8 @@ class SimulationReport:
             *(f"  not judged: {what}" for what in self.not_judged),
         ]
         if self.shrunk is None:
-            return [*text, f"{self.verdict.status}: {self.verdict.evidence}"]
+            not_shrunk = [f"  {self.not_shrunk}"] if self.not_shrunk else []
+            return [*text, f"{self.verdict.status}: {self.verdict.evidence}", *not_shrunk]
         more = f" and {len(tally.failures) - 1:,} more" if len(tally.failures) > 1 else ""
         text.append(f"VIOLATED by seed {self.shrunk.fault_schedule.seed}{more}. Shrunk, it does this:")
         story = self.shrunk.story
@@ -187,10 +192,15 @@ def run_simulate(
             if len(tally.failures) >= failures_max or (seconds is not None and time.perf_counter() - began > seconds):
                 break
     took = time.perf_counter() - began
-    first = shrink_seed(cls, settings, min(tally.failures)) if tally.failures else None
+    first, why_not = None, ""
+    if tally.failures:
+        try:
+            first = shrink_seed(cls, settings, min(tally.failures))
+        except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
+            why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     required = _REQUIRED_OF_LOGS if cls.keeps_log else _REQUIRED
-    return SimulationReport(name, settings, took, len(seeds), tally, first, required)
+    return SimulationReport(name, settings, took, len(seeds), tally, first, required, why_not)
 
 
 def _tallies(

@@ -32,7 +32,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds
-from harness.virtual.judge import FAULT_TOLERANCE, Violation, accept_request_in, ballots_in, violations_of_change
+from harness.virtual.judge import (
+    FAULT_TOLERANCE,
+    Violation,
+    accept_request_in,
+    ballots_in,
+    contract_violation,
+    violations_of_change,
+)
 from harness.virtual.narration import join_with_and
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import NodeState, freeze_node, thaw_node
@@ -286,7 +293,7 @@ class ClusterSpace:
                 facts.extend(_facts_of_output(perform(node, steps[-1])))
             after = numbering.number(place, freeze_node(node))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
-            facts.append(Violation("contract", f"{node.id} fails: {type(error).__name__} {error}"))
+            facts.append(contract_violation(node.id, error))
             node.crash()
             after = number  # the search ends at a violation, so the state after it does not matter
         before_facts, after_facts = numbering.facts_of[place][number], numbering.facts_of[place][after]

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Final
 
+from node.authors import is_authors, place_of
 from node.contract import Algorithm, BadInput, Message
 from node.wire import Codec
 from node.wording import nearest
@@ -60,12 +61,8 @@ def load_algorithm(name: str) -> type[Algorithm]:
 
 def _why_not(module_name: str, error: BaseException) -> str:
     """Return why a module cannot be imported, with the file and the line at which its import failed."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen") and file not in (__file__, importlib.__file__):
-            place = f" ({file}, line {trace.tb_lineno})"
-        trace = trace.tb_next
+    found = place_of(error.__traceback__)
+    place = f" ({found.file}, line {found.line})" if found is not None and is_authors(found.file) else ""
     if place or not isinstance(error, ImportError | ValueError | TypeError):
         return f"the module {module_name!r} fails when it is imported: {type(error).__name__}: {error}{place}"
     return f"the module {module_name!r} cannot be imported ({error}). Is it in this directory?"

@@ -277,7 +277,7 @@ class _VariableDisk(MutableMapping[str, Stored]):
         return self._stored[key]
 
     def __setitem__(self, key: str, value: Stored) -> None:
-        check_stored(value)
+        check_stored(key, value)
         self._dirty[self._name, key] = pack(value)
         self._stored[key] = value
 
