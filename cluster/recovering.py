@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.durable_files import DurableFiles
-from cluster.errors import Mistake, NoSuchNode, NotUp
+from cluster.errors import AlreadyUp, Mistake, NoSuchNode, NotUp
 from cluster.folder_lock import FolderLock
 from cluster.folder_mark import SPEC_NAME, check_no_copy, read_mark
+from cluster.left_running import cluster_processes
 from cluster.new_folder import (
     NewCluster,
     check_empty,
@@ -152,7 +153,7 @@ def open_ended(root: Path) -> tuple[Spec, FolderLock]:
 
     Raises:
         NotUp: there is no cluster.
-        AlreadyUp: it is up.
+        AlreadyUp: it is up, or a process of it still runs.
         CopiedFolder: the folder is a copy.
     """
     if not (root / SPEC_NAME).exists():
@@ -160,10 +161,23 @@ def open_ended(root: Path) -> tuple[Spec, FolderLock]:
     check_no_copy(root)
     lock = FolderLock(root)
     try:
-        return open_spec(root), lock
+        spec = open_spec(root)
+        _check_ended(spec)
     except BaseException:
         lock.release()
         raise
+    return spec, lock
+
+
+def _check_ended(spec: Spec) -> None:
+    """Raise AlreadyUp if a process of the cluster runs. The lock does not show one that is left over or that a program launched."""
+    running = [one for one in cluster_processes() if one.mark.cluster == spec.settings.cluster]
+    if running:
+        names = ", ".join(f"{one.mark.role} (process {one.process.pid})" for one in running)
+        raise AlreadyUp(
+            f"processes of the cluster in {spec.root} still run: {names}. End the program that has launched them; "
+            "`consensus down --orphans` ends what is left over. Nothing was changed"
+        )
 
 
 def source_of(found: Survey, node: NodeId) -> Survivor:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, CommandRefused, LogClient, Refused, RunningCluster, Unknown, recover, restore
+from cluster import AlreadyUp, Cluster, CommandRefused, LogClient, Refused, RunningCluster, Unknown, recover, restore
 from cluster.errors import NotUp
 from tests.end_to_end.hand import Hand
 from tests.waiting import wait_until
@@ -45,6 +45,8 @@ def test_numbers_only_rise_and_old_clients_are_refused(tmp_path: Path) -> None:
         new_session.kv.put("k", "newer")
         assert session < (new_session.session or 0)
         new_session.close()
+        with pytest.raises(AlreadyUp, match=r"still run: .*n1 \(process \d+\)"):
+            recover(tmp_path / "new", "n3", accept_loss=True)
 
     for node in ("n1", "n2"):
         shutil.rmtree(tmp_path / "new" / "nodes" / node)
