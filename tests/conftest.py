@@ -15,8 +15,9 @@ from cluster.processes import NodeProcess, ProcessState
 
 pytest_plugins = ("tests.time_limits", "tests.distribution")
 
-# A busy machine is no mistake of the code. An example that takes too long is found by the test's own time limit.
-settings.register_profile("lab", deadline=None)
+# A busy machine is no mistake of the code. An example that takes too long is found by the test's own time limit. Each run draws
+# other examples, so half of the usual number is enough for one run.
+settings.register_profile("lab", deadline=None, max_examples=50)
 settings.load_profile("lab")
 
 

@@ -47,13 +47,14 @@ _FENCE: Final = re.compile(
 _ATTRIBUTE: Final = re.compile(r'([\w-]+)="([^"]*)"')
 _FILE_COMMENT: Final = re.compile(r"# ([\w/-]+\.py)(?:: the method (\w+))?\n")
 
-#: Verbs that start no processes. They are called in this process, where most cost a tenth of what a process of their own
-#: costs. The others, and all that load an algorithm of the page, have a process of their own.
+#: Verbs that are called in this process, where most cost a tenth of what a process of their own costs. The others have a process
+#: of their own: those that run a command, spread work over processes or go on until a signal, and all that load an algorithm
+#: of the page.
 # fmt: off
 _QUICK: Final = frozenset({
     "ps", "propose", "query", "put", "get", "del", "kill", "suspend", "resume", "restart", "partition", "isolate",
     "link", "links", "heal", "inject", "inspect", "logs", "runs", "report", "export", "faults", "member", "down",
-    "save", "restore", "recover", "assign", "check", "explore", "flp", "trace",
+    "save", "restore", "recover", "assign", "check", "explore", "flp", "trace", "up", "test", "scorecard", "mutants",
 })
 # fmt: on
 

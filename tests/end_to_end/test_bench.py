@@ -62,8 +62,8 @@ def check_load_rows(rows: Sequence[dict[str, Any]], seconds: float) -> None:
 
 
 def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "throughput", "--time", "0.5", "--shapes", "64:4,1:1")["rows"]
-    check_load_rows(rows, 0.5)
+    rows = bench(capsys, "throughput", "--time", "0.25", "--shapes", "64:4,1:1")["rows"]
+    check_load_rows(rows, 0.25)
     assert [(row["in_flight"], row["connections"]) for row in rows] == [(64, 4), (1, 1)]
     many, alone = rows
     assert 2 <= alone["fsyncs_per_decision"] <= 4  # three nodes; one may lag, and one may save something else
@@ -72,16 +72,16 @@ def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_reads(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "reads", "--time", "0.5", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
-    check_load_rows(rows, 0.5)
+    rows = bench(capsys, "reads", "--time", "0.25", "--shapes", "16:2", "--value-bytes", "9000")["rows"]
+    check_load_rows(rows, 0.25)
     alone, mixed = rows
     assert alone["reads"] == 1
     assert alone["fsyncs_per_decision"] < 0.05 < mixed["fsyncs_per_decision"]  # a read writes nothing
 
 
 def test_scale(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = bench(capsys, "scale", "-n", "1,2", "--value-bytes", "8000", "--time", "0.5")["rows"]
-    check_load_rows(rows, 0.5)
+    rows = bench(capsys, "scale", "-n", "1,2", "--value-bytes", "8000", "--time", "0.25")["rows"]
+    check_load_rows(rows, 0.25)
     assert [(row["nodes"], row["value_bytes"]) for row in rows] == [(1, 8000), (2, 8000)]
 
 

@@ -49,9 +49,14 @@ def end(process: "subprocess.Popen[str]", number: int = signal.SIGINT) -> tuple[
 
 
 @pytest.fixture
-def log(process_hand: Hand) -> Hand:
-    process_hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
-    return process_hand
+def log(hand: Hand) -> Hand:
+    hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
+    return hand
+
+
+def in_a_process(log: Hand) -> Hand:
+    """The same cluster, for a command that runs another one or takes signals."""
+    return Hand(log.folder)
 
 
 SAY_TOKEN_AND_READ = ("sh", "-c", "echo $CONSENSUS_LOCK_TOKEN; read word; echo $word; exit 7")
@@ -66,7 +71,9 @@ def test_commands_under_locks(log: Hand) -> None:
 def a_command_runs_under_a_lock(log: Hand) -> None:
     with running(log, "lock", "printer", "--ttl", "2", "--", *SAY_TOKEN_AND_READ) as first:
         token = int(line(first))
-        log.fails(1, "'printer' was held by others for 0 s", "lock", "--wait", "0", "printer", "--", "echo", "no")
+        in_a_process(log).fails(
+            1, "'printer' was held by others for 0 s", "lock", "--wait", "0", "printer", "--", "echo", "no"
+        )
         with running(log, "lock", "printer", "--", "printenv", "CONSENSUS_LOCK_TOKEN") as waiting:
             assert waiting.stderr is not None
             assert f"with token {token}" in waiting.stderr.readline()
@@ -78,7 +85,7 @@ def a_command_runs_under_a_lock(log: Hand) -> None:
     log.fails(254, "there is no command 'nonsense'", "lock", "printer", "--", "nonsense")
     log.fails(254, "Missing argument 'COMMAND...'", "lock", "printer")
     log.fails(254, "is not in the range", "lock", "--ttl", "0", "printer", "--", "true")
-    log.fails(1, "the name of a lock has 1 to 200 bytes", "lock", "x" * 201, "--", "true")
+    in_a_process(log).fails(1, "the name of a lock has 1 to 200 bytes", "lock", "x" * 201, "--", "true")
 
 
 def who_is_paused_past_its_lease_has_lost_the_lock_and_its_command_is_ended(log: Hand) -> None:
@@ -88,7 +95,7 @@ def who_is_paused_past_its_lease_has_lost_the_lock_and_its_command_is_ended(log:
         stale = int(line(paused))
         (command,) = psutil.Process(paused.pid).children()
         paused.send_signal(signal.SIGSTOP)
-        fresh = int(log.good("lock", "printer", "--", "printenv", "CONSENSUS_LOCK_TOKEN"))
+        fresh = int(in_a_process(log).good("lock", "printer", "--", "printenv", "CONSENSUS_LOCK_TOKEN"))
         assert fresh > stale
         assert command.is_running()  # and might do harm, but for its token
         code, said = end(paused, signal.SIGCONT)
@@ -106,7 +113,7 @@ def ctrl_c_releases_the_lock_and_leaves_the_line(log: Hand) -> None:
             assert "waiting for 'printer'" in waiting.stderr.readline()
             assert end(waiting, signal.SIGTERM)[0] == 143
         assert end(holding)[0] == 130
-    assert log.good("lock", "--wait", "0", "printer", "--", "echo", "free") == "free"
+    assert in_a_process(log).good("lock", "--wait", "0", "printer", "--", "echo", "free") == "free"
 
 
 def test_changes_and_tasks_are_told_as_they_come(log: Hand) -> None:
@@ -139,7 +146,7 @@ def tasks_go_to_whoever_joins(log: Hand) -> None:
     assert log.good("assign", "list") == "evenings  -\nmornings  -"
     with running(log, "assign", "join", "alice") as alice:
         assert [line(alice) for _ in range(2)] == ["+ mornings 1", "+ evenings 2"]
-        log.fails(1, "'alice' is a member already", "assign", "join", "alice")
+        in_a_process(log).fails(1, "'alice' is a member already", "assign", "join", "alice")
         with running(log, "assign", "join", "bob", "-o", "json") as bob:
             (task, token), *others = json.loads(line(bob))["tasks"].items()
             assert (others, line(alice)) == ([], f"- {task}")

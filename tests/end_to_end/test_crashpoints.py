@@ -17,7 +17,7 @@ NORMAL_SYNC = (sys.executable, "-P", "-m", "harness.mutants.broken_node", "synch
 
 
 def test_paxos_loses_nothing(tmp_path: Path) -> None:
-    walk = Walker(tmp_path, "paxos", every=24).walk()
+    walk = Walker(tmp_path, "paxos", every=40).walk()
     assert walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
     assert walk.violations == ()
     assert walk.boundaries >= 3
@@ -30,14 +30,14 @@ def test_paxos_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_does_not_sync_its_commits_is_found_out(tmp_path: Path) -> None:
-    walk = Walker(tmp_path, "paxos", command=NORMAL_SYNC, every=30).walk()
+    walk = Walker(tmp_path, "paxos", command=NORMAL_SYNC, every=50).walk()
     lost = walk.with_outcome(PointOutcome.VIOLATES)
     assert any("its disk" in trial.evidence or "answered" in trial.evidence for trial in lost)
     assert any(trial.tail is Tail.NONE and trial.lost_bytes > 0 for trial in lost)
 
 
 def test_a_boot_can_die_and_the_next_one_recovers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "8", "-o", "json"])
+    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "boot", "--every", "14", "-o", "json"])
     data = json.loads(capsys.readouterr().out)
     assert (code, data["violates"]) == (0, 0)
     assert (WalkedOperation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])

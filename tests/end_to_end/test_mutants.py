@@ -80,7 +80,19 @@ def test_a_campaign_keeps_what_matters(tmp_path: Path) -> None:
 
 
 def test_a_campaign_stops_at_the_first_violation(tmp_path: Path) -> None:
-    arguments = ("--runs", "50", "--time", "2", "--algorithm", "failover", "--faults", "halves", "--stop-at-first")
+    arguments = (
+        "--runs",
+        "50",
+        "--time",
+        "2",
+        "--algorithm",
+        "failover",
+        "--faults",
+        "halves",
+        "--stop-at-first",
+        "-n",
+        "3",
+    )
     code, data, errors = consensus(tmp_path, "campaign", *arguments)
     assert code == 1, errors
     assert 1 <= data["done"] < 50

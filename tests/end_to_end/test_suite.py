@@ -127,9 +127,9 @@ def test_the_catalogue_is_listed(tmp_path: Path) -> None:
 # --- paxos ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, seed: int) -> None:
-    result = run_plan(generate("paxos", FIVE, seed, time_s=2.5), tmp_path / "run")
+@pytest.mark.parametrize(("nodes", "seed"), [(FIVE, 11), (THREE, 12)], ids=["five", "three"])
+def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, nodes: tuple[str, ...], seed: int) -> None:
+    result = run_plan(generate("paxos", nodes, seed, time_s=2.5), tmp_path / "run")
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert sum(outcome.fired for outcome in result.steps) >= 3
 
@@ -182,7 +182,9 @@ def test_a_message_that_never_comes_is_reported_and_is_no_test(tmp_path: Path) -
 
 
 def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
-    code, data, errors = consensus(tmp_path, "test", "paxos", "--seeds", "4,5", "--time", "0.5", "--steps", "0")
+    code, data, errors = consensus(
+        tmp_path, "test", "paxos", "--seeds", "4,5", "--time", "0.5", "--steps", "0", "-n", "3"
+    )
     assert code == 0, errors
     assert [run["plan"]["seed"] for run in data["runs"]] == [4, 5]
     assert len(list((tmp_path / "runs").iterdir())) == 2

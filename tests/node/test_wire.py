@@ -462,14 +462,14 @@ def decode_or_malformed(frame: bytes) -> None:
             assert len(reason) < 500  # the message fits a log line, even for a large frame
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_malformed(frame: bytes) -> None:
     decode_or_malformed(frame)
     decode_or_malformed(with_checksum(codec().encode(Envelope("n1", 1, "x", Nothing()))[:35] + frame))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data())
 def test_mutated_frames_raise_nothing_but_malformed(data: st.DataObject) -> None:
     message = data.draw(st.sampled_from([*PAXOS_MESSAGES, ONE_OF_EACH]))
@@ -488,7 +488,7 @@ def test_mutated_frames_raise_nothing_but_malformed(data: st.DataObject) -> None
     decode_or_malformed(with_checksum(bytes(frame)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_frame_with_a_damaged_byte_never_decodes(data: st.DataObject) -> None:
     """A CRC-32 detects every burst of up to 32 bits, and so every change of one byte. The fault "corrupt" changes one byte."""

@@ -111,7 +111,7 @@ def waits(answer: Any) -> bool:
     return isinstance(answer, NotYet)
 
 
-AT_RANDOM = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AT_RANDOM = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 def assert_caught(rules: type[RuleBasedStateMachine], broken: type[Machine]) -> None:
