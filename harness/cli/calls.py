@@ -14,7 +14,7 @@ from cluster.errors import NotUp
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
-from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
+from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, json_text, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange
 from harness.records.jsonable import to_jsonable
 from node.wire import BadValue
@@ -213,7 +213,7 @@ def _text(outcome: Any) -> str:
         case Ok(None):
             return "undecided"
         case Ok(value):
-            return json.dumps(to_jsonable(value), ensure_ascii=False)
+            return json_text(to_jsonable(value))
         case NotDone(_, reason):
             return f"refused: {reason}"
         case NotKnown(reason):

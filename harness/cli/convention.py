@@ -13,7 +13,9 @@ Rules
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise, takewhile
@@ -134,7 +136,23 @@ def print_json(**content: Any) -> None:
 
 def json_text(value: Any) -> str:
     """Return a value as JSON, for stdout: in ASCII unless stdout's encoding can represent every character."""
-    return json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "utf-8").lower().startswith("utf"))
+    return json.dumps(
+        value, ensure_ascii=not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    )
+
+
+def print_wrapped(line: str, indent: str | None = None) -> None:
+    """Print a line to stdout, over as many lines of the terminal as it needs.
+
+    Args:
+        line: the line.
+        indent: what the lines after the first begin with; the spaces at the start of `line` and two more if it is None.
+    """
+    if indent is None:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+    columns = shutil.get_terminal_size().columns
+    lines = textwrap.wrap(line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print("\n".join(lines))
 
 
 def print_stderr(text: str) -> None:

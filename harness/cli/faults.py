@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.convention import print_json, verb
+from harness.cli.convention import print_json, print_wrapped, verb
 
 if TYPE_CHECKING:
     from harness.faults.catalogue import CatalogueEntry
@@ -54,7 +54,7 @@ def _print_all(entries: "tuple[CatalogueEntry, ...]") -> None:
         if entry.family != family:
             family = entry.family
             print(f"{family}:")
-        print(f"  {entry.name:<{wide}}  {entry.fault.summary}")
+        print_wrapped(f"  {entry.name:<{wide}}  {entry.fault.summary}", " " * (wide + 4))
     print("\n`consensus faults NAME` shows a fault's arguments.")
 
 
@@ -64,13 +64,14 @@ def _print_one(entry: "CatalogueEntry") -> None:
     }
     given = {argument: value for argument, value in example.items() if value is not None}
     python = "".join(f", {argument}={value!r}" for argument, value in given.items())
-    print(f"{entry.name}: {entry.fault.summary}.")
+    print_wrapped(f"{entry.name}: {entry.fault.summary}.")
     for argument, parameter in entry.parameters.items():
         missing = parameter.default is inspect.Parameter.empty
         default = "required" if missing else "drawn" if parameter.default is None else f"{parameter.default!r}"
         print(f"  {argument:<12} {default if missing else f'if left out: {default}'}")
-    print(f'  in Python      with run.inject("{entry.name}"{python}): ...')
-    print(f"  in a plan      {json.dumps({'at_s': 1.0, 'fault': entry.name, **given, 'for_s': 1.0})}")
+    after = " " * len("  in Python      ")
+    print_wrapped(f'  in Python      with run.inject("{entry.name}"{python}): ...', after)
+    print_wrapped(f"  in a plan      {json.dumps({'at_s': 1.0, 'fault': entry.name, **given, 'for_s': 1.0})}", after)
     print(f"  from a shell   consensus test paxos --faults {entry.name}")
     shell = "".join(f" {shlex.quote(f'{argument}={_word(value)}')}" for argument, value in given.items())
     print(f"  by hand        consensus inject {entry.name}{shell}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.convention import print_json, print_stderr, print_wrapped, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 
 if TYPE_CHECKING:
@@ -133,6 +133,6 @@ def _print_report(
     if as_json:
         print_json(algorithm=algorithm, **report.to_json())
     else:
-        print("\n".join(report.lines()))
-        print("\n".join(explanations))
+        for line in "\n".join([*report.lines(), *explanations]).splitlines():
+            print_wrapped(line, None if line.startswith(" ") else "")
     return report.exit_code

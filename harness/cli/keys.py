@@ -1,6 +1,5 @@
 """The commands for the keys and values of a running cluster that keeps a log: put, get, del."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import SessionCall, read_value, reasons_for_no_answer, timeout_option
-from harness.cli.convention import EXIT_VIOLATED, print_json, print_stderr, verb
+from harness.cli.convention import EXIT_VIOLATED, json_text, print_json, print_stderr, verb
 from harness.records.jsonable import to_jsonable
 from node.wire import encode_value
 
@@ -105,7 +104,7 @@ def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     elif found is None:
         print_stderr(f"consensus: there is no key {key!r}")
     else:
-        print(json.dumps(to_jsonable(found[0]), ensure_ascii=False))
+        print(json_text(to_jsonable(found[0])))
     return EXIT_VIOLATED if found is None else 0
 
 

@@ -1,6 +1,5 @@
 """The commands that show the state of a cluster: ps, logs, inspect."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,13 @@ from cluster.errors import NoSuchNode, NotUp
 from cluster.folder_mark import CopiedFolder, check_no_copy
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
-from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.convention import json_text, print_json, print_stderr, verb
 from harness.records.jsonable import to_jsonable
 from harness.records.tail import FileTail
 
 _WATCH_INTERVAL_S = 0.5
 _FOLLOW_INTERVAL_S = 0.2
+_STATE_CHARACTERS_MAX = 17  # "killed by SIGKILL"
 
 
 @verb()
@@ -71,16 +71,16 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
         # In a narrow terminal rich shrinks the columns that may wrap, and leaves the others whole. The cells of the shrunk
-        # columns are cut short and not wrapped, so each node has one line.
+        # columns are cut short and not wrapped, so each node has one line. A title is wrapped.
         justify: Any = "right" if title in ("pid", "boots", "bad frames") else "left"
-        table.add_column(_one_line(title), justify=justify, no_wrap=place < kept, overflow="ellipsis")
+        table.add_column(Text(title, overflow="fold"), justify=justify, no_wrap=place < kept, overflow="ellipsis")
     colours = {"up": "green", "suspended": "yellow"}
     for row in rows:
         status = row["algorithm_status"]
         table.add_row(
             row["node"],
             str(row["pid"] or ""),
-            Text(row["how"].removeprefix("down: "), style=colours.get(row["state"], "red")),
+            Text(_state(row), style=colours.get(row["state"], "red")),
             str(row["boots"]),
             *([str(row["bad_frames"])] if trouble else []),
             status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
@@ -90,9 +90,16 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
     variables = max((row["variable_count"] for row in rows), default=0)
     if variables > 1:
         notes.append(Text(f"{variables} variables; each node's latest is shown", style="dim"))
+    notes += [Text(f"{row['node']} is {row['how']}", style="red") for row in rows if _state(row) not in row["how"]]
     if seen["trouble"]:
         notes.append(Text(seen["trouble"], style="red"))
     return Group(table, *notes)
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return a node's state for its column. A long one stands below the table, so that it makes no other column narrow."""
+    shown = str(row["how"]).removeprefix("down: ")
+    return shown if len(shown) <= _STATE_CHARACTERS_MAX else f"{row['state']}, see below"
 
 
 def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str, str]:
@@ -136,7 +143,7 @@ def _ballot_or_vote(status: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    return "" if value is None else json_text(value)
 
 
 @verb(streams=True)

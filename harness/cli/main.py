@@ -1,11 +1,11 @@
-"""The entry of `consensus`: prepares the process, and runs a verb.
+"""Prepares the process for a verb, and runs it. The program `consensus` beside this file calls `main`.
 
 Rule: nothing here imports more than Python has imported already, until Ctrl-C is handled. The imports of a verb take a tenth of a
-second, in which a user may press it.
+second, in which a user may press it. `_signal` is the part of `signal` that is built in; the other part imports `enum`.
 """
 
+import _signal  # type: ignore[import-not-found]  # typeshed does not list it
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False  # as typing has it, whose import takes a while
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line, and exit with its exit code."""
-    signal.signal(signal.SIGINT, _end)
+    _signal.signal(_signal.SIGINT, _end)
     code = run(sys.argv[1:], in_own_process=True)
-    signal.signal(signal.SIGINT, _end)  # while Python ends
+    _signal.signal(_signal.SIGINT, _end)  # while Python ends
     sys.exit(code)
 
 

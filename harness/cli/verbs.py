@@ -31,6 +31,7 @@ from harness.cli.convention import (
     print_stderr,
 )
 from harness.cli.parameters import folder_option
+from harness.cli.plain_text import use_plain_text
 
 #: Errors of the operating system that are no bug of this program.
 _SYSTEM_ERRORS: Final = frozenset(
@@ -141,6 +142,8 @@ def run_verb(arguments: list[str], *, in_own_process: bool) -> int:
         arguments: those of the command line.
         in_own_process: whether the process is the verb's own, so that signals are the verb's, too.
     """
+    if in_own_process:
+        use_plain_text()
     begin(arguments)
     try:
         with _signals() if in_own_process else nullcontext():

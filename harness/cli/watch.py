@@ -1,6 +1,5 @@
 """The command `consensus watch`: the changes of keys, on a running cluster that keeps a log."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 import click
 
 from cluster.errors import Unknown
-from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.convention import json_text, print_json, print_stderr, verb
 from harness.cli.keys import open_log
 from harness.records.jsonable import to_jsonable
 
@@ -37,5 +36,5 @@ def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
                     if as_json:
                         print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
                     else:
-                        shown = "" if value is None else f" {json.dumps(to_jsonable(value), ensure_ascii=False)}"
+                        shown = "" if value is None else f" {json_text(to_jsonable(value))}"
                         print(f"{version} {key}{shown}", flush=True)

@@ -1,0 +1,54 @@
+"""What people see in a terminal of 80 columns."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.cli.look import table_of_nodes
+from tests.end_to_end.hand import run_in_this_process
+
+LONG = "down: ended with status 70: the algorithm or the node failed, see its log"
+STATUS = {"role": "learned", "ballot": [12, "n1"], "decided": "a value of some length"}
+
+
+def seen(how: str) -> dict[str, Any]:
+    row = {
+        "node": "n1", "pid": 3_999_999, "state": "up", "how": "up", "boots": 12, "answers": True, "variable": "colour-of-car",
+        "algorithm_status": STATUS, "variable_count": 1, "bad_frames": 0,
+    }  # fmt: skip
+    down = {**row, "node": "n2", "pid": None, "state": "down", "how": how, "variable": None, "algorithm_status": {}}
+    return {"nodes": [row, down], "trouble": None}
+
+
+def printed(how: str, columns: int = 80) -> list[str]:
+    console = Console(width=columns, file=io.StringIO())
+    console.print(table_of_nodes(seen(how)))
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_long_state_takes_no_room_from_the_columns() -> None:
+    above, header, first, second, *below = printed(LONG)
+    assert above.split() == ["ballot", "or"]
+    assert header.split() == ["node", "pid", "state", "boots", "role", "variable", "vote", "decided"]
+    assert "ballot 1…" in first
+    assert "down, see below" in second
+    assert " ".join(below) == f"n2 is {LONG}"
+
+
+def test_a_short_state_stands_in_its_column() -> None:
+    *_, second = printed("down: killed by SIGKILL")
+    assert second.split() == ["n2", "killed", "by", "SIGKILL", "12"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["faults"], ["faults", "suspend"], ["faults", "halves"], ["flp", "majority"], ["flp", "--rounds", "2"]],
+)
+def test_nothing_is_wider_than_the_terminal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run_in_this_process(*arguments)
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
