@@ -170,7 +170,7 @@ def open_ended(root: Path) -> tuple[Spec, FolderLock]:
 
 
 def _check_ended(spec: Spec) -> None:
-    """Raise AlreadyUp if a process of the cluster runs. The lock does not show one that is left over or that a program launched."""
+    """Raise AlreadyUp if a process of the cluster runs. The lock shows neither what a program has launched nor what is left."""
     running = [one for one in cluster_processes() if one.mark.cluster == spec.settings.cluster]
     if running:
         names = ", ".join(f"{one.mark.role} (process {one.process.pid})" for one in running)

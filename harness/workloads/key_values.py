@@ -3,24 +3,37 @@
 Several clients of the workload share one client of the log, so that one frame carries several commands. After a call
 without an answer, the log's client sometimes restarts and resumes its session. A command that was on its way then must
 take effect once or never.
+
+Some of the reads save the whole state, as `consensus save` does, and take the key's value from the save. So the judge of the
+reads judges saves, too.
 """
 
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, ClassVar, Final
 
-from cluster.clients.operation import Operation
+from cluster.clients.kv_operations import VersionedValue
+from cluster.clients.operation import Operation, Steps
 from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get_with_version, kv_put
 from cluster.clients.outcomes import NotKnown, Ok
+from cluster.errors import CommandRefused
+from cluster.saving import fetch_copy
 from harness.checkers.models import KvModel
 from harness.checkers.sequential_model import Model
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
-from node.contract import NodeId
+from node.contract import NodeId, Value
+from node.machines import DEFAULT
+from node.machines.kv import KvMachine
+from node.replication.configuration import Configuration
+from node.replication.state import ReplicatedState
+from node.wire import decode_value
 
 _LOG_CLIENTS: Final = 4
 _CLIENTS_PER_LOG_CLIENT: Final = 3
 #: The probability that a log's client restarts after a call without an answer.
 _RESTART_PROBABILITY: Final = 0.3
+#: The probability that a read is one of a save.
+_SAVE_PROBABILITY: Final = 0.05
 
 
 class KeyValueWorkload(Workload):
@@ -51,6 +64,9 @@ class KeyValueWorkload(Workload):
         self._versions: dict[tuple[str, object], int] = {}
         self._keys: dict[str, None] = {}
         self._rng_restarts = Random(f"restarts/{seed}")
+        self._rng_saves = Random(f"saves/{seed}")
+        self.saves = 0
+        """How many reads took their value from a save."""
 
     @property
     def clients(self) -> int:
@@ -83,9 +99,25 @@ class KeyValueWorkload(Workload):
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         number = client // _CLIENTS_PER_LOG_CLIENT
         to_history = _value if call.f == self._GET else _unchanged
-        return callers.log.begin(
-            number, call.f, call.key, call.value, self._operation(call), call.timeout_s, to_history
-        )
+        operation: Operation[Any] | Steps[Any] = self._operation(call)
+        if call.f == self._GET and self._rng_saves.random() < _SAVE_PROBABILITY:
+            operation = self._read_a_save(call.key, call.timeout_s)
+        return callers.log.begin(number, call.f, call.key, call.value, operation, call.timeout_s, to_history)
+
+    def _read_a_save(self, key: str, timeout_s: float) -> Steps[VersionedValue | None]:
+        """Save the state, and return the value of a key in the save, as `kv_get_with_version` does."""
+        try:
+            copy = yield from fetch_copy(timeout_s)
+        except CommandRefused:  # other clients save already
+            found: VersionedValue | None = yield kv_get_with_version(key)
+            return found
+        self.saves += 1
+        state = ReplicatedState(DEFAULT, Configuration(()))
+        state.restore(copy.packed)
+        kv = state.machines["kv"]
+        assert isinstance(kv, KvMachine)
+        packed, version = kv.entries.get(key, (None, 0))
+        return None if packed is None else VersionedValue(decode_value(Value(packed)), version)
 
     def _operation(self, call: PlannedCall) -> Operation[Any]:
         match call.value:

@@ -17,9 +17,9 @@ from typing import Any
 from cluster.clients.connections import shared_poller
 from cluster.clients.log_call import LogCall
 from cluster.clients.log_client import LogClient
-from cluster.clients.operation import Operation
+from cluster.clients.operation import Operation, Steps
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
-from cluster.errors import CommandRefused
+from cluster.errors import CommandRefused, Unknown
 from harness.records.history import Event
 from harness.records.history_recorder import HistoryRecorder
 from node.contract import NodeId
@@ -29,8 +29,9 @@ from node.contract import NodeId
 class RecordedLogCall:
     """A call of a client, with its event in the history.
 
-    `decode` decodes the answer, and `to_history` returns what the history records of it. `outcome` is None until
-    `LogCalls.poll` has found it; the value of an `Ok` is decoded.
+    `decode` decodes the answer, and `to_history` returns what the history records of it. If the call takes several operations,
+    `steps` yields the next one; the time of all of them is up at `deadline`. `outcome` is None until `LogCalls.poll` has found
+    it; the value of an `Ok` is decoded.
     """
 
     client: int
@@ -38,6 +39,8 @@ class RecordedLogCall:
     call: LogCall
     decode: Callable[[Any], Any]
     to_history: Callable[[Any], object]
+    steps: Steps[Any] | None
+    deadline: float
     outcome: Outcome | None = None
 
 
@@ -67,7 +70,7 @@ class LogCalls:
         f: str,
         key: str,
         value: object,
-        operation: Operation[Any],
+        operation: Operation[Any] | Steps[Any],
         timeout_s: float,
         to_history: Callable[[Any], object] = lambda value: value,
     ) -> RecordedLogCall:
@@ -78,7 +81,7 @@ class LogCalls:
             f: the operation, as the history names it.
             key: the key, as the history names it.
             value: the value that the history records with the invocation.
-            operation: what to do.
+            operation: what to do, or the steps of it.
             timeout_s: how long the client waits for an outcome, in seconds.
             to_history: returns what the history records of the decoded answer.
         """
@@ -87,16 +90,22 @@ class LogCalls:
             self._processes += 1
             idle.append(f"c{client}.{self._processes}")
         event = self._recorder.invoke(idle.pop(), f, key, value, timeout_s=timeout_s)
-        call = self._client(client).begin(
+        steps = None if isinstance(operation, Operation) else operation
+        first = operation if isinstance(operation, Operation) else next(operation)
+        deadline = time.monotonic() + timeout_s
+        call = self._begin(client, first, timeout_s)
+        recorded = RecordedLogCall(client, event, call, first.decode, to_history, steps, deadline)
+        self._open[recorded] = None
+        return recorded
+
+    def _begin(self, client: int, operation: Operation[Any], timeout_s: float) -> LogCall:
+        return self._client(client).begin(
             operation.machine,
             operation.command,
             read=operation.read,
             timeout_s=timeout_s,
             wait_ms=operation.wait_ms,
         )
-        recorded = RecordedLogCall(client, event, call, operation.decode, to_history)
-        self._open[recorded] = None
-        return recorded
 
     def poll(self) -> None:
         """Send the frames that are due, receive the answers that have arrived, and record their outcomes. Does not wait."""
@@ -148,16 +157,10 @@ class LogCalls:
         return client
 
     def _end(self, call: RecordedLogCall) -> None:
+        outcome = self._outcome(call)
+        if outcome is None:
+            return
         del self._open[call]
-        outcome = call.call.outcome
-        assert outcome is not None
-        if isinstance(outcome, Ok):
-            try:
-                outcome = Ok(call.decode(outcome.value))
-            except (
-                CommandRefused
-            ) as error:  # the answer means that the command was refused, such as a lock that is held
-                outcome = NotDone(error.kind, str(error))
         match outcome:
             case Ok(value):
                 self._recorder.ok(call.event, call.to_history(value))
@@ -168,3 +171,33 @@ class LogCalls:
         if not isinstance(outcome, NotKnown):  # after an unknown outcome the process makes no more calls
             self._idle.setdefault(call.client, []).append(call.event.process)
         call.outcome = outcome
+
+    def _outcome(self, call: RecordedLogCall) -> Outcome | None:
+        """Return the outcome of a call whose present operation has one; None if the next operation of it has begun."""
+        outcome = call.call.outcome
+        assert outcome is not None
+        if isinstance(outcome, Ok):
+            try:
+                outcome = Ok(call.decode(outcome.value))
+            except (
+                CommandRefused
+            ) as error:  # the answer means that the command was refused, such as a lock that is held
+                outcome = NotDone(error.kind, str(error))
+        if call.steps is None or isinstance(outcome, NotKnown):
+            return outcome
+        try:
+            if isinstance(outcome, Ok):
+                following = call.steps.send(outcome.value)
+            else:
+                following = call.steps.throw(CommandRefused(outcome.kind, outcome.reason))
+        except StopIteration as end:
+            return Ok(end.value)
+        except CommandRefused as error:
+            return NotDone(error.kind, str(error))
+        except Unknown as error:
+            return NotKnown(str(error))
+        left_s = call.deadline - time.monotonic()
+        if left_s <= 0:
+            return NotKnown("the time of the call was up between two of its operations")
+        call.decode, call.call = following.decode, self._begin(call.client, following, left_s)
+        return None

@@ -2,11 +2,28 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from cluster import AlreadyUp, Cluster, CommandRefused, LogClient, Refused, RunningCluster, Unknown, recover, restore
+from cluster import (
+    AlreadyUp,
+    Cluster,
+    CommandRefused,
+    LogClient,
+    Ok,
+    Refused,
+    RunningCluster,
+    Unknown,
+    recover,
+    restore,
+)
 from cluster.errors import NotUp
+from harness.records.history_recorder import HistoryRecorder
+from harness.workloads.key_values import KeyValueWorkload
+from harness.workloads.log_calls import LogCalls
+from harness.workloads.workload import Callers, PlannedCall
 from tests.end_to_end.hand import Hand
 from tests.waiting import wait_until
 
@@ -41,6 +58,7 @@ def test_numbers_only_rise_and_old_clients_are_refused(tmp_path: Path) -> None:
         assert refused.value.kind == "compacted"
         assert latest < new.kv.put("k", "new")
         _check_old_clients(new, header.cluster, session)
+        _check_that_the_workload_saves(new)
         new_session = new.log_client()
         new_session.kv.put("k", "newer")
         assert session < (new_session.session or 0)
@@ -68,6 +86,29 @@ def _check_old_clients(new: Cluster, old_id: str, session: int) -> None:
         resumed.kv.put("k", "from the past")
     assert refused.value.kind == "session_expired"
     assert new.kv.get("k") == "new"
+
+
+def _check_that_the_workload_saves(cluster: Cluster) -> None:
+    """Check that the workload "kv" reads some values from saves, and that they are those that a client reads."""
+    workload = KeyValueWorkload(cluster.nodes, 1, 1.0)
+    log = LogCalls(cluster.spec.settings.cluster, cluster.client_addresses, HistoryRecorder())
+    callers = cast("Callers", SimpleNamespace(log=log))
+
+    def get() -> Any:
+        call = workload.begin(callers, 0, PlannedCall("get", "k"))
+
+        def ended() -> bool:
+            log.poll()
+            return call.outcome is not None
+
+        wait_until(ended)
+        return call.outcome
+
+    while workload.saves == 0:
+        outcome = get()
+        assert isinstance(outcome, Ok)
+        assert outcome.value.value == "new"
+    log.close()
 
 
 def test_a_program_notices_that_another_cluster_is_in_the_place_of_its_own(hand: Hand) -> None:
