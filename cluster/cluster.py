@@ -177,7 +177,9 @@ class Cluster(Service):
         return self
 
     def stop(self) -> None:
-        """End every node, and remove a temporary folder. A second call does nothing."""
+        """End every node, and remove a temporary folder. A second call does nothing, nor does one in a forked child process."""
+        if not self._process.is_here:
+            return
         self.close()
         if self._observer is not None:
             self._observer.close()
@@ -307,7 +309,8 @@ class Cluster(Service):
         return {node: process.ready.address for node, process in self.processes.items() if process.ready}
 
     def process(self, node: NodeId) -> NodeProcess:
-        """Return the process of a node. Raises NoSuchNode."""
+        """Return the process of a node. Raises NoSuchNode, and Mistake in a forked child process."""
+        self._process.check()
         if not isinstance(node, str) or node not in self.processes:
             raise NoSuchNode(f"there is no node {node!r}: there are {', '.join(self.nodes)}")
         return self.processes[node]

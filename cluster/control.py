@@ -164,7 +164,6 @@ class ControlClient:
         self._address, self._token = address, token.encode()
         self._check_alive, self._no_reply = check_alive, no_reply
         self._errors = {**_ERRORS, **{error.__name__: error for error in own_errors}}
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
 
     def ask(self, verb: str, timeout_s: float, /, **arguments: Any) -> Any:
         """Have the server do something, and wait for its reply.
@@ -184,7 +183,8 @@ class ControlClient:
         """
         deadline = time.monotonic() + timeout_s
         request = Packer().pack({"verb": verb, "arguments": arguments, "deadline": deadline})
-        with tuned(self._context.socket(zmq.DEALER)) as socket:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()  # of this process, which may be a forked one
+        with tuned(context.socket(zmq.DEALER)) as socket:
             socket.connect(self._address)
             socket.send_multipart([self._token, request])
             while not socket.poll(_CHECK_ALIVE_MS):

@@ -1,5 +1,6 @@
 """What a program can do with a cluster, whichever process runs it: `Cluster` launches nodes, `RunningCluster` finds them."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from cluster.clients.kv import Kv
 from cluster.clients.locks import Lock
 from cluster.clients.log_client import LogClient
 from cluster.clients.operation import TTL_S
+from cluster.clients.sharing import OwnProcess
 from cluster.errors import Mistake
 from node.contract import NodeId
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Service(ABC):
-    """A cluster with shared clients, for the thread that made it, and with more clients for other threads."""
+    """A cluster with clients that its threads share, and with more clients for those that ask for one."""
 
     def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool, machines: tuple[str, ...] = ()) -> None:
         """Describe the cluster.
@@ -34,6 +36,8 @@ class Service(ABC):
         """
         self._machines = machines
         self._id, self._algorithm, self.keeps_log = cluster, algorithm, keeps_log
+        self._process = OwnProcess("this cluster object", "open the cluster in this process, with RunningCluster")
+        self._making = threading.Lock()
         self._client: Client | None = None
         self._log_client: LogClient | None = None
 
@@ -42,7 +46,7 @@ class Service(ABC):
         """Return the address at which clients find each node."""
 
     def close(self) -> None:
-        """Close the shared clients."""
+        """Close the shared clients. In a forked child process this does nothing."""
         for client in (self._client, self._log_client):
             if client is not None:
                 client.close()
@@ -57,11 +61,12 @@ class Service(ABC):
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def client(self, name: str | None = None, on_outcome: Callable[[VariableCall], None] | None = None) -> Client:
-        """Return a new client for variables, for one thread. Close it. The arguments are those of `Client`."""
+        """Return a new client for variables. Close it. The arguments are those of `Client`."""
+        self._process.check()
         return Client(self._id, self.client_addresses, name, on_outcome)
 
     def log_client(self, name: str | None = None) -> LogClient:
-        """Return a new client of the log, for one thread. Close it. Raises Mistake if the cluster keeps no log."""
+        """Return a new client of the log. Close it. Raises Mistake if the cluster keeps no log, or in a forked process."""
         self.check_log()
         return LogClient(self._id, self.client_addresses, name)
 
@@ -78,7 +83,8 @@ class Service(ABC):
         return AsyncLogClient(self._id, self.client_addresses, name)
 
     def check_log(self) -> None:
-        """Raise Mistake if the cluster keeps no log."""
+        """Raise Mistake if the cluster keeps no log, or if this is a forked child process."""
+        self._process.check()
         if not self.keeps_log:
             raise Mistake(
                 f"{self._algorithm} keeps no log, it decides values once: what changes needs another cluster, "
@@ -112,14 +118,18 @@ class Service(ABC):
             )
 
     def _shared_client(self) -> Client:
-        if self._client is None:
-            self._client = self.client()
-        return self._client
+        self._process.check()
+        with self._making:
+            if self._client is None:
+                self._client = self.client()
+            return self._client
 
     def _shared_log_client(self) -> LogClient:
-        if self._log_client is None:
-            self._log_client = self.log_client()
-        return self._log_client
+        self._process.check()
+        with self._making:
+            if self._log_client is None:
+                self._log_client = self.log_client()
+            return self._log_client
 
     # --- operations, through the shared clients ---------------------------------------------------------------------
 
@@ -133,7 +143,7 @@ class Service(ABC):
 
     @property
     def kv(self) -> Kv:
-        """Keys and values, for one thread: others have a `log_client` each. Raises Mistake if the cluster keeps no log."""
+        """Keys and values. Raises Mistake if the cluster keeps no log, or if this is a forked child process."""
         return self._shared_log_client().kv
 
     def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:

@@ -30,7 +30,8 @@ from cluster.clients.locks import AsyncLock, AsyncLocks
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps, Stream, session_close
 from cluster.clients.outcomes import value_of
 from cluster.clients.pipeline import Pipeline
-from cluster.errors import ConsensusError
+from cluster.clients.sharing import OwnProcess
+from cluster.errors import ConsensusError, Mistake
 from node.contract import NodeId
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class AsyncLogClient:
     ) -> None:
         """Make a client. The arguments are those of `LogClient`. Raises RuntimeError outside of an event loop."""
         self._loop = asyncio.get_running_loop()
+        self._process = OwnProcess("this client", "make a client in this process")
         self._pipeline = Pipeline(cluster, addresses, name, resume)
         self._watcher = _LoopWatcher(self._loop, self._schedule_turn)
         self._connections = Connections(self._watcher, monitors=True)
@@ -134,7 +136,13 @@ class AsyncLogClient:
         timeout_s: float = TIMEOUT_S,
         wait_ms: int = 0,
     ) -> Any:
-        """Carry out a command of any machine: see `LogClient.call`. If the task is cancelled meanwhile, the call is given up."""
+        """Carry out a command of any machine: see `LogClient.call`. If the task is cancelled meanwhile, the call is given up.
+
+        Raises also Mistake: this is another event loop than the client's, or a forked child process.
+        """
+        self._process.check()
+        if asyncio.get_running_loop() is not self._loop:
+            raise Mistake("this client belongs to another event loop: make one in each loop. Nothing was sent")
         call = self._pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
         done: asyncio.Future[None] = self._loop.create_future()
         call.on_outcome = lambda _: None if done.done() else done.set_result(None)
@@ -154,7 +162,9 @@ class AsyncLogClient:
                 await self.do(session_close(self.session, timeout_s))
 
     def close(self) -> None:
-        """Close the sockets. Calls under way get an outcome at once."""
+        """Close the sockets. Calls under way get an outcome at once. In a forked child process this does nothing."""
+        if not self._process.is_here:
+            return
         self._pipeline.close()
         self._connections.close()
         for handle in (self._next, self._timer):

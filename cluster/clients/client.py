@@ -8,8 +8,8 @@ on to the next node when the last one has not replied for a while; the first rep
 
 The outcome is definite, `Ok` or `NotDone`, or it is `NotKnown`. Only a reply makes it definite: a timeout never does.
 
-Calls can overlap: `begin_propose` and `begin_query` return at once with a `VariableCall`, and `wait` collects its outcome. A
-client is for one thread; several threads have a client each.
+Calls can overlap: `begin_propose` and `begin_query` return at once with a `VariableCall`, and `wait` collects its outcome.
+Threads may share a client (`cluster/clients/sharing.py`); a forked child process may not.
 """
 
 import time
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from cluster.clients.connections import Connections
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome, value_of
+from cluster.clients.sharing import ThreadSharing
 from cluster.errors import NoSuchNode
 from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
 from node.contract import BadInput, NodeId, Value
@@ -31,6 +32,7 @@ from node.wire import BadValue, Codec, Envelope, Malformed, decode_value, encode
 TIMEOUT_S: Final = 5.0
 _NEXT_NODE_S: Final = 0.5
 _SEND_AGAIN_S: Final = 1.0
+_STEP_S: Final = 1.0
 
 
 @dataclass(eq=False)
@@ -78,9 +80,12 @@ class Client:
         self._on_outcome = on_outcome
         self._codec = Codec(cluster, ())
         self._poller = Poller()
+        self._sharing = ThreadSharing()
+        self._poller.register(self._sharing.wake_up)
         self._connections = Connections(self._poller, monitors=False)
         self._calls: dict[int, VariableCall] = {}
         self._statuses: dict[int, dict[str, Any]] = {}
+        self._status_requests: list[tuple[NodeId, str, bytes]] = []  # which have not left yet
         self._number = 0
 
     # --- calls that wait --------------------------------------------------------------------------------------------
@@ -119,15 +124,21 @@ class Client:
         Returns:
             The status of each node that has replied in time: see `node.runtime.Runtime.status`.
         """
+        self._sharing.process.check()
         requests = {}
-        for node in nodes:
-            self._number += 1
-            requests[self._number] = node
-            self._send(node, Envelope(self.id, 0, "", StatusRequest(self._number)))
         deadline = time.monotonic() + timeout_s
-        while not requests.keys() <= self._statuses.keys() and time.monotonic() < deadline:
-            self._receive_until(deadline)
-        return {node: self._statuses.pop(number) for number, node in requests.items() if number in self._statuses}
+        with self._sharing.mutex:
+            for node in nodes:
+                self._number += 1
+                requests[self._number] = node
+                request = self._codec.encode(Envelope(self.id, 0, "", StatusRequest(self._number)))
+                self._status_requests.append((node, self._addresses()[node], request))
+        self._sharing.until(
+            lambda: requests.keys() <= self._statuses.keys() or time.monotonic() > deadline,
+            lambda: self._step(min(deadline, self._due())),
+        )
+        with self._sharing.mutex:
+            return {node: self._statuses.pop(number) for number, node in requests.items() if number in self._statuses}
 
     # --- calls that overlap -----------------------------------------------------------------------------------------
 
@@ -143,19 +154,27 @@ class Client:
 
     def wait(self, call: VariableCall) -> Outcome:
         """Return the outcome of a call, at its deadline at the latest."""
-        while call.outcome is None:
-            self._send_due()
-            self._receive_until(min((each.send_at for each in self._calls.values()), default=call.deadline))
+        self._sharing.until(lambda: call.outcome is not None, lambda: self._step(self._due()))
+        assert call.outcome is not None
         return call.outcome
 
     def poll(self) -> None:
         """Send what is due and take in what has arrived, without waiting."""
-        self._send_due()
-        self._receive_until(0.0)
+        self._sharing.try_driving(lambda: self._step(0.0))
 
     def close(self) -> None:
-        """Close the sockets. Calls under way never get an outcome."""
+        """Close the sockets. A call under way is unknown, without a callback. In a forked child process this does nothing."""
+        if self._sharing.process.is_here:
+            with self._sharing.mutex:
+                for call in self._calls.values():
+                    call.outcome = NotKnown("the client was closed before the reply came")
+                self._calls.clear()
+            self._sharing.close(self._close_sockets)
+
+    def _close_sockets(self) -> None:
         self._connections.close()
+        if self._sharing.wake_up >= 0:
+            self._poller.unregister(self._sharing.wake_up)
 
     def __enter__(self) -> "Client":
         return self
@@ -169,20 +188,39 @@ class Client:
         check_call(variable)
         if not 0 < timeout_s < float("inf"):
             raise BadInput(f"the timeout is {timeout_s} seconds: give a number above 0")
+        self._sharing.process.check()
         nodes = tuple(self._addresses())
         if at is not None:
             if at not in nodes:
                 raise NoSuchNode(f"there is no node {at!r}: there are {', '.join(nodes)}")
             nodes = (at,)
         now = time.monotonic()
-        self._number += 1
-        call = VariableCall(variable, nodes, value, timeout_s, now + timeout_s, self._number, send_at=now)
-        self._calls[call.number] = call
-        self._send_due()
+        with self._sharing.mutex:
+            self._number += 1
+            call = VariableCall(variable, nodes, value, timeout_s, now + timeout_s, self._number, send_at=now)
+            self._calls[call.number] = call
+        self._sharing.try_driving(self._send_due)
         return call
 
+    def _due(self) -> float:
+        """Return when the next call is to be sent or ends; infinity if there is none."""
+        with self._sharing.mutex:
+            return min((each.send_at for each in self._calls.values()), default=float("inf"))
+
+    def _step(self, until: float) -> None:
+        """Send what is due, wait for messages until a time of the monotonic clock, and take in all that have arrived."""
+        self._send_due()
+        self._receive_until(min(until, time.monotonic() + _STEP_S))
+
     def _send_due(self) -> None:
-        """Send the calls that are due, and end those whose time is up."""
+        """Send the calls that are due, and end those whose time is up. The driving thread calls this."""
+        with self._sharing.mutex:
+            requests, self._status_requests = self._status_requests, []
+            for node, address, request in requests:
+                self._connections.send(node, address, request)
+            self._send_calls()
+
+    def _send_calls(self) -> None:
         now = time.monotonic()
         for call in list(self._calls.values()):
             if now >= call.deadline:
@@ -208,11 +246,16 @@ class Client:
     def _receive_until(self, until: float) -> None:
         """Wait for messages, at most until a time of the monotonic clock, and take in all that have arrived."""
         wait_s = max(until - time.monotonic(), 0.0)
-        for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
-            while (received := self._connections.receive(source)) is not None:
-                node, frame = received
-                assert frame is not None, "these connections have no monitors"
-                self._take_in(node, frame)
+        ready = self._poller.poll(int(wait_s * 1000 + 0.999))
+        with self._sharing.mutex:
+            for source in ready:
+                if source == self._sharing.wake_up:
+                    self._sharing.woken()
+                    continue
+                while (received := self._connections.receive(source)) is not None:
+                    node, frame = received
+                    assert frame is not None, "these connections have no monitors"
+                    self._take_in(node, frame)
 
     def _take_in(self, node: NodeId, frame: bytes) -> None:
         try:

@@ -7,14 +7,17 @@ with cluster.log_client() as client:
 ```
 
 Calls can overlap: `begin` returns at once, and `wait` collects outcomes. Calls that begin between two waits leave in one frame.
-A client is for one thread. The protocol is in `cluster/clients/pipeline.py`, the sockets are in
-`cluster/clients/connections.py`, and the operations are in `cluster/clients/operations.py`.
+Threads may share a client (`cluster/clients/sharing.py`); a forked child process may not.
+
+The protocol is in `cluster/clients/pipeline.py`, the sockets are in `cluster/clients/connections.py`, and the operations are in
+`cluster/clients/operations.py`.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from cluster.clients.configuration import ClusterConfiguration
 from cluster.clients.connections import Connections
@@ -25,11 +28,14 @@ from cluster.clients.log_call import LogCall
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps, Stream, session_close
 from cluster.clients.outcomes import value_of
 from cluster.clients.pipeline import Pipeline
+from cluster.clients.sharing import ThreadSharing
 from cluster.errors import ConsensusError
 from node.contract import NodeId
 from node.transport import Poller
 
 T = TypeVar("T")
+
+_STEP_S: Final = 1.0
 
 
 class LogClient:
@@ -51,7 +57,8 @@ class LogClient:
             addresses: returns where each node is found now. Called at every send, since a node that restarts may move. It may
                 raise a ConsensusError: there is no cluster any more.
             name: what records call this client.
-            poller: a poller that several clients share. Its owner polls it, and calls `send` and `receive`.
+            poller: a poller that several clients share. Its owner polls it, and calls `send` and `receive`. Such clients are for
+                the owner's thread.
             resume: the `session` of a client that has ended. Nothing that it had on its way takes effect once the first command
                 of this client is done.
             monitors: whether the client notices at once that a connection has closed. None: yes, unless it shares a poller.
@@ -59,6 +66,9 @@ class LogClient:
         self._cluster, self._addresses = cluster, addresses
         self.pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = poller or Poller()
+        self._sharing = ThreadSharing(wakes=poller is None)
+        if poller is None:
+            self._poller.register(self._sharing.wake_up)
         self._connections = Connections(self._poller, monitors=poller is None if monitors is None else monitors)
         self.kv = Kv(self)
         self.locks = Locks(self)
@@ -164,7 +174,9 @@ class LogClient:
         wait_ms: int = 0,
     ) -> LogCall:
         """Begin what `call` does, without waiting. Raises BadValue, WindowFull and ClientClosed."""
-        return self.pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
+        self._sharing.process.check()
+        with self._sharing.mutex:
+            return self.pipeline.call(machine, command, time.monotonic(), timeout_s, read=read, wait_ms=wait_ms)
 
     def result(self, call: LogCall) -> Any:
         """Wait for a call, and return its result. Raises as `call` does."""
@@ -175,16 +187,21 @@ class LogClient:
     def wait(self, calls: Iterable[LogCall]) -> None:
         """Return when each of the calls has an outcome."""
         for call in calls:
-            while call.outcome is None:
-                self.step(1.0)
+            self._sharing.until(partial(_has_outcome, call), self._step)
 
-    def step(self, most_s: float) -> None:
-        """Send what is due, wait for a message for at most `most_s` seconds, and take in what has arrived."""
+    def _step(self) -> None:
+        """Send what is due, wait for a message, and take in what has arrived."""
         now = time.monotonic()
-        self.send(now)
-        wait_s = min(max(self.pipeline.due() - now, 0.0), most_s)
-        for source in self._poller.poll(int(wait_s * 1000 + 0.999)):
-            self.receive(source)
+        with self._sharing.mutex:
+            self.send(now)
+            wait_s = min(max(self.pipeline.due() - now, 0.0), _STEP_S)
+        ready = self._poller.poll(int(wait_s * 1000 + 0.999))
+        with self._sharing.mutex:
+            for source in ready:
+                if source == self._sharing.wake_up:
+                    self._sharing.woken()
+                else:
+                    self.receive(source)
 
     def send(self, now: float) -> None:
         """Send what is due at `now`, a time of the monotonic clock."""
@@ -218,12 +235,26 @@ class LogClient:
                 self.do(session_close(self.session, timeout_s))
 
     def close(self) -> None:
-        """Close the sockets. Calls under way get an outcome. The session ends by itself when it has been idle for long."""
-        self.pipeline.close()
+        """Close the sockets. Calls under way get an outcome. The session ends by itself when it has been idle for long.
+
+        In a forked child process this does nothing: the sockets are its parent's.
+        """
+        if self._sharing.process.is_here:
+            with self._sharing.mutex:
+                self.pipeline.close()
+            self._sharing.close(self._close_sockets)
+
+    def _close_sockets(self) -> None:
         self._connections.close()
+        if self._sharing.wake_up >= 0:
+            self._poller.unregister(self._sharing.wake_up)
 
     def __enter__(self) -> "LogClient":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _has_outcome(call: LogCall) -> bool:
+    return call.outcome is not None
