@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-The wait is the estimate of RFC 6298 over the replies to frames that were sent once, and at least `LEAST_S`. While a leader that is
-slower than that is not answered in time, no reply counts as a sample. So the wait doubles with each silence in a row after the
+The wait is the estimate of RFC 6298 over the replies to frames that were sent once, and at least `LEAST_S`. While a leader that
+is slower than that does not reply in time, no reply counts as a sample. So the wait doubles with each silence in a row after the
 first, up to `MOST_S`, until a frame that was sent once is answered. The first silence doubles nothing: a leader may be suspended,
 and then the next one is to be found soon.
 """

@@ -24,7 +24,7 @@ from mkdocs.exceptions import PluginError
 
 from harness.cli.main import run
 from harness.cli.verbs import cli
-from harness.faults.catalogue import catalogue
+from harness.faults.catalogue import CatalogueEntry, catalogue
 
 sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook as a file, without its folder
 import python_reference
@@ -146,13 +146,17 @@ def _cell(text: str) -> str:
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
+def _excuse(entry: CatalogueEntry) -> str:
+    return f"{entry.excuse}, since {entry.excuse.because}"
+
+
 def fault_catalogue() -> Iterator[str]:
     """Every fault by its family, with its arguments and their defaults."""
     for family, entries in groupby(catalogue(), key=lambda entry: entry.family):
-        yield from (f"## Family `{family}`", "", "| fault | what it does | arguments |", "|---|---|---|")
+        yield from (f"## Family `{family}`", "", "| fault | what it does | arguments | excuses |", "|---|---|---|---|")
         for entry in entries:
             arguments = ", ".join(_argument(name, parameter) for name, parameter in entry.parameters.items())
-            yield f"| `{entry.name}` | {_cell(entry.fault.summary)}. | {arguments} |"
+            yield f"| `{entry.name}` | {_cell(entry.fault.summary)}. | {arguments} | {_cell(_excuse(entry))} |"
         yield ""
 
 

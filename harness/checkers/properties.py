@@ -25,6 +25,10 @@ When an answer is owed
    timeout must be half a second longer for every further node, since the client goes from one to the next at that pace.
 4. An algorithm that keeps a log has one leader. There, every node that might lead must have been within reach, and that
    must have stayed so for two seconds, in which the nodes can elect a leader.
+5. Over links that are late or lossy the same is owed, later: every time above is longer by the allowance of
+   `harness.records.receipts.allowance_s`, which is ten round trips of what the receipts say.
+6. Calls may be too short for that. So the cluster must not be silent, either: if clients were asking all the time and an answer
+   was owed all the time, some call must be answered within the judged end of a call and the allowance.
 
 What a valid verdict needs
 --------------------------
@@ -41,42 +45,13 @@ from typing import Any, Final, NamedTuple
 
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
+from harness.checkers.owed_answers import EXCUSED, is_broken_promise, is_excused, is_owed, silences
 from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
 from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown, wording
 
 __all__ = ["EXCUSED", "RunEvidence", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
-
-#: Parts of errors that excuse a refusal: the input was bad, or the node was full.
-EXCUSED: Final = (
-    "a name is 1 to 64 of",
-    "the value cannot be proposed",
-    "requests are waiting here already",
-    "variables already",
-    # Errors of the client, which sends nothing.
-    "None cannot be proposed",
-    "is no name: use 1 to 64",
-    "cannot be encoded",
-    "bytes and the limit is",
-    "nested more than",
-    "does not fit in 64 bits",
-    "NaN is not equal to itself",
-    "is not valid Unicode",
-    "a map's key is a",
-)
-#: With a shorter timeout, in seconds, no answer is owed: see `cluster/clients/client.py` for how often a client sends again.
-OWED_TIMEOUT_S: Final = 1.0
-#: How much longer the timeout must be for every further node that a client may have to try, in seconds.
-NEXT_NODE_S: Final = 0.5
-#: How long a client waits before it sends to the same node again, in seconds.
-_SEND_AGAIN_S: Final = 1.0
-#: How much longer than a resend the judged end of a call is, in seconds.
-_SLACK_S: Final = 0.5
-#: How long a log may take to elect a leader, in seconds.
-ELECTION_S: Final = 2.0
-#: The part of its timeout after which a call counts as timed out: a client's clock and poll may end it a little early.
-_EARLY: Final = 0.95
 
 
 @checker
@@ -146,7 +121,7 @@ def _refused_rivals(run: RunEvidence) -> Iterator[_RefusedRival]:
         proposals = [operation for operation in operations if operation.f == "propose"]
         for refused in proposals:
             ended = refused.completion
-            if ended is None or refused.outcome != "fail" or _is_excused(refused):
+            if ended is None or refused.outcome != "fail" or is_excused(refused):
                 continue
             if not run.timeline.owes_answer(refused.invoke.node, refused.invoke.time, ended.time):
                 continue
@@ -217,9 +192,9 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
             if completion is None:
                 continue
             if was_answered(operation):
-                if _is_owed(run, invoke.node, invoke.time, completion.time):
+                if is_owed(run, invoke.node, invoke.time, completion.time):
                     answered.append(operation)
-            elif _is_broken_promise(run, operation):
+            elif is_broken_promise(run, operation):
                 seconds, ended_at = run.history.seconds(invoke.time), run.time_of(completion)
                 call = call_clause(invoke.process, operation.f, operation.key, invoke.node, seconds)
                 refused = f"was refused at {ended_at} ({completion.error})"
@@ -228,6 +203,9 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
                     f"{call}, {how}, although a majority was up and connected"
                     + (f". {run.failures[0]}" if run.failures else "")
                 )
+        if not found:
+            for text in silences(run):
+                found.append(text)
     untried = None if answered else "no operation that was owed an answer received one"
     if run.faults_expected and untried is None:
         for receipt in run.receipts:
@@ -235,36 +213,6 @@ def fault_tolerance(run: RunEvidence) -> Verdict:
                 untried = f"no operation that was owed an answer received one during or after {receipt.fault}"
                 break
     return _verdict(run, found, untried, f"{count(len(answered), 'operation')} received the answer that was owed")
-
-
-def _is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
-    """Return whether an operation that was not answered was owed an answer (see "When an answer is owed" above)."""
-    invoke, completion = operation.invoke, operation.completion
-    assert completion is not None
-    if invoke.timeout_s is None or _is_excused(operation):
-        return False
-    others = len(run.members) - 1 if invoke.node is None else 0
-    if invoke.timeout_s < OWED_TIMEOUT_S + NEXT_NODE_S * others:
-        return False
-    if operation.outcome == "fail":
-        until = max(completion.time, invoke.time + int(invoke.timeout_s * 1e9))
-    else:
-        until = completion.time
-        if until - invoke.time < invoke.timeout_s * _EARLY * 1e9:
-            return False  # the client gave up for another reason than its timeout
-    # A fault at the beginning of the call is no excuse once all has been whole for long enough to send again.
-    sends_again_s = _SEND_AGAIN_S if invoke.node is not None else NEXT_NODE_S * others
-    election_s = ELECTION_S if run.algorithm.keeps_log else 0.0
-    judged_s = sends_again_s + max(OWED_TIMEOUT_S, election_s) + _SLACK_S
-    began = max(invoke.time, until - int(judged_s * 1e9))
-    steady_ns = int(max(OWED_TIMEOUT_S, election_s) * _EARLY * 1e9)
-    return _is_owed(run, invoke.node, began, until, steady_ns=steady_ns)
-
-
-def _is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-    """Return whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it."""
-    owes = run.timeline.leader_owes_answer if run.algorithm.keeps_log else run.timeline.owes_answer
-    return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 
 #: The checker of each property, by the article's name.
@@ -304,11 +252,6 @@ def _verdict(run: RunEvidence, found: list[str], untried: str | None, kept: str)
     if no_test is not None:
         return unknown(no_test, no_test=True)
     return valid(kept) if untried is None else unknown(untried)
-
-
-def _is_excused(operation: RecordedCall) -> bool:
-    error = operation.completion.error if operation.completion is not None else None
-    return operation.outcome == "fail" and any(text in (error or "") for text in EXCUSED)
 
 
 def _end(operation: RecordedCall) -> int:

@@ -163,8 +163,8 @@ def _print_failover(row: dict[str, Any]) -> None:
         lossy = f"{row['loss']:.0%} of all messages lost: " if row["loss"] else ""
         print(
             f"{slow}{lossy}{row['how']} of the leader of {row['nodes']}, {row['rounds']} times: "
-            f"p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms, slowest {row['max_ms']:.0f} ms; {row['lost']} lost; "
-            f"a put without a fault takes {row['usual_ms']:.1f} ms"
+            f"p50 {row['p50_ms']:.0f} ms, p90 {row['p90_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms, "
+            f"slowest {row['max_ms']:.0f} ms; {row['lost']} lost; a put without a fault takes {row['usual_ms']:.1f} ms"
         )
         if row["bound_ms"] is not None:
             print(f"  bound: ten round trips and a second, {row['bound_ms']:.0f} ms; {row['beyond_bound']} beyond it")

@@ -111,6 +111,8 @@ class ReceiptBuilder:
     nodes_down: tuple[NodeId, ...] = ()
     links_cut: tuple[Link, ...] = ()
     links_disturbed: tuple[Link, ...] = ()
+    late_s: float = 0.0
+    loss: float = 1.0
     bit: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
     began_ns: int = field(default_factory=time.monotonic_ns)
@@ -132,6 +134,8 @@ class ReceiptBuilder:
             self.links_cut,
             self.links_disturbed,
             dict(self.evidence),
+            self.late_s,
+            self.loss,
         )
 
 

@@ -15,8 +15,9 @@ fault is in force. It returns a handle whose `heal()` ends the fault. Its rules:
 
 1. It opens its receipt (`experiment.faults.begin`) before it does anything. It sets `bit` from what an observer other
    than the fault itself saw. It ends the receipt when everything that it broke is whole again.
-2. It draws the arguments that are left out from `rng`, so that a step of a plan does the same in every run.
-3. If it signals processes, it claims them (`experiment.faults.claim`) until it is healed.
+2. Its `excuse` says what no judge may blame an algorithm for meanwhile, and the receipt says the same for its arguments.
+3. It draws the arguments that are left out from `rng`, so that a step of a plan does the same in every run.
+4. If it signals processes, it claims them (`experiment.faults.claim`) until it is healed.
 
 Call `register` when the module of the fault is imported, and list the module in `MODULES`. For a function, the
 decorator `fault` calls `register`. The arguments of a fault are the parameters of its `inject`; when a plan is read,
@@ -38,6 +39,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+from harness.faults.excuses import NO_EXCUSE, Excuse
 from harness.records.links import CLIENT
 from node.contract import BadInput, NodeId
 from node.wording import nearest
@@ -107,10 +109,11 @@ ArgumentDrawer: TypeAlias = Callable[[Random, FaultBudget], DrawnArguments | Non
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A fault with its family, its `draw` function for generated plans, and how often they draw it."""
+    """A fault with its family, its excuse, its `draw` function for generated plans, and how often they draw it."""
 
     fault: Fault
     family: str
+    excuse: Excuse
     draw: ArgumentDrawer
     weight: float
 
@@ -129,12 +132,20 @@ class CatalogueEntry:
 _registered: dict[str, CatalogueEntry] = {}
 
 
-def register(fault: Fault, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0) -> None:
+def register(
+    fault: Fault,
+    family: str,
+    excuse: Excuse = NO_EXCUSE,
+    *,
+    draw: ArgumentDrawer | None = None,
+    weight: float = 1.0,
+) -> None:
     """Add a fault to the catalogue.
 
     Args:
         fault: the fault. Its name must be new.
         family: its family, such as "process" or "cut".
+        excuse: what its receipt excuses, as little as can be argued.
         draw: draws its arguments for generated plans. By default a node is drawn for an argument `node` or `nodes`.
         weight: how often generated plans draw it, relative to the other faults of its family. With 0 they draw it only
             if it, or its family, is named.
@@ -144,7 +155,7 @@ def register(fault: Fault, family: str, *, draw: ArgumentDrawer | None = None, w
     """
     if fault.name in _registered and _registered[fault.name].fault is not fault:
         raise BadFault(f"two faults are called {fault.name!r}: give one of them another name")
-    _registered[fault.name] = CatalogueEntry(fault, family, draw or _draw_any_node(fault), weight)
+    _registered[fault.name] = CatalogueEntry(fault, family, excuse, draw or _draw_any_node(fault), weight)
 
 
 Inject = Callable[..., "ActiveFault"]
@@ -160,7 +171,12 @@ class _FunctionFault:
 
 
 def fault(
-    name: str, family: str, *, draw: ArgumentDrawer | None = None, weight: float = 1.0
+    name: str,
+    family: str,
+    excuse: Excuse = NO_EXCUSE,
+    *,
+    draw: ArgumentDrawer | None = None,
+    weight: float = 1.0,
 ) -> Callable[[Inject], Inject]:
     """Return a decorator that registers a function as a fault. The first line of its docstring is the summary.
 
@@ -169,7 +185,7 @@ def fault(
 
     def add(function: Inject) -> Inject:
         summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        register(_FunctionFault(name, summary, function), family, draw=draw, weight=weight)
+        register(_FunctionFault(name, summary, function), family, excuse, draw=draw, weight=weight)
         return function
 
     return add

@@ -13,6 +13,7 @@ from cluster.processes import NodeProcess
 from harness.faults.active import ActiveFault, WatchedFault
 from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
+from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target, choose_node
 from node.contract import NodeId
 
@@ -23,7 +24,13 @@ _JUMP_SEEN_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.01
 
 
-@fault("clock-jump", "clock", draw=draw_node_and(seconds=lambda rng: rng.choice([1.0, 60.0, 3600.0])), weight=0)
+@fault(
+    "clock-jump",
+    "clock",
+    Excuse(Kind.DOWN, "if it jumps back, no timer expires for so long; else nothing"),
+    draw=draw_node_and(seconds=lambda rng: rng.choice([1.0, 60.0, 3600.0])),
+    weight=0,
+)
 def clock_jump(
     experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 60.0, back: bool = False
 ) -> ActiveFault:
@@ -37,7 +44,6 @@ def clock_jump(
         back: jump back.
 
     Observer: the node's clock, as its status shows it.
-    Excuses: the node is down until the heal, if its clock jumps back; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
     process = _running(experiment, chosen)
@@ -53,7 +59,13 @@ def clock_jump(
     return WatchedFault(receipt.end, lambda: receipt.bit)
 
 
-@fault("clock-skew", "clock", draw=draw_node_and(rate=lambda rng: rng.choice([0.0, 0.5, 2.0, 10.0])), weight=0)
+@fault(
+    "clock-skew",
+    "clock",
+    Excuse(Kind.DOWN, "if it is slow, timers expire late or never; else nothing"),
+    draw=draw_node_and(rate=lambda rng: rng.choice([0.0, 0.5, 2.0, 10.0])),
+    weight=0,
+)
 def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> ActiveFault:
     """Let a node's clock run fast or slow, or stand still; restore the true rate at the heal.
 
@@ -64,7 +76,6 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
         rate: seconds of the clock for each real second: 2 is fast, 0.5 is slow, 0 stands still.
 
     Observer: the node's clock, as its status shows it.
-    Excuses: the node is down until the heal, if `rate` is below 1; otherwise nothing.
     """
     chosen = choose_node(experiment, rng, node)
     process = _running(experiment, chosen)

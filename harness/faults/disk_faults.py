@@ -25,13 +25,17 @@ from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
 from cluster.spawning import READY_S, spawn
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
-from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault
+from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
+from harness.faults.excuses import Disturbance, Excuse, Kind
+from harness.faults.link_faults import expand_links
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
 from harness.faults.target import Target, bring_up, choose_node
 from node.contract import NodeId
 from node.launcher import EXIT_DISK
 from node.storage.disk import FILE_NAME, inspect
 
+_DOWN: Final = Excuse(Kind.DOWN, "its node ends, at a moment that only the node's disk knows, until the heal")
+_DAMAGED: Final = Excuse(Kind.DOWN, "its node may refuse to start on what it finds")
 #: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
 _LOOK_EVERY_S: Final = 0.01
 
@@ -62,7 +66,7 @@ def _directory(experiment: Target, node: NodeId) -> Path:
 
 
 def _steer_disk(
-    experiment: Target, rng: Random, node: NodeId | None, name: str, setting: str, *, fatal: bool
+    experiment: Target, rng: Random, node: NodeId | None, name: str, setting: str, *, late_s: float | None = None
 ) -> ActiveFault:
     """Make the disk of a node fail, by a small file that its VFS reads.
 
@@ -72,7 +76,8 @@ def _steer_disk(
         node: the node whose disk fails.
         name: the name of the fault, and of the file.
         setting: the content of the file.
-        fatal: the node must stop with the status of a failed disk. Otherwise the fault has not bitten.
+        late_s: how late messages of the node and to it are at most, if it goes on. If None, the node must stop with the status
+            of a failed disk. Otherwise the fault has not bitten.
 
     Raises:
         BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`.
@@ -81,7 +86,11 @@ def _steer_disk(
         raise BadFault(f"{name} needs a disk that can fail: run the experiment with vfs={power_loss_vfs.SPEC!r}")
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     end_claim = faults.claim([chosen])
-    receipt = faults.begin(name, nodes_down=[chosen], setting=setting)
+    if late_s is None:
+        receipt = faults.begin(name, nodes_down=[chosen], setting=setting)
+    else:
+        links = [link for link in expand_links("all", experiment.nodes) if chosen in link]
+        receipt = faults.begin(name, links_disturbed=links, disturbance=Disturbance(late_s), setting=setting)
     file = _directory(experiment, chosen) / name
     file.write_text(setting)
 
@@ -91,7 +100,9 @@ def _steer_disk(
         since = [line for line in lines if line["fault"] == name and line["time"] >= receipt.began_ns]
         receipt.evidence["disk"] = since[-3:]
         receipt.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
-        return bool(receipt.evidence["disk"]) and (not fatal or f"status {EXIT_DISK}" in receipt.evidence["ended"])
+        return bool(receipt.evidence["disk"]) and (
+            late_s is not None or f"status {EXIT_DISK}" in receipt.evidence["ended"]
+        )
 
     def end() -> None:
         try:
@@ -105,7 +116,7 @@ def _steer_disk(
     return WatchedFault(end, has_bitten)
 
 
-@fault("fail-write", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)), weight=0)
+@fault("fail-write", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)), weight=0)
 def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """Let the nth write from now fail with EIO, which stops the node.
 
@@ -118,24 +129,22 @@ def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, n
         nth: the number of the write, from 1.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
-    Excuses: the node is down until the heal has brought it up.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth), fatal=True)
+    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth))
 
 
-@fault("fail-sync", "disk", draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)), weight=0)
+@fault("fail-sync", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)), weight=0)
 def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """Let the nth sync from now fail with EIO and lose its writes, which stops the node.
 
     The heal restarts the node. The arguments are those of `fail_write`; `nth` counts syncs.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
-    Excuses: the node is down until the heal has brought it up.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth), fatal=True)
+    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth))
 
 
-@fault("disk-full", "disk", draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
+@fault("disk-full", "disk", _DOWN, draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
 def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
     """Let writes fail with ENOSPC after some bytes, which stops the node.
 
@@ -143,22 +152,32 @@ def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, fr
     those of `fail_write`.
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
-    Excuses: the node is down until the heal has brought it up.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes), fatal=True)
+    return _steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes))
 
 
-@fault("slow-sync", "disk", draw=draw_node_and(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)), weight=0)
+@fault(
+    "slow-sync",
+    "disk",
+    Excuse(
+        Kind.LATE,
+        "a message waits for the turn before it and for its own, of two syncs each at most",
+        ("seconds",),
+        times=4,
+    ),
+    draw=draw_node_and(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)),
+    weight=0,
+)
 def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> ActiveFault:
     """Let every sync take longer, by `seconds`.
 
     Observer: the disk's receipt.
-    Excuses: the node is down until the heal, although it stays up.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), fatal=False)
+    late_s = find_fault("slow-sync").excuse.disturbance({"seconds": seconds}).late_s
+    return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), late_s=late_s)
 
 
-@fault("power-cut", "disk", draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
+@fault("power-cut", "disk", _DOWN, draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
 def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
     """Kill a node as a power cut does: unsynced writes are lost, except for a tail of them.
 
@@ -172,7 +191,6 @@ def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, ta
             `harness.faults.power_cut.Tail`).
 
     Observer: the kernel; the wait status is that of SIGKILL. The evidence lists how much each file has lost.
-    Excuses: the node is down until the heal has brought it up.
     """
     if tail not in set(Tail):
         raise BadFault(f"power-cut: there is no tail {tail!r}; the tails are {', '.join(Tail)}")
@@ -240,7 +258,7 @@ def _damage_while_down(
     return EndsOnHeal(end)
 
 
-@fault("flip-bit", "disk", draw=never_draw, weight=0)
+@fault("flip-bit", "disk", _DAMAGED, draw=never_draw, weight=0)
 def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Kill a node, flip one bit on its disk, and start it.
 
@@ -248,7 +266,6 @@ def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> 
     is None.
 
     Observer: the file, which is read again and has another hash.
-    Excuses: the node is down until the heal, also if it has started before.
     """
     flipped: list[tuple[Path, int, int]] = []
 
@@ -277,7 +294,7 @@ def _flip(path: Path, position: int, mask: int) -> None:
         file.write(bytes([byte ^ mask]))
 
 
-@fault("delete-directory", "disk", draw=draw_node_and(), weight=0)
+@fault("delete-directory", "disk", _DAMAGED, draw=draw_node_and(), weight=0)
 def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Kill a node, remove its directory, and start it.
 
@@ -285,7 +302,6 @@ def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = N
     None.
 
     Observer: the file system, in which the directory no longer exists.
-    Excuses: the node is down until the heal, also if it has started before.
     """
     removed = _path_for_removed(experiment)
 
@@ -309,7 +325,7 @@ def _path_for_removed(experiment: Target) -> Path:
     return folder / str(len(list(folder.iterdir())) + 1)
 
 
-@fault("restore-old-copy", "disk", draw=never_draw, weight=0)
+@fault("restore-old-copy", "disk", _DAMAGED, draw=never_draw, weight=0)
 def restore_old_copy(
     experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
 ) -> ActiveFault:
@@ -325,7 +341,6 @@ def restore_old_copy(
         most_s: how long to wait for a commit, in seconds.
 
     Observer: the node's disk, whose incarnation is lower than before.
-    Excuses: the node is down until it runs on the old copy.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     end_claim = faults.claim([chosen])
@@ -363,7 +378,13 @@ def _wait_for_commits(experiment: Target, node: NodeId, most_s: float) -> int:
         time.sleep(_LOOK_EVERY_S)
 
 
-@fault("second-process", "disk", draw=draw_node_and(), weight=0)
+@fault(
+    "second-process",
+    "disk",
+    Excuse(Kind.NOTHING, "the second process is refused, and the first goes on"),
+    draw=draw_node_and(),
+    weight=0,
+)
 def second_process(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Start a second process on the directory of a node that runs.
 
@@ -371,7 +392,6 @@ def second_process(experiment: Target, rng: Random, *, node: NodeId | None = Non
 
     Observers: the pipe on which the second process reports whether it is ready, and the kernel, which gives its wait
     status.
-    Excuses: nothing.
 
     Raises:
         FaultFailed: the first process is no longer up.

@@ -24,6 +24,7 @@ from cluster.cluster import Cluster
 from cluster.errors import WrongState
 from cluster.membership import leading_node
 from harness.faults.active import LinkFault, ReceiptBuilder
+from harness.faults.excuses import HARMLESS, UNRELIABLE, Disturbance
 from harness.network.installed_rule import InstalledRule
 from harness.network.network import Network
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Reorder, Rule
@@ -78,6 +79,7 @@ class Faults:
         nodes_down: Iterable[NodeId] = (),
         links_cut: Iterable[Link] = (),
         links_disturbed: Iterable[Link] = (),
+        disturbance: Disturbance = UNRELIABLE,
         **evidence: Any,
     ) -> ReceiptBuilder:
         """Open the receipt of a fault. Call it before the fault does anything.
@@ -90,10 +92,11 @@ class Faults:
             nodes_down: the nodes that no judge may count on.
             links_cut: the directed links that carry nothing.
             links_disturbed: the directed links that may lose or delay messages.
+            disturbance: what happens to messages over those links; by default nothing can be counted on.
             evidence: the first entries of the receipt's evidence.
         """
         receipt = ReceiptBuilder(
-            fault, tuple(nodes_down), tuple(links_cut), tuple(links_disturbed), evidence=dict(evidence)
+            fault, tuple(nodes_down), tuple(links_cut), tuple(links_disturbed), *disturbance, evidence=dict(evidence)
         )
         with self.lock:
             self._receipts.append(receipt)
@@ -233,7 +236,8 @@ class Faults:
             seconds: the delay, its jitter, and the longest time for which a reordered message is held.
         """
         actions: list[Action] = [Drop(), Duplicate(), Reorder(most_s=seconds), Delay(seconds, seconds)]
-        return self.apply_rules("lossy", actions, self.node_links(), probability=_PROBABILITY_LOSSY)
+        disturbance = Disturbance(3 * seconds, _PROBABILITY_LOSSY)
+        return self.apply_rules("lossy", actions, self.node_links(), disturbance, probability=_PROBABILITY_LOSSY)
 
     def hold(self, links: Iterable[Link], *types: str) -> LinkFault:
         """Hold the messages on these links until the fault is healed: all messages, or only those of these types."""
@@ -253,10 +257,10 @@ class Faults:
         name: str,
         actions: Iterable[Action],
         links: Iterable[Link],
+        disturbance: Disturbance = UNRELIABLE,
         *,
         types: Iterable[str] = (),
         probability: float = 1.0,
-        harmless: bool = False,
     ) -> LinkFault:
         """Install a rule for each action on these links, with one receipt for all of them.
 
@@ -265,13 +269,15 @@ class Faults:
             actions: what the rules do. If one of them is a cut, the receipt names the links as cut, otherwise as
                 disturbed.
             links: the directed links.
+            disturbance: what the rules do to messages, for the judges. If they lose none and delay none, the receipt names no
+                link.
             types: the types of messages that the rules apply to; none stands for all.
             probability: how likely a rule acts on a message, from 0 to 1.
-            harmless: the fault excuses nothing, so the receipt does not name the links as disturbed.
         """
         links, actions, types = tuple(links), list(actions), frozenset(types)
         cut = any(isinstance(action, Cut) for action in actions)
-        receipt = ReceiptBuilder(name, links_cut=links if cut else (), links_disturbed=() if cut or harmless else links)
+        disturbed = not cut and disturbance != HARMLESS
+        receipt = ReceiptBuilder(name, (), links if cut else (), links if disturbed else (), *disturbance)
         with self.lock:
             self._count += 1
             number = self._count

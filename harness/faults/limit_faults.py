@@ -15,13 +15,20 @@ from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, WatchedFault
 from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
+from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target, bring_up, choose_node
 from node.contract import NodeId
 
 _MIB: Final = 1024 * 1024
 
 
-@fault("memory-limit", "limit", draw=draw_node_and(spare_mib=lambda rng: rng.randint(1, 32)), weight=0)
+@fault(
+    "memory-limit",
+    "limit",
+    Excuse(Kind.DOWN, "a node may end for want of memory"),
+    draw=draw_node_and(spare_mib=lambda rng: rng.randint(1, 32)),
+    weight=0,
+)
 def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare_mib: int = 8) -> ActiveFault:
     """Limit a node's memory; lift the limit at the heal.
 
@@ -34,7 +41,6 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
         spare_mib: how much more address space than now the node may use, in MiB.
 
     Observer: the kernel's table of the process's limits.
-    Excuses: the node is down until it is up without the limit.
     """
 
     def limit(pid: int) -> int:
@@ -45,7 +51,13 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
     return _set_limit(experiment, chosen, "memory-limit", resource.RLIMIT_AS, "Max address space", limit)
 
 
-@fault("descriptor-limit", "limit", draw=draw_node_and(spare=lambda rng: rng.randint(0, 3)), weight=0)
+@fault(
+    "descriptor-limit",
+    "limit",
+    Excuse(Kind.DOWN, "a node may accept no connection"),
+    draw=draw_node_and(spare=lambda rng: rng.randint(0, 3)),
+    weight=0,
+)
 def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, spare: int = 0) -> ActiveFault:
     """Limit a node's file descriptors; lift the limit at the heal.
 
@@ -53,7 +65,6 @@ def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = N
     The other arguments are those of `memory_limit`.
 
     Observer: the kernel's table of the process's limits.
-    Excuses: the node is down until it is up without the limit.
     """
 
     def limit(pid: int) -> int:

@@ -6,26 +6,21 @@ directed pairs. `probability` is how likely the fault acts on a message, from 0 
 The proxy, a process of its own, counts the messages on which it has acted. A fault has bitten when there is at least
 one.
 
-What they excuse: no judge blames an algorithm for silence over a link that loses, holds or damages messages, or that
-delays them by more than `_HARMLESS_DELAY_S`. The receipt names such links as disturbed. A message that arrives twice,
-at most so much later, or after the next message must not stop an algorithm, so those faults are harmless: their
-receipts name no links.
+What they excuse stands beside each of them, as an `Excuse`. Its receipt names the links as disturbed, with how late messages may
+be and which share of them may be lost. A message that arrives twice excuses nothing, so that receipt names no links.
 """
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from harness.faults.active import ActiveFault, LinkFault
-from harness.faults.catalogue import ArgumentDrawer, DrawnArguments, FaultBudget, fault
+from harness.faults.catalogue import ArgumentDrawer, DrawnArguments, FaultBudget, fault, find_fault
+from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target
 from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
 from harness.records.links import CLIENT, Link
 from node.contract import NodeId
-
-#: Seconds. Two phases of messages with this delay, there and back, take a small part of the time in which an answer is
-#: owed.
-_HARMLESS_DELAY_S: Final = 0.02
 
 #: `nodes`, `clients`, `all`, or a list of directed pairs.
 LinkSelection = str | list[list[str]]
@@ -45,12 +40,13 @@ def _disturb(
     name: str,
     action: Action,
     links: LinkSelection,
-    probability: float = 1.0,
-    *,
-    harmless: bool = False,
+    likely: float = 1.0,
+    **arguments: float,
 ) -> LinkFault:
+    """Put a rule on links. `arguments` are those of the fault that its excuse names."""
     pairs = expand_links(links, experiment.nodes)
-    return experiment.faults.apply_rules(name, [action], pairs, probability=probability, harmless=harmless)
+    disturbance = find_fault(name).excuse.disturbance(arguments)
+    return experiment.faults.apply_rules(name, [action], pairs, disturbance, probability=likely)
 
 
 def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
@@ -70,27 +66,41 @@ def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
     return draw
 
 
-@fault("drop", "link", draw=_draw_links_and(probability=(0.05, 0.6)), weight=2)
+@fault(
+    "drop",
+    "link",
+    Excuse(Kind.LOSSY, "what is lost must be sent again", loss="probability"),
+    draw=_draw_links_and(probability=(0.05, 0.6)),
+    weight=2,
+)
 def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3) -> ActiveFault:
     """Lose messages.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed.
     """
-    return _disturb(experiment, "drop", Drop(), links, probability)
+    return _disturb(experiment, "drop", Drop(), links, probability, probability=probability)
 
 
-@fault("delay", "link", draw=_draw_links_and(seconds=(0.005, 0.3)))
+@fault(
+    "delay",
+    "link",
+    Excuse(Kind.LATE, "each message is so late", ("seconds",)),
+    draw=_draw_links_and(seconds=(0.005, 0.3)),
+)
 def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1) -> ActiveFault:
     """Deliver messages later, in their order.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed if the delay is more than 0.02 seconds.
     """
-    return _disturb(experiment, "delay", Delay(seconds), links, harmless=seconds <= _HARMLESS_DELAY_S)
+    return _disturb(experiment, "delay", Delay(seconds), links, seconds=seconds)
 
 
-@fault("jitter", "link", draw=_draw_links_and(jitter_s=(0.005, 0.3)))
+@fault(
+    "jitter",
+    "link",
+    Excuse(Kind.LATE, "a message is so late at most", ("seconds", "jitter_s")),
+    draw=_draw_links_and(jitter_s=(0.005, 0.3)),
+)
 def jitter(
     experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
 ) -> ActiveFault:
@@ -99,25 +109,32 @@ def jitter(
     The delay is `seconds`, and up to `jitter_s` more.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed if the longest delay is more than 0.02 seconds.
     """
-    longest_s = seconds + jitter_s
-    return _disturb(experiment, "jitter", Delay(seconds, jitter_s), links, harmless=longest_s <= _HARMLESS_DELAY_S)
+    return _disturb(experiment, "jitter", Delay(seconds, jitter_s), links, seconds=seconds, jitter_s=jitter_s)
 
 
-@fault("duplicate", "link", draw=_draw_links_and(probability=(0.2, 1.0)))
+@fault(
+    "duplicate",
+    "link",
+    Excuse(Kind.NOTHING, "a message that comes twice must not stop an algorithm"),
+    draw=_draw_links_and(probability=(0.2, 1.0)),
+)
 def duplicate(
     experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.5, copies: int = 1
 ) -> ActiveFault:
     """Deliver messages more than once, with `copies` more of each.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: nothing.
     """
-    return _disturb(experiment, "duplicate", Duplicate(copies), links, probability, harmless=True)
+    return _disturb(experiment, "duplicate", Duplicate(copies), links, probability)
 
 
-@fault("reorder", "link", draw=_draw_links_and(probability=(0.2, 1.0)))
+@fault(
+    "reorder",
+    "link",
+    Excuse(Kind.LATE, "a message waits so long for later ones at most", ("most_s",)),
+    draw=_draw_links_and(probability=(0.2, 1.0)),
+)
 def reorder(
     experiment: Target,
     _rng: Random,
@@ -130,23 +147,31 @@ def reorder(
     """Deliver messages after later ones: after `window` others, but at most `most_s` seconds late.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed if `most_s` is more than 0.02 seconds.
     """
-    harmless = most_s <= _HARMLESS_DELAY_S
-    return _disturb(experiment, "reorder", Reorder(window, most_s), links, probability, harmless=harmless)
+    return _disturb(experiment, "reorder", Reorder(window, most_s), links, probability, most_s=most_s)
 
 
-@fault("hold", "link", draw=_draw_links_and(), weight=0.5)
+@fault(
+    "hold",
+    "link",
+    Excuse(Kind.LOSSY, "a held message comes at the heal", loss="probability"),
+    draw=_draw_links_and(),
+    weight=0.5,
+)
 def hold(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 1.0) -> ActiveFault:
     """Hold messages, and deliver all of them at the heal, however old.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed.
     """
-    return _disturb(experiment, "hold", Hold(), links, probability)
+    return _disturb(experiment, "hold", Hold(), links, probability, probability=probability)
 
 
-@fault("corrupt", "link", draw=_draw_links_and(probability=(0.1, 0.6)))
+@fault(
+    "corrupt",
+    "link",
+    Excuse(Kind.LOSSY, "a receiver drops what is damaged", loss="probability"),
+    draw=_draw_links_and(probability=(0.1, 0.6)),
+)
 def corrupt(
     experiment: Target,
     _rng: Random,
@@ -160,6 +185,5 @@ def corrupt(
     `position` is the index of the byte; None stands for a random one.
 
     Observer: the proxy, which counts the messages on which it has acted.
-    Excuses: the links are disturbed.
     """
-    return _disturb(experiment, "corrupt", Corrupt(position), links, probability)
+    return _disturb(experiment, "corrupt", Corrupt(position), links, probability, probability=probability)

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import permutations, product
 from random import Random
+from typing import Final
 
 from harness.faults.active import ActiveFault, LinkFault, RepeatingFault
-from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
+from harness.faults.catalogue import DrawnArguments, FaultBudget, fault, find_fault
+from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target, choose_node, resolve_nodes
 from harness.network.rules import Cut
 from harness.records.links import Link
 from node.contract import NodeId
 from node.quorum import majority
+
+_CUT: Final = Excuse(Kind.CUT, "the links carry nothing")
 
 Groups = Sequence[Sequence[NodeId]]
 
@@ -127,7 +131,7 @@ def _draw_no_arguments(_rng: Random, budget: FaultBudget) -> DrawnArguments | No
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
-@fault("partition", "cut", draw=_draw_groups, weight=2)
+@fault("partition", "cut", _CUT, draw=_draw_groups, weight=2)
 def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None) -> ActiveFault:
     """Cut groups of nodes from each other.
 
@@ -137,7 +141,6 @@ def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | N
         groups: the groups; nodes in no group are a group of their own.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
@@ -145,25 +148,23 @@ def partition(experiment: Target, rng: Random, *, groups: list[list[NodeId]] | N
     return _cut(experiment, links_between(groups, experiment.nodes), "partition")
 
 
-@fault("halves", "cut", draw=_draw_no_arguments)
+@fault("halves", "cut", _CUT, draw=_draw_no_arguments)
 def halves(experiment: Target, rng: Random) -> ActiveFault:
     """Cut the nodes into two random halves; with an odd number of nodes, one half is larger.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     nodes = shuffled(rng, experiment.nodes)
     return _cut(experiment, links_between([nodes[: len(nodes) // 2]], experiment.nodes), "halves")
 
 
-@fault("minority", "cut", draw=_draw_leader)
+@fault("minority", "cut", _CUT, draw=_draw_leader)
 def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
     """Cut the nodes into two sides, with a node, by default the leader, on the smaller side.
 
     `rng` draws the other nodes of its side.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     chosen = choose_node(experiment, rng, node)
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -171,14 +172,13 @@ def minority(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Act
     return _cut(experiment, links_between([side], experiment.nodes), "minority")
 
 
-@fault("majority", "cut", draw=_draw_no_arguments)
+@fault("majority", "cut", _CUT, draw=_draw_no_arguments)
 def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
     """Cut the nodes into two sides, with a node, by default the leader, on the larger side.
 
     `rng` draws the other nodes of its side.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     chosen = choose_node(experiment, rng, node)
     others = [other for other in shuffled(rng, experiment.nodes) if other != chosen]
@@ -186,30 +186,28 @@ def majority_(experiment: Target, rng: Random, *, node: NodeId = "leader") -> Ac
     return _cut(experiment, links_between([side], experiment.nodes), "majority")
 
 
-@fault("isolate", "cut", draw=_draw_node)
+@fault("isolate", "cut", _CUT, draw=_draw_node)
 def isolate(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Cut a node from all other nodes, in both directions.
 
     `rng` draws the node if it is None.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     return _cut(experiment, links_between([[choose_node(experiment, rng, node)]], experiment.nodes), "isolate")
 
 
-@fault("isolate-leader", "cut", draw=_draw_leader, weight=2)
+@fault("isolate-leader", "cut", _CUT, draw=_draw_leader, weight=2)
 def isolate_leader(experiment: Target, rng: Random) -> ActiveFault:
     """Cut the present leader from all other nodes; without a leader, the first node.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     leader = choose_node(experiment, rng, "leader")
     return _cut(experiment, links_between([[leader]], experiment.nodes), "isolate-leader")
 
 
-@fault("one-way", "cut", draw=_draw_one_way)
+@fault("one-way", "cut", _CUT, draw=_draw_one_way)
 def one_way(
     experiment: Target,
     rng: Random,
@@ -226,14 +224,13 @@ def one_way(
         receivers: the nodes that do not get them; None stands for all nodes.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     from_nodes = resolve_nodes(experiment, rng, senders)
     to_nodes = resolve_nodes(experiment, rng, receivers) if receivers is not None else experiment.nodes
     return _cut(experiment, [link for link in product(from_nodes, to_nodes) if link[0] != link[1]], "one-way")
 
 
-@fault("bridge", "cut", draw=_draw_bridge)
+@fault("bridge", "cut", _CUT, draw=_draw_bridge)
 def bridge(
     experiment: Target, rng: Random, *, node: NodeId | None = None, groups: list[list[NodeId]] | None = None
 ) -> ActiveFault:
@@ -249,7 +246,6 @@ def bridge(
         groups: the two groups; the bridge may be in one of them.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     chosen = None if node is None else choose_node(experiment, rng, node)
     if groups is None:
@@ -262,20 +258,24 @@ def bridge(
     return _cut(experiment, links_of_bridge(one, chosen, other), "bridge")
 
 
-@fault("ring", "cut", draw=_draw_ring)
+@fault("ring", "cut", _CUT, draw=_draw_ring)
 def majorities_ring(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """Cut links so that each node reaches a majority, and no two nodes reach the same one.
 
     `nodes` is the order of the nodes on the ring; `rng` draws it if it is None.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are cut.
     """
     order = shuffled(rng, experiment.nodes) if nodes is None else nodes
     return _cut(experiment, links_of_ring(order), "ring")
 
 
-@fault("flapping", "cut", draw=_draw_groups)
+@fault(
+    "flapping",
+    "cut",
+    Excuse(Kind.LOSSY, "each link is cut for half of each period", ("period_s",), loss=0.5),
+    draw=_draw_groups,
+)
 def flapping(
     experiment: Target, rng: Random, *, groups: list[list[NodeId]] | None = None, period_s: float = 0.2
 ) -> ActiveFault:
@@ -288,13 +288,13 @@ def flapping(
         period_s: the length of a period, in seconds.
 
     Observer: the proxy, which counts the messages that it has dropped.
-    Excuses: the links are disturbed until the heal. The times in which they are whole are too short to count on.
     """
     if groups is None:
         nodes = shuffled(rng, experiment.nodes)
         groups = [nodes[: len(nodes) // 2]]
     links = links_between(groups, experiment.nodes)
-    receipt = experiment.faults.begin("flapping", links_disturbed=links, cuts=0)
+    disturbance = find_fault("flapping").excuse.disturbance({"period_s": period_s})
+    receipt = experiment.faults.begin("flapping", links_disturbed=links, disturbance=disturbance, cuts=0)
     dropped: Counter[str] = Counter()
 
     def cut_and_restore(healing: threading.Event) -> None:

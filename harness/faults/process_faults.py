@@ -22,11 +22,13 @@ from cluster.errors import BootFailed, FaultFailed, WrongState
 from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
+from harness.faults.excuses import Excuse, Kind
 from harness.faults.injector import Faults
 from harness.faults.target import Target, bring_up, choose_node, resolve_nodes
 from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
 
+_DOWN: Final = Excuse(Kind.DOWN, "a process that has ended does nothing until it is ready again")
 #: How often `kill-in-recovery` tries to kill a node before it is ready.
 _RECOVERY_TRIES: Final = 6
 #: The longest time from the start of a node's process until it is ready. The first try waits at most so long.
@@ -99,7 +101,7 @@ def _draw_at_message(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
 # --- the faults -------------------------------------------------------------------------------------------------------
 
 
-@fault("kill", "process", draw=_draw_few, weight=3)
+@fault("kill", "process", _DOWN, draw=_draw_few, weight=3)
 def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """Kill nodes with SIGKILL; restart them on their disks at the heal.
 
@@ -109,46 +111,42 @@ def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) 
         nodes: the nodes to kill.
 
     Observer: the kernel; the wait status of each process is that of SIGKILL.
-    Excuses: each node is down until it is ready again.
     """
     return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.kill)
 
 
-@fault("terminate", "process", draw=_draw_few)
+@fault("terminate", "process", _DOWN, draw=_draw_few)
 def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """End nodes in order with SIGTERM; restart them at the heal.
 
     The arguments are those of `kill`.
 
     Observer: the kernel; the wait status of each process is 0.
-    Excuses: each node is down until it is ready again.
     """
     return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.terminate)
 
 
-@fault("suspend", "process", draw=_draw_few, weight=2)
+@fault("suspend", "process", Excuse(Kind.DOWN, "a suspended process does nothing"), draw=_draw_few, weight=2)
 def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) -> ActiveFault:
     """Suspend nodes with SIGSTOP; resume them at the heal.
 
     This is like a long pause by a garbage collector or a hypervisor. The arguments are those of `kill`.
 
     Observer: the kernel; the process table shows each process as stopped ("T").
-    Excuses: each node is down until it is resumed.
     """
     return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.suspend)
 
 
-@fault("kill-all", "process", draw=_draw_all, weight=0.5)
+@fault("kill-all", "process", _DOWN, draw=_draw_all, weight=0.5)
 def kill_all(experiment: Target, _rng: Random) -> ActiveFault:
     """Kill all nodes with SIGKILL, one right after the other; restart all of them at the heal.
 
     Observer: the kernel; the wait status of each process is that of SIGKILL.
-    Excuses: each node is down until it is ready again.
     """
     return _signal_until_heal(experiment, experiment.nodes, experiment.faults.kill)
 
 
-@fault("kill-in-recovery", "process")
+@fault("kill-in-recovery", "process", _DOWN)
 def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = None, times: int = 1) -> ActiveFault:
     """Kill a node with SIGKILL, and again while it starts, before it is ready.
 
@@ -162,7 +160,6 @@ def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = N
 
     Observer: the pipe on which the node would report that it is ready, and the kernel, which says that SIGKILL ended
     the process.
-    Excuses: the node is down until it is ready again.
     """
     chosen = choose_node(experiment, rng, node)
     faults = experiment.faults
@@ -223,7 +220,7 @@ def _kill_while_starting(faults: Faults, node: NodeId, rng: Random) -> None:
     raise FaultFailed(f"{node} was ready each time before it was killed")
 
 
-@fault("kill-at", "process", draw=_draw_at_message)
+@fault("kill-at", "process", _DOWN, draw=_draw_at_message)
 def kill_at(
     experiment: Target,
     rng: Random,
@@ -248,8 +245,6 @@ def kill_at(
         within_s: how long to wait for the message, in seconds.
 
     Observer: the proxy, which holds the message, and the kernel; the wait status is that of SIGKILL.
-    Excuses: the links of the message are disturbed while the message is held, and the node is down until it is ready
-    again.
     """
     chosen = choose_node(experiment, rng, node)
     others = [peer for peer in experiment.nodes if peer != chosen]
@@ -274,7 +269,9 @@ def kill_at(
     return EndsOnHeal(end_fault)
 
 
-@fault("starve", "process", draw=_draw_starve)
+@fault(
+    "starve", "process", Excuse(Kind.DOWN, "how slow a starved process is depends on the machine"), draw=_draw_starve
+)
 def starve(
     experiment: Target,
     rng: Random,
@@ -295,7 +292,6 @@ def starve(
     A node that another program, or the command line, kills or suspends meanwhile is left alone until it is up again.
 
     Observer: the kernel; the process table has shown each process as stopped ("T").
-    Excuses: the nodes are down until the heal, because it is not known how slow they are.
     """
     chosen = resolve_nodes(experiment, rng, nodes)
     faults = experiment.faults
@@ -330,7 +326,7 @@ def starve(
     return RepeatingFault(suspend_and_resume, end)
 
 
-@fault("rolling-restart", "process", draw=_draw_rolling)
+@fault("rolling-restart", "process", _DOWN, draw=_draw_rolling)
 def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -> ActiveFault:
     """Terminate and restart one node after the other, again and again, like an upgrade.
 
@@ -341,7 +337,6 @@ def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -
         pause_s: how long each node is down, and the pause before the next one, in seconds.
 
     Observer: the kernel; the wait status of each process is 0.
-    Excuses: each node is down from its SIGTERM until it is ready again.
     """
     faults = experiment.faults
     end_claim = faults.claim(experiment.nodes)

@@ -311,6 +311,20 @@ MUTANTS: Final = (
         "a-leader-crashes-behind-slow-links",
     ),
     _virtual(
+        "late-links-hide-no-canvass",
+        "CanvassesForgetTheirSupporters",
+        (25,),
+        "it hides behind late links",
+        "a-kill-behind-late-links",
+    ),
+    _virtual(
+        "lossy-links-hide-no-lost-accept",
+        "AcceptsAreSentOnce",
+        (23,),
+        "it hides behind lossy links",
+        "puts-over-lossy-links",
+    ),
+    _virtual(
         "leaders-do-not-wait-for-slow-links",
         "LeadersDoNotWaitForSlowLinks",
         (25,),

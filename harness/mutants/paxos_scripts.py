@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import Final
 
+from harness.faults.excuses import HARMLESS
 from harness.mutants.process_scripts import ANSWER_TIMEOUT_S, SHORT_TIMEOUT_S, ProcessScript, drop, links
 from harness.network.installed_rule import InstalledRule, NotSeen
 from harness.network.rules import Duplicate
@@ -100,7 +101,7 @@ def one_promise_held(run: Experiment) -> None:
 
 def one_acceptance(run: Experiment) -> None:
     """Of five nodes only n1 and n2 accept blue; n2's acceptance arrives three times; both are killed; n4 proposes red."""
-    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n2", "n1")], types=["Accepted"], harmless=True)
+    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n2", "n1")], HARMLESS, types=["Accepted"])
     with twice, drop(run, links("n1", ["n3", "n4", "n5"]), "Accept") as lost:
         first = run.begin_propose("colour", "blue", at="n1", timeout_s=SHORT_TIMEOUT_S)
         lost.rules[0].wait_matched(3)

@@ -21,6 +21,7 @@ from typing import Final
 from cluster.errors import BootFailed
 from cluster.processes import ProcessState
 from harness.faults.active import LinkFault
+from harness.faults.excuses import HARMLESS
 from harness.faults.power_loss_vfs import FAIL_SYNC, SLOW_SYNC, SPEC
 from harness.network.rules import Drop, Duplicate, Pass
 from harness.records.links import CLIENT, Link
@@ -81,7 +82,7 @@ def one_after_the_other(run: Experiment) -> None:
 
 def split(run: Experiment) -> None:
     """{n1,n2} are cut from {n3,n4,n5}, and their messages to each other arrive twice; blue is proposed at n2, red at n4."""
-    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n1", "n2"), ("n2", "n1")], harmless=True)
+    twice = run.faults.apply_rules("duplicate", [Duplicate(2)], [("n1", "n2"), ("n2", "n1")], HARMLESS)
     with twice, run.faults.partition(["n1", "n2"], ["n3", "n4", "n5"]):
         run.settle(
             run.begin_propose("colour", "blue", at="n2", timeout_s=SHORT_TIMEOUT_S),

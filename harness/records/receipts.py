@@ -8,7 +8,8 @@ Rules
    nothing, and a run that expected it was no test.
 2. `began_ns` is taken before the fault is injected and `ended_ns` after it is healed, so a receipt covers at least the
    time of its fault. Two receipts may overlap. A node or link is away while any receipt takes it away.
-3. Cut and disturbed links are directed pairs. The algorithm owes no progress over either.
+3. Cut and disturbed links are directed pairs. The algorithm owes no progress over links that are cut, or that may lose every
+   message. Over links that are late, or that lose a share of the messages, it owes the same answers, later: see `allowance_s`.
 4. A node is **on a majority side** while it is up and forms, with the nodes that it can reach and that can reach it, a
    majority. Those nodes must be up, and the links to and from them must be whole. This is judged pairwise, from the
    node's own point of view: a proposer needs a quorum that answers *it*, not a quorum whose members hear each other.
@@ -18,11 +19,12 @@ Rules
    in which one and the same majority stayed reachable.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.records.jsonable import BadFile, from_jsonable, read_lines, to_jsonable, write_lines
 from harness.records.links import CLIENT, Link
@@ -34,9 +36,10 @@ from node.quorum import majority
 class Receipt:
     """What one fault did, from when to when, and what an observer saw of it.
 
-    `links_cut` and `links_disturbed` (held, delayed, lossy) are directed pairs of node names or `client`. `ended_ns` is
-    None while the fault lasts. `bit` says whether an observer other than the injector saw the fault have an effect;
-    `evidence` is what the observer saw.
+    `links_cut` and `links_disturbed` (held, delayed, lossy) are directed pairs of node names or `client`. Messages over
+    disturbed links are up to `late_s` seconds late, and a share `loss` of them is lost; 1 if nothing that crosses them can be
+    counted on. `ended_ns` is None while the fault lasts. `bit` says whether an observer other than the injector saw the
+    fault have an effect; `evidence` is what the observer saw.
     """
 
     fault: str
@@ -47,6 +50,8 @@ class Receipt:
     links_cut: tuple[Link, ...] = ()
     links_disturbed: tuple[Link, ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
+    late_s: float = 0.0
+    loss: float = 1.0
 
     def to_json(self) -> dict[str, object]:
         """Return the object of the receipt's line in `receipts.jsonl`."""
@@ -58,12 +63,39 @@ class Receipt:
             "nodes_down": list(self.nodes_down),
             "links_cut": [list(link) for link in self.links_cut],
             "links_disturbed": [list(link) for link in self.links_disturbed],
+            "late_s": self.late_s,
+            "loss": self.loss,
             "evidence": to_jsonable(self.evidence),
         }
+
+    @property
+    def links_broken(self) -> tuple[Link, ...]:
+        """The directed links over which nothing is owed."""
+        return self.links_cut + (self.links_disturbed if self.loss >= 1 else ())
 
     def during(self, began_ns: int, ended_ns: int) -> bool:
         """Return whether the fault was in force at any time between the two. A fault of no length counts as one nanosecond."""
         return self.began_ns < ended_ns and (self.ended_ns is None or max(self.ended_ns, self.began_ns + 1) > began_ns)
+
+
+#: Round trips that an answer may take when links are slow: a client finds the leader, a canvass, phase 1, the new leader's first
+#: batch, a read round and the put itself are six; a rival ballot or a lost election costs two more, and a learner's news one.
+ALLOWED_ROUND_TRIPS: Final = 10
+#: How often nodes send again what was not answered, in seconds, at the slowest.
+_SEND_AGAIN_S: Final = 0.2
+#: So many times the expected number of sends suffice for one round trip, in all but one of a million runs of ten of them.
+_SENDS_SPARE: Final = 3
+
+
+def allowance_s(late_s: float, loss: float) -> float:
+    """Return by how much later an answer is owed, in seconds.
+
+    Args:
+        late_s: how late a message over any link is at most, in seconds.
+        loss: which share of the messages is lost, below 1. A round trip then takes 1 / (1 - loss)^2 sends on average.
+    """
+    resending_s = _SENDS_SPARE * _SEND_AGAIN_S / (1 - loss) ** 2 if loss else 0.0
+    return ALLOWED_ROUND_TRIPS * (2 * late_s + resending_s)
 
 
 def save(receipts: Iterable[Receipt], path: Path) -> None:
@@ -101,7 +133,10 @@ def _receipt(data: dict[str, Any]) -> Receipt:
             seen = from_jsonable(evidence)
             if not isinstance(seen, dict):
                 raise ValueError("evidence is not a map")  # noqa: TRY004 - the file is wrong, not the caller
-            return Receipt(fault, began, ended, bit, tuple(down), _links(cut), _links(disturbed), seen)
+            late_s, loss = data.get("late_s", 0.0), data.get("loss", 1.0)
+            if not isinstance(late_s, int | float) or not isinstance(loss, int | float):
+                raise ValueError("late_s or loss is no number")  # noqa: TRY004 - the file is wrong, not the caller
+            return Receipt(fault, began, ended, bit, tuple(down), _links(cut), _links(disturbed), seen, late_s, loss)
     wanted = "fault, began_ns, ended_ns, bit, nodes_down, links_cut, links_disturbed and evidence"
     raise ValueError(f"a receipt has {wanted}, each of its type; this line is {str(data)[:200]}")
 
@@ -155,8 +190,19 @@ class Timeline:
             (CLIENT, node) in links or (node, CLIENT) in links
             for receipt in self.receipts
             if receipt.during(began_ns, max(ended_ns, began_ns + 1))
-            for links in (receipt.links_cut, receipt.links_disturbed)
+            for links in (receipt.links_broken,)
         )
+
+    def allowance_s(self, began_ns: int, ended_ns: int) -> float:
+        """Return by how much later an answer was owed, because links were late or lossy at any time between the two."""
+        late_s: Counter[Link] = Counter()  # several faults on one link add up
+        delivered: dict[Link, float] = {}
+        for receipt in self.receipts:
+            if receipt.loss < 1 and receipt.during(began_ns, max(ended_ns, began_ns + 1)):
+                for link in receipt.links_disturbed:
+                    late_s[link] += receipt.late_s  # type: ignore[assignment]  # a Counter adds up seconds as well
+                    delivered[link] = delivered.get(link, 1.0) * (1 - receipt.loss)
+        return max((allowance_s(late_s[link], 1 - each) for link, each in delivered.items()), default=0.0)
 
     def owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
         """Return whether a client that asked `node`, or any node if it is None, was owed an answer.
@@ -181,7 +227,7 @@ class Timeline:
         for start, end, faults in self._spans(began_ns, ended_ns):
             peers = {member: self._peers(member, faults) for member in self.members}
             may_lead = {one for one, seen in peers.items() if seen is not None and len(seen) >= self._needed}
-            broken = {link for fault in faults for link in (*fault.links_cut, *fault.links_disturbed)}
+            broken = {link for fault in faults for link in fault.links_broken}
             asked = may_lead if node is None else {node}
             if not may_lead or any({(CLIENT, one), (one, CLIENT)} & broken for one in asked):
                 return False
@@ -215,7 +261,7 @@ class Timeline:
         down = {name for fault in faults for name in fault.nodes_down}
         if node in down or node not in self.members:
             return None
-        broken = {link for fault in faults for link in (*fault.links_cut, *fault.links_disturbed)}
+        broken = {link for fault in faults for link in fault.links_broken}
         return frozenset(
             peer
             for peer in self.members

@@ -32,7 +32,7 @@ from harness.checkers.verdict import Verdict
 from harness.faults.active import ReceiptBuilder
 from harness.faults.catalogue import check_arguments, find_fault
 from harness.faults.injector import Proofs
-from harness.network.rules import Action
+from harness.network.rules import Action, Reorder
 from harness.records.history import Event
 from harness.records.jsonable import from_jsonable
 from harness.records.links import Link
@@ -180,8 +180,9 @@ class HandSession:
         self, fault: str, links: Sequence[Link], action: Action, probability: float, arguments: dict[str, Any]
     ) -> list[str]:
         """Put a rule on links. `arguments` are those of the fault in a plan. Returns the rule's id."""
-        harmless = fault in ("duplicate", "reorder")
-        active = self._run.faults.apply_rules(fault, [action], links, probability=probability, harmless=harmless)
+        known = {"most_s": action.most_s} if isinstance(action, Reorder) else {}
+        disturbance = find_fault(fault).excuse.disturbance({"seconds": 0.0, **known, **arguments})
+        active = self._run.faults.apply_rules(fault, [action], links, disturbance, probability=probability)
         self._steps.add(fault, {"links": [list(link) for link in links], **arguments}, active)
         self.save()
         return [rule.id for rule in active.rules]

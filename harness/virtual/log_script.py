@@ -19,9 +19,10 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.virtual.fault_schedule import LinkConditions, ScheduledCut, ScheduledOutage
 from harness.virtual.log_fault_schedule import LogFaultSchedule, ScheduledOperation
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.steps import Crash, Deliver, DropPacket, Packet, Recover
+from harness.virtual.output import TurnOutput
+from harness.virtual.steps import Crash, Deliver, DropPacket, Packet, Recover, Step
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import TakeOver
+from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver
 from node.contract import Message, NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
@@ -29,6 +30,9 @@ from node.log_contract import LogAlgorithm
 _NEWCOMERS: Final = 3
 _CLIENTS: Final = ("c", "d")
 _LINK_S: Final = 0.002
+
+#: What leaves before the sync of its turn.
+_EARLY: Final = (LogAccept, Heartbeat)
 
 #: Takes the sender, the receiver and the message of a packet. Returns True if the packet is to be lost.
 DropRule = Callable[[NodeId, NodeId, Message], bool]
@@ -72,6 +76,8 @@ class LogWorld(LogSimulation):
         self.drop_rules: list[DropRule] = []
         self.late_s = 0.0  # how much longer a packet between two nodes travels
         self.loss = 0.0  # how likely a packet between two nodes is lost
+        self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
+        self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self.cut_off: dict[tuple[str, str], None] = {}
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -205,14 +211,22 @@ class LogWorld(LogSimulation):
 
     def _travel_s(self, sender: str, to: str) -> float:
         between_nodes = sender in self.cluster.nodes and to in self.cluster.nodes
-        return super()._travel_s(sender, to) + (self.late_s if between_nodes else 0.0)
+        return super()._travel_s(sender, to) + ((self.late_s + self._syncs_s) if between_nodes else 0.0)
 
     def _send(self, packet: Packet) -> None:
         lost = any(drop_rule(packet.sender, packet.to, packet.message) for drop_rule in self.drop_rules)
         if lost or (self.loss and self._rng.random() < self.loss):
             self.cluster.apply(DropPacket(packet))
         else:
+            waits = self.cluster.nodes[packet.sender].wrote and not isinstance(packet.message, _EARLY)
+            self._syncs_s = self.slow_disks.get(packet.sender, 0.0) if waits else 0.0
             super()._send(packet)
+
+    def _apply(self, node: NodeId, step: Step) -> TurnOutput:
+        output = super()._apply(node, step)
+        if self.cluster.nodes[node].wrote and node in self.slow_disks:
+            self._pauses[node] = self.now + self.slow_disks[node]  # it takes in nothing while it syncs
+        return output
 
     # --- clients ----------------------------------------------------------------------------------------------------
 

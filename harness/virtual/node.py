@@ -58,6 +58,8 @@ class VirtualNode:
         """Discard everything but the disk."""
         self.timers = VirtualTimers()
         self.core = self._new_core()
+        self.wrote = False
+        """Whether the last turn committed anything."""
         self.crashes_in_turn = False
         """Whether the next turn in which this node sends something early ends in a crash before its commit."""
 
@@ -166,6 +168,7 @@ class VirtualNode:
             output = turn_output(self.id, self.incarnation, early)
             output.crashed = True  # the caller crashes the node after it has checked what the early output rests on
             return output
+        self.wrote = self.disk.dirty
         self.disk.commit()
         late = self.core.take_output()
         output = turn_output(self.id, self.incarnation, late, early)

@@ -244,7 +244,7 @@ def accepted(sender: str, ballot: list[Any], *slots: int) -> dict[str, Any]:
 
 
 def heartbeat(to: str, ballot: list[Any], commit: int) -> dict[str, Any]:
-    return message("Heartbeat", ballot[1], to, ballot=ballot, round=1, commit=commit)
+    return message("Heartbeat", ballot[1], to, ballot=ballot, round=1, commit=commit, beat=1, wait_ms=0)
 
 
 ONE, TWO = [1, "n1"], [2, "n2"]

@@ -401,5 +401,49 @@ def test_an_answer_must_have_been_owed_during_or_after_each_fault() -> None:
     assert_unknown(fault_tolerance(run), expected)
 
 
+# --- late and lossy links ---------------------------------------------------------------------------------------------
+
+LINKS = tuple((one, other) for one in MEMBERS for other in MEMBERS if one != other)
+
+
+def asking(began_s: float, ended_s: float, timeout_s: float = 4.0) -> list[Call]:
+    """Calls of one client that asks any node again and again, and gets no answer."""
+    times = [began_s + (timeout_s + 0.1) * number for number in range(int((ended_s - began_s) / (timeout_s + 0.1)))]
+    return [silent(at_s, at_s + timeout_s, None, timeout_s=timeout_s) for at_s in times]
+
+
+@pytest.mark.parametrize(
+    ("late_s", "loss", "owed_s"), [(0.1, 0.0, 4.5), (0.3, 0.0, 8.5), (0.0, 0.2, 11.875), (0.1, 0.2, 13.875)]
+)
+def test_over_late_and_lossy_links_an_answer_is_owed_later(late_s: float, loss: float, owed_s: float) -> None:
+    """At the latest 2.5 s + 20 times the delay + 6 s / (1 - loss)^2 after the question, some call must be answered."""
+    receipt = Receipt("delay", 0, None, bit=True, links_disturbed=LINKS, late_s=late_s, loss=loss)
+    early = [*GOOD, *asking(3, 3 + owed_s - 0.5), query(3 + owed_s - 0.5, 3 + owed_s - 0.2, None, "blue")]
+    assert fault_tolerance(run_of(*early, receipts=[receipt])).status is VerdictStatus.VALID
+    never = fault_tolerance(run_of(*GOOD, *asking(3, 3 + owed_s + 12), receipts=[receipt]))
+    assert never.status is VerdictStatus.INVALID
+
+
+def test_links_that_may_lose_everything_excuse_everything() -> None:
+    receipt = Receipt("hold", 0, None, bit=True, links_disturbed=LINKS)
+    assert fault_tolerance(run_of(*GOOD, *asking(3, 60), receipts=[receipt])).status is not VerdictStatus.INVALID
+
+
+def test_a_silence_in_which_clients_hardly_asked_breaks_nothing() -> None:
+    receipt = Receipt("delay", 0, None, bit=True, links_disturbed=LINKS, late_s=0.3, loss=0.0)
+    calls = [silent(at_s, at_s + 2, None, timeout_s=2.0) for at_s in (5, 12, 19)]
+    assert fault_tolerance(run_of(*GOOD, *calls, query(30, 30.1, None, "blue"), receipts=[receipt])).status is (
+        VerdictStatus.VALID
+    )
+
+
+def test_faults_on_one_link_add_up_and_those_on_different_links_do_not() -> None:
+    one = Receipt("delay", 0, None, bit=True, links_disturbed=(("n1", "n2"),), late_s=0.1, loss=0.0)
+    other = Receipt("delay", 0, None, bit=True, links_disturbed=(("n2", "n3"),), late_s=0.2, loss=0.0)
+    assert run_of(*GOOD, receipts=[one, other]).timeline.allowance_s(0, 1) == pytest.approx(4.0)
+    assert run_of(*GOOD, receipts=[one, one]).timeline.allowance_s(0, 1) == pytest.approx(4.0)
+    assert run_of(*GOOD, receipts=[]).timeline.allowance_s(0, 1) == 0
+
+
 def test_properties_have_the_names_of_the_article() -> None:
     assert list(properties.PROPERTIES) == ["coherence", "conflict resolution", "no decoherence", "fault tolerance"]

@@ -20,6 +20,7 @@ from harness.faults.catalogue import (
     find_fault,
     register,
 )
+from harness.faults.excuses import Kind
 from harness.faults.link_faults import expand_links
 from harness.faults.partitions import links_between, links_of_bridge, links_of_ring
 from harness.records.links import CLIENT
@@ -48,6 +49,36 @@ def test_every_fault_has_a_summary_of_one_line(entry: CatalogueEntry) -> None:
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in entry.parameters.values()), (
         "every argument has a name, in plans as in Python"
     )
+
+
+@pytest.mark.parametrize("entry", ALL, ids=NAMES)
+def test_every_fault_says_what_it_excuses_by_its_own_arguments(entry: CatalogueEntry) -> None:
+    excuse = entry.excuse
+    assert excuse.because
+    arguments = {name: parameter.default for name, parameter in entry.parameters.items()}
+    named = [*excuse.late, *([excuse.loss] if isinstance(excuse.loss, str) else [])]
+    assert set(named) <= set(arguments)
+    late_s, loss = excuse.disturbance(arguments)
+    assert (late_s > 0 or loss > 0) == (excuse.kind in (Kind.LATE, Kind.LOSSY))
+    assert str(excuse)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "late_s", "loss"),
+    [
+        ("delay", {"seconds": 0.1}, 0.1, 0.0),
+        ("jitter", {"seconds": 0.1, "jitter_s": 0.2}, 0.3, 0.0),
+        ("drop", {"probability": 0.2}, 0.0, 0.2),
+        ("slow-sync", {"seconds": 0.2}, 0.8, 0.0),
+        ("flapping", {"period_s": 0.2}, 0.2, 0.5),
+        ("kill", {}, 0.0, 0.0),
+    ],
+)
+def test_an_excuse_is_as_large_as_the_arguments(
+    name: str, arguments: dict[str, float], late_s: float, loss: float
+) -> None:
+    disturbance = find_fault(name).excuse.disturbance(arguments)
+    assert (round(disturbance.late_s, 6), disturbance.loss) == (late_s, loss)
 
 
 @pytest.mark.parametrize("entry", ALL, ids=NAMES)
