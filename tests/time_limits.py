@@ -126,20 +126,23 @@ def no_process_is_left() -> Iterator[None]:
 
 
 def _descendants() -> list[psutil.Process]:
-    """Return the processes below this one. psutil reads every process of the machine for that, so ask it only if there are any.
+    """Return the processes below this one.
 
-    Most tests start none. Orphans that have ended stay here as zombies, which have no children.
+    psutil reads the whole process table for that, which takes 7 ms with 200 processes on the machine, twice in each test. The
+    kernel lists the children of a thread in a file, where it is built to.
     """
-    try:
-        tasks = [task.read_text() for task in Path("/proc/self/task").glob("*/children")]
-        states = {
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in " ".join(tasks).split()
-        }
-        if tasks and states <= {"Z"}:
-            return []
-    except OSError:
-        pass  # a thread or a child has ended meanwhile
-    return psutil.Process().children(recursive=True)
+    if not Path(f"/proc/self/task/{threading.get_native_id()}/children").exists():
+        return psutil.Process().children(recursive=True)
+    pids = [os.getpid()]  # grows while it is walked
+    for pid in pids:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # the thread has ended meanwhile
+                pids += map(int, children.read_text().split())
+    found = []
+    for pid in pids[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
 
 
 def _cluster_of(process: psutil.Process) -> str | None:
