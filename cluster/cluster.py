@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 
 from cluster.clients.client import Client
 from cluster.errors import BootFailed, NoSuchNode
+from cluster.outliving import OutlivingProcess
 from cluster.processes import NODE_COMMAND, NodeProcess, ProcessState
 from cluster.service import Service
 from cluster.spawning import READY_S
@@ -95,6 +96,7 @@ class Cluster(Service):
         links: Links | None = None,
         command: Sequence[str] = NODE_COMMAND,
         machines: Sequence[str] = (),
+        outliving: bool = False,
     ) -> None:
         """Describe a cluster; `start` launches it.
 
@@ -108,6 +110,7 @@ class Cluster(Service):
             command: the command that starts a node.
             machines: the machines that a log drives besides those of this project, each as `module:Class`; see
                 `node/machine.py`.
+            outliving: whether the nodes outlive this process. `start` adopts those that run; `leave` lets go of them.
 
         Raises:
             BadSpec, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create` does.
@@ -132,8 +135,9 @@ class Cluster(Service):
         )
         self.spec = spec
         self.links: Links = links or DirectLinks()
-        self._command = command
-        self.processes = {node: NodeProcess(spec, node, command) for node in spec.present_nodes()}
+        self._command, self._outliving = command, outliving
+        self._process_class = OutlivingProcess if outliving else NodeProcess
+        self.processes = {node: self._process_class(spec, node, command) for node in spec.present_nodes()}
         self._observer: Client | None = None
         self._observing = threading.Lock()
         self.failures: dict[NodeId, BootFailed] = {}
@@ -164,26 +168,40 @@ class Cluster(Service):
         for node in self.nodes:
             if node not in self.spec.nodes:
                 self.links.node_joins(node)
+        for node, process in self.processes.items():
+            adopted = process.adopt()
+            if adopted is not None:
+                self.links.node_up(node, adopted.address)
         nodes = [node for node in self.nodes if self.state(node) in (ProcessState.NEW, ProcessState.DOWN)]
         known = [node for node in nodes if self.spec.has_booted(node)]
         try:
             self.failures = self._launch(nodes)
-            lost = without_the_lost and set(self.failures) <= set(known) and len(self.failures) < len(nodes)
+            some_run = len(self.failures) < len(self.nodes)
+            lost = without_the_lost and set(self.failures) <= set(known) and some_run
             if self.failures and not lost:
                 raise next(iter(self.failures.values()))
         except BaseException:
-            self.stop()
+            if self._outliving:  # those that were adopted go on, as they did before
+                for node in nodes:
+                    self.process(node).end()
+                self.leave()
+            else:
+                self.stop()
             raise
         return self
+
+    def leave(self) -> None:
+        """Close the clients, and let the nodes run. A later cluster with `outliving` adopts them."""
+        self.close()
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
     def stop(self) -> None:
         """End every node, and remove a temporary folder. A second call does nothing, nor does one in a forked child process."""
         if not self._process.is_here:
             return
-        self.close()
-        if self._observer is not None:
-            self._observer.close()
-            self._observer = None
+        self.leave()
         for process in self.processes.values():
             process.end()
         self._remove_temporary()
@@ -257,7 +275,7 @@ class Cluster(Service):
         if node not in self.processes:
             self.links.node_joins(node)
             self.spec.mark_launched(node)
-            self.processes[node] = NodeProcess(self.spec, node, self._command)
+            self.processes[node] = self._process_class(self.spec, node, self._command)
         for failure in self._launch([node]).values():
             raise failure
 

@@ -27,7 +27,7 @@ SPEC_NAME: Final = "cluster.toml"
 LOCK_NAME: Final = "lock"
 SUPERVISOR_NAME: Final = "supervisor.json"
 SUPERVISOR_LOG_NAME: Final = "supervisor.log"
-FOLDER_NAMES: Final = ("nodes", "logs", "booted", "launched", "removed")
+FOLDER_NAMES: Final = ("nodes", "logs", "booted", "launched", "removed", "running")
 FILE_NAMES: Final = (SPEC_NAME, LOCK_NAME, SUPERVISOR_NAME, SUPERVISOR_LOG_NAME)
 #: What may be in a folder before a cluster is made in it: the runs of other commands, the lock of the process that makes the
 #: cluster, a mark that is being written, and what some file systems have in their top folder.

@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.folder_lock import lock_holder
 from cluster.folder_mark import SUPERVISOR_NAME, read_mark
+from cluster.outliving import running_nodes
 from cluster.process_mark import SUPERVISOR, VARIABLE, ProcessMark
 from cluster.processes import FoundProcess, end_processes, is_alive, own_processes
 from node.settings import BadSpec
@@ -88,6 +89,12 @@ def _left_over(
         if gone or folder is None:
             return gone
         return "" if _serves(folder, process.pid) else "another supervisor serves its folder"
+    if (
+        folder is not None
+        and mark.role in running_nodes(folder)
+        and running_nodes(folder)[mark.role].pid == process.pid
+    ):
+        return ""  # it outlives its supervisor
     launcher = seen.get(process.parent)
     if launcher is not None:  # a supervisor
         return launcher.left_over and f"its supervisor is left over: {launcher.left_over}"

@@ -18,10 +18,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
 
+from cluster.adopted_process import UNSEEN_STATUS, AdoptedProcess
 from cluster.errors import BootFailed, FaultFailed, WrongState
 from cluster.process_mark import ProcessMark
 from cluster.safe_output import see_log
@@ -61,7 +63,7 @@ class NodeProcess:
         self.ended = ""  # how the last process ended, for people
         self._stopped_by_itself = False
         self._spec, self._command = spec, command
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | AdoptedProcess | None = None
         self._pipe: ReadyPipe | None = None
         self._suspended_by_us = False
         self.clock = ClockSetting()
@@ -95,7 +97,7 @@ class NodeProcess:
         assert self._popen is not None
         return is_suspended(self._popen.pid)
 
-    def _require(self, *wanted: ProcessState) -> subprocess.Popen[bytes]:
+    def _require(self, *wanted: ProcessState) -> subprocess.Popen[bytes] | AdoptedProcess:
         state = self.look()
         if state not in wanted or self._popen is None:
             hints = {
@@ -123,10 +125,17 @@ class NodeProcess:
         if self._spec.has_booted(self.node):
             arguments.append("--must-exist")
         mark = ProcessMark.of(self.node, self._spec.settings.cluster, self._spec.root)
-        self._popen, self._pipe = spawn([*self._command, *arguments], self._spec.log(self.node), mark)
+        self._popen, self._pipe = self._spawn([*self._command, *arguments], self._spec.log(self.node), mark)
         if self.clock != ClockSetting():
             self._send_clock()
         self._suspended_by_us = False
+
+    def _spawn(self, command: Sequence[str], log: Path, mark: ProcessMark) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
+        return spawn(command, log, mark)
+
+    def adopt(self) -> Ready | None:
+        """Take over a process that an earlier launcher has left. Returns what it reported, or None: here there never is one."""
+        return None
 
     def wait_ready(self, timeout_s: float = READY_S) -> Ready:
         """Wait until the node listens, at most `timeout_s` seconds, and return what it reports.
@@ -175,20 +184,20 @@ class NodeProcess:
         popen = self._require(ProcessState.UP, ProcessState.SUSPENDED)
         popen.kill()
         status = popen.wait(PROOF_S)
-        if status != -signal.SIGKILL:
+        if status not in (-signal.SIGKILL, UNSEEN_STATUS):
             raise FaultFailed(f"{self.node} was sent SIGKILL, and its wait status is {status}")
         self._note_end("killed by SIGKILL")
-        return {"signal": "SIGKILL", "pid": popen.pid, "wait_status": status}
+        return {"signal": "SIGKILL", "pid": popen.pid, **_proof_of_end(status)}
 
     def terminate(self) -> dict[str, object]:
         """Send SIGTERM, and wait for the node's orderly end. A suspended node cannot act on it. Returns and raises as `kill`."""
         popen = self._require(ProcessState.UP)
         popen.terminate()
         status = popen.wait(PROOF_S)
-        if status != 0:
+        if status not in (0, UNSEEN_STATUS):
             raise FaultFailed(f"{self.node} was sent SIGTERM, and its wait status is {status}: see its log")
         self._note_end("terminated by SIGTERM")
-        return {"signal": "SIGTERM", "pid": popen.pid, "wait_status": status}
+        return {"signal": "SIGTERM", "pid": popen.pid, **_proof_of_end(status)}
 
     def suspend(self) -> dict[str, object]:
         """Send SIGSTOP. The state letter of the process table proves it. Raises WrongState, FaultFailed."""
@@ -318,7 +327,22 @@ def end_processes(found: Sequence[FoundProcess]) -> None:
     psutil.wait_procs(alive, PROOF_S)
 
 
+def environment_variable(pid: int, name: str) -> str:
+    """Return a variable that a process had in its environment when it was started; an empty text if that cannot be read."""
+    try:
+        return psutil.Process(pid).environ().get(name, "")
+    except (psutil.Error, OSError):
+        return ""
+
+
+def _proof_of_end(status: int) -> dict[str, object]:
+    """Return what proves an end: the wait status, which only a parent gets, or else that a pidfd has said so."""
+    return {"pidfd": "ended"} if status == UNSEEN_STATUS else {"wait_status": status}
+
+
 def _how_it_ended(status: int) -> str:
+    if status == UNSEEN_STATUS:
+        return "ended, see its log"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return "stopped in order" if status == 0 else f"stopped with status {status}, see its log"

@@ -14,6 +14,7 @@ from threading import Lock, Thread
 from typing import Any, Final
 
 from cluster.errors import NotUp
+from cluster.outliving import where_they_run
 from cluster.service import Service
 from cluster.supervisor_file import SupervisorClient
 from node.contract import NodeId
@@ -36,8 +37,7 @@ class RunningCluster(Service):
             NotUp: no cluster runs there.
         """
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
-        self.control = SupervisorClient(self.directory)
-        where = self.control.ask("where", _FIND_S)
+        self._control, where = _find(self.directory, _FIND_S)
         super().__init__(
             where["cluster"], where["algorithm"], keeps_log=where["keeps_log"], machines=tuple(where["machines"])
         )
@@ -45,6 +45,11 @@ class RunningCluster(Service):
         self._asked = time.monotonic()
         self._asking = Lock()
         self._ended: NotUp | None = None
+
+    @property
+    def control(self) -> SupervisorClient:
+        """The supervisor. Raises NotUp if the nodes have outlived it."""
+        return self._control or SupervisorClient(self.directory)
 
     def client_addresses(self) -> Mapping[NodeId, str]:
         """Return the addresses at which the nodes were found last.
@@ -63,17 +68,28 @@ class RunningCluster(Service):
 
     def _ask_again(self) -> None:
         try:
-            self.control = SupervisorClient(self.directory)  # the cluster may have been started again
-            where = self.control.ask("where", _ASKING_S)
+            self._control, where = _find(self.directory, _ASKING_S)  # the cluster may have been started again
             if where["cluster"] == self._id:
                 self._known, self._ended = _addresses(where), None
             else:
                 self._ended = NotUp(f"the cluster in {self.directory} has ended, and another one is up there")
         except NotUp as error:
-            if not self.control.is_alive():
+            if self._control is None or not self._control.is_alive():
                 self._ended = error
         finally:
             self._asking.release()
+
+
+def _find(directory: Path, timeout_s: float) -> tuple[SupervisorClient | None, Mapping[str, Any]]:
+    """Find a cluster by its supervisor, or nodes that have outlived theirs. Raises NotUp."""
+    try:
+        control = SupervisorClient(directory)
+        return control, control.ask("where", timeout_s)
+    except NotUp:
+        where = where_they_run(directory)
+        if where is None:
+            raise
+        return None, where
 
 
 def _addresses(where: Mapping[str, Any]) -> dict[NodeId, str]:

@@ -105,6 +105,25 @@ def spawn_detached(command: Sequence[str], log: Path, mark: ProcessMark, descrip
     return pipe
 
 
+def spawn_outliving(command: Sequence[str], log: Path, mark: ProcessMark) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
+    """Start a child that outlives this process, in a session of its own, so that no terminal ends it."""
+    pipe = ReadyPipe(log)
+    try:
+        with open(log, "ab") as output:
+            popen = subprocess.Popen(
+                [*command, "--ready-fd", str(pipe.writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[pipe.writer],
+                start_new_session=True,
+                env=mark.environment(),
+            )
+    finally:
+        os.close(pipe.writer)
+    return popen, pipe
+
+
 def spawn(
     command: Sequence[str], log: Path, mark: ProcessMark | None = None
 ) -> tuple[subprocess.Popen[bytes], ReadyPipe]:

@@ -8,6 +8,7 @@ logs/n1.log       n1's log of events and errors, over all its incarnations
 booted/n1         n1 has run before, so its disk must exist
 launched/n4       n4 is not in the spec, and was launched in order to join
 removed/n1        n1 was a member, and was removed for ever
+running/n1.*      n1 outlives its launcher: its process and address, and the FIFO of its orders, see cluster/outliving.py
 ```
 
 `cluster/wiping.py` deletes exactly these, so what is added here is added there.

@@ -70,6 +70,8 @@ class Supervisor:
         self._cluster = cluster
         self._report, self._trouble = report, trouble
         self._stopping = False
+        #: Whether a signal has ended `run`, and not a request.
+        self.ended_by_signal = False
         self._seen: dict[NodeId, str] = {}
         self._reported_trouble: str | None = None
         self._own_trouble = ""
@@ -96,7 +98,7 @@ class Supervisor:
     def run(self) -> None:
         """Serve until `stop`, SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
+            signal.signal(number, lambda *_: self._stop_by_signal())
         try:
             next_look = 0.0
             while not self._stopping:
@@ -111,6 +113,10 @@ class Supervisor:
             withdraw_supervisor(self._folder)
             self._server.close()
             self._folder.close()
+
+    def _stop_by_signal(self) -> None:
+        self.ended_by_signal = True
+        self.stop()
 
     def stop(self) -> int:
         """Have `run` return soon. Returns the supervisor's process id, so that the caller can wait for its end."""

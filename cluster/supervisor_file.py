@@ -14,6 +14,7 @@ from cluster.control import ControlClient
 from cluster.errors import NotUp
 from cluster.folder_lock import lock_holder
 from cluster.folder_mark import SUPERVISOR_LOG_NAME, SUPERVISOR_NAME, check_no_copy
+from cluster.outliving import running_nodes
 from cluster.processes import born_at, is_alive, is_suspended
 from cluster.safe_output import see_log
 from node.open_folder import OpenFolder
@@ -35,6 +36,15 @@ def withdraw_supervisor(folder: OpenFolder) -> None:
     """Remove the file from the supervisor's own folder, and not from another one that has its path now: the supervisor ends."""
     with contextlib.suppress(OSError):
         os.unlink(SUPERVISOR_NAME, dir_fd=folder.descriptor)
+
+
+def _outlived(root: Path) -> str:
+    """Return what to do if nodes run without a supervisor, for people; an empty text if none does."""
+    names = ", ".join(running_nodes(root))
+    return names and (
+        f"the supervisor of the cluster in {root} has ended, and {names} go on without it: `consensus up -d` adopts them, "
+        "`consensus down` ends them"
+    )
 
 
 def _log(root: Path) -> Path:
@@ -61,11 +71,12 @@ class SupervisorClient:
                     f"the cluster in {root} is starting or ending ({holder}): try again in a moment. If that lasts, its "
                     f"{SUPERVISOR_NAME} was removed: end {holder}, and start the cluster again"
                 ) from None
-            raise NotUp(f"no cluster is up in {root}: start one with `consensus up`") from None
+            raise NotUp(_outlived(root) or f"no cluster is up in {root}: start one with `consensus up`") from None
         self.pid, self._born = int(content["pid"]), float(content["born"])
         if not self.is_alive():
             raise NotUp(
-                f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
+                _outlived(root)
+                or f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
                 f"What was decided is on their disks: `consensus up` starts them again. For the reason {see_log(_log(root))}"
             )
         self._control = ControlClient(str(content["address"]), str(content["token"]), self._check_alive, self._no_reply)

@@ -12,6 +12,7 @@ Rules
 
 import contextlib
 import os
+import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final
@@ -84,7 +85,7 @@ def _known_nodes(root: Path, top: "_Folder") -> frozenset[NodeId]:
 def _foreign(top: "_Folder", known: frozenset[NodeId], disk_files: Container[str]) -> Iterator[str]:
     """Yield the path of everything in the place of what the cluster makes that is not that."""
     for entry in top.entries():
-        if entry.name in (*_FILES, MARK_NAME) and not entry.is_file(follow_symlinks=False):
+        if entry.name in (*_FILES, MARK_NAME) and not _is_file(entry):
             yield entry.name
         if entry.name in FOLDER_NAMES:
             if not entry.is_dir(follow_symlinks=False):
@@ -96,19 +97,27 @@ def _foreign(top: "_Folder", known: frozenset[NodeId], disk_files: Container[str
 
 def _foreign_below(folder: "_Folder", name: str, known: frozenset[NodeId], disk_files: Container[str]) -> Iterator[str]:
     for entry in folder.entries():
-        if name == "nodes":
+        if name == "running":
+            node, _, kind = entry.name.partition(".")
+            fifo = stat.S_ISFIFO(entry.stat(follow_symlinks=False).st_mode)
+            fits = node in known and (fifo if kind == "control" else kind in ("json", "new") and _is_file(entry))
+        elif name == "nodes":
             fits = entry.name in known and entry.is_dir(follow_symlinks=False)
         else:
             names = {f"{node}.log" for node in (*known, "proxy")} if name == "logs" else known
-            fits = entry.name in names and entry.is_file(follow_symlinks=False)
+            fits = entry.name in names and _is_file(entry)
         if not fits:
             yield entry.name
         elif name == "nodes":
             with folder.open(entry.name) as disk:
                 for file in disk.entries():
                     of_disk = file.name.startswith(FILE_NAME) or file.name in disk_files
-                    if not (of_disk and file.is_file(follow_symlinks=False)):
+                    if not (of_disk and _is_file(file)):
                         yield f"{entry.name}/{file.name}"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)
 
 
 def _remove_folder(parent: "_Folder", name: str) -> None:

@@ -37,6 +37,9 @@ def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = SHIPPED
     parser.add_argument(
         "--ready-fd", type=int, help="a pipe for one line of JSON, when the node is ready or has failed"
     )
+    parser.add_argument(
+        "--control", type=Path, help="a FIFO in the place of the control pipe: the node outlives its launcher"
+    )
     parser.add_argument("--parent", type=int, help="the launcher's process id: the node dies with it")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -91,6 +94,9 @@ def _serve(
         must_exist=arguments.must_exist,
         vfs=vfs,
     )
+    control = sys.stdin.fileno()
+    if arguments.control is not None:  # open for writing, too, so that it never ends
+        control = os.open(arguments.control, os.O_RDWR | os.O_NONBLOCK)
     transport, wake_up = parts.transport(), WakeUpPipe()
     runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, parts)
     runtime.start()
@@ -98,7 +104,7 @@ def _serve(
     signal.signal(signal.SIGTERM, lambda *_: runtime.stop())
     log.info("%s runs %s, incarnation %d, at %s", arguments.id, settings.algorithm, disk.incarnation, transport.address)
     report(runtime.ready_report())
-    runtime.run(control=sys.stdin.fileno(), wake_up=wake_up)
+    runtime.run(control, wake_up)
     transport.close()
     disk.close()
     log.info("%s stopped", arguments.id)

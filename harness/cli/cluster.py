@@ -1,6 +1,7 @@
 """The commands that run a cluster by hand: up, down, kill, suspend, resume, restart."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from cluster import spec as specs
 from cluster.errors import ConsensusError, Mistake, NotUp
 from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
+from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter, folder_of
@@ -39,6 +41,8 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 @algorithm_parameter(shown_default="paxos")
 @click.option("--seed", type=int, help="The seed of every random draw of the nodes.  [default: 0]")
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
+@click.option("--detach-nodes", is_flag=True, help="Let the nodes outlive the supervisor; `up` adopts those that run.")
+@click.option("--systemd", is_flag=True, help="Print a user unit of systemd for this cluster, and start nothing.")
 @click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the session's run folder.")
 @click.option(
     "--prepare",
@@ -57,6 +61,8 @@ def up(
     algorithm: str | None,
     seed: int | None,
     detach: bool,
+    detach_nodes: bool,
+    systemd: bool,
     record: bool,
     prepare: tuple[str, ...],
     as_json: bool,
@@ -66,36 +72,70 @@ def up(
     ALGORITHM is leader, failover, majority, paxos, multipaxos, or your own module:Class.
 
     All calls and faults until `consensus down` are one run, for `consensus report`, `export --to plan` and `replay`.
+
+    All processes end together. With --detach-nodes the nodes outlive the supervisor, and no proxy stands between them.
     """
     if algorithm is not None:
         load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
     check_free(root)
     if not adopt:
         check_no_copy(root)
+    outliving = detach_nodes or bool(running_nodes(root))
+    if outliving and record:
+        raise Mistake("--record needs the proxy, and none stands between nodes that outlive their supervisor")
+    if systemd:
+        _print_unit(root, lambda: _new_or_known(root, nodes, algorithm, seed, prepare, adopt), as_json=as_json)
+        return
     lock = FolderLock(root)
     try:
         spec = _new_or_known(root, nodes, algorithm, seed, prepare, adopt)
-        _launch(lock, spec, detach, record, as_json=as_json)
+        _launch(lock, spec, detach, record, outliving, as_json=as_json)
     finally:
         lock.release()
 
 
-def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, *, as_json: bool) -> None:
+def _print_unit(root: Path, make: Callable[[], specs.Spec], *, as_json: bool) -> None:
+    """Print a unit for the cluster in `root`, which is made if there is none."""
+    from harness.cli.systemd_unit import unit  # noqa: PLC0415 - only --systemd needs it
+
+    if not (root / specs.SPEC_NAME).exists():
+        lock = FolderLock(root)
+        try:
+            spec = make()
+        finally:
+            lock.release()
+        print_stderr(f"made a cluster of {len(spec.nodes)} {spec.settings.algorithm} nodes in {root}; nothing runs yet")
+    if as_json:
+        print_json(unit=unit(root))
+    else:
+        print(unit(root), end="")
+
+
+def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outliving: bool, *, as_json: bool) -> None:
     """Serve the cluster until it is stopped, in this process or in a detached one."""
-    from harness.runs.serve import serve, serve_detached  # noqa: PLC0415 - only `up` needs it
+    from harness.runs.serve import serve, serve_detached, serve_outliving  # noqa: PLC0415 - only `up` needs it
 
     def print_ready(lost: list[str]) -> None:
         for line in lost:
             print_stderr(f"consensus: {line}")
         count = len(spec.present_nodes()) - len(lost)
         first = "put owner alice" if load_algorithm(spec.settings.algorithm).keeps_log else "propose colour blue"
-        following = f"Next: consensus ps; consensus {first}" if detach else "Ctrl-C ends them."
+        on_ctrl_c = "Ctrl-C ends the supervisor; `consensus down` ends them." if outliving else "Ctrl-C ends them."
+        following = f"Next: consensus ps; consensus {first}" if detach else on_ctrl_c
         print_stderr(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
+        if detach:
+            print_stderr(
+                "The nodes outlive their supervisor; `consensus up -d` adopts them."
+                if outliving
+                else "They end with their supervisor, a process; with `consensus up --detach-nodes` nodes outlive it."
+            )
         if as_json:
             print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=count, not_started=lost)
 
     if detach:
-        print_ready(serve_detached(spec, lock, record=record))
+        print_ready(serve_detached(spec, lock, record=record, outliving=outliving))
+    elif outliving:
+        serve_outliving(spec, show=print_stderr, ready=print_ready)
     else:
         serve(spec, record=record, show=print_stderr, ready=print_ready)
 
@@ -146,7 +186,8 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
     try:
         control = SupervisorClient(root)
     except NotUp:
-        if not (wipe and ((root / specs.SPEC_NAME).exists() or read_mark(root))):
+        ended = _end_without_supervisor(root)
+        if not ended and not (wipe and ((root / specs.SPEC_NAME).exists() or read_mark(root))):
             raise
     else:
         try:
@@ -190,6 +231,21 @@ def _session_since(root: Path, since_s: float) -> RunSummary | None:
         if found.by_hand:
             return found
     return None
+
+
+def _end_without_supervisor(root: Path) -> bool:
+    """End nodes that have outlived their supervisor. Returns whether there were any."""
+    if not running_nodes(root):
+        return False
+    lock = FolderLock(root)  # so that no supervisor adopts them meanwhile
+    try:
+        names = end_running_nodes(root)
+    finally:
+        lock.release()
+    print_stderr(
+        f"the nodes {', '.join(names)} had outlived their supervisor, and have ended; what they decided is in {root}"
+    )
+    return True
 
 
 def _ask_supervisor(root: Path, verb: str, done: str, nodes: str, as_json: bool) -> None:

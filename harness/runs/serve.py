@@ -1,6 +1,7 @@
 """Runs a cluster by hand: an experiment on the cluster's own folder, and a supervisor that the command line talks to.
 
-`serve` runs it in this process until it is stopped; `serve_detached` starts a process of its own that does.
+`serve` runs it in this process until it is stopped; `serve_detached` starts a process of its own that does. `serve_outliving` is
+for nodes that outlive the supervisor: then the cluster is no experiment.
 """
 
 import argparse
@@ -8,12 +9,15 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final
 
-from cluster.errors import ConsensusError
+from cluster.cluster import Cluster
+from cluster.errors import ConsensusError, Mistake
 from cluster.folder_lock import FolderLock, claim_cluster, sign_lock
 from cluster.folder_mark import SUPERVISOR_LOG_NAME
+from cluster.outliving import end_strays
 from cluster.process_mark import SUPERVISOR, ProcessMark
 from cluster.processes import is_suspended
 from cluster.safe_output import safe_stderr
@@ -25,7 +29,7 @@ from harness.records.run_folders import new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.progress import ShowLine
-from harness.runs.session import HandSession
+from harness.runs.session import UNRECORDED, HandSession
 from node.contract import BadInput, NodeId
 
 _READY_S = 60.0
@@ -91,6 +95,44 @@ def _serve_session(
         return session, run.cluster.nodes
 
 
+def serve_outliving(spec: Spec, *, show: ShowLine, ready: Callable[[list[str]], None]) -> None:
+    """Do what `serve` does with nodes that outlive this process, and adopt those that run already.
+
+    A signal ends this process alone, and so does its failure; `consensus down` ends the nodes, too. Nothing stands between the
+    nodes, since a proxy would be one more process whose end ends the cluster. So there are no faults of links, and no run.
+
+    Raises:
+        BootFailed: a node did not start. Nodes that ran before go on.
+        AlreadyUp: another process serves the same cluster from another folder.
+    """
+    with safe_stderr(), claim_cluster(spec.settings.cluster):
+        end_strays(spec)
+        cluster = Cluster(spec=spec, outliving=True).start(without_the_lost=True)
+        supervisor = Supervisor(cluster, dict(_UNRECORDED_VERBS), show, lambda: None)
+        ready([str(failure) for failure in cluster.failures.values()])
+        supervisor.run()
+        if supervisor.ended_by_signal:
+            cluster.leave()
+            show("the nodes go on without this supervisor: `consensus up` adopts them, `consensus down` ends them")
+        else:
+            cluster.stop()
+
+
+def _refuse(**_: object) -> None:
+    raise Mistake(
+        "nothing stands between nodes that outlive their supervisor, so their links cannot be broken: use `consensus kill`, "
+        "`suspend` and `restart`, or a cluster without --detach-nodes"
+    )
+
+
+#: The requests of the command line that need a run, for a cluster that is no run.
+_UNRECORDED_VERBS: Final[Mapping[str, Callable[..., Any]]] = {
+    "call_began": lambda **_: UNRECORDED,
+    "call_ended": lambda **_: None,
+    **dict.fromkeys(("inject", "partition", "isolate", "link", "links", "heal"), _refuse),
+}
+
+
 def _trouble(network: Network) -> str | None:
     """Return what is wrong with the proxy, or None."""
     if network.proxy.poll() is not None:
@@ -100,7 +142,7 @@ def _trouble(network: Network) -> str | None:
     return None
 
 
-def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
+def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: bool) -> list[str]:
     """Start a process that serves the cluster of `spec`, and hand the folder's lock to it. Returns when the cluster is up.
 
     Returns:
@@ -111,6 +153,7 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool) -> list[str]:
     """
     command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
     command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
+    command += ["--outliving"] if outliving else []
     mark = ProcessMark.of(SUPERVISOR, spec.settings.cluster, spec.root)
     pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
     lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
@@ -123,6 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--outliving", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
     arguments = parser.parse_args()
@@ -131,13 +175,15 @@ def main() -> int:
     def show(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
+    def ready(lost: list[str]) -> None:
+        ReadyPipe.write(arguments.ready_fd, {"lost": lost})
+
     try:
-        serve(
-            open_spec(arguments.root),
-            record=arguments.record,
-            show=show,
-            ready=lambda lost: ReadyPipe.write(arguments.ready_fd, {"lost": lost}),
-        )
+        spec = open_spec(arguments.root)
+        if arguments.outliving:
+            serve_outliving(spec, show=show, ready=ready)
+        else:
+            serve(spec, record=arguments.record, show=show, ready=ready)
     except (ConsensusError, ValueError, OSError) as error:
         show(str(error))
         ReadyPipe.write(arguments.ready_fd, {"error": str(error)})

@@ -47,7 +47,7 @@ _INJECT_S: Final = 2.0
 #: The same for a fault that waits for a message, which the user sends next.
 _INJECT_AT_MESSAGE_S: Final = 0.2
 #: The number of a call that could not be recorded.
-_UNRECORDED: Final = -1
+UNRECORDED: Final = -1
 
 
 class HandSession:
@@ -76,7 +76,7 @@ class HandSession:
             recorder = self._run.recorder
         except (OSError, BadInput) as error:  # the run folder cannot be made
             self._unrecorded = str(error)
-            return _UNRECORDED
+            return UNRECORDED
         self._call_count += 1
         event = recorder.invoke(f"hand{self._call_count}", f, key, from_jsonable(value), node=node, timeout_s=timeout_s)
         self._calls[event.index] = event
@@ -84,7 +84,7 @@ class HandSession:
 
     def call_ended(self, call: int, type: str, value: Any, error: str | None, node: NodeId | None) -> None:  # noqa: A002 - a field's name
         """Record the completion of a call: its `type` is ok, fail or info."""
-        if call == _UNRECORDED:
+        if call == UNRECORDED:
             return
         event = self._calls.pop(call)
         match type:

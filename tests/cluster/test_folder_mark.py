@@ -40,6 +40,8 @@ def made(tmp_path: Path) -> Spec:
         for suffix in ("", "-wal"):
             (spec.root / "nodes" / node / f"state.db{suffix}").write_bytes(b"x")
     spec.log("proxy").write_text("")
+    (spec.root / "running").mkdir()
+    (spec.root / "running" / "n1.json").write_text("{}")
     return spec
 
 
@@ -136,7 +138,7 @@ def test_one_process_at_a_time_has_the_claim_to_a_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nodes", "logs", "booted", "launched", "removed", "supervisor.log", "supervisor.json"]
+    "name", ["nodes", "logs", "booted", "launched", "removed", "running", "supervisor.log", "supervisor.json"]
 )
 def test_no_cluster_is_made_over_what_is_not_its_own(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -174,19 +176,29 @@ def test_the_lock_is_not_written_through_a_link(tmp_path: Path) -> None:
 def test_all_that_a_cluster_made_is_deleted_and_nothing_else(made: Spec) -> None:
     (made.root / "runs" / "one").mkdir(parents=True)
     (made.root / "notes.txt").write_text("mine")
+    os.mkfifo(made.root / "running" / "n1.control")
     assert wipe(made.root) == ["notes.txt", "runs"]
     assert names_in(made.root) == ["notes.txt", "runs", "runs/one"]
 
 
 @pytest.mark.parametrize(
     "name",
-    ["nodes/thesis.txt", "nodes/n9/state.db", "nodes/n1/thesis.txt", "logs/web.log", "booted/x.txt", "removed/x.y"],
+    [
+        "nodes/thesis.txt",
+        "running/n2.control",
+        "nodes/n9/state.db",
+        "nodes/n1/thesis.txt",
+        "logs/web.log",
+        "booted/x.txt",
+        "removed/x.y",
+        "running/n9.json",
+    ],
 )
 def test_something_else_in_the_clusters_place_stops_the_wipe(made: Spec, name: str) -> None:
     (made.root / name).parent.mkdir(exist_ok=True)
     (made.root / name).write_text("mine")
     before = names_in(made.root)
-    with pytest.raises(ForeignFiles, match=r"nodes/n9" if "n9" in name else name):
+    with pytest.raises(ForeignFiles, match="nodes/n9" if name == "nodes/n9/state.db" else name):
         wipe(made.root)
     assert names_in(made.root) == before
 
