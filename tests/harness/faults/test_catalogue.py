@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.spec import node_names
@@ -82,6 +82,7 @@ def test_an_excuse_is_as_large_as_the_arguments(
 
 
 @pytest.mark.parametrize("entry", ALL, ids=NAMES)
+@settings(max_examples=25)  # of each of two dozen faults
 @given(seed=st.integers(0, 10**6), nodes=st.integers(1, 7), data=st.data())
 def test_drawn_arguments_are_allowed_and_keep_to_the_budget(
     entry: CatalogueEntry, seed: int, nodes: int, data: st.DataObject
