@@ -186,6 +186,10 @@ class Algorithm(ABC):
     keeps_log: ClassVar[bool] = False
     """Whether one instance decides a log for all variables of a node. Subclasses of `LogAlgorithm` do."""
 
+    ballot_fields: ClassVar[tuple[str, ...]] = ()
+    """The names of message fields whose integers count as ballots, such as ("term",), so that an explorer can bound them. A field
+    of type `Ballot` counts without being named."""
+
     def __init__(self, node: Node) -> None:
         self.node = node
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from node.contract import Algorithm, Message, NodeId, Request, Status, Value
+from node.contract import Algorithm, Message, Node, NodeId, Request, Status, Value
 
 
 class Refusing(Algorithm):
@@ -159,3 +159,44 @@ class RaisesInStatusLater(Mistaken):
         if "decided" in self.node.disk:
             raise ZeroDivisionError("the author's mistake")
         return Status()
+
+
+class LoopsAtAMessage(Mistaken):
+    def mistake(self, request: Request, value: Value) -> None:
+        self.node.broadcast(Say(value, 1))
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        try:
+            while True:
+                self.spun = True
+        except Exception:  # noqa: BLE001, S110 - as authors write it, and it must not swallow the end of the loop
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Message):
+    """Begins or joins an attempt."""
+
+    term: int
+
+
+class CountsTerms(Refusing):
+    """Numbers its attempts by integers of its own, without end."""
+
+    messages = (Attempt,)
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.term = 0
+
+    def propose(self, request: Request, value: Value) -> None:
+        self.node.set_timer("again", 0.1, 0.2)
+
+    def timeout(self, name: str) -> None:
+        self.term += 1
+        self.node.broadcast(Attempt(self.term))
+        self.node.set_timer("again", 0.1, 0.2)
+
+
+class NamesItsTerms(CountsTerms):
+    ballot_fields = ("term",)

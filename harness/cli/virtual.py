@@ -57,7 +57,16 @@ _look_for_option = click.option(
     is_flag=True,
     help="Explore only one of the states that differ only in node names: slower, with less memory.",
 )
+@click.option(
+    "--ballot-fields",
+    type=NameList(),
+    default=(),
+    help="Fields of messages whose integers count as ballots, such as term. A class names them as `ballot_fields`.",
+)
 @click.option("--seconds", type=FloatRange(1), default=600.0, show_default=True, help="Stop after this time.")
+@click.option(
+    "--memory", "memory_gb", type=FloatRange(0.1), default=2.0, show_default=True, help="Stop at this many GB."
+)
 @click.pass_obj
 def explore(
     root: Path,
@@ -65,6 +74,7 @@ def explore(
     *,
     algorithm: str,
     seconds: float,
+    memory_gb: float,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
     as_json: bool,
@@ -80,7 +90,7 @@ def explore(
     from cluster.spec import node_names  # noqa: PLC0415
     from harness.replay.schedule import Schedule  # noqa: PLC0415
     from harness.virtual.bounds import Bounds  # noqa: PLC0415
-    from harness.virtual.explorer import run_explore  # noqa: PLC0415
+    from harness.virtual.explorer import run_explore, unbounded_numbers  # noqa: PLC0415
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
@@ -88,8 +98,10 @@ def explore(
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {bounds['nodes']} nodes")
     if not as_json:
-        print_stderr(f"exploring {algorithm}; at most {seconds:g} s")
+        print_stderr(f"exploring {algorithm}; at most {seconds:g} s and {memory_gb:g} GB")
     wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
+    if (warning := unbounded_numbers(cls, wanted)) is not None:
+        print_stderr(f"consensus: {warning}")
     progress_timer = ProgressTimer()
 
     def progress(states: int, depth: int) -> None:
@@ -97,7 +109,7 @@ def explore(
             print_stderr(f"{states:,} states, at depth {depth}")
 
     with noted_signals() as signals:
-        report = run_explore(cls, wanted, Budget(seconds=seconds), progress)
+        report = run_explore(cls, wanted, Budget(seconds=seconds, memory_bytes=int(memory_gb * 1e9)), progress)
     report.algorithm = algorithm
     kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:

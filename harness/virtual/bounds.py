@@ -20,6 +20,8 @@ class Bounds:
     proposals: int = 2
     queries: int = 0
     ballots: int = 2
+    ballot_fields: tuple[str, ...] = ()
+    """Fields of messages whose integers count as ballots, besides those that the algorithm names."""
     crashes: int = 0
     lose_disk: bool = False
     """A node that is down may lose its disk, too. It then refuses to boot, unless the fault model says otherwise."""

@@ -43,6 +43,7 @@ from harness.virtual.steps import (
     Step,
     TakeOwnMessages,
 )
+from harness.virtual.watchdog import EndlessLoop
 from node.contract import Algorithm, NodeId, Request, Value
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
@@ -256,7 +257,7 @@ class VirtualCluster:
         node = self.nodes[name]
         try:
             outcome = node.boot() if isinstance(step, Recover) else node.turn(step)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
+        except (Exception, SystemExit, EndlessLoop) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
             self.judge.record_failure(name, error)
             return TurnOutput()

@@ -16,7 +16,7 @@ Rules
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
@@ -26,12 +26,13 @@ from harness.virtual.judge import Violation
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, DuplicatePacket, Step, to_json
+from harness.virtual.watchdog import watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
-from node.contract import Algorithm, BadInput
+from node.contract import Algorithm, BadInput, Message
 
 DEFAULT_BOUNDS: Final = Bounds()
-DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600)
+DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600, memory_bytes=2 * 1024**3)
 
 
 @dataclass(slots=True)
@@ -57,7 +58,8 @@ class Exploration:
         if self.violations:
             return invalid(*map(str, self.violations))
         if not self.found.exhausted:
-            return unknown(f"cut short after {self.found.states:,} states, of depth {self.found.depth} and less")
+            full = ": the memory that it may use is full" if self.found.memory_full else ""
+            return unknown(f"cut short after {self.found.states:,} states, of depth {self.found.depth} and less{full}")
         if never := [what for what, did in self.sometimes.items() if not did]:
             return unknown(f"it never happened that {never[0]}")
         return valid(f"all {self.found.states:,} states within the bounds")
@@ -73,9 +75,7 @@ class Exploration:
         rate = found.states / max(found.seconds, 1e-9)
         text = [f"explore {self.algorithm}", *(f"  {line}" for line in self.bounds.lines())]
         if not self.begins_ballots:
-            text.append(
-                "  no message had a ballot (a node.quorum.Ballot with its sender's name), so that bound held nothing back"
-            )
+            text.append(f"  {NO_BALLOTS}")
         text.append(f"{found.states:,} distinct states in {found.seconds:.1f} s ({rate:,.0f} a second)")
         if self.violations:
             text.append("VIOLATED. This is a shortest schedule that does it:")
@@ -86,8 +86,9 @@ class Exploration:
             if self.cut:
                 text.append(f"  {self.cut:,} steps would have begun one ballot more, and were not taken")
         else:
+            full = "the memory that it may use is full (see --memory). " if found.memory_full else ""
             text.append(
-                f"CUT SHORT: every state up to depth {found.depth} was checked without a violation; the successors of "
+                f"CUT SHORT: {full}Every state up to depth {found.depth} was checked without a violation; the successors of "
                 f"{found.waiting:,} states were not. Raise the budget or tighten the bounds."
             )
         never = [what for what, did in self.sometimes.items() if not did]
@@ -119,6 +120,39 @@ class Exploration:
         return json.dumps(self.to_json(), indent=2)
 
 
+#: What a report says of an algorithm to which the bound on ballots does not apply.
+NO_BALLOTS: Final = (
+    "no message had a ballot (a node.quorum.Ballot with its sender's name), so that bound held nothing back"
+)
+
+
+def unbounded_numbers(algorithm: type[Algorithm], bounds: Bounds) -> str | None:
+    """Return a sentence if messages have integers that may be ballots, and none that counts as one; None otherwise.
+
+    The states of such an algorithm may have no end, since the bound on ballots does not apply.
+    """
+    if bounds.ballot_fields or algorithm.ballot_fields or any(map(_has_ballot, algorithm.messages)):
+        return None
+    numbers = [
+        f"{message.type_name()}.{field.name}"
+        for message in algorithm.messages
+        for field in fields(message)
+        if field.type in (int, "int")
+    ]
+    if not numbers:
+        return None
+    name = numbers[0].rpartition(".")[2]
+    return (
+        f"no field of a message of {algorithm.__name__} is a node.quorum.Ballot, so --ballots holds nothing back and the states "
+        f"may have no end. If {', '.join(numbers)} {'is a ballot' if len(numbers) == 1 else 'are ballots'} of your own, name the "
+        f'field: ballot_fields = ("{name}",) in the class, or --ballot-fields {name}'
+    )
+
+
+def _has_ballot(message: type[Message]) -> bool:
+    return any("Ballot" in str(field.type) for field in fields(message))
+
+
 class TooLarge(BadInput):
     """The algorithm cannot be explored. Nothing was done."""
 
@@ -144,9 +178,16 @@ def run_explore(
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     if cls.keeps_log:
         raise TooLarge(f"{cls.__name__} keeps a log, which has infinitely many states: use `consensus simulate`")
+    bounds = replace(bounds, ballot_fields=(*cls.ballot_fields, *bounds.ballot_fields))
+    with watching():
+        return _explore(cls, algorithm if isinstance(algorithm, str) else cls.__name__, bounds, budget, progress)
+
+
+def _explore(
+    cls: type[Algorithm], name: str, bounds: Bounds, budget: Budget, progress: Callable[[int, int], object]
+) -> Exploration:
     space = ClusterSpace(cls, bounds)
     found = search(space, budget, progress)
-    name = algorithm if isinstance(algorithm, str) else cls.__name__
     report = Exploration(name, bounds, found, space.cut, space.sometimes(), [], [], [], space.begins_ballots)
     if found.bad is not None:
         cluster = VirtualCluster(cls, space.members, bounds.fault_model)

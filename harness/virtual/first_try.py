@@ -7,6 +7,7 @@ from typing import Final
 
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.steps import Deliver
+from harness.virtual.watchdog import watching
 from node.algorithms import load_algorithm
 from node.wire import encode_value
 
@@ -28,6 +29,12 @@ def broken_contract(algorithm: str) -> str | None:
     if cls.keeps_log:
         return None
     cluster = VirtualCluster(cls, ("n1", "n2", "n3"))
+    with watching():
+        _propose_and_query(cluster)
+    return next((violation.text for violation in cluster.violations if violation.kind == "contract"), None)
+
+
+def _propose_and_query(cluster: VirtualCluster) -> None:
     cluster.propose("n1", encode_value("blue"))
     if cluster.nodes["n2"].up:
         cluster.propose("n2", encode_value("red"))
@@ -40,4 +47,3 @@ def broken_contract(algorithm: str) -> str | None:
         cluster.apply(Deliver(packet))
         for step in cluster.own_turns():
             cluster.apply(step)
-    return next((violation.text for violation in cluster.violations if violation.kind == "contract"), None)

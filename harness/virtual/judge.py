@@ -13,6 +13,7 @@ A node that has lost its disk may report less than before. What nodes and client
 `harness.virtual.log_judge` checks the further properties of a replicated log.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ SAFETY: Final = (
     "agreement", "validity", "stability", "promise", "ballot", "contract",
     *("incarnation", "leader", "state", "once", "order", "lock"),
 )  # fmt: skip
+#: The node of a ballot that is a number of its author's own: any node may begin it.
+UNOWNED: Final = ""
 FAULT_TOLERANCE: Final = "fault tolerance"
 EVERYTHING: Final = (*SAFETY, "client", FAULT_TOLERANCE)
 
@@ -63,6 +66,14 @@ def accept_request_in(packet: Packet) -> AcceptRequest | None:
     if len(ballots) == 1 and len(values) == 1 and ballots[0].node == packet.sender:
         return AcceptRequest(ballots[0], values[0])
     return None
+
+
+def numbers_in(message: Message, ballot_fields: tuple[str, ...]) -> Iterator[Ballot]:
+    """Yield each integer above 0 in the fields of a message that are named to count as ballots, as a ballot without an owner."""
+    for name in ballot_fields:
+        number = getattr(message, name, None)
+        if isinstance(number, int) and number > 0:
+            yield Ballot(number, UNOWNED)
 
 
 def ballots_in(message: Message) -> tuple[Ballot, ...]:

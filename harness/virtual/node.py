@@ -14,6 +14,7 @@ from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.inputs import take_in
 from harness.virtual.output import TurnOutput, turn_output
 from harness.virtual.steps import VARIABLE, Fire, Step
+from harness.virtual.watchdog import one_turn
 from node.contract import Algorithm, Message, NodeId, Request
 from node.instances import LOG_NAME, Waiting
 from node.limits import SHIPPED_LIMITS, LogLimits
@@ -126,8 +127,9 @@ class VirtualNode:
         self.has_disk = True
         self.up = True
         self.incarnation += 1
-        self.core.boot()
-        return self.end_turn()
+        with one_turn:
+            self.core.boot()
+            return self.end_turn()
 
     def crash(self) -> None:
         """Stop the node. It loses everything but what its disk has synced."""
@@ -151,12 +153,13 @@ class VirtualNode:
         assert self.up, f"{self.id} is down"
         known = len(self.timers.set_lately)
         stale = self.core.stale
-        self.core.take_own_messages()
-        for step in steps:
-            # A message of the node to itself may have set the timer again: then the timer that was to expire is gone.
-            if not (isinstance(step, Fire) and (self._name, step.timer) in self.timers.set_lately[known:]):
-                take_in(self.core, self.timers, self._name, step)
-        output = self.end_turn()
+        with one_turn:
+            self.core.take_own_messages()
+            for step in steps:
+                # A message of the node to itself may have set the timer again: then the timer that was to expire is gone.
+                if not (isinstance(step, Fire) and (self._name, step.timer) in self.timers.set_lately[known:]):
+                    take_in(self.core, self.timers, self._name, step)
+            output = self.end_turn()
         output.stale = self.core.stale > stale
         return output
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from harness.virtual.node import VirtualNode
 from harness.virtual.snapshots import freeze, thaw
 from harness.virtual.steps import VARIABLE
+from harness.virtual.watchdog import EndlessLoop, one_turn
 from node.authors import describe_failure, status_of
 from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Status, Stored, Value
 from node.instances import Waiting
@@ -102,8 +103,9 @@ def facts_of(node: VirtualNode) -> Facts:
         StatusFailed: the algorithm raises, or returns something else than a `Status`.
     """
     try:
-        status = _status_of(node)
-    except (Exception, SystemExit) as error:
+        with one_turn:
+            status = _status_of(node)
+    except (Exception, SystemExit, EndlessLoop) as error:
         raise StatusFailed(f"its status cannot be read: {describe_failure(error)}") from error
     if status is None:
         return NO_FACTS

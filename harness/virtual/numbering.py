@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from harness.virtual.bounds import Bounds, ExploredCall, clients_of
-from harness.virtual.judge import Violation, reused_ballot
+from harness.virtual.judge import UNOWNED, Violation, reused_ballot
 from harness.virtual.node import VirtualNode
 from harness.virtual.node_state import Facts, NodeState, facts_of, thaw_node
 from harness.virtual.steps import Packet, plain
@@ -154,7 +154,10 @@ class Numbering:
                         self.views[self.members.index(client.node)] |= bit
             case BallotBegun(ballot):
                 self.ballots |= bit
-                self.views[self.members.index(ballot.node)] |= bit
+                if ballot.node == UNOWNED:
+                    self.views = [view | bit for view in self.views]
+                else:
+                    self.views[self.members.index(ballot.node)] |= bit
             case Violation(kind) if kind in self.look_for:
                 self.violations |= bit
             case ValueRequested() | UndecidedAnswered():

@@ -9,9 +9,11 @@ and follows the parents back to find the path.
 `SearchResult.exhausted` is True only if the search has checked every state that can be reached.
 """
 
+import resource
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 _State = TypeVar("_State", bound=Hashable)
@@ -36,6 +38,8 @@ class Budget:
 
     states: int | None = None
     seconds: float | None = None
+    memory_bytes: int | None = None
+    """How much memory this process may use, as the kernel counts its resident pages."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class SearchResult(Generic[_State]):
     """How many states it has met whose successors it has not computed."""
     bad: list[_State] | None
     """A shortest path from an initial state to a bad state."""
+    memory_full: bool = False
+    """Whether it stopped because the memory of its budget was used up."""
 
 
 def search(
@@ -95,8 +101,11 @@ def search(
                     return found(len(level) - done + len(following))
                 if not done & 1023:
                     progress(len(parents), depth)
-                    if time.perf_counter() > deadline:
-                        return found(len(level) - done + len(following))
+                    full = budget.memory_bytes is not None and resident_bytes() > budget.memory_bytes
+                    if full or time.perf_counter() > deadline:
+                        result = found(len(level) - done + len(following))
+                        result.memory_full = full
+                        return result
                 for after in successors(state):
                     if after not in parents:
                         parents[after] = state
@@ -108,6 +117,12 @@ def search(
     except KeyboardInterrupt:
         return found(len(level))
     return found(0)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process uses, in bytes."""
+    with Path("/proc/self/statm").open(encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def _path(parents: dict[_State, _State | None], last: _State) -> list[_State]:

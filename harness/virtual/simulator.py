@@ -27,6 +27,7 @@ from harness.virtual.judge import BALLOT, SAFETY
 from harness.virtual.shrink_seed import ShrunkSeed, shrink_seed
 from harness.virtual.simulation_settings import DEFAULT_SETTINGS, SimulationSettings
 from harness.virtual.steps import plain, to_json
+from harness.virtual.watchdog import ENDLESS, watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm
@@ -195,7 +196,10 @@ def run_simulate(
     first, why_not = None, ""
     if tally.failures:
         try:
-            first = shrink_seed(cls, settings, min(tally.failures))
+            if ENDLESS in tally.failures[min(tally.failures)]:
+                why_not = "the run was not shrunk, since every try would take as long as the loop"
+            else:
+                first = shrink_seed(cls, settings, min(tally.failures))
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
@@ -226,7 +230,7 @@ def simulate_seeds(
 ) -> SeedTally:
     """Simulate seeds one after the other, until `failures_max` have failed. Return their results."""
     tally = SeedTally()
-    with _automatic_collection_off() as collect:
+    with _automatic_collection_off() as collect, watching():
         for seed in seeds:
             done = settings.simulate(algorithm, seed)
             tally.runs += 1

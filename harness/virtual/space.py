@@ -14,7 +14,8 @@ repetition and reordering need no steps of their own. Every schedule of a networ
 What makes it finite
 --------------------
 1. Each client proposes or queries once, at a fixed node: the first at n1, the second at n2, and so on.
-2. At most `ballots` distinct ballots are begun, over all nodes together. (It bounds only algorithms that send `Ballot`s.)
+2. At most `ballots` distinct ballots are begun, over all nodes together. What counts are the `Ballot`s in messages, and the
+   integers in the fields that `ballot_fields` names.
 3. At most `crashes` crashes happen.
 4. A timer that is set may expire at any time: the time for which it was set is ignored.
 
@@ -38,6 +39,7 @@ from harness.virtual.judge import (
     accept_request_in,
     ballots_in,
     contract_violation,
+    numbers_in,
     violations_of_change,
 )
 from harness.virtual.narration import join_with_and
@@ -55,7 +57,8 @@ from harness.virtual.numbering import (
 from harness.virtual.output import TurnOutput
 from harness.virtual.steps import Crash, Deliver, Fire, LoseDisk, Recover, Step, TakeOwnMessages
 from harness.virtual.symmetry import Symmetry
-from node.contract import Algorithm
+from harness.virtual.watchdog import EndlessLoop
+from node.contract import Algorithm, ContractBroken
 from node.quorum import majority
 
 _SELF_TURNS_MAX: Final = 1000
@@ -286,13 +289,14 @@ class ClusterSpace:
         steps = [step]
         facts: list[object] = []
         try:
-            facts.extend(_facts_of_output(perform(node, step)))
+            facts.extend(_facts_of_output(perform(node, step), self.bounds.ballot_fields))
             while node.core.to_itself:
-                assert len(steps) < _SELF_TURNS_MAX, f"{node.id} sends to itself without end"
+                if len(steps) >= _SELF_TURNS_MAX:
+                    raise ContractBroken(f"{node.id} sends to itself without end, in each turn after an input")
                 steps.append(Crash(node.id) if len(steps) == crash_after else TakeOwnMessages(node.id))
-                facts.extend(_facts_of_output(perform(node, steps[-1])))
+                facts.extend(_facts_of_output(perform(node, steps[-1]), self.bounds.ballot_fields))
             after = numbering.number(place, freeze_node(node))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
+        except (Exception, SystemExit, EndlessLoop) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             facts.append(contract_violation(node.id, error))
             node.crash()
             after = number  # the search ends at a violation, so the state after it does not matter
@@ -321,10 +325,11 @@ def perform(node: VirtualNode, step: Step) -> TurnOutput:
     return TurnOutput()
 
 
-def _facts_of_output(outcome: TurnOutput) -> Iterator[object]:
+def _facts_of_output(outcome: TurnOutput, ballot_fields: tuple[str, ...]) -> Iterator[object]:
     """Yield the facts that a turn's output adds."""
     for packet in outcome.packets:
         yield packet
+        yield from map(BallotBegun, numbers_in(packet.message, ballot_fields))
         for ballot in ballots_in(packet.message):
             if ballot.node == packet.sender:
                 yield BallotBegun(ballot)

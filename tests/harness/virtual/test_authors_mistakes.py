@@ -3,15 +3,18 @@
 import inspect
 import re
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.checkers.verdict import VerdictStatus
 from harness.records.disks import status_failures
-from harness.virtual import explorer, simulator
+from harness.virtual import explorer, simulator, watchdog
 from harness.virtual.bounds import Bounds
-from harness.virtual.explorer import run_explore
+from harness.virtual.explorer import run_explore, unbounded_numbers
+from harness.virtual.first_try import broken_contract
 from harness.virtual.search import Budget
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.virtual.simulator import run_simulate
@@ -105,6 +108,63 @@ def test_a_status_that_fails_later_is_found_on_the_disk() -> None:
         + line_of("RaisesInStatusLater"),
         line,
     )
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "TICK_S", 0.02)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("name", ["Looping", "LoopsAtAMessage"])
+def test_an_endless_loop_ends_and_its_line_is_named(name: str) -> None:
+    said = re.escape("EndlessLoop: one turn took more than 0.1 s. Is it an endless loop?") + line_of(name)
+    explored = run_explore(getattr(own_algorithms, name), Bounds())
+    assert re.fullmatch(rf"contract: n1 fails: {said}", explored.verdict.evidence)
+    simulated = run_simulate(getattr(own_algorithms, name), range(3))
+    assert re.fullmatch(rf"seed 0: contract: n\d fails: {said}", simulated.verdict.evidence)
+    assert simulated.lines()[-1] == "  the run was not shrunk, since every try would take as long as the loop"
+    assert re.fullmatch(rf"n\d fails: {said}", broken_contract(f"tests.own_algorithms:{name}") or "")
+
+
+def test_a_turn_that_is_only_slow_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It meets a signal, and ends before the next ones."""
+    monkeypatch.setattr(watchdog, "TICK_S", 0.05)
+    with watchdog.watching():
+        for _ in range(5):
+            until = time.monotonic() + 0.07
+            with watchdog.one_turn:
+                while time.monotonic() < until:
+                    pass
+
+
+def test_numbers_that_may_be_ballots_are_told_at_once() -> None:
+    told = unbounded_numbers(own_algorithms.CountsTerms, Bounds())
+    assert told is not None
+    assert "--ballots holds nothing back" in told
+    assert 'ballot_fields = ("term",) in the class, or --ballot-fields term' in told
+    assert unbounded_numbers(own_algorithms.CountsTerms, Bounds(ballot_fields=("term",))) is None
+    assert unbounded_numbers(own_algorithms.NamesItsTerms, Bounds()) is None
+    for name in ("leader", "failover", "majority", "paxos"):
+        assert unbounded_numbers(load_algorithm(name), Bounds()) is None
+
+
+def test_named_numbers_bound_the_states() -> None:
+    bounds = Bounds(nodes=2, proposals=1, look_for=("contract",))
+    without_end = run_explore(own_algorithms.CountsTerms, bounds, Budget(states=1000))
+    assert not without_end.found.exhausted
+    named = run_explore(own_algorithms.NamesItsTerms, bounds, Budget(states=3000))
+    assert named.found.exhausted
+    assert named.cut > 0
+    also_named = run_explore(own_algorithms.CountsTerms, replace(bounds, ballot_fields=("term",)), Budget(states=3000))
+    assert (named.found.states, named.cut) == (also_named.found.states, also_named.cut)
+
+
+def test_a_search_ends_when_its_memory_is_full() -> None:
+    report = run_explore("paxos", Bounds(), Budget(memory_bytes=1))
+    assert not report.found.exhausted
+    assert report.verdict.evidence.endswith("the memory that it may use is full")
+    assert any("CUT SHORT: the memory that it may use is full (see --memory)." in line for line in report.lines())
 
 
 def test_an_import_error_names_the_authors_line_and_not_pythons(
