@@ -9,9 +9,15 @@ _NEAREST_MAX: Final = 3
 _SIMILARITY_MIN: Final = 0.5
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number and its noun in the right form, such as "1 variable" or "2,000 variables"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number and its noun in the right form, such as "1 variable" or "2,000 variables".
+
+    Args:
+        number: the number.
+        noun: the noun for one.
+        plural: the noun for more; with an s if it is None.
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def nearest(word: str, names: Iterable[str], otherwise: str | None = None) -> str:

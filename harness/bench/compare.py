@@ -16,6 +16,7 @@ from harness.bench.floor import floor
 from harness.bench.load import BeginCall, Figures, Load, LoadGenerator, Shape
 from harness.bench.peers import Peer
 from harness.bench.pysyncobj import PySyncObj
+from node.wording import count
 
 #: How many keys a load uses at most.
 _KEYS_MAX: Final = 10_000
@@ -48,14 +49,14 @@ def compare(
         PEERS[against](nodes)  # raises before any measurement if the peer is not installed
     rows = []
     for load in loads:
-        progress(f"{load}, {nodes} nodes: floor")
+        progress(f"{load}, {count(nodes, 'node')}: floor")
         least = floor(nodes, load)
-        progress(f"{load}, {nodes} nodes: multipaxos")
+        progress(f"{load}, {count(nodes, 'node')}: multipaxos")
         ours, fsyncs = _measure_ours(nodes, load)
         peer: Peer | None = None
         peer_figures: Figures | None = None
         if against is not None:
-            progress(f"{load}, {nodes} nodes: {against}")
+            progress(f"{load}, {count(nodes, 'node')}: {against}")
             with PEERS[against](nodes) as peer:
                 peer_figures = peer.measure(load)
         rows.append({"nodes": nodes, **_row(load, ours, fsyncs, least), **_peer_columns(peer, peer_figures, ours)})

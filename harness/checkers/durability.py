@@ -26,12 +26,13 @@ from collections.abc import Mapping
 
 from harness.checkers.chosen_log import CommandKey
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.disks import decided_on_disk
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown, wording
 from node.contract import Stored, Value
 from node.wire import decode_value, encode_value
+from node.wording import count
 
 
 @checker

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.sequential_model import definite_answer
-from harness.checkers.verdict import Verdict, count
+from harness.checkers.verdict import Verdict
 from harness.checkers.wire_record import WireRecord, read_record
 from harness.checkers.wording import answer_clause
 from harness.records.disks import decided_on_disk
@@ -31,6 +31,7 @@ from harness.records.jsonable import canonical, shown, wording
 from harness.records.receipts import Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.storage.disk import Contents
+from node.wording import count
 
 #: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
 DISK_LOST: Final = "disk_lost"

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from harness.checkers.evidence import Checker, RunEvidence, ended_ns
 from harness.checkers.known_bad import undetected
-from harness.checkers.verdict import Verdict, checker, count, unknown, valid
+from harness.checkers.verdict import Verdict, checker, unknown, valid
+from node.wording import count
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import MODELS
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import ObjectCall
-from harness.checkers.verdict import Verdict, count, invalid, unknown, valid
+from harness.checkers.verdict import Verdict, invalid, unknown, valid
+from node.wording import count
 
 #: How many configurations the search of one key may visit: about 20 seconds and 1 GB on a slow machine.
 BUDGET: Final = 2_000_000

@@ -49,9 +49,10 @@ from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvi
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from node.algorithms.majority import Heard, NotVoted, Vote, VoteQuery
 from node.contract import NodeId
+from node.wording import count
 
 _VOTE_FIELDS: Final = {
     message.type_name(): frozenset(field.name for field in fields(message))

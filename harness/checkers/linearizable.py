@@ -10,7 +10,8 @@ from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import ConsensusModel
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import Model, calls_of
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
+from node.wording import count
 
 _CONSENSUS: Final = ConsensusModel()
 

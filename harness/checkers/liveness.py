@@ -5,8 +5,9 @@ stuck for ever, although every node is up and every link is whole, breaks livene
 """
 
 from harness.checkers.evidence import RunEvidence, was_answered
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.jsonable import shown
+from node.wording import count
 
 
 @checker

@@ -26,9 +26,10 @@ from harness.checkers.certificate import Clock, Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.lock_holds import check_lock_holds
 from harness.checkers.sequential_model import ObjectCall
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.history import RecordedCall
 from harness.records.jsonable import wording
+from node.wording import count
 
 
 @dataclass

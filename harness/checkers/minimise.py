@@ -21,6 +21,7 @@ from harness.checkers.certificate import Contradiction
 from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import LockModel
 from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ObjectCall
+from node.wording import count
 
 #: Takes calls on one object and returns why they have no order, or None; raises TooHard if the question is open.
 ObjectChecker = Callable[[Sequence[ObjectCall]], Contradiction | None]
@@ -65,7 +66,7 @@ def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction,
         for place in range(len(named))
     )
     others = len(few) - len(named)
-    rest = f"no order explains these calls and {others} others" if others else "no order explains these calls"
+    rest = f"no order explains these calls and {count(others, 'other')}" if others else "no order explains these calls"
     return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
 
 

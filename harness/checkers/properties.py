@@ -46,10 +46,11 @@ from typing import Any, Final, NamedTuple
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, RunEvidence, SeenDecision, ended_ns, was_answered
 from harness.checkers.invariants import findings
 from harness.checkers.owed_answers import EXCUSED, is_broken_promise, is_excused, is_owed, silences
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.checkers.wording import call_clause
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown, wording
+from node.wording import count
 
 __all__ = ["EXCUSED", "RunEvidence", "coherence", "conflict_resolution", "fault_tolerance", "judge", "no_decoherence"]
 

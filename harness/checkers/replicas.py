@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Found, Verdict, checker, count, invalid, unknown, valid
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.jsonable import shown, wording
 from node.contract import Value
 from node.wire import decode_value, encode_value
+from node.wording import count
 
 
 @checker

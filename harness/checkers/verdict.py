@@ -102,11 +102,6 @@ def merge(verdicts: Mapping[str, Verdict]) -> Verdict:
     return unknown("nothing was checked")
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number and its noun in the right form, such as "1 variable" or "2,000 variables"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 class Found(list[str]):
     """The violations that a checker has seen, one sentence each (rule 4).
 

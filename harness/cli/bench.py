@@ -8,6 +8,7 @@ import click
 from harness.cli.bench_loads import latency, numbers, print_table, reads, scale, throughput, value_option, watchers
 from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
 from harness.cli.parameters import FloatRange, algorithm_parameter
+from node.wording import count
 
 _FAULTS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
 
@@ -36,7 +37,7 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     if as_json:
         print_json(rows=[figures])
         return
-    print(f"{nodes} {algorithm} nodes, {rounds} boots, medians")
+    print(f"{count(nodes, f'{algorithm} node')}, {count(rounds, 'boot')}, medians")
     print(f"  all nodes ready        {figures['all_ready_s']:.3f} s")
     print(
         f"  first decision         {figures['first_decision_s']:.3f} s   (slowest {figures['first_decision_s_max']:.3f} s)"
@@ -150,8 +151,9 @@ def failover(
 def _print_failover(row: dict[str, Any]) -> None:
     if "restart_s" in row:
         print(
-            f"rolling restart of {row['nodes']} nodes in {row['restart_s']:.1f} s, {row['puts_per_s']:g} puts per second, "
-            f"{row['acknowledged']:,} acknowledged, {row['lost']} lost, {row['twice']} done twice\n"
+            f"rolling restart of {count(row['nodes'], 'node')} in {row['restart_s']:.1f} s, "
+            f"{row['puts_per_s']:g} puts per second, {row['acknowledged']:,} acknowledged, "
+            f"{row['lost']} lost, {row['twice']} done twice\n"
             f"  out of service         {row['out_of_service_ms']:.0f} ms in all, longest gap {row['longest_gap_ms']:.0f} ms; "
             f"{row['beyond_any_calm_gap_ms']:.0f} ms beyond the longest gap of the baseline; "
             f"{row['restarts_of_the_leader']} of the restarts were the leader's\n"

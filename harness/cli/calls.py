@@ -18,6 +18,7 @@ from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, json_text, print
 from harness.cli.parameters import FloatRange
 from harness.records.jsonable import to_jsonable
 from node.wire import BadValue
+from node.wording import count
 
 
 def read_value(text: str) -> Any:
@@ -164,7 +165,7 @@ def _one(control: SupervisorClient, at: str | None) -> str | None:
     nodes = control.ask("resolve", nodes=at)
     if len(nodes) != 1:
         raise click.BadParameter(
-            f"--at {at} names {len(nodes)} nodes: a proposal goes to one node, or to any without --at"
+            f"--at {at} names {count(len(nodes), 'node')}: a proposal goes to one node, or to any without --at"
         )
     return str(nodes[0])
 

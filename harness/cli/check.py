@@ -31,8 +31,8 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     Exit code: 0 valid, 1 invalid, 2 unknown, 254 if the file is no history of the model.
     """
     from harness.checkers.history_file import judge_file, write_minimised  # noqa: PLC0415 - see harness.cli.verbs
-    from harness.checkers.verdict import count  # noqa: PLC0415
     from harness.records.jsonable import BadFile  # noqa: PLC0415
+    from node.wording import count  # noqa: PLC0415
 
     try:
         judged = judge_file(file, model, budget)
@@ -51,5 +51,5 @@ def check(file: Path, model: str, minimise: bool, budget: int, as_json: bool) ->
     history = judged.history
     print_stderr(f"{count(history.invoked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
     if written is not None:
-        print_stderr(f"{len(judged.violations[0].minimised)} calls that are invalid by themselves: {written}")
+        print_stderr(f"{count(len(judged.violations[0].minimised), 'call')} that are invalid by themselves: {written}")
     return judged.verdict.exit_code

@@ -17,6 +17,7 @@ from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter, folder_of
 from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
+from node.wording import count
 
 _DOWN_TIMEOUT_S = 20.0
 #: How long the supervisor may take to answer, in seconds.
@@ -118,11 +119,11 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
     def print_ready(lost: list[str]) -> None:
         for line in lost:
             print_stderr(f"consensus: {line}")
-        count = len(spec.present_nodes()) - len(lost)
+        up_count = len(spec.present_nodes()) - len(lost)
         first = "put owner alice" if load_algorithm(spec.settings.algorithm).keeps_log else "propose colour blue"
         on_ctrl_c = "Ctrl-C ends the supervisor; `consensus down` ends them." if outliving else "Ctrl-C ends them."
         following = f"Next: consensus ps; consensus {first}" if detach else on_ctrl_c
-        print_stderr(f"{count} {spec.settings.algorithm} node{'' if count == 1 else 's'} up. {following}")
+        print_stderr(f"{count(up_count, f'{spec.settings.algorithm} node')} up. {following}")
         if detach:
             print_stderr(
                 "The nodes outlive their supervisor; `consensus up -d` adopts them."
@@ -130,7 +131,7 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
                 else "They end with their supervisor, a process; with `consensus up --detach-nodes` nodes outlive it."
             )
         if as_json:
-            print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=count, not_started=lost)
+            print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=up_count, not_started=lost)
 
     if detach:
         print_ready(serve_detached(spec, lock, record=record, outliving=outliving))
@@ -156,8 +157,9 @@ def _new_or_known(
     known = (len(spec.present_nodes()), spec.settings.algorithm, spec.settings.seed)
     if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
         raise Mistake(
-            f"{root} holds a cluster of {known[0]} {known[1]} nodes with seed {known[2]}. `consensus up` without options "
-            "starts it again; `consensus down --wipe` deletes it and everything that it has decided; --dir names another folder"
+            f"{root} holds a cluster of {count(known[0], f'{known[1]} node')} with seed {known[2]}. "
+            "`consensus up` without options starts it again; `consensus down --wipe` deletes it and everything that it "
+            "has decided; --dir names another folder"
         )
     if adopt:
         with claim_cluster(spec.settings.cluster):

@@ -7,6 +7,7 @@ import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter
+from node.wording import count
 
 
 @verb()
@@ -62,7 +63,7 @@ def crashpoints(
         nonlocal done
         done += 1
         if done % 20 == 0:
-            print_stderr(f"{done} power cuts, at boundary {trial.number}")
+            print_stderr(f"{count(done, 'power cut')}, at boundary {trial.number}")
 
     try:
         walk = Walker(folder, algorithm, WalkedOperation(operation), command, seed, workers, every).walk(progress)
@@ -72,7 +73,9 @@ def crashpoints(
         print_json(folder=str(folder), **walk.to_json())
     else:
         print(walk.text())
-        print(f"\n{len(walk.trials)} power cuts in {walk.took_s:.0f} s, on real processes. Run folders: {folder}")
+        print(
+            f"\n{count(len(walk.trials), 'power cut')} in {walk.took_s:.0f} s, on real processes. Run folders: {folder}"
+        )
     if walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) or walk.violations:
         return EXIT_VIOLATED
     return EXIT_UNKNOWN if walk.with_outcome(PointOutcome.NO_TEST) or not walk.trials else 0

@@ -28,6 +28,7 @@ from harness.cli.convention import EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.keys import open_log
 from harness.cli.parameters import FloatRange
 from harness.cli.signals import handled
+from node.wording import count
 
 VARIABLE: Final = "CONSENSUS_LOCK_TOKEN"
 _POLL_INTERVAL_S: Final = 0.05
@@ -69,7 +70,7 @@ def lock(root: Path, ttl_s: float, wait_s: float | None, name: str, command: tup
         held = client.lock(name, ttl_s, wait_s)
         holder = client.locks.holder(name)
         if holder is not None and wait_s != 0:
-            before = f" behind {holder.waiting} others" if holder.waiting else ""
+            before = f" behind {count(holder.waiting, 'other')}" if holder.waiting else ""
             print_stderr(f"waiting for {name!r}{before}: {holder.owner} holds it with token {holder.token}")
         try:
             held.acquire()

@@ -8,6 +8,7 @@ import click
 from harness.cli.convention import EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
 from harness.records.jsonable import write_document
 from harness.records.run_folders import new_folder
+from node.wording import count
 
 if TYPE_CHECKING:
     from harness.mutants.catalogue import Mutant
@@ -110,6 +111,7 @@ def _print(outcome: "MutantReport") -> None:
     data = outcome.to_json()
     runs = sum(one.times for one in outcome.unbroken)
     print(
-        f"\n{data['caught']} of {data['of']} mutants caught, median {data['median_s']} s, slowest {data['slowest_s']} s. "
-        f"The shipped code was valid in {sum(one.passed for one in outcome.unbroken)} of {runs} runs of their scripts."
+        f"\n{data['caught']} of {count(data['of'], 'mutant')} caught, median {data['median_s']} s, "
+        f"slowest {data['slowest_s']} s. "
+        f"The shipped code was valid in {sum(one.passed for one in outcome.unbroken)} of {count(runs, 'run')} of their scripts."
     )

@@ -17,6 +17,7 @@ from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
 from harness.records.run_folders import drop_empty, find_run, new_folder
+from node.wording import count
 
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
@@ -64,7 +65,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
                 self.fail(f"{value!r} names no seeds: write, for example, 1-5 or 3,7", param, ctx)
             found += range(int(match[1]), int(match[2] or match[1]) + 1)
         if len(set(found)) > _SEEDS_MAX:
-            self.fail(f"{value!r} are more than {_SEEDS_MAX:,} runs: use `consensus campaign`", param, ctx)
+            self.fail(f"{value!r} are more than {count(_SEEDS_MAX, 'run')}: use `consensus campaign`", param, ctx)
         return tuple(dict.fromkeys(found))
 
 
@@ -145,7 +146,8 @@ def test(
     for plan in plans:
         folder = new_folder(root, f"{plan.algorithm}-{plan.seed}")
         print_stderr(
-            f"{plan.algorithm}, {len(plan.nodes)} nodes, {len(plan.steps)} faults in {plan.time_s:g} s, seed {plan.seed}"
+            f"{plan.algorithm}, {count(len(plan.nodes), 'node')}, {count(len(plan.steps), 'fault')} in "
+            f"{plan.time_s:g} s, seed {plan.seed}"
         )
         try:
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
@@ -269,7 +271,9 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
     else:
         left = shrunk.result.plan.steps
         none = "" if left else " The violation needs no fault."
-        print(f"{shrunk.steps_before} steps became {len(left)}, in {shrunk.runs} runs and {took_s:.0f} s.{none}")
+        print(
+            f"{count(shrunk.steps_before, 'step')} became {len(left)}, in {count(shrunk.runs, 'run')} and {took_s:.0f} s.{none}"
+        )
         for step in left:
             print(f"  {step}")
         _print(shrunk.result)
@@ -349,7 +353,9 @@ def _print(result: "PlanResult") -> None:
     for line in _unfired(result):
         console.print(Text(f"  {line}", "dim"))
     fired = sum(outcome.fired for outcome in result.steps)
-    summary = f"{result.plan.algorithm}: {result.verdict.status}. {fired} of {len(result.steps)} faults fired; "
+    summary = (
+        f"{result.plan.algorithm}: {result.verdict.status}. {fired} of {count(len(result.steps), 'fault')} fired; "
+    )
     console.print(
         Text(summary + f"seed {result.plan.seed}, {result.took_s:.1f} s", _MARKS[result.verdict.status][1]),
         soft_wrap=True,

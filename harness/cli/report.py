@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import folder_of
 from harness.records.run_folders import NOT_JUDGED, RunSummary, find_run, run_folders, summary
+from node.wording import count
 
 
 def _complete_run(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -83,7 +84,7 @@ def _print(found: list[RunSummary], total: int) -> None:
         if one.status == NOT_JUDGED and one.evidence:
             click.echo(click.style(f"    {one.evidence}", dim=True), color=_colour())
     if total > len(found):
-        print_stderr(f"{len(found)} of {total} runs; --limit shows more")
+        print_stderr(f"{len(found)} of {count(total, 'run')}; --limit shows more")
 
 
 def _colour() -> bool | None:

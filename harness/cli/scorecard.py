@@ -19,6 +19,7 @@ from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import new_folder
 from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, broken_contracts, cells, jobs, run_all
 from node.algorithms import load_algorithm
+from node.wording import count
 
 
 @verb()
@@ -53,7 +54,8 @@ def scorecard(
             print(f"{name} breaks its contract: {why}\n")
         _print(table)
         print(
-            f"\n{len(wanted)} runs in {time.monotonic() - started:.0f} s, on real processes. Run folders: {shown_path(folder)}"
+            f"\n{count(len(wanted), 'run')} in {time.monotonic() - started:.0f} s, on real processes. "
+            f"Run folders: {shown_path(folder)}"
         )
     if broken:
         return EXIT_VIOLATED

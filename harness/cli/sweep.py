@@ -6,6 +6,7 @@ import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
+from node.wording import count
 
 
 @verb()
@@ -59,7 +60,9 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if rivals > nodes:
-        raise click.BadParameter(f"{rivals} rivals cannot propose at {nodes} nodes: at most one rival for each node")
+        raise click.BadParameter(
+            f"{rivals} rivals cannot propose at {count(nodes, 'node')}: at most one rival for each node"
+        )
     load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
     folder = new_folder(root, f"sweep-{algorithm}")
     only = tuple(PointFault(fault) for fault in dict.fromkeys(faults)) or tuple(PointFault)
@@ -67,7 +70,7 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
 
     def progress(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:
-            print_stderr(f"{done} of {of} points")
+            print_stderr(f"{done} of {count(of, 'point')}")
 
     try:
         found = sweeper.sweep(progress)
@@ -79,7 +82,9 @@ def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
         print_json(folder=str(folder), **found.to_json())
     else:
         print(found.text())
-        print(f"\n{len(found.results)} points in {found.took_s:.0f} s, on real processes. Run folders: {folder}")
+        print(
+            f"\n{count(len(found.results), 'point')} in {found.took_s:.0f} s, on real processes. Run folders: {folder}"
+        )
     if found.with_outcome(PointOutcome.VIOLATES) or found.with_outcome(PointOutcome.BLOCKS) or found.violations:
         return EXIT_VIOLATED
     return EXIT_UNKNOWN if found.with_outcome(PointOutcome.NO_TEST) else 0

@@ -7,6 +7,7 @@ import click
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.records.run_files import RunFiles
 from harness.records.run_folders import NoSuchRun, is_run, run_folders
+from node.wording import count
 
 
 @verb()
@@ -44,7 +45,8 @@ def trace(root: Path, runs: tuple[str, ...], as_json: bool) -> int:
     else:
         messages = sum(report.messages for report in done)
         print(
-            f"{len(done)} of {len(reports)} runs validated, {messages:,} messages; {len(differ)} differ from the pure classes"
+            f"{len(done)} of {count(len(reports), 'run')} validated, {count(messages, 'message')}; "
+            f"{len(differ)} differ from the pure classes"
         )
         for report in differ:
             print(f"  {report.folder}: {report.differences[0].text}")

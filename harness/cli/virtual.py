@@ -9,6 +9,7 @@ from harness.cli.convention import ProgressTimer, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
 from harness.cli.signals import exit_code_after, noted_signals
+from node.wording import count
 
 if TYPE_CHECKING:
     from harness.replay.schedule import Schedule
@@ -96,7 +97,7 @@ def explore(
 
     cls, model = _find_algorithm(algorithm, fault_model, look_for)
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
-        raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {bounds['nodes']} nodes")
+        raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
     if not as_json:
         print_stderr(f"exploring {algorithm}; at most {seconds:g} s and {memory_gb:g} GB")
     wanted = Bounds(fault_model=model, look_for=look_for or EVERYTHING, **bounds)
@@ -106,7 +107,7 @@ def explore(
 
     def progress(states: int, depth: int) -> None:
         if not as_json and progress_timer.is_due():
-            print_stderr(f"{states:,} states, at depth {depth}")
+            print_stderr(f"{count(states, 'state')}, at depth {depth}")
 
     with noted_signals() as signals:
         report = run_explore(cls, wanted, Budget(seconds=seconds, memory_bytes=int(memory_gb * 1e9)), progress)
@@ -166,14 +167,14 @@ def simulate(
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
     if not as_json:
-        print_stderr(f"simulating {algorithm} for {seeds:,} seeds")
+        print_stderr(f"simulating {algorithm} for {count(seeds, 'seed')}")
     cls, model = _find_algorithm(algorithm, fault_model, look_for)
     settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
     progress_timer = ProgressTimer()
 
     def progress(tally: SeedTally) -> None:
         if not as_json and progress_timer.is_due():
-            print_stderr(f"{tally.runs:,} of {seeds:,} seeds, {len(tally.failures):,} of them failing")
+            print_stderr(f"{tally.runs:,} of {count(seeds, 'seed')}, {len(tally.failures):,} of them failing")
 
     with noted_signals() as signals:
         report = run_simulate(

@@ -28,6 +28,7 @@ from node.offline import replica_on_disk, unconfirmed
 from node.status import status_fields
 from node.storage.disk import Contents
 from node.wire import Malformed, decode_value, unpack_unchecked
+from node.wording import count
 
 #: How many values of one machine are shown to people.
 _SHOWN_MAX: Final = 100
@@ -134,7 +135,7 @@ def plain_value(value: Any) -> Any:
 
 def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
     """Return the whole disk as text, one key per line. `log` is what `log_on_disk` returned, for a disk that holds a log."""
-    lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {contents.incarnation} times"]
+    lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {count(contents.incarnation, 'time')}"]
     for variable, stored in contents.variables.items():
         lines.append(f"{variable or 'the replica'}:")
         lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]

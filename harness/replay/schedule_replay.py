@@ -42,6 +42,7 @@ from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
 from harness.virtual.judge import FAULT_TOLERANCE, Violation
 from harness.virtual.narration import narrate
 from node.contract import NodeId
+from node.wording import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class ReplayResult:
             return whole
         if self.diverged is not None:
             return unknown(self.diverged, no_test=True)
-        return valid(f"{self.followed} steps were followed to the end, and no judge found a violation")
+        return valid(
+            f"the schedule was followed to its end ({count(self.followed, 'step')}), and no judge found a violation"
+        )
 
     @property
     def violated(self) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ class ReplayResult:
 
     def lines(self) -> list[str]:
         """Return the result as lines for people."""
-        lines = [f"{self.followed} of {len(self.schedule.steps)} steps had the same result on real processes"]
+        lines = [f"{self.followed} of {count(len(self.schedule.steps), 'step')} had the same result on real processes"]
         if self.schedule.violations:
             lines.append(f"  in the schedule    {self.schedule.violations[0]}")
         lines += [f"  on real processes  {name}: {self.verdicts[name].evidence}" for name in self.violated]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.replay.trace_wire import Difference
+from node.wording import count
 
 _DIFFERENCES_MAX: Final = 20
 
@@ -35,7 +36,13 @@ class Validation:
         """Return the report as one line for people."""
         if self.why_not:
             return f"{self.folder.name}: not validated: {self.why_not}"
-        what = f"{self.lives} lives, {self.turns:,} turns, {self.inputs:,} inputs, {self.messages:,} messages"
+        counted = (
+            (self.lives, "life", "lives"),
+            (self.turns, "turn"),
+            (self.inputs, "input"),
+            (self.messages, "message"),
+        )
+        what = ", ".join(count(*each) for each in counted)
         if not self.differences:
             return (
                 f"{self.folder.name}: {what}: all equal to the pure class's"

@@ -29,6 +29,7 @@ from harness.report.diagram import (
 from harness.report.drawn_run import RunFolder
 from harness.report.final_state import final_state
 from harness.report.tables import operations_table, receipts_table
+from node.wording import count
 
 ASSETS: Final = Path(__file__).parent / "assets"
 #: What each verdict is about; the first four in the article's words.
@@ -122,9 +123,9 @@ def _first_screen(run: RunFolder) -> str:
     name = " · ".join(str(results[key]) for key in ("algorithm", "scenario", "variant") if results.get(key))
     first, last = run.span
     facts = [
-        f"{len(run.nodes)} nodes",
+        f"{count(len(run.nodes), 'node')}",
         f"{len(run.operations):,} operations",
-        f"{len(run.messages):,} messages",
+        f"{count(len(run.messages), 'message')}",
         f"{len(run.faults):,} {'fault' if len(run.faults) == 1 else 'faults'}",
         f"{(last - first) / 1e9:.1f} s",
         f"seed {results.get('seed', '?')}",
@@ -189,7 +190,7 @@ def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
         total = sum(data["leftOut"].values())
         by_type = ", ".join(f"{count:,} {name}" for name, count in data["leftOut"].items())
         notes.append(
-            f"This run has {len(run.messages):,} messages; {len(run.messages) - total:,} are on this page: those near a "
+            f"This run has {count(len(run.messages), 'message')}; {len(run.messages) - total:,} are on this page: those near a "
             f"violation or a fault, all of the rarer kinds, and an even selection of the others. Left out: {by_type}. "
             "messages.jsonl has all messages."
         )

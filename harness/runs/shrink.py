@@ -23,6 +23,7 @@ from cluster.errors import ConsensusError
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.suite import PlanResult, run_plan
+from node.wording import count
 
 _LEAD_S: Final = 0.5
 _TAIL_S: Final = 1.0
@@ -121,7 +122,7 @@ class Shrinker:
             whole = [list(self._plan.steps)]
             if self._first_that_violates(whole * CONFIRMATIONS) is None:
                 raise NotAgain(
-                    f"{self._promise} was not violated again in {CONFIRMATIONS} runs of the whole plan, so it cannot be "
+                    f"{self._promise} was not violated again in {count(CONFIRMATIONS, 'run')} of the whole plan, so it cannot be "
                     "shrunk: `consensus replay --times 20` says how often it is violated"
                 )
             steps = list(self._plan.steps)
@@ -152,7 +153,7 @@ class Shrinker:
         result = self._run(plan, self._scratch / f"{number:03}", stop_early=True)
         violates = self._promise in result.violated
         how = f"{'violates' if violates else 'does not violate'} {self._promise} (the run is {result.verdict.status})"
-        self._show(f"run {number}: {len(steps)} of {len(self._plan.steps)} steps, {plan.time_s:g} s: {how}")
+        self._show(f"run {number}: {len(steps)} of {count(len(self._plan.steps), 'step')}, {plan.time_s:g} s: {how}")
         return result
 
     def _keep(self, result: PlanResult) -> None:

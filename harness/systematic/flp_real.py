@@ -39,6 +39,7 @@ from harness.records.tail import FileTail
 from harness.runs.experiment import Experiment
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot
+from node.wording import count
 
 VARIABLE: Final = "colour"
 NODES: Final = 5
@@ -123,14 +124,14 @@ class RealStandOff:
         """Return the report as lines of text."""
         text = [
             f"Paxos, {NODES} real processes; blue was proposed at n1, red at n2.",
-            f"{self.rounds} rounds in {self.seconds:.1f} s: the highest ballot is {_ballot_text(self.ballot)}, decisions "
-            f"{self.decisions} (all nodes were asked {self.looks} times).",
+            f"{count(self.rounds, 'round')} in {self.seconds:.1f} s: the highest ballot is {_ballot_text(self.ballot)}, "
+            f"decisions {self.decisions} (all nodes were asked {count(self.looks, 'time')}).",
             "The adversary stops, and nothing is decided."
             if self.decision_ms is None
             else f"The adversary stops: {self.decided} is decided {self.decision_ms:.0f} ms later.",
             "Receipts:",
-            f"  the proxy: {self.messages['arrived']:,} messages came in, {self.delivered:,} left, {self.held:,} of them after "
-            f"they were held; {self.lost} lost, {self.messages['duplicated']} repeated",
+            f"  the proxy: {count(self.messages['arrived'], 'message')} came in, {self.delivered:,} left, {self.held:,} of them "
+            f"after they were held; {self.lost} lost, {self.messages['duplicated']} repeated",
         ]
         for node, process in self.processes.items():
             text.append(

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from harness.faults.power_cut import Tail
 from harness.systematic.sweep_points import PointOutcome
+from node.wording import count
 
 #: The evidence of a power cut that was not made, because this time the operation ended before its boundary.
 ALIVE: Final = "the operation ended before this boundary"
@@ -89,8 +90,8 @@ class Walk:
         """Return the counts, and each power cut that was not survived, as text for people."""
         lost = sum(trial.lost_bytes for trial in self.trials)
         lines = [
-            f"{self.algorithm}, {self.operation}: {self.boundaries} write and sync boundaries, {len(self.trials)} power cuts, "
-            f"which lost {lost:,} un-synced bytes",
+            f"{self.algorithm}, {self.operation}: {self.boundaries} write and sync boundaries, "
+            f"{count(len(self.trials), 'power cut')}, which lost {lost:,} un-synced bytes",
             "",
             f"recovered / power cuts    {len(self.with_outcome(PointOutcome.SURVIVED))} / {len(self.trials)}",
         ]

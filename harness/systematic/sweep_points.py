@@ -11,6 +11,7 @@ from cluster.clients.outcomes import NotDone, Ok, Outcome
 from harness.records.jsonable import shown
 from harness.systematic.scheduler import MessageStep
 from node.contract import NodeId
+from node.wording import count
 
 COLOURS: Final = ("blue", "red")
 
@@ -117,7 +118,11 @@ class Sweep:
 
     def text(self) -> str:
         """Return the counts, and each point that was not survived, as text for people."""
-        lines = [f"{self.algorithm}, {self.nodes} nodes: {len(self.messages)} messages, {len(self.results)} points", ""]
+        lines = [
+            f"{self.algorithm}, {count(self.nodes, 'node')}: {count(len(self.messages), 'message')}, "
+            f"{count(len(self.results), 'point')}",
+            "",
+        ]
         lines.append(f"survived / points    {len(self.with_outcome(PointOutcome.SURVIVED))} / {len(self.results)}")
         for fault in PointFault:
             own = [result for result in self.results if result.point.fault is fault]

@@ -8,6 +8,7 @@ from harness.virtual.judge import EVERYTHING
 from harness.virtual.steps import Propose, Query, Step
 from node.contract import NodeId, Request, Value
 from node.wire import encode_value
+from node.wording import count
 
 _COLOURS: Final = ("blue", "red", "green", "yellow", "purple")
 
@@ -41,8 +42,9 @@ class Bounds:
         """Return the bounds in English, a line each."""
         where = ", ".join(self.calls_at) or "n1, n2, ..."
         text = [
-            f"{self.nodes} nodes; {self.proposals} proposals and {self.queries} queries, each made once, at {where}",
-            f"at most {self.ballots} ballots begun in all, at most {self.crashes} crashes",
+            f"{count(self.nodes, 'node')}; {count(self.proposals, 'proposal')} and {count(self.queries, 'query', 'queries')}, "
+            f"each made once, at {where}",
+            f"at most {count(self.ballots, 'ballot')} begun in all, at most {count(self.crashes, 'crash', 'crashes')}",
             "any timer that is set may expire at any time; a message may be lost, repeated, late, out of order",
         ]
         if self.lose_disk:

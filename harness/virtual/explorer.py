@@ -30,6 +30,7 @@ from harness.virtual.watchdog import watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm, BadInput, Message
+from node.wording import count
 
 DEFAULT_BOUNDS: Final = Bounds()
 DEFAULT_BUDGET: Final = Budget(states=20_000_000, seconds=600, memory_bytes=2 * 1024**3)
@@ -59,10 +60,12 @@ class Exploration:
             return invalid(*map(str, self.violations))
         if not self.found.exhausted:
             full = ": the memory that it may use is full" if self.found.memory_full else ""
-            return unknown(f"cut short after {self.found.states:,} states, of depth {self.found.depth} and less{full}")
+            return unknown(
+                f"cut short after {count(self.found.states, 'state')}, of depth {self.found.depth} and less{full}"
+            )
         if never := [what for what, did in self.sometimes.items() if not did]:
             return unknown(f"it never happened that {never[0]}")
-        return valid(f"all {self.found.states:,} states within the bounds")
+        return valid(f"all {count(self.found.states, 'state')} within the bounds")
 
     @property
     def exit_code(self) -> int:
@@ -89,7 +92,7 @@ class Exploration:
             full = "the memory that it may use is full (see --memory). " if found.memory_full else ""
             text.append(
                 f"CUT SHORT: {full}Every state up to depth {found.depth} was checked without a violation; the successors of "
-                f"{found.waiting:,} states were not. Raise the budget or tighten the bounds."
+                f"{count(found.waiting, 'state')} were not. Raise the budget or tighten the bounds."
             )
         never = [what for what, did in self.sometimes.items() if not did]
         if not self.violations:

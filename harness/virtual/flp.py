@@ -47,6 +47,7 @@ from node.algorithms.paxos import Accept, Paxos, Prepare, Promise
 from node.contract import NodeId, Value
 from node.quorum import NO_BALLOT, Ballot
 from node.wire import encode_value
+from node.wording import count
 
 BLUE: Final = encode_value("blue")
 RED: Final = encode_value("red")
@@ -118,12 +119,12 @@ class StandOff:
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         text = [
-            f"Paxos, {self.nodes} nodes without processes; blue is proposed at n1, red at n2.",
+            f"Paxos, {count(self.nodes, 'node')} without processes; blue is proposed at n1, red at n2.",
             "The adversary may only choose the order of deliveries. One of its rounds:",
             *(f"  {number}. {line}" for number, line in enumerate(self.narrated_round, 1)),
             "",
-            f"{self.rounds:,} rounds: the highest ballot is {plain(self.ballot)}, decisions {self.decisions}; "
-            f"{self.bivalent:,} times both values were still reachable.",
+            f"{count(self.rounds, 'round')}: the highest ballot is {plain(self.ballot)}, decisions {self.decisions}; "
+            f"{count(self.bivalent, 'time')} both values were still reachable.",
             "From the middle of the last round, where the two schedules part:",
         ]
         for value, story in self.ways.items():
@@ -133,10 +134,10 @@ class StandOff:
             f"The adversary stops: {self.decided} is decided after {self.deliveries_to_decision} deliveries."
             if self.decided is not None
             else "The adversary stops, and nothing is decided.",
-            f"{self.sent:,} messages sent, {self.delivered:,} delivered, {self.steps[kind_name(DropPacket)]} lost, "
+            f"{count(self.sent, 'message')} sent, {self.delivered:,} delivered, {self.steps[kind_name(DropPacket)]} lost, "
             f"{self.steps[kind_name(DuplicatePacket)]} repeated, {self.waiting} still on their way; "
             f"{self.steps[kind_name(Crash)]} crashes; {self.steps[kind_name(Fire)]:,} timers expired.",
-            f"Safety was checked after each of {sum(self.steps.values()):,} steps: "
+            f"Safety was checked after each of {count(sum(self.steps.values()), 'step')}: "
             + ("; ".join(self.violations) or "no violation."),
         ]
         return text

@@ -31,6 +31,7 @@ from harness.virtual.watchdog import ENDLESS, watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm
+from node.wording import count
 
 #: How many seeds a worker runs at a time.
 _CHUNK: Final = 200
@@ -88,10 +89,10 @@ class SimulationReport:
         if tally.failures:
             return invalid(*(f"seed {seed}: {text}" for seed, text in sorted(tally.failures.items())))
         if tally.runs < self.asked:
-            return unknown(f"cut short after {tally.runs:,} of {self.asked:,} seeds")
+            return unknown(f"cut short after {tally.runs:,} of {count(self.asked, 'seed')}")
         if never := [event for event in self.required if not tally.seen[event]]:
-            return unknown(f"there never was {never[0]} in {tally.runs:,} seeds")
-        return valid(f"{tally.runs:,} seeds, none of which broke a promise")
+            return unknown(f"there never was {never[0]} in {count(tally.runs, 'seed')}")
+        return valid(f"{count(tally.runs, 'seed')}, none of which broke a promise")
 
     @property
     def not_judged(self) -> list[str]:
@@ -110,8 +111,8 @@ class SimulationReport:
         tally = self.tally
         rate = tally.runs / max(self.seconds, 1e-9)
         text = [
-            f"simulate {self.algorithm} on {self.settings.nodes} nodes",
-            f"{tally.runs:,} seeds, {tally.steps:,} steps in {self.seconds:.1f} s ({rate:,.0f} schedules a second)",
+            f"simulate {self.algorithm} on {count(self.settings.nodes, 'node')}",
+            f"{count(tally.runs, 'seed')}, {count(tally.steps, 'step')} in {self.seconds:.1f} s ({rate:,.0f} schedules a second)",
             "  seeds that saw "
             + ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen) if what != BALLOT),
             *(f"  not judged: {what}" for what in self.not_judged),

@@ -66,7 +66,7 @@ def test_an_exploration_tells_how_far_it_came(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGTERM)
     printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 143, printed
-    assert "CUT SHORT: every state up to depth" in printed
+    assert "CUT SHORT: Every state up to depth" in printed
 
 
 def test_a_test_that_is_terminated_names_its_run_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from harness.records.jsonable import write_document
 from harness.runs.campaigns.campaign import CampaignTally
 from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
+from node.wording import count
 
 DATA_NAME: Final = "campaign.json"
 PAGE_NAME: Final = "campaign.html"
@@ -55,7 +56,7 @@ def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
 def summary(tally: CampaignTally) -> str:
     """Return the tally in one line."""
     found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
-    return f"{len(tally.runs)} of {tally.campaign.runs} runs: {found}; {tally.a_minute:.1f} a minute"
+    return f"{len(tally.runs)} of {count(tally.campaign.runs, 'run')}: {found}; {tally.a_minute:.1f} a minute"
 
 
 class PhaseTable(NamedTuple):
