@@ -33,7 +33,7 @@ _CLIENTS_PER_LOG_CLIENT: Final = 3
 #: The probability that a log's client restarts after a call without an answer.
 _RESTART_PROBABILITY: Final = 0.3
 #: The probability that a read is one of a save.
-_SAVE_PROBABILITY: Final = 0.05
+_SAVE_PROBABILITY: Final = 0.02
 
 
 class KeyValueWorkload(Workload):
