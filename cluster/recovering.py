@@ -175,8 +175,8 @@ def _check_ended(spec: Spec) -> None:
     if running:
         names = ", ".join(f"{one.mark.role} (process {one.process.pid})" for one in running)
         raise AlreadyUp(
-            f"processes of the cluster in {spec.root} still run: {names}. End the program that has launched them; "
-            "`consensus down --orphans` ends what is left over. Nothing was changed"
+            f"processes of the cluster in {spec.root} still run: {names}. `consensus down` ends them, or the end of the program "
+            "that has launched them. Nothing was changed"
         )
 
 
@@ -232,7 +232,11 @@ def what_may_be_lost(found: Survey, source: Survivor) -> list[str]:
     readable = [voter for voter in voters if voter in found.survivors]
     lines = [f"{node}: {reason}" for node, reason in found.lost.items()]
     lines += [f"{each.node}: its disk holds {each.extent()}" for each in found.survivors.values()]
-    lines.append(f"{source.node} knows the slots to {source.chosen:,} as chosen. They are kept.")
+    lines.append(
+        f"{source.node} knows the slots to {source.chosen:,} as chosen. They are kept."
+        if source.chosen
+        else f"{source.node} knows no slot as chosen."
+    )
     if source.accepted:
         first, last = source.accepted[0].slot, source.last
         slots = f"slot {last:,}" if first == last else f"slots {first:,} to {last:,}"

@@ -1,5 +1,6 @@
 """The commands for the day on which disks are lost: save, restore, recover."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,14 +50,17 @@ def save(root: Path, file: Path, timeout_s: float, as_json: bool) -> None:
 
     The save holds everything that was answered before it began. The cluster goes on serving meanwhile.
     """
-    from cluster.errors import Unknown  # noqa: PLC0415 - see harness.cli.verbs
+    from cluster.errors import NotUp, Unknown  # noqa: PLC0415 - see harness.cli.verbs
     from harness.cli.calls import reasons_for_no_answer  # noqa: PLC0415
 
     with RunningCluster(root) as cluster:
         try:
             header = cluster.save(file, timeout_s, _ShownBytes("fetched"))
         except Unknown as error:
-            raise Unknown("; ".join([str(error), *reasons_for_no_answer(cluster.control)])) from error
+            reasons: list[str] = []
+            with suppress(NotUp):  # nodes that have outlived their supervisor
+                reasons = reasons_for_no_answer(cluster.control)
+            raise Unknown("; ".join([str(error), *reasons])) from error
     if as_json:
         print_json(file=str(file.absolute()), **asdict(header))
     else:
