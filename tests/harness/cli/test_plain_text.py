@@ -73,3 +73,14 @@ def test_the_program_imports_nothing_before_it_handles_ctrl_c() -> None:
         "import _signal",
         "import os",
     ]  # the first is built in, and Python itself has imported the second
+
+
+def test_worker_processes_may_import_the_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "simulate", "leader", "--seeds", "2", "--workers", "2", "--dir", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "simulate leader on 3 nodes" in done.stdout, done.stderr
