@@ -14,7 +14,7 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
@@ -149,6 +149,10 @@ class LogNode(Node):
         """
 
 
+#: A node reports its commits that take as long, in milliseconds, and the first one after them that does not.
+SLOW_COMMIT_MS: Final = 10
+
+
 class LogAlgorithm(Algorithm):
     """One replica of a log that drives machines.
 
@@ -169,6 +173,9 @@ class LogAlgorithm(Algorithm):
 
     def peer_lost(self, peer: NodeId) -> None:
         """Take in that the connection to `peer` has closed. The hint may be wrong: it may start something, and decide nothing."""
+
+    def commit_took(self, milliseconds: int) -> None:
+        """Take in how long this node's last commit took, if it or the one before took `SLOW_COMMIT_MS` or more."""
 
     def retire(self) -> bool:
         """Hand over the lead, because the node is to stop. The node calls this in each turn until it returns True."""

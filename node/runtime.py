@@ -68,9 +68,8 @@ class Runtime:
         self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
         self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.limits)
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
-        self._malformed = 0
         self._status_requests: list[tuple[Route, int]] = []
-        self._control, self._stopping = b"", False
+        self._malformed, self._control, self._stopping = 0, b"", False
         self._retire_until: float | None = None
 
     def start(self) -> None:
@@ -120,6 +119,7 @@ class Runtime:
         """Do step 2."""
         core = self.core
         core.take_own_messages()
+        core.commit_took(self._disk.take_slow_commit_ms())
         for route, payload in self._transport.receive(INTAKE_MAX):
             try:
                 self.take_envelope(route, self._codec.decode(payload))

@@ -12,7 +12,7 @@ A shell works in turns. Each turn has these steps:
     core.take_own_messages()                  # what the node sent to itself in the turn before
     core.receive(...)                         # any number of inputs, in any order:
     core.propose(...), core.query(...), core.command(...)
-    core.timer_expired(...), core.peer_lost(...)
+    core.timer_expired(...), core.peer_lost(...), core.commit_took(...)
     core.end_of_input()
     release(core.take_early())                # what rests on nothing that this turn saves
     disk.commit()                             # durable, or the shell stops
@@ -189,6 +189,11 @@ class NodeCore:
         """Take in that the connection to `peer` has closed. Only a log uses this."""
         if self._log is not None:
             self._log.peer_lost(peer)
+
+    def commit_took(self, milliseconds: int | None) -> None:
+        """Take in how long the last commit took; None if that needs no report. Only a log uses this."""
+        if self._log is not None and milliseconds is not None:
+            self._log.commit_took(milliseconds)
 
     def retire(self) -> bool:
         """Ask the log to hand over. Returns True when the node may stop."""

@@ -44,6 +44,7 @@ ROWS: Final = {
     23: "nothing is sent again",
     24: "applied out of order; a command that is not deterministic",
     25: "a wait is shorter than a round trip of a slow network",
+    26: "a leader with a slow disk goes on leading, or hands over without end",
 }
 
 
@@ -309,6 +310,21 @@ MUTANTS: Final = (
         (25,),
         "no leader is elected",
         "a-leader-crashes-behind-slow-links",
+    ),
+    _virtual("leaders-keep-slow-disks", "LeadersKeepSlowDisks", (26,), "", "a-leader-with-a-slow-disk"),
+    _virtual(
+        "slow-leaders-hand-over-again-at-once",
+        "SlowLeadersHandOverAgainAtOnce",
+        (26,),
+        "two nodes hand over to each other",
+        "every-leader-has-a-slow-disk",
+    ),
+    _virtual(
+        "slow-disks-hide-no-leader-that-gives-up",
+        "LeadersGiveUpOnSlowDisks",
+        (26,),
+        "it hides behind slow disks",
+        "puts-on-slow-disks",
     ),
     _virtual(
         "late-links-hide-no-canvass",

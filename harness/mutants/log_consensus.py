@@ -9,8 +9,9 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
+from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import Message, NodeId
-from node.log_contract import Record
+from node.log_contract import SLOW_COMMIT_MS, Record
 from node.quorum import Ballot
 from node.replication.configuration import Configuration
 
@@ -162,6 +163,40 @@ class LeadersDoNotWaitForSlowLinks(MultiPaxos):
     """A leader gives up after 0.4 s without an answer of a quorum, whatever a round trip takes."""
 
     leadership_class = _HastyLeadership
+
+
+# --- slow disks -------------------------------------------------------------------------------------------------------
+
+
+class _ContentDisk(SlowDisk):
+    def hands_over(self, _tick: int, _beat: int) -> bool:
+        return False
+
+
+class LeadersKeepSlowDisks(MultiPaxos):
+    """A leader never hands over because its disk is slow."""
+
+    slow_disk_class = _ContentDisk
+
+
+class _RestlessDisk(SlowDisk):
+    def handed_over(self, _tick: int) -> None:
+        self.slow_commits = 0
+
+
+class SlowLeadersHandOverAgainAtOnce(MultiPaxos):
+    """A leader with a slow disk hands over however lately it has done so."""
+
+    slow_disk_class = _RestlessDisk
+
+
+class LeadersGiveUpOnSlowDisks(MultiPaxos):
+    """A leader gives up at its first slow commit, although no other node has a quicker disk."""
+
+    def commit_took(self, milliseconds: int) -> None:
+        super().commit_took(milliseconds)
+        if self.leader is not None and milliseconds >= SLOW_COMMIT_MS:
+            self.become_following(None)
 
 
 # --- what is chosen ---------------------------------------------------------------------------------------------------

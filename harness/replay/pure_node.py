@@ -73,12 +73,16 @@ class PureNode:
         self._first_turn = self._algorithm.keeps_log
         return [] if self._first_turn else self.end_turn(retires=False)
 
-    def begin_turn(self) -> None:
-        """Take in what the node sent to itself. The first turn of a life ends the boot, and takes in nothing."""
+    def begin_turn(self, commit_ms: int | None) -> None:
+        """Take in what the node sent to itself, and how long its last commit took, if the node reported that.
+
+        The first turn of a life ends the boot, and takes in nothing.
+        """
         self._before = self._copy()
         if not self._first_turn:
             self._core.take_own_messages()
         self._first_turn = False
+        self._core.commit_took(commit_ms)
 
     def take(self, envelope: Envelope) -> None:
         """Take in a frame of a node or a client.

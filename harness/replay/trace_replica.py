@@ -24,7 +24,7 @@ from harness.replay.trace_wire import (
     reply_text,
     text_of,
 )
-from harness.systems.traced_node import digest
+from harness.systems.disk_digest import digest
 from node.client_messages import Reply
 from node.contract import Algorithm, NodeId, Request, Value
 from node.settings import Settings
@@ -155,7 +155,7 @@ class Replica:
             self._differs(time, f"has turn {number} in its trace where {self._life.turns + 1} belongs")
         self._life.turns, self._life.time = number, time
         self._report.turns += 1
-        self._pure.begin_turn()
+        self._pure.begin_turn(line["commit_ms"])
         for frame in line["in"]:
             envelope = self._decode(frame)
             link = (envelope.sender if envelope.sender in self._settings.nodes else CLIENT, self._node)

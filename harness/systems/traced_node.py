@@ -16,6 +16,7 @@ validation (`harness/replay/trace_validation.py`) reads the file.
 | `lost` | the peers whose connection the node then saw close |
 | `timers` | what then expired: `[variable, name]`, or `[client, number]` for the deadline of a request |
 | `retires` | whether the algorithm was then asked to hand over |
+| `commit_ms` | how long the last commit took, if that was reported before the frames; otherwise null |
 | `unsent` | a line of its own: frames of the turn that were not sent for want of a connection, with their receivers |
 | `time` | nanoseconds of the machine's monotonic clock |
 """
@@ -24,27 +25,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from cluster.processes import NODE_COMMAND
 from harness.records.run_files import RunFiles
+from harness.systems.disk_digest import digest
 from node.__main__ import main
 from node.client_messages import StatusRequest
-from node.contract import BadInput, NodeId, Stored
+from node.contract import BadInput, NodeId
 from node.instances import TimerKey
-from node.log_contract import Record
 from node.parts import Parts
 from node.runtime import Runtime
 from node.timers import Timers
 from node.transport import Route, Transport
 from node.turn import NodeCore
-from node.wire import Envelope, pack
+from node.wire import Envelope
 
 
 @dataclass
@@ -56,9 +56,10 @@ class _TurnInput:
     timers: list[TimerKey] = field(default_factory=list)
     unsent: list[tuple[NodeId, bytes]] = field(default_factory=list)
     retires: bool = False
+    commit_ms: int | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.frames or self.lost or self.timers or self.retires)
+        return bool(self.frames or self.lost or self.timers or self.retires or self.commit_ms is not None)
 
 
 def traced(folder: Path, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,27 +76,6 @@ def traced(folder: Path, command: tuple[str, ...]) -> tuple[str, ...]:
         raise BadInput(f"only plain nodes can be traced, and these are started by {' '.join(command)}")
     start = (sys.executable, "-P", "-m", "harness.systems.traced_node", str(RunFiles(folder).traces))
     return (*start, *command[len(NODE_COMMAND) :])
-
-
-def digest(
-    variables: Mapping[str, Mapping[str, Stored]],
-    records: Mapping[int, Record],
-    parts: Mapping[tuple[int, int], bytes],
-) -> str:
-    """Return a digest of a disk's contents: 16 hex digits.
-
-    Args:
-        variables: the keys and values of each variable.
-        records: the records of the log, by slot.
-        parts: the parts of snapshots.
-    """
-    held = pack([[name, [list(item) for item in sorted(of.items())]] for name, of in sorted(variables.items()) if of])
-    found = sha256(held)
-    for record in sorted(records.values()):
-        found.update(repr(tuple(record)).encode())
-    for key, data in sorted(parts.items()):
-        found.update(repr((key, data)).encode())
-    return found.hexdigest()[:16]
 
 
 class _TracedTimers(Timers[TimerKey]):
@@ -128,6 +108,10 @@ class _TracedTransport(Transport):
 
 class _TracedCore(NodeCore):
     seen: _TurnInput
+
+    def commit_took(self, milliseconds: int | None) -> None:
+        self.seen.commit_ms = milliseconds
+        super().commit_took(milliseconds)
 
     def retire(self) -> bool:
         self.seen.retires = True
@@ -177,10 +161,17 @@ class TracedRuntime(Runtime):
         if self.core.keeps_log or self._goes_on or seen:
             self._turns += 1
             frames, timers = [frame.hex() for frame in seen.frames], [list(key) for key in seen.timers]
-            self._write(turn=self._turns, **{"in": frames}, lost=seen.lost, timers=timers, retires=seen.retires)
+            self._write(
+                turn=self._turns,
+                **{"in": frames},
+                lost=seen.lost,
+                timers=timers,
+                retires=seen.retires,
+                commit_ms=seen.commit_ms,
+            )
             for noted in (seen.frames, seen.lost, seen.timers):
                 noted.clear()
-            seen.retires = False
+            seen.retires, seen.commit_ms = False, None
         super().finish_turn()
         if seen.unsent:
             self._write(unsent=[[to, frame.hex()] for to, frame in seen.unsent])

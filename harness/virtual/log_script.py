@@ -77,6 +77,8 @@ class LogWorld(LogSimulation):
         self.late_s = 0.0  # how much longer a packet between two nodes travels
         self.loss = 0.0  # how likely a packet between two nodes is lost
         self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
+        self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
+        self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
         self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self.cut_off: dict[tuple[str, str], None] = {}
 
@@ -223,9 +225,17 @@ class LogWorld(LogSimulation):
             super()._send(packet)
 
     def _apply(self, node: NodeId, step: Step) -> TurnOutput:
+        took_ms = self._commits_ms.pop(node, None)
+        if took_ms is not None and self.cluster.nodes[node].up:
+            self.cluster.nodes[node].core.commit_took(took_ms)
         output = super()._apply(node, step)
-        if self.cluster.nodes[node].wrote and node in self.slow_disks:
-            self._pauses[node] = self.now + self.slow_disks[node]  # it takes in nothing while it syncs
+        if self.cluster.nodes[node].wrote:
+            slow_s = self.slow_disks.get(node, 0.0)
+            if slow_s:
+                self._pauses[node] = self.now + slow_s  # it takes in nothing while it syncs
+            if slow_s or node in self._reported_slow:
+                self._commits_ms[node] = int(slow_s * 1000)
+                self._reported_slow[node] = None
         return output
 
     # --- clients ----------------------------------------------------------------------------------------------------

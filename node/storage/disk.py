@@ -29,6 +29,7 @@ from typing import ClassVar, Final
 import apsw
 
 from node.contract import NodeId, Stored, check_stored
+from node.log_contract import SLOW_COMMIT_MS
 from node.open_folder import OpenFolder
 from node.storage.disk_contents import (
     FILE_NAME,
@@ -104,6 +105,8 @@ class Disk:
         """
         self.directory = directory
         self.commits = 0
+        self._commit_ms: int | None = None
+        self._reported_ms = 0
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
         try:
@@ -230,6 +233,7 @@ class Disk:
         """
         if not self.dirty:
             return
+        began_s = time.monotonic()
         try:
             with self._db:
                 for (variable, key), packed in self._dirty.items():
@@ -245,6 +249,15 @@ class Disk:
         self._dirty.clear()
         self.log.committed()
         self.commits += 1
+        self._commit_ms = int((time.monotonic() - began_s) * 1000)
+
+    def take_slow_commit_ms(self) -> int | None:
+        """Return how long the last commit took, in milliseconds, if it was slow or the one reported before was; once each."""
+        took_ms, self._commit_ms = self._commit_ms, None
+        if took_ms is None or max(took_ms, self._reported_ms) < SLOW_COMMIT_MS:
+            return None
+        self._reported_ms = took_ms
+        return took_ms
 
     def check_in_place(self) -> None:
         """Check once a second that the directory was not removed. What is written to it then is lost when the process ends.

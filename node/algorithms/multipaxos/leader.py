@@ -14,11 +14,11 @@ Rules
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, TakeOver
+from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAccept, LogAccepted, TakeOver
 from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.algorithms.multipaxos.watches import Question, Waiter, Watches
 from node.contract import NodeId, Request
@@ -73,6 +73,7 @@ class Leadership:
         self.last_contact: dict[NodeId, int] = {}  # by peer: the beat at which its last message came
         self.disconnected: dict[NodeId, None] = {}  # peers whose connection has closed, and that sent nothing since
         self.commits: dict[NodeId, int] = {}  # by peer: its commit index
+        self.commit_ms: dict[NodeId, int] = {}  # by peer: how long its last commit to disk took
         self.round = 0
         self.confirmed: dict[NodeId, int] = {}  # by peer: the last round that it has confirmed
         self.questions: list[Question] = []  # those that have no round yet
@@ -256,12 +257,13 @@ class Leadership:
             self.rounds[self.round], self.questions = self.questions, []
             self.send_heartbeat(self.configuration.voters)
 
-    def acknowledged(self, sender: NodeId, round_: int, commit: int, beat: int) -> None:
-        """Take in that a peer had promised no ballot above this one when the heartbeat of `round_`, sent at `beat`, came."""
+    def acknowledged(self, sender: NodeId, ack: HeartbeatAck) -> None:
+        """Take in that a peer had promised no ballot above this one when a heartbeat came."""
         self._note_contact(sender)
-        self.round_trips.answered(sender, (self.beat - beat) * BEAT_MS)
-        self.commits[sender] = max(commit, self.commits.get(sender, 0))
-        self.confirmed[sender] = max(round_, self.confirmed.get(sender, 0))
+        self.round_trips.answered(sender, (self.beat - ack.beat) * BEAT_MS)
+        self.commit_ms[sender] = ack.commit_ms
+        self.commits[sender] = max(ack.commit, self.commits.get(sender, 0))
+        self.confirmed[sender] = max(ack.round, self.confirmed.get(sender, 0))
 
     def take_confirmed(self) -> list[Question]:
         """Remove and return the questions whose round a quorum has confirmed.
@@ -312,9 +314,21 @@ class Leadership:
         self.hand_over_to, self.hand_over_beats = to, 0
         self.node.send(to, TakeOver(self.ballot))
 
-    def best_successor(self) -> NodeId | None:
-        """Return the best next leader of the voters in contact, or None: a connected one, with the highest commit index."""
-        successors = [voter for voter in self.configuration.voters if voter != self.node.id and self._in_contact(voter)]
+    def answers_ms(self) -> dict[NodeId, int]:
+        """Return how long each other voter in contact takes to answer, its own commit included, in milliseconds."""
+        return {
+            voter: self.round_trips.wait_ms(voter) + self.commit_ms.get(voter, 0)
+            for voter in self.configuration.voters
+            if voter != self.node.id and self._in_contact(voter)
+        }
+
+    def best_successor(self, of: Sequence[NodeId] | None = None) -> NodeId | None:
+        """Return the best next leader, or None: a voter in contact, a connected one first, then the highest commit index.
+
+        `of` are the voters to choose from; None stands for all.
+        """
+        voters = self.configuration.voters if of is None else of
+        successors = [voter for voter in voters if voter != self.node.id and self._in_contact(voter)]
         return max(
             successors,
             key=lambda voter: (voter not in self.disconnected, self.commits.get(voter, 0), voter),

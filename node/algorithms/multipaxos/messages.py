@@ -119,12 +119,16 @@ class Heartbeat(Message):
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAck(Message):
-    """The answer to a `Heartbeat`: the sender had promised no higher ballot when it came. `commit` is its commit index."""
+    """The answer to a `Heartbeat`: the sender had promised no higher ballot when it came. `commit` is its commit index.
+
+    `commit_ms` is how long its last commit to disk took, in milliseconds; 0 if that is not worth a report.
+    """
 
     ballot: Ballot
     round: int
     commit: int
     beat: int = 0
+    commit_ms: int = 0
 
 
 # --- catching up ----------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from node.algorithms.multipaxos.messages import (
     Support,
     TakeOver,
 )
+from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
 from node.log_contract import Log, LogAlgorithm, LogNode, LogProgress, LogProposal, StoredProgress
@@ -69,6 +70,7 @@ class MultiPaxos(LogAlgorithm):
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
     election_class: ClassVar[type[Election]] = Election
     leadership_class: ClassVar[type[Leadership]] = Leadership
+    slow_disk_class: ClassVar[type[SlowDisk]] = SlowDisk
 
     def __init__(self, node: LogNode) -> None:
         super().__init__(node)
@@ -80,6 +82,7 @@ class MultiPaxos(LogAlgorithm):
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.election.round_trips, self.advance)
         self.clients = Clients(node, self.state, self.election.round_trips)
         self.leader: Leadership | None = None
+        self.slow_disk = self.slow_disk_class()
         self.accepted: dict[Ballot, list[int]] = {}  # the slots that this turn has accepted
         self.elect_again_at = 0  # the slot of a recovered change of members, after which phase 1 is repeated; 0: none
 
@@ -179,6 +182,20 @@ class MultiPaxos(LogAlgorithm):
         elif peer == self.election.leader and self.node.id in self.state.configuration.voters:
             self.election.leader_lost()
 
+    def commit_took(self, milliseconds: int) -> None:
+        leader = self.leader
+        if leader is None:
+            self.slow_disk.took(milliseconds, [], 0)
+            return
+        answers_ms = leader.answers_ms()
+        self.slow_disk.took(milliseconds, list(answers_ms.values()), leader.quorum())
+        if leader.serving and self.slow_disk.hands_over(self.election.tick_count, leader.beat):
+            quick = tuple(voter for voter, answer_ms in answers_ms.items() if self.slow_disk.is_quick(answer_ms))
+            successor = leader.best_successor(quick)
+            if successor is not None and leader.hand_over_to is None:
+                self.slow_disk.handed_over(self.election.tick_count)
+                leader.hand_over(successor)
+
     def retire(self) -> bool:
         if self.leader is None:
             return True
@@ -227,7 +244,9 @@ class MultiPaxos(LogAlgorithm):
                 self.follow(sender, ballot)
                 self.election.round_trips.report(wait_ms)
                 self.learn(sender, ballot, commit)
-                self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit, beat))
+                self.node.send(
+                    sender, HeartbeatAck(ballot, round_, self.acceptor.commit, beat, self.slow_disk.commit_ms)
+                )
             case LogPrepare(ballot) if self.election.prepares_higher(ballot):
                 self.node.send(sender, LogRejected(ballot, self.election.ballot))
             case LogPrepare(ballot, commit) if ballot >= promised:
@@ -239,8 +258,8 @@ class MultiPaxos(LogAlgorithm):
             case LogAccepted(ballot, slots) if self.leader is not None and ballot == self.leader.ballot:
                 if self.leader.accepted(sender, slots):
                     self.advance()
-            case HeartbeatAck(ballot, round_, commit, beat) if self.leader is not None and ballot == self.leader.ballot:
-                self.leader.acknowledged(sender, round_, commit, beat)
+            case HeartbeatAck(ballot) if self.leader is not None and ballot == self.leader.ballot:
+                self.leader.acknowledged(sender, message)
             case Forward() if self.leader is not None:
                 self.clients.forwarded(self.leader, sender, message)
             case Forwarded():
