@@ -10,7 +10,7 @@ import click
 
 from cluster.clients.client import TIMEOUT_S, Client, check_call
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from cluster.errors import NotUp
+from cluster.errors import NotUp, WrongState
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
@@ -144,6 +144,8 @@ def query(root: Path, name: str, at: str | None, timeout_s: float, as_json: bool
             recorded.outcome(outcome)
             return _report(control, {"name": name, "at": None}, outcome, as_json)
         nodes = control.ask("resolve", nodes=at)
+        if len(nodes) == 1:
+            _check_not_down(control, nodes[0])
         records = {node: SessionCall(control, "query", name, None, timeout_s, node) for node in nodes}
         calls = {node: client.begin_query(name, node, timeout_s) for node in nodes}
         outcomes = {node: client.wait(call) for node, call in calls.items()}
@@ -167,7 +169,17 @@ def _one(control: SupervisorClient, at: str | None) -> str | None:
         raise click.BadParameter(
             f"--at {at} names {count(len(nodes), 'node')}: a proposal goes to one node, or to any without --at"
         )
+    _check_not_down(control, str(nodes[0]))
     return str(nodes[0])
+
+
+def _check_not_down(control: SupervisorClient, node: str) -> None:
+    """Raise WrongState if a node is known as down, so that nobody waits for an answer that cannot come."""
+    for row in control.ask("ps", SUPERVISOR_TIMEOUT_S)["nodes"]:
+        if row["node"] == node and row["state"] == "down":
+            raise WrongState(
+                f"{node} is {row['how']}, and was not asked: ask another node, or any without --at, or `consensus restart {node}`"
+            )
 
 
 def _report(

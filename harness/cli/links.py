@@ -9,8 +9,11 @@ import click
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.calls import parse_value
 from harness.cli.cluster import complete_nodes
-from harness.cli.convention import print_json, verb
+from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange
+
+#: How many nodes and links `inject` names.
+_STRIKES_MAX = 6
 
 
 @verb()
@@ -21,7 +24,11 @@ def partition(root: Path, groups: str, as_json: bool) -> None:
 
     Clients reach all groups. If there is one group, it is cut from all other nodes.
     """
-    _print_result(SupervisorClient(root).ask("partition", groups=groups), f"cut: {groups}", as_json)
+    control = SupervisorClient(root)
+    rule = control.ask("partition", groups=groups)
+    named = groups.split(",")
+    others = [] if "/" in groups else [node for node in control.ask("resolve", nodes="all") if node not in named]
+    _print_result(rule, f"cut: {groups}" + (f" from {', '.join(others)}" if others else ""), as_json)
 
 
 @verb()
@@ -74,11 +81,14 @@ def link(
         raise click.UsageError("--jitter needs --delay")
     control = SupervisorClient(root)
     senders, receivers = (_endpoints(control, names) for names in (sender, receiver))
+    earlier = _rules_between(control, senders, receivers)
     rules = control.ask("link", senders=senders, receivers=receivers, one_way=one_way, spoil=given)
     arrow = "->" if one_way else "<->"
     _print_result(
         rules, f"{sender} {arrow} {receiver}: " + ", ".join(f"{key} {value}" for key, value in given.items()), as_json
     )
+    if earlier:
+        print_stderr(f"consensus: there were rules before, and all apply, one after the other: {', '.join(earlier)}")
 
 
 @verb()
@@ -112,6 +122,19 @@ def links(root: Path, as_json: bool) -> None:
     Console().print(table)
 
 
+def _rules_between(control: SupervisorClient, senders: list[str], receivers: list[str]) -> list[str]:
+    """Return the rules on the links between the two, in either direction, each once."""
+    return list(
+        dict.fromkeys(
+            rule
+            for row in control.ask("links")
+            if (row["from"] in senders and row["to"] in receivers)
+            or (row["from"] in receivers and row["to"] in senders)
+            for rule in row["rules"]
+        )
+    )
+
+
 def _endpoints(control: SupervisorClient, names: str) -> list[str]:
     return ["client"] if names == "client" else list(control.ask("resolve", nodes=names))
 
@@ -143,4 +166,7 @@ def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) ->
     if as_json:
         print_json(**injected)
     else:
-        print(f"{fault} is in force" if injected["in_force"] else f"{fault} waits for its trigger")
+        strikes = injected["strikes"]
+        more = f" and {len(strikes) - _STRIKES_MAX} more" if len(strikes) > _STRIKES_MAX else ""
+        whom = f": {', '.join(strikes[:_STRIKES_MAX])}{more}" if strikes else ""
+        print(f"{fault} is in force{whom}" if injected["in_force"] else f"{fault} waits for its trigger")

@@ -193,26 +193,40 @@ def _print_by_time(logs_of: Mapping[str, Sequence[str]], as_json: bool) -> None:
 @click.argument("node", shell_complete=complete_nodes)
 @click.pass_obj
 def inspect(root: Path, node: str, as_json: bool) -> None:
-    """Show what NODE has on its disk, whether it runs or not. The disk is only read."""
+    """Show what NODE has on its disk, whether it runs or not. NODE is n1, or n1,n3, or all. The disk is only read."""
     from harness.records.disks import dump, log_on_disk, plain_stored  # noqa: PLC0415 - see harness.cli.verbs
     from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.storage.disk import DiskError  # noqa: PLC0415
     from node.storage.disk import inspect as read_disk  # noqa: PLC0415
 
     spec = _spec(root)
-    _known(spec, node)
-    contents = read_disk(spec.settings.directory(node))
-    algorithm = load_algorithm(spec.settings.algorithm)
-    machines = spec.settings.machines
-    log = log_on_disk(algorithm, spec.nodes, contents, machines) if algorithm.keeps_log else None
-    if as_json:
+    names = list(spec.known_nodes()) if node == "all" else node.split(",")
+    for name in names:
+        _known(spec, name)
+    algorithm, machines = load_algorithm(spec.settings.algorithm), spec.settings.machines
+    shown: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            contents = read_disk(spec.settings.directory(name))
+        except DiskError as error:
+            if len(names) == 1:
+                raise
+            shown.append({"node": name, "error": str(error)})
+            if not as_json:
+                print(f"{name}: {error}")
+            continue
+        log = log_on_disk(algorithm, spec.nodes, contents, machines) if algorithm.keeps_log else None
+        if not as_json:
+            print(dump(contents, log), end="")
+            continue
         variables = {
             variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}
             for variable, stored in contents.variables.items()
         }
         more = {} if log is None else {"log": {**log, **{key: to_jsonable(log[key]) for key in ("values", "accepted")}}}
-        print_json(node=node, incarnation=contents.incarnation, variables=variables, **more)
-    else:
-        print(dump(contents, log), end="")
+        shown.append({"node": name, "incarnation": contents.incarnation, "variables": variables, **more})
+    if as_json:
+        print_json(**(shown[0] if node == names[0] else {"nodes": shown}))
 
 
 def _spec(root: Path) -> specs.Spec:

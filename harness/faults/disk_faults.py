@@ -83,7 +83,10 @@ def _steer_disk(
         BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`.
     """
     if experiment.spec.settings.vfs != power_loss_vfs.SPEC:
-        raise BadFault(f"{name} needs a disk that can fail: run the experiment with vfs={power_loss_vfs.SPEC!r}")
+        raise BadFault(
+            f"{name} needs a disk that can fail: by hand start with `consensus up --prepare disk`; in Python give the experiment "
+            f"vfs={power_loss_vfs.SPEC!r}"
+        )
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     end_claim = faults.claim([chosen])
     if late_s is None:

@@ -15,11 +15,12 @@ from random import Random
 from typing import Any
 
 from harness.faults.active import ActiveFault, LinkFault
-from harness.faults.catalogue import ArgumentDrawer, DrawnArguments, FaultBudget, fault, find_fault
+from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
 from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target
 from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
 from harness.records.links import CLIENT, Link
+from node.algorithms import load_algorithm
 from node.contract import NodeId
 
 #: `nodes`, `clients`, `all`, or a list of directed pairs.
@@ -41,12 +42,13 @@ def _disturb(
     action: Action,
     links: LinkSelection,
     likely: float = 1.0,
+    types: Sequence[str] = (),
     **arguments: float,
 ) -> LinkFault:
     """Put a rule on links. `arguments` are those of the fault that its excuse names."""
     pairs = expand_links(links, experiment.nodes)
     disturbance = find_fault(name).excuse.disturbance(arguments)
-    return experiment.faults.apply_rules(name, [action], pairs, disturbance, probability=likely)
+    return experiment.faults.apply_rules(name, [action], pairs, disturbance, types=types, probability=likely)
 
 
 def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
@@ -158,12 +160,25 @@ def reorder(
     draw=_draw_links_and(),
     weight=0.5,
 )
-def hold(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 1.0) -> ActiveFault:
+def hold(
+    experiment: Target,
+    _rng: Random,
+    *,
+    links: LinkSelection = "nodes",
+    probability: float = 1.0,
+    types: str = "",
+) -> ActiveFault:
     """Hold messages, and deliver all of them at the heal, however old.
+
+    `types` are the types of messages to hold, with commas, such as Promise or Accept,Accepted. Empty: all.
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "hold", Hold(), links, probability, probability=probability)
+    known = [message.type_name() for message in load_algorithm(experiment.spec.settings.algorithm).messages]
+    wanted = [name.strip() for name in types.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise BadFault(f"hold: there is no message {', '.join(unknown)}: there are {', '.join(known)}")
+    return _disturb(experiment, "hold", Hold(), links, probability, types=wanted, probability=probability)
 
 
 @fault(

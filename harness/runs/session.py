@@ -36,6 +36,7 @@ from harness.network.rules import Action, Reorder
 from harness.records.history import Event
 from harness.records.jsonable import from_jsonable
 from harness.records.links import Link
+from harness.records.receipts import Receipt
 from harness.records.run_folders import NOT_JUDGED
 from harness.runs.experiment import Experiment
 from harness.runs.session_steps import SessionSteps
@@ -200,12 +201,13 @@ class HandSession:
         A fault that waits for a message is injected by a thread of its own, and the reply does not wait for it.
 
         Returns:
-            The fault, its arguments, and `in_force`: whether the fault is in force already.
+            The fault, its arguments, `in_force`: whether the fault is in force already, and `strikes`: the nodes and links of its
+            receipts so far, for people.
         """
         check_arguments(name, arguments, self._run.nodes)
         inject = find_fault(name).fault.inject
         rng = Random(f"{self._run.seed}/{len(self._steps.faults)}")
-        at_s = self._steps.now_s()
+        at_s, began_ns = self._steps.now_s(), time.monotonic_ns()
         outcome: list[BaseException | None] = []
 
         def work() -> None:
@@ -223,7 +225,12 @@ class HandSession:
         thread.join(_INJECT_AT_MESSAGE_S if at_message else _INJECT_S)
         if outcome and outcome[0] is not None:
             raise outcome[0]
-        return {"fault": name, "arguments": arguments, "in_force": bool(outcome)}
+        return {
+            "fault": name,
+            "arguments": arguments,
+            "in_force": bool(outcome),
+            "strikes": _struck(self._run.faults.receipts, began_ns),
+        }
 
     def heal(self) -> None:
         """End every fault except those of `kill`, `terminate` and `suspend`."""
@@ -283,6 +290,16 @@ class HandSession:
             verdicts = session_verdicts(evidence, has_messages=self._run.records_messages)
         self._run.save_results(verdicts, by_hand=True)
         return self._run.folder
+
+
+def _struck(receipts: Sequence[Receipt], since_ns: int) -> list[str]:
+    """Return the nodes and the links of the faults that began since a time, each once: "n1", "n1 to n2"."""
+    found: dict[str, None] = {}
+    for receipt in receipts:
+        if receipt.began_ns >= since_ns:
+            found |= dict.fromkeys(receipt.nodes_down)
+            found |= {f"{sender} to {to}": None for sender, to in (*receipt.links_cut, *receipt.links_disturbed)}
+    return list(found)
 
 
 def session_verdicts(run: RunEvidence, *, has_messages: bool) -> dict[str, Verdict]:

@@ -133,6 +133,27 @@ def test_links_are_cut_and_healed(hand: Hand) -> None:
     assert hand.good("propose", "shape", "round", "--at", "n2") == '"round"'
 
 
+def test_each_verb_says_what_it_does_to_whom(shared: Hand) -> None:
+    hand = shared
+    assert "cut: n1,n2 from n3" in hand.good("partition", "n1,n2")
+    hand.good("heal")
+    assert hand.good("inject", "hold", "types=Promise", 'links=[["n1","n2"]]') == "hold is in force: n1 to n2"
+    hand.fails(254, "there is no message Nope: there are Prepare, Promise,", "inject", "hold", "types=Nope")
+    hand.good("heal")
+    hand.good("link", "n1", "n3", "--delay", "10ms")
+    again = hand.run("link", "n1", "n3", "--delay", "20ms")
+    assert "there were rules before, and all apply, one after the other: delay 0.01 s" in again.stderr
+    hand.good("heal")
+    hand.fails(254, "by hand start with `consensus up --prepare disk`", "inject", "disk-full")
+    assert hand.good("inject", "kill", 'nodes=["n2"]') == "kill is in force: n2"
+    hand.fails(1, "n2 is down: killed by SIGKILL, and was not asked", "propose", "x", "1", "--at", "n2")
+    hand.fails(1, "n2 is down: killed by SIGKILL, and was not asked", "query", "x", "--at", "n2")
+    hand.good("heal")
+    hand.good("propose", "whose", "blue")
+    assert [row["node"] for row in hand.json("inspect", "all")["nodes"]] == ["n1", "n2", "n3"]
+    assert "node n1 of cluster" in hand.good("inspect", "n1,n3")
+
+
 def test_what_a_disk_and_a_log_say(shared: Hand) -> None:
     hand = shared
     hand.good("propose", "colour", "blue", "--at", "n1")
