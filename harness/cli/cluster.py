@@ -128,7 +128,7 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
             print_stderr(
                 "The nodes outlive their supervisor; `consensus up -d` adopts them."
                 if outliving
-                else "They end with their supervisor, a process; with `consensus up --detach-nodes` nodes outlive it."
+                else "They end when their supervisor ends; with `consensus up --detach-nodes` nodes outlive it."
             )
         if as_json:
             print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=up_count, not_started=lost)
