@@ -15,6 +15,7 @@ from typing import Final
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.authors import describe_failure
 from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
+from node.log_contract import LogAlgorithm
 from node.parts import SHIPPED_PARTS, Parts
 from node.runtime import Runtime
 from node.settings import BadSpec, load
@@ -93,10 +94,16 @@ def _serve(
         made_for=settings.made_for,
         must_exist=arguments.must_exist,
         vfs=vfs,
+        may_doubt=issubclass(algorithm, LogAlgorithm) and algorithm.may_doubt,
     )
     control = sys.stdin.fileno()
     if arguments.control is not None:  # open for writing, too, so that it never ends
         control = os.open(arguments.control, os.O_RDWR | os.O_NONBLOCK)
+    if disk.doubt:
+        log.warning(
+            "the last commit on this disk does not check (%s): the node votes only after the others have said what it held",
+            disk.doubt.name.lower().replace("_", " "),
+        )
     transport, wake_up = parts.transport(), WakeUpPipe()
     runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, parts)
     runtime.start()

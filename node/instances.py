@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Stored, Value
 from node.limits import LogLimits
-from node.log_contract import Log, LogNode
+from node.log_contract import Doubt, Log, LogNode
 from node.message_fields import check_message
 
 #: The name of the one instance of an algorithm that keeps a log.
@@ -35,6 +35,17 @@ class Storage(Protocol):
     @property
     def dirty(self) -> bool:
         """Whether something was assigned since the last commit."""
+
+    @property
+    def doubt(self) -> Doubt:
+        """Whether the last commit before the boot may be lost."""
+
+    @property
+    def doubts(self) -> int:
+        """How many times the disk has been found in doubt."""
+
+    def end_doubt(self) -> None:
+        """End the doubt with the next commit."""
 
     def variables(self) -> list[str]:
         """Return the names of the variables that have anything stored."""
@@ -149,6 +160,17 @@ class LogInstanceNode(InstanceNode, LogNode):
         self.log, self.machines, self.limits = core.disk.log, core.machines, core.limits
         self._known: dict[type[Message], None] = {}
         """The classes of which a message was checked. A log checks the first of each: its messages are large and many."""
+
+    @property
+    def doubt(self) -> Doubt:
+        return self._core.disk.doubt
+
+    @property
+    def doubts(self) -> int:
+        return self._core.disk.doubts
+
+    def end_doubt(self) -> None:
+        self._core.disk.end_doubt()
 
     def send(self, to: NodeId, message: Message) -> None:
         if type(message) not in self._known:

@@ -14,6 +14,7 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # a node without a log starts without it
     from node.replication.state import ReplicatedState
 
 __all__ = [
+    "Doubt",
     "Log",
     "LogAlgorithm",
     "LogBroken",
@@ -40,6 +42,21 @@ __all__ = [
 
 class LogBroken(Exception):
     """A slot is chosen according to the disk, and the disk has no record of it: the node must not run on this disk."""
+
+
+class Doubt(IntEnum):
+    """Whether a node's disk may have lost the last commit that the node relied on.
+
+    A checksum cannot tell a commit that a power cut has torn, before anything rested on it, from one that was damaged later
+    (Alagappan et al., *Protocol-Aware Recovery for Consensus-Based Storage*, FAST 2018).
+    """
+
+    NONE = 0
+    """The disk has every commit that the node relied on."""
+    TORN_OR_DAMAGED = 1
+    """The last commit does not check, and the node cannot tell whether anything rested on it."""
+    DAMAGED = 2
+    """The node relied on a commit that the disk has lost."""
 
 
 class Record(NamedTuple):
@@ -129,6 +146,19 @@ class LogNode(Node):
     """The names of the machines that the log drives. Empty: the standard ones."""
     limits: LogLimits = SHIPPED_LIMITS
 
+    @property
+    def doubt(self) -> Doubt:
+        """Whether the disk may have lost its last commit, and the other nodes have not yet said what it may have held."""
+        return Doubt.NONE
+
+    @property
+    def doubts(self) -> int:
+        """How many times this node's disk has been found in doubt. The number outlives the loss of a commit."""
+        return 0
+
+    def end_doubt(self) -> None:
+        """End the doubt, once this turn is durable: the disk has all again that the lost commit can have held."""
+
     @abstractmethod
     def send_early(self, to: NodeId, message: Message) -> None:
         """Send `message` to a peer. It may leave before this turn's commit, so it must not rest on that commit."""
@@ -160,6 +190,8 @@ class LogAlgorithm(Algorithm):
     """
 
     keeps_log: ClassVar[bool] = True
+    may_doubt: ClassVar[bool] = False
+    """Whether the algorithm asks the other nodes what a lost commit can have held. See `LogNode.doubt`."""
     node: LogNode
     state: "ReplicatedState"
     """What the applied slots have led to."""

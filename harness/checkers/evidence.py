@@ -35,6 +35,8 @@ from node.wording import count
 
 #: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
 DISK_LOST: Final = "disk_lost"
+#: The key in a receipt's evidence for the nodes whose last commit a fault has damaged.
+COMMIT_LOST: Final = "commit_lost"
 
 #: How the errors of a `fail` begin that describe a lock, in addition to those in `sequential_model.py`.
 _LOCK_ANSWERS: Final = ("stale_token:", "not_yours:")
@@ -126,6 +128,11 @@ class RunEvidence:
     def lost_disks(self) -> set[NodeId]:
         """The nodes whose disks a fault took away or set back, by the receipts."""
         return {node for receipt in self.receipts for node in receipt.evidence.get(DISK_LOST, ())}
+
+    @cached_property
+    def lost_commits(self) -> set[NodeId]:
+        """The nodes whose last commit a fault damaged, by the receipts."""
+        return {node for receipt in self.receipts for node in receipt.evidence.get(COMMIT_LOST, ())}
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:

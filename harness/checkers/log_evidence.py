@@ -12,14 +12,22 @@ from typing import Final, NamedTuple
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
 from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import Chosen, Heartbeat, LogAccept, LogAccepted, LogPrepare, LogPromise
+from node.algorithms.multipaxos.messages import (
+    Chosen,
+    Heartbeat,
+    InDoubt,
+    LogAccept,
+    LogAccepted,
+    LogPrepare,
+    LogPromise,
+)
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot, majority
 
 #: The messages that the rules are about, and their fields.
 FIELDS: Final = {
     message.type_name(): frozenset(message.__slots__)
-    for message in (LogPrepare, LogPromise, LogAccept, LogAccepted, Heartbeat, Chosen)
+    for message in (LogPrepare, LogPromise, LogAccept, LogAccepted, Heartbeat, InDoubt, Chosen)
 }
 
 
@@ -62,6 +70,23 @@ class LogEvidence:
     run: RunEvidence
     record: WireRecord
     sent: dict[str, list[SentMessage]] = field(default_factory=lambda: {type_: [] for type_ in FIELDS})
+
+    def answers(self, node: NodeId) -> list[SentMessage]:
+        """Return the Promises and Accepteds that a node sent."""
+        return [sent for type_ in ("Promise", "Accepted") for sent in self.sent[type_] if sent.sender == node]
+
+    @cached_property
+    def remembered_from(self) -> dict[NodeId, int]:
+        """By node whose last commit a fault damaged: the latest incarnation that said that its disk was in doubt.
+
+        The rules do not hold such a node to what it sent before. What others have accepted, they are still held to.
+        """
+        doubtful = [promise for promise in self.sent["Promise"] if promise.fields["doubt"]]
+        found: dict[NodeId, int] = {}
+        for sent in (*doubtful, *self.sent["InDoubt"]):
+            if sent.sender in self.run.lost_commits:
+                found[sent.sender] = max(sent.incarnation, found.get(sent.sender, 0))
+        return found
 
     def batches(self) -> Iterator[SeenBatch]:
         """Yield every ballot, slot and batch that stand together in a message or on a disk."""

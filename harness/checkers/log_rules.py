@@ -63,9 +63,13 @@ def promises_are_kept(evidence: LogEvidence) -> Iterator[Finding]:
         return first_requests.get((answer.sender, answer.type, ballot_of(answer), slot), 0)
 
     for node in evidence.run.members:
-        answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
-        if (what := broken_promise(node, answers, first_request)) is not None:
-            yield Finding(NO_DECOHERENCE, what)
+        answers, since = evidence.answers(node), evidence.remembered_from.get(node, 0)
+        for held_to in (
+            [answer for answer in answers if answer.incarnation < since],
+            [answer for answer in answers if answer.incarnation >= since],
+        ):
+            if (what := broken_promise(node, held_to, first_request)) is not None:
+                yield Finding(NO_DECOHERENCE, what)
 
 
 def _first_requests(evidence: LogEvidence) -> dict[tuple[NodeId, str, Ballot, int], int]:
@@ -100,6 +104,7 @@ def promises_are_complete(evidence: LogEvidence) -> Iterator[Finding]:
         (sent.sender, sent.index, ballot_of(sent), slot)
         for sent in evidence.sent["Accepted"]
         for slot in sent.fields["slots"]
+        if sent.incarnation >= evidence.remembered_from.get(sent.sender, 0)
     ]
     for node, ballot, reported in _complete_promises(evidence):
         line, commit = requests.get((node, ballot), (0, 0))
@@ -163,7 +168,8 @@ def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
     for node, contents in evidence.run.disks.items():
         if node in evidence.run.lost_disks:
             continue
-        answers = [sent for type_ in ("Promise", "Accepted") for sent in evidence.sent[type_] if sent.sender == node]
+        since = evidence.remembered_from.get(node, 0)
+        answers = [answer for answer in evidence.answers(node) if answer.incarnation >= since]
         promised = contents.variables.get("", {}).get("promised")
         on_disk = (as_ballot(list(promised)) if isinstance(promised, tuple) else None) or NO_BALLOT
         highest = max(map(ballot_of, answers), default=NO_BALLOT)
@@ -172,7 +178,7 @@ def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
             yield Finding(NO_DECOHERENCE, f"{node} answered {ballot_name(highest)}, but its disk shows {shown}")
         snapshot = evidence.run.log.snapshot_slot(node)
         for sent in evidence.sent["Accepted"]:
-            for slot in sent.fields["slots"] if sent.sender == node else ():
+            for slot in sent.fields["slots"] if sent.sender == node and sent.incarnation >= since else ():
                 if slot <= snapshot:
                     continue
                 record, ballot = contents.log.records.get(slot), ballot_of(sent)

@@ -2,8 +2,11 @@
 
 Faults that act while a node runs need a disk that can fail: `Experiment(..., vfs=harness.faults.power_loss_vfs.SPEC)`.
 Faults that act while the node is down need nothing. Generated plans draw these faults only if they, or their family,
-are named. Two are never drawn, because every algorithm here relies on a node that returns with its own disk:
-"restore-old-copy", and "flip-bit", which in the very last commit looks like a commit that a crash has torn.
+are named. Three are never drawn, because not every algorithm here survives them: "restore-old-copy", "flip-bit", and
+"damage-last-commit", after which the last commit looks like one that a crash has torn.
+
+A node whose last commit does not check may be in doubt when it is up again, until the other nodes have said what the
+commit held (`node/storage/doubts.py`). So the excuse of such a fault lasts until the doubt is over.
 
 The observers are the kernel (the node's wait status; 74 means that its disk has failed), the disk itself, which writes
 a receipt in the node's process, and the files, when they are read again.
@@ -23,21 +26,28 @@ from typing import Final
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
 from cluster.spawning import READY_S, spawn
+from harness.checkers.evidence import COMMIT_LOST
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
 from harness.faults.excuses import Disturbance, Excuse, Kind
+from harness.faults.last_commit import DamagedBit, damage_last_commit
 from harness.faults.link_faults import expand_links
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
 from harness.faults.target import Target, bring_up, choose_node
 from node.contract import NodeId
 from node.launcher import EXIT_DISK
 from node.storage.disk import FILE_NAME, inspect
+from node.storage.doubts import DoubtRecord
 
 _DOWN: Final = Excuse(Kind.DOWN, "its node ends, at a moment that only the node's disk knows, until the heal")
+_CUT: Final = Excuse(Kind.DOWN, "its node ends, until the heal and the end of the doubt that a torn commit may leave")
+_DOUBTED: Final = Excuse(Kind.DOWN, "its node has lost what the others must tell it again, until that is done")
 _DAMAGED: Final = Excuse(Kind.DOWN, "its node may refuse to start on what it finds")
 #: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
 _LOOK_EVERY_S: Final = 0.01
+#: How long a heal waits for the end of a doubt. With all nodes up it takes some hundredths of a second.
+_DOUBT_S: Final = 5.0
 
 
 def never_draw(_rng: Random, _budget: FaultBudget) -> DrawnArguments | None:
@@ -180,7 +190,7 @@ def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, se
     return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), late_s=late_s)
 
 
-@fault("power-cut", "disk", _DOWN, draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
+@fault("power-cut", "disk", _CUT, draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
 def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
     """Kill a node as a power cut does: unsynced writes are lost, except for a tail of them.
 
@@ -239,7 +249,10 @@ def _damage_while_down(
             if faults.cluster.state(chosen) is ProcessState.DOWN:
                 repair(chosen)
                 bring_up(faults, [chosen])
-            receipt.end()
+            if _doubt_is_over(_directory(experiment, chosen)):
+                receipt.end()
+            else:
+                receipt.evidence["doubt"] = "at the heal the node was in doubt, so it is excused to the end of the run"
         finally:
             end_claim()
 
@@ -289,12 +302,48 @@ def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> 
     return _damage_while_down(experiment, rng, node, "flip-bit", damage, repair)
 
 
-def _flip(path: Path, position: int, mask: int) -> None:
+def _doubt_is_over(directory: Path) -> bool:
+    """Wait until the disk of a node that is up is not in doubt, at most `_DOUBT_S` seconds. Returns whether it is not."""
+    until = time.monotonic() + _DOUBT_S
+    while DoubtRecord(directory).present:
+        if time.monotonic() > until:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True
+
+
+@fault("damage-last-commit", "disk", _DOUBTED, draw=never_draw, weight=0)
+def damage_last_commit_of_node(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
+    """Kill a node, flip one bit in the last frame of its write-ahead log, and start it.
+
+    The commit was durable, and others may rely on it. A log starts, and votes only after enough others have said what the
+    commit can have held. Any other algorithm refuses to start, and the heal flips the bit back and starts it.
+
+    Observer: the file, which is read again and has another byte.
+    """
+    damaged: list[DamagedBit] = []
+
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
+        bit = damage_last_commit(_directory(experiment, chosen), rng)
+        damaged.append(bit)
+        receipt.evidence[COMMIT_LOST] = [chosen]
+        receipt.evidence.update(file=bit.file.name, position=bit.position, was=bit.was, now=bit.now)
+        receipt.bit = bit.file.read_bytes()[bit.position] == bit.now != bit.was
+
+    def repair(_chosen: NodeId) -> None:
+        _set_byte(damaged[0].file, damaged[0].position, damaged[0].was)
+
+    return _damage_while_down(experiment, rng, node, "damage-last-commit", damage, repair)
+
+
+def _set_byte(path: Path, position: int, byte: int) -> None:
     with path.open("r+b") as file:
         file.seek(position)
-        (byte,) = file.read(1)
-        file.seek(position)
-        file.write(bytes([byte ^ mask]))
+        file.write(bytes([byte]))
+
+
+def _flip(path: Path, position: int, mask: int) -> None:
+    _set_byte(path, position, path.read_bytes()[position] ^ mask)
 
 
 @fault("delete-directory", "disk", _DAMAGED, draw=draw_node_and(), weight=0)

@@ -235,6 +235,10 @@ MUTANTS: Final = (
         "leaders-count-their-votes-at-once", "LeadersCountTheirVotesAtOnce", (5,), "", "one-alone-crashes-as-it-answers"
     ),
     _virtual("log-ballots-are-reused", "BallotsAreReused", (8,), "", "a-ballot-after-a-restart"),
+    _virtual("damaged-tails-vote", "DamagedTailsVote", (21,), "", "two-of-the-three-that-accepted-are-damaged"),
+    _virtual("any-quorum-reports", "AnyQuorumReports", (21,), "", "two-of-the-three-that-accepted-are-damaged"),
+    _virtual("voters-in-doubt-vote-at-once", "VotersInDoubtVoteAtOnce", (21,), "", "a-promise-that-was-lost"),
+    _virtual("lost-rounds-are-used-again", "LostRoundsAreUsedAgain", (8, 21), "", "a-round-that-was-lost"),
     _virtual("log-small-quorum", "SmallQuorum", (9,), "", "a-leader-of-a-minority"),
     _virtual(
         "promises-leave-out-what-is-committed",

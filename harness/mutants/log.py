@@ -1,4 +1,4 @@
-"""Multi-Paxos, broken on purpose: every class of `log_consensus.py`, `log_clients.py` and `log_members.py`.
+"""Multi-Paxos, broken on purpose: every class of `log_consensus.py`, `log_doubts.py`, `log_clients.py` and `log_members.py`.
 
 Each class is the shipped replica with one of its parts replaced, so it runs as a process and in virtual time alike. Its name as
 an algorithm is of this module: `harness.mutants.log:AcceptsInMemory`. Files of earlier runs hold such names.
@@ -35,6 +35,12 @@ from harness.mutants.log_consensus import (
     SmallQuorum,
     VotersCountTwice,
 )
+from harness.mutants.log_doubts import (
+    AnyQuorumReports,
+    DamagedTailsVote,
+    LostRoundsAreUsedAgain,
+    VotersInDoubtVoteAtOnce,
+)
 from harness.mutants.log_members import (
     ChangesAreNotSaved,
     ChangesOverlap,
@@ -48,12 +54,14 @@ __all__ = [
     "AcceptsAreSentOnce",
     "AcceptsInMemory",
     "AnswersDependOnTheNode",
+    "AnyQuorumReports",
     "AppliesTooLate",
     "BallotsAreReused",
     "CanvassesForgetTheirSupporters",
     "ChangesAreNotSaved",
     "ChangesOverlap",
     "CommitRunsAheadOfTheLog",
+    "DamagedTailsVote",
     "FramesAreAppliedInAnyOrder",
     "GapsAreLeft",
     "IdsAreUsedAgain",
@@ -64,6 +72,7 @@ __all__ = [
     "LeadersGiveUpOnSlowDisks",
     "LeasesEndByTheWallClock",
     "LocksHaveNoFencingToken",
+    "LostRoundsAreUsedAgain",
     "LostWatchesAreNotMissed",
     "PhaseOneIsKeptOverAChange",
     "PromisesInMemory",
@@ -76,6 +85,7 @@ __all__ = [
     "StrangersAreNotHeard",
     "TheRemovedStillVote",
     "VotersCountTwice",
+    "VotersInDoubtVoteAtOnce",
     "WatchesAreNeverDropped",
     "WatchesBeginAnew",
 ]

@@ -11,6 +11,7 @@ from typing import Final
 from harness.mutants import (
     virtual_client_scripts,
     virtual_consensus_scripts,
+    virtual_doubt_scripts,
     virtual_excuse_scripts,
     virtual_member_scripts,
 )
@@ -18,7 +19,13 @@ from harness.mutants.virtual_script import VirtualScript
 
 VIRTUAL_SCRIPTS: Final[dict[str, VirtualScript]] = {
     script.name: script
-    for module in (virtual_consensus_scripts, virtual_client_scripts, virtual_member_scripts, virtual_excuse_scripts)
+    for module in (
+        virtual_consensus_scripts,
+        virtual_doubt_scripts,
+        virtual_client_scripts,
+        virtual_member_scripts,
+        virtual_excuse_scripts,
+    )
     for script in vars(module).values()
     if isinstance(script, VirtualScript)
 }

@@ -6,7 +6,8 @@ Three nodes run on disks that lose power (`harness.faults.power_loss_vfs`). The 
 first node, which is the one under test. A value is proposed at the first node, then another at the second, so the first node
 is proposer and then acceptor. It is killed before its N-th write or sync, for N = 1, 2, … until the operation has no N-th one.
 Then it is killed once more after the operation. For each N the un-synced writes survive in every way: none, all, and if there
-are enough of them a prefix, a torn write, and later writes without earlier ones.
+are enough of them a prefix, a torn write, and later writes without earlier ones. If the algorithm can ask other nodes what a
+lost commit held, all survive once more and then one bit of the last commit's last frame flips, as if a durable commit decayed.
 
 The operation `boot` is the node's restart after a kill, so the power fails in the middle of a recovery.
 
@@ -15,7 +16,7 @@ Rules
 After each power cut three things are checked:
 
 1. **The disk at rest**: it can be read. It holds everything that the node's messages promised (by the protocol's
-   invariants), and every decision that it held before.
+   invariants), and every decision that it held before. A disk whose last commit was damaged need hold neither.
 2. **The boot**: the node starts on that disk. A power cut damages nothing, so a refusal to start is a failure, too.
 3. **No acknowledged value is lost**: the last node is connected again and the second is cut off, so a decision depends on the
    disk of the first. A rival value is proposed. Then all nodes are connected and queried: every answer before and after the
@@ -35,19 +36,22 @@ from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok
 from cluster.errors import BootFailed, ConsensusError
 from cluster.processes import NODE_COMMAND, ProcessState
+from harness.checkers.evidence import COMMIT_LOST
 from harness.checkers.invariants import invariants
 from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
+from harness.faults.last_commit import damage_last_commit
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts, read_unsynced
 from harness.faults.power_loss_vfs import DIE_AT, SPEC
 from harness.records.disks import decided_on_disk
 from harness.records.jsonable import shown, write_document
 from harness.runs.experiment import Experiment
 from harness.runs.workers import as_done, threads_of
-from harness.systematic.power_cuts import ALIVE, PowerCutTrial, Walk, WalkedOperation, tails_for
+from harness.systematic.power_cuts import ALIVE, PowerCutPoint, PowerCutTrial, Walk, WalkedOperation, tails_for
 from harness.systematic.sweep_points import Judgement, PointAnswer, PointOutcome, judge_point
 from harness.virtual.first_try import broken_contract
 from node.algorithms import load_algorithm
+from node.log_contract import LogAlgorithm
 from node.storage.disk import DiskError, inspect
 
 NODES: Final = ("n1", "n2", "n3")
@@ -108,13 +112,8 @@ class _PowerCutCluster:
         """The data directory of the node under test."""
         return self.run.spec.settings.directory(TESTED)
 
-    def cut_power(self, number: int, tail: Tail, *, at_end: bool = False) -> PowerCutTrial:
+    def cut_power(self, point: PowerCutPoint) -> PowerCutTrial:
         """Run the operation with a power cut, and check the node.
-
-        Args:
-            number: the boundary before which the power is cut.
-            tail: which un-synced writes survive.
-            at_end: cut the power after the operation instead.
 
         Returns:
             The trial. If the operation ended before the boundary, it is no test.
@@ -122,6 +121,7 @@ class _PowerCutCluster:
         Raises:
             _NodeDoesNotStart: the node does not start after the power cut.
         """
+        number, tail, at_end, damages = point
         self.count += 1
         variables = (f"cut-{self.count}-own", f"cut-{self.count}-other")
         self.answers = {variable: [] for variable in variables}
@@ -144,14 +144,14 @@ class _PowerCutCluster:
             receipt.end()
             why = ALIVE if answered else "the operation was not answered in time"
             return PowerCutTrial(number, tail, "", PointOutcome.NO_TEST, why)
-        disk = self._at_rest(receipt, tail, before, variables)
+        disk = self._at_rest(receipt, point, before, variables)
         try:
             self.run.faults.restart(TESTED)
         except BootFailed as error:
             why = f"it does not start: {error}"
             raise _NodeDoesNotStart(
                 PowerCutTrial(
-                    number, tail, disk.where, PointOutcome.VIOLATES, why, disk.unsynced_bytes, disk.lost_bytes
+                    number, tail, disk.where, PointOutcome.VIOLATES, why, disk.unsynced_bytes, disk.lost_bytes, damages
                 )
             ) from error
         ready = self.run.cluster.process(TESTED).ready
@@ -164,7 +164,7 @@ class _PowerCutCluster:
         elif not receipt.bit:
             outcome, why = PointOutcome.NO_TEST, "the power cut did not bite: the node did not end by SIGKILL"
         where = "after the operation" if at_end else disk.where
-        return PowerCutTrial(number, tail, where, outcome, why, disk.unsynced_bytes, disk.lost_bytes)
+        return PowerCutTrial(number, tail, where, outcome, why, disk.unsynced_bytes, disk.lost_bytes, damages)
 
     # --- the operation ---
 
@@ -198,18 +198,28 @@ class _PowerCutCluster:
     # --- the checks ---
 
     def _at_rest(
-        self, receipt: ReceiptBuilder, tail: Tail, before: dict[str, Any], variables: Sequence[str]
+        self, receipt: ReceiptBuilder, point: PowerCutPoint, before: dict[str, Any], variables: Sequence[str]
     ) -> _DiskAtRest:
-        """Apply the tail to the disk of the node, which is down, and check the disk."""
+        """Apply the tail to the disk of the node, which is down, and check the disk, unless it is to be damaged."""
         process = self.run.cluster.process(TESTED)
         receipt.evidence["ended"] = process.ended  # as the kernel reports it
         receipt.bit = "SIGKILL" in process.ended
         self.writes = sum(len(left.changes) for left in read_unsynced(self.directory))
         died = [line for line in read_disk_receipts(self.directory) if line["fault"] == DIE_AT]
         where = f"before a {died[-1]['before']} of {died[-1]['file']}" if died else ""
-        settled = lose_unsynced(self.directory, tail, self.rng)
+        settled = lose_unsynced(self.directory, point.tail, self.rng)
         receipt.evidence["files"] = settled
         unsynced, lost = (sum(int(line[what]) for line in settled) for what in ("unsynced_bytes", "lost_bytes"))
+        if point.damages:
+            bit = damage_last_commit(self.directory, self.rng)
+            receipt.evidence[COMMIT_LOST] = [TESTED]
+            receipt.evidence["damaged"] = {
+                "file": bit.file.name,
+                "position": bit.position,
+                "was": bit.was,
+                "now": bit.now,
+            }
+            return _DiskAtRest(where, unsynced, lost, None)
         try:
             contents = inspect(self.directory)
         except DiskError as error:
@@ -306,7 +316,7 @@ class Walker:
         violations: list[str] = []
         rng = Random(f"{self.seed}/{worker}")
         first = 1 + worker * self.every
-        todo: list[tuple[int, Tail, bool]] = [(first, Tail.NONE, False)]
+        todo = [PowerCutPoint(first)]
         for attempt in count():
             if not todo:
                 return trials, violations
@@ -327,40 +337,50 @@ class Walker:
     def _walk_on(
         self,
         cluster: _PowerCutCluster,
-        todo: list[tuple[int, Tail, bool]],
+        todo: list[PowerCutPoint],
         trials: list[PowerCutTrial],
         progress: Callable[[PowerCutTrial], object],
     ) -> None:
         """Take from `todo` until it is empty, or until the node under test does not start any more."""
+        next_boundary = self.workers * self.every
         while todo:
-            number, tail, at_end = todo.pop(0)
+            point = todo.pop(0)
+            is_first = point == PowerCutPoint(point.number)  # of its boundary
             try:
-                trial = self._try(cluster, number, tail, at_end)
+                trial = self._try(cluster, point)
             except _NodeDoesNotStart as error:
                 trials.append(error.trial)
                 progress(error.trial)
-                todo += [(number + self.workers * self.every, Tail.NONE, False)] if tail is Tail.NONE else []
+                todo += [PowerCutPoint(point.number + next_boundary)] if is_first else []
                 return
             if failures := cluster.run.failures():
                 raise WalkFailed(f"{self.algorithm} breaks its contract: {failures[0]}")
             progress(trial)
-            if at_end or tail is not Tail.NONE or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
+            if not is_first or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
                 trials.append(trial)
             elif cluster.completed:
                 if self.operation is WalkedOperation.PROPOSE:
-                    todo.append((number, Tail.NONE, True))
+                    todo.append(point._replace(at_end=True))
+                    todo += [point._replace(at_end=True, damages=True)] if self._damages else []
             else:
                 trials.append(trial)
                 more = tails_for(cluster.writes)
                 if self.operation is WalkedOperation.BOOT and more:
                     more = [cluster.rng.choice(more)]  # a boot has hundreds of boundaries
-                todo += [(number, other, False) for other in more]
-                if number < _BOUNDARIES_MAX:
-                    todo.append((number + self.workers * self.every, Tail.NONE, False))
+                todo += [point._replace(tail=other) for other in more]
+                todo += [point._replace(tail=Tail.ALL, damages=True)] if self._damages else []
+                if point.number < _BOUNDARIES_MAX:
+                    todo.append(PowerCutPoint(point.number + next_boundary))
 
-    def _try(self, cluster: _PowerCutCluster, number: int, tail: Tail, at_end: bool) -> PowerCutTrial:
-        for _ in range(1 if at_end else _TRIES):
-            trial = cluster.cut_power(number, tail, at_end=at_end)
+    @property
+    def _damages(self) -> bool:
+        """Whether the last commit is damaged, too: only of an algorithm that can live with that."""
+        algorithm = load_algorithm(self.algorithm)
+        return issubclass(algorithm, LogAlgorithm) and algorithm.may_doubt
+
+    def _try(self, cluster: _PowerCutCluster, point: PowerCutPoint) -> PowerCutTrial:
+        for _ in range(1 if point.at_end else _TRIES):
+            trial = cluster.cut_power(point)
             if trial.outcome is not PointOutcome.NO_TEST:
                 break
         return trial

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.faults.power_cut import Tail
 from harness.systematic.sweep_points import PointOutcome
@@ -33,6 +33,8 @@ class PowerCutTrial:
     evidence: str
     unsynced_bytes: int = 0
     lost_bytes: int = 0
+    damaged: bool = False
+    """Whether the last commit on the disk was damaged, too, while the node was down."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the power cut as plain data for programs."""
@@ -44,10 +46,12 @@ class PowerCutTrial:
             "evidence": self.evidence,
             "unsynced_bytes": self.unsynced_bytes,
             "lost_bytes": self.lost_bytes,
+            "damaged": self.damaged,
         }
 
     def __str__(self) -> str:
-        return f"boundary {self.number}, {self.where}, {self.tail} of {self.unsynced_bytes:,} un-synced bytes survive"
+        damaged = ", the last commit is damaged" if self.damaged else ""
+        return f"boundary {self.number}, {self.where}, {self.tail} of {self.unsynced_bytes:,} un-synced bytes survive{damaged}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,8 @@ class Walk:
             f"recovered / power cuts    {len(self.with_outcome(PointOutcome.SURVIVED))} / {len(self.trials)}",
         ]
         for tail in Tail:
-            own = [trial for trial in self.trials if trial.tail is tail]
-            if own:
-                lines.append(
-                    f"  {tail:<23} {sum(trial.outcome is PointOutcome.SURVIVED for trial in own)} / {len(own)}"
-                )
+            lines += _counts(str(tail), [trial for trial in self.trials if trial.tail is tail and not trial.damaged])
+        lines += _counts("last commit damaged", [trial for trial in self.trials if trial.damaged])
         if self.unreached:
             lines.append(
                 f"  not reached again: {self.unreached}, at boundaries that the operation does not always have"
@@ -112,6 +113,23 @@ class Walk:
         if self.violations:
             lines += ["", "the checkers found:", *(f"  {violation}" for violation in self.violations)]
         return "\n".join(lines)
+
+
+def _counts(what: str, trials: list[PowerCutTrial]) -> list[str]:
+    survived = sum(trial.outcome is PointOutcome.SURVIVED for trial in trials)
+    return [f"  {what:<23} {survived} / {len(trials)}"] if trials else []
+
+
+class PowerCutPoint(NamedTuple):
+    """Where a walk cuts the power."""
+
+    number: int
+    """The boundary's number, from 1."""
+    tail: Tail = Tail.NONE
+    at_end: bool = False
+    """Cut the power after the operation instead of before the boundary."""
+    damages: bool = False
+    """Damage the last commit, too, while the node is down: one bit of its last frame flips."""
 
 
 def tails_for(writes: int) -> list[Tail]:

@@ -28,6 +28,7 @@ from harness.virtual.steps import (
     Crash,
     CrashInTurn,
     Deliver,
+    DoubtDisk,
     DropPacket,
     DuplicatePacket,
     Fire,
@@ -129,6 +130,10 @@ class VirtualCluster:
                 outcome = self._turn(node, step)
             case LoseDisk(node):
                 self.nodes[node].lose_disk()
+                self.judge.forget_node(node)
+                outcome = TurnOutput()
+            case DoubtDisk(node, last_commit):
+                self.nodes[node].doubt_disk(last_commit)
                 self.judge.forget_node(node)
                 outcome = TurnOutput()
             case Propose(node, request, value):
@@ -240,7 +245,7 @@ class VirtualCluster:
                 | CrashInTurn(node)
             ):
                 fine = self.nodes[node].up
-            case LoseDisk(node):
+            case LoseDisk(node) | DoubtDisk(node):
                 fine = not self.nodes[node].up
             case Recover(node):
                 fine = not self.nodes[node].up and self.nodes[node].can_boot

@@ -10,7 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from functools import lru_cache
 
 from node.contract import Stored, check_stored
-from node.log_contract import Record
+from node.log_contract import Doubt, Record
 from node.storage.log_store import MemoryLog
 from node.wire import pack, unpack
 
@@ -96,7 +96,10 @@ class VirtualLog(MemoryLog):
 
     def crash(self) -> None:
         """Undo what was not synced."""
-        left = self._unsynced or self.before_turn
+        self.restore(self._unsynced or self.before_turn)
+
+    def restore(self, left: _LogContents | None) -> None:
+        """Set the contents, between two turns; None leaves them as they are."""
         if left is not None:
             self.records, self.parts, self.first = left
         self.before_turn = self._unsynced = None
@@ -118,11 +121,18 @@ class VirtualDisk:
         self._committed: Variables = {}
         self._changed: dict[str, None] = {}  # the variables that this turn has changed
         self.log = VirtualLog(late=late or log_late)
+        self.doubt, self.doubts, self._doubt_ends = Doubt.NONE, 0, False
+        self._before_last: tuple[Variables, _LogContents | None] = ({}, None)
+        """What the last commit has changed: what was synced before it, and the log's contents if they differ."""
 
     @property
     def dirty(self) -> bool:
         """Whether something was assigned since the last commit."""
-        return bool(self._changed) or self.log.before_turn is not None
+        return bool(self._changed) or self.log.before_turn is not None or self._doubt_ends
+
+    def end_doubt(self) -> None:
+        """End the doubt with the next commit."""
+        self._doubt_ends = True
 
     def variables(self) -> list[str]:
         """Return the names of the variables that have a key stored."""
@@ -134,6 +144,10 @@ class VirtualDisk:
 
     def commit(self) -> None:
         """Make the assignments of the turn durable; of a disk that syncs late, those of the turn before."""
+        if self._doubt_ends:
+            self.doubt, self._doubt_ends = Doubt.NONE, False
+        if self._changed or self.log.before_turn is not None:
+            self._before_last = self.synced.copy(), self.log.before_turn
         if self._changed:
             if self._late:
                 self.synced = self._committed.copy()
@@ -147,7 +161,21 @@ class VirtualDisk:
     def crash(self) -> None:
         """Keep only what was synced, decoded from its encoding as a real node reads it at boot."""
         self.log.crash()
+        self._doubt_ends = False
         self.load({name: _reread(of_one) for name, of_one in self.synced.items()}, None)
+
+    def boot(self) -> None:
+        """Note that the node boots. A real node's boot is a commit of its own, after which no earlier one is the last."""
+        self._before_last = self.synced.copy(), None
+
+    def begin_doubt(self, doubt: Doubt, *, loses_commit: bool) -> None:
+        """Put the disk of a node that is down in doubt about its last commit, and lose that commit if `loses_commit`."""
+        self.doubt, self.doubts = max(doubt, self.doubt), self.doubts + 1
+        if loses_commit:
+            synced, log = self._before_last
+            self.log.restore(log)
+            self.load({name: _reread(of_one) for name, of_one in synced.items()}, None)
+            self._before_last = synced, None
 
     def load(self, stored: Variables, synced: Variables | None) -> None:
         """Set the keys and values between two turns. `synced` is what a crash leaves; None: everything in `stored`."""

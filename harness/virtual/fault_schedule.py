@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from harness.virtual.steps import LastCommit
 from node.contract import NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import majority
@@ -81,6 +82,8 @@ class ScheduledOutage(ScheduledEvent):
     loses_disk: bool
     in_turn: bool = False
     """The node crashes in the next turn in which it sends something early, after that send and before the commit."""
+    last_commit: LastCommit | None = None
+    """What happens to the node's last commit while it is down; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

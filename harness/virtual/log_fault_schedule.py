@@ -21,6 +21,7 @@ from harness.virtual.fault_schedule import (
     Times,
     draw_cut,
 )
+from harness.virtual.steps import LastCommit
 from node.contract import NodeId
 from node.limits import SHIPPED_LIMITS, LogLimits
 
@@ -130,6 +131,10 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
     ]
     operations = _operations(rng, clients, times, fault_phase_s)
     left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
+    if not changes and not any(isinstance(fault, ScheduledOutage) and fault.loses_disk for fault in faults):
+        doubts = _doubts(Random(f"doubts/{seed}/{nodes}"), members, moments)
+        faults += doubts
+        left_down = [] if doubts else left_down  # who can tell what a disk in doubt has lost must be up
     return LogFaultSchedule(
         seed,
         members,
@@ -144,6 +149,35 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         limits=_limits(rng),
         others=others,
     )
+
+
+def _doubts(rng: Random, members: tuple[NodeId, ...], moments: list[float]) -> list[ScheduledOutage]:
+    """Draw outages after which the last commit does not check: often one of all nodes, as when the power is cut.
+
+    Only a minority of the disks is damaged. More than that is beyond what a log promises.
+    """
+    if len(members) == 1 or rng.random() < 0.7:
+        return []
+    damaged = rng.sample(members, (len(members) - 1) // 2)
+    outages = []
+    for moment in moments:
+        together = rng.random() < 0.3
+        for member in members if together else rng.sample(members, rng.randint(1, len(members))):
+            at_s = moment + (0.0 if together else rng.uniform(-0.1, 0.1))
+            last_commit = (
+                rng.choice((LastCommit.DAMAGED, LastCommit.PROVEN_DAMAGED)) if member in damaged else LastCommit.TORN
+            )
+            outages.append(
+                ScheduledOutage(
+                    at_s,
+                    rng.uniform(0.0, 0.3),
+                    member,
+                    loses_disk=False,
+                    in_turn=rng.random() < 0.3,
+                    last_commit=last_commit,
+                )
+            )
+    return outages
 
 
 def _links(rng: Random, endpoints: int) -> LinkConditions:

@@ -20,7 +20,7 @@ from harness.virtual.fault_schedule import LinkConditions, ScheduledCut, Schedul
 from harness.virtual.log_fault_schedule import LogFaultSchedule, ScheduledOperation
 from harness.virtual.log_simulation import LogSimulation
 from harness.virtual.output import TurnOutput
-from harness.virtual.steps import Crash, Deliver, DropPacket, Packet, Recover, Step
+from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover, Step
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver
 from node.contract import Message, NodeId
@@ -180,6 +180,11 @@ class LogWorld(LogSimulation):
                 self.cluster.apply(Crash(node))
             self._apply(node, Recover(node))
 
+    def damage(self, last_commit: LastCommit, *nodes: NodeId) -> None:
+        """Tear or damage the last commit of nodes that are down."""
+        for node in nodes:
+            self.cluster.apply(DoubtDisk(node, last_commit))
+
     def crash_in_turn(self, node: NodeId, for_s: float) -> None:
         """Have a node crash after its next early send or reply, before the commit of that turn, and boot after `for_s`."""
         self._go_down(ScheduledOutage(self.now, for_s, node, loses_disk=False, in_turn=True))
@@ -201,6 +206,11 @@ class LogWorld(LogSimulation):
     def isolate(self, node: NodeId) -> None:
         """Cut a node from every other endpoint."""
         self.cut((node,), tuple(end for end in self.fault_schedule.endpoints if end != node))
+
+    def heal_between(self, one: str, other: str) -> None:
+        """End every cut between two endpoints."""
+        self.cut_off.pop((one, other), None)
+        self.cut_off.pop((other, one), None)
 
     def heal(self) -> None:
         """End every cut."""

@@ -21,6 +21,7 @@ from harness.virtual.steps import (
     Crash,
     CrashInTurn,
     Deliver,
+    DoubtDisk,
     DropPacket,
     DuplicatePacket,
     Fire,
@@ -118,6 +119,8 @@ def _line(step: Step, outcome: TurnOutput) -> str:
             opening = f"{node} boots again"
         case LoseDisk(node):
             opening = f"{node}'s disk is lost"
+        case DoubtDisk(node, last_commit):
+            opening = f"the last commit on {node}'s disk is {last_commit}"
         case Propose(node, request, value):
             opening = f"{request.client} proposes {plain(value)} at {node}"
         case Query(node, request):

@@ -13,11 +13,12 @@ from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.inputs import take_in
 from harness.virtual.output import TurnOutput, turn_output
-from harness.virtual.steps import VARIABLE, Fire, Step
+from harness.virtual.steps import VARIABLE, Fire, LastCommit, Step
 from harness.virtual.watchdog import one_turn
 from node.contract import Algorithm, Message, NodeId, Request
 from node.instances import LOG_NAME, Waiting
 from node.limits import SHIPPED_LIMITS, LogLimits
+from node.log_contract import Doubt
 from node.turn import NodeCore
 
 
@@ -127,6 +128,7 @@ class VirtualNode:
         self.has_disk = True
         self.up = True
         self.incarnation += 1
+        self.disk.boot()
         with one_turn:
             self.core.boot()
             return self.end_turn()
@@ -145,6 +147,12 @@ class VirtualNode:
         self.has_disk = False
         self.incarnation = 0
         self.reset()
+
+    def doubt_disk(self, last_commit: LastCommit) -> None:
+        """Let the node's disk end in a commit that does not check."""
+        assert not self.up, f"{self.id} is up: its disk is found in doubt at a boot"
+        doubt = Doubt.DAMAGED if last_commit is LastCommit.PROVEN_DAMAGED else Doubt.TORN_OR_DAMAGED
+        self.disk.begin_doubt(doubt, loses_commit=last_commit is not LastCommit.TORN)
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from harness.virtual.steps import (
     Crash,
     CrashInTurn,
     Deliver,
+    DoubtDisk,
     DropPacket,
     DuplicatePacket,
     Fire,
@@ -295,6 +296,9 @@ class Simulation:
 
     def _went_down(self, outage: ScheduledOutage) -> None:
         self.seen["a crash"] += 1
+        if outage.last_commit is not None:
+            self.cluster.apply(DoubtDisk(outage.node, outage.last_commit))
+            self.seen[f"a {outage.last_commit} commit"] += 1
         self._at(self.now + outage.for_s, Recover(outage.node))
 
     def _call(self, call: ScheduledCall) -> Request | None:

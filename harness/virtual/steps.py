@@ -8,6 +8,7 @@ Rules
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from node.contract import Message, NodeId, Request, Value
@@ -85,6 +86,25 @@ class LoseDisk:
     node: NodeId
 
 
+class LastCommit(StrEnum):
+    """What happens to the last commit of a node that is down, and what the node can tell of it at its next boot."""
+
+    TORN = "torn"
+    """Nothing is lost. A later commit was torn, upon which nothing rests, and the node cannot tell."""
+    DAMAGED = "damaged"
+    """The commit is lost, and the node cannot tell whether anything rests on it."""
+    PROVEN_DAMAGED = "proven damaged"
+    """The commit is lost, and the node knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtDisk:
+    """The disk of a node that is down ends in a commit that does not check. Only the disk of a log can be in doubt."""
+
+    node: NodeId
+    last_commit: LastCommit
+
+
 @dataclass(frozen=True, slots=True)
 class Propose:
     """A client proposes at a node."""
@@ -146,8 +166,8 @@ class CrashInTurn:
 
 
 _STEPS = (
-    Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, Propose, Query, GiveUp, SendFrame,
-    PeerLost, Retire, CrashInTurn,
+    Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, DoubtDisk, Propose, Query, GiveUp,
+    SendFrame, PeerLost, Retire, CrashInTurn,
 )  # fmt: skip
 
 Step: TypeAlias = (
@@ -159,6 +179,7 @@ Step: TypeAlias = (
     | Crash
     | Recover
     | LoseDisk
+    | DoubtDisk
     | Propose
     | Query
     | GiveUp

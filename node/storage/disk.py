@@ -12,8 +12,9 @@ Rules
 4. A directory that is missing, although the node has run before, and a directory that is damaged are different errors.
    Both stop the node: a node that has forgotten its promises must not vote. At open, every row is checked by its
    checksum and the pages by SQLite's integrity check. The WAL is checked, too: SQLite silently ignores every frame
-   after a damaged one, and the whole WAL if its file is missing. Damage in the very last commit cannot be distinguished
-   from a commit that a crash has torn.
+   after a damaged one, and the whole WAL if its file is missing.
+5. If the very last commit does not check, it may have been lost after the node relied on it: `node/storage/doubts.py`. A
+   node whose algorithm can ask the other nodes starts in doubt. Any other starts if nothing proves a loss.
 
 Keys and values are kept in memory, too, so a read costs nothing. An assignment is `dirty` until the turn's commit. The
 log (`node/storage/log_store.py`) is not kept in memory; its writes are part of the same transaction.
@@ -29,7 +30,7 @@ from typing import ClassVar, Final
 import apsw
 
 from node.contract import NodeId, Stored, check_stored
-from node.log_contract import SLOW_COMMIT_MS
+from node.log_contract import SLOW_COMMIT_MS, Doubt
 from node.open_folder import OpenFolder
 from node.storage.disk_contents import (
     FILE_NAME,
@@ -55,6 +56,7 @@ from node.storage.disk_contents import (
     read_contents,
     row_checksum,
 )
+from node.storage.doubts import DOUBTS_NAME, CommitMark, DoubtRecord, WalEnd
 from node.storage.log_store import DiskLog, Row
 from node.wire import pack
 
@@ -62,6 +64,9 @@ __all__ = [
     "FILE_NAME", "Contents", "Disk", "DiskCorrupt", "DiskError", "DiskFailed", "DiskForeign", "DiskInUse", "DiskMissing",
     "inspect",
 ]  # fmt: skip
+
+#: SQLite's own default: a commit that leaves at least so many pages in the WAL copies them into the main file.
+_CHECKPOINT_PAGES: Final = 1000
 
 #: How long an open waits for the lock of a process that was killed and whose threads have not ended yet.
 _LOCK_WAIT_MS: Final = 500
@@ -87,6 +92,7 @@ class Disk:
         made_for: str = "",
         must_exist: bool = False,
         vfs: str | None = None,
+        may_doubt: bool = False,
     ) -> None:
         """Open or create the directory.
 
@@ -99,6 +105,8 @@ class Disk:
                 overlap.
             must_exist: True if the node has run before, so that a missing directory is an error.
             vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
+            may_doubt: the algorithm can ask the other nodes what a lost commit held. Otherwise a disk that has proof of
+                such a loss is damaged.
 
         Raises:
             DiskError: a subclass of it. The message gives the problem and what to do.
@@ -107,6 +115,9 @@ class Disk:
         self.commits = 0
         self._commit_ms: int | None = None
         self._reported_ms = 0
+        self._mark: CommitMark | None = None
+        self._open_folder: OpenFolder | None = None
+        self._may_doubt, self._doubt_ends = may_doubt, False
         self._dirty: dict[tuple[str, str], bytes | None] = {}
         path = directory / FILE_NAME
         try:
@@ -117,11 +128,18 @@ class Disk:
                     "other node knows, so it must not vote without its state. Restore the directory, or leave the node down."
                 )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._doubts = DoubtRecord(directory)
             self._db = apsw.Connection(str(path), vfs=vfs)
             path.chmod(0o600)
+            if vfs is None:  # after a kill, another VFS may have lost what a mark would say is there
+                self._mark = CommitMark(path)
         except OSError as error:
             raise DiskFailed(
                 f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
+            ) from error
+        except (ValueError, KeyError) as error:
+            raise DiskCorrupt(
+                f"{directory / DOUBTS_NAME} is damaged: restore it from a copy, or leave the node down"
             ) from error
         except apsw.Error as error:
             raise _disk_error(directory, error) from error
@@ -129,10 +147,10 @@ class Disk:
             self._variables = self._open(cluster, node, made_for, must_exist, wal_bytes)
             self._open_folder, self._next_look_s = OpenFolder(directory), 0.0
         except OSError as error:
-            self._db.close()
+            self._close_files()
             raise DiskFailed(f"{directory} cannot be opened: {error.strerror}") from error
         except BaseException as error:
-            self._db.close()
+            self._close_files()
             if isinstance(error, apsw.Error):
                 raise _disk_error(directory, error) from error
             raise
@@ -148,7 +166,10 @@ class Disk:
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        check_wal(self._db, self.directory)
+        wal_end = check_wal(self._db, self.directory)
+        if wal_bytes >= WAL_GROWN_BYTES:  # `read_contents` refuses a shorter one
+            self._look_for_doubt(wal_end)
+        self._db.set_wal_hook(self._mark_commit)
         self._db.execute("BEGIN EXCLUSIVE")
         if not check_tables(self._db, self.directory / FILE_NAME):
             self._db.execute(";".join(map(create_statement, TABLES)))
@@ -171,7 +192,8 @@ class Disk:
         self._grow_wal()  # first, because the next line records that the WAL is at least that large
         self._write_owner(WAL_IN_USE)
         # The checkpoint copies that record into the main file, where it survives the loss of the WAL.
-        self._db.execute("COMMIT; PRAGMA wal_checkpoint(RESTART)")
+        self._db.execute("COMMIT")
+        self._checkpoint()
         self.log = self.log_class(self._read, self._damaged)
         return contents.variables
 
@@ -184,6 +206,48 @@ class Disk:
             DiskCorrupt: the row is damaged.
         """
         read_checked_row(file, contents, variable, key, packed, checksum)
+
+    def _look_for_doubt(self, end: WalEnd | None) -> None:
+        """Find out whether the WAL that ends at `end` has lost its last commit, and record a doubt."""
+        if end is None:
+            return
+        lost = True if end.lost else self._mark.lost(end) if self._mark is not None else None
+        if lost is False or (lost is None and end.whole):
+            return
+        if self._may_doubt:
+            self._doubts.begin(Doubt.DAMAGED if lost else Doubt.TORN_OR_DAMAGED)
+        elif lost:
+            raise DiskCorrupt(
+                f"{self.directory / FILE_NAME}-wal has lost its last commit, on which the node has relied. Restore the "
+                "directory, or leave the node down: it must not vote on data that is damaged."
+            )
+
+    def _mark_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        """Mark a commit, which is durable. SQLite calls this after each commit, in the place of its own checkpoints."""
+        if self._mark is not None:
+            self._mark.note(pages)
+        if pages >= _CHECKPOINT_PAGES:
+            self._checkpoint()
+        return 0
+
+    def _checkpoint(self) -> None:
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        if self._mark is not None:
+            self._mark.expect_new_generation()
+
+    @property
+    def doubt(self) -> Doubt:
+        """Whether the last commit may be lost, and `end_doubt` has not been called since."""
+        return self._doubts.present
+
+    @property
+    def doubts(self) -> int:
+        """How many times this directory has been found in doubt."""
+        return self._doubts.count
+
+    def end_doubt(self) -> None:
+        """End the doubt when the next commit is durable, at the latest at the end of this turn."""
+        self._doubt_ends = True
 
     def _grow_wal(self) -> None:
         """Give the WAL file its final size. SQLite takes the zeros for the end of the WAL and overwrites them."""
@@ -223,7 +287,7 @@ class Disk:
     @property
     def dirty(self) -> bool:
         """Whether there are assignments or log writes since the last commit."""
-        return bool(self._dirty or self.log.writes)
+        return bool(self._dirty or self.log.writes or self._doubt_ends)
 
     def commit(self) -> None:
         """Make all assignments and log writes since the last commit durable, in one transaction.
@@ -244,8 +308,15 @@ class Disk:
                         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", row)
                 for sql, values in self.log.writes:
                     self._db.execute(sql, values)
+            if self._doubt_ends:
+                self._doubts.end()
+                self._doubt_ends = False
         except apsw.Error as error:
             raise _disk_error(self.directory, error) from error
+        except OSError as error:  # of the files beside the database
+            raise DiskFailed(
+                f"{self.directory}: {error}: the node stops, because it cannot note what is durable"
+            ) from error
         self._dirty.clear()
         self.log.committed()
         self.commits += 1
@@ -268,7 +339,7 @@ class Disk:
         if time.monotonic() < self._next_look_s:
             return
         self._next_look_s = time.monotonic() + _LOOK_EVERY_S
-        if self._open_folder.now() is None:
+        if self._open_folder is not None and self._open_folder.now() is None:
             raise DiskFailed(f"{self.directory} was removed while the node ran: what it writes is lost, so it stops")
 
     def close(self) -> None:
@@ -276,8 +347,13 @@ class Disk:
         with suppress(apsw.Error):  # a disk that has failed stays as a crash would leave it
             self._write_owner(WAL_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        self._close_files()
+
+    def _close_files(self) -> None:
         self._db.close()
-        self._open_folder.close()
+        for file in (self._open_folder, self._mark):
+            if file is not None:
+                file.close()
 
 
 class _VariableDisk(MutableMapping[str, Stored]):
@@ -362,7 +438,9 @@ def _read_copy(copy: Path, directory: Path) -> Contents:
         try:
             db.execute("PRAGMA synchronous=OFF")
             wal_bytes = file_size(Path(f"{copy}-wal"))
-            check_wal(db, directory)
+            end = check_wal(db, directory)
+            if end is not None and end.lost:
+                raise DiskCorrupt(f"{directory / FILE_NAME}-wal has lost its last whole commit: restore it from a copy")
             contents = read_contents(db, directory, wal_bytes, read_checked_row)
             _read_log(db, contents, directory)
             return contents

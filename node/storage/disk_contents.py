@@ -7,7 +7,8 @@ Rules
    schema is compared with the expected one: with one changed character in it, SQLite could silently find no rows, or other
    ones.
 3. SQLite silently ignores every frame of its write-ahead log (WAL) after a damaged one. So `check_wal` also reads the
-   frames after those that SQLite has accepted. A crash can tear the last commit and no other.
+   frames after those that SQLite has accepted. A crash can tear the last commit and no other. `node/storage/doubts.py`
+   says what a node does if the last commit does not check.
 """
 
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from node.contract import NodeId, Stored
+from node.storage.doubts import WalEnd
 from node.storage.log_store import LOG_TABLES, MemoryLog
 from node.wire import Malformed, unpack
 
@@ -188,14 +190,17 @@ def read_checked_row(
         raise DiskCorrupt(f"{file}: the stored value of {variable}/{key} does not decode: {error}") from error
 
 
-def check_wal(db: Database, directory: Path) -> None:
-    """Check that the WAL ends where SQLite has stopped reading it. Copies the accepted frames into the main file.
+def check_wal(db: Database, directory: Path) -> WalEnd | None:
+    """Find where SQLite has stopped reading the WAL. Copies the accepted frames into the main file.
 
     sqlite.org/fileformat2.html, section 4, defines the format. A frame belongs to the present WAL if it repeats the two
-    salts of the header.
+    salts of the header. One of them is enough, because damage may have struck the other.
+
+    Returns:
+        Where SQLite has stopped; None if there is no WAL.
 
     Raises:
-        DiskCorrupt: the header is damaged, or a whole commit follows the frames that SQLite has accepted.
+        DiskCorrupt: the header is damaged, or more than two commits follow the frames that SQLite has accepted.
     """
     # RESTART: the next write begins the WAL anew with new salts. So a frame after its present end can never look like a
     # new one.
@@ -205,7 +210,7 @@ def check_wal(db: Database, directory: Path) -> None:
     with wal.open("rb") if wal.exists() else BytesIO() as file:
         header = file.read(32)
         if not any(header):
-            return
+            return None
         byte_order = "<>"[header[3] & 1]
         sums = [0, 0]
         for first, second in struct.iter_unpack(f"{byte_order}2I", header[:24]):
@@ -219,13 +224,15 @@ def check_wal(db: Database, directory: Path) -> None:
             raise DiskCorrupt(damaged)
         frame_bytes = 24 + int.from_bytes(header[8:12], "big")
         file.seek(32 + recovered * frame_bytes)
-        commit_seen = False
+        whole, lost, commits = True, False, 0
         while len(frame := file.read(24)) == 24:
             file.seek(frame_bytes - 24, os.SEEK_CUR)
-            if frame[8:16] == header[16:24]:
+            if frame[8:12] == header[16:20] or frame[12:16] == header[20:24]:
                 # A crash can tear the last commit only. The last frame of a commit, and no other, has a mark (bytes 4
                 # to 8). So a frame after a mark belongs to a later commit, and that began only after the marked one was
-                # durable.
-                if commit_seen:
+                # durable. The later one may be torn after its mark was written.
+                if commits == 2:
                     raise DiskCorrupt(damaged)
-                commit_seen = any(frame[4:8])
+                whole, lost = False, commits > 0
+                commits += any(frame[4:8])
+        return WalEnd(int.from_bytes(header[16:20], "big"), recovered, whole, lost)

@@ -21,10 +21,11 @@ candidate a round trip to report that it leads, before the voter canvasses itsel
 from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
+from node.algorithms.multipaxos.doubt import Doubts
 from node.algorithms.multipaxos.messages import Canvass, LogPrepare, LogPromise
 from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.contract import NodeId
-from node.log_contract import LogNode, Record
+from node.log_contract import Doubt, LogNode, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
 
@@ -44,8 +45,8 @@ _CHOSEN: Final = Ballot(2**62, "")  # above any ballot
 class Election:
     """The state of one replica in elections. `role` is "follower", "canvassing", "preparing" or "leading"."""
 
-    def __init__(self, node: LogNode, acceptor: Acceptor) -> None:
-        self.node, self.acceptor = node, acceptor
+    def __init__(self, node: LogNode, acceptor: Acceptor, doubts: Doubts) -> None:
+        self.node, self.acceptor, self.doubts = node, acceptor, doubts
         self.role = "follower"
         self.leader: NodeId | None = None
         # At boot there may be no leader, so a voter canvasses at the first tick.
@@ -98,7 +99,7 @@ class Election:
         """Send the Prepare to every voter that has not promised, this node included."""
         for voter in configuration.voters:
             if not self.has_promised(voter):
-                self.node.send(voter, LogPrepare(self.ballot, self.acceptor.commit))
+                self.node.send(voter, LogPrepare(self.ballot, self.acceptor.commit, self.doubts.listed()))
 
     def become_leading(self) -> None:
         """End phase 1: a quorum has promised."""
@@ -165,6 +166,10 @@ class Election:
         """
         return self.role == "preparing" and ballot < self.ballot
 
+    def prepares(self, ballot: Ballot) -> bool:
+        """Return whether this replica prepares `ballot`."""
+        return self.role == "preparing" and ballot == self.ballot
+
     def supported(self, sender: NodeId, asked: int, promised: Ballot, configuration: Configuration) -> bool:
         """Count a supporter, which answers what was sent at the tick `asked`. Returns whether a quorum supports this replica."""
         self.seen = max(self.seen, promised)
@@ -177,15 +182,21 @@ class Election:
         return is_quorum(self.supporters, configuration.voters)
 
     def promised(self, sender: NodeId, promise: LogPromise, configuration: Configuration) -> bool:
-        """Count one part of a promise. Returns whether every part of the promises of a quorum has come."""
-        if self.role != "preparing" or promise.ballot != self.ballot:
-            return False
+        """Count one part of a promise.
+
+        Returns:
+            Whether every part of the promises of a quorum has come, and these report every batch that can have been chosen.
+        """
         parts = self.promises.setdefault(sender, {})
         if any((part.parts, part.commit) != (promise.parts, promise.commit) for part in parts.values()):
             parts.clear()  # an answer to a repeated Prepare, which reports more and is divided in another way
         parts[promise.part] = promise
-        whole = [voter for voter in self.promises if self.has_promised(voter)]
-        return is_quorum(whole, configuration.voters)
+        whole = {
+            voter: Doubt(max(part.doubt for part in parts.values()))
+            for voter, parts in self.promises.items()
+            if self.has_promised(voter)
+        }
+        return self.doubts.quorum_reports(configuration.voters, whole)
 
     def has_promised(self, voter: NodeId) -> bool:
         """Return whether every part of this voter's promise has come."""

@@ -1,10 +1,23 @@
 """The messages between the replicas of a log."""
 
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
-from node.contract import Message, Request, Value
+from node.contract import Message, NodeId, Request, Value
 from node.log_contract import Record
 from node.quorum import Ballot
+
+
+class KnownDoubt(NamedTuple):
+    """One doubt about the disk of `node`: see `node/algorithms/multipaxos/doubt.py`."""
+
+    node: NodeId
+    number: int
+    """Counts the doubts about this disk."""
+
+
+#: The latest doubt about each disk that has had one.
+KnownDoubts: TypeAlias = tuple[KnownDoubt, ...]
 
 # --- election -------------------------------------------------------------------------------------------------------
 
@@ -40,17 +53,24 @@ class Behind(Message):
 
 @dataclass(frozen=True, slots=True)
 class LogPrepare(Message):
-    """Phase 1a, once for every slot above `commit`, the sender's commit index."""
+    """Phase 1a, once for every slot above `commit`, the sender's commit index.
+
+    `doubts` are the doubts that the sender knows of: see `node/algorithms/multipaxos/doubt.py`.
+    """
 
     wire_name = "Prepare"
 
     ballot: Ballot
     commit: int
+    doubts: KnownDoubts = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LogPromise(Message):
-    """Part `part` of `parts` of phase 1b: records above the Prepare's commit. Those up to `commit` are known as chosen."""
+    """Part `part` of `parts` of phase 1b: records above the Prepare's commit. Those up to `commit` are known as chosen.
+
+    `doubt` is the `Doubt` about the sender's disk, and `doubts` are the doubts that it knows of.
+    """
 
     wire_name = "Promise"
 
@@ -59,6 +79,8 @@ class LogPromise(Message):
     parts: int
     commit: int
     records: tuple[Record, ...]
+    doubt: int = 0
+    doubts: KnownDoubts = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +153,27 @@ class HeartbeatAck(Message):
     commit_ms: int = 0
 
 
+# --- a disk in doubt ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt(Message):
+    """To the leader: the sender's disk is in doubt. `doubts` are the doubts that the sender knows of, its own included."""
+
+    doubts: KnownDoubts
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfDoubt(Message):
+    """The answer to an `InDoubt`: the sender was elected under `ballot` with the doubt in mind.
+
+    A replica that knows all slots up to `slot` as chosen has all again that it can have lost.
+    """
+
+    ballot: Ballot
+    slot: int
+
+
 # --- catching up ----------------------------------------------------------------------------------------------------
 
 
@@ -197,5 +240,5 @@ class Forwarded(Message):
 
 MESSAGES = (
     Canvass, Support, Behind, LogPrepare, LogPromise, LogRejected, TakeOver, LogAccept, LogAccepted, Heartbeat,
-    HeartbeatAck, Fetch, Chosen, SnapshotOffer, FetchPart, SnapshotPart, Forward, Forwarded,
+    HeartbeatAck, InDoubt, EndOfDoubt, Fetch, Chosen, SnapshotOffer, FetchPart, SnapshotPart, Forward, Forwarded,
 )  # fmt: skip

@@ -11,6 +11,7 @@ Theory of operation
 | election | `election.py` | canvassing; phase 1, once for all slots |
 | leader | `leader.py` | phase 2, rounds for questions, changes of members, hand-over |
 | clients | `clients.py` | forwards and answers the requests of clients |
+| doubts | `doubt.py` | voters whose disks may have lost their last commit |
 | catching up | `catch_up.py` | fetches the log or a snapshot from a peer; makes snapshots |
 | state | `node/replication/state.py` | machines, sessions, configuration |
 
@@ -24,6 +25,7 @@ from typing import ClassVar, Final
 from node.algorithms.multipaxos.acceptor import Acceptor, store_snapshot, stored_progress
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.clients import Clients
+from node.algorithms.multipaxos.doubt import Doubts
 from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
 from node.algorithms.multipaxos.leader import BEAT_S, Leadership
 from node.algorithms.multipaxos.messages import (
@@ -31,12 +33,15 @@ from node.algorithms.multipaxos.messages import (
     Behind,
     Canvass,
     Chosen,
+    EndOfDoubt,
     Fetch,
     FetchPart,
     Forward,
     Forwarded,
     Heartbeat,
     HeartbeatAck,
+    InDoubt,
+    KnownDoubts,
     LogAccept,
     LogAccepted,
     LogPrepare,
@@ -66,9 +71,11 @@ class MultiPaxos(LogAlgorithm):
     """One replica of the log. Its parts are made from the classes named here, so a subclass can replace one."""
 
     messages = MESSAGES
+    may_doubt = True
     state_class: ClassVar[type[ReplicatedState]] = ReplicatedState
     acceptor_class: ClassVar[type[Acceptor]] = Acceptor
     election_class: ClassVar[type[Election]] = Election
+    doubts_class: ClassVar[type[Doubts]] = Doubts
     leadership_class: ClassVar[type[Leadership]] = Leadership
     slow_disk_class: ClassVar[type[SlowDisk]] = SlowDisk
 
@@ -78,7 +85,8 @@ class MultiPaxos(LogAlgorithm):
         voters = node.members if node.id in node.members else ()
         self.state = self.state_class(node.machines or DEFAULT, Configuration(voters))
         self.acceptor = self.acceptor_class(node)
-        self.election = self.election_class(node, self.acceptor)
+        self.doubts = self.doubts_class(node)
+        self.election = self.election_class(node, self.acceptor, self.doubts)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.election.round_trips, self.advance)
         self.clients = Clients(node, self.state, self.election.round_trips)
         self.leader: Leadership | None = None
@@ -88,6 +96,7 @@ class MultiPaxos(LogAlgorithm):
 
     def start(self) -> None:
         self.acceptor.start()
+        self.doubts.start()
         slot, parts = self.acceptor.snapshot
         if slot:
             data = [self.node.log.part(slot, number) for number in range(parts)]
@@ -237,20 +246,22 @@ class MultiPaxos(LogAlgorithm):
             # The acceptor.
             case LogAccept(ballot, slot, batch, commit) if ballot >= promised:
                 self.follow(sender, ballot)
-                if self.acceptor.accept(ballot, slot, batch):
+                if self.doubts.may_vote(ballot) and self.acceptor.accept(ballot, slot, batch):
                     self.accepted.setdefault(ballot, []).append(slot)
                 self.learn(sender, ballot, commit)
             case Heartbeat(ballot, round_, commit, beat, wait_ms) if ballot >= promised:
                 self.follow(sender, ballot)
                 self.election.round_trips.report(wait_ms)
                 self.learn(sender, ballot, commit)
-                self.node.send(
-                    sender, HeartbeatAck(ballot, round_, self.acceptor.commit, beat, self.slow_disk.commit_ms)
-                )
+                if self.doubts.may_vote(ballot):
+                    commit_ms = self.slow_disk.commit_ms
+                    self.node.send(sender, HeartbeatAck(ballot, round_, self.acceptor.commit, beat, commit_ms))
+                if self.doubts.is_own:
+                    self.node.send(sender, InDoubt(self.doubts.listed()))
             case LogPrepare(ballot) if self.election.prepares_higher(ballot):
                 self.node.send(sender, LogRejected(ballot, self.election.ballot))
-            case LogPrepare(ballot, commit) if ballot >= promised:
-                self.prepared(sender, ballot, commit)
+            case LogPrepare(ballot) if ballot >= promised:
+                self.prepared(sender, message)
             case LogAccept(ballot) | Heartbeat(ballot) | LogPrepare(ballot):
                 self.node.send(sender, LogRejected(ballot, promised))
 
@@ -268,23 +279,38 @@ class MultiPaxos(LogAlgorithm):
                 self.receive_other(sender, message)
 
     def receive_other(self, sender: NodeId, message: Message) -> None:
-        """Take in a message of an election or of catching up. `receive` matches the frequent messages first."""
+        """Take in a message that is not frequent. `receive` matches the frequent messages first."""
         match message:
             case Canvass(asked, commit):
                 self.canvassed(sender, asked, commit)
             case Support(asked, promised):
                 if self.election.supported(sender, asked, promised, self.state.configuration):
                     self.election.become_preparing(self.state.configuration)
-            case LogPromise(ballot) if ballot == self.acceptor.promised:
-                if self.election.promised(sender, message, self.state.configuration):
+            case LogPromise(ballot) if ballot == self.acceptor.promised and self.election.prepares(ballot):
+                if self.doubts.note(message.doubts):
+                    self.election.become_preparing(self.state.configuration)
+                elif self.election.promised(sender, message, self.state.configuration):
                     self.become_leading()
             case LogRejected(ballot, promised):
                 self.election.seen = max(self.election.seen, promised)
                 if ballot == self.election.ballot and self.election.role in ("preparing", "leading"):
                     self.become_following(None)
+            case InDoubt(doubts) if self.leader is not None:
+                self.voter_in_doubt(self.leader, sender, doubts)
+            case EndOfDoubt(ballot, slot) if ballot >= self.acceptor.promised and self.doubts.is_own:
+                if ballot > self.acceptor.promised:
+                    self.acceptor.promise(ballot)
+                self.doubts.end(ballot, slot)
+                self.doubts.learned(ballot, self.acceptor.commit)
             case TakeOver(ballot) if ballot == self.acceptor.promised and self.leader is None:
-                if self.node.id in self.state.configuration.voters:
+                if self.node.id in self.state.configuration.voters and not self.doubts.is_own:
                     self.election.become_preparing(self.state.configuration)
+            case _:
+                self.receive_catch_up(sender, message)
+
+    def receive_catch_up(self, sender: NodeId, message: Message) -> None:
+        """Take in a message of catching up."""
+        match message:
             case Behind(commit) if commit > self.acceptor.commit and self.leader is None:
                 self.become_following(None)
                 self.catch_up.fetch(sender)
@@ -333,8 +359,17 @@ class MultiPaxos(LogAlgorithm):
         else:
             self.node.send(sender, Support(asked, self.acceptor.promised))
 
-    def prepared(self, sender: NodeId, ballot: Ballot, commit: int) -> None:
+    def voter_in_doubt(self, leader: Leadership, voter: NodeId, doubts: KnownDoubts) -> None:
+        """Answer a voter that is in doubt. If this leader's election did not know that, repeat it with a new ballot."""
+        if self.doubts.note(doubts):
+            self.become_following(None)
+            self.election.become_preparing(self.state.configuration)
+        elif leader.serves_from:
+            self.node.send(voter, EndOfDoubt(leader.ballot, leader.serves_from))
+
+    def prepared(self, sender: NodeId, message: LogPrepare) -> None:
         """Answer a Prepare (phase 1a)."""
+        ballot, commit = message.ballot, message.commit
         if not self.acceptor.can_inform(commit):
             self.node.send(sender, Behind(self.acceptor.commit))
             return
@@ -344,9 +379,12 @@ class MultiPaxos(LogAlgorithm):
                 self.become_following(None if self.leader is None else sender)
         elif sender != self.node.id:
             self.election.note_candidate()
+        self.doubts.promised(ballot, message.doubts)
+        doubt, doubts = int(self.node.doubt), self.doubts.listed()
         parts = self.acceptor.above(commit)
         for number, records in enumerate(parts):
-            self.node.send(sender, LogPromise(ballot, number, len(parts), self.acceptor.commit, records))
+            promise = LogPromise(ballot, number, len(parts), self.acceptor.commit, records, doubt, doubts)
+            self.node.send(sender, promise)
 
     # --- what is chosen ---------------------------------------------------------------------------------------------
 
@@ -381,6 +419,10 @@ class MultiPaxos(LogAlgorithm):
             if slot == self.elect_again_at and self.leader is not None:
                 self.become_following(None)
                 self.election.become_preparing(self.state.configuration)
+        if self.doubts.is_own:
+            if self.leader is not None and self.leader.serving:
+                self.doubts.end(self.leader.ballot, self.leader.serves_from)
+            self.doubts.learned(self.acceptor.promised, self.acceptor.commit)
 
     def members_changed(self) -> None:
         """Take in that a change of the configuration was applied.
@@ -461,6 +503,7 @@ class MultiPaxos(LogAlgorithm):
                 "decided": dict(values),
                 "leader": self.election.leader,
                 "sessions": len(self.state.sessions),
+                "disk": self.node.doubt.name.lower().replace("_", " "),
                 "voters": configuration.voters,
                 "learners": configuration.learners,
                 "removed": configuration.removed,

@@ -227,12 +227,12 @@ def message(type_: str, sender: str, to: str, incarnation: int = 1, **fields: An
 
 
 def prepare(to: str, ballot: list[Any], commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
-    return message("Prepare", ballot[1], to, incarnation, ballot=ballot, commit=commit)
+    return message("Prepare", ballot[1], to, incarnation, ballot=ballot, commit=commit, doubts=[])
 
 
 def promise(sender: str, ballot: list[Any], *records: list[Any], commit: int = 0) -> dict[str, Any]:
     fields: dict[str, Any] = {"ballot": ballot, "part": 0, "parts": 1, "commit": commit, "records": list(records)}
-    return message("Promise", sender, ballot[1], **fields)
+    return message("Promise", sender, ballot[1], **fields, doubt=0, doubts=[])
 
 
 def accept(to: str, ballot: list[Any], slot: int, of: str, commit: int = 0, incarnation: int = 1) -> dict[str, Any]:

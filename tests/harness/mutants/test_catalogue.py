@@ -56,7 +56,7 @@ def test_some_can_be_chosen() -> None:
     (chosen,) = choose(("small-quorum-1", "small-quorum-1"))
     assert chosen.name == "small-quorum-1"
     assert choose(()) == MUTANTS
-    with pytest.raises(NoSuchMutant, match="there are ignores-accepted"):
+    with pytest.raises(NoSuchMutant, match="did you mean ignores-rejections, ignores-accepted"):
         choose(("ignores-everything",))
 
 

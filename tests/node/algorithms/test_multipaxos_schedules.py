@@ -83,7 +83,7 @@ def test_row_13_a_disk_without_a_chosen_record_stops_the_node() -> None:
     del node.disk.log.records[commit]
     world.restart(first)
     (violation,) = world.judge.violations
-    assert f"LogBroken {first}: {commit} slots are chosen" in violation.text
+    assert f"LogBroken: {first}: {commit} slots are chosen" in violation.text
     assert f"lost slot {commit}" in violation.text
     assert not node.up
 

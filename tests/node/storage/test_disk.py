@@ -202,7 +202,7 @@ def test_only_the_owner_can_read(tmp_path: Path) -> None:
         os.umask(old)
     assert directory.stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
-    assert {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600} == modes
+    assert {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-mark": 0o600} == modes
     disk.close()
 
 
@@ -400,7 +400,7 @@ def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_rec
 ) -> None:
     """If the type of the slot is not INTEGER, the slot is not the row's number, and SQLite finds no record at all."""
     # `inspect` sleeps between its copies.
-    monkeypatch.setattr("node.storage.disk.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr("node.storage.disk.time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: 0.0))
     disk = opened(tmp_path)
     records = [Record(slot, 1, "n1", b"batch %d" % slot) for slot in range(1, 20)]
     for record in records:
@@ -448,41 +448,6 @@ def test_inspect_finds_damage_in_the_wal(tmp_path: Path) -> None:
     size = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
     places = [20, 32 + 9 * (24 + PAGE_BYTES) + 500, size - 500]  # the header, a frame, and the grown end
     boot_with_damage(tmp_path, f"{FILE_NAME}-wal", places, held, look=True)
-
-
-def test_a_commit_that_a_crash_has_torn_is_no_damage(tmp_path: Path) -> None:
-    """If frames of the last commit are missing, the disk holds the commit before it, whole."""
-    disk = opened(tmp_path)
-    x = disk.variable("x")
-    x["a"] = 1
-    disk.commit()
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    for number in range(200):  # several pages
-        disk.variable(f"y{number}")["a"] = b"w" * 100
-    disk.commit()
-    after = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    disk.close()
-    log = tmp_path / f"{FILE_NAME}-wal"
-    frame = 24 + PAGE_BYTES
-    changed = [n for n in range(len(after[log]) // frame) if part(before[log], n) != part(after[log], n)]
-    assert len(changed) > 4
-    for torn in ([changed[0]], changed[:-1], changed[1:], [changed[-1]], changed[1:3], []):
-        for path in tmp_path.iterdir():
-            path.unlink()
-        for path, data in after.items():
-            path.write_bytes(data)
-        mixed = bytearray(after[log])
-        for n in torn:  # these frames did not reach the disk
-            mixed[32 + n * frame : 32 + (n + 1) * frame] = part(before[log], n)
-        log.write_bytes(mixed)
-        disk = opened(tmp_path, must_exist=True)
-        assert (1 if torn else 201) == len(disk.variables())
-        disk.close()
-
-
-def part(log: bytes, number: int) -> bytes:
-    frame = 24 + PAGE_BYTES
-    return log[32 + number * frame : 32 + (number + 1) * frame]
 
 
 def test_a_refused_boot_releases_the_directory(tmp_path: Path) -> None:

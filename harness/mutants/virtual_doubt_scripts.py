@@ -1,0 +1,63 @@
+"""Scripts in virtual time about disks whose last commit was torn, or was damaged after others had relied on it."""
+
+from cluster.clients.outcomes import Ok
+from harness.mutants.virtual_script import start, virtual_script
+from harness.virtual.steps import LastCommit
+from node.algorithms.multipaxos.messages import Canvass
+from node.log_contract import LogAlgorithm
+
+
+@virtual_script
+def two_of_the_three_that_accepted_are_damaged(algorithm: type[LogAlgorithm]) -> None:
+    """Three of five nodes have a value; two of them lose it, and the third stays down. It must be read, or nothing."""
+    world, first, (second, third, *rest) = start(algorithm, nodes=5)
+    world.crash(*rest)
+    world.outcome(world.begin("c", "put", "k", b"acknowledged"))
+    world.crash(first, second, third)
+    world.damage(LastCommit.DAMAGED, first, second)
+    world.restart(first, second, *rest)
+    read = world.begin("c", "get", "k", for_s=5.0)
+    assert not isinstance(world.outcome(read), Ok), "nobody who is up can know the value"
+    world.restart(third)
+    world.wait_leader()
+    assert world.do("c", "get", "k")[0] == b"acknowledged"
+    world.check()
+
+
+@virtual_script
+def a_promise_that_was_lost(algorithm: type[LogAlgorithm]) -> None:
+    """A candidate has the promise of a node that then loses it; that node must not vote for the leader before."""
+    world, first, (second, third, forgetful, candidate) = start(algorithm, nodes=5)
+    world.cut((candidate,), (first, second, third))
+    world.cut((second,), (first, third))
+    world.take_over(candidate)
+    world.wait(lambda: world.replica(candidate).election.has_promised(forgetful), "a promise", 0.3)
+    world.crash(forgetful)
+    world.damage(LastCommit.DAMAGED, forgetful)
+    world.cut((candidate,), (forgetful,))
+    world.restart(forgetful)
+    world.begin("c", "put", "k", b"by the leader before", first, 0.05)
+    world.pass_s(0.05)
+    world.heal_between(candidate, second)
+    world.pass_s(0.3)
+    world.heal()
+    world.wait_leader()
+    world.do("d", "put", "k", b"after")
+    world.pass_s(1.0)
+    world.check()
+
+
+@virtual_script
+def a_round_that_was_lost(algorithm: type[LogAlgorithm]) -> None:
+    """A candidate asks for promises, and loses the record of its round. Under that ballot it must ask for none again."""
+    world, first, (second, _) = start(algorithm)
+    world.isolate(second)
+    world.take_over(second)
+    world.crash(second, first)
+    world.damage(LastCommit.DAMAGED, second)
+    world.pass_s(0.01)  # the Prepare is lost
+    world.heal()
+    world.drop_rules.append(lambda sender, _, message: isinstance(message, Canvass) and sender != second)
+    world.restart(first, second)
+    world.wait_leader()
+    world.check()

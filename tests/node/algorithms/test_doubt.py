@@ -1,0 +1,135 @@
+"""Tests of a log whose disks may have lost their last commit, in virtual time: `node/algorithms/multipaxos/doubt.py`."""
+
+import pytest
+
+from cluster.clients.outcomes import Ok
+from harness.mutants.virtual_script import start
+from harness.virtual.log_script import LogWorld
+from harness.virtual.steps import LastCommit
+from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.multipaxos.doubt import Doubts
+from node.algorithms.multipaxos.messages import KnownDoubt
+from node.contract import NodeId
+from node.log_contract import Doubt
+
+NONE, MAYBE, PROVEN = Doubt
+VOTERS = ("n1", "n2", "n3", "n4", "n5")
+
+
+def begin_put(world: LogWorld, value: bytes, seconds: float) -> bool:
+    """Return whether a put succeeds within so many seconds."""
+    return isinstance(world.outcome(world.begin("c", "put", "k", value, for_s=seconds)), Ok)
+
+
+def all_certain(world: LogWorld) -> bool:
+    return all(node.disk.doubt is Doubt.NONE for node in world.cluster.nodes.values())
+
+
+def crash_all_after_a_put() -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+    world, first, others = start(MultiPaxos)
+    world.do("c", "put", "k", b"acknowledged")
+    world.crash(*world.members)
+    return world, first, others
+
+
+@pytest.mark.parametrize("damage", [LastCommit.DAMAGED, LastCommit.PROVEN_DAMAGED])
+def test_after_a_power_cut_for_all_nodes_recover_by_themselves(damage: LastCommit) -> None:
+    """The last commits of all nodes do not check, and one of them is damaged."""
+    world, first, others = crash_all_after_a_put()
+    world.damage(damage, first)
+    world.damage(LastCommit.TORN, *others)
+    world.restart(*world.members)
+    world.wait_leader()
+    assert world.do("c", "get", "k")[0] == b"acknowledged"
+    world.wait(lambda: all_certain(world), "the end of all doubts")
+    world.check()
+
+
+def test_if_a_majority_is_proven_damaged_the_log_stops() -> None:
+    world, first, others = crash_all_after_a_put()
+    world.damage(LastCommit.PROVEN_DAMAGED, first, others[0])
+    world.restart(*world.members)
+    assert not begin_put(world, b"never", 5.0)
+    assert world.leader() is None
+    world.check()
+
+
+def test_a_node_in_doubt_needs_all_others_of_three() -> None:
+    world, first, (second, third) = crash_all_after_a_put()
+    world.damage(LastCommit.TORN, first)
+    world.restart(first, second)
+    assert not begin_put(world, b"not yet", 3.0)
+    world.restart(third)
+    world.wait_leader()
+    assert begin_put(world, b"now", 3.0)
+    world.wait(lambda: all_certain(world), "the end of the doubt")
+    world.check()
+
+
+def test_a_leader_that_hears_of_a_doubt_is_elected_again_and_the_doubt_ends() -> None:
+    world, first, (second, _) = start(MultiPaxos)
+    before = world.replica(first).leading
+    world.crash(second)
+    world.damage(LastCommit.DAMAGED, second)
+    world.restart(second)
+    world.wait(lambda: all_certain(world), "the end of the doubt")
+    leader = world.wait_leader()
+    leading = world.replica(leader).leading
+    assert leading is not None
+    assert before is not None
+    assert leading > before
+    assert world.replica(leader).doubts.known == {second: 1}
+    world.do("c", "put", "k", b"after")
+    world.check()
+
+
+def test_a_doubt_outlives_a_crash() -> None:
+    world, first, (second, third) = crash_all_after_a_put()
+    world.damage(LastCommit.DAMAGED, first)
+    world.restart(first)
+    world.pass_s(0.5)
+    world.crash(first)
+    world.restart(first, second)
+    world.pass_s(1.0)
+    assert world.leader() is None
+    assert world.replica(first).status().details["disk"] == "torn or damaged"
+    world.restart(third)
+    world.wait(lambda: all_certain(world), "the end of the doubt")
+    assert world.replica(first).status().details["disk"] == "none"
+
+
+def test_a_node_alone_that_may_have_lost_its_last_commit_does_not_lead() -> None:
+    world, only, _ = start(MultiPaxos, nodes=1)
+    world.crash(only)
+    world.damage(LastCommit.TORN, only)
+    world.restart(only)
+    assert not begin_put(world, b"never", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("promised", "reports"),
+    [
+        ([NONE, NONE], False),
+        ([NONE, NONE, NONE], True),
+        ([NONE, NONE, MAYBE], False),
+        ([NONE, NONE, NONE, MAYBE], True),
+        ([NONE, NONE, MAYBE, MAYBE], False),
+        ([NONE, NONE, NONE, MAYBE, MAYBE], True),
+        ([NONE, NONE, MAYBE, MAYBE, MAYBE], True),
+        ([MAYBE, MAYBE, MAYBE, MAYBE, MAYBE], True),
+        ([NONE, NONE, PROVEN, PROVEN, MAYBE], True),
+        ([NONE, NONE, PROVEN, PROVEN, PROVEN], False),
+    ],
+)
+def test_which_promises_of_five_report_all_that_can_be_chosen(promised: list[Doubt], reports: bool) -> None:
+    world, first, _ = start(MultiPaxos, nodes=5)
+    doubts = world.replica(first).doubts
+    assert doubts.quorum_reports(VOTERS, dict(zip(VOTERS, promised, strict=False))) is reports
+
+
+def test_an_older_doubt_is_no_news() -> None:
+    world, first, _ = start(MultiPaxos)
+    doubts: Doubts = world.replica(first).doubts
+    assert doubts.note((KnownDoubt("n2", 2),))
+    assert not doubts.note((KnownDoubt("n2", 1), KnownDoubt("n2", 2)))
+    assert doubts.listed() == (KnownDoubt("n2", 2),)
