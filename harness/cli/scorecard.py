@@ -47,8 +47,9 @@ def scorecard(
     started = time.monotonic()
     results = _with_progress(wanted, folder, workers, seed, trace=trace)
     table, broken = cells(results), broken_contracts(results)
+    outside = {result.job.name: result.outside for result in results if result.outside}
     if as_json:
-        print_json(cells=[cell.to_json() for cell in table], contract=broken)
+        print_json(cells=[cell.to_json() for cell in table], contract=broken, outside=outside)
     else:
         for name, why in broken.items():
             print(f"{name} breaks its contract: {why}\n")
@@ -74,6 +75,9 @@ def _with_progress(wanted: list[Job], folder: Path, workers: int, seed: int, *, 
         def one_more(result: ScorecardRun) -> None:
             if not console.is_terminal:
                 print_stderr(f"{result.job.name}: {result.took_s:.1f} s")
+            for line in result.outside:
+                # `progress` moves its bar below what its console prints.
+                console.print(f"{result.job.name}: {line}, by no fault of this run", markup=False, highlight=False)
             progress.update(task, advance=1, description=f"{result.job.scenario.story} ({result.job.algorithm})")
 
         try:

@@ -273,6 +273,14 @@ class Experiment(RunClients):
         """
         return unexplained_failures(self.spec, self.faults.receipts, self._silent)
 
+    def ended_from_outside(self) -> list[str]:
+        """Return a line for each node that another program has killed or suspended. Call it before the run's end."""
+        states = {node: self.cluster.process(node).describe() for node in self.nodes}
+        found = [f"{node} is {state}" for node, state in states.items() if state.endswith(" from outside")]
+        if found:
+            self.notes["from outside"] = found
+        return found
+
     def _status_failures(self, disks: Mapping[NodeId, Contents]) -> list[str]:
         algorithm = load_algorithm(self.algorithm)
         return [line for contents in disks.values() for line in status_failures(algorithm, self.spec.nodes, contents)][

@@ -50,6 +50,8 @@ class ScorecardRun:
     folder: Path
     verdicts: dict[str, Verdict]
     took_s: float
+    outside: tuple[str, ...] = ()
+    """A line for each node that another program has killed or suspended, by no fault of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,13 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Scor
     """
     started = time.monotonic()
     experiment = Experiment(root / job.name, nodes=job.scenario.nodes, algorithm=job.algorithm, seed=seed, trace=trace)
+    outside: list[str] = []
     try:
         with experiment:
-            job.scenario.play(experiment, job.variant)
+            try:
+                job.scenario.play(experiment, job.variant)
+            finally:
+                outside = experiment.ended_from_outside()
             if any(not was_answered(call) for call in experiment.recorder.history.operations):
                 experiment.look_for_silent_nodes()
     except ConsensusError as error:
@@ -130,7 +136,7 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Scor
         failures = experiment.failures()
         broken = {"contract": invalid(*failures)} if failures else {}
         unknowns = {**broken, **dict.fromkeys(PROPERTIES, unfinished)}
-        return ScorecardRun(job, experiment.folder, unknowns, time.monotonic() - started)
+        return ScorecardRun(job, experiment.folder, unknowns, time.monotonic() - started, tuple(outside))
     verdicts = experiment.judge(
         faults_expected=job.scenario.breaks,
         scenario=job.scenario.name,
@@ -138,7 +144,7 @@ def run_job(job: Job, root: Path, seed: int = 0, *, trace: bool = False) -> Scor
         story=job.scenario.story,
     )
     write_report(experiment.folder)  # 30 ms and 120 KB a run
-    return ScorecardRun(job, experiment.folder, dict(verdicts), time.monotonic() - started)
+    return ScorecardRun(job, experiment.folder, dict(verdicts), time.monotonic() - started, tuple(outside))
 
 
 def run_all(

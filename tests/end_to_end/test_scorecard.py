@@ -1,7 +1,9 @@
 """The article's table, as a new user makes it: the one place that says what should come out."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,14 @@ from typing import Any
 
 import pytest
 
+from cluster.processes import ProcessState
 from harness.records import history, receipts
 from harness.records.run_folders import summary
+from harness.runs.experiment import Experiment
+from harness.runs.scenarios import Scenario
+from harness.runs.scorecard import Job, run_job
 from tests.docs.pages import DOCS
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # fifty runs: two minutes on a machine of two cores that has more to do
 
@@ -109,3 +116,16 @@ def test_the_proposer_was_killed_after_each_of_its_messages(made: tuple[Path, di
     folder = runs / "proposer-killed-paxos"
     kills = [receipt for receipt in receipts.load(folder / "receipts.jsonl") if receipt.fault == "kill"]
     assert len(kills) == 13  # after 0, 1, … 12 of four Prepares, four Accepts and four Decideds
+
+
+def test_a_node_that_another_program_kills_is_named(tmp_path: Path) -> None:
+    def play(run: Experiment, _variant: str) -> None:
+        pid = run.cluster.process("n2").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: run.cluster.state("n2") is ProcessState.DOWN)
+        run.propose("colour", "blue", at="n1")
+
+    done = run_job(Job(Scenario("a-kill-from-outside", "n2 is killed", play, nodes=3), "", "paxos"), tmp_path)
+    assert done.outside == ("n2 is down: killed by SIGKILL from outside",)
+    assert json.loads((done.folder / "results.json").read_text())["notes"]["from outside"] == list(done.outside)
