@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cluster.clients.client import TIMEOUT_S, Client, VariableCall
 from cluster.clients.groups import Assignment, Members
 from cluster.clients.kv import Kv
+from cluster.clients.lease_renewal import OnLost
 from cluster.clients.locks import Lock
 from cluster.clients.log_client import LogClient
 from cluster.clients.operation import TTL_S
@@ -146,9 +147,17 @@ class Service(ABC):
         """Keys and values. Raises Mistake if the cluster keeps no log, or if this is a forked child process."""
         return self._shared_log_client().kv
 
-    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        ttl_s: float = TTL_S,
+        wait_s: float | None = None,
+        owner: str | None = None,
+        on_lost: OnLost | None = None,
+        resume: int | None = None,
+    ) -> Lock:
         """Return a lock for a `with` block, which yields the fencing token. See `Lock`. Raises Mistake without a log."""
-        return self._shared_log_client().lock(name, ttl_s, wait_s, owner)
+        return self._shared_log_client().lock(name, ttl_s, wait_s, owner, on_lost, resume)
 
     @property
     def members(self) -> Members:

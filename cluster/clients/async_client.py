@@ -26,6 +26,7 @@ from cluster.clients.configuration import AsyncClusterConfiguration
 from cluster.clients.connections import Connections
 from cluster.clients.groups import AsyncAssignment, AsyncMembers
 from cluster.clients.kv import AsyncKv
+from cluster.clients.lease_renewal import OnLost
 from cluster.clients.locks import AsyncLock, AsyncLocks
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps, Stream, session_close
 from cluster.clients.outcomes import value_of
@@ -79,9 +80,17 @@ class AsyncLogClient:
         self.assignment = AsyncAssignment(self)
         self.configuration = AsyncClusterConfiguration(self)
 
-    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> AsyncLock:
+    def lock(
+        self,
+        name: str,
+        ttl_s: float = TTL_S,
+        wait_s: float | None = None,
+        owner: str | None = None,
+        on_lost: OnLost | None = None,
+        resume: int | None = None,
+    ) -> AsyncLock:
         """Return a lock for an `async with` block, which yields the fencing token. The arguments are those of `Lock`."""
-        return AsyncLock(self, name, ttl_s, wait_s, owner)
+        return AsyncLock(self, name, ttl_s, wait_s, owner, on_lost, resume)
 
     @property
     def session(self) -> int | None:

@@ -13,9 +13,18 @@ from time import monotonic
 from typing import Any, Self
 
 from cluster.clients import group_operations as operations
-from cluster.clients.derived import AsyncClient, AsyncOperations, BlockingOperations, async_iterated, awaited, blocking
+from cluster.clients.derived import (
+    AsyncClient,
+    AsyncOperations,
+    BlockingClient,
+    BlockingOperations,
+    async_iterated,
+    awaited,
+    blocking,
+)
 from cluster.clients.group_operations import ASSIGNMENT, MEMBERS, GroupOperations
-from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, LeasingClient
+from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, OnLost
+from cluster.clients.lock_queue import LEAST_S
 from cluster.clients.operation import TTL_S, Operation, Steps
 
 
@@ -38,6 +47,9 @@ class LeasedMembership(Leased):
     def _let_go(self) -> Operation[Any]:
         return self._group.leave(self.name)
 
+    def _abandon(self) -> Operation[Any]:
+        return self._group.leave(self.name, LEAST_S)
+
 
 class Joined(LeasedMembership, Kept):
     """A membership for a `with` block. At the end of the block the member leaves.
@@ -45,9 +57,17 @@ class Joined(LeasedMembership, Kept):
     A thread renews its lease each time that a third of it has passed.
     """
 
-    def __init__(self, client: LeasingClient, group: GroupOperations, name: str, details: Any, ttl_s: float) -> None:
+    def __init__(
+        self,
+        client: BlockingClient,
+        group: GroupOperations,
+        name: str,
+        details: Any,
+        ttl_s: float,
+        on_lost: OnLost | None = None,
+    ) -> None:
         LeasedMembership.__init__(self, group, name, details, ttl_s)
-        Kept.__init__(self, client)
+        Kept.__init__(self, client, on_lost)
 
     def __enter__(self) -> Self:
         self.start()
@@ -55,14 +75,25 @@ class Joined(LeasedMembership, Kept):
 
 
 class AsyncJoined(LeasedMembership, AsyncKept):
-    """A membership for an `async with` block: `Joined`, kept by a task."""
+    """A membership for an `async with` block: `Joined`, kept by a task.
 
-    def __init__(self, client: AsyncClient, group: GroupOperations, name: str, details: Any, ttl_s: float) -> None:
+    If the membership is lost, or may be, the block is cancelled, and raises LeaseLost.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        group: GroupOperations,
+        name: str,
+        details: Any,
+        ttl_s: float,
+        on_lost: OnLost | None = None,
+    ) -> None:
         LeasedMembership.__init__(self, group, name, details, ttl_s)
-        AsyncKept.__init__(self, client)
+        AsyncKept.__init__(self, client, on_lost)
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        await self._enter_block()
         return self
 
 
@@ -71,13 +102,9 @@ class Members(BlockingOperations):
 
     _group = MEMBERS
 
-    def __init__(self, client: LeasingClient) -> None:
-        super().__init__(client)
-        self._parent = client
-
-    def joined(self, name: str, details: Any = None, ttl_s: float = TTL_S) -> Joined:
-        """Return a membership for a `with` block, whose lease is renewed. The arguments are those of `join`."""
-        return Joined(self._parent, self._group, name, details, ttl_s)
+    def joined(self, name: str, details: Any = None, ttl_s: float = TTL_S, on_lost: OnLost | None = None) -> Joined:
+        """Return a membership for a `with` block, whose lease is renewed. The arguments are those of `join` and `Lock`."""
+        return Joined(self._client, self._group, name, details, ttl_s, on_lost)
 
     join = blocking(MEMBERS.join)
     heartbeat = blocking(MEMBERS.heartbeat)
@@ -111,9 +138,11 @@ class AsyncMembers(AsyncOperations):
 
     _group = MEMBERS
 
-    def joined(self, name: str, details: Any = None, ttl_s: float = TTL_S) -> AsyncJoined:
-        """Return a membership for an `async with` block, whose lease is renewed. The arguments are those of `join`."""
-        return AsyncJoined(self._client, self._group, name, details, ttl_s)
+    def joined(
+        self, name: str, details: Any = None, ttl_s: float = TTL_S, on_lost: OnLost | None = None
+    ) -> AsyncJoined:
+        """Return a membership for an `async with` block, whose lease is renewed. The arguments are as for `Members.joined`."""
+        return AsyncJoined(self._client, self._group, name, details, ttl_s, on_lost)
 
     join = awaited(MEMBERS.join)
     heartbeat = awaited(MEMBERS.heartbeat)

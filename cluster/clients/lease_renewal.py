@@ -11,25 +11,31 @@ for both and has no I/O: `Lease`, and the steps of `Leased`.
 
 Rules
 -----
-1. What a thread keeps belongs to a client of its own, so to a session of its own, which ends with it.
-2. What a task keeps belongs to the session of its client.
+1. What is kept belongs to the session of the client through which it is kept. So each object that keeps a lock names an owner of
+   its own: two that name the same owner would be one holder.
+2. The keeper reports the loss of a lease when it is in doubt, once, and not later because a renewal is under way: no renewal
+   waits beyond that moment. After that it goes on to renew, since a renewal that is answered ends the doubt.
 """
 
 import threading
+import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cluster.clients.derived import AsyncClient, BlockingClient
-from cluster.clients.lock_queue import LEAST_S
 from cluster.clients.operation import Operation, Steps
-from cluster.errors import CommandRefused, ConsensusError, LeaseLost, Mistake
+from cluster.errors import CommandRefused, ConsensusError, LeaseLost, Mistake, Refused
 
 if TYPE_CHECKING:
     import asyncio
 
+_SHORTEST_S: Final = 0.01
+#: Called when a lease is lost, or may be.
+OnLost: TypeAlias = Callable[[], object]
 #: What a machine answers if a lease has ended.
 _ENDED: Final = ("not_held", "stale_token", "not_member", "not_yours")
 
@@ -47,13 +53,24 @@ class Lease:
         """
         self.what, self.ttl_s = what, ttl_s
         self.renewals = 0
-        self._refused = False
+        self._refused = self._reported = False
         self._sure_until = since + ttl_s
 
     @property
     def lost(self) -> bool:
         """Whether the lease has ended, or may have ended."""
         return self._refused or monotonic() > self._sure_until
+
+    def take_loss(self) -> bool:
+        """Return whether the lease is lost, or may be, the first time that it is."""
+        first = self.lost and not self._reported
+        self._reported = self._reported or first
+        return first
+
+    def wait_s(self) -> float:
+        """Return how long a pause or a renewal may last, in seconds: a third of the lease, and not beyond the moment of doubt."""
+        left_s = self._sure_until - monotonic()
+        return min(self.ttl_s / 3, max(left_s, _SHORTEST_S)) if left_s > 0 else self.ttl_s / 3
 
     def renewed(self, since: float) -> None:
         """Note a renewal that was requested at `since` and answered. It ends any doubt: no other client held it meanwhile."""
@@ -95,9 +112,9 @@ class Leased(ABC):
     def _let_go(self) -> Operation[Any]:
         """End its lease."""
 
-    def _abandon(self) -> Operation[Any] | None:
-        """Undo an `_obtain` that was interrupted, if there is anything to undo."""
-        return None
+    @abstractmethod
+    def _abandon(self) -> Operation[Any]:
+        """Undo an `_obtain` that was interrupted."""
 
     @property
     def lost(self) -> bool:
@@ -113,7 +130,9 @@ class Leased(ABC):
         """Renew the lease once. Returns whether it has ended, so that there is nothing more to renew."""
         since = monotonic()
         try:
-            yield self._renew(self.ttl_s / 3)
+            yield self._renew(lease.wait_s())
+        except Mistake:  # the client is closed
+            return lease.lost
         except ConsensusError as error:
             return lease.refused(error)
         lease.renewed(since)
@@ -127,30 +146,18 @@ class Leased(ABC):
             raise lease.ended_with(error) from error
 
 
-class LeasingClient(BlockingClient, Protocol):
-    """A blocking client that can make another one for what a thread keeps. `LogClient` is one."""
-
-    @property
-    def session(self) -> int | None:
-        """The number of its session."""
-
-    def another(self, name: str | None = None) -> "LeasingClient":
-        """Return a client of the same log with a session of its own."""
-
-    def end_session(self, timeout_s: float = ...) -> None:
-        """End its session."""
-
-    def close(self) -> None:
-        """Close its sockets."""
-
-
 class Kept(Leased):
     """What a thread keeps for a `with` block, or from `start` to `stop`. For one thread at a time; it can be used again."""
 
-    def __init__(self, client: LeasingClient) -> None:
-        """Make a keeper. It talks through a client of its own, which `client` makes."""
-        self._parent = client
-        self._client: LeasingClient | None = None
+    def __init__(self, client: BlockingClient, on_lost: OnLost | None = None) -> None:
+        """Make a keeper.
+
+        Args:
+            client: the client through which it keeps.
+            on_lost: called once if the lease is lost, or may be, by the thread that renews it. It must not wait for long.
+        """
+        self._client, self._on_lost = client, on_lost
+        self._in_use = False  # from the beginning of `start` to the end of `stop`
         self._stopped = threading.Event()
         self._renewer: threading.Thread | None = None
 
@@ -161,16 +168,19 @@ class Kept(Leased):
             Mistake: this object keeps it already.
             ConsensusError: it could not be obtained.
         """
-        if self._client is not None:
-            raise Mistake(f"{self.what} is kept already: one object keeps one")
-        client = self._client = self._parent.another("keeper")
+        if self._in_use:
+            raise Mistake(f"{self.what} is kept already: one object keeps one, so each thread makes its own")
+        self._in_use = True
         try:
-            lease = self._lease = Lease(self.what, self.ttl_s, client.do(self._obtain()))
-        except BaseException:
-            self._end_client()
+            lease = self._lease = Lease(self.what, self.ttl_s, self._client.do(self._obtain()))
+        except BaseException as error:
+            if not isinstance(error, Refused):
+                with suppress(ConsensusError):  # without a reply it ends with its lease
+                    self._client.do(self._abandon())
+            self._in_use = False
             raise
         self._stopped.clear()
-        self._renewer = threading.Thread(target=self._keep_renewing, args=(client, lease), name=self.what, daemon=True)
+        self._renewer = threading.Thread(target=self._keep_renewing, args=(lease,), name=self.what, daemon=True)
         self._renewer.start()
 
     def stop(self) -> None:
@@ -181,27 +191,29 @@ class Kept(Leased):
             LeaseLost: it was lost, or may have been lost, before that.
             Unknown: no reply came. It ends with its lease.
         """
-        client, lease = self._client, self._lease
-        if client is None or lease is None or self._renewer is None:
+        lease, renewer = self._lease, self._renewer
+        if lease is None or renewer is None:
             raise Mistake(f"{self.what} is not kept")
+        self._lease = self._renewer = None
         self._stopped.set()
-        self._renewer.join()
         try:
-            client.do(self._ending(lease))
+            if renewer is not threading.current_thread():  # else `on_lost` lets go
+                renewer.join()
+            self._client.do(self._ending(lease))
         finally:
-            self._end_client()
+            self._in_use = False
 
-    def _end_client(self) -> None:
-        if self._client is not None:
-            self._client.end_session(LEAST_S)
-            self._client.close()
-        self._client = self._lease = self._renewer = None
+    def _keep_renewing(self, lease: Lease) -> None:
+        """Renew the lease until it has ended or `stop` is called. The thread runs this."""
+        ended = False
+        while not ended and not self._stopped.wait(lease.wait_s()):
+            self._report(lease)
+            ended = self._client.do(self._renewal(lease))
+            self._report(lease)
 
-    def _keep_renewing(self, client: LeasingClient, lease: Lease) -> None:
-        """Renew the lease until it has ended or `stop` is called. The thread runs this, and no other uses the client."""
-        while not self._stopped.wait(self.ttl_s / 3):
-            if client.do(self._renewal(lease)):
-                return
+    def _report(self, lease: Lease) -> None:
+        if lease.take_loss() and self._on_lost is not None:
+            _call(self._on_lost)
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -216,16 +228,21 @@ class Kept(Leased):
 
 
 class AsyncKept(Leased):
-    """What a task keeps for an `async with` block, or from `start` to `stop`. For one task at a time; it can be used again."""
+    """What a task keeps for an `async with` block, or from `start` to `stop`. For one task at a time; it can be used again.
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+    If the lease is lost, or may be, the block is cancelled as by `asyncio.timeout`, and raises LeaseLost at its end.
+    """
+
+    def __init__(self, client: AsyncClient, on_lost: OnLost | None = None) -> None:
+        """Make a keeper. `on_lost` is called once if the lease is lost, or may be, in the event loop."""
+        self._client, self._on_lost = client, on_lost
         self._in_use = False  # from the beginning of `start` to the end of `stop`
         self._renewer: asyncio.Task[None] | None = None
+        self._block: asyncio.Timeout | None = None  # expires if the lease is lost
 
     async def start(self) -> None:
         """Get it, and renew its lease from now on. Raises as `Kept.start` does."""
-        import asyncio  # noqa: PLC0415 - its import takes a tenth of the start of a program that goes without
+        import asyncio  # noqa: PLC0415 - most programs go without it
 
         if self._in_use:
             raise Mistake(f"{self.what} is kept already: one object keeps one, so each task makes its own")
@@ -233,10 +250,9 @@ class AsyncKept(Leased):
         try:
             lease = self._lease = Lease(self.what, self.ttl_s, await self._client.do(self._obtain()))
         except BaseException as error:
-            undo = self._abandon()
-            if isinstance(error, asyncio.CancelledError) and undo is not None:
+            if not isinstance(error, Refused):
                 with suppress(ConsensusError):  # without a reply it ends with its lease
-                    await self._client.do(undo)
+                    await self._client.do(self._abandon())
             self._in_use = False
             raise
         self._renewer = asyncio.create_task(self._keep_renewing(lease), name=self.what)
@@ -255,20 +271,59 @@ class AsyncKept(Leased):
 
     async def _keep_renewing(self, lease: Lease) -> None:
         """Renew the lease until it has ended. The task runs this; `stop` cancels it."""
-        import asyncio  # noqa: PLC0415 - as above
+        import asyncio  # noqa: PLC0415 - most programs go without it
 
-        while True:
-            await asyncio.sleep(self.ttl_s / 3)
-            if await self._client.do(self._renewal(lease)):
-                return
+        ended = False
+        while not ended:
+            await asyncio.sleep(lease.wait_s())
+            self._report(lease)
+            ended = await self._client.do(self._renewal(lease))
+            self._report(lease)
+
+    def _report(self, lease: Lease) -> None:
+        import asyncio  # noqa: PLC0415 - most programs go without it
+
+        if not lease.take_loss():
+            return
+        if self._block is not None:
+            self._block.reschedule(asyncio.get_running_loop().time())
+        if self._on_lost is not None:
+            _call(self._on_lost)
+
+    async def _enter_block(self) -> None:
+        import asyncio  # noqa: PLC0415 - most programs go without it
+
+        await self.start()
+        self._block = asyncio.timeout(None)
+        await self._block.__aenter__()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._block is not None
+        block, self._block = self._block, None
+        cancelled = False
+        try:
+            await block.__aexit__(kind, error, trace)
+        except TimeoutError:
+            cancelled = True
         try:
             await self.stop()
-        except LeaseLost:
+        except LeaseLost as lost:
+            if cancelled:
+                raise lost from error
             if kind is None:  # else the exception of the block is the one to report
                 raise
         except ConsensusError:
             pass  # it was kept to the end of the block, and ends with its lease
+        else:
+            if cancelled:  # it was in doubt for a while, and another holder has not had it
+                raise LeaseLost(f"{self.what} was not renewed in time, so the block was cancelled") from error
+
+
+def _call(on_lost: OnLost) -> None:
+    """Call a user's function. If it raises, the renewing goes on."""
+    try:
+        on_lost()
+    except Exception:  # noqa: BLE001 - it is the user's mistake, and is reported
+        traceback.print_exc()

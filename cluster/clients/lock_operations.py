@@ -69,6 +69,28 @@ def lock_try(name: str, owner: str, ttl_s: float = TTL_S, timeout_s: float = TIM
     return Operation("locks", ["try", *_claim(name, owner), lease_ms(ttl_s)], int, timeout_s=timeout_s)
 
 
+def lock_resume(
+    name: str, token: int, owner: str, ttl_s: float = TTL_S, timeout_s: float = TIMEOUT_S
+) -> Operation[int]:
+    """Go on with a lock that another session holds, such as that of this program before it was restarted.
+
+    Args:
+        name: the lock's name.
+        token: the fencing token with which it is held, or with which it was resumed last.
+        owner: the holder's name from now on.
+        ttl_s: how long the lease lasts from now on, in seconds: 0.1 to 600.
+        timeout_s: how long the reply may take, in seconds.
+
+    Returns:
+        The new fencing token. With it the lock is renewed and released; the old token is refused.
+
+    Raises:
+        CommandRefused: "not_held": there is no holder any more; "stale_token": it is held with another token.
+    """
+    command = ["resume", _name(name), _token(token), checked_text("the owner of a lock", owner), lease_ms(ttl_s)]
+    return Operation("locks", command, int, timeout_s=timeout_s)
+
+
 def lock_renew(name: str, token: int, timeout_s: float = TIMEOUT_S) -> Operation[None]:
     """Begin the lease of a lock anew.
 

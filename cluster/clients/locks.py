@@ -13,7 +13,14 @@ What a lock can promise
 The log gives a lock to no other owner before the holder's lease has ended by the log's time. But a holder cannot know how
 long ago it last checked: it may have been suspended since, or its network may be slow. So the lock itself does not keep two
 holders from a resource. The **token** does: it rises with every holder, and a resource that refuses a token below the highest
-that it has seen refuses every earlier holder. `Lock.lost` is a courtesy that saves work.
+that it has seen refuses every earlier holder. `Lock.lost`, `on_lost` and the cancelling of an asyncio block are courtesies that
+save work.
+
+A process that has restarted
+----------------------------
+A lock belongs to a session. A process that has the token of an earlier one may **resume** its lock, as long as its lease lasts:
+it gets a new token, with which it renews and releases the lock. The old token is refused from then on, so an earlier process
+that lives on after all cannot use what the lock protects.
 """
 
 import os
@@ -23,8 +30,8 @@ from time import monotonic
 from typing import Any, Final
 
 from cluster.clients import lock_operations as operations
-from cluster.clients.derived import AsyncClient, AsyncOperations, BlockingOperations, awaited, blocking
-from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, LeasingClient
+from cluster.clients.derived import AsyncClient, AsyncOperations, BlockingClient, BlockingOperations, awaited, blocking
+from cluster.clients.lease_renewal import AsyncKept, Kept, Leased, OnLost
 from cluster.clients.lock_queue import LEAST_S, lock_wait, wait_in_queue
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps
 
@@ -51,6 +58,12 @@ class Locks(BlockingOperations):
         """Leave the queue of a lock. See `cluster.clients.lock_operations.lock_give_up`."""
         return self._client.do(operations.lock_give_up(name, self._owner(owner), timeout_s))
 
+    def resume(
+        self, name: str, token: int, ttl_s: float = TTL_S, owner: str | None = None, timeout_s: float = TIMEOUT_S
+    ) -> int:
+        """Go on with a lock of an earlier process. See `cluster.clients.lock_operations.lock_resume`."""
+        return self._client.do(operations.lock_resume(name, token, self._owner(owner), ttl_s, timeout_s))
+
     renew = blocking(operations.lock_renew)
     release = blocking(operations.lock_release)
     holder = blocking(operations.lock_holder)
@@ -68,6 +81,7 @@ class AsyncLocks(AsyncOperations):
 
     acquire = awaited(lock_wait)
     try_acquire = awaited(operations.lock_try)
+    resume = awaited(operations.lock_resume)
     give_up = awaited(operations.lock_give_up)
     renew = awaited(operations.lock_renew)
     release = awaited(operations.lock_release)
@@ -77,14 +91,20 @@ class AsyncLocks(AsyncOperations):
 class LeasedLock(Leased):
     """A lock, as the operations that get it, renew it and release it."""
 
-    def __init__(self, name: str, ttl_s: float, wait_s: float | None, owner: str) -> None:
+    def __init__(self, name: str, ttl_s: float, wait_s: float | None, owner: str | None, resume: int | None) -> None:
         self.what = f"the lock {name!r}"
-        self.name, self.ttl_s, self.wait_s, self.owner = name, ttl_s, wait_s, owner
+        self.name, self.ttl_s, self.wait_s, self.resumes = name, ttl_s, wait_s, resume
+        # The users of a client share a session, so a number distinguishes their locks. Without it two would be one holder.
+        self.owner = f"{owner or _this_process()}:{next(_numbers)}"
         self.token = 0
         """The fencing token of the last holding."""
 
     def _obtain(self) -> Steps[float]:
-        self.token, since = yield from wait_in_queue(self.name, self.owner, self.ttl_s, self.wait_s, monotonic)
+        if self.resumes is None:
+            self.token, since = yield from wait_in_queue(self.name, self.owner, self.ttl_s, self.wait_s, monotonic)
+        else:
+            since = monotonic()
+            self.token = yield operations.lock_resume(self.name, self.resumes, self.owner, self.ttl_s)
         return since
 
     def _renew(self, timeout_s: float) -> Operation[Any]:
@@ -102,30 +122,36 @@ class Lock(LeasedLock, Kept):
 
     def __init__(
         self,
-        client: LeasingClient,
+        client: BlockingClient,
         name: str,
         ttl_s: float = TTL_S,
         wait_s: float | None = None,
         owner: str | None = None,
+        on_lost: OnLost | None = None,
+        resume: int | None = None,
     ) -> None:
         """Describe a lock. It is acquired by `acquire`, or by a `with` block.
 
         Args:
-            client: makes the client through which this lock is kept.
+            client: the client through which this lock is kept.
             name: the lock's name.
             ttl_s: how long others wait if this process vanishes, in seconds: 0.1 to 600.
             wait_s: how long to wait in the queue, in seconds; None: without an end.
-            owner: the holder's name that others see; None: this machine's name and the process's number.
+            owner: the holder's name that others see, with a number behind it; None: this machine's name and the process's number.
+            on_lost: called once if the lock is lost, or may be, such as `event.set`: by the thread that renews it, or in the
+                event loop.
+            resume: the token with which an earlier process holds the lock: this one goes on, instead of waiting in the queue.
         """
-        LeasedLock.__init__(self, name, ttl_s, wait_s, owner or _this_process())
-        Kept.__init__(self, client)
+        LeasedLock.__init__(self, name, ttl_s, wait_s, owner, resume)
+        Kept.__init__(self, client, on_lost)
 
     def acquire(self) -> int:
-        """Wait in the queue, and return the fencing token.
+        """Wait in the queue, or resume, and return the fencing token.
 
         Raises:
             Mistake: this object holds the lock already.
-            CommandRefused: "held": another owner held it for `wait_s` seconds.
+            CommandRefused: "held": another owner held it for `wait_s` seconds; "not_held" or "stale_token": it cannot be resumed,
+                since its lease has ended.
             Unknown: no reply came in that time.
         """
         self.start()
@@ -142,7 +168,8 @@ class Lock(LeasedLock, Kept):
 class AsyncLock(LeasedLock, AsyncKept):
     """A lock for an `async with` block, which yields the fencing token. A task renews it when a third of the lease has passed.
 
-    A task that is cancelled while it waits in the queue leaves the queue.
+    A task that is cancelled while it waits in the queue leaves the queue. If the lock is lost, or may be, the block is cancelled,
+    and raises LeaseLost.
     """
 
     def __init__(
@@ -152,14 +179,15 @@ class AsyncLock(LeasedLock, AsyncKept):
         ttl_s: float = TTL_S,
         wait_s: float | None = None,
         owner: str | None = None,
+        on_lost: OnLost | None = None,
+        resume: int | None = None,
     ) -> None:
-        """Describe a lock. The arguments are those of `Lock`; `client` is the one that keeps it."""
-        # Tasks share a session, so a number distinguishes their locks. Without it two tasks would be one holder.
-        LeasedLock.__init__(self, name, ttl_s, wait_s, f"{owner or _this_process()}:{next(_numbers)}")
-        AsyncKept.__init__(self, client)
+        """Describe a lock. The arguments are those of `Lock`."""
+        LeasedLock.__init__(self, name, ttl_s, wait_s, owner, resume)
+        AsyncKept.__init__(self, client, on_lost)
 
     async def __aenter__(self) -> int:
-        await self.start()
+        await self._enter_block()
         return self.token
 
 

@@ -23,6 +23,7 @@ from cluster.clients.configuration import ClusterConfiguration
 from cluster.clients.connections import Connections
 from cluster.clients.groups import Assignment, Members
 from cluster.clients.kv import Kv
+from cluster.clients.lease_renewal import OnLost
 from cluster.clients.locks import Lock, Locks
 from cluster.clients.log_call import LogCall
 from cluster.clients.operation import TIMEOUT_S, TTL_S, Operation, Steps, Stream, session_close
@@ -63,7 +64,6 @@ class LogClient:
                 of this client is done.
             monitors: whether the client notices at once that a connection has closed. None: yes, unless it shares a poller.
         """
-        self._cluster, self._addresses = cluster, addresses
         self.pipeline = Pipeline(cluster, addresses, name, resume)
         self._poller = poller or Poller()
         self._sharing = ThreadSharing(wakes=poller is None)
@@ -86,13 +86,17 @@ class LogClient:
         """The number of the client's session in the log; None before its first command. Another client can `resume` it."""
         return self.pipeline.session
 
-    def another(self, name: str | None = None) -> "LogClient":
-        """Return a client of the same log with sockets and a session of its own. Close it."""
-        return LogClient(self._cluster, self._addresses, name)
-
-    def lock(self, name: str, ttl_s: float = TTL_S, wait_s: float | None = None, owner: str | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        ttl_s: float = TTL_S,
+        wait_s: float | None = None,
+        owner: str | None = None,
+        on_lost: OnLost | None = None,
+        resume: int | None = None,
+    ) -> Lock:
         """Return a lock for a `with` block, which yields the fencing token. The arguments are those of `Lock`."""
-        return Lock(self, name, ttl_s, wait_s, owner)
+        return Lock(self, name, ttl_s, wait_s, owner, on_lost, resume)
 
     # --- calls that wait --------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ from cluster.clients.lock_operations import (
     lock_holder,
     lock_release,
     lock_renew,
+    lock_resume,
     lock_try,
 )
 from cluster.clients.lock_queue import lock_wait
@@ -91,6 +92,7 @@ __all__ = [
     "lock_holder",
     "lock_release",
     "lock_renew",
+    "lock_resume",
     "lock_try",
     "lock_wait",
     "session_close",

@@ -8,6 +8,7 @@ Commands, each with its result:
 ```
 ["acquire", name, owner, lease_ms]   [ticket, token]: `ticket` identifies the claim; `token` is 0 while the claim waits
 ["try", name, owner, lease_ms]       the token; refused as "held"
+["resume", name, token, owner, lease_ms]   the new token; the claim that holds the lock goes to this session and owner
 ["renew", name, token]               None; renews the lease
 ["release", name, token]             None
 ["give_up", name, owner]             True if there was a claim to drop, waiting or holding
@@ -25,6 +26,10 @@ A claim gets a **fencing token** when it gets the lock. Tokens only rise, over a
 that remembers the highest token that it has seen can refuse a former holder (Kleppmann, *How to do distributed
 locking*, 2016). Nothing else protects the resource: a holder that is suspended past the end of its lease does not know
 that it has lost the lock.
+
+A client that knows the token of a holder may **resume** the lock in a session of its own, such as a process that has
+restarted. It is a new holder with a new token, so the resource can refuse the former one if that lives on after all. The
+token with which a lock was resumed last still resumes it: its client may have gone again without having seen the new one.
 
 Refused, without a change: "held"; "not_held", the lock has no holder; "stale_token", the holder has another token;
 "not_yours", the holder has this token, in another session; "not_waiting", "bad_ttl", "bad_name", "no_session", "full".
@@ -44,7 +49,8 @@ CLAIMS_MAX: Final = 100_000
 class Claim:
     """A place in the queue of the lock `name`.
 
-    `due_ms` is the log's time at which its lease ends. `token` is 0 while the claim waits.
+    `due_ms` is the log's time at which its lease ends. `token` is 0 while the claim waits. `resumed` is the token with which it
+    was resumed last, or 0.
     """
 
     ticket: int
@@ -54,6 +60,7 @@ class Claim:
     lease_ms: int
     due_ms: int
     token: int = 0
+    resumed: int = 0
 
 
 class LocksMachine(Machine):
@@ -85,6 +92,8 @@ class LocksMachine(Machine):
                         f"{name!r} is held by {holder.owner!r} with token {holder.token}: wait for the lock, or try later",
                     )
                 return self._claim(at, name, owner, lease_ms).token
+            case ["resume", str(name), int(token), str(owner), int(lease_ms)]:
+                return self._resume(at, name, token, owner, lease_ms)
             case ["renew", str(name), int(token)]:
                 self._renew(at, self._holding_claim(at, name, token))
                 return None
@@ -122,18 +131,41 @@ class LocksMachine(Machine):
         Raises:
             Refusal: the lock has no holder, or the holder has another token or another session.
         """
+        holder = self._holder_with(name, token)
+        if holder.session != at.session:
+            raise Refusal("not_yours", f"{name!r} is held by {holder.owner!r} in another session")
+        return holder
+
+    def _holder_with(self, name: str, *tokens: int) -> Claim:
+        """Return the claim that holds the lock. Raises Refusal if there is none, or if it has another token."""
         holder = self._holder(name)
         if holder is None:
             raise Refusal(
                 "not_held", f"{name!r} has no holder: it was released, or the holder's lease or session has ended"
             )
-        if holder.token != token:
+        if holder.token not in tokens:
             raise Refusal(
-                "stale_token", f"{name!r} is held by {holder.owner!r} with token {holder.token}, not with {token}"
+                "stale_token", f"{name!r} is held by {holder.owner!r} with token {holder.token}, not with {tokens[0]}"
             )
-        if holder.session != at.session:
-            raise Refusal("not_yours", f"{name!r} is held by {holder.owner!r} in another session")
         return holder
+
+    def _resume(self, at: Moment, name: str, token: int, owner: str, lease_ms: int) -> int:
+        """Give the claim that holds the lock with `token` to this session and owner, with a new token."""
+        check_session(at.session)
+        check_name(owner, "lock's owner")
+        check_lease(lease_ms)
+        present = self._holder(name)
+        again = present is not None and 0 < token == present.resumed
+        holder = self._holder_with(name, token, *([present.token] if again and present is not None else []))
+        waiting = self.queues[name].get((at.session, owner))
+        if waiting is not None and waiting is not holder:
+            self._remove(at, waiting)
+        others = {key: claim for key, claim in self.queues[name].items() if claim is not holder}
+        holder.session, holder.owner, holder.lease_ms, holder.resumed = at.session, owner, lease_ms, token
+        self.queues[name] = {(at.session, owner): holder, **others}
+        self._grant(holder)
+        self._renew(at, holder)
+        return holder.token
 
     # --- the queue --------------------------------------------------------------------------------------------------
 

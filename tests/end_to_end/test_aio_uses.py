@@ -86,6 +86,33 @@ def test_a_lost_lease_is_reported(cluster: Cluster) -> None:
     run(main())
 
 
+def test_a_block_whose_lease_is_lost_is_cancelled(cluster: Cluster) -> None:
+    async def main() -> None:
+        async with cluster.async_log_client() as client, cluster.async_log_client() as other:
+            for make in (client.lock, client.members.joined):
+                reported = asyncio.Event()
+                with pytest.raises(LeaseLost, match="'block'"):  # noqa: PT012 - the block is what is tested
+                    async with make("block", ttl_s=0.3, on_lost=reported.set):
+                        await other.call("session", ["close", client.session])
+                        await asyncio.sleep(WAIT_S)
+                assert reported.is_set()
+                task = asyncio.current_task()
+                assert task is not None
+                assert task.cancelling() == 0
+
+            with pytest.raises(ZeroDivisionError):  # an error of the block is the one that it raises
+                async with client.lock("block"):
+                    raise ZeroDivisionError
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), client.lock("block"):
+                    await asyncio.sleep(WAIT_S)
+            token = await client.locks.acquire("block", owner="first")
+            async with other.lock("block", resume=token) as resumed:
+                assert resumed > token
+
+    run(main())
+
+
 def test_members_and_tasks(cluster: Cluster) -> None:
     async def main() -> None:
         async with cluster.async_log_client() as client:

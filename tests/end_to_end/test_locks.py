@@ -1,6 +1,7 @@
 """Locks on real processes: waiting, renewing, losing and being refused, with leaders killed."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused, LeaseLost, Mistake
 from cluster.membership import leader_of
 from tests.waiting import wait_until
+
+WAIT_S = 30.0
 
 
 @pytest.fixture
@@ -48,6 +51,9 @@ def test_losing_and_being_refused(cluster: Cluster) -> None:
     with cluster.log_client() as client:
         a_holder_that_does_not_renew_is_refused(cluster, client)
         a_lock_that_is_lost_says_so(cluster, client)
+        a_loss_is_reported_when_it_is_in_doubt(cluster)
+        another_process_goes_on_with_a_lock(cluster, client)
+        a_lock_takes_two_commands(cluster, client)
         nobody_waits_longer_than_it_wants(cluster, client)
         a_lock_is_for_one_holder(cluster)
         a_lock_in_doubt_is_held_after_all_when_a_renewal_comes_through(cluster)
@@ -72,15 +78,56 @@ def a_holder_that_does_not_renew_is_refused(cluster: Cluster, other: LogClient) 
 
 
 def a_lock_that_is_lost_says_so(cluster: Cluster, client: LogClient) -> None:
-    lock = cluster.lock("lost", ttl_s=0.3)
-    token = lock.acquire()
-    assert lock._client is not None
-    assert not lock.lost
-    client.call("session", ["close", lock._client.session])  # as if it had been idle for long
-    wait_until(lambda: lock.lost)
-    assert client.locks.try_acquire("lost") > token
-    with pytest.raises(LeaseLost, match="lost"):
-        lock.release()
+    with cluster.log_client() as holder:
+        reports: list[bool] = []
+        lock = holder.lock("lost", ttl_s=0.3, on_lost=lambda: reports.append(lock.lost))
+        token = lock.acquire()
+        assert not lock.lost
+        client.call("session", ["close", holder.session])  # as if it had been idle for long
+        wait_until(lambda: bool(reports))
+        assert client.locks.try_acquire("lost") > token
+        with pytest.raises(LeaseLost, match="lost"):
+            lock.release()
+        assert reports == [True]
+
+
+def a_loss_is_reported_when_it_is_in_doubt(cluster: Cluster) -> None:
+    """A renewal that is under way does not delay the report."""
+    reported = threading.Event()
+    lock = cluster.lock("silent", ttl_s=1.5, on_lost=reported.set)
+    with lock:
+        wait_until(lambda: lock.renewals > 0)
+        cluster.suspend(*cluster.nodes)
+        began = time.monotonic()
+        try:
+            assert reported.wait(WAIT_S)
+            assert lock.lost
+            assert time.monotonic() - began < 1.5 + 0.5  # the lease, and how soon a thread runs; it was 2.0 before
+        finally:
+            cluster.resume(*cluster.nodes)
+        wait_until(lambda: not lock.lost)
+
+
+def another_process_goes_on_with_a_lock(cluster: Cluster, client: LogClient) -> None:
+    with cluster.log_client() as killed:  # and it releases nothing
+        token = killed.locks.acquire("work", ttl_s=30.0)
+    with client.lock("work", ttl_s=0.5, resume=token) as resumed:
+        assert resumed > token
+        with cluster.log_client() as other, pytest.raises(CommandRefused, match="is held by"):
+            other.locks.try_acquire("work")
+    assert client.locks.holder("work") is None
+    with pytest.raises(CommandRefused) as refused, client.lock("work", resume=resumed):
+        pass
+    assert refused.value.kind == "not_held"
+
+
+def a_lock_takes_two_commands(cluster: Cluster, client: LogClient) -> None:
+    """A `with` block does not open a session or a connection of its own."""
+    client.kv.put("k", 0)
+    before = client.pipeline._sequence
+    with client.lock("cheap"):
+        pass
+    assert client.pipeline._sequence == before + 2
 
 
 def nobody_waits_longer_than_it_wants(cluster: Cluster, other: LogClient) -> None:

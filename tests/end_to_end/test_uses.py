@@ -42,13 +42,13 @@ def test_members_come_and_go_in_views(cluster: Cluster, other: LogClient) -> Non
 
 
 def test_a_membership_that_is_lost_says_so(cluster: Cluster, other: LogClient) -> None:
-    joined = cluster.members.joined("web", ttl_s=0.3)
-    joined.start()
-    assert joined._client is not None
-    other.call("session", ["close", joined._client.session])
-    wait_until(lambda: joined.lost)
-    with pytest.raises(LeaseLost, match="the membership of 'web' was"):
-        joined.stop()
+    with cluster.log_client() as client:
+        joined = client.members.joined("web", ttl_s=0.3)
+        joined.start()
+        other.call("session", ["close", client.session])
+        wait_until(lambda: joined.lost)
+        with pytest.raises(LeaseLost, match="the membership of 'web' was"):
+            joined.stop()
 
 
 def test_tasks_go_to_members_and_are_watched(cluster: Cluster, other: LogClient) -> None:

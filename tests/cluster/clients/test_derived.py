@@ -19,7 +19,7 @@ PAIRS = [
     (ClusterConfiguration, AsyncClusterConfiguration),
 ]
 #: Methods that differ on purpose: an asyncio `watch` has no end, and the tasks of an asyncio client each name their owner.
-DIFFERENT = {"watch", "acquire", "try_acquire", "give_up", "joined"}
+DIFFERENT = {"watch", "acquire", "try_acquire", "resume", "give_up", "joined"}
 
 
 def methods(group: type) -> dict[str, Any]:

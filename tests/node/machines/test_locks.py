@@ -104,6 +104,30 @@ def test_bad_input_is_refused_with_a_kind_of_its_own(locks: Replicas[LocksMachin
     assert locks.ask("holder", "printer") == ["alice", 1, 0]
 
 
+def test_a_lock_is_resumed_by_its_token_in_another_session(locks: Replicas[LocksMachine]) -> None:
+    assert locks.do(1, "acquire", "printer", "alice", 1000) == [1, 1]
+    assert locks.do(2, "acquire", "printer", "bob", 1000) == [2, 0]
+    assert refused(locks, 3, "resume", "printer", 7, "alice again", 1000) == "stale_token"
+    assert locks.do(3, "resume", "printer", 1, "alice again", 5000) == 2
+    assert locks.ask("holder", "printer") == ["alice again", 2, 1]
+    assert refused(locks, 1, "renew", "printer", 1) == "stale_token"  # should the former process live on
+    locks.end_session(1)
+    locks.restore_other()
+    locks.pass_time(3000)  # bob's claim ends, and the lease of the resumed lock does not
+    assert locks.ask("holder", "printer") == ["alice again", 2, 0]
+    assert locks.do(4, "resume", "printer", 1, "alice", 1000) == 3  # again, since the new token was not kept anywhere
+    assert refused(locks, 4, "resume", "printer", 2, "alice", 1000) == "stale_token"
+    locks.do(4, "release", "printer", 3)
+    assert refused(locks, 4, "resume", "printer", 3, "alice", 1000) == "not_held"
+
+
+def test_whoever_waits_and_resumes_waits_no_more(locks: Replicas[LocksMachine]) -> None:
+    locks.do(1, "acquire", "printer", "alice", 1000)
+    locks.do(2, "acquire", "printer", "bob", 1000)
+    assert locks.do(2, "resume", "printer", 1, "bob", 1000) == 2
+    assert locks.ask("holder", "printer") == ["bob", 2, 0]
+
+
 SESSIONS, NAMES, OWNERS = st.integers(1, 3), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])
 
 
@@ -132,21 +156,40 @@ class LocksAtRandom(RuleBasedStateMachine):
         answer = self.locks.ask("granted", name, ticket)
         assert waits(answer) if token == 0 else answer == token
 
-    @rule(session=SESSIONS, name=NAMES, token=st.integers(1, 12), renewing=st.booleans())
-    def use_token(self, session: int, name: str, token: int, renewing: bool) -> None:
+    @rule(
+        session=SESSIONS,
+        name=NAMES,
+        token=st.integers(1, 12),
+        how=st.sampled_from(["renew", "release", "release", "resume"]),
+    )
+    def use_token(self, session: int, name: str, token: int, how: str) -> None:
         holder, session_of = self.locks.ask("holder", name), self.holder_is(name)
+        if how == "resume":
+            self.resume(session, name, token)
+            return
         expected = (
             "not_held" if holder is None
             else "stale_token" if holder[1] != token
             else "not_yours" if session_of is None or session_of[0] != session
             else None
         )  # fmt: skip
-        command = (session, "renew" if renewing else "release", name, token)
+        command = (session, how, name, token)
         if expected is not None:
             assert refused(self.locks, *command) == expected
             return
         self.locks.do(*command)
-        assert (self.holder_is(name) == session_of) or not renewing
+        assert (self.holder_is(name) == session_of) or how == "release"
+
+    def resume(self, session: int, name: str, token: int) -> None:
+        holder = self.locks.ask("holder", name)
+        resumed = next((claim.resumed for claim in self.locks.one.queues.get(name, {}).values()), 0)
+        command = (session, "resume", name, token, "x", 250)
+        if holder is None or token not in (holder[1], resumed):
+            assert refused(self.locks, *command) == ("not_held" if holder is None else "stale_token")
+            return
+        assert self.locks.do(*command) > holder[1]
+        assert self.holder_is(name) == (session, "x")
+        assert refused(self.locks, session, "renew", name, holder[1]) == "stale_token"
 
     @rule(session=SESSIONS, name=NAMES, owner=OWNERS)
     def give_up(self, session: int, name: str, owner: str) -> None:
@@ -178,7 +221,7 @@ class LocksAtRandom(RuleBasedStateMachine):
             if holder.token not in [token for _, token in given]:
                 given.append((holder.ticket, holder.token))
         for given in self.given.values():  # tickets rise: claims get the lock in the order of the queue
-            assert given == sorted(set(given), key=lambda each: each[0])
+            assert given == sorted(set(given))
             assert given == sorted(given, key=lambda each: each[1])
         tokens = [token for given in self.given.values() for _, token in given]
         assert len(tokens) == len(set(tokens))
