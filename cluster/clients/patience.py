@@ -2,40 +2,31 @@
 
 Theory of operation
 -------------------
-The wait is the estimate of RFC 6298 over the replies to frames that were sent once, and at least `LEAST_S`. While a leader that
-is slower than that does not reply in time, no reply counts as a sample. So the wait doubles with each silence in a row after the
-first, up to `MOST_S`, until a frame that was sent once is answered. The first silence doubles nothing: a leader may be suspended,
-and then the next one is to be found soon.
+The wait is twice the shortest time in which one of the latest frames was answered, and at least `LEAST_S`. Each time counts from
+the first send of its frame, so a network that is slow for all frames lengthens the wait, and one that loses some of them does not.
 """
 
+from collections import deque
 from typing import Final
 
 #: In seconds: the shortest and the longest wait.
 LEAST_S: Final = 0.5
 MOST_S: Final = 5.0
+_LATEST: Final = 8
+_TIMES: Final = 2
 
 
 class Patience:
     """The patience of one client with its leader. Times are in seconds."""
 
     def __init__(self) -> None:
-        self._smoothed_s = self._deviation_s = 0.0
-        self._silences = 0
+        self._took_s: deque[float] = deque(maxlen=_LATEST)
 
     @property
     def wait_s(self) -> float:
         """How long to wait for the next reply."""
-        estimate_s = max(LEAST_S, self._smoothed_s + 4 * self._deviation_s)
-        return min(float(estimate_s * 2 ** max(self._silences - 1, 0)), MOST_S)
+        return min(max(LEAST_S, _TIMES * min(self._took_s, default=0.0)), MOST_S)
 
     def replied(self, took_s: float) -> None:
-        """Take in that a frame that was sent once was answered after `took_s` seconds."""
-        if not self._smoothed_s:
-            self._smoothed_s, self._deviation_s = took_s, took_s / 2
-        self._deviation_s += (abs(self._smoothed_s - took_s) - self._deviation_s) / 4
-        self._smoothed_s += (took_s - self._smoothed_s) / 8
-        self._silences = 0
-
-    def silent(self) -> None:
-        """Take in that no reply has come in time."""
-        self._silences = min(self._silences + 1, 8)
+        """Take in that a frame was answered `took_s` seconds after it was sent first."""
+        self._took_s.append(took_s)

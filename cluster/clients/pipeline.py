@@ -197,12 +197,12 @@ class Pipeline:
             for frame in self._frames.values():
                 if frame.send_at <= now:
                     if frame.node is not None and frame.node == leaders.leader:  # no reply: it may be suspended
-                        self.patience.silent()
                         self.disconnected(leaders.leader, now)
                     node = leaders.target(self._addresses(), now)
                     frame.node = node
                     frame.sends += 1
-                    frame.sent_at = now
+                    if frame.sends == 1:
+                        frame.sent_at = now
                     frame.send_at = now + (self.patience.wait_s if node == leaders.leader else _PROBE_S)
                     if frame.sends > 1:
                         self.sent_again += 1
@@ -316,8 +316,7 @@ class Pipeline:
     def _answered(self, node: NodeId, frame: _Frame, reply: FrameReply, now: float) -> None:
         if reply.payload is not None:
             self.leaders.leader = node
-            if frame.sends == 1:
-                self.patience.replied(now - frame.sent_at)
+            self.patience.replied(now - frame.sent_at)
             self._finish(reply.number, frame)
             self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:
