@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 The wait is twice the shortest time in which one of the latest frames was answered, and at least `LEAST_S`. Each time counts from
-the first send of its frame, so a network that is slow for all frames lengthens the wait, and one that loses some of them does not.
+the first send of its frame. So a network that is slow for all frames lengthens the wait, and one that loses some does not.
 """
 
 from collections import deque
