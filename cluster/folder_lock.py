@@ -5,6 +5,7 @@ abstract namespace, which the kernel removes with its process. Its name is a has
 such names, and the id keeps other users' frames out.
 """
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -56,9 +57,13 @@ class FolderLock:
 
 
 def sign_lock(descriptor: int) -> None:
-    """Write this process's id into the lock file, so that others can name the holder. `descriptor` may be an inherited one."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    """Write this process's id into the lock file, so that others can name the holder. `descriptor` may be an inherited one.
+
+    A full disk leaves the holder without a name. The lock holds all the same.
+    """
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
 def lock_holder(root: Path) -> str:

@@ -57,6 +57,9 @@ class SafeOutput(io.TextIOBase):
 @contextlib.contextmanager
 def safe_stderr() -> Iterator[SafeOutput]:
     """Put a `SafeOutput` in the place of stderr for the duration of the block, also for tracebacks and warnings."""
+    if isinstance(sys.stderr, SafeOutput):
+        yield sys.stderr
+        return
     output = SafeOutput(sys.stderr)
     with contextlib.redirect_stderr(output):
         yield output
@@ -76,8 +79,12 @@ def last_line(log: Path) -> str:
 def see_log(log: Path) -> str:
     """Return where the reason of an end is to be found, and what stands there last, for people."""
     line = last_line(log)
-    ends = f", which ends with: {line}" if line else ""
-    return f"see its log, {log}{ends}{' - ' + full if (full := full_disk(log.parent)) else ''}"
+    return f"see its log, {log}{f', which ends with: {line}' if line else ''}"
+
+
+def see_log_and_disk(log: Path) -> str:
+    """Return the same, and that the log's disk is full, if it is: then the log may lack the reason."""
+    return "; ".join(filter(None, (see_log(log), full_disk(log.parent))))
 
 
 def full_disk(folder: Path) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from cluster.errors import BootFailed
 from cluster.process_mark import ProcessMark
-from cluster.safe_output import see_log
+from cluster.safe_output import see_log_and_disk
 
 #: How long a process may take to become ready, in seconds.
 READY_S: Final = 30.0
@@ -78,7 +78,7 @@ class ReadyPipe:
                 if not data:
                     waited_s = time.monotonic() - self._made
                     how = "ended before it was ready" if readable else f"was not ready within {waited_s:.3g} s"
-                    raise BootFailed(f"{name} {how}: {see_log(self._log)}")
+                    raise BootFailed(f"{name} {how}: {see_log_and_disk(self._log)}")
                 self._text += data
         finally:
             os.close(self._reader)

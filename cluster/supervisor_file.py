@@ -16,7 +16,7 @@ from cluster.folder_lock import lock_holder
 from cluster.folder_mark import SUPERVISOR_LOG_NAME, SUPERVISOR_NAME, check_no_copy
 from cluster.outliving import running_nodes
 from cluster.processes import born_at, is_alive, is_suspended
-from cluster.safe_output import see_log
+from cluster.safe_output import see_log_and_disk
 from node.open_folder import OpenFolder
 
 #: How long the supervisor may take to reply by default, in seconds.
@@ -77,7 +77,8 @@ class SupervisorClient:
             raise NotUp(
                 _outlived(root)
                 or f"the cluster in {root} has lost its supervisor (process {self.pid}), and its nodes ended with it. "
-                f"What was decided is on their disks: `consensus up` starts them again. For the reason {see_log(_log(root))}"
+                "What was decided is on their disks: `consensus up` starts them again. For the reason "
+                f"{see_log_and_disk(_log(root))}"
             )
         self._control = ControlClient(str(content["address"]), str(content["token"]), self._check_alive, self._no_reply)
 

@@ -35,7 +35,17 @@ from harness.cli.plain_text import use_plain_text
 
 #: Errors of the operating system that are no bug of this program.
 _SYSTEM_ERRORS: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    }
 )
 
 #: The verbs by what people want, and the module of each verb, below `harness.cli`.

@@ -160,6 +160,7 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: boo
     return lost
 
 
+@safe_stderr()  # also the errors of starting are to reach the ready pipe
 def main() -> int:
     """Serve a cluster: the detached process runs this. Returns its exit status."""
     gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends

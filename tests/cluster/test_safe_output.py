@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.safe_output import SafeOutput, full_disk, last_line, safe_stderr, see_log
+from cluster.safe_output import SafeOutput, full_disk, last_line, safe_stderr, see_log, see_log_and_disk
 
 
 class FullDisk(StringIO):
@@ -76,4 +76,4 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert full_disk(tmp_path / "missing") == ""
     monkeypatch.setattr(os, "statvfs", lambda _path: type("Disk", (), {"f_bavail": 1, "f_frsize": 4096}))
     assert full_disk(tmp_path) == f"the disk of {tmp_path} is full: 4,096 bytes are free"
-    assert "is full" in see_log(tmp_path / "n1.log")
+    assert "is full" in see_log_and_disk(tmp_path / "n1.log")

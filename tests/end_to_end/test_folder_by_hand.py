@@ -136,6 +136,24 @@ def test_a_supervisor_and_a_proxy_that_can_write_nothing_serve_on(hand: Hand) ->
     assert "lacks the last events" in notes["history"]
 
 
+def test_a_supervisor_that_can_write_nothing_says_why_it_cannot_start(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1")
+    hand.good("down")
+    command = [sys.executable, "-m", "harness.cli.main", "up", "-d"]
+    done = subprocess.run(
+        ["prlimit", "--fsize=0", *command],
+        cwd=hand.folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "n1 cannot start: " in done.stderr
+    assert "disk I/O error" in done.stderr
+    hand.good("up", "-d")
+
+
 def test_a_cluster_in_the_foreground_outlives_its_terminal(hand: Hand) -> None:
     with Path("/dev/full").open("w") as full:
         up = subprocess.Popen(
