@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("row-1", "ignores-accepted", Bounds(), "agreement", 10),
-    Row("row-2", "adopts-lowest", Bounds(ballots=3), "agreement", 14),
+    Row("row-2", "adopts-lowest", Bounds(ballots=3), "agreement", 14, takes_long=True),
     Row("row-3", "accept-ignores-promise", Bounds(look_for=_AGREEMENT), "agreement", 10),
     Row("row-4", "accept-does-not-raise", Bounds(ballots=3, look_for=_AGREEMENT), "agreement", 14, takes_long=True),
     Row("row-5", "promise-in-memory", Bounds(crashes=1, look_for=_AGREEMENT), "agreement", 12, takes_long=True),
