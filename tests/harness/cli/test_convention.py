@@ -12,6 +12,7 @@ import pytest
 from harness.cli.convention import EXIT_BAD_ARGUMENTS, Verb, VerbGroup
 from harness.cli.verbs import cli
 from tests.end_to_end.hand import run_in_this_process
+from tests.run_folders import split_brain
 
 
 def verbs(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -81,6 +82,70 @@ def test_help_names_every_verb_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch)
     assert max(map(len, done.stdout.splitlines())) <= 80
     for name, *_ in VERBS:
         assert f"\n  {name} " in done.stdout
+
+
+#: A call of each verb that answers without a cluster, in a moment. `RUN` is a run's folder, `HISTORY` its history.
+WITHOUT_A_CLUSTER = [
+    ["runs"], ["report", "RUN", "--file", "FILE"], ["export", "RUN", "--to", "edn", "--file", "FILE"], ["faults"],
+    ["faults", "kill"], ["mutants", "--list"], ["check", "HISTORY", "--model", "consensus"], ["flp", "majority"],
+    ["explore", "leader", "-n", "1", "--proposals", "1"], ["simulate", "leader", "--seeds", "1", "--workers", "1"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_A_CLUSTER, ids=" ".join)
+def test_its_answer_is_one_object_on_stdout(arguments: list[str], tmp_path: Path) -> None:
+    run = split_brain(tmp_path / "runs" / "run")
+    places = {"RUN": str(run), "HISTORY": str(run / "history.jsonl"), "FILE": str(tmp_path / "written")}
+    done = run_in_this_process(*(places.get(word, word) for word in arguments), "-o", "json", "--dir", str(tmp_path))
+    (answer,) = objects(done.stdout)
+    assert answer["schema"] == 1
+    assert "error" not in answer, answer
+    as_text = run_in_this_process(*(places.get(word, word) for word in arguments), "--dir", str(tmp_path))
+    assert as_text.returncode == done.returncode
+
+
+#: A session by hand on one node that keeps a log, with every verb for it. Each is a verb with its arguments.
+BY_HAND = [
+    "up multipaxos -d -n 2 --prepare disk", "ps", "propose colour blue", "query colour", "put a 1", "get a", "get none", "del a",
+    "lock printer -- true", "assign add t1", "assign list", "assign remove t1", "member list",
+    "save FILE", "restore FILE --into DIR", "inspect n1", "logs -n 1",
+    "suspend n2", "resume n2", "kill n2", "restart n2", "partition n1/n2", "isolate n1", "link n1 n2 --delay 1ms", "links",
+    "inject drop probability=0.1", "heal", "down --wipe",
+]  # fmt: skip
+#: Those that take long, run until a signal, or need more than this. Most have tests of their own that read their `-o json`.
+ELSEWHERE = {
+    "watch", "assign join", "member add", "member remove", "member replace", "scorecard", "test", "campaign", "sweep",
+    "crashpoints", "replay", "shrink", "trace", "recover", "hold",
+}  # fmt: skip
+
+
+def test_a_session_by_hand_answers_with_objects(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    try:
+        for line in BY_HAND:
+            places = line.replace("FILE", str(tmp_path / "saved")).replace("DIR", str(tmp_path / "other"))
+            verb, dashes, rest = places.partition(" -- ")
+            done = run_in_this_process(*verb.split(), "-o", "json", "--dir", str(folder), *(dashes + rest).split())
+            answers = objects(done.stdout)
+            assert answers, (line, done.stderr)
+            assert line.startswith("logs") or len(answers) == 1, line
+            assert all(answer["schema"] == 1 and "error" not in answer for answer in answers), line
+            assert done.returncode == (line == "get none"), (line, done.stderr)
+    finally:
+        if (folder / "supervisor.json").exists():
+            run_in_this_process("down", "--dir", str(folder))
+
+
+def test_every_verb_is_walked() -> None:
+    walked = [line.split() for line in BY_HAND] + WITHOUT_A_CLUSTER
+    missing = [
+        " ".join(path)
+        for path in VERBS
+        if path[0] != "bench"
+        and " ".join(path) not in ELSEWHERE
+        and not any(tuple(words[: len(path)]) == path for words in walked)
+    ]
+    assert missing == []
 
 
 # --- algorithms and other names ---------------------------------------------------------------------------------------
