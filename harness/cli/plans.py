@@ -158,11 +158,30 @@ def test(
             raise
         if not as_json:
             _print(results[-1])
+    if not as_json and (more := not_reached(results)) is not None:
+        print_stderr(more)
     if seeds is not None:
         return _print_several(results, as_json)
     if as_json:
         print_json(**_plain(results[0]))
     return results[0].verdict.exit_code
+
+
+def not_reached(results: "list[PlanResult]") -> str | None:
+    """Return what valid runs have not shown, and what to run for it; None if nothing needs to be said.
+
+    Where the rules of an algorithm's messages are known, each message is judged. Of any other algorithm only what clients and
+    disks show is, and a run meets few orders of messages.
+    """
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+
+    name = results[0].plan.algorithm
+    if any(result.violated or "invariants" in result.verdicts for result in results) or load_algorithm(name).keeps_log:
+        return None
+    return (
+        f"not reached: rare orders of messages, such as a proposer who does not adopt an accepted value. "
+        f"The rules of {name}'s messages are not known here. Try `consensus simulate {name}` and `consensus explore {name}`"
+    )
 
 
 def _print_several(results: "list[PlanResult]", as_json: bool) -> int:

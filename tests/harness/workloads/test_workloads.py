@@ -1,6 +1,13 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from cluster.spec import node_names
+from harness.checkers.verdict import Verdict, invalid, valid
+from harness.cli.plans import not_reached
+from harness.runs.plan import Plan
+from harness.runs.suite import PlanResult
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.registry import UnknownWorkload, find_workload, workload_for
 from harness.workloads.set_once import SetOnceWorkload
@@ -77,3 +84,17 @@ def test_several_clients_use_each_key_and_values_are_unique() -> None:
     }
     assert sum(len(values) > 1 for values in writers.values()) > len(writers) / 2
     assert {call.key for calls in workload.final_calls() for call in calls} >= set(writers)
+
+
+def test_a_valid_run_of_an_unknown_algorithm_says_what_it_did_not_reach(tmp_path: Path) -> None:
+    plan = Plan("tests.own_algorithms:Refusing", NODES, 1, "register", 1.0, ())
+
+    def said(algorithm: str, **verdicts: Verdict) -> str | None:
+        return not_reached([PlanResult(tmp_path, replace(plan, algorithm=algorithm), verdicts, (), 1.0)])
+
+    told = said(plan.algorithm, coherence=valid(""))
+    assert told is not None
+    assert "consensus simulate tests.own_algorithms:Refusing" in told
+    assert said(plan.algorithm, coherence=invalid("")) is None
+    assert said("paxos", coherence=valid(""), invariants=valid("")) is None
+    assert said("multipaxos", coherence=valid("")) is None
