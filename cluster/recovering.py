@@ -61,6 +61,8 @@ class Survivor(NamedTuple):
     """The records above `chosen`, in order. Whether they are chosen is not known."""
     records: Mapping[int, Record]
     """Every record that the disk still has, by slot."""
+    whole: bool
+    """Whether the disk's last commit checks. If not, what it held is lost."""
 
     @property
     def last(self) -> int:
@@ -116,7 +118,7 @@ def read_survivor(spec: Spec, node: NodeId) -> Survivor:
         DiskError: the disk is missing, damaged or of another cluster.
         LogBroken: a record that the disk knows as chosen is missing.
     """
-    contents = inspect(spec.settings.directory(node))
+    contents = inspect(spec.settings.directory(node), without_the_last=True)
     if contents.cluster != spec.settings.cluster:
         raise DiskForeign(
             f"{spec.settings.directory(node)} belongs to cluster {contents.cluster[:8]}, and the spec to "
@@ -131,7 +133,8 @@ def read_survivor(spec: Spec, node: NodeId) -> Survivor:
         spec.settings.machines,
     )
     assert isinstance(replica, LogAlgorithm)
-    return Survivor(node, replica, replica.state.applied, unconfirmed(replica, contents.log), contents.log.records)
+    accepted, records = unconfirmed(replica, contents.log), contents.log.records
+    return Survivor(node, replica, replica.state.applied, accepted, records, contents.whole)
 
 
 def survey(spec: Spec) -> Survey:
@@ -231,7 +234,9 @@ def what_may_be_lost(found: Survey, source: Survivor) -> list[str]:
     voters = source.replica.state.configuration.voters
     readable = [voter for voter in voters if voter in found.survivors]
     lines = [f"{node}: {reason}" for node, reason in found.lost.items()]
-    lines += [f"{each.node}: its disk holds {each.extent()}" for each in found.survivors.values()]
+    lines += [
+        f"{each.node}: its disk holds {each.extent()}{_about_the_last(each)}" for each in found.survivors.values()
+    ]
     lines.append(
         f"{source.node} knows the slots to {source.chosen:,} as chosen. They are kept."
         if source.chosen
@@ -257,6 +262,10 @@ def what_may_be_lost(found: Survey, source: Survivor) -> list[str]:
             "majority, which loses nothing: try `consensus up` first."
         )
     return lines
+
+
+def _about_the_last(survivor: Survivor) -> str:
+    return "" if survivor.whole else "; its last commit is torn or damaged, and lost"
 
 
 def recover(

@@ -207,7 +207,7 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
     shown: list[dict[str, Any]] = []
     for name in names:
         try:
-            contents = read_disk(spec.settings.directory(name))
+            contents = read_disk(spec.settings.directory(name), without_the_last=True)
         except DiskError as error:
             if len(names) == 1:
                 raise

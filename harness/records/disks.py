@@ -136,6 +136,8 @@ def plain_value(value: Any) -> Any:
 def dump(contents: Contents, log: Mapping[str, Any] | None = None) -> str:
     """Return the whole disk as text, one key per line. `log` is what `log_on_disk` returned, for a disk that holds a log."""
     lines = [f"node {contents.node} of cluster {contents.cluster[:8]}, booted {count(contents.incarnation, 'time')}"]
+    if not contents.whole:
+        lines.append("its last commit is torn or damaged, and lost")
     for variable, stored in contents.variables.items():
         lines.append(f"{variable or 'the replica'}:")
         lines += [f"  {key} = {shown(plain_stored(item), 200)}" for key, item in stored.items()]

@@ -399,8 +399,12 @@ def _disk_error(directory: Path, error: apsw.Error) -> DiskError:
     )
 
 
-def inspect(directory: Path) -> Contents:
+def inspect(directory: Path, *, without_the_last: bool = False) -> Contents:
     """Read and check the directory of a node, whether the node runs or not. Reads a copy and changes nothing.
+
+    Args:
+        directory: the node's directory.
+        without_the_last: read what is there, although the last whole commit is lost.
 
     Returns:
         The owner, the keys and values of each variable, and the log.
@@ -426,23 +430,24 @@ def inspect(directory: Path) -> Contents:
                     shutil.copyfile(directory / name, Path(folder) / name)
             if _wal_header(source) == header_before:
                 try:
-                    return _read_copy(Path(folder) / FILE_NAME, directory)
+                    return _read_copy(Path(folder) / FILE_NAME, directory, without_the_last)
                 except DiskCorrupt as error:
                     failure = error  # perhaps a commit that was copied half written: the next copy is then complete
     raise failure
 
 
-def _read_copy(copy: Path, directory: Path) -> Contents:
+def _read_copy(copy: Path, directory: Path, without_the_last: bool) -> Contents:
     try:
         db = apsw.Connection(str(copy))
         try:
             db.execute("PRAGMA synchronous=OFF")
             wal_bytes = file_size(Path(f"{copy}-wal"))
             end = check_wal(db, directory)
-            if end is not None and end.lost:
+            if end is not None and end.lost and not without_the_last:
                 raise DiskCorrupt(f"{directory / FILE_NAME}-wal has lost its last whole commit: restore it from a copy")
             contents = read_contents(db, directory, wal_bytes, read_checked_row)
             _read_log(db, contents, directory)
+            contents.whole = end is None or end.whole
             return contents
         finally:
             db.close()

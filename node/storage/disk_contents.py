@@ -73,7 +73,8 @@ class Contents:
     """The contents of a directory.
 
     `cluster` and `node` are the owner, `incarnation` is the number of boots, `variables` holds the keys and values of
-    each variable, `log` is the replicated log, and `made_for` names the algorithm and the members.
+    each variable, `log` is the replicated log, and `made_for` names the algorithm and the members. `whole` is False if a last
+    commit follows that does not check: what it held is not in here.
     """
 
     cluster: str = ""
@@ -82,6 +83,7 @@ class Contents:
     variables: dict[str, dict[str, Stored]] = field(default_factory=dict)
     log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # only `inspect` fills it
     made_for: str = ""
+    whole: bool = field(default=True, compare=False)
 
 
 class Database(Protocol):

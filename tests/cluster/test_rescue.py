@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import apsw
 import pytest
@@ -19,6 +20,7 @@ from cluster.recovering import examine, recover
 from cluster.restoring import restore
 from cluster.save_file import BadSave, Save, write_save
 from cluster.spec import Spec, create, open_spec
+from harness.faults.last_commit import damage_last_commit
 from harness.systematic.rescue_points import SURVIVOR, old_cluster, sample_save, stored_values
 from node.contract import BadInput
 from node.log_contract import Record
@@ -27,6 +29,7 @@ from node.replication.new_cluster import floor_at
 from node.storage.disk import Disk
 from node.storage.disk_contents import OWNER_KEYS, WAL_FOLDED, owner_checksum
 from node.wire import pack_unchecked
+from tests.node.storage.test_disk import leave_as_killed
 
 NOW_MS = 1_800_000_000_000
 
@@ -163,6 +166,21 @@ def test_a_gap_counts_as_empty(old: Spec) -> None:
 def _open(spec: Spec, node: str) -> Disk:
     settings = spec.settings
     return Disk(settings.directory(node), cluster=settings.cluster, node=node, made_for=settings.made_for)
+
+
+def test_a_disk_whose_last_commit_is_damaged_can_be_used_and_says_so(old: Spec) -> None:
+    directory = old.settings.directory(SURVIVOR)
+    disk = _open(old, SURVIVOR)
+    for slot in (10, 11):
+        disk.log.put(Record(slot, 1, "n1", _put(f"in slot {slot}")))
+        disk.commit()
+    leave_as_killed(disk, directory)
+    damage_last_commit(directory, Random(1))
+    lines = examine(old.root, SURVIVOR).lines
+    assert any(line.endswith("its last commit is torn or damaged, and lost") for line in lines), lines
+    recovered = recover(old.root, SURVIVOR, 1, accept_loss=True)
+    assert recovered.slot == 10
+    assert stored_values(recovered.spec, "n1")["in slot 10"] == b"x"
 
 
 def _put(key: str) -> bytes:
