@@ -97,6 +97,15 @@ def test_a_node_refuses_a_flipped_bit_or_it_does_no_harm(run: Experiment) -> Non
     assert "damaged" in evidence["then"] or "checksum" in evidence["then"] or evidence["then"] == "it started"
 
 
+def test_the_last_commit_of_a_node_is_damaged(run: Experiment) -> None:
+    fault = disk_faults.damage_last_commit_of_node(run, Random(3), node="n1")
+    fault.heal()
+    receipt = last_receipt(run)
+    assert receipt.evidence["file"] == "state.db-wal"
+    assert receipt.evidence["was"] ^ receipt.evidence["now"] in {1 << bit for bit in range(8)}
+    assert receipt.evidence["commit_lost"] == ["n1"]
+
+
 def test_a_node_does_not_start_without_its_directory(run: Experiment) -> None:
     fault = disk_faults.delete_directory(run, RNG, node="n1")
     assert run.cluster.state("n1") is ProcessState.DOWN

@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import Ok
 from cluster.errors import BootFailed, CommandRefused
 from cluster.membership import add_node, leader_of, remove_node, replace_node
+from harness.faults.last_commit import damage_last_commit
 from node.contract import NodeId
 from tests.waiting import WAIT_S, wait_until
 
@@ -223,3 +225,23 @@ def test_a_suspended_leader_is_replaced_and_answers_nothing_old(shared: Cluster,
         assert isinstance(call.outcome, Ok)
         assert b"new" in call.outcome.value[0]
     wait_equal(cluster)
+
+
+def test_a_put_survives_although_two_of_the_three_that_have_it_lose_their_last_commit() -> None:
+    """While the third is down, no leader is elected; when it is back, the value is there."""
+    with Cluster(nodes=5, algorithm="multipaxos") as cluster, cluster.log_client() as client:
+        client.kv.put("a", "before")
+        cluster.kill("n3", "n5")
+        client.kv.put("a", "acknowledged")
+        cluster.kill("n1", "n2", "n4")
+        for node in ("n1", "n2"):
+            damage_last_commit(cluster.spec.settings.directory(node), Random(node))
+        for node in ("n1", "n2", "n3", "n5"):
+            cluster.restart(node)
+        with pytest.raises(Unknown):
+            client.call("kv", ["get", "a"], read=True, timeout_s=2.0)
+        disks = {node: replica["disk"] for node, replica in replicas(cluster).items()}
+        assert disks == {"n1": "damaged", "n2": "damaged", "n3": "none", "n5": "none"}
+        cluster.restart("n4")
+        assert client.kv.get("a") == "acknowledged"
+        wait_until(lambda: {replica["disk"] for replica in replicas(cluster).values()} == {"none"})
