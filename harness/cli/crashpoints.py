@@ -40,8 +40,10 @@ def crashpoints(
 ) -> int:
     """Cut a node's power before each write and each sync of an operation, and check that it forgets nothing.
 
-    Un-synced writes survive in every way: none, all, a prefix, a torn write, later writes without earlier ones. The commands
-    save, restore and recover are killed before each step, and either the old state or the new one must be there.
+    Un-synced writes survive in every way: none, all, a prefix, a torn write, later writes without earlier ones. Of a
+    log that can ask other nodes, the last commit is damaged, too.
+
+    The commands save, restore and recover are killed before each step, and either the old state or the new one must be there.
 
     Exit code: 0 if every power cut was survived, 1 if anything was lost or a node does not start, 2 if a power cut was no test.
     """
