@@ -92,7 +92,7 @@ def _holder(descriptor: int) -> str:
 
 def _holder_is_alive(descriptor: int) -> bool:
     pid = os.pread(descriptor, 32, 0).decode()
-    return not pid.isdigit() or is_alive(int(pid))
+    return pid.isdigit() and is_alive(int(pid))  # without a name: it is about to sign, or cannot
 
 
 def claim_cluster(cluster: str) -> socket.socket:

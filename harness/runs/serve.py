@@ -7,6 +7,7 @@ for nodes that outlive the supervisor: then the cluster is no experiment.
 import argparse
 import contextlib
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -187,6 +188,7 @@ def main() -> int:
             serve(spec, record=arguments.record, show=show, ready=ready)
     except (ConsensusError, ValueError, OSError) as error:
         show(str(error))
+        os.close(arguments.lock_fd)  # nothing runs any more, so that the next `consensus up` need not wait
         ReadyPipe.write(arguments.ready_fd, {"error": str(error)})
         return 1
     return 0
