@@ -14,7 +14,8 @@ Rules
 1. What is kept belongs to the session of the client through which it is kept. So each object that keeps a lock names an owner of
    its own: two that name the same owner would be one holder.
 2. The keeper reports the loss of a lease when it is in doubt, once, and not later because a renewal is under way: no renewal
-   waits beyond that moment. After that it goes on to renew, since a renewal that is answered ends the doubt.
+   waits beyond that moment. After that it goes on to renew, so that no other client gets what is kept. But a loss that was
+   reported stays one: `lost` remains true, and the end of the block raises `LeaseLost`.
 """
 
 import threading
@@ -53,18 +54,20 @@ class Lease:
         """
         self.what, self.ttl_s = what, ttl_s
         self.renewals = 0
-        self._refused = self._reported = False
+        self.reported = False
+        """Whether the keeper has reported its loss."""
+        self._refused = False
         self._sure_until = since + ttl_s
 
     @property
     def lost(self) -> bool:
-        """Whether the lease has ended, or may have ended."""
-        return self._refused or monotonic() > self._sure_until
+        """Whether the lease has ended, or may have ended. It stays true once `take_loss` has returned True."""
+        return self._refused or self.reported or monotonic() > self._sure_until
 
     def take_loss(self) -> bool:
         """Return whether the lease is lost, or may be, the first time that it is."""
-        first = self.lost and not self._reported
-        self._reported = self._reported or first
+        first = self.lost and not self.reported
+        self.reported = self.reported or first
         return first
 
     def wait_s(self) -> float:
@@ -73,7 +76,7 @@ class Lease:
         return min(self.ttl_s / 3, max(left_s, _SHORTEST_S)) if left_s > 0 else self.ttl_s / 3
 
     def renewed(self, since: float) -> None:
-        """Note a renewal that was requested at `since` and answered. It ends any doubt: no other client held it meanwhile."""
+        """Note a renewal that was requested at `since` and answered: no other client held it meanwhile."""
         self._sure_until = since + self.ttl_s
         self.renewals += 1
 
@@ -144,6 +147,8 @@ class Leased(ABC):
             yield self._let_go()
         except ConsensusError as error:
             raise lease.ended_with(error) from error
+        if lease.reported:
+            raise LeaseLost(f"{self.what} was not renewed in time: it may have been lost, and `on_lost` has said so")
 
 
 class Kept(Leased):
@@ -156,7 +161,7 @@ class Kept(Leased):
             client: the client through which it keeps.
             on_lost: called once if the lease is lost, or may be, by the thread that renews it. It must not wait for long.
         """
-        self._client, self._on_lost = client, on_lost
+        self._client, self._on_lost = client, _checked(on_lost)
         self._in_use = False  # from the beginning of `start` to the end of `stop`
         self._stopped = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -235,7 +240,7 @@ class AsyncKept(Leased):
 
     def __init__(self, client: AsyncClient, on_lost: OnLost | None = None) -> None:
         """Make a keeper. `on_lost` is called once if the lease is lost, or may be, in the event loop."""
-        self._client, self._on_lost = client, on_lost
+        self._client, self._on_lost = client, _checked(on_lost)
         self._in_use = False  # from the beginning of `start` to the end of `stop`
         self._renewer: asyncio.Task[None] | None = None
         self._block: asyncio.Timeout | None = None  # expires if the lease is lost
@@ -316,9 +321,12 @@ class AsyncKept(Leased):
                 raise
         except ConsensusError:
             pass  # it was kept to the end of the block, and ends with its lease
-        else:
-            if cancelled:  # it was in doubt for a while, and another holder has not had it
-                raise LeaseLost(f"{self.what} was not renewed in time, so the block was cancelled") from error
+
+
+def _checked(on_lost: OnLost | None) -> OnLost | None:
+    if on_lost is not None and not callable(on_lost):
+        raise Mistake(f"on_lost is {on_lost!r}, and must be a function without arguments")
+    return on_lost
 
 
 def _call(on_lost: OnLost) -> None:

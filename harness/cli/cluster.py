@@ -17,6 +17,7 @@ from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter, folder_of
 from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
+from node.quorum import majority
 from node.wording import count
 
 _DOWN_TIMEOUT_S = 20.0
@@ -124,6 +125,11 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
         on_ctrl_c = "Ctrl-C ends the supervisor; `consensus down` ends them." if outliving else "Ctrl-C ends them."
         following = f"Next: consensus ps; consensus {first}" if detach else on_ctrl_c
         print_stderr(f"{count(up_count, f'{spec.settings.algorithm} node')} up. {following}")
+        if up_count < majority(len(spec.present_nodes())):
+            print_stderr(
+                f"That is no majority of {len(spec.present_nodes())}, so most calls get no answer. If disks are lost: "
+                "`consensus recover --help`."
+            )
         if detach:
             print_stderr(
                 "The nodes outlive their supervisor; `consensus up -d` adopts them."

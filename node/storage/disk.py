@@ -125,7 +125,8 @@ class Disk:
             if must_exist and not path.exists():
                 raise DiskMissing(
                     f"{path} is missing, and {node} has run before. The node may have promised or accepted something that no "
-                    "other node knows, so it must not vote without its state. Restore the directory, or leave the node down."
+                    "other node knows, so it must not vote without its state, nor with an old copy of it. Put back the directory "
+                    "itself, leave the node down, or replace a node of a log by `consensus member replace`."
                 )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._doubts = DoubtRecord(directory)
