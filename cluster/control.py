@@ -59,19 +59,25 @@ class ControlServer:
     form of a request; `late` counts those that came after their deadline.
     """
 
-    def __init__(self, token: str, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        token: str,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        log: str = "the log of the process",
+    ) -> None:
         """Listen on a free port.
 
         Args:
             token: what each request must carry.
             context: where the socket is made; None: a context of its own, which `close` ends.
+            log: where people find the traceback of an internal error, as the error names it to the client.
         """
         self._owns_context = context is None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
         self.socket = tuned(self._context.socket(zmq.ROUTER))
         self.address = bind_any_port(self.socket)
         self.unauthorized = self.late = 0
-        self._token = token.encode()
+        self._token, self._log = token.encode(), log
 
     def wait(self, wait_s: float) -> None:
         """Return when a request has arrived, or after `wait_s` seconds."""
@@ -116,7 +122,7 @@ class ControlServer:
             )
         except Exception as error:  # noqa: BLE001 - rule 3
             traceback.print_exc()
-            text = f"{request.verb!r} failed because of an internal error: {error!r}. The log of the process has the traceback"
+            text = f"{request.verb!r} failed because of an internal error: {error!r}. The traceback is in {self._log}"
             self.refuse(request.caller, ConsensusError(text))
 
     def answer(self, caller: bytes, result: object) -> None:

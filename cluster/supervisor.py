@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from cluster.cluster import Cluster
 from cluster.control import ControlServer, Verb
 from cluster.errors import NoSuchNode, WrongState
-from cluster.folder_mark import SPEC_NAME
+from cluster.folder_mark import SPEC_NAME, SUPERVISOR_LOG_NAME
 from cluster.membership import add_learner, leading_node, remove_node
 from cluster.processes import ProcessState, memory_bytes
 from cluster.safe_output import SafeOutput, full_disk
@@ -92,7 +92,8 @@ class Supervisor:
         }
         token = secrets.token_hex(16)
         self._folder = OpenFolder(cluster.spec.root)
-        self._server = ControlServer(token)
+        log = f"{cluster.spec.root / SUPERVISOR_LOG_NAME}, or where `consensus up` runs in the foreground"
+        self._server = ControlServer(token, log=log)
         publish_supervisor(cluster.spec.root, self._server.address, token)
 
     def run(self) -> None:

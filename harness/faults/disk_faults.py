@@ -21,7 +21,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
@@ -31,7 +31,7 @@ from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
 from harness.faults.excuses import Disturbance, Excuse, Kind
-from harness.faults.last_commit import DamagedBit, damage_last_commit
+from harness.faults.last_commit import damage_last_commit
 from harness.faults.link_faults import expand_links
 from harness.faults.power_cut import Tail, lose_unsynced, read_disk_receipts
 from harness.faults.target import Target, bring_up, choose_node
@@ -72,6 +72,15 @@ def _directory(experiment: Target, node: NodeId) -> Path:
     return experiment.spec.settings.directory(node)
 
 
+def _need_disk_that_can_fail(experiment: Target, name: str) -> None:
+    """Raise BadFault if the nodes do not run on the disk of `harness.faults.power_loss_vfs`."""
+    if experiment.spec.settings.vfs != power_loss_vfs.SPEC:
+        raise BadFault(
+            f"{name} needs a disk that can fail: by hand start with `consensus up --prepare disk`; in Python give the experiment "
+            f"vfs={power_loss_vfs.SPEC!r}"
+        )
+
+
 # --- while the node runs ----------------------------------------------------------------------------------------------
 
 
@@ -92,13 +101,9 @@ def _steer_disk(
     Raises:
         BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`.
     """
-    if experiment.spec.settings.vfs != power_loss_vfs.SPEC:
-        raise BadFault(
-            f"{name} needs a disk that can fail: by hand start with `consensus up --prepare disk`; in Python give the experiment "
-            f"vfs={power_loss_vfs.SPEC!r}"
-        )
+    _need_disk_that_can_fail(experiment, name)
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    end_claim = faults.claim([chosen])
+    end_claim = faults.claim(name, [chosen])
     if late_s is None:
         receipt = faults.begin(name, nodes_down=[chosen], setting=setting)
     else:
@@ -204,17 +209,26 @@ def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, ta
             `harness.faults.power_cut.Tail`).
 
     Observer: the kernel; the wait status is that of SIGKILL. The evidence lists how much each file has lost.
+
+    Raises:
+        BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`, which alone knows what is unsynced.
     """
     if tail not in set(Tail):
         raise BadFault(f"power-cut: there is no tail {tail!r}; the tails are {', '.join(Tail)}")
 
-    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
-        receipt.evidence["files"] = lose_unsynced(_directory(experiment, chosen), Tail(tail), rng)
+    _need_disk_that_can_fail(experiment, "power-cut")
 
-    return _damage_while_down(experiment, rng, node, "power-cut", damage, lambda _: None, start=False)
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
+        receipt.evidence["files"] = lose_unsynced(_directory(experiment, chosen), Tail(tail), rng)
+        return lambda: None
+
+    return _damage_while_down(experiment, rng, node, "power-cut", damage, start=False)
 
 
 # --- while the node is down -------------------------------------------------------------------------------------------
+
+#: Undoes a damage.
+Repair: TypeAlias = Callable[[], None]
 
 
 def _damage_while_down(
@@ -222,8 +236,7 @@ def _damage_while_down(
     rng: Random,
     node: NodeId | None,
     name: str,
-    damage: Callable[[NodeId, ReceiptBuilder], None],
-    repair: Callable[[NodeId], None],
+    damage: Callable[[NodeId, ReceiptBuilder], Repair],
     *,
     start: bool = True,
 ) -> ActiveFault:
@@ -236,18 +249,22 @@ def _damage_while_down(
         rng: draws the node if `node` is None.
         node: the node to kill.
         name: the name of the fault.
-        damage: damages the disk of the node, and puts evidence and `bit` into the receipt.
-        repair: undoes the damage.
+        damage: damages the disk of the node, and puts evidence and `bit` into the receipt. Returns what undoes the damage.
         start: start the node on the damaged disk, before the heal. It may refuse to start.
+
+    Raises:
+        WrongState: the node is down already. Nothing was changed.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    end_claim = faults.claim([chosen])
+    end_claim = faults.claim(name, [chosen])
     receipt = faults.begin(name, nodes_down=[chosen])
+    repairs: list[Repair] = []
 
     def end() -> None:
         try:
             if faults.cluster.state(chosen) is ProcessState.DOWN:
-                repair(chosen)
+                for repair in repairs:  # none, if there was no damage
+                    repair()
                 bring_up(faults, [chosen])
             if _doubt_is_over(_directory(experiment, chosen)):
                 receipt.end()
@@ -261,7 +278,7 @@ def _damage_while_down(
             (proof,) = faults.cluster.kill(chosen)
             receipt.evidence.update(proof)
             receipt.bit = True
-            damage(chosen, receipt)
+            repairs.append(damage(chosen, receipt))
             if start:
                 try:
                     faults.cluster.restart(chosen)
@@ -283,23 +300,19 @@ def flip_bit(experiment: Target, rng: Random, *, node: NodeId | None = None) -> 
 
     Observer: the file, which is read again and has another hash.
     """
-    flipped: list[tuple[Path, int, int]] = []
 
-    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
         files = [path for path in sorted(_directory(experiment, chosen).glob(f"{FILE_NAME}*")) if path.stat().st_size]
         path = rng.choice([path for path in files if path.suffix in (".db", ".db-wal")])
         data = path.read_bytes()
         position = rng.choice([at for at, byte in enumerate(data) if byte])  # in a part of the file that is in use
         mask = 1 << rng.randrange(8)
-        flipped.append((path, position, mask))
         _flip(path, position, mask)
         receipt.evidence.update(file=path.name, position=position, was=data[position], now=path.read_bytes()[position])
         receipt.bit = sha256(path.read_bytes()).digest() != sha256(data).digest()
+        return lambda: _flip(path, position, mask)
 
-    def repair(_chosen: NodeId) -> None:
-        _flip(*flipped[0])
-
-    return _damage_while_down(experiment, rng, node, "flip-bit", damage, repair)
+    return _damage_while_down(experiment, rng, node, "flip-bit", damage)
 
 
 def _doubt_is_over(directory: Path) -> bool:
@@ -321,19 +334,15 @@ def damage_last_commit_of_node(experiment: Target, rng: Random, *, node: NodeId 
 
     Observer: the file, which is read again and has another byte.
     """
-    damaged: list[DamagedBit] = []
 
-    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
         bit = damage_last_commit(_directory(experiment, chosen), rng)
-        damaged.append(bit)
         receipt.evidence[COMMIT_LOST] = [chosen]
         receipt.evidence.update(file=bit.file.name, position=bit.position, was=bit.was, now=bit.now)
         receipt.bit = bit.file.read_bytes()[bit.position] == bit.now != bit.was
+        return lambda: _set_byte(bit.file, bit.position, bit.was)
 
-    def repair(_chosen: NodeId) -> None:
-        _set_byte(damaged[0].file, damaged[0].position, damaged[0].was)
-
-    return _damage_while_down(experiment, rng, node, "damage-last-commit", damage, repair)
+    return _damage_while_down(experiment, rng, node, "damage-last-commit", damage)
 
 
 def _set_byte(path: Path, position: int, byte: int) -> None:
@@ -355,19 +364,19 @@ def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = N
 
     Observer: the file system, in which the directory no longer exists.
     """
-    removed = _path_for_removed(experiment)
 
-    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> None:
-        directory = _directory(experiment, chosen)
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
+        directory, removed = _directory(experiment, chosen), _path_for_removed(experiment)
         directory.rename(removed)
         receipt.bit = not directory.exists()
 
-    def repair(chosen: NodeId) -> None:
-        directory = _directory(experiment, chosen)
-        shutil.rmtree(directory, ignore_errors=True)
-        removed.rename(directory)
+        def repair() -> None:
+            shutil.rmtree(directory, ignore_errors=True)
+            removed.rename(directory)
 
-    return _damage_while_down(experiment, rng, node, "delete-directory", damage, repair)
+        return repair
+
+    return _damage_while_down(experiment, rng, node, "delete-directory", damage)
 
 
 def _path_for_removed(experiment: Target) -> Path:
@@ -395,7 +404,7 @@ def restore_old_copy(
     Observer: the node's disk, whose incarnation is lower than before.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    end_claim = faults.claim([chosen])
+    end_claim = faults.claim("restore-old-copy", [chosen])
     receipt = faults.begin("restore-old-copy", nodes_down=[chosen])
     directory, copy = _directory(experiment, chosen), _path_for_removed(experiment)
     try:
@@ -421,11 +430,15 @@ def restore_old_copy(
 
 
 def _wait_for_commits(experiment: Target, node: NodeId, most_s: float) -> int:
-    """Wait at most `most_s` seconds until the node has committed since its boot. Returns the number of its commits."""
+    """Wait until the node has committed since its boot: at most `most_s` seconds, and not when the run ends.
+
+    Returns:
+        The number of its commits.
+    """
     until = time.monotonic() + most_s
     while True:
         commits = int(experiment.faults.cluster.status().get(node, {}).get("commits", 0))
-        if commits or time.monotonic() > until:
+        if commits or time.monotonic() > until or experiment.faults.ending.is_set():
             return commits
         time.sleep(_LOOK_EVERY_S)
 
@@ -446,9 +459,11 @@ def second_process(experiment: Target, rng: Random, *, node: NodeId | None = Non
     status.
 
     Raises:
+        WrongState: the node does not run, so a process that is started would be its only one. Nothing was started.
         FaultFailed: the first process is no longer up.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    faults.check_states([chosen], {ProcessState.UP})
     receipt = faults.begin("second-process")
     command = [*NODE_COMMAND, "--spec", str(experiment.spec.path), "--id", chosen, "--must-exist"]
     popen, pipe = spawn(command, experiment.folder / "logs" / f"{chosen}-second.log")

@@ -17,12 +17,13 @@ The faults of the catalogue, which plans and the command line use by name, are b
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from cluster.cluster import Cluster
 from cluster.errors import WrongState
 from cluster.membership import leading_node
+from cluster.processes import ProcessState
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.faults.excuses import HARMLESS, UNRELIABLE, Disturbance
 from harness.network.installed_rule import InstalledRule
@@ -39,8 +40,10 @@ _PROOFS: Final = {
     "terminate": ("wait_status", 0),
     "suspend": ("process_state", "T"),
 }
-#: How long a fault waits for processes that another fault has claimed.
+#: How long a fault of a plan waits for processes that another fault has claimed.
 CLAIM_S: Final = 10.0
+#: The states of a node that a fault can do something to.
+RUNNING: Final = (ProcessState.UP, ProcessState.SUSPENDED)
 
 #: The proofs of a fault, one for each node: what the kernel said about its process.
 Proofs = list[dict[str, object]]
@@ -50,7 +53,8 @@ class Faults:
     """Breaks one cluster and its network, and keeps the receipts.
 
     `lock` must be held while a process is started or signalled. `ending` is set when the run ends: then no fault may
-    begin, and every fault that waits stops waiting.
+    begin, and every fault that waits stops waiting. `claim_s` is how long a fault waits for processes that another fault has
+    claimed, in seconds.
     """
 
     def __init__(self, cluster: Cluster, network: Network) -> None:
@@ -61,9 +65,11 @@ class Faults:
         self._nodes: dict[NodeId, tuple[ReceiptBuilder, int]] = {}
         self._links: list[LinkFault] = []
         self._count = 0
-        self._claimed: set[NodeId] = set()
+        #: By node whose process is claimed: the name of the fault that has claimed it.
+        self._claimed: dict[NodeId, str] = {}
         self._claims = threading.Condition()
         self.ending = threading.Event()
+        self.claim_s = CLAIM_S
 
     @property
     def receipts(self) -> list[Receipt]:
@@ -108,6 +114,10 @@ class Faults:
         with self._claims:
             self._claims.notify_all()
 
+    def allow_new_faults(self) -> None:
+        """Let faults begin again. Call it when every fault that waited has given up."""
+        self.ending.clear()
+
     def close(self) -> None:
         """End the faults on links, so that their receipts get the counters. Nodes that are down stay down."""
         for fault in list(self._links):
@@ -115,37 +125,54 @@ class Faults:
 
     # --- claims of processes ----------------------------------------------------------------------------------------
 
-    def claim(self, nodes: Iterable[NodeId], timeout_s: float = CLAIM_S) -> Callable[[], None]:
-        """Wait until no other fault has claimed the processes of these nodes, and claim them.
+    def claim(self, fault: str, nodes: Iterable[NodeId], fit: Collection[ProcessState] = RUNNING) -> Callable[[], None]:
+        """Wait until no other fault has claimed the processes of these nodes, at most `claim_s` seconds, and claim them.
 
         Args:
+            fault: the name of the fault that claims them.
             nodes: the nodes whose processes are claimed.
-            timeout_s: how long to wait for other faults, in seconds.
+            fit: the states in which the fault can begin. Each node must be in one of them.
 
         Returns:
             A function that ends the claim.
 
         Raises:
-            WrongState: another fault kept a process for too long, or the run is ending. Nothing was claimed.
+            WrongState: another fault kept a process for too long, a node is not in a state that fits, or the run is ending.
+                Nothing was claimed.
         """
-        wanted = frozenset(nodes)
+        wanted = tuple(nodes)
         with self._claims:
-            free = self._claims.wait_for(lambda: self.ending.is_set() or not wanted & self._claimed, timeout_s)
+            self._claims.wait_for(lambda: self.ending.is_set() or not self._claimed.keys() & {*wanted}, self.claim_s)
             if self.ending.is_set():
-                raise WrongState("the run ended before this fault could begin")
-            if not free:
-                raise WrongState(
-                    f"another fault has claimed {', '.join(sorted(wanted & self._claimed))} and has not ended within "
-                    f"{timeout_s:g} s: heal that fault first"
-                )
-            self._claimed |= wanted
+                raise WrongState("the run ended, or was healed, before this fault could begin")
+            for node in wanted:
+                if node in self._claimed:
+                    raise WrongState(self._why_claimed(node))
+            self.check_states(wanted, fit)
+            self._claimed |= dict.fromkeys(wanted, fault)
 
         def end_claim() -> None:
             with self._claims:
-                self._claimed -= wanted
+                for node in wanted:
+                    self._claimed.pop(node, None)
                 self._claims.notify_all()
 
         return end_claim
+
+    def _why_claimed(self, node: NodeId) -> str:
+        """Return the sentence that refuses a fault on a node that another fault has claimed."""
+        state, other = self.cluster.state(node), self._claimed[node]
+        if state is ProcessState.UP:
+            return f"{other} is in force on {node}: heal first"
+        return f"{node} is {state} ({other} is in force there): heal first"
+
+    def check_states(self, nodes: Iterable[NodeId], fit: Collection[ProcessState] = RUNNING) -> None:
+        """Raise WrongState, with what to do, if one of the nodes is not in one of the states that fit."""
+        for node in nodes:
+            state = self.cluster.state(node)
+            if state not in fit:
+                remedy = "resume" if state is ProcessState.SUSPENDED else "restart"
+                raise WrongState(f"{node} is {self.cluster.process(node).describe()}: {remedy} it first")
 
     def leader(self) -> NodeId:
         """Return the node that reports that it leads, or the first node of the cluster if there is none."""

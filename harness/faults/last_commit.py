@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from cluster.errors import FaultFailed
 from node.storage.disk import FILE_NAME
 
 _HEADER_BYTES = 32
@@ -26,7 +27,7 @@ class DamagedBit(NamedTuple):
     """The byte after."""
 
 
-class NoCommit(Exception):
+class NoCommit(FaultFailed):
     """The write-ahead log of a directory has no commit that could be damaged."""
 
 

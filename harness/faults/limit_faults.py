@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from cluster.errors import WrongState
 from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, WatchedFault
 from harness.faults.catalogue import fault
@@ -88,11 +87,9 @@ def _set_limit(
         limit: returns the new limit, given the id of the process.
     """
     faults = experiment.faults
-    end_claim = faults.claim([node])
+    end_claim = faults.claim(name, [node])
     pid = faults.cluster.process(node).pid
-    if pid is None:
-        end_claim()
-        raise WrongState(f"{node} is down: only a process that runs can have a limit")
+    assert pid is not None  # a claimed process runs
     receipt = faults.begin(name, nodes_down=[node])
     before, hard = resource.prlimit(pid, which)
     new = limit(pid)

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Final
 
@@ -23,7 +23,7 @@ from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
 from harness.faults.excuses import Excuse, Kind
-from harness.faults.injector import Faults
+from harness.faults.injector import RUNNING, Faults
 from harness.faults.target import Target, bring_up, choose_node, resolve_nodes
 from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
@@ -35,10 +35,19 @@ _RECOVERY_TRIES: Final = 6
 _RECOVERY_S: Final = 0.12
 
 
-def _signal_until_heal(experiment: Target, nodes: Sequence[NodeId], send: Callable[..., object]) -> ActiveFault:
-    """Claim the processes of the nodes and signal them by `send`. The heal brings the nodes up and ends the claim."""
+def _signal_until_heal(
+    experiment: Target,
+    name: str,
+    nodes: Sequence[NodeId],
+    send: Callable[..., object],
+    fit: Collection[ProcessState] = RUNNING,
+) -> ActiveFault:
+    """Claim the processes of the nodes for the fault `name`, and signal them by `send`.
+
+    The heal brings the nodes up and ends the claim. `fit` are the states in which a node can be signalled so.
+    """
     faults = experiment.faults
-    end_claim = faults.claim(nodes)
+    end_claim = faults.claim(name, nodes, fit)
     try:
         send(*nodes)
     except BaseException:
@@ -112,7 +121,7 @@ def kill(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = None) 
 
     Observer: the kernel; the wait status of each process is that of SIGKILL.
     """
-    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.kill)
+    return _signal_until_heal(experiment, "kill", resolve_nodes(experiment, rng, nodes), experiment.faults.kill)
 
 
 @fault("terminate", "process", _DOWN, draw=_draw_few)
@@ -123,7 +132,8 @@ def terminate(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = N
 
     Observer: the kernel; the wait status of each process is 0.
     """
-    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.terminate)
+    chosen = resolve_nodes(experiment, rng, nodes)
+    return _signal_until_heal(experiment, "terminate", chosen, experiment.faults.terminate, {ProcessState.UP})
 
 
 @fault("suspend", "process", Excuse(Kind.DOWN, "a suspended process does nothing"), draw=_draw_few, weight=2)
@@ -134,7 +144,8 @@ def suspend(experiment: Target, rng: Random, *, nodes: list[NodeId] | None = Non
 
     Observer: the kernel; the process table shows each process as stopped ("T").
     """
-    return _signal_until_heal(experiment, resolve_nodes(experiment, rng, nodes), experiment.faults.suspend)
+    chosen = resolve_nodes(experiment, rng, nodes)
+    return _signal_until_heal(experiment, "suspend", chosen, experiment.faults.suspend, {ProcessState.UP})
 
 
 @fault("kill-all", "process", _DOWN, draw=_draw_all, weight=0.5)
@@ -143,7 +154,7 @@ def kill_all(experiment: Target, _rng: Random) -> ActiveFault:
 
     Observer: the kernel; the wait status of each process is that of SIGKILL.
     """
-    return _signal_until_heal(experiment, experiment.nodes, experiment.faults.kill)
+    return _signal_until_heal(experiment, "kill-all", experiment.nodes, experiment.faults.kill)
 
 
 @fault("kill-in-recovery", "process", _DOWN)
@@ -163,7 +174,7 @@ def kill_in_recovery(experiment: Target, rng: Random, *, node: NodeId | None = N
     """
     chosen = choose_node(experiment, rng, node)
     faults = experiment.faults
-    end_claim = faults.claim([chosen])
+    end_claim = faults.claim("kill-in-recovery", [chosen])
 
     def end() -> None:
         try:
@@ -249,16 +260,17 @@ def kill_at(
     chosen = choose_node(experiment, rng, node)
     others = [peer for peer in experiment.nodes if peer != chosen]
     links = [(peer, chosen) for peer in others] if end == "receiver" else [(chosen, peer) for peer in others]
-    trigger = MessageTrigger(experiment, links, message, nth)
-    end_claim = experiment.faults.claim([chosen])
+    end_claim = experiment.faults.claim("kill-at", [chosen])
     try:
-        trigger.wait(within_s)
-        experiment.faults.kill(chosen)
+        trigger = MessageTrigger(experiment, links, message, nth)
+        try:
+            trigger.wait(within_s)
+            experiment.faults.kill(chosen)
+        finally:
+            trigger.release()
     except BaseException:
         end_claim()
         raise
-    finally:
-        trigger.release()
 
     def end_fault() -> None:
         try:
@@ -295,7 +307,7 @@ def starve(
     """
     chosen = resolve_nodes(experiment, rng, nodes)
     faults = experiment.faults
-    end_claim = faults.claim(chosen)
+    end_claim = faults.claim("starve", chosen)
     stops: Counter[NodeId] = Counter()
     receipt = faults.begin("starve", nodes_down=chosen, stopped=stopped, period_s=period_s)
 
@@ -339,7 +351,7 @@ def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -
     Observer: the kernel; the wait status of each process is 0.
     """
     faults = experiment.faults
-    end_claim = faults.claim(experiment.nodes)
+    end_claim = faults.claim("rolling-restart", experiment.nodes, set(ProcessState))
     restarts = iter(range(1_000_000))
 
     def restart_next(healing: threading.Event) -> None:

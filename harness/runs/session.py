@@ -57,7 +57,10 @@ class HandSession:
     def __init__(self, run: Experiment, *, had_past: bool) -> None:
         """Begin a session on `run`. `had_past`: the disks were written before it."""
         self._run, self._had_past = run, had_past
+        run.faults.claim_s = 0.0  # somebody waits for the reply: a fault that cannot begin now is refused
         self._steps = SessionSteps()
+        #: The threads of faults that may not be in force yet.
+        self._injecting: list[threading.Thread] = []
         self._calls: dict[int, Event] = {}
         self._unrecorded = ""
         self._unsaved = ""
@@ -200,6 +203,10 @@ class HandSession:
 
         A fault that waits for a message is injected by a thread of its own, and the reply does not wait for it.
 
+        Raises:
+            BadFault: there is no such fault, or it does not take these arguments.
+            WrongState: a node is not in a state for it, or another fault is in force on that node. Nothing was changed.
+
         Returns:
             The fault, its arguments, `in_force`: whether the fault is in force already, and `strikes`: the nodes and links of its
             receipts so far, for people.
@@ -220,6 +227,7 @@ class HandSession:
                 outcome.append(error)
 
         thread = threading.Thread(target=work, name=f"inject {name}", daemon=True)
+        self._injecting = [one for one in self._injecting if one.is_alive()] + [thread]
         thread.start()
         at_message = "message" in signature(inject).parameters
         thread.join(_INJECT_AT_MESSAGE_S if at_message else _INJECT_S)
@@ -233,10 +241,21 @@ class HandSession:
         }
 
     def heal(self) -> None:
-        """End every fault except those of `kill`, `terminate` and `suspend`."""
-        self._steps.heal()
-        self._run.network.heal()
-        self.save()
+        """End every fault except those of `kill`, `terminate` and `suspend`. A fault that still waits never begins."""
+        self._give_up_waiting()
+        self._run.faults.allow_new_faults()
+        try:
+            self._steps.heal()
+        finally:
+            self._run.network.heal()
+            self.save()
+
+    def _give_up_waiting(self) -> None:
+        """Let no fault begin, and wait until each one that was asked for is in force or has given up."""
+        self._run.faults.stop_new_faults()
+        for thread in self._injecting:
+            thread.join()
+        self._injecting.clear()
 
     # --- the run --------------------------------------------------------------------------------------------------------
 
@@ -258,7 +277,7 @@ class HandSession:
 
     def close(self) -> None:
         """End the faults and the calls. Then the run may end."""
-        self._run.faults.stop_new_faults()
+        self._give_up_waiting()
         self._steps.heal_at_the_end()
         self._run.faults.close()
         if not self._run.has_history:

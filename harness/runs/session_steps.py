@@ -60,11 +60,17 @@ class SessionSteps:
                 one.ended_s = self.now_s()
 
     def heal(self) -> None:
-        """Heal every fault that is in force and has something to heal it."""
-        for one in self.faults:
-            if one.active is not None and one.ended_s is None:
-                one.active.heal()
-                one.ended_s = self.now_s()
+        """Heal every fault that is in force and has something to heal it. If one cannot be, the others are all the same."""
+        with contextlib.ExitStack() as healing:  # raises at its end what one of them raised
+            for one in reversed(self.faults):
+                if one.active is not None and one.ended_s is None:
+                    healing.callback(self._heal, one, one.active)
+
+    def _heal(self, one: SessionFault, active: ActiveFault) -> None:
+        try:
+            active.heal()
+        finally:
+            one.ended_s = self.now_s()
 
     def heal_at_the_end(self) -> None:
         """Heal what is in force before the cluster ends. A fault that cannot be healed any more stays as it is."""

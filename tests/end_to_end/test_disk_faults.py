@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from cluster.clients.outcomes import Ok
+from cluster.errors import WrongState
 from cluster.processes import ProcessState
 from harness.checkers.verdict import VerdictStatus
 from harness.faults import clock_faults, disk_faults, limit_faults
 from harness.faults.active import ActiveFault
+from harness.faults.catalogue import catalogue
+from harness.faults.last_commit import NoCommit
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
@@ -123,6 +126,38 @@ def test_a_second_process_on_a_directory_is_refused(run: Experiment) -> None:
     disk_faults.second_process(run, RNG, node="n1").heal()
     assert "in use" in last_receipt(run).evidence["then"]
     assert last_receipt(run).evidence["wait_status"] == 74
+
+
+def test_a_fault_on_a_node_that_is_down_is_refused_and_changes_nothing(run: Experiment) -> None:
+    """Neither the disk nor the receipts change, and the node stays down: its kill is not over."""
+    run.faults.kill("n1")
+    receipts = run.faults.receipts
+    refused = set()
+    for entry in catalogue():
+        named = next((name for name in ("node", "nodes") if name in entry.parameters), None)
+        if named is None or entry.family == "cut":
+            continue
+        arguments: dict[str, Any] = {named: "n1" if named == "node" else ["n1"]}
+        if "message" in entry.parameters:
+            arguments["message"] = "Accept"
+        with pytest.raises(WrongState, match="n1 is down"):
+            run.inject(entry.name, **arguments)
+        refused.add(entry.name)
+    assert {"kill", "terminate", "suspend", "starve", "kill-at", "power-cut", "flip-bit", "second-process"} <= refused
+    assert run.cluster.state("n1") is ProcessState.DOWN
+    assert receipts == run.faults.receipts
+    assert run.network.rules() == []
+    run.faults.restart("n1")
+
+
+def test_a_disk_without_a_commit_to_damage_is_left_as_it_is(run: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_commit(*_: object) -> None:
+        raise NoCommit("there is no commit")
+
+    monkeypatch.setattr(disk_faults, "damage_last_commit", no_commit)
+    with pytest.raises(NoCommit):
+        disk_faults.damage_last_commit_of_node(run, RNG, node="n1")
+    assert run.cluster.state("n1") is ProcessState.UP
 
 
 def test_limits_are_set_and_lifted(run: Experiment) -> None:

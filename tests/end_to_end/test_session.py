@@ -60,6 +60,13 @@ def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(hand: Hand) -
     hand.fails(1, "the version of 'owner' is 2", "put", "owner", "carol", "--if-version", "1")
     assert hand.good("get", "owner") == '"bob"'
     hand.fails(254, "has no argument", "inject", "drop", "nodes=n1")
+    for fault in ("power-cut", "disk-full"):
+        hand.fails(
+            254,
+            f"{fault} needs a disk that can fail: by hand start with `consensus up --prepare disk`",
+            "inject",
+            fault,
+        )
     hand.fails(254, "write, for example, node=n1", "inject", "drop", "n1")
     hand.good("heal")
     assert hand.run("del", "owner").returncode == 0
@@ -72,6 +79,26 @@ def test_keys_by_hand_are_judged_too_and_any_fault_can_be_injected(hand: Hand) -
     plan = load(folder / "plan.json")
     assert (plan.workload, plan.algorithm) == ("kv", "multipaxos")
     hand.good("check", str(folder / "history.jsonl"), "--model", "kv")
+
+
+def test_heal_ends_every_fault_and_no_fault_begins_after_it(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "3", "--prepare", "disk")
+    hand.good("inject", "power-cut", "node=n3")
+    for fault in ("suspend", "flip-bit"):
+        named = "nodes" if fault == "suspend" else "node"
+        value = '["n3"]' if fault == "suspend" else "n3"
+        hand.fails(1, "n3 is down (power-cut is in force there): heal first", "inject", fault, f"{named}={value}")
+    assert hand.good("inject", "kill-at", "node=n1", "message=Accept") == "kill-at waits for its trigger"
+    hand.fails(1, "kill-at is in force on n1: heal first", "inject", "slow-sync", "node=n1")
+    hand.good("heal")
+    assert hand.good("propose", "colour", "blue") == '"blue"'
+    assert {node: (row["boots"], row["state"]) for node, row in hand.rows().items()} == {
+        "n1": (1, "up"),
+        "n2": (1, "up"),
+        "n3": (2, "up"),
+    }
+    hand.good("down")
+    assert [receipt.fault for receipt in receipts.load(run_of(hand) / "receipts.jsonl")] == ["power-cut"]
 
 
 def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:

@@ -74,3 +74,13 @@ def test_the_workload_is_that_of_the_calls(
     steps: SessionSteps, settings: Settings, functions: set[str], workload: str
 ) -> None:
     assert steps.plan(settings, functions).workload == workload
+
+
+def test_a_fault_that_cannot_be_healed_keeps_no_other_in_force(steps: SessionSteps) -> None:
+    gone, whole = FakeFault(can_heal=False), FakeFault()
+    steps.add("flip-bit", {"node": "n1"}, gone)
+    steps.add("isolate", {"node": "n2"}, whole)
+    with pytest.raises(OSError, match="its node has gone"):
+        steps.heal()
+    assert whole.healed == 1
+    assert all(one.ended_s is not None for one in steps.faults)
