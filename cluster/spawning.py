@@ -58,7 +58,11 @@ class ReadyPipe:
 
     @staticmethod
     def write(descriptor: int, report: dict[str, object]) -> None:
-        """Write the line. The child calls this with the descriptor that it has inherited."""
+        """Write the line. The child calls this with the descriptor that it has inherited.
+
+        Raises:
+            BrokenPipeError: the process that has started the child waits for it no more.
+        """
         os.write(descriptor, json.dumps(report).encode() + b"\n")
 
     def wait(self, name: str, deadline: float) -> Ready:
@@ -88,11 +92,13 @@ class ReadyPipe:
         return Ready(report)
 
 
-def spawn_detached(command: Sequence[str], log: Path, mark: ProcessMark, descriptor: int) -> ReadyPipe:
+def spawn_detached(
+    command: Sequence[str], log: Path, mark: ProcessMark, descriptor: int
+) -> tuple[subprocess.Popen[bytes], ReadyPipe]:
     """Start a process that outlives this one, in a session of its own, and let it inherit a descriptor."""
     pipe = ReadyPipe(log)
     with open(log, "ab") as output:
-        subprocess.Popen(
+        popen = subprocess.Popen(
             [*command, "--ready-fd", str(pipe.writer)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -100,9 +106,9 @@ def spawn_detached(command: Sequence[str], log: Path, mark: ProcessMark, descrip
             pass_fds=[pipe.writer, descriptor],
             start_new_session=True,
             env=mark.environment(),
-        ).returncode = 0  # this process does not reap it: without this, Python would warn that it still runs
+        )
     os.close(pipe.writer)
-    return pipe
+    return popen, pipe
 
 
 def spawn_outliving(command: Sequence[str], log: Path, mark: ProcessMark) -> tuple[subprocess.Popen[bytes], ReadyPipe]:

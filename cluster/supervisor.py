@@ -96,11 +96,12 @@ class Supervisor:
         self._server = ControlServer(token, log=log)
         publish_supervisor(cluster.spec.root, self._server.address, token)
 
-    def run(self) -> None:
-        """Serve until `stop`, SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop_by_signal())
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until `stop`, SIGTERM or SIGINT. `ready` is called first; an error of it ends the supervisor in order."""
         try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stop_by_signal())
+            ready()
             next_look = 0.0
             while not self._stopping:
                 self._server.wait(_LOOK_EVERY_S)

@@ -13,7 +13,7 @@ from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.convention import exit_interrupted, print_json, print_stderr, verb
 from harness.cli.parameters import algorithm_parameter, folder_of
 from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
@@ -140,7 +140,14 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
             print_json(folder=str(spec.root), algorithm=spec.settings.algorithm, up=up_count, not_started=lost)
 
     if detach:
-        print_ready(serve_detached(spec, lock, record=record, outliving=outliving))
+        try:
+            lost = serve_detached(spec, lock, record=record, outliving=outliving)
+        except KeyboardInterrupt as error:
+            left = "Nodes that were up go on: `consensus up` adopts them" if outliving else "Nothing of it runs"
+            exit_interrupted(
+                error, f"the cluster in {spec.root} was starting. {left}; its disks stay, and `consensus up` starts it"
+            )
+        print_ready(lost)
     elif outliving:
         serve_outliving(spec, show=print_stderr, ready=print_ready)
     else:

@@ -17,15 +17,18 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO, TypeVar, cast
 
 import click
 
 from harness.cli.parameters import folder_option
 from node.wording import nearest
+
+T = TypeVar("T")
 
 EXIT_VIOLATED: Final = 1
 EXIT_UNKNOWN: Final = 2
@@ -128,6 +131,11 @@ def begin(arguments: Sequence[str]) -> None:
     _printed.streams, _printed.objects = False, 0
 
 
+def is_stream() -> bool:
+    """Return whether the verb prints until a signal ends it."""
+    return _printed.streams
+
+
 def print_json(**content: Any) -> None:
     """Print one JSON object to stdout, with the version of the schema."""
     _printed.objects += 1
@@ -168,15 +176,68 @@ def print_error(code: int, message: str, kind: str | None = None) -> None:
         message: the error, in a sentence.
         kind: one name for programs; by the exit code if it is None.
     """
-    print_stderr(f"consensus: {message}")
+    with suppress(OSError):  # the exit code tells the error all the same
+        print_stderr(f"consensus: {message}")
     print_error_object(code, message, kind)
 
 
 def print_error_object(code: int, message: str, kind: str | None = None) -> None:
-    """Do the part of `print_error` that is for programs, for an error that people have been told of."""
+    """Do the part of `print_error` that is for programs, for an error that people have been told of.
+
+    An object that cannot be written is dropped, with the rest of the output: the exit code stays the error's.
+    """
     ends_a_stream = _printed.streams and code not in _ENDS_OF_A_STREAM
     if _printed.as_json and (ends_a_stream or not (_printed.streams or _printed.objects)):
-        print_json(error={"kind": kind or kind_of(code), "message": message}, exit_code=code)
+        try:
+            print_json(error={"kind": kind or kind_of(code), "message": message}, exit_code=code)
+        except OSError:
+            drop_stdout()
+
+
+def drop_stdout() -> None:
+    """Send the rest of the output nowhere, also what waits in a buffer: it cannot be written."""
+    if sys.stdout is not None:
+        with open(os.devnull, "w") as nowhere, suppress(OSError, ValueError):  # ValueError: it has no descriptor
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+class NotedOutput:
+    """Stands in the place of stdout, and notes the error of a write that fails. For all else it is the stream below."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        return self._noted(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._noted(self._stream.flush)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _noted(self, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+@contextmanager
+def noted_stdout() -> Iterator[NotedOutput | None]:
+    """Note the errors of writing to stdout inside the block. Yields None if stdout is closed."""
+    if sys.stdout is None:
+        yield None
+        return
+    output = NotedOutput(sys.stdout)
+    with redirect_stdout(cast(TextIO, output)):
+        yield output
 
 
 def exit_interrupted(error: KeyboardInterrupt, message: str) -> NoReturn:
@@ -184,8 +245,9 @@ def exit_interrupted(error: KeyboardInterrupt, message: str) -> NoReturn:
 
     The kernel ends the nodes that they launched.
     """
-    print_stderr(f"{end_of(error)}: {message}")
     code = exit_code_of(error)
+    with suppress(OSError):
+        print_stderr(f"{end_of(error)}: {message}")
     print_error_object(code, f"{end_of(error)}: {message}")
     os._exit(code)
 

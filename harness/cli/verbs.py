@@ -5,7 +5,6 @@ Rule: a verb's module is imported only when the verb runs, and imports what only
 """
 
 import errno
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,12 +19,16 @@ from harness.cli.convention import (
     EXIT_INTERNAL,
     EXIT_UNKNOWN,
     EXIT_VIOLATED,
+    NotedOutput,
     Signalled,
     Verb,
     VerbGroup,
     begin,
+    drop_stdout,
     exit_code_of,
+    is_stream,
     kind_of,
+    noted_stdout,
     print_error,
     print_error_object,
     print_stderr,
@@ -155,6 +158,11 @@ def run_verb(arguments: list[str], *, in_own_process: bool) -> int:
     if in_own_process:
         use_plain_text()
     begin(arguments)
+    with noted_stdout() as output:
+        return _run_verb(arguments, output, in_own_process=in_own_process)
+
+
+def _run_verb(arguments: list[str], output: NotedOutput | None, *, in_own_process: bool) -> int:
     try:
         with _signals() if in_own_process else nullcontext():
             result = cli.main(args=arguments, prog_name="consensus", standalone_mode=False)
@@ -174,6 +182,8 @@ def run_verb(arguments: list[str], *, in_own_process: bool) -> int:
             return _stdout_closed()
         return _report_error(RuntimeError(f"a function has ended this process with {error!r}"))
     except Exception as error:  # noqa: BLE001 - every other error is reported, and has an exit code of its own
+        if output is not None and error is output.error:
+            return _output_lost(error)
         return _report_error(error)
     return result if isinstance(result, int) else 0
 
@@ -196,18 +206,30 @@ def _signals() -> Iterator[None]:
 
 
 def _interrupted(error: BaseException) -> int:
-    """Return the exit code after a signal. click raises Abort in the place of KeyboardInterrupt."""
+    """Report a signal, and return its exit code. click raises Abort in the place of KeyboardInterrupt."""
     cause = error.__cause__ if isinstance(error, click.Abort) else error
     code = exit_code_of(cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt())
-    print_error_object(code, f"{kind_of(code)} before it was done")
+    message = f"{kind_of(code)} before it was done"
+    if is_stream():
+        print_error_object(code, message)  # its user has ended it, as a stream ends
+    else:
+        print_error(code, message)
     return code
 
 
 def _stdout_closed() -> int:
     """Drop the rest of the output: the reader of stdout has closed it, as `head` does. Return the exit code."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    drop_stdout()
     return 0
+
+
+def _output_lost(error: Exception) -> int:
+    """Report that stdout cannot be written, which tells nothing of what the verb has done. Return the exit code."""
+    drop_stdout()
+    print_error(
+        EXIT_BAD_ARGUMENTS, f"the command was carried out up to its output, and this output cannot be written: {error}"
+    )
+    return EXIT_BAD_ARGUMENTS
 
 
 def _report_error(error: Exception) -> int:
@@ -224,7 +246,7 @@ def _report_error(error: Exception) -> int:
         case ConsensusError() | DiskError():
             code, prefix = EXIT_VIOLATED, ""
         case OSError() if error.errno in _SYSTEM_ERRORS:
-            code, prefix = EXIT_BAD_ARGUMENTS, "" if error.filename else "the output cannot be written: "
+            code, prefix = EXIT_BAD_ARGUMENTS, ""
         case _:
             import traceback  # noqa: PLC0415
 

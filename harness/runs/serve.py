@@ -8,6 +8,8 @@ import argparse
 import contextlib
 import gc
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -91,8 +93,7 @@ def _serve_session(
 
         verbs = {**LinkVerbs(run, session).verbs(), **session.verbs()}
         supervisor = Supervisor(run.cluster, verbs, show, trouble, session)
-        ready([str(failure) for failure in run.cluster.failures.values()])
-        supervisor.run()
+        supervisor.run(lambda: ready([str(failure) for failure in run.cluster.failures.values()]))
         return session, run.cluster.nodes
 
 
@@ -110,8 +111,7 @@ def serve_outliving(spec: Spec, *, show: ShowLine, ready: Callable[[list[str]], 
         end_strays(spec)
         cluster = Cluster(spec=spec, outliving=True).start(without_the_lost=True)
         supervisor = Supervisor(cluster, dict(_UNRECORDED_VERBS), show, lambda: None)
-        ready([str(failure) for failure in cluster.failures.values()])
-        supervisor.run()
+        supervisor.run(lambda: ready([str(failure) for failure in cluster.failures.values()]))
         if supervisor.ended_by_signal:
             cluster.leave()
             show("the nodes go on without this supervisor: `consensus up` adopts them, `consensus down` ends them")
@@ -151,13 +151,25 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: boo
 
     Raises:
         BootFailed: the cluster could not start.
+        KeyboardInterrupt: a signal has come meanwhile. The process that was started has ended, in order.
     """
     command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
     command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
     command += ["--outliving"] if outliving else []
     mark = ProcessMark.of(SUPERVISOR, spec.settings.cluster, spec.root)
-    pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
-    lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
+    supervisor, pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
+    try:
+        lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
+    except KeyboardInterrupt:  # the signal has not reached the supervisor, which has a session of its own
+        supervisor.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(_READY_S)
+        raise
+    finally:
+        if supervisor.returncode is None:
+            supervisor.returncode = (
+                0  # this process does not reap it: without this, Python would warn that it still runs
+            )
     return lost
 
 
@@ -178,8 +190,14 @@ def main() -> int:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
     def ready(lost: list[str]) -> None:
-        ReadyPipe.write(arguments.ready_fd, {"lost": lost})
+        try:
+            ReadyPipe.write(arguments.ready_fd, {"lost": lost})
+        except BrokenPipeError:
+            raise ConsensusError(
+                "`consensus up` has ended before the cluster was up, so the cluster ends, too"
+            ) from None
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it: end what has begun
     try:
         spec = open_spec(arguments.root)
         if arguments.outliving:
@@ -189,7 +207,11 @@ def main() -> int:
     except (ConsensusError, ValueError, OSError) as error:
         show(str(error))
         os.close(arguments.lock_fd)  # nothing runs any more, so that the next `consensus up` need not wait
-        ReadyPipe.write(arguments.ready_fd, {"error": str(error)})
+        with contextlib.suppress(BrokenPipeError):
+            ReadyPipe.write(arguments.ready_fd, {"error": str(error)})
+        return 1
+    except KeyboardInterrupt:
+        show("a signal has ended the supervisor before the cluster was up")
         return 1
     return 0
 

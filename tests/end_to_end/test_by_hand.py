@@ -424,7 +424,8 @@ def test_what_the_machine_denies_is_reported_as_no_mistake(hand: Hand) -> None:
     full = shell("$CONSENSUS ps >/dev/full")
     assert (full.returncode, full.stderr) == (
         254,
-        "consensus: the output cannot be written: [Errno 28] No space left on device\n",
+        "consensus: the command was carried out up to its output, and this output cannot be written: "
+        "[Errno 28] No space left on device\n",
     )
     closed = shell("$CONSENSUS propose k - <&-")
     assert closed.returncode == 254

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cluster.processes import is_alive
+from tests.end_to_end.hand import run_in_this_process
 from tests.waiting import WAIT_S, wait_until
 
 
@@ -82,6 +83,27 @@ def test_a_test_that_is_terminated_names_its_run_folder(tmp_path: Path) -> None:
     assert (error["error"]["kind"], error["exit_code"]) == ("terminated", 143)
     assert children
     wait_until_all_have_ended(children)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
+def test_a_cluster_that_is_starting_ends_with_the_command_that_starts_it(tmp_path: Path, number: int) -> None:
+    process = begin(tmp_path, "up", "-n", "3", "-d")
+    folder = tmp_path / ".consensus"
+    wait_until(lambda: len(below(process)) > 1)  # the supervisor, and the proxy or a node below it
+    children = below(process)
+    os.killpg(process.pid, number)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert printed == (
+            f"interrupted: the cluster in {folder} was starting. Nothing of it runs; its disks stay, "
+            "and `consensus up` starts it\n"
+        )
+        assert not any(is_alive(child.pid) for child in children)
+    wait_until_all_have_ended(children)
+    assert "Traceback" not in (folder / "supervisor.log").read_text()
+    after = run_in_this_process("ps", "--dir", str(folder))
+    assert f"no cluster is up in {folder}: start one with `consensus up`" in after.stderr
 
 
 def test_workers_end_with_their_leader_however_it_ends(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 import inspect
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import pytest
 
 from harness.cli.convention import EXIT_BAD_ARGUMENTS, Verb, VerbGroup
+from harness.cli.main import run
 from harness.cli.verbs import cli
 from tests.end_to_end.hand import run_in_this_process
 from tests.run_folders import split_brain
@@ -65,6 +69,46 @@ def test_the_folder_may_stand_on_both_sides_of_the_verb(tmp_path: Path) -> None:
         assert f"no cluster is up in {tmp_path / 'a'}" in run_in_this_process(*arguments).stderr
     both = run_in_this_process("--dir", str(tmp_path / "b"), "ps", "--dir", str(tmp_path / "a"))
     assert f"no cluster is up in {tmp_path / 'a'}" in both.stderr
+
+
+def run_onto(stdout: TextIO, stderr: TextIO, *arguments: str) -> int:
+    """Run a command whose output goes to these files. Returns its exit code."""
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        return run(list(arguments))
+
+
+def full_disk() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+def unread_pipe() -> TextIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return open(writer, "w")
+
+
+@pytest.mark.parametrize("opened", [full_disk, unread_pipe], ids=["full disk", "unread pipe"])
+def test_an_error_keeps_its_exit_code_where_nothing_can_be_written(
+    opened: Callable[[], TextIO], tmp_path: Path
+) -> None:
+    said = StringIO()
+    with opened() as stdout:
+        assert run_onto(stdout, said, "ps", "-o", "json", "--dir", str(tmp_path)) == 1
+    assert said.getvalue().startswith(f"consensus: no cluster is up in {tmp_path}")
+    assert said.getvalue().count("\n") == 1
+    with opened() as stdout, suppress(OSError), opened() as stderr:  # closing stderr fails as its writes do
+        assert run_onto(stdout, stderr, "ps", "-o", "json", "--dir", str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("arguments", [("faults",), ("faults", "-o", "json"), ("mutants", "--list")], ids=" ".join)
+def test_output_that_cannot_be_written_is_no_failure_of_the_command(arguments: tuple[str, ...]) -> None:
+    said = StringIO()
+    with open("/dev/full", "w") as stdout:
+        assert run_onto(stdout, said, *arguments) == EXIT_BAD_ARGUMENTS
+    assert said.getvalue() == (
+        "consensus: the command was carried out up to its output, and this output cannot be written: "
+        "[Errno 28] No space left on device\n"
+    )
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("kil", "kill"), ("scorcard", "scorecard"), ("Kill", "kill")])
