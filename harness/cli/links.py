@@ -94,12 +94,22 @@ def link(
 @verb()
 @click.pass_obj
 def heal(root: Path, as_json: bool) -> None:
-    """Remove all rules from the links, and end every fault of `consensus inject`.
+    """Remove all rules from the links, and end every fault of `consensus inject`. One that still waits will not begin.
 
     Dropped messages stay lost. Held messages are delivered.
     """
-    SupervisorClient(root).ask("heal")
-    _print_result(None, "every link is whole", as_json)
+    healed = SupervisorClient(root).ask("heal")
+    if as_json:
+        print_json(rules=[], **healed)
+        return
+    print("every link is whole" + (f"; ended: {', '.join(healed['ended'])}" if healed["ended"] else ""))
+    if healed["never_began"]:
+        print(f"will not begin: {', '.join(healed['never_began'])}")
+    if healed["up_again"]:
+        print(f"up again: {', '.join(healed['up_again'])}")
+    for node, how in healed["not_up"].items():
+        remedy = "resume" if how.startswith("suspended") else "restart"
+        print(f"{node} is {how}: `consensus {remedy} {node}`")
 
 
 @verb()
@@ -153,8 +163,8 @@ def _print_result(rules: Any, text: str, as_json: bool) -> None:
 def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) -> None:
     """Inject any FAULT of the catalogue, with ARGUMENTS such as node=n1 or links=clients, until `consensus heal`.
 
-    A value is JSON, or a bare word. `consensus faults FAULT` lists the arguments. Arguments that are left out are drawn at
-    random. Faults of disks need `consensus up --prepare disk`.
+    A value is JSON, or a bare word; a list of nodes is also n1,n2. `consensus faults FAULT` lists the arguments. Those that are
+    left out are drawn at random. Faults of disks need `consensus up --prepare disk`.
     """
     given: dict[str, Any] = {}
     for argument in arguments:
@@ -168,5 +178,6 @@ def inject(root: Path, fault: str, arguments: tuple[str, ...], as_json: bool) ->
     else:
         strikes = injected["strikes"]
         more = f" and {len(strikes) - _STRIKES_MAX} more" if len(strikes) > _STRIKES_MAX else ""
+        waits = "waits for its trigger" if "message" in given else "has begun, and is not in force yet"
         whom = f": {', '.join(strikes[:_STRIKES_MAX])}{more}" if strikes else ""
-        print(f"{fault} is in force{whom}" if injected["in_force"] else f"{fault} waits for its trigger")
+        print(f"{fault} is in force{whom}" if injected["in_force"] else f"{fault} {waits}")

@@ -54,6 +54,8 @@ def scorecard(
         for name, why in broken.items():
             print(f"{name} breaks its contract: {why}\n")
         _print(table)
+        if only is not None:
+            print(f"\nonly {only}: a tick means not broken by that; the whole table: consensus scorecard")
         print(
             f"\n{count(len(wanted), 'run')} in {time.monotonic() - started:.0f} s, on real processes. "
             f"Run folders: {shown_path(folder)}"

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from harness.faults.excuses import NO_EXCUSE, Excuse
 from harness.records.links import CLIENT
+from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
 from node.wording import nearest
 
@@ -278,6 +279,26 @@ def check_arguments(name: str, arguments: Mapping[str, Any], nodes: tuple[NodeId
         raise BadFault(f"{name} needs {' and '.join(missing)}")
 
 
+def check_message(algorithm: str, message: str) -> None:
+    """Check that nodes of an algorithm send each other messages of this type.
+
+    Raises:
+        BadFault: they do not, so a fault would wait for ever.
+        UnknownAlgorithm: there is no such algorithm.
+    """
+    sent = sorted(cls.type_name() for cls in load_algorithm(algorithm).messages)
+    if message not in sent:
+        raise BadFault(f"{algorithm} sends no {message!r}: {nearest(message, sent)}")
+
+
+def split_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with words such as "n1,n2" as lists, where an argument is a list of nodes."""
+    return {
+        name: value.split(",") if isinstance(value, str) and _CHECKS.get(name) is _LIST_OF_NODES else value
+        for name, value in arguments.items()
+    }
+
+
 class ArgumentCheck(NamedTuple):
     """A check of an argument's value.
 
@@ -322,12 +343,13 @@ def _is_number(least: float, most: float) -> Callable[[Any, tuple[NodeId, ...]],
 
 
 _ANY_VALUE: Final = ArgumentCheck("anything", lambda _value, _nodes: True)
+_LIST_OF_NODES: Final = ArgumentCheck("a list of some of {nodes}", _are_nodes)
 #: By the name of the argument.
 _CHECKS: Final[dict[str, ArgumentCheck]] = {
     "node": ArgumentCheck("one of {nodes}, or leader", _is_node),
-    "nodes": ArgumentCheck("a list of some of {nodes}", _are_nodes),
-    "senders": ArgumentCheck("a list of some of {nodes}", _are_nodes),
-    "receivers": ArgumentCheck("a list of some of {nodes}", _are_nodes),
+    "nodes": _LIST_OF_NODES,
+    "senders": _LIST_OF_NODES,
+    "receivers": _LIST_OF_NODES,
     "groups": ArgumentCheck("a list of lists of some of {nodes}, each named once", _are_groups),
     "links": ArgumentCheck("nodes, clients, all, or a list of pairs of {nodes} and client", _are_links),
     "probability": ArgumentCheck("a number from 0 to 1", _is_number(0, 1)),

@@ -21,7 +21,7 @@ from typing import Final
 from cluster.errors import BootFailed, FaultFailed, WrongState
 from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
-from harness.faults.catalogue import DrawnArguments, FaultBudget, fault
+from harness.faults.catalogue import BadFault, DrawnArguments, FaultBudget, check_message, fault
 from harness.faults.excuses import Excuse, Kind
 from harness.faults.injector import RUNNING, Faults
 from harness.faults.target import Target, bring_up, choose_node, resolve_nodes
@@ -256,7 +256,14 @@ def kill_at(
         within_s: how long to wait for the message, in seconds.
 
     Observer: the proxy, which holds the message, and the kernel; the wait status is that of SIGKILL.
+
+    Raises:
+        BadFault: the nodes send each other no such message.
     """
+    try:
+        check_message(experiment.spec.settings.algorithm, message)
+    except BadFault as error:
+        raise BadFault(f"kill-at: {error}") from error
     chosen = choose_node(experiment, rng, node)
     others = [peer for peer in experiment.nodes if peer != chosen]
     links = [(peer, chosen) for peer in others] if end == "receiver" else [(chosen, peer) for peer in others]

@@ -40,6 +40,7 @@ from node.client_messages import CLIENT_MESSAGES
 from node.contract import Message, NodeId
 from node.settings import Settings
 from node.wire import Codec, Envelope, Malformed
+from node.wording import nearest
 
 
 class Ports(TypedDict):
@@ -247,8 +248,9 @@ class Switchboard:
                 )
         for type_ in sorted(rule.types or ()):
             if type_ not in self._types:
+                known_types = [name for name in self._types if name != UNKNOWN_TYPE]
                 raise BadRule(
-                    f"no message has the type {type_!r}, so the rule would never act; there are {', '.join(self._types)}"
+                    f"no message has the type {type_!r}, so the rule would never act: {nearest(type_, known_types)}"
                 )
         self._engine.add(rule)
         self._must_decode = self._must_decode or rule.types is not None or rule.variables is not None

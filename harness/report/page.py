@@ -186,6 +186,9 @@ def _witness_buttons(run: RunFolder, indexes: Iterable[int]) -> str:
 
 def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
     notes = []
+    if not run.messages:
+        how = ": start with `consensus up --record` to have the messages" if run.results.get("by_hand") else ""
+        notes.append(f"No message of this run was recorded{how}.")
     if data["leftOut"]:
         total = sum(data["leftOut"].values())
         by_type = ", ".join(f"{count:,} {name}" for name, count in data["leftOut"].items())

@@ -16,6 +16,7 @@ Rules
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from random import Random
@@ -30,7 +31,7 @@ from harness.checkers.models import KvModel
 from harness.checkers.properties import PROPERTIES, contract_verdict
 from harness.checkers.verdict import Verdict
 from harness.faults.active import ReceiptBuilder
-from harness.faults.catalogue import check_arguments, find_fault
+from harness.faults.catalogue import check_arguments, find_fault, split_lists
 from harness.faults.injector import Proofs
 from harness.network.rules import Action, Reorder
 from harness.records.history import Event
@@ -51,6 +52,16 @@ _INJECT_AT_MESSAGE_S: Final = 0.2
 UNRECORDED: Final = -1
 
 
+@dataclass(eq=False)
+class _InjectedFault:
+    """A fault of `consensus inject`, the thread that injects it, and what came of it."""
+
+    name: str
+    thread: threading.Thread
+    is_in_force: bool = False
+    error: BaseException | None = None
+
+
 class HandSession:
     """What the supervisor does for the command line. `run` has begun; it ends after `close`."""
 
@@ -59,8 +70,7 @@ class HandSession:
         self._run, self._had_past = run, had_past
         run.faults.claim_s = 0.0  # somebody waits for the reply: a fault that cannot begin now is refused
         self._steps = SessionSteps()
-        #: The threads of faults that may not be in force yet.
-        self._injecting: list[threading.Thread] = []
+        self._injecting: list[_InjectedFault] = []
         self._calls: dict[int, Event] = {}
         self._unrecorded = ""
         self._unsaved = ""
@@ -211,51 +221,75 @@ class HandSession:
             The fault, its arguments, `in_force`: whether the fault is in force already, and `strikes`: the nodes and links of its
             receipts so far, for people.
         """
+        arguments = split_lists(arguments)
         check_arguments(name, arguments, self._run.nodes)
         inject = find_fault(name).fault.inject
         rng = Random(f"{self._run.seed}/{len(self._steps.faults)}")
         at_s, began_ns = self._steps.now_s(), time.monotonic_ns()
-        outcome: list[BaseException | None] = []
 
         def work() -> None:
             try:
                 active = inject(self._run, rng, **arguments)
                 self._steps.add(name, arguments, active, at_s)
                 self.save()
-                outcome.append(None)
+                injected.is_in_force = True
             except BaseException as error:  # noqa: BLE001 - raised below, if it comes in time
-                outcome.append(error)
+                injected.error = error
 
         thread = threading.Thread(target=work, name=f"inject {name}", daemon=True)
-        self._injecting = [one for one in self._injecting if one.is_alive()] + [thread]
+        injected = _InjectedFault(name, thread)
+        self._injecting = [one for one in self._injecting if one.thread.is_alive()] + [injected]
         thread.start()
         at_message = "message" in signature(inject).parameters
         thread.join(_INJECT_AT_MESSAGE_S if at_message else _INJECT_S)
-        if outcome and outcome[0] is not None:
-            raise outcome[0]
+        if injected.error is not None:
+            raise injected.error
         return {
             "fault": name,
             "arguments": arguments,
-            "in_force": bool(outcome),
+            "in_force": injected.is_in_force,
             "strikes": _struck(self._run.faults.receipts, began_ns),
         }
 
-    def heal(self) -> None:
-        """End every fault except those of `kill`, `terminate` and `suspend`. A fault that still waits never begins."""
-        self._give_up_waiting()
+    def heal(self) -> dict[str, Any]:
+        """End every fault except those of `kill`, `terminate` and `suspend`. A fault that still waits never begins.
+
+        Returns:
+            `ended`: the faults that were in force; `never_began`: those that still waited; `up_again`: the nodes that run again;
+            `not_up`: each node that does not run, with its state for people, since `heal` does not end a `kill`.
+        """
+        never_began = self._give_up_waiting()
         self._run.faults.allow_new_faults()
+        ended, before = self._steps.in_force(), self._nodes_not_up()
         try:
             self._steps.heal()
         finally:
             self._run.network.heal()
             self.save()
+        not_up = self._nodes_not_up()
+        up_again = [node for node in before if node not in not_up]
+        return {"ended": ended, "never_began": never_began, "up_again": up_again, "not_up": not_up}
 
-    def _give_up_waiting(self) -> None:
-        """Let no fault begin, and wait until each one that was asked for is in force or has given up."""
-        self._run.faults.stop_new_faults()
-        for thread in self._injecting:
-            thread.join()
+    def _nodes_not_up(self) -> dict[NodeId, str]:
+        cluster = self._run.cluster
+        return {
+            node: cluster.process(node).describe()
+            for node in cluster.nodes
+            if cluster.state(node) is not ProcessState.UP
+        }
+
+    def _give_up_waiting(self) -> list[str]:
+        """Let no fault begin, and wait until each one that was asked for is in force or has given up.
+
+        Returns:
+            The names of those that have given up now.
+        """
+        waiting = [one for one in self._injecting if one.thread.is_alive()]
         self._injecting.clear()
+        self._run.faults.stop_new_faults()
+        for one in waiting:
+            one.thread.join()
+        return [one.name for one in waiting if not one.is_in_force]
 
     # --- the run --------------------------------------------------------------------------------------------------------
 

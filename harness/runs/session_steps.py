@@ -59,6 +59,10 @@ class SessionSteps:
             if one.ended_s is None and one.active is None and one.arguments.get("nodes") == [node]:
                 one.ended_s = self.now_s()
 
+    def in_force(self) -> list[str]:
+        """Return the names of the faults that `heal` would end."""
+        return [one.fault for one in self.faults if one.active is not None and one.ended_s is None]
+
     def heal(self) -> None:
         """Heal every fault that is in force and has something to heal it. If one cannot be, the others are all the same."""
         with contextlib.ExitStack() as healing:  # raises at its end what one of them raised

@@ -90,15 +90,30 @@ def test_heal_ends_every_fault_and_no_fault_begins_after_it(hand: Hand) -> None:
         hand.fails(1, "n3 is down (power-cut is in force there): heal first", "inject", fault, f"{named}={value}")
     assert hand.good("inject", "kill-at", "node=n1", "message=Accept") == "kill-at waits for its trigger"
     hand.fails(1, "kill-at is in force on n1: heal first", "inject", "slow-sync", "node=n1")
-    hand.good("heal")
+    hand.fails(
+        254, "kill-at: paxos sends no 'acept': did you mean Accept", "inject", "kill-at", "node=n2", "message=acept"
+    )
+    hand.good("kill", "n2")
+    assert hand.good("heal").splitlines() == [
+        "every link is whole; ended: power-cut",
+        "will not begin: kill-at",
+        "up again: n3",
+        "n2 is down: killed by SIGKILL: `consensus restart n2`",
+    ]
+    hand.good("inject", "suspend", "nodes=n1,n3")
+    assert hand.json("heal")["up_again"] == ["n1", "n3"]
+    hand.good("restart", "n2")
     assert hand.good("propose", "colour", "blue") == '"blue"'
     assert {node: (row["boots"], row["state"]) for node, row in hand.rows().items()} == {
         "n1": (1, "up"),
-        "n2": (1, "up"),
+        "n2": (2, "up"),
         "n3": (2, "up"),
     }
     hand.good("down")
-    assert [receipt.fault for receipt in receipts.load(run_of(hand) / "receipts.jsonl")] == ["power-cut"]
+    faults = [receipt.fault for receipt in receipts.load(run_of(hand) / "receipts.jsonl")]
+    assert faults == ["power-cut", "kill", "suspend", "suspend"]
+    hand.good("report", run_of(hand).name)
+    assert "start with `consensus up --record` to have the messages" in (run_of(hand) / "report.html").read_text()
 
 
 def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:

@@ -82,11 +82,11 @@ STEP: dict[str, Any] = {"fault": "kill", "nodes": ["n1"], "at_s": 1, "for_s": 1}
         ({"steps": [{**STEP, "when": "0th Promise"}]}, "write it as"),
         (
             {"steps": [{**STEP, "when": "2nd Prommise to n1"}]},
-            "step 1: paxos sends no 'Prommise'; its messages are Accept, ",
+            "step 1: paxos sends no 'Prommise': did you mean Promise",
         ),
         (
             {"steps": [{"fault": "kill-at", "message": "Vote"}]},
-            "step 1: paxos sends no 'Vote'; its messages are Accept, ",
+            "step 1: paxos sends no 'Vote': there are Accept, ",
         ),
         ({"time_s": 1, "steps": [{**STEP, "at_s": 5}]}, "step 1 begins at 5 s, and the plan ends at 1 s"),
         ({"algorithm": "nope"}, "no algorithm is called 'nope'"),
