@@ -32,7 +32,9 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     place = -1
     try:
-        with path.open(encoding="utf-8") as file:
+        if not path.is_file() and path.exists():  # it is read twice, and a device may have no end
+            raise BadFile(f"{path} is no regular file: write what it gives to a file first")
+        with path.open(encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
             for place, line in enumerate(file):
                 try:
                     event, end = _scan(line)

@@ -220,8 +220,7 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
         session = _session_since(root, began_s)
     if session is not None:
-        why = f" ({session.evidence})" if session.status == NOT_JUDGED else ""
-        print_stderr(f"its calls and faults are {session.outcome}{why}: consensus report {session.name}")
+        print_stderr(f"{_judgement(session)}; `consensus report {session.name}` shows it")
     if wipe:
         from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
         from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415
@@ -235,6 +234,14 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         print_stderr(f"everything that the cluster made in {root} is deleted{rest}")
     if as_json:
         print_json(folder=str(root), wiped=wipe, session=session and session.to_json())
+
+
+def _judgement(session: RunSummary) -> str:
+    """Return how a session by hand was judged, for people, with the reason if there is no clear answer."""
+    if session.status == NOT_JUDGED:
+        return f"not judged as a run ({session.evidence})"
+    why = f" ({session.evidence})" if session.status == "unknown" else ""
+    return f"judged as a run: {session.outcome}{why}"
 
 
 def _session_since(root: Path, since_s: float) -> RunSummary | None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from itertools import pairwise, takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, TextIO, TypeVar, cast
 
 import click
@@ -76,6 +77,8 @@ class VerbGroup(click.Group):
     """A group of verbs. A mistyped verb's error names those that look like it."""
 
     command_class = Verb
+    #: Words that other programs have for a verb, to the verb.
+    other_words: Mapping[str, str] = MappingProxyType({})
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -83,7 +86,9 @@ class VerbGroup(click.Group):
         """Return the verb that the arguments name. Raises UsageError if there is none."""
         name = args[0]
         if not (ctx.resilient_parsing or name.startswith("-")) and self.get_command(ctx, name) is None:
-            hint = nearest(name, self.list_commands(ctx), f"`{ctx.command_path} --help` lists them")
+            other = self.other_words.get(name.lower())
+            otherwise = f"`{ctx.command_path} --help` lists them"
+            hint = f"did you mean {other}?" if other else nearest(name, self.list_commands(ctx), otherwise)
             raise click.UsageError(f"there is no command {name!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 

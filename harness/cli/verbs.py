@@ -108,8 +108,18 @@ _SECTIONS: Final = {
 _MODULES: Final = {name: module for verbs in _SECTIONS.values() for name, module in verbs.items()}
 
 
+#: What other programs call some of the verbs.
+_OTHER_WORDS: Final = {
+    "status": "ps", "list": "ps", "ls": "ps", "start": "up", "run": "up", "stop": "down", "set": "put", "write": "put",
+    "read": "get", "delete": "del", "rm": "del", "remove": "del", "pause": "suspend", "unpause": "resume",
+    "log": "logs", "verify": "check",
+}  # fmt: skip
+
+
 class _LazyGroup(VerbGroup):
     """Imports a verb's module when the verb is needed."""
+
+    other_words = _OTHER_WORDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
@@ -171,8 +181,10 @@ def _run_verb(arguments: list[str], output: NotedOutput | None, *, in_own_proces
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
     except click.ClickException as error:
-        error.show()
-        print_error_object(EXIT_BAD_ARGUMENTS, error.format_message())
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        if context is not None:
+            print_stderr(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+        print_error(EXIT_BAD_ARGUMENTS, error.format_message())
         return EXIT_BAD_ARGUMENTS
     except BrokenPipeError:
         return _stdout_closed()

@@ -166,9 +166,9 @@ def simulate(
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
+    cls, model = _find_algorithm(algorithm, fault_model, look_for)
     if not as_json:
         print_stderr(f"simulating {algorithm} for {count(seeds, 'seed')}")
-    cls, model = _find_algorithm(algorithm, fault_model, look_for)
     settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
     progress_timer = ProgressTimer()
 
@@ -221,7 +221,11 @@ def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str
 
     mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
     if mutant is None and ":" not in name and name not in BUILT_IN:
-        hint = nearest(name, [*BUILT_IN, *(mutant.name for mutant in MUTANTS)], f"there are {', '.join(BUILT_IN)}")
+        hint = nearest(
+            name,
+            [*BUILT_IN, *(mutant.name for mutant in MUTANTS)],
+            f"there are {', '.join(BUILT_IN)}, and the mutants of `consensus mutants --list`",
+        )
         raise UnknownAlgorithm(f"no algorithm or mutant is called {name!r}: {hint} (one of your own is module:Class)")
     if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
         fault_model = (*fault_model, "empty-disks-vote")

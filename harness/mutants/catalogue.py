@@ -4,6 +4,7 @@
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -387,6 +388,14 @@ def choose(names: tuple[str, ...]) -> tuple[Mutant, ...]:
     known = {mutant.name: mutant for mutant in MUTANTS}
     for name in names:
         if name not in known:
-            hint = nearest(name, known, "`consensus mutants --list` lists them")
-            raise NoSuchMutant(f"no mutant is called {name!r}: {hint}")
+            raise NoSuchMutant(f"no mutant is called {name!r}: {_hint(name, known)}")
     return tuple(known[name] for name in dict.fromkeys(names)) or MUTANTS
+
+
+def _hint(name: str, known: Mapping[str, Mutant]) -> str:
+    """Return the end of an error about a name that is no mutant's. A user may have named the algorithm that it breaks."""
+    listed = "`consensus mutants --list` lists them"
+    of_algorithm = [mutant.name for mutant in MUTANTS if nearest(name, [mutant.original], "")]
+    if of_algorithm:
+        listed = f"name a mutant, such as {of_algorithm[0]}, and not an algorithm; {listed}"
+    return nearest(name, known, listed)

@@ -134,7 +134,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         BadFile: the file cannot be read, or a line is not a JSON object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte-order mark first
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{path} cannot be read: {error}") from error
     *lines, rest = text.split("\n")
@@ -200,7 +200,7 @@ def read_document(path: Path) -> dict[str, Any]:
         BadFile: the file cannot be read, is not JSON, or holds something else than an object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also text that is not UTF-8

@@ -109,12 +109,12 @@ class SimulationReport:
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         tally = self.tally
-        rate = tally.runs / max(self.seconds, 1e-9)
+        rate = f" ({tally.runs / max(self.seconds, 1e-9):,.0f} schedules a second)" if tally.runs else ""
+        seen = ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen) if what != BALLOT)
         text = [
             f"simulate {self.algorithm} on {count(self.settings.nodes, 'node')}",
-            f"{count(tally.runs, 'seed')}, {count(tally.steps, 'step')} in {self.seconds:.1f} s ({rate:,.0f} schedules a second)",
-            "  seeds that saw "
-            + ", ".join(f"{what}: {tally.seen[what]:,}" for what in sorted(tally.seen) if what != BALLOT),
+            f"{count(tally.runs, 'seed')}, {count(tally.steps, 'step')} in {self.seconds:.1f} s{rate}",
+            *([f"  seeds that saw {seen}"] if seen else []),
             *(f"  not judged: {what}" for what in self.not_judged),
         ]
         if self.shrunk is None:

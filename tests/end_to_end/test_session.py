@@ -130,17 +130,20 @@ def test_a_recorded_session_without_calls_is_no_run_either(hand: Hand) -> None:
 
 
 def test_a_session_on_disks_that_were_written_before_is_not_judged(hand: Hand) -> None:
+    ends = []
     for _ in range(2):
         hand.good("up", "-d", "-n", "1")
         hand.good("propose", "colour", "blue")
-        down = hand.run("down", "-o", "json")
+        ends.append(hand.run("down", "-o", "json"))
+    first, down = ends
     runs = hand.json("runs")["runs"]
     assert [run["status"] for run in runs] == ["not judged", "unknown"]  # the first had no contest
     notes = json.loads((Path(runs[0]["run"]) / "results.json").read_text())["notes"]
     assert notes == {"not judged": "the disks were written before this session, so it shows only a part"}
     assert (
-        "not judged (the disks were written before this session, so it shows only a part): consensus report"
-        in down.stderr
-    )
+        "not judged as a run (the disks were written before this session, so it shows only a part); "
+        f"`consensus report {runs[0]['name']}` shows it\n"
+    ) in down.stderr
+    assert f"\njudged as a run: unknown ({runs[1]['evidence']}); `consensus report" in first.stderr
     assert json.loads(down.stdout)["session"] == runs[0]
     assert "    the disks were written before this session" in hand.good("runs")

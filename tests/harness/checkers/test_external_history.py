@@ -1,4 +1,6 @@
+import codecs
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,19 @@ def sentence(path: Path, model: str) -> str:
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = file_of(tmp_path, line(0, "invoke", "write", 1), line(0, "ok", "write", 1))
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert judge_file(path, "register").verdict.status == VerdictStatus.VALID
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(BadFile, match="is no regular file"):
+            judge_file(path, "register")
 
 
 def test_most_fields_may_be_left_out(tmp_path: Path) -> None:

@@ -71,6 +71,33 @@ def test_the_folder_may_stand_on_both_sides_of_the_verb(tmp_path: Path) -> None:
     assert f"no cluster is up in {tmp_path / 'a'}" in both.stderr
 
 
+def test_what_other_programs_call_a_verb_leads_to_a_verb_of_ours() -> None:
+    assert isinstance(cli, VerbGroup)
+    assert set(cli.other_words.values()) <= set(cli.list_commands(click.Context(cli)))
+    assert not set(cli.other_words) & set(cli.list_commands(click.Context(cli)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("kil",),
+        ("export", "--to", "edn"),
+        ("check", "FILE", "--model", "register"),
+        ("ps", "--nonsense"),
+        ("faults", "kil"),
+    ],
+    ids=" ".join,
+)
+def test_every_error_has_one_form(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    broken = tmp_path / "runs" / "broken" / "history.jsonl"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{\n")
+    done = run_in_this_process("--dir", str(tmp_path), *(str(broken) if word == "FILE" else word for word in arguments))
+    assert done.returncode == EXIT_BAD_ARGUMENTS
+    assert done.stderr.splitlines()[-1].startswith("consensus: ")
+    assert "Error" not in done.stderr
+
+
 def run_onto(stdout: TextIO, stderr: TextIO, *arguments: str) -> int:
     """Run a command whose output goes to these files. Returns its exit code."""
     with redirect_stdout(stdout), redirect_stderr(stderr):
@@ -111,7 +138,9 @@ def test_output_that_cannot_be_written_is_no_failure_of_the_command(arguments: t
     )
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("kil", "kill"), ("scorcard", "scorecard"), ("Kill", "kill")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("kil", "kill"), ("scorcard", "scorecard"), ("Kill", "kill"), ("status", "ps?")]
+)
 def test_a_mistyped_verb_is_guessed(typed: str, meant: str) -> None:
     done = run_in_this_process(typed)
     assert done.returncode == EXIT_BAD_ARGUMENTS
@@ -229,6 +258,14 @@ def test_two_different_algorithms_are_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ["mutants", "paxso"],
+            "'paxso': name a mutant, such as ignores-accepted, and not an algorithm; `consensus mutants",
+        ),
+        (
+            ["simulate", "nope"],
+            "there are leader, failover, majority, paxos, multipaxos, and the mutants of `consensus mut",
+        ),
         (["mutants", "ignore-accepted"], "no mutant is called 'ignore-accepted': did you mean ignores-accepted, "),
         (["simulate", "adopts-lowst"], "no algorithm or mutant is called 'adopts-lowst': did you mean adopts-lowest"),
         (["faults", "kil"], "no fault is called 'kil': did you mean kill, "),

@@ -123,6 +123,13 @@ def test_a_damaged_file_gives_the_lines_that_can_be_read(tmp_path: Path) -> None
     assert read_readable_lines(path) == ([{"a": 1}, {"b": 2}], 3)
 
 
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n', encoding="utf-8-sig")
+    assert list(read_lines(path)) == [(1, {"a": 1})]
+    assert read_document(path) == {"a": 1}
+
+
 def test_a_document_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "document.json"
     data = {"colour": "blåu", "nodes": ["n1"], "lone surrogate": "\ud800"}

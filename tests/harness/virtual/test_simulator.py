@@ -24,7 +24,7 @@ from harness.virtual.fault_schedule import (
 from harness.virtual.judge import SAFETY
 from harness.virtual.node_state import facts_of
 from harness.virtual.simulation_settings import SimulationSettings, simulate
-from harness.virtual.simulator import SimulationReport, run_simulate
+from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
 from node.algorithms import load_algorithm
 from node.algorithms.paxos import Decided, Paxos
@@ -246,6 +246,15 @@ def test_a_message_class_may_be_lost_more_often() -> None:
     assert Paxos.messages[-1] is Decided
     assert done.seen["a loss"] == 2
     assert None not in decided  # the nodes have inquired in the recovery phase
+
+
+def test_a_simulation_that_ran_no_seed_shows_no_rate_and_no_events() -> None:
+    report = SimulationReport("paxos", SimulationSettings(), 2.0, 1000, SeedTally(), None)
+    assert report.lines() == [
+        "simulate paxos on 3 nodes",
+        "0 seeds, 0 steps in 2.0 s",
+        "unknown: cut short after 0 of 1,000 seeds",
+    ]
 
 
 def test_a_simulation_says_that_it_saw_no_promise_to_judge() -> None:
