@@ -41,6 +41,7 @@ from harness.runs.experiment import Experiment
 from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
 from harness.virtual.judge import FAULT_TOLERANCE, Violation
 from harness.virtual.narration import narrate
+from harness.virtual.watchdog import watching
 from node.contract import NodeId
 from node.wording import count
 
@@ -109,6 +110,7 @@ class ReplayResult:
         }
 
 
+@watching()
 def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] = id, **about: Any) -> ReplayResult:
     """Run a schedule on real processes, judge the run, and write its results and its report.
 

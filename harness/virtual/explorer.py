@@ -156,6 +156,20 @@ def _has_ballot(message: type[Message]) -> bool:
     return any("Ballot" in str(field.type) for field in fields(message))
 
 
+class NoBallotField(BadInput):
+    """A field that is to count as ballots is no integer of any message. Nothing was done."""
+
+
+def _check_ballot_fields(algorithm: type[Algorithm], named: object) -> None:
+    if not isinstance(named, tuple):
+        raise NoBallotField(f"ballot_fields is {named!r}, and must be a tuple of names, such as ('term',)")
+    found = [field.name for message in algorithm.messages for field in fields(message) if field.type in (int, "int")]
+    for name in named:
+        if name not in found:
+            others = f"; its integers are {', '.join(dict.fromkeys(found))}" if found else ""
+            raise NoBallotField(f"no message of {algorithm.__name__} has an integer field {name!r}{others}")
+
+
 class TooLarge(BadInput):
     """The algorithm cannot be explored. Nothing was done."""
 
@@ -177,10 +191,13 @@ def run_explore(
     Raises:
         UnknownAlgorithm: there is no algorithm of that name.
         TooLarge: the algorithm keeps a log, which has infinitely many states.
+        NoBallotField: `ballot_fields` names what is no integer field of a message.
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     if cls.keeps_log:
         raise TooLarge(f"{cls.__name__} keeps a log, which has infinitely many states: use `consensus simulate`")
+    for named in (cls.ballot_fields, bounds.ballot_fields):
+        _check_ballot_fields(cls, named)
     bounds = replace(bounds, ballot_fields=(*cls.ballot_fields, *bounds.ballot_fields))
     with watching():
         return _explore(cls, algorithm if isinstance(algorithm, str) else cls.__name__, bounds, budget, progress)

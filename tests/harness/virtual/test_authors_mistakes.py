@@ -6,14 +6,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from harness.checkers.verdict import VerdictStatus
 from harness.records.disks import status_failures
+from harness.replay import schedule_replay
+from harness.replay.schedule import Schedule
 from harness.virtual import explorer, simulator, watchdog
 from harness.virtual.bounds import Bounds
-from harness.virtual.explorer import run_explore, unbounded_numbers
+from harness.virtual.explorer import NoBallotField, run_explore, unbounded_numbers
 from harness.virtual.first_try import broken_contract
 from harness.virtual.search import Budget
 from harness.virtual.simulation_settings import SimulationSettings
@@ -127,6 +131,23 @@ def test_an_endless_loop_ends_and_its_line_is_named(name: str) -> None:
     assert re.fullmatch(rf"n\d fails: {said}", broken_contract(f"tests.own_algorithms:{name}") or "")
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_the_replay_of_an_endless_loop_goes_on_to_real_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The schedule is first played without processes, where the loop is ended."""
+
+    class Reached(Exception):
+        """In the place of the nodes that would be started."""
+
+    monkeypatch.setattr(schedule_replay, "Experiment", Mock(side_effect=Reached))
+    explored = run_explore(own_algorithms.Looping, Bounds())
+    schedule = Schedule.explored(explored, own_algorithms.Looping)
+    schedule = replace(schedule, algorithm="tests.own_algorithms:Looping")
+    with pytest.raises(Reached):
+        schedule_replay.replay(schedule, tmp_path / "run")
+
+
 def test_a_turn_that_is_only_slow_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It meets a signal, and ends before the next ones."""
     monkeypatch.setattr(watchdog, "TICK_S", 0.05)
@@ -147,6 +168,12 @@ def test_numbers_that_may_be_ballots_are_told_at_once() -> None:
     assert unbounded_numbers(own_algorithms.NamesItsTerms, Bounds()) is None
     for name in ("leader", "failover", "majority", "paxos"):
         assert unbounded_numbers(load_algorithm(name), Bounds()) is None
+
+
+@pytest.mark.parametrize("named", [("trem",), ("value",), "term"])
+def test_a_field_that_cannot_count_as_ballots_is_refused(named: Any) -> None:
+    with pytest.raises(NoBallotField, match=r"no integer field|has an integer field|must be a tuple"):
+        run_explore(own_algorithms.CountsTerms, Bounds(ballot_fields=named))
 
 
 def test_named_numbers_bound_the_states() -> None:
