@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from cluster.errors import ConsensusError
-from cluster.processes import is_alive
+from cluster.processes import is_alive, is_suspended
 from cluster.supervisor_file import SupervisorClient
 from tests.end_to_end.hand import Hand, QuickHand, end
 from tests.waiting import WAIT_S, wait_until
@@ -336,6 +336,7 @@ def test_a_supervisor_that_is_suspended_is_reported_and_does_nothing_late(shared
     pid = hand.supervisor()
     os.kill(pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: is_suspended(pid))
         hand.fails(1, f"kill -CONT {pid}", "kill", "n1")
         hand.fails(1, f"kill -CONT {pid}", "propose", "late", "1")
     finally:
