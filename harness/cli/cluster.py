@@ -106,7 +106,8 @@ def _print_unit(root: Path, make: Callable[[], specs.Spec], *, as_json: bool) ->
             spec = make()
         finally:
             lock.release()
-        print_stderr(f"made a cluster of {len(spec.nodes)} {spec.settings.algorithm} nodes in {root}; nothing runs yet")
+        nodes = count(len(spec.nodes), f"{spec.settings.algorithm} node")
+        print_stderr(f"made a cluster of {nodes} in {root}; nothing runs yet")
     if as_json:
         print_json(unit=unit(root))
     else:

@@ -345,7 +345,7 @@ class Disk:
 
     def close(self) -> None:
         """Copy the WAL into the main file and release the directory. Assignments that were not committed are lost."""
-        with suppress(apsw.Error):  # a disk that has failed stays as a crash would leave it
+        with suppress(apsw.Error, OSError):  # a disk that has failed stays as a crash would leave it
             self._write_owner(WAL_FOLDED)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._close_files()

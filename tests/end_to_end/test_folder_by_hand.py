@@ -128,7 +128,7 @@ def test_a_supervisor_and_a_proxy_that_can_write_nothing_serve_on(hand: Hand) ->
     assert "this session is not recorded in full" in hand.json("ps")["trouble"]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (-1, -1))
     hand.good("restart", "n1")
-    assert "lines before this one could not be written: File too large" in log.read_text()
+    wait_until(lambda: "lines before this one could not be written: File too large" in log.read_text())
     hand.good("down")
     (results,) = hand.folder.glob(".consensus/runs/*/results.json")
     notes = json.loads(results.read_text())["notes"]

@@ -87,7 +87,7 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
     for (arguments, lines), row in zip(commands, ROWS, strict=True):
         given = explore.make_context("explore", arguments.split()).params
         fields = {name.replace("-", "_"): True for name in given.pop("fault_model")}
-        assert (given["algorithm"], int(lines)) == (row.mutant, row.lines)
+        assert (given["named"], int(lines)) == (row.mutant, row.lines)
         assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
         assert FaultModel(**fields) == row.bounds.fault_model
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):

@@ -38,10 +38,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
         PlanStep("kill", 0.1, 0.2, None, {"nodes": ["n3"]}),
         PlanStep("duplicate", 0.2, 0.3, None, {"probability": 0.5}),
         PlanStep("suspend", 0.3, 0.1, None, {"nodes": ["n2"]}),
-        PlanStep("partition", 0.4, 2.4, None, SPLIT),
+        # Longer than the patience of failover, which a busy machine lets grow before the cut.
+        PlanStep("partition", 0.4, 5.4, None, SPLIT),
         PlanStep("terminate", 0.5, 0.2, None, {"nodes": ["n3"]}),
     )
-    Plan("failover", THREE, 7, "register", 3.0, steps).save(root / "mine.json")
+    Plan("failover", THREE, 7, "register", 6.0, steps).save(root / "mine.json")
     for _ in range(3):  # on a machine that is busy otherwise, both sides may not get round to deciding
         code, data, errors = consensus(root, "test", "--plan", str(root / "mine.json"))
         if code == 1:
