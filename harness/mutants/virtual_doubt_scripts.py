@@ -17,7 +17,7 @@ def two_of_the_three_that_accepted_are_damaged(algorithm: type[LogAlgorithm]) ->
     world.damage(LastCommit.DAMAGED, first, second)
     world.restart(first, second, *rest)
     read = world.begin("c", "get", "k", for_s=5.0)
-    assert not isinstance(world.outcome(read), Ok), "nobody who is up can know the value"
+    assert not isinstance(world.outcome(read), Ok), "no node that is up can know the value"
     world.restart(third)
     world.wait_leader()
     assert world.do("c", "get", "k")[0] == b"acknowledged"

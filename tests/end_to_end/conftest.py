@@ -25,3 +25,14 @@ def process_hand(tmp_path: Path) -> Iterator[Hand]:
     hand = Hand(tmp_path)
     yield hand
     end(hand)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
+    """A cluster of three nodes, for the tests that leave it as they found it."""
+    hand = QuickHand(tmp_path_factory.mktemp("shared"))
+    try:
+        hand.good("up", "-d", "-n", "3")
+        yield hand
+    finally:
+        end(hand)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -15,19 +14,8 @@ import zmq
 from cluster.errors import ConsensusError
 from cluster.processes import is_alive, is_suspended
 from cluster.supervisor_file import SupervisorClient
-from tests.end_to_end.hand import Hand, QuickHand, end
+from tests.end_to_end.hand import Hand, QuickHand
 from tests.waiting import WAIT_S, wait_until
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
-    """A cluster of three nodes, for the tests that leave it as they found it."""
-    hand = QuickHand(tmp_path_factory.mktemp("shared"))
-    try:
-        hand.good("up", "-d", "-n", "3")
-        yield hand
-    finally:
-        end(hand)
 
 
 def test_the_story_of_the_readme(process_hand: Hand) -> None:

@@ -7,26 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 from cluster.processes import is_alive
-from tests.end_to_end.hand import Hand, QuickHand, end, run_in_this_process
+from tests.end_to_end.hand import Hand, QuickHand, run_in_this_process
 from tests.waiting import WAIT_S, wait_until
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
-    """A cluster of three nodes, for the tests that leave it as they found it."""
-    hand = QuickHand(tmp_path_factory.mktemp("shared"))
-    try:
-        hand.good("up", "-d", "-n", "3")
-        yield hand
-    finally:
-        end(hand)
 
 
 def test_a_copied_folder_commands_nothing(shared: Hand) -> None:

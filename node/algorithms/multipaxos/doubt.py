@@ -8,7 +8,7 @@ rely. If N voted as if they had never been, a chosen batch could be replaced. *P
 
 1. **An election knows the doubts.** A Prepare lists the doubts that the candidate knows of, and a voter saves them before it
    promises. A promise lists those that the voter knows of. A candidate that learns of a new doubt begins a new ballot, and so
-   does a leader. So a promise from before a doubt elects nobody who could hear of the doubt.
+   does a leader. So no candidate that could hear of a doubt is elected by a promise from before it.
 2. **A voter in doubt votes only under ballots whose election knew its doubt.** This holds for its acceptances and for its
    confirmations to a leader. Rule 1 makes it safe: another candidate may hold a promise that N has forgotten, under a higher
    ballot. Its quorum shares with the quorum of N's leader a voter other than N, and that voter lists the doubt.
