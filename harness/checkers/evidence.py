@@ -37,6 +37,8 @@ from node.wording import count
 DISK_LOST: Final = "disk_lost"
 #: The key in a receipt's evidence for the nodes whose last commit a fault has damaged.
 COMMIT_LOST: Final = "commit_lost"
+#: The key in a receipt's evidence for the nodes whose disks a fault has damaged, set back or taken away for a time.
+DISK_DAMAGED: Final = "disk_damaged"
 
 #: How the errors of a `fail` begin that describe a lock, in addition to those in `sequential_model.py`.
 _LOCK_ANSWERS: Final = ("stale_token:", "not_yours:")
@@ -81,6 +83,16 @@ class DiskDecisions(NamedTuple):
     """The decided value of each variable that is decided on the disk."""
 
 
+class RefusedStart(NamedTuple):
+    """A node that was started again and did not come up."""
+
+    node: NodeId
+    at_ns: int
+    """When, in nanoseconds of the harness's clock."""
+    reason: str
+    """What the node reported, or how its process ended."""
+
+
 @dataclass
 class RunEvidence:
     """The evidence of one run.
@@ -96,6 +108,7 @@ class RunEvidence:
         earlier_disks: copies of the disks that were taken during the run, the oldest first.
         replicas: the status that each replica of a log returned at the end of the run (see `MultiPaxos.status`).
         failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
+        refusals: each time that a node was started again on its own disk, and did not come up.
     """
 
     members: tuple[NodeId, ...]
@@ -108,6 +121,7 @@ class RunEvidence:
     earlier_disks: Sequence[Mapping[NodeId, Contents]] = ()
     replicas: Mapping[NodeId, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[str] = ()
+    refusals: Sequence[RefusedStart] = ()
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -133,6 +147,12 @@ class RunEvidence:
     def lost_commits(self) -> set[NodeId]:
         """The nodes whose last commit a fault damaged, by the receipts."""
         return {node for receipt in self.receipts for node in receipt.evidence.get(COMMIT_LOST, ())}
+
+    @cached_property
+    def damaged_disks(self) -> set[NodeId]:
+        """The nodes whose disks a fault damaged, set back or took away for a time, by the receipts."""
+        damaged = {node for receipt in self.receipts for node in receipt.evidence.get(DISK_DAMAGED, ())}
+        return damaged | self.lost_disks | self.lost_commits
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:

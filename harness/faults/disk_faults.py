@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
 from cluster.spawning import READY_S, spawn
-from harness.checkers.evidence import COMMIT_LOST
+from harness.checkers.evidence import COMMIT_LOST, DISK_DAMAGED
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
@@ -276,7 +276,7 @@ def _damage_while_down(
     try:
         with faults.lock:
             (proof,) = faults.cluster.kill(chosen)
-            receipt.evidence.update(proof)
+            receipt.evidence.update(proof, **({DISK_DAMAGED: [chosen]} if start else {}))
             receipt.bit = True
             repairs.append(damage(chosen, receipt))
             if start:
@@ -406,6 +406,7 @@ def restore_old_copy(
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     end_claim = faults.claim("restore-old-copy", [chosen])
     receipt = faults.begin("restore-old-copy", nodes_down=[chosen])
+    receipt.evidence[DISK_DAMAGED] = [chosen]
     directory, copy = _directory(experiment, chosen), _path_for_removed(experiment)
     try:
         with faults.lock:

@@ -17,13 +17,15 @@ The faults of the catalogue, which plans and the command line use by name, are b
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from cluster.cluster import Cluster
-from cluster.errors import WrongState
+from cluster.errors import BootFailed, WrongState
 from cluster.membership import leading_node
 from cluster.processes import ProcessState
+from harness.checkers.evidence import RefusedStart
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.faults.excuses import HARMLESS, UNRELIABLE, Disturbance
 from harness.network.installed_rule import InstalledRule
@@ -68,6 +70,8 @@ class Faults:
         #: By node whose process is claimed: the name of the fault that has claimed it.
         self._claimed: dict[NodeId, str] = {}
         self._claims = threading.Condition()
+        #: Each time that a node was started again on its own disk, and did not come up.
+        self.refusals: list[RefusedStart] = []
         self.ending = threading.Event()
         self.claim_s = CLAIM_S
 
@@ -207,14 +211,33 @@ class Faults:
             return node in self._nodes or node in self._claimed
 
     def restart(self, *nodes: NodeId) -> Proofs:
-        """Start each node again on its own disk. Ends `kill` and `terminate`."""
+        """Start each node again on its own disk. Ends `kill` and `terminate`.
+
+        Raises:
+            BootFailed: a node did not come up; `refusals` has it. The others did.
+        """
         with self.lock:
-            proofs = self.cluster.restart(*nodes)
-            for proof in proofs:
-                receipt, before = self._nodes.pop(str(proof["node"]), (None, 0))
-                if receipt is not None:
-                    receipt.evidence |= {"incarnation before": before, "incarnation": proof["incarnation"]}
-                    receipt.end()
+            try:
+                self.cluster.restart(*nodes)
+            except BootFailed as error:
+                now_ns = time.monotonic_ns()
+                refused = [node for node in nodes if self.cluster.state(node) is not ProcessState.UP]
+                self.refusals += [RefusedStart(node, now_ns, str(error)) for node in refused]
+                self._note_return([node for node in nodes if node not in refused])
+                raise
+            return self._note_return(nodes)
+
+    def _note_return(self, nodes: Iterable[NodeId]) -> Proofs:
+        """End the receipts of nodes that are up again, and return the proofs."""
+        proofs: Proofs = []
+        for node in nodes:
+            ready = self.cluster.process(node).ready
+            assert ready is not None
+            proofs.append({"node": node, "incarnation": ready.incarnation})
+            receipt, before = self._nodes.pop(node, (None, 0))
+            if receipt is not None:
+                receipt.evidence |= {"incarnation before": before, "incarnation": ready.incarnation}
+                receipt.end()
         return proofs
 
     def forget_incarnation(self, node: NodeId) -> None:

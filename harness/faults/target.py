@@ -3,12 +3,14 @@
 Also the functions by which faults choose nodes of the target and bring them up again.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from cluster.cluster import Cluster
+from cluster.errors import BootFailed
 from cluster.processes import ProcessState
 from cluster.spec import Spec
 from harness.faults.injector import Faults
@@ -62,3 +64,9 @@ def bring_up(faults: Faults, nodes: Sequence[NodeId]) -> None:
         down = [node for node in nodes if faults.cluster.state(node) is ProcessState.DOWN]
         if down:
             faults.restart(*down)
+
+
+def bring_up_those_that_can(faults: Faults, nodes: Sequence[NodeId]) -> None:
+    """Bring the nodes up, and leave those down that refuse to start: `faults.refusals` has them, for the judges."""
+    with contextlib.suppress(BootFailed):
+        bring_up(faults, nodes)

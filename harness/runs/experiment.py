@@ -264,6 +264,7 @@ class Experiment(RunClients):
             faults_expected=bool(faults) if faults_expected is None else faults_expected,
             replicas=self.replicas,
             failures=[*self.failures(), *self._status_failures(disks.contents)],
+            refusals=self.faults.refusals,
         )
 
     def failures(self) -> list[str]:

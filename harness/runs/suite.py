@@ -8,7 +8,7 @@ result.verdict.status           # valid, invalid or unknown
 Theory of operation
 -------------------
 1. Workload and nemesis run together, until the plan's time is over.
-2. Every fault is healed and every node started.
+2. Every fault is healed and every node started. A node that refuses to start stays down: the verdict "recovery" judges it.
 3. The workload makes a last round of calls. Each of them must be answered.
 4. The run ends, and all judges judge it.
 
@@ -25,6 +25,7 @@ of the plan, and `verdicts` has the article's four properties (only fault tolera
 | effects | for keys: each command took effect once, with the effect that its answer says, also if it was sent again |
 | liveness | after the heal, every call is answered |
 | contract | no node failed by itself; only there if one did |
+| recovery | each node that was started again on its own disk came up; only there if one did not |
 | guards | the run was a test |
 
 The run is invalid if any verdict is, else unknown if any is, else valid.
@@ -49,11 +50,12 @@ from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
 from harness.checkers.properties import PROPERTIES, contract_verdict, fault_tolerance
+from harness.checkers.recovery import recovery_verdict
 from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Verdict, merge, violated
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
-from harness.faults.target import bring_up
+from harness.faults.target import bring_up_those_that_can
 from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
@@ -125,7 +127,7 @@ def run_plan(
         finally:
             nemesis.stop()
         run.network.heal()
-        bring_up(run.faults, run.nodes)
+        bring_up_those_that_can(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
         down = _last_round(run, clients)
     judged = time.monotonic()
@@ -178,7 +180,11 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
-    verdicts = {**contract_verdict(run), **{name: check(run) for name, check in judges.items()}}
+    verdicts = {
+        **contract_verdict(run),
+        **recovery_verdict(run),
+        **{name: check(run) for name, check in judges.items()},
+    }
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The known bad runs begin at 0 ns, and count as healed from there on.

@@ -17,6 +17,7 @@ from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep, When
 from harness.runs.plan_generator import generate
 from harness.runs.suite import PlanResult, run_plan
+from node.algorithms.multipaxos import MultiPaxos
 from tests.end_to_end.hand import run_in_this_process
 from tests.waiting import wait_until
 
@@ -133,6 +134,24 @@ def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, nodes:
     result = run_plan(generate("paxos", nodes, seed, time_s=2.5), tmp_path / "run")
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert sum(outcome.fired for outcome in result.steps) >= 3
+
+
+class RefusesToStartAgain(MultiPaxos):
+    """A node that has decided something does not start again."""
+
+    def start(self) -> None:
+        super().start()
+        if self.acceptor.commit:
+            raise RuntimeError("once was enough")
+
+
+def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
+    name = f"{__name__}:{RefusesToStartAgain.__name__}"
+    kill = PlanStep("kill", 0.3, 0.2, None, {"nodes": ["n1"]})
+    result = run_plan(Plan(name, THREE, 1, "register", 0.6, (kill,)), tmp_path / "run")
+    assert {"contract", "recovery"} <= set(result.violated)
+    assert "n1 refused to start again" in result.verdicts["recovery"].evidence
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

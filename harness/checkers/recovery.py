@@ -1,0 +1,32 @@
+"""The checker of recovery: a node that was started again on its own disk comes up.
+
+A crash must leave a disk on which the node can start. A node that refuses to start is lost for good, and what its disk holds with
+it. The exception is a disk that a fault has damaged, set back or taken away. To refuse such a disk is right, since a node that
+goes on with it could contradict what it has promised.
+"""
+
+from harness.checkers.evidence import RunEvidence
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown
+
+
+def recovery_verdict(run: RunEvidence) -> dict[str, Verdict]:
+    """Return the verdict "recovery" by its name if a node has refused to start again; nothing if none has."""
+    return {"recovery": recovery(run)} if run.refusals else {}
+
+
+@checker
+def recovery(run: RunEvidence) -> Verdict:
+    """Check that no node has refused to start again on a disk that no fault has damaged."""
+    with Found() as found:
+        for refusal in run.refusals:
+            if refusal.node not in run.damaged_disks:
+                found.append(
+                    f"{refusal.node} refused to start again on its own disk at {run.history.seconds(refusal.at_ns):.2f} s, "
+                    f"which no fault had damaged: {refusal.reason}"
+                )
+    if found:
+        return invalid(*found)
+    if not run.refusals:
+        return unknown("no node has refused to start again")
+    named = ", ".join(dict.fromkeys(refusal.node for refusal in run.refusals))
+    return unknown(f"{named} refused to start again, on a disk that a fault had damaged")

@@ -1,0 +1,31 @@
+"""The judge of nodes that refuse to start again."""
+
+from harness.checkers.evidence import DISK_DAMAGED, RefusedStart, RunEvidence
+from harness.checkers.recovery import recovery, recovery_verdict
+from harness.checkers.verdict import VerdictStatus
+from harness.records.receipts import Receipt
+from node.algorithms.paxos import Paxos
+
+REFUSAL = RefusedStart("n2", 3_000_000_000, "n2 cannot start: RuntimeError")
+
+
+def run(*receipts: Receipt, refusals: tuple[RefusedStart, ...] = (REFUSAL,)) -> RunEvidence:
+    return RunEvidence(("n1", "n2", "n3"), Paxos, receipts=receipts, refusals=refusals)
+
+
+def test_a_node_that_refuses_its_own_disk_has_broken_a_promise() -> None:
+    verdict = recovery(run(Receipt("kill", 1, 2, True, ("n2",))))
+    assert verdict.status is VerdictStatus.INVALID
+    assert "n2 refused to start again on its own disk" in verdict.evidence
+    assert "RuntimeError" in verdict.evidence
+
+
+def test_a_disk_that_a_fault_has_damaged_may_be_refused() -> None:
+    damaged = Receipt("flip-bit", 1, 2, True, ("n2",), evidence={DISK_DAMAGED: ["n2"]})
+    assert recovery(run(damaged)).status is VerdictStatus.UNKNOWN
+    of_another = Receipt("flip-bit", 1, 2, True, ("n1",), evidence={DISK_DAMAGED: ["n1"]})
+    assert recovery(run(of_another)).status is VerdictStatus.INVALID
+
+
+def test_a_run_without_refusals_has_no_such_verdict() -> None:
+    assert recovery_verdict(run(refusals=())) == {}
