@@ -92,6 +92,7 @@ _SECTIONS: Final = {
         "sweep": "sweep",
         "crashpoints": "crashpoints",
         "mutants": "mutants",
+        "mutate": "mutate",
         "replay": "plans",
         "shrink": "plans",
     },

@@ -1,0 +1,1 @@
+"""Every small change of a module, made without a list, and what the runs say of each."""

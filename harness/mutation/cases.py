@@ -1,0 +1,176 @@
+"""What is run on a change: seeds of the simulator, and tests. Each case says which lines of the modules it reaches.
+
+A case is run on a change only if it reaches the changed line without the change. This makes most changes cheap, and says of the
+others that nothing reaches them.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+#: What a trial imports besides the code under test, so that a forked process has it already.
+_PRELOADED: Final = ("apsw", "click", "hypothesis", "msgpack", "psutil", "pytest", "rich", "zmq")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run that can show a change: a seed of an algorithm's simulation, or a test.
+
+    `findings` are the kinds of violation that it has without any change: a design may be broken.
+    """
+
+    kind: str
+    name: str
+    cpu_s: float
+    lines: Mapping[str, frozenset[int]]
+    findings: tuple[str, ...] = ()
+
+    def reaches(self, module: str, first: int, last: int) -> bool:
+        """Return whether the case executes one of these lines."""
+        return any(line in self.lines.get(module, ()) for line in range(first, last + 1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the case as plain data."""
+        return asdict(self) | {"lines": {module: sorted(lines) for module, lines in self.lines.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Case":
+        """Return the case that `to_json` has made plain."""
+        lines = {module: frozenset(lines) for module, lines in data["lines"].items()}
+        return cls(data["kind"], data["name"], data["cpu_s"], lines, tuple(data["findings"]))
+
+
+class LineTracer:
+    """Records which lines of some files are executed, while it is on."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._modules = {path: module for module, path in files.items()}
+        self._lines: dict[str, set[int]] = {}
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Record during the block."""
+        self._lines = {path: set() for path in self._modules}
+        sys.settrace(self._enter)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+
+    def seen(self) -> dict[str, frozenset[int]]:
+        """Return the lines of each module that the last block executed."""
+        return {self._modules[path]: frozenset(lines) for path, lines in self._lines.items() if lines}
+
+    def _enter(self, frame: FrameType, _event: str, _argument: object) -> Any:
+        lines = self._lines.get(frame.f_code.co_filename)
+        if lines is None:
+            return None
+        lines.add(frame.f_lineno)
+
+        def trace(frame: FrameType, event: str, _argument: object) -> Any:
+            if event == "line":
+                lines.add(frame.f_lineno)
+            return trace
+
+        return trace
+
+
+def preload() -> None:
+    """Import what every trial needs and no change can touch."""
+    for name in _PRELOADED:
+        with contextlib.suppress(ImportError):
+            __import__(name)
+
+
+# --- the simulator ----------------------------------------------------------------------------------------------------
+
+
+def simulated(algorithm: str, seed: int) -> tuple[str, ...]:
+    """Simulate one seed, and return the kinds of its violations. An exception is a kind of its own."""
+    from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415 - with the change in it
+    from node.algorithms import load_algorithm  # noqa: PLC0415
+
+    try:
+        done = SimulationSettings().simulate(load_algorithm(algorithm), seed)
+    except Exception as error:  # noqa: BLE001 - a changed line may raise anything
+        return (type(error).__name__,)
+    return tuple(sorted({violation.kind for violation in done.violations}))
+
+
+def seed_cases(algorithms: Sequence[str], seeds: int, seconds: float, tracer: LineTracer) -> Iterator[Case]:
+    """Yield the cases of the first seeds of each algorithm, at most `seconds` of processor time for each algorithm."""
+    for algorithm in algorithms:
+        began = time.process_time()
+        for seed in range(seeds):
+            start = time.process_time()
+            with tracer.on():
+                findings = simulated(algorithm, seed)
+            took = time.process_time() - start
+            yield Case("seed", f"{algorithm} {seed}", round(took, 4), tracer.seen(), findings)
+            if time.process_time() - began > seconds:
+                break
+
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+#: Assertions are left as they are, since their rewriting would load the modules from their files, without the change.
+_PYTEST: Final = ("-q", "-x", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
+
+
+class _CaseRecorder:
+    """A plugin of pytest that makes a case of each test that passes, and remembers the first that fails."""
+
+    def __init__(self, tracer: LineTracer | None) -> None:
+        self.cases: list[Case] = []
+        self.failed = ""
+        self._tracer = tracer
+
+    def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
+        from _pytest.runner import runtestprotocol  # noqa: PLC0415
+
+        began = time.process_time()
+        with self._tracer.on() if self._tracer is not None else contextlib.nullcontext():
+            reports = runtestprotocol(item, nextitem=nextitem, log=True)
+        failed = next((report for report in reports if report.failed), None)
+        if failed is not None and not self.failed:
+            self.failed = f"{item.nodeid}: {_last_line(failed)}"
+        if failed is None and self._tracer is not None and not any(report.skipped for report in reports):
+            took = round(time.process_time() - began, 4)
+            self.cases.append(Case("test", item.nodeid, took, self._tracer.seen()))
+        return True
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed and not self.failed:
+            self.failed = f"{report.nodeid} cannot be collected: {_last_line(report)}"
+
+
+def _last_line(report: Any) -> str:
+    lines = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+    return lines[0].removeprefix("E").strip() if lines else str(report.when if hasattr(report, "when") else "error")
+
+
+def run_tests(names: Sequence[str], tracer: LineTracer | None = None) -> _CaseRecorder:
+    """Run tests in this process, until the first that fails, and return the record of it."""
+    import pytest  # noqa: PLC0415
+
+    recorder = _CaseRecorder(tracer)
+    options = [option for option in _PYTEST if tracer is None or option != "-x"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = pytest.main([*options, *names], plugins=[recorder])
+    if not recorder.failed and code not in (0, 5):
+        recorder.failed = f"pytest ended with {int(code)}"
+    return recorder
+
+
+def root_of_tests(paths: Sequence[str]) -> None:
+    """Have tests be found and imported as `pytest` does in this folder."""
+    if paths and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, os.fspath(Path.cwd()))
