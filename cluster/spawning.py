@@ -6,8 +6,11 @@ Rules
    that, the pipe closes.
 2. One thread, which lives as long as this process, spawns every child. The kernel kills a child when the *thread* that has
    spawned it ends (PDEATHSIG).
+3. A child that ends with this process is forked by a server that has its imports, where that is possible (`cluster/forking.py`).
+   One that outlives this process starts from nothing.
 """
 
+import atexit
 import json
 import os
 import select
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import BootFailed
+from cluster.forking import ForkServers
 from cluster.process_mark import ProcessMark
 from cluster.safe_output import see_log_and_disk
 
@@ -27,6 +31,8 @@ from cluster.safe_output import see_log_and_disk
 READY_S: Final = 30.0
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+_servers = ForkServers()
+atexit.register(_servers.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +147,17 @@ def spawn(
     pipe = ReadyPipe(log)
 
     def start() -> subprocess.Popen[bytes]:
+        full = [*command, "--ready-fd", str(pipe.writer), "--parent", str(os.getpid())]
+        environment = os.environ if mark is None else mark.environment()
         with open(log, "ab") as output:
-            return subprocess.Popen(
-                [*command, "--ready-fd", str(pipe.writer), "--parent", str(os.getpid())],
+            return _servers.start(full, pipe.writer, output.fileno(), environment) or subprocess.Popen(
+                full,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 pass_fds=[pipe.writer],
                 process_group=0,
-                env=None if mark is None else mark.environment(),
+                env=environment,
             )
 
     try:

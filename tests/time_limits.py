@@ -109,8 +109,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def no_process_is_left() -> Iterator[None]:
     """End the processes that a test has left, and fail the test for them.
 
-    A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before. A child
-    of a process that was killed has a moment to end: the kernel kills it after its parent.
+    A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before. Nor is a
+    fork server of this process: it serves all tests, and ends with the process. A child of a process that was killed has a
+    moment to end: the kernel kills it after its parent.
     """
     before = _descendants()
     known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
@@ -118,7 +119,7 @@ def no_process_is_left() -> Iterator[None]:
     deadline = time.monotonic() + _MOMENT_S
     while True:
         after = [child for child in _descendants() if child.pid not in known]
-        left = [child for child in after if _is_running(child) and _cluster_of(child) not in clusters]
+        left = [child for child in after if _is_left(child) and _cluster_of(child) not in clusters]
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.01)
@@ -162,6 +163,13 @@ def end_processes(processes: list[psutil.Process]) -> list[str]:
             ended.append(" ".join(process.cmdline()))
             process.kill()
     return ended
+
+
+def _is_left(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        serves_us = process.ppid() == os.getpid() and "node.fork_server" in process.cmdline()
+        return not serves_us and _is_running(process)
+    return False
 
 
 def _is_running(process: psutil.Process) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster import BadValue, Cluster, Refused, Unknown, leader_of
@@ -203,8 +204,10 @@ sys.stdin.read()
     )
     assert launcher.stdout is not None
     assert launcher.stdin is not None
-    pids = [int(word) for word in launcher.stdout.readline().split()]
-    assert [is_alive(pid) for pid in pids] == [True] * 3
+    nodes = [int(word) for word in launcher.stdout.readline().split()]
+    pids = [child.pid for child in psutil.Process(launcher.pid).children()]  # the nodes, and the fork servers
+    assert set(nodes) <= set(pids)
+    assert [is_alive(pid) for pid in pids] == [True] * len(pids)
     launcher.kill()
     launcher.wait()
     launcher.stdin.close()

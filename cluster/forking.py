@@ -1,0 +1,196 @@
+"""Fork servers: start a child from a process that has its imports already. `node/fork_server.py` is the server.
+
+Rules
+-----
+1. A child that a server has forked is like one that `subprocess.Popen` has started: a child of this process, with its own command
+   line, environment, folder, descriptors and process group. Only `ForkedProcess` reaps it.
+2. Each process that launches has two servers of its own, which start with its first child and end with it. Children are forked by
+   turns, so that the nodes of a cluster have two seeds of `hash`.
+3. What a child inherits and a server cannot give to it, such as limits and the variables that Python reads at its start, belongs
+   to the server. If it changes, two other servers take over.
+4. `start` returns None for what no server can do: another interpreter, another system, the environment variable
+   CONSENSUS_LAB_COLD. The caller then starts the process itself. So it does if a server fails.
+"""
+
+import json
+import logging
+import os
+import resource
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Final
+
+from cluster.process_mark import VARIABLE
+from node.fork_server import is_possible
+
+log = logging.getLogger("cluster")
+
+#: If this variable is set, every process starts from nothing.
+COLD: Final = "CONSENSUS_LAB_COLD"
+#: What a command starts with that a server can do.
+_START: Final = (sys.executable, "-P", "-m")
+_SERVER: Final = "node.fork_server"
+_SERVERS: Final = 2
+#: How long a server may take to answer, in seconds.
+_ANSWER_S: Final = 30.0
+#: The variables that an interpreter, or its C library, reads when it starts.
+_READ_AT_START: Final = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TZ", "HOME")
+#: Coverage begins to measure when an interpreter starts.
+_MEASURED: Final = "COVERAGE_PROCESS"
+
+
+class ForkedProcess(subprocess.Popen[bytes]):
+    """A child that a fork server has made. A `wait` with a time limit returns as soon as the child has ended."""
+
+    def __init__(self, command: Sequence[str], pid: int, stdin: IO[bytes]) -> None:
+        """Take over the child `pid`; nothing else reaps it."""
+        self.args, self.pid, self.stdin = list(command), pid, stdin
+        self.stdout = self.stderr = None
+        self.returncode: int | None = None
+        self._reaping = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return the exit status, as `Popen.poll`; None while the child has not ended."""
+        with self._reaping:
+            if self.returncode is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, at most `timeout` seconds. Raises subprocess.TimeoutExpired."""
+        with self._reaping:
+            pidfd = os.pidfd_open(self.pid) if self.returncode is None else None
+        if pidfd is not None:
+            try:
+                poller = select.poll()
+                poller.register(pidfd, select.POLLIN)
+                poller.poll(None if timeout is None else max(timeout, 0) * 1000)
+            finally:
+                os.close(pidfd)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return status
+
+
+class ForkServers:
+    """The servers of this process. One thread calls it, which lives as long as this process: see `cluster/spawning.py`."""
+
+    def __init__(self) -> None:
+        self._servers: list[_Server] = []
+        self._inherited: object = None
+        self._failed = False
+
+    def start(
+        self, command: Sequence[str], ready_fd: int, output: int, environment: Mapping[str, str]
+    ) -> ForkedProcess | None:
+        """Start a child with a pipe as its stdin. Returns None if no server can do it.
+
+        Args:
+            command: the command line of the child.
+            ready_fd: a descriptor that the child inherits under this number.
+            output: the descriptor that becomes its stdout and stderr.
+            environment: its environment.
+        """
+        if self._failed or tuple(command[: len(_START)]) != _START or COLD in environment or not is_possible():
+            return None
+        if any(name.startswith(_MEASURED) for name in environment):
+            return None
+        reader, writer = os.pipe()
+        try:
+            pid = self._fork(command, [reader, output, ready_fd], ready_fd, environment)
+        except (OSError, ValueError) as error:
+            os.close(writer)
+            self.close()
+            self._failed = True
+            log.warning("this process starts its children without a fork server from now on: %s", error)
+            return None
+        finally:
+            os.close(reader)
+        return ForkedProcess(command, pid, open(writer, "wb"))
+
+    def _fork(
+        self, command: Sequence[str], descriptors: list[int], ready_fd: int, environment: Mapping[str, str]
+    ) -> int:
+        request = {"module": command[len(_START)], "command": list(command), "environment": dict(environment)}
+        line = json.dumps({**request, "ready_fd": ready_fd}).encode() + b"\n"
+        if self._inherited != (now := _inherited(environment)):
+            self.close()
+            self._inherited = now
+        folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            for _ in range(2):
+                while len(self._servers) < _SERVERS:
+                    self._servers.append(_Server(environment))
+                self._servers.append(self._servers.pop(0))
+                pid = self._servers[-1].fork(line, [*descriptors, folder])
+                if pid is not None:
+                    return pid
+                self.close()
+        finally:
+            os.close(folder)
+        raise OSError("a fork server has ended twice")
+
+    def close(self) -> None:
+        """End the servers. The next `start` starts others."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+
+class _Server:
+    """A fork server, and the socket to it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._connection, end = socket.socketpair()
+        self._connection.settimeout(_ANSWER_S)
+        self._lines = self._connection.makefile("rb")
+        with end:
+            self._process = subprocess.Popen(
+                [*_START, _SERVER, str(end.fileno()), str(os.getpid()), str(time.time_ns())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[end.fileno()],
+                process_group=0,
+                env={name: value for name, value in environment.items() if name != VARIABLE},
+            )
+
+    def fork(self, line: bytes, descriptors: list[int]) -> int | None:
+        """Have the server fork. Returns the id of the child; None if the server has ended, or ends.
+
+        Raises:
+            OSError: the server is suspended, or cannot fork.
+        """
+        try:
+            socket.send_fds(self._connection, [b"\n"], descriptors)
+            self._connection.sendall(line)
+            answer = self._lines.readline()
+        except ConnectionError:
+            return None
+        reply = json.loads(answer) if answer else {"stale": True}
+        if "error" in reply:
+            raise OSError(reply["error"], os.strerror(reply["error"]))
+        return None if "stale" in reply else int(reply["pid"])
+
+    def close(self) -> None:
+        """End the server."""
+        self._lines.close()
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _inherited(environment: Mapping[str, str]) -> object:
+    """Return what a child inherits from its server."""
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
+        mask = next(line for line in status if line.startswith("Umask"))
+    limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
+    return mask, limits, {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}

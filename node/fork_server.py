@@ -1,0 +1,258 @@
+"""`python -m node.fork_server SOCKET LAUNCHER TIME`: imports what a node needs once, and forks a process for each request.
+
+`cluster/forking.py` starts it and sends the requests. A Python process that imports a node's modules takes some 80 ms of
+processor time; one that is forked from a process that has them takes a tenth of that.
+
+Rules
+-----
+1. A forked process is a child of the *launcher*, not of this server: CLONE_PARENT. So the launcher reaps it, and the kernel kills
+   it with the launcher (`node.launcher.die_with`), as if the launcher had started it.
+2. The server has one thread, no zmq context, no connection to a database and no code of a user. What it has is what a fresh
+   process has after its imports.
+3. Only modules of this project are imported here. An algorithm or a machine of a user is imported by the forked process, so it is
+   always read anew.
+4. If the file of a module that is imported here has changed since, the server ends instead of forking, and the launcher starts
+   another one. So edited code of this project is read anew, too.
+5. The request says what the process inherits. Its command line and its environment in /proc are its own.
+6. All processes of one server share the seed of `hash`. So a launcher has more than one server: otherwise the nodes of a cluster
+   would iterate over a set in the same order, and a run would not show that an algorithm depends on that order.
+
+The protocol
+------------
+A request is one byte that carries four descriptors (stdin, output, ready pipe, current folder), then a line of JSON with
+`module`, `command`, `environment` and `ready_fd`. The reply is a line with `pid`, after the process has become what the request
+says; or with `stale`, according to rule 4; or with `error`, the errno of a fork that failed.
+"""
+
+import ctypes
+import fcntl
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from node.launcher import die_with
+
+#: What a node imports.
+_NODE: Final = "node.__main__"
+#: The packages whose modules the server imports.
+_OURS: Final = ("node", "cluster", "harness")
+#: The number of the system call `clone`, by machine. The order of its last two arguments differs between them.
+_CLONE: Final = {"x86_64": 56, "aarch64": 220}
+_CLONE_PARENT: Final = 0x00008000
+_CLONE_CHILD_CLEARTID: Final = 0x00200000
+_CLONE_CHILD_SETTID: Final = 0x01000000
+_PR_SET_MM, _PR_SET_MM_MAP, _PR_SET_MM_MAP_SIZE, _PR_GET_TID_ADDRESS = 35, 14, 15, 40
+_NO_FILE: Final = 0xFFFFFFFF
+_DESCRIPTORS: Final = 4
+#: The clock that stamps files moves in steps; this is longer than any.
+_CLOCK_STEP_NS: Final = 20_000_000
+#: The stamp of a file that has changed since it was imported.
+_CHANGED: Final = (-1, -1)
+
+# With `PyDLL`, a call keeps the interpreter's lock, as `os.fork` does.
+_libc: Final = ctypes.PyDLL(None, use_errno=True)
+_libc.malloc.restype = _libc.sbrk.restype = ctypes.c_void_p
+
+
+class _MemoryMap(ctypes.Structure):
+    """`struct prctl_mm_map` of <linux/prctl.h>: where the parts of a process lie in its memory."""
+
+    _fields_ = (
+        ("start_code", ctypes.c_uint64),
+        ("end_code", ctypes.c_uint64),
+        ("start_data", ctypes.c_uint64),
+        ("end_data", ctypes.c_uint64),
+        ("start_brk", ctypes.c_uint64),
+        ("brk", ctypes.c_uint64),
+        ("start_stack", ctypes.c_uint64),
+        ("arg_start", ctypes.c_uint64),
+        ("arg_end", ctypes.c_uint64),
+        ("env_start", ctypes.c_uint64),
+        ("env_end", ctypes.c_uint64),
+        ("auxv", ctypes.c_uint64),
+        ("auxv_size", ctypes.c_uint32),
+        ("exe_fd", ctypes.c_uint32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ForkRequest:
+    module: str
+    command: list[str]
+    environment: dict[str, str]
+    ready_fd: int
+    descriptors: list[int]
+
+
+class ForkServer:
+    """The server at the other end of a socket. It forks when it is asked to."""
+
+    def __init__(self, connection: socket.socket, began_ns: int) -> None:
+        """Import what a node needs. `began_ns` is a time before this process was started, in nanoseconds since the epoch."""
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+        self._files: dict[str, tuple[int, int]] = {}
+        self._warm(_NODE, began_ns)
+
+    def next_process(self) -> str | None:
+        """Serve requests. Returns in each forked process, with the module to run; in the server at its end, with None."""
+        while (request := self._receive()) is not None:
+            if any(_file_stamp(path) != stamp for path, stamp in self._files.items()):
+                self._reply({"stale": True})
+                return None
+            self._warm(request.module, time.time_ns())
+            done, at_work = os.pipe()
+            pid = _fork()
+            if pid == 0:
+                self._lines.close()
+                self._connection.close()
+                os.close(done)
+                _become(request, at_work)
+                return request.module
+            for descriptor in (at_work, *request.descriptors):
+                os.close(descriptor)
+            if pid > 0:
+                os.read(done, 1)  # the end of file: the process has become what it is, or has ended
+            os.close(done)
+            self._reply({"pid": pid} if pid > 0 else {"error": ctypes.get_errno()})
+        return None
+
+    def _receive(self) -> _ForkRequest | None:
+        data, descriptors, _, _ = socket.recv_fds(self._connection, 1, _DESCRIPTORS)
+        line = self._lines.readline() if data else b""
+        if not line:
+            return None
+        return _ForkRequest(**json.loads(line), descriptors=descriptors)
+
+    def _reply(self, reply: dict[str, object]) -> None:
+        self._connection.sendall(json.dumps(reply).encode() + b"\n")
+
+    def _warm(self, module: str, began_ns: int) -> None:
+        """Import a module of this project, unless that is done, and note the files of all modules.
+
+        `began_ns` is a time before the first of these imports.
+        """
+        if module in sys.modules or module.partition(".")[0] not in _OURS:
+            return
+        with suppress(Exception):  # the forked process meets the same error, and reports it
+            importlib.import_module(module)
+        for known in list(sys.modules.values()):
+            path = getattr(known, "__file__", None)
+            if path is not None and path not in self._files:
+                stamp = _file_stamp(path)
+                read_before_it_changed = stamp[0] > began_ns - _CLOCK_STEP_NS
+                self._files[path] = _CHANGED if read_before_it_changed else stamp
+        gc.collect()
+        gc.freeze()  # no collection touches the pages that forked processes share
+
+
+def _file_stamp(path: str) -> tuple[int, int]:
+    """Return what changes when a file is written or replaced: when that was, in nanoseconds, and the number of the file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_ctime_ns, status.st_ino
+
+
+def _fork() -> int:
+    """Fork this process as `os.fork` does, but as a child of this process's parent.
+
+    Returns the id in this process, 0 in the new one, and -1 if the kernel refuses.
+    """
+    of_thread = ctypes.c_void_p()  # where the C library keeps the id of this thread
+    _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(of_thread), 0, 0, 0)
+    flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID | signal.SIGCHLD
+    last_two = (of_thread, None) if os.uname().machine == "x86_64" else (None, of_thread)
+    number = _CLONE[os.uname().machine]
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _libc.syscall(number, ctypes.c_ulong(flags), None, None, *last_two)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    else:
+        ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return pid
+
+
+def _become(request: _ForkRequest, at_work: int) -> None:
+    """Make this process what `request` says: its group, its folder, its descriptors, its environment and its command line.
+
+    Closes `at_work`, as every descriptor that the request does not name.
+    """
+    os.setpgid(0, 0)
+    beyond = max(request.ready_fd, 2) + 1
+    stdin, output, ready, folder = (fcntl.fcntl(each, fcntl.F_DUPFD, beyond) for each in request.descriptors)
+    os.fchdir(folder)
+    for source, target in ((stdin, 0), (output, 1), (output, 2), (ready, request.ready_fd)):
+        os.dup2(source, target)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    _show_in_proc(request)
+    sys.orig_argv[:] = request.command
+    sys.argv[:] = ["-m", *request.command[request.command.index("-m") + 2 :]]
+    os.closerange(3, request.ready_fd)
+    os.closerange(request.ready_fd + 1, max(at_work, stdin, output, ready, folder) + 1)
+
+
+def _show_in_proc(request: _ForkRequest) -> None:
+    """Have /proc show the command line and the environment of this process, and not those of the server."""
+    variables = [os.fsencode(f"{name}={value}") for name, value in request.environment.items()]
+    arguments = [os.fsencode(argument) for argument in request.command]
+    with open(
+        "/proc/self/stat", "rb"
+    ) as file:  # proc_pid_stat(5): the fields that follow the name begin with the third
+        field = [b"", b"", b"", *file.read().rpartition(b")")[2].split()]
+    memory = _MemoryMap(exe_fd=_NO_FILE)
+    memory.start_code, memory.end_code, memory.start_stack = map(int, field[26:29])
+    memory.start_data, memory.end_data, memory.start_brk = map(int, field[45:48])
+    memory.arg_start, memory.arg_end = _place(arguments)
+    memory.env_start, memory.env_end = _place(variables)
+    memory.brk = _libc.sbrk(0)
+    _libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.byref(memory), ctypes.c_ulong(ctypes.sizeof(memory)), None)
+
+
+def _place(texts: list[bytes]) -> tuple[int, int]:
+    """Copy texts to memory that is never freed, each with a zero byte behind it. Returns where they begin and end."""
+    data = b"".join(text + b"\0" for text in texts)
+    start: int = _libc.malloc(ctypes.c_size_t(len(data) + 1))
+    ctypes.memmove(start, data, len(data))
+    return start, start + len(data)
+
+
+@cache
+def is_possible() -> bool:
+    """Return whether this machine can do what a fork server does: glibc, a known processor, and a kernel that lets a process
+    say where its command line lies."""
+    return (
+        sys.platform == "linux"
+        and os.uname().machine in _CLONE
+        and "CS_GNU_LIBC_VERSION" in os.confstr_names
+        and _libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP_SIZE, ctypes.byref(ctypes.c_uint32()), None, None) == 0
+    )
+
+
+def main() -> str | None:
+    """Serve the launcher. Returns as `next_process`."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    die_with(int(sys.argv[2]))
+    os.chdir("/")  # it keeps no folder from being removed
+    return ForkServer(connection, int(sys.argv[3])).next_process()
+
+
+if __name__ == "__main__":
+    to_run = main()
+    if to_run is not None:
+        for name in (to_run, f"{to_run}.__main__"):
+            if not hasattr(sys.modules.get(name), "__path__"):
+                sys.modules.pop(name, None)  # as for `python -m`, whose module is imported as `__main__` alone
+        runpy.run_module(to_run, run_name="__main__", alter_sys=True)
