@@ -28,7 +28,7 @@ from harness.checkers.wording import answer_clause
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History, RecordedCall
 from harness.records.jsonable import canonical, shown, wording
-from harness.records.receipts import Receipt, Timeline
+from harness.records.receipts import ALLOWED_ROUND_TRIPS, Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.storage.disk import Contents
 from node.wording import count
@@ -83,6 +83,13 @@ class DiskDecisions(NamedTuple):
     """The decided value of each variable that is decided on the disk."""
 
 
+class Stall(NamedTuple):
+    """A time in which the machine did not run the harness, in nanoseconds of its clock. Nodes fare no better meanwhile."""
+
+    began_ns: int
+    ended_ns: int
+
+
 class RefusedStart(NamedTuple):
     """A node that was started again and did not come up."""
 
@@ -109,6 +116,7 @@ class RunEvidence:
         replicas: the status that each replica of a log returned at the end of the run (see `MultiPaxos.status`).
         failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
         refusals: each time that a node was started again on its own disk, and did not come up.
+        stalls: each time that the machine let the harness wait for much longer than it had asked to rest.
     """
 
     members: tuple[NodeId, ...]
@@ -122,6 +130,7 @@ class RunEvidence:
     replicas: Mapping[NodeId, Mapping[str, Any]] = field(default_factory=dict)
     failures: Sequence[str] = ()
     refusals: Sequence[RefusedStart] = ()
+    stalls: Sequence[Stall] = ()
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -147,6 +156,17 @@ class RunEvidence:
     def lost_commits(self) -> set[NodeId]:
         """The nodes whose last commit a fault damaged, by the receipts."""
         return {node for receipt in self.receipts for node in receipt.evidence.get(COMMIT_LOST, ())}
+
+    def allowance_s(self, began_ns: int, ended_ns: int) -> float:
+        """Return by how much later an answer was owed at any time between the two, because links or the machine were slow.
+
+        A process that is not run for a while delays each message through it by so much. So the longest stall counts for each
+        way of the round trips that an answer may take.
+        """
+        stalls = (
+            one.ended_ns - one.began_ns for one in self.stalls if one.began_ns < ended_ns and one.ended_ns > began_ns
+        )
+        return self.timeline.allowance_s(began_ns, ended_ns) + 2 * ALLOWED_ROUND_TRIPS * max(stalls, default=0) / 1e9
 
     @cached_property
     def damaged_disks(self) -> set[NodeId]:

@@ -20,13 +20,16 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
         within_s: how long an answer may take, in seconds.
     """
     later = [operation for operation in run.calls if operation.invoke.time >= healed_ns]
-    slowest_s = 0.0
+    slowest_s, stalled = 0.0, 0
     with Found() as found:
         for operation in later:
             invoke, completion = operation.invoke, operation.completion
             took_s = None if completion is None else (completion.time - invoke.time) / 1e9
             if was_answered(operation) and took_s is not None and took_s <= within_s:
                 slowest_s = max(slowest_s, took_s)
+                continue
+            if operation.outcome != "fail" and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > 0:
+                stalled += 1
                 continue
             what = invoke.f if invoke.value is None else f"{invoke.f} of {shown(invoke.value)}"
             how = f"was refused ({completion.error})" if completion and operation.outcome == "fail" else "had no answer"
@@ -38,4 +41,8 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
         return invalid(*found)
     if not later:
         return unknown("no client made a call after all faults had healed")
+    if stalled:
+        return unknown(
+            f"{count(stalled, 'call')} had no answer within {within_s:g} s, and the machine stalled meanwhile"
+        )
     return valid(f"{count(len(later), 'call')} after the heal were answered, the slowest in {slowest_s:.2f} s")

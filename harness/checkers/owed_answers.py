@@ -53,7 +53,7 @@ def is_broken_promise(run: RunEvidence, operation: RecordedCall) -> bool:
     if invoke.timeout_s is None or is_excused(operation):
         return False
     others = len(run.members) - 1 if invoke.node is None else 0
-    allowance_s = run.timeline.allowance_s(invoke.time, completion.time)
+    allowance_s = run.allowance_s(invoke.time, completion.time)
     if invoke.timeout_s < OWED_TIMEOUT_S + NEXT_NODE_S * others + allowance_s:
         return False
     if operation.outcome == "fail":
@@ -117,14 +117,14 @@ class _Silence(NamedTuple):
 
     def allowed_s(self, run: RunEvidence, began_ns: int) -> float:
         """Return within how many seconds of `began_ns` some call must be answered."""
-        return _judged_s(run, None) + run.timeline.allowance_s(began_ns, self.ended_ns)
+        return _judged_s(run, None) + run.allowance_s(began_ns, self.ended_ns)
 
     def is_owed_from(self, run: RunEvidence, asked: list[RecordedCall], began_ns: int) -> bool:
         """Return whether an answer was owed to the calls in `asked` from `began_ns` on, for longer than it may take."""
         until_ns = began_ns + int(self.allowed_s(run, began_ns) * 1e9)
         if until_ns > self.ended_ns:
             return False
-        least_s = OWED_TIMEOUT_S + run.timeline.allowance_s(began_ns, until_ns) * _CALL_SHARE
+        least_s = OWED_TIMEOUT_S + run.allowance_s(began_ns, until_ns) * _CALL_SHARE
         open_ns = 0
         covered_ns = began_ns
         for operation in asked:  # in the order of their beginnings

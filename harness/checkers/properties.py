@@ -26,7 +26,8 @@ When an answer is owed
 4. An algorithm that keeps a log has one leader. There, every node that might lead must have been within reach, and that
    must have stayed so for two seconds, in which the nodes can elect a leader.
 5. Over links that are late or lossy the same is owed, later: every time above is longer by the allowance of
-   `harness.records.receipts.allowance_s`, which is ten round trips of what the receipts say.
+   `harness.records.receipts.allowance_s`, which is ten round trips of what the receipts say. So they are if the machine stalls:
+   if it lets the harness rest for longer than it has asked for, each process waits for its turn as long.
 6. Calls may be too short for that. So the cluster must not be silent, either: if clients were asking all the time and an answer
    was owed all the time, some call must be answered within the judged end of a call and the allowance.
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
 @algorithm_parameter(default="paxos")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
-@click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds of each run.")
+@click.option(
+    "--time",
+    "time_s",
+    type=FloatRange(0.5, 3600),
+    default=2,
+    show_default=True,
+    help="Seconds of a run; every sixth lasts four times as long.",
+)
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults per run.  [default: one every 0.8 s, at least 4]")
 @click.option("--stop-at-first", is_flag=True, help="End after the first run that violates a promise.")

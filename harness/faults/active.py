@@ -143,16 +143,22 @@ class ReceiptBuilder:
 class LinkFault:
     """An active fault on links. It ends with `heal`, or with the block of a `with`.
 
-    `rules` are the rules in the proxy that make the fault.
+    `rules` are the rules in the proxy that make the fault. If they are for some types of messages only, none may come: such a
+    fault need not bite, and `forget` takes back the receipt of one that has done nothing.
     """
 
     rules: list[InstalledRule]
     receipt: ReceiptBuilder
+    forget: Callable[[ReceiptBuilder], None] | None = None
     healed: bool = field(default=False)
 
     def has_bitten(self) -> bool:
-        """Return whether the proxy has acted on a message yet."""
-        return self.receipt.bit or any(rule.total(fate) for rule in self.rules for fate in _BITTEN_FATES)
+        """Return whether the proxy has acted on a message yet, or need not."""
+        return (
+            self.forget is not None
+            or self.receipt.bit
+            or any(rule.total(fate) for rule in self.rules for fate in _BITTEN_FATES)
+        )
 
     def heal(self) -> None:
         """Remove the rules, and put the proxy's counters into the receipt. A second call does nothing."""
@@ -168,6 +174,8 @@ class LinkFault:
         self.receipt.evidence["by link"] = counts
         self.receipt.bit = any(of_link[fate] for of_link in counts.values() for fate in _BITTEN_FATES)
         self.receipt.end()
+        if self.forget is not None and not self.receipt.bit:
+            self.forget(self.receipt)
 
     def __enter__(self) -> "LinkFault":
         return self

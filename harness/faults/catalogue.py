@@ -40,6 +40,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from harness.faults.excuses import NO_EXCUSE, Excuse
+from harness.faults.roles import ROLES
 from harness.records.links import CLIENT
 from node.algorithms import load_algorithm
 from node.contract import BadInput, NodeId
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 MODULES: Final = (
     "harness.faults.process_faults",
     "harness.faults.partitions",
+    "harness.faults.role_faults",
     "harness.faults.link_faults",
     "harness.faults.disk_faults",
     "harness.faults.limit_faults",
@@ -84,19 +86,22 @@ class FaultBudget:
     """What a generated plan may break at one moment.
 
     `nodes` are all nodes. `free` are the nodes whose process no fault has claimed. `spare` is how many more nodes may
-    become unavailable. `messages` are the names of the algorithm's messages.
+    become unavailable. `messages` are the names of the algorithm's messages, and `keeps_log` says whether it keeps a log, and so
+    can change its members.
     """
 
     nodes: tuple[NodeId, ...]
     free: tuple[NodeId, ...]
     spare: int
     messages: tuple[str, ...] = ()
+    keeps_log: bool = False
 
 
 class DrawnArguments(NamedTuple):
     """The arguments of a fault in a generated plan.
 
-    `takes` are the nodes that the fault makes unavailable, `claims` the nodes whose processes it claims.
+    `takes` are the nodes that the fault makes unavailable, or the roles of those that it finds when it strikes. `claims` are the
+    nodes whose processes it claims.
     """
 
     arguments: dict[str, Any]
@@ -110,13 +115,17 @@ ArgumentDrawer: TypeAlias = Callable[[Random, FaultBudget], DrawnArguments | Non
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A fault with its family, its excuse, its `draw` function for generated plans, and how often they draw it."""
+    """A fault with its family, its excuse, its `draw` function for generated plans, how often they draw it, and for how long.
+
+    `least_s` is the shortest time, in seconds, for which a generated plan puts it in force, if the plan is long enough.
+    """
 
     fault: Fault
     family: str
     excuse: Excuse
     draw: ArgumentDrawer
     weight: float
+    least_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -140,6 +149,7 @@ def register(
     *,
     draw: ArgumentDrawer | None = None,
     weight: float = 1.0,
+    least_s: float = 0.0,
 ) -> None:
     """Add a fault to the catalogue.
 
@@ -150,13 +160,14 @@ def register(
         draw: draws its arguments for generated plans. By default a node is drawn for an argument `node` or `nodes`.
         weight: how often generated plans draw it, relative to the other faults of its family. With 0 they draw it only
             if it, or its family, is named.
+        least_s: the shortest time for which generated plans put it in force, in seconds.
 
     Raises:
         BadFault: another fault has the same name.
     """
     if fault.name in _registered and _registered[fault.name].fault is not fault:
         raise BadFault(f"two faults are called {fault.name!r}: give one of them another name")
-    _registered[fault.name] = CatalogueEntry(fault, family, excuse, draw or _draw_any_node(fault), weight)
+    _registered[fault.name] = CatalogueEntry(fault, family, excuse, draw or _draw_any_node(fault), weight, least_s)
 
 
 Inject = Callable[..., "ActiveFault"]
@@ -178,6 +189,7 @@ def fault(
     *,
     draw: ArgumentDrawer | None = None,
     weight: float = 1.0,
+    least_s: float = 0.0,
 ) -> Callable[[Inject], Inject]:
     """Return a decorator that registers a function as a fault. The first line of its docstring is the summary.
 
@@ -186,7 +198,7 @@ def fault(
 
     def add(function: Inject) -> Inject:
         summary = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        register(_FunctionFault(name, summary, function), family, excuse, draw=draw, weight=weight)
+        register(_FunctionFault(name, summary, function), family, excuse, draw=draw, weight=weight, least_s=least_s)
         return function
 
     return add
@@ -311,7 +323,7 @@ class ArgumentCheck(NamedTuple):
 
 
 def _is_node(value: Any, nodes: tuple[NodeId, ...]) -> bool:
-    return value == "leader" or value in nodes
+    return value in ROLES or value in nodes
 
 
 def _are_nodes(value: Any, nodes: tuple[NodeId, ...]) -> bool:
@@ -346,7 +358,7 @@ _ANY_VALUE: Final = ArgumentCheck("anything", lambda _value, _nodes: True)
 _LIST_OF_NODES: Final = ArgumentCheck("a list of some of {nodes}", _are_nodes)
 #: By the name of the argument.
 _CHECKS: Final[dict[str, ArgumentCheck]] = {
-    "node": ArgumentCheck("one of {nodes}, or leader", _is_node),
+    "node": ArgumentCheck(f"one of {{nodes}}, or a role: {', '.join(ROLES)}", _is_node),
     "nodes": _LIST_OF_NODES,
     "senders": _LIST_OF_NODES,
     "receivers": _LIST_OF_NODES,

@@ -19,15 +19,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from random import Random
 from typing import Any, Final
 
 from cluster.cluster import Cluster
 from cluster.errors import BootFailed, WrongState
-from cluster.membership import leading_node
 from cluster.processes import ProcessState
 from harness.checkers.evidence import RefusedStart
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.faults.excuses import HARMLESS, UNRELIABLE, Disturbance
+from harness.faults.roles import Strike, node_in_role
 from harness.network.installed_rule import InstalledRule
 from harness.network.network import Network
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Reorder, Rule
@@ -44,6 +45,8 @@ _PROOFS: Final = {
 }
 #: How long a fault of a plan waits for processes that another fault has claimed.
 CLAIM_S: Final = 10.0
+#: How long a fault waits that has found its node by a role, which the node may lose.
+ROLE_CLAIM_S: Final = 0.5
 #: The states of a node that a fault can do something to.
 RUNNING: Final = (ProcessState.UP, ProcessState.SUSPENDED)
 
@@ -70,6 +73,8 @@ class Faults:
         #: By node whose process is claimed: the name of the fault that has claimed it.
         self._claimed: dict[NodeId, str] = {}
         self._claims = threading.Condition()
+        #: The nodes that the fault of this thread has found by their roles.
+        self.strike = Strike()
         #: Each time that a node was started again on its own disk, and did not come up.
         self.refusals: list[RefusedStart] = []
         self.ending = threading.Event()
@@ -108,6 +113,7 @@ class Faults:
         receipt = ReceiptBuilder(
             fault, tuple(nodes_down), tuple(links_cut), tuple(links_disturbed), *disturbance, evidence=dict(evidence)
         )
+        self._note_roles(receipt)
         with self.lock:
             self._receipts.append(receipt)
         return receipt
@@ -132,6 +138,8 @@ class Faults:
     def claim(self, fault: str, nodes: Iterable[NodeId], fit: Collection[ProcessState] = RUNNING) -> Callable[[], None]:
         """Wait until no other fault has claimed the processes of these nodes, at most `claim_s` seconds, and claim them.
 
+        A fault that has found its node by a role waits at most `ROLE_CLAIM_S`.
+
         Args:
             fault: the name of the fault that claims them.
             nodes: the nodes whose processes are claimed.
@@ -146,7 +154,8 @@ class Faults:
         """
         wanted = tuple(nodes)
         with self._claims:
-            self._claims.wait_for(lambda: self.ending.is_set() or not self._claimed.keys() & {*wanted}, self.claim_s)
+            claim_s = min(self.claim_s, ROLE_CLAIM_S) if self.strike.roles else self.claim_s
+            self._claims.wait_for(lambda: self.ending.is_set() or not self._claimed.keys() & {*wanted}, claim_s)
             if self.ending.is_set():
                 raise WrongState("the run ended, or was healed, before this fault could begin")
             for node in wanted:
@@ -178,9 +187,18 @@ class Faults:
                 remedy = "resume" if state is ProcessState.SUSPENDED else "restart"
                 raise WrongState(f"{node} is {self.cluster.process(node).describe()}: {remedy} it first")
 
+    def node_in_role(self, role: str, rng: Random) -> NodeId:
+        """Return the node that `role` stands for now: see `roles.py`. Raises Missed."""
+        return node_in_role(self.cluster, self.strike, role, rng)
+
     def leader(self) -> NodeId:
         """Return the node that reports that it leads, or the first node of the cluster if there is none."""
-        return leading_node(self.cluster.status(0.5)) or self.cluster.nodes[0]
+        return self.node_in_role("leader", Random())
+
+    def forget(self, receipt: ReceiptBuilder) -> None:
+        """Forget the receipt of a fault that turned out to do nothing at all."""
+        with self.lock:
+            self._receipts.remove(receipt)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -257,10 +275,16 @@ class Faults:
                 if node in self._nodes:  # for example, a suspended node is killed
                     self._nodes[node][0].end()
                 receipt.evidence, receipt.bit = evidence, evidence.get(key) == expected
+                self._note_roles(receipt)
                 self._receipts.append(receipt)
                 self._nodes[node] = (receipt, ready.incarnation if ready else 0)
                 proofs.append(evidence)
         return proofs
+
+    def _note_roles(self, receipt: ReceiptBuilder) -> None:
+        """Let a receipt say who was struck, if the fault named it by its role."""
+        if self.strike.roles:
+            receipt.evidence["roles"] = dict(self.strike.roles)
 
     # --- links ------------------------------------------------------------------------------------------------------
 
@@ -328,11 +352,12 @@ class Faults:
         cut = any(isinstance(action, Cut) for action in actions)
         disturbed = not cut and disturbance != HARMLESS
         receipt = ReceiptBuilder(name, (), links if cut else (), links if disturbed else (), *disturbance)
+        self._note_roles(receipt)
         with self.lock:
             self._count += 1
             number = self._count
         installed: list[InstalledRule] = []
-        fault = LinkFault(installed, receipt)
+        fault = LinkFault(installed, receipt, self.forget if types else None)
         for action in actions:
             kind = type(action).__name__.lower()
             rule = Rule(f"{name}-{number}-{kind}", action, frozenset(links), types or None, None, probability)

@@ -1,10 +1,11 @@
 """The faults that disturb links without cutting them. `harness.faults.catalogue` says how they are used.
 
 The argument `links` selects links: `nodes` (between nodes), `clients` (between clients and nodes), `all`, or a list of
-directed pairs. `probability` is how likely the fault acts on a message, from 0 to 1. Times are in seconds.
+directed pairs. `probability` is how likely the fault acts on a message, from 0 to 1. Times are in seconds. `types` are the types
+of messages that it acts on, with commas, such as Promise or Accept,Accepted; empty: all.
 
 The proxy, a process of its own, counts the messages on which it has acted. A fault has bitten when there is at least
-one.
+one. A fault for some types only, of which none came, has done nothing, and leaves no receipt.
 
 What they excuse stands beside each of them, as an `Excuse`. Its receipt names the links as disturbed, with how late messages may
 be and which share of them may be lost. A message that arrives twice excuses nothing, so that receipt names no links.
@@ -12,7 +13,7 @@ be and which share of them may be lost. A message that arrives twice excuses not
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from harness.faults.active import ActiveFault, LinkFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
@@ -23,6 +24,9 @@ from harness.records.links import CLIENT, Link
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 
+#: The probability that a drawn fault acts on one or two types of messages only. So messages that are few, such as the parts of a
+#: snapshot, are struck as often as those that are many.
+_PROBABILITY_TYPES: Final = 0.5
 #: `nodes`, `clients`, `all`, or a list of directed pairs.
 LinkSelection = str | list[list[str]]
 
@@ -41,14 +45,18 @@ def _disturb(
     name: str,
     action: Action,
     links: LinkSelection,
+    types: str,
     likely: float = 1.0,
-    types: Sequence[str] = (),
     **arguments: float,
 ) -> LinkFault:
-    """Put a rule on links. `arguments` are those of the fault that its excuse names."""
+    """Put a rule on links. `arguments` are those of the fault that its excuse names. Raises BadFault for an unknown type."""
+    known = [message.type_name() for message in load_algorithm(experiment.spec.settings.algorithm).messages]
+    wanted = [each.strip() for each in types.split(",") if each.strip()]
+    if unknown := [each for each in wanted if each not in known]:
+        raise BadFault(f"{name}: there is no message {', '.join(unknown)}: there are {', '.join(known)}")
     pairs = expand_links(links, experiment.nodes)
     disturbance = find_fault(name).excuse.disturbance(arguments)
-    return experiment.faults.apply_rules(name, [action], pairs, disturbance, types=types, probability=likely)
+    return experiment.faults.apply_rules(name, [action], pairs, disturbance, types=wanted, probability=likely)
 
 
 def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
@@ -63,7 +71,13 @@ def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
             node = rng.choice(budget.free or budget.nodes)  # no message crosses the links of a node that is down
             links = [list(link) for link in expand_links("nodes", budget.nodes) if node in link]
         drawn = {name: round(rng.uniform(*range_), 3) for name, range_ in ranges.items()}
-        return DrawnArguments({"links": links, **drawn})
+        types = {}
+        if which in ("nodes", "of one") and budget.messages and rng.random() < _PROBABILITY_TYPES:
+            types = {
+                "types": ",".join(sorted(rng.sample(budget.messages, min(rng.randint(1, 2), len(budget.messages)))))
+            }
+            drawn = {name: max(value, 0.5) if name == "probability" else value for name, value in drawn.items()}
+        return DrawnArguments({"links": links, **drawn, **types})
 
     return draw
 
@@ -75,12 +89,14 @@ def _draw_links_and(**ranges: Any) -> ArgumentDrawer:
     draw=_draw_links_and(probability=(0.05, 0.6)),
     weight=2,
 )
-def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3) -> ActiveFault:
+def drop(
+    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.3, types: str = ""
+) -> ActiveFault:
     """Lose messages.
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "drop", Drop(), links, probability, probability=probability)
+    return _disturb(experiment, "drop", Drop(), links, types, probability, probability=probability)
 
 
 @fault(
@@ -89,12 +105,14 @@ def drop(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", pr
     Excuse(Kind.LATE, "each message is so late", ("seconds",)),
     draw=_draw_links_and(seconds=(0.005, 0.3)),
 )
-def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1) -> ActiveFault:
+def delay(
+    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.1, types: str = ""
+) -> ActiveFault:
     """Deliver messages later, in their order.
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "delay", Delay(seconds), links, seconds=seconds)
+    return _disturb(experiment, "delay", Delay(seconds), links, types, seconds=seconds)
 
 
 @fault(
@@ -104,7 +122,13 @@ def delay(experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", s
     draw=_draw_links_and(jitter_s=(0.005, 0.3)),
 )
 def jitter(
-    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", seconds: float = 0.0, jitter_s: float = 0.1
+    experiment: Target,
+    _rng: Random,
+    *,
+    links: LinkSelection = "nodes",
+    seconds: float = 0.0,
+    jitter_s: float = 0.1,
+    types: str = "",
 ) -> ActiveFault:
     """Delay each message by a random time, so that the order changes.
 
@@ -112,7 +136,7 @@ def jitter(
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "jitter", Delay(seconds, jitter_s), links, seconds=seconds, jitter_s=jitter_s)
+    return _disturb(experiment, "jitter", Delay(seconds, jitter_s), links, types, seconds=seconds, jitter_s=jitter_s)
 
 
 @fault(
@@ -122,13 +146,19 @@ def jitter(
     draw=_draw_links_and(probability=(0.2, 1.0)),
 )
 def duplicate(
-    experiment: Target, _rng: Random, *, links: LinkSelection = "nodes", probability: float = 0.5, copies: int = 1
+    experiment: Target,
+    _rng: Random,
+    *,
+    links: LinkSelection = "nodes",
+    probability: float = 0.5,
+    copies: int = 1,
+    types: str = "",
 ) -> ActiveFault:
     """Deliver messages more than once, with `copies` more of each.
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "duplicate", Duplicate(copies), links, probability)
+    return _disturb(experiment, "duplicate", Duplicate(copies), links, types, probability)
 
 
 @fault(
@@ -145,12 +175,13 @@ def reorder(
     probability: float = 0.5,
     window: int = 1,
     most_s: float = 0.02,
+    types: str = "",
 ) -> ActiveFault:
     """Deliver messages after later ones: after `window` others, but at most `most_s` seconds late.
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "reorder", Reorder(window, most_s), links, probability, most_s=most_s)
+    return _disturb(experiment, "reorder", Reorder(window, most_s), links, types, probability, most_s=most_s)
 
 
 @fault(
@@ -170,15 +201,9 @@ def hold(
 ) -> ActiveFault:
     """Hold messages, and deliver all of them at the heal, however old.
 
-    `types` are the types of messages to hold, with commas, such as Promise or Accept,Accepted. Empty: all.
-
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    known = [message.type_name() for message in load_algorithm(experiment.spec.settings.algorithm).messages]
-    wanted = [name.strip() for name in types.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in known]:
-        raise BadFault(f"hold: there is no message {', '.join(unknown)}: there are {', '.join(known)}")
-    return _disturb(experiment, "hold", Hold(), links, probability, types=wanted, probability=probability)
+    return _disturb(experiment, "hold", Hold(), links, types, probability, probability=probability)
 
 
 @fault(
@@ -194,6 +219,7 @@ def corrupt(
     links: LinkSelection = "nodes",
     probability: float = 0.3,
     position: int | None = None,
+    types: str = "",
 ) -> ActiveFault:
     """Damage a byte of a message, so that the receiver drops it: its checksum no longer matches.
 
@@ -201,4 +227,4 @@ def corrupt(
 
     Observer: the proxy, which counts the messages on which it has acted.
     """
-    return _disturb(experiment, "corrupt", Corrupt(position), links, probability, probability=probability)
+    return _disturb(experiment, "corrupt", Corrupt(position), links, types, probability, probability=probability)

@@ -91,7 +91,7 @@ def _draw_node(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
 
 
 def _draw_leader(_rng: Random, budget: FaultBudget) -> DrawnArguments | None:
-    return DrawnArguments({}, frozenset({budget.nodes[0]})) if len(budget.nodes) > 1 else None
+    return DrawnArguments({}, frozenset({"leader"})) if len(budget.nodes) > 1 else None
 
 
 def _draw_one_way(rng: Random, budget: FaultBudget) -> DrawnArguments | None:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from cluster.errors import BootFailed, FaultFailed, WrongState
 from cluster.processes import ProcessState
@@ -29,6 +29,8 @@ from harness.faults.trigger import MessageTrigger
 from node.contract import NodeId
 
 _DOWN: Final = Excuse(Kind.DOWN, "a process that has ended does nothing until it is ready again")
+#: The probability that a drawn `kill-at` kills whichever node sends or receives the message.
+_PROBABILITY_ANYBODY: Final = 0.6
 #: How often `kill-in-recovery` tries to kill a node before it is ready.
 _RECOVERY_TRIES: Final = 6
 #: The longest time from the start of a node's process until it is ready. The first try waits at most so long.
@@ -97,14 +99,12 @@ def _draw_starve(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
 def _draw_at_message(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
     if not budget.free or budget.spare < 1 or not budget.messages:
         return None
+    end = rng.choice(("sender", "receiver"))
+    arguments: dict[str, Any] = {"message": rng.choice(budget.messages), "nth": rng.randint(1, 4), "end": end}
+    if rng.random() < _PROBABILITY_ANYBODY:  # messages that few nodes send, such as parts of a snapshot, are met so
+        return DrawnArguments(arguments, frozenset({end}))
     node = rng.choice(budget.free)
-    arguments = {
-        "node": node,
-        "message": rng.choice(budget.messages),
-        "nth": rng.randint(1, 4),
-        "end": rng.choice(("sender", "receiver")),
-    }
-    return DrawnArguments(arguments, frozenset({node}), frozenset({node}))
+    return DrawnArguments({"node": node, **arguments}, frozenset({node}), frozenset({node}))
 
 
 # --- the faults -------------------------------------------------------------------------------------------------------
@@ -248,9 +248,9 @@ def kill_at(
 
     Args:
         experiment: the target of the fault.
-        rng: draws the node if `node` is None.
+        rng: unused, since nothing is drawn.
         message: the type of the message.
-        node: the node to kill.
+        node: the node to kill; None stands for whichever node receives or sends the nth message.
         nth: the number of the message, from 1.
         end: "receiver" for a message to the node, "sender" for a message from it.
         within_s: how long to wait for the message, in seconds.
@@ -264,24 +264,26 @@ def kill_at(
         check_message(experiment.spec.settings.algorithm, message)
     except BadFault as error:
         raise BadFault(f"kill-at: {error}") from error
-    chosen = choose_node(experiment, rng, node)
-    others = [peer for peer in experiment.nodes if peer != chosen]
-    links = [(peer, chosen) for peer in others] if end == "receiver" else [(chosen, peer) for peer in others]
-    end_claim = experiment.faults.claim("kill-at", [chosen])
-    try:
+    faults, side = experiment.faults, end == "receiver"
+    named = None if node is None else choose_node(experiment, rng, node)
+    links = [link for link in faults.node_links() if named in (None, link[side])]
+    with contextlib.ExitStack() as claims:
+        if named is not None:
+            claims.callback(faults.claim("kill-at", [named]))
         trigger = MessageTrigger(experiment, links, message, nth)
         try:
-            trigger.wait(within_s)
-            experiment.faults.kill(chosen)
+            chosen = trigger.wait(within_s)[side]
+            if named is None:
+                faults.strike.roles[end] = chosen
+                claims.callback(faults.claim("kill-at", [chosen]))
+            faults.kill(chosen)
         finally:
             trigger.release()
-    except BaseException:
-        end_claim()
-        raise
+        end_claim = claims.pop_all().close
 
     def end_fault() -> None:
         try:
-            bring_up(experiment.faults, [chosen])
+            bring_up(faults, [chosen])
         finally:
             end_claim()
 

@@ -14,6 +14,7 @@ from cluster.errors import BootFailed
 from cluster.processes import ProcessState
 from cluster.spec import Spec
 from harness.faults.injector import Faults
+from harness.faults.roles import ROLES
 from harness.network.network import Network
 from node.contract import NodeId
 
@@ -36,7 +37,7 @@ class Target(Protocol):
 
 
 def choose_node(experiment: Target, rng: Random, node: NodeId | None) -> NodeId:
-    """Return `node`, or a random node if it is None. "leader" stands for the node that leads now."""
+    """Return `node`, or a random node if it is None. A role, such as "leader", stands for the node that has it now."""
     (chosen,) = resolve_nodes(experiment, rng, None if node is None else [node])
     return chosen
 
@@ -47,11 +48,14 @@ def resolve_nodes(experiment: Target, rng: Random, nodes: Sequence[NodeId] | Non
     Args:
         experiment: the target of the fault.
         rng: draws one node if `nodes` is None.
-        nodes: names of nodes; "leader" stands for the node that leads now.
+        nodes: names of nodes, or of roles: see `roles.py`.
+
+    Raises:
+        Missed: no node has such a role.
     """
     if nodes is None:
         return (rng.choice(experiment.nodes),)
-    named = (experiment.faults.leader() if node == "leader" else node for node in nodes)
+    named = (experiment.faults.node_in_role(node, rng) if node in ROLES else node for node in nodes)
     return tuple(dict.fromkeys(named))
 
 

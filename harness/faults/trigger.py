@@ -31,9 +31,10 @@ class MessageTrigger:
         self._faults, self._links, self._message, self._left = experiment.faults, tuple(links), message, nth
         self._held = experiment.network.hold(links, types=[message])
         self._receipt: ReceiptBuilder | None = None
+        self._released = False
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until the message is held.
+    def wait(self, timeout_s: float) -> Link:
+        """Wait at most `timeout_s` seconds until the message is held. Returns the link on which it came.
 
         Raises:
             NotSeen: the message did not come in time, or the run is ending.
@@ -52,9 +53,13 @@ class MessageTrigger:
         # From now on the links are disturbed, and a receipt must excuse it.
         self._receipt = self._faults.begin("hold", links_disturbed=self._links, message=self._message)
         self._receipt.bit = True
+        return next(link for link, counts in self._held.counts().items() if counts["keeps"])
 
     def release(self) -> None:
-        """Let all held messages pass, and hold no more."""
+        """Let all held messages pass, and hold no more. A second call does nothing."""
+        if self._released:
+            return
+        self._released = True
         self._held.remove()
         if self._receipt is not None:
             self._receipt.end()

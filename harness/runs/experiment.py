@@ -26,6 +26,7 @@ from typing import Any, Self
 from cluster.cluster import Cluster
 from cluster.processes import NODE_COMMAND
 from cluster.spec import Spec, create
+from harness.checkers.evidence import Stall
 from harness.checkers.properties import RunEvidence, contract_verdict, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.active import EndsOnHeal
@@ -106,6 +107,7 @@ class Experiment(RunClients):
         self._injected = 0
         self._silent: list[str] = []
         self._message_count: int | None = None
+        self.stalls: list[Stall] = []
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -265,6 +267,7 @@ class Experiment(RunClients):
             replicas=self.replicas,
             failures=[*self.failures(), *self._status_failures(disks.contents)],
             refusals=self.faults.refusals,
+            stalls=self.stalls,
         )
 
     def failures(self) -> list[str]:

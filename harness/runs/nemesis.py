@@ -11,17 +11,19 @@ that way, stays in force for up to `BITE_S` seconds more: a fault that has not b
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cluster.errors import ConsensusError
+from cluster.errors import ConsensusError, WrongState
 from harness.faults.active import ActiveFault, ConditionalFault
 from harness.faults.catalogue import find_fault
+from harness.faults.roles import Missed
 from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine
+from node.contract import NodeId
 
 #: How much longer a fault on links may last so that it bites, in seconds.
 BITE_S: Final = 2.5
@@ -30,12 +32,18 @@ _LOOK_S: Final = 0.05
 
 @dataclass
 class StepOutcome:
-    """What became of a step: when it began and ended, in seconds since the run's start, and what went wrong, if so."""
+    """What became of a step: when it began and ended, in seconds since the run's start, and what went wrong, if so.
+
+    `missed` says that a step did not fire because what it waits for did not come, or because nobody had the role that it names.
+    That is no mistake of the plan. `struck` says which node each role stood for.
+    """
 
     step: PlanStep
     began_s: float | None = None
     ended_s: float | None = None
     trouble: str | None = None
+    missed: bool = False
+    struck: dict[str, NodeId] = field(default_factory=dict)
 
     @property
     def fired(self) -> bool:
@@ -49,6 +57,7 @@ class StepOutcome:
             "began_s": self.began_s and round(self.began_s, 3),
             "ended_s": self.ended_s and round(self.ended_s, 3),
             "trouble": self.trouble,
+            **({"struck": self.struck} if self.struck else {}),
         }
 
 
@@ -100,31 +109,42 @@ class Nemesis:
             if not self._wait_until(step.at_s):
                 outcome.trouble = "the plan ended before the step could begin"
                 return
-            active = self._inject(step)
+            active = self._inject(outcome)
             outcome.began_s = self._now_s()
-            self._show(f"{outcome.began_s:6.2f} s  {step}")
+            self._show(f"{outcome.began_s:6.2f} s  {step}{_who(outcome.struck)}")
             self._wait_until(min(outcome.began_s + step.for_s, self._plan.time_s))
             self._let_it_bite(active)
             active.heal()
             outcome.ended_s = self._now_s()
             self._show(f"{outcome.ended_s:6.2f} s  {step.fault} has healed")
         except NotSeen:
-            outcome.trouble = "its message was not seen"
+            outcome.trouble, outcome.missed = "its message was not seen", True
+        except Missed as error:
+            outcome.trouble, outcome.missed = str(error), True
+        except WrongState as error:
+            # A fault that finds its node by a role may take one that another step has been planned for.
+            outcome.trouble, outcome.missed = f"{type(error).__name__}: {error}", self._plan.has_roles
         except ConsensusError as error:
             outcome.trouble = f"{type(error).__name__}: {error}"
         except BaseException as error:  # noqa: BLE001 - a mistake of the harness; `stop` raises it
             outcome.trouble, self._broke = f"{type(error).__name__}: {error}", error
 
-    def _inject(self, step: PlanStep) -> ActiveFault:
+    def _inject(self, outcome: StepOutcome) -> ActiveFault:
+        step, strike = outcome.step, self._experiment.faults.strike
         fault = find_fault(step.fault).fault
         rng = self._plan.rng(step)
+        strike.begin()
         if step.when is None:
-            return fault.inject(self._experiment, rng, **step.arguments)
+            try:
+                return fault.inject(self._experiment, rng, **step.arguments)
+            finally:
+                outcome.struck = strike.roles
         trigger = MessageTrigger(self._experiment, step.when.links(self._plan.nodes), step.when.message, step.when.nth)
         try:
-            trigger.wait(max(self._plan.time_s - self._now_s(), 0.0))
+            strike.begin(trigger.wait(max(self._plan.time_s - self._now_s(), 0.0)))
             return fault.inject(self._experiment, rng, **step.arguments)
         finally:
+            outcome.struck = strike.roles
             trigger.release()
 
     def _let_it_bite(self, active: ActiveFault) -> None:
@@ -132,3 +152,7 @@ class Nemesis:
             until_s = self._now_s() + BITE_S
             while self._now_s() < until_s and not self._over.is_set() and not active.has_bitten():
                 time.sleep(_LOOK_S)
+
+
+def _who(struck: dict[str, NodeId]) -> str:
+    return f": {', '.join(f'the {role} is {node}' for role, node in struck.items())}" if struck else ""

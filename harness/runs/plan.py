@@ -30,7 +30,8 @@ from random import Random
 from typing import Any, Final, Self
 
 from cluster.spec import node_names
-from harness.faults.catalogue import BadFault, check_arguments, check_message
+from harness.faults.catalogue import BadFault, check_arguments, check_message, find_fault
+from harness.faults.roles import ROLES
 from harness.records.jsonable import BadFile, read_document
 from harness.records.links import Link
 from node.algorithms import UnknownAlgorithm, load_algorithm
@@ -40,6 +41,8 @@ SCHEMA: Final = 1
 TIME_S_MAX: Final = 3600.0
 STEPS_MAX: Final = 1000
 FOR_S: Final = 1.0
+#: The families of faults that find their nodes when they strike, or change which nodes there are.
+FINDS_ITS_NODES: Final = ("role", "member")
 _STEP_FIELDS: Final = ("at_s", "when", "fault", "for_s")
 _WHEN: Final = re.compile(r"(\d+)(?:st|nd|rd|th) (\w+)(?: from ([\w-]+))?(?: to ([\w-]+))?")
 
@@ -92,6 +95,12 @@ class PlanStep:
     when: When | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles by which the step finds its nodes, such as "leader"."""
+        named = [item for value in self.arguments.values() for item in (value if isinstance(value, list) else [value])]
+        return tuple(item for item in named if isinstance(item, str) and item in ROLES)
+
     def to_json(self) -> dict[str, Any]:
         """Return the step's object in the file."""
         when = {} if self.when is None else {"when": str(self.when)}
@@ -121,6 +130,11 @@ class Plan:
     workload: str = "register"
     time_s: float = 10.0
     steps: tuple[PlanStep, ...] = ()
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether some step finds its nodes when it strikes, so that another step may find its own node struck already."""
+        return any(step.roles or find_fault(step.fault).family in FINDS_ITS_NODES for step in self.steps)
 
     def rng(self, step: PlanStep) -> Random:
         """Return the generator that a step draws from."""

@@ -20,6 +20,7 @@ from random import Random
 from typing import Final
 
 from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose_faults
+from harness.faults.roles import ROLES
 from harness.runs.plan import Plan, PlanStep, When
 from node.algorithms import load_algorithm
 from node.contract import NodeId
@@ -27,10 +28,19 @@ from node.quorum import majority
 
 FOR_S_LEAST: Final = 0.25
 FOR_S_MOST: Final = 3.0
+#: A fault that must outlast elections and deadlines lasts for up to so many seconds, and up to this share of the plan.
+FOR_S_LONG: Final = 8.0
+_LONGEST: Final = 0.75
 #: No fault claims a process for so many seconds after another one: a process takes a while to start.
 _REST_S: Final = 0.4
 _TRIES: Final = 50
 _PROBABILITY_WHEN: Final = 0.2
+#: The probability that a fault of one node strikes whoever has some role then, and that a fault which waits for a message strikes
+#: its sender or receiver, whoever that is.
+_PROBABILITY_ROLE: Final = 0.3
+_PROBABILITY_END: Final = 0.7
+_ROLES: Final = {"leader": 5, "heir": 3, "follower": 1, "candidate": 1}
+_ROLES_OF_LOGS: Final = {**_ROLES, "learner": 1}
 #: Seconds between steps, on average, where the caller gives no number of steps.
 _EVERY_S: Final = 0.8
 _STEPS_LEAST: Final = 4
@@ -47,19 +57,27 @@ class _Bookkeeping:
         return [drawn for start, end, drawn in self.entries if start < ended_s and end > began_s]
 
     def budget(
-        self, nodes: tuple[NodeId, ...], messages: tuple[str, ...], began_s: float, ended_s: float
+        self,
+        nodes: tuple[NodeId, ...],
+        messages: tuple[str, ...],
+        began_s: float,
+        ended_s: float,
+        keeps_log: bool = False,
     ) -> FaultBudget:
         """Return what a fault that is drawn for this time may take and claim."""
         in_force = self.during(began_s, ended_s)
         taken = {node for drawn in in_force for node in drawn.takes}
         claimed = {node for drawn in self.during(began_s - _REST_S, ended_s + _REST_S) for node in drawn.claims}
         spare = max(len(nodes) - majority(len(nodes)) - len(taken), 0)
-        return FaultBudget(nodes, tuple(node for node in nodes if node not in claimed), spare, messages)
+        free = tuple(node for node in nodes if node not in claimed)
+        return FaultBudget(nodes, free, spare, messages, keeps_log)
 
     def allows(self, budget: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
-        """Return whether a majority stays, or no other fault is in force."""
+        """Return whether a majority stays, or no other fault is in force. Two faults at a time do not find the same role."""
         in_force = self.during(began_s, ended_s)
         taken = {node for other in in_force for node in other.takes}
+        if taken & drawn.takes & set(ROLES):
+            return False
         most = len(budget.nodes) - majority(len(budget.nodes))
         return drawn.claims <= set(budget.free) and (not in_force or len(taken | drawn.takes) <= most)
 
@@ -89,6 +107,7 @@ def generate(
         BadFault: no fault or family has such a name, or none of them can be drawn.
     """
     entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
+    keeps_log = load_algorithm(algorithm).keeps_log
     messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
@@ -98,13 +117,16 @@ def generate(
         if len(found) > number:
             continue  # an earlier try drew this step
         entry = _weighted(rng, entries)
-        began_s, ended_s = _times(rng, time_s)
-        budget = books.budget(nodes, messages, began_s, ended_s)
+        began_s, ended_s = _times(rng, time_s, entry.least_s)
+        budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
         drawn = entry.draw(rng, budget)
         if drawn is None or not books.allows(budget, drawn, began_s, ended_s):
             continue
-        books.entries.append((began_s, ended_s, drawn))
         when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
+        by_role, when_by_role = _by_role(rng, budget, drawn, when)
+        if books.allows(budget, by_role, began_s, ended_s):
+            drawn, when = by_role, when_by_role
+        books.entries.append((began_s, ended_s, drawn))
         found.append(PlanStep(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
     if wanted and not found:
         named = ", ".join(entry.name for entry in entries)
@@ -122,12 +144,13 @@ def _weighted(rng: Random, entries: Sequence[CatalogueEntry]) -> CatalogueEntry:
     return rng.choices(fitting, [entry.weight or 1.0 for entry in fitting])[0]
 
 
-def _times(rng: Random, time_s: float) -> tuple[float, float]:
+def _times(rng: Random, time_s: float, least_s: float) -> tuple[float, float]:
     """Draw a beginning and an end, in seconds. The length is drawn on a logarithmic scale: short faults are as common as
-    long ones."""
-    most_s = max(min(FOR_S_MOST, time_s / 2), FOR_S_LEAST)
-    length_s = FOR_S_LEAST * (most_s / FOR_S_LEAST) ** rng.random()
-    began_s = rng.uniform(0.05, 0.9) * time_s
+    long ones. A fault that needs `least_s` seconds begins early enough for them, and may last for most of the plan."""
+    shortest_s = max(FOR_S_LEAST, min(least_s, _LONGEST * time_s))
+    most_s = max(min(FOR_S_LONG, _LONGEST * time_s) if least_s else min(FOR_S_MOST, time_s / 2), shortest_s)
+    length_s = shortest_s * (most_s / shortest_s) ** rng.random()
+    began_s = rng.uniform(0.05, max(min(0.9, 1 - length_s / time_s), 0.05) if least_s else 0.9) * time_s
     return round(began_s, 2), round(max(min(began_s + length_s, time_s), began_s + 0.05), 2)
 
 
@@ -138,3 +161,23 @@ def _when(rng: Random, budget: FaultBudget, drawn: DrawnArguments) -> When | Non
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)
     return When(rng.randint(1, 3), rng.choice(budget.messages), *ends)
+
+
+def _by_role(
+    rng: Random, budget: FaultBudget, drawn: DrawnArguments, when: When | None
+) -> tuple[DrawnArguments, When | None]:
+    """Let a fault of one process sometimes strike whoever has a role when it begins, instead of the node that was drawn."""
+    name = next((name for name in ("node", "nodes") if name in drawn.arguments), None)
+    if name is None or len(drawn.claims) != 1 or len(budget.nodes) < 2 or "message" in drawn.arguments:
+        return drawn, when
+    if when is not None:
+        if rng.random() >= _PROBABILITY_END:
+            return drawn, when
+        role, when = rng.choice(("sender", "receiver")), When(when.nth, when.message)
+    elif rng.random() < _PROBABILITY_ROLE:
+        roles = _ROLES_OF_LOGS if budget.keeps_log else _ROLES
+        (role,) = rng.choices(list(roles), list(roles.values()))
+    else:
+        return drawn, when
+    arguments = {**drawn.arguments, name: [role] if name == "nodes" else role}
+    return DrawnArguments(arguments, frozenset({role})), when

@@ -41,7 +41,7 @@ from typing import Any, Final
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.durability import durability
-from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.evidence import Checker, RunEvidence, Stall
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
@@ -68,6 +68,8 @@ from node.contract import NodeId
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 _REST_S: Final = 0.002
+#: A rest that takes longer than this, in seconds, is a stall of the machine.
+_STALL_S: Final = 0.05
 _INAPPLICABLE: Final = "no invariants are known"
 
 
@@ -136,6 +138,9 @@ def run_plan(
     )
     verdicts = judge(run.evidence(faults_expected=carried.fired > 0), clients, healed_ns, carried)
     result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started)
+    if run.stalls:
+        longest_s = max(one.ended_ns - one.began_ns for one in run.stalls) / 1e9
+        run.notes["stalls of the machine"] = {"number": len(run.stalls), "longest_s": round(longest_s, 3)}
     run.save_results(
         verdicts,
         verdict=result.verdict.status,
@@ -194,7 +199,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
 
 
 def _trouble(outcomes: list[StepOutcome]) -> list[str]:
-    """Return why steps did not fire that should have. A step that waits for a message does not count: it may never come."""
+    """Return why steps did not fire that should have. Those that wait for a message or a role need not."""
     return [
         f"{outcome.step}: {outcome.trouble}"
         for outcome in outcomes
@@ -203,7 +208,7 @@ def _trouble(outcomes: list[StepOutcome]) -> list[str]:
 
 
 def _waited_in_vain(outcome: StepOutcome) -> bool:
-    waits = outcome.step.when is not None or outcome.step.fault == "kill-at"
+    waits = outcome.missed or outcome.step.when is not None or outcome.step.fault == "kill-at"
     return waits and not outcome.fired
 
 
@@ -212,7 +217,16 @@ def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
     for call in calls:
         while call.outcome is None:
             run.poll()
-            time.sleep(_REST_S)
+            _rest(run)
+
+
+def _rest(run: Experiment) -> None:
+    """Rest for a moment. If the machine makes it a long one, note a stall: nodes wait for their turn as long."""
+    began_ns = time.monotonic_ns()
+    time.sleep(_REST_S)
+    ended_ns = time.monotonic_ns()
+    if ended_ns - began_ns > _STALL_S * 1e9:
+        run.stalls.append(Stall(began_ns, ended_ns))
 
 
 class _WorkloadClients:
@@ -238,7 +252,7 @@ class _WorkloadClients:
             self._run.poll()
             if self._end(now_s) and self._stop_early:
                 return
-            time.sleep(_REST_S)
+            _rest(self._run)
         _settle(self._run, [call for _, call in self._open.values()])
 
     def _begin(self, now_s: float) -> None:

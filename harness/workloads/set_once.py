@@ -7,6 +7,9 @@ from harness.checkers.models import ConsensusModel
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
 from node.contract import NodeId
 
+#: How long a client waits that may ask any node, in seconds.
+_ANY_NODE_S: Final = 4.0
+
 
 class SetOnceWorkload(Workload):
     """Proposals and queries on variables that are set once.
@@ -23,6 +26,8 @@ class SetOnceWorkload(Workload):
     #: of variables: an algorithm may have to work for each of them until the end.
     _EACH_S: Final = 0.3
     _VARIABLES_MAX: Final = 24
+    #: How long a client waits at one node, in seconds. An answer is owed within a second; short waits soon show that none comes.
+    _TIMEOUTS_S: Final = (1.1, 1.5, 4.0)
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
         super().__init__(nodes, seed, time_s)
@@ -36,10 +41,11 @@ class SetOnceWorkload(Workload):
         self._last = max(self._last, current)
         number = current if rng.random() < 0.8 else rng.randint(0, current)
         node = rng.choice(self.nodes) if rng.random() < 0.9 else None
+        timeout_s = rng.choice(self._TIMEOUTS_S) if node is not None else _ANY_NODE_S
         if rng.random() < 0.6:
             self._proposed[client] += 1
-            return PlannedCall("propose", f"x{number}", f"c{client}-{self._proposed[client]}", node)
-        return PlannedCall("query", f"x{number}", None, node)
+            return PlannedCall("propose", f"x{number}", f"c{client}-{self._proposed[client]}", node, timeout_s)
+        return PlannedCall("query", f"x{number}", None, node, timeout_s)
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         yield tuple(

@@ -17,22 +17,25 @@ from cluster.spec import node_names
 from harness.records import messages, receipts
 from harness.records.run_files import RunFiles
 from harness.runs.campaigns.grid import GridCell, Hits, hits
-from harness.runs.plan import Plan
+from harness.runs.plan import TIME_S_MAX, Plan
 from harness.runs.plan_generator import generate
 from harness.runs.suite import run_plan
 from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
 RUNS_MAX: Final = 1_000_000
+#: One of so many runs lasts so many times as long as the others.
+LONG_EVERY: Final = 6
+LONG_TIMES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """What to run.
 
-    `folder` gets a folder for each run. `faults` are names or families, none means all. `time_s` is how long each run
-    lasts, in seconds. `steps` is the number of faults in each run, None about one every 0.8 s. `keep` keeps the folders of
-    valid runs.
+    `folder` gets a folder for each run. `faults` are names or families, none means all. `time_s` is how long a run lasts, in
+    seconds; every `LONG_EVERY`th lasts `LONG_TIMES` as long. `steps` is the number of faults in each run, None about one every
+    0.8 s. `keep` keeps the folders of valid runs.
     """
 
     folder: Path
@@ -48,13 +51,17 @@ class Campaign:
     workload: str = "register"
 
     def plan(self, number: int) -> Plan:
-        """Return the plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm."""
+        """Return the plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm.
+
+        Every `LONG_EVERY`th run is longer: in the others no fault outlasts the deadline of a call, or a second election.
+        """
+        time_s = self.time_s if number % LONG_EVERY else min(self.time_s * LONG_TIMES, TIME_S_MAX)
         return generate(
             self.algorithm,
             node_names(self.nodes),
             self.seed * RUNS_MAX + number,
             faults=self.faults,
-            time_s=self.time_s,
+            time_s=time_s,
             workload=self.workload,
             steps=self.steps,
         )

@@ -10,6 +10,7 @@ import node.dispatch
 import node.turn
 import node.wire
 from harness.checkers import properties
+from harness.checkers.evidence import Stall
 from harness.checkers.properties import (
     EXCUSED,
     RunEvidence,
@@ -447,3 +448,15 @@ def test_faults_on_one_link_add_up_and_those_on_different_links_do_not() -> None
 
 def test_properties_have_the_names_of_the_article() -> None:
     assert list(properties.PROPERTIES) == ["coherence", "conflict resolution", "no decoherence", "fault tolerance"]
+
+
+def test_a_machine_that_stalls_excuses_a_late_answer_and_no_missing_one() -> None:
+    def judged(timeout_s: float, *stalls: Stall) -> Verdict:
+        calls = (propose(0, 1, "n1", "blue", "blue"), silent(2, 2 + timeout_s, "n1", timeout_s=timeout_s))
+        return fault_tolerance(run_of(*calls, stalls=stalls))
+
+    stall = Stall(2_500_000_000, 2_600_000_000)
+    assert judged(2.0).status is VerdictStatus.INVALID
+    assert judged(2.0, stall).status is not VerdictStatus.INVALID
+    assert judged(9.0, stall).status is VerdictStatus.INVALID
+    assert judged(2.0, Stall(0, 100_000_000)).status is VerdictStatus.INVALID

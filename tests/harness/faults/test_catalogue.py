@@ -23,6 +23,7 @@ from harness.faults.catalogue import (
 from harness.faults.excuses import Kind
 from harness.faults.link_faults import expand_links
 from harness.faults.partitions import links_between, links_of_bridge, links_of_ring
+from harness.faults.roles import ROLES
 from harness.records.links import CLIENT
 from node.quorum import majority
 
@@ -95,7 +96,7 @@ def test_drawn_arguments_are_allowed_and_keep_to_the_budget(
     if drawn is not None:
         check_arguments(entry.name, drawn.arguments, names)
         assert drawn.claims <= set(budget.free)
-        assert drawn.takes <= set(names)
+        assert drawn.takes <= {*names, *ROLES}
 
 
 @pytest.mark.parametrize("entry", [entry for entry in ALL if entry.family in ("process", "cut", "link")])
