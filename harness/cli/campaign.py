@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 @verb()
-@click.option("--runs", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many runs.")
+@click.option(
+    "--runs", type=click.IntRange(1, 1_000_000), help="How many runs.  [default: 100; with --minutes as many as fit]"
+)
+@click.option("--minutes", type=FloatRange(0.01, 100_000), help="Begin no run after this time.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many runs at a time.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
 @algorithm_parameter(default="paxos")
@@ -46,7 +49,8 @@ def campaign(
     root: Path,
     /,
     *,
-    runs: int,
+    runs: int | None,
+    minutes: float | None,
     workers: int,
     seed: int,
     algorithm: str,
@@ -64,16 +68,18 @@ def campaign(
     """Run many plans of ALGORITHM (paxos, module:Class, …) that are drawn from a seed, and merge their results.
 
     The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
-    and shows the combinations that never occurred. Ctrl-C ends the campaign with the runs so far.
+    and shows the combinations that never occurred, and how large a share of such runs may fail. Ctrl-C ends the campaign with
+    the runs so far.
 
     Exit code: 1 if a run violated a promise, 2 if a run was no test, 130 after Ctrl-C, else 0.
     """
-    from harness.runs.campaigns.campaign import Campaign  # noqa: PLC0415
+    from harness.runs.campaigns.campaign import RUNS_MAX, Campaign  # noqa: PLC0415
     from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
     from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.verbs
     from harness.workloads.registry import workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
+    runs = runs or (RUNS_MAX if minutes else 100)
     workload_for(workload, load_algorithm(algorithm))
     wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
     wanted.plan(1)  # so that bad arguments are refused before a folder is made
@@ -87,7 +93,9 @@ def campaign(
             print_stderr(summary(tally))
 
     with noted_signals() as signals:
-        tally = run_campaign(wanted, workers=workers, stop_at_first=stop_at_first, progress=progress, dask=dask)
+        tally = run_campaign(
+            wanted, workers=workers, minutes=minutes, stop_at_first=stop_at_first, progress=progress, dask=dask
+        )
     save(tally)
     if as_json:
         print_json(folder=str(wanted.folder), **merged(tally))
@@ -119,4 +127,5 @@ def _print(tally: "CampaignTally") -> None:
         print(f"in plans, but never in force: {', '.join(tally.never_fired)}")
     for run in tally.kept:
         console.print(Text(f"{run.number:05} {run.status}, seed {run.seed}: {run.evidence}"), soft_wrap=True)
-    print(f"\n{'interrupted: ' if tally.interrupted else ''}{summary(tally)}\n{tally.campaign.folder / PAGE_NAME}")
+    print("\n".join(["", *tally.shown]))
+    print(f"{'interrupted: ' if tally.interrupted else ''}{summary(tally)}\n{tally.campaign.folder / PAGE_NAME}")

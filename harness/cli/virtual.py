@@ -1,7 +1,7 @@
 """`consensus explore` and `consensus simulate`: search for violations without processes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -30,6 +30,9 @@ _look_for_option = click.option(
     default=(),
     help="Only violations of these kinds, such as agreement,validity.  [default: all]",
 )
+
+#: How many seeds there are for a simulation that ends by the clock.
+_SEEDS_MAX: Final = 10**9
 
 
 @verb()
@@ -124,7 +127,9 @@ def explore(
 @verb()
 @algorithm_parameter(required=True)
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many schedules, one for each seed."
+    "--seeds",
+    type=click.IntRange(1),
+    help="How many schedules, one for each seed.  [default: 1000; with --seconds as many as fit]",
 )
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The lowest seed.")
 @click.option("-n", "--nodes", type=click.IntRange(1, 15), default=3, show_default=True, help="How many nodes.")
@@ -145,7 +150,7 @@ def simulate(
     /,
     *,
     algorithm: str,
-    seeds: int,
+    seeds: int | None,
     first_seed: int,
     nodes: int,
     values: int,
@@ -167,21 +172,25 @@ def simulate(
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
     cls, model = _find_algorithm(algorithm, fault_model, look_for)
+    until_time = seeds is None and seconds is not None
+    asked = _SEEDS_MAX if until_time else seeds or 1000
     if not as_json:
-        print_stderr(f"simulating {algorithm} for {count(seeds, 'seed')}")
+        print_stderr(f"simulating {algorithm} for {f'{seconds:g} s' if until_time else count(asked, 'seed')}")
     settings = SimulationSettings(nodes=nodes, values=values, fault_model=model, look_for=look_for or EVERYTHING)
     progress_timer = ProgressTimer()
 
     def progress(tally: SeedTally) -> None:
         if not as_json and progress_timer.is_due():
-            print_stderr(f"{tally.runs:,} of {count(seeds, 'seed')}, {len(tally.failures):,} of them failing")
+            of = "" if until_time else f" of {asked:,}"
+            print_stderr(f"{tally.runs:,}{of} seeds, {len(tally.failures):,} of them failing")
 
     with noted_signals() as signals:
         report = run_simulate(
             cls,
-            range(first_seed, first_seed + seeds),
+            range(first_seed, first_seed + asked),
             settings,
             seconds=seconds,
+            until_time=until_time,
             workers=workers,
             progress=progress,
         )

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
 
+from harness.checkers.confidence import shown_by
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.runs.workers import pool_of
 from harness.virtual.judge import BALLOT, SAFETY
@@ -79,6 +80,8 @@ class SimulationReport:
     """The lowest seed that failed, after shrinking."""
     required: tuple[str, ...] = _REQUIRED
     """The events that must have happened in some seed each. Otherwise the campaign has shown nothing."""
+    out_of_time: bool = False
+    """Whether the campaign has ended since its time was over, as was asked."""
     not_shrunk: str = ""
     """Why a failing seed could not be shrunk."""
 
@@ -88,7 +91,7 @@ class SimulationReport:
         tally = self.tally
         if tally.failures:
             return invalid(*(f"seed {seed}: {text}" for seed, text in sorted(tally.failures.items())))
-        if tally.runs < self.asked:
+        if tally.runs < self.asked and not self.out_of_time:
             return unknown(f"cut short after {tally.runs:,} of {count(self.asked, 'seed')}")
         if never := [event for event in self.required if not tally.seen[event]]:
             return unknown(f"there never was {never[0]} in {count(tally.runs, 'seed')}")
@@ -119,7 +122,8 @@ class SimulationReport:
         ]
         if self.shrunk is None:
             not_shrunk = [f"  {self.not_shrunk}"] if self.not_shrunk else []
-            return [*text, f"{self.verdict.status}: {self.verdict.evidence}", *not_shrunk]
+            shown = [f"  {sentence}" for sentence in shown_by(len(tally.failures), tally.runs)]
+            return [*text, f"{self.verdict.status}: {self.verdict.evidence}", *not_shrunk, *shown]
         more = f" and {len(tally.failures) - 1:,} more" if len(tally.failures) > 1 else ""
         text.append(f"VIOLATED by seed {self.shrunk.fault_schedule.seed}{more}. Shrunk, it does this:")
         story = self.shrunk.story
@@ -166,6 +170,7 @@ def run_simulate(
     settings: SimulationSettings = DEFAULT_SETTINGS,
     *,
     seconds: float | None = None,
+    until_time: bool = False,
     workers: int = 1,
     failures_max: int = 1,
     progress: Callable[[SeedTally], object] = lambda _tally: None,
@@ -177,6 +182,7 @@ def run_simulate(
         seeds: the seeds to run.
         settings: what all runs share.
         seconds: when to stop at the latest; None is no limit.
+        until_time: whether a campaign that ends then is whole, and not cut short.
         workers: how many processes to use. More than one are spawned, so the caller's main module must be importable.
         failures_max: stop when so many seeds have failed.
         progress: called with the results so far, after each `_CHUNK` seeds.
@@ -186,12 +192,13 @@ def run_simulate(
     """
     cls = load_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     began = time.perf_counter()
-    tally = SeedTally()
+    tally, out_of_time = SeedTally(), False
     with suppress(KeyboardInterrupt), closing(_tallies(cls, seeds, settings, workers, failures_max)) as tallies:
         for chunk in tallies:
             tally.add(chunk)
             progress(tally)
-            if len(tally.failures) >= failures_max or (seconds is not None and time.perf_counter() - began > seconds):
+            out_of_time = seconds is not None and time.perf_counter() - began > seconds
+            if len(tally.failures) >= failures_max or out_of_time:
                 break
     took = time.perf_counter() - began
     first, why_not = None, ""
@@ -205,7 +212,8 @@ def run_simulate(
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
     required = _REQUIRED_OF_LOGS if cls.keeps_log else _REQUIRED
-    return SimulationReport(name, settings, took, len(seeds), tally, first, required, why_not)
+    whole = until_time and out_of_time
+    return SimulationReport(name, settings, took, len(seeds), tally, first, required, whole, why_not)
 
 
 def _tallies(

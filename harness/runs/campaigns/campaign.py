@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cluster.errors import ConsensusError
 from cluster.spec import node_names
+from harness.checkers.confidence import shown_by
 from harness.records import messages, receipts
 from harness.records.run_files import RunFiles
 from harness.runs.campaigns.grid import GridCell, Hits, hits
@@ -142,6 +143,7 @@ class CampaignTally:
     hits: Hits = field(default_factory=Counter)
     took_s: float = 0.0
     interrupted: bool = False
+    out_of_time: bool = False
 
     def add(self, run: CampaignRun) -> None:
         """Add a run."""
@@ -151,6 +153,11 @@ class CampaignTally:
     def of(self, status: str) -> int:
         """Return how many runs have this status."""
         return sum(run.status == status for run in self.runs)
+
+    @property
+    def shown(self) -> list[str]:
+        """What the runs have shown, in sentences for people. Runs that are no test show nothing."""
+        return shown_by(self.of("invalid"), self.of("invalid") + self.of("valid"))
 
     @property
     def kept(self) -> list[CampaignRun]:

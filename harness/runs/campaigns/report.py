@@ -4,7 +4,7 @@ from html import escape
 from typing import Any, Final, NamedTuple
 
 from harness.records.jsonable import write_document
-from harness.runs.campaigns.campaign import CampaignTally
+from harness.runs.campaigns.campaign import RUNS_MAX, CampaignTally
 from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
 from node.wording import count
@@ -36,6 +36,8 @@ def merged(tally: CampaignTally) -> dict[str, Any]:
         **{status: tally.of(status) for status in ("valid", "invalid", "unknown")},
         "took_s": round(tally.took_s, 1),
         "runs_a_minute": round(tally.a_minute, 1),
+        "out_of_time": tally.out_of_time,
+        "shown": tally.shown,
         "grid": to_json(tally.hits),
         "holes": [{"fault": fault, "role": cell.role, "phase": cell.phase} for fault, cell in holes(tally.hits, cells)],
         "never_fired": tally.never_fired,
@@ -56,7 +58,9 @@ def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
 def summary(tally: CampaignTally) -> str:
     """Return the tally in one line."""
     found = ", ".join(f"{tally.of(status)} {status}" for status in ("valid", "invalid", "unknown"))
-    return f"{len(tally.runs)} of {count(tally.campaign.runs, 'run')}: {found}; {tally.a_minute:.1f} a minute"
+    wanted = tally.campaign.runs
+    asked = f" of {count(wanted, 'run')}" if wanted < RUNS_MAX else f" {'run' if len(tally.runs) == 1 else 'runs'}"
+    return f"{len(tally.runs):,}{asked}: {found}; {tally.a_minute:.1f} a minute"
 
 
 class PhaseTable(NamedTuple):
@@ -102,6 +106,7 @@ def page(tally: CampaignTally) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{_STYLE}</style>\n'
         f"<h1>{escape(title)}</h1><p>{escape(summary(tally))}.{' It was interrupted.' if tally.interrupted else ''}</p>\n"
+        f"{''.join(f'<p>{escape(sentence)}.</p>' for sentence in tally.shown)}\n"
         f"<h2>What was hit, and when</h2><p>How often each fault struck a node in each role and phase; red is a hole.</p>\n"
         f"<table><tr><th>fault</th>{heads}</tr>\n{body}</table>\n"
         + (f"<p>In plans, and never in force: {escape(never)}.</p>\n" if never else "")

@@ -17,6 +17,7 @@ def run_campaign(
     campaign: Campaign,
     *,
     workers: int = 2,
+    minutes: float | None = None,
     stop_at_first: bool = False,
     progress: Callable[[CampaignTally], object],
     dask: str | None = None,
@@ -26,6 +27,7 @@ def run_campaign(
     Args:
         campaign: what to run.
         workers: how many processes make runs.
+        minutes: after how long no run is begun any more; None is no limit.
         stop_at_first: whether the campaign ends with the first run that violates a promise.
         progress: called with the tally after each run.
         dask: the address of a Dask scheduler, whose workers then make the runs, one for each of their threads.
@@ -47,6 +49,9 @@ def run_campaign(
                 tally.took_s = time.monotonic() - started
                 progress(tally)
                 if stop_at_first and run.status == "invalid":
+                    break
+                if minutes is not None and tally.took_s >= 60 * minutes:
+                    tally.out_of_time = True
                     break
         except KeyboardInterrupt:
             tally.interrupted = True
