@@ -33,11 +33,11 @@ class CommandKey(NamedTuple):
     """What identifies a command in the log: the values that workloads write differ, so no two commands share one."""
 
     machine: str
-    """The state machine: "kv", "locks" or "once"."""
+    """The state machine, such as "kv"."""
     key: str
-    """The key, the lock or the variable."""
+    """The key, the lock, the member, the task or the variable."""
     packed: bytes
-    """The encoded value that the command would set; for a lock, its owner."""
+    """The encoded value that the command would set; for a lock, its owner; for a member or a task, nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +227,8 @@ def command_keys(batch: bytes) -> Iterator[CommandKey]:
                     yield CommandKey(machine, key, value)
                 case ["acquire" | "try", str(name), str(owner), int()]:
                     yield CommandKey(machine, name, encode_value(owner))
+                case ["join", str(name), bytes(), int()] | ["add", str(name)]:
+                    yield CommandKey(machine, name, b"")
 
 
 def _command_keys_of(state: ReplicatedState) -> set[CommandKey]:

@@ -80,8 +80,8 @@ def _check_log(run: RunEvidence, owed: int) -> Verdict:
             version = operation.answer if operation.f in ("put", "write", "cas") else None
             if isinstance(version, int) and version <= run.log.applied.version:
                 continue  # the log begins after this change, and the oldest snapshot need not hold its value any more
-            if command.machine == "locks" and run.log.applied.first > 1 and command not in run.log.slots_of:
-                continue  # the acquire may be older than the log too
+            if command.machine not in ("kv", "once") and run.log.applied.first > 1 and command not in run.log.slots_of:
+                continue  # the command may be older than the log too
             holders = [node for node in run.log.holders(command) if node not in run.lost_disks]
             if len(holders) < owed:
                 slots = ", ".join(map(str, run.log.slots_of.get(command, ()))) or "none"
@@ -95,7 +95,7 @@ def _check_log(run: RunEvidence, owed: int) -> Verdict:
 
 @wording
 def _packed_text(packed: bytes) -> str:
-    return shown(decode_value(Value(packed)))
+    return shown(decode_value(Value(packed))) if packed else "a name"
 
 
 def _acknowledged_command(operation: RecordedCall) -> CommandKey | None:
@@ -109,6 +109,10 @@ def _acknowledged_command(operation: RecordedCall) -> CommandKey | None:
             return CommandKey("kv", operation.key, encode_value(value))
         case "acquire", {"owner": str(owner)}:
             return CommandKey("locks", operation.key, encode_value(owner))
+        case "join", {"group": str(group)}:
+            return CommandKey(group, operation.key, b"")
+        case "add", _ if operation.answer:
+            return CommandKey("assignment", operation.key, b"")
         case "propose" | "query", _ if operation.answer is not None:
             return CommandKey("once", operation.key, encode_value(operation.answer))
     return None

@@ -40,8 +40,17 @@ COMMIT_LOST: Final = "commit_lost"
 #: The key in a receipt's evidence for the nodes whose disks a fault has damaged, set back or taken away for a time.
 DISK_DAMAGED: Final = "disk_damaged"
 
-#: How the errors of a `fail` begin that describe a lock, in addition to those in `sequential_model.py`.
-_LOCK_ANSWERS: Final = ("stale_token:", "not_yours:")
+#: How the errors of a `fail` begin that describe a lock, a member, a task or a history, in addition to those in
+#: `sequential_model.py`. Whether such an answer is right is another question.
+_ANSWERS: Final = (
+    "stale_token:",
+    "not_yours:",
+    "not_member:",
+    "already_member:",
+    "no_task:",
+    "not_waiting:",
+    "compacted:",
+)
 
 
 #: Two of the article's properties, by which `Finding.property` names them.
@@ -262,7 +271,7 @@ def was_answered(operation: RecordedCall) -> bool:
     completion = operation.completion
     if operation.outcome != "fail" or completion is None:
         return operation.outcome == "ok"
-    return definite_answer(completion.error) is not None or (completion.error or "").startswith(_LOCK_ANSWERS)
+    return definite_answer(completion.error) is not None or (completion.error or "").startswith(_ANSWERS)
 
 
 def ended_ns(operation: RecordedCall) -> float:

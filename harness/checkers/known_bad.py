@@ -35,6 +35,7 @@ class _Call:
         f: the kind of call.
         value: the value of the invoke.
         answer: the value of the answer; `...` if there was no answer.
+        error: why there was none.
     """
 
     began_s: int
@@ -43,16 +44,22 @@ class _Call:
     f: str
     value: Any
     answer: Any
+    error: str = "no answer"
 
 
-def _history(*calls: _Call) -> History:
+def _history(*calls: _Call, key: str = "x", process: str | None = None) -> History:
     moments = sorted(
         [(call.began_s, 1, number, call) for number, call in enumerate(calls)]
         + [(call.ended_s, 0, number, call) for number, call in enumerate(calls)]
     )
     events = []
     for index, (second, begins, number, call) in enumerate(moments):
-        of_call: dict[str, Any] = {"index": index, "time": second * _SECOND, "process": f"c{number}", "key": "x"}
+        of_call: dict[str, Any] = {
+            "index": index,
+            "time": second * _SECOND,
+            "process": process or f"c{number}",
+            "key": key,
+        }
         if begins:
             events.append(
                 Event(
@@ -65,7 +72,7 @@ def _history(*calls: _Call) -> History:
                 )
             )
         elif call.answer is ...:
-            events.append(Event(**of_call, type="info", f=call.f, error="no answer"))
+            events.append(Event(**of_call, type="info", f=call.f, error=call.error))
         else:
             events.append(Event(**of_call, type="ok", f=call.f, value=call.answer, node=call.node))
     return History(events)
@@ -150,8 +157,8 @@ def _log_accept(index: int, to: str, batch: str) -> dict[str, Any]:
     return {**_accept(index, to, ""), "variable": "", "fields": fields}
 
 
-def _log_run(*calls: _Call, **about: Any) -> RunEvidence:
-    return RunEvidence(_MEMBERS, MultiPaxos, _history(*calls), **about)
+def _log_run(*calls: _Call, key: str = "x", process: str | None = None, **about: Any) -> RunEvidence:
+    return RunEvidence(_MEMBERS, MultiPaxos, _history(*calls, key=key, process=process), **about)
 
 
 def _bad_log_runs() -> dict[str, RunEvidence]:
@@ -162,6 +169,26 @@ def _bad_log_runs() -> dict[str, RunEvidence]:
         "invariants": _log_run(_blue(), messages=[_log_accept(0, "n2", "00"), _log_accept(1, "n3", "01")]),
         "durability": _log_run(_blue(), disks=disks),
         "agreement": _log_run(_blue(), replicas=states),
+        **_bad_answers(),
+    }
+
+
+def _bad_answers() -> dict[str, RunEvidence]:
+    """Return the runs whose calls no single key or variable shows to be wrong."""
+    put = {"n1": _log_disk("n1", _batch(0, 0, "kv", _put()))}
+    lease = {"group": "members", "details": None, "lease_s": 9.0}
+    joined = _Call(0, 1, None, "join", lease, 1)
+    forgotten = _Call(2, 3, None, "view", None, [2, {}])
+    first, second = ({"owner": owner, "lease_s": 9.0} for owner in ("a", "b"))
+    return {
+        "answers": _log_run(_Call(0, 1, None, "put", "blue", 1), _Call(2, 3, None, "range", None, []), disks=put),
+        "membership": _log_run(joined, forgotten, key="members"),
+        "sessions": _log_run(
+            _Call(0, 1, None, "put", "blue", 1),
+            _Call(2, 3, None, "put", "red", ..., "the session has ended"),
+            process="a.1",
+        ),
+        "exclusion": _log_run(_Call(0, 1, None, "acquire", first, 1), _Call(2, 3, None, "acquire", second, 2)),
     }
 
 
@@ -189,7 +216,6 @@ def _bad_lock_runs() -> dict[str, RunEvidence]:
     disks = {"n1": _log_disk("n1", _batch(0, 0, "locks", asked)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     return {
         "fault tolerance": _log_run(held, unanswered),
-        "exclusion": _log_run(held, _Call(2, 3, None, "acquire", second, 2)),
         "durability": _log_run(held, disks=disks),
         "liveness": _log_run(held, unanswered),
     }

@@ -101,6 +101,9 @@ def holds_of(operations: Sequence[RecordedCall]) -> list[LockHold]:
         elif operation.f == "renew" and operation.outcome == "ok":
             hold = found[operation.key, value["token"]]
             hold.until_ns = max(hold.until_ns, operation.invoke.time + hold.lease_ns)
+        elif operation.f == "holds" and operation.outcome == "ok":  # its keeper was sure of the lease then
+            hold = found[operation.key, value["token"]]
+            hold.until_ns = max(hold.until_ns, operation.invoke.time)
     for operation in operations:
         released = found.get((operation.key, _token(operation))) if operation.f == "release" else None
         if released is not None:

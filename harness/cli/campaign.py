@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults per run.  [default: one every 0.8 s, at least 4]")
 @click.option("--stop-at-first", is_flag=True, help="End after the first run that violates a promise.")
-@click.option("--workload", default="register", show_default=True, help="What the clients do, as for `consensus test`.")
+@click.option(
+    "--workload", help="What the clients do, as for `consensus test`.  [default: mixed with a log, else register]"
+)
 @click.option(
     "--dask",
     metavar="ADDRESS",
@@ -61,7 +63,7 @@ def campaign(
     stop_at_first: bool,
     keep: bool,
     trace: bool,
-    workload: str,
+    workload: str | None,
     dask: str | None,
     as_json: bool,
 ) -> int:
@@ -76,10 +78,11 @@ def campaign(
     from harness.runs.campaigns.campaign import RUNS_MAX, Campaign  # noqa: PLC0415
     from harness.runs.campaigns.report import merged, save, summary  # noqa: PLC0415
     from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.verbs
-    from harness.workloads.registry import workload_for  # noqa: PLC0415
+    from harness.workloads.registry import usual_workload, workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     runs = runs or (RUNS_MAX if minutes else 100)
+    workload = workload or usual_workload(load_algorithm(algorithm))
     workload_for(workload, load_algorithm(algorithm))
     wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
     wanted.plan(1)  # so that bad arguments are refused before a folder is made

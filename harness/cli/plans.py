@@ -71,7 +71,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 
 @verb()
 @algorithm_parameter()
-@click.option("--workload", default="register", show_default=True, help="What the clients do.")
+@click.option("--workload", help="What the clients do.  [default: mixed with a log, else register]")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option("--time", "time_s", type=FloatRange(0.5, 3600), default=10, show_default=True, help="Seconds of faults.")
 @click.option(
@@ -93,7 +93,7 @@ def test(
     /,
     *,
     algorithm: str | None,
-    workload: str,
+    workload: str | None,
     faults: tuple[str, ...],
     time_s: float,
     seed: int | None,
@@ -113,14 +113,20 @@ def test(
     \b
     Workloads:
       register      propose and query on variables that are set once
-      kv            put, get, delete, cas on the keys of a replicated log (multipaxos)
+      mixed         everything below at once, on a replicated log (multipaxos)
+      kv            put, get, delete, cas on its keys; ranges and versions
       cas-register  write, read, cas on its registers
+      reads         reads of one hot key that overlap
+      watch         changes of keys, followed by watches and iterators
       lock          acquire, renew, release its locks, and use the resources that they protect
+      members       join, send heartbeats, vanish, leave; read views and follow them
+      assignment    tasks that are spread over such members
+      module:Class  your own
     """
     from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.verbs
     from harness.runs.plan_generator import generate  # noqa: PLC0415
     from harness.runs.suite import run_plan  # noqa: PLC0415
-    from harness.workloads.registry import workload_for  # noqa: PLC0415
+    from harness.workloads.registry import usual_workload, workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     if (algorithm is None) == (plan_file is None):
@@ -137,6 +143,7 @@ def test(
         plans = [load(plan_file)]
     else:
         assert algorithm is not None
+        workload = workload or usual_workload(load_algorithm(algorithm))
         workload_for(workload, load_algorithm(algorithm))
         plans = [
             generate(algorithm, node_names(nodes), each, faults=faults, time_s=time_s, workload=workload, steps=steps)

@@ -50,6 +50,24 @@ FUNCTIONS: Final = (
     "release",
     "use",
     "append",
+    # Of logs: `harness/checkers/asked.py` has the table. "holds" and "stays" ask a keeper whether it is sure of its lease; "end"
+    # ends a session.
+    "version",
+    "range",
+    "watch",
+    "holder",
+    "holds",
+    "join",
+    "heartbeat",
+    "stays",
+    "leave",
+    "view",
+    "views",
+    "add",
+    "remove",
+    "mine",
+    "owners",
+    "end",
 )
 
 #: Field of a line -> the types that it may have, and whether it may be left out.

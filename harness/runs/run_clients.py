@@ -8,6 +8,7 @@ from cluster.clients.outcomes import Outcome
 from cluster.cluster import Cluster
 from harness.records.history_recorder import HistoryRecorder
 from harness.runs.variable_calls import VariableCalls
+from harness.workloads.api_calls import ApiCalls
 from harness.workloads.log_calls import LogCalls
 from node.contract import NodeId
 
@@ -22,12 +23,15 @@ class RunClients:
     One thread makes all calls.
     """
 
+    api_class: type[ApiCalls] = ApiCalls
+
     def __init__(self, cluster: Cluster, begin_history: Callable[[], HistoryRecorder]) -> None:
         """Prepare clients of `cluster`. The first client calls `begin_history`, which returns the recorder of the history."""
         self.cluster = cluster
         self._begin_history = begin_history
         self._variable_calls: VariableCalls | None = None
         self._log_calls: LogCalls | None = None
+        self._api_calls: ApiCalls | None = None
 
     @property
     def client(self) -> Client:
@@ -47,6 +51,14 @@ class RunClients:
             settings = self.cluster.spec.settings
             self._log_calls = LogCalls(settings.cluster, self.cluster.client_addresses, self._begin_history())
         return self._log_calls
+
+    @property
+    def api(self) -> ApiCalls:
+        """The clients of a replicated log that call the API as people do. `api.begin` begins a call."""
+        if self._api_calls is None:
+            settings = self.cluster.spec.settings
+            self._api_calls = self.api_class(settings.cluster, self.cluster.client_addresses, self._begin_history())
+        return self._api_calls
 
     def begin_propose(
         self, variable: str, value: object, at: NodeId | None = None, timeout_s: float = OWED_S
@@ -81,9 +93,11 @@ class RunClients:
             self._variable_calls.client.poll()
         if self._log_calls is not None:
             self._log_calls.poll()
+        if self._api_calls is not None:
+            self._api_calls.poll()
 
     def close_clients(self) -> None:
         """Close every client. Open calls are recorded as unknown."""
-        for calls in (self._variable_calls, self._log_calls):
+        for calls in (self._variable_calls, self._log_calls, self._api_calls):
             if calls is not None:
                 calls.close()

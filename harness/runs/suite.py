@@ -21,7 +21,10 @@ of the plan, and `verdicts` has the article's four properties (only fault tolera
 | invariants | messages and disks keep the protocol's rules; left out for algorithms without known rules |
 | durability | what was acknowledged is on the disks that must have it |
 | exclusion | for locks, instead of linearizability: holds exclude each other, tokens rise |
+| membership | no member is lost whose heartbeats arrive in time |
 | agreement | for a log: replicas and snapshots are equal at equal slots |
+| answers | for a log: each answer of any kind is the one that the chosen log gives, by an independent model |
+| sessions | for a log: no session ends while its client uses it |
 | effects | for keys: each command took effect once, with the effect that its answer says, also if it was sent again |
 | liveness | after the heal, every call is answered |
 | contract | no node failed by itself; only there if one did |
@@ -40,18 +43,17 @@ from typing import Any, Final
 
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
+from harness.checkers.answers import answers
 from harness.checkers.durability import durability
 from harness.checkers.evidence import Checker, RunEvidence, Stall
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
-from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
-from harness.checkers.lock_leases import exclusion
-from harness.checkers.models import CasRegisterModel, ConsensusModel, LockModel
-from harness.checkers.properties import PROPERTIES, contract_verdict, fault_tolerance
+from harness.checkers.properties import contract_verdict
 from harness.checkers.recovery import recovery_verdict
-from harness.checkers.replicas import agreement, effects
+from harness.checkers.replicas import agreement
+from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Verdict, merge, violated
 from harness.faults.catalogue import find_fault
 from harness.faults.prerequisites import experiment_arguments
@@ -61,8 +63,9 @@ from harness.runs.experiment import Experiment
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine, show_nothing
+from harness.workloads.planned_call import PlannedCall
 from harness.workloads.registry import workload_for
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, PlannedCall, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, Workload
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 
@@ -158,7 +161,13 @@ def run_plan(
 def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
     """After the heal: make the workload's last calls, and look at the nodes. Returns the nodes that are down."""
     for calls in clients.final_calls():
-        _settle(run, [clients.begin(run, number % clients.clients, ask) for number, ask in enumerate(calls)])
+        _settle(
+            run,
+            [
+                clients.begin(run, number % clients.clients if ask.client is None else ask.client, ask)
+                for number, ask in enumerate(calls)
+            ],
+        )
     run.look_at_replicas()
     if any(call.completion is None or call.outcome == "info" for call in run.recorder.history.operations):
         run.look_for_silent_nodes()
@@ -174,15 +183,11 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         healed_ns: when every fault had healed, in nanoseconds of the harness's clock.
         carried: what became of the plan.
     """
-    is_lock = isinstance(clients.model, LockModel)
-    order = partial(linearizable, model=clients.model)
     judges: dict[str, Checker] = {
-        **(PROPERTIES if isinstance(clients.model, ConsensusModel) else {"fault tolerance": fault_tolerance}),
-        **({"exclusion": exclusion} if is_lock else {"linearizability": order}),
+        **clients.judges,
         "invariants": invariants,
         "durability": durability,
-        **({"agreement": agreement} if run.algorithm.keeps_log else {}),
-        **({"effects": effects} if isinstance(clients.model, CasRegisterModel) else {}),
+        **({"agreement": agreement, "answers": answers, "sessions": session_ends} if run.algorithm.keeps_log else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
     verdicts = {

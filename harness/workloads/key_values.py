@@ -1,4 +1,4 @@
-"""The workload "kv": clients put, get, delete and compare-and-set keys of a replicated log.
+"""The workload "kv": clients put, get, delete and compare-and-set keys of a replicated log, and read ranges of them.
 
 Several clients of the workload share one client of the log, so that one frame carries several commands. After a call
 without an answer, the log's client sometimes restarts and resumes its session. A command that was on its way then must
@@ -9,18 +9,30 @@ reads judges saves, too.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from random import Random
 from typing import Any, ClassVar, Final
 
 from cluster.clients.kv_operations import VersionedValue
 from cluster.clients.operation import Operation, Steps
-from cluster.clients.operations import kv_compare_and_set, kv_delete, kv_get_with_version, kv_put
+from cluster.clients.operations import (
+    kv_compare_and_set,
+    kv_delete,
+    kv_get_with_version,
+    kv_page,
+    kv_put,
+    kv_version,
+)
 from cluster.clients.outcomes import NotKnown, Ok
 from cluster.errors import CommandRefused
 from cluster.saving import fetch_copy
+from harness.checkers.evidence import Checker
 from harness.checkers.models import KvModel
+from harness.checkers.replicas import effects
 from harness.checkers.sequential_model import Model
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.workloads.planned_call import PlannedCall
+from harness.workloads.public_calls import plain
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
 from node.contract import NodeId, Value
 from node.machines import DEFAULT
 from node.machines.kv import KvMachine
@@ -44,19 +56,19 @@ class KeyValueWorkload(Workload):
     """
 
     name = "kv"
-    summary = "put, get, delete and compare-and-set on keys that all clients use"
-    functions: ClassVar[tuple[str, ...]] = ("put", "get", "delete", "cas")
+    summary = "put, get, delete, compare-and-set on keys that all clients use; read ranges and versions"
+    functions: ClassVar[tuple[str, ...]] = ("put", "get", "delete", "cas", "range", "version")
     model: ClassVar[Model] = KvModel()
     needs_log = True
     #: For so many seconds clients use the same keys.
     _ERA_S: Final = 1.5
     _KEYS_PER_ERA: Final = 4
-    _WEIGHTS: ClassVar[Mapping[str, int]] = {"put": 35, "get": 35, "cas": 20, "delete": 10}
+    _WEIGHTS: ClassVar[Mapping[str, int]] = {"put": 30, "get": 30, "cas": 20, "delete": 12, "range": 5, "version": 3}
     _PUT: ClassVar[str] = "put"
     _GET: ClassVar[str] = "get"
 
-    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
-        super().__init__(nodes, seed, time_s)
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
+        super().__init__(nodes, seed, time_s, clients)
         self._written = [0] * self.clients
         #: By key: the newest value in an answer, and its version.
         self._seen: dict[str, tuple[Any, int]] = {}
@@ -69,7 +81,11 @@ class KeyValueWorkload(Workload):
         """How many reads took their value from a save."""
 
     @property
-    def clients(self) -> int:
+    def judges(self) -> dict[str, Checker]:
+        return {**super().judges, "effects": effects}
+
+    @classmethod
+    def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
         return _LOG_CLIENTS * _CLIENTS_PER_LOG_CLIENT
 
     def pause_s(self, client: int) -> float:
@@ -82,6 +98,8 @@ class KeyValueWorkload(Workload):
         key = f"k{era}-{rng.randrange(self._KEYS_PER_ERA)}"
         self._keys[key] = None
         (f,) = rng.choices(list(self._WEIGHTS), list(self._WEIGHTS.values()))
+        if f in ("range", "version"):
+            return PlannedCall(f, "" if f == "version" else f"k{era}-")
         if f in (self._GET, "delete"):
             return PlannedCall(f, key)
         self._written[client] += 1
@@ -97,8 +115,8 @@ class KeyValueWorkload(Workload):
         yield tuple(PlannedCall(self._GET, key, timeout_s=ANSWER_AFTER_HEAL_S) for key in keys)
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
-        number = client // _CLIENTS_PER_LOG_CLIENT
-        to_history = _value if call.f == self._GET else _unchanged
+        number = self._log_client(client)
+        to_history = _value if call.f == self._GET else partial(plain, call.f)
         operation: Operation[Any] | Steps[Any] = self._operation(call)
         if call.f == self._GET and self._rng_saves.random() < _SAVE_PROBABILITY:
             operation = self._read_a_save(call.key, call.timeout_s)
@@ -120,6 +138,8 @@ class KeyValueWorkload(Workload):
         return None if packed is None else VersionedValue(decode_value(Value(packed)), version)
 
     def _operation(self, call: PlannedCall) -> Operation[Any]:
+        if call.f in ("range", "version"):
+            return kv_version() if call.f == "version" else kv_page(call.key, "")
         match call.value:
             case [old, new]:
                 return kv_compare_and_set(call.key, self._versions.get((call.key, old), 0), new)
@@ -129,6 +149,8 @@ class KeyValueWorkload(Workload):
 
     def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:
         match call.value, outcome:
+            case None, Ok(_) if call.f in ("range", "version"):
+                pass
             case None, Ok((value, version)):
                 self._note_version(call.key, value, version)
             case None, Ok(None):
@@ -138,17 +160,16 @@ class KeyValueWorkload(Workload):
             case str(value), Ok(int(version)):
                 self._note_version(call.key, value, version)
             case _, NotKnown() if self._rng_restarts.random() < _RESTART_PROBABILITY:
-                callers.log.restart(client // _CLIENTS_PER_LOG_CLIENT)
+                callers.log.restart(self._log_client(client))
+
+    def _log_client(self, client: int) -> int:
+        return self.first + client // _CLIENTS_PER_LOG_CLIENT
 
     def _note_version(self, key: str, value: Any, version: int) -> None:
         """Note the version of a value. Each value is written once, so a value has one version."""
         self._versions[key, value] = version
         if version >= self._seen.get(key, (None, 0))[1]:
             self._seen[key] = (value, version)
-
-
-def _unchanged(answer: Any) -> Any:
-    return answer
 
 
 def _value(entry: tuple[Any, int] | None) -> Any:

@@ -9,9 +9,13 @@ from cluster.clients.operation import Operation
 from cluster.clients.operations import Place, lock_acquire, lock_release, lock_renew, lock_try
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.errors import CommandRefused
+from harness.checkers.evidence import Checker
+from harness.checkers.lock_leases import exclusion
 from harness.checkers.models import LockModel
+from harness.checkers.properties import fault_tolerance
 from harness.checkers.sequential_model import Model
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.workloads.planned_call import PlannedCall
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
 from node.contract import NodeId
 
 
@@ -71,13 +75,17 @@ class LockWorkload(Workload):
     _LOCKS: Final = 3
     _STALL_PROBABILITY: Final = 0.2
 
-    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
-        super().__init__(nodes, seed, time_s)
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
+        super().__init__(nodes, seed, time_s, clients)
         self._holders = [_LockClient(f"h{number}") for number in range(self.clients)]
         self._resource = FencedResource()
 
     @property
-    def clients(self) -> int:
+    def judges(self) -> dict[str, Checker]:
+        return {"fault tolerance": fault_tolerance, "exclusion": exclusion}
+
+    @classmethod
+    def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
         return 8
 
     def pause_s(self, client: int) -> float:
@@ -127,11 +135,11 @@ class LockWorkload(Workload):
                 operation = lock_release(call.key, value["token"])
             case _:
                 return self._use(callers, client, call)
-        return callers.log.begin(client, call.f, call.key, call.value, operation, call.timeout_s)
+        return callers.log.begin(self.first + client, call.f, call.key, call.value, operation, call.timeout_s)
 
     def _use(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         value: Any = call.value
-        event = callers.recorder.invoke(f"u{client}", "use", call.key, call.value)
+        event = callers.recorder.invoke(f"u{self.first + client}", "use", call.key, call.value)
         outcome = self._resource.use(call.key, value["token"])
         if isinstance(outcome, Ok):
             callers.recorder.ok(event)

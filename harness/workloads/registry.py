@@ -1,18 +1,34 @@
 """The registry: every workload by its name."""
 
+from importlib import import_module
 from typing import Final
 
 from harness.workloads.cas_registers import CasRegisterWorkload
+from harness.workloads.groups import AssignmentWorkload, MembersWorkload
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.locks import LockWorkload
+from harness.workloads.mixed import MixedWorkload
+from harness.workloads.reads import ReadsWorkload
 from harness.workloads.set_once import SetOnceWorkload
+from harness.workloads.watches import WatchWorkload
 from harness.workloads.workload import Workload
 from node.contract import Algorithm, BadInput
 from node.wording import nearest
 
 #: In the order in which messages list them.
 WORKLOADS: Final[dict[str, type[Workload]]] = {
-    each.name: each for each in (SetOnceWorkload, KeyValueWorkload, CasRegisterWorkload, LockWorkload)
+    each.name: each
+    for each in (
+        SetOnceWorkload,
+        KeyValueWorkload,
+        CasRegisterWorkload,
+        LockWorkload,
+        WatchWorkload,
+        MembersWorkload,
+        AssignmentWorkload,
+        ReadsWorkload,
+        MixedWorkload,
+    )
 }
 
 
@@ -21,14 +37,28 @@ class UnknownWorkload(BadInput):
 
 
 def find_workload(name: str) -> type[Workload]:
-    """Return the workload `name`.
+    """Return the workload `name`: one of ours, or `module:Class`.
 
     Raises:
         UnknownWorkload: there is no such workload.
     """
+    module, colon, class_name = name.partition(":")
+    if colon:
+        try:
+            found = getattr(import_module(module), class_name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownWorkload(f"the workload {name} cannot be loaded: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, Workload)):
+            raise UnknownWorkload(f"{name} is no subclass of harness.workloads.workload.Workload")
+        return found
     if name not in WORKLOADS:
         raise UnknownWorkload(f"no workload is called {name!r}: {nearest(name, WORKLOADS)}")
     return WORKLOADS[name]
+
+
+def usual_workload(algorithm: type[Algorithm]) -> str:
+    """Return the name of the workload for a run with `algorithm` that names none: all that its clients can ask."""
+    return MixedWorkload.name if algorithm.keeps_log else SetOnceWorkload.name
 
 
 def workload_for(name: str, algorithm: type[Algorithm]) -> type[Workload]:

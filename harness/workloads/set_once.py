@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
+from harness.checkers.evidence import Checker
 from harness.checkers.models import ConsensusModel
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, PlannedCall, Workload
+from harness.checkers.properties import PROPERTIES
+from harness.workloads.planned_call import PlannedCall
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
 from node.contract import NodeId
 
 #: How long a client waits that may ask any node, in seconds.
@@ -29,11 +32,15 @@ class SetOnceWorkload(Workload):
     #: How long a client waits at one node, in seconds. An answer is owed within a second; short waits soon show that none comes.
     _TIMEOUTS_S: Final = (1.1, 1.5, 4.0)
 
-    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
-        super().__init__(nodes, seed, time_s)
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
+        super().__init__(nodes, seed, time_s, clients)
         self._each_s = max(self._EACH_S, time_s / self._VARIABLES_MAX)
         self._last = 0
         self._proposed = [0] * self.clients
+
+    @property
+    def judges(self) -> dict[str, Checker]:
+        return {**PROPERTIES, **super().judges}
 
     def next_call(self, client: int, now_s: float) -> PlannedCall:
         rng = self._rngs[client]
@@ -51,7 +58,14 @@ class SetOnceWorkload(Workload):
         yield tuple(
             PlannedCall("propose", f"after-{node}", f"at {node}", node, ANSWER_AFTER_HEAL_S) for node in self.nodes
         )
-        names = [*(f"x{number}" for number in range(self._last + 1)), *(f"after-{node}" for node in self.nodes)]
+        yield tuple(
+            PlannedCall("propose", "after-all", f"rival at {node}", node, ANSWER_AFTER_HEAL_S) for node in self.nodes
+        )
+        names = [
+            "after-all",
+            *(f"x{number}" for number in range(self._last + 1)),
+            *(f"after-{node}" for node in self.nodes),
+        ]
         yield tuple(
             PlannedCall("query", name, None, node, ANSWER_AFTER_HEAL_S) for name in names for node in self.nodes
         )

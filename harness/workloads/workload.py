@@ -10,33 +10,23 @@ README.md says how to add a workload.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import ClassVar, Final, Protocol
 
 from cluster.clients.client import VariableCall
+from harness.checkers.evidence import Checker
+from harness.checkers.linearizable import linearizable
+from harness.checkers.properties import fault_tolerance
 from harness.checkers.sequential_model import Model
 from harness.records.history_recorder import HistoryRecorder
+from harness.workloads.api_calls import ApiCalls
 from harness.workloads.log_calls import LogCalls
+from harness.workloads.planned_call import PlannedCall
 from node.contract import NodeId
 
 #: How long an answer may take after all faults are healed, in seconds.
 ANSWER_AFTER_HEAL_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A call that a client is to make.
-
-    `f` is the operation, as in the history. `key` is the variable, key or lock. `value` is what the history records
-    with the call. `node` is the node to ask, or None for any. `timeout_s` is how long the client waits, in seconds.
-    """
-
-    f: str
-    key: str
-    value: object = None
-    node: NodeId | None = None
-    timeout_s: float = 4.0
 
 
 class CallUnderWay(Protocol):
@@ -50,12 +40,16 @@ class CallUnderWay(Protocol):
 class Callers(Protocol):
     """The clients through which a workload makes its calls, with the recorder of their history.
 
-    `harness.runs.experiment.Experiment` is one. `log` holds the clients of a replicated log.
+    `harness.runs.experiment.Experiment` is one. `log` and `api` hold the clients of a replicated log.
     """
 
     @property
     def log(self) -> LogCalls:
         """The clients of a replicated log."""
+
+    @property
+    def api(self) -> ApiCalls:
+        """The clients of a replicated log that call the API as people do."""
 
     @property
     def recorder(self) -> HistoryRecorder:
@@ -79,30 +73,44 @@ class Workload(ABC):
     """What its clients do, in one line."""
     functions: ClassVar[tuple[str, ...]]
     """The operations, as in the history. If no call of one of them succeeds, a run has shown nothing."""
-    model: ClassVar[Model]
-    """The sequential model by which the checker judges the history."""
+    model: ClassVar[Model | None] = None
+    """The sequential model of one key, by which a checker judges the history; None if there is none."""
     needs_log: ClassVar[bool] = False
     """Whether only an algorithm with a replicated log can serve the workload."""
 
-    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float) -> None:
+    first = 0
+    """The number of the first client among all clients of the run: workloads that run together have clients of their own."""
+
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
         """Prepare the clients' generators.
 
         Args:
             nodes: the nodes of the cluster.
             seed: the same seed gives the same calls at the same times.
             time_s: how long the run lasts, in seconds.
+            clients: the number of clients; None: as many as suit a run of this workload alone.
         """
         self.nodes, self.time_s = nodes, time_s
+        self.clients = self.clients_alone(nodes) if clients is None else clients
+        """The number of clients."""
         self._rngs = [Random(f"workload/{self.name}/{seed}/{client}") for client in range(self.clients)]
 
-    @property
-    def clients(self) -> int:
-        """The number of clients."""
-        return len(self.nodes) + 3
+    @classmethod
+    def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
+        """Return how many clients a run of this workload alone has."""
+        return len(nodes) + 3
 
     def pause_s(self, client: int) -> float:
         """Return how long a client pauses before its next call, in seconds."""
         return min(self._rngs[client].expovariate(1 / 0.05), 0.4)
+
+    @property
+    def judges(self) -> dict[str, Checker]:
+        """The checkers of what this workload asks, by the names of their verdicts. Every run has further ones."""
+        found: dict[str, Checker] = {"fault tolerance": fault_tolerance}
+        if self.model is not None:
+            found["linearizability"] = partial(linearizable, model=self.model)
+        return found
 
     @abstractmethod
     def next_call(self, client: int, now_s: float) -> PlannedCall:

@@ -23,7 +23,8 @@ from cluster.errors import NotUp
 from harness.records.history_recorder import HistoryRecorder
 from harness.workloads.key_values import KeyValueWorkload
 from harness.workloads.log_calls import LogCalls
-from harness.workloads.workload import Callers, PlannedCall
+from harness.workloads.planned_call import PlannedCall
+from harness.workloads.workload import Callers
 from tests.end_to_end.hand import Hand
 from tests.waiting import wait_until
 

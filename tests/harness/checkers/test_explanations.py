@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from harness.checkers import certificate, durability, evidence, object_linearizability, properties, replicas
+from harness.checkers.answers import answers
 from harness.checkers.certificate import Contradiction
 from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.invariants import invariants
@@ -15,9 +16,11 @@ from harness.checkers.known_bad import known_bad
 from harness.checkers.linearizable import linearizable
 from harness.checkers.liveness import liveness
 from harness.checkers.lock_leases import exclusion
+from harness.checkers.membership import membership
 from harness.checkers.minimise import explain
 from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
 from harness.checkers.sequential_model import Model, ObjectCall
+from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Found, Verdict, VerdictStatus, checker, invalid, valid
 from harness.records import jsonable
 from node.algorithms.multipaxos import MultiPaxos
@@ -49,6 +52,9 @@ def checkers_of(model: Model) -> dict[str, Checker]:
         "invariants": invariants,
         "durability": durability.durability,
         "agreement": replicas.agreement,
+        "answers": answers,
+        "membership": membership,
+        "sessions": session_ends,
         "effects": replicas.effects,
         "liveness": partial(liveness, healed_ns=0, within_s=5.0),
     }

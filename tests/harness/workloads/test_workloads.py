@@ -49,7 +49,8 @@ def test_the_calls_of_a_client_do_not_depend_on_other_clients() -> None:
 def test_the_final_calls_propose_at_every_node_and_query_every_variable_at_every_node() -> None:
     workload = SetOnceWorkload(NODES, 1, 10.0)
     workload.next_call(0, 1.0)
-    proposals, queries = workload.final_calls()
+    proposals, rivals, queries = workload.final_calls()
+    assert [("after-all", len(NODES))] == [(key, len(rivals)) for key in {call.key for call in rivals}]
     assert set(NODES) == {call.node for call in proposals}
     assert {(call.key, call.node) for call in queries} >= {("x0", node) for node in NODES}
     assert {call.key for call in proposals} <= {call.key for call in queries}
@@ -75,12 +76,12 @@ def test_a_workload_that_the_algorithm_cannot_serve_is_refused() -> None:
 def test_several_clients_use_each_key_and_values_are_unique() -> None:
     workload = KeyValueWorkload(NODES, 1, 10.0)
     planned = [workload.next_call(number % workload.clients, number / 50) for number in range(500)]
-    assert {"put", "get", "delete", "cas"} == {call.f for call in planned}
+    assert {"put", "get", "delete", "cas", "range", "version"} == {call.f for call in planned}
     written = [call.value[1] if call.f == "cas" else call.value for call in planned if call.f in ("put", "cas")]  # type: ignore[index]
     assert len(written) == len(set(written))
     writers = {
         key: {str(call.value) for call in planned if call.key == key and call.f == "put"}
-        for key in {a.key for a in planned}
+        for key in {a.key for a in planned if a.f not in ("range", "version")}
     }
     assert sum(len(values) > 1 for values in writers.values()) > len(writers) / 2
     assert {call.key for calls in workload.final_calls() for call in calls} >= set(writers)

@@ -1,0 +1,61 @@
+"""The workload "reads": many reads of one hot key overlap, few writes."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Final
+
+from harness.checkers.evidence import Checker
+from harness.checkers.models import KvModel
+from harness.checkers.replicas import effects
+from harness.checkers.sequential_model import Model
+from harness.workloads.log_workload import LogWorkload
+from harness.workloads.planned_call import PlannedCall
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay
+from node.contract import NodeId
+
+
+class ReadsWorkload(LogWorkload):
+    """Clients read one key as fast as they can, and one in eight writes it. The key changes every two seconds.
+
+    Several of those that call by single operations share a client of the log, so its reads overlap.
+    """
+
+    name = "reads"
+    summary = "reads of one hot key that overlap, and few writes"
+    functions: ClassVar[tuple[str, ...]] = ("put", "get", "version")
+    model: ClassVar[Model | None] = KvModel()
+    _ERA_S: Final = 2.0
+    #: The clients of single operations are multiples of 3, and so is this: they share two clients of the log.
+    _SHARED: Final = 6
+
+    def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
+        super().__init__(nodes, seed, time_s, clients)
+        self._written = [0] * self.clients
+        self._eras = 0
+
+    @property
+    def judges(self) -> dict[str, Checker]:
+        return {**super().judges, "effects": effects}
+
+    @classmethod
+    def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
+        return 16
+
+    def pause_s(self, client: int) -> float:
+        if client % 8 == 0:
+            return min(self._rngs[client].expovariate(1 / 0.05), 0.3)
+        return self._rngs[client].uniform(0.0, 0.03)
+
+    def next_call(self, client: int, now_s: float) -> PlannedCall:
+        self._eras = max(self._eras, int(now_s / self._ERA_S))
+        key = f"hot-{int(now_s / self._ERA_S)}"
+        if client % 8 == 0:
+            self._written[client] += 1
+            return PlannedCall("put", key, f"hot{client}-{self._written[client]}")
+        return PlannedCall("version", "") if self._rngs[client].random() < 0.05 else PlannedCall("get", key)
+
+    def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
+        shared = client if self.is_public(client) else client % self._SHARED
+        return super().begin(callers, shared, call)
+
+    def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
+        yield tuple(PlannedCall("get", f"hot-{era}", timeout_s=ANSWER_AFTER_HEAL_S) for era in range(self._eras + 1))
