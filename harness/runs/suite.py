@@ -187,7 +187,8 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         **clients.judges,
         "invariants": invariants,
         "durability": durability,
-        **({"agreement": agreement, "answers": answers, "sessions": session_ends} if run.algorithm.keeps_log else {}),
+        **({"agreement": agreement, "answers": answers} if run.algorithm.keeps_log else {}),
+        **({"sessions": session_ends} if clients.needs_log else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
     verdicts = {

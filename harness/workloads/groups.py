@@ -90,7 +90,15 @@ class MembersWorkload(LogWorkload):
             PlannedCall("join", f"{self.name[0]}{client}-last", value, timeout_s=limit_s)
             for client in range(self.clients)
         )
+        yield tuple(
+            PlannedCall("heartbeat", f"{self.name[0]}{client}-last", value, timeout_s=limit_s)
+            for client in range(self.clients)
+        )
         yield tuple(PlannedCall("view", self.GROUP, timeout_s=limit_s) for _ in range(self.clients))
+        yield (
+            PlannedCall("leave", f"{self.name[0]}0-last", value, timeout_s=limit_s),
+            PlannedCall("views", self.GROUP, {"after": [0, {}]}, wait_s=0.2),
+        )
 
     def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:
         rng, one = self._rngs[client], self._participants[client]
@@ -138,4 +146,10 @@ class AssignmentWorkload(MembersWorkload):
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         yield from super().final_calls()
-        yield tuple(PlannedCall("owners", "", timeout_s=ANSWER_AFTER_HEAL_S) for _ in range(3))
+        limit_s = ANSWER_AFTER_HEAL_S
+        yield tuple(PlannedCall("add", f"t{number}-last", timeout_s=limit_s) for number in range(3))
+        yield (
+            PlannedCall("remove", "t0-last", timeout_s=limit_s),
+            PlannedCall("mine", "a1-last", timeout_s=limit_s),
+            *(PlannedCall("owners", "", timeout_s=limit_s) for _ in range(2)),
+        )

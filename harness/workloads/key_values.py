@@ -112,7 +112,8 @@ class KeyValueWorkload(Workload):
             for client in range(self.clients)
         )
         keys = [*self._keys, *(f"after-{client}" for client in range(self.clients))]
-        yield tuple(PlannedCall(self._GET, key, timeout_s=ANSWER_AFTER_HEAL_S) for key in keys)
+        more = [PlannedCall(f, "", timeout_s=ANSWER_AFTER_HEAL_S) for f in ("range", "version") if f in self.functions]
+        yield (*more, *(PlannedCall(self._GET, key, timeout_s=ANSWER_AFTER_HEAL_S) for key in keys))
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         number = self._log_client(client)

@@ -58,4 +58,8 @@ class ReadsWorkload(LogWorkload):
         return super().begin(callers, shared, call)
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
+        yield tuple(
+            PlannedCall(f, key, value, timeout_s=ANSWER_AFTER_HEAL_S)
+            for f, key, value in (("put", "hot-after", "last"), ("version", "", None))
+        )
         yield tuple(PlannedCall("get", f"hot-{era}", timeout_s=ANSWER_AFTER_HEAL_S) for era in range(self._eras + 1))

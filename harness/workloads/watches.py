@@ -69,6 +69,9 @@ class WatchWorkload(LogWorkload):
         )
         after: Any = {"after": 0}
         yield tuple(
+            PlannedCall(f, key, timeout_s=ANSWER_AFTER_HEAL_S) for f, key in (("delete", "wa-0"), ("version", ""))
+        )
+        yield tuple(
             PlannedCall("watch", "w", after, wait_s=0.3) if client % 2 else PlannedCall("range", "w")
             for client in range(self.clients)
         )
