@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from cluster.clients.client import Client
@@ -97,6 +98,7 @@ class Cluster(Service):
         command: Sequence[str] = NODE_COMMAND,
         machines: Sequence[str] = (),
         outliving: bool = False,
+        settings: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Describe a cluster; `start` launches it.
 
@@ -111,9 +113,10 @@ class Cluster(Service):
             machines: the machines that a log drives besides those of this project, each as `module:Class`; see
                 `node/machine.py`.
             outliving: whether the nodes outlive this process. `start` adopts those that run; `leave` lets go of them.
+            settings: sizes, counts and times that are not as shipped, by name: `docs/reference/settings.md` lists them.
 
         Raises:
-            BadSpec, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create` does.
+            BadSpec, BadSetting, UnknownAlgorithm, UnknownMachine: as `cluster.spec.create` does.
         """
         self._temporary: Path | None = None
         if spec is None:
@@ -122,16 +125,19 @@ class Cluster(Service):
             try:
                 if not str(directory):
                     raise BadSpec("the name of the folder is empty: the current folder is .")
-                spec = create(Path(directory), nodes=nodes, algorithm=algorithm, seed=seed, machines=machines)
+                spec = create(
+                    Path(directory), nodes=nodes, algorithm=algorithm, seed=seed, machines=machines, settings=settings
+                )
             except BaseException:
                 self._remove_temporary()
                 raise
-        settings = spec.settings
+        of_spec = spec.settings
         super().__init__(
-            settings.cluster,
-            settings.algorithm,
-            keeps_log=load_algorithm(settings.algorithm).keeps_log,
-            machines=settings.machines,
+            of_spec.cluster,
+            of_spec.algorithm,
+            keeps_log=load_algorithm(of_spec.algorithm).keeps_log,
+            machines=of_spec.machines,
+            tuning=of_spec.tuning,
         )
         self.spec = spec
         self.links: Links = links or DirectLinks()

@@ -30,6 +30,7 @@ from node.replication.new_cluster import floor_at
 from node.replication.state import ReplicatedState
 from node.settings import BadSpec
 from node.storage.disk import Disk
+from node.tuning import SHIPPED, Tuning
 
 
 class NewCluster(NamedTuple):
@@ -40,6 +41,7 @@ class NewCluster(NamedTuple):
     machines: tuple[str, ...] = ()
     seed: int = 0
     vfs: str | None = None
+    tuning: Tuning = SHIPPED
 
 
 class MadeFolder(NamedTuple):
@@ -68,7 +70,7 @@ def log_algorithm(name: str) -> type[LogAlgorithm]:
 def empty_state(new: NewCluster) -> ReplicatedState:
     """Return the state of such a cluster before its first slot."""
     algorithm = log_algorithm(new.algorithm)
-    return algorithm(OfflineNode(new.nodes[0], new.nodes, {}, machines=new.machines)).state
+    return algorithm(OfflineNode(new.nodes[0], new.nodes, {}, machines=new.machines, tuning=new.tuning)).state
 
 
 def raise_numbers(state: ReplicatedState, new: NewCluster, now_ms: int) -> None:
@@ -118,7 +120,15 @@ def make_aside(
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         files.step(f"make {aside.name}")
         machines = [name for name in new.machines if name not in DEFAULT]
-        spec = create(aside, nodes=new.nodes, algorithm=new.algorithm, seed=new.seed, vfs=new.vfs, machines=machines)
+        spec = create(
+            aside,
+            nodes=new.nodes,
+            algorithm=new.algorithm,
+            seed=new.seed,
+            vfs=new.vfs,
+            machines=machines,
+            settings=new.tuning.changed(),
+        )
         packed = state.packed()
         for number, node in enumerate(new.nodes):
             files.step(f"write the disk of {node}")
@@ -169,9 +179,15 @@ def discard(made: MadeFolder) -> None:
 
 def _write_disk(spec: Spec, node: NodeId, slot: int, packed: bytes) -> None:
     settings = spec.settings
-    disk = Disk(settings.directory(node), cluster=settings.cluster, node=node, made_for=settings.made_for)
+    disk = Disk(
+        settings.directory(node),
+        cluster=settings.cluster,
+        node=node,
+        made_for=settings.made_for,
+        tuning=settings.tuning,
+    )
     try:
-        size = settings.limits.part_bytes
+        size = settings.tuning.snapshot_part_bytes
         parts = [packed[start : start + size] for start in range(0, len(packed), size)]
         log_algorithm(settings.algorithm).store_state(disk.variable(""), disk.log, slot, parts)
         disk.commit()

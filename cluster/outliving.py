@@ -175,6 +175,7 @@ def where_they_run(root: Path) -> Mapping[str, Any] | None:
         "algorithm": settings.algorithm,
         "keeps_log": load_algorithm(settings.algorithm).keeps_log,
         "machines": list(settings.machines),
+        "settings": settings.tuning.changed(),
         "seed": settings.seed,
         "addresses": {node: record.address for node, record in running.items()},
         "states": {node: "suspended" if is_suspended(record.pid) else "up" for node, record in running.items()},

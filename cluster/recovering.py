@@ -131,6 +131,7 @@ def read_survivor(spec: Spec, node: NodeId) -> Survivor:
         contents.variables.get("", {}),
         contents.log,
         spec.settings.machines,
+        spec.settings.tuning,
     )
     assert isinstance(replica, LogAlgorithm)
     accepted, records = unconfirmed(replica, contents.log), contents.log.records
@@ -319,6 +320,7 @@ def recover(
             spec.settings.machines,
             spec.settings.seed,
             spec.settings.vfs,
+            spec.settings.tuning,
         )
         state = with_all_accepted(source)
         raise_numbers(state, new, now_ms)

@@ -18,6 +18,7 @@ from cluster.outliving import where_they_run
 from cluster.service import Service
 from cluster.supervisor_file import SupervisorClient
 from node.contract import NodeId
+from node.tuning import tuning_of
 
 _FIND_S: Final = 10.0
 _ASK_AGAIN_S: Final = 1.0
@@ -39,7 +40,11 @@ class RunningCluster(Service):
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
         self._control, where = _find(self.directory, _FIND_S)
         super().__init__(
-            where["cluster"], where["algorithm"], keeps_log=where["keeps_log"], machines=tuple(where["machines"])
+            where["cluster"],
+            where["algorithm"],
+            keeps_log=where["keeps_log"],
+            machines=tuple(where["machines"]),
+            tuning=tuning_of(where.get("settings", {})),  # a supervisor of an earlier version names none
         )
         self._known = _addresses(where)
         self._asked = time.monotonic()

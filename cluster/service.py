@@ -16,6 +16,7 @@ from cluster.clients.operation import TTL_S
 from cluster.clients.sharing import OwnProcess
 from cluster.errors import Mistake
 from node.contract import NodeId
+from node.tuning import SHIPPED, Tuning
 
 if TYPE_CHECKING:
     from cluster.clients.async_client import AsyncLogClient
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 class Service(ABC):
     """A cluster with clients that its threads share, and with more clients for those that ask for one."""
 
-    def __init__(self, cluster: str, algorithm: str, *, keeps_log: bool, machines: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, cluster: str, algorithm: str, *, keeps_log: bool, machines: tuple[str, ...] = (), tuning: Tuning = SHIPPED
+    ) -> None:
         """Describe the cluster.
 
         Args:
@@ -34,8 +37,9 @@ class Service(ABC):
             algorithm: the algorithm's name, for messages.
             keeps_log: whether the algorithm keeps a log, so that it has `kv`, `lock`, `members` and `assignment`.
             machines: the machines of its spec; empty for the standard ones.
+            tuning: the settings of its spec.
         """
-        self._machines = machines
+        self._machines, self._tuning = machines, tuning
         self._id, self._algorithm, self.keeps_log = cluster, algorithm, keeps_log
         self._process = OwnProcess("this cluster object", "open the cluster in this process, with RunningCluster")
         self._making = threading.Lock()
@@ -64,12 +68,12 @@ class Service(ABC):
     def client(self, name: str | None = None, on_outcome: Callable[[VariableCall], None] | None = None) -> Client:
         """Return a new client for variables. Close it. The arguments are those of `Client`."""
         self._process.check()
-        return Client(self._id, self.client_addresses, name, on_outcome)
+        return Client(self._id, self.client_addresses, name, on_outcome, self._tuning)
 
     def log_client(self, name: str | None = None) -> LogClient:
         """Return a new client of the log. Close it. Raises Mistake if the cluster keeps no log, or in a forked process."""
         self.check_log()
-        return LogClient(self._id, self.client_addresses, name)
+        return LogClient(self._id, self.client_addresses, name, tuning=self._tuning)
 
     def async_log_client(self, name: str | None = None) -> "AsyncLogClient":
         """Return a new client of the log for the tasks of the running event loop. Close it.
@@ -81,7 +85,7 @@ class Service(ABC):
         from cluster.clients.async_client import AsyncLogClient  # noqa: PLC0415 - asyncio, which most programs go without
 
         self.check_log()
-        return AsyncLogClient(self._id, self.client_addresses, name)
+        return AsyncLogClient(self._id, self.client_addresses, name, tuning=self._tuning)
 
     def check_log(self) -> None:
         """Raise Mistake if the cluster keeps no log, or if this is a forked child process."""

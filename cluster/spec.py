@@ -17,15 +17,17 @@ running/n1.*      n1 outlives its launcher: its process and address, and the FIF
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cluster.folder_mark import SPEC_NAME, make_folder
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.machines import DEFAULT, make_machines
 from node.settings import BadSpec, Settings, load
+from node.tuning import tuning_of
 
 __all__ = ["SPEC_NAME", "Spec", "create", "node_names", "open_spec"]
 
@@ -96,6 +98,7 @@ def create(
     seed: int = 0,
     vfs: str | None = None,
     machines: Sequence[str] = (),
+    settings: Mapping[str, int] = MappingProxyType({}),
 ) -> Spec:
     """Make a cluster's folder, with the mark and the spec of a new cluster.
 
@@ -106,6 +109,7 @@ def create(
         seed: every random draw of the nodes comes from it.
         vfs: the SQLite VFS of the nodes' disks, as `module:name`; None: SQLite's own.
         machines: the machines that a log drives besides those of this project, each as `module:Class`.
+        settings: sizes, counts and times that are not as shipped, by name: see `node/tuning.py`.
 
     Returns:
         The new spec.
@@ -114,6 +118,7 @@ def create(
         BadSpec: a field has a wrong value, the folder holds a cluster or something in its place, or it cannot be written.
         UnknownAlgorithm: `algorithm` cannot be found.
         UnknownMachine: a machine cannot be found, or two machines have one name.
+        BadSetting: no setting has such a name, or a value is out of its range.
     """
     if isinstance(machines, str):
         raise BadSpec(f"machines is a list of names: [{machines!r}]")
@@ -122,11 +127,12 @@ def create(
         raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use multipaxos")
     driven = (*DEFAULT, *machines) if machines else ()
     make_machines(driven)
-    settings = Settings(secrets.token_hex(16), algorithm, node_names(nodes), seed, root / "nodes", vfs, driven)
+    tuning = tuning_of(settings)
+    made = Settings(secrets.token_hex(16), algorithm, node_names(nodes), seed, root / "nodes", vfs, driven, tuning)
     fields: dict[str, object] = {
-        "cluster": settings.cluster,
+        "cluster": made.cluster,
         "algorithm": algorithm,
-        "nodes": list(settings.nodes),
+        "nodes": list(made.nodes),
         "seed": seed,
         "data": "nodes",
     }
@@ -134,18 +140,20 @@ def create(
         fields["vfs"] = vfs
     if driven:
         fields["machines"] = list(driven)
-    make_folder(root, settings.cluster)
+    make_folder(root, made.cluster)
     try:
         for folder in (root / "logs", root / "booted"):
             folder.mkdir(mode=0o700)
         # JSON's strings, whole numbers and lists of strings are TOML's too.
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
+        if changed := tuning.changed():
+            text += f"settings = {{{', '.join(f'{name} = {value}' for name, value in changed.items())}}}\n"
         descriptor = os.open(root / SPEC_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w") as file:
             file.write(text)
     except OSError as error:
         raise BadSpec(f"{root} cannot be written: {error.strerror}. Choose another folder") from error
-    return Spec(root, settings)
+    return Spec(root, made)
 
 
 def open_spec(root: Path) -> Spec:

@@ -217,7 +217,7 @@ class Supervisor:
         return rows
 
     def where(self) -> dict[str, Any]:
-        """Return what a client needs: the cluster's id, algorithm, machines and seed, and the address and state of each node."""
+        """Return what a client needs: id, algorithm, machines, settings and seed, and the address and state of each node."""
         settings = self._cluster.spec.settings
         addresses = {node: self._cluster.links.client_address(node) for node in self._cluster.nodes}
         states = {node: str(self._cluster.state(node)) for node in self._cluster.nodes}
@@ -226,6 +226,7 @@ class Supervisor:
             "algorithm": settings.algorithm,
             "keeps_log": self._cluster.keeps_log,
             "machines": list(settings.machines),
+            "settings": settings.tuning.changed(),
             "seed": settings.seed,
             "addresses": addresses,
             "states": states,

@@ -95,6 +95,7 @@ def _serve(
         must_exist=arguments.must_exist,
         vfs=vfs,
         may_doubt=issubclass(algorithm, LogAlgorithm) and algorithm.may_doubt,
+        tuning=settings.tuning,
     )
     control = sys.stdin.fileno()
     if arguments.control is not None:  # open for writing, too, so that it never ends
@@ -104,7 +105,7 @@ def _serve(
             "the last commit on this disk does not check (%s): the node votes only after the others have said what it held",
             disk.doubt.name.lower().replace("_", " "),
         )
-    transport, wake_up = parts.transport(), WakeUpPipe()
+    transport, wake_up = parts.transport(settings.tuning.queue_max), WakeUpPipe()
     runtime = runtime_class(settings, arguments.id, algorithm, disk, transport, parts)
     runtime.start()
     signal.set_wakeup_fd(wake_up.writer)

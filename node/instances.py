@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from node.contract import Algorithm, ContractBroken, Message, Node, NodeId, Request, Stored, Value
-from node.limits import LogLimits
 from node.log_contract import Doubt, Log, LogNode
 from node.message_fields import check_message
+from node.tuning import Tuning
 
 #: The name of the one instance of an algorithm that keeps a log.
 LOG_NAME: Final = ""
@@ -82,7 +82,7 @@ class Collector(Protocol):
     disk: Storage
     timers: TimerTable
     machines: tuple[str, ...]
-    limits: LogLimits
+    tuning: Tuning
     waiting: dict[Request, Waiting]
 
     def send(self, to: NodeId, variable: str, message: Message) -> None:
@@ -157,7 +157,7 @@ class LogInstanceNode(InstanceNode, LogNode):
 
     def __init__(self, core: Collector, variable: str) -> None:
         super().__init__(core, variable)
-        self.log, self.machines, self.limits = core.disk.log, core.machines, core.limits
+        self.log, self.machines, self.tuning = core.disk.log, core.machines, core.tuning
         self._known: dict[type[Message], None] = {}
         """The classes of which a message was checked. A log checks the first of each: its messages are large and many."""
 

@@ -15,12 +15,12 @@ frames of packed commands and questions (`node/frames.py`). The turn is that of 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import Ballot
+from node.tuning import SHIPPED, Tuning
 
 if TYPE_CHECKING:  # a node without a log starts without it
     from node.replication.state import ReplicatedState
@@ -30,13 +30,13 @@ __all__ = [
     "Log",
     "LogAlgorithm",
     "LogBroken",
-    "LogLimits",
     "LogNode",
     "LogProgress",
     "LogProposal",
     "Record",
-    "SHIPPED_LIMITS",
+    "SHIPPED",
     "StoredProgress",
+    "Tuning",
 ]
 
 
@@ -144,7 +144,8 @@ class LogNode(Node):
     """This node's durable log, under the same rule as `disk`."""
     machines: tuple[str, ...] = ()
     """The names of the machines that the log drives. Empty: the standard ones."""
-    limits: LogLimits = SHIPPED_LIMITS
+    tuning: Tuning = SHIPPED
+    """The settings of the cluster: sizes, counts and times, which a spec or a run may set small."""
 
     @property
     def doubt(self) -> Doubt:
@@ -179,10 +180,6 @@ class LogNode(Node):
         """
 
 
-#: A node reports its commits that take as long, in milliseconds, and the first one after them that does not.
-SLOW_COMMIT_MS: Final = 10
-
-
 class LogAlgorithm(Algorithm):
     """One replica of a log that drives machines.
 
@@ -207,7 +204,7 @@ class LogAlgorithm(Algorithm):
         """Take in that the connection to `peer` has closed. The hint may be wrong: it may start something, and decide nothing."""
 
     def commit_took(self, milliseconds: int) -> None:
-        """Take in how long this node's last commit took, if it or the one before took `SLOW_COMMIT_MS` or more."""
+        """Take in how long this node's last commit took, if it or the one before took `Tuning.slow_report_ms` or more."""
 
     def retire(self) -> bool:
         """Hand over the lead, because the node is to stop. The node calls this in each turn until it returns True."""

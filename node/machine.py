@@ -45,9 +45,10 @@ with `query_again`. When the time of a watch is over, its client gets `nothing_n
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from node.contract import BadInput
+from node.tuning import Tuning
 
 #: The interval at which a leader counts the log's time, in milliseconds.
 BEAT_MS: Final = 50
@@ -101,7 +102,7 @@ NOT_YET: Final = NotYet()
 class Machine(ABC):
     """One deterministic state machine.
 
-    A node creates it without arguments, and then calls `restore` if there is a snapshot.
+    A node creates it by `made_with`, and then calls `restore` if there is a snapshot.
     """
 
     name: ClassVar[str]
@@ -113,6 +114,11 @@ class Machine(ABC):
     None: the machine names no topics, so each watch is asked again after any change. A machine that names them sets this to
     a dictionary when it is made, and adds the topic of each change to it as a key.
     """
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        """Create the machine of a cluster with these settings. By default none of them matters to it: see `node/tuning.py`."""
+        return cls()
 
     @abstractmethod
     def apply(self, at: Moment, command: Command) -> Plain:

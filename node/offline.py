@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from node.contract import Algorithm, Message, NodeId, Request, Stored, Value
 from node.log_contract import Log, LogAlgorithm, LogNode, Record
 from node.storage.log_store import MemoryLog
+from node.tuning import SHIPPED, Tuning
 
 
 class OfflineNode(LogNode):
@@ -22,12 +23,13 @@ class OfflineNode(LogNode):
         stored: Mapping[str, Stored],
         log: Log | None = None,
         machines: tuple[str, ...] = (),
+        tuning: Tuning = SHIPPED,
     ) -> None:
         self.id = node
         self.members = tuple(members)
         self.disk = copy.deepcopy(dict(stored))
         self.log = copy.deepcopy(log) if log is not None else MemoryLog()
-        self.machines = machines
+        self.machines, self.tuning = machines, tuning
 
     def send(self, to: NodeId, message: Message) -> None:
         """Do nothing, like the methods below."""
@@ -64,12 +66,13 @@ def replica_on_disk(
     stored: Mapping[str, Stored],
     log: Log | None = None,
     machines: tuple[str, ...] = (),
+    tuning: Tuning = SHIPPED,
 ) -> Algorithm:
     """Return one variable's replica, offline, after it has booted from a copy of `stored` and `log`.
 
-    `machines` are those that a log drives; empty for the standard ones.
+    `machines` are those that a log drives; empty for the standard ones. `tuning` has the settings of the cluster.
     """
-    replica = algorithm(OfflineNode(node, members, stored, log, machines))
+    replica = algorithm(OfflineNode(node, members, stored, log, machines, tuning))
     replica.start()
     return replica
 

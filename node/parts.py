@@ -18,7 +18,7 @@ class Parts:
     """The classes of a node's parts. A broken, stepped or traced node replaces one of them by a subclass."""
 
     disk: type[Disk] = Disk
-    transport: Callable[[], Transport] = Transport
+    transport: Callable[[int], Transport] = Transport
     codec: type[Codec] = Codec
     timers: Callable[[Callable[[], float], Random], Timers[TimerKey]] = Timers
     core: type[NodeCore] = NodeCore

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 1. Poll until a message arrives or the next timer expires.
-2. Take in everything that waits, up to `INTAKE_MAX` messages, and give each input to the core (`node/turn.py`).
+2. Take in everything that waits, up to `intake_max` messages, and give each input to the core (`node/turn.py`).
 3. Release what may leave early: it rests on nothing of this turn.
 4. Commit every save of the turn in one durable transaction.
 5. Only then release the other sends, and the replies.
@@ -32,8 +32,6 @@ from node.transport import Route, Transport, WakeUpPipe
 from node.turn import Output
 from node.wire import Envelope, Malformed
 
-INTAKE_MAX: Final = 512  # messages a turn: enough to fill a group commit, few enough that timers are not starved
-RETIRE_S_MAX: Final = 2.0
 _IDLE_S: Final = 1.0  # the longest wait: then the node looks whether its directory is still there
 
 log = logging.getLogger("node")
@@ -63,10 +61,11 @@ class Runtime:
         """
         self.id = node
         self._settings, self._disk, self._transport = settings, disk, transport
+        self._intake_max = settings.tuning.intake_max
         self._codec = parts.codec(settings.cluster, algorithm.messages)
         self._clock: SteeredClock | None = None  # that of the timers, after the launcher has steered it
         self._timers = parts.timers(time.monotonic, Random(f"{settings.seed}/{node}/{disk.incarnation}"))
-        self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.limits)
+        self.core = parts.core(algorithm, node, settings.nodes, disk, self._timers, settings.machines, settings.tuning)
         self._outbox = Outbox(self._codec, transport, node, disk.incarnation)
         self._status_requests: list[tuple[Route, int]] = []
         self._malformed, self._control, self._stopping = 0, b"", False
@@ -105,8 +104,8 @@ class Runtime:
             self.core.after_turn()
 
     def stop(self) -> None:
-        """Hand over the lead of a log, for at most 2 s, and return from `run`. A signal handler may call it."""
-        self._retire_until = time.monotonic() + RETIRE_S_MAX
+        """Hand over the lead of a log, for at most `retire_ms_max`, and return from `run`. A signal handler may call it."""
+        self._retire_until = time.monotonic() + self._settings.tuning.retire_ms_max / 1000
 
     def wait_s(self) -> float:
         """Return how long to wait for a message before the next timer expires, in real seconds."""
@@ -120,7 +119,7 @@ class Runtime:
         core = self.core
         core.take_own_messages()
         core.commit_took(self._disk.take_slow_commit_ms())
-        for route, payload in self._transport.receive(INTAKE_MAX):
+        for route, payload in self._transport.receive(self._intake_max):
             try:
                 self.take_envelope(route, self._codec.decode(payload))
             except Malformed as error:

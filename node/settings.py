@@ -7,20 +7,19 @@ nodes = ["n1", "n2", "n3"]   # the order matters to algorithms with a configured
 seed = 7                     # every random draw of a node comes from it
 data = "nodes"               # node n1 keeps its state in nodes/n1, relative to the spec's own directory
 machines = ["kv"]            # optional, for algorithms with a log: the machines that it drives; built-in, or module:Class
-limits = {window = 8}        # optional, for algorithms with a log: its sizes, see `LogLimits` in node/limits.py
+settings = {window = 8}      # optional: sizes, counts and times that are not as shipped, see node/tuning.py
 vfs = "module:name"          # optional: import the module, then use the apsw VFS of that name
 ```
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from node.contract import BadInput, NodeId
-from node.limits import SHIPPED_LIMITS, LogLimits
+from node.tuning import SHIPPED, BadSetting, Tuning, tuning_of
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 NODE_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
@@ -48,7 +47,7 @@ class Settings:
     data: Path
     vfs: str | None = None
     machines: tuple[str, ...] = ()
-    limits: LogLimits = SHIPPED_LIMITS
+    tuning: Tuning = SHIPPED
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -70,7 +69,7 @@ class Settings:
     @property
     def made_for(self) -> str:
         """What the nodes' directories are made for: `Disk` refuses a directory that was made for anything else."""
-        return f"{self.algorithm} among {', '.join(self.nodes)}"
+        return f"{self.algorithm} among {', '.join(self.nodes)}{self.tuning.replicated_text()}"
 
     def directory(self, node: NodeId) -> Path:
         """Return the directory in which `node` keeps its state."""
@@ -98,7 +97,7 @@ _FIELD_TYPES: Final = {
     "data": str,
     "vfs": str,
     "machines": list,
-    "limits": dict,
+    "settings": dict,
 }
 
 
@@ -121,7 +120,7 @@ def load(path: Path) -> Settings:
             raise BadSpec(f"{path}: {key!r} is not a field; the fields are {', '.join(_FIELD_TYPES)}")
         if type(value) is not expected:
             raise BadSpec(f"{path}: {key} has the type {type(value).__name__}, but must be {expected.__name__}")
-    missing = [key for key in _FIELD_TYPES if key not in table and key not in ("vfs", "machines", "limits")]
+    missing = [key for key in _FIELD_TYPES if key not in table and key not in ("vfs", "machines", "settings")]
     if missing:
         raise BadSpec(f"{path}: {missing[0]} is missing")
     for key in ("nodes", "machines"):
@@ -136,24 +135,7 @@ def load(path: Path) -> Settings:
             data=path.parent / table["data"],
             vfs=table.get("vfs"),
             machines=tuple(table.get("machines", ())),
-            limits=log_limits(table.get("limits", {})),
+            tuning=tuning_of(table.get("settings", {})),
         )
-    except BadSpec as error:
+    except (BadSpec, BadSetting) as error:
         raise BadSpec(f"{path}: {error}") from None
-
-
-def log_limits(table: Mapping[str, object]) -> LogLimits:
-    """Return the limits that a table of the spec gives; what it leaves out is as shipped.
-
-    Raises:
-        BadSpec: a name is not that of a limit, or a number is not a whole number of at least 0.
-    """
-    known = [field.name for field in fields(LogLimits)]
-    sizes: dict[str, int] = {}
-    for name, size in table.items():
-        if name not in known:
-            raise BadSpec(f"limits has {name!r}: the limits are {', '.join(known)}")
-        if type(size) is not int or size < 0:
-            raise BadSpec(f"the limit {name} is {size!r}, but must be a whole number of at least 0")
-        sizes[name] = size
-    return LogLimits(**sizes)

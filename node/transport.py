@@ -24,9 +24,8 @@ import zmq
 import zmq.backend
 
 from node.contract import NodeId
+from node.tuning import SHIPPED
 
-#: Messages. A ROUTER whose queue is full loses replies, so this is more than one turn can send to a connection.
-_QUEUE_MAX: Final = 10_000
 #: Connections that wait to be accepted. With libzmq's default of 100, some of 256 clients that connect at the same time
 #: (to a new leader, for example) wait a second until TCP tries again. The kernel has its own limit, net.core.somaxconn.
 _BACKLOG: Final = 4_096
@@ -58,16 +57,19 @@ _get: Final[Callable[..., Any]] = zmq.backend.Socket.get
 Route = tuple[bytes, ...]
 
 
-def tuned(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """Set the options that every socket of this project uses in place of libzmq's defaults, and return the socket."""
+def tuned(socket: zmq.Socket[bytes], queue_max: int = SHIPPED.queue_max) -> zmq.Socket[bytes]:
+    """Set the options that every socket of this project uses in place of libzmq's defaults, and return the socket.
+
+    A ROUTER whose queue is full loses replies, so `queue_max` messages are more than one turn sends to a connection.
+    """
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 2_000)  # ms
     socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)  # ms
     socket.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_BYTES_MAX)
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
-    socket.setsockopt(zmq.SNDHWM, _QUEUE_MAX)
-    socket.setsockopt(zmq.RCVHWM, _QUEUE_MAX)
+    socket.setsockopt(zmq.SNDHWM, queue_max)
+    socket.setsockopt(zmq.RCVHWM, queue_max)
     return socket
 
 
@@ -192,11 +194,13 @@ class Transport:
 
     _lost: tuple[NodeId, ...] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, queue_max: int = SHIPPED.queue_max) -> None:
+        """Open the sockets. `queue_max` messages wait in each connection's queue; others are dropped."""
         self.dropped = 0
+        self._queue_max = queue_max
         self.bad_handshakes = 0
         self._context = zmq.Context()
-        self._router = tuned(self._context.socket(zmq.ROUTER))
+        self._router = tuned(self._context.socket(zmq.ROUTER), queue_max)
         # A reply that cannot be sent is an error. Without this option libzmq drops it without one.
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.address = bind_any_port(self._router)
@@ -228,7 +232,7 @@ class Transport:
                 continue
             if old is not None:
                 self._disconnect(peer, old)
-            socket = tuned(self._context.socket(zmq.DEALER))
+            socket = tuned(self._context.socket(zmq.DEALER), self._queue_max)
             socket.setsockopt(zmq.IMMEDIATE, 1)
             self._watch_monitor(socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), peer)
             socket.connect(address)

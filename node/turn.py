@@ -30,7 +30,7 @@ Rules
 5. An algorithm that keeps a log has one instance, under the empty name.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from node.authors import status_of
 from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Value
@@ -46,12 +46,8 @@ from node.instances import (
     TimerTable,
     Waiting,
 )
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
-
-VARIABLES_MAX: Final = 100_000
-WAITING_MAX: Final = 10_000
-FRAMES_MAX: Final = 50_000
+from node.tuning import SHIPPED, Tuning
 
 
 class ClientReply(NamedTuple):
@@ -82,7 +78,7 @@ class NodeCore:
         disk: Storage,
         timers: TimerTable,
         machines: tuple[str, ...] = (),
-        limits: LogLimits = SHIPPED_LIMITS,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a node that has not booted.
 
@@ -93,10 +89,10 @@ class NodeCore:
             disk: where the instances keep what must outlive a crash.
             timers: where the instances set timers.
             machines: the machines that a log drives; empty for the standard ones.
-            limits: sizes of a log.
+            tuning: the settings of the cluster.
         """
         self.algorithm, self.node, self.members = algorithm, node, members
-        self.disk, self.timers, self.machines, self.limits = disk, timers, machines, limits
+        self.disk, self.timers, self.machines, self.tuning = disk, timers, machines, tuning
         self.keeps_log = algorithm.keeps_log
         self.instances: dict[str, Algorithm] = {}
         self.waiting: dict[Request, Waiting] = {}
@@ -143,7 +139,7 @@ class NodeCore:
         self.incarnations[sender] = incarnation
         instance = self.instances.get(variable)
         if instance is None:
-            if len(self.instances) >= VARIABLES_MAX:
+            if len(self.instances) >= self.tuning.variables_max:
                 return True  # dropped, as if the network had lost it
             instance = self.instance(variable)
         self.latest = variable
@@ -168,8 +164,8 @@ class NodeCore:
         """Take in a client's frame of commands or questions."""
         if self._log is None:
             refused = f"{self.algorithm.__name__} decides values and takes no commands: use multipaxos"
-        elif request not in self.frames and len(self.frames) >= FRAMES_MAX:
-            refused = f"{FRAMES_MAX:,} frames are waiting here already: slow down"
+        elif request not in self.frames and len(self.frames) >= self.tuning.frames_max:
+            refused = f"{self.tuning.frames_max:,} frames are waiting here already: slow down"
         else:
             self.frames[request] = route
             self._log.command(request, frame)
@@ -331,10 +327,14 @@ class NodeCore:
         if request in self.waiting:
             return False
         refused = None
-        if len(self.waiting) >= WAITING_MAX:
-            refused = f"{WAITING_MAX:,} requests are waiting here already: slow down"
-        elif not self.keeps_log and waiting.variable not in self.instances and len(self.instances) >= VARIABLES_MAX:
-            refused = f"there are {VARIABLES_MAX:,} variables already"
+        if len(self.waiting) >= self.tuning.requests_max:
+            refused = f"{self.tuning.requests_max:,} requests are waiting here already: slow down"
+        elif (
+            not self.keeps_log
+            and waiting.variable not in self.instances
+            and len(self.instances) >= self.tuning.variables_max
+        ):
+            refused = f"there are {self.tuning.variables_max:,} variables already"
         if refused is not None:
             self.refuse(request, waiting.route, refused)
             return False

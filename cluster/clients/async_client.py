@@ -34,6 +34,7 @@ from cluster.clients.pipeline import Pipeline
 from cluster.clients.sharing import OwnProcess
 from cluster.errors import ConsensusError, Mistake
 from node.contract import NodeId
+from node.tuning import SHIPPED, Tuning
 
 T = TypeVar("T")
 
@@ -65,11 +66,12 @@ class AsyncLogClient:
         addresses: Callable[[], Mapping[NodeId, str]],
         name: str | None = None,
         resume: int | None = None,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a client. The arguments are those of `LogClient`. Raises RuntimeError outside of an event loop."""
         self._loop = asyncio.get_running_loop()
         self._process = OwnProcess("this client", "make a client in this process")
-        self._pipeline = Pipeline(cluster, addresses, name, resume)
+        self._pipeline = Pipeline(cluster, addresses, name, resume, tuning)
         self._watcher = _LoopWatcher(self._loop, self._schedule_turn)
         self._connections = Connections(self._watcher, monitors=True)
         self._next: asyncio.Handle | None = None

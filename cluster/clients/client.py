@@ -26,12 +26,11 @@ from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusRepl
 from node.contract import BadInput, NodeId, Value
 from node.settings import NAME
 from node.transport import Poller
+from node.tuning import SHIPPED, Tuning
 from node.wire import BadValue, Codec, Envelope, Malformed, decode_value, encode_value, unpack
 
 #: How long a call may take by default, in seconds.
 TIMEOUT_S: Final = 5.0
-_NEXT_NODE_S: Final = 0.5
-_SEND_AGAIN_S: Final = 1.0
 _STEP_S: Final = 1.0
 
 
@@ -65,6 +64,7 @@ class Client:
         addresses: Callable[[], Mapping[NodeId, str]],
         name: str | None = None,
         on_outcome: Callable[[VariableCall], None] | None = None,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a client.
 
@@ -73,11 +73,13 @@ class Client:
             addresses: returns where each node is found now. Called at every send, since a node that restarts may move.
             name: what records call this client. The client makes it unique, since requests are named after it.
             on_outcome: called with each call as soon as its outcome is known.
+            tuning: the settings of the cluster.
         """
         # Request numbers start at 1 with each client, so its name must never be used again.
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self._addresses = addresses
         self._on_outcome = on_outcome
+        self._same_node_s, self._next_node_s = tuning.client_same_node_ms / 1000, tuning.client_next_node_ms / 1000
         self._codec = Codec(cluster, ())
         self._poller = Poller()
         self._sharing = ThreadSharing()
@@ -235,7 +237,7 @@ class Client:
                 )
                 self._send(call.nodes[call.sends % len(call.nodes)], Envelope(self.id, 0, call.variable, message))
                 call.sends += 1
-                pause_s = _SEND_AGAIN_S if len(call.nodes) == 1 else _NEXT_NODE_S
+                pause_s = self._same_node_s if len(call.nodes) == 1 else self._next_node_s
                 call.send_at = min(now + pause_s, call.deadline)
 
     def _send(self, node: NodeId, envelope: Envelope) -> None:

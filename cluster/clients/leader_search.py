@@ -4,24 +4,22 @@ Rules
 -----
 1. A node that replied with a result leads. A node that redirects names the leader, if it knows one.
 2. A client without a leader asks the nodes in turn. It leaves out nodes whose connection has closed, or that did not reply, for
-   `_AVOID_S` seconds, unless all of them are.
-3. A node that was lost less than `_DISBELIEVE_S` seconds ago is not taken for the leader when another node names it:
+   `client_avoid_ms`, unless all of them are.
+3. A node that was lost less than `client_disbelieve_ms` ago is not taken for the leader when another node names it:
    that node may not have noticed the loss yet.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from node.contract import NodeId
-
-_AVOID_S: Final = 0.5
-_DISBELIEVE_S: Final = 0.1
+from node.tuning import SHIPPED, Tuning
 
 
 class LeaderSearch:
     """What one client knows of the nodes. Times are in seconds of one clock, which the caller reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._avoid_s, self._disbelieve_s = tuning.client_avoid_ms / 1000, tuning.client_disbelieve_ms / 1000
         self.leader: NodeId | None = None
         self._lost_at: dict[NodeId, float] = {}
         self._next_node = 0
@@ -41,7 +39,7 @@ class LeaderSearch:
         """Return the node to send to now. It is the leader, which may be missing in `addresses`, or one of `addresses`."""
         if self.leader is not None:
             return self.leader
-        self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < _AVOID_S}
+        self._lost_at = {node: when for node, when in self._lost_at.items() if now - when < self._avoid_s}
         nodes = list(addresses)
         candidates = [node for node in nodes if node not in self._lost_at] or nodes
         self._next_node += 1
@@ -52,5 +50,5 @@ class LeaderSearch:
 
         `leader` is the node that leads, according to the reply; None if the replying node knows no leader.
         """
-        lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < _DISBELIEVE_S
+        lost = leader is not None and now - self._lost_at.get(leader, float("-inf")) < self._disbelieve_s
         self.leader = None if lost else leader

@@ -7,7 +7,6 @@ from typing import Any, Final
 from cluster.clients.outcomes import Outcome
 
 COMMAND_BYTES_MAX: Final = 512 * 1024  # of one command, and of all commands in a frame
-_FRAME_COMMANDS_MAX: Final = 1_024
 
 
 class LogCall:
@@ -36,14 +35,14 @@ class LogCall:
                 self.on_outcome(outcome)
 
 
-def pop_frame(queue: deque[LogCall]) -> list[LogCall]:
-    """Remove the first calls of a queue that fit into one frame, and return them: calls of one machine.
+def pop_frame(queue: deque[LogCall], most: int) -> list[LogCall]:
+    """Remove the first calls of a queue that fit into one frame, `most` at most, and return them: calls of one machine.
 
     Each call on the configuration (machine "cluster") has a frame of its own, since a change goes through the log alone.
     """
     calls = [queue.popleft()]
     machine, size = calls[0].machine, len(calls[0].packed)
-    while queue and len(calls) < _FRAME_COMMANDS_MAX:
+    while queue and len(calls) < most:
         call = queue[0]
         size += len(call.packed)
         if call.machine != machine or size > COMMAND_BYTES_MAX or machine == "cluster":

@@ -33,6 +33,7 @@ from cluster.clients.sharing import ThreadSharing
 from cluster.errors import ConsensusError
 from node.contract import NodeId
 from node.transport import Poller
+from node.tuning import SHIPPED, Tuning
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class LogClient:
         poller: Poller | None = None,
         resume: int | None = None,
         monitors: bool | None = None,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a client.
 
@@ -63,8 +65,9 @@ class LogClient:
             resume: the `session` of a client that has ended. Nothing that it had on its way takes effect once the first command
                 of this client is done.
             monitors: whether the client notices at once that a connection has closed. None: yes, unless it shares a poller.
+            tuning: the settings of the cluster.
         """
-        self.pipeline = Pipeline(cluster, addresses, name, resume)
+        self.pipeline = Pipeline(cluster, addresses, name, resume, tuning)
         self._poller = poller or Poller()
         self._sharing = ThreadSharing(wakes=poller is None)
         if poller is None:

@@ -38,17 +38,10 @@ from cluster.clients.watches import OpenWatches
 from cluster.errors import ClientClosed, ConsensusError, WindowFull
 from node.contract import Message, NodeId
 from node.frames import WATCHES, CommandFrame, FrameReply, ReadFrame, Replies
-from node.replication.sessions import IDLE_MS, WINDOW
+from node.tuning import SHIPPED, Tuning
 from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_unchecked, unpack_unchecked
 
-SEND_AGAIN_S: Final = 0.5
-_EXPIRE_S: Final = 0.05  # how often the deadlines of calls are looked at
-_PROBE_S: Final = 0.1  # a node that may not lead, or may be down, gets less time to reply
-_NO_LEADER_S: Final = 0.01
-_FRAMES_MAX: Final = WINDOW // 2
-CALLS_MAX: Final = 100_000
 _NEVER: Final = float("inf")
-SESSION_S: Final = IDLE_MS / 1000 - 60  # the log's time, by which sessions end, never runs faster than real time
 
 
 class _Frame:
@@ -75,6 +68,7 @@ class Pipeline:
         addresses: Callable[[], Mapping[NodeId, str]],
         name: str | None = None,
         resume: int | None = None,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a client's pipeline.
 
@@ -84,18 +78,22 @@ class Pipeline:
             name: the prefix of the client's `id`.
             resume: the number of a session that the client had before it restarted. The client goes on in that session.
                 Nothing that the old client had on its way takes effect once the first new command has been accepted.
+            tuning: the settings of the cluster.
         """
+        self._tuning = tuning
+        self._session_s = session_s(tuning)
+        self._expire_s, self._probe_s = tuning.client_expire_ms / 1000, tuning.client_probe_ms / 1000
         self._resume = resume
         self.id = f"{name or 'client'}-{uuid.uuid4().hex[:12]}"
         self.session: int | None = None
-        self.leaders = LeaderSearch()
-        self.patience = Patience()
+        self.leaders = LeaderSearch(tuning)
+        self.patience = Patience(tuning)
         self._codec, self._packer = Codec(cluster, ()), Packer()
         self._addresses = addresses
         self._commands: deque[LogCall] = deque()
         self._reads: deque[LogCall] = deque()
         self._frames: dict[int, _Frame] = {}
-        self._watches = OpenWatches()
+        self._watches = OpenWatches(tuning)
         self._check: int | None = None  # the number of the frame that checks the watches
         self._number = 0
         self._sequence = 0
@@ -131,13 +129,14 @@ class Pipeline:
 
         Raises:
             BadValue: the command cannot be sent, or a time is not a number.
-            WindowFull: `CALLS_MAX` calls wait already.
+            WindowFull: `client_calls_max` calls wait already.
             ClientClosed: `close` was called.
         """
         if self._closed:
             raise ClientClosed("this client is closed: nothing was sent. Make another one")
-        if len(self._commands) + len(self._reads) + len(self._watches) >= CALLS_MAX:
-            raise WindowFull(f"{CALLS_MAX:,} calls are waiting already: take in some outcomes first. Nothing was sent")
+        if len(self._commands) + len(self._reads) + len(self._watches) >= self._tuning.client_calls_max:
+            most = self._tuning.client_calls_max
+            raise WindowFull(f"{most:,} calls are waiting already: take in some outcomes first. Nothing was sent")
         packed = self._packer.pack(command)
         if len(packed) > COMMAND_BYTES_MAX:
             raise BadValue(f"the command takes {len(packed):,} bytes and the limit is {COMMAND_BYTES_MAX:,}")
@@ -155,7 +154,7 @@ class Pipeline:
             self._watches.open(call, frame, now)
         else:
             (self._reads if read else self._commands).append(call)
-            self._deadline = min(self._deadline, now + _EXPIRE_S)
+            self._deadline = min(self._deadline, now + self._expire_s)
         return call
 
     def cancel(self, call: LogCall) -> None:
@@ -203,7 +202,7 @@ class Pipeline:
                     frame.sends += 1
                     if frame.sends == 1:
                         frame.sent_at = now
-                    frame.send_at = now + (self.patience.wait_s if node == leaders.leader else _PROBE_S)
+                    frame.send_at = now + (self.patience.wait_s if node == leaders.leader else self._probe_s)
                     if frame.sends > 1:
                         self.sent_again += 1
                     yield from self._encoded(node, frame.message)
@@ -251,25 +250,26 @@ class Pipeline:
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def _make_frames(self, now: float) -> None:
-        while self._reads and len(self._frames) < _FRAMES_MAX * 2:
+        while self._reads and len(self._frames) < self._tuning.session_window:
             machine = self._reads[0].machine
-            calls = pop_frame(self._reads)
+            calls = pop_frame(self._reads, self._tuning.client_frame_commands)
             packed = self._packer.pack_list([call.packed for call in calls])
             read = ReadFrame(self._next_number(), 0, machine, packed)
             self._frames[read.number] = _Frame(read, 0, calls, now)
         self._make_check(now)
         if not self._commands:
             return
-        if self.session is not None and not self._unanswered and now - self._used > SESSION_S:
+        if self.session is not None and not self._unanswered and now - self._used > self._session_s:
             self.session = None
         if self.session is None:
             self._open_session(now)
             return
-        while self._commands and len(self._unanswered) < _FRAMES_MAX:
-            if self._unanswered and self._sequence + 1 - next(iter(self._unanswered)) >= WINDOW:
+        window = self._tuning.session_window
+        while self._commands and len(self._unanswered) < window // 2:
+            if self._unanswered and self._sequence + 1 - next(iter(self._unanswered)) >= window:
                 return
             machine = self._commands[0].machine
-            calls = pop_frame(self._commands)
+            calls = pop_frame(self._commands, self._tuning.client_frame_commands)
             packed = self._packer.pack_list([call.packed for call in calls])
             self._sequence += 1
             self._unanswered[self._sequence] = None
@@ -321,7 +321,7 @@ class Pipeline:
             self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:
             if frame.sequence < 0 or frame.sends > 1:  # an earlier send of it may have been done
-                frame.send_at = now + SEND_AGAIN_S
+                frame.send_at = now + self._tuning.client_send_again_ms / 1000
                 return
             self._finish(reply.number, frame)
             for call in frame.calls:
@@ -329,7 +329,7 @@ class Pipeline:
         elif frame.node == node:
             # The node does not lead. Such a reply of a node to which the frame went before comes too late to count.
             self._redirected(node, reply, now)
-            frame.send_at = now if self.leaders.leader is not None else now + _NO_LEADER_S
+            frame.send_at = now if self.leaders.leader is not None else now + self._tuning.client_no_leader_ms / 1000
 
     def _watch_answered(self, node: NodeId, reply: FrameReply, now: float) -> None:
         if reply.payload is None and reply.refused is None:
@@ -429,7 +429,17 @@ class Pipeline:
         for queue in (self._commands, self._reads):
             for call in pop_expired(queue, now):
                 call.settle(_not_answered(0))
-        self._deadline = now + _EXPIRE_S if self._frames or self._commands or self._reads else _NEVER
+        self._deadline = now + self._expire_s if self._frames or self._commands or self._reads else _NEVER
+
+
+def session_s(tuning: Tuning) -> float:
+    """Return after how many seconds without a reply a client leaves its session for a new one.
+
+    The log's time, by which sessions end, never runs faster than real time. The rest, a fifteenth and 2 s at least, or half of
+    the time, is for a command to arrive.
+    """
+    idle_s = tuning.session_idle_ms / 1000
+    return idle_s - max(idle_s / 15, min(2.0, idle_s / 2))
 
 
 def _settled(calls: list[LogCall]) -> bool:

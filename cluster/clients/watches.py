@@ -21,10 +21,8 @@ from typing import Final
 from cluster.clients.log_call import LogCall
 from node.contract import NodeId
 from node.frames import ReadFrame
+from node.tuning import SHIPPED, Tuning
 
-#: How long after a watch was asked the first check follows, and after an answered check the next one, in seconds.
-_FIRST_CHECK_S: Final = 0.25
-_CHECK_S: Final = 1.0
 _NEVER: Final = float("inf")
 
 
@@ -51,7 +49,8 @@ class _Watch:
 class OpenWatches:
     """The open watches of one client, by the numbers of their frames. Times are in seconds of the client's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._first_check_s, self._check_s = tuning.client_first_check_ms / 1000, tuning.client_check_ms / 1000
         self._watches: dict[int, _Watch] = {}
         self._to_ask: dict[int, None] = {}
         self._deadlines: list[tuple[float, int]] = []  # a heap; may also hold watches that are open no more
@@ -119,7 +118,7 @@ class OpenWatches:
         """Yield the frames of the watches to ask: they are sent to the leader now."""
         if not self._to_ask:
             return
-        self._check_at = min(self._check_at, now + _FIRST_CHECK_S)
+        self._check_at = min(self._check_at, now + self._first_check_s)
         numbers, self._to_ask = self._to_ask, {}
         for number in numbers:
             watch = self._watches[number]
@@ -137,7 +136,7 @@ class OpenWatches:
 
     def begin_check(self, now: float) -> list[int]:
         """Begin a check. Returns the numbers that it asks for."""
-        self._checking, self._given_up, self._check_at = True, False, now + _CHECK_S
+        self._checking, self._given_up, self._check_at = True, False, now + self._check_s
         self._asked_by_check = tuple(self._watches)
         return list(self._asked_by_check)
 

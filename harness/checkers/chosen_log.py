@@ -26,6 +26,7 @@ from node.quorum import majority
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
+from node.tuning import SHIPPED
 from node.wire import Malformed, encode_value, unpack_unchecked
 
 
@@ -163,7 +164,8 @@ class ChosenLog:
 
     def empty_state(self) -> ReplicatedState:
         """Return the state of a replica that has applied nothing."""
-        return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog())).state
+        tuning = next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog(), tuning=tuning)).state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:
         """Return the state that the snapshot on the disk of `node` holds.

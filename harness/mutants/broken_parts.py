@@ -105,8 +105,8 @@ class NamesAreCutShort(Codec):
 class TheQueueLeaks(Transport):
     """After a few sends to a peer the node drops everything for that peer, as if the queue were full."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *arguments: int) -> None:
+        super().__init__(*arguments)
         self.sent: Counter[NodeId] = Counter()
 
     def send(self, to: NodeId, payload: bytes) -> None:

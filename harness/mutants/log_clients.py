@@ -54,7 +54,7 @@ class _TokenlessLocksMachine(LocksMachine):
 class _TokenlessState(ReplicatedState):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.machines["locks"] = _TokenlessLocksMachine()
+        self.machines["locks"] = _TokenlessLocksMachine(self.tuning)
 
 
 class LocksHaveNoFencingToken(MultiPaxos):
@@ -86,7 +86,7 @@ class _KnowingWatches(Watches):
 class _KnowingLeadership(Leadership):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.watches = _KnowingWatches()
+        self.watches = _KnowingWatches(self.node.tuning)
 
 
 class LostWatchesAreNotMissed(MultiPaxos):
@@ -103,7 +103,7 @@ class _HoardedWatches(Watches):
 class _HoardingLeadership(Leadership):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.watches = _HoardedWatches()
+        self.watches = _HoardedWatches(self.node.tuning)
 
 
 class WatchesAreNeverDropped(MultiPaxos):
@@ -124,7 +124,7 @@ class _ForgetfulSessions(Sessions):
 class _ForgetfulSessionsState(ReplicatedState):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.sessions = _ForgetfulSessions()
+        self.sessions = _ForgetfulSessions(self.tuning)
 
 
 class RetriesAreDoneAgain(MultiPaxos):
@@ -142,7 +142,7 @@ class _SessionsWithoutAnswers(Sessions):
 class _StateWithoutAnswers(ReplicatedState):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.sessions = _SessionsWithoutAnswers()
+        self.sessions = _SessionsWithoutAnswers(self.tuning)
 
 
 class SnapshotsForgetAnswers(MultiPaxos):
@@ -159,7 +159,7 @@ class _RecountingSessions(Sessions):
 class _RecountingState(ReplicatedState):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.sessions = _RecountingSessions()
+        self.sessions = _RecountingSessions(self.tuning)
 
 
 class ResumedSessionsCountAnew(MultiPaxos):
@@ -193,7 +193,7 @@ class _ClockKvMachine(KvMachine):
 class _ClockKvState(ReplicatedState):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.machines["kv"] = _ClockKvMachine()
+        self.machines["kv"] = _ClockKvMachine(self.tuning)
 
 
 class AnswersDependOnTheNode(MultiPaxos):

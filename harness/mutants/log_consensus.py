@@ -11,7 +11,7 @@ from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import Message, NodeId
-from node.log_contract import SLOW_COMMIT_MS, Record
+from node.log_contract import Record
 from node.quorum import Ballot
 from node.replication.configuration import Configuration
 
@@ -195,7 +195,7 @@ class LeadersGiveUpOnSlowDisks(MultiPaxos):
 
     def commit_took(self, milliseconds: int) -> None:
         super().commit_took(milliseconds)
-        if self.leader is not None and milliseconds >= SLOW_COMMIT_MS:
+        if self.leader is not None and milliseconds >= self.node.tuning.slow_report_ms:
             self.become_following(None)
 
 

@@ -4,9 +4,8 @@ from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, Ok
 from harness.mutants.virtual_script import start, virtual_script
 from harness.virtual.log_script import LogWorld
-from node.limits import LogLimits
 from node.log_contract import LogAlgorithm
-from node.machines.kv import HISTORY_ENTRIES_MAX
+from node.tuning import SHIPPED, Tuning
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
@@ -14,7 +13,7 @@ from node.machines.kv import HISTORY_ENTRIES_MAX
 @virtual_script
 def an_answer_is_cut_off(algorithm: type[LogAlgorithm]) -> None:
     """An answer is lost, and the leader crashes; the next replicas take snapshots and restart; the client asks again."""
-    world, first, others = start(algorithm, limits=LogLimits(snapshot_slots=1, kept_slots=0))
+    world, first, others = start(algorithm, tuning=Tuning(snapshot_slots=1, kept_slots=0))
     world.cut(world.members, ("c",), one_way=True)
     world.begin("c", "put", "k", b"once", for_s=20.0)
     world.pass_s(1.0)
@@ -121,7 +120,7 @@ def a_quiet_watch(algorithm: type[LogAlgorithm]) -> None:
     world, *_ = start(algorithm)
     watch = world.watch("c", "quiet", 1, wait_s=30.0)
     world.pass_s(1.5)
-    for number in range(HISTORY_ENTRIES_MAX):
+    for number in range(SHIPPED.kv_history_entries):
         world.begin("d", "put", "k", f"{number}".encode())
     world.pass_s(2.0)
     world.do("d", "put", "quiet", b"at last")

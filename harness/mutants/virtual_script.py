@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from harness.virtual.log_script import LogWorld
 from node.contract import NodeId
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
+from node.tuning import SHIPPED, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Started(NamedTuple):
     """The members that do not lead."""
 
 
-def start(algorithm: type[LogAlgorithm], nodes: int = 3, seed: int = 1, limits: LogLimits = SHIPPED_LIMITS) -> Started:
+def start(algorithm: type[LogAlgorithm], nodes: int = 3, seed: int = 1, tuning: Tuning = SHIPPED) -> Started:
     """Start a cluster, wait until it has a leader, and write one value."""
-    world = LogWorld(nodes, seed, algorithm, limits)
+    world = LogWorld(nodes, seed, algorithm, tuning)
     leader = world.wait_leader()
     world.do("c", "put", "k", b"first")
     world.pass_s(0.3)

@@ -37,7 +37,8 @@ _SHOWN_MAX: Final = 100
 def decided_on_disk(algorithm: type[Algorithm], members: Sequence[NodeId], contents: Contents) -> dict[str, Any]:
     """Return the decided values on a disk, decoded, by variable. A variable that is undecided there is left out."""
     if algorithm.keeps_log:
-        replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log)
+        stored = contents.variables.get("", {})
+        replica = replica_on_disk(algorithm, contents.node, members, stored, contents.log, tuning=contents.tuning)
         once = replica.state.machines.get("once") if isinstance(replica, LogAlgorithm) else None
         values = once.values if isinstance(once, OnceMachine) else {}
         return {variable: plain_value(value) for variable, value in values.items()}
@@ -82,7 +83,8 @@ def log_on_disk(
         records above it, which it has accepted and does not know as chosen (`accepted`). A disk may lag behind in what it knows
         as chosen. Nothing is lost by that while a quorum's disks hold the slots.
     """
-    replica = replica_on_disk(algorithm, contents.node, members, contents.variables.get("", {}), contents.log, machines)
+    stored = contents.variables.get("", {})
+    replica = replica_on_disk(algorithm, contents.node, members, stored, contents.log, machines, contents.tuning)
     assert isinstance(replica, LogAlgorithm)
     status = status_fields(replica)
     return {

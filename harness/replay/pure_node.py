@@ -45,7 +45,7 @@ class PureNode:
         self._timers = VirtualTimers()
         settings = self._settings
         self._core = NodeCore(
-            self._algorithm, self._node, settings.nodes, self._disk, self._timers, settings.machines, settings.limits
+            self._algorithm, self._node, settings.nodes, self._disk, self._timers, settings.machines, settings.tuning
         )
 
     # --- disks ------------------------------------------------------------------------------------------------------

@@ -90,8 +90,8 @@ class _TracedTimers(Timers[TimerKey]):
 
 
 class _TracedTransport(Transport):
-    def __init__(self, seen: _TurnInput) -> None:
-        super().__init__()
+    def __init__(self, seen: _TurnInput, *arguments: int) -> None:
+        super().__init__(*arguments)
         self._seen = seen
 
     def send(self, to: NodeId, payload: bytes) -> None:

@@ -46,8 +46,8 @@ from harness.virtual.steps import (
 )
 from harness.virtual.watchdog import EndlessLoop
 from node.contract import Algorithm, NodeId, Request, Value
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
+from node.tuning import SHIPPED, Tuning
 
 #: After so many turns with their own messages, nodes are taken to send to themselves without end.
 OWN_TURNS_MAX: Final = 1000
@@ -74,7 +74,7 @@ class VirtualCluster:
         members: tuple[NodeId, ...],
         fault_model: FaultModel = SOUND,
         newcomers: tuple[NodeId, ...] = (),
-        limits: LogLimits = SHIPPED_LIMITS,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a cluster and boot its members.
 
@@ -83,12 +83,12 @@ class VirtualCluster:
             members: the nodes of the cluster.
             fault_model: how nodes and disks differ from real nodes on good disks.
             newcomers: nodes that are down and no members. They may `Recover` and become members of a log.
-            limits: the sizes of a log.
+            tuning: the settings of the cluster.
         """
         self.algorithm = algorithm
         self.members = members
         self.nodes: dict[NodeId, VirtualNode] = {
-            node: VirtualNode(algorithm, node, members, fault_model, limits=limits) for node in (*members, *newcomers)
+            node: VirtualNode(algorithm, node, members, fault_model, tuning=tuning) for node in (*members, *newcomers)
         }
         self.pending: dict[Packet, int] = {}
         """The packets that are on their way, with the number of copies of each."""

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.quorum import majority
+from node.tuning import SHIPPED, Tuning
 
 #: How long the recovery phase lasts at most, in virtual time.
 RECOVERY_S: Final = 20.0
@@ -131,9 +131,9 @@ class FaultSchedule:
         return self.members
 
     @property
-    def log_limits(self) -> LogLimits:
-        """The limits of the nodes' logs."""
-        return SHIPPED_LIMITS
+    def tuning(self) -> Tuning:
+        """The settings of the cluster."""
+        return SHIPPED
 
     def to_json(self) -> dict[str, Any]:
         """Return the fault schedule as plain data."""

@@ -1,8 +1,8 @@
 """The fault schedule of a simulated run of a replicated log, drawn from its seed.
 
 It adds to `harness.virtual.fault_schedule`: clients with sessions, which restart and may resume them; members that are added,
-removed and replaced; leaders that are asked to hand over; connections that seem to close; and limits so small that snapshots
-are frequent and that nodes miss more of the log than a promise can contain.
+removed and replaced; leaders that are asked to hand over; connections that seem to close; and settings so small that
+snapshots are frequent, and that nodes miss more of the log than a promise can contain.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from harness.virtual.fault_schedule import (
 )
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
-from node.limits import SHIPPED_LIMITS, LogLimits
+from node.tuning import SHIPPED, Tuning
 
 #: Stands in an event for a node's name: the node that leads when the event happens.
 LEADER: Final = "the leader"
@@ -81,7 +81,7 @@ class LogFaultSchedule(FaultSchedule):
     """
 
     clients: tuple[str, ...] = ()
-    limits: LogLimits = SHIPPED_LIMITS
+    tuning: Tuning = SHIPPED
     others: tuple[NodeId, ...] = ()
     """The value of `newcomers`."""
 
@@ -92,10 +92,6 @@ class LogFaultSchedule(FaultSchedule):
     @property
     def endpoints(self) -> tuple[str, ...]:
         return (*self.members, *self.others, *self.clients)
-
-    @property
-    def log_limits(self) -> LogLimits:
-        return self.limits
 
 
 def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
@@ -146,7 +142,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         survivors=tuple(member for member in members if member not in left_down),
         recovery_colours=_COLOURS,
         clients=clients,
-        limits=_limits(rng),
+        tuning=_tuning(rng),
         others=others,
     )
 
@@ -194,13 +190,13 @@ def _links(rng: Random, endpoints: int) -> LinkConditions:
     )
 
 
-def _limits(rng: Random) -> LogLimits:
+def _tuning(rng: Random) -> Tuning:
     if rng.random() < 0.4:
-        return SHIPPED_LIMITS
-    return LogLimits(
+        return SHIPPED
+    return Tuning(
         snapshot_slots=rng.choice((1, 3, 8)),
         kept_slots=rng.choice((0, 2)),
-        part_bytes=rng.choice((100, 1000)),
+        snapshot_part_bytes=rng.choice((100, 1000)),
         window=rng.choice((3, 8, 256)),
     )
 

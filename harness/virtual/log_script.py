@@ -24,8 +24,8 @@ from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCom
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver
 from node.contract import Message, NodeId
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm
+from node.tuning import SHIPPED, Tuning
 
 _NEWCOMERS: Final = 3
 _CLIENTS: Final = ("c", "d")
@@ -50,7 +50,7 @@ class LogWorld(LogSimulation):
         nodes: int = 3,
         seed: int = 1,
         algorithm: type[LogAlgorithm] = MultiPaxos,
-        limits: LogLimits = SHIPPED_LIMITS,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         members = tuple(f"n{number}" for number in range(1, nodes + 1))
         others = tuple(f"n{number}" for number in range(nodes + 1, nodes + 1 + _NEWCOMERS))
@@ -69,7 +69,7 @@ class LogWorld(LogSimulation):
             ("blue",),
             clients=_CLIENTS,
             others=others,
-            limits=limits,
+            tuning=tuning,
         )
         super().__init__(algorithm, fault_schedule)
         self.members = members

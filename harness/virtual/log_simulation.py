@@ -37,6 +37,7 @@ from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
 from node.quorum import majority
+from node.tuning import Tuning
 from node.wire import Codec, Envelope
 
 _CLUSTER: Final = "0" * 32
@@ -76,8 +77,8 @@ class _ClientPoll(NamedTuple):
 class _Client:
     """One client, with all its restarts."""
 
-    def __init__(self, name: str, nodes: tuple[NodeId, ...]) -> None:
-        self.name, self.starts, self.poll_at_s = name, 0, _NEVER
+    def __init__(self, name: str, nodes: tuple[NodeId, ...], tuning: Tuning) -> None:
+        self.name, self.starts, self.poll_at_s, self._tuning = name, 0, _NEVER, tuning
         self.lost: dict[NodeId, int] = {}  # by node, the last incarnation whose connection the client has seen close
         self._addresses = {node: node for node in nodes}
         self.restart(None)
@@ -85,7 +86,7 @@ class _Client:
     def restart(self, session: int | None) -> None:
         """Start with a new pipeline, which resumes `session` if it is not None."""
         self.starts += 1
-        self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, resume=session)
+        self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, session, self._tuning)
         self.pipeline.id = f"{self.name}.{self.starts}"
 
 
@@ -106,7 +107,8 @@ class LogSimulation(Simulation):
         assert isinstance(judge, LogJudge)
         self.judge = judge
         self._codec = Codec(_CLUSTER, algorithm.messages)
-        self.clients = {name: _Client(name, tuple(self.cluster.nodes)) for name in fault_schedule.clients}
+        nodes, tuning = tuple(self.cluster.nodes), fault_schedule.tuning
+        self.clients = {name: _Client(name, nodes, tuning) for name in fault_schedule.clients}
         self.operations: list[tuple[LogCall, ScheduledOperation]] = []
         self._pending: list[tuple[str, LogCall]] = []
 

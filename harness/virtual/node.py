@@ -17,8 +17,8 @@ from harness.virtual.steps import VARIABLE, Fire, LastCommit, Step
 from harness.virtual.watchdog import one_turn
 from node.contract import Algorithm, Message, NodeId, Request
 from node.instances import LOG_NAME, Waiting
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import Doubt
+from node.tuning import SHIPPED, Tuning
 from node.turn import NodeCore
 
 
@@ -32,7 +32,7 @@ class VirtualNode:
         members: tuple[NodeId, ...],
         fault_model: FaultModel = SOUND,
         machines: tuple[str, ...] = (),
-        limits: LogLimits = SHIPPED_LIMITS,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Make a node that is down and has an empty disk.
 
@@ -42,10 +42,10 @@ class VirtualNode:
             members: every node of the cluster, in the order of the spec.
             fault_model: how the node and its disk differ from a real node on a good disk.
             machines: the machines that a log drives; empty for the standard ones.
-            limits: the sizes of a log.
+            tuning: the settings of the cluster.
         """
         self.algorithm, self.id, self.members = algorithm, node, members
-        self.fault_model, self._machines, self._limits = fault_model, machines, limits
+        self.fault_model, self._machines, self._tuning = fault_model, machines, tuning
         self._name = LOG_NAME if algorithm.keeps_log else VARIABLE
         self.disk = self._new_disk()
         self.has_disk = True
@@ -70,7 +70,7 @@ class VirtualNode:
             kind: type[NodeCore] = LogCore
         else:
             kind = OwnMessagesTravelCore if self.fault_model.own_messages_wait else VirtualCore
-        return kind(self.algorithm, self.id, self.members, self.disk, self.timers, self._machines, self._limits)
+        return kind(self.algorithm, self.id, self.members, self.disk, self.timers, self._machines, self._tuning)
 
     # --- the present state ------------------------------------------------------------------------------------------
 

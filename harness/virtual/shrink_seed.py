@@ -103,7 +103,7 @@ def _with_fewer_steps(
 
     def replayed(candidate: Sequence[Step], *, at_once: bool) -> VirtualCluster:
         cluster = VirtualCluster(
-            algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.log_limits
+            algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.tuning
         )
         for step in candidate:
             if run(cluster, [step], skip_impossible=True) and at_once:

@@ -94,7 +94,7 @@ class Simulation:
         self.fault_schedule = fault_schedule
         self._look_for = look_for
         self.cluster = VirtualCluster(
-            algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.log_limits
+            algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.tuning
         )
         self.now = 0.0
         self.seen: Counter[str] = Counter()

@@ -8,6 +8,7 @@ from typing import Final
 
 from node.contract import BadInput
 from node.machine import Machine
+from node.tuning import SHIPPED, Tuning
 from node.wording import nearest
 
 BUILT_IN: Final = {
@@ -56,15 +57,15 @@ def load_machine(name: str) -> type[Machine]:
     return found
 
 
-def make_machines(names: Iterable[str]) -> dict[str, Machine]:
-    """Create one machine for each name of the spec. Returns them by the names that clients use.
+def make_machines(names: Iterable[str], tuning: Tuning = SHIPPED) -> dict[str, Machine]:
+    """Create one machine for each name of the spec, with its settings. Returns them by the names that clients use.
 
     Raises:
         UnknownMachine: a machine cannot be loaded, or two have the same name.
     """
     machines: dict[str, Machine] = {}
     for machine_name in names:
-        machine = load_machine(machine_name)()
+        machine = load_machine(machine_name).made_with(tuning)
         if machine.name in machines:
             raise UnknownMachine(f"two machines are called {machine.name!r}: rename one")
         machines[machine.name] = machine

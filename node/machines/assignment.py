@@ -25,13 +25,13 @@ Refused, without a change: "no_task", "not_member", "bad_name", "full", and the 
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import check_name
 from node.machines.members import MembersMachine
+from node.tuning import SHIPPED, Tuning
 
-TASKS_MAX: Final = 10_000
 #: The topic of every change.
 _OWNERS: Final = "owners"
 
@@ -55,14 +55,19 @@ class AssignmentMachine(Machine):
 
     name = "assignment"
 
-    def __init__(self) -> None:
-        self.members = MembersMachine()
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._most = tuning.tasks_max
+        self.members = MembersMachine(tuning)
         self.changed: dict[str, None] = self.members.changed
         self.version = 1
         self.tokens = 0
         self.owners: dict[str, str | None] = {}  # by task; None: no owner
         self.shares: dict[str, TaskShare] = {}  # by member
         self.unassigned: dict[str, None] = {}  # the tasks without an owner, in order
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        return cls(tuning)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -78,8 +83,8 @@ class AssignmentMachine(Machine):
                 check_name(task, "task")
                 if task in self.owners:
                     return False
-                if len(self.owners) >= TASKS_MAX:
-                    raise Refusal("full", f"there are {TASKS_MAX:,} tasks already")
+                if len(self.owners) >= self._most:
+                    raise Refusal("full", f"there are {self._most:,} tasks already")
                 self._next_version()
                 self.owners[task], self.unassigned[task] = None, None
                 self._rebalance()

@@ -27,16 +27,13 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
+from node.tuning import SHIPPED, Tuning
 
 KEY_CHARS_MAX: Final = 1_024
 VALUE_BYTES_MAX: Final = 256 * 1024
-HISTORY_ENTRIES_MAX: Final = 4_096
-HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024
-ANSWER_ENTRIES_MAX: Final = 1_000
-ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
 class KvMachine(Machine):
@@ -44,7 +41,9 @@ class KvMachine(Machine):
 
     name = "kv"
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._history_entries, self._history_bytes = tuning.kv_history_entries, tuning.kv_history_bytes
+        self._answer_entries, self._answer_bytes = tuning.kv_answer_entries, tuning.kv_answer_bytes
         self.changed: dict[str, None] = {}
         self.entries: dict[str, tuple[bytes, int]] = {}
         self.version = 0
@@ -54,6 +53,10 @@ class KvMachine(Machine):
         #: Sorted keys, for ranges. Until `_sort_keys` it may lack the keys of `_new_keys`, and hold deleted ones.
         self._sorted_keys: list[str] = []
         self._new_keys: list[str] = []
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        return cls(tuning)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -90,7 +93,7 @@ class KvMachine(Machine):
         self.changed[key] = None
         self.history.append((self.version, key, value))
         self.history_bytes += len(value or b"")
-        while len(self.history) > HISTORY_ENTRIES_MAX or self.history_bytes > HISTORY_BYTES_MAX:
+        while len(self.history) > self._history_entries or self.history_bytes > self._history_bytes:
             self.history_bytes -= len(self.history.popleft()[2] or b"")
         return self.version
 
@@ -118,7 +121,7 @@ class KvMachine(Machine):
         for key in islice(keys, start, None):
             if not key.startswith(prefix):
                 break
-            if len(found) >= min(most, ANSWER_ENTRIES_MAX) or size > ANSWER_BYTES_MAX:
+            if len(found) >= min(most, self._answer_entries) or size > self._answer_bytes:
                 return [found, True]
             value, version = self.entries[key]
             found.append([key, value, version])
@@ -153,7 +156,7 @@ class KvMachine(Machine):
         for index in range(max(after + 1 - first, 0), len(self.history)):
             version, key, value = self.history[index]
             if key.startswith(prefix):
-                if len(found) >= min(most, ANSWER_ENTRIES_MAX) or size > ANSWER_BYTES_MAX:
+                if len(found) >= min(most, self._answer_entries) or size > self._answer_bytes:
                     return [version - 1, found]
                 found.append([version, key, value])
                 size += len(value or b"") + len(key)

@@ -12,8 +12,6 @@ from typing import Final, Generic, TypeVar
 from node.machine import BEAT_MS, Moment, Refusal
 
 LEASE_MS_MIN: Final = 100
-#: Less than the 15 minutes without use after which a session ends: the end of the session must not cut a lease short.
-LEASE_MS_MAX: Final = 10 * 60 * 1000
 NAME_BYTES_MAX: Final = 200
 
 _Key = TypeVar("_Key", int, str)
@@ -72,15 +70,15 @@ def lease_ends_ms(at: Moment, lease_ms: int) -> int:
     return at.time_ms + BEAT_MS + lease_ms
 
 
-def check_lease(lease_ms: int) -> None:
-    """Check the length of a lease, in milliseconds.
+def check_lease(lease_ms: int, most_ms: int) -> None:
+    """Check the length of a lease, in milliseconds. `most_ms` is the setting `lease_ms_max`.
 
     Raises:
-        Refusal: "bad_ttl", it is not between LEASE_MS_MIN and LEASE_MS_MAX.
+        Refusal: "bad_ttl", it is not between LEASE_MS_MIN and `most_ms`.
     """
-    if not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
+    if not LEASE_MS_MIN <= lease_ms <= most_ms:
         raise Refusal(
-            "bad_ttl", f"a lease lasts {LEASE_MS_MIN:,} to {LEASE_MS_MAX:,} ms, but this one would last {lease_ms:,}"
+            "bad_ttl", f"a lease lasts {LEASE_MS_MIN:,} to {most_ms:,} ms, but this one would last {lease_ms:,}"
         )
 
 

@@ -37,12 +37,11 @@ Refused, without a change: "held"; "not_held", the lock has no holder; "stale_to
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Final
+from typing import Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
-
-CLAIMS_MAX: Final = 100_000
+from node.tuning import SHIPPED, Tuning
 
 
 @dataclass(slots=True)
@@ -68,7 +67,8 @@ class LocksMachine(Machine):
 
     name = "locks"
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._most, self._lease_ms_max = tuning.claims_max, tuning.lease_ms_max
         self.changed: dict[str, None] = {}
         self.tickets = 0
         self.tokens = 0
@@ -76,6 +76,10 @@ class LocksMachine(Machine):
         #: By lock; each queue maps session and owner to a claim, in order. No queue is empty.
         self.queues: dict[str, dict[tuple[int, str], Claim]] = {}
         self.leases: Leases[int] = Leases()
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        return cls(tuning)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -112,11 +116,11 @@ class LocksMachine(Machine):
         check_session(at.session)
         check_name(name, "lock")
         check_name(owner, "lock's owner")
-        check_lease(lease_ms)
+        check_lease(lease_ms, self._lease_ms_max)
         claim = self.queues.get(name, {}).get((at.session, owner))
         if claim is None:
-            if len(self.claims) >= CLAIMS_MAX:
-                raise Refusal("full", f"there are {CLAIMS_MAX:,} claims to locks already")
+            if len(self.claims) >= self._most:
+                raise Refusal("full", f"there are {self._most:,} claims to locks already")
             self.tickets += 1
             claim = self._enqueue(Claim(self.tickets, name, at.session, owner, lease_ms, 0))
         claim.lease_ms = lease_ms
@@ -153,7 +157,7 @@ class LocksMachine(Machine):
         """Give the claim that holds the lock with `token` to this session and owner, with a new token."""
         check_session(at.session)
         check_name(owner, "lock's owner")
-        check_lease(lease_ms)
+        check_lease(lease_ms, self._lease_ms_max)
         present = self._holder(name)
         again = present is not None and 0 < token == present.resumed
         holder = self._holder_with(name, token, *([present.token] if again and present is not None else []))

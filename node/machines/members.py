@@ -28,15 +28,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from node.machine import Command, Machine, Moment, NotYet, Plain, Refusal, no_such_operation, risen
 from node.machines.leases import Leases, check_lease, check_name, check_session, lease_ends_ms
+from node.tuning import SHIPPED, Tuning
 
-MEMBERS_MAX: Final = 1_000
 DETAILS_BYTES_MAX: Final = 1_024
-HISTORY_CHANGES_MAX: Final = 4_096
-ANSWER_CHANGES_MAX: Final = 1_000
 #: The topic of every change of the view.
 _VIEW: Final = "view"
 
@@ -57,13 +55,19 @@ class MembersMachine(Machine):
 
     name = "members"
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._most, self._history, self._answer = tuning.members_max, tuning.members_history, tuning.members_answer
+        self._lease_ms_max = tuning.lease_ms_max
         self.changed: dict[str, None] = {}
         self.view = 0
         self.members: dict[str, Member] = {}  # in the order in which they joined
         #: The latest changes, as number of the view, event, member and details. Their numbers have no gaps.
         self.changes: deque[tuple[int, str, str, bytes]] = deque()
         self.leases: Leases[str] = Leases()
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        return cls(tuning)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -82,7 +86,7 @@ class MembersMachine(Machine):
     def _join(self, at: Moment, member: Member) -> None:
         check_session(at.session)
         check_name(member.name, "member")
-        check_lease(member.lease_ms)
+        check_lease(member.lease_ms, self._lease_ms_max)
         if len(member.details) > DETAILS_BYTES_MAX:
             size = len(member.details)
             raise Refusal("too_large", f"the details have {size:,} bytes, the limit is {DETAILS_BYTES_MAX:,}")
@@ -92,8 +96,8 @@ class MembersMachine(Machine):
                 "already_member", f"{member.name!r} is a member already: let it leave, or wait until its lease ends"
             )
         if present is None:
-            if len(self.members) >= MEMBERS_MAX:
-                raise Refusal("full", f"there are {MEMBERS_MAX:,} members already")
+            if len(self.members) >= self._most:
+                raise Refusal("full", f"there are {self._most:,} members already")
             self._changed("joined", member)
         self.members[member.name] = member
         self._renew(at, member)
@@ -124,7 +128,7 @@ class MembersMachine(Machine):
         self.view += 1
         self.changed[_VIEW] = None
         self.changes.append((self.view, event, member.name, member.details))
-        if len(self.changes) > HISTORY_CHANGES_MAX:
+        if len(self.changes) > self._history:
             self.changes.popleft()
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ class MembersMachine(Machine):
                 "compacted", f"the changes up to view {last_dropped} are no longer kept: ask for the view again"
             )
         start = after - last_dropped
-        found = [list(change) for change in islice(self.changes, start, start + max(min(most, ANSWER_CHANGES_MAX), 0))]
+        found = [list(change) for change in islice(self.changes, start, start + max(min(most, self._answer), 0))]
         return found or NotYet(_VIEW)
 
     def figures(self) -> Mapping[str, int]:

@@ -9,11 +9,10 @@ Refused, without a change: "full".
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Self
 
 from node.machine import Command, Machine, Moment, Plain, Refusal, no_such_operation
-
-VARIABLES_MAX: Final = 100_000
+from node.tuning import SHIPPED, Tuning
 
 
 class OnceMachine(Machine):
@@ -21,14 +20,19 @@ class OnceMachine(Machine):
 
     name = "once"
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._most = tuning.once_max
         self.values: dict[str, bytes] = {}
+
+    @classmethod
+    def made_with(cls, tuning: Tuning) -> Self:
+        return cls(tuning)
 
     def apply(self, at: Moment, command: Command) -> Plain:
         match command:
             case ["propose", str(name), bytes(value)]:
-                if name not in self.values and len(self.values) >= VARIABLES_MAX:
-                    raise Refusal("full", f"there are {VARIABLES_MAX:,} variables already")
+                if name not in self.values and len(self.values) >= self._most:
+                    raise Refusal("full", f"there are {self._most:,} variables already")
                 return self.values.setdefault(name, value)
         raise no_such_operation(self, command)
 

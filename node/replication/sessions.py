@@ -9,10 +9,10 @@ Rules
    used before.
 2. An answer is kept until the client confirms it (`done`). If a frame arrives again and its answer is kept, the client
    gets that answer and the frame does nothing. A frame below `done` is a late copy, and does nothing, either.
-3. A client has fewer than `WINDOW` frames between its oldest unanswered frame and its newest one. Other frames are
-   refused. So the memory of a session is bounded. And a resumed session that skips `WINDOW` numbers cannot collide with
+3. A client has fewer than `session_window` frames between its oldest unanswered frame and its newest one. Other frames are
+   refused. So the memory of a session is bounded. And a resumed session that skips so many numbers cannot collide with
    a frame that is still on its way.
-4. A session ends when it was not used for `IDLE_MS` of the log's time. Its client then cannot find out whether a frame
+4. A session ends when it was not used for `session_idle_ms` of the log's time. Its client then cannot find out whether a frame
    without an answer took effect; the refusal reports this.
 
 Sessions are part of the replicated state: every snapshot holds them.
@@ -21,11 +21,7 @@ Sessions are part of the replicated state: every snapshot holds them.
 from typing import Any, Final, NamedTuple
 
 from node.machine import risen
-
-#: Sequence numbers.
-WINDOW: Final = 64
-IDLE_MS: Final = 15 * 60 * 1000
-SESSIONS_MAX: Final = 100_000
+from node.tuning import SHIPPED, Tuning
 
 
 class Resumption(NamedTuple):
@@ -68,7 +64,8 @@ class ClientSession:
 class Sessions:
     """All sessions, in the order of their last use: the one that was used longest ago is the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._most, self._window, self._idle_ms = tuning.sessions_max, tuning.session_window, tuning.session_idle_ms
         self._sessions: dict[int, ClientSession] = {}
         self._last = 0
 
@@ -77,7 +74,7 @@ class Sessions:
 
     def open(self, time_ms: int) -> int | None:
         """Open a session at the log's time `time_ms`. Returns its number, or None if there are too many sessions."""
-        if len(self._sessions) >= SESSIONS_MAX:
+        if len(self._sessions) >= self._most:
             return None
         self._last += 1
         self._sessions[self._last] = ClientSession(time_ms)
@@ -103,7 +100,7 @@ class Sessions:
         if session.resumed.client == client:
             return session.resumed.lowest_sequence
         session.done = (
-            session.highest + WINDOW + 1
+            session.highest + self._window + 1
         )  # above every frame that may be under way: the oldest unanswered one is at most `highest` + 1
         session.highest = session.done - 1
         session.answers.clear()
@@ -135,13 +132,13 @@ class Sessions:
             return answer
         if sequence < session.done:
             return "stale"
-        if sequence >= session.done + WINDOW and sequence >= done + WINDOW:
+        if sequence >= session.done + self._window and sequence >= done + self._window:
             return "window_full"
         if session.done < done <= sequence:
             session.done = done
             for old in [old for old in session.answers if old < done]:
                 del session.answers[old]
-        if sequence >= session.done + WINDOW:
+        if sequence >= session.done + self._window:
             return "window_full"
         return session
 
@@ -163,14 +160,14 @@ class Sessions:
     def due_ms(self) -> int | None:
         """Return the log's time at which the next session ends if it is not used until then, or None without sessions."""
         for session in self._sessions.values():
-            return session.used_ms + IDLE_MS
+            return session.used_ms + self._idle_ms
         return None
 
     def expire(self, time_ms: int) -> list[int]:
         """End every session that was idle for too long at the log's time `time_ms`. Returns their numbers."""
         ended = []
         for number, session in self._sessions.items():
-            if session.used_ms + IDLE_MS > time_ms:
+            if session.used_ms + self._idle_ms > time_ms:
                 break
             ended.append(number)
         for number in ended:

@@ -23,6 +23,7 @@ from node.machines import UnknownMachine, make_machines
 from node.replication.configuration import ChangeRefused, Configuration, restore_configuration
 from node.replication.copies import StateCopies
 from node.replication.sessions import ClientSession, Sessions
+from node.tuning import SHIPPED, Tuning
 from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
 #: `marks` holds the chain after every 64th slot, for the last 32 of them.
@@ -64,11 +65,12 @@ class ReplicatedState:
     in slots.
     """
 
-    def __init__(self, machines: tuple[str, ...], configuration: Configuration) -> None:
-        self.machines: dict[str, Machine] = make_machines(machines)
-        self.sessions = Sessions()
+    def __init__(self, machines: tuple[str, ...], configuration: Configuration, tuning: Tuning = SHIPPED) -> None:
+        self.tuning = tuning
+        self.machines: dict[str, Machine] = make_machines(machines, tuning)
+        self.sessions = Sessions(tuning)
         self.configuration = configuration
-        self.copies = StateCopies(self.packed)
+        self.copies = StateCopies(self.packed, tuning)
         self.applied = 0
         self.time_ms = 0
         self.chain = 0

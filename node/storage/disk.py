@@ -30,7 +30,7 @@ from typing import ClassVar, Final
 import apsw
 
 from node.contract import NodeId, Stored, check_stored
-from node.log_contract import SLOW_COMMIT_MS, Doubt
+from node.log_contract import Doubt
 from node.open_folder import OpenFolder
 from node.storage.disk_contents import (
     FILE_NAME,
@@ -58,15 +58,13 @@ from node.storage.disk_contents import (
 )
 from node.storage.doubts import DOUBTS_NAME, CommitMark, DoubtRecord, WalEnd
 from node.storage.log_store import DiskLog, Row
+from node.tuning import SHIPPED, Tuning
 from node.wire import pack
 
 __all__ = [
     "FILE_NAME", "Contents", "Disk", "DiskCorrupt", "DiskError", "DiskFailed", "DiskForeign", "DiskInUse", "DiskMissing",
     "inspect",
 ]  # fmt: skip
-
-#: SQLite's own default: a commit that leaves at least so many pages in the WAL copies them into the main file.
-_CHECKPOINT_PAGES: Final = 1000
 
 #: How long an open waits for the lock of a process that was killed and whose threads have not ended yet.
 _LOCK_WAIT_MS: Final = 500
@@ -93,6 +91,7 @@ class Disk:
         must_exist: bool = False,
         vfs: str | None = None,
         may_doubt: bool = False,
+        tuning: Tuning = SHIPPED,
     ) -> None:
         """Open or create the directory.
 
@@ -107,12 +106,14 @@ class Disk:
             vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
             may_doubt: the algorithm can ask the other nodes what a lost commit held. Otherwise a disk that has proof of
                 such a loss is damaged.
+            tuning: the settings of the cluster.
 
         Raises:
             DiskError: a subclass of it. The message gives the problem and what to do.
         """
         self.directory = directory
         self.commits = 0
+        self._checkpoint_pages, self._report_ms = tuning.checkpoint_pages, tuning.slow_report_ms
         self._commit_ms: int | None = None
         self._reported_ms = 0
         self._mark: CommitMark | None = None
@@ -227,7 +228,7 @@ class Disk:
         """Mark a commit, which is durable. SQLite calls this after each commit, in the place of its own checkpoints."""
         if self._mark is not None:
             self._mark.note(pages)
-        if pages >= _CHECKPOINT_PAGES:
+        if pages >= self._checkpoint_pages:
             self._checkpoint()
         return 0
 
@@ -326,7 +327,7 @@ class Disk:
     def take_slow_commit_ms(self) -> int | None:
         """Return how long the last commit took, in milliseconds, if it was slow or the one reported before was; once each."""
         took_ms, self._commit_ms = self._commit_ms, None
-        if took_ms is None or max(took_ms, self._reported_ms) < SLOW_COMMIT_MS:
+        if took_ms is None or max(took_ms, self._reported_ms) < self._report_ms:
             return None
         self._reported_ms = took_ms
         return took_ms

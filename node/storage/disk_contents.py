@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from node.contract import NodeId, Stored
 from node.storage.doubts import WalEnd
 from node.storage.log_store import LOG_TABLES, MemoryLog
+from node.tuning import Tuning, replicated_on_disk
 from node.wire import Malformed, unpack
 
 FILE_NAME: Final = "state.db"
@@ -84,6 +85,11 @@ class Contents:
     log: MemoryLog = field(default_factory=MemoryLog, compare=False)  # only `inspect` fills it
     made_for: str = ""
     whole: bool = field(default=True, compare=False)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The settings that are part of what the log means."""
+        return replicated_on_disk(self.made_for)
 
 
 class Database(Protocol):

@@ -24,8 +24,9 @@ from harness.bench.peers import Peer
 from harness.bench.tracked import ReadBack, Tracked
 from harness.cli.bench import bench as bench_group
 from harness.cli.main import run
-from node.algorithms.multipaxos.election import TICK_S
+from node.algorithms.multipaxos.election import tick_s
 from node.machine import BEAT_MS
+from node.tuning import SHIPPED
 
 STATED = {
     "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
@@ -35,7 +36,7 @@ STATED = {
 
 #: Voters canvass in their sixth tick without a message of the leader. The first may come at once, and the last message may have
 #: come a beat before the fault.
-SILENCE_MS = 5 * 1000 * TICK_S[0] - BEAT_MS
+SILENCE_MS = 5 * 1000 * tick_s(SHIPPED)[0] - BEAT_MS
 
 
 def bench(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int = 0) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from cluster import BadValue, Cluster, Unknown
-from cluster.clients import operations, pipeline
+from cluster.clients import operations
 from cluster.clients.async_client import AsyncLogClient
 from cluster.clients.log_client import LogClient
 from cluster.clients.operation import Operation
 from cluster.errors import ClientClosed, CommandRefused, WindowFull
+from node.tuning import SHIPPED, Tuning
 
 #: Has a client ask something and waits for the answer.
 Do = Callable[[Operation[Any]], Any]
@@ -24,16 +25,16 @@ class Either:
         self._cluster, self._kind, self._runner = cluster, kind, runner
         self._clients: list[LogClient | AsyncLogClient] = []
 
-    def client(self, resume: int | None = None) -> LogClient | AsyncLogClient:
+    def client(self, resume: int | None = None, tuning: Tuning = SHIPPED) -> LogClient | AsyncLogClient:
         settings, addresses = self._cluster.spec.settings, self._cluster.client_addresses
 
         async def make() -> AsyncLogClient:
-            return AsyncLogClient(settings.cluster, addresses, resume=resume)
+            return AsyncLogClient(settings.cluster, addresses, resume=resume, tuning=tuning)
 
         client = (
             self._runner.run(make())
             if self._kind == "asyncio"
-            else LogClient(settings.cluster, addresses, resume=resume)
+            else LogClient(settings.cluster, addresses, resume=resume, tuning=tuning)
         )
         self._clients.append(client)
         return client
@@ -83,13 +84,13 @@ def test_a_value_or_a_key_over_the_limit(either: Either) -> None:
     assert either.do(client, operations.kv_get_with_version("k")) == ("before", version)
 
 
-def test_a_full_window(either: Either, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = either.client()
+def test_a_full_window(either: Either) -> None:
+    client, narrow = either.client(), either.client(tuning=Tuning(client_calls_max=1))
     version = either.do(client, operations.kv_put("k", "before"))
-    monkeypatch.setattr(pipeline, "CALLS_MAX", 0)
-    with pytest.raises(WindowFull, match="Nothing was sent"):
-        either.do(client, operations.kv_put("k", "after"))
-    monkeypatch.undo()
+    pipeline = narrow.pipeline if isinstance(narrow, LogClient) else narrow._pipeline
+    pipeline.call("kv", ["get", "k"], 0.0, 1e9, read=True)
+    with pytest.raises(WindowFull, match=r"1 calls are waiting already.* Nothing was sent"):
+        either.do(narrow, operations.kv_put("k", "after"))
     assert either.do(client, operations.kv_get_with_version("k")) == ("before", version)
 
 

@@ -8,9 +8,9 @@ import pytest
 from node.machine import FloorTooLow, NotYet
 from node.machines import DEFAULT
 from node.replication.configuration import Configuration
-from node.replication.copies import IDLE_BEATS, PART_BYTES
 from node.replication.new_cluster import NUMBERS_PER_MS, floor_at
 from node.replication.state import CLUSTER, SESSION, ReplicatedState
+from node.tuning import SHIPPED
 from node.wire import pack_unchecked, unpack_unchecked
 
 NOW_MS = 1_800_000_000_000
@@ -173,7 +173,7 @@ def test_a_copy_stays_as_it_was_while_the_log_goes_on() -> None:
     slot, size, _ = log.ask(CLUSTER, "save")
     expected = log.state.packed()
     log.do(session, "kv", "put", "a", b"later")
-    parts = [log.ask(CLUSTER, "saved", slot, start) for start in range(0, size, PART_BYTES)]
+    parts = [log.ask(CLUSTER, "saved", slot, start) for start in range(0, size, SHIPPED.copy_part_bytes)]
     assert len(parts) > 2
     assert b"".join(parts) == expected
     assert log.ask(CLUSTER, "drop", slot) is None
@@ -197,7 +197,7 @@ def test_copies_are_few_and_are_dropped_when_no_client_fetches_them() -> None:
         slots.append(log.ask(CLUSTER, "save")[0])
     log.open()
     assert log.ask(CLUSTER, "save") == "busy"
-    for _ in range(IDLE_BEATS):
+    for _ in range(SHIPPED.copy_idle_beats):
         log.state.copies.beat()
     assert log.ask(CLUSTER, "saved", slots[0], 0) != "no_copy"  # and its time begins anew
     log.state.copies.beat()

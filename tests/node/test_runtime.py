@@ -13,7 +13,6 @@ import pytest
 from harness.mutants.broken_parts import BREAKS
 from node import runtime as runtime_module
 from node import status as status_module
-from node import turn as turn_module
 from node.algorithms.majority import Majority
 from node.algorithms.paxos import Accepted, Decided, Paxos, Prepare, Promise
 from node.client_messages import ProposeRequest, QueryRequest, Reply, StatusReply, StatusRequest
@@ -25,6 +24,7 @@ from node.runtime import Runtime
 from node.settings import Settings
 from node.storage.disk import Disk, DiskFailed
 from node.transport import Route, Transport, WakeUpPipe, Watched
+from node.tuning import SHIPPED, Tuning
 from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.idle_log import IdleLog
 
@@ -125,6 +125,7 @@ class Bench:
         runtime_class: type[Runtime] = Runtime,
         parts: Parts = SHIPPED_PARTS,
         nodes: tuple[NodeId, ...] = ("n1", "n2", "n3"),
+        tuning: Tuning = SHIPPED,
     ) -> None:
         self.now = 1000.0
         monkeypatch.setattr(runtime_module, "time", SimpleNamespace(monotonic=lambda: self.now))
@@ -133,7 +134,7 @@ class Bench:
         self.transport = Scripted(self.events, self.codec, self.tick)
         self.disk = NotedDisk(directory, cluster=CLUSTER, node="n1")
         self.disk.events = self.events
-        self.settings = Settings(CLUSTER, "tested", nodes, 7, directory)
+        self.settings = Settings(CLUSTER, "tested", nodes, 7, directory, tuning=tuning)
         self.runtime = runtime_class(self.settings, "n1", algorithm, self.disk, self.transport, parts)
         self.transport.stop = self.runtime.stop
         self.wake_up = WakeUpPipe()
@@ -326,10 +327,10 @@ def test_many_inputs_of_a_turn_share_one_commit(bench: MakeBench) -> None:
 
 def test_a_turn_takes_in_no_more_than_its_bound(bench: MakeBench) -> None:
     one = bench(Saver)
-    waiting = [one.query(number) for number in range(runtime_module.INTAKE_MAX + 10)]
+    waiting = [one.query(number) for number in range(SHIPPED.intake_max + 10)]
     one.transport.turns = []
     events = one.run(waiting, quiet=0)
-    assert one.transport.most == runtime_module.INTAKE_MAX
+    assert one.transport.most == SHIPPED.intake_max
     assert len(answers(events)) == len(waiting)  # the rest came with the next turn
 
 
@@ -463,18 +464,16 @@ def test_a_deadline_first_and_an_answer_after_it(bench: MakeBench) -> None:
     assert answers(one.run(9.0)) == []
 
 
-def test_too_many_waiting_are_refused(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_module, "WAITING_MAX", 3)
-    one = bench(Holder)
+def test_too_many_waiting_are_refused(bench: MakeBench) -> None:
+    one = bench(Holder, tuning=Tuning(requests_max=3))
     (refused,) = answers(one.run([one.query(number) for number in range(4)]))
     assert refused == Reply(3, None, "3 requests are waiting here already: slow down")
     one.run([one.peer("n2", Note("answer"))])
     assert answers(one.run([one.query(9)], [one.peer("n2", Note("answer"))]))[-1] == Reply(9, RED, None)
 
 
-def test_too_many_variables_are_refused(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_module, "VARIABLES_MAX", 2)
-    one = bench(Saver)
+def test_too_many_variables_are_refused(bench: MakeBench) -> None:
+    one = bench(Saver, tuning=Tuning(variables_max=2))
     frames = [one.query(1, variable="a"), one.peer("n2", Note("hi"), "b"), one.peer("n2", Note("hi"), "c")]
     one.run(frames)
     assert one.status()["variable_count"] == 2

@@ -19,8 +19,8 @@ def made() -> Iterator[Callable[[], Transport]]:
     """A function that makes transports. They are closed when the test ends."""
     transports: list[Transport] = []
 
-    def make() -> Transport:
-        transports.append(Transport())
+    def make(*arguments: int) -> Transport:
+        transports.append(Transport(*arguments))
         return transports[-1]
 
     yield make
@@ -211,9 +211,8 @@ def test_a_message_to_a_dead_peer_does_not_reach_its_next_incarnation(
     assert set(got) == {b"to the second incarnation"}
 
 
-def test_a_full_queue_drops_and_never_blocks(made: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "_QUEUE_MAX", 10)
-    one, idle = made(), made()
+def test_a_full_queue_drops_and_never_blocks(made: Callable[..., Transport]) -> None:
+    one, idle = made(10), made(10)
     connect(one, idle)
     before = one.dropped
     for _ in range(400):

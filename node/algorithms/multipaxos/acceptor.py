@@ -4,9 +4,10 @@ Rules
 -----
 1. The acceptor promises and accepts nothing below `promised`. Accepting under a higher ballot raises `promised`. Promises and
    records are on disk before a message mentions them.
-2. `commit` is the slot up to which this replica knows every record as chosen. It is saved with every 16th slot, and when the
-   members have changed, in one transaction with the records, so it never exceeds them. After a restart it may be too low. Then
-   the replica knows some records only as accepted, until it learns again that they are chosen.
+2. `commit` is the slot up to which this replica knows every record as chosen. It is saved with every 16th slot (the setting
+   `commit_saved_slots`), which saves the write of one page in most turns, and when the members have changed, in one
+   transaction with the records, so it never exceeds them. After a restart it may be too low. Then the replica knows some
+   records only as accepted, until it learns again that they are chosen.
 3. A replica knows a record as chosen in two cases. The leader reports a commit index at or above its slot **and** the record was
    accepted under that leader's own ballot, since a leader proposes one batch per slot. Or a peer sends it as chosen.
 4. A promise carries every record above the candidate's commit index, also the records that are known as chosen: systems that
@@ -19,9 +20,6 @@ from typing import Final, NamedTuple
 from node.contract import NodeId, Stored
 from node.log_contract import Log, LogBroken, LogNode, Record, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
-
-_SAVE_COMMIT_SLOTS: Final = 16  # saves the write of one page in most turns
-_PART_BYTES: Final = 1024 * 1024
 
 
 class StoredSnapshot(NamedTuple):
@@ -77,12 +75,12 @@ class Acceptor:
 
     def can_inform(self, commit: int) -> bool:
         """Return whether a promise can carry all that a candidate with this commit index may have missed."""
-        return commit + 1 >= self.node.log.first and self.commit - commit <= self.node.limits.window
+        return commit + 1 >= self.node.log.first and self.commit - commit <= self.node.tuning.window
 
     def above(self, commit: int) -> list[tuple[Record, ...]]:
         """Return every record above `commit`, in parts that fit in a frame: at least one part, which may be empty."""
         parts: list[tuple[Record, ...]] = []
-        while records := self.node.log.since(commit + 1, _PART_BYTES):
+        while records := self.node.log.since(commit + 1, self.node.tuning.promise_part_bytes):
             parts.append(tuple(records))
             commit = records[-1].slot
         return parts or [()]
@@ -99,7 +97,7 @@ class Acceptor:
         """
         if ballot != self.promised:
             self.promise(ballot)
-        if slot > self.commit + self.node.limits.window:
+        if slot > self.commit + self.node.tuning.window:
             return False
         known = self.records.get(slot)
         if slot > self.commit and (known is None or (known.round, known.owner) != ballot):
@@ -133,7 +131,7 @@ class Acceptor:
     def _put(self, record: Record) -> None:
         self.records[record.slot] = record
         self.node.log.put(record)
-        if record.slot % _SAVE_COMMIT_SLOTS == 0:
+        if record.slot % self.node.tuning.commit_saved_slots == 0:
             self.node.disk["commit"] = self.commit
 
     # --- snapshots --------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ Rules
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
@@ -20,12 +19,6 @@ from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.contract import NodeId
 from node.log_contract import LogNode
 from node.replication.state import ReplicatedState
-
-_AGAIN_S: Final = (0.1, 0.2)
-_SAVE_S: Final = (0.001, 0.002)
-_ANSWER_BYTES: Final = 1024 * 1024
-_PARTS_UNDER_WAY: Final = 8
-_TIMEOUTS_MAX: Final = 5
 
 
 class CatchUp:
@@ -65,19 +58,20 @@ class CatchUp:
         self._await_answer(source)
 
     def _await_answer(self, source: NodeId) -> None:
-        growth = 2 ** min(self.timeouts, _TIMEOUTS_MAX)
-        wait_s = self.round_trips.wait_ms(source) / 1000
-        self.node.set_timer("fetch", *(growth * (least_s + wait_s) for least_s in _AGAIN_S))
+        tuning = self.node.tuning
+        growth = 2 ** min(self.timeouts, tuning.fetch_timeouts)
+        wait_s, again_s = self.round_trips.wait_ms(source) / 1000, tuning.fetch_again_ms / 1000
+        self.node.set_timer("fetch", growth * (again_s + wait_s), growth * (2 * again_s + wait_s))
 
     def timed_out(self) -> None:
         """Take in that no answer has come in time: ask for missing parts of the snapshot again, or give the request up."""
         slot, count = self.offered
         self.timeouts += 1
-        if self.source is None or slot <= self.acceptor.commit or self.timeouts > _TIMEOUTS_MAX:
+        if self.source is None or slot <= self.acceptor.commit or self.timeouts > self.node.tuning.fetch_timeouts:
             self._abandon()
             return
         missing = [number for number in range(count) if number not in self.parts]
-        for number in missing[:_PARTS_UNDER_WAY]:
+        for number in missing[: self.node.tuning.fetch_parts]:
             self.node.send(self.source, FetchPart(slot, number))
         self._await_answer(self.source)
 
@@ -100,7 +94,7 @@ class CatchUp:
         if slot <= self.acceptor.commit or sender != self.source or count < 1:
             return
         self.offered, self.parts, self.timeouts = (slot, count), {}, 0
-        for number in range(min(count, _PARTS_UNDER_WAY)):
+        for number in range(min(count, self.node.tuning.fetch_parts)):
             self.node.send(sender, FetchPart(slot, number))
         self._await_answer(sender)
 
@@ -118,7 +112,7 @@ class CatchUp:
             self._abandon()
             return
         self.parts[message.number], self.timeouts = message.data, 0
-        following = len(self.parts) + _PARTS_UNDER_WAY - 1
+        following = len(self.parts) + self.node.tuning.fetch_parts - 1
         if len(self.parts) == count:
             self._install(slot, [self.parts[number] for number in range(count)])
             self._ask(sender)
@@ -147,7 +141,9 @@ class CatchUp:
             self.node.send(sender, SnapshotOffer(*self.acceptor.snapshot))
             return
         records = [
-            record for record in self.node.log.since(commit + 1, _ANSWER_BYTES) if record.slot <= self.acceptor.commit
+            record
+            for record in self.node.log.since(commit + 1, self.node.tuning.fetch_bytes)
+            if record.slot <= self.acceptor.commit
         ]
         self.node.send(sender, Chosen(tuple(records), self.acceptor.commit))
 
@@ -165,8 +161,8 @@ class CatchUp:
         """Note that `slot` was applied, and that its batch has `size` bytes."""
         self.kept.append((slot, size))
         self.kept_bytes += size
-        limits = self.node.limits
-        while self.kept and (len(self.kept) > limits.kept_slots or self.kept_bytes > limits.kept_bytes):
+        tuning = self.node.tuning
+        while self.kept and (len(self.kept) > tuning.kept_slots or self.kept_bytes > tuning.kept_bytes):
             self.kept_bytes -= self.kept.popleft()[1]
 
     def take_snapshot(self) -> None:
@@ -174,10 +170,14 @@ class CatchUp:
         if self.saving:
             return
         data = self.state.snapshot()
-        size = self.node.limits.part_bytes
+        size = self.node.tuning.snapshot_part_bytes
         self.saving = [data[start : start + size] for start in range(0, len(data), size)]
         self.saving_slot, self.saved = self.state.applied, 0
-        self.node.set_timer("save", *_SAVE_S)
+        self._save_later()
+
+    def _save_later(self) -> None:
+        pause_s = self.node.tuning.snapshot_pause_ms / 1000
+        self.node.set_timer("save", pause_s, 2 * pause_s)
 
     def save_part(self) -> None:
         """Write the next part, if a snapshot is being written."""
@@ -190,4 +190,4 @@ class CatchUp:
             self.acceptor.snapshot_saved(self.saving_slot, self.saved, min(first_kept, self.saving_slot + 1))
             self.saving = []
         else:
-            self.node.set_timer("save", *_SAVE_S)
+            self._save_later()

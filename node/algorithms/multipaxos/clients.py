@@ -16,10 +16,10 @@ Rules
 from math import ceil
 from typing import Final
 
-from node.algorithms.multipaxos.leader import BATCH_BYTES, Leadership
+from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.messages import Forward, Forwarded
 from node.algorithms.multipaxos.round_trips import RoundTrips
-from node.algorithms.multipaxos.watches import WATCHES_MAX, Question, Waiter
+from node.algorithms.multipaxos.watches import Question, Waiter
 from node.contract import Message, NodeId, Request, Value
 from node.frames import WATCHES, CommandFrame, ReadFrame
 from node.log_contract import LogNode
@@ -27,7 +27,8 @@ from node.machine import BEAT_MS, NotYet
 from node.replication.state import CLUSTER, ReplicatedState
 from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
-_ASK_AGAIN_S: Final = (0.2, 0.3)
+#: What a message of 4 MiB has room for, beside a batch that is nearly full.
+_FRAME_BYTES_MAX: Final = 1024 * 1024
 
 
 class Clients:
@@ -43,8 +44,8 @@ class Clients:
         """Take in a frame of commands or of questions. `leader` is this replica's leadership."""
         assert isinstance(frame, CommandFrame | ReadFrame)
         size = len(frame.packed)
-        if size > BATCH_BYTES:
-            self.node.refuse(request, f"a frame of {size:,} bytes is over the limit of {BATCH_BYTES:,}")
+        if size > _FRAME_BYTES_MAX:
+            self.node.refuse(request, f"a frame of {size:,} bytes is over the limit of {_FRAME_BYTES_MAX:,}")
         elif leader.full(size):
             self.node.refuse(request, "too much is waiting here already: slow down")
         elif isinstance(frame, ReadFrame):
@@ -57,8 +58,8 @@ class Clients:
         """Take in a frame of questions."""
         if frame.machine == WATCHES:
             self._are_open(leader, request, frame.packed)
-        elif frame.wait_ms > 0 and len(leader.watches) >= WATCHES_MAX:
-            self.node.refuse(request, f"{WATCHES_MAX:,} watches wait here already")
+        elif frame.wait_ms > 0 and len(leader.watches) >= self.node.tuning.watches_max:
+            self.node.refuse(request, f"{self.node.tuning.watches_max:,} watches wait here already")
         else:
             leader.watches.drop(request)  # the client asks again: the earlier question is replaced
             until = leader.beat + (ceil(frame.wait_ms / BEAT_MS) + 1 if frame.wait_ms > 0 else 0)
@@ -175,7 +176,8 @@ class Clients:
     def _ask_again_later(self, leader: NodeId | None) -> None:
         """Set the timer. The answer takes a round trip to the leader, and one from the leader to a quorum."""
         wait_s = 0.0 if leader is None else 2 * self.round_trips.wait_ms(leader) / 1000
-        self.node.set_timer("ask", _ASK_AGAIN_S[0] + wait_s, _ASK_AGAIN_S[1] + wait_s)
+        again_s = self.node.tuning.forward_again_ms / 1000
+        self.node.set_timer("ask", again_s + wait_s, 1.5 * again_s + wait_s)
 
     def forward_answered(self, message: Forwarded) -> None:
         """Answer the client of a forwarded call: the leader has answered."""

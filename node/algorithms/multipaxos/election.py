@@ -14,7 +14,7 @@ Waits
 -----
 The network may be slow, and may lose messages. So a canvass keeps its supporters while it lasts, and asks the other voters again
 at each tick. Phase 1 keeps its promises likewise. Either is begun anew only after a random time that follows the round trips
-seen, and that doubles with each failure in a row, up to `_GROWTH_MAX` times. A voter that has promised a ballot gives its
+seen, and that doubles with each failure in a row, up to `growth_max` times. A voter that has promised a ballot gives its
 candidate a round trip to report that it leads, before the voter canvasses itself or supports another canvass.
 """
 
@@ -28,18 +28,14 @@ from node.contract import NodeId
 from node.log_contract import Doubt, LogNode, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
-
-TICK_S: Final = (0.05, 0.1)
-_TICK_MS: Final = 75  # on average
-_HURRY_S: Final = (0.0, 0.015)
-_CANVASS_TICKS: Final = 6  # ticks without a message from a leader, after which a voter canvasses
-_SUPPORT_TICKS: Final = 3  # such ticks, after which it supports the canvass of another voter
-#: How long a canvass and phase 1 last at least, in seconds, beside the round trips. They last up to twice as long.
-_CANVASS_S: Final = 1.0
-_PREPARE_S: Final = 0.5
-_GROWTH_MAX: Final = 8
+from node.tuning import Tuning
 
 _CHOSEN: Final = Ballot(2**62, "")  # above any ballot
+
+
+def tick_s(tuning: Tuning) -> tuple[float, float]:
+    """Return the shortest and the longest time between two ticks, in seconds."""
+    return tuning.tick_ms * 2 / 3000, tuning.tick_ms * 4 / 3000
 
 
 class Election:
@@ -50,10 +46,10 @@ class Election:
         self.role = "follower"
         self.leader: NodeId | None = None
         # At boot there may be no leader, so a voter canvasses at the first tick.
-        self.ticks_without_leader = _CANVASS_TICKS - 1
+        self.ticks_without_leader = node.tuning.canvass_ticks - 1
         self.seen = NO_BALLOT  # the highest ballot that a peer has reported
         self.ballot = NO_BALLOT  # this replica's latest own ballot
-        self.round_trips = RoundTrips(node.id)
+        self.round_trips = RoundTrips(node.id, node.tuning.wait_ms_max)
         self.wait_ms = 0  # until a quorum has answered, as of the last tick
         self.tick_count = 0  # since the boot
         self.canvass_began = 0  # at which tick
@@ -68,7 +64,7 @@ class Election:
     def become_follower(self, leader: NodeId | None) -> None:
         """Follow `leader`, or wait for a leader if None."""
         self.role, self.leader, self.ticks_without_leader, self.ticks = "follower", leader, 0, 0
-        self.grace_ticks = 0 if leader is not None else self.wait_ms // _TICK_MS
+        self.grace_ticks = 0 if leader is not None else self.wait_ms // self.node.tuning.tick_ms
         self.node.cancel_timer("anew")
 
     def become_canvassing(self, configuration: Configuration) -> None:
@@ -76,7 +72,7 @@ class Election:
         self.role, self.leader, self.ticks = "canvassing", None, 0
         self.canvass_began = self.tick_count
         self.supporters = {self.node.id: None}
-        self._begin_anew_after(_CANVASS_S)
+        self._begin_anew_after(self.node.tuning.canvass_ms)
         self.send_canvass(configuration)
 
     def send_canvass(self, configuration: Configuration) -> None:
@@ -92,7 +88,7 @@ class Election:
         self.ballot = Ballot(max(last, self.acceptor.promised.round, self.seen.round) + 1, self.node.id)
         self.node.disk["round"] = self.ballot.round
         self.role, self.leader, self.ticks, self.promises = "preparing", None, 0, {}
-        self._begin_anew_after(_PREPARE_S)
+        self._begin_anew_after(self.node.tuning.prepare_ms)
         self.send_prepare(configuration)
 
     def send_prepare(self, configuration: Configuration) -> None:
@@ -110,19 +106,19 @@ class Election:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, configuration: Configuration) -> None:
-        """Take in one tick, of 50 to 100 ms: ask again, or canvass if no leader has sent anything for too long."""
-        self.node.set_timer("tick", *TICK_S)
+        """Take in one tick: ask again, or canvass if no leader has sent anything for too long."""
+        self.node.set_timer("tick", *tick_s(self.node.tuning))
         self.wait_ms = self.round_trips.quorum_wait_ms(configuration.voters)
         self.tick_count += 1
         self.ticks_without_leader += 1
         self.ticks += 1
         if self.node.id not in configuration.voters:
             return
-        if self.role == "preparing" and self.ticks % (1 + self.wait_ms // _TICK_MS) == 0:
+        if self.role == "preparing" and self.ticks % (1 + self.wait_ms // self.node.tuning.tick_ms) == 0:
             self.send_prepare(configuration)  # a promise may be long, so no faster than promises come
         elif self.role == "canvassing":
             self.send_canvass(configuration)
-        elif self.role == "follower" and self.ticks_without_leader >= _CANVASS_TICKS + self.grace_ticks:
+        elif self.role == "follower" and self.ticks_without_leader >= self.node.tuning.canvass_ticks + self.grace_ticks:
             self.become_canvassing(configuration)
 
     def begin_anew(self, configuration: Configuration) -> None:
@@ -131,8 +127,8 @@ class Election:
             self.failures += 1
             self.become_canvassing(configuration)
 
-    def _begin_anew_after(self, least_s: float) -> None:
-        least_s = (least_s + self.wait_ms / 1000) * min(2**self.failures, _GROWTH_MAX)
+    def _begin_anew_after(self, least_ms: int) -> None:
+        least_s = (least_ms + self.wait_ms) / 1000 * min(2**self.failures, self.node.tuning.growth_max)
         self.node.set_timer("anew", least_s, 2 * least_s)
 
     def note_leader(self, leader: NodeId) -> None:
@@ -148,14 +144,14 @@ class Election:
 
     def leader_lost(self) -> None:
         """Take in that the leader's connection has closed, so that the next tick comes soon and canvasses."""
-        self.leader, self.ticks_without_leader, self.grace_ticks = None, _CANVASS_TICKS, 0
-        self.node.set_timer("tick", *_HURRY_S)
+        self.leader, self.ticks_without_leader, self.grace_ticks = None, self.node.tuning.canvass_ticks, 0
+        self.node.set_timer("tick", 0.0, self.node.tuning.hurry_ms / 1000)
 
     # --- votes ------------------------------------------------------------------------------------------------------
 
     def supports(self) -> bool:
         """Return whether this replica supports the canvass of another voter."""
-        silent_for = self.grace_ticks if self.leader is None else _SUPPORT_TICKS
+        silent_for = self.grace_ticks if self.leader is None else self.node.tuning.support_ticks
         return self.role != "leading" and self.ticks_without_leader >= silent_for
 
     def prepares_higher(self, ballot: Ballot) -> bool:
@@ -175,7 +171,7 @@ class Election:
         self.seen = max(self.seen, promised)
         if asked > self.tick_count:
             return False  # it answers an earlier life
-        self.round_trips.answered(sender, (self.tick_count - asked) * _TICK_MS)
+        self.round_trips.answered(sender, (self.tick_count - asked) * self.node.tuning.tick_ms)
         if self.role != "canvassing" or asked < self.canvass_began:
             return False
         self.supporters[sender] = None

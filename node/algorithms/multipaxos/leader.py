@@ -4,7 +4,7 @@ Rules
 -----
 1. A leader first proposes the batches that phase 1 has reported, then a first batch of its own. It serves no client before that
    batch is applied: then its state holds everything that earlier leaders have answered.
-2. Each slot has one batch, which is made at the end of a turn's input. At most `PIPELINE` slots are in flight.
+2. Each slot has one batch, which is made at the end of a turn's input. At most `pipeline` slots are in flight.
 3. An Accept leaves early: it rests on the ballot, which is on disk since phase 1, and on nothing that this turn saves. The
    leader's own vote is a message to itself, which waits for the commit.
 4. A question is answered when a quorum has confirmed, in a round that began after the question came, that it has promised no
@@ -30,15 +30,6 @@ from node.replication.state import CLUSTER, Frame, ReplicatedState
 from node.wire import pack_unchecked
 
 BEAT_S: Final = BEAT_MS / 1000
-PIPELINE: Final = 2
-BATCH_BYTES: Final = 1024 * 1024
-WAITING_MAX: Final = 16_384
-WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-_READ_ROUNDS_MAX: Final = 4
-_SEND_AGAIN_BEATS: Final = 3
-_QUORUM_BEATS: Final = 8  # a leader that received nothing from a quorum in so many beats stops leading
-_HAND_OVER_BEATS: Final = 6
-_CAUGHT_UP_SLOTS: Final = 32
 
 
 class Flight:
@@ -78,7 +69,7 @@ class Leadership:
         self.confirmed: dict[NodeId, int] = {}  # by peer: the last round that it has confirmed
         self.questions: list[Question] = []  # those that have no round yet
         self.rounds: dict[int, list[Question]] = {}  # by round: its questions, until a quorum has confirmed it
-        self.watches = Watches()  # confirmed, and waiting for a change
+        self.watches = Watches(node.tuning)  # confirmed, and waiting for a change
         self.hand_over_to: NodeId | None = None
         self.hand_over_beats = 0
 
@@ -130,17 +121,20 @@ class Leadership:
             self.node.send(self.node.id, LogAccepted(self.ballot, (slot,)))
 
     def propose_waiting(self) -> None:
-        """Propose the waiting frames, in batches, while fewer than `PIPELINE` slots are in flight."""
+        """Propose the waiting frames, in batches, while fewer than `pipeline` slots are in flight."""
         if not self.serving or self.hand_over_to is not None:
             return
-        while self.waiting and len(self.flights) < PIPELINE and not any(f.is_change for f in self.flights.values()):
+        tuning = self.node.tuning
+        while (
+            self.waiting and len(self.flights) < tuning.pipeline and not any(f.is_change for f in self.flights.values())
+        ):
             is_change = self.waiting[0][0][3] == CLUSTER
             if is_change and self.flights:
                 return  # a change must be the only slot in flight
             frames: list[Frame] = []
             waiters: list[Waiter] = []
             size = 0
-            while self.waiting and size < BATCH_BYTES:
+            while self.waiting and size < tuning.batch_bytes:
                 frame, waiter = self.waiting[0]
                 if frames and (is_change or frame[3] == CLUSTER):
                     break
@@ -153,7 +147,8 @@ class Leadership:
 
     def full(self, size: int) -> bool:
         """Return whether there is no room for one more waiting frame of `size` bytes."""
-        return len(self.waiting) >= WAITING_MAX or self.waiting_bytes + size > WAITING_BYTES_MAX
+        tuning = self.node.tuning
+        return len(self.waiting) >= tuning.leader_frames or self.waiting_bytes + size > tuning.leader_bytes
 
     def submit(self, frame: Frame, waiter: Waiter) -> None:
         """Add `frame` to the waiting frames. It is proposed at the end of a turn's input."""
@@ -189,7 +184,7 @@ class Leadership:
         self.time_ms = max(self.time_ms, self.state.time_ms) + BEAT_MS
         self.node.set_timer("beat", BEAT_S, BEAT_S)
         in_contact = 1 + sum(self._in_contact(voter) for voter in self.configuration.voters if voter != self.node.id)
-        if self.beat > _QUORUM_BEATS + self.quorum_wait_beats() and in_contact < self.quorum():
+        if self.beat > self.node.tuning.quorum_beats + self.quorum_wait_beats() and in_contact < self.quorum():
             return False
         self.send_heartbeat(self.configuration.members)
         for slot, flight in self.flights.items():
@@ -197,7 +192,7 @@ class Leadership:
             self._send_again(slot, flight)
         if self.hand_over_to is not None:
             self.hand_over_beats += 1
-            if self.hand_over_beats > _HAND_OVER_BEATS + 2 * self.quorum_wait_beats():
+            if self.hand_over_beats > self.node.tuning.hand_over_beats + 2 * self.quorum_wait_beats():
                 self.hand_over_to = None  # the successor has not taken over: serve clients again
             else:
                 self.node.send(self.hand_over_to, TakeOver(self.ballot))
@@ -212,8 +207,8 @@ class Leadership:
         self.disconnected.pop(peer, None)
 
     def _in_contact(self, voter: NodeId) -> bool:
-        silent_for = self.beat - self.last_contact.get(voter, -_QUORUM_BEATS)
-        return voter in self.last_contact and silent_for < _QUORUM_BEATS + self._wait_beats(voter)
+        last = self.last_contact.get(voter)
+        return last is not None and self.beat - last < self.node.tuning.quorum_beats + self._wait_beats(voter)
 
     def _wait_beats(self, peer: NodeId) -> int:
         """Return how many beats an answer of `peer` may take; 0 if answers come within a beat."""
@@ -228,7 +223,7 @@ class Leadership:
         message = LogAccept(self.ballot, slot, flight.batch, self.acceptor.commit)
         for voter in self.configuration.voters:
             wait_beats = self._wait_beats(voter)
-            overdue = flight.beats - _SEND_AGAIN_BEATS - wait_beats
+            overdue = flight.beats - self.node.tuning.send_again_beats - wait_beats
             if voter not in flight.votes and overdue >= 0 and overdue % (1 + wait_beats) == 0:
                 self.node.send(voter, message)
 
@@ -243,7 +238,7 @@ class Leadership:
     def _promote(self) -> None:
         """Submit the promotion of each learner that has caught up to a voter."""
         for learner in self.configuration.learners:
-            near = self.commits.get(learner, 0) + _CAUGHT_UP_SLOTS >= self.acceptor.commit
+            near = self.commits.get(learner, 0) + self.node.tuning.caught_up_slots >= self.acceptor.commit
             if near and self._in_contact(learner) and self.serving and not self.changing():
                 frame = (0, 0, 0, CLUSTER, pack_unchecked([["promote", learner]]))
                 self.submit(frame, Waiter(Request("", 0)))
@@ -252,7 +247,7 @@ class Leadership:
 
     def confirm_waiting(self) -> None:
         """Begin a round for the questions that have none, unless too many rounds are open."""
-        if self.serving and len(self.rounds) < _READ_ROUNDS_MAX:
+        if self.serving and len(self.rounds) < self.node.tuning.read_rounds:
             self.round += 1
             self.rounds[self.round], self.questions = self.questions, []
             self.send_heartbeat(self.configuration.voters)

@@ -26,7 +26,7 @@ from node.algorithms.multipaxos.acceptor import Acceptor, store_snapshot, stored
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.doubt import Doubts
-from node.algorithms.multipaxos.election import TICK_S, Election, to_propose
+from node.algorithms.multipaxos.election import Election, tick_s, to_propose
 from node.algorithms.multipaxos.leader import BEAT_S, Leadership
 from node.algorithms.multipaxos.messages import (
     MESSAGES,
@@ -62,8 +62,6 @@ from node.quorum import Ballot
 from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState, is_change
 
-_APPLIED_TOGETHER: Final = 16  # slots, which cost little more than one to apply
-_SMALL_BATCH_BYTES: Final = 1024
 _STATUS_VALUES_MAX: Final = 100
 
 
@@ -83,14 +81,14 @@ class MultiPaxos(LogAlgorithm):
         super().__init__(node)
         # A node that is not in the spec joins: it learns the voters from the log.
         voters = node.members if node.id in node.members else ()
-        self.state = self.state_class(node.machines or DEFAULT, Configuration(voters))
+        self.state = self.state_class(node.machines or DEFAULT, Configuration(voters), node.tuning)
         self.acceptor = self.acceptor_class(node)
         self.doubts = self.doubts_class(node)
         self.election = self.election_class(node, self.acceptor, self.doubts)
         self.catch_up = CatchUp(node, self.acceptor, self.state, self.election.round_trips, self.advance)
         self.clients = Clients(node, self.state, self.election.round_trips)
         self.leader: Leadership | None = None
-        self.slow_disk = self.slow_disk_class()
+        self.slow_disk = self.slow_disk_class(node.tuning)
         self.accepted: dict[Ballot, list[int]] = {}  # the slots that this turn has accepted
         self.elect_again_at = 0  # the slot of a recovered change of members, after which phase 1 is repeated; 0: none
 
@@ -104,7 +102,7 @@ class MultiPaxos(LogAlgorithm):
             self.state.restore(b"".join(part for part in data if part is not None))
             self.node.log.keep_only(slot)
         self.advance()
-        self.node.set_timer("tick", *TICK_S)
+        self.node.set_timer("tick", *tick_s(self.node.tuning))
 
     @property
     def members(self) -> tuple[NodeId, ...]:
@@ -230,9 +228,9 @@ class MultiPaxos(LogAlgorithm):
         self.catch_up.save_part()
 
     def after_turn(self) -> None:
-        waiting = self.acceptor.commit - self.state.applied
-        if waiting >= _APPLIED_TOGETHER or (
-            waiting and len(self.acceptor.records[self.acceptor.commit].batch) > _SMALL_BATCH_BYTES
+        waiting, tuning = self.acceptor.commit - self.state.applied, self.node.tuning
+        if waiting >= tuning.applied_together or (
+            waiting and len(self.acceptor.records[self.acceptor.commit].batch) > tuning.small_batch_bytes
         ):
             self.apply_deferred()
 
@@ -443,8 +441,8 @@ class MultiPaxos(LogAlgorithm):
 
     def snapshot_due(self) -> bool:
         """Return whether to make a snapshot. It depends on the log only, so all replicas do so after the same slots."""
-        state, limits = self.state, self.node.limits
-        return state.bytes_since_snapshot > limits.snapshot_bytes or state.slots_since_snapshot > limits.snapshot_slots
+        state, tuning = self.state, self.node.tuning
+        return state.bytes_since_snapshot > tuning.snapshot_bytes or state.slots_since_snapshot > tuning.snapshot_slots
 
     # --- what judges and tools ask ----------------------------------------------------------------------------------
 

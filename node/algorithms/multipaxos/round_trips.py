@@ -11,13 +11,10 @@ figure until it canvasses.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from node.contract import NodeId
 from node.quorum import majority
-
-#: No wait grows by more than this, in milliseconds, however late answers come.
-WAIT_MS_MAX: Final = 6_000
+from node.tuning import SHIPPED
 
 
 class RoundTrip:
@@ -36,14 +33,15 @@ class RoundTrip:
     @property
     def wait_ms(self) -> int:
         """How long to wait for an answer: hardly one takes longer."""
-        return min(int(self.smoothed_ms + 4 * self.deviation_ms), WAIT_MS_MAX)
+        return int(self.smoothed_ms + 4 * self.deviation_ms)
 
 
 class RoundTrips:
     """The round trips from one replica to its peers."""
 
-    def __init__(self, node: NodeId) -> None:
-        self.node = node
+    def __init__(self, node: NodeId, wait_ms_max: int = SHIPPED.wait_ms_max) -> None:
+        """Begin without a measurement. No wait grows by more than `wait_ms_max`, however late answers come."""
+        self.node, self.wait_ms_max = node, wait_ms_max
         self.measured: dict[NodeId, RoundTrip] = {}
         self.reported_ms = 0  # the leader's figure, for peers that this replica has not measured
 
@@ -57,12 +55,12 @@ class RoundTrips:
     def report(self, wait_ms: int) -> None:
         """Take in the leader's figure. What this replica has measured itself is older."""
         self.measured.clear()
-        self.reported_ms = min(wait_ms, WAIT_MS_MAX)
+        self.reported_ms = min(wait_ms, self.wait_ms_max)
 
     def wait_ms(self, peer: NodeId) -> int:
         """Return how long to wait for an answer of `peer`, in milliseconds; 0 if answers come within a tick."""
         measured = self.measured.get(peer)
-        return self.reported_ms if measured is None else measured.wait_ms
+        return self.reported_ms if measured is None else min(measured.wait_ms, self.wait_ms_max)
 
     def quorum_wait_ms(self, voters: Sequence[NodeId]) -> int:
         """Return how long to wait until a quorum of `voters` has answered, this replica included, in milliseconds."""

@@ -13,20 +13,17 @@ lost on its way is asked again, and a watch that its client has given up is drop
 Rules
 -----
 1. A client's request is kept once: if it comes again, the later one replaces the former one.
-2. A watch whose client has not asked for it for `_UNASKED_BEATS` ends as if its time were over. So the watches of clients
+2. A watch whose client has not asked for it for `watch_beats` ends as if its time were over. So the watches of clients
    that have vanished do not add up.
 3. Watches live as long as the leadership, and are no part of the replicated state.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from node.contract import NodeId, Request
-
-#: How many watches a leader keeps.
-WATCHES_MAX: Final = 32_768
-_UNASKED_BEATS: Final = 600  # 30 s; clients ask each second
+from node.tuning import SHIPPED, Tuning
 
 
 class Waiter(NamedTuple):
@@ -55,11 +52,13 @@ class _Watch:
     topic: str
     asked_beat: int
     """The beat at which its client has asked for it last."""
+    unasked_beats: int
+    """How many beats later it ends, if its client does not ask again."""
     is_open: bool = True
 
     @property
     def due_beat(self) -> int:
-        return min(self.question.until_beat, self.asked_beat + _UNASKED_BEATS)
+        return min(self.question.until_beat, self.asked_beat + self.unasked_beats)
 
 
 class _Topics:
@@ -92,7 +91,8 @@ class _Topics:
 class Watches:
     """The watches of one leadership."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        self._unasked_beats = tuning.watch_beats
         self._clients: dict[str, dict[int, _Watch]] = {}  # by client and number of the request
         self._topics: dict[str, _Topics] = {}  # by machine
         self._due: dict[int, list[_Watch]] = {}  # by beat; may also hold watches that are open no more
@@ -108,7 +108,7 @@ class Watches:
         """Keep a watch until a change of `topic`, or until its time is over."""
         request = question.waiter.request
         self.drop(request)
-        watch = _Watch(question, topic, beat)
+        watch = _Watch(question, topic, beat, self._unasked_beats)
         self._clients.setdefault(request.client, {})[request.number] = watch
         self._topics.setdefault(question.machine, _Topics()).add(request, watch)
         self._due.setdefault(watch.due_beat, []).append(watch)

@@ -1,15 +1,16 @@
 """A client's patience with its leader follows how long replies take."""
 
-from cluster.clients.patience import LEAST_S, MOST_S, Patience
+from cluster.clients.patience import Patience
 from harness.virtual.log_script import LogWorld
+from node.tuning import SHIPPED
 
 
 def test_it_is_half_a_second_while_replies_are_quick() -> None:
     patience = Patience()
-    assert patience.wait_s == LEAST_S
+    assert patience.wait_s == SHIPPED.client_patience_ms / 1000
     for _ in range(5):
         patience.replied(0.01)
-    assert patience.wait_s == LEAST_S
+    assert patience.wait_s == SHIPPED.client_patience_ms / 1000
 
 
 def test_it_follows_slow_replies_and_forgets_them() -> None:
@@ -19,20 +20,20 @@ def test_it_follows_slow_replies_and_forgets_them() -> None:
     patience.replied(10.0)
     assert patience.wait_s == 2.0
     patience.replied(0.01)
-    assert patience.wait_s == LEAST_S
+    assert patience.wait_s == SHIPPED.client_patience_ms / 1000
 
 
 def test_it_has_a_bound() -> None:
     patience = Patience()
     patience.replied(60.0)
-    assert patience.wait_s == MOST_S
+    assert patience.wait_s == SHIPPED.client_patience_ms_max / 1000
 
 
 def test_frames_of_which_some_are_lost_do_not_lengthen_it() -> None:
     patience = Patience()
     for number in range(40):
         patience.replied(0.01 if number % 4 == 0 else 1.5)
-        assert patience.wait_s == LEAST_S
+        assert patience.wait_s == SHIPPED.client_patience_ms / 1000
 
 
 def test_a_client_of_a_slow_cluster_comes_to_send_each_frame_once() -> None:

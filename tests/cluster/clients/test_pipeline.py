@@ -2,10 +2,10 @@
 
 import pytest
 
-from cluster.clients import pipeline as pipelines
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from cluster.clients.pipeline import Pipeline
+from cluster.clients.pipeline import Pipeline, session_s
 from harness.virtual.log_script import LogWorld
+from node.tuning import SHIPPED
 from node.wire import BadValue
 
 
@@ -24,10 +24,10 @@ def values(world: LogWorld) -> list[bytes | None]:
 def test_a_session_that_was_idle_for_nearly_too_long_is_replaced() -> None:
     world, client = world_with_client()
     first = client.session
-    client._used -= pipelines.SESSION_S / 2
+    client._used -= session_s(SHIPPED) / 2
     world.do("c", "put", "k", b"soon")
     assert client.session == first
-    client._used -= pipelines.SESSION_S + 1
+    client._used -= session_s(SHIPPED) + 1
     world.do("c", "put", "k", b"late")
     assert client.session is not None
     assert first is not None
@@ -42,7 +42,7 @@ def test_a_session_that_owes_a_reply_is_kept() -> None:
     owed = world.begin("c", "put", "k", b"owed", for_s=0.1)
     world.pass_s(1.0)
     assert isinstance(owed.outcome, NotKnown)
-    client._used -= pipelines.SESSION_S + 1
+    client._used -= session_s(SHIPPED) + 1
     world.heal()
     world.do("c", "put", "k", b"after")
     assert client.session == first

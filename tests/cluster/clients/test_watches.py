@@ -7,12 +7,12 @@ import pytest
 from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from harness.virtual.log_script import LogWorld
-from node.machines import kv
+from node.tuning import Tuning
 
 
 @pytest.fixture
-def world() -> LogWorld:
-    world = LogWorld()
+def world(request: pytest.FixtureRequest) -> LogWorld:
+    world = LogWorld(tuning=Tuning(kv_history_entries=request.param)) if hasattr(request, "param") else LogWorld()
     world.wait_leader()
     world.do("c", "put", "k", b"first")
     return world
@@ -42,10 +42,8 @@ def test_an_empty_answer_says_up_to_where_everything_was_seen(world: LogWorld) -
     assert world.now >= 1.0
 
 
-def test_a_quiet_watch_outlives_all_kept_changes_of_other_keys(
-    world: LogWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kv, "HISTORY_ENTRIES_MAX", 4)
+@pytest.mark.parametrize("world", [4], indirect=True)
+def test_a_quiet_watch_outlives_all_kept_changes_of_other_keys(world: LogWorld) -> None:
     watch = world.watch("c", "quiet", 1, wait_s=60.0)
     for number in range(20):
         world.do("d", "put", "k", f"{number}".encode())
@@ -53,12 +51,10 @@ def test_a_quiet_watch_outlives_all_kept_changes_of_other_keys(
     assert changed(world, watch) == [b"at last"]
 
 
+@pytest.mark.parametrize("world", [4], indirect=True)
 @pytest.mark.parametrize("suspended", [False, True])
-def test_a_quiet_watch_goes_on_at_the_next_leader(
-    world: LogWorld, monkeypatch: pytest.MonkeyPatch, suspended: bool
-) -> None:
+def test_a_quiet_watch_goes_on_at_the_next_leader(world: LogWorld, suspended: bool) -> None:
     """It is asked again, and not from its beginning: that is no longer kept."""
-    monkeypatch.setattr(kv, "HISTORY_ENTRIES_MAX", 4)
     watch = world.watch("c", "quiet", 1, wait_s=60.0)
     for number in range(20):
         world.do("d", "put", "k", f"{number}".encode())

@@ -99,7 +99,7 @@ def test_seeds_draw_every_kind_of_event() -> None:
         for fault_schedule in drawn
         for fault in fault_schedule.faults
     )
-    assert any(fault_schedule.limits.snapshot_slots == 1 for fault_schedule in drawn)
+    assert any(fault_schedule.tuning.snapshot_slots == 1 for fault_schedule in drawn)
 
 
 @pytest.mark.parametrize(

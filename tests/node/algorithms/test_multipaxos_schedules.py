@@ -20,7 +20,6 @@ from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAcce
 from node.contract import NodeId, Request
 from node.frames import CommandFrame
 from node.instances import LOG_NAME
-from node.limits import SHIPPED_LIMITS, LogLimits
 from node.log_contract import LogAlgorithm, Record
 from node.machines import DEFAULT
 from node.machines.kv import KvMachine
@@ -29,13 +28,14 @@ from node.replication import sessions
 from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState
 from node.storage.disk import Disk, DiskCorrupt
+from node.tuning import SHIPPED, Tuning
 
 SCRIPTED = [mutant for mutant in MUTANTS if isinstance(mutant.script, VirtualScript)]
 
 
-def start(limits: LogLimits = SHIPPED_LIMITS) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
+def start(tuning: Tuning = SHIPPED) -> tuple[LogWorld, NodeId, tuple[NodeId, ...]]:
     """Return a cluster whose client has written once, its leader, and the other nodes."""
-    world = LogWorld(limits=limits)
+    world = LogWorld(tuning=tuning)
     first = world.wait_leader()
     world.do("c", "put", "k", b"first")
     world.pass_s(0.3)
@@ -136,7 +136,7 @@ def test_reads_and_acks_of_another_ballot_count_for_nothing() -> None:
 
 
 def test_a_leader_applies_what_it_has_recovered_from_too_far_ahead() -> None:
-    world, _, (_, third) = start(LogLimits(window=3))
+    world, _, (_, third) = start(Tuning(window=3))
     world.isolate(third)
     for number in range(3):
         world.do("c", "put", "k", f"without third {number}".encode())

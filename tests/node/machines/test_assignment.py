@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from node.machine import BEAT_MS, Moment, Plain, Refusal
-from node.machines import assignment as module
 from node.machines.assignment import AssignmentMachine
+from node.tuning import Tuning
 from tests.node.machines.two_replicas import AT_RANDOM, Replicas, assert_caught, refused, waits
 
 
@@ -68,7 +68,7 @@ def test_a_question_for_tasks_waits_until_they_change(assignment: Replicas[Assig
 
 
 def test_bad_input_is_refused_with_a_kind_of_its_own(
-    assignment: Replicas[AssignmentMachine], monkeypatch: pytest.MonkeyPatch
+    assignment: Replicas[AssignmentMachine],
 ) -> None:
     assignment.do(1, "join", "alice", b"", 1000)
     assignment.do(1, "add", "t")
@@ -78,8 +78,9 @@ def test_bad_input_is_refused_with_a_kind_of_its_own(
     assert refused(assignment, 2, "leave", "bob") == "not_member"
     assert refused(assignment, 2, "join", "alice", b"", 1000) == "already_member"
     assert refused(assignment, 2, "fly") == "bad_command"
-    monkeypatch.setattr(module, "TASKS_MAX", 1)
-    assert refused(assignment, 1, "add", "u") == "full"
+    few = Replicas(AssignmentMachine, Tuning(tasks_max=1))
+    few.do(1, "add", "t")
+    assert refused(few, 1, "add", "u") == "full"
 
 
 def test_many_tasks_are_spread_evenly() -> None:

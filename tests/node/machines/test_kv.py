@@ -3,15 +3,14 @@
 import pytest
 
 from node.machine import NotYet, Refusal
-from node.machines import kv
 from node.machines.kv import KvMachine
+from node.tuning import Tuning
 from tests.node.machines.two_replicas import Replicas, waits
 
 
 @pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> Replicas[KvMachine]:
-    monkeypatch.setattr(kv, "HISTORY_ENTRIES_MAX", 4)
-    return Replicas(KvMachine)
+def keys() -> Replicas[KvMachine]:
+    return Replicas(KvMachine, Tuning(kv_history_entries=4))
 
 
 def test_a_watch_returns_the_changes_and_up_to_where_they_are_all(keys: Replicas[KvMachine]) -> None:

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from node.machine import BEAT_MS, Moment, Plain, Refusal
-from node.machines import members as module
 from node.machines.members import Member, MembersMachine
+from node.tuning import Tuning
 from tests.node.machines.two_replicas import AT_RANDOM, Replicas, assert_caught, refused, waits
 
 
@@ -47,10 +47,8 @@ def test_the_end_of_a_session_removes_its_members(members: Replicas[MembersMachi
     assert [change[1:3] for change in members.ask("watch", 3, 100)] == [["lost", "a"], ["lost", "b"]]
 
 
-def test_a_watch_that_falls_behind_is_refused(
-    members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "HISTORY_CHANGES_MAX", 3)
+def test_a_watch_that_falls_behind_is_refused() -> None:
+    members = Replicas(MembersMachine, Tuning(members_history=3))
     for number in range(5):
         members.do(1, "join", f"m{number}", b"", 1000)
     assert [change[0] for change in members.ask("watch", 2, 100)] == [3, 4, 5]
@@ -59,9 +57,7 @@ def test_a_watch_that_falls_behind_is_refused(
     assert error.value.kind == "compacted"
 
 
-def test_bad_input_is_refused_with_a_kind_of_its_own(
-    members: Replicas[MembersMachine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input_is_refused_with_a_kind_of_its_own(members: Replicas[MembersMachine]) -> None:
     members.do(1, "join", "alice", b"", 1000)
     assert refused(members, 2, "join", "alice", b"", 1000) == "already_member"
     assert refused(members, 1, "join", "alice", b"other details", 1000) == "already_member"
@@ -74,8 +70,9 @@ def test_bad_input_is_refused_with_a_kind_of_its_own(
     assert refused(members, 2, "join", "bob", b"x" * 1025, 1000) == "too_large"
     assert refused(members, 0, "join", "bob", b"", 1000) == "no_session"
     assert refused(members, 2, "join", "bob") == "bad_command"
-    monkeypatch.setattr(module, "MEMBERS_MAX", 1)
-    assert refused(members, 2, "join", "bob", b"", 1000) == "full"
+    few = Replicas(MembersMachine, Tuning(members_max=1))
+    few.do(1, "join", "alice", b"", 1000)
+    assert refused(few, 2, "join", "bob", b"", 1000) == "full"
 
 
 SESSIONS, NAMES = st.integers(1, 3), st.sampled_from("abc")

@@ -11,15 +11,16 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from node.machine import Machine, Moment, NotYet, Refusal
+from node.tuning import SHIPPED, Tuning
 from node.wire import pack_unchecked, unpack_unchecked
 
 M = TypeVar("M", bound=Machine)
 
 
 class Replicas(Generic[M]):
-    def __init__(self, machine: type[M]) -> None:
-        self.kind = machine
-        self.one, self.other = machine(), machine()
+    def __init__(self, machine: type[M], tuning: Tuning = SHIPPED) -> None:
+        self.kind, self.tuning = machine, tuning
+        self.one, self.other = machine.made_with(tuning), machine.made_with(tuning)
         self.slot = self.time_ms = 0
 
     def do(self, session: int, *command: Any) -> Any:
@@ -77,7 +78,7 @@ class Replicas(Generic[M]):
 
     def restore_other(self) -> None:
         """Replace the second copy by a new one that is restored from a snapshot of the first."""
-        self.other = self.kind()
+        self.other = self.kind.made_with(self.tuning)
         self.other.restore(unpack_unchecked(pack_unchecked(self.one.snapshot())))
         self.assert_equal()
 
