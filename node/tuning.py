@@ -93,7 +93,7 @@ class Tuning:
     window: int = _setting(
         256, 1, 100_000, "slots",
         "How many slots above the commit index a replica accepts, and how many slots a candidate may be behind.",
-        drawn=(1, 3, 8),
+        drawn=(3, 8),
     )  # fmt: skip
     commit_saved_slots: int = _setting(
         16,
@@ -133,10 +133,10 @@ class Tuning:
     # --- elections --------------------------------------------------------------------------------------------------
     tick_ms: int = _setting(
         75, 10, 10_000, "ms", "A tick of a replica, on average: it lasts from two thirds to four thirds of this.",
-        drawn=(40, 150),
+        drawn=(40, 100),
     )  # fmt: skip
     canvass_ticks: int = _setting(
-        6, 1, 1000, "ticks", "Ticks without a message of a leader after which a voter canvasses.", drawn=(4, 12)
+        6, 1, 1000, "ticks", "Ticks without a message of a leader after which a voter canvasses.", drawn=(4, 8)
     )
     support_ticks: int = _setting(
         3, 0, 1000, "ticks", "Such ticks after which a voter supports the canvass of another one.", drawn=(1, 6)
@@ -179,10 +179,10 @@ class Tuning:
         drawn=(0, 10),
     )
     quorum_beats: int = _setting(
-        8, 2, 1000, "beats", "A leader that has heard of no quorum for so many beats stops leading.", drawn=(5, 20)
+        8, 2, 1000, "beats", "A leader that has heard of no quorum for so many beats stops leading.", drawn=(5, 12)
     )
     hand_over_beats: int = _setting(
-        6, 0, 1000, "beats", "A leader waits so many beats for a successor before it serves again.", drawn=(1, 20)
+        6, 0, 1000, "beats", "A leader waits so many beats for a successor before it serves again.", drawn=(1, 12)
     )
     caught_up_slots: int = _setting(
         32, 0, 100_000, "slots", "A learner that is behind by no more than this becomes a voter.", drawn=(2,)
@@ -222,7 +222,7 @@ class Tuning:
     )  # fmt: skip
     session_idle_ms: int = _setting(
         15 * 60 * 1000, 1_000, 24 * 3600 * 1000, "ms", "A session ends after so much of the log's time without a use.",
-        drawn=(6_000,), replicated=True,
+        drawn=(1_500, 4_000), replicated=True,
     )  # fmt: skip
     sessions_max: int = _setting(
         100_000, 1, 10_000_000, "sessions", "How many sessions there are; others are refused.", replicated=True
@@ -394,8 +394,8 @@ class Tuning:
 
     def replicated_text(self) -> str:
         """Return the replicated settings that are not as shipped, as a node's disk names them: " with NAME=VALUE, ..."."""
-        named = [f"{name}={value}" for name, value in self.changed().items() if SETTINGS[name].replicated]
-        return _WITH + ", ".join(named) if named else ""
+        replicated = {name: value for name, value in self.changed().items() if SETTINGS[name].replicated}
+        return _WITH + as_text(replicated) if replicated else ""
 
 
 #: Every setting by its name, in the order of `Tuning`. It is filled below: `Tuning` checks itself against it.
@@ -424,3 +424,8 @@ def replicated_on_disk(made_for: str) -> Tuning:
     return tuning_of(
         {name: int(value) for name, _, value in (each.partition("=") for each in named.split(", ") if each)}
     )
+
+
+def as_text(settings: Mapping[str, int]) -> str:
+    """Return settings as people write them: "NAME=VALUE, ..."."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())

@@ -11,7 +11,7 @@ Rules
 1. Calls that begin between two calls of `outgoing` leave together: the commands of one machine in one frame.
 2. Commands go under a session, which is opened before the first of them. A frame that is not answered is sent again,
    unchanged, to whichever node may lead: it takes effect once. The client sends it again even when its callers have given up,
-   since only a reply lets the session go on.
+   since only a reply lets the session go on. Then it sends it without its commands if a leader refuses it.
 3. An outcome is definite (`Ok`, `NotDone`) only if a reply makes it so. A call whose time is up is `NotKnown`, unless its
    command never left: then it is `NotDone`.
 4. When the cluster has ended (`addresses` raises a ConsensusError), calls that have not left never do, and every call gets
@@ -28,6 +28,7 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from cluster.clients.leader_search import LeaderSearch
@@ -42,6 +43,7 @@ from node.tuning import SHIPPED, Tuning
 from node.wire import BadValue, Codec, Envelope, Malformed, Packer, pack_unchecked, unpack_unchecked
 
 _NEVER: Final = float("inf")
+_NO_COMMANDS: Final = pack_unchecked([])
 
 
 class _Frame:
@@ -321,6 +323,8 @@ class Pipeline:
             self._deliver(frame, reply.payload, now)
         elif reply.refused is not None:
             if frame.sequence < 0 or frame.sends > 1:  # an earlier send of it may have been done
+                if frame.sequence > 0 and _settled(frame.calls):
+                    self._withdraw(frame)
                 frame.send_at = now + self._tuning.client_send_again_ms / 1000
                 return
             self._finish(reply.number, frame)
@@ -330,6 +334,17 @@ class Pipeline:
             # The node does not lead. Such a reply of a node to which the frame went before comes too late to count.
             self._redirected(node, reply, now)
             frame.send_at = now if self.leaders.leader is not None else now + self._tuning.client_no_leader_ms / 1000
+
+    def _withdraw(self, frame: _Frame) -> None:
+        """Have the next send of a frame do nothing: its callers have given it up, and the leader refuses it.
+
+        A leader may refuse it for as long as it comes, such as a change of members that cannot be made, and no reply would ever
+        let the session go on. Of all sends of a sequence number one takes effect: this one, or an earlier one before it.
+        """
+        assert isinstance(frame.message, CommandFrame)
+        del self._frames[frame.message.number]
+        frame.message = replace(frame.message, number=self._next_number(), machine="session", packed=_NO_COMMANDS)
+        self._frames[frame.message.number] = frame
 
     def _watch_answered(self, node: NodeId, reply: FrameReply, now: float) -> None:
         if reply.payload is None and reply.refused is None:

@@ -13,7 +13,7 @@ Rules
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, NamedTuple
@@ -165,6 +165,9 @@ class ChosenLog:
     def empty_state(self) -> ReplicatedState:
         """Return the state of a replica that has applied nothing."""
         tuning = next((contents.tuning for contents in self.disks.values()), SHIPPED)
+        # Every change is to show, and no answer of the log depends on how many are kept.
+        kept = (SHIPPED.kv_history_entries, SHIPPED.kv_history_bytes)
+        tuning = replace(tuning, kv_history_entries=kept[0], kv_history_bytes=kept[1])
         return self._algorithm(OfflineNode(self.members[0], self.members, {}, MemoryLog(), tuning=tuning)).state
 
     def snapshot_state(self, node: NodeId) -> ReplicatedState:

@@ -138,7 +138,8 @@ class FaultSchedule:
     def to_json(self) -> dict[str, Any]:
         """Return the fault schedule as plain data."""
         data = _with_file_names(asdict(self))
-        return {**data, "links": _with_file_names(data["links"])}
+        data.pop("tuning", None)
+        return {**data, "links": _with_file_names(data["links"]), "settings": self.tuning.changed()}
 
 
 def _with_file_names(data: dict[str, Any]) -> dict[str, Any]:

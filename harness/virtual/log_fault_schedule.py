@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from harness.faults.drawn_settings import draw_settings
 from harness.virtual.fault_schedule import (
     FaultSchedule,
     KindLoss,
@@ -23,7 +24,7 @@ from harness.virtual.fault_schedule import (
 )
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
-from node.tuning import SHIPPED, Tuning
+from node.tuning import SHIPPED, Tuning, tuning_of
 
 #: Stands in an event for a node's name: the node that leads when the event happens.
 LEADER: Final = "the leader"
@@ -142,7 +143,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         survivors=tuple(member for member in members if member not in left_down),
         recovery_colours=_COLOURS,
         clients=clients,
-        tuning=_tuning(rng),
+        tuning=tuning_of(draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)),
         others=others,
     )
 
@@ -187,17 +188,6 @@ def _links(rng: Random, endpoints: int) -> LinkConditions:
         ),
         usual_s=tuple(usual_s * rng.choice((1.0, 1.0, 1.0, 8.0)) for _ in range(endpoints**2)),
         slow_s=rng.choice((0.03, 0.2, 1.0)),
-    )
-
-
-def _tuning(rng: Random) -> Tuning:
-    if rng.random() < 0.4:
-        return SHIPPED
-    return Tuning(
-        snapshot_slots=rng.choice((1, 3, 8)),
-        kept_slots=rng.choice((0, 2)),
-        snapshot_part_bytes=rng.choice((100, 1000)),
-        window=rng.choice((3, 8, 256)),
     )
 
 

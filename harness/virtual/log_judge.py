@@ -46,6 +46,10 @@ class Change(NamedTuple):
     """None if the key was deleted."""
 
 
+#: A change as the machine keeps it: version, key and value.
+KeptChange = tuple[int, str, bytes | None]
+
+
 class _Boot(NamedTuple):
     """One boot of one node."""
 
@@ -89,6 +93,8 @@ class LogJudge(VirtualJudge):
         """By version, what it has changed."""
         self.configuration = Configuration(())
         """The members after the highest slot that a node has applied."""
+        self._hidden: dict[int, None] = {}
+        """Versions whose change a replica has not shown."""
         self._version_of: dict[bytes, int] = {}
         self._refused: dict[bytes, str] = {}  # by value, why it was refused
         # By slot, the first node that has applied it, with the batch and with the digest of all answers so far.
@@ -110,6 +116,10 @@ class LogJudge(VirtualJudge):
     def answered_version(self, key: str) -> int:
         """Return the highest version of `key` in any answer to a client so far; 0 for none."""
         return self._answered[key].version if key in self._answered else 0
+
+    def hides(self, version: int) -> bool:
+        """Return whether no replica has shown what this version has changed, although it exists."""
+        return version in self._hidden and version not in self.changes
 
     def _find(self, kind: str, text: str) -> None:
         self.violations.append(Violation(kind, text))
@@ -176,7 +186,10 @@ class LogJudge(VirtualJudge):
             self._check_changes(node.id, machine, checked)
 
     def _check_changes(self, node: NodeId, machine: KvMachine, checked: _Checked) -> None:
-        for version, key, value in reversed(machine.history):
+        kept = list(machine.history)
+        if (kept[0][0] if kept else machine.version + 1) > checked.version + 1:
+            kept = self._with_entries(machine, kept, checked.version)
+        for version, key, value in reversed(kept):
             if version <= checked.version:
                 break
             change = Change(key, value)
@@ -192,6 +205,17 @@ class LogJudge(VirtualJudge):
                         "once", f"{_write(key, value)} was refused ({self._refused[value]}) and has taken effect"
                     )
         checked.version = machine.version
+
+    def _with_entries(self, machine: KvMachine, kept: list[KeptChange], above: int) -> list[KeptChange]:
+        """Return the changes that a machine keeps, and those that show in its present entries, above the version `above`.
+
+        A machine whose settings let it keep few changes hides those that were overwritten meanwhile.
+        """
+        found = {change[0]: change for change in kept}
+        for key, (value, version) in machine.entries.items():
+            found.setdefault(version, (version, key, value))
+        self._hidden |= {version: None for version in range(above + 1, machine.version + 1) if version not in found}
+        return [found[version] for version in sorted(found)]
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -220,7 +244,7 @@ class LogJudge(VirtualJudge):
         elif reply.value is not None:
             results, errors = unpack_unchecked(reply.value)
             refused = {index: text for index, _, text in errors}
-            if -1 not in refused:
+            if -1 not in refused and frame.commands:  # without commands, the answer is that to an earlier frame
                 for index, (command, result) in enumerate(zip(frame.commands, results, strict=True)):
                     self._check_answer(node, frame, command, result, refused.get(index))
 
@@ -254,7 +278,7 @@ class LogJudge(VirtualJudge):
         self, frame: _Frame, key: str, version: int, value: bytes | None, answer: str, *, wrote: bool
     ) -> None:
         answer = f"{answer} as version {version}"
-        if version and self.changes.get(version) != (key, value):
+        if version and self.changes.get(version) != (key, value) and not self.hides(version):
             actual = _write(*self.changes[version]) if version in self.changes else "missing"
             self._find("order", f"{answer}, which is {actual}")
         before = frame.answered.get(key)

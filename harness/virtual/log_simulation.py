@@ -300,12 +300,24 @@ class LogSimulation(Simulation):
 
     def _unanswered(self) -> list[str]:
         """Return the clients whose calls are not answered; after that, the voters if they have not reached the same state."""
-        self._pending = [(name, call) for name, call in self._pending if not isinstance(call.outcome, Ok)]
+        self._pending = [
+            (name, call if call.outcome is None else self._begin_again(name, call))
+            for name, call in self._pending
+            if not isinstance(call.outcome, Ok)
+        ]
         if self._pending or self._awaited:
             return [*(name for name, _ in self._pending), *super()._unanswered()]
         replicas = [self._replica(voter) for voter in self.judge.configuration.voters]
         states = {(replica.state.applied, replica.state.chain) for replica in replicas if replica is not None}
         return [] if len(states) <= 1 else list(self.judge.configuration.voters)
+
+    def _begin_again(self, name: str, ended: LogCall) -> LogCall:
+        """Call again after an outcome that may come once the network is whole: the session had ended, or too much was waiting."""
+        value = f"{name} in recovery, again at {self.now:g}".encode()
+        again = ScheduledOperation(self.now, name, "get" if ended.read else "put", KEYS[0], value)
+        call = self._begin(again, 2 * RECOVERY_S)
+        self.operations.append((call, again))
+        return call
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -329,6 +341,8 @@ class LogSimulation(Simulation):
                 continue
             key, value, outcome = operation.key, operation.value, call.outcome
             match outcome:
+                case Ok(int(version)) | Ok([_, int(version)]) if self.judge.hides(version):
+                    continue
                 case Ok(version) if operation.kind != "get" and self.judge.changes.get(version) != (key, value):
                     text = f"is answered that {key} is {value!r} as version {version}, which is wrong"
                 case Ok([read, version]) if self.judge.changes.get(version) != (key, read):

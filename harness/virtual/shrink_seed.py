@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-Shrinking has two stages. The first shrinks the fault schedule: it leaves out faults and calls, and improves the links, as long
-as the run still violates the same property. The second applies to properties that a single step can violate: it leaves out steps
-until no single step can be removed.
+Shrinking has two stages. The first shrinks the fault schedule: it leaves out faults and calls, improves the links, and sets the
+drawn settings back to what is shipped, as long as the run still violates the same property. The second applies to properties
+that a single step can violate: it leaves out steps until no single step can be removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,13 @@ from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.judge import SAFETY, Violation
+from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.virtual.steps import Step, TakeOwnMessages, plain
 from node.authors import describe_failure
 from node.contract import Algorithm
 from node.status import status_fields
+from node.tuning import BadSetting, tuning_of
 
 _Item = TypeVar("_Item")
 
@@ -90,7 +92,24 @@ def _with_fewer_faults(fault_schedule: FaultSchedule, breaks: Callable[[FaultSch
     faults = _fewest(fault_schedule.faults, lambda kept: breaks(replace(fault_schedule, faults=tuple(kept))))
     fewer = replace(fault_schedule, faults=tuple(faults))
     calls = _fewest(fewer.calls, lambda kept: breaks(replace(fewer, calls=tuple(kept))))
-    return replace(fewer, calls=tuple(calls))
+    return _with_fewer_settings(replace(fewer, calls=tuple(calls)), breaks)
+
+
+def _with_fewer_settings(fault_schedule: FaultSchedule, breaks: Callable[[FaultSchedule], bool]) -> FaultSchedule:
+    """Return a fault schedule that still breaks the property, with the fewest settings that are not as shipped."""
+    if not isinstance(fault_schedule, LogFaultSchedule):
+        return fault_schedule
+
+    def with_settings(kept: Sequence[tuple[str, int]]) -> LogFaultSchedule:
+        return replace(fault_schedule, tuning=tuning_of(dict(kept)))
+
+    def breaks_with(kept: Sequence[tuple[str, int]]) -> bool:
+        try:
+            return breaks(with_settings(kept))
+        except BadSetting:  # some do not go together
+            return False
+
+    return with_settings(_fewest(list(fault_schedule.tuning.changed().items()), breaks_with))
 
 
 def _with_fewer_steps(

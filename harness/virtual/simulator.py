@@ -32,6 +32,7 @@ from harness.virtual.watchdog import ENDLESS, watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm
+from node.tuning import as_text
 from node.wording import count
 
 #: How many seeds a worker runs at a time.
@@ -131,6 +132,8 @@ class SimulationReport:
         if len(story) > _STORY_LINES_MAX:
             text.append(f"  ... and {len(story) - _STORY_LINES_MAX:,} more")
         text.extend(f"  => {violation}" for violation in self.shrunk.violations)
+        if changed := self.shrunk.fault_schedule.tuning.changed():
+            text.append(f"  with the settings {as_text(changed)}; all others are as shipped")
         if any(violation.kind not in SAFETY for violation in self.shrunk.violations):
             text.extend(f"  {name}: {status}" for name, status in self.shrunk.final_status.items())
         return text

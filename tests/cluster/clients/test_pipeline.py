@@ -35,6 +35,24 @@ def test_a_session_that_was_idle_for_nearly_too_long_is_replaced() -> None:
     world.check()
 
 
+def test_a_change_of_members_that_is_refused_for_ever_does_not_block_the_session() -> None:
+    world, client = world_with_client()
+    leader = world.wait_leader()
+    world.cut(
+        world.members, ("c",), one_way=True
+    )  # its refusal does not arrive, so the client does not know whether it was done
+    change = client.call("cluster", ["remove", leader], world.now, 3.0)
+    world._poll_client(world.clients["c"])
+    world.pass_s(1.5)
+    world.heal()
+    world.wait(lambda: change.outcome is not None and client.idle, "the client has no frame under way", 10.0)
+    assert isinstance(change.outcome, NotKnown)
+    for number in range(SHIPPED.session_window + 1):
+        world.do("c", "put", "k", b"%d" % number)
+    assert leader in world.replica(leader).state.configuration.voters
+    world.check()
+
+
 def test_a_session_that_owes_a_reply_is_kept() -> None:
     world, client = world_with_client()
     first = client.session

@@ -1,0 +1,34 @@
+"""Draws the settings of a run from its seed: often as shipped, often small, so that what is rare is met in seconds.
+
+The technique is FoundationDB's "buggify": see `node/tuning.py`, which states for each setting the values that are drawn.
+"""
+
+from random import Random
+from typing import Final
+
+from node.tuning import SETTINGS
+
+#: How many of the settings a run draws, as probabilities for one setting. A run with none of them is as shipped.
+_SHARES: Final = (0.0, 0.2, 0.5, 0.8)
+#: The settings that matter to a cluster without a log.
+_WITHOUT_A_LOG: Final = ("intake_max", "checkpoint_pages", "client_next_node_ms", "client_same_node_ms")
+
+
+def draw_settings(rng: Random, *, keeps_log: bool) -> dict[str, int]:
+    """Draw settings. Returns those that are not as shipped, by name.
+
+    Args:
+        rng: what all draws come from.
+        keeps_log: whether the cluster keeps a log. Otherwise only the settings that matter to it are drawn.
+    """
+    share = rng.choice(_SHARES)
+    drawn = {
+        name: value
+        for name, setting in SETTINGS.items()
+        if setting.drawn and rng.random() < share and (value := rng.choice(setting.drawn)) != setting.default
+    }
+    if not keeps_log:
+        return {name: value for name, value in drawn.items() if name in _WITHOUT_A_LOG}
+    if "session_idle_ms" in drawn:  # a session's end must not cut a lease short
+        drawn["lease_ms_max"] = drawn["session_idle_ms"] * 2 // 3
+    return drawn
