@@ -176,7 +176,7 @@ class Tuning:
         1000,
         "beats",
         "A leader sends an Accept again after so many beats, and the round trips seen.",
-        drawn=(0, 10),
+        drawn=(0, 5),
     )
     quorum_beats: int = _setting(
         8, 2, 1000, "beats", "A leader that has heard of no quorum for so many beats stops leading.", drawn=(5, 12)
@@ -222,7 +222,7 @@ class Tuning:
     )  # fmt: skip
     session_idle_ms: int = _setting(
         15 * 60 * 1000, 1_000, 24 * 3600 * 1000, "ms", "A session ends after so much of the log's time without a use.",
-        drawn=(1_500, 4_000), replicated=True,
+        drawn=(8_000,), replicated=True,
     )  # fmt: skip
     sessions_max: int = _setting(
         100_000, 1, 10_000_000, "sessions", "How many sessions there are; others are refused.", replicated=True

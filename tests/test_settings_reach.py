@@ -37,6 +37,13 @@ EXCEPTIONS = {
     "node/algorithms/multipaxos/leader.py": {"BEAT_S": "BEAT_MS in seconds"},
     "node/algorithms/multipaxos/replica.py": {"_STATUS_VALUES_MAX": SHOWN},
     "node/dispatch.py": {"TIMEOUT_S_MAX": API},
+    "node/fork_server.py": dict.fromkeys(
+        (
+            "_CHANGED", "_CLOCK_STEP_NS", "_CLONE_CHILD_CLEARTID", "_CLONE_CHILD_SETTID", "_CLONE_PARENT", "_DESCRIPTORS",
+            "_NO_FILE",
+        ),
+        "of the kernel and of the server that forks nodes; no node runs by them",
+    ),
     "node/launcher.py": dict.fromkeys(("EXIT_INTERNAL", "EXIT_DISK", "EXIT_CONFIG"), EXITS),
     "node/machine.py": {"BEAT_MS": "the grain of the log's time, which the contract of machines states; settings count in it"},
     "node/machines/kv.py": {"KEY_CHARS_MAX": API, "VALUE_BYTES_MAX": API},
