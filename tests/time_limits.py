@@ -110,8 +110,8 @@ def no_process_is_left() -> Iterator[None]:
     """End the processes that a test has left, and fail the test for them.
 
     A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before. Nor is a
-    fork server of this process: it serves all tests, and ends with the process. A child of a process that was killed has a
-    moment to end: the kernel kills it after its parent.
+    fork server of a process that was there before: it serves later tests, too, and ends with that process. A child of a process
+    that was killed has a moment to end: the kernel kills it after its parent.
     """
     before = _descendants()
     known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
@@ -119,7 +119,7 @@ def no_process_is_left() -> Iterator[None]:
     deadline = time.monotonic() + _MOMENT_S
     while True:
         after = [child for child in _descendants() if child.pid not in known]
-        left = [child for child in after if _is_left(child) and _cluster_of(child) not in clusters]
+        left = [child for child in after if _is_left(child, known) and _cluster_of(child) not in clusters]
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.01)
@@ -165,10 +165,10 @@ def end_processes(processes: list[psutil.Process]) -> list[str]:
     return ended
 
 
-def _is_left(process: psutil.Process) -> bool:
+def _is_left(process: psutil.Process, known: set[int]) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        serves_us = process.ppid() == os.getpid() and "node.fork_server" in process.cmdline()
-        return not serves_us and _is_running(process)
+        serves_on = process.ppid() in {os.getpid(), *known} and "node.fork_server" in process.cmdline()
+        return not serves_on and _is_running(process)
     return False
 
 

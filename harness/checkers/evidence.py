@@ -109,6 +109,13 @@ class RefusedStart(NamedTuple):
     """What the node reported, or how its process ended."""
 
 
+class ProtocolFindings(NamedTuple):
+    """What `invariants.py` has found in a run, and the error that ended its search, if any."""
+
+    findings: tuple[Finding, ...]
+    error: Exception | None
+
+
 @dataclass
 class RunEvidence:
     """The evidence of one run.
@@ -126,6 +133,7 @@ class RunEvidence:
         failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
         refusals: each time that a node was started again on its own disk, and did not come up.
         stalls: each time that the machine let the harness wait for much longer than it had asked to rest.
+        protocol: what `invariants.py` has found, once it has looked.
     """
 
     members: tuple[NodeId, ...]
@@ -140,6 +148,7 @@ class RunEvidence:
     failures: Sequence[str] = ()
     refusals: Sequence[RefusedStart] = ()
     stalls: Sequence[Stall] = ()
+    protocol: ProtocolFindings | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -45,7 +45,7 @@ from dataclasses import fields
 from typing import Final, NamedTuple
 
 from harness.checkers import log_evidence
-from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
+from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, ProtocolFindings, RunEvidence
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
@@ -87,6 +87,21 @@ def findings(run: RunEvidence, property_: str) -> list[str]:
 
 
 def _all_findings(run: RunEvidence) -> Iterator[Finding]:
+    """Yield the findings of a run. Three checkers ask for them, and they are computed once."""
+    if run.protocol is None:
+        found: list[Finding] = []
+        error = None
+        try:
+            found.extend(_computed_findings(run))
+        except Exception as failure:  # noqa: BLE001 - each checker meets it after what was found before
+            error = failure
+        run.protocol = ProtocolFindings(tuple(found), error)
+    yield from run.protocol.findings
+    if run.protocol.error is not None:
+        raise run.protocol.error
+
+
+def _computed_findings(run: RunEvidence) -> Iterator[Finding]:
     yield from _reused_incarnations(run)
     if _is_log(run):
         yield from log_findings(run, run.record)

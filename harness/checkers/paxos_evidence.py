@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from harness.checkers.evidence import Finding, RunEvidence
@@ -95,6 +96,7 @@ class PaxosEvidence:
         for node, ballot, text in self.accepted_on_disks():
             yield SeenValue(ballot, text, f"the disk of {node}")
 
+    @cached_property
     def chosen(self) -> dict[Ballot, ChosenValue]:
         """Return, in order, the ballots that a quorum has accepted, as far as messages and disks show it."""
         acceptors: dict[Ballot, dict[NodeId, None]] = {}

@@ -34,7 +34,7 @@ def one_decision(evidence: PaxosEvidence) -> Iterator[Finding]:
     """All values that quorums have accepted, or that nodes announce as decided, are equal."""
     decisions = [
         (text, f"{', '.join(nodes)} accepted {value_for_people(text)} under {ballot_name(ballot)}")
-        for ballot, (text, nodes) in evidence.chosen().items()
+        for ballot, (text, nodes) in evidence.chosen.items()
     ]
     decisions += [
         (sent.text(), f"{sent.sender} announced that {value_for_people(sent.text())} is decided")
@@ -47,7 +47,7 @@ def one_decision(evidence: PaxosEvidence) -> Iterator[Finding]:
 
 def later_ballots_keep_the_choice(evidence: PaxosEvidence) -> Iterator[Finding]:
     """P2b: once a value is chosen, every higher ballot proposes it."""
-    for chosen, (text, nodes) in evidence.chosen().items():
+    for chosen, (text, nodes) in evidence.chosen.items():
         for accept in evidence.sent["Accept"]:
             if ballot_of(accept) > chosen and accept.text() != text:
                 yield evidence.finding(

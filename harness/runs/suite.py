@@ -36,7 +36,7 @@ The run is invalid if any verdict is, else unknown if any is, else valid.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -85,6 +85,8 @@ class PlanResult:
     verdicts: Mapping[str, Verdict]
     steps: tuple[StepOutcome, ...]
     took_s: float
+    evidence: RunEvidence | None = field(default=None, repr=False, compare=False)
+    """What the judges have read."""
 
     @property
     def verdict(self) -> Verdict:
@@ -139,8 +141,9 @@ def run_plan(
     carried = PlanExecution(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
     )
-    verdicts = judge(run.evidence(faults_expected=carried.fired > 0), clients, healed_ns, carried)
-    result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started)
+    evidence = run.evidence(faults_expected=carried.fired > 0)
+    verdicts = judge(evidence, clients, healed_ns, carried)
+    result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started, evidence)
     if run.stalls:
         longest_s = max(one.ended_ns - one.began_ns for one in run.stalls) / 1e9
         run.notes["stalls of the machine"] = {"number": len(run.stalls), "longest_s": round(longest_s, 3)}

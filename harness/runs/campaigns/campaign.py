@@ -15,8 +15,7 @@ from typing import Any, Final
 from cluster.errors import ConsensusError
 from cluster.spec import node_names
 from harness.checkers.confidence import shown_by
-from harness.records import messages, receipts
-from harness.records.run_files import RunFiles
+from harness.checkers.evidence import RunEvidence
 from harness.runs.campaigns.grid import GridCell, Hits, hits
 from harness.runs.plan import TIME_S_MAX, Plan
 from harness.runs.plan_generator import generate
@@ -110,7 +109,7 @@ def make_run(campaign: Campaign, number: int) -> CampaignRun:
         why = f"{type(error).__name__}: {error}"
         took_s = time.monotonic() - started
         return CampaignRun(number, plan.seed, "unknown", why, (), planned, (), Counter(), took_s, folder)
-    found = _hits_of(plan, folder)
+    found = _hits_of(plan, result.evidence)
     status = str(result.verdict.status)
     if status == "valid" and not campaign.keep:
         shutil.rmtree(folder)
@@ -128,10 +127,9 @@ def make_run(campaign: Campaign, number: int) -> CampaignRun:
     )
 
 
-def _hits_of(plan: Plan, folder: Path) -> Hits:
-    files = RunFiles(folder)
-    lines = messages.load(files.messages)
-    return hits(load_algorithm(plan.algorithm), plan.nodes, receipts.load(files.receipts), lines)
+def _hits_of(plan: Plan, evidence: RunEvidence | None) -> Hits:
+    assert evidence is not None, "the run was judged"
+    return hits(load_algorithm(plan.algorithm), plan.nodes, evidence.receipts, evidence.messages)
 
 
 @dataclass
