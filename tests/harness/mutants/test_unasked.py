@@ -1,0 +1,36 @@
+"""Mutants that no script knows: the clients of "mixed" show them, here in memory. The README has the runs on real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import mutants
+from harness.checkers.answers import answers
+from harness.checkers.verdict import VerdictStatus
+from harness.mutants import unasked
+from harness.mutants.unasked import UNASKED
+from harness.workloads.mixed import MixedWorkload
+from node.algorithms.multipaxos import MultiPaxos
+from tests.harness.workloads.in_memory import NODES, InMemory
+
+#: These show only with processes: their clients wait at a leader, send several frames at once, or meet a leader that was deposed.
+OF_PROCESSES = (
+    unasked.DeletesWakeNoWatch,
+    unasked.AnswersAreForgottenTooSoon,
+    unasked.LateCopiesAreDone,
+    unasked.QuestionsAreAnsweredUnconfirmed,
+)
+IN_MEMORY = [each for kind in UNASKED.values() for each in kind if each not in OF_PROCESSES]
+TIME_S = 2.0
+
+
+@pytest.mark.parametrize("broken", IN_MEMORY, ids=lambda broken: broken.__name__)
+def test_what_clients_ask_anyway_shows_it(broken: type[MultiPaxos]) -> None:
+    verdicts = (answers(InMemory(broken, seed).work(MixedWorkload(NODES, seed, TIME_S), TIME_S)) for seed in (1, 2, 3))
+    assert any(verdict.status is VerdictStatus.INVALID for verdict in verdicts)
+
+
+def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
+    readme = (Path(mutants.__file__).parent / "README.md").read_text()
+    assert {len(kind) for kind in UNASKED.values()} == {2}
+    assert all(f"`{broken.__name__}`" in readme for kind in UNASKED.values() for broken in kind)
