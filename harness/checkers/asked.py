@@ -178,7 +178,17 @@ def _range(call: RecordedCall) -> AskedQuestion:
     def right(log: ReferenceLog) -> list[tuple[str, bytes, int]]:
         return sorted((key, *entry) for key, entry in log.kv.entries.items() if key.startswith(call.key))
 
-    return AskedQuestion(call, lambda log: right(log) == found, right)
+    def fits(log: ReferenceLog) -> bool:
+        if not log.has_small_pages:
+            return right(log) == found
+        # Its pages are of different moments: here only that each entry was there at some time, and that keys rise.
+        keys = [key for key, _, _ in found]
+        return keys == sorted(set(keys)) and all(
+            0 < version <= log.kv.version and log.kv.changes[version - 1] == (version, key, value)
+            for key, value, version in found
+        )
+
+    return AskedQuestion(call, fits, right)
 
 
 def _watch(call: RecordedCall, refused: str | None) -> AskedQuestion:

@@ -31,8 +31,9 @@ _ENDED = ("the session has ended", "session_expired", "has ended, so it cannot b
 
 
 @checker
-def session_ends(run: RunEvidence, idle_ms: int = IDLE_MS) -> Verdict:
-    """Check that no session has ended within `idle_ms` milliseconds of its use. Unknown if no command was answered."""
+def session_ends(run: RunEvidence) -> Verdict:
+    """Check that no session has ended in the time for which a session lasts without use. Unknown if no command was answered."""
+    idle_ms = next((contents.tuning.session_idle_ms for contents in run.disks.values()), IDLE_MS)
     used: dict[str, RecordedCall] = {}
     answered = 0
     ends = sorted((call for call in run.calls if call.completion is not None), key=_completed)

@@ -100,8 +100,9 @@ class AssignmentReference:
     `version` counts the changes of tasks and members.
     """
 
-    def __init__(self) -> None:
-        self.members = MembersReference()
+    def __init__(self, kept_changes: int = 4_096) -> None:
+        """Begin without tasks. A node keeps so many of the latest changes of members."""
+        self.members = MembersReference(kept_changes)
         self.tasks: set[str] = set()
         self.version = 1
 

@@ -8,6 +8,7 @@ from harness.checkers.reference.kv import KvReference
 from harness.checkers.reference.locks import LocksReference
 from harness.checkers.reference.sessions import SessionsReference
 from harness.checkers.reference.terms import LogInstant, No, unknown_command
+from node.tuning import SHIPPED, Tuning
 from node.wire import Malformed, unpack_unchecked
 
 
@@ -68,11 +69,18 @@ class OnceReference:
 class ReferenceLog:
     """The state after `slot`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = SHIPPED) -> None:
+        """Begin before slot 1 of the log of a cluster with these settings."""
         self.slot = self.time_ms = 0
-        self.sessions = SessionsReference()
-        self.once, self.kv, self.locks = OnceReference(), KvReference(), LocksReference()
-        self.members, self.assignment = MembersReference(), AssignmentReference()
+        self.sessions = SessionsReference(tuning.session_idle_ms, tuning.session_window)
+        self.once, self.locks = OnceReference(), LocksReference()
+        self.kv = KvReference(tuning.kv_history_entries, tuning.kv_history_bytes)
+        self.members = MembersReference(tuning.members_history)
+        self.assignment = AssignmentReference(tuning.members_history)
+        #: Whether a range may take several answers, each of a moment of its own.
+        self.has_small_pages = (
+            tuning.kv_answer_entries < SHIPPED.kv_answer_entries or tuning.kv_answer_bytes < SHIPPED.kv_answer_bytes
+        )
         self._machines: dict[str, ReferenceMachine] = {
             "once": self.once,
             "kv": self.kv,

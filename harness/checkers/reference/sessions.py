@@ -23,8 +23,9 @@ class Session:
 class SessionsReference:
     """All sessions, by number, in the order of their last use."""
 
-    def __init__(self, idle_ms: int = IDLE_MS) -> None:
-        """Begin without sessions. Each ends after `idle_ms` of the log's time without use."""
+    def __init__(self, idle_ms: int = IDLE_MS, window: int = WINDOW) -> None:
+        """Begin without sessions. Each ends after `idle_ms` of the log's time without use, and has so many open frames."""
+        self.window = window
         self.sessions: dict[int, Session] = {}
         self.idle_ms = idle_ms
         self._last = 0
@@ -42,7 +43,7 @@ class SessionsReference:
             return None
         if session.resumed_by != client:
             session.resumed_by = client
-            session.done = session.highest + WINDOW + 1
+            session.done = session.highest + self.window + 1
             session.highest = session.done - 1
             session.taken.clear()
         return session.done
@@ -58,12 +59,12 @@ class SessionsReference:
             return False
         if sequence in session.taken or sequence < session.done:
             return False
-        if sequence >= session.done + WINDOW and sequence >= done + WINDOW:
+        if sequence >= session.done + self.window and sequence >= done + self.window:
             return False
         if session.done < done <= sequence:
             session.done = done
             session.taken = {taken for taken in session.taken if taken >= done}
-        if sequence >= session.done + WINDOW:
+        if sequence >= session.done + self.window:
             return False
         session.taken.add(sequence)
         session.highest = max(session.highest, sequence)
