@@ -132,8 +132,7 @@ def make_aside(
         packed = state.packed()
         for number, node in enumerate(new.nodes):
             files.step(f"write the disk of {node}")
-            _write_disk(spec, node, state.applied, packed)
-            spec.mark_booted(node)
+            spec.mark_booted(node, _write_disk(spec, node, state.applied, packed))
             show((number + 1) * len(packed), len(new.nodes) * len(packed))
         files.sync_tree(aside)
     except BaseException:
@@ -177,7 +176,8 @@ def discard(made: MadeFolder) -> None:
     made.lock.release()
 
 
-def _write_disk(spec: Spec, node: NodeId, slot: int, packed: bytes) -> None:
+def _write_disk(spec: Spec, node: NodeId, slot: int, packed: bytes) -> int:
+    """Make the disk of a node. Returns how often it has booted."""
     settings = spec.settings
     disk = Disk(
         settings.directory(node),
@@ -191,5 +191,6 @@ def _write_disk(spec: Spec, node: NodeId, slot: int, packed: bytes) -> None:
         parts = [packed[start : start + size] for start in range(0, len(packed), size)]
         log_algorithm(settings.algorithm).store_state(disk.variable(""), disk.log, slot, parts)
         disk.commit()
+        return disk.incarnation
     finally:
         disk.close()

@@ -79,6 +79,7 @@ class OutlivingProcess(NodeProcess):
             process.close()
             return None
         self._popen = process
+        self._is_noted = True
         self.ready = Ready({"address": record.address, "incarnation": record.incarnation})
         return self.ready
 

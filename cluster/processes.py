@@ -66,6 +66,7 @@ class NodeProcess:
         self._popen: subprocess.Popen[bytes] | AdoptedProcess | None = None
         self._pipe: ReadyPipe | None = None
         self._suspended_by_us = False
+        self._is_noted = False  # whether the boot of this process is noted, see node/storage/last_seen.py
         self.clock = ClockSetting()
 
     # --- its state --------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class NodeProcess:
             raise WrongState(f"{self.node} is {state} already (process {self.pid})")
         arguments = ["--spec", str(self._spec.path), "--id", self.node]
         if self._spec.has_booted(self.node):
-            arguments.append("--must-exist")
+            arguments += ["--booted", str(self._spec.booted(self.node))]
         mark = ProcessMark.of(self.node, self._spec.settings.cluster, self._spec.root)
         self._popen, self._pipe = self._spawn([*self._command, *arguments], self._spec.log(self.node), mark)
         if self.clock != ClockSetting():
@@ -150,7 +151,14 @@ class NodeProcess:
         except BootFailed:
             self._note_end(self._end_of_boot())
             raise
-        self._spec.mark_booted(self.node)
+        try:
+            self._spec.mark_booted(self.node, self.ready.incarnation)
+        except OSError as error:
+            self._note_end(self._end_of_boot())
+            raise BootFailed(
+                f"{self.node} was ended: {self._spec.booted(self.node)} cannot be written: {error.strerror}"
+            ) from error
+        self._is_noted = True
         return self.ready
 
     def _end_of_boot(self) -> str:
@@ -233,7 +241,9 @@ class NodeProcess:
         if self._popen is not None and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.close()
-        self._popen, self.ended, self._stopped_by_itself = None, how, False
+        if self._is_noted:
+            self._spec.mark_ended(self.node)
+        self._popen, self.ended, self._stopped_by_itself, self._is_noted = None, how, False, False
 
 
 def memory_bytes(pid: int) -> int:

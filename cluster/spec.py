@@ -5,7 +5,7 @@ folder.json       the mark: whose folder this is, see cluster/folder_mark.py
 cluster.toml      the spec, see node/settings.py; mode 0600, since the cluster's id keeps other users' frames out
 nodes/n1/         n1's disk
 logs/n1.log       n1's log of events and errors, over all its incarnations
-booted/n1         n1 has run before, so its disk must exist
+booted/n1         n1 has run before, so its disk must exist, and not be an old copy: see node/storage/last_seen.py
 launched/n4       n4 is not in the spec, and was launched in order to join
 removed/n1        n1 was a member, and was removed for ever
 running/n1.*      n1 outlives its launcher: its process and address, and the FIFO of its orders, see cluster/outliving.py
@@ -27,6 +27,9 @@ from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.machines import DEFAULT, make_machines
 from node.settings import BadSpec, Settings, load
+from node.storage.disk import FILE_NAME, LastSeen
+from node.storage.doubts import MARK_SUFFIX
+from node.storage.last_seen import note_end
 from node.tuning import tuning_of
 
 __all__ = ["SPEC_NAME", "Spec", "create", "node_names", "open_spec"]
@@ -55,7 +58,11 @@ class Spec:
 
     def has_booted(self, node: NodeId) -> bool:
         """Return whether `node` has run before."""
-        return (self.root / "booted" / node).exists()
+        return self.booted(node).exists()
+
+    def booted(self, node: NodeId) -> Path:
+        """Return the file that says what was last seen of the disk of `node`; it exists if `node` has run before."""
+        return self.root / "booted" / node
 
     def known_nodes(self) -> tuple[NodeId, ...]:
         """Return the spec's nodes, then those that joined later. Removed nodes are included."""
@@ -76,9 +83,17 @@ class Spec:
         (self.root / "launched").mkdir(mode=0o700, exist_ok=True)
         (self.root / "launched" / node).touch()
 
-    def mark_booted(self, node: NodeId) -> None:
-        """Note that `node` has run, so that its disk must not be missing at the next start."""
-        (self.root / "booted" / node).touch()
+    def mark_booted(self, node: NodeId, incarnation: int) -> None:
+        """Note, durably, the number of this boot of `node`, so that at the next start its disk is neither missing nor older.
+
+        Raises:
+            OSError: the disk is full, or has failed.
+        """
+        LastSeen(incarnation).write(self.booted(node))
+
+    def mark_ended(self, node: NodeId) -> None:
+        """Note what the process of `node`, which has ended, has left on its disk. If that fails, nothing is noted."""
+        note_end(self.booted(node), self.settings.directory(node) / f"{FILE_NAME}{MARK_SUFFIX}")
 
 
 def node_names(nodes: int | Sequence[NodeId]) -> tuple[NodeId, ...]:

@@ -19,7 +19,7 @@ from node.log_contract import LogAlgorithm
 from node.parts import SHIPPED_PARTS, Parts
 from node.runtime import Runtime
 from node.settings import BadSpec, load
-from node.storage.disk import DiskError, DiskFailed
+from node.storage.disk import DiskError, DiskFailed, LastSeen
 from node.transport import WakeUpPipe
 
 #: The line of the log above the traceback of an internal error.
@@ -34,7 +34,11 @@ def main(runtime_class: Callable[..., Runtime] = Runtime, parts: Parts = SHIPPED
     parser = argparse.ArgumentParser(prog="python -m node", description="One node of a cluster.")
     parser.add_argument("--spec", type=Path, required=True, help="the cluster's spec, a TOML file")
     parser.add_argument("--id", required=True, help="which of the spec's nodes this is")
-    parser.add_argument("--must-exist", action="store_true", help="the node has run before: refuse an absent directory")
+    parser.add_argument(
+        "--booted",
+        type=Path,
+        help="the node has run before, and this file says what was last seen of its disk: refuse an absent or an old directory",
+    )
     parser.add_argument(
         "--ready-fd", type=int, help="a pipe for one line of JSON, when the node is ready or has failed"
     )
@@ -92,7 +96,7 @@ def _serve(
         cluster=settings.cluster,
         node=arguments.id,
         made_for=settings.made_for,
-        must_exist=arguments.must_exist,
+        last_seen=_last_seen(arguments.booted),
         vfs=vfs,
         may_doubt=issubclass(algorithm, LogAlgorithm) and algorithm.may_doubt,
         tuning=settings.tuning,
@@ -117,6 +121,19 @@ def _serve(
     disk.close()
     log.info("%s stopped", arguments.id)
     return 0
+
+
+def _last_seen(path: Path | None) -> LastSeen | None:
+    """Read the file that the launcher keeps. Raises BadSpec."""
+    try:
+        return None if path is None else LastSeen.read(path)
+    except OSError as error:
+        raise BadSpec(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadSpec(
+            f"{path} is damaged, and says how often the node has booted. If the node's disk is the newest one and no old copy, "
+            "empty the file and start the node again"
+        ) from error
 
 
 if __name__ == "__main__":

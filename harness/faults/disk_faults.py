@@ -2,8 +2,8 @@
 
 Faults that act while a node runs need a disk that can fail: `Experiment(..., vfs=harness.faults.power_loss_vfs.SPEC)`.
 Faults that act while the node is down need nothing. Generated plans draw these faults only if they, or their family,
-are named. Three are never drawn, because not every algorithm here survives them: "restore-old-copy", "flip-bit", and
-"damage-last-commit", after which the last commit looks like one that a crash has torn.
+are named. Three are never drawn: "restore-old-copy", "flip-bit", and "damage-last-commit", after which the last commit
+looks like one that a crash has torn.
 
 A node whose last commit does not check may be in doubt when it is up again, until the other nodes have said what the
 commit held (`node/storage/doubts.py`). So the excuse of such a fault lasts until the doubt is over.
@@ -369,12 +369,7 @@ def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = N
         directory, removed = _directory(experiment, chosen), _path_for_removed(experiment)
         directory.rename(removed)
         receipt.bit = not directory.exists()
-
-        def repair() -> None:
-            shutil.rmtree(directory, ignore_errors=True)
-            removed.rename(directory)
-
-        return repair
+        return lambda: _put_back(removed, directory)
 
     return _damage_while_down(experiment, rng, node, "delete-directory", damage)
 
@@ -390,10 +385,10 @@ def _path_for_removed(experiment: Target) -> Path:
 def restore_old_copy(
     experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
 ) -> ActiveFault:
-    """Replace a node's directory by an old copy, after the node has committed more.
+    """Replace a node's directory by an old copy, after the node has committed more, and start the node.
 
-    The heal does not undo this. The node is killed, copied and started. After its next commit it is killed again and
-    started on the copy.
+    The node is killed, copied and started. After its next commit it is killed again and started on the copy. If it refuses to
+    start, the heal puts the newest directory back and starts it.
 
     Args:
         experiment: the target of the fault.
@@ -403,31 +398,27 @@ def restore_old_copy(
 
     Observer: the node's disk, whose incarnation is lower than before.
     """
-    chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    end_claim = faults.claim("restore-old-copy", [chosen])
-    receipt = faults.begin("restore-old-copy", nodes_down=[chosen])
-    receipt.evidence[DISK_DAMAGED] = [chosen]
-    directory, copy = _directory(experiment, chosen), _path_for_removed(experiment)
-    try:
-        with faults.lock:
-            faults.cluster.kill(chosen)
-            shutil.copytree(directory, copy)
-            faults.cluster.restart(chosen)
+
+    def damage(chosen: NodeId, receipt: ReceiptBuilder) -> Repair:
+        directory, copy = _directory(experiment, chosen), _path_for_removed(experiment)
+        shutil.copytree(directory, copy)
+        experiment.faults.cluster.restart(chosen)
         receipt.evidence["commits_forgotten"] = _wait_for_commits(experiment, chosen, most_s)
-        with faults.lock:
-            faults.cluster.kill(chosen)
-            newest = inspect(directory).incarnation
-            shutil.rmtree(directory)
-            copy.rename(directory)
-            oldest = inspect(directory).incarnation
-            faults.cluster.restart(chosen)
+        experiment.faults.cluster.kill(chosen)
+        newest, removed = inspect(directory).incarnation, _path_for_removed(experiment)
+        directory.rename(removed)
+        copy.rename(directory)
+        oldest = inspect(directory).incarnation
         receipt.evidence["boots_on_disk"] = [newest, oldest]
         receipt.bit = oldest < newest
-    finally:
-        bring_up(faults, [chosen])
-        receipt.end()
-        end_claim()
-    return EndsOnHeal(lambda: None)
+        return lambda: _put_back(removed, directory)
+
+    return _damage_while_down(experiment, rng, node, "restore-old-copy", damage)
+
+
+def _put_back(removed: Path, directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    removed.rename(directory)
 
 
 def _wait_for_commits(experiment: Target, node: NodeId, most_s: float) -> int:
@@ -466,7 +457,15 @@ def second_process(experiment: Target, rng: Random, *, node: NodeId | None = Non
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
     faults.check_states([chosen], {ProcessState.UP})
     receipt = faults.begin("second-process")
-    command = [*NODE_COMMAND, "--spec", str(experiment.spec.path), "--id", chosen, "--must-exist"]
+    command = [
+        *NODE_COMMAND,
+        "--spec",
+        str(experiment.spec.path),
+        "--id",
+        chosen,
+        "--booted",
+        str(experiment.spec.booted(chosen)),
+    ]
     popen, pipe = spawn(command, experiment.folder / "logs" / f"{chosen}-second.log")
     try:
         pipe.wait(f"a second {chosen}", time.monotonic() + READY_S)

@@ -181,6 +181,13 @@ class FailedCommitsAreIgnored(Disk):
             self._dirty.clear()
 
 
+class AnOldCopyVotes(Disk):
+    """A node boots on an old copy of its disk."""
+
+    def _check_newest(self, *_: object) -> None:
+        pass
+
+
 class ChecksumsAreNotChecked(Disk):
     """The node does not check the checksums of what it reads from its disk."""
 
@@ -228,6 +235,7 @@ BREAKS: Final[dict[str, Break]] = {
     "synchronous-off": Break(Parts(disk=SynchronousOff)),
     "failed-commits-are-ignored": Break(Parts(disk=FailedCommitsAreIgnored)),
     "a-wiped-disk-votes": Break(Parts(disk=ForgivingDisk)),
+    "an-old-copy-votes": Break(Parts(disk=AnOldCopyVotes)),
     "checksums-are-not-checked": Break(Parts(disk=ChecksumsAreNotChecked)),
     "variables-share-their-rows": Break(Parts(disk=VariablesShareTheirRows)),
     "torn-tails-everywhere": Break(Parts(disk=TornTailsEverywhere)),

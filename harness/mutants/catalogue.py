@@ -198,6 +198,7 @@ MUTANTS: Final = (
     _node("synchronous-off", (), "a commit that is not synced", of_any.POWER_CUT),
     _node("failed-commits-are-ignored", (), "an error of fsync is ignored", of_any.A_SYNC_FAILS, "leader"),
     _node("a-wiped-disk-votes", (7,), "", of_any.A_WIPED_DISK),
+    _node("an-old-copy-votes", (7,), "", of_any.AN_OLD_COPY),
     _node("checksums-are-not-checked", (21,), "", of_any.A_FLIPPED_BIT),
     _node("variables-share-their-rows", (), "a row's key lacks the variable's name", of_any.TWO_NAMES),
     _node("names-are-cut-short", (), "a variable's name is cut short", of_any.TWO_NAMES),

@@ -122,7 +122,7 @@ def a_flipped_bit_in_mid_log(run: Experiment) -> None:
     directory = run.spec.settings.directory(flipped)
     aside = directory.with_name(f"{flipped}-aside")
     shutil.copytree(directory, aside)
-    receipt = run.faults.begin("flip", nodes_down=[flipped])
+    receipt = run.faults.begin("flip", nodes_down=[flipped], disk_damaged=[flipped])
     file = directory / FILE_NAME
     before = file.read_bytes()
     file.write_bytes(before.replace(b"scarlet", b"scarves"))

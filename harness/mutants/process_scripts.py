@@ -230,15 +230,31 @@ def a_sync_fails(run: Experiment) -> None:
 
 def a_wiped_disk(run: Experiment) -> None:
     """Blue is chosen by n1 and n2; n2's directory is moved away; red is proposed at n3 while n1 is cut off."""
+    _another_disk(run, None)
+
+
+def an_old_copy(run: Experiment) -> None:
+    """n2's directory is copied; blue is chosen by n1 and n2; the copy is put back; red is proposed at n3 while n1 is cut off."""
+    old = _directory(run, "n2").with_name("n2-old")
+    run.faults.kill("n2")
+    shutil.copytree(_directory(run, "n2"), old)
+    run.faults.restart("n2")
+    _another_disk(run, old)
+
+
+def _another_disk(run: Experiment, copy: Path | None) -> None:
+    """Have n2 forget that it has accepted blue: its directory is moved away, and `copy` put in its place."""
     directory = _directory(run, "n2")
     aside = directory.with_name("n2-aside")
     with run.faults.isolate("n3"), drop(run, [("n1", "n2")], "Decided") as dropped:
         run.propose("colour", "blue", at="n1")
         dropped.rules[0].wait_matched(1)
         run.faults.kill("n2")
-        receipt = run.faults.begin("wipe", nodes_down=["n2"], disk_lost=["n2"])
+        receipt = run.faults.begin("wipe", nodes_down=["n2"], disk_lost=["n2"], disk_damaged=["n2"])
         shutil.move(directory, aside)
         receipt.bit = not directory.exists()
+        if copy is not None:
+            shutil.move(copy, directory)
         with suppress(BootFailed):
             run.faults.restart("n2")
     started = run.cluster.state("n2") is ProcessState.UP
@@ -262,16 +278,16 @@ def a_flipped_bit(run: Experiment) -> None:
     file = directory / FILE_NAME
     before = file.read_bytes()
     file.write_bytes(before.replace(b"blue", b"glue"))
-    receipt = run.faults.begin("flip", nodes_down=["n2"])
+    receipt = run.faults.begin("flip", nodes_down=["n2"], disk_damaged=["n2"])
     receipt.bit = file.read_bytes() != before
     run.query("colour", at="n3")
-    with suppress(BootFailed):
+    try:
         run.faults.restart("n2")
-        run.query("colour", at="n2", timeout_s=SHORT_TIMEOUT_S)
-        run.faults.kill("n2")
-    shutil.rmtree(directory)
-    shutil.move(aside, directory)
-    run.faults.restart("n2")
+    except BootFailed:
+        shutil.rmtree(directory)
+        shutil.move(aside, directory)
+        run.faults.restart("n2")
+    run.query("colour", at="n2", timeout_s=SHORT_TIMEOUT_S)
     receipt.end()
 
 
@@ -293,4 +309,5 @@ POWER_CUT_AFTER_THE_ACCEPTANCE: Final = ProcessScript(
 )
 A_SYNC_FAILS: Final = ProcessScript("a-sync-fails", a_sync_fails, vfs=SPEC)
 A_WIPED_DISK: Final = ProcessScript("a-wiped-disk", a_wiped_disk)
+AN_OLD_COPY: Final = ProcessScript("an-old-copy", an_old_copy)
 A_FLIPPED_BIT: Final = ProcessScript("a-flipped-bit", a_flipped_bit)

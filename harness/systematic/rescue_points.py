@@ -248,7 +248,7 @@ def old_cluster(root: Path, algorithm: str = "multipaxos") -> Spec:
     disk.commit()
     disk.close()
     for node in NODES:
-        spec.mark_booted(node)
+        spec.mark_booted(node, 1)
     return spec
 
 

@@ -6,7 +6,7 @@ from node.storage.disk import Disk
 
 
 class ForgivingDisk(Disk):
-    """A disk that need not exist at boot. It ignores the option `must_exist` of the node's launcher."""
+    """A disk that need not exist at boot, and may be an old copy. It ignores the option `last_seen` of the node's launcher."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{**options, "must_exist": False})
+        super().__init__(*arguments, **{**options, "last_seen": None})

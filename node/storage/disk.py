@@ -13,7 +13,9 @@ Rules
    Both stop the node: a node that has forgotten its promises must not vote. At open, every row is checked by its
    checksum and the pages by SQLite's integrity check. The WAL is checked, too: SQLite silently ignores every frame
    after a damaged one, and the whole WAL if its file is missing.
-5. If the very last commit does not check, it may have been lost after the node relied on it: `node/storage/doubts.py`. A
+5. An old copy of a directory is whole, and forgets what came after it. `node/storage/last_seen.py` tells it apart; it stops
+   the node, too.
+6. If the very last commit does not check, it may have been lost after the node relied on it: `node/storage/doubts.py`. A
    node whose algorithm can ask the other nodes starts in doubt. Any other starts if nothing proves a loss.
 
 Keys and values are kept in memory, too, so a read costs nothing. An assignment is `dirty` until the turn's commit. The
@@ -47,6 +49,7 @@ from node.storage.disk_contents import (
     DiskForeign,
     DiskInUse,
     DiskMissing,
+    DiskOutdated,
     check_tables,
     check_wal,
     create_statement,
@@ -57,13 +60,14 @@ from node.storage.disk_contents import (
     row_checksum,
 )
 from node.storage.doubts import DOUBTS_NAME, CommitMark, DoubtRecord, WalEnd
+from node.storage.last_seen import LastSeen
 from node.storage.log_store import DiskLog, Row
 from node.tuning import SHIPPED, Tuning
 from node.wire import pack
 
 __all__ = [
     "FILE_NAME", "Contents", "Disk", "DiskCorrupt", "DiskError", "DiskFailed", "DiskForeign", "DiskInUse", "DiskMissing",
-    "inspect",
+    "DiskOutdated", "LastSeen", "inspect",
 ]  # fmt: skip
 
 #: How long an open waits for the lock of a process that was killed and whose threads have not ended yet.
@@ -88,7 +92,7 @@ class Disk:
         cluster: str,
         node: NodeId,
         made_for: str = "",
-        must_exist: bool = False,
+        last_seen: LastSeen | None = None,
         vfs: str | None = None,
         may_doubt: bool = False,
         tuning: Tuning = SHIPPED,
@@ -102,7 +106,8 @@ class Disk:
             made_for: a text that names the algorithm and the members. A directory that was made for another text is
                 refused: another algorithm gives the stored data another meaning, and quorums of other members need not
                 overlap.
-            must_exist: True if the node has run before, so that a missing directory is an error.
+            last_seen: what the launcher has last seen of this disk; None if the node has never run. With it, a missing
+                directory and an old copy are errors.
             vfs: the name of a registered apsw VFS through which SQLite reads and writes; None for its own.
             may_doubt: the algorithm can ask the other nodes what a lost commit held. Otherwise a disk that has proof of
                 such a loss is damaged.
@@ -123,7 +128,7 @@ class Disk:
         path = directory / FILE_NAME
         try:
             wal_bytes = file_size(Path(f"{path}-wal"))  # before SQLite creates the file
-            if must_exist and not path.exists():
+            if last_seen is not None and not path.exists():
                 raise DiskMissing(
                     f"{path} is missing, and {node} has run before. The node may have promised or accepted something that no "
                     "other node knows, so it must not vote without its state, nor with an old copy of it. Put back the directory "
@@ -146,7 +151,7 @@ class Disk:
         except apsw.Error as error:
             raise _disk_error(directory, error) from error
         try:
-            self._variables = self._open(cluster, node, made_for, must_exist, wal_bytes)
+            self._variables = self._open(cluster, node, made_for, last_seen, wal_bytes)
             self._open_folder, self._next_look_s = OpenFolder(directory), 0.0
         except OSError as error:
             self._close_files()
@@ -158,7 +163,7 @@ class Disk:
             raise
 
     def _open(
-        self, cluster: str, node: NodeId, made_for: str, must_exist: bool, wal_bytes: int
+        self, cluster: str, node: NodeId, made_for: str, last_seen: LastSeen | None, wal_bytes: int
     ) -> dict[str, dict[str, Stored]]:
         """Check and read everything, and count the boot. Returns the keys and values of each variable."""
         self._db.set_busy_timeout(_LOCK_WAIT_MS)
@@ -176,7 +181,7 @@ class Disk:
         if not check_tables(self._db, self.directory / FILE_NAME):
             self._db.execute(";".join(map(create_statement, TABLES)))
         contents = read_contents(self._db, self.directory, wal_bytes, self.read_row)
-        if must_exist and not contents.cluster:
+        if last_seen is not None and not contents.cluster:
             raise DiskCorrupt(
                 f"{self.directory / FILE_NAME} is empty, and {node} has run before: restore the file, or leave the node down"
             )
@@ -189,6 +194,8 @@ class Disk:
             raise DiskForeign(
                 f"{self.directory} was made for {contents.made_for}, but the spec says {made_for}: restore the spec"
             )
+        if last_seen is not None:
+            self._check_newest(node, last_seen, contents.incarnation)
         self.incarnation = contents.incarnation + 1
         self._owner = [cluster, node, str(self.incarnation), made_for]
         self._grow_wal()  # first, because the next line records that the WAL is at least that large
@@ -198,6 +205,21 @@ class Disk:
         self._checkpoint()
         self.log = self.log_class(self._read, self._damaged)
         return contents.variables
+
+    def _check_newest(self, node: NodeId, last_seen: LastSeen, incarnation: int) -> None:
+        """Raise DiskOutdated if this is an old copy of the disk that the launcher has last seen."""
+        if incarnation < last_seen.incarnation:
+            how = f"it has booted {incarnation} of the {last_seen.incarnation} times that {node} has booted"
+        elif incarnation == last_seen.incarnation and self._mark is not None and self._mark.is_other(last_seen.mark):
+            how = f"its last commit is not the one with which {node} ended"
+        else:
+            return
+        raise DiskOutdated(
+            f"{self.directory} is an old copy of the disk of {node}: {how}. What {node} has promised and accepted since is not "
+            "on it, so with it the node must not vote. Put back the newest directory, leave the node down, or replace a node of "
+            "a log by `consensus member replace`. If a majority of the newest disks is lost, `consensus recover` makes a new "
+            "cluster from what is left."
+        )
 
     def read_row(
         self, file: str, contents: Contents, variable: object, key: object, packed: object, checksum: object

@@ -57,6 +57,10 @@ class DiskInUse(DiskError):
     """Another process uses the directory, or its files change too fast to be copied."""
 
 
+class DiskOutdated(DiskError):
+    """The directory is an old copy: the node has run since."""
+
+
 class DiskCorrupt(DiskError):
     """The stored data fails a check."""
 

@@ -66,6 +66,13 @@ class CommitMark:
         # The node ended in the first commit of a new generation, before it was noted.
         return False if generation == (end.generation - 1) % 2**32 else None
 
+    def is_other(self, noted: str) -> bool:
+        """Return whether the note differs from `noted`: what it was, in hex digits, earlier in this run of the machine."""
+        before = bytes.fromhex(noted)
+        return (
+            bool(self._boot_id) and before.startswith(self._boot_id) and os.pread(self._file, _MARK.size, 0) != before
+        )
+
     def note(self, frames: int) -> None:
         """Note that the last durable commit ends with frame number `frames` of the WAL. Raises OSError."""
         if self._generation is None:

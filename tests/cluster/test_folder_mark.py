@@ -34,7 +34,7 @@ def made(tmp_path: Path) -> Spec:
     spec.mark_launched("n3")
     spec.mark_removed("n3")
     for node in ("n1", "n2", "n3"):
-        spec.mark_booted(node)
+        spec.mark_booted(node, 1)
         spec.log(node).write_text("")
         (spec.root / "nodes" / node).mkdir(parents=True)
         for suffix in ("", "-wal"):

@@ -26,7 +26,7 @@ def test_names_may_be_given() -> None:
 def test_a_node_has_booted_once_it_is_marked(tmp_path: Path) -> None:
     made = create(tmp_path, nodes=1, algorithm="paxos")
     assert not made.has_booted("n1")
-    made.mark_booted("n1")
+    made.mark_booted("n1", 1)
     assert made.has_booted("n1")
 
 

@@ -116,10 +116,14 @@ def test_a_node_does_not_start_without_its_directory(run: Experiment) -> None:
     assert "is missing" in last_receipt(run).evidence["then"]
 
 
-def test_a_node_runs_on_the_old_copy_of_its_directory(run: Experiment) -> None:
-    disk_faults.restore_old_copy(run, RNG, node="n1", most_s=0.0).heal()
-    newest, oldest = last_receipt(run).evidence["boots_on_disk"]
-    assert oldest < newest
+def test_a_node_does_not_start_on_an_old_copy_of_its_directory(run: Experiment) -> None:
+    fault = disk_faults.restore_old_copy(run, RNG, node="n1", most_s=0.0)
+    assert run.cluster.state("n1") is ProcessState.DOWN
+    fault.heal()
+    evidence = last_receipt(run).evidence
+    newest, oldest = evidence["boots_on_disk"]
+    assert f"is an old copy of the disk of n1: it has booted {oldest} of the {newest} times" in evidence["then"]
+    assert run.cluster.state("n1") is ProcessState.UP
 
 
 def test_a_second_process_on_a_directory_is_refused(run: Experiment) -> None:

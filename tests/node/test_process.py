@@ -37,6 +37,12 @@ def write_spec(folder: Path, **changes: object) -> Path:
     return path
 
 
+def ran_before(folder: Path) -> tuple[str, str]:
+    """Return the flag that says that the node has run before."""
+    (folder / "booted").touch()
+    return "--booted", str(folder / "booted")
+
+
 class NodeProcess:
     """One `python -m node`, its pipes, and a client's connection to it."""
 
@@ -154,7 +160,7 @@ def test_three_nodes_agree_and_a_killed_node_restarts_with_its_state(start: Star
 
     nodes["n2"].popen.kill()
     assert nodes["n2"].wait() == -signal.SIGKILL
-    back = start("--must-exist", spec=spec, name="n2")
+    back = start(*ran_before(tmp_path), spec=spec, name="n2")
     assert back.ready["incarnation"] == 2
     addresses["n2"] = back.ready["address"]
     for node in (nodes["n1"], nodes["n3"], back):
@@ -184,7 +190,7 @@ def test_sigterm_is_an_orderly_end(start: Start, tmp_path: Path) -> None:
     assert node.wait() == 0
     assert "n1 stopped" in node.log
     assert inspect(tmp_path / "nodes" / "n1").variables["x"]["decided"] == BLUE
-    again = start("--must-exist")
+    again = start(*ran_before(tmp_path))
     assert again.query() == Reply(1, BLUE, None)
 
 
@@ -289,10 +295,17 @@ def test_a_second_process_on_a_directory_is_refused_and_the_first_goes_on(start:
 
 
 def test_a_directory_that_should_be_there(start: Start, tmp_path: Path) -> None:
-    node = start("--must-exist")
+    node = start(*ran_before(tmp_path))
     assert "is missing, and n1 has run before" in node.ready["error"]
     assert node.wait() == 74
     assert not (tmp_path / "nodes").exists()
+
+
+def test_what_was_last_seen_of_the_disk_is_damaged(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "booted").write_text("[]")
+    node = start("--booted", str(tmp_path / "booted"))
+    assert "booted is damaged, and says how often the node has booted" in node.ready["error"]
+    assert node.wait() == 78
 
 
 def test_a_damaged_log_is_found_before_the_node_reports_that_it_is_ready(start: Start, tmp_path: Path) -> None:
@@ -327,6 +340,6 @@ def test_a_commit_that_fails_stops_the_node_before_it_has_answered(start: Start,
     with node.sent(lambda number: ProposeRequest(number, 60_000, RED), variable="y") as dealer:
         assert node.wait() == 74
         assert dealer.poll(0) == 0  # nothing was sent
-    again = start("--must-exist")
+    again = start(*ran_before(tmp_path))
     assert again.query() == Reply(1, BLUE, None)
     assert "y" not in again.status()["variables"]

@@ -26,6 +26,7 @@ from node.storage.disk import (
     DiskForeign,
     DiskInUse,
     DiskMissing,
+    LastSeen,
     inspect,
 )
 from node.storage.disk_contents import PAGE_BYTES, WAL_GROWN_BYTES
@@ -83,7 +84,7 @@ def test_committed_assignments_are_there_after_reopening(tmp_path: Path) -> None
     y["late"] = 1
     disk.close()
 
-    disk = opened(tmp_path / "d", must_exist=True)
+    disk = opened(tmp_path / "d", last_seen=LastSeen())
     assert contents(disk) == {"x": {"value": b"w"}, "y": {"nested": (1, (True, None, "s"), ()), "promised": (3, "n2")}}
     assert tuple is type(disk.variable("y")["promised"])
     disk.close()
@@ -93,7 +94,7 @@ def test_committed_assignments_are_there_after_reopening(tmp_path: Path) -> None
 def test_many_commits_are_there_after_reopening(tmp_path: Path, close: bool) -> None:
     held = filled(tmp_path, close=close)
     for _ in range(3):
-        disk = opened(tmp_path, must_exist=True)
+        disk = opened(tmp_path, last_seen=LastSeen())
         assert held == contents(disk)
         leave_as_killed(disk, tmp_path)
 
@@ -243,11 +244,11 @@ sys.stdin.readline()
 
 def test_a_directory_that_should_exist_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(DiskMissing, match="n1 has run before"):
-        opened(tmp_path / "d", must_exist=True)
+        opened(tmp_path / "d", last_seen=LastSeen())
     assert not (tmp_path / "d").exists()
     (tmp_path / "d").mkdir()
     with pytest.raises(DiskMissing, match="n1 has run before"):
-        opened(tmp_path / "d", must_exist=True)
+        opened(tmp_path / "d", last_seen=LastSeen())
     assert list((tmp_path / "d").iterdir()) == []
 
 
@@ -255,7 +256,7 @@ def test_an_empty_file_is_not_a_first_boot(tmp_path: Path) -> None:
     filled(tmp_path, close=True)
     (tmp_path / FILE_NAME).write_bytes(b"")
     with pytest.raises(DiskCorrupt, match="is empty, and n1 has run before"):
-        opened(tmp_path, must_exist=True)
+        opened(tmp_path, last_seen=LastSeen())
 
 
 def test_the_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
@@ -294,7 +295,7 @@ def test_a_directory_that_cannot_be_written_is_refused() -> None:
             opened(folder / "d" / "n1")
         (folder / "d").chmod(0)
         with pytest.raises(DiskFailed, match="Permission denied"):
-            opened(folder / "d", must_exist=True)
+            opened(folder / "d", last_seen=LastSeen())
 
 
 def test_a_file_where_the_directory_should_be_is_refused(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path: Path) -> None
     with pytest.raises(DiskFailed, match="cannot be used"):
         opened(tmp_path / "d")
     with pytest.raises(DiskMissing):
-        opened(tmp_path / "d", must_exist=True)
+        opened(tmp_path / "d", last_seen=LastSeen())
     (tmp_path / "e" / FILE_NAME).mkdir(parents=True)
     with pytest.raises(DiskFailed, match="Is the path right"):
         opened(tmp_path / "e")
@@ -349,7 +350,7 @@ def test_a_flipped_bit_in_the_incarnation_is_corrupt(tmp_path: Path) -> None:
 def outcome(directory: Path) -> object:
     """Boot from the directory. Returns the contents, or the class of the error."""
     try:
-        disk = opened(directory, must_exist=True)
+        disk = opened(directory, last_seen=LastSeen())
     except (DiskCorrupt, DiskForeign, DiskFailed) as error:
         return type(error)
     held = contents(disk)
@@ -427,7 +428,7 @@ def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_rec
     file.write_bytes(whole)
     flip(file, *schema[3])
     with pytest.raises(DiskCorrupt, match="its schema is damaged"):
-        opened(tmp_path, must_exist=True)
+        opened(tmp_path, last_seen=LastSeen())
 
 
 def test_a_flipped_bit_in_the_wal_is_corrupt_and_not_a_torn_commit(tmp_path: Path) -> None:
@@ -466,11 +467,11 @@ def test_a_wal_that_is_missing_or_cut_short_after_a_crash_is_corrupt(tmp_path: P
     log.unlink()
     if keep:
         log.write_bytes(content[:keep])
-    for look in (lambda: opened(tmp_path, must_exist=True), lambda: inspect(tmp_path)):
+    for look in (lambda: opened(tmp_path, last_seen=LastSeen()), lambda: inspect(tmp_path)):
         with pytest.raises(DiskCorrupt, match="-wal is"):
             look()
     log.write_bytes(content)
-    assert opened(tmp_path, must_exist=True).incarnation == 2
+    assert opened(tmp_path, last_seen=LastSeen()).incarnation == 2
 
 
 def test_an_orderly_end_leaves_no_wal(tmp_path: Path) -> None:
@@ -515,7 +516,7 @@ def test_a_full_disk_fails_the_commit_and_loses_no_earlier_one(tmp_path: Path) -
     *committed, error = done.stdout.splitlines()
     assert str(tmp_path) in error
     assert len(committed) > 20
-    disk = opened(tmp_path, must_exist=True)
+    disk = opened(tmp_path, last_seen=LastSeen())
     keys = [f"key {number}" for number in committed]
     assert sorted(keys) == sorted(key for key in disk.variable("x") if key in keys)
     assert len(disk.variable("x")) - len(keys) in (0, 1)  # the failed commit may have been written
@@ -589,7 +590,7 @@ def test_an_io_error_fails_the_commit_without_a_retry(tmp_path: Path, faulty: Fa
     assert disk.commits == 1
     faulty.failing = ""
     disk.close()
-    disk = opened(tmp_path, must_exist=True)
+    disk = opened(tmp_path, last_seen=LastSeen())
     assert disk.variable("x")["a"] in (1, 2)
     disk.close()
 
@@ -604,7 +605,7 @@ def test_a_boot_without_space_for_the_wal_is_refused(tmp_path: Path, monkeypatch
         patch.setattr("node.storage.disk.os.fsync", full)
         with pytest.raises(DiskFailed, match="-wal cannot be created: No space left on device"):
             opened(tmp_path)
-    disk = opened(tmp_path, must_exist=True)  # nothing is lost
+    disk = opened(tmp_path, last_seen=LastSeen())  # nothing is lost
     assert contents(disk) == before
     disk.close()
 
@@ -617,7 +618,7 @@ def test_an_io_error_at_boot_is_refused(tmp_path: Path, faulty: FaultyVFS, call:
     with pytest.raises(DiskFailed):
         opened(tmp_path, vfs="faulty")
     assert faulty.failed >= 1
-    disk = opened(tmp_path, must_exist=True)
+    disk = opened(tmp_path, last_seen=LastSeen())
     assert held == contents(disk)
     disk.close()
 

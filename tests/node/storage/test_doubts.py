@@ -8,7 +8,7 @@ import pytest
 
 from harness.faults.last_commit import damage_last_commit, last_frame
 from node.log_contract import Doubt
-from node.storage.disk import FILE_NAME, DiskCorrupt
+from node.storage.disk import FILE_NAME, DiskCorrupt, LastSeen
 from node.storage.disk_contents import PAGE_BYTES
 from tests.node.storage.test_disk import contents, filled, flip, leave_as_killed, opened
 
@@ -45,7 +45,7 @@ def test_after_a_restart_of_the_machine_a_torn_commit_is_a_doubt_and_no_damage(t
     """If frames of the last commit are missing, the disk holds the commit before it, whole."""
     for torn in torn_disks(tmp_path):
         give_another_boot_id(tmp_path)
-        disk = opened(tmp_path, must_exist=True, may_doubt=True)
+        disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
         assert (1 if torn else 201) == len(disk.variables())
         assert (Doubt.TORN_OR_DAMAGED if torn else Doubt.NONE) == disk.doubt
         disk.close()
@@ -54,7 +54,7 @@ def test_after_a_restart_of_the_machine_a_torn_commit_is_a_doubt_and_no_damage(t
 def test_a_node_that_cannot_ask_others_starts_after_a_commit_that_may_be_torn(tmp_path: Path) -> None:
     for torn in torn_disks(tmp_path):
         give_another_boot_id(tmp_path)
-        disk = opened(tmp_path, must_exist=True)
+        disk = opened(tmp_path, last_seen=LastSeen())
         assert ((1 if torn else 201), Doubt.NONE) == (len(disk.variables()), disk.doubt)
         disk.close()
 
@@ -63,8 +63,8 @@ def test_the_mark_proves_that_a_commit_was_lost(tmp_path: Path) -> None:
     for torn in torn_disks(tmp_path):
         if torn:
             with pytest.raises(DiskCorrupt, match="has lost its last commit, on which the node has relied"):
-                opened(tmp_path, must_exist=True)
-        disk = opened(tmp_path, must_exist=True, may_doubt=True)
+                opened(tmp_path, last_seen=LastSeen())
+        disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
         assert (Doubt.DAMAGED if torn else Doubt.NONE) == disk.doubt
         disk.close()
 
@@ -79,7 +79,7 @@ def test_the_mark_proves_that_a_torn_commit_was_not_relied_on(tmp_path: Path) ->
     leave_as_killed(disk, tmp_path)
     (tmp_path / f"{FILE_NAME}-mark").write_bytes(mark)  # as if the kill had come before the commit was noted
     damage_last_commit(tmp_path, Random(1))
-    disk = opened(tmp_path, must_exist=True, may_doubt=True)
+    disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
     assert (disk.doubt, contents(disk)) == (Doubt.NONE, {"x": {"a": 1}})
     disk.close()
 
@@ -93,11 +93,11 @@ def test_every_kill_leaves_a_mark_that_fits(tmp_path: Path, commits: int) -> Non
         disk.commit()
     held = contents(disk)
     leave_as_killed(disk, tmp_path)
-    disk = opened(tmp_path, must_exist=True, may_doubt=True)
+    disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
     assert (Doubt.NONE, held) == (disk.doubt, contents(disk))
     leave_as_killed(disk, tmp_path)
     damage_last_commit(tmp_path, Random(commits))  # of the boot
-    disk = opened(tmp_path, must_exist=True, may_doubt=True)
+    disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
     assert (Doubt.DAMAGED, held) == (disk.doubt, contents(disk))
     disk.close()
 
@@ -114,7 +114,7 @@ def test_each_flipped_bit_of_the_last_frame_is_seen(tmp_path: Path, mark: bool) 
         if not mark:
             give_another_boot_id(tmp_path)
         flip(tmp_path / f"{FILE_NAME}-wal", bit // 8, bit % 8)
-        disk = opened(tmp_path, must_exist=True, may_doubt=True)
+        disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
         assert disk.doubt is (Doubt.DAMAGED if mark else Doubt.TORN_OR_DAMAGED), bit - start * 8
         disk.close()
 
@@ -123,16 +123,16 @@ def test_a_doubt_outlives_a_kill_until_it_is_ended(tmp_path: Path) -> None:
     filled(tmp_path, close=False)
     damage_last_commit(tmp_path, Random(1))
     for _ in range(3):
-        disk = opened(tmp_path, must_exist=True, may_doubt=True)
+        disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
         assert (disk.doubt, disk.doubts) == (Doubt.DAMAGED, 1)
         leave_as_killed(disk, tmp_path)
-    disk = opened(tmp_path, must_exist=True, may_doubt=True)
+    disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
     disk.end_doubt()
     assert (disk.doubt, disk.dirty) == (Doubt.DAMAGED, True)
     disk.commit()
     assert (disk.doubt, disk.doubts) == (Doubt.NONE, 1)
     leave_as_killed(disk, tmp_path)
-    disk = opened(tmp_path, must_exist=True, may_doubt=True)
+    disk = opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
     assert (disk.doubt, disk.doubts) == (Doubt.NONE, 1)
     disk.close()
 
@@ -141,7 +141,7 @@ def test_a_record_of_doubts_that_is_damaged_is_corrupt(tmp_path: Path) -> None:
     filled(tmp_path, close=True)
     (tmp_path / "doubts").write_bytes(b"{")
     with pytest.raises(DiskCorrupt, match="doubts is damaged"):
-        opened(tmp_path, must_exist=True, may_doubt=True)
+        opened(tmp_path, last_seen=LastSeen(), may_doubt=True)
 
 
 def part(log: bytes, number: int) -> bytes:
