@@ -137,18 +137,18 @@ def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, nodes:
 
 
 class RefusesToStartAgain(MultiPaxos):
-    """A node that has decided something does not start again."""
+    """A node that has promised something does not start again."""
 
     def start(self) -> None:
         super().start()
-        if self.acceptor.commit:
+        if "promised" in self.node.disk:
             raise RuntimeError("once was enough")
 
 
 def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
     name = f"{__name__}:{RefusesToStartAgain.__name__}"
-    kill = PlanStep("kill", 0.3, 0.2, None, {"nodes": ["n1"]})
-    result = run_plan(Plan(name, THREE, 1, "register", 0.6, (kill,)), tmp_path / "run")
+    kill = PlanStep("kill", 0.0, 0.2, When.parse("1st Accept to n1"), {"nodes": ["n1"]})
+    result = run_plan(Plan(name, THREE, 1, "register", 1.5, (kill,)), tmp_path / "run")
     assert {"contract", "recovery"} <= set(result.violated)
     assert "n1 refused to start again" in result.verdicts["recovery"].evidence
     assert (tmp_path / "run" / "results.json").exists()
