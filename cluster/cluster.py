@@ -281,7 +281,8 @@ class Cluster(Service):
         if node not in self.processes:
             self.links.node_joins(node)
             self.spec.mark_launched(node)
-            self.processes[node] = self._process_class(self.spec, node, self._command)
+            # A new map: other threads may go through the old one.
+            self.processes = {**self.processes, node: self._process_class(self.spec, node, self._command)}
         for failure in self._launch([node]).values():
             raise failure
 
@@ -289,7 +290,7 @@ class Cluster(Service):
         """Forget a node that was removed for ever, and whose process has ended."""
         self.spec.mark_removed(node)
         self.links.node_leaves(node)
-        del self.processes[node]
+        self.processes = {name: process for name, process in self.processes.items() if name != node}
 
     def _launch(self, nodes: Iterable[NodeId]) -> dict[NodeId, BootFailed]:
         """Start these nodes at once. Returns the errors of those that could not start."""
@@ -323,7 +324,7 @@ class Cluster(Service):
         Returns:
             The status of each node that has replied: see `node/status.py`.
         """
-        up = [node for node in self.nodes if self.state(node) is ProcessState.UP]
+        up = [node for node, process in self.processes.items() if process.look() is ProcessState.UP]
         with self._observing:
             if self._observer is None:
                 self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")

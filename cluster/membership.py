@@ -82,6 +82,13 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
             changed.
         Unknown: no other node took over from it, and nothing was changed; or no reply came.
     """
+    remove_member(cluster, node, timeout_s)
+    if node in cluster.processes:
+        end_removed(cluster, node)
+
+
+def remove_member(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) -> None:
+    """Remove a node for ever, and let its process run. Arguments and errors are those of `remove_node`."""
     deadline = time.monotonic() + timeout_s
     with cluster.log_client("membership") as client:
         voters = check_member(client, node, timeout_s)
@@ -92,13 +99,16 @@ def remove_node(cluster: Cluster, node: NodeId, timeout_s: float = TIMEOUT_S) ->
             _hand_over(cluster, client, node, next(successors, None))
         client.configuration.remove(node, timeout_s)
     _wait_until_known(cluster, node, [voter for voter in voters if voter != node], deadline)
-    if node in cluster.processes:
-        process = cluster.process(node)
-        if process.look() is ProcessState.UP:
-            with contextlib.suppress(WrongState):  # it may have ended in this very moment
-                cluster.terminate(node)
-        process.end()
-        cluster.forget(node)
+
+
+def end_removed(cluster: Cluster, node: NodeId) -> None:
+    """End the process of a node that was removed, and forget it."""
+    process = cluster.process(node)
+    if process.look() is ProcessState.UP:
+        with contextlib.suppress(WrongState):  # it may have ended in this very moment
+            cluster.terminate(node)
+    process.end()
+    cluster.forget(node)
 
 
 def replace_node(cluster: Cluster, old: NodeId, new: NodeId, timeout_s: float = TIMEOUT_S) -> None:

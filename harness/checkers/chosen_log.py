@@ -23,6 +23,7 @@ from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
 from node.offline import OfflineNode
 from node.quorum import majority
+from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState
 from node.storage.disk import Contents
 from node.storage.log_store import MemoryLog
@@ -69,6 +70,7 @@ class AppliedLog:
         hashes: the hash of the state after each slot.
         changes: every change of a key, in order.
         frames: how often each frame (session and sequence number) stands in the log.
+        configuration: the members at the end.
     """
 
     first: int
@@ -77,6 +79,7 @@ class AppliedLog:
     hashes: dict[int, int] = field(default_factory=dict)
     changes: list[VersionedWrite] = field(default_factory=list)
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)
+    configuration: Configuration = field(default_factory=lambda: Configuration(()))
 
 
 class ChosenLog:
@@ -88,6 +91,7 @@ class ChosenLog:
         members: Sequence[NodeId],
         disks: Mapping[NodeId, Contents],
         replicas: Mapping[NodeId, Mapping[str, Any]],
+        quorum: int | None = None,
     ) -> None:
         """Take the disks of one run.
 
@@ -96,8 +100,10 @@ class ChosenLog:
             members: the nodes of the cluster.
             disks: what each node's disk holds after the run.
             replicas: the final status of each node that returned one.
+            quorum: so many disks are a majority, however many nodes have voted; None: a majority of the members.
         """
         self.members, self.disks = tuple(members), disks
+        self._quorum = majority(len(self.members)) if quorum is None else quorum
         assert issubclass(algorithm, LogAlgorithm)
         self._algorithm = algorithm
         self._stored = {
@@ -123,7 +129,7 @@ class ChosenLog:
                 copies.setdefault(record.slot, Counter())[record.batch] += 1
         for slot, batches in copies.items():
             batch, number = batches.most_common(1)[0]
-            if slot not in found and number >= majority(len(self.members)):
+            if slot not in found and number >= self._quorum:
                 found[slot] = batch
         return dict(sorted(found.items()))
 
@@ -160,6 +166,7 @@ class ChosenLog:
             new = [change for change in _changes(state) if change[0] > version]
             log.changes += [VersionedWrite(slot, *change) for change in new]
             version = _version(state)
+        log.configuration = state.configuration
         return log
 
     def empty_state(self) -> ReplicatedState:

@@ -11,7 +11,8 @@ algorithms derived from it (`Failover`) owe **one** copy.
 
 What counts as a copy
 ---------------------
-For an algorithm that keeps a log, the command must stand in its chosen slot on a disk, or a snapshot on that disk must cover
+For an algorithm that keeps a log, the nodes that vote at the end owe the copies. The command must stand in its chosen slot on a
+disk, or a snapshot on that disk must cover
 the slot.
 
 For any other algorithm, the value must stand anywhere in what the node stored for the variable (as a vote, as accepted or as
@@ -30,7 +31,7 @@ from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, 
 from harness.records.disks import decided_on_disk
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown, wording
-from node.contract import Stored, Value
+from node.contract import NodeId, Stored, Value
 from node.wire import decode_value, encode_value
 from node.wording import count
 
@@ -41,9 +42,10 @@ def durability(run: RunEvidence) -> Verdict:
 
     Unknown if no value was acknowledged, or if a disk could not be read.
     """
-    owed = max(run.algorithm.copies_owed(len(run.members)) - len(run.lost_disks), 0)
     if run.algorithm.keeps_log:
-        return _check_log(run, owed)
+        voters = run.log.applied.configuration.voters
+        return _check_log(run, max(run.algorithm.copies_owed(len(voters)) - len(run.lost_disks & {*voters}), 0), voters)
+    owed = max(run.algorithm.copies_owed(len(run.members)) - len(run.lost_disks), 0)
     decided = {node: decided_on_disk(run.algorithm, run.members, contents) for node, contents in run.disks.items()}
     checked = set()
     with Found() as found:
@@ -68,8 +70,8 @@ def durability(run: RunEvidence) -> Verdict:
     return _verdict(run, found, len(checked), owed)
 
 
-def _check_log(run: RunEvidence, owed: int) -> Verdict:
-    """Check an algorithm that keeps a log."""
+def _check_log(run: RunEvidence, owed: int, voters: tuple[NodeId, ...]) -> Verdict:
+    """Check an algorithm that keeps a log, on the disks of the nodes that vote at the end."""
     checked: set[CommandKey] = set()
     with Found() as found:
         for operation in run.calls:
@@ -82,7 +84,7 @@ def _check_log(run: RunEvidence, owed: int) -> Verdict:
                 continue  # the log begins after this change, and the oldest snapshot need not hold its value any more
             if command.machine not in ("kv", "once") and run.log.applied.first > 1 and command not in run.log.slots_of:
                 continue  # the command may be older than the log too
-            holders = [node for node in run.log.holders(command) if node not in run.lost_disks]
+            holders = [node for node in run.log.holders(command) if node in voters and node not in run.lost_disks]
             if len(holders) < owed:
                 slots = ", ".join(map(str, run.log.slots_of.get(command, ()))) or "none"
                 found.append(
@@ -123,7 +125,7 @@ def _verdict(run: RunEvidence, found: list[str], checked: int, owed: int) -> Ver
         return invalid(*found)
     if not checked:
         return unknown("no value was acknowledged")
-    if set(run.disks) != set(run.members):
+    if not set(run.members) <= set(run.disks):
         return unknown(f"of {len(run.members)} disks {len(run.disks)} were read")
     return valid(f"each of {count(checked, 'acknowledged value')} is on {count(owed, 'disk')} or more")
 

@@ -30,6 +30,7 @@ from harness.records.history import Event, History, RecordedCall
 from harness.records.jsonable import canonical, shown, wording
 from harness.records.receipts import ALLOWED_ROUND_TRIPS, Receipt, Timeline
 from node.contract import Algorithm, NodeId
+from node.quorum import majority
 from node.storage.disk import Contents
 from node.wording import count
 
@@ -121,7 +122,7 @@ class RunEvidence:
     """The evidence of one run.
 
     Attributes:
-        members: the nodes of the cluster.
+        members: the nodes of the cluster at the start. Receipts of changes name those that joined later.
         algorithm: the class that each node ran.
         history: the clients' calls, stamped by the harness's clock.
         receipts: the faults of the run, each with what an observer other than the injector saw of it.
@@ -158,12 +159,12 @@ class RunEvidence:
     @cached_property
     def record(self) -> WireRecord:
         """The messages between nodes."""
-        return read_record(self.messages, self.members)
+        return read_record(self.messages, self.timeline.everyone)
 
     @cached_property
     def log(self) -> ChosenLog:
         """The chosen log, put together from the disks; only for an algorithm that `keeps_log`."""
-        return ChosenLog(self.algorithm, self.members, self.disks, self.replicas)
+        return ChosenLog(self.algorithm, self.members, self.disks, self.replicas, majority(self.timeline.voters_max))
 
     @cached_property
     def lost_disks(self) -> set[NodeId]:

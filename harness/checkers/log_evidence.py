@@ -134,7 +134,7 @@ class LogEvidence:
             if slot <= commit.get(ballot, 0):
                 reason = f"{ballot.node} announced that it is chosen"
                 found.setdefault(slot, []).append(ChosenBatch(ballot, text, reason))
-            elif len(nodes) >= majority(len(self.run.members)):
+            elif len(nodes) >= majority(self.run.timeline.voters_max):
                 found.setdefault(slot, []).append(ChosenBatch(ballot, text, f"{', '.join(nodes)} accepted it"))
         return found
 

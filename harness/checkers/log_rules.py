@@ -62,7 +62,7 @@ def promises_are_kept(evidence: LogEvidence) -> Iterator[Finding]:
         slot = max(answer.fields["slots"], default=0) if answer.type == "Accepted" else 0
         return first_requests.get((answer.sender, answer.type, ballot_of(answer), slot), 0)
 
-    for node in evidence.run.members:
+    for node in evidence.run.timeline.everyone:
         answers, since = evidence.answers(node), evidence.remembered_from.get(node, 0)
         for held_to in (
             [answer for answer in answers if answer.incarnation < since],

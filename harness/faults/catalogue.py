@@ -54,6 +54,7 @@ MODULES: Final = (
     "harness.faults.process_faults",
     "harness.faults.partitions",
     "harness.faults.role_faults",
+    "harness.faults.member_faults",
     "harness.faults.link_faults",
     "harness.faults.disk_faults",
     "harness.faults.limit_faults",

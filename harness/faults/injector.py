@@ -75,6 +75,9 @@ class Faults:
         self._claims = threading.Condition()
         #: The nodes that the fault of this thread has found by their roles.
         self.strike = Strike()
+        #: Held while the members change: changes are made one at a time. `names_given` are those of nodes that were to join.
+        self.changing = threading.Lock()
+        self.names_given: set[NodeId] = set()
         #: Each time that a node was started again on its own disk, and did not come up.
         self.refusals: list[RefusedStart] = []
         self.ending = threading.Event()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any, Final
 
-from cluster.errors import BootFailed, FaultFailed, WrongState
+from cluster.errors import BootFailed, FaultFailed, NoSuchNode, WrongState
 from cluster.processes import ProcessState
 from harness.faults.active import ActiveFault, EndsOnHeal, RepeatingFault
 from harness.faults.catalogue import BadFault, DrawnArguments, FaultBudget, check_message, fault
@@ -330,7 +330,7 @@ def starve(
 
     def act_if_fit(node: NodeId, act: Callable[..., object]) -> bool:
         """Signal a node. Returns False if it is not in the state for that: another program has acted on it."""
-        with faults.lock, contextlib.suppress(WrongState):
+        with faults.lock, contextlib.suppress(WrongState, NoSuchNode):
             act(node)
             return True
         return False
@@ -365,7 +365,7 @@ def rolling_restart(experiment: Target, _rng: Random, *, pause_s: float = 0.2) -
 
     def restart_next(healing: threading.Event) -> None:
         node = experiment.nodes[next(restarts) % len(experiment.nodes)]
-        with faults.lock, contextlib.suppress(WrongState):  # another program has killed or suspended it
+        with faults.lock, contextlib.suppress(WrongState, NoSuchNode):  # another program has killed or suspended it
             faults.terminate(node)
         healing.wait(pause_s)
         bring_up(faults, [node])

@@ -62,6 +62,7 @@ def resolve_nodes(experiment: Target, rng: Random, nodes: Sequence[NodeId] | Non
 def bring_up(faults: Faults, nodes: Sequence[NodeId]) -> None:
     """Resume those of the nodes that are suspended, and restart those that are down."""
     with faults.lock:
+        nodes = [node for node in nodes if node in faults.cluster.processes]  # one that was removed does not come back
         suspended = [node for node in nodes if faults.cluster.state(node) is ProcessState.SUSPENDED]
         if suspended:
             faults.resume(*suspended)

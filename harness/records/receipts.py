@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.records.jsonable import BadFile, from_jsonable, read_lines, to_jsonable, write_lines
 from harness.records.links import CLIENT, Link
@@ -69,6 +69,15 @@ class Receipt:
         }
 
     @property
+    def change(self) -> "MemberChange | None":
+        """The change of members that this fault was; None if it was another fault."""
+        data = self.evidence.get(CHANGE)
+        if not isinstance(data, dict):
+            return None
+        before, after = tuple(data["before"]), tuple(data["after"])
+        return MemberChange(data["kind"], data["node"], data["outcome"], before, after, data["settled_ns"])
+
+    @property
     def links_broken(self) -> tuple[Link, ...]:
         """The directed links over which nothing is owed."""
         return self.links_cut + (self.links_disturbed if self.loss >= 1 else ())
@@ -76,6 +85,32 @@ class Receipt:
     def during(self, began_ns: int, ended_ns: int) -> bool:
         """Return whether the fault was in force at any time between the two. A fault of no length counts as one nanosecond."""
         return self.began_ns < ended_ns and (self.ended_ns is None or max(self.ended_ns, self.began_ns + 1) > began_ns)
+
+
+#: The key in a receipt's evidence for a change of members: the fields of `MemberChange`.
+CHANGE: Final = "change"
+#: What came of a change of members.
+INSTALLED, REFUSED, INDETERMINATE = "installed", "refused", "indeterminate"
+
+
+class MemberChange(NamedTuple):
+    """A change of the members of a log's cluster, as the client saw it that asked for it.
+
+    Attributes:
+        kind: "add" or "remove".
+        node: the node that joins or leaves.
+        outcome: installed, refused or indeterminate.
+        before: the nodes that voted before it.
+        after: those that vote after it, if it was installed.
+        settled_ns: from when on the outcome holds; None while the change is under way.
+    """
+
+    kind: str
+    node: NodeId
+    outcome: str
+    before: tuple[NodeId, ...]
+    after: tuple[NodeId, ...]
+    settled_ns: int | None
 
 
 #: Round trips that an answer may take when links are slow: a client finds the leader, a canvass, phase 1, the new leader's first
@@ -152,8 +187,15 @@ def _links(data: list[Any]) -> tuple[Link, ...]:
     return tuple(links)
 
 
+#: The nodes that vote.
+Voters = frozenset[NodeId]
+
+
 class Timeline:
     """Which nodes were up and which could reach which, at any time, according to the receipts.
+
+    `members` are the nodes at the start. Receipts of changes say who votes later. While a change is under way, or if nobody knows
+    what came of it, a majority is one by the voters before it and by those after it.
 
     Raises:
         ValueError: a receipt names an endpoint that is neither a member nor `client`. Such a receipt would silently excuse
@@ -163,10 +205,17 @@ class Timeline:
     def __init__(self, members: Sequence[NodeId], receipts: Iterable[Receipt] = ()) -> None:
         self.members = tuple(members)
         self.receipts = tuple(receipts)
+        changes = [(receipt, receipt.change) for receipt in self.receipts]
+        self._changes = [(receipt.began_ns, change) for receipt, change in changes if change is not None]
+        joined = [change.node for _, change in self._changes if change.kind == "add"]
+        self.everyone = tuple(dict.fromkeys((*self.members, *joined)))
+        """The members and all nodes that have joined or may have."""
+        self.voters_max = max([len(self.members), *(len(voters) for _, one in self._changes for voters in one[3:5])])
+        """How many nodes voted at most."""
         for receipt in self.receipts:
             links = (*receipt.links_cut, *receipt.links_disturbed)
             for name in (*receipt.nodes_down, *(end for link in links for end in link)):
-                if name not in (*self.members, CLIENT):
+                if name not in (*self.everyone, CLIENT):
                     raise ValueError(f"the receipt of {receipt.fault} names {name!r}; the members are {self.members}")
 
     def on_majority_side(self, node: NodeId, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
@@ -178,11 +227,13 @@ class Timeline:
             ended_ns: its end.
             steady_ns: if not 0, one and the same majority must also have stayed reachable for a stretch of this length.
         """
-        needed = self._needed
-        spans = [(began, ended, self._peers(node, faults)) for began, ended, faults in self._spans(began_ns, ended_ns)]
-        if any(peers is None or len(peers) < needed for _, _, peers in spans):
+        spans = [
+            _Span(began, ended, self._peers(node, faults), self._voters(began))
+            for began, ended, faults in self._spans(began_ns, ended_ns)
+        ]
+        if not all(has_majority(node, span.peers, span.voters) for span in spans):
             return False
-        return _longest_steady_ns(spans, needed) >= steady_ns
+        return _longest_steady_ns(node, spans) >= steady_ns
 
     def client_reaches(self, node: NodeId, began_ns: int, ended_ns: int) -> bool:
         """Return whether clients could reach `node`, and `node` could reach clients, the whole time."""
@@ -212,7 +263,7 @@ class Timeline:
         return any(
             self.client_reaches(member, began_ns, ended_ns)
             and self.on_majority_side(member, began_ns, ended_ns, steady_ns=steady_ns)
-            for member in (self.members if node is None else (node,))
+            for member in (self.everyone if node is None else (node,))
         )
 
     def leader_owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
@@ -225,23 +276,32 @@ class Timeline:
         longest = since = 0
         before: object = None
         for start, end, faults in self._spans(began_ns, ended_ns):
-            peers = {member: self._peers(member, faults) for member in self.members}
-            may_lead = {one for one, seen in peers.items() if seen is not None and len(seen) >= self._needed}
+            peers = {member: self._peers(member, faults) for member in self.everyone}
+            voters = self._voters(start)
+            may_lead = {one for one, seen in peers.items() if has_majority(one, seen, voters)}
             broken = {link for fault in faults for link in fault.links_broken}
             asked = may_lead if node is None else {node}
             if not may_lead or any({(CLIENT, one), (one, CLIENT)} & broken for one in asked):
                 return False
             if node is not None and not (node in may_lead and may_lead - {node} <= (peers[node] or set())):
                 return False
-            if peers != before:
-                before, since = peers, start
+            if (peers, voters) != before:
+                before, since = (peers, voters), start
             longest = max(longest, end - since)
         return longest >= steady_ns
 
-    @property
-    def _needed(self) -> int:
-        """How many other nodes a node needs for a majority."""
-        return majority(len(self.members)) - 1
+    def _voters(self, at_ns: int) -> frozenset[Voters]:
+        """Return every set of voters that there may have been at a time."""
+        possible = {frozenset(self.members)}
+        for began_ns, change in self._changes:
+            if began_ns > at_ns:
+                break
+            settled = change.settled_ns is not None and change.settled_ns <= at_ns
+            if not settled or change.outcome == INDETERMINATE:
+                possible |= {frozenset(change.before), frozenset(change.after)}
+            elif change.outcome == INSTALLED:
+                possible = {frozenset(change.after)}
+        return frozenset(possible)
 
     def _spans(self, began_ns: int, ended_ns: int) -> Iterator[tuple[int, int, list[Receipt]]]:
         """Yield the time, divided wherever a fault begins or ends, with the faults of each piece."""
@@ -252,6 +312,7 @@ class Timeline:
             cuts.add(fault.began_ns)
             if fault.ended_ns is not None:
                 cuts.add(max(fault.ended_ns, fault.began_ns + 1))
+        cuts |= {at for began, change in self._changes for at in (began, change.settled_ns) if at is not None}
         inside = sorted(cut for cut in cuts if began_ns <= cut <= ended_ns)
         for start, end in pairwise(inside):
             yield start, end, [fault for fault in faults if fault.during(start, end)]
@@ -259,24 +320,41 @@ class Timeline:
     def _peers(self, node: NodeId, faults: list[Receipt]) -> frozenset[NodeId] | None:
         """Return the nodes that `node` could reach and that could reach it; None if `node` was down."""
         down = {name for fault in faults for name in fault.nodes_down}
-        if node in down or node not in self.members:
+        if node in down or node not in self.everyone:
             return None
         broken = {link for fault in faults for link in fault.links_broken}
         return frozenset(
             peer
-            for peer in self.members
+            for peer in self.everyone
             if peer != node and peer not in down and not {(node, peer), (peer, node)} & broken
         )
 
 
-def _longest_steady_ns(spans: list[tuple[int, int, frozenset[NodeId] | None]], needed: int) -> int:
-    """Return the longest time in which the same `needed` peers stayed reachable."""
+class _Span(NamedTuple):
+    """A time in which nothing changed, with the nodes that one node reached, None if it was down, and who may have voted."""
+
+    began_ns: int
+    ended_ns: int
+    peers: frozenset[NodeId] | None
+    voters: frozenset[Voters]
+
+
+def has_majority(node: NodeId, peers: frozenset[NodeId] | None, voters: frozenset[Voters]) -> bool:
+    """Return whether `node`, which is down if `peers` is None, votes and has a majority, by each of these sets of voters."""
+    return peers is not None and all(
+        node in each and len(each & {node, *peers}) >= majority(len(each)) for each in voters
+    )
+
+
+def _longest_steady_ns(node: NodeId, spans: list[_Span]) -> int:
+    """Return the longest time in which the same peers made a majority."""
     longest = 0
-    for first, (start, _, peers) in enumerate(spans):
-        common = peers or frozenset()
-        for _, end, others in spans[first:]:
+    for first, (start, _, peers, voters) in enumerate(spans):
+        common, possible = peers or frozenset(), voters
+        for _, end, others, then in spans[first:]:
             common &= others or frozenset()
-            if len(common) < needed:
+            possible |= then
+            if not has_majority(node, common, possible):
                 break
             longest = max(longest, end - start)
     return longest

@@ -14,12 +14,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cluster.errors import ConsensusError, WrongState
+from cluster.errors import ConsensusError, NoSuchNode, WrongState
 from harness.faults.active import ActiveFault, ConditionalFault
 from harness.faults.catalogue import find_fault
 from harness.faults.roles import Missed
 from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
+from harness.network.rules import BadRule
 from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine
@@ -121,8 +122,8 @@ class Nemesis:
             outcome.trouble, outcome.missed = "its message was not seen", True
         except Missed as error:
             outcome.trouble, outcome.missed = str(error), True
-        except WrongState as error:
-            # A fault that finds its node by a role may take one that another step has been planned for.
+        except (WrongState, NoSuchNode, BadRule) as error:
+            # A fault that finds its node by a role, or removes one, may take one that another step has been planned for.
             outcome.trouble, outcome.missed = f"{type(error).__name__}: {error}", self._plan.has_roles
         except ConsensusError as error:
             outcome.trouble = f"{type(error).__name__}: {error}"

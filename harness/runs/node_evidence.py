@@ -47,9 +47,9 @@ class DisksRead(NamedTuple):
 
 
 def read_disks(spec: Spec) -> DisksRead:
-    """Read the disk of every node of the spec, while the nodes are down."""
+    """Read the disk of every node that the cluster has had, also of removed ones, while the nodes are down."""
     found = DisksRead({}, {})
-    for node in spec.nodes:
+    for node in spec.known_nodes():
         try:
             found.contents[node] = inspect(spec.settings.directory(node))
         except DiskError as error:
@@ -68,4 +68,4 @@ def unexplained_failures(spec: Spec, receipts: Iterable[Receipt], silent: Sequen
     excused = names_of_families("disk", "limit", "clock")
     if any(receipt.fault in excused for receipt in receipts):
         return []
-    return [*failures({node: spec.log(node) for node in spec.nodes}), *silent]
+    return [*failures({node: spec.log(node) for node in spec.known_nodes()}), *silent]

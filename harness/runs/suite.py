@@ -28,6 +28,7 @@ of the plan, and `verdicts` has the article's four properties (only fault tolera
 | effects | for keys: each command took effect once, with the effect that its answer says, also if it was sent again |
 | liveness | after the heal, every call is answered |
 | contract | no node failed by itself; only there if one did |
+| node changes | the log holds what was said of each node that was to join or leave; only there if one was |
 | recovery | each node that was started again on its own disk came up; only there if one did not |
 | guards | the run was a test |
 
@@ -36,7 +37,7 @@ The run is invalid if any verdict is, else unknown if any is, else valid.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,7 @@ from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
 from harness.checkers.liveness import liveness
+from harness.checkers.node_changes import node_changes_verdict
 from harness.checkers.properties import contract_verdict
 from harness.checkers.recovery import recovery_verdict
 from harness.checkers.replicas import agreement
@@ -163,7 +165,8 @@ def run_plan(
 
 def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
     """After the heal: make the workload's last calls, and look at the nodes. Returns the nodes that are down."""
-    for calls in clients.final_calls():
+    for planned in clients.final_calls():
+        calls = [ask for ask in planned if ask.node is None or ask.node in run.nodes]  # others have left
         _settle(
             run,
             [
@@ -197,6 +200,7 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
     verdicts = {
         **contract_verdict(run),
         **recovery_verdict(run),
+        **node_changes_verdict(run),
         **{name: check(run) for name, check in judges.items()},
     }
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
@@ -268,6 +272,8 @@ class _WorkloadClients:
         for client, until_s in list(self._rests_until.items()):
             if until_s <= now_s:
                 ask = self._clients.next_call(client, now_s)
+                if ask.node is not None and ask.node not in self._run.nodes:  # it has left
+                    ask = replace(ask, node=None)
                 self._open[client] = (ask, self._clients.begin(self._run, client, ask))
                 del self._rests_until[client]
 
