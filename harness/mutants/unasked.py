@@ -1,4 +1,4 @@
-"""Mutants that no script knows: `consensus test NAME --workload mixed` finds each of them, by what its clients ask anyway.
+"""Mutants that no script knows: `consensus test NAME --workload mixed` is to find them by what its clients ask anyway.
 
 Each class is Multi-Paxos with one machine, or its sessions, or its questions broken. `UNASKED` lists them.
 """
