@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     "--runs", type=click.IntRange(1, 1_000_000), help="How many runs.  [default: 100; with --minutes as many as fit]"
 )
 @click.option("--minutes", type=FloatRange(0.01, 100_000), help="Begin no run after this time.")
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many runs at a time.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="How many runs at a time. A run takes half a core.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
 @algorithm_parameter(default="paxos")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
