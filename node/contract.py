@@ -218,6 +218,13 @@ class Algorithm(ABC):
         """Return how the replica stands, for judges, tools and pictures."""
         return Status()
 
+    def awaits(self) -> Sequence[str]:
+        """Return the names of the timers that must be set now, because the replica waits for something that may be lost.
+
+        The simulator and the explorer check after every turn that these are set. None by default: then nothing is checked.
+        """
+        return ()
+
     @classmethod
     def copies_owed(cls, members: int) -> int:
         """Return on how many disks an acknowledged value must be, in a cluster of `members` nodes: a majority by default."""

@@ -234,6 +234,11 @@ class LogAlgorithm(Algorithm):
         """Whether this replica leads and may answer clients."""
 
     @property
+    def heir(self) -> NodeId | None:
+        """The node to which this replica, which leads, hands over; None if it does not."""
+        return None
+
+    @property
     @abstractmethod
     def snapshot_slot(self) -> int:
         """The slot of this replica's latest snapshot; 0 if it has none."""

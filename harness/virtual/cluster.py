@@ -13,6 +13,7 @@ Rules
 3. A client waits until a `GiveUp` ends its wait. A crash of the node loses the client's request.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +44,7 @@ from harness.virtual.steps import (
     SendFrame,
     Step,
     TakeOwnMessages,
+    Turn,
 )
 from harness.virtual.watchdog import EndlessLoop
 from node.contract import Algorithm, NodeId, Request, Value
@@ -115,6 +117,10 @@ class VirtualCluster:
             case Deliver(packet):
                 self._remove_copy(packet)
                 outcome = self._turn(packet.to, step)
+            case Turn(node, inputs):
+                for each in inputs:
+                    self._note_input(each)
+                outcome = self._turn(node, *inputs)
             case DropPacket(packet):
                 self._remove_copy(packet)
                 outcome = TurnOutput()
@@ -136,17 +142,11 @@ class VirtualCluster:
                 self.nodes[node].doubt_disk(last_commit)
                 self.judge.forget_node(node)
                 outcome = TurnOutput()
-            case Propose(node, request, value):
-                self.judge.record_proposal(value)
+            case Propose(node) | Query(node) | SendFrame(node):
+                self._note_input(step)
                 outcome = self._turn(node, step)
-            case Query(node, request):
-                self.judge.record_query(request)
-                outcome = self._turn(node, step)
-            case SendFrame(node, request, frame):
-                self.judge.record_frame(request, frame)
-                outcome = self._turn(node, step)
-            case CrashInTurn(node, lifted):
-                self.nodes[node].crashes_in_turn = not lifted
+            case CrashInTurn(node, lifted, moment):
+                self.nodes[node].crashes_in_turn = None if lifted else moment
                 outcome = TurnOutput()
             case Fire(node) | TakeOwnMessages(node) | GiveUp(node) | PeerLost(node) | Retire(node):
                 outcome = self._turn(node, step)
@@ -223,8 +223,26 @@ class VirtualCluster:
 
     # --- internals ----------------------------------------------------------------------------------------------------
 
+    def _note_input(self, step: Step) -> None:
+        """Remove a copy of a packet that arrives; note a client's call."""
+        match step:
+            case Deliver(packet):
+                self._remove_copy(packet)
+            case Propose(_, _, value):
+                self.judge.record_proposal(value)
+            case Query(_, request):
+                self.judge.record_query(request)
+            case SendFrame(_, request, frame):
+                self.judge.record_frame(request, frame)
+
     def _check(self, step: Step) -> None:
         match step:
+            case Turn(node, inputs):
+                copies = Counter(each.packet for each in inputs if isinstance(each, Deliver))
+                fine = self.nodes[node].up and all(self.pending.get(packet, 0) >= copies[packet] for packet in copies)
+                for each in inputs:
+                    if not isinstance(each, TakeOwnMessages):
+                        self._check(each)
             case Deliver(packet) | DropPacket(packet):
                 fine = packet in self.pending and (isinstance(step, DropPacket) or self.nodes[packet.to].up)
             case DuplicatePacket(packet):
@@ -257,11 +275,11 @@ class VirtualCluster:
         if copies > 1:
             self.pending[packet] = copies - 1
 
-    def _turn(self, name: NodeId, step: Step) -> TurnOutput:
+    def _turn(self, name: NodeId, *steps: Step) -> TurnOutput:
         """Run a turn of a node. An exception of its algorithm is a violation and stops the node, as it stops a real node."""
         node = self.nodes[name]
         try:
-            outcome = node.boot() if isinstance(step, Recover) else node.turn(step)
+            outcome = node.boot() if isinstance(steps[0], Recover) else node.turn(*steps)
         except (Exception, SystemExit, EndlessLoop) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             node.crash()
             self.judge.record_failure(name, error)
@@ -271,6 +289,8 @@ class VirtualCluster:
             self.judge.check_applied(node)
             node.crash()
         self.judge.check_node(node)
+        if node.up:
+            self.judge.check_timers(node)
         for reply in outcome.replies:
             self.judge.check_reply(name, reply)
         return outcome

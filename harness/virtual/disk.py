@@ -62,20 +62,26 @@ class VirtualLog(MemoryLog):
         self.before_commit: _LogContents | None = None
         """The contents before the last commit, if that commit has changed them."""
 
+        self.resizes = False
+        """Whether this turn writes or deletes parts of a snapshot, or shortens the log."""
+
     def put(self, record: Record) -> None:
         self._note_change()
         super().put(record)
 
     def truncate(self, first: int) -> None:
         self._note_change()
+        self.resizes = True
         super().truncate(first)
 
     def put_part(self, slot: int, number: int, data: bytes) -> None:
         self._note_change()
+        self.resizes = True
         super().put_part(slot, number, data)
 
     def keep_only(self, slot: int) -> None:
         self._note_change()
+        self.resizes = True
         super().keep_only(slot)
 
     def _note_change(self) -> None:
@@ -93,6 +99,7 @@ class VirtualLog(MemoryLog):
         if self._late and self.before_turn is not None:
             self._unsynced = self.before_turn
         self.before_turn = None
+        self.resizes = False
 
     def crash(self) -> None:
         """Undo what was not synced."""
@@ -103,6 +110,7 @@ class VirtualLog(MemoryLog):
         if left is not None:
             self.records, self.parts, self.first = left
         self.before_turn = self._unsynced = None
+        self.resizes = False
 
 
 class VirtualDisk:
@@ -142,9 +150,13 @@ class VirtualDisk:
         """Return the keys and values of one variable, as a mapping that writes to this disk."""
         return VirtualVariable(name, self.stored.setdefault(name, {}), self._changed)
 
-    def commit(self) -> None:
-        """Make the assignments of the turn durable; of a disk that syncs late, those of the turn before."""
-        if self._doubt_ends:
+    def commit(self, *, ends_doubt: bool = True) -> None:
+        """Make the assignments of the turn durable; of a disk that syncs late, those of the turn before.
+
+        Args:
+            ends_doubt: note the end of a doubt, too. A real disk does so after the commit, in another file.
+        """
+        if self._doubt_ends and ends_doubt:
             self.doubt, self._doubt_ends = Doubt.NONE, False
         if self._changed or self.log.before_turn is not None:
             self._before_last = self.synced.copy(), self.log.before_turn

@@ -15,7 +15,17 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from harness.virtual.steps import LastCommit
+from harness.virtual.plots import draw_plots, draw_turns, with_moment
+from harness.virtual.scheduled_events import (
+    ONE_INPUT,
+    ScheduledCall,
+    ScheduledCut,
+    ScheduledEvent,
+    ScheduledOutage,
+    ScheduledPause,
+    Times,
+    TurnConditions,
+)
 from node.contract import NodeId
 from node.quorum import majority
 from node.tuning import SHIPPED, Tuning
@@ -37,6 +47,13 @@ class KindLoss(NamedTuple):
     """The probability for one packet."""
 
 
+class NamedLoss(NamedTuple):
+    """The loss of the message classes whose names contain `name`."""
+
+    name: str
+    loss: float
+
+
 @dataclass(frozen=True, slots=True)
 class LinkConditions:
     """How packets travel in the fault phase. `loss`, `repeat` and `slow` are probabilities for one packet."""
@@ -50,57 +67,10 @@ class LinkConditions:
     slow_s: float = 1.0
     loss_by_kind: tuple[KindLoss, ...] = ()
     """Overrides `loss` for some message classes."""
+    loss_by_name: tuple[NamedLoss, ...] = ()
+    """The same, for those of certain names."""
     usual_s: tuple[float, ...] = ()
     """How long a packet that is not slow takes at most, for each directed pair of endpoints."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledEvent:
-    """Something that happens at a time, in seconds since the beginning of the run."""
-
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledCut(ScheduledEvent):
-    """For `for_s` seconds no packet passes from `left` to `right`, nor back unless `one_way`."""
-
-    for_s: float
-    left: tuple[NodeId, ...]
-    right: tuple[NodeId, ...]
-    one_way: bool
-    holds: bool
-    """Packets wait for the end of the cut. Otherwise they are lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledOutage(ScheduledEvent):
-    """A node crashes, and boots again after `for_s` seconds. If its disk is lost, it never boots."""
-
-    for_s: float
-    node: NodeId
-    loses_disk: bool
-    in_turn: bool = False
-    """The node crashes in the next turn in which it sends something early, after that send and before the commit."""
-    last_commit: LastCommit | None = None
-    """What happens to the node's last commit while it is down; None: nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledPause(ScheduledEvent):
-    """A node is suspended for `for_s` seconds, and then continues. Its input waits meanwhile."""
-
-    for_s: float
-    node: NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledCall(ScheduledEvent):
-    """A client's call at `node`: a proposal of `colour`, or a query if that is None. The client waits for `for_s` seconds."""
-
-    for_s: float
-    node: NodeId
-    colour: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +89,7 @@ class FaultSchedule:
     """The nodes that are up in the recovery phase."""
     recovery_colours: tuple[str, ...]
     """The values that are proposed in the recovery phase."""
+    turns: TurnConditions = ONE_INPUT
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
@@ -175,34 +146,21 @@ def draw_fault_schedule(seed: int, nodes: int = 3, values: int = VALUES_MAX) -> 
     whole = [member for member in members if member not in lost]
     least = min(majority(nodes), len(whole))
     survivors = rng.sample(whole, rng.randint(least, len(whole)))
+    more = Random(f"turns and roles/{seed}/{nodes}/{values}")
+    outages = [with_moment(more, outage) for outage in outages]
+    plots = draw_plots(more, nodes, times, colours) if more.random() < 0.5 else ()
     return FaultSchedule(
         seed,
         members,
         fault_phase_s,
         _links(rng, members),
         clocks=tuple(rng.choice((1.0, 1.0, rng.uniform(0.5, 2.0))) for _ in members),
-        faults=(*cuts, *outages, *pauses),
+        faults=(*cuts, *outages, *pauses, *plots),
         calls=_calls(rng, members, favourites, times, colours),
         survivors=tuple(sorted(survivors)),
         recovery_colours=colours[-2:],
+        turns=draw_turns(more),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Draws the times of events, which are shortly after one of a few moments, and their lengths. All are in seconds."""
-
-    rng: Random
-    moments: list[float]
-    spread_s: float
-
-    def draw(self) -> float:
-        """Draw the time of an event."""
-        return self.rng.choice(self.moments) + self.rng.expovariate(1 / self.spread_s)
-
-    def length(self) -> float:
-        """Draw the length of an event."""
-        return self.rng.expovariate(1 / self.spread_s) * self.rng.choice((1, 10))
 
 
 def _links(rng: Random, members: tuple[NodeId, ...]) -> LinkConditions:

@@ -8,12 +8,13 @@
 | promise | the ballots that a node has promised, and under which it has accepted, never go down |
 | ballot | the owner of a ballot asks for one value under it |
 | contract | no algorithm raises, or does what its contract forbids |
+| timer | a node that waits for what may be lost has a timer set: those that its algorithm names in `awaits` |
 
 A node that has lost its disk may report less than before. What nodes and clients saw of it earlier still counts.
 `harness.virtual.log_judge` checks the further properties of a replicated log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -34,7 +35,10 @@ SAFETY: Final = (
 #: The node of a ballot that is a number of its author's own: any node may begin it.
 UNOWNED: Final = ""
 FAULT_TOLERANCE: Final = "fault tolerance"
-EVERYTHING: Final = (*SAFETY, "client", FAULT_TOLERANCE)
+TIMER: Final = "timer"
+#: What steps alone can violate, whatever time passes between them.
+STEPWISE: Final = (*SAFETY, TIMER)
+EVERYTHING: Final = (*STEPWISE, "client", FAULT_TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,18 @@ def violations_of_change(node: NodeId, before: Facts, after: Facts) -> list[Viol
     return found
 
 
+def missing_timers(node: VirtualNode) -> list[Violation]:
+    """Return the violations that timers are not set that the replica of `node`, which is up, rests on after a turn."""
+    instance = node.instance
+    if instance is None:
+        return []
+    return [
+        Violation(TIMER, f"{node.id} waits for something that may be lost, and its timer {name!r} is not set")
+        for name in instance.awaits()
+        if not node.is_set(name)
+    ]
+
+
 #: What a simulated run has seen if a node reported a ballot.
 BALLOT: Final = "a reported ballot"
 
@@ -165,6 +181,19 @@ class VirtualJudge:
         The early output of that turn rests on it.
         """
 
+    def check_end(self, nodes: Iterable[VirtualNode]) -> None:
+        """Check what can be checked only when no step follows. Only a log's judge does something here."""
+
+    def check_timers(self, node: VirtualNode) -> None:
+        """Check after a turn that the timers are set that the replica's algorithm names."""
+        try:
+            missing = missing_timers(node)
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            self.record_failure(node.id, error)
+            return
+        if missing:
+            self.violations.extend(missing)
+
     def check_facts(self, node: NodeId, facts: Facts) -> None:
         """Check the facts of a node after a step of its own."""
         before = self._nodes.get(node)
@@ -212,6 +241,14 @@ class VirtualJudge:
         names = ", ".join(dict.fromkeys(nodes))
         self.violations.append(
             Violation(FAULT_TOLERANCE, f"{names} cannot answer, though {', '.join(up)} are up and connected")
+        )
+
+    def record_overdue(self, what: str, node: NodeId, up: list[NodeId]) -> None:
+        """Record that a call, `what`, at `node` has no answer though it is owed one by now, while the nodes `up` are up."""
+        self.violations.append(
+            Violation(
+                FAULT_TOLERANCE, f"{what} at {node} is owed an answer by now, and has none; up are {', '.join(up)}"
+            )
         )
 
     def _record_decided(self, value: Value, witness: str) -> None:

@@ -5,73 +5,42 @@ removed and replaced; leaders that are asked to hand over; connections that seem
 snapshots are frequent, and that nodes miss more of the log than a promise can contain.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from random import Random
 from typing import Final
 
 from harness.faults.drawn_settings import draw_settings
-from harness.virtual.fault_schedule import (
-    FaultSchedule,
-    KindLoss,
-    LinkConditions,
+from harness.virtual.fault_schedule import FaultSchedule, KindLoss, LinkConditions, NamedLoss, draw_cut
+from harness.virtual.log_events import (
+    KEYS,
+    LEADER,
+    LOCK,
+    ClientRestart,
+    MembershipChange,
+    ScheduledHandOver,
+    ScheduledHint,
+    ScheduledOperation,
+)
+from harness.virtual.log_plots import SIEGE_S, PlotDrawer
+from harness.virtual.plots import draw_turns, with_moment
+from harness.virtual.scheduled_events import (
     ScheduledCall,
     ScheduledCut,
     ScheduledEvent,
     ScheduledOutage,
     ScheduledPause,
     Times,
-    draw_cut,
 )
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
 from node.tuning import SHIPPED, Tuning, tuning_of
 
-#: Stands in an event for a node's name: the node that leads when the event happens.
-LEADER: Final = "the leader"
-KEYS: Final = ("k1", "k2", "k3")
-LOCK: Final = "printer"
 _COLOURS: Final = ("blue", "red", "green")
 #: How long after the addition of a new member the removal of the replaced one follows.
 _REPLACED_AFTER_S: Final = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledHandOver(ScheduledEvent):
-    """The leader is asked to hand over."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledHint(ScheduledEvent):
-    """Every other node sees its connection to `node` close."""
-
-    node: NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRestart(ScheduledEvent):
-    """A client loses its state. If `resumes`, it keeps its session."""
-
-    client: str
-    resumes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledOperation(ScheduledEvent):
-    """A client's call. `kind` is put, get or cas for a key, or try for a lock. `value` is unique in the run."""
-
-    client: str
-    kind: str
-    key: str
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MembershipChange(ScheduledEvent):
-    """A client asks for a change of members. `kind` is add, which also starts the node, or remove."""
-
-    client: str
-    kind: str
-    node: NodeId
+#: When a siege begins, after a leader was elected.
+_SIEGE_AT_S: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +54,8 @@ class LogFaultSchedule(FaultSchedule):
     tuning: Tuning = SHIPPED
     others: tuple[NodeId, ...] = ()
     """The value of `newcomers`."""
+    all_lead: bool = False
+    """In the recovery phase, each voter that is up is asked to lead, one after the other."""
 
     @property
     def newcomers(self) -> tuple[NodeId, ...]:
@@ -132,7 +103,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         doubts = _doubts(Random(f"doubts/{seed}/{nodes}"), members, moments)
         faults += doubts
         left_down = [] if doubts else left_down  # who can tell what a disk in doubt has lost must be up
-    return LogFaultSchedule(
+    drawn = LogFaultSchedule(
         seed,
         members,
         fault_phase_s,
@@ -145,6 +116,56 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         clients=clients,
         tuning=tuning_of(draw_settings(Random(f"settings/{seed}/{nodes}"), keeps_log=True)),
         others=others,
+    )
+    return _with_roles(Random(f"turns and roles/{seed}/{nodes}"), drawn, times)
+
+
+def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultSchedule:
+    """Add turns of several inputs, crashes in the middle of turns, and faults that strike nodes by their roles."""
+    times = replace(times, rng=rng)
+    faults = [with_moment(rng, fault) if isinstance(fault, ScheduledOutage) else fault for fault in drawn.faults]
+    drawn = replace(drawn, faults=tuple(faults), turns=draw_turns(rng), all_lead=rng.random() < 0.3)
+    drawer = PlotDrawer(rng, drawn.clients, f"n{len(drawn.members) + len(drawn.others) + 1}")
+    draw = rng.random()
+    if draw < 0.06 and len(drawn.members) > 2:
+        quiet = tuple(call for call in drawn.calls if isinstance(call, ScheduledOperation) and not drawn.others)
+        return replace(
+            drawn,
+            fault_phase_s=_SIEGE_AT_S + SIEGE_S,
+            faults=(drawer.siege(_SIEGE_AT_S),),
+            calls=quiet,
+            survivors=drawn.members,
+            links=LinkConditions(repeat=drawn.links.repeat, usual_s=drawn.links.usual_s),
+        )
+    if draw < 0.5 and len(drawn.members) > 1:
+        plot = drawer.draw(times)
+        joins = tuple(event for event in plot if isinstance(event, MembershipChange))
+        drawn = replace(
+            drawn,
+            fault_phase_s=drawn.fault_phase_s + rng.choice((0.0, 1.0, 5.0)),
+            faults=(*drawn.faults, *(event for event in plot if event not in joins)),
+            calls=(*drawn.calls, *joins),
+        )
+        if joins:
+            drawn = _with_newcomer(rng, drawn, joins[0].node)
+        if rng.random() < 0.5:
+            lost = NamedLoss(rng.choice(("Snapshot", "Part", "Fetch", "Chosen")), rng.choice((0.3, 0.7)))
+            links = replace(drawn.links, loss_by_name=(lost,))
+            drawn = replace(drawn, links=links)
+    return drawn
+
+
+def _with_newcomer(rng: Random, drawn: LogFaultSchedule, newcomer: NodeId) -> LogFaultSchedule:
+    """Add a node that may join, with its links and its clock."""
+    before, others = drawn.endpoints, (*drawn.others, newcomer)
+    known = dict(zip(product(before, repeat=2), drawn.links.usual_s, strict=True))
+    clocks = dict(zip(before, drawn.clocks, strict=True))
+    after = replace(drawn, others=others)
+    usual_s = tuple(known.get(pair, rng.choice(drawn.links.usual_s)) for pair in product(after.endpoints, repeat=2))
+    return replace(
+        after,
+        links=replace(drawn.links, usual_s=usual_s),
+        clocks=tuple(clocks.get(end, 1.0) for end in after.endpoints),
     )
 
 

@@ -23,6 +23,7 @@ A call begins for the judge when its frame first reaches a node, and ends when a
 times that the client sees, and the call can take effect only between them.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 from harness.virtual.judge import Violation, VirtualJudge
@@ -143,6 +144,7 @@ class LogJudge(VirtualJudge):
             if promised < before:
                 self._find("promise", f"{name} had promised {plain(before)} and now reports {plain(promised)}")
             self._promised[name] = promised
+            self.has_ballots = True
         if (ballot := replica.leading) is not None:
             self._check_owner(ballot, _Boot(name, node.incarnation), "leads")
         if replica.state.applied != checked.applied:
@@ -152,6 +154,17 @@ class LogJudge(VirtualJudge):
         replica = node.instance
         if isinstance(replica, LogAlgorithm) and replica.state.applied != self._checked[node.id].applied:
             self._check_slots(node, replica, self._checked[node.id])
+
+    def check_end(self, nodes: Iterable[VirtualNode]) -> None:
+        """Check that replicas that have applied the same slot have equal machines, sessions and members."""
+        states: dict[int, tuple[NodeId, bytes]] = {}
+        for node in nodes:
+            replica = node.instance
+            if isinstance(replica, LogAlgorithm) and replica.state.applied:
+                state = replica.state.snapshot()
+                name, first = states.setdefault(replica.state.applied, (node.id, state))
+                if state != first:
+                    self._find("state", f"after slot {replica.state.applied} {node.id} is in another state than {name}")
 
     def forget_node(self, node: NodeId) -> None:
         self._promised.pop(node, None)
@@ -278,6 +291,9 @@ class LogJudge(VirtualJudge):
         self, frame: _Frame, key: str, version: int, value: bytes | None, answer: str, *, wrote: bool
     ) -> None:
         answer = f"{answer} as version {version}"
+        if not isinstance(version, int):  # the answer to another call, which a broken log has given
+            self._find("order", f"{answer}, which is no version")
+            return
         if version and self.changes.get(version) != (key, value) and not self.hides(version):
             actual = _write(*self.changes[version]) if version in self.changes else "missing"
             self._find("order", f"{answer}, which is {actual}")

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from harness.virtual.fault_schedule import LinkConditions, ScheduledCut, ScheduledOutage
-from harness.virtual.log_fault_schedule import LogFaultSchedule, ScheduledOperation
+from harness.virtual.fault_schedule import LinkConditions
+from harness.virtual.log_events import ScheduledOperation
+from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.log_simulation import LogSimulation
 from harness.virtual.output import TurnOutput
+from harness.virtual.scheduled_events import ScheduledCut, ScheduledOutage
 from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover, Step
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver

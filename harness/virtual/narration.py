@@ -20,6 +20,7 @@ from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
+    CrashMoment,
     Deliver,
     DoubtDisk,
     DropPacket,
@@ -36,6 +37,7 @@ from harness.virtual.steps import (
     SendFrame,
     Step,
     TakeOwnMessages,
+    Turn,
     plain,
 )
 from node.algorithms import failover, leader, majority, paxos
@@ -82,6 +84,21 @@ RECEIVED_PHRASES: Final[Mapping[type[Message], str]] = {
     **LOG_RECEIVED_PHRASES,
 }
 
+#: What a node does in the turn in which it is to crash.
+_MOMENTS: Final[Mapping[CrashMoment, str]] = {
+    CrashMoment.EARLY: "sends something early",
+    CrashMoment.COMMITTED: "commits",
+    CrashMoment.SNAPSHOT: "commits a part of a snapshot or shortens its log",
+    CrashMoment.RELEASING: "sends several messages",
+}
+#: When a node has crashed in a turn.
+_CRASHED: Final[Mapping[CrashMoment, str]] = {
+    CrashMoment.EARLY: "before its commit",
+    CrashMoment.COMMITTED: "right after its commit",
+    CrashMoment.SNAPSHOT: "right after its commit",
+    CrashMoment.RELEASING: "before the rest is sent",
+}
+
 #: Questions. If the receiver answers one, its line names the answer alone.
 _QUESTIONS: Final = (paxos.Prepare, paxos.Accept, paxos.Inquire, majority.VoteQuery)
 
@@ -93,6 +110,10 @@ def narrate(happened: Iterable[tuple[Step, TurnOutput]]) -> list[str]:
         if isinstance(step, TakeOwnMessages):
             if (effect := _effect(outcome)) and lines:
                 lines[-1] += f"; {effect}"
+        elif isinstance(step, Turn):
+            taken = "; ".join(_line(each, TurnOutput()) for each in step.inputs)
+            effect = _effect(outcome)
+            lines.append(f"in one turn: {taken}" + (f". Then {step.node} {effect}" if effect else ""))
         else:
             lines.append(_line(step, outcome))
     return lines
@@ -133,9 +154,9 @@ def _line(step: Step, outcome: TurnOutput) -> str:
             opening = f"{node}'s connection to {peer} closes"
         case Retire(node):
             opening = f"{node} is asked to hand over"
-        case CrashInTurn(node, lifted):
-            early = "when it next sends something early"
-            opening = f"{node} is not to crash {early}" if lifted else f"{node} is to crash {early}"
+        case CrashInTurn(node, lifted, moment):
+            when = f"when it next {_MOMENTS[moment]}"
+            opening = f"{node} is not to crash {when}" if lifted else f"{node} is to crash {when}"
         case TakeOwnMessages(node):
             opening = f"{node} takes in its own messages"
     return f"{opening}: {node} {effect}" if effect else opening
@@ -169,8 +190,8 @@ def _effect(outcome: TurnOutput) -> str:
         else:
             effects.append(f"sends {describe_message(message)} to {receivers}")
     effects.extend(map(_describe_reply, outcome.replies))
-    if outcome.crashed:
-        effects.append("crashes before its commit")
+    if outcome.crashed is not None:
+        effects.append(f"crashes {_CRASHED[outcome.crashed]}")
     return join_with_and(effects)
 
 

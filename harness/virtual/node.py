@@ -13,7 +13,7 @@ from harness.virtual.disk import VirtualDisk
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.inputs import take_in
 from harness.virtual.output import TurnOutput, turn_output
-from harness.virtual.steps import VARIABLE, Fire, LastCommit, Step
+from harness.virtual.steps import VARIABLE, CrashMoment, Fire, LastCommit, Step
 from harness.virtual.watchdog import one_turn
 from node.contract import Algorithm, Message, NodeId, Request
 from node.instances import LOG_NAME, Waiting
@@ -62,8 +62,8 @@ class VirtualNode:
         self.core = self._new_core()
         self.wrote = False
         """Whether the last turn committed anything."""
-        self.crashes_in_turn = False
-        """Whether the next turn in which this node sends something early ends in a crash before its commit."""
+        self.crashes_in_turn: CrashMoment | None = None
+        """At which moment the next turn that has such a moment ends in a crash."""
 
     def _new_core(self) -> NodeCore:
         if self.algorithm.keeps_log:
@@ -175,13 +175,18 @@ class VirtualNode:
         """Commit, and return what leaves the node in this turn."""
         self.core.end_of_input()
         early = self.core.take_early()
-        if early is not None and self.crashes_in_turn:
-            output = turn_output(self.id, self.incarnation, early)
-            output.crashed = True  # the caller crashes the node after it has checked what the early output rests on
-            return output
+        moment = self.crashes_in_turn
+        if early is not None and moment is CrashMoment.EARLY:
+            return turn_output(self.id, self.incarnation, early, crashed=moment)
         self.wrote = self.disk.dirty
-        self.disk.commit()
+        strikes = moment is CrashMoment.COMMITTED or (moment is CrashMoment.SNAPSHOT and self.disk.log.resizes)
+        self.disk.commit(ends_doubt=not strikes)
+        if strikes and self.wrote:
+            return turn_output(self.id, self.incarnation, early, crashed=moment)
         late = self.core.take_output()
+        if moment is CrashMoment.RELEASING and late is not None and len(late.sends) > 1:
+            some = late._replace(sends=late.sends[: len(late.sends) // 2])
+            return turn_output(self.id, self.incarnation, some, early, crashed=moment)
         output = turn_output(self.id, self.incarnation, late, early)
         if self.core.to_itself:
             output.to_self = self.to_self

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harness.virtual.steps import Packet
+from harness.virtual.steps import CrashMoment, Packet
 from node.contract import Message, NodeId, Request, Value
 from node.turn import Output
 
@@ -29,13 +29,15 @@ class TurnOutput:
     replies: list[VirtualReply] = field(default_factory=list)
     stale: bool = False
     """The turn dropped a message of an incarnation that is over."""
-    crashed: bool = False
-    """A crash ended the turn before its commit: only early output was released."""
+    crashed: CrashMoment | None = None
+    """The moment at which a crash ended the turn: some of its output was not released."""
 
 
-def turn_output(node: NodeId, incarnation: int, *outputs: Output | None) -> TurnOutput:
+def turn_output(
+    node: NodeId, incarnation: int, *outputs: Output | None, crashed: CrashMoment | None = None
+) -> TurnOutput:
     """Return the outputs of a core as packets and replies, in order. None stands for no output."""
-    released = TurnOutput()
+    released = TurnOutput(crashed=crashed)
     for output in outputs:
         if output is None:
             continue

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 Shrinking has two stages. The first shrinks the fault schedule: it leaves out faults and calls, improves the links, and sets the
 drawn settings back to what is shipped, as long as the run still violates the same property. The second applies to properties
-that a single step can violate: it leaves out steps until no single step can be removed.
+that steps alone can violate, whatever time passes between them: it leaves out steps until no single step can be removed. If the
+steps alone do not violate the property, the result is the run after the first stage.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
-from harness.virtual.judge import SAFETY, Violation
+from harness.virtual.judge import STEPWISE, Violation
 from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.virtual.steps import Step, TakeOwnMessages, plain
@@ -56,14 +57,16 @@ def shrink_seed(algorithm: type[Algorithm], settings: SimulationSettings, seed: 
     fault_schedule = _with_fewer_faults(first.fault_schedule, breaks)
     done = settings.simulate_in(algorithm, fault_schedule)
     cluster, steps = done.cluster, done.steps
-    if kind in SAFETY:
-        cluster = _with_fewer_steps(algorithm, fault_schedule, settings.fault_model, steps, kind)
-        steps = [happened.step for happened in cluster.happened]
+    found = done.violations
+    if kind in STEPWISE:
+        replayed = _with_fewer_steps(algorithm, fault_schedule, settings.fault_model, steps, kind)
+        if seen := [violation for violation in replayed.violations if violation.kind in settings.look_for]:
+            cluster, found = replayed, seen
+            steps = [happened.step for happened in cluster.happened]
     final_status: dict[str, object] = {
         name: _status_of(node.instance) if node.instance else None for name, node in cluster.nodes.items()
     }
-    violations = [violation for violation in cluster.violations if violation.kind in settings.look_for]
-    return ShrunkSeed(fault_schedule, violations, steps, cluster.story, final_status)
+    return ShrunkSeed(fault_schedule, found, steps, cluster.story, final_status)
 
 
 def _status_of(instance: Algorithm) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def _with_fewer_steps(
         for step in candidate:
             if run(cluster, [step], skip_impossible=True) and at_once:
                 run(cluster, cluster.own_turns())
+        cluster.judge.check_end(cluster.nodes.values())
         return cluster
 
     def breaks(cluster: VirtualCluster) -> bool:
@@ -135,6 +139,8 @@ def _with_fewer_steps(
     # The schedule is easier to read if nodes take in their own messages at once. Some violations need the delay.
     others: list[Step] = [step for step in steps if not isinstance(step, TakeOwnMessages)]
     at_once = breaks(replayed(others, at_once=True))
+    if not at_once and not breaks(whole := replayed(steps, at_once=False)):
+        return whole
     kept = _fewest(others if at_once else steps, lambda candidate: breaks(replayed(candidate, at_once=at_once)))
     return replayed(kept, at_once=at_once)
 

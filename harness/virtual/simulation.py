@@ -20,24 +20,27 @@ Rules
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import SOUND, FaultModel
-from harness.virtual.fault_schedule import (
-    RECOVERY_S,
-    FaultSchedule,
+from harness.virtual.fault_schedule import RECOVERY_S, FaultSchedule
+from harness.virtual.judge import BALLOT, EVERYTHING, Violation
+from harness.virtual.node import VirtualNode
+from harness.virtual.output import TurnOutput
+from harness.virtual.roles import BOUND, NodeRole, holder_of
+from harness.virtual.scheduled_events import (
+    CLIENTS,
+    OTHERS,
     ScheduledCall,
     ScheduledCut,
     ScheduledOutage,
     ScheduledPause,
+    ScheduledPlot,
 )
-from harness.virtual.judge import BALLOT, EVERYTHING, Violation
-from harness.virtual.node import VirtualNode
-from harness.virtual.output import TurnOutput
 from harness.virtual.steps import (
     Crash,
     CrashInTurn,
@@ -54,6 +57,7 @@ from harness.virtual.steps import (
     Recover,
     Step,
     TakeOwnMessages,
+    Turn,
 )
 from node.contract import Algorithm, NodeId, Request
 from node.quorum import majority
@@ -63,8 +67,23 @@ from node.wire import encode_value
 STEPS_MAX: Final = 100_000
 #: How long after a turn the node takes in its own messages: the range of a commit's duration.
 _COMMIT_S: Final = (0.0002, 0.002)
+#: How soon a plot that has found no node with its role looks again.
+_LOOK_S: Final = 0.005
 #: How long a packet takes in the recovery phase.
 RECOVERY_PACKET_S: Final = (0.0001, 0.01)
+
+
+class _TurnBegins(NamedTuple):
+    """A node begins a turn, in which it takes in all that has come for it."""
+
+    node: NodeId
+
+
+class _OwedAnswer(NamedTuple):
+    """A client's call at a node must be answered by now."""
+
+    node: NodeId
+    request: Request
 
 
 @dataclass(slots=True)
@@ -106,13 +125,19 @@ class Simulation:
         self._usual_s = dict(zip(pairs, fault_schedule.links.usual_s, strict=True))
         kinds = algorithm.messages
         self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in fault_schedule.links.loss_by_kind}
+        for name, loss in fault_schedule.links.loss_by_name:
+            self._loss |= {kind: loss for kind in kinds if name in kind.type_name()}
         self._timers: dict[tuple[NodeId, str], float] = {}  # when each timer is due
         self._cuts: dict[ScheduledCut, float] = {}  # when each cut ends
         self._pauses: dict[NodeId, float] = {}  # when each pause ends
+        self._moves: dict[NodeId, float] = {}  # how long others take to learn the new address of a node that is down
         self._outages_in_turn: dict[NodeId, ScheduledOutage] = {}  # those that wait for the node's next early send
         self._calls = 0
         self._recovering = False
+        self._end_s = 0.0  # when the present phase ends
         self._awaited: dict[Request, NodeId] = {}  # the calls of the recovery phase, and the node of each
+        self._bound: dict[str, NodeId] = {}  # by the name of a role, the node that had it when a plot began
+        self._inputs: dict[NodeId, list[Step]] = {}  # what waits for the next turn of a node
         for node in self.cluster.nodes.values():
             self._follow_up(node)
 
@@ -157,14 +182,19 @@ class Simulation:
     def _until(self, end_s: float) -> None:
         """Let every event happen that is due before `end_s`. Stop at a violation, or when every call of recovery is answered."""
         cluster, heap = self.cluster, self._heap
-        while heap and heap[0][0] < end_s and len(cluster.happened) < STEPS_MAX:
+        self._end_s = end_s
+        while heap and heap[0][0] < self._end_s and len(cluster.happened) < STEPS_MAX:
             self.now, _, event = heapq.heappop(heap)
             self._happen(event)
             if cluster.violations and self._violations():
                 return
-            if self._recovering and not self._unanswered():
+            if self._recovering and not self._unanswered() and not self._ask_more():
                 return
-        self.now = end_s
+        self.now = self._end_s
+
+    def _ask_more(self) -> bool:
+        """Ask for more in the recovery phase, once all that was asked is done. Returns False if there is nothing more."""
+        return False
 
     def _happen(self, event: object) -> None:
         match event:
@@ -176,24 +206,35 @@ class Simulation:
                 self._arrive(event, packet)
             case Fire(node, timer):
                 if self._timers.get((node, timer)) == self.now and self.cluster.nodes[node].is_set(timer):
-                    self._apply(node, event)
+                    self._take_in(node, event)
             case TakeOwnMessages(node):
-                if self.cluster.nodes[node].owes_turn:
-                    self._apply(node, event)
+                if self.cluster.nodes[node].owes_turn and node not in self._inputs:
+                    self._take_in(node, event)
             case GiveUp(node, request):
+                # In the recovery phase every client waits on: it is owed an answer.
+                if request in self.cluster.nodes[node].waiting and not self._recovering:
+                    self._take_in(node, event)
+            case _TurnBegins(node):
+                self._begin_turn(event)
+            case _OwedAnswer(node, request):
                 if request in self.cluster.nodes[node].waiting:
-                    self._apply(node, event)
+                    self._find_overdue(request.client, node)
             case _ if not self._recovering:
-                self._happen_in_fault_phase(event)
+                resolved = self._with_nodes(event)
+                if resolved is not None:
+                    self._happen_in_fault_phase(resolved)
 
     def _happen_in_fault_phase(self, event: object) -> None:
         """Begin a fault, end one, or make a scheduled call. The recovery phase ignores these events."""
         match event:
             case ScheduledCall():
                 self._call(event)
+            case ScheduledPlot():
+                self._look_for_role(event)
             case Recover(node):
                 if not self.cluster.nodes[node].up and self.cluster.can_boot(node):
                     self._apply(node, event)
+                    self._learn_address(node)
             case ScheduledOutage(node=node):
                 if self.cluster.nodes[node].up:
                     self._go_down(event)
@@ -215,6 +256,109 @@ class Simulation:
         if isinstance(event, Fire) and self._timers.get((event.node, event.timer)) == self.now:
             self._timers[event.node, event.timer] = to_s
         self._at(to_s, event)
+
+    # --- roles ------------------------------------------------------------------------------------------------------
+
+    def _node_with(self, role: NodeRole) -> NodeId | None:
+        """Return a node that has a role now, or None."""
+        return holder_of(role, self.cluster.nodes, self._rng)
+
+    def _look_for_role(self, plot: ScheduledPlot) -> None:
+        """Let the events of a plot happen to the node that has its role; if there is none, look again soon."""
+        node = self._node_with(plot.role)
+        if node is not None:
+            self._bound[BOUND[plot.role]] = node
+            self.seen[f"a fault at the {plot.role}"] += 1
+            for event in plot.then:
+                self._at(self.now + event.at_s, replace(event, at_s=self.now + event.at_s))
+        elif plot.within_s > 0:
+            again = replace(plot, at_s=self.now + _LOOK_S, within_s=plot.within_s - _LOOK_S)
+            self._at(again.at_s, again)
+
+    def _with_nodes(self, event: object) -> Any:
+        """Return an event with nodes in the place of the names that stand for them; None if a name stands for nothing."""
+        if isinstance(event, ScheduledCut):
+            left, right = self._ends(event.left, event.right), self._ends(event.right, event.left)
+            return replace(event, left=left, right=right) if left and right else None
+        name = getattr(event, "node", None)
+        if not isinstance(name, str) or name in self._clocks:
+            return event
+        node = self._named(name)
+        return None if node is None else replace(event, node=node)  # type: ignore[type-var]
+
+    def _named(self, name: str) -> str | None:
+        """Return the endpoint that a name stands for, if any."""
+        return name if name in self._clocks else self._bound.get(name)
+
+    def _ends(self, names: tuple[str, ...], opposite: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the endpoints on one side of a cut, without those that the other side names."""
+        nodes = self.cluster.nodes
+        named = {self._named(name) for name in opposite}
+        ends: dict[str, None] = {}
+        for name in names:
+            if name == OTHERS:
+                ends.update(dict.fromkeys(node for node in nodes if node not in named))
+            elif name == CLIENTS:
+                ends.update(dict.fromkeys(end for end in self._clocks if end not in nodes and end not in named))
+            elif (end := self._named(name)) is not None and end not in named:
+                ends[end] = None
+        return tuple(ends)
+
+    def _learn_address(self, node: NodeId) -> None:
+        """Have each other endpoint learn the address of a node that has moved, some time after its boot."""
+        moves_s = self._moves.pop(node, 0.0)
+        if moves_s:
+            self.seen["a new address"] += 1
+            for end in self._clocks:
+                if end != node:
+                    cut = ScheduledCut(self.now, 0.0, (end,), (node,), one_way=True, holds=False)
+                    self._cuts[cut] = self._within_fault_phase(self.now + self._rng.uniform(0.0, moves_s))
+
+    # --- turns ------------------------------------------------------------------------------------------------------
+
+    def _take_in(self, node: NodeId, step: Step) -> None:
+        """Have a node take in a step: in a turn of its own now, or in a turn with all that comes until that turn begins."""
+        turns, waiting = self.fault_schedule.turns, self._inputs.get(node)
+        if waiting is not None:
+            waiting.append(step)
+        elif not self._recovering and self._rng.random() < turns.waits:
+            self._inputs[node] = [step]
+            self._at(self.now + self._rng.uniform(0.0, turns.waits_s), _TurnBegins(node))
+        else:
+            self._apply(node, step)
+
+    def _begin_turn(self, event: "_TurnBegins") -> None:
+        """Have a node take in what waits for its next turn, unless the node is suspended or has crashed."""
+        node = event.node
+        if self._pauses.get(node, 0.0) > self.now:
+            self._at(self._pauses[node], event)
+            return
+        inputs: list[Any] = [step for step in self._inputs.pop(node, ()) if self._can_take_in(node, step)]
+        if len(inputs) > 1 and self._rng.random() < self.fault_schedule.turns.shuffled:
+            self._rng.shuffle(inputs)
+        if len(inputs) == 1:
+            self._apply(node, inputs[0])
+        elif inputs:
+            self.seen["a turn of several inputs"] += 1
+            self._apply(node, Turn(node, tuple(inputs)))
+
+    def _can_take_in(self, node: NodeId, step: Any) -> bool:
+        """Return whether a step that has waited for a turn can still happen."""
+        replica = self.cluster.nodes[node]
+        match step:
+            case Fire(_, timer):
+                return replica.is_set(timer) and self._timers[node, timer] <= self.now
+            case GiveUp(_, request):
+                return request in replica.waiting
+            case TakeOwnMessages():
+                return replica.owes_turn
+        return replica.up
+
+    def _lose_inputs(self, node: NodeId) -> None:
+        """Lose what waits for the next turn of a node that has crashed."""
+        for step in self._inputs.pop(node, ()):
+            if isinstance(step, Deliver):
+                self.cluster.apply(DropPacket(step.packet))
 
     # --- packets ----------------------------------------------------------------------------------------------------
 
@@ -271,7 +415,7 @@ class Simulation:
         elif cut is not None or not self.cluster.nodes[packet.to].up:
             self.cluster.apply(DropPacket(packet))
         else:
-            self._apply(packet.to, step)
+            self._take_in(packet.to, step)
 
     def _cut_between(self, sender: str, to: str) -> ScheduledCut | None:
         for cut, end_s in self._cuts.items():
@@ -285,7 +429,7 @@ class Simulation:
 
     def _go_down(self, outage: ScheduledOutage) -> None:
         if outage.in_turn:
-            self.cluster.apply(CrashInTurn(outage.node))
+            self.cluster.apply(CrashInTurn(outage.node, moment=outage.moment))
             self._outages_in_turn[outage.node] = outage
             return
         self.cluster.apply(Crash(outage.node))
@@ -296,6 +440,10 @@ class Simulation:
 
     def _went_down(self, outage: ScheduledOutage) -> None:
         self.seen["a crash"] += 1
+        if outage.in_turn:
+            self.seen[f"a crash in a turn, {outage.moment}"] += 1
+        self._lose_inputs(outage.node)
+        self._moves[outage.node] = outage.moves_s
         if outage.last_commit is not None:
             self.cluster.apply(DoubtDisk(outage.node, outage.last_commit))
             self.seen[f"a {outage.last_commit} commit"] += 1
@@ -308,26 +456,40 @@ class Simulation:
         self._calls += 1
         request = Request(f"c{self._calls}", 1)
         self._at(self.now + call.for_s, GiveUp(call.node, request))
+        if call.owed_s:
+            self._at(self.now + call.owed_s, _OwedAnswer(call.node, request))
         if self._recovering:
             self._awaited[request] = call.node
         if call.colour is None:
-            self._apply(call.node, Query(call.node, request))
+            self._take_in(call.node, Query(call.node, request))
         else:
-            self._apply(call.node, Propose(call.node, request, encode_value(call.colour)))
+            self._take_in(call.node, Propose(call.node, request, encode_value(call.colour)))
         return request
+
+    def _find_overdue(self, what: str, node: NodeId) -> None:
+        """Record that a call has no answer by the time by which it is owed one."""
+        up = [name for name, other in self.cluster.nodes.items() if other.up]
+        self.cluster.judge.record_overdue(what, node, up)
 
     def _begin_recovery(self, survivors: tuple[NodeId, ...]) -> None:
         """Heal all links, have exactly the survivors up, and make the calls that must be answered."""
         self._recovering = True
         self._pauses.clear()
+        for name in list(self._inputs):
+            if self.cluster.nodes[name].up:
+                self._begin_turn(_TurnBegins(name))
         for name in self._outages_in_turn:
             if self.cluster.nodes[name].up:
                 self.cluster.apply(CrashInTurn(name, lifted=True))
         for name, node in self.cluster.nodes.items():
             if node.up and name not in survivors:
                 self.cluster.apply(Crash(name))
+                self._lose_inputs(name)
             elif not node.up and name in survivors:
                 self._apply(name, Recover(name))
+        # Who has waited since the fault phase, at a node that is up, is owed an answer like any other.
+        for name in survivors:
+            self._awaited |= dict.fromkeys(self.cluster.nodes[name].waiting, name)
         self._call_in_recovery(survivors)
 
     def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:

@@ -39,6 +39,7 @@ from harness.virtual.judge import (
     accept_request_in,
     ballots_in,
     contract_violation,
+    missing_timers,
     numbers_in,
     violations_of_change,
 )
@@ -295,6 +296,8 @@ class ClusterSpace:
                     raise ContractBroken(f"{node.id} sends to itself without end, in each turn after an input")
                 steps.append(Crash(node.id) if len(steps) == crash_after else TakeOwnMessages(node.id))
                 facts.extend(_facts_of_output(perform(node, steps[-1]), self.bounds.ballot_fields))
+            if node.up:
+                facts.extend(missing_timers(node))
             after = numbering.number(place, freeze_node(node))
         except (Exception, SystemExit, EndlessLoop) as error:  # noqa: BLE001 - an algorithm may raise anything, and that is a finding
             facts.append(contract_violation(node.id, error))

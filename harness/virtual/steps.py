@@ -9,7 +9,7 @@ Rules
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from node.contract import Message, NodeId, Request, Value
 from node.frames import CommandFrame, ReadFrame
@@ -154,20 +154,48 @@ class Retire:
     node: NodeId
 
 
+class CrashMoment(StrEnum):
+    """At which moment of a turn a node crashes. A commit is one transaction, so no moment lies between two of its writes."""
+
+    EARLY = "early"
+    """After something has left early, and before the commit. It waits for a turn that sends something early."""
+    COMMITTED = "committed"
+    """After the commit, and before anything leaves that waits for it. The end of a doubt, which is noted after the commit, is
+    lost. It waits for a turn that commits something."""
+    SNAPSHOT = "snapshot"
+    """The same, of a turn that writes or deletes a part of a snapshot, or shortens the log."""
+    RELEASING = "releasing"
+    """After the commit, when some of the messages that wait for it have left. It waits for a turn that sends two or more."""
+
+
 @dataclass(frozen=True, slots=True)
 class CrashInTurn:
-    """The next turn in which the node sends something early ends in a crash before its commit.
+    """The next turn of the node that has such a moment ends in a crash at that moment.
 
     With `lifted`, it does not: the step cancels an earlier one.
     """
 
     node: NodeId
     lifted: bool = False
+    moment: CrashMoment = CrashMoment.EARLY
+
+
+Input: TypeAlias = (
+    Deliver | Fire | TakeOwnMessages | Propose | Query | GiveUp | SendFrame | PeerLost | Retire
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A node takes in several inputs in one turn, in this order. It takes in its own messages before them."""
+
+    node: NodeId
+    inputs: tuple[Input, ...]
 
 
 _STEPS = (
     Deliver, DropPacket, DuplicatePacket, Fire, TakeOwnMessages, Crash, Recover, LoseDisk, DoubtDisk, Propose, Query, GiveUp,
-    SendFrame, PeerLost, Retire, CrashInTurn,
+    SendFrame, PeerLost, Retire, CrashInTurn, Turn,
 )  # fmt: skip
 
 Step: TypeAlias = (
@@ -187,12 +215,18 @@ Step: TypeAlias = (
     | PeerLost
     | Retire
     | CrashInTurn
+    | Turn
 )
 
 #: The names in schedule files of those steps whose classes are named differently.
 _FILE_NAMES: Mapping[type[Step], str] = {
     DropPacket: "Drop", DuplicatePacket: "Duplicate", TakeOwnMessages: "HearSelf", SendFrame: "Command", CrashInTurn: "Doom",
 }  # fmt: skip
+
+
+def inputs_of(step: Step) -> tuple[Step, ...]:
+    """Return the inputs of a turn, and any other step by itself."""
+    return step.inputs if isinstance(step, Turn) else (step,)
 
 
 def kind_name(kind: type[Step]) -> str:
@@ -206,6 +240,8 @@ _BY_NAME: Mapping[str, type[Step]] = {kind_name(cls): cls for cls in _STEPS}
 def to_json(step: Step) -> dict[str, object]:
     """Return a step as plain data that is readable and that `from_json` reads back."""
     data: dict[str, object] = {"step": kind_name(type(step))}
+    if isinstance(step, Turn):
+        return {**data, "node": step.node, "inputs": [to_json(each) for each in step.inputs]}
     for field in fields(step):
         item = getattr(step, field.name)
         if isinstance(item, Packet):
@@ -237,6 +273,11 @@ def from_json(data: Mapping[str, object], possible: Iterable[Step]) -> Step:
             return Propose(node, _request(request), encode_value(value))
         case {"step": "Query", "node": str(node), "request": str(request)}:
             return Query(node, _request(request))
+        case {"step": "Turn", "node": str(node), "inputs": [*inputs]}:
+            steps = list(possible)
+            return Turn(
+                node, tuple(cast(Input, from_json(each, steps)) for each in cast(list[Mapping[str, object]], inputs))
+            )
     for step in possible:
         if kind_name(type(step)) == data["step"] and to_json(step).items() <= data.items():
             return step

@@ -86,6 +86,10 @@ class Failover(Leader):
             case _:
                 super().timeout(name)
 
+    def awaits(self) -> tuple[str, ...]:
+        silent = (f"silent {peer}" for peer in self.node.peers if peer not in self.suspected)
+        return (*super().awaits(), "alive", *silent)
+
     def status(self) -> Status:
         status = super().status()
         return status._replace(details={**status.details, "taken for dead": sorted(self.suspected)})

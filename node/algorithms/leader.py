@@ -93,6 +93,9 @@ class Leader(Algorithm):
         stored = self.node.disk.get("value")
         return Value(stored) if isinstance(stored, bytes) else None
 
+    def awaits(self) -> tuple[str, ...]:
+        return ("ask again",) if self.asked else ()
+
     def status(self) -> Status:
         leads = self.node.id == self.leader
         return Status(

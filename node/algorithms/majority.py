@@ -163,6 +163,10 @@ class Majority(Algorithm):
                 del self.queries[request]
                 self.node.reply(request, None)
 
+    def awaits(self) -> tuple[str, ...]:
+        # A proposal waits for the votes of peers, which send them until this node has confirmed them.
+        return ("again",) if self.unconfirmed or self.queries else ()
+
     def status(self) -> Status:
         votes = {member: self.vote_of(member) for member in self.node.members}
         return Status(

@@ -347,6 +347,9 @@ class Paxos(Algorithm):
         stored = self.node.disk.get("decided")
         return Value(stored) if isinstance(stored, bytes) else None
 
+    def awaits(self) -> tuple[str, ...]:
+        return ("again",) if self.role is not IDLE or self.queries or self.proposals else ()
+
     def status(self) -> Status:
         decided, accepted = self.decided(), self.accepted()
         return Status(

@@ -459,6 +459,10 @@ class MultiPaxos(LogAlgorithm):
         return self.leader is not None and self.leader.serving
 
     @property
+    def heir(self) -> NodeId | None:
+        return None if self.leader is None else self.leader.hand_over_to
+
+    @property
     def snapshot_slot(self) -> int:
         return self.acceptor.snapshot.slot
 
@@ -469,6 +473,20 @@ class MultiPaxos(LogAlgorithm):
     @classmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
         return message.ballot if isinstance(message, LogPrepare) else None
+
+    def awaits(self) -> tuple[str, ...]:
+        names = ["tick"]
+        if self.election.role in ("canvassing", "preparing"):
+            names.append("anew")
+        if self.leader is not None:
+            names.append("beat")
+        if self.catch_up.source is not None:
+            names.append("fetch")
+        if self.catch_up.saving:
+            names.append("save")
+        if self.clients.asked:
+            names.append("ask")
+        return tuple(names)
 
     def progress(self) -> LogProgress:
         return LogProgress(

@@ -1,18 +1,16 @@
 """The replicated log in virtual time: the shipped classes come out clean, broken ones do not, and each seed repeats exactly."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from harness.mutants.catalogue import choose
 from harness.virtual.fault_model import FaultModel
-from harness.virtual.fault_schedule import RECOVERY_S, ScheduledPause
-from harness.virtual.log_fault_schedule import (
-    ClientRestart,
-    LogFaultSchedule,
-    MembershipChange,
-    draw_log_fault_schedule,
-)
+from harness.virtual.fault_schedule import RECOVERY_S
+from harness.virtual.log_events import ClientRestart, MembershipChange
+from harness.virtual.log_fault_schedule import LogFaultSchedule, draw_log_fault_schedule
+from harness.virtual.scheduled_events import ScheduledPause
 from harness.virtual.shrink_seed import ShrunkSeed
 from harness.virtual.simulation_settings import SimulationSettings, simulate
 from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate, simulate_seeds
@@ -37,9 +35,8 @@ def test_multipaxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes
 
 
 def test_the_recovery_phase_does_not_wait_for_a_pause_of_the_fault_phase() -> None:
-    fault_schedule = draw_log_fault_schedule(7_414)
-    pauses = [fault for fault in fault_schedule.faults if isinstance(fault, ScheduledPause)]
-    assert any(pause.at_s + pause.for_s > fault_schedule.fault_phase_s + RECOVERY_S for pause in pauses)
+    forever = ScheduledPause(0.3, 2 * RECOVERY_S, "n1")
+    fault_schedule = replace(draw_log_fault_schedule(7_414), faults=(forever,))
     assert simulate(MultiPaxos, fault_schedule).violations == []
 
 
@@ -78,6 +75,7 @@ def test_seeds_draw_every_kind_of_event() -> None:
         "ScheduledCut",
         "ScheduledOutage",
         "ScheduledPause",
+        "ScheduledPlot",
         "ScheduledHandOver",
         "ScheduledHint",
         "ClientRestart",

@@ -11,18 +11,10 @@ import pytest
 
 from harness.mutants import majority_and_leader, paxos
 from harness.virtual.fault_model import FaultModel
-from harness.virtual.fault_schedule import (
-    FaultSchedule,
-    KindLoss,
-    LinkConditions,
-    ScheduledCall,
-    ScheduledCut,
-    ScheduledOutage,
-    ScheduledPause,
-    draw_fault_schedule,
-)
+from harness.virtual.fault_schedule import FaultSchedule, KindLoss, LinkConditions, draw_fault_schedule
 from harness.virtual.judge import SAFETY
 from harness.virtual.node_state import facts_of
+from harness.virtual.scheduled_events import ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
 from harness.virtual.simulation_settings import SimulationSettings, simulate
 from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
@@ -99,13 +91,13 @@ def test_majority_hangs_on_the_seventh_at_three_and_three() -> None:
     ("algorithm", "fault_model", "seeds", "kind"),
     [
         (paxos.IgnoresAccepted, FaultModel(), range(200), "agreement"),
-        (paxos.AdoptsLowest, FaultModel(), range(700, 800), "agreement"),
+        (paxos.AdoptsLowest, FaultModel(), range(800, 900), "agreement"),
         (paxos.AcceptIgnoresPromise, FaultModel(), range(200), "promise"),
         (paxos.AcceptDoesNotRaise, FaultModel(), range(200), "promise"),
         (paxos.PromiseInMemory, FaultModel(), range(200), "promise"),
         (paxos.AcceptedInMemory, FaultModel(), range(200), "promise"),
         (Paxos, FaultModel(disks_sync_late=True), range(200), "promise"),
-        (Paxos, FaultModel(empty_disks_vote=True), range(2300, 2400), "ballot"),
+        (Paxos, FaultModel(empty_disks_vote=True), range(1350, 1400), "ballot"),
         (paxos.ReusesBallots, FaultModel(), range(200), "promise"),
         (paxos.SmallQuorum1, FaultModel(), range(200), "agreement"),
         (paxos.SmallQuorum2, FaultModel(), range(200), "agreement"),
@@ -160,11 +152,11 @@ def test_a_campaign_that_was_cut_short_says_so() -> None:
 
 
 def test_a_report_is_plain_data_and_plain_text() -> None:
-    report = run_simulate(paxos.IgnoresAccepted, range(100))
+    report = run_simulate(paxos.IgnoresAccepted, range(100, 150))
     data = json.loads(report.dumps())
     assert data["verdict"]["status"] == "invalid"
     assert data["shrunk"]["story"] == report.shrunk.story if report.shrunk else None
-    assert any(line.startswith("VIOLATED by seed 62. Shrunk") for line in report.lines())
+    assert any(line.startswith("VIOLATED by seed 135. Shrunk") for line in report.lines())
 
 
 def test_a_report_names_its_fields_as_older_reports_do() -> None:

@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 
 from cluster.clients.outcomes import Ok
-from harness.virtual.fault_schedule import FaultSchedule, LinkConditions, ScheduledCall
+from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.log_script import LogWorld
+from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import Simulation
 from harness.virtual.steps import PeerLost
 from node.algorithms.failover import Failover

@@ -1,0 +1,166 @@
+"""Draws faults that strike the nodes of a log by their roles, with the calls that would show what breaks.
+
+A plot is what really breaks logs: a leader that is deaf for longer than a call waits, a leader that is cut off together with a
+learner, an heir that is lost in mid-hand-over, a candidate that is struck between its promise and its lead. After the fault,
+clients ask the old leader, which may not know that it is one.
+
+In a *siege* nothing else happens: links are good, and a minority of the nodes is struck once, for long. So the rest owes each
+client an answer within `OWED_S`, during the fault.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from harness.virtual.log_events import (
+    KEYS,
+    MembershipChange,
+    ScheduledHandOver,
+    ScheduledOperation,
+)
+from harness.virtual.plots import fault_on
+from harness.virtual.roles import BOUND, NodeRole
+from harness.virtual.scheduled_events import (
+    CLIENTS,
+    OTHERS,
+    ScheduledCut,
+    ScheduledEvent,
+    ScheduledOutage,
+    ScheduledPause,
+    ScheduledPlot,
+    Times,
+)
+from harness.virtual.steps import CrashMoment
+
+#: How long a node is struck in a plot: some longer than a client waits for a call, which is 3 s.
+_LONG_S: Final = (0.3, 1.0, 1.0, 4.0)
+#: How long a siege lasts, and by when each call in it is owed an answer.
+SIEGE_S: Final = 12.0
+OWED_S: Final = 10.0
+OLD_LEADER: Final = BOUND[NodeRole.LEADER]
+
+
+@dataclass(slots=True)
+class PlotDrawer:
+    """Draws plots. `number` counts the values that they write, each of which is unique in the run."""
+
+    rng: Random
+    clients: tuple[str, ...]
+    newcomer: str
+    """A node that is no member, for a plot that needs a learner."""
+    number: int = 0
+
+    def draw(self, times: Times) -> list[ScheduledEvent]:
+        """Draw the events of one plot."""
+        at_s, rng = times.draw(), self.rng
+        match rng.randrange(6):
+            case 0 | 1:
+                return [self._plot(at_s, NodeRole.LEADER, [self._strike(OLD_LEADER), *self._calls_after()])]
+            case 2:
+                return self._leader_with_learner(at_s)
+            case 3:
+                return [self._heir(at_s)]
+            case 4:
+                return [self._candidate(at_s)]
+            case _:
+                return [self._away(at_s)]
+
+    def _plot(self, at_s: float, role: NodeRole, then: list[ScheduledEvent], within_s: float = 0.5) -> ScheduledPlot:
+        return ScheduledPlot(at_s, within_s, role, tuple(then))
+
+    def _strike(self, name: str) -> ScheduledEvent:
+        """Draw a cut of a node, one way or both, or a pause of it."""
+        rng = self.rng
+        for_s = rng.choice(_LONG_S)
+        rest: tuple[str, ...] = (OTHERS, CLIENTS) if rng.random() < 0.2 else (OTHERS,)
+        match rng.randrange(4):
+            case 0:  # it is deaf
+                return ScheduledCut(0.0, for_s, rest, (name,), one_way=True, holds=rng.random() < 0.2)
+            case 1:  # it is mute
+                return ScheduledCut(0.0, for_s, (name,), rest, one_way=True, holds=rng.random() < 0.2)
+            case 2:
+                return ScheduledCut(0.0, for_s, (name,), rest, one_way=False, holds=rng.random() < 0.2)
+            case _:
+                return ScheduledPause(0.0, for_s, name)
+
+    def _leader_with_learner(self, at_s: float) -> list[ScheduledEvent]:
+        """Draw a learner that joins, and that is then cut off together with the leader."""
+        pair = (OLD_LEADER, BOUND[NodeRole.LEARNER])
+        cut = ScheduledCut(0.0, self.rng.choice(_LONG_S), pair, (OTHERS,), one_way=False, holds=False)
+        leader = self._plot(0.0, NodeRole.LEADER, [cut, *self._calls_after()])
+        learner = self._plot(at_s, NodeRole.LEARNER, [leader], within_s=2.0)
+        return [MembershipChange(at_s, self.rng.choice(self.clients), "add", self.newcomer), learner]
+
+    def _heir(self, at_s: float) -> ScheduledEvent:
+        """Draw a hand-over, and a fault that strikes the heir in its middle."""
+        heir = BOUND[NodeRole.HEIR]
+        lost = fault_on(self.rng, heir, Times(self.rng, [0.0], self.rng.choice((0.03, 0.3))))
+        then: list[ScheduledEvent] = [lost]
+        if self.rng.random() < 0.4:
+            then.append(ScheduledCut(0.0, self.rng.choice(_LONG_S), (heir,), (OLD_LEADER,), one_way=True, holds=False))
+        plot = self._plot(0.0, NodeRole.HEIR, then, within_s=0.05)
+        return self._plot(at_s, NodeRole.LEADER, [ScheduledHandOver(0.0), plot, *self._calls_after()])
+
+    def _candidate(self, at_s: float) -> ScheduledEvent:
+        """Draw an end of the leader, and a fault that strikes the candidate that follows."""
+        candidate = BOUND[NodeRole.CANDIDATE]
+        struck = fault_on(self.rng, candidate, Times(self.rng, [0.0], self.rng.choice((0.01, 0.1))))
+        plot = self._plot(self.rng.uniform(0.0, 0.1), NodeRole.CANDIDATE, [struck], within_s=2.0)
+        return self._plot(at_s, NodeRole.LEADER, [self._strike(OLD_LEADER), plot, *self._calls_after()])
+
+    def _away(self, at_s: float) -> ScheduledEvent:
+        """Draw a follower that misses a part of the log, while clients write, and that may crash as it catches up."""
+        rng, follower = self.rng, BOUND[NodeRole.FOLLOWER]
+        away_s = rng.choice((0.2, 0.5, 1.0))
+        gone: ScheduledEvent = ScheduledCut(0.0, away_s, (follower,), (OTHERS,), one_way=False, holds=False)
+        if rng.random() < 0.5:
+            gone = ScheduledOutage(0.0, away_s, follower, loses_disk=False)
+        then = [gone, *(self._operation(rng.uniform(0.0, away_s), "put", None) for _ in range(rng.choice((5, 12))))]
+        for _ in range(rng.randint(0, 2)):
+            crash = ScheduledOutage(
+                away_s, rng.choice((0.0, 0.1)), follower, loses_disk=False, in_turn=True, moment=CrashMoment.SNAPSHOT
+            )
+            then.append(crash)
+        return self._plot(at_s, NodeRole.FOLLOWER, then)
+
+    def _calls_after(self) -> list[ScheduledEvent]:
+        """Draw writes at any node, then questions to the old leader, and some the other way round."""
+        rng = self.rng
+        calls: list[ScheduledEvent] = []
+        for _ in range(rng.randint(1, 4)):
+            at_s = rng.choice((0.0, rng.uniform(0.0, 0.5), rng.uniform(0.5, 5.0)))
+            kind, node = rng.choice((("put", None), ("get", OLD_LEADER), ("get", OLD_LEADER), ("put", OLD_LEADER)))
+            calls.append(self._operation(at_s, kind, node))
+        if rng.random() < 0.5:  # a write that the old leader does not hear of, and a question to it after that
+            at_s = rng.uniform(0.3, 2.0)
+            calls.append(self._operation(at_s, "put", None))
+            calls.extend(self._operation(at_s + rng.uniform(0.1, 3.0), "get", OLD_LEADER) for _ in range(2))
+        return calls
+
+    def _operation(self, at_s: float, kind: str, node: str | None, owed_s: float = 0.0) -> ScheduledOperation:
+        self.number += 1
+        value = f"p{self.number}".encode()
+        key = KEYS[0] if self.rng.random() < 0.7 else self.rng.choice(KEYS)
+        return ScheduledOperation(at_s, self.rng.choice(self.clients), kind, key, value, node, owed_s)
+
+    def siege(self, at_s: float) -> ScheduledPlot:
+        """Draw a plot in which a minority is struck for long, and every call is owed an answer."""
+        rng = self.rng
+        role = rng.choice((NodeRole.LEADER, NodeRole.LEADER, NodeRole.FOLLOWER))
+        name = BOUND[role]
+        struck: ScheduledEvent
+        match rng.randrange(4):
+            case 0:
+                struck = ScheduledCut(0.0, SIEGE_S, (OTHERS,), (name,), one_way=True, holds=False)
+            case 1:
+                struck = ScheduledCut(0.0, SIEGE_S, (name,), (OTHERS,), one_way=True, holds=False)
+            case 2:
+                struck = ScheduledCut(0.0, SIEGE_S, (name,), (OTHERS,), one_way=False, holds=False)
+            case _:
+                struck = ScheduledPause(0.0, SIEGE_S, name)
+        kinds = (("put", None), ("get", None), ("get", name), ("put", name))
+        owed = []
+        for _ in range(rng.randint(2, 6)):
+            kind, node = rng.choice(kinds)
+            owed.append(self._operation(rng.uniform(0.0, 2.0), kind, node, OWED_S))
+        return self._plot(at_s, role, [struck, *owed])
