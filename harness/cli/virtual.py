@@ -1,5 +1,6 @@
 """`consensus explore` and `consensus simulate`: search for violations without processes."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 _fault_model_option = click.option(
     "--odd",
     "fault_model",
-    type=click.Choice(["empty-disks-vote", "disks-sync-late"]),
+    type=click.Choice(["empty-disks-vote", "disks-sync-late", "own-messages-wait"]),
     multiple=True,
     help="empty-disks-vote: a node whose disk is lost boots as if it were new. disks-sync-late: a crash loses the last commit. "
-    "May be given several times.",
+    "own-messages-wait: what a node sends to itself travels like any other message. May be given several times.",
 )
 _look_for_option = click.option(
     "--look-for",
@@ -50,6 +51,14 @@ _SEEDS_MAX: Final = 10**9
     "--ballots", type=click.IntRange(1, 9), default=2, show_default=True, help="How many ballots may begin, at most."
 )
 @click.option("--crashes", type=click.IntRange(0, 6), default=0, show_default=True, help="How many crashes, at most.")
+@click.option(
+    "--inputs",
+    "turn_inputs",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="How many inputs a node may take in in one turn, in any order.",
+)
 @click.option("--lose-disk", is_flag=True, help="A node that is down may lose its disk.")
 @_fault_model_option
 @click.option(
@@ -140,7 +149,7 @@ def explore(
     show_default=True,
     help="How many different values per run, at most.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many processes.")
+@click.option("--workers", type=click.IntRange(1, 64), help="How many processes.  [default: one for each core]")
 @click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
 @_fault_model_option
 @_look_for_option
@@ -154,7 +163,7 @@ def simulate(
     first_seed: int,
     nodes: int,
     values: int,
-    workers: int,
+    workers: int | None,
     seconds: float | None,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
@@ -191,7 +200,7 @@ def simulate(
             settings,
             seconds=seconds,
             until_time=until_time,
-            workers=workers,
+            workers=workers or len(os.sched_getaffinity(0)),
             progress=progress,
         )
     report.algorithm = algorithm

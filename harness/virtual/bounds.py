@@ -24,6 +24,8 @@ class Bounds:
     ballot_fields: tuple[str, ...] = ()
     """Fields of messages whose integers count as ballots, besides those that the algorithm names."""
     crashes: int = 0
+    turn_inputs: int = 1
+    """How many inputs may share a turn of a node, in any order."""
     lose_disk: bool = False
     """A node that is down may lose its disk, too. It then refuses to boot, unless the fault model says otherwise."""
     fault_model: FaultModel = SOUND
@@ -47,6 +49,8 @@ class Bounds:
             f"at most {count(self.ballots, 'ballot')} begun in all, at most {count(self.crashes, 'crash', 'crashes')}",
             "any timer that is set may expire at any time; a message may be lost, repeated, late, out of order",
         ]
+        alone = self.turn_inputs == 1
+        inputs = "each input has a turn of its own" if alone else f"up to {self.turn_inputs} inputs share a turn"
         if self.lose_disk:
             then = "boots as if it were new" if self.fault_model.empty_disks_vote else "refuses to boot"
             text.append(f"a node that is down may lose its disk, and then {then}")
@@ -61,7 +65,7 @@ class Bounds:
         text.append(
             "what a node sends to itself travels like any other message"
             if self.fault_model.own_messages_wait
-            else "each input has a turn of its own, and a node takes in its own messages in the turn after"
+            else f"{inputs}, and a node takes in its own messages in the turn after"
         )
         return text
 

@@ -173,6 +173,14 @@ class VirtualCluster:
         """Return whether a node has a disk to boot from, or may boot without one under the fault model."""
         return self.nodes[node].can_boot
 
+    def can_happen(self, step: Step) -> bool:
+        """Return whether a step can happen now."""
+        try:
+            self._check(step)
+        except ImpossibleStep:
+            return False
+        return True
+
     def possible(self) -> Iterator[Step]:
         """Yield every step that can happen now, except for new calls of clients."""
         for packet in self.pending:
@@ -239,7 +247,11 @@ class VirtualCluster:
         match step:
             case Turn(node, inputs):
                 copies = Counter(each.packet for each in inputs if isinstance(each, Deliver))
-                fine = self.nodes[node].up and all(self.pending.get(packet, 0) >= copies[packet] for packet in copies)
+                fine = (
+                    bool(inputs)
+                    and self.nodes[node].up
+                    and all(self.pending.get(packet, 0) >= copies[packet] for packet in copies)
+                )
                 for each in inputs:
                     if not isinstance(each, TakeOwnMessages):
                         self._check(each)

@@ -25,7 +25,7 @@ from harness.virtual.cluster import VirtualCluster
 from harness.virtual.judge import Violation
 from harness.virtual.search import Budget, SearchResult, search
 from harness.virtual.space import ClusterSpace
-from harness.virtual.steps import Deliver, DuplicatePacket, Step, to_json
+from harness.virtual.steps import Deliver, DuplicatePacket, Step, inputs_of, to_json
 from harness.virtual.watchdog import watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
@@ -232,10 +232,11 @@ def follow(cluster: VirtualCluster, steps: Iterable[Step]) -> list[Step]:
     """
     done: list[Step] = []
     for step in steps:
-        if isinstance(step, Deliver) and step.packet not in cluster.pending:
-            again = DuplicatePacket(step.packet)
-            cluster.apply(again)
-            done.append(again)
+        for each in inputs_of(step):
+            if isinstance(each, Deliver) and each.packet not in cluster.pending:
+                again = DuplicatePacket(each.packet)
+                cluster.apply(again)
+                done.append(again)
         cluster.apply(step)
         done.append(step)
     return done

@@ -8,8 +8,10 @@ that steps alone can violate, whatever time passes between them: it leaves out s
 steps alone do not violate the property, the result is the run after the first stage.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from harness.virtual.cluster import VirtualCluster, run
@@ -17,8 +19,9 @@ from harness.virtual.fault_model import FaultModel
 from harness.virtual.fault_schedule import FaultSchedule, LinkConditions
 from harness.virtual.judge import STEPWISE, Violation
 from harness.virtual.log_fault_schedule import LogFaultSchedule
+from harness.virtual.scheduled_events import ONE_INPUT, ScheduledEvent, ScheduledPlot
 from harness.virtual.simulation_settings import SimulationSettings
-from harness.virtual.steps import Step, TakeOwnMessages, plain
+from harness.virtual.steps import Step, TakeOwnMessages, Turn, inputs_of, plain
 from node.authors import describe_failure
 from node.contract import Algorithm
 from node.status import status_fields
@@ -40,8 +43,10 @@ class ShrunkSeed:
     """The status of each node at the end; None for a node that is down."""
 
 
-def shrink_seed(algorithm: type[Algorithm], settings: SimulationSettings, seed: int) -> ShrunkSeed:
-    """Simulate a seed that fails, and shrink its run.
+def shrink_seed(
+    algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float = float("inf")
+) -> ShrunkSeed:
+    """Simulate a seed that fails, and shrink its run for `seconds` at most.
 
     If the seed does not fail, the result has one violation, which says that the algorithm is not deterministic.
     """
@@ -51,15 +56,19 @@ def shrink_seed(algorithm: type[Algorithm], settings: SimulationSettings, seed: 
         return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {})
     kind = first.violations[0].kind
 
+    until = time.monotonic() + seconds
+
     def breaks(fault_schedule: FaultSchedule) -> bool:
-        return any(violation.kind == kind for violation in settings.simulate_in(algorithm, fault_schedule).violations)
+        return time.monotonic() < until and any(
+            violation.kind == kind for violation in settings.simulate_in(algorithm, fault_schedule).violations
+        )
 
     fault_schedule = _with_fewer_faults(first.fault_schedule, breaks)
     done = settings.simulate_in(algorithm, fault_schedule)
     cluster, steps = done.cluster, done.steps
     found = done.violations
     if kind in STEPWISE:
-        replayed = _with_fewer_steps(algorithm, fault_schedule, settings.fault_model, steps, kind)
+        replayed = _with_fewer_steps(algorithm, fault_schedule, settings.fault_model, steps, kind, until)
         if seen := [violation for violation in replayed.violations if violation.kind in settings.look_for]:
             cluster, found = replayed, seen
             steps = [happened.step for happened in cluster.happened]
@@ -85,14 +94,22 @@ def _with_fewer_faults(fault_schedule: FaultSchedule, breaks: Callable[[FaultSch
         replace(links, loss=0.0),
         replace(links, repeat=0.0),
         replace(links, slow=0.0),
-        replace(links, loss_by_kind=()),
+        replace(links, loss_by_kind=(), loss_by_name=()),
     ):
         if breaks(candidate := replace(fault_schedule, links=better)):
             fault_schedule = candidate
             break
-    if breaks(candidate := replace(fault_schedule, clocks=tuple(1.0 for _ in fault_schedule.clocks))):
-        fault_schedule = candidate
+    for candidate in (
+        replace(fault_schedule, clocks=tuple(1.0 for _ in fault_schedule.clocks)),
+        replace(fault_schedule, turns=ONE_INPUT),
+    ):
+        if breaks(candidate):
+            fault_schedule = candidate
     faults = _fewest(fault_schedule.faults, lambda kept: breaks(replace(fault_schedule, faults=tuple(kept))))
+    for place, plot in enumerate(faults):
+        if isinstance(plot, ScheduledPlot):
+            put = partial(_with, fault_schedule, faults, place)
+            faults[place] = _with_less(plot, lambda less: breaks(put(less)))  # noqa: B023 - called at once
     fewer = replace(fault_schedule, faults=tuple(faults))
     calls = _fewest(fewer.calls, lambda kept: breaks(replace(fewer, calls=tuple(kept))))
     return _with_fewer_settings(replace(fewer, calls=tuple(calls)), breaks)
@@ -115,8 +132,24 @@ def _with_fewer_settings(fault_schedule: FaultSchedule, breaks: Callable[[FaultS
     return with_settings(_fewest(list(fault_schedule.tuning.changed().items()), breaks_with))
 
 
+def _with(
+    fault_schedule: FaultSchedule, faults: list[ScheduledEvent], place: int, fault: ScheduledEvent
+) -> FaultSchedule:
+    return replace(fault_schedule, faults=(*faults[:place], fault, *faults[place + 1 :]))
+
+
+def _with_less(plot: ScheduledPlot, breaks: Callable[[ScheduledPlot], bool]) -> ScheduledPlot:
+    """Return a plot of which fewer events follow."""
+    return replace(plot, then=tuple(_fewest(plot.then, lambda some: breaks(replace(plot, then=tuple(some))))))
+
+
 def _with_fewer_steps(
-    algorithm: type[Algorithm], fault_schedule: FaultSchedule, fault_model: FaultModel, steps: list[Step], kind: str
+    algorithm: type[Algorithm],
+    fault_schedule: FaultSchedule,
+    fault_model: FaultModel,
+    steps: list[Step],
+    kind: str,
+    until: float,
 ) -> VirtualCluster:
     """Remove steps until no single one can be removed. Return a cluster to which the rest have happened.
 
@@ -128,7 +161,7 @@ def _with_fewer_steps(
             algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.tuning
         )
         for step in candidate:
-            if run(cluster, [step], skip_impossible=True) and at_once:
+            if run(cluster, [_possible_part(cluster, step)], skip_impossible=True) and at_once:
                 run(cluster, cluster.own_turns())
         cluster.judge.check_end(cluster.nodes.values())
         return cluster
@@ -136,13 +169,38 @@ def _with_fewer_steps(
     def breaks(cluster: VirtualCluster) -> bool:
         return any(violation.kind == kind for violation in cluster.violations)
 
-    # The schedule is easier to read if nodes take in their own messages at once. Some violations need the delay.
-    others: list[Step] = [step for step in steps if not isinstance(step, TakeOwnMessages)]
-    at_once = breaks(replayed(others, at_once=True))
-    if not at_once and not breaks(whole := replayed(steps, at_once=False)):
-        return whole
-    kept = _fewest(others if at_once else steps, lambda candidate: breaks(replayed(candidate, at_once=at_once)))
+    # The schedule is easier to read if each input has a turn of its own, and if nodes take in their own messages at once. Some
+    # violations need turns of several inputs, or the delay.
+    alone = [each for step in steps for each in inputs_of(step)]
+    for whole, at_once in ((alone, True), (steps, True), (alone, False), (steps, False)):
+        tried = [step for step in whole if not (at_once and isinstance(step, TakeOwnMessages))]
+        cluster = replayed(tried, at_once=at_once)
+        if breaks(cluster):
+            break
+    else:
+        return cluster
+
+    def still_breaks(candidate: list[Step]) -> bool:
+        return time.monotonic() < until and breaks(replayed(candidate, at_once=at_once))
+
+    kept = _fewest(tried, still_breaks)
+    for place, turn in enumerate(kept):
+        if isinstance(turn, Turn):
+            before, after = kept[:place], kept[place + 1 :]
+            kept[place] = _with_fewer_inputs(turn, lambda less: still_breaks([*before, less, *after]))  # noqa: B023 - called at once
     return replayed(kept, at_once=at_once)
+
+
+def _with_fewer_inputs(turn: Turn, breaks: Callable[[Step], bool]) -> Step:
+    inputs = _fewest(turn.inputs, lambda some: breaks(replace(turn, inputs=tuple(some))))
+    return inputs[0] if len(inputs) == 1 else replace(turn, inputs=tuple(inputs))
+
+
+def _possible_part(cluster: VirtualCluster, step: Step) -> Step:
+    """Return a turn with those of its inputs that can happen now, and any other step as it is."""
+    if not isinstance(step, Turn):
+        return step
+    return replace(step, inputs=tuple(each for each in step.inputs if cluster.can_happen(each)))
 
 
 def _fewest(items: Sequence[_Item], breaks: Callable[[list[_Item]], bool]) -> list[_Item]:

@@ -124,7 +124,8 @@ class Simulation:
         pairs = product(fault_schedule.endpoints, repeat=2)
         self._usual_s = dict(zip(pairs, fault_schedule.links.usual_s, strict=True))
         kinds = algorithm.messages
-        self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in fault_schedule.links.loss_by_kind}
+        picky = fault_schedule.links.loss_by_kind if kinds else ()
+        self._loss = {kinds[int(place * len(kinds))]: loss for place, loss in picky}
         for name, loss in fault_schedule.links.loss_by_name:
             self._loss |= {kind: loss for kind in kinds if name in kind.type_name()}
         self._timers: dict[tuple[NodeId, str], float] = {}  # when each timer is due
@@ -321,7 +322,7 @@ class Simulation:
         turns, waiting = self.fault_schedule.turns, self._inputs.get(node)
         if waiting is not None:
             waiting.append(step)
-        elif not self._recovering and self._rng.random() < turns.waits:
+        elif turns.waits and not self._recovering and self._rng.random() < turns.waits:
             self._inputs[node] = [step]
             self._at(self.now + self._rng.uniform(0.0, turns.waits_s), _TurnBegins(node))
         else:

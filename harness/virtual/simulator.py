@@ -36,7 +36,9 @@ from node.tuning import as_text
 from node.wording import count
 
 #: How many seeds a worker runs at a time.
-_CHUNK: Final = 200
+_CHUNK: Final = 20
+#: How long a failing run is shrunk at most, in seconds.
+_SHRINK_S: Final = 30.0
 #: After how many runs garbage is collected.
 _COLLECT_RUNS: Final = 50
 _STORY_LINES_MAX: Final = 40
@@ -210,7 +212,8 @@ def run_simulate(
             if ENDLESS in tally.failures[min(tally.failures)]:
                 why_not = "the run was not shrunk, since every try would take as long as the loop"
             else:
-                first = shrink_seed(cls, settings, min(tally.failures))
+                left_s = _SHRINK_S if seconds is None else max(seconds - took, 0.1 * seconds)
+                first = shrink_seed(cls, settings, min(tally.failures), min(left_s, _SHRINK_S))
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
@@ -223,7 +226,7 @@ def _tallies(
     cls: type[Algorithm], seeds: Sequence[int], settings: SimulationSettings, workers: int, failures_max: int
 ) -> Generator[SeedTally, None, None]:
     """Yield the results of each chunk of seeds, in order."""
-    chunks = iter([seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)])
+    chunks = (seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK))
     if workers <= 1:
         for chunk in chunks:
             yield simulate_seeds(cls, chunk, settings, failures_max)

@@ -23,14 +23,17 @@ What a step is
 --------------
 A step is a turn with one input, followed by the turns in which the node takes in the messages that it thereby sends to
 itself. A crash may happen between any two of these turns. No interleaving is missed by treating them as one step: a node takes
-in its own messages before anything that other nodes could answer, so the steps of other nodes commute with these turns. A real
-node differs in one way: two inputs that arrive together share a turn, so the node takes in the second before the messages that
-the first made it send to itself. `own_messages_wait=True` covers that and more: then a node's messages to itself travel like
-any other message.
+in its own messages before anything that other nodes could answer, so the steps of other nodes commute with these turns.
+
+A real node may take in several inputs in one turn, so it takes in the second before the messages that the first made it send to
+itself. With `turn_inputs` above 1, the moves of a node include the turns of up to so many of its inputs, in every order, if the
+first of them makes the node send to itself: otherwise the others might as well come in a turn of their own. The
+fault model `own_messages_wait` covers that and more: then a node's messages to itself travel like any other message.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from itertools import permutations
+from typing import Final, NamedTuple, cast
 
 from harness.virtual.bounds import Bounds
 from harness.virtual.judge import (
@@ -56,7 +59,18 @@ from harness.virtual.numbering import (
     ValueRequested,
 )
 from harness.virtual.output import TurnOutput
-from harness.virtual.steps import Crash, Deliver, Fire, LoseDisk, Recover, Step, TakeOwnMessages
+from harness.virtual.steps import (
+    Crash,
+    Deliver,
+    Fire,
+    Input,
+    LoseDisk,
+    Recover,
+    Step,
+    TakeOwnMessages,
+    Turn,
+    inputs_of,
+)
 from harness.virtual.symmetry import Symmetry
 from harness.virtual.watchdog import EndlessLoop
 from node.contract import Algorithm, ContractBroken
@@ -230,10 +244,17 @@ class ClusterSpace:
         if local.up:
             if crash:
                 other.append(self._try(place, number, Crash(self.members[place]), crash))
-            for step in self._inputs(place, local, state):
-                progress.extend(self._tries(place, number, step, 0, crash))
-            for call in self._calls(place, state):
-                other.extend(self._tries(place, number, call.client.step(), numbering.bit(call), crash))
+            inputs = [(step, 0) for step in self._inputs(place, local, state)]
+            calls = [(call.client.step(), numbering.bit(call)) for call in self._calls(place, state)]
+            for step, added in (*inputs, *calls):
+                (other if added else progress).extend(self._tries(place, number, step, added, crash))
+            for count in range(2, self.bounds.turn_inputs + 1):
+                for some in permutations((*inputs, *calls), count):
+                    if len(self._try(place, number, some[0][0]).steps) == 1:
+                        continue  # it sends nothing to itself, so it may as well have a turn of its own
+                    turn = Turn(self.members[place], tuple(cast(Input, step) for step, _ in some))
+                    added = sum(bit for _, bit in some)
+                    (other if added else progress).extend(self._tries(place, number, turn, added, crash))
         else:
             if local.disk is not None or self.bounds.fault_model.empty_disks_vote:
                 other.append(self._try(place, number, Recover(self.members[place])))
@@ -324,7 +345,7 @@ def perform(node: VirtualNode, step: Step) -> TurnOutput:
         case Recover():
             return node.boot()
         case _:
-            return node.turn(step)
+            return node.turn(*inputs_of(step))
     return TurnOutput()
 
 

