@@ -213,7 +213,8 @@ def run_simulate(
                 why_not = "the run was not shrunk, since every try would take as long as the loop"
             else:
                 left_s = _SHRINK_S if seconds is None else max(seconds - took, 0.1 * seconds)
-                first = shrink_seed(cls, settings, min(tally.failures), min(left_s, _SHRINK_S))
+                with watching():  # a part of the schedule may lead into an endless loop that the whole did not meet
+                    first = shrink_seed(cls, settings, min(tally.failures), min(left_s, _SHRINK_S))
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
