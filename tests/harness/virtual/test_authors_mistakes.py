@@ -127,7 +127,7 @@ def test_an_endless_loop_ends_and_its_line_is_named(name: str) -> None:
     assert re.fullmatch(rf"contract: n1 fails: {said}", explored.verdict.evidence)
     simulated = run_simulate(getattr(own_algorithms, name), range(1, 3))
     assert re.fullmatch(rf"seed 1: contract: n\d fails: {said}", simulated.verdict.evidence)
-    assert simulated.lines()[-1] == "  the run was not shrunk, since every try would take as long as the loop"
+    assert "  the run was not shrunk, since every try would take as long as the loop" in simulated.lines()
     assert re.fullmatch(rf"n\d fails: {said}", broken_contract(f"tests.own_algorithms:{name}") or "")
 
 
