@@ -177,6 +177,13 @@ class Node(ABC):
     def cancel_timer(self, name: str) -> None:
         """Cancel the timer of that name, if it is set."""
 
+    def sometimes(self, mark: str) -> None:  # noqa: B027 - a node may keep no marks
+        """Note that this line was reached. Tests say at their end which marks of an algorithm no run has reached.
+
+        `mark` is a text for people that stands in the call, such as "a leader steps down with writes in flight". It changes
+        nothing.
+        """
+
 
 class Algorithm(ABC):
     """One replica of one variable. The opening of this module states the rules that a subclass may rely on."""

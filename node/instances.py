@@ -97,6 +97,9 @@ class Collector(Protocol):
     def reply_early(self, request: Request, payload: Value | None) -> None:
         """Collect an answer that may leave before the commit."""
 
+    def mark(self, mark: str) -> None:
+        """Note that a mark was reached."""
+
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         """Collect the answer that sends the client to `leader`, or to any node if None."""
 
@@ -128,6 +131,11 @@ class InstanceNode(Node):
                 f"a request was answered with the {type(value).__name__} {value!r}: give the bytes of a Value, or None"
             )
         self._core.reply(request, value, None)
+
+    def sometimes(self, mark: str) -> None:
+        if not isinstance(mark, str):
+            raise ContractBroken(f"a mark is a text, but not the {type(mark).__name__} {mark!r}")
+        self._core.mark(mark)
 
     def refuse(self, request: Request, reason: str) -> None:
         _check_request(request)

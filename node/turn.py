@@ -30,6 +30,7 @@ Rules
 5. An algorithm that keeps a log has one instance, under the empty name.
 """
 
+import logging
 from typing import NamedTuple
 
 from node.authors import status_of
@@ -48,6 +49,8 @@ from node.instances import (
 )
 from node.log_contract import LogAlgorithm
 from node.tuning import SHIPPED, Tuning
+
+log = logging.getLogger("node")
 
 
 class ClientReply(NamedTuple):
@@ -101,6 +104,8 @@ class NodeCore:
         """What the node has sent to itself, and takes in next: what it rests on is durable."""
         self.incarnations: dict[NodeId, int] = {}
         """By peer: the highest incarnation in its messages."""
+        self.reached: set[str] = set()
+        """The marks that instances have reached since the boot: see `Node.sometimes`. A process has each in its log."""
         self.stale = 0
         """How many stale messages were dropped."""
         self._log: LogAlgorithm | None = None
@@ -280,6 +285,12 @@ class NodeCore:
         del self.waiting[request]
         self.timers.cancel(request)
         self._replies.append(ClientReply(waiting.route, request, value, refused))
+
+    def mark(self, mark: str) -> None:
+        """Note that a mark was reached, and log it once."""
+        if mark not in self.reached:
+            self.reached.add(mark)
+            log.info("sometimes: %s", mark)
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         """Collect the answer to a frame that sends its client to `leader`, or to any node if None."""

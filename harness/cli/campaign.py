@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults per run.  [default: one every 0.8 s, at least 4]")
+@click.option("--guided", is_flag=True, help="Change plans that met something new, instead of drawing each one afresh.")
 @click.option("--stop-at-first", is_flag=True, help="End after the first run that violates a promise.")
 @click.option(
     "--workload", help="What the clients do, as for `consensus test`.  [default: mixed with a log, else register]"
@@ -66,6 +67,7 @@ def campaign(
     time_s: float,
     nodes: int,
     steps: int | None,
+    guided: bool,
     stop_at_first: bool,
     keep: bool,
     trace: bool,
@@ -86,7 +88,10 @@ def campaign(
     from harness.runs.campaigns.runner import run_campaign  # noqa: PLC0415 - see harness.cli.verbs
     from harness.workloads.registry import usual_workload, workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.contract import BadInput  # noqa: PLC0415
 
+    if guided and dask is not None:
+        raise BadInput("--guided runs in processes of this machine: leave out --dask")
     runs = runs or (RUNS_MAX if minutes else 100)
     workload = workload or usual_workload(load_algorithm(algorithm))
     workload_for(workload, load_algorithm(algorithm))
@@ -103,7 +108,13 @@ def campaign(
 
     with noted_signals() as signals:
         tally = run_campaign(
-            wanted, workers=workers, minutes=minutes, stop_at_first=stop_at_first, progress=progress, dask=dask
+            wanted,
+            workers=workers,
+            guided=guided,
+            minutes=minutes,
+            stop_at_first=stop_at_first,
+            progress=progress,
+            dask=dask,
         )
     save(tally)
     if as_json:
@@ -120,7 +131,7 @@ def _print(tally: "CampaignTally") -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from harness.runs.campaigns.report import PAGE_NAME, by_phase, summary  # noqa: PLC0415
+    from harness.runs.campaigns.report import PAGE_NAME, by_phase, met, summary  # noqa: PLC0415
 
     console = Console(highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
@@ -136,5 +147,5 @@ def _print(tally: "CampaignTally") -> None:
         print(f"in plans, but never in force: {', '.join(tally.never_fired)}")
     for run in tally.kept:
         console.print(Text(f"{run.number:05} {run.status}, seed {run.seed}: {run.evidence}"), soft_wrap=True)
-    print("\n".join(["", *tally.shown]))
+    print("\n".join(["", *met(tally), *tally.shown]))
     print(f"{'interrupted: ' if tally.interrupted else ''}{summary(tally)}\n{tally.campaign.folder / PAGE_NAME}")

@@ -16,7 +16,10 @@ from cluster.errors import ConsensusError
 from cluster.spec import node_names
 from harness.checkers.confidence import shown_by
 from harness.checkers.evidence import RunEvidence
+from harness.runs.campaigns.features import MARK, features_of
 from harness.runs.campaigns.grid import GridCell, Hits, hits
+from harness.runs.guidance import Guide
+from harness.runs.marks import marks_of
 from harness.runs.plan import TIME_S_MAX, Plan
 from harness.runs.plan_generator import generate
 from harness.runs.suite import run_plan
@@ -81,6 +84,8 @@ class CampaignRun:
     hits: Hits
     took_s: float
     folder: Path | None
+    features: frozenset[str] = frozenset()
+    """What the run has met: see `harness.runs.campaigns.features`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the run's object in `campaign.json`."""
@@ -97,10 +102,13 @@ class CampaignRun:
         }
 
 
-def make_run(campaign: Campaign, number: int) -> CampaignRun:
-    """Make run `number`, count what its faults hit, and clean up. A run that cannot begin or be judged is unknown."""
+def make_run(campaign: Campaign, number: int, plan: Plan | None = None) -> CampaignRun:
+    """Make run `number`, count what its faults hit, and clean up. A run that cannot begin or be judged is unknown.
+
+    `plan` is what to run, if it is not the plan of that number.
+    """
     started = time.monotonic()
-    plan = campaign.plan(number)
+    plan = plan or campaign.plan(number)
     folder = campaign.folder / f"{number:05}"
     planned = tuple(step.fault for step in plan.steps)
     try:
@@ -109,7 +117,7 @@ def make_run(campaign: Campaign, number: int) -> CampaignRun:
         why = f"{type(error).__name__}: {error}"
         took_s = time.monotonic() - started
         return CampaignRun(number, plan.seed, "unknown", why, (), planned, (), Counter(), took_s, folder)
-    found = _hits_of(plan, result.evidence)
+    found, features = _met(plan, folder, result.evidence)
     status = str(result.verdict.status)
     if status == "valid" and not campaign.keep:
         shutil.rmtree(folder)
@@ -124,12 +132,15 @@ def make_run(campaign: Campaign, number: int) -> CampaignRun:
         found,
         time.monotonic() - started,
         folder if folder.exists() else None,
+        features,
     )
 
 
-def _hits_of(plan: Plan, evidence: RunEvidence | None) -> Hits:
+def _met(plan: Plan, folder: Path, evidence: RunEvidence | None) -> tuple[Hits, frozenset[str]]:
+    """Return what the run's faults have hit, and its features."""
     assert evidence is not None, "the run was judged"
-    return hits(load_algorithm(plan.algorithm), plan.nodes, evidence.receipts, evidence.messages)
+    found = hits(load_algorithm(plan.algorithm), plan.nodes, evidence.receipts, evidence.messages)
+    return found, features_of(plan.nodes, evidence.messages, found, evidence.history, folder / "logs")
 
 
 @dataclass
@@ -140,6 +151,7 @@ class CampaignTally:
     runs: list[CampaignRun] = field(default_factory=list)
     hits: Hits = field(default_factory=Counter)
     took_s: float = 0.0
+    guide: Guide[Plan] | None = None
     interrupted: bool = False
     out_of_time: bool = False
 
@@ -156,6 +168,12 @@ class CampaignTally:
     def shown(self) -> list[str]:
         """What the runs have shown, in sentences for people. Runs that are no test show nothing."""
         return shown_by(self.of("invalid"), self.of("invalid") + self.of("valid"))
+
+    @property
+    def marks_never_met(self) -> list[str]:
+        """The marks in the algorithm's source that no run has reached: see `Node.sometimes`."""
+        met = set() if self.guide is None else {feature.removeprefix(MARK) for feature in self.guide.met}
+        return [mark for mark in marks_of(load_algorithm(self.campaign.algorithm)) if mark not in met]
 
     @property
     def kept(self) -> list[CampaignRun]:

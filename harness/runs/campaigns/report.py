@@ -38,6 +38,9 @@ def merged(tally: CampaignTally) -> dict[str, Any]:
         "runs_a_minute": round(tally.a_minute, 1),
         "out_of_time": tally.out_of_time,
         "shown": tally.shown,
+        "features": {} if tally.guide is None else dict(sorted(tally.guide.met.items())),
+        "curve": {} if tally.guide is None else tally.guide.curve.to_json(),
+        "marks_never_met": tally.marks_never_met,
         "grid": to_json(tally.hits),
         "holes": [{"fault": fault, "role": cell.role, "phase": cell.phase} for fault, cell in holes(tally.hits, cells)],
         "never_fired": tally.never_fired,
@@ -61,6 +64,24 @@ def summary(tally: CampaignTally) -> str:
     wanted = tally.campaign.runs
     asked = f" of {count(wanted, 'run')}" if wanted < RUNS_MAX else f" {'run' if len(tally.runs) == 1 else 'runs'}"
     return f"{len(tally.runs):,}{asked}: {found}; {tally.a_minute:.1f} a minute"
+
+
+def met(tally: CampaignTally) -> list[str]:
+    """Return what the runs have met, and what never, in sentences for people."""
+    if tally.guide is None or not tally.runs:
+        return []
+    curve = tally.guide.curve
+    sentences = [
+        f"{len(tally.guide.met):,} features met, the last new one in run {curve.points[-1][0] if curve.points else 0:,}"
+    ]
+    if curve.changed_runs:
+        sentences.append(
+            f"new ones per run: {curve.changed_new / curve.changed_runs:.1f} by {count(curve.changed_runs, 'changed plan')}, "
+            f"{curve.fresh_new / max(curve.fresh_runs, 1):.1f} by {count(curve.fresh_runs, 'fresh draw')}"
+        )
+    if tally.marks_never_met:
+        sentences.append(f"marks that no run has reached: {', '.join(tally.marks_never_met)}")
+    return sentences
 
 
 class PhaseTable(NamedTuple):
@@ -106,7 +127,7 @@ def page(tally: CampaignTally) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{_STYLE}</style>\n'
         f"<h1>{escape(title)}</h1><p>{escape(summary(tally))}.{' It was interrupted.' if tally.interrupted else ''}</p>\n"
-        f"{''.join(f'<p>{escape(sentence)}.</p>' for sentence in tally.shown)}\n"
+        f"{''.join(f'<p>{escape(sentence)}.</p>' for sentence in (*tally.shown, *met(tally)))}\n"
         f"<h2>What was hit, and when</h2><p>How often each fault struck a node in each role and phase; red is a hole.</p>\n"
         f"<table><tr><th>fault</th>{heads}</tr>\n{body}</table>\n"
         + (f"<p>In plans, and never in force: {escape(never)}.</p>\n" if never else "")

@@ -8,8 +8,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
+from itertools import count
+from random import Random
 
 from harness.runs.campaigns.campaign import Campaign, CampaignRun, CampaignTally, make_run
+from harness.runs.campaigns.changed_plan import changed_plan
+from harness.runs.guidance import Guide, Guided
+from harness.runs.plan import Plan
 from harness.runs.workers import pool_of
 
 
@@ -17,6 +23,7 @@ def run_campaign(
     campaign: Campaign,
     *,
     workers: int = 2,
+    guided: bool = False,
     minutes: float | None = None,
     stop_at_first: bool = False,
     progress: Callable[[CampaignTally], object],
@@ -27,6 +34,8 @@ def run_campaign(
     Args:
         campaign: what to run.
         workers: how many processes make runs.
+        guided: whether plans that met something new are changed, instead of drawing each plan from the seed. Then which plans run
+            depends on the order in which runs end.
         minutes: after how long no run is begun any more; None is no limit.
         stop_at_first: whether the campaign ends with the first run that violates a promise.
         progress: called with the tally after each run.
@@ -40,9 +49,10 @@ def run_campaign(
         NoDask: the scheduler cannot be reached, or cannot be used. Nothing was run.
     """
     campaign.plan(1)
-    tally = CampaignTally(campaign)
+    guide = Guide(campaign.seed, campaign.plan, partial(_change, campaign, count(campaign.runs + 1)), guided=guided)
+    tally = CampaignTally(campaign, guide=guide)
     started = time.monotonic()
-    with _results_of(campaign, workers, dask) as results:
+    with _results_of(campaign, guide, workers, dask) as results:
         try:
             for run in results:
                 tally.add(run)
@@ -61,7 +71,9 @@ def run_campaign(
 
 
 @contextlib.contextmanager
-def _results_of(campaign: Campaign, workers: int, dask: str | None) -> Iterator[Iterator[CampaignRun]]:
+def _results_of(
+    campaign: Campaign, guide: Guide[Plan], workers: int, dask: str | None
+) -> Iterator[Iterator[CampaignRun]]:
     """Provide the runs, each as soon as it is done. At the end of the block no run is under way any more."""
     if dask is not None:
         from harness.runs.campaigns.spread import DaskWorkers  # noqa: PLC0415 - needs an extra
@@ -70,23 +82,33 @@ def _results_of(campaign: Campaign, workers: int, dask: str | None) -> Iterator[
             yield results
         return
     with pool_of(workers) as pool:
-        yield _local_results(pool, campaign, workers)
+        yield _local_results(pool, campaign, guide, workers)
 
 
-def _local_results(pool: ProcessPoolExecutor, campaign: Campaign, workers: int) -> Iterator[CampaignRun]:
+def _change(campaign: Campaign, numbers: Iterator[int], plan: Plan, other: Plan, rng: Random) -> Plan:
+    """Change a plan, perhaps with a fault of a plan that is drawn for nothing else."""
+    return changed_plan(plan, other, campaign.plan(next(numbers)), rng)
+
+
+def _local_results(
+    pool: ProcessPoolExecutor, campaign: Campaign, guide: Guide[Plan], workers: int
+) -> Iterator[CampaignRun]:
     """Yield each run as it is done. Only as many runs are submitted as workers can make at once, so that the end comes soon."""
     numbers = iter(range(1, campaign.runs + 1))
-    under_way: set[Future[CampaignRun]] = set()
+    under_way: dict[Future[CampaignRun], Guided[Plan]] = {}
     while True:
         for number in numbers:
-            under_way.add(pool.submit(make_run, campaign, number))
+            chosen = guide.next()
+            under_way[pool.submit(make_run, campaign, number, chosen.given)] = chosen
             if len(under_way) >= workers:
                 break
         if not under_way:
             return
-        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
-            yield future.result()
+            run = future.result()
+            guide.learn(under_way.pop(future), run.features)
+            yield run
 
 
 def _drop_unfinished(tally: CampaignTally) -> None:
