@@ -25,6 +25,7 @@ from mkdocs.exceptions import PluginError
 from harness.cli.main import run
 from harness.cli.verbs import cli
 from harness.faults.catalogue import CatalogueEntry, catalogue
+from node.tuning import SETTINGS
 
 sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook as a file, without its folder
 import python_reference
@@ -168,6 +169,17 @@ def _argument(name: str, parameter: inspect.Parameter) -> str:
     return f"`{name}={parameter.default!r}`"
 
 
+def settings() -> Iterator[str]:
+    """Every setting with its default, its range and the values that runs draw."""
+    yield from ("| setting | default | range | unit | drawn | what it is |", "|---|---|---|---|---|---|")
+    for each in SETTINGS.values():
+        drawn = ", ".join(f"{value:,}" for value in each.drawn)
+        meaning = f"{each.meaning}{' *Replicated.*' if each.replicated else ''}"
+        least_to_most = f"{each.least:,} to {each.most:,}"
+        yield f"| `{each.name}` | {each.default:,} | {least_to_most} | {each.unit} | {drawn} | {_cell(meaning)} |"
+    yield ""
+
+
 def mutants() -> Iterator[str]:
     """Every deliberately broken copy of the shipped code, as `consensus mutants --list` prints them."""
     printed = io.StringIO()
@@ -204,6 +216,7 @@ GENERATORS: dict[str, Callable[..., Iterator[str]]] = {
     "command-line": command_line,
     "fault-catalogue": fault_catalogue,
     "mutants": mutants,
+    "settings": settings,
     "python": lambda name, *names: python_reference.module(name, names or None),
     "class": lambda module, name: python_reference.entry(name, getattr(import_module(module), name), 2),
     "clients": clients,

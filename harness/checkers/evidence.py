@@ -32,6 +32,7 @@ from harness.records.receipts import ALLOWED_ROUND_TRIPS, Receipt, Timeline
 from node.contract import Algorithm, NodeId
 from node.quorum import majority
 from node.storage.disk import Contents
+from node.tuning import SHIPPED, Tuning
 from node.wording import count
 
 #: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
@@ -150,6 +151,11 @@ class RunEvidence:
     refusals: Sequence[RefusedStart] = ()
     stalls: Sequence[Stall] = ()
     protocol: ProtocolFindings | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The settings that are part of what the log means, as the disks name them."""
+        return next((contents.tuning for contents in self.disks.values()), SHIPPED)
 
     @cached_property
     def timeline(self) -> Timeline:

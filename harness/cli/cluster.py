@@ -14,10 +14,11 @@ from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_ma
 from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import exit_interrupted, print_json, print_stderr, verb
-from harness.cli.parameters import algorithm_parameter, folder_of
+from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
 from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
 from node.quorum import majority
+from node.tuning import as_text
 from node.wording import count
 
 _DOWN_TIMEOUT_S = 20.0
@@ -52,6 +53,7 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
     multiple=True,
     help="Give the nodes of a new cluster a disk that can fail, for `consensus inject`. Clocks need no preparation.",
 )
+@settings_option("A setting of a new cluster that is not as shipped; see the reference of settings.")
 @click.option("--adopt", is_flag=True, help="Take over a folder that comes from a backup, if the original is gone.")
 @click.pass_obj
 def up(
@@ -67,6 +69,7 @@ def up(
     systemd: bool,
     record: bool,
     prepare: tuple[str, ...],
+    settings: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
     """Launch a cluster in this folder, or launch its cluster again with everything that it had decided.
@@ -86,11 +89,13 @@ def up(
     if outliving and record:
         raise Mistake("--record needs the proxy, and none stands between nodes that outlive their supervisor")
     if systemd:
-        _print_unit(root, lambda: _new_or_known(root, nodes, algorithm, seed, prepare, adopt), as_json=as_json)
+        _print_unit(
+            root, lambda: _new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings)), as_json=as_json
+        )
         return
     lock = FolderLock(root)
     try:
-        spec = _new_or_known(root, nodes, algorithm, seed, prepare, adopt)
+        spec = _new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings))
         _launch(lock, spec, detach, record, outliving, as_json=as_json)
     finally:
         lock.release()
@@ -156,18 +161,34 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
 
 
 def _new_or_known(
-    root: Path, nodes: int | None, algorithm: str | None, seed: int | None, prepare: tuple[str, ...], adopt: bool
+    root: Path,
+    nodes: int | None,
+    algorithm: str | None,
+    seed: int | None,
+    prepare: tuple[str, ...],
+    adopt: bool,
+    settings: dict[str, int],
 ) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
         from harness.faults.prerequisites import experiment_arguments  # noqa: PLC0415 - only `up` needs it
 
         vfs = experiment_arguments(prepare).get("vfs")
         return specs.create(
-            root, nodes=nodes or 5, algorithm="paxos" if algorithm is None else algorithm, seed=seed or 0, vfs=vfs
+            root,
+            nodes=nodes or 5,
+            algorithm="paxos" if algorithm is None else algorithm,
+            seed=seed or 0,
+            vfs=vfs,
+            settings=settings,
         )
     spec = specs.open_spec(root)
     if "disk" in prepare and spec.settings.vfs is None:
         raise Mistake(f"the disks of the cluster in {root} cannot fail: --prepare disk needs a new cluster")
+    if settings and spec.settings.tuning.changed() != settings:
+        raise Mistake(
+            f"the settings of the cluster in {root} are {as_text(spec.settings.tuning.changed()) or 'as shipped'}: "
+            "--set needs a new cluster"
+        )
     known = (len(spec.present_nodes()), spec.settings.algorithm, spec.settings.seed)
     if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
         raise Mistake(

@@ -1,6 +1,7 @@
 """The parameters that several verbs have, and the types of parameters."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -103,6 +104,36 @@ def algorithm_parameter(
         return [name for name in choices or BUILT_IN if name.startswith(incomplete)]
 
     return add
+
+
+class SettingValue(click.ParamType[tuple[str, int]]):
+    """A parameter type: NAME=VALUE, for a setting of the cluster."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the name and the number.
+
+        Raises:
+            BadParameter: the text has another form, no setting has this name, or the number is out of its range.
+        """
+        from node.tuning import BadSetting, tuning_of  # noqa: PLC0415 - most verbs set nothing
+
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        if not re.fullmatch(r"-?\d{1,18}", number):
+            self.fail(f"{value!r} is not NAME=VALUE with a whole number: write, for example, window=8", param, ctx)
+        try:
+            tuning_of({name: int(number)})
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
+        return name, int(number)
+
+
+def settings_option(help_: str) -> Callable[[Function], Function]:
+    """Return the option `--set`. The function gets pairs of a name and a number, as `settings`."""
+    return click.option("--set", "settings", type=SettingValue(), multiple=True, metavar="NAME=VALUE", help=help_)
 
 
 class FloatRange(click.FloatRange):

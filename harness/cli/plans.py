@@ -12,11 +12,12 @@ import click
 from cluster.errors import Mistake, Unknown
 from cluster.spec import node_names
 from harness.cli.convention import EXIT_VIOLATED, end_of, print_json, print_stderr, shown_path, verb
-from harness.cli.parameters import FloatRange, algorithm_parameter
+from harness.cli.parameters import FloatRange, algorithm_parameter, settings_option
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
 from harness.records.run_folders import drop_empty, find_run, new_folder
+from node.tuning import as_text
 from node.wording import count
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from harness.runs.suite import PlanResult
 
 _SEEDS_MAX = 1_000
-_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps")
+_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps", "settings", "shipped")
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
@@ -86,6 +87,8 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Run this plan instead of a drawn one.",
 )
+@settings_option("A setting of the cluster, in the place of a drawn one; see the reference of settings.")
+@click.option("--shipped", is_flag=True, help="Draw no settings: all that --set does not name are as shipped.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @click.pass_obj
 def test(
@@ -101,6 +104,8 @@ def test(
     nodes: int,
     steps: int | None,
     plan_file: Path | None,
+    settings: tuple[tuple[str, int], ...],
+    shipped: bool,
     trace: bool,
     as_json: bool,
 ) -> int:
@@ -146,7 +151,17 @@ def test(
         workload = workload or usual_workload(load_algorithm(algorithm))
         workload_for(workload, load_algorithm(algorithm))
         plans = [
-            generate(algorithm, node_names(nodes), each, faults=faults, time_s=time_s, workload=workload, steps=steps)
+            generate(
+                algorithm,
+                node_names(nodes),
+                each,
+                faults=faults,
+                time_s=time_s,
+                workload=workload,
+                steps=steps,
+                settings=dict(settings),
+                draws_settings=not shipped,
+            )
             for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
         ]
     results = []
@@ -156,6 +171,8 @@ def test(
             f"{plan.algorithm}, {count(len(plan.nodes), 'node')}, {count(len(plan.steps), 'fault')} in "
             f"{plan.time_s:g} s, seed {plan.seed}"
         )
+        if plan.settings:
+            print_stderr(f"settings: {as_text(plan.settings)}; all others as shipped")
         try:
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
         except KeyboardInterrupt as error:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from cluster.cluster import Cluster
@@ -59,6 +59,7 @@ class Experiment(RunClients):
         seed: int = 0,
         command: Sequence[str] = NODE_COMMAND,
         vfs: str | None = None,
+        settings: Mapping[str, int] = MappingProxyType({}),
         trace: bool = False,
         spec: Spec | None = None,
         record: bool = True,
@@ -74,6 +75,7 @@ class Experiment(RunClients):
             seed: every random draw of the nodes, the proxy and the faults comes from it.
             command: what starts a node.
             vfs: the SQLite VFS of the nodes' disks, as `module:name`.
+            settings: settings of the cluster that are not as shipped, by name: see `node/tuning.py`.
             trace: whether the nodes record what they take in, for `harness.replay.trace_validation`.
             spec: a cluster that exists already, instead of `nodes`, `algorithm`, `seed` and `vfs`. Its disks may hold state.
             record: whether the proxy records every message.
@@ -86,7 +88,7 @@ class Experiment(RunClients):
         self._has_own_disks = spec is None
         if spec is None:
             assert isinstance(folder, Path), "a cluster that is made here needs its folder now"
-            spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs)
+            spec = create(folder, nodes=nodes, algorithm=algorithm, seed=seed, vfs=vfs, settings=settings)
         elif isinstance(folder, Path):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spec = spec

@@ -19,6 +19,7 @@ Rules
 2. All other keys of a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on the
    step alone, so a step draws the same when other steps are taken away.
 3. A fault lasts `for_s` seconds. At the plan's end every fault heals.
+4. `settings` holds the settings of the cluster that are not as shipped, such as `{"window": 8}`: see `node/tuning.py`.
 """
 
 import json
@@ -36,6 +37,7 @@ from harness.records.jsonable import BadFile, read_document
 from harness.records.links import Link
 from node.algorithms import UnknownAlgorithm, load_algorithm
 from node.contract import BadInput, NodeId
+from node.tuning import BadSetting, tuning_of
 
 SCHEMA: Final = 1
 TIME_S_MAX: Final = 3600.0
@@ -130,6 +132,8 @@ class Plan:
     workload: str = "register"
     time_s: float = 10.0
     steps: tuple[PlanStep, ...] = ()
+    settings: Mapping[str, int] = field(default_factory=dict)
+    """The settings of the cluster that are not as shipped: see `node/tuning.py`."""
 
     @property
     def has_roles(self) -> bool:
@@ -154,6 +158,7 @@ class Plan:
             "seed": self.seed,
             "workload": self.workload,
             "time_s": self.time_s,
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "steps": [step.to_json() for step in self.steps],
         }
 
@@ -184,7 +189,7 @@ def from_json(data: Any) -> Plan:
     if given.pop("schema") != SCHEMA:
         raise BadPlan(f"its schema is {data['schema']!r}; this version knows schema {SCHEMA}")
     plan = Plan()
-    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps")
+    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps", "settings")
     for name in given:
         if name not in known:
             raise BadPlan(f"{name!r} is not a field of a plan; the fields are {', '.join(known)}")
@@ -200,7 +205,20 @@ def from_json(data: Any) -> Plan:
         raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
     found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
     _check_steps(found, algorithm, time_s)
-    return Plan(algorithm, nodes, seed, workload, time_s, found)
+    return Plan(algorithm, nodes, seed, workload, time_s, found, _settings(given.get("settings", {})))
+
+
+def _settings(value: Any) -> dict[str, int]:
+    try:
+        return tuning_of(_checked_map(value)).changed()
+    except BadSetting as error:
+        raise BadPlan(str(error)) from error
+
+
+def _checked_map(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadPlan(f'settings is {value!r}, where a map such as {{"window": 8}} is wanted')
+    return value
 
 
 def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float) -> None:

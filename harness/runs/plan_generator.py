@@ -12,19 +12,22 @@ Rules
    the cluster is without a majority for no longer than that fault lasts. Meanwhile no judge demands progress, since the
    receipts say which nodes could be reached.
 3. At the plan's end every fault heals.
+4. The settings of the cluster are drawn, too, often small (`harness/faults/drawn_settings.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
 from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose_faults
+from harness.faults.drawn_settings import draw_settings
 from harness.faults.roles import ROLES
 from harness.runs.plan import Plan, PlanStep, When
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.quorum import majority
+from node.tuning import tuning_of
 
 FOR_S_LEAST: Final = 0.25
 FOR_S_MOST: Final = 3.0
@@ -91,6 +94,8 @@ def generate(
     time_s: float = 10.0,
     workload: str = "register",
     steps: int | None = None,
+    settings: Mapping[str, int] | None = None,
+    draws_settings: bool = True,
 ) -> Plan:
     """Draw a plan. The same arguments give the same plan.
 
@@ -102,8 +107,11 @@ def generate(
         time_s: how long the plan lasts, in seconds.
         workload: what clients do meanwhile.
         steps: how many faults; None means about one every 0.8 s. The plan has fewer if so many do not fit.
+        settings: settings of the cluster, by name.
+        draws_settings: whether the other settings are drawn from the seed. Otherwise they are as shipped.
 
     Raises:
+        BadSetting: no setting has such a name, or a value is out of its range.
         BadFault: no fault or family has such a name, or none of them can be drawn.
     """
     entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
@@ -134,7 +142,9 @@ def generate(
             f"no step can be drawn for {len(nodes)} nodes from {named}: write these into a plan by hand, or name other faults"
         )
     found.sort(key=lambda step: step.at_s)
-    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found))
+    small = draw_settings(Random(f"settings/{seed}"), keeps_log=keeps_log) if draws_settings else {}
+    chosen = tuning_of({**small, **(settings or {})}).changed()
+    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen)
 
 
 def _weighted(rng: Random, entries: Sequence[CatalogueEntry]) -> CatalogueEntry:

@@ -49,7 +49,9 @@ class RunClients:
         """The clients of a replicated log. `log.begin` begins a call."""
         if self._log_calls is None:
             settings = self.cluster.spec.settings
-            self._log_calls = LogCalls(settings.cluster, self.cluster.client_addresses, self._begin_history())
+            self._log_calls = LogCalls(
+                settings.cluster, self.cluster.client_addresses, self._begin_history(), settings.tuning
+            )
         return self._log_calls
 
     @property
@@ -57,7 +59,9 @@ class RunClients:
         """The clients of a replicated log that call the API as people do. `api.begin` begins a call."""
         if self._api_calls is None:
             settings = self.cluster.spec.settings
-            self._api_calls = self.api_class(settings.cluster, self.cluster.client_addresses, self._begin_history())
+            self._api_calls = self.api_class(
+                settings.cluster, self.cluster.client_addresses, self._begin_history(), settings.tuning
+            )
         return self._api_calls
 
     def begin_propose(

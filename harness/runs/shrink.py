@@ -8,7 +8,8 @@ Rules that real runs add
 1. A plan may violate a promise in some runs only. So the whole plan runs first, a few times. A part that does not violate
    is only not taken, and when no step can be taken away any more, the whole search runs once more.
 2. A part counts if it breaks the **same promise** as the run did.
-3. Runs cost time. So a plan is made compact before it runs: idle time between its faults is removed, and it ends soon after
+3. When no step can be taken away, the settings are set back to what is shipped, as many as the violation does not need.
+4. Runs cost time. So a plan is made compact before it runs: idle time between its faults is removed, and it ends soon after
    the last fault. A run ends as soon as two clients got different values.
 """
 
@@ -23,6 +24,7 @@ from cluster.errors import ConsensusError
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.suite import PlanResult, run_plan
+from node.tuning import BadSetting, tuning_of
 from node.wording import count
 
 _LEAD_S: Final = 0.5
@@ -130,10 +132,31 @@ class Shrinker:
                 steps = []  # the promise breaks without any fault
             for _ in range(_PASSES):
                 steps = minimise(steps, self._first_that_violates)
+            self._shrink_settings(steps)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
         assert self._best is not None
         return ShrunkPlan(self._best, self._promise, len(self._plan.steps), self._runs)
+
+    def _shrink_settings(self, steps: list[PlanStep]) -> None:
+        """Set back to what is shipped each setting that the violation does not need."""
+        if not self._plan.settings:
+            return
+
+        def first_that_violates(candidates: list[list[tuple[str, int]]]) -> int | None:
+            for place, candidate in enumerate(candidates):
+                before = self._plan
+                try:
+                    self._plan = replace(before, settings=tuning_of(dict(candidate)).changed())
+                except BadSetting:  # some do not go together
+                    continue
+                if self._first_that_violates([steps]) is not None:
+                    return place
+                self._plan = before
+            return None
+
+        if first_that_violates([[]]) is None:
+            minimise(list(self._plan.settings.items()), first_that_violates)
 
     def _first_that_violates(self, candidates: list[list[PlanStep]]) -> int | None:
         """Run candidates, a few at a time, until one violates the promise. Returns its place, or None."""
@@ -158,9 +181,13 @@ class Shrinker:
 
     def _keep(self, result: PlanResult) -> None:
         """Keep the folder of the smallest plan up to now, and delete the one before."""
-        if self._best is not None and len(result.plan.steps) > len(self._best.plan.steps):
+        if self._best is not None and _size(result.plan) > _size(self._best.plan):
             return
         if self._best is not None:
             shutil.rmtree(self._kept, ignore_errors=True)
         result.folder.rename(self._kept)  # also over an empty folder
         self._best = replace(result, folder=self._kept)
+
+
+def _size(plan: Plan) -> tuple[int, int]:
+    return len(plan.steps), len(plan.settings)

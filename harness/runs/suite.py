@@ -126,7 +126,15 @@ def run_plan(
     started = time.monotonic()
     clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
     prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps})
-    run = Experiment(folder, nodes=plan.nodes, algorithm=plan.algorithm, seed=plan.seed, trace=trace, **prepared)
+    run = Experiment(
+        folder,
+        nodes=plan.nodes,
+        algorithm=plan.algorithm,
+        seed=plan.seed,
+        trace=trace,
+        settings=plan.settings,
+        **prepared,
+    )
     plan.save(run.files.plan)
     with run:
         nemesis = Nemesis(run, plan, show)
@@ -155,6 +163,7 @@ def run_plan(
         evidence=result.verdict.evidence,
         workload=plan.workload,
         time_s=plan.time_s,
+        settings=dict(plan.settings),
         steps=[outcome.to_json() for outcome in nemesis.outcomes],
         took_s=round(result.took_s, 3),
         judged_in_s=round(time.monotonic() - judged, 3),

@@ -21,6 +21,7 @@ from harness.records.history_recorder import HistoryRecorder
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.public_calls import AsyncCaller, BlockingCaller
 from node.contract import NodeId
+from node.tuning import SHIPPED, Tuning
 
 #: Calls that take several operations, or wait: no judge asks whether they were answered in time.
 _OF_MANY_STEPS = ("range", "watch", "views", "acquire", "release", "join", "leave", "end")
@@ -40,9 +41,15 @@ class ApiCalls:
     blocking_class: type[LogClient] = LogClient
     async_class: type[AsyncLogClient] = AsyncLogClient
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], recorder: HistoryRecorder) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        recorder: HistoryRecorder,
+        tuning: Tuning = SHIPPED,
+    ) -> None:
         """Prepare for clients, which are made at their first call. The arguments are those of `LogCalls`."""
-        self._cluster, self._addresses, self._recorder = cluster, addresses, recorder
+        self._cluster, self._addresses, self._recorder, self._tuning = cluster, addresses, recorder, tuning
         self._blocking: dict[int, BlockingCaller] = {}
         self._async: dict[int, AsyncCaller] = {}
         self._threads: dict[int, ThreadPoolExecutor] = {}
@@ -110,7 +117,9 @@ class ApiCalls:
     def _do(self, client: int, call: PlannedCall, begun: ApiCall) -> None:
         if client not in self._blocking:
             resume = self._resume.pop(client, None)
-            made = self.blocking_class(self._cluster, self._addresses, f"api{client}", resume=resume)
+            made = self.blocking_class(
+                self._cluster, self._addresses, f"api{client}", resume=resume, tuning=self._tuning
+            )
             self._blocking[client] = BlockingCaller(made)
         caller = self._blocking[client]
         call = caller.prepared(call)
@@ -126,7 +135,7 @@ class ApiCalls:
     async def _await(self, client: int, call: PlannedCall, begun: ApiCall) -> None:
         if client not in self._async:
             resume = self._resume.pop(client, None)
-            made = self.async_class(self._cluster, self._addresses, f"api{client}", resume=resume)
+            made = self.async_class(self._cluster, self._addresses, f"api{client}", resume=resume, tuning=self._tuning)
             self._async[client] = AsyncCaller(made)
         caller = self._async[client]
         call = caller.prepared(call)

@@ -23,6 +23,7 @@ from cluster.errors import CommandRefused, Unknown
 from harness.records.history import Event
 from harness.records.history_recorder import HistoryRecorder
 from node.contract import NodeId
+from node.tuning import SHIPPED, Tuning
 
 
 @dataclass(eq=False)
@@ -47,15 +48,22 @@ class RecordedLogCall:
 class LogCalls:
     """The clients of a replicated log in one run."""
 
-    def __init__(self, cluster: str, addresses: Callable[[], Mapping[NodeId, str]], recorder: HistoryRecorder) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        addresses: Callable[[], Mapping[NodeId, str]],
+        recorder: HistoryRecorder,
+        tuning: Tuning = SHIPPED,
+    ) -> None:
         """Prepare for clients, which are made at their first call.
 
         Args:
             cluster: the cluster's id.
             addresses: returns the present address of each node.
             recorder: records the history.
+            tuning: the settings of the cluster.
         """
-        self._cluster, self._addresses, self._recorder = cluster, addresses, recorder
+        self._cluster, self._addresses, self._recorder, self._tuning = cluster, addresses, recorder, tuning
         self._poller = shared_poller()
         self._clients: dict[int, LogClient] = {}
         self._open: dict[RecordedLogCall, None] = {}
@@ -136,7 +144,7 @@ class LogCalls:
         old.close()
         resume = None if new_session else old.pipeline.session
         self._clients[client] = LogClient(
-            self._cluster, self._addresses, f"client{client}", self._poller, resume=resume
+            self._cluster, self._addresses, f"client{client}", self._poller, resume=resume, tuning=self._tuning
         )
 
     def close(self) -> None:
@@ -152,7 +160,7 @@ class LogCalls:
     def _client(self, number: int) -> LogClient:
         client = self._clients.get(number)
         if client is None:
-            client = LogClient(self._cluster, self._addresses, f"client{number}", self._poller)
+            client = LogClient(self._cluster, self._addresses, f"client{number}", self._poller, tuning=self._tuning)
             self._clients[number] = client
         return client
 

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.checkers.verdict import Verdict, invalid, valid
 from harness.records.run_files import PLAN_NAME
-from harness.runs.plan import Plan, PlanStep
+from harness.runs.plan import Plan, PlanStep, load
 from harness.runs.shrink import NotAgain, Shrinker, compact, minimise
 from harness.runs.suite import PlanResult
 
@@ -93,7 +94,7 @@ class Runs:
     def __call__(self, plan: Plan, folder: Path, **_about: Any) -> PlanResult:
         folder.mkdir(parents=True)
         plan.save(folder / PLAN_NAME)
-        guilty = self.culprits <= {step.fault for step in plan.steps}
+        guilty = self.culprits <= {*(step.fault for step in plan.steps), *plan.settings}
         self.count += guilty
         broken = guilty and self.count % self.every == 0
         verdicts: dict[str, Verdict] = {
@@ -117,6 +118,14 @@ def test_the_smallest_plan_is_kept_with_its_run(tmp_path: Path, culprits: tuple[
     assert (kept / PLAN_NAME).exists()
     assert [kept] == list(tmp_path.iterdir())
     assert shrunk.runs == len(shown)
+
+
+def test_settings_that_a_violation_does_not_need_are_set_back(tmp_path: Path) -> None:
+    drawn = {"window": 3, "pipeline": 1, "kept_slots": 0, "session_idle_ms": 8_000, "lease_ms_max": 5_000}
+    runs = Runs(("ring", "pipeline"))
+    shrunk = Shrinker(replace(PLAN, settings=drawn), "coherence", tmp_path / "kept", run=runs).shrink()
+    assert shrunk.result.plan.settings == {"pipeline": 1}
+    assert load(tmp_path / "kept" / PLAN_NAME).settings == {"pipeline": 1}
 
 
 def test_a_violation_of_another_promise_does_not_count(tmp_path: Path) -> None:
