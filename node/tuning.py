@@ -162,7 +162,7 @@ class Tuning:
         MIB, 1, MIB, "bytes", "A leader adds no frame to a batch that has as many bytes.", drawn=(1, 200)
     )
     leader_frames: int = _setting(
-        16_384, 1, 1_000_000, "frames", "How many frames of commands wait at a leader; it refuses others.", drawn=(32,)
+        16_384, 1, 1_000_000, "frames", "How many frames of commands wait at a leader; it refuses others."
     )
     leader_bytes: int = _setting(
         64 * MIB, MIB, _MANY, "bytes", "How many bytes of such frames wait at a leader; it refuses others."

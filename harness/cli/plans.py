@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.runs.suite import PlanResult
 
 _SEEDS_MAX = 1_000
-_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps", "settings", "shipped")
+_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps", "settings", "draw_settings")
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
@@ -87,8 +87,8 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Run this plan instead of a drawn one.",
 )
-@settings_option("A setting of the cluster, in the place of a drawn one; see the reference of settings.")
-@click.option("--shipped", is_flag=True, help="Draw no settings: all that --set does not name are as shipped.")
+@settings_option("A setting of the cluster that is not as shipped; see the reference of settings.")
+@click.option("--draw-settings", is_flag=True, help="Draw the other settings from the seed, small ones often.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @click.pass_obj
 def test(
@@ -105,7 +105,7 @@ def test(
     steps: int | None,
     plan_file: Path | None,
     settings: tuple[tuple[str, int], ...],
-    shipped: bool,
+    draw_settings: bool,
     trace: bool,
     as_json: bool,
 ) -> int:
@@ -160,7 +160,7 @@ def test(
                 workload=workload,
                 steps=steps,
                 settings=dict(settings),
-                draws_settings=not shipped,
+                draws_settings=draw_settings,
             )
             for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
         ]

@@ -12,7 +12,7 @@ Rules
    the cluster is without a majority for no longer than that fault lasts. Meanwhile no judge demands progress, since the
    receipts say which nodes could be reached.
 3. At the plan's end every fault heals.
-4. The settings of the cluster are drawn, too, often small (`harness/faults/drawn_settings.py`).
+4. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def generate(
     workload: str = "register",
     steps: int | None = None,
     settings: Mapping[str, int] | None = None,
-    draws_settings: bool = True,
+    draws_settings: bool = False,
 ) -> Plan:
     """Draw a plan. The same arguments give the same plan.
 

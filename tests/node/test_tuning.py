@@ -47,11 +47,14 @@ def test_a_spec_holds_what_is_not_as_shipped(tmp_path: Path) -> None:
 
 
 def test_a_plan_holds_its_settings() -> None:
-    plans = [generate("multipaxos", ("n1", "n2", "n3"), seed, settings={"window": 9}) for seed in range(8)]
+    plans = [
+        generate("multipaxos", ("n1", "n2", "n3"), seed, settings={"window": 9}, draws_settings=True)
+        for seed in range(8)
+    ]
     assert all(plan.settings["window"] == 9 for plan in plans)
     assert any(len(plan.settings) > 10 for plan in plans)
     assert [from_json(plan.to_json()) for plan in plans] == plans
-    assert generate("multipaxos", ("n1", "n2", "n3"), 1, draws_settings=False).settings == {}
+    assert generate("multipaxos", ("n1", "n2", "n3"), 1).settings == {}
     with pytest.raises(BadPlan, match="there is no setting 'windw'"):
         from_json({"steps": [], "settings": {"windw": 8}})
     with pytest.raises(BadPlan, match=r"settings is \[\], where a map"):
