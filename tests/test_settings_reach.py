@@ -60,6 +60,7 @@ EXCEPTIONS = {
         "_LOOK_EVERY_S": "a node whose folder is gone ends within two seconds, as the guide of the service promises",
     },
     "node/storage/disk_contents.py": {"PAGE_BYTES": FORMAT, "WAL_GROWN_BYTES": FORMAT},
+    "node/storage/last_seen.py": {"_BYTES": FORMAT},
     "node/timers.py": {"_SPARE": "when the heap is packed; no timer expires at another time"},
     "node/transport.py": {
         "_BACKLOG": "of the kernel, which has a limit of its own",

@@ -27,7 +27,7 @@ from harness.checkers.task_tokens import contradicting_owners
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.checkers.whole_log import LogIncomplete, whole_log
 from harness.records.jsonable import shown, wording
-from node.tuning import SHIPPED, Tuning
+from node.tuning import Tuning
 from node.wording import count
 
 #: How many calls without a place are reported: each of them is left out, and the rest is judged again.
@@ -47,7 +47,7 @@ def answers(run: RunEvidence) -> Verdict:
     asked = [each for call in run.calls if (each := asked_of(call)) is not None]
     with Found() as found:
         for _ in range(_REPORTED):
-            places = _Places(asked, _tuning(run))
+            places = _Places(asked, run.tuning)
             for batch in batches:
                 places.apply(batch)
             misplaced = places.first_without
@@ -65,11 +65,6 @@ def answers(run: RunEvidence) -> Verdict:
     return valid(
         f"{count(len(asked), 'answer')} of {count(kinds, 'kind')} are those of the log, up to slot {len(batches)}"
     )
-
-
-def _tuning(run: RunEvidence) -> Tuning:
-    """Return the settings of the run's cluster, as its disks name them."""
-    return next((contents.tuning for contents in run.disks.values()), SHIPPED)
 
 
 class _Places:
@@ -137,7 +132,7 @@ def _described(run: RunEvidence, asked: AskedCommand | AskedQuestion, batches: S
     answer = call.completion.error if call.outcome == "fail" else shown(call.answer, 200)
     value = "" if call.invoke.value is None else f" of {shown(call.invoke.value)}"
     what = f"{call.f}{value} for {call.key or 'all'} by {call.invoke.process}, begun at {run.time_of(call.invoke)}"
-    log = ReferenceLog(_tuning(run))
+    log = ReferenceLog(run.tuning)
     executions = [(log.slot, executed) for batch in batches for executed in log.apply(batch)]
     if isinstance(asked, AskedCommand):
         done = [
