@@ -257,7 +257,11 @@ class LogJudge(VirtualJudge):
         elif reply.value is not None:
             results, errors = unpack_unchecked(reply.value)
             refused = {index: text for index, _, text in errors}
-            if -1 not in refused and frame.commands:  # without commands, the answer is that to an earlier frame
+            if -1 in refused or not frame.commands:  # without commands, the answer is that to an earlier frame
+                return
+            if len(results) != len(frame.commands):
+                self._find("order", f"{node} answers {len(frame.commands)} commands with {len(results)} results")
+            else:
                 for index, (command, result) in enumerate(zip(frame.commands, results, strict=True)):
                     self._check_answer(node, frame, command, result, refused.get(index))
 

@@ -44,9 +44,9 @@ class ShrunkSeed:
 
 
 def shrink_seed(
-    algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float = float("inf")
+    algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float | None = None
 ) -> ShrunkSeed:
-    """Simulate a seed that fails, and shrink its run for `seconds` at most.
+    """Simulate a seed that fails, and shrink its run, for `seconds` at most if they are given.
 
     If the seed does not fail, the result has one violation, which says that the algorithm is not deterministic.
     """
@@ -56,7 +56,7 @@ def shrink_seed(
         return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {})
     kind = first.violations[0].kind
 
-    until = time.monotonic() + seconds
+    until = float("inf") if seconds is None else time.monotonic() + seconds
 
     def breaks(fault_schedule: FaultSchedule) -> bool:
         return time.monotonic() < until and any(

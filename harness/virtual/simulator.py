@@ -37,7 +37,7 @@ from node.wording import count
 
 #: How many seeds a worker runs at a time.
 _CHUNK: Final = 20
-#: How long a failing run is shrunk at most, in seconds.
+#: How long a failing run is shrunk at most, in seconds, if the campaign has a time limit.
 _SHRINK_S: Final = 30.0
 #: After how many runs garbage is collected.
 _COLLECT_RUNS: Final = 50
@@ -212,9 +212,9 @@ def run_simulate(
             if ENDLESS in tally.failures[min(tally.failures)]:
                 why_not = "the run was not shrunk, since every try would take as long as the loop"
             else:
-                left_s = _SHRINK_S if seconds is None else max(seconds - took, 0.1 * seconds)
+                left_s = None if seconds is None else min(max(seconds - took, 0.1 * seconds), _SHRINK_S)
                 with watching():  # a part of the schedule may lead into an endless loop that the whole did not meet
-                    first = shrink_seed(cls, settings, min(tally.failures), min(left_s, _SHRINK_S))
+                    first = shrink_seed(cls, settings, min(tally.failures), left_s)
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
