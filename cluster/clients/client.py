@@ -130,11 +130,14 @@ class Client:
         requests = {}
         deadline = time.monotonic() + timeout_s
         with self._sharing.mutex:
+            addresses = self._addresses()
             for node in nodes:
+                if node not in addresses:
+                    continue  # it has left the cluster since the caller has named it
                 self._number += 1
                 requests[self._number] = node
                 request = self._codec.encode(Envelope(self.id, 0, "", StatusRequest(self._number)))
-                self._status_requests.append((node, self._addresses()[node], request))
+                self._status_requests.append((node, addresses[node], request))
         self._sharing.until(
             lambda: requests.keys() <= self._statuses.keys() or time.monotonic() > deadline,
             lambda: self._step(min(deadline, self._due())),
@@ -241,7 +244,9 @@ class Client:
                 call.send_at = min(now + pause_s, call.deadline)
 
     def _send(self, node: NodeId, envelope: Envelope) -> None:
-        self._connections.send(node, self._addresses()[node], self._codec.encode(envelope))
+        address = self._addresses().get(node)
+        if address is not None:  # else it has left the cluster since the call began
+            self._connections.send(node, address, self._codec.encode(envelope))
 
     # --- receiving --------------------------------------------------------------------------------------------------
 
