@@ -29,7 +29,7 @@ _look_for_option = click.option(
     "--look-for",
     type=NameList(),
     default=(),
-    help="Only violations of these kinds, such as agreement,validity.  [default: all]",
+    help="Only violations of these kinds, such as agreement,validity, and breaks of the contract.  [default: all]",
 )
 
 #: How many seeds there are for a simulation that ends by the clock.

@@ -58,6 +58,11 @@ _CONTROLS: Final = (SLOW_SYNC, DIE_AT, FAIL_WRITE, FAIL_SYNC, DISK_FULL)
 DISK_FILES: Final = frozenset({RECEIPTS, *_CONTROLS, *(f"{name}.struck" for name in _CONTROLS)})
 
 
+def _path(name: str) -> Path:
+    """Return the path of a file from SQLite's name of it, whose UTF-8 bytes it is."""
+    return Path(os.fsdecode(name.encode()))
+
+
 class _Controls:
     """The control files of one directory, and what this process has counted for them."""
 
@@ -129,7 +134,7 @@ class PowerLossFile(apsw.VFSFile):
 
     def __init__(self, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         super().__init__("", name, flags)
-        self.path = Path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
+        self.path = _path(name.filename() if isinstance(name, apsw.URIFilename) else name) if name else None
         self._unsynced_log = -1  # its descriptor
         self.changes: list[UnsyncedWrite] = []
         if self.path is not None:
@@ -223,7 +228,7 @@ class PowerLossVfs(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         super().xDelete(filename, syncdir)
-        Path(f"{filename}{UNSYNCED}").unlink(missing_ok=True)
+        _path(f"{filename}{UNSYNCED}").unlink(missing_ok=True)
 
 
 #: This reference keeps the VFS alive as long as the process, because SQLite keeps calling it.

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
 
 from harness.virtual.fault_model import SOUND, FaultModel
-from harness.virtual.judge import EVERYTHING
+from harness.virtual.judge import EVERYTHING, with_contract
 from harness.virtual.steps import Propose, Query, Step
 from node.contract import NodeId, Request, Value
 from node.wire import encode_value
@@ -34,7 +34,10 @@ class Bounds:
     symmetry: bool = False
     """Of states that differ only in names, follow one: fewer states and less memory, but more time for each."""
     look_for: tuple[str, ...] = EVERYTHING
-    """The kinds of violation that end the search. Others are ignored."""
+    """The kinds of violation that end the search; "contract" is always among them. Others are ignored."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "look_for", with_contract(self.look_for))
 
     def to_json(self) -> dict[str, Any]:
         """Return the bounds as plain data. Reports call the fault model `oddities`."""

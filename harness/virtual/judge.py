@@ -41,6 +41,11 @@ STEPWISE: Final = (*SAFETY, TIMER)
 EVERYTHING: Final = (*STEPWISE, "client", FAULT_TOLERANCE)
 
 
+def with_contract(look_for: tuple[str, ...]) -> tuple[str, ...]:
+    """Return these kinds and "contract": a run in which an algorithm has failed by itself shows nothing about any other kind."""
+    return look_for if "contract" in look_for else (*look_for, "contract")
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A property that does not hold."""

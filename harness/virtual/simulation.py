@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S, FaultSchedule
-from harness.virtual.judge import BALLOT, EVERYTHING, Violation
+from harness.virtual.judge import BALLOT, EVERYTHING, Violation, with_contract
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import TurnOutput
 from harness.virtual.roles import BOUND, NodeRole, holder_of
@@ -111,7 +111,7 @@ class Simulation:
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
         self.fault_schedule = fault_schedule
-        self._look_for = look_for
+        self._look_for = with_contract(look_for)
         self.cluster = VirtualCluster(
             algorithm, fault_schedule.members, fault_model, fault_schedule.newcomers, fault_schedule.tuning
         )

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, draw_fault_schedule
-from harness.virtual.judge import EVERYTHING
+from harness.virtual.judge import EVERYTHING, with_contract
 from harness.virtual.log_fault_schedule import LogFaultSchedule, draw_log_fault_schedule
 from harness.virtual.log_simulation import LogSimulation
 from harness.virtual.simulation import SimulatedRun, Simulation
@@ -21,7 +21,10 @@ class SimulationSettings:
     """How many different values are proposed in a run, at most."""
     fault_model: FaultModel = SOUND
     look_for: tuple[str, ...] = EVERYTHING
-    """The kinds of violation that count. Others are ignored."""
+    """The kinds of violation that count; "contract" is always among them. Others are ignored."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "look_for", with_contract(self.look_for))
 
     def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
         """Simulate the run whose fault schedule is drawn from a seed."""

@@ -135,18 +135,14 @@ class Disk:
                     "itself, leave the node down, or replace a node of a log by `consensus member replace`."
                 )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._doubts = DoubtRecord(directory)
-            self._db = apsw.Connection(str(path), vfs=vfs)
+            self._doubts = _doubts_in(directory)
+            self._db = apsw.Connection(_name_for_sqlite(path), vfs=vfs)
             path.chmod(0o600)
             if vfs is None:  # after a kill, another VFS may have lost what a mark would say is there
                 self._mark = CommitMark(path)
         except OSError as error:
             raise DiskFailed(
                 f"{directory} cannot be used: {error.strerror}. Is the path right and writable?"
-            ) from error
-        except (ValueError, KeyError) as error:
-            raise DiskCorrupt(
-                f"{directory / DOUBTS_NAME} is damaged: restore it from a copy, or leave the node down"
             ) from error
         except apsw.Error as error:
             raise _disk_error(directory, error) from error
@@ -403,6 +399,23 @@ class _VariableDisk(MutableMapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._stored)
+
+
+def _doubts_in(directory: Path) -> DoubtRecord:
+    try:
+        return DoubtRecord(directory)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DiskCorrupt(
+            f"{directory / DOUBTS_NAME} is damaged: restore it from a copy, or leave the node down"
+        ) from error
+
+
+def _name_for_sqlite(path: Path) -> str:
+    """Return the text whose UTF-8 bytes are the path. SQLite takes UTF-8, whatever encoding Python has for names of files."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError as error:
+        raise DiskFailed(f"{path} cannot be used: SQLite needs a path in UTF-8. Choose another folder") from error
 
 
 def _disk_error(directory: Path, error: apsw.Error) -> DiskError:

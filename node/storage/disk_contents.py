@@ -218,7 +218,7 @@ def check_wal(db: Database, directory: Path) -> WalEnd | None:
     # new one.
     ((_, recovered, _),) = db.execute("PRAGMA wal_checkpoint(RESTART)")
     assert isinstance(recovered, int)
-    wal = Path(f"{db.filename}-wal")
+    wal = Path(os.fsdecode(f"{db.filename}-wal".encode()))  # SQLite's name is UTF-8, see `Disk`
     with wal.open("rb") if wal.exists() else BytesIO() as file:
         header = file.read(32)
         if not any(header):

@@ -205,3 +205,13 @@ def test_an_import_error_names_the_authors_line_and_not_pythons(
     monkeypatch.delitem(sys.modules, "unfrozen_mine", raising=False)
     with pytest.raises(UnknownAlgorithm, match=r"cannot inherit non-frozen .*unfrozen_mine\.py, line 6\)$"):
         load_algorithm("unfrozen_mine:Mine")
+
+
+def test_an_exception_is_reported_whatever_is_looked_for() -> None:
+    bounds = Bounds(nodes=3, proposals=1, ballots=1, look_for=("agreement",))
+    found = run_explore("tests.own_algorithms:Raising", bounds)
+    assert [violation.kind for violation in found.violations] == ["contract"]
+    assert "ZeroDivisionError: the author's mistake" in found.violations[0].text
+    settings = SimulationSettings(nodes=3, look_for=("agreement",))
+    run = settings.simulate(load_algorithm("tests.own_algorithms:Raising"), 1)
+    assert [violation.kind for violation in run.violations] == ["contract"]

@@ -707,3 +707,29 @@ def test_inspect_reads_whole_commits_of_a_busy_node(tmp_path: Path, spawn: Spawn
         generations.add((tmp_path / f"{FILE_NAME}-wal").read_bytes()[16:24])
     assert sorted(numbers) == numbers
     assert len(generations) > 1
+
+
+NAMES = """
+import sys
+from pathlib import Path
+from node.storage.disk import Disk, inspect
+for _ in range(2):
+    disk = Disk(Path(sys.argv[1]), cluster="0123456789abcdef" * 2, node="n1")
+    disk.variable("x")["promised"] = 1
+    disk.commit()
+    disk.close()
+print(disk.incarnation, inspect(Path(sys.argv[1])).variables)
+"""
+
+
+def test_a_folder_with_any_name_can_be_used_where_python_takes_names_for_ascii(tmp_path: Path) -> None:
+    ascii_names = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", NAMES, str(tmp_path / "ü")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=ascii_names)
+    assert (done.stderr, done.stdout) == ("", "2 {'x': {'promised': 1}}\n")
+    assert inspect(tmp_path / "ü").incarnation == 2
+
+
+def test_a_path_that_sqlite_cannot_take_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(DiskFailed, match="SQLite needs a path in UTF-8"):
+        opened(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")))
