@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO, Final
 
 from cluster.process_mark import VARIABLE
@@ -78,6 +79,18 @@ class ForkedProcess(subprocess.Popen[bytes]):
         if status is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return status
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+        """Write `input`, close stdin and wait for the end. The output is in the child's log, so nothing is returned.
+
+        Raises:
+            subprocess.TimeoutExpired: the child has not ended in `timeout` seconds.
+        """
+        assert self.stdin is not None
+        with suppress(BrokenPipeError), self.stdin:
+            self.stdin.write(input or b"")
+        self.wait(timeout)
+        return b"", b""
 
 
 class ForkServers:

@@ -139,3 +139,13 @@ def test_a_call_with_less_time_expires_before_an_earlier_one() -> None:
     world.pass_s(5.0)
     assert patient.outcome == Ok(1)
     assert values(world) == [b"patient"]
+
+
+def test_a_frame_at_a_node_that_has_left_goes_to_another_node() -> None:
+    addresses = {"n1": "tcp://127.0.0.1:1", "n2": "tcp://127.0.0.1:2"}
+    client = Pipeline("0" * 32, lambda: addresses, "c")
+    client.call("kv", ["put", "k", b"v"], 0.0, 9.0)
+    first = [node for node, _, _ in client.outgoing(0.0)]
+    del addresses[first[0]]
+    rest = [node for tenths in range(1, 20) for node, _, _ in client.outgoing(tenths / 10)]
+    assert set(rest) == {"n1", "n2"} - set(first)
