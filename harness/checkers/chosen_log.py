@@ -1,4 +1,4 @@
-"""The chosen log of a run: put together from the disks of all nodes, and applied again from its first slot.
+"""The chosen log of a run: put together from the disks of all nodes and the messages, and applied again from its first slot.
 
 Rules
 -----
@@ -7,17 +7,20 @@ Rules
    chosen in one slot contradict each other.
 2. If no node knows a slot as chosen, a batch that stands on a quorum's disks counts as chosen. That happens when a run ends
    at once after a reply.
-3. The log is applied from slot 1 to an empty state, or, if no disk has slot 1 any more, from the slot after the oldest
-   snapshot to that snapshot's state. The changes are recorded slot by slot, since the state keeps only the latest ones.
+3. A slot that no disk holds any more, since a snapshot has replaced it, has the batch that the messages show
+   (`proposed_batches.py`).
+4. The log is applied from slot 1 to an empty state. If the messages lack a slot too, it is applied from the slot after a snapshot
+   to that snapshot's state. The changes are recorded slot by slot, since the state keeps only the latest ones.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
+from harness.checkers.proposed_batches import proposed_batches
 from node.contract import Algorithm, NodeId
 from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
@@ -92,6 +95,7 @@ class ChosenLog:
         disks: Mapping[NodeId, Contents],
         replicas: Mapping[NodeId, Mapping[str, Any]],
         quorum: int | None = None,
+        messages: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Take the disks of one run.
 
@@ -101,8 +105,10 @@ class ChosenLog:
             disks: what each node's disk holds after the run.
             replicas: the final status of each node that returned one.
             quorum: so many disks are a majority, however many nodes have voted; None: a majority of the members.
+            messages: the lines of the record of messages.
         """
         self.members, self.disks = tuple(members), disks
+        self._messages = messages
         self._quorum = majority(len(self.members)) if quorum is None else quorum
         assert issubclass(algorithm, LogAlgorithm)
         self._algorithm = algorithm
@@ -119,7 +125,7 @@ class ChosenLog:
 
     @cached_property
     def chosen(self) -> dict[int, bytes]:
-        """The chosen batch of each slot (rules 1 and 2), in the order of the slots."""
+        """The chosen batch of each slot (rules 1 to 3), in the order of the slots."""
         found: dict[int, bytes] = {}
         copies: dict[int, Counter[bytes]] = {}
         for node, contents in self.disks.items():
@@ -131,7 +137,15 @@ class ChosenLog:
             batch, number = batches.most_common(1)[0]
             if slot not in found and number >= self._quorum:
                 found[slot] = batch
+        last = max([*found, *map(self.snapshot_slot, self.disks)], default=0)
+        if len(found) < last:
+            found = {slot: batch for slot, batch in self.proposed.items() if slot <= last} | found
         return dict(sorted(found.items()))
+
+    @cached_property
+    def proposed(self) -> dict[int, bytes]:
+        """The batch of each slot in the Accept with the highest ballot. It is the chosen batch, if any is."""
+        return proposed_batches(self._messages)
 
     def contradictions(self) -> Iterator[str]:
         """Yield one sentence for each slot in which two nodes know different batches as chosen."""
@@ -146,14 +160,12 @@ class ChosenLog:
 
     @cached_property
     def applied(self) -> AppliedLog:
-        """What comes of applying the chosen log (rule 3)."""
-        state = self.empty_state()
-        if 1 not in self.chosen:
-            oldest = min(
-                (node for node in self.disks if self.snapshot_slot(node)), key=self.snapshot_slot, default=None
-            )
-            if oldest is not None:
-                state = self.snapshot_state(oldest)
+        """What comes of applying the chosen log (rule 4)."""
+        starts = {self.snapshot_slot(node): node for node in self.disks} | {0: None}
+        # The earliest start from which the most can be applied: a slot may be missing on the way.
+        start = max(starts, key=lambda slot: (next(each for each in count(slot + 1) if each not in self.chosen), -slot))
+        node = starts[start]
+        state = self.empty_state() if node is None else self.snapshot_state(node)
         version = _version(state)
         log = AppliedLog(state.applied + 1, state.applied, version, {state.applied: state.chain})
         while (batch := self.chosen.get(state.applied + 1)) is not None:

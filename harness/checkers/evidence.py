@@ -169,8 +169,9 @@ class RunEvidence:
 
     @cached_property
     def log(self) -> ChosenLog:
-        """The chosen log, put together from the disks; only for an algorithm that `keeps_log`."""
-        return ChosenLog(self.algorithm, self.members, self.disks, self.replicas, majority(self.timeline.voters_max))
+        """The chosen log, put together from the disks and the messages; only for an algorithm that `keeps_log`."""
+        quorum = majority(self.timeline.voters_max)
+        return ChosenLog(self.algorithm, self.members, self.disks, self.replicas, quorum, self.messages)
 
     @cached_property
     def lost_disks(self) -> set[NodeId]:

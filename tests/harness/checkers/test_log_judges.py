@@ -19,12 +19,13 @@ from harness.checkers.replicas import agreement, effects
 from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.records.disks import decided_on_disk
 from harness.records.history import Event, History
+from harness.records.jsonable import to_jsonable
 from harness.records.receipts import Receipt
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Stored
 from node.log_contract import Record
 from node.storage.disk import Contents
-from node.wire import encode_value, pack_unchecked
+from node.wire import encode_value, pack_unchecked, unpack_unchecked
 
 MEMBERS = ("n1", "n2", "n3")
 S = 1_000_000_000
@@ -140,20 +141,47 @@ def test_a_snapshot_that_differs_from_the_log_is_found() -> None:
         assert verdict.status is status, verdict
 
 
-def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
+def snapshot_of(node: str, slot: int, first_kept: int) -> Contents:
+    """Return a disk with a snapshot after `slot`, and the log from `first_kept` on."""
     state = ChosenLog(MultiPaxos, MEMBERS, {"n1": disk("n1")}, {}).empty_state()
-    for slot, each in enumerate(LOG[:2], 1):
-        state.apply(slot, each)
-    data, disks = state.snapshot(), {}
-    for node in MEMBERS:
-        made = disks[node] = disk(node)
-        made.log.truncate(3)
-        made.variables[""]["snapshot"] = (2, 1)
-        made.log.put_part(2, 0, data)
-    made_run = run(disks=disks)
+    for number, each in enumerate(LOG[:slot], 1):
+        state.apply(number, each)
+    made = disk(node)
+    made.log.truncate(first_kept)
+    made.variables[""]["snapshot"] = (slot, 1)
+    made.log.put_part(slot, 0, state.snapshot())
+    return made
+
+
+def proposal(slot: int, of: bytes, ballot: tuple[int, str] = (1, "n1")) -> dict[str, Any]:
+    return accept("n2", [*ballot], slot, to_jsonable(unpack_unchecked(of)) if of else "")
+
+
+def test_a_log_that_begins_with_a_snapshot_is_judged_from_there() -> None:
+    made_run = run(disks={node: snapshot_of(node, 2, 3) for node in MEMBERS})
     assert (made_run.log.applied.first, made_run.log.applied.last) == (3, 4)
     for check in (agreement, effects, durability):
         assert check(made_run).status is VerdictStatus.VALID, check(made_run)
+
+
+def test_slots_that_no_disk_holds_are_taken_from_the_messages() -> None:
+    lost = [proposal(1, OPEN), proposal(2, CAS), proposal(2, PUT, (2, "n2")), proposal(3, b""), proposal(5, PUT)]
+    made_run = run(disks={node: snapshot_of(node, 2, 3) for node in MEMBERS}, messages=lost)
+    assert list(made_run.log.chosen.values()) == list(LOG)
+    assert (made_run.log.applied.first, made_run.log.applied.last) == (1, 4)
+    for check in (agreement, effects, durability):
+        assert check(made_run).status is VerdictStatus.VALID, check(made_run)
+    other = history(call("put", "green", answer=1))
+    bad(effects(run(other, disks=made_run.disks, messages=lost)), "put of 'green' for x was answered with version 1")
+    changed = run(disks=made_run.disks, messages=[proposal(1, OPEN), proposal(2, CAS)])
+    bad(agreement(changed), f"n1 has the hash {HASHES[2]:08x} after slot 2 instead of")
+
+
+def test_a_log_with_a_gap_is_judged_above_the_gap() -> None:
+    early = disk("n1", LOG[:1], commit=1)  # it missed the rest, and the others' logs begin later
+    made_run = run(disks={"n1": early, "n2": snapshot_of("n2", 2, 3), "n3": snapshot_of("n3", 3, 4)})
+    assert (made_run.log.applied.first, made_run.log.applied.last) == (3, 4)
+    assert effects(made_run).status is VerdictStatus.VALID
 
 
 # --- durability -----------------------------------------------------------------------------------------------------
@@ -235,7 +263,7 @@ def promise(sender: str, ballot: list[Any], *records: list[Any], commit: int = 0
     return message("Promise", sender, ballot[1], **fields, doubt=0, doubts=[])
 
 
-def accept(to: str, ballot: list[Any], slot: int, of: str, commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
+def accept(to: str, ballot: list[Any], slot: int, of: Any, commit: int = 0, incarnation: int = 1) -> dict[str, Any]:
     return message("Accept", ballot[1], to, incarnation, ballot=ballot, slot=slot, batch=of, commit=commit)
 
 
