@@ -3,13 +3,15 @@
 They last for longer than others in generated plans: an election, a lease or the deadline of a call is over before they heal.
 """
 
+import time
 from collections.abc import Iterable
 from itertools import product
 from random import Random
 from typing import Final
 
 from cluster.errors import CommandRefused, Unknown
-from harness.faults.active import ActiveFault, EndsOnHeal, LinkFault
+from cluster.membership import leading_node
+from harness.faults.active import ActiveFault, EndsOnHeal, LinkFault, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault
 from harness.faults.excuses import Excuse, Kind
 from harness.faults.partitions import links_between
@@ -26,6 +28,9 @@ _LEAST_S: Final = 1.5
 #: How long the request to hand over, and the message that follows it, may take, in seconds.
 _HAND_OVER_S: Final = 1.5
 _TAKE_OVER: Final = "TakeOver"
+#: How long to wait for another leader, and between two looks at all statuses, in seconds.
+_ELECTED_S: Final = 2.0
+_LOOK_S: Final = 0.05
 
 
 def _draw_leader(**choices: tuple[str, ...]) -> ArgumentDrawer:
@@ -68,7 +73,7 @@ def mute_leader(experiment: Target, rng: Random, *, node: NodeId = "leader") -> 
     return _cut(experiment, product([chosen], experiment.nodes), "mute-leader")
 
 
-@fault("leader-alone", "role", _CUT, draw=_draw_leader(), weight=2, least_s=_LEAST_S)
+@fault("leader-alone", "role", _CUT, draw=_draw_leader(), least_s=_LEAST_S)
 def leader_alone(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
     """Cut the leader from all other nodes, and let the clients reach both sides, for longer than an election takes.
 
@@ -78,6 +83,47 @@ def leader_alone(experiment: Target, rng: Random, *, node: NodeId = "leader") ->
     """
     chosen = choose_node(experiment, rng, node)
     return _cut(experiment, links_between([[chosen]], experiment.nodes), "leader-alone")
+
+
+@fault("leader-from-the-past", "role", _CUT, draw=_draw_leader(), weight=8, least_s=_LEAST_S)
+def leader_from_the_past(experiment: Target, rng: Random, *, node: NodeId = "leader") -> ActiveFault:
+    """Cut the leader from all other nodes, and suspend it until another node leads. Then it goes on, and clients still reach it.
+
+    It cannot know yet that it leads no more, so it must not answer a question by itself. The links stay cut until the heal.
+
+    `node` is the node that is cut off and suspended.
+
+    Observers: the proxy, which counts the messages that it has dropped, and the kernel, by the process table.
+    """
+    chosen = choose_node(experiment, rng, node)
+    faults = experiment.faults
+    end_claim = faults.claim("leader-from-the-past", [chosen])
+    links = _cut(experiment, links_between([[chosen]], experiment.nodes), "leader-from-the-past")
+    try:
+        faults.suspend(chosen)
+        _wait_for_another_leader(experiment, chosen)
+        faults.resume(chosen)
+    except BaseException:
+        links.heal()
+        bring_up(faults, [chosen])
+        end_claim()
+        raise
+
+    def end() -> None:
+        try:
+            links.heal()
+        finally:
+            end_claim()
+
+    return WatchedFault(end, links.has_bitten)
+
+
+def _wait_for_another_leader(experiment: Target, node: NodeId) -> None:
+    """Wait until another node than `node`, which is suspended, reports that it leads, for as long as elections take."""
+    until = time.monotonic() + _ELECTED_S
+    while time.monotonic() < until and not experiment.faults.ending.wait(_LOOK_S):
+        if leading_node(experiment.cluster.status(_LOOK_S)) not in (None, node):
+            return
 
 
 def _cut(experiment: Target, links: Iterable[tuple[NodeId, NodeId]], name: str) -> LinkFault:

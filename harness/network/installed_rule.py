@@ -60,7 +60,8 @@ class InstalledRule:
         counts = self._last_counts
         if counts is None:
             counts = link_counts(self._network.request("counts", rule=self.id))
-        return {link: counts.get(link, Counter()) for link in self._network.all_links if self.rule.covers(link)}
+        links = {**dict.fromkeys(self._network.all_links), **counts}  # with those of nodes that have left
+        return {link: counts.get(link, Counter()) for link in links if self.rule.covers(link)}
 
     def total(self, what: str) -> int:
         """Return one of the counts, such as "matched", "dropped" or "keeps", summed over all links."""

@@ -117,6 +117,8 @@ def generate(
     entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
     keeps_log = load_algorithm(algorithm).keeps_log
     messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
+    # With a log, the first step is a fault of roles: a leader that is deposed shows more than any other node.
+    of_roles = [entry for entry in entries if entry.family == "role"] if keeps_log and not faults else []
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
     books, found = _Bookkeeping(), list[PlanStep]()
@@ -124,7 +126,7 @@ def generate(
     for number in turns:
         if len(found) > number:
             continue  # an earlier try drew this step
-        entry = _weighted(rng, entries)
+        entry = _weighted(rng, entries if number else of_roles or entries)
         began_s, ended_s = _times(rng, time_s, entry.least_s)
         budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
         drawn = entry.draw(rng, budget)

@@ -121,7 +121,8 @@ class KeyValueWorkload(Workload):
         operation: Operation[Any] | Steps[Any] = self._operation(call)
         if call.f == self._GET and self._rng_saves.random() < _SAVE_PROBABILITY:
             operation = self._read_a_save(call.key, call.timeout_s)
-        return callers.log.begin(number, call.f, call.key, call.value, operation, call.timeout_s, to_history)
+        repeats = self.repeats(number - self.first)
+        return callers.log.begin(number, call.f, call.key, call.value, operation, call.timeout_s, to_history, repeats)
 
     def _read_a_save(self, key: str, timeout_s: float) -> Steps[VersionedValue | None]:
         """Save the state, and return the value of a key in the save, as `kv_get_with_version` does."""

@@ -135,7 +135,8 @@ class LockWorkload(Workload):
                 operation = lock_release(call.key, value["token"])
             case _:
                 return self._use(callers, client, call)
-        return callers.log.begin(self.first + client, call.f, call.key, call.value, operation, call.timeout_s)
+        number, repeats = self.first + client, self.repeats(client)
+        return callers.log.begin(number, call.f, call.key, call.value, operation, call.timeout_s, repeats=repeats)
 
     def _use(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         value: Any = call.value

@@ -11,8 +11,10 @@ Rules
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+from typing import Any, Final
 
 from cluster.clients.connections import shared_poller
 from cluster.clients.log_call import LogCall
@@ -22,8 +24,12 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.errors import CommandRefused, Unknown
 from harness.records.history import Event
 from harness.records.history_recorder import HistoryRecorder
+from harness.workloads.repeating import RepeatingClient
 from node.contract import NodeId
 from node.tuning import SHIPPED, Tuning
+
+#: How often a client that stays at a node which does not lead asks it again, in milliseconds.
+_ASKS_AGAIN_MS: Final = 40
 
 
 @dataclass(eq=False)
@@ -68,6 +74,8 @@ class LogCalls:
         self._clients: dict[int, LogClient] = {}
         self._open: dict[RecordedLogCall, None] = {}
         self._idle: dict[int, list[str]] = {}
+        self._repeats: dict[int, Random] = {}
+        self._stays_at: dict[int, NodeId] = {}
         self._processes = 0
         self.sent_again = 0
         """How many frames were sent more than once, by clients that have restarted or are closed."""
@@ -81,6 +89,8 @@ class LogCalls:
         operation: Operation[Any] | Steps[Any],
         timeout_s: float,
         to_history: Callable[[Any], object] = lambda value: value,
+        repeats: Random | None = None,
+        stays_at: NodeId | None = None,
     ) -> RecordedLogCall:
         """Begin a call of a client.
 
@@ -92,12 +102,19 @@ class LogCalls:
             operation: what to do, or the steps of it.
             timeout_s: how long the client waits for an outcome, in seconds.
             to_history: returns what the history records of the decoded answer.
+            repeats: if the client is new: it is a `RepeatingClient` with this generator.
+            stays_at: if the client is new: it only reads, and asks this node, unless it has left. No answer is owed there.
         """
         idle = self._idle.setdefault(client, [])
         if not idle:
             self._processes += 1
             idle.append(f"c{client}.{self._processes}")
-        event = self._recorder.invoke(idle.pop(), f, key, value, timeout_s=timeout_s)
+        if stays_at is not None:
+            self._stays_at[client] = stays_at
+        elif repeats is not None:
+            self._repeats[client] = repeats
+        owed_s = None if client in self._repeats or client in self._stays_at else timeout_s
+        event = self._recorder.invoke(idle.pop(), f, key, value, timeout_s=owed_s)
         steps = None if isinstance(operation, Operation) else operation
         first = operation if isinstance(operation, Operation) else next(operation)
         deadline = time.monotonic() + timeout_s
@@ -143,9 +160,7 @@ class LogCalls:
         self.sent_again += old.pipeline.sent_again
         old.close()
         resume = None if new_session else old.pipeline.session
-        self._clients[client] = LogClient(
-            self._cluster, self._addresses, f"client{client}", self._poller, resume=resume, tuning=self._tuning
-        )
+        self._clients[client] = self._made(client, resume)
 
     def close(self) -> None:
         """Close all clients. Calls under way become unknown."""
@@ -160,15 +175,29 @@ class LogCalls:
     def _client(self, number: int) -> LogClient:
         client = self._clients.get(number)
         if client is None:
-            client = LogClient(self._cluster, self._addresses, f"client{number}", self._poller, tuning=self._tuning)
-            self._clients[number] = client
+            client = self._clients[number] = self._made(number)
         return client
+
+    def _made(self, number: int, resume: int | None = None) -> LogClient:
+        rng, node = self._repeats.get(number), self._stays_at.get(number)
+        kind = LogClient if rng is None else partial(RepeatingClient, rng)
+        addresses, tuning = self._addresses, self._tuning
+        if node is not None:
+            addresses, tuning = partial(self._address_of, node), replace(tuning, client_no_leader_ms=_ASKS_AGAIN_MS)
+        return kind(self._cluster, addresses, f"client{number}", self._poller, resume=resume, tuning=tuning)
+
+    def _address_of(self, node: NodeId) -> Mapping[NodeId, str]:
+        """Return the address of a node alone, or those of all nodes if it has left."""
+        addresses = self._addresses()
+        return {node: addresses[node]} if node in addresses else addresses
 
     def _end(self, call: RecordedLogCall) -> None:
         outcome = self._outcome(call)
         if outcome is None:
             return
         del self._open[call]
+        if call.client in self._stays_at and isinstance(outcome, NotKnown):
+            outcome = NotDone("refused", outcome.reason)  # a read changes nothing
         match outcome:
             case Ok(value):
                 self._recorder.ok(call.event, call.to_history(value))

@@ -42,7 +42,9 @@ class LogWorkload(Workload):
         def to_history(answer: Any) -> Any:
             return plain(call.f, answer)
 
-        return callers.log.begin(number, call.f, call.key, call.value, operation, limit_s, to_history)
+        return callers.log.begin(
+            number, call.f, call.key, call.value, operation, limit_s, to_history, self.repeats(client), call.node
+        )
 
     def ended(self, callers: Callers, client: int, call: PlannedCall, outcome: object) -> None:
         if isinstance(outcome, NotKnown) and self._rng_restarts.random() < _RESTART_PROBABILITY:

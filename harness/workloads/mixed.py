@@ -43,7 +43,7 @@ class MixedWorkload(Workload):
         first = 0
         for part in (
             KeyValueWorkload(nodes, seed, time_s, clients=6),
-            ReadsWorkload(nodes, seed, time_s, clients=5),
+            ReadsWorkload(nodes, seed, time_s, clients=5 + len(nodes)),
             WatchWorkload(nodes, seed, time_s, clients=6),
             MembersWorkload(nodes, seed, time_s, clients=5),
             AssignmentWorkload(nodes, seed, time_s, clients=5),

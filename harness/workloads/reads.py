@@ -1,4 +1,4 @@
-"""The workload "reads": many reads of one hot key overlap, few writes."""
+"""The workload "reads": many reads of one hot key overlap, few writes; at each node a client asks that stays there."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Final
@@ -16,7 +16,8 @@ from node.contract import NodeId
 class ReadsWorkload(LogWorkload):
     """Clients read one key as fast as they can, and one in eight writes it. The key changes every two seconds.
 
-    Several of those that call by single operations share a client of the log, so its reads overlap.
+    Several of those that call by single operations share a client of the log, so its reads overlap. The last clients stay at one
+    node each, and read there again and again whether it leads or not: so a node that wrongly believes to lead is asked at once.
     """
 
     name = "reads"
@@ -26,6 +27,8 @@ class ReadsWorkload(LogWorkload):
     _ERA_S: Final = 2.0
     #: The clients of single operations are multiples of 3, and so is this: they share two clients of the log.
     _SHARED: Final = 6
+    #: How long a client that stays at a node waits for its answer, in seconds.
+    _STAYS_S: Final = 0.3
 
     def __init__(self, nodes: tuple[NodeId, ...], seed: int, time_s: float, clients: int | None = None) -> None:
         super().__init__(nodes, seed, time_s, clients)
@@ -38,7 +41,15 @@ class ReadsWorkload(LogWorkload):
 
     @classmethod
     def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
-        return 16
+        return 12 + len(nodes)
+
+    def _stays_at(self, client: int) -> NodeId | None:
+        """Return the node at which a client stays; None if it asks any."""
+        number = client - self.clients + len(self.nodes)
+        return self.nodes[number] if number >= 0 else None
+
+    def is_public(self, client: int) -> bool:
+        return super().is_public(client) and self._stays_at(client) is None
 
     def pause_s(self, client: int) -> float:
         if client % 8 == 0:
@@ -48,13 +59,17 @@ class ReadsWorkload(LogWorkload):
     def next_call(self, client: int, now_s: float) -> PlannedCall:
         self._eras = max(self._eras, int(now_s / self._ERA_S))
         key = f"hot-{int(now_s / self._ERA_S)}"
+        node = self._stays_at(client)
+        if node is not None:
+            return PlannedCall("get", key, node=node, timeout_s=self._STAYS_S)
         if client % 8 == 0:
             self._written[client] += 1
             return PlannedCall("put", key, f"hot{client}-{self._written[client]}")
         return PlannedCall("version", "") if self._rngs[client].random() < 0.05 else PlannedCall("get", key)
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
-        shared = client if self.is_public(client) else client % self._SHARED
+        alone = self.is_public(client) or self._stays_at(client) is not None
+        shared = client if alone else client % self._SHARED
         return super().begin(callers, shared, call)
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:

@@ -94,6 +94,7 @@ class Workload(ABC):
         self.clients = self.clients_alone(nodes) if clients is None else clients
         """The number of clients."""
         self._rngs = [Random(f"workload/{self.name}/{seed}/{client}") for client in range(self.clients)]
+        self._repeats = {client: Random(f"repeats/{self.name}/{seed}/{client}") for client in range(1, self.clients, 2)}
 
     @classmethod
     def clients_alone(cls, nodes: tuple[NodeId, ...]) -> int:
@@ -103,6 +104,10 @@ class Workload(ABC):
     def pause_s(self, client: int) -> float:
         """Return how long a client pauses before its next call, in seconds."""
         return min(self._rngs[client].expovariate(1 / 0.05), 0.4)
+
+    def repeats(self, client: int) -> Random | None:
+        """Return the generator of a client of the log whose frames arrive again (`repeating.py`). Every other client is one."""
+        return self._repeats.get(client)
 
     @property
     def judges(self) -> dict[str, Checker]:

@@ -77,11 +77,13 @@ def test_a_rule_for_messages_that_never_came_leaves_no_receipt() -> None:
 
 
 def test_generated_plans_name_roles_and_types_of_messages() -> None:
-    steps = [step for seed in range(60) for step in generate("multipaxos", FIVE, seed).steps]
+    steps = [step for seed in range(100) for step in generate("multipaxos", FIVE, seed).steps]
     named = {role for step in steps for role in step.roles}
     assert {"leader", "heir", "follower", "learner", "candidate", "sender", "receiver"} <= named
     assert any("SnapshotPart" in str(step.arguments.get("types", "")) for step in steps)
-    assert {"deaf-leader", "mute-leader", "leader-alone", "leader-down", "hand-over"} <= {step.fault for step in steps}
+    assert {"deaf-leader", "mute-leader", "leader-alone", "leader-from-the-past", "leader-down", "hand-over"} <= {
+        step.fault for step in steps
+    }
     assert not any(step.fault == "hand-over" for seed in range(60) for step in generate("paxos", FIVE, seed).steps)
 
 

@@ -216,11 +216,14 @@ def test_a_node_joins_and_one_leaves(cluster: FakeCluster) -> None:
     cluster.client("n4").send(b"request")
     assert newcomer.payloads(1) == [b"request"]
     assert cluster.network.links()["n4", "n1"] == {"arrived": 1, "passed": 1}
-    with cluster.network.delay([("n1", "n2")], seconds=0.05):  # a message on its way to a node that leaves is lost
+    with cluster.network.delay(
+        [("n1", "n2")], seconds=0.05
+    ) as late:  # a message on its way to a node that leaves is lost
         cluster.send("n1", "n2", b"late")
         wait_until(lambda: cluster.network.links()["n1", "n2"]["arrived"] == 1)
         cluster.network.node_leaves("n2")
         wait_until(lambda: cluster.lines()[-1]["fate"] == "undeliverable")
+        assert late.total("delayed") == 1  # the proof of a fault outlasts the node
     assert cluster.network.nodes == ("n1", "n3", "n4")
     assert len(cluster.network.links()) == 12
     assert set(cluster.network.addresses("n1")) == {"n3", "n4"}

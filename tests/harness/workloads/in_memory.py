@@ -71,6 +71,8 @@ class InMemory:
         operation: Any,
         timeout_s: float,
         to_history: Callable[[Any], Any] = lambda answer: answer,
+        repeats: Random | None = None,
+        stays_at: str | None = None,
     ) -> Call:
         if not isinstance(operation, Operation):
             operation = kv_get_with_version(key)  # the steps of a save
