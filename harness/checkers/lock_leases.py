@@ -5,8 +5,8 @@ exist for this case.
 
 What must hold
 --------------
-1. A lease lasts by the log's time, which never runs faster than real time, and begins when the acquire or the renewal takes
-   effect, which is after that call began. So a process that received a token holds the lock at least from then until the
+1. A lease lasts by the log's time, which never runs faster than the clock of a node, and begins when the acquire or the renewal
+   takes effect, which is after that call began. So a process that received a token holds the lock at least from then until the
    lease's length has passed since it began its last acquire or renewal, or until it begins its release. Two holds must not
    overlap in these times.
 2. Along the holds, tokens rise.
@@ -29,6 +29,7 @@ from harness.checkers.sequential_model import ObjectCall
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.history import RecordedCall
 from harness.records.jsonable import wording
+from harness.records.receipts import Timeline
 from node.wording import count
 
 
@@ -63,7 +64,7 @@ def exclusion(run: RunEvidence) -> Verdict:
     """
     times = {event.index: run.history.seconds(event.time) for event in run.history.events}
     by_lock: dict[str, list[LockHold]] = {}
-    for hold in holds_of(run.calls):
+    for hold in holds_of(run.calls, run.timeline):
         by_lock.setdefault(hold.acquire.key, []).append(hold)
     refused = 0
     with Found() as found:
@@ -87,7 +88,7 @@ def exclusion(run: RunEvidence) -> Verdict:
     )
 
 
-def holds_of(operations: Sequence[RecordedCall]) -> list[LockHold]:
+def holds_of(operations: Sequence[RecordedCall], timeline: Timeline) -> list[LockHold]:
     """Return every hold whose token a client received, in the order in which the acquires began."""
     found: dict[tuple[str, int], LockHold] = {}
     for operation in operations:
@@ -96,19 +97,24 @@ def holds_of(operations: Sequence[RecordedCall]) -> list[LockHold]:
             lease_ns = int(value["lease_s"] * 1e9)
             found.setdefault(
                 (operation.key, operation.answer),
-                LockHold(operation, operation.answer, lease_ns, operation.invoke.time + lease_ns),
+                LockHold(operation, operation.answer, lease_ns, _lasts_until(operation, lease_ns, timeline)),
             )
         elif operation.f == "renew" and operation.outcome == "ok":
             hold = found[operation.key, value["token"]]
-            hold.until_ns = max(hold.until_ns, operation.invoke.time + hold.lease_ns)
+            hold.until_ns = max(hold.until_ns, _lasts_until(operation, hold.lease_ns, timeline))
         elif operation.f == "holds" and operation.outcome == "ok":  # its keeper was sure of the lease then
             hold = found[operation.key, value["token"]]
-            hold.until_ns = max(hold.until_ns, operation.invoke.time)
+            if not timeline.is_clock_fast(hold.since_ns, operation.invoke.time):
+                hold.until_ns = max(hold.until_ns, operation.invoke.time)
     for operation in operations:
         released = found.get((operation.key, _token(operation))) if operation.f == "release" else None
         if released is not None:
             released.until_ns = min(released.until_ns, operation.invoke.time)
     return list(found.values())
+
+
+def _lasts_until(operation: RecordedCall, lease_ns: int, timeline: Timeline) -> int:
+    return operation.invoke.time + timeline.lease_ns(operation.invoke.time, lease_ns)
 
 
 def _token(operation: RecordedCall) -> int:

@@ -1,9 +1,9 @@
 """The checker of memberships by the observer's clock: no member is lost whose heartbeats arrive in time.
 
-A lease lasts by the log's time, which never runs faster than real time, and begins when a join or a heartbeat takes effect, which
-is after that call began. So from the answer to such a call until the lease's length has passed since the call began, or until
-the member's client begins to let it leave, each view holds the member. A keeper of a membership (`Joined`) says by `stays` that
-it is sure of it.
+A lease lasts by the log's time, which never runs faster than the clock of a node, and begins when a join or a heartbeat takes
+effect, which is after that call began. So from the answer to such a call until the lease's length has passed since the call
+began, or until the member's client begins to let it leave, each view holds the member. A keeper of a membership (`Joined`) says
+by `stays` that it is sure of it, unless a node's clock has run fast since.
 
 That a member is lost in time, and that each member has a lease of its own, `answers.py` judges by the log's time.
 """
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.history import RecordedCall
+from harness.records.receipts import Timeline
 from node.wording import count
 
 
@@ -29,7 +30,7 @@ class Presence(NamedTuple):
 @checker
 def membership(run: RunEvidence) -> Verdict:
     """Check that no view lacks a member whose lease lasts. Unknown if no view was asked for while a member had to be in it."""
-    presences = list(presences_of(run.calls))
+    presences = list(presences_of(run.calls, run.timeline))
     judged = 0
     with Found() as found:
         for call in run.calls:
@@ -55,7 +56,7 @@ def membership(run: RunEvidence) -> Verdict:
     return valid(f"{count(len(presences), 'lease')} of members lasted; {count(judged, 'answer')} confirm it")
 
 
-def presences_of(calls: Sequence[RecordedCall]) -> Iterator[Presence]:
+def presences_of(calls: Sequence[RecordedCall], timeline: Timeline) -> Iterator[Presence]:
     """Yield the times in which members must be present."""
     gone: dict[str, int] = {}
     for call in calls:
@@ -69,12 +70,15 @@ def presences_of(calls: Sequence[RecordedCall]) -> Iterator[Presence]:
         if call.outcome != "ok" or call.completion is None or call.f not in ("join", "heartbeat", "stays"):
             continue
         lease: Any = joined[call.key].invoke.value
-        since_ns, until_ns = call.completion.time, call.invoke.time + int(lease["lease_s"] * 1e9)
+        since_ns, until_ns = call.completion.time, call.invoke.time
+        until_ns += timeline.lease_ns(until_ns, int(lease["lease_s"] * 1e9))
         if call.f == "stays":
             first = joined[call.key].completion
             if first is None or joined[call.key].outcome != "ok":
                 continue
             since_ns, until_ns = first.time, call.invoke.time
+            if timeline.is_clock_fast(since_ns, until_ns):
+                continue
         until_ns = min(until_ns, gone.get(call.key, until_ns))
         if since_ns < until_ns:
             yield Presence(value["group"], call.key, since_ns, until_ns)

@@ -1,8 +1,8 @@
 """The checker of sessions by the observer's clock: no session ends while its client uses it.
 
-A session ends after it was idle for a time, by the log's time, which never runs faster than real time. So a client that hears
-that its session has ended must not have been answered within that time, unless it has ended the session itself. That nothing
-is done twice, and nothing after the end, `answers.py` judges by the log.
+A session ends after it was idle for a time, by the log's time, which never runs faster than the clock of a node. So a client
+that hears that its session has ended must not have been answered within that time, unless it has ended the session itself. That
+nothing is done twice, and nothing after the end, `answers.py` judges by the log.
 """
 
 from harness.checkers.evidence import RunEvidence
@@ -48,7 +48,7 @@ def session_ends(run: RunEvidence) -> Verdict:
                 answered += 1
             elif client in used and any(text in (call.completion.error or "") for text in _ENDED):
                 idle_s = (call.completion.time - used[client].invoke.time) / 1e9
-                if idle_s * 1000 < idle_ms:
+                if idle_s * 1e9 < run.timeline.lease_ns(used[client].invoke.time, idle_ms * 1_000_000):
                     found.append(
                         f"the session of {client} had ended at {run.time_of(call.completion)}, {idle_s:.1f} s after its client "
                         f"had begun a {used[client].f} that was answered; a session lasts {idle_ms / 1000:g} s without use"

@@ -23,8 +23,8 @@ Call `register` when the module of the fault is imported, and list the module in
 decorator `fault` calls `register`. The arguments of a fault are the parameters of its `inject`; when a plan is read,
 `check_arguments` checks their names, and their values by `_CHECKS` or by their type.
 
-The faults of the family "disk" need nodes with a disk that can fail. `harness.faults.prerequisites` says which arguments of an
-experiment provide them.
+The faults of the families "disk" and "grey" need nodes with a disk that can fail. `harness.faults.prerequisites` says which
+arguments of an experiment provide them.
 
 Generated plans draw a fault with its `draw` function. It receives what the plan may break at that moment (a
 `FaultBudget`) and returns arguments, and the nodes that the plan must not count on meanwhile. Without a `draw`
@@ -57,6 +57,7 @@ MODULES: Final = (
     "harness.faults.member_faults",
     "harness.faults.link_faults",
     "harness.faults.disk_faults",
+    "harness.faults.grey_faults",
     "harness.faults.limit_faults",
     "harness.faults.clock_faults",
 )

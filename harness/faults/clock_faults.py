@@ -1,7 +1,8 @@
 """The faults of clocks: a jump, and a wrong rate. `harness.faults.catalogue` says how they are used.
 
-Generated plans draw these faults only if they, or their family, are named. A run with such a fault does not report the failures
-of nodes, because the fault may explain them.
+No safety rests on a clock (`node/README.md`), so a wrong clock excuses nothing but timers that expire late. Leases are counted
+by the leader's clock: where it runs fast, they may end so much earlier, which `harness.records.receipts.Timeline.lease_ns`
+counts.
 """
 
 import time
@@ -15,6 +16,7 @@ from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target, choose_node
+from harness.records.receipts import CLOCK_JUMPS, CLOCK_RATE
 from node.contract import NodeId
 
 #: How far a measured clock may differ from its setting, in seconds. On a busy machine a status takes so long.
@@ -29,7 +31,6 @@ _LOOK_EVERY_S: Final = 0.01
     "clock",
     Excuse(Kind.DOWN, "if it jumps back, no timer expires for so long; else nothing"),
     draw=draw_node_and(seconds=lambda rng: rng.choice([1.0, 60.0, 3600.0])),
-    weight=0,
 )
 def clock_jump(
     experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 60.0, back: bool = False
@@ -48,6 +49,7 @@ def clock_jump(
     chosen = choose_node(experiment, rng, node)
     process = _running(experiment, chosen)
     receipt = experiment.faults.begin("clock-jump", nodes_down=[chosen] if back else [], node=chosen)
+    receipt.evidence[CLOCK_JUMPS] = not back
     jump_s = -seconds if back else seconds
     ahead = _ahead_s(experiment, chosen)
     process.steer_clock(process.clock.rate, process.clock.moved_s + jump_s)
@@ -64,7 +66,7 @@ def clock_jump(
     "clock",
     Excuse(Kind.DOWN, "if it is slow, timers expire late or never; else nothing"),
     draw=draw_node_and(rate=lambda rng: rng.choice([0.0, 0.5, 2.0, 10.0])),
-    weight=0,
+    weight=2,
 )
 def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, rate: float = 2.0) -> ActiveFault:
     """Let a node's clock run fast or slow, or stand still; restore the true rate at the heal.
@@ -80,6 +82,7 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
     chosen = choose_node(experiment, rng, node)
     process = _running(experiment, chosen)
     receipt = experiment.faults.begin("clock-skew", nodes_down=[chosen] if rate < 1 else [], node=chosen)
+    receipt.evidence[CLOCK_RATE] = rate
     began_s, ahead = time.monotonic(), _ahead_s(experiment, chosen)
     process.steer_clock(rate, process.clock.moved_s)
 

@@ -1,9 +1,9 @@
 """The faults of disks. `harness.faults.catalogue` says how they are used.
 
 Faults that act while a node runs need a disk that can fail: `Experiment(..., vfs=harness.faults.power_loss_vfs.SPEC)`.
-Faults that act while the node is down need nothing. Generated plans draw these faults only if they, or their family,
-are named. Three are never drawn: "restore-old-copy", "flip-bit", and "damage-last-commit", after which the last commit
-looks like one that a crash has torn.
+Faults that act while the node is down need nothing. Generated plans draw those after which the disk is what it was: it is slow,
+fails or loses power. The others damage the disk, and are drawn only if they are named; "restore-old-copy", "flip-bit" and
+"damage-last-commit" not even then, unless the run is beyond what is tolerated.
 
 A node whose last commit does not check may be in doubt when it is up again, until the other nodes have said what the
 commit held (`node/storage/doubts.py`). So the excuse of such a fault lasts until the doubt is over.
@@ -11,8 +11,8 @@ commit held (`node/storage/doubts.py`). So the excuse of such a fault lasts unti
 The observers are the kernel (the node's wait status; 74 means that its disk has failed), the disk itself, which writes
 a receipt in the node's process, and the files, when they are read again.
 
-In a run with a fault of the families "disk", "limit" or "clock", `Experiment` does not report the failures of nodes,
-because such a fault may explain them.
+A disk that fails ends its node in order, with status 74. So only a fault that changes what a node reads excuses an error of
+the node's own.
 """
 
 import shutil
@@ -43,7 +43,10 @@ from node.storage.doubts import DoubtRecord
 _DOWN: Final = Excuse(Kind.DOWN, "its node ends, at a moment that only the node's disk knows, until the heal")
 _CUT: Final = Excuse(Kind.DOWN, "its node ends, until the heal and the end of the doubt that a torn commit may leave")
 _DOUBTED: Final = Excuse(Kind.DOWN, "its node has lost what the others must tell it again, until that is done")
-_DAMAGED: Final = Excuse(Kind.DOWN, "its node may refuse to start on what it finds")
+_DAMAGED: Final = Excuse(
+    Kind.DOWN, "its node may refuse to start on what it finds", fails="a node may read anything from a damaged disk"
+)
+_TAKEN: Final = Excuse(Kind.DOWN, "its node may refuse to start on what it finds")
 #: `node.__main__.EXIT_DISK`, the wait status of a node whose disk has failed.
 _LOOK_EVERY_S: Final = 0.01
 #: How long a heal waits for the end of a doubt. With all nodes up it takes some hundredths of a second.
@@ -84,31 +87,44 @@ def _need_disk_that_can_fail(experiment: Target, name: str) -> None:
 # --- while the node runs ----------------------------------------------------------------------------------------------
 
 
-def _steer_disk(
-    experiment: Target, rng: Random, node: NodeId | None, name: str, setting: str, *, late_s: float | None = None
-) -> ActiveFault:
+def steer_disk(
+    experiment: Target,
+    rng: Random,
+    node: NodeId | None,
+    name: str,
+    setting: str,
+    *,
+    late_s: float | None = None,
+    hangs: bool = False,
+    fault_name: str = "",
+) -> WatchedFault:
     """Make the disk of a node fail, by a small file that its VFS reads.
 
     Args:
         experiment: the target of the fault.
         rng: draws the node if `node` is None.
         node: the node whose disk fails.
-        name: the name of the fault, and of the file.
+        name: the name of the file, and of the fault, if it has no other.
         setting: the content of the file.
         late_s: how late messages of the node and to it are at most, if it goes on. If None, the node must stop with the status
             of a failed disk. Otherwise the fault has not bitten.
+        hangs: whether the disk does nothing, and its node goes on at the heal.
+        fault_name: the name of the fault, if it is another one.
+
+    A fault of which the disk has seen nothing, since the node wrote nothing, leaves no receipt.
 
     Raises:
         BadFault: the nodes do not run on the disk of `harness.faults.power_loss_vfs`.
     """
     _need_disk_that_can_fail(experiment, name)
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    end_claim = faults.claim(name, [chosen])
+    fault_name = fault_name or name
+    end_claim = faults.claim(fault_name, [chosen])
     if late_s is None:
-        receipt = faults.begin(name, nodes_down=[chosen], setting=setting)
+        receipt = faults.begin(fault_name, nodes_down=[chosen], setting=setting)
     else:
         links = [link for link in expand_links("all", experiment.nodes) if chosen in link]
-        receipt = faults.begin(name, links_disturbed=links, disturbance=Disturbance(late_s), setting=setting)
+        receipt = faults.begin(fault_name, links_disturbed=links, disturbance=Disturbance(late_s), setting=setting)
     file = _directory(experiment, chosen) / name
     file.write_text(setting)
 
@@ -119,7 +135,7 @@ def _steer_disk(
         receipt.evidence["disk"] = since[-3:]
         receipt.evidence["ended"] = process.ended if process.look() is ProcessState.DOWN else "still up"
         return bool(receipt.evidence["disk"]) and (
-            late_s is not None or f"status {EXIT_DISK}" in receipt.evidence["ended"]
+            late_s is not None or hangs or f"status {EXIT_DISK}" in receipt.evidence["ended"]
         )
 
     def end() -> None:
@@ -128,13 +144,15 @@ def _steer_disk(
             file.unlink(missing_ok=True)
             bring_up(faults, [chosen])
             receipt.end()
+            if not receipt.evidence["disk"]:
+                faults.forget(receipt)
         finally:
             end_claim()
 
     return WatchedFault(end, has_bitten)
 
 
-@fault("fail-write", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)), weight=0)
+@fault("fail-write", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 20)))
 def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """Let the nth write from now fail with EIO, which stops the node.
 
@@ -148,10 +166,10 @@ def fail_write(experiment: Target, rng: Random, *, node: NodeId | None = None, n
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth))
+    return steer_disk(experiment, rng, node, power_loss_vfs.FAIL_WRITE, str(nth))
 
 
-@fault("fail-sync", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)), weight=0)
+@fault("fail-sync", "disk", _DOWN, draw=draw_node_and(nth=lambda rng: rng.randint(1, 8)))
 def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nth: int = 1) -> ActiveFault:
     """Let the nth sync from now fail with EIO and lose its writes, which stops the node.
 
@@ -159,10 +177,10 @@ def fail_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, nt
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth))
+    return steer_disk(experiment, rng, node, power_loss_vfs.FAIL_SYNC, str(nth))
 
 
-@fault("disk-full", "disk", _DOWN, draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)), weight=0)
+@fault("disk-full", "disk", _DOWN, draw=draw_node_and(free_bytes=lambda rng: rng.randint(0, 50_000)))
 def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, free_bytes: int = 0) -> ActiveFault:
     """Let writes fail with ENOSPC after some bytes, which stops the node.
 
@@ -171,7 +189,7 @@ def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, fr
 
     Observers: the disk's receipt, and the kernel, whose wait status of the node must be 74.
     """
-    return _steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes))
+    return steer_disk(experiment, rng, node, power_loss_vfs.DISK_FULL, str(free_bytes))
 
 
 @fault(
@@ -184,7 +202,6 @@ def disk_full(experiment: Target, rng: Random, *, node: NodeId | None = None, fr
         times=4,
     ),
     draw=draw_node_and(seconds=lambda rng: round(rng.uniform(0.01, 0.2), 3)),
-    weight=0,
 )
 def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, seconds: float = 0.2) -> ActiveFault:
     """Let every sync take longer, by `seconds`.
@@ -192,10 +209,10 @@ def slow_sync(experiment: Target, rng: Random, *, node: NodeId | None = None, se
     Observer: the disk's receipt.
     """
     late_s = find_fault("slow-sync").excuse.disturbance({"seconds": seconds}).late_s
-    return _steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), late_s=late_s)
+    return steer_disk(experiment, rng, node, power_loss_vfs.SLOW_SYNC, str(seconds), late_s=late_s)
 
 
-@fault("power-cut", "disk", _CUT, draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))), weight=0)
+@fault("power-cut", "disk", _CUT, draw=draw_node_and(tail=lambda rng: str(rng.choice(list(Tail)))))
 def power_cut(experiment: Target, rng: Random, *, node: NodeId | None = None, tail: str = "none") -> ActiveFault:
     """Kill a node as a power cut does: unsynced writes are lost, except for a tail of them.
 
@@ -355,7 +372,7 @@ def _flip(path: Path, position: int, mask: int) -> None:
     _set_byte(path, position, path.read_bytes()[position] ^ mask)
 
 
-@fault("delete-directory", "disk", _DAMAGED, draw=draw_node_and(), weight=0)
+@fault("delete-directory", "disk", _TAKEN, draw=draw_node_and(), weight=0)
 def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
     """Kill a node, remove its directory, and start it.
 
@@ -381,7 +398,7 @@ def _path_for_removed(experiment: Target) -> Path:
     return folder / str(len(list(folder.iterdir())) + 1)
 
 
-@fault("restore-old-copy", "disk", _DAMAGED, draw=never_draw, weight=0)
+@fault("restore-old-copy", "disk", _TAKEN, draw=never_draw, weight=0)
 def restore_old_copy(
     experiment: Target, rng: Random, *, node: NodeId | None = None, most_s: float = 5.0
 ) -> ActiveFault:
@@ -455,7 +472,15 @@ def second_process(experiment: Target, rng: Random, *, node: NodeId | None = Non
         FaultFailed: the first process is no longer up.
     """
     chosen, faults = choose_node(experiment, rng, node), experiment.faults
-    faults.check_states([chosen], {ProcessState.UP})
+    end_claim = faults.claim("second-process", [chosen], {ProcessState.UP})
+    try:
+        return _start_second(experiment, chosen)
+    finally:
+        end_claim()
+
+
+def _start_second(experiment: Target, chosen: NodeId) -> ActiveFault:
+    faults = experiment.faults
     receipt = faults.begin("second-process")
     command = [
         *NODE_COMMAND,

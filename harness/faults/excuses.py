@@ -14,6 +14,9 @@ A fault excuses what it makes impossible and nothing more. There are five kinds:
 
 Over late or lossy links an answer is owed all the same, later: `harness.records.receipts.allowance_s` says by how much. The
 receipt has the kind resolved: `nodes_down`, `links_cut`, or `links_disturbed` with `late_s` and `loss`.
+
+An error that a node logs of its own breaks the contract, whatever else happened, unless the excuse says that the fault `fails`
+its nodes: a wrong clock or a slow disk explains no exception, and a disk that has failed ends a node in order.
 """
 
 from collections.abc import Mapping
@@ -58,6 +61,8 @@ class Excuse:
     """Multiplies that sum."""
     loss: str | float = 0.0
     """The share of messages that is lost, or the fault's argument that holds it."""
+    fails: str = ""
+    """Why the fault's nodes may fail with any error of their own, in one clause; empty if they may not."""
 
     def disturbance(self, arguments: Mapping[str, Any]) -> Disturbance:
         """Return what the fault does to links with these arguments."""
@@ -67,7 +72,8 @@ class Excuse:
     def __str__(self) -> str:
         """Return what it excuses, for people."""
         if self.kind not in (Kind.LATE, Kind.LOSSY):
-            return {"nothing": "nothing", "down": "its nodes", "cut": "its links"}[self.kind]
+            what = {"nothing": "nothing", "down": "its nodes", "cut": "its links"}[self.kind]
+            return f"{what}, and any error of theirs" if self.fails else what
         late = " + ".join(self.late)
         late = f"{self.times:g} x ({late})" if len(self.late) > 1 and self.times != 1 else late
         late = f"{self.times:g} x {late}" if len(self.late) == 1 and self.times != 1 else late

@@ -1,7 +1,6 @@
 """The faults of limits: memory and descriptors. `harness.faults.catalogue` says how they are used.
 
-Generated plans draw these faults only if they, or their family, are named. A run with such a fault does not report the failures
-of nodes, because the fault may explain them.
+Generated plans draw these faults only if they, or their family, are named. Any error of their own nodes is excused.
 """
 
 import resource
@@ -24,7 +23,7 @@ _MIB: Final = 1024 * 1024
 @fault(
     "memory-limit",
     "limit",
-    Excuse(Kind.DOWN, "a node may end for want of memory"),
+    Excuse(Kind.DOWN, "a node may end for want of memory", fails="any line may want memory"),
     draw=draw_node_and(spare_mib=lambda rng: rng.randint(1, 32)),
     weight=0,
 )
@@ -53,7 +52,7 @@ def memory_limit(experiment: Target, rng: Random, *, node: NodeId | None = None,
 @fault(
     "descriptor-limit",
     "limit",
-    Excuse(Kind.DOWN, "a node may accept no connection"),
+    Excuse(Kind.DOWN, "a node may accept no connection", fails="any line may open a file or a socket"),
     draw=draw_node_and(spare=lambda rng: rng.randint(0, 3)),
     weight=0,
 )

@@ -14,6 +14,7 @@ directory steer it:
 | file | content | effect |
 |---|---|---|
 | `slow-sync` | seconds | every sync takes longer by so much, which leaves time for a kill between a write and its sync |
+| `hang-sync` | anything | every sync waits until the file is gone |
 | `die-at` | N | the process gets SIGKILL before the nth write or sync from now |
 | `fail-write` | N | the nth write from now fails with EIO |
 | `fail-sync` | N | the nth sync from now fails with EIO and loses its writes; as on Linux, a second sync would succeed |
@@ -49,11 +50,14 @@ from harness.faults.power_cut import (
 NAME: Final = "powerloss"
 SPEC: Final = f"harness.faults.power_loss_vfs:{NAME}"
 SLOW_SYNC: Final = "slow-sync"
+HANG_SYNC: Final = "hang-sync"
 DIE_AT: Final = "die-at"
 FAIL_WRITE: Final = "fail-write"
 FAIL_SYNC: Final = "fail-sync"
 DISK_FULL: Final = "disk-full"
-_CONTROLS: Final = (SLOW_SYNC, DIE_AT, FAIL_WRITE, FAIL_SYNC, DISK_FULL)
+_CONTROLS: Final = (SLOW_SYNC, HANG_SYNC, DIE_AT, FAIL_WRITE, FAIL_SYNC, DISK_FULL)
+#: How often a sync that hangs looks whether it may go on, in seconds.
+_LOOK_EVERY_S: Final = 0.01
 #: The names of the files beside those of SQLite that are in the directory of a node on this disk.
 DISK_FILES: Final = frozenset({RECEIPTS, *_CONTROLS, *(f"{name}.struck" for name in _CONTROLS)})
 
@@ -86,6 +90,10 @@ class _Controls:
         if seconds:
             write_disk_receipt(path, SLOW_SYNC, seconds=float(seconds))
             time.sleep(float(seconds))
+        if self._read_control(HANG_SYNC) is not None:
+            write_disk_receipt(path, HANG_SYNC)
+            while self._read_control(HANG_SYNC) is not None:
+                time.sleep(_LOOK_EVERY_S)
         self._die_if_due(path, "sync")
         return self._is_due(FAIL_SYNC, path)
 

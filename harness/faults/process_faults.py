@@ -314,11 +314,17 @@ def starve(
 
     Observer: the kernel; the process table has shown each process as stopped ("T").
     """
-    chosen = resolve_nodes(experiment, rng, nodes)
+    return starve_nodes(experiment, "starve", resolve_nodes(experiment, rng, nodes), stopped, period_s)
+
+
+def starve_nodes(
+    experiment: Target, name: str, chosen: Sequence[NodeId], stopped: float, period_s: float
+) -> ActiveFault:
+    """Starve nodes, for the fault `name`. The other arguments are those of `starve`."""
     faults = experiment.faults
-    end_claim = faults.claim("starve", chosen)
+    end_claim = faults.claim(name, chosen)
     stops: Counter[NodeId] = Counter()
-    receipt = faults.begin("starve", nodes_down=chosen, stopped=stopped, period_s=period_s)
+    receipt = faults.begin(name, nodes_down=chosen, stopped=stopped, period_s=period_s)
 
     def suspend_and_resume(healing: threading.Event) -> None:
         suspended = [node for node in chosen if act_if_fit(node, faults.cluster.suspend)]

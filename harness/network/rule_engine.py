@@ -8,9 +8,9 @@ ruling is in `DELIVERED`, the caller sends the message. If it is in `KEPT`, the 
 
 Rules
 -----
-1. The engine applies the rules of a link by kind: pass, cut, drop, hold, duplicate, corrupt, reorder, delay. Within a kind the
-   oldest comes first. So a loss comes before a delay, whichever was installed first, and each copy is corrupted, kept or
-   delayed by itself.
+1. The engine applies the rules of a link by kind: pass, cut, drop, burst, hold, duplicate, corrupt, reorder, delay. Within a
+   kind the oldest comes first. So a loss comes before a delay, whichever was installed first, and each copy is corrupted, kept
+   or delayed by itself.
 2. The engine does not apply further rules to a message that is lost or kept. When a kept message leaves, the engine applies only
    the cuts again: nothing crosses a cut, however long ago it was sent.
 3. When a rule is removed, the engine releases everything that the rule keeps, in the order of arrival.
@@ -26,7 +26,20 @@ from typing import NamedTuple
 
 from harness.network.in_transit import InTransit, Ruling
 from harness.network.rule_state import KEPT_BYTES_MAX, KEPT_MAX, KeptInTransit, KeptMessages, LinkCounts, RuleState
-from harness.network.rules import ACTIONS, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
+from harness.network.rules import (
+    ACTIONS,
+    BadRule,
+    Burst,
+    Corrupt,
+    Cut,
+    Delay,
+    Drop,
+    Duplicate,
+    Hold,
+    Pass,
+    Reorder,
+    Rule,
+)
 from harness.records.links import Fate, Link
 
 
@@ -180,7 +193,7 @@ class RuleEngine:
             if not self._acts(state, message):
                 continue
             match state.rule.action:
-                case Cut() | Drop():
+                case Cut() | Drop() | Burst():
                     ruling = self._rule_on(state, message, "dropped")
                 case Hold():
                     ruling = self._keep(state, message, "held", None)
@@ -213,6 +226,8 @@ class RuleEngine:
                 return False
             case Corrupt() if not message.payload:
                 return False
+            case Burst() if not self._is_in_burst(state, message.link):
+                return False
             case Reorder() if any(kept.message.link == message.link for kept in state.kept.values()):
                 return False
         if state.rule.times is not None and state.acted >= state.rule.times:
@@ -221,6 +236,16 @@ class RuleEngine:
             return False
         state.acted += 1
         return True
+
+    def _is_in_burst(self, state: RuleState, link: Link) -> bool:
+        """Draw whether a burst goes on or begins at this message, and return whether one loses it (a chain of two states)."""
+        action = state.rule.action
+        assert isinstance(action, Burst)
+        drawn = state.generator(self._seed, link).random()
+        ends = 1 / action.length
+        if drawn < (ends if link in state.bursts else ends * action.loss / (1 - action.loss)):
+            state.bursts ^= {link}
+        return link in state.bursts
 
     # --- kept messages ----------------------------------------------------------------------------------------------
 

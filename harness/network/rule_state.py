@@ -43,11 +43,13 @@ class RuleState:
     Attributes:
         rule: the rule.
         acted: how often it has acted.
+        bursts: the links on which a burst loses messages now.
         kept: the messages that it keeps, by number, so in the order of arrival.
     """
 
     rule: Rule
     acted: int = 0
+    bursts: set[Link] = field(default_factory=set)
     kept: dict[int, KeptInTransit] = field(default_factory=dict)
     _counts: LinkCounts = field(default_factory=dict)
     _generators: dict[Link, Random] = field(default_factory=dict)

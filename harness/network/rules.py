@@ -48,6 +48,20 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Burst:
+    """Loses messages in bursts (Gilbert 1960): a share `loss` of them in the long run, `length` in a row on average."""
+
+    loss: float
+    length: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.loss < 1 or self.length < 1:
+            raise BadRule(
+                f"loss is {self.loss} and length {self.length}; a burst loses more than 0, less than 1, and 1 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Keeps the message until it is released or discarded."""
 
@@ -106,10 +120,10 @@ def _check_seconds(name: str, seconds: float) -> None:
         raise BadRule(f"{name} is {seconds}, and must be 0 to {SECONDS_MAX:.0f} seconds")
 
 
-Action: TypeAlias = Pass | Cut | Drop | Hold | Duplicate | Corrupt | Reorder | Delay
+Action: TypeAlias = Pass | Cut | Drop | Burst | Hold | Duplicate | Corrupt | Reorder | Delay
 
 #: The kinds of actions, in the order in which the rule engine applies the rules of a link.
-ACTIONS: Final[tuple[type[Action], ...]] = (Pass, Cut, Drop, Hold, Duplicate, Corrupt, Reorder, Delay)
+ACTIONS: Final[tuple[type[Action], ...]] = (Pass, Cut, Drop, Burst, Hold, Duplicate, Corrupt, Reorder, Delay)
 _ACTION_BY_NAME: Final = {action.__name__.lower(): action for action in ACTIONS}
 
 

@@ -87,6 +87,12 @@ class Receipt:
         return self.began_ns < ended_ns and (self.ended_ns is None or max(self.ended_ns, self.began_ns + 1) > began_ns)
 
 
+#: The key in a receipt's evidence for the rate of a node's clock: seconds of the clock for each real second.
+CLOCK_RATE: Final = "rate"
+#: The key in a receipt's evidence that says whether a node's clock has jumped ahead.
+CLOCK_JUMPS: Final = "jumps ahead"
+#: What a clock that jumps ahead takes from a lease at most: one beat of a leader (`node.machine.BEAT_MS`), in nanoseconds.
+_JUMP_NS: Final = 50_000_000
 #: The key in a receipt's evidence for a change of members: the fields of `MemberChange`.
 CHANGE: Final = "change"
 #: What came of a change of members.
@@ -207,6 +213,8 @@ class Timeline:
         self.receipts = tuple(receipts)
         changes = [(receipt, receipt.change) for receipt in self.receipts]
         self._changes = [(receipt.began_ns, change) for receipt, change in changes if change is not None]
+        self._fast = [one for one in self.receipts if float(one.evidence.get(CLOCK_RATE, 1)) > 1]
+        self._jumps = [one for one in self.receipts if one.evidence.get(CLOCK_JUMPS)]
         joined = [change.node for _, change in self._changes if change.kind == "add"]
         self.everyone = tuple(dict.fromkeys((*self.members, *joined)))
         """The members and all nodes that have joined or may have."""
@@ -254,6 +262,30 @@ class Timeline:
                     late_s[link] += receipt.late_s  # type: ignore[assignment]  # a Counter adds up seconds as well
                     delivered[link] = delivered.get(link, 1.0) * (1 - receipt.loss)
         return max((allowance_s(late_s[link], 1 - each) for link, each in delivered.items()), default=0.0)
+
+    def lease_ns(self, began_ns: int, length_ns: int) -> int:
+        """Return how long a lease of `length_ns` that began then lasts at least, in nanoseconds of a true clock.
+
+        Whoever leads counts it, so the fastest clock of any node at each time counts. A clock that jumps ahead takes one beat,
+        since a leader counts beats and not time.
+        """
+        at, left, end = began_ns, length_ns, began_ns + length_ns
+        changes = {
+            when for one in self._fast for when in (one.began_ns, one.ended_ns) if when and began_ns < when < end
+        }
+        for until in (*sorted(changes), end):
+            rate = max([1.0, *(float(one.evidence[CLOCK_RATE]) for one in self._fast if one.during(at, until))])
+            if left <= (until - at) * rate:
+                at += int(left / rate)
+                break
+            left -= int((until - at) * rate)
+            at = until
+        jumps = sum(began_ns < (one.ended_ns or end) and one.began_ns < at for one in self._jumps)
+        return max(at - began_ns - jumps * _JUMP_NS, 0)
+
+    def is_clock_fast(self, began_ns: int, ended_ns: int) -> bool:
+        """Return whether some node's clock ran fast, or jumped ahead, at any time between the two."""
+        return any(one.during(began_ns, ended_ns) for one in (*self._fast, *self._jumps))
 
     def owes_answer(self, node: NodeId | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
         """Return whether a client that asked `node`, or any node if it is None, was owed an answer.

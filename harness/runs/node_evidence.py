@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from cluster.cluster import Cluster
 from cluster.processes import ProcessState
 from cluster.spec import Spec
-from harness.faults.catalogue import names_of_families
+from harness.faults.catalogue import catalogue
 from harness.records.node_failures import failures
 from harness.records.receipts import Receipt
 from node.contract import NodeId
@@ -58,14 +58,18 @@ def read_disks(spec: Spec) -> DisksRead:
 
 
 def unexplained_failures(spec: Spec, receipts: Iterable[Receipt], silent: Sequence[str]) -> list[str]:
-    """Return a line for each failure of a node that no fault explains. A disk, a limit or a clock may well stop a node.
+    """Return a line for each failure of a node that no fault of that node explains, by the fault's excuse.
 
     Args:
         spec: the cluster, whose logs show failures.
         receipts: the faults of the run.
         silent: what `silent_nodes` returned; these are failures, too.
     """
-    excused = names_of_families("disk", "limit", "clock")
-    if any(receipt.fault in excused for receipt in receipts):
-        return []
-    return [*failures({node: spec.log(node) for node in spec.known_nodes()}), *silent]
+    excused = {node for receipt in receipts if may_fail_its_nodes(receipt.fault) for node in receipt.nodes_down}
+    found = failures({node: spec.log(node) for node in spec.known_nodes() if node not in excused})
+    return [*found, *(line for line in silent if line.partition(" ")[0] not in excused)]
+
+
+def may_fail_its_nodes(fault: str) -> bool:
+    """Return whether a fault of this name excuses any error of its nodes. A name that the catalogue lacks excuses none."""
+    return any(entry.name == fault and entry.excuse.fails for entry in catalogue())

@@ -12,7 +12,8 @@ Rules
    the cluster is without a majority for no longer than that fault lasts. Meanwhile no judge demands progress, since the
    receipts say which nodes could be reached.
 3. At the plan's end every fault heals.
-4. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
+4. Nodes that share a failure domain, such as one disk or one machine, are struck together by faults of nodes: see `_domain`.
+5. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ _PROBABILITY_WHEN: Final = 0.2
 #: its sender or receiver, whoever that is.
 _PROBABILITY_ROLE: Final = 0.3
 _PROBABILITY_END: Final = 0.7
+#: The probability that some nodes of a plan share a failure domain.
+_PROBABILITY_DOMAIN: Final = 0.4
 _ROLES: Final = {"leader": 5, "heir": 3, "follower": 1, "candidate": 1}
 _ROLES_OF_LOGS: Final = {**_ROLES, "learner": 1}
 #: Seconds between steps, on average, where the caller gives no number of steps.
@@ -122,6 +125,7 @@ def generate(
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
     books, found = _Bookkeeping(), list[PlanStep]()
+    domain = _domain(Random(f"domain/{seed}"), nodes)
     turns = [number for number in range(wanted) for _ in range(_TRIES)]
     for number in turns:
         if len(found) > number:
@@ -129,7 +133,7 @@ def generate(
         entry = _weighted(rng, entries if number else of_roles or entries)
         began_s, ended_s = _times(rng, time_s, entry.least_s)
         budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
-        drawn = entry.draw(rng, budget)
+        drawn = _strikes_all(entry.draw(rng, budget), domain)
         if drawn is None or not books.allows(budget, drawn, began_s, ended_s):
             continue
         when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
@@ -147,6 +151,21 @@ def generate(
     small = draw_settings(Random(f"settings/{seed}"), keeps_log=keeps_log) if draws_settings else {}
     chosen = tuning_of({**small, **(settings or {})}).changed()
     return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen)
+
+
+def _domain(rng: Random, nodes: tuple[NodeId, ...]) -> frozenset[NodeId]:
+    """Draw nodes that share what a fault can strike, such as a disk: as many as may be lost at a time, two at least. Or none."""
+    most = len(nodes) - majority(len(nodes))
+    return frozenset(rng.sample(nodes, most)) if most >= 2 and rng.random() < _PROBABILITY_DOMAIN else frozenset()
+
+
+def _strikes_all(drawn: DrawnArguments | None, domain: frozenset[NodeId]) -> DrawnArguments | None:
+    """Let a fault of nodes that strikes one node of the domain strike all of it."""
+    struck = set() if drawn is None else domain & set(drawn.arguments.get("nodes", ()))
+    if drawn is None or not struck:
+        return drawn
+    arguments = {**drawn.arguments, "nodes": sorted(domain | set(drawn.arguments["nodes"]))}
+    return DrawnArguments(arguments, drawn.takes | domain, drawn.claims | domain)
 
 
 def _weighted(rng: Random, entries: Sequence[CatalogueEntry]) -> CatalogueEntry:

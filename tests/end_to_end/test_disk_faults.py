@@ -15,13 +15,14 @@ from cluster.clients.outcomes import Ok
 from cluster.errors import WrongState
 from cluster.processes import ProcessState
 from harness.checkers.verdict import VerdictStatus
-from harness.faults import clock_faults, disk_faults, limit_faults
-from harness.faults.active import ActiveFault
+from harness.faults import clock_faults, disk_faults, grey_faults, limit_faults
+from harness.faults.active import ActiveFault, WatchedFault
 from harness.faults.catalogue import catalogue
 from harness.faults.last_commit import NoCommit
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
+from tests.waiting import wait_until
 
 RNG = Random(7)
 #: For names of new variables. A value that is decided already is not written again.
@@ -92,6 +93,37 @@ def test_slow_syncs_are_recorded_and_a_node_returns_after_power_cuts(run: Experi
         assert last_receipt(run).evidence["wait_status"] == -9
 
 
+def test_a_disk_hangs_until_the_heal_and_its_node_goes_on(run: Experiment) -> None:
+    fault = grey_faults.hung_disk(run, RNG, nodes=["n1"])
+    name = f"hangs-{next(NUMBERS)}"
+    waits = run.begin_propose(name, "blue", at="n1", timeout_s=10)
+    assert isinstance(fault, WatchedFault)
+    wait_until(fault.has_bitten)
+    assert isinstance(run.propose(f"meanwhile-{next(NUMBERS)}", "red", at="n3"), Ok)
+    assert waits.outcome is None
+    fault.heal()
+    run.settle(waits)
+    assert isinstance(waits.outcome, Ok)
+    assert last_receipt(run).nodes_down == ("n1",)
+
+
+def test_a_disk_that_saw_no_write_leaves_no_receipt(run: Experiment) -> None:
+    before = len(run.faults.receipts)
+    grey_faults.hung_disk(run, RNG, nodes=["n2"]).heal()
+    assert len(run.faults.receipts) == before
+
+
+def test_messages_are_late_in_one_direction_and_lost_in_bursts(run: Experiment) -> None:
+    with run.inject("one-way-delay", node="n1", direction="to", seconds=0.05):
+        run.propose(f"late-{next(NUMBERS)}", "blue", at="n2")
+    late = last_receipt(run)
+    assert {receiver for _, receiver in late.links_disturbed} == {"n1"}
+    with run.inject("burst-loss", loss=0.5, length=2):
+        for _ in range(5):
+            run.propose(f"lossy-{next(NUMBERS)}", "blue", at="n2")
+    assert last_receipt(run).loss == 0.5
+
+
 def test_a_node_refuses_a_flipped_bit_or_it_does_no_harm(run: Experiment) -> None:
     fault = disk_faults.flip_bit(run, Random(3), node="n1")
     fault.heal()
@@ -139,7 +171,7 @@ def test_a_fault_on_a_node_that_is_down_is_refused_and_changes_nothing(run: Expe
     refused = set()
     for entry in catalogue():
         named = next((name for name in ("node", "nodes") if name in entry.parameters), None)
-        if named is None or entry.family == "cut":
+        if named is None or entry.family in ("cut", "role", "member") or entry.name == "one-way-delay":
             continue
         arguments: dict[str, Any] = {named: "n1" if named == "node" else ["n1"]}
         if "message" in entry.parameters:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import groupby
 from random import Random
 from typing import Any
 
@@ -15,6 +16,7 @@ from harness.network.rules import (
     ACTIONS,
     Action,
     BadRule,
+    Burst,
     Corrupt,
     Cut,
     Delay,
@@ -78,6 +80,7 @@ ACTION: st.SearchStrategy[Action] = st.one_of(
     st.sampled_from(list[Action]([Pass(), Cut(), Drop(), Hold()])),
     st.builds(Duplicate, st.integers(1, 3)),
     st.builds(Corrupt, st.none() | st.integers(-300, 300)),
+    st.builds(Burst, st.floats(0.01, 0.99), st.floats(1, 50)),
     st.builds(Reorder, st.integers(1, 4), SECONDS),
     st.builds(Delay, SECONDS, SECONDS),
 )
@@ -394,4 +397,17 @@ def test_every_message_and_every_copy_ends_exactly_once(activities: list[tuple[s
 
 def test_every_fate_has_one_kind_and_every_action_has_an_order() -> None:
     assert frozenset() == DELIVERED & KEPT | KEPT & LOST | LOST & DELIVERED
-    assert set(ACTIONS) == {Pass, Cut, Drop, Hold, Duplicate, Corrupt, Reorder, Delay}
+    assert set(ACTIONS) == {Pass, Cut, Drop, Burst, Hold, Duplicate, Corrupt, Reorder, Delay}
+
+
+def test_a_burst_rule_loses_its_share_of_messages_in_runs_of_its_length() -> None:
+    fates = [fate for _, fate, _ in arrivals(engine_with(Rule("b", Burst(loss=0.2, length=5))), 20_000)]
+    runs = [len(list(run)) for fate, run in groupby(fates) if fate == "dropped"]
+    assert 0.17 < fates.count("dropped") / len(fates) < 0.23
+    assert 4 < sum(runs) / len(runs) < 6
+
+
+def test_a_burst_on_one_link_is_none_on_another() -> None:
+    engine = engine_with(Rule("b", Burst(loss=0.5, length=50)))
+    here, there = ([fate for _, fate, _ in arrivals(engine, 300, link=link)] for link in (LINK, BACK))
+    assert here != there
