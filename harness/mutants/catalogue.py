@@ -306,6 +306,7 @@ MUTANTS: Final = (
         "removed members are waited for",
         "somebody-joins-unnoticed",
     ),
+    _virtual("copies-are-refused", "CopiesAreRefused", (), "a copy of a frame", "a-change-that-comes-twice"),
     _virtual("the-removed-still-vote", "TheRemovedStillVote", (20,), "a removed node votes", "the-removed-speak"),
     _virtual("ids-are-used-again", "IdsAreUsedAgain", (20,), "an id is used again", "an-id-comes-again"),
     _virtual("voters-count-twice", "VotersCountTwice", (22,), "", "acknowledgements-that-come-again"),

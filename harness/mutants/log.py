@@ -44,6 +44,7 @@ from harness.mutants.log_doubts import (
 from harness.mutants.log_members import (
     ChangesAreNotSaved,
     ChangesOverlap,
+    CopiesAreRefused,
     IdsAreUsedAgain,
     PhaseOneIsKeptOverAChange,
     StrangersAreNotHeard,
@@ -60,6 +61,7 @@ __all__ = [
     "CanvassesForgetTheirSupporters",
     "ChangesAreNotSaved",
     "ChangesOverlap",
+    "CopiesAreRefused",
     "CommitRunsAheadOfTheLog",
     "DamagedTailsVote",
     "FramesAreAppliedInAnyOrder",

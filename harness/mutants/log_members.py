@@ -9,7 +9,7 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.algorithms.multipaxos.watches import Waiter
-from node.contract import NodeId
+from node.contract import NodeId, Request
 from node.machine import Moment
 from node.replication.state import ReplicatedState
 
@@ -34,6 +34,17 @@ class ChangesOverlap(MultiPaxos):
     """A leader proposes a change of members while another change or other slots are under way."""
 
     leadership_class = _OverlappingLeadership
+
+
+class _ForgetfulLeadership(Leadership):
+    def awaits(self, request: Request) -> bool:
+        return False
+
+
+class CopiesAreRefused(MultiPaxos):
+    """A copy of a frame that waits is refused if a frame of its kind would be, so the client takes it for not done."""
+
+    leadership_class = _ForgetfulLeadership
 
 
 class _CredulousLeadership(Leadership):

@@ -93,6 +93,18 @@ def two_changes_at_once(algorithm: type[LogAlgorithm]) -> None:
 
 
 @virtual_script
+def a_change_that_comes_twice(algorithm: type[LogAlgorithm]) -> None:
+    """The network repeats a client's request to remove a member; the copy must not be refused, since the change is made."""
+    world, _, (_, third) = start(algorithm)
+    pipeline = world.clients["c"].pipeline
+    outgoing = pipeline.outgoing
+    pipeline.outgoing = lambda now: (each for each in outgoing(now) for _ in range(2))  # type: ignore[method-assign]
+    outcome = world.change("remove", third)
+    assert isinstance(outcome, Ok), outcome
+    world.check()
+
+
+@virtual_script
 def the_removed_speak(algorithm: type[LogAlgorithm]) -> None:
     """One of three members is removed; then the leader receives only that node's acknowledgements."""
     world, first, (second, third) = start(algorithm)

@@ -148,6 +148,11 @@ class Sessions:
         session.answers[sequence] = answer
         session.highest = max(session.highest, sequence)
 
+    def answer_to(self, number: int, sequence: int) -> bytes | None:
+        """Return the answer to a frame that took effect and that its client may not have yet; None if there is none."""
+        session = self._sessions.get(number)
+        return None if session is None else session.answers.get(sequence)
+
     def _use(self, number: int, time_ms: int) -> ClientSession | None:
         session = self._sessions.pop(number, None)
         if session is not None:

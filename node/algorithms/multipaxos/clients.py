@@ -47,10 +47,10 @@ class Clients:
         if size > _FRAME_BYTES_MAX:
             self.node.refuse(request, f"a frame of {size:,} bytes is over the limit of {_FRAME_BYTES_MAX:,}")
         elif leader.full(size):
-            self.node.refuse(request, "too much is waiting here already: slow down")
+            self._refuse(leader, request, frame, "too much is waiting here already: slow down")
         elif isinstance(frame, ReadFrame):
             self._question(leader, request, frame)
-        elif frame.machine != CLUSTER or self._may_change(leader, request, frame.packed):
+        elif frame.machine != CLUSTER or self._may_change(leader, request, frame):
             commands = (frame.session, frame.sequence, frame.done, frame.machine, frame.packed)
             leader.submit(commands, Waiter(request))
 
@@ -82,10 +82,10 @@ class Clients:
             case _:
                 self.node.refuse(request, "a client asks for its watches with one list of numbers")
 
-    def _may_change(self, leader: Leadership, request: Request, packed: bytes) -> bool:
+    def _may_change(self, leader: Leadership, request: Request, frame: CommandFrame) -> bool:
         """Return whether a frame that changes the cluster may be proposed. Answers the frame if not."""
         try:
-            commands = unpack_unchecked(packed)
+            commands = unpack_unchecked(frame.packed)
         except Malformed:
             commands = None
         match commands:
@@ -102,10 +102,21 @@ class Clients:
             case [[str(kind), str(node)]]:
                 reason = leader.why_not(kind, node)
                 if reason is not None:
-                    self.node.refuse(request, reason)
+                    self._refuse(leader, request, frame, reason)
                 return reason is None
         self.node.refuse(request, "a change of the cluster is one command, alone in its frame")
         return False
+
+    def _refuse(self, leader: Leadership, request: Request, frame: CommandFrame | ReadFrame, reason: str) -> None:
+        """Refuse a frame, unless it is a copy of one that was taken in: for a client, a refusal proves that it was not done."""
+        if isinstance(frame, CommandFrame) and frame.sequence:
+            answer = self.state.sessions.answer_to(frame.session, frame.sequence)
+            if answer is not None:
+                self.answer(Waiter(request), answer)
+                return
+            if leader.awaits(request):
+                return  # it is answered when its slot is applied
+        self.node.refuse(request, reason)
 
     def answer(self, waiter: Waiter, payload: bytes) -> None:
         """Send the payload of an answer to the client, or to the peer that has forwarded the call."""

@@ -155,6 +155,11 @@ class Leadership:
         self.waiting.append((frame, waiter))
         self.waiting_bytes += len(frame[4])
 
+    def awaits(self, request: Request) -> bool:
+        """Return whether a frame of this request waits, or is in flight."""
+        waiters = [waiter for flight in self.flights.values() for waiter in flight.waiters]
+        return any(waiter.request == request for waiter in (*waiters, *(waiter for _, waiter in self.waiting)))
+
     def accepted(self, sender: NodeId, slots: tuple[int, ...]) -> bool:
         """Count the vote of `sender` for `slots` (phase 2b). Returns whether the commit index has risen."""
         self._note_contact(sender)
