@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     metavar="ADDRESS",
     help="Run on the workers of this Dask scheduler, such as tcp://10.0.0.7:8786, instead of --workers.",
 )
+@click.option(
+    "--beyond-tolerance",
+    is_flag=True,
+    help="Let any number of nodes and disks be damaged or lost for good, and judge only safety.",
+)
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
 @click.pass_obj
@@ -69,6 +74,7 @@ def campaign(
     steps: int | None,
     guided: bool,
     stop_at_first: bool,
+    beyond_tolerance: bool,
     keep: bool,
     trace: bool,
     workload: str | None,
@@ -96,6 +102,7 @@ def campaign(
     workload = workload or usual_workload(load_algorithm(algorithm))
     workload_for(workload, load_algorithm(algorithm))
     wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
+    wanted = replace(wanted, beyond_tolerance=beyond_tolerance)
     wanted.plan(1)  # so that bad arguments are refused before a folder is made
     wanted = replace(wanted, folder=new_folder(root, f"campaign-{algorithm}"))
 

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from harness.runs.suite import PlanResult
 
 _SEEDS_MAX = 1_000
-_PLAN_OPTIONS = ("workload", "faults", "time_s", "seed", "nodes", "steps", "settings", "draw_settings")
+_PLAN_OPTIONS = (
+    "workload",
+    "faults",
+    "time_s",
+    "seed",
+    "nodes",
+    "steps",
+    "settings",
+    "draw_settings",
+    "beyond_tolerance",
+)
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
 
 
@@ -89,6 +99,11 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 )
 @settings_option("A setting of the cluster that is not as shipped; see the reference of settings.")
 @click.option("--draw-settings", is_flag=True, help="Draw the other settings from the seed, small ones often.")
+@click.option(
+    "--beyond-tolerance",
+    is_flag=True,
+    help="Let any number of nodes and disks be damaged or lost for good, and judge only safety.",
+)
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @click.pass_obj
 def test(
@@ -106,6 +121,7 @@ def test(
     plan_file: Path | None,
     settings: tuple[tuple[str, int], ...],
     draw_settings: bool,
+    beyond_tolerance: bool,
     trace: bool,
     as_json: bool,
 ) -> int:
@@ -161,6 +177,7 @@ def test(
                 steps=steps,
                 settings=dict(settings),
                 draws_settings=draw_settings,
+                beyond_tolerance=beyond_tolerance,
             )
             for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
         ]

@@ -16,6 +16,7 @@ the node's own.
 """
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -26,7 +27,7 @@ from typing import Final, TypeAlias
 from cluster.errors import BootFailed, FaultFailed
 from cluster.processes import NODE_COMMAND, PROOF_S, ProcessState
 from cluster.spawning import READY_S, spawn
-from harness.checkers.evidence import COMMIT_LOST, DISK_DAMAGED
+from harness.checkers.evidence import COMMIT_LOST, DISK_DAMAGED, DISK_LOST
 from harness.faults import power_loss_vfs
 from harness.faults.active import ActiveFault, EndsOnHeal, ReceiptBuilder, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault, find_fault
@@ -140,6 +141,9 @@ def steer_disk(
 
     def end() -> None:
         try:
+            until = time.monotonic() + PROOF_S  # a node whose disk has just failed is about to end
+            while not has_bitten() and receipt.evidence["disk"] and time.monotonic() < until:
+                time.sleep(_LOOK_EVERY_S)
             receipt.bit = has_bitten()
             file.unlink(missing_ok=True)
             bring_up(faults, [chosen])
@@ -391,11 +395,35 @@ def delete_directory(experiment: Target, rng: Random, *, node: NodeId | None = N
     return _damage_while_down(experiment, rng, node, "delete-directory", damage)
 
 
+@fault("lose-node", "disk", _TAKEN, draw=never_draw, weight=0)
+def lose_node(experiment: Target, rng: Random, *, node: NodeId | None = None) -> ActiveFault:
+    """Kill a node and take its disk away, for good: the heal brings neither back.
+
+    `rng` draws the node if `node` is None. Plans draw it beyond what is tolerated only.
+
+    Observers: the kernel, by the wait status, and the file system, in which the directory no longer exists.
+    """
+    chosen, faults = choose_node(experiment, rng, node), experiment.faults
+    end_claim = faults.claim("lose-node", [chosen])
+    try:
+        with faults.lock:
+            receipt = faults.begin("lose-node", nodes_down=[chosen])
+            (proof,) = faults.cluster.kill(chosen)
+            directory = _directory(experiment, chosen)
+            directory.rename(_path_for_removed(experiment))
+            receipt.evidence.update(proof, **{DISK_LOST: [chosen]})
+            receipt.bit = not directory.exists()
+    except BaseException:
+        end_claim()
+        raise
+    return EndsOnHeal(end_claim)  # without an end of the receipt: the node is away to the end of the run
+
+
 def _path_for_removed(experiment: Target) -> Path:
-    """Return an unused path in the run's folder, for a directory that is moved there."""
+    """Return an unused path in the run's folder, for a directory that is moved there. No other fault gets the same."""
     folder = experiment.folder / "aside"
     folder.mkdir(exist_ok=True)
-    return folder / str(len(list(folder.iterdir())) + 1)
+    return Path(tempfile.mkdtemp(dir=folder)) / "disk"
 
 
 @fault("restore-old-copy", "disk", _TAKEN, draw=never_draw, weight=0)

@@ -19,7 +19,8 @@ Rules
 2. All other keys of a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on the
    step alone, so a step draws the same when other steps are taken away.
 3. A fault lasts `for_s` seconds. At the plan's end every fault heals.
-4. `settings` holds the settings of the cluster that are not as shipped, such as `{"window": 8}`: see `node/tuning.py`.
+4. With `beyond_tolerance`, more nodes and disks may be lost than an algorithm tolerates, and only safety is judged.
+5. `settings` holds the settings of the cluster that are not as shipped, such as `{"window": 8}`: see `node/tuning.py`.
 """
 
 import json
@@ -134,6 +135,8 @@ class Plan:
     steps: tuple[PlanStep, ...] = ()
     settings: Mapping[str, int] = field(default_factory=dict)
     """The settings of the cluster that are not as shipped: see `node/tuning.py`."""
+    beyond_tolerance: bool = False
+    """Whether only safety is judged: see `harness.runs.suite`."""
 
     @property
     def has_roles(self) -> bool:
@@ -158,6 +161,7 @@ class Plan:
             "seed": self.seed,
             "workload": self.workload,
             "time_s": self.time_s,
+            **({"beyond_tolerance": True} if self.beyond_tolerance else {}),
             **({"settings": dict(self.settings)} if self.settings else {}),
             "steps": [step.to_json() for step in self.steps],
         }
@@ -189,7 +193,7 @@ def from_json(data: Any) -> Plan:
     if given.pop("schema") != SCHEMA:
         raise BadPlan(f"its schema is {data['schema']!r}; this version knows schema {SCHEMA}")
     plan = Plan()
-    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps", "settings")
+    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps", "settings", "beyond_tolerance")
     for name in given:
         if name not in known:
             raise BadPlan(f"{name!r} is not a field of a plan; the fields are {', '.join(known)}")
@@ -198,6 +202,9 @@ def from_json(data: Any) -> Plan:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadPlan(f"seed is {seed!r}, where a whole number is wanted")
     time_s = _seconds("time_s", given.get("time_s", plan.time_s))
+    beyond = given.get("beyond_tolerance", False)
+    if not isinstance(beyond, bool):
+        raise BadPlan(f"beyond_tolerance is {beyond!r}, where true or false is wanted")
     nodes = _nodes(given.get("nodes", len(plan.nodes)))
     steps = given.get("steps")
     if not isinstance(steps, list) or len(steps) > STEPS_MAX:
@@ -205,7 +212,7 @@ def from_json(data: Any) -> Plan:
         raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
     found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
     _check_steps(found, algorithm, time_s)
-    return Plan(algorithm, nodes, seed, workload, time_s, found, _settings(given.get("settings", {})))
+    return Plan(algorithm, nodes, seed, workload, time_s, found, _settings(given.get("settings", {})), beyond)
 
 
 def _settings(value: Any) -> dict[str, int]:

@@ -13,15 +13,25 @@ Rules
    receipts say which nodes could be reached.
 3. At the plan's end every fault heals.
 4. Nodes that share a failure domain, such as one disk or one machine, are struck together by faults of nodes: see `_domain`.
-5. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
+5. Beyond what is tolerated, rules 1 and 2 do not hold, and half of the faults damage or take disks, or take nodes for good.
+6. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
-from harness.faults.catalogue import BadFault, CatalogueEntry, DrawnArguments, FaultBudget, catalogue, choose_faults
+from harness.faults.catalogue import (
+    BadFault,
+    CatalogueEntry,
+    DrawnArguments,
+    FaultBudget,
+    catalogue,
+    choose_faults,
+    find_fault,
+)
+from harness.faults.disk_faults import draw_node_and
 from harness.faults.drawn_settings import draw_settings
 from harness.faults.roles import ROLES
 from harness.runs.plan import Plan, PlanStep, When
@@ -45,6 +55,9 @@ _PROBABILITY_ROLE: Final = 0.3
 _PROBABILITY_END: Final = 0.7
 #: The probability that some nodes of a plan share a failure domain.
 _PROBABILITY_DOMAIN: Final = 0.4
+#: The faults that plans draw beyond what is tolerated only, and the probability that a step is one of them.
+_DAMAGES: Final = ("lose-node", "delete-directory", "restore-old-copy", "flip-bit", "damage-last-commit")
+_PROBABILITY_DAMAGE: Final = 0.5
 _ROLES: Final = {"leader": 5, "heir": 3, "follower": 1, "candidate": 1}
 _ROLES_OF_LOGS: Final = {**_ROLES, "learner": 1}
 #: Seconds between steps, on average, where the caller gives no number of steps.
@@ -84,7 +97,7 @@ class _Bookkeeping:
         taken = {node for other in in_force for node in other.takes}
         if taken & drawn.takes & set(ROLES):
             return False
-        most = len(budget.nodes) - majority(len(budget.nodes))
+        most = max(len(budget.nodes) - majority(len(budget.nodes)), budget.spare)
         return drawn.claims <= set(budget.free) and (not in_force or len(taken | drawn.takes) <= most)
 
 
@@ -99,6 +112,7 @@ def generate(
     steps: int | None = None,
     settings: Mapping[str, int] | None = None,
     draws_settings: bool = False,
+    beyond_tolerance: bool = False,
 ) -> Plan:
     """Draw a plan. The same arguments give the same plan.
 
@@ -111,6 +125,7 @@ def generate(
         workload: what clients do meanwhile.
         steps: how many faults; None means about one every 0.8 s. The plan has fewer if so many do not fit.
         settings: settings of the cluster, by name.
+        beyond_tolerance: whether any number of nodes and disks may be damaged, lost or down.
         draws_settings: whether the other settings are drawn from the seed. Otherwise they are as shipped.
 
     Raises:
@@ -126,19 +141,27 @@ def generate(
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
     books, found = _Bookkeeping(), list[PlanStep]()
     domain = _domain(Random(f"domain/{seed}"), nodes)
+    damages = [find_fault(name) for name in _DAMAGES] if beyond_tolerance and not faults else []
     turns = [number for number in range(wanted) for _ in range(_TRIES)]
     for number in turns:
         if len(found) > number:
             continue  # an earlier try drew this step
         entry = _weighted(rng, entries if number else of_roles or entries)
+        if damages and rng.random() < _PROBABILITY_DAMAGE:
+            entry = rng.choice(damages)
         began_s, ended_s = _times(rng, time_s, entry.least_s)
         budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
-        drawn = _strikes_all(entry.draw(rng, budget), domain)
+        if beyond_tolerance:
+            budget = replace(budget, spare=len(nodes))
+        draw = draw_node_and() if beyond_tolerance and entry.name in _DAMAGES else entry.draw
+        drawn = _strikes_all(draw(rng, budget), domain)
         if drawn is None or not books.allows(budget, drawn, began_s, ended_s):
             continue
+        if entry.name == "lose-node":
+            ended_s = time_s
         when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
         by_role, when_by_role = _by_role(rng, budget, drawn, when)
-        if books.allows(budget, by_role, began_s, ended_s):
+        if entry.name not in _DAMAGES and books.allows(budget, by_role, began_s, ended_s):
             drawn, when = by_role, when_by_role
         books.entries.append((began_s, ended_s, drawn))
         found.append(PlanStep(entry.name, began_s, round(ended_s - began_s, 2), when, drawn.arguments))
@@ -150,7 +173,7 @@ def generate(
     found.sort(key=lambda step: step.at_s)
     small = draw_settings(Random(f"settings/{seed}"), keeps_log=keeps_log) if draws_settings else {}
     chosen = tuning_of({**small, **(settings or {})}).changed()
-    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen)
+    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen, beyond_tolerance)
 
 
 def _domain(rng: Random, nodes: tuple[NodeId, ...]) -> frozenset[NodeId]:

@@ -29,14 +29,22 @@ of the plan, and `verdicts` has the article's four properties (only fault tolera
 | liveness | after the heal, every call is answered |
 | contract | no node failed by itself; only there if one did |
 | node changes | the log holds what was said of each node that was to join or leave; only there if one was |
+| leading | for a log: after the heal each voter leads if asked, and hears every other |
 | recovery | each node that was started again on its own disk came up; only there if one did not |
 | guards | the run was a test |
 
 The run is invalid if any verdict is, else unknown if any is, else valid.
+
+Beyond what is tolerated
+------------------------
+A plan with `beyond_tolerance` may take away more than a minority of the nodes or of their disks, for good. Nobody is owed an
+answer then, and what was acknowledged may be lost with the disks that held it. So these are not judged: fault tolerance,
+liveness, leading, durability, whether each kind of call succeeded, and whether every node came back. What is said must still be
+true: no two answers, disks or replicas contradict each other, and no node takes part with a disk that is not its newest.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +58,7 @@ from harness.checkers.evidence import Checker, RunEvidence, Stall
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
+from harness.checkers.leading import HandOver, leading_verdict
 from harness.checkers.liveness import liveness
 from harness.checkers.node_changes import node_changes_verdict
 from harness.checkers.properties import contract_verdict
@@ -62,6 +71,7 @@ from harness.faults.prerequisites import experiment_arguments
 from harness.faults.target import bring_up_those_that_can
 from harness.records.jsonable import canonical
 from harness.runs.experiment import Experiment
+from harness.runs.leading_round import let_each_lead
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine, show_nothing
@@ -75,6 +85,8 @@ from node.contract import NodeId
 _REST_S: Final = 0.002
 #: A rest that takes longer than this, in seconds, is a stall of the machine.
 _STALL_S: Final = 0.05
+#: What no judge may ask for when more was lost than is tolerated.
+_NOT_OWED_BEYOND: Final = ("fault tolerance", "liveness", "durability")
 _INAPPLICABLE: Final = "no invariants are known"
 
 
@@ -146,13 +158,13 @@ def run_plan(
         run.network.heal()
         bring_up_those_that_can(run.faults, run.nodes)
         healed_ns = time.monotonic_ns()
-        down = _last_round(run, clients)
+        down, hand_overs = _last_round(run, clients, plan.beyond_tolerance)
     judged = time.monotonic()
     carried = PlanExecution(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
     )
     evidence = run.evidence(faults_expected=carried.fired > 0)
-    verdicts = judge(evidence, clients, healed_ns, carried)
+    verdicts = judge(evidence, clients, healed_ns, carried, hand_overs, only_safety=plan.beyond_tolerance)
     result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started, evidence)
     if run.stalls:
         longest_s = max(one.ended_ns - one.began_ns for one in run.stalls) / 1e9
@@ -172,8 +184,11 @@ def run_plan(
     return result
 
 
-def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
-    """After the heal: make the workload's last calls, and look at the nodes. Returns the nodes that are down."""
+def _last_round(run: Experiment, clients: Workload, beyond_tolerance: bool) -> tuple[list[NodeId], list[HandOver]]:
+    """After the heal: make the workload's last calls, let each voter of a log lead, and look at the nodes.
+
+    Returns the nodes that are down, and what came of asking nodes to lead.
+    """
     for planned in clients.final_calls():
         calls = [ask for ask in planned if ask.node is None or ask.node in run.nodes]  # others have left
         _settle(
@@ -183,13 +198,22 @@ def _last_round(run: Experiment, clients: Workload) -> list[NodeId]:
                 for number, ask in enumerate(calls)
             ],
         )
+    hand_overs = let_each_lead(run) if run.cluster.keeps_log and not beyond_tolerance else []
     run.look_at_replicas()
     if any(call.completion is None or call.outcome == "info" for call in run.recorder.history.operations):
         run.look_for_silent_nodes()
-    return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP]
+    return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP], hand_overs
 
 
-def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExecution) -> dict[str, Verdict]:
+def judge(
+    run: RunEvidence,
+    clients: Workload,
+    healed_ns: int,
+    carried: PlanExecution,
+    hand_overs: Sequence[HandOver] = (),
+    *,
+    only_safety: bool = False,
+) -> dict[str, Verdict]:
     """Compute every verdict on a run of a workload.
 
     Args:
@@ -197,6 +221,8 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         clients: the workload.
         healed_ns: when every fault had healed, in nanoseconds of the harness's clock.
         carried: what became of the plan.
+        hand_overs: what came of asking each voter of a log to lead.
+        only_safety: whether more was lost than is tolerated, so that only safety is judged.
     """
     judges: dict[str, Checker] = {
         **clients.judges,
@@ -206,17 +232,23 @@ def judge(run: RunEvidence, clients: Workload, healed_ns: int, carried: PlanExec
         **({"sessions": session_ends} if clients.needs_log else {}),
         "liveness": lambda evidence: liveness(evidence, healed_ns, ANSWER_AFTER_HEAL_S),
     }
+    functions = clients.functions
+    if only_safety:
+        judges = {name: check for name, check in judges.items() if name not in _NOT_OWED_BEYOND}
+        functions, carried = (), replace(carried, down=())
     verdicts = {
         **contract_verdict(run),
         **recovery_verdict(run),
         **node_changes_verdict(run),
+        **leading_verdict(run, hand_overs),
         **{name: check(run) for name, check in judges.items()},
     }
     if verdicts["invariants"].evidence.startswith(_INAPPLICABLE):
         del verdicts["invariants"]
     # The known bad runs begin at 0 ns, and count as healed from there on.
-    judges["liveness"] = partial(liveness, healed_ns=0, within_s=ANSWER_AFTER_HEAL_S)
-    verdicts["guards"] = guards(run, carried, clients.functions, judges, known_bad(run.algorithm, clients.model))
+    if not only_safety:
+        judges["liveness"] = partial(liveness, healed_ns=0, within_s=ANSWER_AFTER_HEAL_S)
+    verdicts["guards"] = guards(run, carried, functions, judges, known_bad(run.algorithm, clients.model))
     return verdicts
 
 

@@ -53,29 +53,29 @@ class ApiCalls:
         self._blocking: dict[int, BlockingCaller] = {}
         self._async: dict[int, AsyncCaller] = {}
         self._threads: dict[int, ThreadPoolExecutor] = {}
-        self._open: dict[int, Future[None]] = {}
+        self._open: list[Future[None]] = []
+        self._turns: dict[int, asyncio.Lock] = {}
         self._processes: dict[int, int] = {}
         self._resume: dict[int, int | None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
 
     def begin(self, client: int, call: PlannedCall) -> ApiCall:
-        """Begin a call of a client, which has no other call open."""
+        """Begin a call of a client. If it has another call open, this one begins after that."""
         begun = ApiCall()
         if client % 2:
             future = asyncio.run_coroutine_threadsafe(self._await(client, call, begun), self._running_loop())
         else:
             thread = self._threads.setdefault(client, ThreadPoolExecutor(1, f"api client {client}"))
             future = thread.submit(self._do, client, call, begun)
-        self._open[client] = future
+        self._open.append(future)
         return begun
 
     def poll(self) -> None:
         """Raise what a call has raised that no client of the API may raise. Does not wait."""
-        for client, future in list(self._open.items()):
-            if future.done():
-                del self._open[client]
-                future.result()
+        for future in [future for future in self._open if future.done()]:
+            self._open.remove(future)
+            future.result()
 
     def restart(self, client: int) -> None:
         """Restart a client that has no call open. It resumes its session."""
@@ -133,6 +133,10 @@ class ApiCalls:
             self._end(client, event, outcome, begun)
 
     async def _await(self, client: int, call: PlannedCall, begun: ApiCall) -> None:
+        async with self._turns.setdefault(client, asyncio.Lock()):
+            await self._await_now(client, call, begun)
+
+    async def _await_now(self, client: int, call: PlannedCall, begun: ApiCall) -> None:
         if client not in self._async:
             resume = self._resume.pop(client, None)
             made = self.async_class(self._cluster, self._addresses, f"api{client}", resume=resume, tuning=self._tuning)

@@ -52,6 +52,7 @@ class Campaign:
     keep: bool = False
     trace: bool = False
     workload: str = "register"
+    beyond_tolerance: bool = False
 
     def plan(self, number: int) -> Plan:
         """Return the plan of run `number`, from 1. Raises BadFault or UnknownAlgorithm.
@@ -67,6 +68,7 @@ class Campaign:
             time_s=time_s,
             workload=self.workload,
             steps=self.steps,
+            beyond_tolerance=self.beyond_tolerance,
         )
 
 

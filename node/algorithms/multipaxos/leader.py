@@ -215,6 +215,11 @@ class Leadership:
         last = self.last_contact.get(voter)
         return last is not None and self.beat - last < self.node.tuning.quorum_beats + self._wait_beats(voter)
 
+    def hears(self) -> tuple[NodeId, ...]:
+        """Return the other voters that have answered within the last beats."""
+        voters = self.configuration.voters
+        return tuple(voter for voter in voters if voter != self.node.id and self._in_contact(voter))
+
     def _wait_beats(self, peer: NodeId) -> int:
         """Return how many beats an answer of `peer` may take; 0 if answers come within a beat."""
         return 0 if peer == self.node.id else -(-self.round_trips.wait_ms(peer) // BEAT_MS)

@@ -527,6 +527,7 @@ class MultiPaxos(LogAlgorithm):
                     what: count for each in self.state.machines.values() for what, count in each.figures().items()
                 },
                 "log time ms": self.state.time_ms,
+                "hears": () if self.leader is None else self.leader.hears(),
                 "watches": 0 if self.leader is None else len(self.leader.watches),
             },
         )

@@ -185,3 +185,27 @@ def test_a_plan_ends_before_its_time_is_over() -> None:
     for seed in range(30):
         plan = generate("paxos", FIVE, seed, time_s=5)
         assert all(step.at_s + step.for_s <= 5.001 for step in plan.steps)
+
+
+# --- beyond what is tolerated -----------------------------------------------------------------------------------------
+
+
+def test_beyond_tolerance_more_than_a_minority_is_struck_at_a_time_and_disks_are_damaged() -> None:
+    plans = [generate("multipaxos", FIVE, seed, beyond_tolerance=True) for seed in range(40)]
+    drawn = {step.fault for plan in plans for step in plan.steps}
+    assert {"lose-node", "delete-directory", "restore-old-copy", "flip-bit", "damage-last-commit"} <= drawn
+    lost = [{step.arguments["node"] for step in plan.steps if step.fault == "lose-node"} for plan in plans]
+    assert max(map(len, lost)) >= 3, "a majority"
+    for plan in plans:
+        assert all(
+            step.at_s + step.for_s == pytest.approx(plan.time_s) for step in plan.steps if step.fault == "lose-node"
+        )
+
+
+def test_a_plan_beyond_tolerance_survives_its_file(tmp_path: Path) -> None:
+    plan = generate("paxos", FIVE, 3, beyond_tolerance=True)
+    plan.save(tmp_path / "plan.json")
+    assert plan == load(tmp_path / "plan.json")
+    assert not generate("paxos", FIVE, 3).beyond_tolerance
+    with pytest.raises(BadPlan, match="beyond_tolerance is 1"):
+        from_json({**plan.to_json(), "beyond_tolerance": 1})
