@@ -77,15 +77,15 @@ class ApiCalls:
             self._open.remove(future)
             future.result()
 
-    def restart(self, client: int) -> None:
-        """Restart a client that has no call open. It resumes its session."""
+    def restart(self, client: int, *, new_session: bool = False) -> None:
+        """Restart a client that has no call open. It resumes its session, or opens a new one."""
         if client in self._blocking:
             caller = self._blocking.pop(client)
-            self._resume[client] = caller.client.session
+            self._resume[client] = None if new_session else caller.client.session
             caller.client.close()
         elif client in self._async:
             awaited = self._async.pop(client)
-            self._resume[client] = awaited.client.session
+            self._resume[client] = None if new_session else awaited.client.session
             self._running_loop().call_soon_threadsafe(awaited.client.close)
 
     def close(self) -> None:

@@ -18,6 +18,10 @@ from harness.workloads.planned_call import PlannedCall
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
 from node.contract import NodeId
 
+#: Which of three clients holds its locks by a keeper, and which one renews by hand for several leases.
+_KEEPER: Final = 2
+_PERSISTS: Final = 1
+
 
 class FencedResource:
     """The resources that the locks protect, one for each lock. Each refuses a token below the highest that it has seen."""
@@ -47,7 +51,7 @@ class _LockClient:
 
     `owner` is the name under which it acquires the lock `lock`; it is empty if the client has no claim. `tries` counts
     these names. `token` is 0 unless the client holds the lock. `uses` counts the uses of the resource since then. With
-    `stalls`, the client pauses for longer than its lease.
+    `stalls`, the client pauses for longer than its lease; with `lets_go` it releases next, and with `ends` it ends its session.
     """
 
     name: str
@@ -57,13 +61,16 @@ class _LockClient:
     token: int = 0
     uses: int = 0
     stalls: bool = False
+    lets_go: bool = False
+    ends: bool = False
 
 
 class LockWorkload(Workload):
     """Operations on locks that all clients use, with short leases.
 
     A holder uses a resource that checks tokens, and may renew its lease. Sometimes it pauses for longer than its lease,
-    and uses the resource afterwards.
+    and uses the resource afterwards. One client of three renews by hand for several leases, and one holds its locks by `Lock` or
+    `AsyncLock`, which renew them; that one sometimes ends its session.
     """
 
     name = "lock"
@@ -97,12 +104,32 @@ class LockWorkload(Workload):
     def next_call(self, client: int, now_s: float) -> PlannedCall:
         rng, holder = self._rngs[client], self._holders[client]
         holder.stalls = False
+        if client % 3 == _KEEPER:
+            return self._kept_call(rng, holder)
         if not holder.token:
             return self._acquire(rng, holder)
-        if holder.uses and rng.random() < 0.35:
+        persists = client % 3 == _PERSISTS
+        if holder.uses and rng.random() < (0.08 if persists else 0.35):
             return PlannedCall("release", holder.lock, {"token": holder.token})
-        if rng.random() < 0.25:
+        if rng.random() < (0.5 if persists else 0.25):
             return PlannedCall("renew", holder.lock, {"token": holder.token})
+        holder.uses += 1
+        return PlannedCall("use", holder.lock, {"token": holder.token})
+
+    def _kept_call(self, rng: Random, holder: _LockClient) -> PlannedCall:
+        """Return the next call of a client whose locks are renewed by a keeper."""
+        if holder.ends:
+            holder.ends = False
+            return PlannedCall("end", "")
+        if not holder.token:
+            holder.tries += 1
+            holder.owner, holder.lock = f"{holder.name}-{holder.tries}", f"l{rng.randrange(self._LOCKS)}"
+            value = {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": False}
+            return PlannedCall("acquire", holder.lock, value, wait_s=rng.uniform(0.2, 1.0), kept=True)
+        if holder.lets_go or (holder.uses > 2 and rng.random() < 0.2):
+            return PlannedCall("release", holder.lock, {"token": holder.token}, kept=True)
+        if rng.random() < 0.5:
+            return PlannedCall("holds", holder.lock, {"token": holder.token})
         holder.uses += 1
         return PlannedCall("use", holder.lock, {"token": holder.token})
 
@@ -123,6 +150,8 @@ class LockWorkload(Workload):
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         value: Any = call.value
+        if call.kept or call.f in ("holds", "end"):
+            return callers.api.begin(self.first + client, call)
         match call.f:
             case "acquire" if value["waits"]:
                 operation: Operation[Any] = lock_acquire(call.key, value["owner"], value["lease_s"])
@@ -152,14 +181,19 @@ class LockWorkload(Workload):
         holder = self._holders[client]
         match call.f, outcome:
             case "acquire", Ok(int(token)):
-                holder.token, holder.uses = token, 0
+                holder.token, holder.uses, holder.lets_go = token, 0, False
                 holder.stalls = self._rngs[client].random() < self._STALL_PROBABILITY
             case "acquire", NotDone("held") if isinstance(call.value, dict) and call.value["waits"]:
                 pass  # the claim waits in the queue
-            case (("renew" | "use"), Ok()):
+            case "end", _:
+                callers.api.restart(self.first + client, new_session=True)
+            case (("renew" | "use" | "holds"), Ok()):
                 pass
+            case (("use" | "holds"), _) if client % 3 == _KEEPER:
+                holder.lets_go = True  # its keeper goes on until then
             case _:  # released, lost or unknown: the client acquires the next lock under a new name
                 holder.owner, holder.token = "", 0
+                holder.ends = call.kept and call.f == "release" and self._rngs[client].random() < 0.3
 
 
 def _token_of(place: Place) -> int:

@@ -47,7 +47,7 @@ class MixedWorkload(Workload):
             WatchWorkload(nodes, seed, time_s, clients=6),
             MembersWorkload(nodes, seed, time_s, clients=5),
             AssignmentWorkload(nodes, seed, time_s, clients=5),
-            LockWorkload(nodes, seed, time_s, clients=5),
+            LockWorkload(nodes, seed, time_s, clients=6),
             SetOnceWorkload(nodes, seed, time_s, clients=2),
         ):
             part.first = first

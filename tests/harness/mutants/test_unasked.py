@@ -8,6 +8,7 @@ from harness import mutants
 from harness.checkers.answers import answers
 from harness.checkers.verdict import VerdictStatus
 from harness.mutants import unasked
+from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
@@ -33,4 +34,5 @@ def test_what_clients_ask_anyway_shows_it(broken: type[MultiPaxos]) -> None:
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
     readme = (Path(mutants.__file__).parent / "README.md").read_text()
     assert {len(kind) for kind in UNASKED.values()} == {2}
+    assert all(f"`{broken.__name__}`" in readme for broken in BROKEN_CLIENTS)
     assert all(f"`{broken.__name__}`" in readme for kind in UNASKED.values() for broken in kind)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cluster.clients.operation import Operation
-from cluster.clients.operations import kv_get_with_version
+from cluster.clients.operations import kv_get_with_version, lock_release, lock_try
 from cluster.clients.outcomes import NotDone, Ok, Outcome
 from cluster.errors import CommandRefused
 from harness.checkers.chosen_log import ChosenLog
@@ -83,10 +83,15 @@ class InMemory:
         return call
 
     def begin_planned(self, client: int, call: PlannedCall) -> Call:
-        if call.f in ("holds", "stays"):
+        value: Any = call.value
+        if call.f in ("holds", "stays", "end"):
             call = PlannedCall("version", "")
         if call.f == "range":
             operation: Operation[Any] = Operation("kv", ["range", call.key, "", 1000], _decoded_page, read=True)
+        elif call.f == "acquire":
+            operation = lock_try(call.key, value["owner"], value["lease_s"])
+        elif call.f == "release":
+            operation = lock_release(call.key, value["token"])
         else:
             operation = operation_of(call)
         return self.begin_operation(
@@ -101,7 +106,7 @@ class InMemory:
         operation = Operation("once", ["query", variable], lambda answer: answer and decode_value(answer), read=True)
         return self.begin_operation(99, "query", variable, None, operation, timeout_s)
 
-    def restart(self, client: int) -> None:
+    def restart(self, client: int, *, new_session: bool = False) -> None:
         """Do nothing."""
 
     # --- time ---------------------------------------------------------------------------------------------------------
