@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from harness.cli.convention import ProgressTimer, print_json, print_stderr, verb
+from harness.cli.convention import ProgressTimer, print_json, print_stderr, shown_path, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
 from harness.cli.plans import NameList
 from harness.cli.signals import exit_code_after, noted_signals
@@ -97,7 +97,8 @@ def explore(
 
     Messages may be lost, repeated, late and out of order; timers may expire at any time. The command prints "no violation" only
     if it has tried every schedule within the bounds, which it prints, too. ALGORITHM may also be a mutant's name (see `consensus
-    mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes.
+    mutants --list`). A schedule that breaks a promise is kept, and `consensus replay` runs it on real processes, unless several
+    inputs share a turn in it.
     """
     from cluster.errors import NoSuchNode  # noqa: PLC0415 - see harness.cli.verbs
     from cluster.spec import node_names  # noqa: PLC0415
@@ -126,10 +127,11 @@ def explore(
     report.algorithm = algorithm
     kept = _keep(root, algorithm, Schedule.explored(report, cls)) if report.violations else None
     if as_json:
-        print_json(**report.to_json(), folder=str(kept) if kept else None)
+        print_json(**report.to_json(), folder=str(kept.folder) if kept else None)
     else:
         print("\n".join(report.lines()))
-        _print_replay_hint(kept)
+        if kept:
+            kept.print_hint()
     return exit_code_after(signals, report.exit_code)
 
 
@@ -172,8 +174,8 @@ def simulate(
     """Run ALGORITHM in virtual time, once for each seed: a phase of faults, then a phase in which every call must be answered.
 
     A seed that breaks a promise does so each time. Its schedule is reduced to the fewest steps that still break the promise, and
-    is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log. ALGORITHM may also be a mutant's
-    name.
+    is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log, or several inputs share a turn, or a
+    node crashes in the middle of one. ALGORITHM may also be a mutant's name.
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
@@ -207,10 +209,11 @@ def simulate(
     can_replay = report.shrunk and not cls.keeps_log  # a log's result is the seed and its shrunk fault schedule
     kept = _keep(root, algorithm, Schedule.simulated(report, cls)) if can_replay else None
     if as_json:
-        print_json(**report.to_json(), folder=str(kept) if kept else None)
+        print_json(**report.to_json(), folder=str(kept.folder) if kept else None)
     else:
         print("\n".join(report.lines()))
-        _print_replay_hint(kept)
+        if kept:
+            kept.print_hint()
     return exit_code_after(signals, report.exit_code)
 
 
@@ -255,15 +258,23 @@ def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str
     return _Found(load_algorithm(mutant.algorithm if mutant else name), model)
 
 
-def _keep(root: Path, algorithm: str, schedule: "Schedule") -> Path:
-    """Write a schedule to a new run folder, and return the folder."""
+class _Kept(NamedTuple):
+    folder: Path
+    schedule: "Schedule"
+
+    def print_hint(self) -> None:
+        """Print the command that replays the schedule on real processes, or why none does."""
+        reason = self.schedule.why_no_replay()
+        if reason is None:
+            print_stderr(f"on real processes: consensus replay {self.folder.name}")
+        else:
+            print_stderr(f"kept in {shown_path(self.folder)}. Real processes cannot follow it: {reason}")
+
+
+def _keep(root: Path, algorithm: str, schedule: "Schedule") -> _Kept:
+    """Write a schedule to a new run folder."""
     from harness.records.run_folders import new_folder  # noqa: PLC0415
 
     folder = new_folder(root, f"{algorithm}-{schedule.found_by}")
     schedule.save_found(folder)
-    return folder
-
-
-def _print_replay_hint(folder: Path | None) -> None:
-    if folder is not None:
-        print_stderr(f"on real processes: consensus replay {folder.name}")
+    return _Kept(folder, schedule)

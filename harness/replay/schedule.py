@@ -21,12 +21,20 @@ from harness.virtual.explorer import Exploration
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.judge import Violation
 from harness.virtual.simulator import SimulationReport
-from harness.virtual.steps import Step, from_json, to_json
+from harness.virtual.steps import CrashInTurn, Step, Turn, from_json, kind_name, to_json
 from node.algorithms import BUILT_IN, load_algorithm
 from node.contract import Algorithm, BadInput
 
 SCHEMA: Final = 1
 _NODES_MAX: Final = 15
+#: By the name of a step that only a virtual node takes: why a real one cannot be made to take it.
+_ONLY_VIRTUAL: Final[Mapping[str, str]] = {
+    kind_name(
+        Turn
+    ): "it gives a node several inputs in one turn, and a real node takes in one at a time when it is stepped",
+    kind_name(CrashInTurn): "a node crashes in the middle of a turn, and a real node is killed between two of them",
+}
+_OWN_MESSAGES_WAIT: Final = "it delays messages from a node to itself, and such messages never leave a real node"
 
 
 class BadSchedule(BadInput):
@@ -73,6 +81,12 @@ class Schedule:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of its violations, as `harness.virtual.judge` names them."""
         return tuple(dict.fromkeys(violation.kind for violation in self.violations))
+
+    def why_no_replay(self) -> str | None:
+        """Return why real processes cannot follow the schedule, or None if they can."""
+        steps = {str(step.get("step")) for step in self.steps}
+        reason = next((text for name, text in _ONLY_VIRTUAL.items() if name in steps), None)
+        return _OWN_MESSAGES_WAIT if self.fault_model.own_messages_wait else reason
 
     def cluster(self) -> VirtualCluster:
         """Return a virtual cluster that has taken no step yet."""

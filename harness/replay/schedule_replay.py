@@ -35,7 +35,7 @@ from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unknown, valid, violated
 from harness.replay.driver import stepped_node_command
 from harness.replay.lockstep import LockstepClusters
-from harness.replay.schedule import Schedule
+from harness.replay.schedule import BadSchedule, Schedule
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.systems.late_sync_vfs import SPEC as LATE_SYNC
@@ -121,10 +121,12 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
         about: further fields for the run's results.
 
     Raises:
-        BadSchedule: the schedule cannot happen, even without processes. Nothing was started.
+        BadSchedule: the schedule cannot happen, or real processes cannot follow it. Nothing was started.
         BootFailed: the nodes could not start.
     """
     started = time.monotonic()
+    if (reason := schedule.why_no_replay()) is not None:
+        raise BadSchedule(f"this schedule cannot be replayed on real processes: {reason}")
     steps = schedule.decoded()
     run = Experiment(
         folder,

@@ -15,7 +15,7 @@ from harness.replay.schedule import Schedule, load
 from harness.replay.schedule_replay import replay
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.fault_model import FaultModel
-from harness.virtual.judge import EVERYTHING
+from harness.virtual.judge import EVERYTHING, with_contract
 from tests.rows import ROWS, SCHEDULES, Row
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "explore.md"
@@ -88,7 +88,7 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
         given = explore.make_context("explore", arguments.split()).params
         fields = {name.replace("-", "_"): True for name in given.pop("fault_model")}
         assert (given["named"], int(lines)) == (row.mutant, row.lines)
-        assert (given["look_for"] or EVERYTHING) == row.bounds.look_for
+        assert with_contract(given["look_for"] or EVERYTHING) == row.bounds.look_for
         assert FaultModel(**fields) == row.bounds.fault_model
         for name in ("nodes", "proposals", "queries", "ballots", "crashes", "lose_disk", "calls_at"):
             assert given[name] == getattr(row.bounds, name)
@@ -102,6 +102,8 @@ def test_the_guide_has_the_command_that_finds_each() -> None:
         ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Sing"}]}', "no step is called 'Sing'"),
         ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Recover", "node": "n1"}]}', "step 1"),
         ('{"schema": 1, "algorithm": "nobody", "nodes": 3, "steps": []}', "no algorithm is called"),
+        ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Turn"}]}', "several inputs in one turn"),
+        ('{"schema": 1, "algorithm": "paxos", "nodes": 3, "steps": [{"step": "Doom"}]}', "in the middle of a turn"),
     ],
 )
 def test_a_file_that_is_no_schedule_is_refused(
