@@ -126,7 +126,7 @@ class LockWorkload(Workload):
             holder.owner, holder.lock = f"{holder.name}-{holder.tries}", f"l{rng.randrange(self._LOCKS)}"
             value = {"owner": holder.owner, "lease_s": self.LEASE_S, "waits": False}
             return PlannedCall("acquire", holder.lock, value, wait_s=rng.uniform(0.2, 1.0), kept=True)
-        if holder.lets_go or (holder.uses > 2 and rng.random() < 0.2):
+        if holder.lets_go or (holder.uses > 3 and rng.random() < 0.12):
             return PlannedCall("release", holder.lock, {"token": holder.token}, kept=True)
         if rng.random() < 0.5:
             return PlannedCall("holds", holder.lock, {"token": holder.token})
