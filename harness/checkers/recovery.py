@@ -6,7 +6,7 @@ goes on with it could contradict what it has promised.
 """
 
 from harness.checkers.evidence import RunEvidence
-from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown
+from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 
 
 def recovery_verdict(run: RunEvidence) -> dict[str, Verdict]:
@@ -29,4 +29,4 @@ def recovery(run: RunEvidence) -> Verdict:
     if not run.refusals:
         return unknown("no node has refused to start again")
     named = ", ".join(dict.fromkeys(refusal.node for refusal in run.refusals))
-    return unknown(f"{named} refused to start again, on a disk that a fault had damaged")
+    return valid(f"{named} refused to start again, as it must on a disk that a fault had damaged")

@@ -204,9 +204,11 @@ def _settle(receipt: ReceiptBuilder, outcome: str, error: Exception | None = Non
 
 def _voters(experiment: Target) -> tuple[NodeId, ...]:
     """Return who votes now, as the leader says."""
+    if not experiment.cluster.keeps_log:
+        raise Missed("the cluster keeps no log, so its members do not change")
     statuses = experiment.cluster.status()
     leader = leading_node(statuses)
-    if not experiment.cluster.keeps_log or leader is None:
+    if leader is None:
         raise Missed("no leader says who votes now")
     return tuple(statuses[leader]["variables"][""]["voters"])
 
