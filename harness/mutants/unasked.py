@@ -1,13 +1,16 @@
 """Mutants that no script knows: `consensus test NAME --workload mixed` is to find them by what its clients ask anyway.
 
-Each class is Multi-Paxos with one machine, or its sessions, or its questions broken. `UNASKED` lists them.
+Each class is Multi-Paxos with one machine, its sessions, its questions, or what only small settings show broken. `UNASKED` lists
+them.
 """
 
 from typing import Any, Final
 
+from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.algorithms.multipaxos.watches import Question
+from node.log_contract import Record
 from node.machine import Command, Machine, Moment, NotYet, Plain
 from node.machines.assignment import AssignmentMachine
 from node.machines.kv import KvMachine
@@ -275,6 +278,31 @@ class QuestionsAreAnsweredUnconfirmed(MultiPaxos):
     leadership_class = _ImpatientLeadership
 
 
+# --- promises in parts ----------------------------------------------------------------------------------------------
+
+
+class PromisesLoseTheirLastPart(MultiPaxos):
+    """A promise in several parts is sent, and counts as whole, without the last one. Shipped parts have a mebibyte."""
+
+    class _Acceptor(Acceptor):
+        def above(self, commit: int) -> list[tuple[Record, ...]]:
+            parts = super().above(commit)
+            return parts[:-1] if len(parts) > 1 else parts
+
+    acceptor_class = _Acceptor
+
+
+class PartsOfPromisesSkipASlot(MultiPaxos):
+    """Each part of a promise after the first begins one slot too late."""
+
+    class _Acceptor(Acceptor):
+        def above(self, commit: int) -> list[tuple[Record, ...]]:
+            parts = super().above(commit)
+            return [parts[0], *self.above(parts[0][-1].slot + 1)] if len(parts) > 1 else parts
+
+    acceptor_class = _Acceptor
+
+
 #: By what it breaks: two of each kind at least.
 UNASKED: Final[dict[str, tuple[type[MultiPaxos], ...]]] = {
     "keys and ranges": (RangesAreCutShort, DeletedKeysKeepTheirVersions),
@@ -283,5 +311,6 @@ UNASKED: Final[dict[str, tuple[type[MultiPaxos], ...]]] = {
     "assignment": (TasksKeepTheirTokens, TheLostKeepTheirTasks),
     "locks": (RenewalsRenewNothing, QueuesAreLastComeFirstServed),
     "sessions": (AnswersAreForgottenTooSoon, LateCopiesAreDone),
+    "promises": (PromisesLoseTheirLastPart, PartsOfPromisesSkipASlot),
     "reads": (QuestionsSkipTheLastSlot, QuestionsAreAnsweredUnconfirmed),
 }

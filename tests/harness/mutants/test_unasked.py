@@ -10,6 +10,7 @@ from harness.checkers.verdict import VerdictStatus
 from harness.mutants import unasked
 from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
+from harness.virtual.simulation_settings import SimulationSettings
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
 from tests.harness.workloads.in_memory import NODES, InMemory
@@ -21,7 +22,9 @@ OF_PROCESSES = (
     unasked.LateCopiesAreDone,
     unasked.QuestionsAreAnsweredUnconfirmed,
 )
-IN_MEMORY = [each for kind in UNASKED.values() for each in kind if each not in OF_PROCESSES]
+#: These show only with several nodes and small settings, which simulations draw.
+OF_SETTINGS = UNASKED["promises"]
+IN_MEMORY = [each for kind in UNASKED.values() for each in kind if each not in (*OF_PROCESSES, *OF_SETTINGS)]
 TIME_S = 2.0
 
 
@@ -29,6 +32,11 @@ TIME_S = 2.0
 def test_what_clients_ask_anyway_shows_it(broken: type[MultiPaxos]) -> None:
     verdicts = (answers(InMemory(broken, seed).work(MixedWorkload(NODES, seed, TIME_S), TIME_S)) for seed in (1, 2, 3))
     assert any(verdict.status is VerdictStatus.INVALID for verdict in verdicts)
+
+
+@pytest.mark.parametrize("broken", OF_SETTINGS, ids=lambda broken: broken.__name__)
+def test_drawn_settings_show_it(broken: type[MultiPaxos]) -> None:
+    assert SimulationSettings().simulate(broken, 0).violations
 
 
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
