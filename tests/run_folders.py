@@ -124,7 +124,14 @@ def hostile(folder: Path) -> Path:
     folder.mkdir(parents=True)
     verdicts = {HOSTILE: {"status": "invalid", "evidence": HOSTILE, "more": [HOSTILE]}}
     data = results(
-        algorithm=HOSTILE, nodes=["n1", HOSTILE], scenario=HOSTILE, story=HOSTILE, verdicts=verdicts, seed=HOSTILE
+        algorithm=HOSTILE,
+        nodes=["n1", HOSTILE],
+        scenario=HOSTILE,
+        story=HOSTILE,
+        verdicts=verdicts,
+        seed=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+        shrunk_for=HOSTILE,
     )
     (folder / "results.json").write_text(json.dumps(data))
     lines(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), default=5, show_default=True, help="How many nodes.")
 @click.option("--steps", type=click.IntRange(0, 1000), help="Faults per run.  [default: one every 0.8 s, at least 4]")
+@click.option("--shipped", is_flag=True, help="Draw no settings: all are as shipped.")
 @click.option("--guided", is_flag=True, help="Change plans that met something new, instead of drawing each one afresh.")
 @click.option("--stop-at-first", is_flag=True, help="End after the first run that violates a promise.")
 @click.option(
@@ -72,6 +73,7 @@ def campaign(
     time_s: float,
     nodes: int,
     steps: int | None,
+    shipped: bool,
     guided: bool,
     stop_at_first: bool,
     beyond_tolerance: bool,
@@ -101,7 +103,8 @@ def campaign(
     runs = runs or (RUNS_MAX if minutes else 100)
     workload = workload or usual_workload(load_algorithm(algorithm))
     workload_for(workload, load_algorithm(algorithm))
-    wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep or trace, trace, workload)
+    keep = keep or trace
+    wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep, trace, workload, not shipped)
     wanted = replace(wanted, beyond_tolerance=beyond_tolerance)
     wanted.plan(1)  # so that bad arguments are refused before a folder is made
     wanted = replace(wanted, folder=new_folder(root, f"campaign-{algorithm}"))

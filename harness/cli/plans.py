@@ -33,7 +33,7 @@ _PLAN_OPTIONS = (
     "nodes",
     "steps",
     "settings",
-    "draw_settings",
+    "shipped",
     "beyond_tolerance",
 )
 _MARKS = {"valid": ("✓", "bold green"), "invalid": ("✗", "bold red"), "unknown": ("?", "bold yellow")}
@@ -97,8 +97,8 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Run this plan instead of a drawn one.",
 )
-@settings_option("A setting of the cluster that is not as shipped; see the reference of settings.")
-@click.option("--draw-settings", is_flag=True, help="Draw the other settings from the seed, small ones often.")
+@settings_option("A setting of the cluster, in the place of a drawn one; see the reference of settings.")
+@click.option("--shipped", is_flag=True, help="Draw no settings: all that --set does not name are as shipped.")
 @click.option(
     "--beyond-tolerance",
     is_flag=True,
@@ -120,7 +120,7 @@ def test(
     steps: int | None,
     plan_file: Path | None,
     settings: tuple[tuple[str, int], ...],
-    draw_settings: bool,
+    shipped: bool,
     beyond_tolerance: bool,
     trace: bool,
     as_json: bool,
@@ -176,7 +176,7 @@ def test(
                 workload=workload,
                 steps=steps,
                 settings=dict(settings),
-                draws_settings=draw_settings,
+                draws_settings=not shipped,
                 beyond_tolerance=beyond_tolerance,
             )
             for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
@@ -336,6 +336,8 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
         )
         for step in left:
             print(f"  {step}")
+        if shrunk.result.plan.settings:
+            print(f"  with the settings {as_text(shrunk.result.plan.settings)}; all others are as shipped")
         _print(shrunk.result)
     return shrunk.result.verdict.exit_code
 

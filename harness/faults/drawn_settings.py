@@ -12,6 +12,9 @@ from node.tuning import SETTINGS
 _SHARES: Final = (0.0, 0.2, 0.5, 0.8)
 #: The settings that matter to a cluster without a log.
 _WITHOUT_A_LOG: Final = ("intake_max", "checkpoint_pages", "client_next_node_ms", "client_same_node_ms")
+#: Each of these bounds what one round trip of a leader decides. Two of them leave less than a workload asks for: calls wait until
+#: their time is up, and no fault is to blame.
+_NARROW: Final = ("pipeline", "batch_bytes", "intake_max")
 
 
 def draw_settings(rng: Random, *, keeps_log: bool) -> dict[str, int]:
@@ -29,6 +32,9 @@ def draw_settings(rng: Random, *, keeps_log: bool) -> dict[str, int]:
     }
     if not keeps_log:
         return {name: value for name, value in drawn.items() if name in _WITHOUT_A_LOG}
+    if narrow := [name for name in _NARROW if name in drawn]:
+        kept = rng.choice(narrow)
+        drawn = {name: value for name, value in drawn.items() if name == kept or name not in _NARROW}
     if "session_idle_ms" in drawn:  # a session's end must not cut a lease short
         drawn["lease_ms_max"] = drawn["session_idle_ms"] * 2 // 3
     return drawn

@@ -28,7 +28,7 @@ from harness.report.diagram import (
 )
 from harness.report.drawn_run import RunFolder
 from harness.report.final_state import final_state
-from harness.report.tables import operations_table, receipts_table
+from harness.report.tables import operations_table, receipts_table, settings_table
 from node.wording import count
 
 ASSETS: Final = Path(__file__).parent / "assets"
@@ -74,6 +74,7 @@ def page(run: RunFolder) -> str:
             ),
             _section("throughput", "Throughput", charts.throughput(run)),
             _section("faults", "Faults, and what observers saw of them", receipts_table(run)),
+            _section("settings", "Settings", settings_table(run)),
             _section("operations", "Calls of the clients, and their answers", operations_table(run)),
             _section("rest", "Other files of the run", _other_files(run)),
         )

@@ -1,4 +1,4 @@
-"""The tables of the page: receipts of faults, and calls of the clients, as HTML. Every string of a run is escaped."""
+"""The tables of the page: receipts of faults, calls of the clients and settings, as HTML. Every string of a run is escaped."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from harness.records.jsonable import shown
 from harness.report.charts import duration
 from harness.report.diagram import answer_colours, answer_text, call_text, value_colour, what_is_broken
 from harness.report.drawn_run import DrawnCall, DrawnFault, RunFolder
+from node.tuning import SETTINGS
 
 #: How many rows a table has at most.
 ROWS_MAX: Final = 500
@@ -78,6 +79,31 @@ def _operation(call: DrawnCall, witnesses: Mapping[int, list[str]], colours: Map
         f"<td>{escape(call.key)}</td><td>{escape(call_text(call))}</td><td>{escape(call.asked_node or 'any')}</td>"
         f'<td><span class="value {colour}">{escape(answer_text(call))}</span>{error}</td><td>{escape(str(call.node or ""))}</td>'
         f'<td class="number">{escape(took)}</td></tr>'
+    )
+
+
+def settings_table(run: RunFolder) -> str:
+    """Return the table of the settings that were not as shipped."""
+    settings = run.results.get("settings")
+    if not isinstance(settings, dict) or not settings:
+        return '<p class="note">All settings were as shipped.</p>'
+    promise = run.results.get("shrunk_for")
+    needed = "" if promise is None else f" The smallest plan found that violates {promise} needs them."
+    rows = "".join(_setting(str(name), value) for name, value in settings.items())
+    return (
+        f'<p class="note">All others were as shipped.{escape(needed)}</p><div class="wide"><table><thead><tr><th>setting</th>'
+        '<th class="number">value</th><th class="number">as shipped</th><th>unit</th><th>what it is</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _setting(name: str, value: object) -> str:
+    known = SETTINGS.get(name)  # a run of another version may have others
+    shipped, unit, meaning = ("", "", "") if known is None else (f"{known.default:,}", known.unit, known.meaning)
+    drawn = f"{value:,}" if isinstance(value, int) else shown(value)
+    return (
+        f'<tr><td>{escape(name)}</td><td class="number">{escape(drawn)}</td><td class="number">{shipped}</td>'
+        f"<td>{escape(unit)}</td><td>{escape(meaning)}</td></tr>"
     )
 
 

@@ -14,7 +14,7 @@ Rules
 3. At the plan's end every fault heals.
 4. Nodes that share a failure domain, such as one disk or one machine, are struck together by faults of nodes: see `_domain`.
 5. Beyond what is tolerated, rules 1 and 2 do not hold, and half of the faults damage or take disks, or take nodes for good.
-6. The settings of the cluster are drawn, too, if that is asked for (`harness/faults/drawn_settings.py`).
+6. The settings of the cluster are drawn, too, often small (`harness/faults/drawn_settings.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,7 +111,7 @@ def generate(
     workload: str = "register",
     steps: int | None = None,
     settings: Mapping[str, int] | None = None,
-    draws_settings: bool = False,
+    draws_settings: bool = True,
     beyond_tolerance: bool = False,
 ) -> Plan:
     """Draw a plan. The same arguments give the same plan.

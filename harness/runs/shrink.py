@@ -173,7 +173,7 @@ class Shrinker:
         self._runs += 1
         number = self._runs
         plan = compact(self._plan.with_steps(tuple(steps)))
-        result = self._run(plan, self._scratch / f"{number:03}", stop_early=True)
+        result = self._run(plan, self._scratch / f"{number:03}", stop_early=True, shrunk_for=self._promise)
         violates = self._promise in result.violated
         how = f"{'violates' if violates else 'does not violate'} {self._promise} (the run is {result.verdict.status})"
         self._show(f"run {number}: {len(steps)} of {count(len(self._plan.steps), 'step')}, {plan.time_s:g} s: {how}")

@@ -38,7 +38,7 @@ class Campaign:
 
     `folder` gets a folder for each run. `faults` are names or families, none means all. `time_s` is how long a run lasts, in
     seconds; every `LONG_EVERY`th lasts `LONG_TIMES` as long. `steps` is the number of faults in each run, None about one every
-    0.8 s. `keep` keeps the folders of valid runs.
+    0.8 s. `keep` keeps the folders of valid runs. `draws_settings` draws the settings of each run's cluster.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Campaign:
     keep: bool = False
     trace: bool = False
     workload: str = "register"
+    draws_settings: bool = True
     beyond_tolerance: bool = False
 
     def plan(self, number: int) -> Plan:
@@ -69,6 +70,7 @@ class Campaign:
             workload=self.workload,
             steps=self.steps,
             beyond_tolerance=self.beyond_tolerance,
+            draws_settings=self.draws_settings,
         )
 
 

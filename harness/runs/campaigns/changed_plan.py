@@ -1,4 +1,4 @@
-"""Changes a plan a little: drops, adds, moves, stretches or exchanges faults, or draws the clients' calls anew."""
+"""Changes a plan a little: drops, adds, moves, stretches or exchanges faults, or draws the clients' calls or settings anew."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ def _changed(plan: Plan, other: Plan, fresh: Plan, rng: Random) -> Plan:
     steps = list(plan.steps)
     kinds = ["add", "add"] if len(steps) < STEPS_MAX else []
     kinds += ["drop", "move", "move", "stretch", "again", "wait"] if steps else []
-    match rng.choice([*kinds, "calls"]):
+    match rng.choice([*kinds, "calls", "settings"]):
         case "add" if giving := rng.choice([other.steps, fresh.steps]):
             steps.append(_moved(rng.choice(giving), plan.time_s, rng))
         case "drop":
@@ -50,6 +50,8 @@ def _changed(plan: Plan, other: Plan, fresh: Plan, rng: Random) -> Plan:
                 _wait(steps, place, waiting, rng)
         case "calls":
             return replace(plan, seed=rng.randrange(_SEEDS))
+        case "settings":
+            return replace(plan, settings=rng.choice([other.settings, fresh.settings, {}]))
     return plan.with_steps(tuple(sorted(steps, key=lambda step: step.at_s)))
 
 

@@ -118,6 +118,16 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     assert SHOWN in data_of(page)["types"]
 
 
+def test_the_page_shows_the_settings_that_a_failure_needs(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    assert "All settings were as shipped." in write_report(folder).read_text()
+    drawn = results(settings={"window": 3}, shrunk_for="coherence")
+    (folder / "results.json").write_text(json.dumps(drawn))
+    page = write_report(folder).read_text()
+    assert '<td>window</td><td class="number">3</td><td class="number">256</td><td>slots</td>' in page
+    assert "The smallest plan found that violates coherence needs them." in page
+
+
 def test_every_fate_is_in_the_data(tmp_path: Path) -> None:
     data = data_of(parsed(write_report(split_brain(tmp_path / "run"))))
     by_index = {row[0]: row for row in data["messages"]}
