@@ -55,4 +55,4 @@ def leading(run: RunEvidence, hand_overs: Sequence[HandOver]) -> Verdict:
 
 
 #: Stalls of the machine count for so long after the request, in nanoseconds.
-_LOOKS_NS = 6_000_000_000
+_LOOKS_NS = 15_000_000_000

@@ -28,6 +28,8 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
             if was_answered(operation) and took_s is not None and took_s <= within_s:
                 slowest_s = max(slowest_s, took_s)
                 continue
+            if operation.outcome == "fail" and invoke.timeout_s is None:
+                continue  # a client that stays at one node, whether it leads or not, is owed no answer
             if operation.outcome != "fail" and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > 0:
                 stalled += 1
                 continue

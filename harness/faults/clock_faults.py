@@ -111,7 +111,6 @@ def _running(experiment: Target, node: NodeId) -> NodeProcess:
 
 def _ahead_s(experiment: Target, node: NodeId) -> float:
     """Return how far the node's clock is ahead of this process's, in seconds, as the node's status shows it."""
+    asked_s = time.monotonic()  # a node that is down makes the request last, after this node has answered
     status = experiment.cluster.status().get(node)
-    if status is None:
-        return 0.0
-    return float(status["clock_s"]) - time.monotonic()
+    return 0.0 if status is None else float(status["clock_s"]) - asked_s

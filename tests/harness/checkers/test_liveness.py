@@ -1,0 +1,26 @@
+"""The judge of calls after the heal."""
+
+import pytest
+
+from harness.checkers.evidence import RunEvidence
+from harness.checkers.liveness import liveness
+from harness.checkers.verdict import VerdictStatus
+from harness.records.history import Event, History
+from node.algorithms.multipaxos import MultiPaxos
+
+S = 1_000_000_000
+
+
+def run(timeout_s: float | None) -> RunEvidence:
+    history = History(
+        [
+            Event(0, S, "c1.1", "invoke", "get", "x", timeout_s=timeout_s),
+            Event(1, 6 * S, "c1.1", "fail", "get", "x", error="refused: no reply in time"),
+        ]
+    )
+    return RunEvidence(("n1", "n2", "n3"), MultiPaxos, history=history)
+
+
+@pytest.mark.parametrize(("timeout_s", "status"), [(5.0, VerdictStatus.INVALID), (None, VerdictStatus.VALID)])
+def test_a_client_that_stays_at_one_node_is_owed_no_answer(timeout_s: float | None, status: VerdictStatus) -> None:
+    assert liveness(run(timeout_s), 0, 5.0).status is status
