@@ -80,11 +80,13 @@ class CatchUp:
 
     def chosen(self, sender: NodeId, message: Chosen) -> None:
         """Take in chosen records from a peer."""
+        before = self.acceptor.commit
         for record in message.records:
             if record.slot == self.acceptor.commit + 1:
                 self.acceptor.choose(record)
         self.advance()
-        if sender == self.source:
+        # A copy of an earlier answer brings nothing. Were it to begin a request, requests would multiply with every copy.
+        if sender == self.source and (self.acceptor.commit > before or message.commit <= before):
             self.source, self.timeouts = None, 0
             if message.records and message.commit > self.acceptor.commit:
                 self._ask(sender)
