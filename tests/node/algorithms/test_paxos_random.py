@@ -100,7 +100,7 @@ class PaxosMachine(RuleBasedStateMachine):
             assert self.net.answers.get(query, True) is not None
 
     def teardown(self) -> None:
-        """Check, with every node up and no packet lost, that each client is answered and a query returns the decision."""
+        """Check, with every node up and no packet lost, that each client is answered, and a query has what was decided before it."""
         for name in "abc":
             if name not in self.net.running:
                 self.net.restart(name)
@@ -110,7 +110,8 @@ class PaxosMachine(RuleBasedStateMachine):
         self.net.wait_for_answers()
         decisions = self.net.decisions()
         answer = self.net.answers[query]
-        assert ({answer} if answer is not None else set()) == decisions
+        # Nothing was decided when it was asked: a quorum may say so, while the acceptance of another node ends in a decision.
+        assert ({answer} if answer is not None else set()) in (before, decisions)
         assert before <= decisions
         happened["decision"] += bool(decisions)
         happened["undecided"] += not decisions
