@@ -100,7 +100,7 @@ class PaxosMachine(RuleBasedStateMachine):
             assert self.net.answers.get(query, True) is not None
 
     def teardown(self) -> None:
-        """Check, with every node up and no packet lost, that each client is answered, and a query has what was decided before it."""
+        """Check, with every node up and no packet lost, that each client is answered and a query has what was decided."""
         for name in "abc":
             if name not in self.net.running:
                 self.net.restart(name)
