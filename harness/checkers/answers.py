@@ -17,7 +17,7 @@ the changes must be whole, in order, and each of them once.
 The calls whose outcome is unknown have no place: they may have been done or not. Their commands in the log count all the same.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from harness.checkers.asked import AskedCommand, AskedQuestion, asked_of, identity_of
@@ -26,6 +26,7 @@ from harness.checkers.reference.log import Batch, Executed, ReferenceLog
 from harness.checkers.task_tokens import contradicting_owners
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.checkers.whole_log import LogIncomplete, whole_log
+from harness.records.history import Event
 from harness.records.jsonable import shown, wording
 from node.tuning import Tuning
 from node.wording import count
@@ -46,16 +47,7 @@ def answers(run: RunEvidence) -> Verdict:
         return unknown(str(error))
     asked = [each for call in run.calls if (each := asked_of(call)) is not None]
     with Found() as found:
-        for _ in range(_REPORTED):
-            places = _Places(asked, run.tuning)
-            for batch in batches:
-                places.apply(batch)
-            misplaced = places.first_without
-            if misplaced is None:
-                break
-            found.append(_described(run, misplaced, batches))
-            asked.remove(misplaced)
-        found.extend(contradicting_owners(run, [each for each in asked if each.slot]))
+        found.extend(wrong_answers(asked, batches, run.tuning, run.time_of))
     if found:
         return invalid(*found)
     reason = run.why_untested([each.call for each in asked])
@@ -65,6 +57,33 @@ def answers(run: RunEvidence) -> Verdict:
     return valid(
         f"{count(len(asked), 'answer')} of {count(kinds, 'kind')} are those of the log, up to slot {len(batches)}"
     )
+
+
+def wrong_answers(
+    asked: list[AskedCommand | AskedQuestion],
+    batches: Sequence[Batch],
+    tuning: Tuning,
+    time_of: Callable[[Event], str],
+) -> list[str]:
+    """Return a sentence for each of the first answers that the log does not give. Removes their calls from `asked`.
+
+    Args:
+        asked: the answered calls. Each that has a place gets its slot.
+        batches: the log, from slot 1.
+        tuning: the settings of the cluster.
+        time_of: puts the time of an event into words.
+    """
+    found = []
+    for _ in range(_REPORTED):
+        places = _Places(asked, tuning)
+        for batch in batches:
+            places.apply(batch)
+        misplaced = places.first_without
+        if misplaced is None:
+            break
+        found.append(_described(misplaced, batches, tuning, time_of))
+        asked.remove(misplaced)
+    return [*found, *contradicting_owners([each for each in asked if each.slot], time_of)]
 
 
 class _Places:
@@ -126,13 +145,15 @@ class _Places:
 
 
 @wording
-def _described(run: RunEvidence, asked: AskedCommand | AskedQuestion, batches: Sequence[Batch]) -> str:
+def _described(
+    asked: AskedCommand | AskedQuestion, batches: Sequence[Batch], tuning: Tuning, time_of: Callable[[Event], str]
+) -> str:
     call = asked.call
     assert call.completion is not None
     answer = call.completion.error if call.outcome == "fail" else shown(call.answer, 200)
     value = "" if call.invoke.value is None else f" of {shown(call.invoke.value)}"
-    what = f"{call.f}{value} for {call.key or 'all'} by {call.invoke.process}, begun at {run.time_of(call.invoke)}"
-    log = ReferenceLog(run.tuning)
+    what = f"{call.f}{value} for {call.key or 'all'} by {call.invoke.process}, begun at {time_of(call.invoke)}"
+    log = ReferenceLog(tuning)
     executions = [(log.slot, executed) for batch in batches for executed in log.apply(batch)]
     if isinstance(asked, AskedCommand):
         done = [
@@ -143,6 +164,6 @@ def _described(run: RunEvidence, asked: AskedCommand | AskedQuestion, batches: S
     else:
         done = [f"the last state would answer {shown(asked.right(log), 200)}"]
     return (
-        f"{what}, was answered {answer} at {run.time_of(call.completion)}, and no place in the log that real time allows gives "
+        f"{what}, was answered {answer} at {time_of(call.completion)}, and no place in the log that real time allows gives "
         f"this answer ({'; '.join(done) or 'the log does not hold it'})"
     )

@@ -1,5 +1,6 @@
 """What happens in a simulated run of a log alone: calls of clients with sessions, changes of members, hand-overs. Plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,14 @@ from node.contract import NodeId
 LEADER: Final = "the leader"
 KEYS: Final = ("k1", "k2", "k3")
 LOCK: Final = "printer"
+TASKS: Final = ("t1", "t2", "t3")
+#: By what they are about: the kinds of calls besides put, get and cas.
+OTHER_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "keys": ("delete", "delete", "put", "cas", "cas", "range", "range", "version", "watch"),
+    "locks": ("try", "try", "renew", "release", "holder"),
+    "members": ("join", "join", "heartbeat", "leave", "view", "views"),
+    "tasks": ("join tasks", "join tasks", "heartbeat tasks", "leave tasks", "add", "add", "remove", "mine", "owners"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class ClientRestart(ScheduledEvent):
 
 @dataclass(frozen=True, slots=True)
 class ScheduledOperation(ScheduledEvent):
-    """A client's call. `kind` is put, get or cas for a key, or try for a lock. `value` is unique in the run."""
+    """A client's call. `kind` is put, get or cas for a key, or one of `OTHER_KINDS`. What is written is unique in the run."""
 
     client: str
     kind: str

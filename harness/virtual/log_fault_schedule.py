@@ -16,6 +16,8 @@ from harness.virtual.log_events import (
     KEYS,
     LEADER,
     LOCK,
+    OTHER_KINDS,
+    TASKS,
     ClientRestart,
     MembershipChange,
     ScheduledHandOver,
@@ -35,6 +37,7 @@ from harness.virtual.scheduled_events import (
 from harness.virtual.steps import LastCommit
 from node.contract import NodeId
 from node.tuning import SHIPPED, Tuning, tuning_of
+from node.wire import encode_value
 
 _COLOURS: Final = ("blue", "red", "green")
 #: How long after the addition of a new member the removal of the replaced one follows.
@@ -98,6 +101,7 @@ def draw_log_fault_schedule(seed: int, nodes: int = 3) -> LogFaultSchedule:
         ClientRestart(times.draw(), rng.choice(clients), rng.random() < 0.5) for _ in range(rng.choice((0, 0, 1, 2)))
     ]
     operations = _operations(rng, clients, times, fault_phase_s)
+    operations += _other_operations(Random(f"other operations/{seed}/{nodes}"), clients, times, fault_phase_s)
     left_down = rng.sample(members, rng.randint(0, (nodes - 1) // 2))
     if not changes and not any(isinstance(fault, ScheduledOutage) and fault.loses_disk for fault in faults):
         doubts = _doubts(Random(f"doubts/{seed}/{nodes}"), members, moments)
@@ -246,11 +250,28 @@ def _operations(rng: Random, clients: tuple[str, ...], times: Times, fault_phase
     for number in range(1, rng.choice((6, 15, 40)) + 1):
         at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, fault_phase_s)
         client, kind, key = rng.choice(clients), rng.choice(kinds), rng.choice(keys)
-        drawn.append(ScheduledOperation(at_s, client, kind, key, f"v{number}".encode()))
+        drawn.append(ScheduledOperation(at_s, client, kind, key, encode_value(f"v{number}")))
     tries = range(rng.choice((0, 0, 5)))
     return drawn + [
         ScheduledOperation(rng.uniform(0.0, fault_phase_s), rng.choice(clients), "try", LOCK, b"") for _ in tries
     ]
+
+
+def _other_operations(
+    rng: Random, clients: tuple[str, ...], times: Times, fault_phase_s: float
+) -> list[ScheduledOperation]:
+    """Draw calls of the other kinds: on keys, locks, members and tasks. Most runs have some, of a few kinds."""
+    if rng.random() < 0.3:
+        return []
+    times = replace(times, rng=rng)
+    kinds = [kind for group in rng.sample(list(OTHER_KINDS), rng.randint(1, 3)) for kind in OTHER_KINDS[group]]
+    drawn = []
+    for number in range(1, rng.choice((5, 12, 25)) + 1):
+        at_s = times.draw() if rng.random() < 0.5 else rng.uniform(0.0, fault_phase_s)
+        kind = rng.choice(kinds)
+        key = LOCK if kind in OTHER_KINDS["locks"] else rng.choice(TASKS if kind in OTHER_KINDS["tasks"] else KEYS)
+        drawn.append(ScheduledOperation(at_s, rng.choice(clients), kind, key, encode_value(f"o{number}")))
+    return drawn
 
 
 def _calls(rng: Random, members: tuple[NodeId, ...], times: Times) -> tuple[ScheduledCall, ...]:

@@ -26,6 +26,7 @@ times that the client sees, and the call can take effect only between them.
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
+from harness.checkers.reference.log import NO_OP, Batch
 from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.node import VirtualNode
 from harness.virtual.output import VirtualReply
@@ -108,6 +109,7 @@ class LogJudge(VirtualJudge):
         self._answered: dict[str, _Answered] = {}
         self._frames: dict[Request, _Frame] = {}
         self._token_owners: dict[int, str] = {}
+        self._deleted: dict[str, None] = {}  # the keys that a client has asked to delete
 
     @property
     def leaders(self) -> int:
@@ -121,6 +123,25 @@ class LogJudge(VirtualJudge):
     def hides(self, version: int) -> bool:
         """Return whether no replica has shown what this version has changed, although it exists."""
         return version in self._hidden and version not in self.changes
+
+    def whole_log(self) -> list[Batch] | None:
+        """Return the batch of every slot up to the last one that a node has applied; None if a slot was seen nowhere.
+
+        A slot that no node showed before its snapshot has the batch of the highest ballot under which one was asked for: once a
+        batch is chosen, every higher ballot proposes the same (Lamport, *Paxos Made Simple*, P2b).
+        """
+        asked_for: dict[int, tuple[Ballot, bytes]] = {}
+        for (ballot, slot), batch in self._batches.items():
+            if slot not in asked_for or asked_for[slot][0] < ballot:
+                asked_for[slot] = ballot, batch
+        found = []
+        for slot in range(1, max(self._chains, default=0) + 1):
+            known = self._chosen.get(slot) or asked_for.get(slot)
+            if known is None:
+                return None
+            batch = known[1]
+            found.append(Batch(*unpack_unchecked(batch)) if batch else NO_OP)
+        return found
 
     def _find(self, kind: str, text: str) -> None:
         self.violations.append(Violation(kind, text))
@@ -248,7 +269,10 @@ class LogJudge(VirtualJudge):
 
     def record_frame(self, request: Request, frame: CommandFrame | ReadFrame) -> None:
         if request not in self._frames:
-            self._frames[request] = _Frame(frame.machine, unpack_unchecked(frame.packed), self._answered.copy())
+            commands = unpack_unchecked(frame.packed)
+            self._frames[request] = _Frame(frame.machine, commands, self._answered.copy())
+            if frame.machine == "kv":
+                self._deleted |= {command[1]: None for command in commands if command[0] == "delete"}
 
     def check_reply(self, node: NodeId, reply: VirtualReply) -> None:
         frame = self._frames.get(reply.request)
@@ -275,6 +299,8 @@ class LogJudge(VirtualJudge):
                 self._check_version(
                     frame, key, result, value, f"{_write(key, value)}, acknowledged by {node}", wrote=True
                 )
+            case ["get", str(key)] if result is None and key in self._deleted:
+                pass  # `harness.checkers.answers` knows when it was deleted
             case ["get", str(key)]:
                 value, version = (None, 0) if result is None else result
                 self._check_version(frame, key, version, value, f"{_write(key, value)}, read at {node}", wrote=False)

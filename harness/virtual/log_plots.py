@@ -31,6 +31,7 @@ from harness.virtual.scheduled_events import (
     Times,
 )
 from harness.virtual.steps import CrashMoment
+from node.wire import encode_value
 
 #: How long a node is struck in a plot: some longer than a client waits for a call, which is 3 s.
 _LONG_S: Final = (0.3, 1.0, 1.0, 4.0)
@@ -139,7 +140,7 @@ class PlotDrawer:
 
     def _operation(self, at_s: float, kind: str, node: str | None, owed_s: float = 0.0) -> ScheduledOperation:
         self.number += 1
-        value = f"p{self.number}".encode()
+        value = encode_value(f"p{self.number}")
         key = KEYS[0] if self.rng.random() < 0.7 else self.rng.choice(KEYS)
         return ScheduledOperation(at_s, self.rng.choice(self.clients), kind, key, value, node, owed_s)
 

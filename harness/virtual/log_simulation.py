@@ -11,11 +11,13 @@ Rules
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cluster.clients.log_call import LogCall
 from cluster.clients.outcomes import NotDone, Ok
 from cluster.clients.pipeline import Pipeline
+from harness.checkers.answers import wrong_answers
+from harness.checkers.asked import asked_of
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.fault_schedule import RECOVERY_S
 from harness.virtual.judge import EVERYTHING, Violation
@@ -30,6 +32,7 @@ from harness.virtual.log_events import (
 )
 from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.log_judge import LogJudge
+from harness.virtual.log_requests import CallRecord, ClientMemory, request_of
 from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.roles import NodeRole
 from harness.virtual.scheduled_events import ScheduledCall
@@ -40,12 +43,13 @@ from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
 from node.quorum import majority
 from node.tuning import Tuning
-from node.wire import Codec, Envelope
+from node.wire import Codec, Envelope, encode_value
 
 _CLUSTER: Final = "0" * 32
 #: How long a client waits for the outcome of a call.
 _CALL_S: Final = 3.0
-_LEASE_MS: Final = 150
+#: What a client asks in the recovery phase, besides a write and a read. The watch is of the write.
+_ASKED_IN_RECOVERY: Final = ("range", "view", "owners", "watch")
 #: How often a client looks whether a node leads that it has asked to lead.
 _LOOK_S: Final = 0.02
 #: The shortest time until a client's pipeline is polled again.
@@ -104,6 +108,7 @@ class _Client:
     def restart(self, session: int | None) -> None:
         """Start with a new pipeline, which resumes `session` if it is not None."""
         self.starts += 1
+        self.memory = ClientMemory(self.name, f"{self.name}.{self.starts}")
         self.pipeline = Pipeline(_CLUSTER, lambda: self._addresses, self.name, session, self._tuning)
         self.pipeline.id = f"{self.name}.{self.starts}"
 
@@ -128,6 +133,7 @@ class LogSimulation(Simulation):
         nodes, tuning = tuple(self.cluster.nodes), fault_schedule.tuning
         self.clients = {name: _Client(name, nodes, tuning) for name in fault_schedule.clients}
         self.operations: list[tuple[LogCall, ScheduledOperation]] = []
+        self._record = CallRecord()
         self._pending: list[tuple[str, LogCall]] = []
         self._to_lead: list[NodeId] = []  # the nodes that are still to be asked to lead in the recovery phase
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
@@ -135,6 +141,7 @@ class LogSimulation(Simulation):
     def run(self) -> SimulatedRun:
         done = super().run()
         self._check_clients()
+        self._check_answers()
         replicas = [replica for replica in map(self._replica, self.cluster.nodes) if replica is not None]
         self.judge.check_end(self.cluster.nodes.values())
         self.seen["a decision"] = len(self.judge.changes)
@@ -224,19 +231,11 @@ class LogSimulation(Simulation):
         client = self.clients[operation.client]
         if operation.node is not None:
             client.pipeline.leaders.leader = operation.node
-        key, value = operation.key, operation.value
-        command: list[Any]
-        match operation.kind:
-            case "get":
-                command = ["get", key]
-            case "cas":
-                command = ["cas", key, self.judge.answered_version(key), value]
-            case "try":
-                command = ["try", key, client.name, _LEASE_MS]
-            case _:
-                command = ["put", key, value]
-        machine = "locks" if operation.kind == "try" else "kv"
-        call = client.pipeline.call(machine, command, self.now, for_s, read=operation.kind == "get")
+        request = request_of(operation, client.memory, self.judge.answered_version(operation.key))
+        call = client.pipeline.call(
+            request.machine, request.command, self.now, for_s, read=request.read, wait_ms=request.wait_ms
+        )
+        self._record.begin(client.name, request, call)
         self._poll_client(client)
         return call
 
@@ -318,9 +317,13 @@ class LogSimulation(Simulation):
         return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
 
     def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:
+        first = next(iter(self.clients.values()))
         for client in self.clients.values():
-            for kind in ("put", "get"):
-                last = ScheduledOperation(self.now, client.name, kind, KEYS[0], f"{client.name} in recovery".encode())
+            kinds = ("put", "get", *_ASKED_IN_RECOVERY) if client is first else ("put", "get")
+            for kind in kinds:
+                last = ScheduledOperation(
+                    self.now, client.name, kind, KEYS[0], encode_value(f"{client.name} in recovery")
+                )
                 self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
                 self.operations.append((call, last))
         if self.fault_schedule.all_lead:
@@ -345,9 +348,11 @@ class LogSimulation(Simulation):
     def _ask_to_lead(self, event: "_AskToLead") -> None:
         """Have a client ask for a leader, once a second, until the node leads."""
         client = next(iter(self.clients.values()))
+        if self._heir != event.node:
+            return
         if self.leader() == event.node:
             self._heir = None
-            last = ScheduledOperation(self.now, client.name, "put", KEYS[0], f"{event.node} leads".encode())
+            last = ScheduledOperation(self.now, client.name, "put", KEYS[0], encode_value(f"{event.node} leads"))
             self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
             self.operations.append((call, last))
             self.seen["a node that leads when asked"] += 1
@@ -366,6 +371,10 @@ class LogSimulation(Simulation):
             for name, call in self._pending
             if not isinstance(call.outcome, Ok)
         ]
+        removed = self.judge.configuration.removed  # no member tells them what was decided, and they do not lead
+        self._awaited = {request: node for request, node in self._awaited.items() if node not in removed}
+        if self._heir in removed:
+            self._heir = None
         if self._pending or self._awaited:
             return [*(name for name, _ in self._pending), *super()._unanswered()]
         if self._heir is not None:
@@ -376,7 +385,7 @@ class LogSimulation(Simulation):
 
     def _begin_again(self, name: str, ended: LogCall) -> LogCall:
         """Call again after an outcome that may come once the network is whole: the session had ended, or too much was waiting."""
-        value = f"{name} in recovery, again at {self.now:g}".encode()
+        value = encode_value(f"{name} in recovery, again at {self.now:g}")
         again = ScheduledOperation(self.now, name, "get" if ended.read else "put", KEYS[0], value)
         call = self._begin(again, 2 * RECOVERY_S)
         self.operations.append((call, again))
@@ -393,7 +402,7 @@ class LogSimulation(Simulation):
         find = partial(Violation, "client")
         done = {value for _, value in self.judge.changes.values()}
         for call, operation in self.operations:
-            if operation.kind == "try":
+            if operation.kind not in ("put", "get", "cas"):
                 continue
             key, value, outcome = operation.key, operation.value, call.outcome
             match outcome:
@@ -408,3 +417,14 @@ class LogSimulation(Simulation):
                 case _:
                     continue
             self.judge.violations.append(find(f"{operation.client} {text}"))
+        self.judge.violations += map(find, self._record.odd)
+
+    def _check_answers(self) -> None:
+        """Check that each answer is the one that the log gives, by a model that shares no code with the machines."""
+        log = self.judge.whole_log()
+        if log is None:
+            return
+        asked = [each for call in self._record.calls if (each := asked_of(call)) is not None]
+        for text in wrong_answers(asked, log, self.fault_schedule.tuning, lambda event: f"event {event.index}"):
+            self.judge.violations.append(Violation("client", text))
+        self.seen.update(f"{'a' if each.call.outcome == 'ok' else 'a refused'} {each.call.f}" for each in asked)
