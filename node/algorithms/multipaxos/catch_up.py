@@ -88,8 +88,7 @@ class CatchUp:
         # A copy of an earlier answer brings nothing. Were it to begin a request, requests would multiply with every copy.
         if sender == self.source and (self.acceptor.commit > before or message.commit <= before):
             self.source, self.timeouts = None, 0
-            # Only after progress: otherwise each copy of an answer that the network repeats would ask for another one.
-            if before < self.acceptor.commit < message.commit:
+            if message.records and message.commit > self.acceptor.commit:
                 self._ask(sender)
 
     def offer(self, sender: NodeId, slot: int, count: int) -> None:
