@@ -37,6 +37,9 @@ COLD: Final = "CONSENSUS_LAB_COLD"
 _START: Final = (sys.executable, "-P", "-m")
 _SERVER: Final = "node.fork_server"
 _SERVERS: Final = 2
+#: How many servers may end, one after the other, before a child starts from nothing; how long to wait between them, in seconds.
+_TRIES: Final = 4
+_EDITED_S: Final = 0.05
 #: How long a server may take to answer, in seconds.
 _ANSWER_S: Final = 30.0
 #: The variables that an interpreter, or its C library, reads when it starts.
@@ -59,7 +62,10 @@ class ForkedProcess(subprocess.Popen[bytes]):
         """Return the exit status, as `Popen.poll`; None while the child has not ended."""
         with self._reaping:
             if self.returncode is None:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                try:
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # this is a fork of the launcher, which cannot know
+                    return None
                 if pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
             return self.returncode
@@ -139,7 +145,7 @@ class ForkServers:
             self._inherited = now
         folder = os.open(".", os.O_PATH | os.O_DIRECTORY)
         try:
-            for _ in range(2):
+            for _ in range(_TRIES):
                 while len(self._servers) < _SERVERS:
                     self._servers.append(_Server(environment))
                 self._servers.append(self._servers.pop(0))
@@ -147,9 +153,10 @@ class ForkServers:
                 if pid is not None:
                     return pid
                 self.close()
+                time.sleep(_EDITED_S)  # it may have ended since a source was being edited when it started
         finally:
             os.close(folder)
-        raise OSError("a fork server has ended twice")
+        raise OSError(f"a fork server has ended {_TRIES} times")
 
     def close(self) -> None:
         """End the servers. The next `start` starts others."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @verb()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.option(
-    "--algorithm", "algorithms", multiple=True, metavar="ALGORITHM",
+    "--simulate", "algorithms", multiple=True, metavar="ALGORITHM",
     help="Simulate this algorithm on each change. May be given several times.  [default: MODULE's, or paxos and multipaxos]",
 )  # fmt: skip
 @click.option("--tests", multiple=True, metavar="PATH", help="Run these tests of pytest on each change, too.")
@@ -95,7 +95,6 @@ def mutate(
         load_equivalents(equivalents or SHIPPED),
     )
     folder = root / "mutation"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     progress_timer = ProgressTimer()
 
     def progress(report: "MutationReport") -> None:

@@ -192,8 +192,8 @@ def simulate(
 
     def progress(tally: SeedTally) -> None:
         if not as_json and progress_timer.is_due():
-            of = "" if until_time else f" of {asked:,}"
-            print_stderr(f"{tally.runs:,}{of} seeds, {len(tally.failures):,} of them failing")
+            seen = count(tally.runs, "seed") if until_time else f"{tally.runs:,} of {count(asked, 'seed')}"
+            print_stderr(f"{seen}, {len(tally.failures):,} of them failing")
 
     with noted_signals() as signals:
         report = run_simulate(

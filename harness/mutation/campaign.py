@@ -144,6 +144,7 @@ def run_mutation(
             Random(campaign.seed).sample(changes, campaign.sample), key=lambda one: (one.module, one.start)
         )
     report = MutationReport(len(changes), sources=sources)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     began = time.monotonic()
     preload()
     root_of_tests(campaign.tests)
@@ -152,7 +153,9 @@ def run_mutation(
     try:
         cases = _measured(campaign, files, folder / f"cases-{tree}.json", say)
         if not cases:
-            raise BadInput(f"nothing runs {', '.join(campaign.modules)}: name an --algorithm, or --tests that pass")
+            raise BadInput(
+                f"nothing runs {', '.join(campaign.modules)}: name an algorithm to --simulate, or --tests that pass"
+            )
         todo = []
         for change in changes:
             if (entry := equivalent_of(change, sources[change.module], campaign.equivalents)) is not None:

@@ -161,9 +161,10 @@ def test_a_cluster_in_the_foreground_outlives_its_terminal(hand: Hand) -> None:
 
 
 def processes_of(hand: Hand) -> list[int]:
-    """The processes of the cluster, the supervisor first."""
+    """The processes of the cluster, the supervisor first. Its fork servers end with it, and with nothing else."""
     pid = hand.supervisor()
-    return [pid, *(child.pid for child in psutil.Process(pid).children())]
+    children = [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [pid, *(child.pid for child in children if "node.fork_server" not in child.cmdline())]
 
 
 def test_a_cluster_ends_with_its_folder(hand: Hand) -> None:
