@@ -324,6 +324,7 @@ class Cluster(Service):
         Returns:
             The status of each node that has replied: see `node/status.py`.
         """
+        self._process.check()
         up = [node for node, process in self.processes.items() if process.look() is ProcessState.UP]
         with self._observing:
             if self._observer is None:
