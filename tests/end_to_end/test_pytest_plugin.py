@@ -115,7 +115,7 @@ def test_two(cluster_factory):
     assert one.propose("x", 1) == 1
     assert other.query("x") is None
 
-@pytest.mark.consensus(nodes=3, algorithm="majority")  # closer to the test than the fixture
+@pytest.mark.consensus(nodes=3, algorithm="leader")  # closer to the test than the fixture
 def test_a_plan(run_plan):
     assert run_plan(faults=["suspend"], time_s=1, steps=0).verdicts["coherence"].status == "valid"
 """
@@ -130,7 +130,7 @@ def test_a_plan(run_plan):
     ]
     assert all("seed = 3" in spec and "test_many:Mine" in spec for spec in specs)
     (plan,) = [folder / "plan.json" for folder in folders(tmp_path) if folder.name.startswith("test_a_plan")]
-    assert json.loads(plan.read_text())["algorithm"] == "majority"
+    assert json.loads(plan.read_text())["algorithm"] == "leader"
 
 
 def test_what_fails_besides_the_verdict(tmp_path: Path) -> None:
