@@ -102,6 +102,8 @@ class Runtime:
                 self._stopping, self._retire_until = True, None
             self.finish_turn()
             self.core.after_turn()
+            while self.core.new_marks:
+                log.info("sometimes: %s", self.core.new_marks.pop())
 
     def stop(self) -> None:
         """Hand over the lead of a log, for at most `retire_ms_max`, and return from `run`. A signal handler may call it."""
@@ -141,12 +143,10 @@ class Runtime:
 
     def finish_turn(self) -> None:
         """Do steps 3 to 5, in the order on which every promise rests."""
-        early = self.core.take_early()
-        if early is not None:
+        if (early := self.core.take_early()) is not None:
             self.release(early)
         self.commit()
-        output = self.core.take_output()
-        if output is not None:
+        if (output := self.core.take_output()) is not None:
             self.release(output)
         if self._status_requests:
             self._send_statuses()  # after the commit, so that a status reports only what is on disk

@@ -30,7 +30,6 @@ Rules
 5. An algorithm that keeps a log has one instance, under the empty name.
 """
 
-import logging
 from typing import NamedTuple
 
 from node.authors import status_of
@@ -49,8 +48,6 @@ from node.instances import (
 )
 from node.log_contract import LogAlgorithm
 from node.tuning import SHIPPED, Tuning
-
-log = logging.getLogger("node")
 
 
 class ClientReply(NamedTuple):
@@ -105,7 +102,9 @@ class NodeCore:
         self.incarnations: dict[NodeId, int] = {}
         """By peer: the highest incarnation in its messages."""
         self.reached: set[str] = set()
-        """The marks that instances have reached since the boot: see `Node.sometimes`. A process has each in its log."""
+        """The marks that instances have reached since the boot: see `Node.sometimes`."""
+        self.new_marks: list[str] = []
+        """Those of them that the shell has not taken yet. A process logs each once."""
         self.stale = 0
         """How many stale messages were dropped."""
         self._log: LogAlgorithm | None = None
@@ -287,10 +286,10 @@ class NodeCore:
         self._replies.append(ClientReply(waiting.route, request, value, refused))
 
     def mark(self, mark: str) -> None:
-        """Note that a mark was reached, and log it once."""
+        """Note that a mark was reached."""
         if mark not in self.reached:
             self.reached.add(mark)
-            log.info("sometimes: %s", mark)
+            self.new_marks.append(mark)
 
     def redirect(self, request: Request, leader: NodeId | None) -> None:
         """Collect the answer to a frame that sends its client to `leader`, or to any node if None."""

@@ -1,6 +1,6 @@
 """The checker of changes of the cluster's nodes: what the client was told of a change is what the log holds.
 
-A change that was installed is in the chosen log. One that was refused is not. One whose outcome nobody knows may be in it or not.
+A change that was installed is in the chosen log. One that was refused is not. One whose outcome is unknown may be in it or not.
 The chosen log is what the disks amount to (`chosen_log.py`), so it does not rest on what any node has said.
 """
 

@@ -4,8 +4,8 @@ A change has an outcome: installed, refused, or indeterminate, if no reply came 
 before and votes after it, so that the judges know whose majority counts (`harness.records.receipts.MemberChange`). The observer
 is the disks of other nodes, which are read when the fault heals: they show the change, or do not.
 
-A node that is removed runs on until the fault heals, as if nobody had told it, and clients may still ask it. Its name never comes
-back.
+A node that is removed runs on until the fault heals, as if it had not heard of the change, and clients may still ask it. Its
+name never comes back.
 """
 
 import time
@@ -57,7 +57,7 @@ def add_node(experiment: Target, _rng: Random) -> ActiveFault:
     Observer: the disks of other nodes, which show it as a member.
 
     Raises:
-        Missed: the cluster keeps no log, or nobody says who votes now.
+        Missed: the cluster keeps no log, or no node says who votes now.
     """
     _, receipt = _add(experiment, "add-node")
     return EndsOnHeal(lambda: _look(experiment, receipt))
@@ -75,7 +75,7 @@ def remove_node(experiment: Target, rng: Random, *, node: NodeId | None = None) 
     Observer: the disks of other nodes, which show it as removed.
 
     Raises:
-        Missed: the cluster keeps no log, nobody says who votes now, or too few nodes do.
+        Missed: the cluster keeps no log, no node says who votes now, or too few nodes do.
     """
     return _remove(experiment, rng, node, "remove-node")
 
@@ -137,7 +137,7 @@ def leader_and_learner(experiment: Target, rng: Random) -> ActiveFault:
 def _add(
     experiment: Target, name: str, when_it_learns: Callable[[NodeId], None] | None = None
 ) -> tuple[NodeId, ReceiptBuilder]:
-    """Add a node and start it. Call `when_it_learns` when it is a member and does not run yet; then nobody waits for its vote."""
+    """Add a node and start it. Call `when_it_learns` when it is a member, does not run yet, and so has no vote."""
     faults, cluster = experiment.faults, experiment.cluster
     with faults.changing:
         before = _voters(experiment)

@@ -1,4 +1,4 @@
-"""Faults of roles: they find the leader, or whoever is to lead, when they strike.
+"""Faults of roles: they find the leader, or the node that is to lead next, when they strike.
 
 They last for longer than others in generated plans: an election, a lease or the deadline of a call is over before they heal.
 """

@@ -9,7 +9,7 @@
 | candidate | a node that seeks to lead, or to have its ballot chosen, at this moment |
 | sender, receiver | the ends of the message for which the step of a plan has waited |
 
-A role that nobody has raises `Missed`: the fault struck nobody, and nothing was changed. What each name stood for is kept by
+A role that no node has raises `Missed`: the fault struck no node, and nothing was changed. What each name stood for is kept by
 thread (`Strike`), so that the nemesis can write down who was struck.
 """
 
@@ -35,7 +35,7 @@ _LOOK_S: Final = 0.01
 
 
 class Missed(ConsensusError):
-    """The fault found nobody to strike, such as a learner. Nothing was changed, and nothing went wrong."""
+    """The fault found no node to strike, such as a learner. Nothing was changed, and nothing went wrong."""
 
 
 class Strike(threading.local):

@@ -35,7 +35,7 @@ class ChangesEndHolds(MultiPaxos):
     state_class = _ForgetfulState
 
 
-class NobodyTakesOverAfterAChange(MultiPaxos):
+class HeirsRefuseAfterAChange(MultiPaxos):
     """A voter ignores the request to lead once the voters are others than those of the spec."""
 
     def receive_other(self, sender: NodeId, message: Message) -> None:
@@ -64,7 +64,7 @@ class _PatientLeadership(Leadership):
 
 
 class HandOversNeverEnd(MultiPaxos):
-    """A leader that has asked an heir to take over waits for it for ever, and serves nobody meanwhile."""
+    """A leader that has asked an heir to take over waits for it for ever, and serves no client meanwhile."""
 
     leadership_class = _PatientLeadership
 
@@ -98,7 +98,7 @@ class TheOnceSlowDoNotAnswer(_OnceSlow):
 
 #: By the family of faults that shows them: two of each at least.
 UNASKED_FAULTS: Final[dict[str, tuple[type[MultiPaxos], ...]]] = {
-    "member": (ChangesEndHolds, NobodyTakesOverAfterAChange),
+    "member": (ChangesEndHolds, HeirsRefuseAfterAChange),
     "role": (DeafLeadersKeepLeading, HandOversNeverEnd),
     "grey": (TheOnceSlowNeverLead, TheOnceSlowDoNotAnswer),
 }

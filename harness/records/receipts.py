@@ -200,8 +200,8 @@ Voters = frozenset[NodeId]
 class Timeline:
     """Which nodes were up and which could reach which, at any time, according to the receipts.
 
-    `members` are the nodes at the start. Receipts of changes say who votes later. While a change is under way, or if nobody knows
-    what came of it, a majority is one by the voters before it and by those after it.
+    `members` are the nodes at the start. Receipts of changes say who votes later. While a change is under way, or if its outcome
+    is unknown, a majority is one by the voters before it and by those after it.
 
     Raises:
         ValueError: a receipt names an endpoint that is neither a member nor `client`. Such a receipt would silently excuse
@@ -266,8 +266,8 @@ class Timeline:
     def lease_ns(self, began_ns: int, length_ns: int) -> int:
         """Return how long a lease of `length_ns` that began then lasts at least, in nanoseconds of a true clock.
 
-        Whoever leads counts it, so the fastest clock of any node at each time counts. A clock that jumps ahead takes one beat,
-        since a leader counts beats and not time.
+        The leader counts it, and any node may lead, so the fastest clock of any node at each time counts. A clock that jumps
+        ahead takes one beat, since a leader counts beats and not time.
         """
         at, left, end = began_ns, length_ns, began_ns + length_ns
         changes = {

@@ -48,9 +48,9 @@ def _let_lead(run: Experiment, node: str) -> HandOver:
                     heard = tuple(sorted(replica.get("hears", ())))
                     if set(replica["voters"]) <= {*heard, node}:
                         return HandOver(node, asked_ns, time.monotonic_ns(), heard, tuple(replica["voters"]))
-                    last = f"it hears {', '.join(heard) or 'nobody'}"
+                    last = f"it hears {', '.join(heard) or 'no other node'}"
                 elif leading_node(run.cluster.status()) is not None:
-                    break  # somebody else leads: ask again
+                    break  # another node leads: ask again
                 _rest(run)
     replica = _replica(run, node)
     heard = tuple(sorted(replica.get("hears", ())))

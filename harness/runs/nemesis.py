@@ -35,7 +35,7 @@ _LOOK_S: Final = 0.05
 class StepOutcome:
     """What became of a step: when it began and ended, in seconds since the run's start, and what went wrong, if so.
 
-    `missed` says that a step did not fire because what it waits for did not come, or because nobody had the role that it names.
+    `missed` says that a step did not fire because what it waits for did not come, or because no node had the role that it names.
     That is no mistake of the plan. `struck` says which node each role stood for.
     """
 

@@ -49,8 +49,8 @@ _LONGEST: Final = 0.75
 _REST_S: Final = 0.4
 _TRIES: Final = 50
 _PROBABILITY_WHEN: Final = 0.2
-#: The probability that a fault of one node strikes whoever has some role then, and that a fault which waits for a message strikes
-#: its sender or receiver, whoever that is.
+#: The probability that a fault of one node strikes the node that has some role then; and that a fault which waits for a message
+#: strikes its sender or receiver.
 _PROBABILITY_ROLE: Final = 0.3
 _PROBABILITY_END: Final = 0.7
 #: The probability that some nodes of a plan share a failure domain.
@@ -220,7 +220,7 @@ def _when(rng: Random, budget: FaultBudget, drawn: DrawnArguments) -> When | Non
 def _by_role(
     rng: Random, budget: FaultBudget, drawn: DrawnArguments, when: When | None
 ) -> tuple[DrawnArguments, When | None]:
-    """Let a fault of one process sometimes strike whoever has a role when it begins, instead of the node that was drawn."""
+    """Let a fault of one process sometimes strike the node that has a role when it begins, instead of the node that was drawn."""
     name = next((name for name in ("node", "nodes") if name in drawn.arguments), None)
     if name is None or len(drawn.claims) != 1 or len(budget.nodes) < 2 or "message" in drawn.arguments:
         return drawn, when

@@ -68,7 +68,7 @@ class HandSession:
     def __init__(self, run: Experiment, *, had_past: bool) -> None:
         """Begin a session on `run`. `had_past`: the disks were written before it."""
         self._run, self._had_past = run, had_past
-        run.faults.claim_s = 0.0  # somebody waits for the reply: a fault that cannot begin now is refused
+        run.faults.claim_s = 0.0  # the user waits for the reply: a fault that cannot begin now is refused
         self._steps = SessionSteps()
         self._injecting: list[_InjectedFault] = []
         self._calls: dict[int, Event] = {}

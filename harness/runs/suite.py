@@ -37,7 +37,7 @@ The run is invalid if any verdict is, else unknown if any is, else valid.
 
 Beyond what is tolerated
 ------------------------
-A plan with `beyond_tolerance` may take away more than a minority of the nodes or of their disks, for good. Nobody is owed an
+A plan with `beyond_tolerance` may take away more than a minority of the nodes or of their disks, for good. No client is owed an
 answer then, and what was acknowledged may be lost with the disks that held it. So these are not judged: fault tolerance,
 liveness, leading, durability, whether each kind of call succeeded, and whether every node came back. What is said must still be
 true: no two answers, disks or replicas contradict each other, and no node takes part with a disk that is not its newest.

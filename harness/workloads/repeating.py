@@ -21,7 +21,7 @@ _LOST: Final = 0.08
 
 
 class RepeatingClient(LogClient):
-    """A client over such a network. Whoever polls it calls `send` often."""
+    """A client over such a network. Its caller must call `send` often."""
 
     def __init__(self, rng: Random, *arguments: Any, **more: Any) -> None:
         """Make a client. `rng` draws what is sent again, and what is lost. The other arguments are those of `LogClient`."""

@@ -1,6 +1,7 @@
 """The turn, in this process: a scripted transport supplies frames turn by turn, and the test records all events in order."""
 
 import enum
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.mutants.broken_parts import BREAKS
+from harness.runs.campaigns.features import marks_met
 from node import runtime as runtime_module
 from node import status as status_module
 from node.algorithms.majority import Majority
@@ -323,6 +325,32 @@ def test_many_inputs_of_a_turn_share_one_commit(bench: MakeBench) -> None:
     assert one.disk.commits == 2  # the proposals, then the messages to itself
     assert events[0] == Committed()
     assert len(answers(events)) == 100
+
+
+class Marking(Saver):
+    """Marks its queries."""
+
+    def query(self, request: Request) -> None:
+        self.node.sometimes("a query")
+        super().query(request)
+
+
+def test_a_mark_is_logged_once_as_campaigns_read_it(
+    bench: MakeBench, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    one = bench(Marking)
+    with caplog.at_level(logging.INFO, "node"):
+        one.run([one.query(1), one.query(2)], [one.query(3)])
+    assert [record.getMessage() for record in caplog.records if "sometimes" in record.message] == ["sometimes: a query"]
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    (tmp_path / "n1.log").write_text("".join(f"{formatter.format(record)}\n" for record in caplog.records))
+    assert marks_met(tmp_path) == {"a query"}
+
+
+def test_a_mark_that_is_no_text_is_refused(bench: MakeBench) -> None:
+    one = bench(Marking)
+    with pytest.raises(ContractBroken, match="a mark is a text"):
+        one.runtime.core.node_for("x").sometimes(7)  # type: ignore[arg-type]
 
 
 def test_a_turn_takes_in_no_more_than_its_bound(bench: MakeBench) -> None:
