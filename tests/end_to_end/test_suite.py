@@ -126,12 +126,21 @@ def test_the_catalogue_is_listed(tmp_path: Path) -> None:
     assert all(fault["summary"] for fault in data["faults"])
 
 
+def run_that_tests(plan: Plan, folder: Path) -> PlanResult:
+    """Run a plan. A run in which a fault did not bite or a kind of call never succeeded was no test, and is made again."""
+    for attempt in ("run", "again", "and again"):
+        result = run_plan(plan, folder / attempt)
+        if result.verdict.status is not VerdictStatus.UNKNOWN:
+            break
+    return result
+
+
 # --- paxos ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("nodes", "seed"), [(FIVE, 11), (THREE, 12)], ids=["five", "three"])
 def test_paxos_keeps_its_promises_under_whatever_is_drawn(tmp_path: Path, nodes: tuple[str, ...], seed: int) -> None:
-    result = run_plan(generate("paxos", nodes, seed, time_s=2.5), tmp_path / "run")
+    result = run_that_tests(generate("paxos", nodes, seed, time_s=2.5), tmp_path)
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert sum(outcome.fired for outcome in result.steps) >= 3
 
@@ -147,11 +156,11 @@ class RefusesToStartAgain(MultiPaxos):
 
 def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
     name = f"{__name__}:{RefusesToStartAgain.__name__}"
-    kill = PlanStep("kill", 0.0, 0.2, When.parse("1st Accept to n1"), {"nodes": ["n1"]})
-    result = run_plan(Plan(name, THREE, 1, "register", 1.5, (kill,)), tmp_path / "run")
-    assert {"contract", "recovery"} <= set(result.violated)
-    assert "n1 refused to start again" in result.verdicts["recovery"].evidence
-    assert (tmp_path / "run" / "results.json").exists()
+    kill = PlanStep("kill", 0.0, 0.2, When.parse("1st Accept"), {"nodes": ["sender"]})
+    result = run_that_tests(Plan(name, THREE, 1, "register", 3.0, (kill,)), tmp_path)
+    assert {"contract", "recovery"} <= set(result.violated), (result.verdicts, result.steps)
+    assert "refused to start again" in result.verdicts["recovery"].evidence
+    assert (result.folder / "results.json").exists()
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
@@ -160,7 +169,7 @@ def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
 def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: Path) -> None:
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.3})
     kills = PlanStep("kill", 0.6, 0.6, None, {"nodes": ["leader"]})
-    result = run_plan(Plan("multipaxos", THREE, 1, "kv", 2.6, (loses, kills)), tmp_path / "run")
+    result = run_that_tests(Plan("multipaxos", THREE, 1, "kv", 2.6, (loses, kills)), tmp_path)
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert {"agreement", "effects", "durability", "invariants"} <= set(result.verdicts)
     again = int(result.verdicts["effects"].evidence.split("; ")[1].split()[0])
@@ -170,7 +179,7 @@ def test_a_log_keeps_its_promises_and_what_was_sent_again_did_nothing(tmp_path: 
 def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -> None:
     loses = PlanStep("drop", 0.2, 2.0, None, {"links": "clients", "probability": 0.4})
     plan = Plan("harness.mutants.log:RetriesAreDoneAgain", THREE, 1, "kv", 2.4, (loses,))
-    result = run_plan(plan, tmp_path / "run")
+    result = run_that_tests(plan, tmp_path)
     assert result.verdicts["effects"].status is VerdictStatus.INVALID, result.verdicts
     assert result.verdicts["guards"].status is VerdictStatus.VALID, result.verdicts
 
@@ -178,12 +187,12 @@ def test_a_log_that_does_again_what_is_sent_again_is_found_out(tmp_path: Path) -
 def test_a_fault_strikes_at_its_message(tmp_path: Path) -> None:
     """n3 is killed as its second Accept is about to reach it: it has got one, and never that one."""
     step = PlanStep("kill", 0.0, 0.4, When(2, "Accept", None, "n3"), {"nodes": ["n3"]})
-    result = run_plan(Plan("paxos", THREE, 1, "register", 2.5, (step,)), tmp_path / "run")
+    result = run_that_tests(Plan("paxos", THREE, 1, "register", 2.5, (step,)), tmp_path)
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     (outcome,) = result.steps
     assert outcome.fired
-    kill = next(receipt for receipt in receipts.load(tmp_path / "run" / "receipts.jsonl") if receipt.fault == "kill")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "messages.jsonl").read_text().splitlines()]
+    kill = next(receipt for receipt in receipts.load(result.folder / "receipts.jsonl") if receipt.fault == "kill")
+    lines = [json.loads(line) for line in (result.folder / "messages.jsonl").read_text().splitlines()]
     accepts = [
         line for line in lines if line["type"] == "Accept" and line["to"] == "n3" and line["time"] < kill.began_ns
     ]
@@ -213,7 +222,7 @@ def test_several_seeds_are_run_one_after_the_other(tmp_path: Path) -> None:
 def test_locks_exclude_under_kills_and_pauses(tmp_path: Path) -> None:
     kills = PlanStep("kill", 0.5, 0.6, None, {"nodes": ["leader"]})
     pauses = PlanStep("suspend", 1.6, 0.6, None, {"nodes": ["leader"]})
-    result = run_plan(Plan("multipaxos", THREE, 2, "lock", 3.0, (kills, pauses)), tmp_path / "run")
+    result = run_that_tests(Plan("multipaxos", THREE, 2, "lock", 4.0, (kills, pauses)), tmp_path)
     assert result.verdict.status is VerdictStatus.VALID, result.verdicts
     assert {"exclusion", "agreement", "durability"} <= set(result.verdicts)
 
@@ -231,7 +240,7 @@ def each_once(tmp_path_factory: pytest.TempPathFactory) -> PlanResult:
             steps.append(PlanStep(entry.name, round(at_s, 2), lasts_s, None, _ARGUMENTS.get(entry.name, {})))
             at_s += lasts_s + (0.3 if entry.family == "process" else 0.05)
     plan = Plan("paxos", FIVE, 3, "register", round(at_s + 0.2, 2), tuple(steps))
-    return run_plan(plan, tmp_path_factory.mktemp("each") / "run")
+    return run_that_tests(plan, tmp_path_factory.mktemp("each"))
 
 
 _ARGUMENTS: dict[str, dict[str, Any]] = {
