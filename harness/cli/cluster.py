@@ -13,7 +13,7 @@ from cluster.folder_lock import FolderLock, claim_cluster, lock_holder
 from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_mark, refresh_mark
 from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.convention import exit_interrupted, print_json, print_stderr, verb
+from harness.cli.convention import exit_interrupted, print_json, print_stderr, shown_path, verb
 from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
 from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
@@ -242,7 +242,7 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
         session = _session_since(root, began_s)
     if session is not None:
-        print_stderr(f"{_judgement(session)}; `consensus report {session.name}` shows it")
+        print_stderr(f"{_judgement(session)}; `consensus report {shown_path(session.path)}` shows it")
     if wipe:
         from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
         from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415

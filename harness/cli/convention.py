@@ -69,7 +69,7 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb, and return what its function returns: the exit code, or None for 0."""
-        _printed.streams = self.streams
+        _printed.streams, _printed.verb = self.streams, self.name or ""
         return super().invoke(ctx)
 
 
@@ -122,6 +122,7 @@ class _Printed:
 
     def __init__(self) -> None:
         self.as_json, self.streams, self.objects = False, False, 0
+        self.verb = ""
 
 
 _printed: Final = _Printed()
@@ -133,7 +134,12 @@ def begin(arguments: Sequence[str]) -> None:
     _printed.as_json = any(word in ("-ojson", "--output=json") for word in words) or any(
         option in ("-o", "--output") and value == "json" for option, value in pairwise(words)
     )
-    _printed.streams, _printed.objects = False, 0
+    _printed.streams, _printed.objects, _printed.verb = False, 0, ""
+
+
+def verb_under_way() -> str:
+    """Return the name of the verb that runs, or an empty text before its arguments are read."""
+    return _printed.verb
 
 
 def is_stream() -> bool:

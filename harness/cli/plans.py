@@ -194,7 +194,8 @@ def test(
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
         except KeyboardInterrupt as error:
             print_stderr(
-                f"{end_of(error)}, and not judged. Run folder: {shown_path(folder)}    again: consensus replay {folder.name}"
+                f"{end_of(error)}, and not judged. Run folder: {shown_path(folder)}    "
+                f"again: consensus replay {shown_path(folder)}"
             )
             raise
         if not as_json:
@@ -423,7 +424,8 @@ def _print(result: "PlanResult") -> None:
         soft_wrap=True,
     )
     console.print(
-        Text(f"{shown_path(result.folder)}    again: consensus replay {result.folder.name}", "dim"), soft_wrap=True
+        Text(f"{shown_path(result.folder)}    again: consensus replay {shown_path(result.folder)}", "dim"),
+        soft_wrap=True,
     )
 
 

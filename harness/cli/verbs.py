@@ -32,6 +32,7 @@ from harness.cli.convention import (
     print_error,
     print_error_object,
     print_stderr,
+    verb_under_way,
 )
 from harness.cli.parameters import folder_option
 from harness.cli.plain_text import use_plain_text
@@ -107,7 +108,8 @@ _SECTIONS: Final = {
     "Measure": {"bench": "bench"},
 }
 _MODULES: Final = {name: module for verbs in _SECTIONS.values() for name, module in verbs.items()}
-
+#: The verbs that end with 1 if a promise is violated, and for no other reason.
+_JUDGES: Final = frozenset((*_SECTIONS["Break and judge"], *_SECTIONS["Search without processes"], "trace", "check"))
 
 #: What other programs call some of the verbs.
 _OTHER_WORDS: Final = {
@@ -257,7 +259,8 @@ def _report_error(error: Exception) -> int:
         case Unknown():
             code, prefix = EXIT_UNKNOWN, "unknown: "
         case ConsensusError() | DiskError():
-            code, prefix = EXIT_VIOLATED, ""
+            # What a judge could not carry out violates nothing.
+            code, prefix = EXIT_BAD_ARGUMENTS if verb_under_way() in _JUDGES else EXIT_VIOLATED, ""
         case OSError() if error.errno in _SYSTEM_ERRORS:
             code, prefix = EXIT_BAD_ARGUMENTS, ""
         case _:

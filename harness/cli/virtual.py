@@ -266,7 +266,7 @@ class _Kept(NamedTuple):
         """Print the command that replays the schedule on real processes, or why none does."""
         reason = self.schedule.why_no_replay()
         if reason is None:
-            print_stderr(f"on real processes: consensus replay {self.folder.name}")
+            print_stderr(f"on real processes: consensus replay {shown_path(self.folder)}")
         else:
             print_stderr(f"kept in {shown_path(self.folder)}. Real processes cannot follow it: {reason}")
 

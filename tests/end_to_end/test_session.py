@@ -142,7 +142,7 @@ def test_a_session_on_disks_that_were_written_before_is_not_judged(hand: Hand) -
     assert notes == {"not judged": "the disks were written before this session, so it shows only a part"}
     assert (
         "not judged as a run (the disks were written before this session, so it shows only a part); "
-        f"`consensus report {runs[0]['name']}` shows it\n"
+        f"`consensus report {runs[0]['run']}` shows it\n"
     ) in down.stderr
     assert f"\njudged as a run: unknown ({runs[1]['evidence']}); `consensus report" in first.stderr
     assert json.loads(down.stdout)["session"] == runs[0]
