@@ -63,7 +63,12 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keeps the message until it is released or discarded."""
+    """Keeps the message until it is released or discarded.
+
+    In a stream of bytes, a rule for the type "byte" or "connection" lets the first `after` of them pass.
+    """
+
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,64 @@ def _check_seconds(name: str, seconds: float) -> None:
         raise BadRule(f"{name} is {seconds}, and must be 0 to {SECONDS_MAX:.0f} seconds")
 
 
-Action: TypeAlias = Pass | Cut | Drop | Burst | Hold | Duplicate | Corrupt | Reorder | Delay
+# --- what only a stream of bytes can suffer: see `stream_rules.py` ---------------------------------------------------
 
-#: The kinds of actions, in the order in which the rule engine applies the rules of a link.
-ACTIONS: Final[tuple[type[Action], ...]] = (Pass, Cut, Drop, Burst, Hold, Duplicate, Corrupt, Reorder, Delay)
-_ACTION_BY_NAME: Final = {action.__name__.lower(): action for action in ACTIONS}
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Resets every connection that uses the link, and each new one at once, like a firewall that rejects."""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfOpen:
+    """Keeps the end of a connection from the other side, as if the machine had lost power: the connection looks alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowClose:
+    """Tells the other side of the end of a connection `seconds` later."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Lets a stream stand still for `seconds` after each `every_bytes` bytes, also in the middle of a message."""
+
+    every_bytes: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds)
+        if self.every_bytes < 1:
+            raise BadRule(f"every_bytes is {self.every_bytes}, and must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Lets through at most `bytes_per_s` bytes a second, of all connections of the link together."""
+
+    bytes_per_s: int
+
+    def __post_init__(self) -> None:
+        if self.bytes_per_s < 1:
+            raise BadRule(f"bytes_per_s is {self.bytes_per_s}, and must be 1 or more")
+
+
+MessageAction: TypeAlias = Pass | Cut | Drop | Burst | Hold | Duplicate | Corrupt | Reorder | Delay
+StreamAction: TypeAlias = Reset | HalfOpen | SlowClose | Pause | Bandwidth
+Action: TypeAlias = MessageAction | StreamAction
+
+#: The kinds of actions on messages, in the order in which the rule engine applies the rules of a link.
+ACTIONS: Final[tuple[type[MessageAction], ...]] = (Pass, Cut, Drop, Burst, Hold, Duplicate, Corrupt, Reorder, Delay)
+#: The kinds that are for streams alone. A stream has no messages to repeat or to reorder; it takes all other kinds.
+STREAM_ACTIONS: Final[tuple[type[StreamAction], ...]] = (Reset, HalfOpen, SlowClose, Pause, Bandwidth)
+_ACTION_BY_NAME: Final[dict[str, type[Action]]] = {
+    action.__name__.lower(): action for action in (*ACTIONS, *STREAM_ACTIONS)
+}
 
 
 @dataclass(frozen=True, slots=True)

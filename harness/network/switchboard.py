@@ -33,7 +33,7 @@ from cluster.control import ControlRequest
 from harness.network.errors import NetworkError
 from harness.network.in_transit import InTransit, Ruling
 from harness.network.rule_engine import RuleEngine
-from harness.network.rules import BadRule, Rule
+from harness.network.rules import STREAM_ACTIONS, BadRule, Hold, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
 from harness.records.messages import MessageRecorder
 from node.client_messages import CLIENT_MESSAGES
@@ -240,6 +240,8 @@ class Switchboard:
         return node
 
     def _add(self, rule: Rule) -> None:
+        if isinstance(rule.action, STREAM_ACTIONS) or (isinstance(rule.action, Hold) and rule.action.after):
+            raise BadRule(f"{rule.kind} is for streams of bytes, and these nodes send messages")
         known = all_links(self._nodes)
         for link in sorted(rule.links or ()):
             if link not in known:
