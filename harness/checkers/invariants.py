@@ -44,14 +44,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Final, NamedTuple
 
-from harness.checkers import log_evidence
+from harness.checkers import log_evidence, log_rules, paxos_rules
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, ProtocolFindings, RunEvidence
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from node.algorithms.majority import Heard, NotVoted, Vote, VoteQuery
-from node.contract import NodeId
+from node.contract import Algorithm, NodeId
 from node.wording import count
 
 _VOTE_FIELDS: Final = {
@@ -109,6 +109,20 @@ def _computed_findings(run: RunEvidence) -> Iterator[Finding]:
         yield from paxos_findings(run, run.record)
     elif _is_vote(run):
         yield from _repeated_votes(run)
+
+
+def keeps_promises(algorithm: type[Algorithm]) -> bool:
+    """Return whether an algorithm has ballots, promises and acceptances as Paxos has them, for one value or for a log."""
+    run = RunEvidence((), algorithm)
+    return _is_log(run) or _is_paxos(run)
+
+
+def broken_promises(run: RunEvidence) -> Iterator[Finding]:
+    """Yield each finding that an acceptor has promised or accepted below a ballot that it had promised."""
+    if _is_log(run):
+        yield from log_findings(run, run.record, (log_rules.promises_are_kept,))
+    elif _is_paxos(run):
+        yield from paxos_findings(run, run.record, (paxos_rules.promises_are_kept,))
 
 
 def _reused_incarnations(run: RunEvidence) -> Iterator[Finding]:

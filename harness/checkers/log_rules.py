@@ -5,8 +5,8 @@ Source: Lamport, *Paxos Made Simple* (2001), section 3. P1a and P2b are names of
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
@@ -191,7 +191,9 @@ def disks_remember(evidence: LogEvidence) -> Iterator[Finding]:
                     yield Finding(NO_DECOHERENCE, f"{what}an older batch there")
 
 
-RULES: Final = (
+LogRule: TypeAlias = Callable[[LogEvidence], Iterator[Finding]]
+
+RULES: Final[tuple[LogRule, ...]] = (
     one_batch_a_ballot,
     one_choice_a_slot,
     later_ballots_keep_the_choice,
@@ -202,13 +204,13 @@ RULES: Final = (
 )
 
 
-def log_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
+def log_findings(run: RunEvidence, record: WireRecord, rules: Sequence[LogRule] = RULES) -> Iterator[Finding]:
     """Yield the first finding of each rule for a run."""
     evidence = LogEvidence(run, record)
     for message in record.sent:
         if FIELDS.get(message.type) == frozenset(message.fields):
             evidence.sent[message.type].append(message)
-    for rule in RULES:
+    for rule in rules:
         finding = next(rule(evidence), None)
         if finding is not None:
             yield finding

@@ -4,8 +4,8 @@
 Source: Lamport, *Paxos Made Simple* (2001), section 2.2. P1a and P2b are the paper's names.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.checkers.ballot_rules import broken_promise, misused_ballots
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, RunEvidence
@@ -207,7 +207,9 @@ def disks_remember(evidence: PaxosEvidence) -> Iterator[Finding]:
             )
 
 
-RULES: Final = (
+Rule: TypeAlias = Callable[[PaxosEvidence], Iterator[Finding]]
+
+RULES: Final[tuple[Rule, ...]] = (
     one_value_a_ballot,
     one_decision,
     decided_by_a_quorum,
@@ -219,7 +221,7 @@ RULES: Final = (
 )
 
 
-def paxos_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
+def paxos_findings(run: RunEvidence, record: WireRecord, rules: Sequence[Rule] = RULES) -> Iterator[Finding]:
     """Yield the first finding of each rule for each variable of a run."""
     by_variable = record.by_variable()
     on_disks = {variable: None for contents in run.disks.values() for variable in contents.variables}
@@ -232,7 +234,7 @@ def paxos_findings(run: RunEvidence, record: WireRecord) -> Iterator[Finding]:
             node: contents.variables.get(variable, {}) for node, contents in run.disks.items()
         }
         evidence = PaxosEvidence(run, record, variable, sent, disks)
-        for rule in RULES:
+        for rule in rules:
             finding = next(rule(evidence), None)
             if finding is not None:
                 yield finding

@@ -1,4 +1,4 @@
-"""The space-time diagram as data. The page's script (`assets/report.js`) draws the part of it that is in view.
+"""A run as the data that the page's script draws: the space-time diagram, and the picture of the nodes at any moment.
 
 Rules
 -----
@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from harness.records.jsonable import canonical, shown
+from harness.records.jsonable import shown
 from harness.records.links import CLIENT
+from harness.report.changes import NodeChange, changes, text_of
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
+from harness.report.predicates import Predicate, predicates
 from harness.report.thinning import thin
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -64,8 +66,12 @@ def diagram_data(run: RunFolder) -> dict[str, Any]:
     kept, left_out = thin(run.messages, [time for time in moments if time is not None])
     tables = _Tables(run.nodes)
     messages = [_message(message, tables) for message in kept]
+    every_change = changes(run)
+    found = predicates(run, every_change)
     operations = kept_operations(run, witnesses)
     colours = answer_colours(run)
+    all_colours = _with_held_values(colours, every_change)
+    classes = StringTable()
     first, last = run.span
     return {
         "span": [first // 1000, last // 1000 + 1],
@@ -73,14 +79,20 @@ def diagram_data(run: RunFolder) -> dict[str, Any]:
         "ends": tables.ends.texts,
         "types": tables.types.texts,
         "fates": tables.fates.texts,
-        "variables": tables.variables.texts,
         "rules": tables.rules.texts,
-        "texts": tables.texts.texts,
         "messages": messages,
         "leftOut": dict(left_out),
         "operations": [_operation(call, witnesses, colours) for call in operations],
         "operationsLeftOut": len(run.operations) - len(operations),
-        "faults": [_fault(fault, run.nodes) for fault in run.faults],
+        "faults": [_fault(fault, run.nodes, tables.ends) for fault in run.faults],
+        "changes": [_change(change, run.nodes, tables, classes, all_colours) for change in every_change],
+        "colours": classes.texts,
+        "variables": tables.variables.texts,
+        "texts": tables.texts.texts,  # these tables grow with the changes above
+        "holdsWord": "voted" if any(message.type == "Vote" for message in run.messages) else "accepted",
+        "legend": _legend(every_change, all_colours),
+        "predicates": [_predicate(one) for one in found],
+        "start": _first_shown(run, every_change, found) // 1000,
     }
 
 
@@ -116,18 +128,19 @@ def answer_colours(run: RunFolder) -> dict[str, int]:
 def _numbered(answers: Iterable[DrawnCall]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for call in answers:
-        numbers.setdefault(_value_key(call.answer), len(numbers))
+        numbers.setdefault(text_of(call.answer), len(numbers))
         if len(numbers) > COLOURED_MAX:
             break
     return numbers
 
 
-def _value_key(value: Any) -> str:
-    """Return a text that is equal for equal values."""
-    try:
-        return canonical(value)
-    except TypeError:
-        return repr(value)
+def _with_held_values(colours: Mapping[str, int], every_change: Iterable[NodeChange]) -> dict[str, int]:
+    """Return the colours of answers, and further ones for what nodes hold, as long as there are enough."""
+    numbers = dict(colours)
+    for change in every_change:
+        if change.field in ("holds", "decided") and len(numbers) < COLOURED_MAX:
+            numbers.setdefault(text_of(change.value), len(numbers))
+    return numbers
 
 
 def _message(message: DrawnMessage, tables: _Tables) -> list[Any]:
@@ -190,7 +203,7 @@ def value_colour(value: Any, colours: Mapping[str, int]) -> str | None:
         return None
     if isinstance(value, str) and value in NAMED_COLOURS:
         return f"v-{value}"
-    number = colours.get(_value_key(value))
+    number = colours.get(text_of(value))
     return None if number is None else f"v-{number % 8}"
 
 
@@ -210,7 +223,7 @@ def answer_text(call: DrawnCall) -> str:
             return "no answer"
 
 
-def _fault(fault: DrawnFault, nodes: Sequence[str]) -> dict[str, Any]:
+def _fault(fault: DrawnFault, nodes: Sequence[str], ends: StringTable) -> dict[str, Any]:
     return {
         "name": fault.name,
         "t0": fault.began // 1000,
@@ -219,7 +232,59 @@ def _fault(fault: DrawnFault, nodes: Sequence[str]) -> dict[str, Any]:
         "nodes": list(fault.nodes),
         "groups": sides(fault, nodes),
         "what": what_is_broken(fault, nodes),
+        "cut": [[ends.number(a), ends.number(b)] for a, b in fault.cut],
+        "disturbed": [[ends.number(a), ends.number(b)] for a, b in fault.disturbed],
     }
+
+
+def _change(
+    change: NodeChange, nodes: Sequence[str], tables: _Tables, classes: StringTable, colours: Mapping[str, int]
+) -> list[Any]:
+    is_value = change.field in ("holds", "decided")
+    text = shown(change.value, LABEL_MAX) if is_value else str(change.value)
+    colour = value_colour(change.value, colours) if is_value else None
+    return [
+        change.time // 1000,
+        list(nodes).index(change.node),
+        tables.variables.number(change.variable) if change.variable else -1,
+        change.field,
+        tables.texts.number(text),
+        -1 if colour is None else classes.number(colour),
+    ]
+
+
+def _legend(every_change: Iterable[NodeChange], colours: Mapping[str, int]) -> list[list[str]]:
+    """Return each value that has a colour, with its class, in the order in which they appear."""
+    found: dict[str, list[str]] = {}
+    for change in every_change:
+        colour = value_colour(change.value, colours) if change.field in ("holds", "decided") else None
+        if colour is not None:
+            found.setdefault(text_of(change.value), [shown(change.value, LABEL_MAX), colour])
+    return list(found.values())
+
+
+def _predicate(one: Predicate) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "about": one.about,
+        "t": None if one.broken is None else one.broken // 1000,
+        "evidence": one.evidence,
+        "message": one.message,
+        "operation": one.operation,
+    }
+
+
+def _first_shown(run: RunFolder, every_change: Sequence[NodeChange], found: Iterable[Predicate]) -> int:
+    """Return the moment that the page shows first, in nanoseconds.
+
+    It is the step that breaks a predicate, or the end of the first call that the evidence names, or the first decision, or the
+    end.
+    """
+    broken = [one.broken for one in found if one.broken is not None]
+    witnesses = [call for call in run.operations if call.index in run.witnesses]
+    ends = [call.ended - 1000 for call in witnesses if call.ended is not None]
+    decisions = [change.time for change in every_change if change.field == "decided"]
+    return min(broken or ends or decisions[:1] or [run.span.last])
 
 
 def sides(fault: DrawnFault, nodes: Sequence[str]) -> list[list[str]]:

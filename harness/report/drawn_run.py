@@ -128,6 +128,7 @@ class RunFolder:
         results: the contents of results.json.
         operations: the calls, in the order in which they began.
         messages: the messages, in the order of the record.
+        lines: the lines of the record of messages, as they stand there.
         faults: the faults, in the order of their receipts.
         logs: the last lines of each log, by its name.
         extra: other files to show, by name.
@@ -138,6 +139,7 @@ class RunFolder:
     results: dict[str, Any] = field(default_factory=dict)
     operations: list[DrawnCall] = field(default_factory=list)
     messages: list[DrawnMessage] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
     faults: list[DrawnFault] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)

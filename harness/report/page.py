@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 
 from harness.records.run_folders import overall
@@ -28,10 +27,10 @@ from harness.report.diagram import (
 )
 from harness.report.drawn_run import RunFolder
 from harness.report.final_state import final_state
+from harness.report.scripts import script, style
 from harness.report.tables import operations_table, receipts_table, settings_table
 from node.wording import count
 
-ASSETS: Final = Path(__file__).parent / "assets"
 #: What each verdict is about; the first four in the article's words.
 PROMISES: Final = {
     "coherence": "every computer ends with the same state",
@@ -50,15 +49,15 @@ STATUS_WORDS: Final = {"invalid": "broken", "valid": "kept", "unknown": "not sho
 
 def page(run: RunFolder) -> str:
     """Return the whole file as text."""
-    style = (ASSETS / "report.css").read_text(encoding="utf-8")
-    script = (ASSETS / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    source = script()
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     data = diagram_data(run)
     title = f"{run.results.get('algorithm', 'a run')}: {_headline(run)}"
     body = "".join(
         (
             _first_screen(run),
+            _section("moment", "The nodes at any moment", _stage(data)),
             _section("diagram", "Space-time diagram: every message and its fate", _diagram(run, data)),
             _section(
                 "over-time",
@@ -84,9 +83,9 @@ def page(run: RunFolder) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>{body}"
+        f"<title>{escape(title)}</title><style>{style()}</style></head><body>{body}"
         f'<script type="application/json" id="data">{as_json_block(data)}</script>'
-        f"<script>{script}</script></body></html>\n"
+        f"<script>{source}</script></body></html>\n"
     )
 
 
@@ -182,6 +181,22 @@ def _witness_buttons(run: RunFolder, indexes: Iterable[int]) -> str:
     return f'<div class="steps">{"".join(buttons)}</div>' if buttons else ""
 
 
+# --- the nodes at a moment ---
+
+
+def _stage(data: Mapping[str, Any]) -> str:
+    many = sum(bool(name) for name in data["variables"]) > 1
+    hint = " Of several variables it shows the one that is chosen at the diagram, or what is newest." if many else ""
+    return (
+        '<div class="frame stage" id="stage"><div class="player" id="player"></div><div class="stage-body">'
+        '<svg id="ring" class="ring" tabindex="0"></svg><div class="stage-side"><div id="predicates"></div>'
+        '<h4>Calls of clients</h4><ul id="calls"></ul><p id="legend"></p>'
+        '<button id="save-ring">Save as SVG</button></div></div>'
+        f'<p class="note">The picture shows what the record has shown until this moment.{hint} A hollow shape is a value that a '
+        "node has voted for or accepted; a filled one is what it knows as decided. A bar across a link is a cut.</p></div>"
+    )
+
+
 # --- the diagram ----------------------------------------------------------------------------------------------------
 
 
@@ -205,12 +220,11 @@ def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
     notes_html = "".join(f'<p class="note thinned">{escape(note)}</p>' for note in notes)
     return (
         f'{notes_html}<div class="frame"><div class="bar-of-tools" id="tools"></div>'
-        '<div class="stage"><div class="scroller" id="scroller" tabindex="0" aria-label="space-time diagram; time runs '
+        '<div class="scroll-frame"><div class="scroller" id="scroller" tabindex="0" aria-label="space-time diagram; time runs '
         'down, and the arrow keys step from message to message"><div class="lanes" id="lanes"></div>'
-        '<div class="canvas" id="canvas"></div></div>'
-        '<aside id="details"><p class="hint">Point at an arrow or a bar for its details; click to keep them. When the '
-        "diagram has the focus, ↓ and ↑ step through the messages.</p></aside></div>"
-        '<p class="note" id="drawn"></p></div>'
+        '<div class="canvas" id="canvas"></div></div><aside id="details" hidden></aside></div>'
+        '<p class="note">Point at an arrow or a bar for its details; click to keep them, and to see that moment above. When the '
+        'diagram has the focus, ↓ and ↑ step through the messages. <span id="drawn"></span></p></div>'
         '<noscript><p class="gap">A script draws the diagram, and scripts are disabled here. '
         "The rest of the page needs none.</p></noscript>"
     )

@@ -35,7 +35,7 @@ def read_run(folder: Path) -> RunFolder:
     if first is None:
         first = next((line["time"] for line in messages if isinstance(line.get("time"), int)), 0)
     run.operations = _operations(run, history, first)
-    run.messages = _messages(run, messages, first)
+    run.messages, run.lines = _messages(run, messages, first), messages
     run.faults = _faults(run, _lines(run, files.receipts), first)
     run.logs = {path.stem: _tail(path) for path in sorted(folder.glob("logs/*.log"))}
     if files.plan.is_file():

@@ -50,6 +50,10 @@ class OpenedPage:
         """Whether the page's script has run to its end."""
         return 'data-drawn="yes"' in self.document
 
+    def picture(self) -> str:
+        """Return the picture of the nodes, and what stands beside it."""
+        return unescape(self.document[self.document.index('id="stage"') : self.document.index('<section id="diagram"')])
+
     def diagram(self) -> str:
         """Return the part of the diagram that is in view."""
         return unescape(self.document[self.document.index('id="canvas"') : self.document.index('id="drawn"')])
@@ -79,6 +83,15 @@ def test_the_page_draws_the_run_and_makes_no_request(tmp_path: Path) -> None:
     assert seen.requests == []
     assert seen.is_drawn
     diagram = seen.diagram()
+    picture = seen.picture()  # of the moment at which agreement breaks
+    for text in (
+        "n1: up, leader, decided 'blue'",
+        "n3: up, decided 'red'",
+        "Cut: n1 to n3, n3 to n1, n2 to n3, n3 to n2.",
+    ):
+        assert text in picture
+    assert 'class="predicate broken"' in picture
+    assert "n1 decided 'blue' at 0.010 s, and n3 'red' at 0.500 s" in picture
     for text in ("partition: n1, n2 | n3", "Vote 1·n1 'blue'", "propose 'red'", "killed", 'class="loss"', "\u00d72"):
         assert text in diagram
 

@@ -1,0 +1,110 @@
+"""What the page shows of the nodes at any moment, and the step at which a predicate breaks."""
+
+import json
+from pathlib import Path
+
+from harness.report.changes import changes
+from harness.report.predicates import AGREEMENT, ONE_CHOSEN, PROMISES, predicates
+from harness.report.reading import read_run
+from harness.report.scripts import MODULES, script
+from tests.run_folders import MS, event, lines, message, receipt, results, split_brain
+
+
+def shown(folder: Path) -> list[tuple[float, str, str, object]]:
+    return [(change.time / MS, change.node, change.field, change.value) for change in changes(read_run(folder))]
+
+
+def run_of(folder: Path, algorithm: str, *messages: dict[str, object], nodes: int = 3) -> Path:
+    folder.mkdir()
+    data = results(algorithm=algorithm, nodes=[f"n{number}" for number in range(1, nodes + 1)], verdicts={})
+    (folder / "results.json").write_text(json.dumps(data))
+    lines(folder / "history.jsonl", [event(0, 0, "c1", "invoke", "propose", value="blue", node="n1")])
+    lines(folder / "receipts.jsonl", [])
+    lines(folder / "messages.jsonl", messages)
+    return folder
+
+
+def paxos(index: int, at_ms: float, sender: str, receiver: str, type_: str, **fields: object) -> dict[str, object]:
+    return message(index, at_ms, sender, receiver, type=type_, fields=fields)
+
+
+def test_messages_and_answers_show_what_a_node_holds(tmp_path: Path) -> None:
+    found = shown(split_brain(tmp_path / "run"))
+    assert (-5.0, "n1", "role", "leader") in found  # a node with an empty disk reports it
+    assert (2.0, "n1", "holds", "blue") in found
+    assert (10.0, "n1", "decided", "blue") in found
+    assert (500.0, "n3", "decided", "red") in found
+    assert found == sorted(found, key=lambda each: each[0])
+    assert [each for each in found if each[1:3] == ("n1", "holds")] == [
+        (2.0, "n1", "holds", "blue")
+    ]  # and no repetition
+
+
+def test_an_acceptance_has_the_value_of_its_ballot(tmp_path: Path) -> None:
+    accept = paxos(0, 1, "n1", "n2", "Accept", ballot=[3, "n1"], value="green")
+    found = shown(run_of(tmp_path / "run", "paxos", accept, paxos(1, 2, "n2", "n1", "Accepted", ballot=[3, "n1"])))
+    assert found == [
+        (1.0, "n1", "ballot", "3·n1"),
+        (1.0, "n1", "role", "proposing"),
+        (2.0, "n2", "ballot", "3·n1"),
+        (2.0, "n2", "holds", "green"),
+    ]
+
+
+def test_a_restart_takes_the_role_and_leaves_what_is_on_the_disk(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", "multipaxos", message(0, 1, "n2", "n1", type="Heartbeat", fields={"commit": 4}))
+    lines(folder / "receipts.jsonl", [receipt("kill", 2, 3, nodes_down=["n2"])])
+    assert shown(folder) == [(1.0, "n2", "role", "leader"), (1.0, "n2", "log", "slot 4"), (3.0, "n2", "role", "")]
+
+
+def test_agreement_breaks_at_the_second_decision(tmp_path: Path) -> None:
+    run = read_run(split_brain(tmp_path / "run"))
+    (agreement, *_) = predicates(run, changes(run))
+    assert (agreement.name, agreement.broken, agreement.operation) == (AGREEMENT.name, 500 * MS, 1)
+    assert "n1 decided 'blue' at 0.010 s, and n3 'red' at 0.500 s" in agreement.evidence
+
+
+def test_two_majorities_break_one_value_chosen_and_one_majority_does_not(tmp_path: Path) -> None:
+    votes = [message(number, number, f"n{number}", "n1", fields={"value": "blue"}) for number in (1, 2)]
+    kept = read_run(run_of(tmp_path / "kept", "majority", *votes))
+    assert [(one.name, one.broken) for one in predicates(kept, changes(kept))] == [(ONE_CHOSEN.name, None)]
+    again = [message(number, number, f"n{number - 2}", "n3", fields={"value": "red"}) for number in (3, 4)]
+    broken = read_run(run_of(tmp_path / "broken", "majority", *votes, *again))
+    (chosen,) = predicates(broken, changes(broken))
+    assert (chosen.broken, chosen.message) == (4 * MS, 4)
+    assert chosen.evidence == "n1, n2 hold 'blue', and n1, n2 hold 'red' for colour"
+
+
+def test_the_step_that_breaks_a_promise_is_found(tmp_path: Path) -> None:
+    late = (
+        paxos(0, 1, "n1", "n3", "Prepare", ballot=[1, "n1"]),
+        paxos(1, 2, "n3", "n1", "Promise", ballot=[1, "n1"], accepted=None, value=None),
+        paxos(2, 3, "n2", "n3", "Prepare", ballot=[2, "n2"]),
+        paxos(3, 4, "n3", "n2", "Promise", ballot=[2, "n2"], accepted=None, value=None),
+        paxos(4, 5, "n1", "n3", "Accept", ballot=[1, "n1"], value="blue"),
+    )
+    kept = read_run(
+        run_of(
+            tmp_path / "kept", "paxos", *late, paxos(5, 6, "n3", "n1", "Rejected", ballot=[1, "n1"], promised=[2, "n2"])
+        )
+    )
+    assert [(one.name, one.broken) for one in predicates(kept, changes(kept))] == [(PROMISES.name, None)]
+    broken = read_run(
+        run_of(
+            tmp_path / "broken",
+            "paxos",
+            *late,
+            paxos(5, 6, "n3", "n1", "Accepted", ballot=[1, "n1"]),
+            paxos(6, 7, "n1", "n2", "Decided", value="blue"),
+        )
+    )
+    promises = predicates(broken, changes(broken))[-1]
+    assert (promises.broken, promises.message) == (6 * MS, 5)
+    assert "n3 sent Accepted of ballot 1 of n1 after it had promised ballot 2 of n2" in promises.evidence
+
+
+def test_the_script_of_the_page_has_every_module_and_imports_nothing() -> None:
+    text = script()
+    assert all(f'modules["{name}"] = ' in text for name in MODULES)
+    assert "\nimport " not in text
+    assert "\nexport " not in text
