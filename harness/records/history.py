@@ -68,6 +68,18 @@ FUNCTIONS: Final = (
     "mine",
     "owners",
     "end",
+    # Of other systems: `docs/reference/judges.md` has the tables. "txn" is a transaction, and "drain" empties a queue.
+    "echo",
+    "generate",
+    "broadcast",
+    "enqueue",
+    "dequeue",
+    "drain",
+    "send",
+    "poll",
+    "commit_offsets",
+    "list_committed_offsets",
+    "txn",
 )
 
 #: Field of a line -> the types that it may have, and whether it may be left out.

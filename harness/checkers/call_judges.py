@@ -1,0 +1,28 @@
+"""The judges that need no sequential model, by the names that the command line and workloads use.
+
+`docs/reference/judges.md` has the values that each takes. A name is also what `--model` of `consensus check` is given.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from harness.checkers.client_calls import CallJudge
+from harness.checkers.counters import COUNTER, EVENTUAL_COUNTER
+from harness.checkers.echoes_and_ids import ECHO, UNIQUE_IDS
+from harness.checkers.grow_only_sets import BROADCAST, EVENTUAL_SET, SET
+from harness.checkers.queues import QUEUE, UNORDERED_QUEUE
+from harness.checkers.streams import STREAMS
+
+CALL_JUDGES: Final[Mapping[str, CallJudge]] = {
+    "echo": ECHO,
+    "unique-ids": UNIQUE_IDS,
+    "broadcast": BROADCAST,
+    "set": SET,
+    "g-set": EVENTUAL_SET,
+    "counter": COUNTER,
+    "g-counter": EVENTUAL_COUNTER,
+    "pn-counter": EVENTUAL_COUNTER,
+    "queue": QUEUE,
+    "unordered-queue": UNORDERED_QUEUE,
+    "kafka": STREAMS,
+}
