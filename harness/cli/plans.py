@@ -192,9 +192,10 @@ def test(
             print_stderr(f"settings: {as_text(plan.settings)}; all others as shipped")
         try:
             results.append(run_plan(plan, folder, show=print_stderr, trace=trace))
-        except KeyboardInterrupt as error:
+        except BaseException as error:
+            how = end_of(error) if isinstance(error, KeyboardInterrupt) else "not carried out to its end"
             print_stderr(
-                f"{end_of(error)}, and not judged. Run folder: {shown_path(folder)}    "
+                f"{how}, and not judged. Run folder: {shown_path(folder)}    "
                 f"again: consensus replay {shown_path(folder)}"
             )
             raise

@@ -263,6 +263,8 @@ def _report_error(error: Exception) -> int:
             code, prefix = EXIT_BAD_ARGUMENTS if verb_under_way() in _JUDGES else EXIT_VIOLATED, ""
         case OSError() if error.errno in _SYSTEM_ERRORS:
             code, prefix = EXIT_BAD_ARGUMENTS, ""
+        case MemoryError():
+            code, prefix = EXIT_BAD_ARGUMENTS, "the machine denies more memory "
         case _:
             import traceback  # noqa: PLC0415
 
