@@ -1,5 +1,6 @@
 """The commands that show the state of a cluster: ps, logs, inspect."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,9 @@ from harness.records.tail import FileTail
 _WATCH_INTERVAL_S = 0.5
 _FOLLOW_INTERVAL_S = 0.2
 _STATE_CHARACTERS_MAX = 17  # "killed by SIGKILL"
+#: A narrower terminal shows sentences in the place of the table, and a file is so wide that nothing is folded.
+_TABLE_COLUMNS_MIN = 80
+_FILE_COLUMNS = 1000
 
 
 @verb()
@@ -45,19 +49,20 @@ def ps(root: Path, watch: bool, everywhere: bool, as_json: bool) -> None:
         if as_json:
             print_json(**seen)
         else:
-            Console().print(table_of_nodes(seen))
+            console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=_FILE_COLUMNS)
+            console.print(table_of_nodes(seen, console.width))
         return
     while as_json:
         print_json(**control.ask("ps", SUPERVISOR_TIMEOUT_S))
         time.sleep(_WATCH_INTERVAL_S)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(table_of_nodes(control.ask("ps", SUPERVISOR_TIMEOUT_S)), refresh=True)
+            live.update(table_of_nodes(control.ask("ps", SUPERVISOR_TIMEOUT_S), live.console.width), refresh=True)
             time.sleep(_WATCH_INTERVAL_S)
 
 
-def table_of_nodes(seen: dict[str, Any]) -> Any:
-    """Return the table that `ps` shows, from the supervisor's answer. Only its last columns shrink in a narrow terminal."""
+def table_of_nodes(seen: dict[str, Any], columns: int) -> Any:
+    """Return what `ps` shows, from the supervisor's answer: a table, or a sentence for each node if there are few columns."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -70,22 +75,32 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
     titles += ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
-        # In a narrow terminal rich shrinks the columns that may wrap, and leaves the others whole. The cells of the shrunk
-        # columns are cut short and not wrapped, so each node has one line. A title is wrapped.
+        # In a narrow terminal rich shrinks the columns that may wrap, and leaves the others whole. Nothing is cut.
         justify: Any = "right" if title in ("pid", "boots", "bad frames") else "left"
-        table.add_column(Text(title, overflow="fold"), justify=justify, no_wrap=place < kept, overflow="ellipsis")
+        table.add_column(title, justify=justify, no_wrap=place < kept, overflow="fold")
     colours = {"up": "green", "suspended": "yellow"}
+    sentences = []
     for row in rows:
         status = row["algorithm_status"]
-        table.add_row(
+        cells = [
             row["node"],
             str(row["pid"] or ""),
-            Text(_state(row), style=colours.get(row["state"], "red")),
+            _state(row),
             str(row["boots"]),
             *([str(row["bad_frames"])] if trouble else []),
             status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
-            *(_one_line(cell) for cell in (_of_log(status) if logs else _of_variable(row["variable"], status))),
+            *(_of_log(status) if logs else _of_variable(row["variable"], status)),
+        ]
+        style = colours.get(row["state"], "red")
+        table.add_row(
+            *(Text(cell, style=style if title == "state" else "") for title, cell in zip(titles, cells, strict=True))
         )
+        named = [
+            cell if title in ("state", "role", "ballot or vote") else f"{title} {cell}"
+            for title, cell in zip(titles, cells, strict=True)
+            if cell
+        ]
+        sentences.append(Text(f"{row['node']}: {', '.join(named[1:])}", style=style if row["state"] != "up" else ""))
     notes = [Text(_content(max(logs, key=lambda status: status["applied"])), style="dim")] if logs else []
     variables = max((row["variable_count"] for row in rows), default=0)
     if variables > 1:
@@ -93,7 +108,7 @@ def table_of_nodes(seen: dict[str, Any]) -> Any:
     notes += [Text(f"{row['node']} is {row['how']}", style="red") for row in rows if _state(row) not in row["how"]]
     if seen["trouble"]:
         notes.append(Text(seen["trouble"], style="red"))
-    return Group(table, *notes)
+    return Group(*(sentences if columns < _TABLE_COLUMNS_MIN else [table]), *notes)
 
 
 def _state(row: dict[str, Any]) -> str:
@@ -125,12 +140,6 @@ def _content(status: dict[str, Any]) -> str:
     ]
     holds = [f"{count:,} {what[:-1] if count == 1 else what}" for what, count in status["holds"].items() if count]
     return "; ".join([*names, ", ".join(holds) or "no keys"])
-
-
-def _one_line(text: str) -> Any:
-    from rich.text import Text  # noqa: PLC0415
-
-    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _ballot_or_vote(status: dict[str, Any]) -> str:

@@ -133,7 +133,7 @@ def _messages(path: Path) -> object:
 
 
 def _ps(path: Path) -> object:
-    return table_of_nodes(json.loads(path.read_text()))
+    return table_of_nodes(json.loads(path.read_text()), 80)
 
 
 #: What reads each format in this project.

@@ -24,18 +24,33 @@ def seen(how: str) -> dict[str, Any]:
 
 def printed(how: str, columns: int = 80) -> list[str]:
     console = Console(width=columns, file=io.StringIO())
-    console.print(table_of_nodes(seen(how)))
+    console.print(table_of_nodes(seen(how), columns))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_a_long_state_takes_no_room_from_the_columns() -> None:
-    above, header, first, second, *below = printed(LONG)
+    lines = printed(LONG)
+    header_at = next(number for number, line in enumerate(lines) if line.startswith("node"))
+    above, header = lines[header_at - 1 : header_at + 1]
+    second_at = next(number for number, line in enumerate(lines) if line.startswith("n2"))
+    second, *below = lines[second_at:]
     assert above.split() == ["ballot", "or"]
     assert header.split() == ["node", "pid", "state", "boots", "role", "variable", "vote", "decided"]
-    assert "ballot 1…" in first
     assert "down, see below" in second
     assert " ".join(below) == f"n2 is {LONG}"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_narrow_terminal_cuts_nothing(columns: int) -> None:
+    lines = printed("down: killed by SIGKILL", columns)
+    assert max(map(len, lines)) <= columns
+    assert "…" not in "".join(lines)
+    if columns < 80:
+        text = " ".join(lines)
+        assert "ballot 12.n1" in text
+        assert 'decided "a value of some length"' in text
+        assert "n2: killed by SIGKILL, boots 12" in text
 
 
 def test_a_short_state_stands_in_its_column() -> None:
