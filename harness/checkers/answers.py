@@ -6,7 +6,8 @@ The chosen log fixes the order of all commands. So one pass over its slots decid
 (Herlihy and Wing, 1990), for every kind of call, also for those that no key of its own has, such as ranges and watches:
 
 1. The log from slot 1 (`whole_log.py`) is applied to reference machines (`reference/`), which share no code with the nodes'.
-2. A command has its place in the log. A question may have its place after any slot whose state gives its answer.
+2. A command has its place in the log. A question may have its place after any slot whose state gives its answer. The answer to a
+   claim to a lock may be that of a state within a slot, since a claim is a command: the next one may hand the lock over.
 3. Real time: a call may have its place only after all calls that ended before it began have theirs.
 4. Each call gets the earliest place that it may have. If some assignment of places exists, this one is one: an earlier place of
    one call never takes a place from another.
@@ -109,7 +110,17 @@ class _Places:
         """Apply the next slot, and give calls their places."""
         for executed in self.log.apply(batch):
             self._place_command(executed)
-        while any(self._placed_question(question) for question in list(self._questions)):
+            if executed.machine == "locks":
+                self._place_questions(only_claims=True)
+        self._place_questions()
+
+    def _place_questions(self, *, only_claims: bool = False) -> None:
+        """Give the questions that the present state answers their places, and those that this admits."""
+        while any(
+            self._placed_question(question)
+            for question in list(self._questions)
+            if question.of_claim or not only_claims
+        ):
             self._admit()
 
     def _place_command(self, executed: Executed) -> None:

@@ -77,10 +77,14 @@ class AskedCommand(Asked):
 
 @dataclass(eq=False, slots=True)
 class AskedQuestion(Asked):
-    """A question: `fits` returns whether a state gives the answer, and `right` what the state would answer, for people."""
+    """A question: `fits` returns whether a state gives the answer, and `right` what the state would answer, for people.
+
+    `of_claim` says that the answer is that of a claim to a lock, which is a command: it is given in the midst of a slot.
+    """
 
     fits: Callable[[ReferenceLog], bool]
     right: Callable[[ReferenceLog], Any] = lambda _: None
+    of_claim: bool = False
 
 
 #: The answer of a command that tells its client nothing.
@@ -222,7 +226,7 @@ def _lock(call: RecordedCall, refused: str | None) -> AskedQuestion:
             return refused == "held" and holder is not None and holder[0] != value["owner"]
         return holder is not None and (holder[0], holder[1]) == (value["owner"], answer)
 
-    return AskedQuestion(call, fits, right)
+    return AskedQuestion(call, fits, right, of_claim=call.f == "acquire")
 
 
 def _view(call: RecordedCall, refused: str | None) -> AskedQuestion:

@@ -9,7 +9,7 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.algorithms.multipaxos.watches import Waiter
-from node.contract import NodeId, Request
+from node.contract import NodeId
 from node.machine import Moment
 from node.replication.state import ReplicatedState
 
@@ -37,7 +37,7 @@ class ChangesOverlap(MultiPaxos):
 
 
 class _ForgetfulLeadership(Leadership):
-    def awaits(self, request: Request) -> bool:
+    def awaits(self, waiter: Waiter) -> bool:
         return False
 
 

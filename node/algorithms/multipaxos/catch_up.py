@@ -92,8 +92,12 @@ class CatchUp:
                 self._ask(sender)
 
     def offer(self, sender: NodeId, slot: int, count: int) -> None:
-        """Take in the offer of a snapshot of `slot` in `count` parts, and ask for its first parts."""
-        if slot <= self.acceptor.commit or sender != self.source or count < 1:
+        """Take in the offer of a snapshot of `slot` in `count` parts, and ask for its first parts.
+
+        Each request for a part of a snapshot that the source has replaced brings the same offer. Were each of them to begin the
+        fetch anew, the requests would multiply with every snapshot. The timer asks again for what is lost.
+        """
+        if slot <= max(self.acceptor.commit, self.offered[0]) or sender != self.source or count < 1:
             return
         self.offered, self.parts, self.timeouts = (slot, count), {}, 0
         for number in range(min(count, self.node.tuning.fetch_parts)):

@@ -114,7 +114,7 @@ class Clients:
             if answer is not None:
                 self.answer(Waiter(request), answer)
                 return
-            if leader.awaits(request):
+            if leader.awaits(Waiter(request)):
                 return  # it is answered when its slot is applied
         self.node.refuse(request, reason)
 
@@ -129,9 +129,7 @@ class Clients:
 
     def redirect_waiters(self, led: Leadership, leader: NodeId | None) -> None:
         """Redirect every client that waits for this replica, which led until now, to `leader`, or to any node if None."""
-        waiters = [waiter for flight in led.flights.values() for waiter in flight.waiters]
-        waiters += [waiter for _, waiter in led.waiting]
-        waiters += [question.waiter for question in (*led.unconfirmed(), *led.watches)]
+        waiters = [*led.awaited, *(question.waiter for question in (*led.unconfirmed(), *led.watches))]
         for waiter in waiters:
             if waiter.origin is None:
                 self.node.redirect(waiter.request, leader)

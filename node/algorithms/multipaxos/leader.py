@@ -60,6 +60,7 @@ class Leadership:
         self.flights: dict[int, Flight] = {}
         self.waiting: deque[tuple[Frame, Waiter]] = deque()
         self.waiting_bytes = 0
+        self.awaited: dict[Waiter, None] = {}  # those whose frames wait or are in flight
         self.beat = 0
         self.last_contact: dict[NodeId, int] = {}  # by peer: the beat at which its last message came
         self.disconnected: dict[NodeId, None] = {}  # peers whose connection has closed, and that sent nothing since
@@ -151,14 +152,29 @@ class Leadership:
         return len(self.waiting) >= tuning.leader_frames or self.waiting_bytes + size > tuning.leader_bytes
 
     def submit(self, frame: Frame, waiter: Waiter) -> None:
-        """Add `frame` to the waiting frames. It is proposed at the end of a turn's input."""
+        """Add `frame` to the waiting frames, unless it is there or in flight. It is proposed at the end of a turn's input.
+
+        Clients and peers send again what a leader is slow to answer. If each copy took a place in the log, a leader that is slow
+        would be slowed down further, until it answers nothing in time.
+        """
+        if waiter in self.awaited:
+            return
+        self.awaited[waiter] = None
         self.waiting.append((frame, waiter))
         self.waiting_bytes += len(frame[4])
 
-    def awaits(self, request: Request) -> bool:
+    def awaits(self, waiter: Waiter) -> bool:
         """Return whether a frame of this request waits, or is in flight."""
-        waiters = [waiter for flight in self.flights.values() for waiter in flight.waiters]
-        return any(waiter.request == request for waiter in (*waiters, *(waiter for _, waiter in self.waiting)))
+        return waiter in self.awaited
+
+    def take_waiters(self, slot: int) -> list[Waiter]:
+        """Return the waiters of a slot that is applied, in the order of its frames. It is in flight no longer."""
+        flight = self.flights.pop(slot, None)
+        if flight is None:
+            return []
+        for waiter in flight.waiters:
+            self.awaited.pop(waiter, None)
+        return flight.waiters
 
     def accepted(self, sender: NodeId, slots: tuple[int, ...]) -> bool:
         """Count the vote of `sender` for `slots` (phase 2b). Returns whether the commit index has risen."""

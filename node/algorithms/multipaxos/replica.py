@@ -404,9 +404,8 @@ class MultiPaxos(LogAlgorithm):
             batch = self.acceptor.records.pop(slot).batch
             payloads = self.state.apply(slot, batch)
             self.catch_up.applied(slot, len(batch))
-            flight = self.leader.flights.pop(slot, None) if self.leader is not None else None
-            if flight is not None:
-                for waiter, payload in zip(flight.waiters, payloads, strict=False):
+            if self.leader is not None:
+                for waiter, payload in zip(self.leader.take_waiters(slot), payloads, strict=False):
                     self.clients.answer(waiter, payload)
             if self.leader is not None and self.leader.watches:
                 self.clients.answer_changed(self.leader)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from harness.checkers.answers import answers
 from harness.checkers.chosen_log import ChosenLog
 from harness.checkers.durability import durability
 from harness.checkers.evidence import RunEvidence
@@ -380,3 +381,30 @@ def test_a_fault_at_the_beginning_of_a_call_excuses_it_only_for_a_while() -> Non
     assert is_blamed(cut(0, 3, *both_ways))
     assert not is_blamed(cut(0, 8, *both_ways))
     assert not is_blamed(cut(0, 3, *both_ways), cut(6, 8, *both_ways))
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_to_a_claim_may_be_of_a_state_within_its_slot() -> None:
+    """The claim waited when it was made, and the next command of the same slot handed the lock to it."""
+    owner = {"owner": "b", "lease_s": 0.6, "waits": True}
+    frames = [
+        (session, 1, 1, "locks", pack_unchecked([command]))
+        for session, command in (
+            (1, ["acquire", "x", "a", 600]),
+            (2, ["acquire", "x", "b", 600]),
+            (1, ["give_up", "x", "a"]),
+        )
+    ]
+    frames[2] = (1, 2, 1, *frames[2][3:])
+    log = (OPEN, OPEN, pack_unchecked((0, frames)))
+    waits = call("acquire", owner, "fail", error="held: another claim holds the lock; ticket 2 waits in the queue")
+    made = run(history(waits, call("holder", None, answer=["b", 2, 0])))
+    made.disks = {node: disk(node, log, commit=3) for node in MEMBERS}
+    made.replicas = {}
+    assert answers(made).status is VerdictStatus.VALID
+    made.history = history(call("acquire", owner, "fail", error="held: 'x' is held by 'c'"), waits)
+    assert answers(made).status is VerdictStatus.VALID  # both may be of the same moment
+    made.history = history(call("holder", None, answer=["b", 2, 0]), waits)
+    assert answers(made).status is VerdictStatus.INVALID

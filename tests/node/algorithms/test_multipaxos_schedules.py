@@ -16,8 +16,16 @@ from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import PeerLost, Retire, SendFrame
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAccept, LogAccepted, LogPrepare, LogPromise
-from node.contract import NodeId, Request
+from node.algorithms.multipaxos.messages import (
+    Forward,
+    Heartbeat,
+    HeartbeatAck,
+    LogAccept,
+    LogAccepted,
+    LogPrepare,
+    LogPromise,
+)
+from node.contract import NodeId, Request, Value
 from node.frames import CommandFrame
 from node.instances import LOG_NAME
 from node.log_contract import LogAlgorithm, Record
@@ -29,6 +37,7 @@ from node.replication.configuration import Configuration
 from node.replication.state import ReplicatedState
 from node.storage.disk import Disk, DiskCorrupt
 from node.tuning import SHIPPED, Tuning
+from node.wire import pack_unchecked, unpack_unchecked
 
 SCRIPTED = [mutant for mutant in MUTANTS if isinstance(mutant.script, VirtualScript)]
 
@@ -305,3 +314,20 @@ def test_a_copy_that_a_leader_no_longer_has_is_fetched_again_from_the_next() -> 
     assert kv.entries["between"][0] == b"x"
     assert not world.replica(second).state.copies
     assert first != second
+
+
+def test_a_copy_of_a_frame_that_waits_takes_no_place_in_the_log() -> None:
+    """A client sends again what a slow leader has not answered. Were copies proposed, they would slow it down further."""
+    world, first, others = start()
+    for other in others:
+        world.cut((first,), (other,))
+    replica = world.replica(first)
+    assert replica.leader is not None
+    frame = CommandFrame(7, 1, 1, 1, "kv", pack_unchecked([["put", "k", b"v"]]))
+    for _ in range(3):
+        replica.command(Request("c", 7), frame)
+        replica.end_of_input()
+        replica.receive(others[0], Forward(Request("d", 1), "x", Value(b"v")))
+        replica.end_of_input()
+    frames = [frame for flight in replica.leader.flights.values() for frame in unpack_unchecked(flight.batch)[1]]
+    assert [frame[3] for frame in (*frames, *(frame for frame, _ in replica.leader.waiting))] == ["kv", "once"]
