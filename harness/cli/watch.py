@@ -1,17 +1,21 @@
 """The command `consensus watch`: the changes of keys, on a running cluster that keeps a log."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from cluster.errors import Unknown
+from cluster.errors import ConsensusError, NotUp, Unknown
+from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import json_text, print_json, print_stderr, verb
 from harness.cli.keys import open_log
 from harness.records.jsonable import to_jsonable
 
 _LONG_POLL_S: Final = 30.0
+#: How often to look whether a cluster is up again, in seconds.
+_LOOK_AGAIN_S: Final = 0.5
 
 
 @verb(streams=True)
@@ -23,18 +27,39 @@ _LONG_POLL_S: Final = 30.0
 def watch(root: Path, prefix: str, after: int | None, as_json: bool) -> None:
     """Print every change of the keys that begin with PREFIX, until Ctrl-C: version, key, value.
 
+    If the cluster ends, wait until it is up again, and go on where this ended.
+
     A deleted key has no value. With -o json each change is one object on one line.
     """
-    with open_log(root) as client:
-        seen = client.kv.version() if after is None else after
-        print_stderr(f"watching keys that begin with {prefix!r} after version {seen}; Ctrl-C ends it")
-        while True:
-            with suppress(Unknown):  # no leader at the moment; the next poll returns every change since `seen`
-                changes = client.kv.watch(prefix, seen, _LONG_POLL_S)
-                seen = changes.seen
-                for version, key, value in changes:
-                    if as_json:
-                        print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
-                    else:
-                        shown = "" if value is None else f" {json_text(to_jsonable(value))}"
-                        print(f"{version} {key}{shown}", flush=True)
+    seen = after
+    while True:
+        try:
+            with open_log(root) as client:
+                if seen is None:
+                    seen = client.kv.version()
+                print_stderr(f"watching keys that begin with {prefix!r} after version {seen}; Ctrl-C ends it")
+                while True:
+                    with suppress(Unknown):  # no leader at the moment; the next poll returns every change since `seen`
+                        changes = client.kv.watch(prefix, seen, _LONG_POLL_S)
+                        seen = changes.seen
+                        for version, key, value in changes:
+                            _print(version, key, value, as_json)
+        except ConsensusError as error:
+            if seen is None or _is_up(root):
+                raise
+            print_stderr(f"{error}; waiting for it, and Ctrl-C ends it")
+        while not _is_up(root):
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _is_up(root: Path) -> bool:
+    with suppress(NotUp):
+        return SupervisorClient(root).is_alive()
+    return False
+
+
+def _print(version: int, key: str, value: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(version=version, key=key, value=to_jsonable(value), deleted=value is None)
+    else:
+        print(f"{version} {key}" + ("" if value is None else f" {json_text(to_jsonable(value))}"), flush=True)

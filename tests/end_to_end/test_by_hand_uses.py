@@ -138,6 +138,11 @@ def changes_are_watched(log: Hand) -> None:
             (1, 4, True),
         ]
         assert [each["value"] for each in printed] == ["blue", {"now": "red"}, None]
+        log.good("down")
+        assert "waiting for it" in text.stderr.readline()
+        log.good("up", "-d")
+        log.good("put", "colour", "green")
+        assert line(text) == '5 colour "green"'
         assert end(text)[0] == end(after)[0] == 130
 
 
