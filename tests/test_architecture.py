@@ -18,7 +18,7 @@ ABOVE = {"node": {"cluster", "harness"}, "cluster": {"harness"}, "harness": set[
 #: The rooms of harness/, in their order: a room may import those before it.
 ROOMS = (
     "records", "network", "checkers", "report", "faults", "workloads", "systems", "runs", "virtual", "systematic", "replay",
-    "mutants", "mutation", "bench", "cli",
+    "mutants", "mutation", "tour", "bench", "cli",
 )  # fmt: skip
 #: What lies in harness/ itself. It may import any room, and no room imports it.
 CORRIDOR = {"harness/__init__.py", "harness/pytest_plugin.py"}

@@ -54,6 +54,7 @@ _SYSTEM_ERRORS: Final = frozenset(
 
 #: The verbs by what people want, and the module of each verb, below `harness.cli`.
 _SECTIONS: Final = {
+    "Learn": {"tour": "tour"},
     "Run a cluster": {
         "up": "cluster",
         "down": "cluster",

@@ -161,7 +161,7 @@ def test_help_names_every_verb_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch)
 WITHOUT_A_CLUSTER = [
     ["runs"], ["report", "RUN", "--file", "FILE"], ["export", "RUN", "--to", "edn", "--file", "FILE"], ["faults"],
     ["faults", "kill"], ["mutants", "--list"], ["check", "HISTORY", "--model", "consensus"], ["flp", "majority"],
-    ["mutate", "node.quorum", "--list"],
+    ["mutate", "node.quorum", "--list"], ["tour", "--list"],
     ["explore", "leader", "-n", "1", "--proposals", "1"], ["simulate", "leader", "--seeds", "1", "--workers", "1"],
 ]  # fmt: skip
 
