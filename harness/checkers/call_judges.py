@@ -10,8 +10,11 @@ from harness.checkers.client_calls import CallJudge
 from harness.checkers.counters import COUNTER, EVENTUAL_COUNTER
 from harness.checkers.echoes_and_ids import ECHO, UNIQUE_IDS
 from harness.checkers.grow_only_sets import BROADCAST, EVENTUAL_SET, SET
+from harness.checkers.list_append import list_append
 from harness.checkers.queues import QUEUE, UNORDERED_QUEUE
+from harness.checkers.rw_register import rw_register
 from harness.checkers.streams import STREAMS
+from harness.checkers.transactions import Isolation
 
 CALL_JUDGES: Final[Mapping[str, CallJudge]] = {
     "echo": ECHO,
@@ -25,4 +28,6 @@ CALL_JUDGES: Final[Mapping[str, CallJudge]] = {
     "queue": QUEUE,
     "unordered-queue": UNORDERED_QUEUE,
     "kafka": STREAMS,
+    "list-append": list_append(Isolation.STRICT_SERIALIZABLE),
+    "rw-register": rw_register(Isolation.STRICT_SERIALIZABLE),
 }

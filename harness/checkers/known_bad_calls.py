@@ -25,6 +25,8 @@ _ROWS: Final[dict[str, list[_Row]]] = {
     "queue": [("enqueue", 1, None), ("enqueue", 2, None), ("dequeue", None, 2), ("dequeue", None, 1)],
     "unordered-queue": [("enqueue", 1, None), ("dequeue", None, 1), ("dequeue", None, 1)],
     "kafka": [("send", ["k", 1], 0), ("send", ["k", 2], 1), ("poll", {"k": 0}, {"k": [[1, 2]]})],
+    "list-append": [("txn", [["append", "x", 1]], [["append", "x", 1]]), ("txn", [["r", "x", None]], [["r", "x", []]])],
+    "rw-register": [("txn", [["w", "x", 1]], [["w", "x", 1]]), ("txn", [["r", "x", None]], [["r", "x", None]])],
 }
 
 
