@@ -265,7 +265,9 @@ class _Kept(NamedTuple):
     def print_hint(self) -> None:
         """Print the command that replays the schedule on real processes, or why none does."""
         reason = self.schedule.why_no_replay()
-        if reason is None:
+        if not self.schedule.steps:
+            print_stderr(f"kept in {shown_path(self.folder)}, without a schedule")
+        elif reason is None:
             print_stderr(f"on real processes: consensus replay {shown_path(self.folder)}")
         else:
             print_stderr(f"kept in {shown_path(self.folder)}. Real processes cannot follow it: {reason}")

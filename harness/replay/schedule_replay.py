@@ -128,6 +128,10 @@ def replay(schedule: Schedule, folder: Path, progress: Callable[[str], object] =
     if (reason := schedule.why_no_replay()) is not None:
         raise BadSchedule(f"this schedule cannot be replayed on real processes: {reason}")
     steps = schedule.decoded()
+    if not steps:
+        raise BadSchedule(
+            "this schedule cannot be replayed: it has no steps, since the run that was found could not be repeated"
+        )
     run = Experiment(
         folder,
         nodes=schedule.nodes,

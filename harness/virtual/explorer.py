@@ -24,6 +24,7 @@ from harness.virtual.bounds import Bounds
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.judge import Violation
 from harness.virtual.search import Budget, SearchResult, search
+from harness.virtual.shrink_seed import NOT_DETERMINISTIC
 from harness.virtual.space import ClusterSpace
 from harness.virtual.steps import Deliver, DuplicatePacket, Step, inputs_of, to_json
 from harness.virtual.watchdog import watching
@@ -220,7 +221,9 @@ def _explore(
             if seen := [violation for violation in cluster.violations if violation.kind in bounds.look_for]:
                 report.violations = seen
         except Exception as error:  # noqa: BLE001 - the violation was found, whether or not its schedule can be replayed
-            report.story = [f"(the schedule cannot be replayed: {describe_failure(error)})"]
+            report.story = [
+                f"(the search has met this, and its steps cannot be taken again: {NOT_DETERMINISTIC} ({describe_failure(error)}))"
+            ]
     return report
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from harness.virtual.cluster import VirtualCluster, run
 from harness.virtual.fault_model import FaultModel
@@ -30,6 +30,13 @@ from node.tuning import BadSetting, tuning_of
 _Item = TypeVar("_Item")
 
 
+#: Why the same run came out in two ways, for the author of an algorithm.
+NOT_DETERMINISTIC: Final = (
+    "the same inputs gave other outputs, so the algorithm is not deterministic. Does it keep state outside of the instance (a "
+    "global, a class attribute), read a clock, draw at random, or go through a set in its order?"
+)
+
+
 @dataclass(slots=True)
 class ShrunkSeed:
     """A failing run after shrinking."""
@@ -44,15 +51,17 @@ class ShrunkSeed:
 
 
 def shrink_seed(
-    algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float | None = None
+    algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float | None = None, before: str = ""
 ) -> ShrunkSeed:
     """Simulate a seed that fails, and shrink its run, for `seconds` at most if they are given.
 
-    If the seed does not fail, the result has one violation, which says that the algorithm is not deterministic.
+    If the seed does not fail, the result has one violation, which says that the algorithm is not deterministic, and what was
+    seen when it failed before, if the caller knows it.
     """
     first = settings.simulate(algorithm, seed)
     if not first.violations:
-        text = f"seed {seed} has failed, and does not fail again: the algorithm is not deterministic"
+        what = f" ({before})" if before else ""
+        text = f"seed {seed} has failed{what}, and does not fail again: {NOT_DETERMINISTIC}"
         return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {})
     kind = first.violations[0].kind
 

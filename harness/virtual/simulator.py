@@ -214,7 +214,8 @@ def run_simulate(
             else:
                 left_s = None if seconds is None else min(max(seconds - took, 0.1 * seconds), _SHRINK_S)
                 with watching():  # a part of the schedule may lead into an endless loop that the whole did not meet
-                    first = shrink_seed(cls, settings, min(tally.failures), left_s)
+                    lowest = min(tally.failures)
+                    first = shrink_seed(cls, settings, lowest, left_s, tally.failures[lowest])
         except Exception as error:  # noqa: BLE001 - the seed has failed, whether or not its run can be shrunk
             why_not = f"the run of seed {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__

@@ -15,6 +15,7 @@ from harness.virtual.fault_schedule import FaultSchedule, KindLoss, LinkConditio
 from harness.virtual.judge import SAFETY
 from harness.virtual.node_state import facts_of
 from harness.virtual.scheduled_events import ScheduledCall, ScheduledCut, ScheduledOutage, ScheduledPause
+from harness.virtual.shrink_seed import shrink_seed
 from harness.virtual.simulation_settings import SimulationSettings, simulate
 from harness.virtual.simulator import SeedTally, SimulationReport, run_simulate
 from harness.virtual.steps import Crash, LoseDisk, Recover
@@ -255,3 +256,13 @@ def test_a_simulation_says_that_it_saw_no_promise_to_judge() -> None:
     assert "no node reported a ballot" in missing
     assert f"  not judged: {missing}" in report.lines()
     assert report.to_json()["not_judged"] == [missing]
+
+
+def test_a_failure_that_is_not_met_again_says_what_it_was_and_what_may_be_the_cause() -> None:
+    shrunk = shrink_seed(Paxos, SimulationSettings(), 0, before="agreement: two values")
+    (violation,) = shrunk.violations
+    assert violation.text.startswith(
+        "seed 0 has failed (agreement: two values), and does not fail again: the same inputs"
+    )
+    assert "a global" in violation.text
+    assert not shrunk.schedule
