@@ -18,7 +18,7 @@ ABOVE = {"node": {"cluster", "harness"}, "cluster": {"harness"}, "harness": set[
 #: The rooms of harness/, in their order: a room may import those before it.
 ROOMS = (
     "records", "network", "checkers", "report", "faults", "workloads", "systems", "runs", "virtual", "systematic", "replay",
-    "mutants", "mutation", "tour", "bench", "cli",
+    "mutants", "mutation", "tour", "bench", "page", "cli",
 )  # fmt: skip
 #: What lies in harness/ itself. It may import any room, and no room imports it.
 CORRIDOR = {"harness/__init__.py", "harness/pytest_plugin.py"}
@@ -36,6 +36,9 @@ HOMES = {
         "harness/network/proxy.py",
     },
     "psutil": {"cluster/processes.py"},
+    "starlette": {"harness/page/safety.py", "harness/page/server.py"},
+    "uvicorn": {"harness/page/server.py"},
+    "websockets": set[str](),  # uvicorn's
 }
 
 #: What would give an algorithm or a machine a clock, a generator, a disk, a network or a thread of its own.

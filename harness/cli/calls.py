@@ -1,7 +1,5 @@
 """The commands for calls on variables of a running cluster: propose, query."""
 
-import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,14 @@ import click
 
 from cluster.clients.client import TIMEOUT_S, Client, check_call
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from cluster.errors import NotUp, WrongState
+from cluster.errors import WrongState
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, json_text, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange
 from harness.records.jsonable import to_jsonable
-from node.wire import BadValue
+from harness.runs.session_call import SessionCall, parse_value
 from node.wording import count
 
 
@@ -30,70 +28,9 @@ def read_value(text: str) -> Any:
     return parse_value(sys.stdin.read())
 
 
-def parse_value(text: str) -> Any:
-    """Return the value that `text` stands for: JSON, or a bare word for a string."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise BadValue("the value is nested too deep") from None
-    except ValueError:
-        if text[:1] in ('"', "[", "{"):
-            raise click.BadParameter(f"{text!r} begins like JSON and is not: check its quotes and brackets") from None
-        return text
-
-
 def _client(root: Path) -> tuple[SupervisorClient, Client]:
     cluster = RunningCluster(root)
     return cluster.control, cluster.client("by-hand")
-
-
-class SessionCall:
-    """A call that the supervisor records in the session's history, from before it is sent until its outcome is known."""
-
-    def __init__(
-        self, control: SupervisorClient, f: str, key: str, value: Any, timeout_s: float, node: str | None = None
-    ) -> None:
-        """Record that the call is about to be sent.
-
-        Args:
-            control: the supervisor.
-            f: the operation's name in the history.
-            key: the variable or the key.
-            value: the operation's value in the history.
-            timeout_s: the call's timeout.
-            node: the node that is asked, if it is only one.
-        """
-        self._control = control
-        arguments = {"f": f, "key": key, "value": to_jsonable(value), "node": node, "timeout_s": timeout_s}
-        self._number = control.ask("call_began", SUPERVISOR_TIMEOUT_S, **arguments)
-
-    def ok(self, value: Any, node: str | None = None) -> None:
-        """Record that the call was answered."""
-        self._end("ok", to_jsonable(value), None, node)
-
-    def fail(self, error: str) -> None:
-        """Record that the call was definitely not done."""
-        self._end("fail", None, error, None)
-
-    def info(self, error: str) -> None:
-        """Record that the outcome is unknown."""
-        self._end("info", None, error, None)
-
-    def outcome(self, outcome: Any) -> None:
-        """Record this outcome."""
-        match outcome:
-            case Ok(value, node):
-                self.ok(value, node)
-            case NotDone(_, reason):
-                self.fail(reason)
-            case NotKnown(reason):
-                self.info(reason)
-
-    def _end(self, type_: str, value: Any, error: str | None, node: str | None) -> None:
-        with contextlib.suppress(NotUp):  # the session has ended meanwhile, and has recorded the call as open
-            self._control.ask(
-                "call_ended", SUPERVISOR_TIMEOUT_S, call=self._number, type=type_, value=value, error=error, node=node
-            )
 
 
 timeout_option = click.option(

@@ -90,12 +90,12 @@ def up(
         raise Mistake("--record needs the proxy, and none stands between nodes that outlive their supervisor")
     if systemd:
         _print_unit(
-            root, lambda: _new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings)), as_json=as_json
+            root, lambda: new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings)), as_json=as_json
         )
         return
     lock = FolderLock(root)
     try:
-        spec = _new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings))
+        spec = new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings))
         _launch(lock, spec, detach, record, outliving, as_json=as_json)
     finally:
         lock.release()
@@ -160,7 +160,7 @@ def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outl
         serve(spec, record=record, show=print_stderr, ready=print_ready)
 
 
-def _new_or_known(
+def new_or_known(
     root: Path,
     nodes: int | None,
     algorithm: str | None,
@@ -169,6 +169,11 @@ def _new_or_known(
     adopt: bool,
     settings: dict[str, int],
 ) -> specs.Spec:
+    """Return the spec of the cluster in `root`, which is made if there is none. The arguments are those of `up`; None: any.
+
+    Raises:
+        Mistake: there is one, and it is another one than the arguments say.
+    """
     if not (root / specs.SPEC_NAME).exists():
         from harness.faults.prerequisites import experiment_arguments  # noqa: PLC0415 - only `up` needs it
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -11,9 +11,10 @@ from cluster.clients.log_client import LogClient
 from cluster.errors import CommandRefused, Refused, Unknown
 from cluster.running import RunningCluster
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.calls import SessionCall, read_value, reasons_for_no_answer, timeout_option
+from harness.cli.calls import read_value, reasons_for_no_answer, timeout_option
 from harness.cli.convention import EXIT_VIOLATED, json_text, print_json, print_stderr, verb
 from harness.records.jsonable import to_jsonable
+from harness.runs.session_call import recorded
 from node.wire import encode_value
 
 #: How long a command may take to end its session, in seconds. Without that a session ends when it has been idle for long.
@@ -42,23 +43,6 @@ def open_log(root: Path) -> Iterator[LogClient]:
         client.close()
 
 
-@contextmanager
-def recorded(root: Path, f: str, key: str, value: Any, timeout_s: float) -> Iterator[SessionCall]:
-    """Record a call in the session's history. The block ends with `ok`, or with an error that is recorded as its outcome."""
-    call = SessionCall(SupervisorClient(root), f, key, value, timeout_s)
-    try:
-        yield call
-    except CommandRefused as error:
-        call.fail(f"{error.kind}: {error}")
-        raise
-    except Refused as error:
-        call.fail(str(error))
-        raise
-    except BaseException as error:
-        call.info(f"{type(error).__name__}: {error}")
-        raise
-
-
 @verb(context_settings={"ignore_unknown_options": True})  # so that -1 is a value
 @click.argument("key")
 @click.argument("value")
@@ -73,14 +57,14 @@ def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: flo
     encode_value(content)  # a value that cannot be encoded is refused before the call is recorded
     with open_log(root) as client:
         if if_version is None:
-            with recorded(root, "put", key, content, timeout_s) as call:
+            with recorded(SupervisorClient(root), "put", key, content, timeout_s) as call:
                 version = client.kv.put(key, content, timeout_s)
                 call.ok(version)
         else:
             # A compare-and-set stands in the history with the expected value. An old version has no value that fits.
             present = client.kv.get_with_version(key, timeout_s) or (None, 0)
             old = present[0] if present[1] == if_version else {"version": if_version}
-            with recorded(root, "cas", key, [old, content], timeout_s) as call:
+            with recorded(SupervisorClient(root), "cas", key, [old, content], timeout_s) as call:
                 version = client.kv.compare_and_set(key, if_version, content, timeout_s)
                 call.ok(version)
     if as_json:
@@ -95,7 +79,7 @@ def put(root: Path, key: str, value: str, if_version: int | None, timeout_s: flo
 @click.pass_obj
 def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Print the value of KEY, as it is at some time during the call. Exit code 1 if there is no such key."""
-    with open_log(root) as client, recorded(root, "get", key, None, timeout_s) as call:
+    with open_log(root) as client, recorded(SupervisorClient(root), "get", key, None, timeout_s) as call:
         found = client.kv.get_with_version(key, timeout_s)
         call.ok(None if found is None else found[0])
     if as_json:
@@ -114,7 +98,7 @@ def get(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
 @click.pass_obj
 def del_(root: Path, key: str, timeout_s: float, as_json: bool) -> int:
     """Remove KEY. Exit code 1 if there is no such key."""
-    with open_log(root) as client, recorded(root, "delete", key, None, timeout_s) as call:
+    with open_log(root) as client, recorded(SupervisorClient(root), "delete", key, None, timeout_s) as call:
         was_there = client.kv.delete(key, timeout_s)
         call.ok(was_there)
     if as_json:

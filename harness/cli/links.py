@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.calls import parse_value
 from harness.cli.cluster import complete_nodes
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange
+from harness.runs.session_call import parse_value
 
 #: How many nodes and links `inject` names.
 _STRIKES_MAX = 6

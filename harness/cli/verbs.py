@@ -99,6 +99,7 @@ _SECTIONS: Final = {
         "shrink": "plans",
     },
     "Search without processes": {"explore": "virtual", "simulate": "virtual", "flp": "flp"},
+    "See it": {"live": "live"},
     "See what happened": {
         "runs": "report",
         "report": "report",

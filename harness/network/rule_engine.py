@@ -20,7 +20,9 @@ Rules
    not change what is lost on this one.
 """
 
+import heapq
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -160,6 +162,12 @@ class RuleEngine:
         if found is None:
             raise BadRule(f"{rule} keeps no message {index}: it was released or discarded, or never arrived")
         return found
+
+    def held(self, most: int) -> tuple[list[KeptInTransit], int]:
+        """Return the first `most` messages that rules hold, in the order of arrival, and how many they hold in all."""
+        holding = [state.kept for state in self._rules.values() if isinstance(state.rule.action, Hold)]
+        in_order = heapq.merge(*(kept.values() for kept in holding), key=lambda kept: kept.number)
+        return list(islice(in_order, most)), sum(map(len, holding))
 
     # --- messages ---------------------------------------------------------------------------------------------------
 

@@ -19,28 +19,37 @@ leave. Requests come from `Network` (`network.py`):
 | wait | rule, what, least, links, timeout_s | the count, as soon as it is `least`, or at the deadline |
 | links | | for each link: sender, receiver, counts |
 | flush | | how many lines the record has, all of them written |
+| look | after, most | the lines of the record from number `after` on, and the messages that rules hold: `Seen` |
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import permutations
 from random import Random
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, Final, NamedTuple, Protocol, TypedDict
 
 from cluster.control import ControlRequest
 from harness.network.errors import NetworkError
 from harness.network.in_transit import InTransit, Ruling
 from harness.network.rule_engine import RuleEngine
+from harness.network.rule_state import KeptInTransit
 from harness.network.rules import STREAM_ACTIONS, BadRule, Hold, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
 from harness.records.messages import MessageRecorder
+from harness.records.recent_lines import RecentLines, shown_message
 from node.client_messages import CLIENT_MESSAGES
 from node.contract import Message, NodeId
 from node.settings import Settings
 from node.wire import Codec, Envelope, Malformed
 from node.wording import nearest
+
+#: Lines stay in memory until no reader has looked for so long, in seconds.
+_LOOKING_S: Final = 5.0
+#: How many held messages one look shows.
+_HELD_SHOWN_MAX: Final = 300
 
 
 class Ports(TypedDict):
@@ -50,6 +59,21 @@ class Ports(TypedDict):
     """By sender and receiver, for links between nodes."""
     client: dict[NodeId, str]
     """By node, for clients of that node."""
+
+
+class Seen(TypedDict):
+    """What a reader sees that looks often."""
+
+    lines: list[dict[str, Any]]
+    """The latest lines of the record, cut to a bounded size: see `harness/records/recent_lines.py`."""
+    left_out: int
+    """How many lines are missing, because there were too many."""
+    next: int
+    """The number from which the next look continues."""
+    held: list[dict[str, Any]]
+    """The first messages that rules hold: the rule, the message's index, its ends, type, variable and fields."""
+    held_count: int
+    """How many messages rules hold in all."""
 
 
 class ProxySockets(Protocol):
@@ -115,6 +139,8 @@ class Switchboard:
         # The counts since the start, also of links that were removed.
         self._totals: dict[Link, Counter[str]] = {link: Counter() for link in all_links(self._nodes)}
         self._must_decode = recorder.writes
+        self._recent = RecentLines()
+        self._looked_at = -math.inf
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -126,7 +152,8 @@ class Switchboard:
             payload: its bytes.
             route: the frames before the payload, which lead back to a client.
         """
-        message = InTransit(link, payload, self._decode(payload) if self._must_decode else None, route)
+        must_decode = self._must_decode or self._recorder.on_line is not None
+        message = InTransit(link, payload, self._decode(payload) if must_decode else None, route)
         self._totals[link]["arrived"] += 1
         self._carry_out(self._engine.arrive(message, time.monotonic()))
 
@@ -135,6 +162,8 @@ class Switchboard:
         self._carry_out(self._engine.due(time.monotonic()))
         if self._waiting:
             self._answer_waiting()
+        if self._recorder.on_line is not None and time.monotonic() > self._looked_at + _LOOKING_S:
+            self._recorder.on_line, self._recent = None, RecentLines()
 
     def wait_s(self, most_s: float) -> float:
         """Return the seconds until `do_due_work` has work even if nothing arrives, at most `most_s`."""
@@ -177,6 +206,8 @@ class Switchboard:
                 }:
                     only = None if links is None else frozenset((one, other) for one, other in links)
                     self._wait(request.caller, timeout_s, partial(self._engine.total, rule, what, only), least)
+                case "look", {"after": int(after), "most": int(most)}:
+                    self._sockets.answer(request.caller, self._look(after, max(most, 1)))
                 case _:
                     self._sockets.answer(request.caller, self._do(request.verb, request.arguments))
         except BadRule as error:
@@ -234,6 +265,19 @@ class Switchboard:
                 raise BadRule(f"the proxy has no request {verb!r}, or none with the arguments {', '.join(arguments)}")
         return None
 
+    def _look(self, after: int, most: int) -> Seen:
+        """Return what is new since line `after`. From the first look on, until none comes any more, lines are kept in memory."""
+        self._looked_at, self._recorder.on_line = time.monotonic(), self._recent.add
+        lines, left_out = self._recent.since(after, most)
+        held, held_count = self._engine.held(_HELD_SHOWN_MAX)
+        return {
+            "lines": lines,
+            "left_out": left_out,
+            "next": self._recorder.count,
+            "held": [_shown_held(kept) for kept in held],
+            "held_count": held_count,
+        }
+
     def _known(self, node: NodeId) -> NodeId:
         if node not in self._nodes:
             raise BadRule(f"there is no node {node!r}; there are {', '.join(self._nodes)}")
@@ -273,6 +317,12 @@ class Switchboard:
                 self._sockets.answer(request.caller, reached)
             else:
                 self._waiting.append(request)
+
+
+def _shown_held(kept: KeptInTransit) -> dict[str, Any]:
+    message = kept.message
+    about = {"rule": kept.by.rule.id, "index": message.index, "from": message.link[0], "to": message.link[1]}
+    return {**about, **shown_message(message.envelope, message.payload)}
 
 
 def _plain_counts(counts: dict[Link, Counter[str]]) -> list[object]:

@@ -24,7 +24,7 @@ not decode has the type "?", null for `variable` and `incarnation`, and its firs
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -75,7 +75,9 @@ def load(path: Path) -> Iterator[dict[str, Any]]:
     return (line for _, line in read_lines(path))
 
 
-class _Entry(NamedTuple):
+class RecordLine(NamedTuple):
+    """A line of the record, before it is written. `of` is the line of the message's arrival; None if this is the arrival."""
+
     line: int
     of: int | None
     time_ns: int
@@ -94,7 +96,9 @@ class MessageRecorder:
 
     def __init__(self, path: Path | None) -> None:
         self.count = 0
-        self._waiting: list[_Entry] = []
+        #: Called with each line as it is added, if it is set: a reader in this process that does not wait for the file.
+        self.on_line: Callable[[RecordLine], None] | None = None
+        self._waiting: list[RecordLine] = []
         self._file = None if path is None else RecordFile(path)
         self.lost = ""
 
@@ -120,12 +124,14 @@ class MessageRecorder:
         of = (message.original or message).index
         if of is None:
             message.index = self.count
-        if self._file is not None:
-            self._waiting.append(
-                _Entry(self.count, of, time_ns, message.link, message.envelope, message.payload, fate, rule)
-            )
-            if len(self._waiting) >= WAITING_MAX:
-                self._write_out()
+        if self._file is not None or self.on_line is not None:
+            line = RecordLine(self.count, of, time_ns, message.link, message.envelope, message.payload, fate, rule)
+            if self.on_line is not None:
+                self.on_line(line)
+            if self._file is not None:
+                self._waiting.append(line)
+                if len(self._waiting) >= WAITING_MAX:
+                    self._write_out()
         self.count += 1
 
     def flush(self) -> None:
@@ -148,7 +154,7 @@ class MessageRecorder:
         self._waiting.clear()
 
 
-def _line(entry: _Entry) -> str:
+def _line(entry: RecordLine) -> str:
     envelope = entry.envelope
     line: dict[str, Any] = {
         "index": entry.line,
@@ -169,10 +175,11 @@ def _line(entry: _Entry) -> str:
 
 def readable_fields(message: Message) -> dict[str, Any]:
     """Return the fields of a message as JSON that people can read. The module's opening describes the encoding."""
-    return {field.name: _readable(getattr(message, field.name)) for field in fields(message)}
+    return {field.name: readable(getattr(message, field.name)) for field in fields(message)}
 
 
-def _readable(item: Any) -> Any:
+def readable(item: Any) -> Any:
+    """Return what a field of a message holds as JSON that people can read."""
     match item:
         case bytes():
             try:
@@ -180,7 +187,7 @@ def _readable(item: Any) -> Any:
             except Malformed:
                 return item.hex()
         case tuple():  # a Ballot, a Request, or several of a kind
-            return [_readable(entry) for entry in item]
+            return [readable(entry) for entry in item]
         case float() if not math.isfinite(item):
             return str(item)
     return item

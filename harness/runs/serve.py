@@ -22,15 +22,14 @@ from cluster.folder_lock import FolderLock, claim_cluster, sign_lock
 from cluster.folder_mark import SUPERVISOR_LOG_NAME
 from cluster.outliving import end_strays
 from cluster.process_mark import SUPERVISOR, ProcessMark
-from cluster.processes import is_suspended
 from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
-from harness.network.network import Network
 from harness.records.run_folders import new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
+from harness.runs.live_verbs import LiveVerbs
 from harness.runs.progress import ShowLine
 from harness.runs.session import UNRECORDED, HandSession
 from node.contract import BadInput, NodeId
@@ -86,13 +85,9 @@ def _serve_session(
         without_the_lost=True,
     )
     with claim_cluster(spec.settings.cluster), run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
-
-        def trouble() -> str | None:
-            session.notice_signals_from_outside()
-            return "; ".join(filter(None, (_trouble(run.network), session.trouble()))) or None
-
-        verbs = {**LinkVerbs(run, session).verbs(), **session.verbs()}
-        supervisor = Supervisor(run.cluster, verbs, show, trouble, session)
+        live = LiveVerbs(run, session)
+        verbs = {**LinkVerbs(run, session).verbs(), **session.verbs(), **live.verbs()}
+        supervisor = Supervisor(run.cluster, verbs, show, live.trouble, session)
         supervisor.run(lambda: ready([str(failure) for failure in run.cluster.failures.values()]))
         return session, run.cluster.nodes
 
@@ -130,17 +125,10 @@ def _refuse(**_: object) -> None:
 _UNRECORDED_VERBS: Final[Mapping[str, Callable[..., Any]]] = {
     "call_began": lambda **_: UNRECORDED,
     "call_ended": lambda **_: None,
-    **dict.fromkeys(("inject", "partition", "isolate", "link", "links", "heal"), _refuse),
+    **dict.fromkeys(
+        ("inject", "partition", "isolate", "link", "links", "heal", "look", "deliver", "lose", "repeat", "end"), _refuse
+    ),
 }
-
-
-def _trouble(network: Network) -> str | None:
-    """Return what is wrong with the proxy, or None."""
-    if network.proxy.poll() is not None:
-        return "the proxy has ended, so nothing passes: `consensus down`, then `consensus up`; what was decided is kept"
-    if is_suspended(network.proxy.pid):
-        return f"the proxy is suspended, so no message passes: `kill -CONT {network.proxy.pid}` lets it go on"
-    return None
 
 
 def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: bool) -> list[str]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from cluster.errors import WrongState
 from cluster.processes import ProcessState
 from harness.checkers.durability import durability
 from harness.checkers.evidence import RunEvidence
@@ -250,6 +251,29 @@ class HandSession:
             "in_force": injected.is_in_force,
             "strikes": _struck(self._run.faults.receipts, began_ns),
         }
+
+    def faults_in_force(self) -> list[dict[str, Any]]:
+        """Return the faults that `end_fault` can end: for each its number, its name and its arguments."""
+        return [
+            {"number": number, "fault": one.fault, "arguments": one.arguments}
+            for number, one in enumerate(list(self._steps.faults))
+            if one.active is not None and one.ended_s is None
+        ]
+
+    def end_fault(self, number: int) -> str:
+        """End one fault, and let every other one go on. Returns its name.
+
+        Raises:
+            WrongState: no fault in force has this number.
+        """
+        found = next((one for one in self.faults_in_force() if one["number"] == number), None)
+        if found is None:
+            raise WrongState(f"no fault {number} is in force: it has ended already")
+        try:
+            self._steps.heal_one(number)
+        finally:
+            self.save()
+        return str(found["fault"])
 
     def heal(self) -> dict[str, Any]:
         """End every fault except those of `kill`, `terminate` and `suspend`. A fault that still waits never begins.

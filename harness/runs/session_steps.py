@@ -63,6 +63,12 @@ class SessionSteps:
         """Return the names of the faults that `heal` would end."""
         return [one.fault for one in self.faults if one.active is not None and one.ended_s is None]
 
+    def heal_one(self, number: int) -> None:
+        """Heal the fault at this place of `faults`, if it is in force and has something to heal it."""
+        one = self.faults[number]
+        if one.active is not None and one.ended_s is None:
+            self._heal(one, one.active)
+
     def heal(self) -> None:
         """Heal every fault that is in force and has something to heal it. If one cannot be, the others are all the same."""
         with contextlib.ExitStack() as healing:  # raises at its end what one of them raised

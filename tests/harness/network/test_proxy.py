@@ -268,6 +268,22 @@ def test_hold_wait_then_discard_or_release(cluster: FakeCluster) -> None:
         vote.release()
 
 
+def test_a_look_shows_what_is_new_and_what_is_held(cluster: FakeCluster) -> None:
+    cluster.network.look(0, 10)  # from now on, lines are kept in memory
+    with cluster.network.hold(receivers="n2") as rule:
+        cluster.send("n1", "n2", cluster.frame(PROMISE))
+        rule.wait_held(1, WAIT_S)
+        seen = cluster.network.look(0, 10)
+        (held,) = seen["held"]
+        assert (held["rule"], held["from"], held["to"], held["type"]) == (rule.id, "n1", "n2", "Promise")
+        assert (seen["held_count"], seen["lines"][-1]["fate"]) == (1, "held")
+        rule.release_one(held["index"])
+        cluster.nodes["n2"].receive()
+        later = cluster.network.look(seen["next"], 10)
+        assert [(line["of"], line["fate"]) for line in later["lines"]] == [(held["index"], "released")]
+        assert later["held"] == []
+
+
 def test_the_error_of_a_wait_that_timed_out_has_the_counts(cluster: FakeCluster) -> None:
     with cluster.network.hold(types="Promise") as vote:
         cluster.send("n1", "n2", cluster.frame(Accept(Ballot(1, "n1"), encode_value(1))))

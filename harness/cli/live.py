@@ -1,0 +1,165 @@
+"""`consensus live`: the live page of a cluster or of a run."""
+
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cluster.errors import Mistake, NotUp
+from cluster.folder_lock import FolderLock
+from cluster.folder_mark import SPEC_NAME, check_free
+from cluster.outliving import running_nodes
+from cluster.supervisor_file import SupervisorClient
+from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
+from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.parameters import algorithm_parameter
+from harness.records.run_folders import NoSuchRun, find_run
+from node.algorithms import UnknownAlgorithm, load_algorithm
+
+if TYPE_CHECKING:
+    from harness.page.server import Do
+    from harness.page.view import PageView
+
+_DOWN_S = 20.0
+
+
+@verb(streams=True)
+@click.option("-n", "--nodes", type=click.IntRange(1, 9), help="How many nodes a new cluster has.  [default: 5]")
+@algorithm_parameter(shown_default="paxos")
+@click.option("--seed", type=int, help="The seed of every random draw of a new cluster.  [default: 0]")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1.  [default: a free one]")
+@click.option("--read-only", is_flag=True, help="Let the page show and do nothing.")
+@click.option("--open/--no-open", "show", default=True, help="Open the page in the browser, or only print its address.")
+@click.pass_obj
+def live(
+    root: Path,
+    /,
+    *,
+    nodes: int | None,
+    algorithm: str | None,
+    seed: int | None,
+    port: int,
+    read_only: bool,
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Open a page that shows the cluster as it works, and on which each click is a fault or a call.
+
+    \b
+    consensus live                 the cluster that is up here, or a new one
+    consensus live majority -n 7   a new cluster of seven
+    consensus live split-brain     a run, by its folder or a part of its name, in the place of ALGORITHM
+
+    A cluster that this command starts ends with it, on Ctrl-C. One that was up before stays up. The page listens on 127.0.0.1
+    alone, and its address holds a token: who has the address can do what you can do with the cluster.
+    """
+    run = _run_named(root, algorithm)
+    with ExitStack() as ending:
+        view: PageView
+        do: Do | None
+        if run is not None:
+            view, do = ending.enter_context(_recorded(run))
+        else:
+            view, do = ending.enter_context(_of_cluster(root, nodes, algorithm, seed))
+        from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for this verb alone
+
+        server = PageServer(view, None if read_only else do, port)
+        server.start()
+        ending.callback(server.close)
+        if as_json:
+            print_json(url=server.url)
+        else:
+            print(server.url, flush=True)
+        if show and not webbrowser.open(server.url):
+            print_stderr("no browser could be started: open the address above yourself")
+        print_stderr("Ctrl-C ends the page")
+        threading.Event().wait()
+
+
+@contextmanager
+def _of_cluster(
+    root: Path, nodes: int | None, algorithm: str | None, seed: int | None
+) -> "Iterator[tuple[PageView, Do]]":
+    """Yield the view of the cluster in `root` and its acts. A cluster that is not up is started, and ends with the block."""
+    from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for this verb alone
+    from harness.page.acts import Acts  # noqa: PLC0415
+    from harness.page.live_view import LiveView  # noqa: PLC0415
+
+    with ExitStack() as ending:
+        try:
+            control = SupervisorClient(root)
+        except NotUp:
+            _start(root, nodes, algorithm, seed)
+            control = SupervisorClient(root)
+            ending.callback(_stop, control)
+            print_stderr("the cluster ends with this command")
+        else:
+            if (nodes, algorithm, seed) != (None, None, None):
+                raise Mistake(
+                    f"a cluster is up in {root} already: `consensus live` alone shows it, and --dir names another folder"
+                )
+        where = control.ask("where", SUPERVISOR_TIMEOUT_S)
+        about = about_cluster(
+            where["algorithm"], list(where["addresses"]), cluster=where["cluster"], faults=plain_catalogue(), live=True
+        )
+        live_view = LiveView(root, about)
+        acts = Acts(root, live_view.hurry)
+        ending.callback(acts.close)
+        live_view.start()
+        ending.callback(live_view.close)
+        yield live_view.view, acts.do
+
+
+def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> None:
+    """Start the cluster of the folder, or a new one whose disks can fail, so that the page has every fault."""
+    from harness.runs.serve import serve_detached  # noqa: PLC0415 - for a cluster that is not up
+
+    check_free(root)
+    if running_nodes(root):
+        raise Mistake("nodes run here without their supervisor: `consensus up -d` adopts them, then `consensus live`")
+    lock = FolderLock(root)
+    try:
+        prepare = () if (root / SPEC_NAME).exists() else ("disk",)
+        spec = new_or_known(root, nodes, algorithm, seed, prepare, False, {})
+        for line in serve_detached(spec, lock, record=True, outliving=False):
+            print_stderr(f"consensus: {line}")
+    finally:
+        lock.release()
+
+
+def _stop(control: SupervisorClient) -> None:
+    """End the cluster, and wait for its supervisor to have judged the session."""
+    with suppress(NotUp):
+        control.ask("stop", _DOWN_S)
+    deadline = time.monotonic() + _DOWN_S
+    while control.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _run_named(root: Path, name: str | None) -> Path | None:
+    """Return the run that a name stands for, or None if it is that of an algorithm.
+
+    Raises:
+        UnknownAlgorithm: there is neither an algorithm nor a run of this name.
+    """
+    try:
+        load_algorithm(name or "paxos")
+    except UnknownAlgorithm as error:
+        try:
+            return find_run(root, name)
+        except NoSuchRun:
+            raise UnknownAlgorithm(f"{error}. And no run in {root / 'runs'} has {name!r} in its name") from None
+    return None
+
+
+@contextmanager
+def _recorded(run: Path) -> "Iterator[tuple[PageView, Do | None]]":
+    """Yield the view of a run, which has no acts."""
+    from harness.page.recorded_view import recorded_view  # noqa: PLC0415 - for this verb alone
+
+    yield recorded_view(run), None

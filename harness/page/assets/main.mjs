@@ -1,0 +1,160 @@
+// The page: connects the server's events with the picture, the panels and the bar of time.
+
+import { Clock } from "./clock.mjs";
+import { Connection } from "./connection.mjs";
+import { button, byId, h, plural } from "./dom.mjs";
+import { FaultMenu } from "./faultmenu.mjs";
+import { TypeMarks, valueMark } from "./marks.mjs";
+import { Panels } from "./panels.mjs";
+import { Ring, legend } from "./ring.mjs";
+import { Store } from "./store.mjs";
+import { TimeBar } from "./timebar.mjs";
+
+const FLIGHT_US = 650000, CALLS_SHOWN = 5;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const store = new Store();
+const page = { about: null, stand: {}, pending: {}, version: -1, stood: null, acted: null, shown: 0 };
+
+function take(message) {
+  if (message.m === "about") { if (!page.about) begin(message); return; }
+  if (message.anew) store.clear();
+  page.clock.sync(message.now);
+  store.add(message.events);
+  if (message.stand) {
+    page.stand = message.stand;
+    page.panels.take(message.stand);
+    banner();
+  }
+}
+
+function begin(about) {
+  page.about = about;
+  byId("title").textContent = about.algorithm;
+  document.title = `${about.algorithm}: Consensus Lab`;
+  const marks = new TypeMarks(about.types);
+  page.clock = new Clock(about.live);
+  page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => page.panels.deliver(one), knife }, about.read_only);
+  page.panels = new Panels(byId("side"), about, (name, args) => connection.act(name, args), (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
+  page.panels.on_close = () => select(null);
+  page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
+  page.ring.layOut(about.nodes);
+  byId("legend").replaceChildren(...legend(marks));
+  byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
+  if (about.live && !about.read_only) tools(about);
+  select(null);
+  if (!about.live) page.clock.show(Infinity);
+  requestAnimationFrame(frame);
+}
+
+function tools(about) {
+  page.menu = new FaultMenu(byId("faults"), about.faults, (fault, args, note) => page.panels.do("inject", { fault, arguments: args }, note));
+  const groups = h("input", { id: "groups", "aria-label": "groups to cut from each other", placeholder: "n1,n2/n3,n4,n5", autocomplete: "off" });
+  const note = h("span", { class: "note", "aria-live": "polite", id: "tool-note" });
+  page.note = note;
+  byId("toolbar").append(
+    button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
+    groups, button("Partition", () => page.panels.do("partition", { groups: groups.value }, note), { id: "partition" }),
+    button("Heal all", () => page.panels.do("heal", {}, note), { id: "heal-all" }),
+    h("a", { href: "report", target: "_blank", rel: "noopener" }, "report"), note);
+}
+
+function knife(links, oneWay) { page.panels.do("cut", { links, one_way: oneWay }, page.note); }
+
+function select(selection) {
+  page.ring.selected = selection?.node ?? null;
+  page.panels.select(selection);
+  page.version = -1;
+}
+
+function banner() {
+  const { ended, trouble } = page.stand, element = byId("banner");
+  element.hidden = !ended && !trouble;
+  element.replaceChildren(ended ? `The cluster does not run: ${ended} ` : trouble ?? "");
+  if (ended && page.about.live && !page.about.read_only) {
+    const start = button("Start it again", async () => { start.disabled = true; const reply = await connection.act("start", {}); if (!reply.ok) { start.disabled = false; element.append(` ${reply.text}`); } }, { id: "start" });
+    element.append(start);
+  }
+  byId("subtitle").textContent = `${plural(page.about.nodes.length, "node")}${page.stand.run ? ` · run ${page.stand.run}` : ""}`;
+}
+
+// --- each frame ---------------------------------------------------------------------------------------------------------
+
+function frame() {
+  requestAnimationFrame(frame);
+  const { clock, ring, bar } = page;
+  if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
+  const t = clock.frame(store.last);
+  const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
+  const leftOut = ring.move(store, t, flight, bar.focus, still.matches);
+  bar.draw(t);
+  // The rest changes seldom: with new events, or when the time that is shown is another one.
+  const key = `${store.version} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  if (key !== page.version) { page.version = key; drawRest(t); }
+  page.frames = (page.frames ?? 0) + 1;
+  document.documentElement.dataset.frames = page.frames;
+  const thinned = store.thinned + leftOut;
+  if (page.thinned !== thinned) { page.thinned = thinned; byId("legend").dataset.thinned = thinned ? `${thinned.toLocaleString("en")} messages are not drawn` : ""; }
+}
+
+function drawRest(t) {
+  const { ring, panels } = page;
+  const names = [...new Set([...page.about.nodes, ...store.nodes.keys()])].filter((name) => store.nodes.has(name) || page.about.nodes.includes(name));
+  if (names.length !== ring.names.length) { ring.layOut(names); panels.nodes = names; }
+  const accepted = acceptedValues(t);
+  const nodes = names.map((name) => nodePicture(name, store.nodeAt(name, t), accepted));
+  const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held").map((wait) => wait.message);
+  const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
+  ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
+  panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node));
+  calls(t);
+  for (const chip of byId("predicates").children) {
+    const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
+    chip.classList.toggle("broken", is);
+    chip.title = is ? broken.evidence : "not broken up to here";
+    chip.textContent = `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}`;
+  }
+}
+
+function nodePicture(name, event, accepted) {
+  if (!event) return { name, state: "new", how: "not seen yet", facts: {} };
+  const facts = event.vars[event.latest] ?? {};
+  return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, facts,
+    ballot: facts.ballot && facts.ballot[0] ? facts.ballot.join("·") : "", refused: event.how.includes("see its log"),
+    accepted: facts.accepted && accepted.get(facts.accepted.join("·")) };
+}
+
+// Returns the value of each ballot, by the Accept messages that were seen up to a time.
+function acceptedValues() {
+  if (page.about.algorithm !== "paxos") return new Map();
+  return new Map(store.order.filter((message) => message.type === "Accept" && message.value).map((message) => [/ (\d+·\S+)/.exec(message.label)?.[1], message.value]));
+}
+
+function calls(t) {
+  const rows = store.callsAt(t, CALLS_SHOWN).reverse().map((call) => {
+    const waits = call.t1 === null || call.t1 > t;
+    const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
+    const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
+    const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
+    return h("li", { class: `call ${state}`, "data-state": state, title: call.error ?? "" }, h("span", { class: "asked" }, `${call.asked}${call.key ? ` (${call.key})` : ""}${call.at ? ` at ${call.at}` : ""}`),
+      h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
+  });
+  byId("calls").replaceChildren(...rows);
+}
+
+// --- keys -----------------------------------------------------------------------------------------------------------------
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.closest("input, select, textarea, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey || !page.about) return;
+  const key = event.key.toLowerCase();
+  if (key === "n" && page.about.live) page.panels.next();
+  else if (key === "f" && page.menu) { event.preventDefault(); page.menu.open(); }
+  else if (key === "," ) page.bar.step(-1);
+  else if (key === ".") page.bar.step(1);
+  else if (key === "p") page.bar.playOrPause();
+  else if (key === "escape") select(null);
+});
+
+const connection = new Connection(take, (isOpen) => {
+  byId("connection").textContent = isOpen ? "" : "the server of this page does not answer: connecting again …";
+  document.documentElement.dataset.connected = isOpen ? "yes" : "no";
+});

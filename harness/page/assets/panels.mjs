@@ -1,0 +1,233 @@
+// The panels beside the picture: what is selected with its acts, the messages that are held, the faults in force, what was done.
+
+import { button, h, plural } from "./dom.mjs";
+import { valueMark } from "./marks.mjs";
+
+const CALL_S = 5, PATIENT_S = 3600, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
+const NODE_ACTS = [
+  ["kill", "Kill", "SIGKILL", (node) => ["kill", { nodes: node }]],
+  ["suspend", "Suspend", "SIGSTOP: it neither runs nor knows it", (node) => ["suspend", { nodes: node }]],
+  ["resume", "Resume", "SIGCONT", (node) => ["resume", { nodes: node }]],
+  ["restart", "Restart", "start it on the same disk", (node) => ["restart", { nodes: node }]],
+  ["isolate", "Isolate", "cut it from every other node", (node) => ["isolate", { node }]],
+  ["power-cut", "Cut its power", "kill it; writes that were not synced are lost", (node) => ["inject", { fault: "power-cut", arguments: { node } }]],
+  ["delete-directory", "Lose its disk", "kill it, remove its directory, and start it", (node) => ["inject", { fault: "delete-directory", arguments: { node } }]],
+  ["tick", "Let 1 s pass", "its clock jumps, so its timers run out: for use while clocks stand still", (node) => ["inject", { fault: "clock-jump", arguments: { node, seconds: "1" } }]],
+];
+const LINK_ACTS = [
+  ["cut-both", "Cut both ways", (one, other) => ["cut", { links: [[one, other]], one_way: false }]],
+  ["cut-one", "Cut → only", (one, other) => ["cut", { links: [[one, other]], one_way: true }]],
+  ["hold", "Hold", (one, other) => ["inject", { fault: "hold", arguments: { links: [[one, other], [other, one]] } }]],
+  ["delay", "Delay 0.5 s", (one, other) => ["inject", { fault: "delay", arguments: { links: [[one, other], [other, one]], seconds: "0.5" } }]],
+  ["drop", "Drop half", (one, other) => ["inject", { fault: "drop", arguments: { links: [[one, other], [other, one]], probability: "0.5" } }]],
+  ["duplicate", "Send twice", (one, other) => ["inject", { fault: "duplicate", arguments: { links: [[one, other], [other, one]], probability: "1" } }]],
+];
+
+export class Panels {
+  // `act(name, arguments)` returns a promise of the reply; `pending(node, text)` marks a node while an act on it is under way.
+  constructor(parent, about, act, pending) {
+    Object.assign(this, { about, act, pending });
+    this.nodes = [...about.nodes];
+    this.selection = null;
+    this.stand = {};
+    this.shown = {};
+    this.inputs = { name: about.keeps_log ? "owner" : "colour", value: "blue" };
+    this.selected = parent.appendChild(h("section", { id: "selected" }));
+    if (!about.live) { parent.appendChild(this.verdicts()); return; }
+    this.holding = parent.appendChild(h("section", { id: "holding" }));
+    this.force = parent.appendChild(h("section", { id: "force" }));
+    this.done = h("ol", { id: "done", "aria-label": "What was done", "aria-live": "polite" });
+    parent.appendChild(h("section", {}, h("h2", {}, "Done"), this.done));
+    this.drawHoldingFrame();
+  }
+
+  // Does an act, says beside it what came of it, and notes it in the list of what was done.
+  async do(name, args, note, { node = null, doing = null } = {}) {
+    if (this.about.read_only) { say(note, false, "this page is only to be read"); return { ok: false }; }
+    if (node && doing) this.pending(node, doing);
+    say(note, null, "…");
+    const reply = await this.act(name, args);
+    if (node && doing) this.pending(node, null);
+    say(note, reply.ok, reply.text);
+    this.done.prepend(h("li", { class: reply.ok ? "" : "refused" }, `${reply.ok ? "" : "refused: "}${reply.text}`));
+    while (this.done.children.length > DONE_MAX) this.done.lastChild.remove();
+    return reply;
+  }
+
+  // --- what is selected ---------------------------------------------------------------------------------------------------
+
+  select(selection) {
+    this.selection = selection;
+    this.shown.facts = null;
+    this.drawSelected();
+    this.selected.querySelector("h2")?.focus({ preventScroll: true });
+  }
+
+  drawSelected() {
+    const { selection } = this;
+    const title = !selection ? (this.about.live ? "A call" : "") : selection.node ?? `${selection.from} — ${selection.to}`;
+    const parts = [];
+    if (title) parts.push(h("h2", { tabindex: -1 }, title, selection ? button("×", () => this.on_close(), { class: "close", "aria-label": "close" }) : null));
+    this.facts = h("dl", { class: "facts" });
+    if (selection?.node) parts.push(this.facts);
+    if (this.about.live) {
+      this.note = h("p", { class: "note", "aria-live": "polite" });
+      if (selection?.from) parts.push(this.linkActs(selection));
+      if (selection?.node) parts.push(this.nodeActs(selection.node));
+      if (!selection?.from) parts.push(this.about.keeps_log ? this.logForm(selection?.node) : this.callForm(selection?.node ?? ""));
+      parts.push(this.note);
+    }
+    this.selected.replaceChildren(...parts);
+  }
+
+  nodeActs(node) {
+    return h("div", { class: "acts" }, NODE_ACTS.map(([id, text, title, make]) => button(text, () => {
+      const doing = { restart: "booting", kill: null, "delete-directory": "booting" }[id] ?? null;
+      this.do(...make(node), this.note, { node, doing });
+    }, { title, "data-act": id })));
+  }
+
+  linkActs({ from, to }) {
+    return h("div", { class: "acts" }, LINK_ACTS.map(([id, text, make]) => button(text.replace("→", `${from} → ${to}`),
+      () => this.do(...make(from, to), this.note), { "data-act": id })),
+    button(`Cut ${to} → ${from} only`, () => this.do("cut", { links: [[to, from]], one_way: true }, this.note), { "data-act": "cut-back" }));
+  }
+
+  field(name, label) {
+    return h("label", {}, label, h("input", { id: `field-${name}`, value: this.inputs[name], autocomplete: "off", spellcheck: "false",
+      oninput: (event) => { this.inputs[name] = event.target.value; } }));
+  }
+
+  // How long a call waits: while messages are held, a person delivers them, so it waits for long.
+  patience() { return this.stand.in_force?.some((fault) => fault.fault === "hold") ? PATIENT_S : CALL_S; }
+
+  callForm(node) {
+    const at = h("select", { id: "field-at" }, h("option", { value: "" }, "any node"), this.nodes.map((name) => h("option", { value: name, selected: name === node }, name)));
+    const call = (f) => (event) => {
+      event?.preventDefault();
+      const args = { name: this.inputs.name, at: at.value, timeout_s: this.patience() };
+      this.do(f, f === "propose" ? { ...args, value: this.inputs.value } : args, this.note);
+    };
+    const chips = h("div", { class: "chips" }, ["blue", "red", "green"].map((value) => button(`${valueMark(value).glyph} ${value}`, () => {
+      this.inputs.value = value;
+      this.selected.querySelector("#field-value").value = value;
+    }, { class: `value ${valueMark(value).css}`, "data-value": value })));
+    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at)),
+      chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
+        button("Query", call("query"), { "data-act": "query" }),
+        button("Query all", () => this.nodes.forEach((name) => this.do("query", { name: this.inputs.name, at: name, timeout_s: this.patience() }, this.note)), { "data-act": "query-all" })));
+  }
+
+  logForm() {
+    this.inputs.owner ??= "alice";
+    this.inputs.token ??= "";
+    const timeout = () => ({ timeout_s: this.patience() });
+    const call = (f, make) => button({ put: "Put", get: "Get", delete: "Delete", acquire: "Lock", release: "Unlock" }[f], () => this.do(f, { ...make(), ...timeout() }, this.note).then((reply) => {
+      const token = f === "acquire" && reply.ok ? /: (\d+)$/.exec(reply.text) : null;
+      if (token) { this.inputs.token = token[1]; const field = this.selected.querySelector("#field-token"); if (field) field.value = token[1]; }
+    }), { "data-act": f });
+    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value")),
+      h("div", { class: "acts" }, call("put", () => ({ key: this.inputs.name, value: this.inputs.value })), call("get", () => ({ key: this.inputs.name })),
+        call("delete", () => ({ key: this.inputs.name }))),
+      h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token")),
+      h("div", { class: "acts" }, call("acquire", () => ({ name: this.inputs.name, owner: this.inputs.owner })),
+        call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 }))));
+  }
+
+  drawFacts(node) {
+    if (!this.selection?.node || !node) return;
+    const facts = node.facts ?? {};
+    const rows = [["state", node.how], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
+      ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["vote", facts.vote],
+      ["votes it knows", facts.votes && Object.entries(facts.votes).map(([voter, vote]) => `${voter} ${vote}`).join(", ")],
+      ["log", facts.applied !== undefined && `${facts.applied} of ${facts.commit} slots applied`],
+      ["holds", facts.holds && Object.entries(facts.holds).map(([what, count]) => `${count} ${what}`).join(", ")],
+      ["waiting clients", facts.waiting || null]].filter(([, text]) => text);
+    const key = JSON.stringify(rows);
+    if (this.shown.facts === key) return;
+    this.shown.facts = key;
+    this.facts.replaceChildren(...rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, String(text))]));
+  }
+
+  // --- messages that are held ---------------------------------------------------------------------------------------------
+
+  drawHoldingFrame() {
+    const type = h("select", { "aria-label": "which messages", id: "hold-type" }, h("option", { value: "" }, "all messages"), this.about.types.map((name) => h("option", { value: name }, name)));
+    this.holdNote = h("p", { class: "note", "aria-live": "polite" });
+    this.heldList = h("ol", { id: "held", "aria-label": "Messages that are held" });
+    this.heldTitle = h("h3", {});
+    const hold = () => this.do("inject", { fault: "hold", arguments: { links: "nodes", types: type.value } }, this.holdNote);
+    this.holding.append(h("h2", {}, "Hold and step"),
+      h("div", { class: "acts" }, button("Hold", hold, { id: "hold", title: "keep the messages between nodes until you deliver them" }), type,
+        button("Stop the clocks", () => this.stopClocks(), { id: "stop-clocks", title: "no timer of a node runs out" }),
+        button("Let all go", () => this.letGo(), { id: "let-go", title: "deliver what is held, and let the clocks run" }),
+        button("Next message", () => this.next(), { id: "next-message", title: "deliver the oldest message that is held: the key N", "aria-keyshortcuts": "n" })),
+      this.holdNote, this.heldTitle, this.heldList);
+  }
+
+  async stopClocks() {
+    for (const node of this.nodes) await this.do("inject", { fault: "clock-skew", arguments: { node, rate: 0 } }, this.holdNote);
+  }
+
+  async letGo() {
+    for (const fault of this.stand.in_force.filter(isStep).reverse()) await this.do("end", { number: fault.number }, this.holdNote);
+  }
+
+  next() {
+    const first = this.stand.held?.[0];
+    if (first) this.deliver(first);
+  }
+
+  deliver(message, how = "deliver") { return this.do(how, { rule: message.rule, index: message.index }, this.holdNote); }
+
+  // --- how it stands ------------------------------------------------------------------------------------------------------
+
+  take(stand) {
+    this.stand = stand;
+    if (!this.about.live) return;
+    const held = JSON.stringify([stand.held, stand.held_count]);
+    if (this.shown.held !== held) { this.shown.held = held; this.drawHeld(); }
+    const force = JSON.stringify(stand.in_force);
+    if (this.shown.force !== force) { this.shown.force = force; this.drawForce(); }
+  }
+
+  drawHeld() {
+    const { held, held_count: count } = this.stand;
+    this.heldTitle.textContent = count ? `${plural(count, "message")} held` : "";
+    this.heldList.replaceChildren(...held.slice(0, HELD_SHOWN_MAX).map((message) => h("li", { "data-from": message.from, "data-to": message.to, "data-type": message.type },
+      h("span", { class: `held-label ${message.value ? `value ${valueMark(message.value).css}` : ""}`, title: message.text }, message.label),
+      h("span", { class: "way" }, `${message.from} → ${message.to}`),
+      button("deliver", () => this.deliver(message), { "data-act": "deliver" }), button("drop", () => this.deliver(message, "lose"), { "data-act": "lose" }),
+      button("copy", () => this.deliver(message, "repeat"), { title: "deliver a copy, and hold it still", "data-act": "repeat" }))),
+    ...(count > HELD_SHOWN_MAX ? [h("li", {}, `and ${count - HELD_SHOWN_MAX} more`)] : []));
+  }
+
+  drawForce() {
+    const faults = this.stand.in_force;
+    const clocks = faults.filter((fault) => fault.fault === "clock-skew"), others = faults.filter((fault) => fault.fault !== "clock-skew");
+    const rows = others.map((fault) => h("li", {}, h("span", { title: argumentsOf(fault) }, `${fault.fault} ${argumentsOf(fault)}`),
+      button("end", () => this.do("end", { number: fault.number }, this.forceNote), { "data-act": "end" })));
+    if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", async () => { for (const fault of clocks) await this.do("end", { number: fault.number }, this.forceNote); })));
+    this.forceNote = h("p", { class: "note", "aria-live": "polite" });
+    this.force.replaceChildren(h("h2", {}, "In force", button("Heal all", () => this.do("heal", {}, this.forceNote), { id: "heal", disabled: !faults.length })),
+      h("ol", { class: "force" }, rows.length ? rows : h("li", { class: "none" }, "no fault of links, clocks or disks")), this.forceNote);
+  }
+
+  verdicts() {
+    const { verdicts, gaps } = this.about;
+    const rows = Object.entries(verdicts).map(([name, { status, evidence }]) => h("li", { class: status }, h("b", {}, `${{ valid: "✓", invalid: "✗" }[status] ?? "?"} ${name}`), h("p", {}, evidence)));
+    return h("section", { id: "verdicts" }, h("h2", {}, "Verdicts"), h("ol", {}, rows.length ? rows : h("li", {}, "this run was not judged")),
+      gaps.map((gap) => h("p", { class: "note" }, gap)),
+      h("p", { class: "note" }, "A record has no statuses of nodes: how each stands follows from the messages that it sent, and from the receipts of faults."));
+  }
+}
+
+const isStep = (fault) => fault.fault === "hold" || (fault.fault === "clock-skew" && fault.arguments.rate === 0);
+const argumentsOf = (fault) => Object.entries(fault.arguments).filter(([, value]) => value !== "").map(([name, value]) => (name === "links" && Array.isArray(value)
+  ? value.map((link) => link.join("→")).join(" ") : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)).join(", ").slice(0, 120);
+
+function say(note, ok, text) {
+  if (!note) return;
+  note.className = `note ${ok === null ? "" : ok ? "good" : "bad"}`;
+  note.textContent = text;
+}

@@ -1,0 +1,312 @@
+// Draws the cluster: nodes on a ring, the clients beside it, walls where links are cut, and messages on their way.
+//
+// Theory of operation
+// The picture has layers. Links, walls and nodes are drawn anew when something about them has changed; messages are drawn in
+// each frame, with elements that are used again. A message moves along a curve, so that both directions of a link can be seen.
+// One that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross.
+
+import { h, s } from "./dom.mjs";
+import { valueMark } from "./marks.mjs";
+import { LOST } from "./store.mjs";
+
+const WIDTH = 1000, HEIGHT = 600, CENTRE = [560, 292], RADII = [330, 218], NODE = 47, CLIENT_AT = [86, 292];
+const DRAWN_MAX = 260, LABELLED_MAX = 14, HELD_MAX = 5;
+const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
+
+export class Ring {
+  // `on` has the functions `node(name)`, `link(from, to)`, `held(message)` and `knife(links, oneWay)`, which clicks call.
+  constructor(parent, marks, on, isReadOnly) {
+    this.marks = marks;
+    this.on = on;
+    this.places = new Map();
+    this.layers = {};
+    this.svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Nodes, links and messages" });
+    for (const name of ["links", "walls", "nodes", "held", "messages", "knife"]) {
+      this.layers[name] = this.svg.appendChild(s("g", { class: name }));
+    }
+    this.pool = [];
+    this.selected = null;
+    this.drawn = "";
+    parent.append(this.svg);
+    if (!isReadOnly) this.listenForKnife();
+  }
+
+  layOut(nodes) {
+    this.names = nodes;
+    this.places = new Map([["client", CLIENT_AT]]);
+    nodes.forEach((node, number) => {
+      const angle = -Math.PI / 2 + 2 * Math.PI * number / nodes.length;
+      this.places.set(node, [CENTRE[0] + RADII[0] * Math.cos(angle), CENTRE[1] + RADII[1] * Math.sin(angle)]);
+    });
+    this.drawLinks();
+  }
+
+  // Returns the control point of the curve from one end to the other, and the ends at the rims.
+  curve(from, to) {
+    const [x1, y1] = this.places.get(from) ?? CENTRE, [x2, y2] = this.places.get(to) ?? CENTRE;
+    const dx = x2 - x1, dy = y2 - y1, length = Math.hypot(dx, dy) || 1;
+    const bend = Math.min(26, length * 0.09);
+    const ux = dx / length, uy = dy / length;
+    const start = [x1 + ux * NODE, y1 + uy * NODE], end = [x2 - ux * NODE, y2 - uy * NODE];
+    return { start, end, control: [(x1 + x2) / 2 - uy * bend * 2, (y1 + y2) / 2 + ux * bend * 2] };
+  }
+
+  pointAt({ start, end, control }, share) {
+    const rest = 1 - share;
+    return [0, 1].map((axis) => rest * rest * start[axis] + 2 * rest * share * control[axis] + share * share * end[axis]);
+  }
+
+  drawLinks() {
+    const lines = [];
+    for (const [number, one] of this.names.entries()) for (const other of this.names.slice(number + 1)) {
+      const [x1, y1] = this.places.get(one), [x2, y2] = this.places.get(other);
+      lines.push(s("line", { class: "link", x1, y1, x2, y2 }));
+      lines.push(s("line", { class: "link-hit", x1, y1, x2, y2, onclick: () => this.on.link(one, other) },
+        s("title", {}, `the link between ${one} and ${other}`)));
+    }
+    const [x, y] = CLIENT_AT;
+    for (const node of this.names) {
+      const [x2, y2] = this.places.get(node);
+      lines.push(s("line", { class: "link client", x1: x, y1: y, x2, y2 }));
+    }
+    lines.push(s("rect", { class: "client-box", x: x - 46, y: y - 24, width: 92, height: 48, rx: 10 }));
+    lines.push(s("text", { class: "client-name", x, y: y + 6 }, "clients"));
+    this.layers.links.replaceChildren(...lines);
+  }
+
+  // Draws nodes, walls and held messages as they are in `picture`: { nodes, cuts, held, pending, variable }.
+  draw(picture) {
+    const drawn = JSON.stringify([picture, this.selected]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    const focused = document.activeElement?.dataset?.node;
+    this.layers.walls.replaceChildren(...this.walls(picture.cuts));
+    this.layers.nodes.replaceChildren(...picture.nodes.map((node) => this.node(node, picture)));
+    this.drawHeld(picture.held);
+    if (focused) this.layers.nodes.querySelector(`[data-node="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  // --- nodes ------------------------------------------------------------------------------------------------------------
+
+  node(node, picture) {
+    const [x, y] = this.places.get(node.name);
+    const pending = picture.pending[node.name];
+    const state = pending ?? (node.state === "down" && node.refused ? "refused" : STATES[node.state] ?? node.state);
+    const facts = node.facts ?? {};
+    const label = `${node.name}, ${state === "up" ? "up" : node.how}${facts.role ? `, ${facts.role}` : ""}`
+      + `${node.ballot ? `, ballot ${node.ballot}` : ""}${facts.decided ? `, decided ${facts.decided}` : facts.vote ? `, voted ${facts.vote}` : ""}`;
+    const group = s("g", {
+      class: `node ${state} ${facts.leads ? "leads" : ""} ${this.selected === node.name ? "selected" : ""}`,
+      transform: `translate(${x} ${y})`, role: "button", tabindex: 0, "aria-label": label, "data-node": node.name,
+      "data-state": state, "data-decided": facts.decided, "data-vote": facts.vote, "data-role": facts.role,
+      onclick: () => this.on.node(node.name),
+      onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); this.on.node(node.name); } },
+    }, s("title", {}, label));
+    if (facts.leads) group.append(s("circle", { class: "halo", r: NODE + 7 }));
+    group.append(s("circle", { class: "rim", r: NODE }));
+    group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name));
+    const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
+      : [{ suspended: "❚❚ suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
+    lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
+    this.chip(group, node, facts);
+    return group;
+  }
+
+  // The chip below a node: the decided value, the vote, or how far a log has come.
+  chip(group, node, facts) {
+    const chips = [];
+    if (facts.applied !== undefined) chips.push({ css: "quiet", text: `slot ${facts.applied}${facts.commit > facts.applied ? ` of ${facts.commit}` : ""}` });
+    else if (facts.decided) chips.push({ ...valueMark(facts.decided), is: "decided" });
+    else if (facts.vote) chips.push({ ...valueMark(facts.vote), is: "vote" });
+    else if (node.accepted) chips.push({ ...valueMark(node.accepted), is: "accepted" });
+    for (const one of chips) {
+      const text = one.text ?? `${one.is === "decided" ? "✓" : one.is} ${one.glyph} ${one.name}`;
+      const width = Math.min(text.length * 8.2 + 16, 190);
+      group.append(s("rect", { class: `chip ${one.css} ${one.is ?? ""}`, x: -width / 2, y: NODE - 6, width, height: 24, rx: 12 }));
+      group.append(s("text", { class: `chip-text ${one.is ?? ""}`, y: NODE + 11 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
+    }
+    if (facts.votes && !facts.decided) {
+      const counts = new Map();
+      for (const vote of Object.values(facts.votes)) counts.set(vote, (counts.get(vote) ?? 0) + 1);
+      const text = [...counts].map(([vote, count]) => `${valueMark(vote).glyph}${count}`).join(" ");
+      group.append(s("text", { class: "tally", y: 22 }, `knows ${text}`));
+    }
+  }
+
+  // --- walls --------------------------------------------------------------------------------------------------------------
+
+  walls(cuts) {
+    const walls = [];
+    for (const cut of cuts) {
+      const [from, to] = cut.split(" ");
+      if (!this.places.has(from) || !this.places.has(to)) continue;
+      const both = cuts.includes(`${to} ${from}`);
+      if (both && from > to) continue;
+      const [x1, y1] = this.places.get(from), [x2, y2] = this.places.get(to);
+      const angle = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
+      const [x, y] = both ? [(x1 + x2) / 2, (y1 + y2) / 2] : this.pointAt(this.curve(from, to), 0.5);
+      walls.push(s("g", { class: `wall ${both ? "" : "one-way"}`, transform: `translate(${x} ${y}) rotate(${angle})`, "data-cut": cut },
+        s("title", {}, both ? `${from} and ${to} are cut from each other` : `nothing passes from ${from} to ${to}`),
+        s("rect", { x: -5, y: -17, width: 10, height: 34, rx: 2 }), s("path", { d: "M-5 -6L5 -12M-5 5L5 -1M-5 16L5 10" }),
+        both ? null : s("path", { class: "way", d: "M-22 0H-8M-13 -5L-8 0L-13 5" })));
+    }
+    return walls;
+  }
+
+  // --- messages that are held ---------------------------------------------------------------------------------------------
+
+  drawHeld(held) {
+    const links = new Map();
+    for (const message of held) {
+      const link = `${message.from} ${message.to}`;
+      if (!links.has(link)) links.set(link, []);
+      links.get(link).push(message);
+    }
+    const drawn = [];
+    for (const messages of links.values()) {
+      const curve = this.curve(messages[0].from, messages[0].to);
+      messages.slice(0, HELD_MAX).forEach((message, number) => {
+        const [x, y] = this.pointAt(curve, 0.56 - number * 0.075);
+        const group = s("g", { class: "held-one", transform: `translate(${x} ${y})`, onclick: () => this.on.held(message) },
+          s("title", {}, `held: ${message.label}, ${message.from} to ${message.to}. Click to deliver`),
+          s("circle", { class: "hold-rim", r: 14 }), ...this.shape(message, 0.95));
+        drawn.push(group);
+      });
+      if (messages.length > HELD_MAX) {
+        const [x, y] = this.pointAt(curve, 0.56 - HELD_MAX * 0.075);
+        drawn.push(s("text", { class: "more", x, y }, `+${messages.length - HELD_MAX}`));
+      }
+    }
+    this.layers.held.replaceChildren(...drawn);
+  }
+
+  shape(message, size = 1) {
+    const mark = this.marks.of(message), value = message.value ? valueMark(message.value) : null;
+    return [s("path", { class: `type ${mark.css}`, d: mark.outline, transform: `scale(${size})` }),
+      value ? s("circle", { class: `core ${value.css}`, r: 4 * size }) : null].filter(Boolean);
+  }
+
+  // --- messages on their way ----------------------------------------------------------------------------------------------
+
+  // Draws the messages that move at time `t`. Each takes `flight` microseconds for its way. Returns how many are left out.
+  move(store, t, flight, focus, isStill) {
+    const steps = store.stepsBetween(t - flight, t).filter((step) => this.places.has(step.message.from) && this.places.has(step.message.to));
+    const every = Math.max(1, Math.ceil(steps.length / DRAWN_MAX));
+    const shown = steps.filter((step, number) => number % every === 0 || step.message === focus);
+    const placed = shown.map((step) => ({ ...this.way(step, (t - step.t) / flight), step }));
+    if (focus && !shown.some((step) => step.message === focus)) {
+      placed.push({ share: 0.55, lost: null, step: { message: focus, fate: focus.fate } });
+    }
+    const labelled = placed.length <= LABELLED_MAX;
+    placed.forEach((one, number) => this.place(this.element(number), one, labelled || one.step.message === focus, isStill));
+    for (let number = placed.length; number < this.used; number++) this.pool[number].setAttribute("visibility", "hidden");
+    this.used = placed.length;
+    return steps.length - shown.length;
+  }
+
+  // Returns how far on its way a message is, and what it shows: a message that has waited begins in the middle.
+  way(step, share) {
+    const begin = step.waited && step.fate !== "duplicated" ? 0.5 : 0;
+    if (LOST.has(step.fate)) {
+      const end = step.fate === "undeliverable" ? 0.92 : 0.55;
+      return { share: Math.min(begin + share * 1.6, end), lost: step.fate };
+    }
+    if (["held", "delayed", "reordered"].includes(step.fate)) return { share: Math.min(share * 1.5, 0.5), lost: null };
+    return { share: begin + (1 - begin) * share, lost: null };
+  }
+
+  element(number) {
+    while (this.pool.length <= number) {
+      const mark = s("path", {}), core = s("circle", { r: 4 }), cross = s("path", { class: "cross", d: "M-9 -9L9 9M9 -9L-9 9" });
+      const text = s("text", { class: "message-label", y: -14 }), trail = s("path", { class: "trail" });
+      const group = s("g", { class: "message" }, mark, core, cross, text);
+      const whole = s("g", {}, trail, group);
+      Object.assign(whole, { parts: { mark, core, cross, text, trail, group } });
+      this.pool.push(this.layers.messages.appendChild(whole));
+    }
+    return this.pool[number];
+  }
+
+  place(element, { share, lost, step }, isLabelled, isStill) {
+    const { message } = step, { mark, core, cross, text, trail, group } = element.parts;
+    const curve = this.curve(message.from, message.to);
+    const [x, y] = this.pointAt(curve, isStill ? (lost ? 0.5 : 0.7) : share);
+    group.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
+    if (element.message !== message || element.lost !== lost) {
+      const style = this.marks.of(message), value = message.value ? valueMark(message.value) : null;
+      mark.setAttribute("class", `type ${style.css} ${step.fate}`);
+      mark.setAttribute("d", style.outline);
+      core.setAttribute("class", `core ${value?.css ?? "none"}`);
+      cross.setAttribute("visibility", lost ? "inherit" : "hidden");
+      trail.setAttribute("class", `trail ${style.css}`);
+      trail.setAttribute("d", `M${curve.start}Q${curve.control} ${curve.end}`);
+      element.message = message;
+      element.lost = lost;
+    }
+    const words = isLabelled ? `${step.fate === "duplicated" ? "copy of " : step.fate === "corrupted" ? "damaged " : ""}${message.label}${lost ? `, ${lost}` : ""}` : "";
+    if (text.textContent !== words) text.textContent = words;
+    element.setAttribute("visibility", "visible");
+  }
+
+  // --- the knife: a line drawn with the mouse cuts the links that it crosses ----------------------------------------------
+
+  listenForKnife() {
+    let begin = null, line = null;
+    const at = (event) => {
+      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.svg.getScreenCTM().inverse());
+      return [point.x, point.y];
+    };
+    this.svg.addEventListener("pointerdown", (event) => {
+      if (event.button === 0 && !event.target.closest(".node, .held-one")) begin = at(event);
+    });
+    this.svg.addEventListener("pointermove", (event) => {
+      if (!begin) return;
+      const [x, y] = at(event);
+      if (!line && Math.hypot(x - begin[0], y - begin[1]) < 12) return;
+      if (!line) {
+        line = this.layers.knife.appendChild(s("line", { class: "knife", x1: begin[0], y1: begin[1] }));
+        this.svg.setPointerCapture(event.pointerId);
+      }
+      line.setAttribute("x2", x);
+      line.setAttribute("y2", y);
+      this.mark(this.crossed(begin, [x, y]));
+    });
+    const end = (event) => {
+      if (line) {
+        const links = this.crossed(begin, at(event));
+        line.remove();
+        this.mark([]);
+        if (links.length && event.type === "pointerup") this.on.knife(links, event.shiftKey);
+      }
+      begin = line = null;
+    };
+    this.svg.addEventListener("pointerup", end);
+    this.svg.addEventListener("pointercancel", end);
+  }
+
+  crossed(a, b) {
+    const side = (p, q, r) => Math.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]));
+    const links = [];
+    for (const [number, one] of this.names.entries()) for (const other of this.names.slice(number + 1)) {
+      const c = this.places.get(one), d = this.places.get(other);
+      if (side(a, b, c) !== side(a, b, d) && side(c, d, a) !== side(c, d, b)) links.push(side(a, b, c) > 0 ? [one, other] : [other, one]);
+    }
+    return links;
+  }
+
+  mark(links) {
+    const marked = new Set(links.map((link) => [...link].sort().join(" ")));
+    const lines = [...this.layers.links.querySelectorAll(".link:not(.client)")];
+    let number = 0;
+    for (const [place, one] of this.names.entries()) for (const other of this.names.slice(place + 1)) {
+      lines[number++].classList.toggle("marked", marked.has([one, other].sort().join(" ")));
+    }
+  }
+}
+
+const short = (how) => how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(";")[0].slice(0, 15);
+
+// Returns the legend: a shape and a name for each type of message.
+export function legend(marks) {
+  return marks.types.map((type) => h("span", {}, marks.icon(type), type));
+}

@@ -1,0 +1,309 @@
+"""Follows a cluster that runs: asks its supervisor and its nodes many times a second, and turns what changes into events.
+
+Theory of operation
+-------------------
+Two threads look. The first asks the supervisor (`harness/runs/live_verbs.py`) for processes, faults and messages, and reads the
+calls from the session's history as it grows. The second asks the nodes that are up for their status, at their own addresses, so
+neither the proxy nor the supervisor waits for a node that hangs. Both look often while something happens, and else five times a
+second.
+
+If the supervisor has ended, the page says why, and the first thread goes on looking for one: the cluster may be started again.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.clients.client import Client
+from cluster.errors import ConsensusError
+from cluster.supervisor_file import SupervisorClient
+from harness.page.event_log import Event, EventLog
+from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event
+from harness.page.predicates import Predicates
+from harness.page.view import PageView
+from harness.records.jsonable import from_jsonable
+from harness.records.run_files import RunFiles
+from harness.records.tail import FileTail
+from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
+
+#: How often to look while something happens, and else, in seconds.
+_BUSY_S: Final = 0.04
+_IDLE_S: Final = 0.2
+#: For how long something happens after the last event, in seconds.
+_LIVELY_S: Final = 1.5
+#: How many messages one look takes. More are thinned, and counted.
+MESSAGES_MAX: Final = 400
+#: How long the supervisor, and a node, may take to answer, in seconds.
+_SUPERVISOR_S: Final = 5.0
+_STATUS_S: Final = 0.3
+#: How often to look for a supervisor if there is none, in seconds.
+_FIND_S: Final = 0.3
+
+
+class LiveView:
+    """Follows the cluster in a folder from `start` to `close`. `view` is what it has seen."""
+
+    def __init__(self, root: Path, about: Mapping[str, Any]) -> None:
+        """Prepare to look. `about` is what the page says of the cluster."""
+        self.root = root
+        self._zero_ns = time.monotonic_ns()
+        self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
+        self.predicates = Predicates(about["algorithm"], len(about["nodes"]))
+        self.view.about["predicates"] = self.predicates.names
+        #: The run folder of the session by hand; None before its first call or fault.
+        self.folder: Path | None = None
+        self._closing, self._hurry = threading.Event(), threading.Event()
+        self._lively_until = 0.0
+        self._lock = threading.Lock()
+        self._processes: dict[str, dict[str, Any]] = {}
+        self._statuses: dict[str, dict[str, Any] | None] = {}
+        self._shown: dict[str, Event] = {}
+        self._threads = [
+            threading.Thread(target=self._keep_looking, name="look", daemon=True),
+            threading.Thread(target=self._keep_asking, name="ask", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to look."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closing.set()
+        self._hurry.set()
+        for thread in self._threads:
+            thread.join()
+
+    def hurry(self) -> None:
+        """Look at once: something was done."""
+        self._lively_until = time.monotonic() + _LIVELY_S
+        self._hurry.set()
+
+    def us(self, time_ns: int) -> int:
+        """Return a time of the records as the events' microseconds."""
+        return (time_ns - self._zero_ns) // 1000
+
+    def _add(self, events: list[Event]) -> None:
+        if events:
+            self._lively_until = time.monotonic() + _LIVELY_S
+            self.view.log.add([*events, *self.predicates.take_broken()])
+
+    def _pause(self) -> None:
+        self._hurry.wait(_BUSY_S if time.monotonic() < self._lively_until else _IDLE_S)
+        self._hurry.clear()
+
+    # --- the supervisor -------------------------------------------------------------------------------------------------
+
+    def _keep_looking(self) -> None:
+        while not self._closing.is_set():
+            try:
+                session = _Session(self, SupervisorClient(self.root))
+                self.view.stand(ended=None)
+                while not self._closing.is_set():
+                    self._add(session.look())
+                    self._pause()
+            except (ConsensusError, ValueError, OSError) as error:
+                self._nothing_runs(str(error))
+            self._closing.wait(_FIND_S)
+
+    def _nothing_runs(self, why: str) -> None:
+        with self._lock:
+            self._processes = {
+                node: {**process, "state": "down", "how": "the cluster has ended", "pid": None, "address": None}
+                for node, process in self._processes.items()
+            }
+            self._statuses.clear()
+            events = self._changed_nodes(time.monotonic_ns())
+        self._add(events)
+        self.view.stand(ended=cut(why), held=[], held_count=0, in_force=[], trouble=None)
+
+    # --- the nodes ------------------------------------------------------------------------------------------------------
+
+    def take_processes(self, time_ns: int, rows: list[dict[str, Any]]) -> list[Event]:
+        """Take in how the nodes' processes are, and return an event for each node that has changed."""
+        with self._lock:
+            self._processes = {row["node"]: row for row in rows}
+            for row in rows:
+                if row["state"] != "up":
+                    self._statuses.pop(row["node"], None)
+            return self._changed_nodes(time_ns)
+
+    def _changed_nodes(self, time_ns: int) -> list[Event]:
+        events = []
+        for node, process in self._processes.items():
+            event = node_event(self.us(time_ns), process, self._statuses.get(node))
+            before = self._shown.get(node)
+            if before is None or {**before, "t": 0} != {**event, "t": 0}:
+                self._shown[node] = event
+                events.append(event)
+        return events
+
+    def _keep_asking(self) -> None:
+        client: Client | None = None
+        while not self._closing.is_set():
+            with self._lock:
+                up = {
+                    node: row["address"]
+                    for node, row in self._processes.items()
+                    if row["state"] == "up" and row["address"]
+                }
+            if up:
+                client = client or Client(self.view.about["cluster"], self._addresses, "page")
+                self._take_statuses(client.status(up, _STATUS_S), up)
+            self._closing.wait(_BUSY_S if time.monotonic() < self._lively_until else _IDLE_S)
+        if client is not None:
+            client.close()
+
+    def _addresses(self) -> dict[str, str]:
+        with self._lock:
+            return {node: row["address"] for node, row in self._processes.items() if row["address"]}
+
+    def _take_statuses(self, statuses: Mapping[str, dict[str, Any]], asked: Mapping[str, str]) -> None:
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            for node, address in asked.items():
+                row = self._processes.get(node, {})
+                if row.get("state") == "up" and row.get("address") == address:  # else it is another life's answer
+                    self._statuses[node] = statuses.get(node)
+            events = self._changed_nodes(now_ns)
+        for event in events:
+            self.predicates.status(event["t"], event["node"], event["vars"])
+        self._add(events)
+
+
+class _Session:
+    """One session by hand, of one supervisor: where the looks at it have come to."""
+
+    def __init__(self, live: LiveView, control: SupervisorClient) -> None:
+        self._live, self._control = live, control
+        self._next, self._since_ns = -1, 0
+        self._history: FileTail | None = None
+        self._lines = 0
+        self._calls: dict[int, DrawnCall] = {}
+        self._open: dict[str, int] = {}
+        self._faults: dict[str, Event] = {}
+        self._where = f"{control.pid}/"
+
+    def look(self) -> list[Event]:
+        """Look once, and return the events. Raises NotUp if the supervisor has ended."""
+        after = self._next if self._next >= 0 else 2**62  # the first look is only to learn where the messages stand
+        seen = self._control.ask("look", _SUPERVISOR_S, after=after, since_ns=self._since_ns, most=MESSAGES_MAX)
+        live = self._live
+        nodes = [row["node"] for row in seen["nodes"]]
+        events = live.take_processes(seen["time"], seen["nodes"])
+        events += self._new_faults(seen["faults"], nodes)
+        live.folder = None if seen["folder"] is None else Path(seen["folder"])
+        events += self._new_calls(live.folder)
+        events += [self._message(line) for line in seen["lines"]]
+        if seen["left_out"] and self._next >= 0:
+            events.append({"k": "thinned", "t": live.us(seen["time"]), "count": seen["left_out"]})
+        self._next, self._since_ns = seen["next"], seen["time"]
+        live.view.stand(
+            held=[_held(one) for one in seen["held"]],
+            held_count=seen["held_count"],
+            in_force=seen["in_force"],
+            run=live.folder and live.folder.name,
+            trouble=seen["trouble"] and cut(seen["trouble"]),
+        )
+        return events
+
+    def _message(self, line: dict[str, Any]) -> Event:
+        time_us = self._live.us(line["time"])
+        if "of" in line:
+            return fate_event(time_us, f"{self._where}{line['of']}", line["fate"])
+        message = DrawnMessage(
+            line["index"],
+            time_us * 1000,
+            line["from"],
+            line["to"],
+            line["type"],
+            line["variable"],
+            line["incarnation"],
+            line["fields"],
+            line["fate"],
+            line["rule"],
+        )
+        self._live.predicates.message(time_us, message.sender, message.type, message.variable, message.fields)
+        return {**message_event(message), "i": f"{self._where}{message.index}"}
+
+    def _new_faults(self, receipts: list[dict[str, Any]], nodes: list[str]) -> list[Event]:
+        """Return an event for each fault that has changed. One that is neither open nor ended did nothing, and was taken back."""
+        events = []
+        open_now = set()
+        for one in receipts:
+            identity = f"{self._where}{one['began_ns']}"
+            ended_ns = one["ended_ns"]
+            fault = DrawnFault(
+                one["fault"],
+                self._live.us(one["began_ns"]) * 1000,
+                None if ended_ns is None else self._live.us(ended_ns) * 1000,
+                one["bit"],
+                tuple(one["nodes_down"]),
+                tuple((a, b) for a, b in one["links_cut"]),
+                tuple((a, b) for a, b in one["links_disturbed"]),
+                one["evidence"],
+            )
+            event = fault_event(fault, nodes, identity)
+            if ended_ns is None:
+                open_now.add(identity)
+            if self._faults.get(identity) != event:
+                self._faults[identity] = event
+                events.append(event)
+            if ended_ns is not None:
+                self._faults.pop(identity, None)
+        taken_back = [self._faults.pop(identity) for identity in self._faults.keys() - open_now]
+        return [*events, *({**event, "gone": True} for event in taken_back)]
+
+    def _new_calls(self, folder: Path | None) -> list[Event]:
+        """Return the events of the lines that the session's history has gained."""
+        if folder is None:
+            return []
+        if self._history is None:
+            self._history = FileTail(RunFiles(folder).history)
+        events = []
+        for line in self._history.new_objects():
+            number, process, time_us = self._lines, str(line["process"]), self._live.us(line["time"])
+            self._lines += 1
+            if line["type"] == "invoke":
+                self._open[process] = number
+                value = from_jsonable(line.get("value"))
+                call = DrawnCall(number, process, line["f"], str(line["key"]), value, line.get("node"), time_us * 1000)
+            else:
+                number = self._open.pop(process)
+                answer = from_jsonable(line.get("value"))
+                call = replace(
+                    self._calls.pop(number),
+                    ended=time_us * 1000,
+                    outcome=line["type"],
+                    answer=answer,
+                    node=line.get("node"),
+                    error=line.get("error"),
+                )
+                if call.outcome == "ok":
+                    self._live.predicates.answer(call.began // 1000, time_us, call.f, call.key, answer, call.node)
+            if call.ended is None:
+                self._calls[number] = call
+            events.append({**call_event(call), "id": f"{self._where}{number}"})
+        return events
+
+
+def _held(one: dict[str, Any]) -> dict[str, Any]:
+    """Return a held message for the page."""
+    message = DrawnMessage(
+        one["index"],
+        0,
+        one["from"],
+        one["to"],
+        one["type"],
+        one["variable"],
+        one["incarnation"],
+        one["fields"],
+        "held",
+        one["rule"],
+    )
+    event = message_event(message)
+    return {name: event[name] for name in ("i", "from", "to", "type", "variable", "rule", "label", "value", "text")}

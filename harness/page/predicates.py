@@ -1,0 +1,154 @@
+"""Promises that a page watches while things happen: each turns red at the step that breaks it, with the evidence.
+
+They are few and simple, for people who look. The judges of `harness/checkers` decide about a run at its end, from all evidence.
+
+| predicate | broken when |
+|---|---|
+| agreement | two nodes, or two answers of clients, show different decided values of a variable |
+| a decision stays | a query that began after a decision was answered says "undecided" |
+| one value chosen | majorities have accepted, or voted for, different values of a variable |
+| a promise never goes back | a node reports a lower ballot than before |
+| replicas agree | two replicas of a log have applied the same slots, and their logs differ |
+| tokens rise | a lock is given with a token that is not above the last one |
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from harness.page.event_log import Event
+from harness.page.events import cut, value_text
+from harness.records.jsonable import from_jsonable
+from node.algorithms import load_algorithm
+from node.quorum import majority
+
+AGREEMENT: Final = "agreement"
+STAYS: Final = "a decision stays"
+CHOSEN: Final = "one value chosen"
+PROMISES: Final = "a promise never goes back"
+REPLICAS: Final = "replicas agree"
+TOKENS: Final = "tokens rise"
+#: How many values, ballots or positions of one kind are remembered.
+_REMEMBERED_MAX: Final = 50_000
+#: How a status shows a value that is too large for it.
+_LARGE: Final = re.compile(r"^'[\d,]+ bytes'$")
+
+
+class Predicates:
+    """Watches one cluster or run. Each method takes in what was seen, at a time in microseconds; `broken` collects the events."""
+
+    def __init__(self, algorithm: str, nodes: int) -> None:
+        self._nodes = nodes
+        keeps_log = load_algorithm(algorithm).keeps_log
+        self.names = (
+            [REPLICAS, PROMISES, TOKENS]
+            if keeps_log
+            else [AGREEMENT, STAYS, *([CHOSEN] if algorithm in ("majority", "paxos") else [])]
+            + ([PROMISES] if algorithm == "paxos" else [])
+        )
+        self.broken: list[Event] = []
+        self._found: set[str] = set()
+        self._decided: dict[str, tuple[str, str]] = {}  # by variable: the value, and who showed it
+        self._answered_us: dict[str, int] = {}
+        self._ballots: dict[tuple[str, str], list[Any]] = {}
+        self._votes: dict[str, dict[Any, set[str]]] = {}  # by variable and ballot or value: who has accepted
+        self._proposed: dict[str, dict[Any, str]] = {}  # by variable and ballot: the value
+        self._chosen: dict[str, tuple[str, str]] = {}
+        self._chains: dict[int, tuple[str, str]] = {}
+        self._tokens: dict[str, int] = {}
+
+    def take_broken(self) -> list[Event]:
+        """Return what was found broken since the last call."""
+        broken, self.broken = self.broken, []
+        return broken
+
+    # --- what was seen ------------------------------------------------------------------------------------------------
+
+    def status(self, t: int, node: str, variables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in a node's status: the facts of its variables, as `events.variable_facts` returns them."""
+        for variable, facts in variables.items():
+            if facts.get("decided") is not None and not _LARGE.search(str(facts["decided"])):
+                self._decides(t, variable, str(facts["decided"]), node)
+            if "ballot" in facts:
+                self._ballot(t, variable, node, facts["ballot"])
+            if "accepted" in facts and "applied" not in facts:
+                self._accepts(t, variable, tuple(facts["accepted"]), node)
+            if facts.get("vote") is not None and not _LARGE.search(str(facts["vote"])):
+                self._accepts(t, variable, str(facts["vote"]), node)
+            if facts.get("chain") is not None:
+                self._applied(t, node, facts["applied"], str(facts["chain"]))
+
+    def message(self, t: int, sender: str, type_: str, variable: str | None, fields: Mapping[str, Any]) -> None:
+        """Take in a message that `sender` has sent."""
+        value = fields.get("value")
+        if variable is None or CHOSEN not in self.names or (isinstance(value, dict) and set(value) == {"bytes"}):
+            return  # a value that was cut short could be taken for another one
+        match type_, fields:
+            case "Accept", {"ballot": [round_, node], "value": value}:
+                self._remember(self._proposed, variable)[round_, node] = value_text(from_jsonable(value))
+            case "Accepted", {"ballot": [round_, node]}:
+                self._accepts(t, variable, (round_, node), sender)
+            case "Vote", {"value": value}:
+                self._accepts(t, variable, value_text(from_jsonable(value)), sender)
+
+    def answer(self, began: int, t: int, f: str, key: str, value: Any, node: str | None) -> None:
+        """Take in a client's answer."""
+        if f in ("propose", "query") and STAYS in self.names:
+            if value is not None:
+                self._decides(t, key, value_text(value), f"the answer of {node or 'a node'}")
+                self._answered_us.setdefault(key, t)
+            elif self._answered_us.get(key, began) < began:
+                self._break(t, STAYS, f"{key}: {node or 'a node'} answers undecided, after a decision was answered")
+        elif f == "acquire" and isinstance(value, int):
+            if value <= self._tokens.get(key, 0):
+                self._break(t, TOKENS, f"{key}: token {value} is given after token {self._tokens[key]}")
+            self._tokens[key] = max(value, self._tokens.get(key, 0))
+
+    # --- what follows ---------------------------------------------------------------------------------------------------
+
+    def _decides(self, t: int, variable: str, value: str, who: str) -> None:
+        first, by = self._decided.setdefault(variable, (value, who))
+        if first != value:
+            self._break(t, AGREEMENT, f"{variable}: {by} shows {first}, and {who} shows {value}")
+
+    def _ballot(self, t: int, variable: str, node: str, ballot: list[Any]) -> None:
+        before = self._ballots.get((variable, node), ballot)
+        self._ballots[variable, node] = ballot
+        if ballot < before:
+            self._break(t, PROMISES, f"{node} has promised ballot {_text(before)}, and now reports {_text(ballot)}")
+
+    def _accepts(self, t: int, variable: str, what: Any, node: str) -> None:
+        voters = self._remember(self._votes, variable).setdefault(what, set())
+        voters.add(node)
+        if len(voters) < majority(self._nodes):
+            return
+        value = what if isinstance(what, str) else self._proposed.get(variable, {}).get(what)
+        if value is None:
+            return
+        how = "by votes" if isinstance(what, str) else f"under ballot {_text(what)}"
+        first, by = self._chosen.setdefault(variable, (value, how))
+        if first != value:
+            self._break(
+                t, CHOSEN, f"{variable}: {first} was chosen {by}, and {value} {how}, by {', '.join(sorted(voters))}"
+            )
+
+    def _applied(self, t: int, node: str, slot: int, chain: str) -> None:
+        if len(self._chains) > _REMEMBERED_MAX:
+            self._chains.clear()
+        first, by = self._chains.setdefault(slot, (chain, node))
+        if first != chain:
+            self._break(t, REPLICAS, f"{by} and {node} have applied {slot} slots, and their logs differ")
+
+    def _remember(self, where: dict[str, dict[Any, Any]], variable: str) -> dict[Any, Any]:
+        if len(where) > _REMEMBERED_MAX:
+            where.clear()
+        return where.setdefault(variable, {})
+
+    def _break(self, t: int, name: str, evidence: str) -> None:
+        if name not in self._found:
+            self._found.add(name)
+            self.broken.append({"k": "predicate", "t": t, "name": name, "evidence": cut(evidence)})
+
+
+def _text(ballot: Any) -> str:
+    return f"{ballot[0]}·{ballot[1]}"

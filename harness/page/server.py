@@ -1,0 +1,237 @@
+"""The web server of a page: the page's files, and one WebSocket for each browser.
+
+Theory of operation
+-------------------
+A browser loads the page and opens a WebSocket. The server sends what never changes (`about`), then how it stands and the events
+from the browser's place in the log, as they come: see `event_log.py`. What the browser sends are acts, each with a number; the
+reply has the same number.
+
+A browser that reads slowly is sent to slowly: the server waits until the last batch has left, and reads on from its place. So a
+browser has one batch under way, and nothing queued.
+
+| message to the browser | fields |
+|---|---|
+| `about` | what never changes, see `PageView.about`; `read_only` |
+| `batch` | `place`, `events`, `anew` (forget all earlier ones), `now` in microseconds, `stand` if it has changed |
+| `reply` | `id`, `ok`, `text` |
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from cluster.errors import Mistake
+from harness.page.acts import UNDER_WAY_MAX
+from harness.page.safety import Guard
+from harness.page.view import PageView
+from harness.report.scripts import ASSETS as REPORT_ASSETS
+
+ASSETS: Final = Path(__file__).parent / "assets"
+#: The files that a browser may load, by their paths, with their types.
+_FILES: Final = {
+    "/": (ASSETS / "page.html", "text/html"),
+    "/page.css": (ASSETS / "page.css", "text/css"),
+    "/theme.css": (REPORT_ASSETS / "theme.css", "text/css"),
+    **{f"/{path.name}": (path, "text/javascript") for path in ASSETS.glob("*.mjs")},
+}
+#: How many events a batch has at most.
+_BATCH_MAX: Final = 2_000
+#: The longest message of a browser: a value of 256 KiB as JSON text, in which a character may take six bytes.
+_MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
+#: How many browsers may look at once.
+_BROWSERS_MAX: Final = 20
+#: A browser is told the time at least so often, in seconds.
+_TICK_S: Final = 0.25
+
+#: Does an act: its name and its arguments, as a browser sent them. Returns the reply.
+Do = Callable[[Any, Any], dict[str, Any]]
+
+
+class PageServer:
+    """Serves a view on loopback until `close`, in a thread of its own. `url` is where, with the token."""
+
+    def __init__(self, view: PageView, do: Do | None, port: int = 0, token: str | None = None) -> None:
+        """Bind the port.
+
+        Args:
+            view: what the page shows.
+            do: does an act; None for a page that is only read.
+            port: the port; 0 for a free one.
+            token: the token; None: a new one.
+
+        Raises:
+            Mistake: the port is in use, or may not be used.
+        """
+        self._view, self._do = view, do
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+            self._socket.listen()  # browsers may connect from now on; they are answered when the server runs
+        except OSError as error:
+            self._socket.close()
+            raise Mistake(
+                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one with --port"
+            ) from None
+        self.port = int(self._socket.getsockname()[1])
+        token = token or secrets.token_urlsafe(24)
+        self.url = f"http://127.0.0.1:{self.port}/{token}/"
+        self._changed: set[asyncio.Event] = set()
+        self._pool = ThreadPoolExecutor(UNDER_WAY_MAX + 1, "act")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        routes = [Route(path, self._file) for path in _FILES]
+        application = Starlette(
+            routes=[*routes, Route("/report", self._report), WebSocketRoute("/live", self._live)],
+            lifespan=self._lifespan,
+        )
+        self.guard = Guard(application, token, self.port)
+        config = uvicorn.Config(
+            self.guard,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE_BYTES_MAX,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=1,
+            limit_concurrency=200,
+        )
+        self._server = uvicorn.Server(config)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve. Returns when browsers can connect."""
+        self._thread.start()
+        self._ready.wait()
+
+    def close(self) -> None:
+        """Serve no more. Browsers are disconnected."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _application: Starlette) -> AsyncIterator[None]:
+        loop = self._loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            for changed in self._changed:
+                changed.set()
+
+        def on_change() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(wake)
+
+        self._view.log.on_change = on_change
+        self._ready.set()
+        yield
+        self._view.log.on_change = lambda: None
+
+    # --- files ----------------------------------------------------------------------------------------------------------
+
+    async def _file(self, request: Request) -> Response:
+        path, kind = _FILES[request.url.path]
+        return FileResponse(path, media_type=kind)
+
+    async def _report(self, _request: Request) -> Response:
+        """Return the report of the run as it is now: a page of one file, with a policy of its own."""
+        folder = self._view.folder()
+        if folder is None:
+            return PlainTextResponse("there is no run yet: it begins with the first call or fault", 404)
+        from harness.report.page import page  # noqa: PLC0415 - seldom needed
+        from harness.report.reading import read_run  # noqa: PLC0415
+
+        text = await run_in_threadpool(lambda: page(read_run(folder)))
+        own = unescape(text.partition('Content-Security-Policy" content="')[2].partition('"')[0])
+        return HTMLResponse(text, headers={"content-security-policy": own})
+
+    # --- the WebSocket --------------------------------------------------------------------------------------------------
+
+    async def _live(self, browser: WebSocket) -> None:
+        if len(self._changed) >= _BROWSERS_MAX:
+            await browser.close()
+            return
+        await browser.accept()
+        changed = asyncio.Event()
+        self._changed.add(changed)
+        both = [asyncio.create_task(self._send(browser, changed)), asyncio.create_task(self._receive(browser))]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)  # either ends when the browser has gone
+        finally:
+            self._changed.discard(changed)
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            with contextlib.suppress(RuntimeError, OSError):  # it is closed already
+                await browser.close()
+
+    async def _receive(self, browser: WebSocket) -> None:
+        acts: set[asyncio.Task[None]] = set()
+        while True:
+            text = await browser.receive_text()
+            act = asyncio.create_task(self._act(browser, text))
+            acts.add(act)
+            act.add_done_callback(acts.discard)
+            if len(acts) >= UNDER_WAY_MAX:  # read no more until one is done
+                await asyncio.wait(acts, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _send(self, browser: WebSocket, changed: asyncio.Event) -> None:
+        await _send_json(browser, {"m": "about", **self._view.about, "read_only": self._do is None})
+        place, version = 0, -1
+        while True:
+            changed.clear()
+            batch = self._view.log.read(place, _BATCH_MAX)
+            version, standing = self._view.standing(version)
+            now_us = self._view.now_us() if self._view.now_us else None
+            message = {"m": "batch", "place": batch.place, "events": batch.events, "anew": batch.is_anew, "now": now_us}
+            if standing is not None:
+                message["stand"] = standing
+            await _send_json(browser, message)
+            place = batch.place
+            if place == self._view.log.end:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _TICK_S if self._view.now_us else None)
+
+    async def _act(self, browser: WebSocket, text: str) -> None:
+        try:
+            asked = json.loads(text)
+            number, act, arguments = asked["id"], asked["act"], asked["arguments"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            await _send_json(browser, {"m": "reply", "id": None, "ok": False, "text": "this message is no act"})
+            return
+        if self._do is None:
+            reply = {"ok": False, "text": "this page is only to be read"}
+        else:
+            assert self._loop is not None
+            reply = await self._loop.run_in_executor(self._pool, self._do, act, arguments)
+        if isinstance(number, int):
+            await _send_json(browser, {"m": "reply", "id": number, **reply})
+
+
+async def _send_json(browser: WebSocket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(
+        WebSocketDisconnect, RuntimeError
+    ):  # it has gone, which the reader of its messages notices
+        # In ASCII, since a text of a cluster may hold half of a surrogate pair, which UTF-8 cannot carry.
+        await browser.send_text(json.dumps(message, separators=(",", ":")))

@@ -1,0 +1,39 @@
+"""Acts without a cluster: what is refused, and that a refusal is a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.page.acts import Acts
+from tests.run_folders import HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("act", "arguments", "reason"),
+    [
+        ("explode", {}, "there is no act"),
+        (HOSTILE, {}, "there is no act"),
+        (None, {}, "there is no act"),
+        ("__init__", {}, "there is no act"),
+        ("kill", {}, "kill takes nodes (str)"),
+        ("kill", {"nodes": ["n1"]}, "kill takes nodes (str)"),
+        ("kill", {"nodes": "n1", "more": 1}, "kill takes nodes (str)"),
+        ("kill", "n1", "kill takes nodes (str)"),
+        ("deliver", {"rule": "r", "index": True}, "deliver takes"),
+        ("heal", {"all": True}, "heal takes no arguments"),
+        ("cut", {"links": [], "one_way": False}, "links are a list of pairs"),
+        ("cut", {"links": [["n1", 2]], "one_way": False}, "links are a list of pairs"),
+        ("propose", {"name": HOSTILE, "value": "blue", "at": "", "timeout_s": 1}, "is no name"),
+        ("propose", {"name": "colour", "value": '{"broken', "at": "", "timeout_s": 1.0}, "begins like JSON"),
+        ("propose", {"name": "colour", "value": "x" * 300_000, "at": "", "timeout_s": 1.0}, "the limit is 262,144"),
+        ("kill", {"nodes": "n1"}, "no cluster is up"),
+        ("propose", {"name": "colour", "value": "blue", "at": "", "timeout_s": 1.0}, "no cluster is up"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(tmp_path: Path, act: Any, arguments: Any, reason: str) -> None:
+    done: list[str] = []
+    reply = Acts(tmp_path, lambda: done.append("done")).do(act, arguments)
+    assert not reply["ok"]
+    assert reason in reply["text"]
+    assert len(reply["text"]) <= 400
