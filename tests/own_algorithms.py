@@ -58,6 +58,44 @@ class ListsNoMessages(Refusing):
     messages = "Other"  # type: ignore[assignment]
 
 
+class PlainSay(Message):
+    """It was to have a field, and no decorator makes it one."""
+
+    value = None
+
+
+class UnfrozenSay(Message):
+    """It has a constructor of its own."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+
+class ListsAPlainMessage(Refusing):
+    """Forgets the decorator."""
+
+    messages = (PlainSay,)
+
+
+class ListsAnUnfrozenMessage(Refusing):
+    """Writes a constructor in its place."""
+
+    messages = (UnfrozenSay,)
+
+
+class ListsAText(Refusing):
+    """One of several is no message."""
+
+    messages = (Other, "Other")  # type: ignore[assignment]
+
+
+class TakesNoNode(Refusing):
+    """Its constructor lacks the node."""
+
+    def __init__(self) -> None:
+        pass
+
+
 class Raising(Refusing):
     """Its author has made a mistake."""
 

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from inspect import signature
 from typing import Final
 
 from node.authors import is_authors, place_of
@@ -68,15 +69,38 @@ def _why_not(module_name: str, error: BaseException) -> str:
     return f"the module {module_name!r} cannot be imported ({error}). Is it in this directory?"
 
 
+def _is_frozen_dataclass(message: type[Message]) -> bool:
+    """Return whether a message class is a frozen dataclass. One without any field needs no decorator of its own."""
+    own = vars(message)
+    if "__dataclass_fields__" in own:
+        return bool(own["__dataclass_params__"].frozen)
+    fields = own.get("__annotations__") or any(
+        not name.startswith("__") and not callable(each) for name, each in own.items()
+    )
+    return "__init__" not in own and not fields
+
+
 def _check_messages(name: str, algorithm: type[Algorithm]) -> None:
     """Raise UnknownAlgorithm if a message of the algorithm cannot be encoded."""
     messages: object = algorithm.messages
-    if not isinstance(messages, tuple | list) or not all(
-        isinstance(each, type) and issubclass(each, Message) for each in messages
-    ):
+    if not isinstance(messages, tuple | list):
         raise UnknownAlgorithm(
             f"{name}: `messages` must be a tuple of subclasses of node.contract.Message, but is {messages!r}"
         )
+    for each in messages:
+        if not (isinstance(each, type) and issubclass(each, Message)):
+            raise UnknownAlgorithm(f"{name}: {each!r} in `messages` is no subclass of node.contract.Message")
+        if not _is_frozen_dataclass(each):
+            raise UnknownAlgorithm(
+                f"{name}: the message {each.__name__} is no frozen dataclass, so its fields are not known: write "
+                f"@dataclass(frozen=True, slots=True) above it, and a type after each field's name"
+            )
+    try:
+        signature(algorithm).bind(None)
+    except TypeError as error:
+        raise UnknownAlgorithm(
+            f"{name}: `__init__` must take the node, as in def __init__(self, node): super().__init__(node)"
+        ) from error
     try:
         Codec("", messages)
     except TypeError as error:

@@ -103,6 +103,13 @@ def test_every_built_in_algorithm_is_found_by_its_name() -> None:
         ("node.algorithms.paxos:is_quorum", "not a subclass"),
         ("node.contract:Algorithm", "lacks propose, query, receive"),
         ("hearsay.py:Hearsay", "write the module without .py, as hearsay:Hearsay"),
+        (
+            "tests.own_algorithms:ListsAPlainMessage",
+            "PlainSay is no frozen dataclass, so its fields are not known: write @data",
+        ),
+        ("tests.own_algorithms:ListsAnUnfrozenMessage", "UnfrozenSay is no frozen dataclass"),
+        ("tests.own_algorithms:ListsAText", "'Other' in `messages` is no subclass"),
+        ("tests.own_algorithms:TakesNoNode", "`__init__` must take the node"),
         ("tests.own_algorithms:ListsNoMessages", "`messages` must be a tuple of subclasses of node.contract.Message"),
     ],
 )
