@@ -15,6 +15,7 @@ from cluster.folder_mark import CopiedFolder, check_no_copy
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
 from harness.cli.convention import json_text, print_json, print_stderr, verb
+from harness.cli.plain_text import exact
 from harness.records.jsonable import to_jsonable
 from harness.records.tail import FileTail
 
@@ -226,7 +227,7 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
             continue
         log = log_on_disk(algorithm, spec.nodes, contents, machines) if algorithm.keeps_log else None
         if not as_json:
-            print(dump(contents, log), end="")
+            print(exact(dump(contents, log)), end="")
             continue
         variables = {
             variable: {key: to_jsonable(plain_stored(item)) for key, item in stored.items()}

@@ -27,6 +27,13 @@ def replace(error: UnicodeError) -> tuple[str, int]:
     return "".join(_PLAIN.get(each) or each.encode("ascii", "backslashreplace").decode() for each in missing), error.end
 
 
+def exact(text: str) -> str:
+    """Return a text of the user for stdout: what stdout cannot encode is escaped, and never printed as another character."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    encoding = "ascii" if encoding == _ASCII else encoding
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def find_ascii(name: str) -> codecs.CodecInfo | None:
     """Return the encoding of the name `_ASCII`, as `codecs.register` wants it."""
     if name != _ASCII:

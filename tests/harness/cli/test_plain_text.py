@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import run
-from harness.cli.plain_text import use_plain_text
+from harness.cli.plain_text import exact, use_plain_text
 
 PROGRAM = Path("scripts/consensus").absolute()
 
@@ -34,6 +34,13 @@ def test_no_character_is_too_much_for_the_terminal(encoding: str) -> None:
     assert {"ascii": "kill+x...\\xfc", "latin-1": "kill+x...ü", "utf-8": "kill✓✗…ü"}[encoding] in marks
     assert "\\udcff" in marks
     assert ("…" if encoding == "utf-8" else "...") in printed_in(encoding, "test", "--help")
+
+
+def test_a_value_of_the_user_is_escaped_and_never_becomes_another() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with redirect_stdout(stream):
+        use_plain_text()
+        assert exact("✓ ü") == "\\u2713 \\xfc"
 
 
 def test_json_is_whole_in_every_encoding(tmp_path: Path) -> None:
