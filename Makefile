@@ -9,7 +9,7 @@ MAKEFLAGS += --jobs=2
 # our sources again, which takes a third of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test run-tests check docs coverage clean
+.PHONY: demo test run-tests check docs screenshots coverage clean
 
 demo: .venv/installed
 	$(BIN)/consensus scorecard
@@ -27,6 +27,10 @@ check: .venv/installed-test
 # The documentation site, in site/. A broken link, or a page that the menu does not name, stops the build.
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+
+# The pictures of the documentation, drawn by Chromium from runs that this makes. It takes two minutes.
+screenshots: .venv/installed
+	$(BIN)/python docs/hooks/screenshots.py
 
 # Lines and branches that the tests reach, in every process that they start. It takes three times as long as `make test`.
 coverage: .venv/installed-coverage

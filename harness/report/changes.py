@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 A message shows something of its sender: a Vote its vote, an Accepted what it has accepted, a Decided what it knows. The table
-`_SHOWS` has a function for each type of message. An answer to a client shows what the node that gave it has decided, also in a
+`SHOWS` has a function for each type of message. An answer to a client shows what the node that gave it has decided, also in a
 run without a record of messages. `changes` goes through all of them in the order of time, and keeps what is new.
 
 Rules
@@ -81,37 +81,41 @@ def _vote(message: DrawnMessage) -> Shown:
     yield "holds", _value(message.fields)
 
 
-def _under(role: str | None) -> Callable[[DrawnMessage], Shown]:
-    """Return a function that reads the ballot of a message, the role that it shows, and the position in a log."""
+#: The fields by which a message of a log differs from one of the same name about a single value.
+_OF_A_LOG: Final = ("commit", "slot", "slots")
+
+
+def _under(role: str, in_a_log: str) -> Callable[[DrawnMessage], Shown]:
+    """Return a function that reads the ballot of a message, the role that it shows, and the position in a log.
+
+    Messages about a single value and those of a log share names. "" is for a message that shows no role.
+    """
 
     def read(message: DrawnMessage) -> Shown:
-        yield "ballot", _ballot(message.fields.get("promised")) or _ballot(message.fields.get("ballot"))
-        if role is not None:
-            yield "role", role
-        if isinstance(message.fields.get("commit"), int):
-            yield "log", f"slot {message.fields['commit']}"
+        fields = message.fields
+        yield "ballot", _ballot(fields.get("promised")) or _ballot(fields.get("ballot"))
+        yield "role", in_a_log if any(name in fields for name in _OF_A_LOG) else role
+        if isinstance(fields.get("commit"), int):
+            yield "log", f"slot {fields['commit']}"
 
     return read
 
 
-_SHOWS: Final[Mapping[str, Callable[[DrawnMessage], Shown]]] = {
-    "LeaderAnswer": _leads,
+#: By the name that a type of message has on the wire.
+SHOWS: Final[Mapping[str, Callable[[DrawnMessage], Shown]]] = {
+    "Answer": _leads,
     "Alive": _decided,
     "Vote": _vote,
-    "Prepare": _under("preparing"),
-    "Promise": _under(None),
-    "Accept": _under("proposing"),
-    "Accepted": _under(None),
-    "Rejected": _under(None),
+    "Prepare": _under("preparing", "candidate"),
+    "Promise": _under("", "follower"),
+    "Accept": _under("proposing", "leader"),
+    "Accepted": _under("", "follower"),
+    "Rejected": _under("", ""),
     "Decided": _decided,
     "Reply": _decided,
-    "Canvass": _under("canvassing"),
-    "LogPrepare": _under("candidate"),
-    "LogPromise": _under("follower"),
-    "LogAccept": _under("leader"),
-    "LogAccepted": _under("follower"),
-    "Heartbeat": _under("leader"),
-    "HeartbeatAck": _under("follower"),
+    "Canvass": _under("canvassing", "canvassing"),
+    "Heartbeat": _under("leader", "leader"),
+    "HeartbeatAck": _under("follower", "follower"),
 }
 
 
@@ -153,7 +157,7 @@ def _first_roles(run: RunFolder) -> Iterator[NodeChange]:
 def _of_messages(run: RunFolder) -> Iterator[NodeChange]:
     proposed: dict[tuple[str, str], Any] = {}  # variable and ballot to the value that an Accept asks for
     for message in run.messages:
-        shows = _SHOWS.get(message.type)
+        shows = SHOWS.get(message.type)
         if shows is None or message.sender not in run.nodes:
             continue
         variable = message.variable or ""
@@ -161,7 +165,7 @@ def _of_messages(run: RunFolder) -> Iterator[NodeChange]:
             if value is not None and value != "":
                 yield NodeChange(message.time, message.sender, variable, field_, value, message.index)
         match message.type:
-            case "Accept":
+            case "Accept" if "value" in message.fields:
                 proposed[variable, _ballot(message.fields.get("ballot"))] = _value(message.fields)
             case "Accepted":
                 ballot = _ballot(message.fields.get("ballot"))

@@ -232,7 +232,9 @@ export function createDiagram(run, { scroller, canvas, lanes, details, tools: ba
   }
   function label(group, m, spots, colour) {
     const width = run.texts[m.brief].length * 6.4;
-    const at = m === state.chosen ? spots[0] : spots.find((spot) => isFree(spot, width));
+    const top = scroller.scrollTop + 40, bottom = scroller.scrollTop + scroller.clientHeight;
+    const seen = spots.filter(([, y]) => y > top && y < bottom); // a long arrow may end far below what is in view
+    const at = m === state.chosen ? seen[0] || spots[0] : (seen.length ? seen : spots).find((spot) => isFree(spot, width));
     if (at) make("text", { class: "label", x: at[0], y: at[1], "text-anchor": at[2], style: `fill: ${colour}` }, group, run.texts[m.brief]);
   }
   function arrow(parent, x1, y1, x2, y2, colour, kind, weight) {

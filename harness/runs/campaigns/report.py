@@ -4,6 +4,7 @@ from html import escape
 from typing import Any, Final, NamedTuple
 
 from harness.records.jsonable import write_document
+from harness.report.scripts import style
 from harness.runs.campaigns.campaign import RUNS_MAX, CampaignTally
 from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
@@ -12,11 +13,12 @@ from node.wording import count
 DATA_NAME: Final = "campaign.json"
 PAGE_NAME: Final = "campaign.html"
 
+#: What this page has beside the style of the page of a run.
 _STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .6rem; border: 1px solid #ddd; text-align: right }
-th:first-child, td:first-child { text-align: left } .hole { background: #fde8e8; color: #a33 } .hit { background: #e7f5ea }
-.invalid { color: #b00020 } .unknown { color: #a06000 } .valid { color: #19703a } code { background: #f4f4f4 }
+.hole { background: var(--bad-soft); color: var(--bad); } .hit { background: var(--good-soft); color: var(--good); }
+td.invalid { color: var(--bad); font-weight: 700; } td.unknown { color: var(--open); font-weight: 700; }
+td.evidence { overflow-wrap: anywhere; }
+.grid td, .grid th { text-align: right; } .grid td:first-child, .grid th:first-child { text-align: left; }
 """
 
 
@@ -109,36 +111,51 @@ def by_phase(tally: CampaignTally) -> PhaseTable:
 
 
 def page(tally: CampaignTally) -> str:
-    """Return the report as one HTML page that loads nothing from elsewhere."""
+    """Return the report as one HTML page that loads nothing from elsewhere, in the style of the page of a run."""
+    title = f"Campaign: {tally.campaign.algorithm}, seed {tally.campaign.seed}"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    status = "invalid" if tally.of("invalid") else "unknown" if tally.of("unknown") else "valid"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style()}{_STYLE}</style></head>\n<body>'
+        f'<header class="{status}"><h1>{escape(title)}</h1><p class="story">{escape(summary(tally))}.'
+        f"{' It was interrupted.' if tally.interrupted else ''}</p>"
+        f"{''.join(f'<p>{escape(sentence)}.</p>' for sentence in (*tally.shown, *met(tally)))}</header>\n"
+        f"{_grid(tally)}{_not_valid(tally)}</body></html>\n"
+    )
+
+
+def _grid(tally: CampaignTally) -> str:
     heads = "".join(f"<th>{escape(cell.role)}<br>{escape(cell.phase)}</th>" for cell in _cells(tally))
     body = "".join(
         f"<tr><td>{escape(fault)}</td>{''.join(_square(tally.hits[fault, cell]) for cell in _cells(tally))}</tr>\n"
         for fault in rows(tally.hits)
     )
     never = ", ".join(tally.never_fired)
+    return (
+        '<section><h2>What was hit, and when<span class="hint">How often each fault struck a node in each role and phase; red is '
+        f'a hole.</span></h2><div class="wide"><table class="grid"><thead><tr><th>fault</th>{heads}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+        + (f'<p class="note">In plans, and never in force: {escape(never)}.</p>' if never else "")
+        + "</section>\n"
+    )
+
+
+def _not_valid(tally: CampaignTally) -> str:
     kept = "".join(
-        f"<tr><td><code>{run.number:05}</code></td><td>{run.seed}</td><td class={run.status}>{run.status}</td>"
-        f"<td style='text-align:left'>{escape(run.evidence)}</td></tr>\n"
+        f'<tr><td class="number">{run.number:05}</td><td class="number">{run.seed}</td>'
+        f'<td class="{escape(run.status)}">{escape(run.status)}</td><td class="evidence">{escape(run.evidence)}</td></tr>\n'
         for run in tally.kept
     )
-    title = f"Campaign: {tally.campaign.algorithm}, seed {tally.campaign.seed}"
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    if not kept:
+        return ""
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{_STYLE}</style>\n'
-        f"<h1>{escape(title)}</h1><p>{escape(summary(tally))}.{' It was interrupted.' if tally.interrupted else ''}</p>\n"
-        f"{''.join(f'<p>{escape(sentence)}.</p>' for sentence in (*tally.shown, *met(tally)))}\n"
-        f"<h2>What was hit, and when</h2><p>How often each fault struck a node in each role and phase; red is a hole.</p>\n"
-        f"<table><tr><th>fault</th>{heads}</tr>\n{body}</table>\n"
-        + (f"<p>In plans, and never in force: {escape(never)}.</p>\n" if never else "")
-        + (
-            f"<h2>Not valid</h2><table><tr><th>run<th>seed<th>verdict<th>evidence</tr>\n{kept}</table>\n"
-            if kept
-            else ""
-        )
-        + "</html>\n"
+        '<section><h2>Not valid</h2><div class="wide"><table><thead><tr><th class="number">run</th><th class="number">seed</th>'
+        f"<th>verdict</th><th>evidence</th></tr></thead>\n<tbody>{kept}</tbody></table></div></section>"
     )
 
 
 def _square(number: int) -> str:
-    return f"<td class=hit>{number}</td>" if number else "<td class=hole>0</td>"
+    return f'<td class="hit">{number}</td>' if number else '<td class="hole">0</td>'

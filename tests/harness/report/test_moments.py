@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from harness.report.changes import changes
+from harness.report.changes import SHOWS, changes
 from harness.report.predicates import AGREEMENT, ONE_CHOSEN, PROMISES, predicates
 from harness.report.reading import read_run
 from harness.report.scripts import MODULES, script
+from node.algorithms import load_algorithm
 from tests.run_folders import MS, event, lines, message, receipt, results, split_brain
 
 
@@ -49,6 +50,24 @@ def test_an_acceptance_has_the_value_of_its_ballot(tmp_path: Path) -> None:
         (2.0, "n2", "ballot", "3·n1"),
         (2.0, "n2", "holds", "green"),
     ]
+
+
+def test_messages_of_a_log_share_names_with_those_about_one_value(tmp_path: Path) -> None:
+    accept = paxos(0, 1, "n2", "n1", "Accept", ballot=[3, "n2"], slot=5, batch="00", commit=4)
+    accepted = paxos(1, 2, "n1", "n2", "Accepted", ballot=[3, "n2"], slots=[5])
+    assert shown(run_of(tmp_path / "run", "multipaxos", accept, accepted)) == [
+        (1.0, "n2", "ballot", "3·n2"),
+        (1.0, "n2", "role", "leader"),
+        (1.0, "n2", "log", "slot 4"),
+        (2.0, "n1", "ballot", "3·n2"),
+        (2.0, "n1", "role", "follower"),
+    ]
+
+
+def test_every_message_that_shows_something_is_sent_by_an_algorithm() -> None:
+    algorithms = [load_algorithm(name) for name in ("leader", "failover", "majority", "paxos", "multipaxos")]
+    sent = {message.type_name() for algorithm in algorithms for message in algorithm.messages}
+    assert set(SHOWS) - sent == {"Reply"}  # which goes to a client
 
 
 def test_a_restart_takes_the_role_and_leaves_what_is_on_the_disk(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Makes the pictures of the documentation, from real runs: `make screenshots`.
+
+It runs two scenarios and a chapter of the tour in a folder of its own, writes their pages, and has Chromium draw a part of
+each. A picture changes a little each time, since the runs do. Chromium has to be installed; no test needs it.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from harness.cli.main import run
+from harness.records.run_folders import find_run
+from harness.report import write_report
+
+sys.path.insert(0, str(Path(__file__).parent))
+from png_palette import with_palette
+
+IMAGES: Final = Path(__file__).parents[1] / "img"
+BYTES_MAX: Final = 150_000
+
+
+class Picture(NamedTuple):
+    """A picture: of which run, of which sections of its page (the first screen is `top`), and how large."""
+
+    name: str
+    run: str
+    sections: tuple[str, ...]
+    width: int
+    height: int
+
+
+PICTURES: Final = (
+    Picture("report", "split-brain-failover", ("top", "moment"), 1240, 1240),
+    Picture("window", "had-voted-red", ("moment",), 1240, 690),
+    Picture("promise", "accept-ignores-promise", ("moment",), 1240, 690),
+    Picture("diagram", "split-brain-failover", ("diagram",), 1240, 620),
+)
+RUNS: Final = (
+    ("scorecard", "--algorithm", "failover", "--only", "split-brain"),
+    ("scorecard", "--algorithm", "majority", "--only", "window-of-vulnerability"),
+    ("tour", "--yes", "--chapter", "paxos"),
+)
+
+
+def chromium() -> str:
+    """Return the program that draws pages. Ends this one if there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or sys.exit("no Chromium is installed, and the pictures are drawn by it")
+
+
+def draw(browser: str, page: Path, picture: Picture, folder: Path) -> int:
+    """Draw a part of a page into the pictures of the documentation. Returns the file's size in bytes."""
+    shown = [f"#{name}" for name in picture.sections if name != "top"]
+    hidden = f"section:not({', '.join(shown)})" + (
+        "" if "top" in picture.sections else ", header, .cards, .disks, .more"
+    )
+    own = re.sub(
+        "<style>",
+        f"<style>{hidden} {{ display: none !important; }} h2 {{ margin-top: 12px; }}",
+        page.read_text(),
+        count=1,
+    )
+    page.write_text(own, encoding="utf-8")
+    target = IMAGES / f"{picture.name}.png"
+    size = f"--window-size={picture.width},{picture.height}"
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000", size)
+    profile = f"--user-data-dir={folder / 'profile'}"
+    subprocess.run(
+        [browser, *options, profile, f"--screenshot={target}", page.as_uri()], check=True, capture_output=True
+    )
+    with_palette(target)
+    return target.stat().st_size
+
+
+def main() -> None:
+    """Make every run, and every picture."""
+    browser = chromium()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for arguments in RUNS:
+            run(["--dir", str(folder / "lab"), *arguments])
+        for picture in PICTURES:
+            page = write_report(find_run(folder / "lab", picture.run), folder / f"{picture.name}.html")
+            size = draw(browser, page, picture, folder)
+            sys.stdout.write(f"{picture.name}.png: {size:,} bytes\n")
+            if size > BYTES_MAX:
+                sys.exit(f"{picture.name}.png has more than {BYTES_MAX:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
