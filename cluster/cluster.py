@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, Self
@@ -315,17 +315,22 @@ class Cluster(Service):
         """Return the address at which clients find each node that has been up."""
         return {node: self.links.client_address(node) for node, process in self.processes.items() if process.ready}
 
-    def status(self, timeout_s: float = 1.0) -> dict[NodeId, dict[str, Any]]:
+    def status(self, timeout_s: float = 1.0, nodes: Collection[NodeId] | None = None) -> dict[NodeId, dict[str, Any]]:
         """Ask every node that is up for its status, directly and not over the links. Threads that call it take turns.
 
         Args:
             timeout_s: how long to wait for the replies, in seconds.
+            nodes: which nodes to ask; None: all.
 
         Returns:
             The status of each node that has replied: see `node/status.py`.
         """
         self._process.check()
-        up = [node for node, process in self.processes.items() if process.look() is ProcessState.UP]
+        up = [
+            node
+            for node, process in self.processes.items()
+            if (nodes is None or node in nodes) and process.look() is ProcessState.UP
+        ]
         with self._observing:
             if self._observer is None:
                 self._observer = Client(self.spec.settings.cluster, self._own_addresses, "observer")

@@ -15,9 +15,12 @@ Rules
 3. Sentences show times in seconds since the first event of the history.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from harness.checkers.chosen_log import ChosenLog
@@ -35,6 +38,8 @@ from node.storage.disk import Contents
 from node.tuning import SHIPPED, Tuning
 from node.wording import count
 
+#: The proxy's name among the processes of a run.
+PROXY: Final = "proxy"
 #: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
 DISK_LOST: Final = "disk_lost"
 #: The key in a receipt's evidence for the nodes whose last commit a fault has damaged.
@@ -101,6 +106,17 @@ class Stall(NamedTuple):
     ended_ns: int
 
 
+class ProcessorWait(NamedTuple):
+    """How long each process of a run was ready to run and did not because of other programs, between two moments.
+
+    `lost_ns` is that time in nanoseconds, by the node's name; `PROXY` stands for the proxy.
+    """
+
+    began_ns: int
+    ended_ns: int
+    lost_ns: Mapping[str, int]
+
+
 class RefusedStart(NamedTuple):
     """A node that was started again and did not come up."""
 
@@ -135,6 +151,7 @@ class RunEvidence:
         failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
         refusals: each time that a node was started again on its own disk, and did not come up.
         stalls: each time that the machine let the harness wait for much longer than it had asked to rest.
+        waits: how long processes waited for a processor, in the order of time.
         protocol: what `invariants.py` has found, once it has looked.
     """
 
@@ -150,6 +167,7 @@ class RunEvidence:
     failures: Sequence[str] = ()
     refusals: Sequence[RefusedStart] = ()
     stalls: Sequence[Stall] = ()
+    waits: Sequence[ProcessorWait] = ()
     protocol: ProtocolFindings | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -187,12 +205,25 @@ class RunEvidence:
         """Return by how much later an answer was owed at any time between the two, because links or the machine were slow.
 
         A process that is not run for a while delays each message through it by so much. So the longest stall counts for each
-        way of the round trips that an answer may take.
+        way of the round trips that an answer may take. An answer cannot lose more than the processes on its way have lost: each
+        message passes the proxy and comes to one node at a time. The larger of both counts.
         """
         stalls = (
             one.ended_ns - one.began_ns for one in self.stalls if one.began_ns < ended_ns and one.ended_ns > began_ns
         )
-        return self.timeline.allowance_s(began_ns, ended_ns) + 2 * ALLOWED_ROUND_TRIPS * max(stalls, default=0) / 1e9
+        stalled_s = 2 * ALLOWED_ROUND_TRIPS * max(stalls, default=0) / 1e9
+        return self.timeline.allowance_s(began_ns, ended_ns) + max(stalled_s, self._lost_s(began_ns, ended_ns))
+
+    def _lost_s(self, began_ns: int, ended_ns: int) -> float:
+        """Return how long the proxy and the node that lost most waited for a processor between the two, in seconds."""
+        first = bisect_right(self.waits, began_ns, key=lambda wait: wait.ended_ns)
+        lost: Counter[str] = Counter()
+        for wait in islice(self.waits, first, None):
+            if wait.began_ns >= ended_ns:
+                break
+            lost.update(wait.lost_ns)
+        proxy_ns = lost.pop(PROXY, 0)
+        return (proxy_ns + max(lost.values(), default=0)) / 1e9
 
     @cached_property
     def damaged_disks(self) -> set[NodeId]:
@@ -259,6 +290,34 @@ class RunEvidence:
         """Return the time of an event as text, such as "0.81 s"."""
         return f"{self.history.seconds(event.time):.2f} s"
 
+    def why_unbitten(self) -> str | None:
+        """Return which fault no observer has seen have an effect; None if there is none.
+
+        A fault of nodes that other faults kept down for all of its time had nothing to strike. It is left out.
+        """
+        for receipt in self.receipts:
+            if not receipt.bit and not self._had_nothing_to_strike(receipt):
+                return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
+        return None
+
+    def _had_nothing_to_strike(self, receipt: Receipt) -> bool:
+        """Return whether each node or link of a fault was down by other faults for all of its time."""
+        others = [one for one in self.receipts if one is not receipt and one.nodes_down]
+        links = (*receipt.links_cut, *receipt.links_disturbed)
+        struck = [(node,) for node in [receipt.evidence.get("node")] if isinstance(node, str)] or links
+        return bool(struck) and all(any(self._was_down(node, receipt, others) for node in ends) for ends in struck)
+
+    @staticmethod
+    def _was_down(node: NodeId, during: Receipt, faults: Sequence[Receipt]) -> bool:
+        """Return whether `faults`, in the order in which they began, kept a node down for all the time of another one."""
+        until_ns = during.began_ns
+        for one in faults:
+            if node in one.nodes_down and one.began_ns <= until_ns:
+                if one.ended_ns is None:
+                    return True
+                until_ns = max(until_ns, one.ended_ns)
+        return during.ended_ns is not None and until_ns >= during.ended_ns
+
     def why_untested(self, operations: Sequence[RecordedCall]) -> str | None:
         """Return why these operations cannot make a promise valid, or None if they can.
 
@@ -271,9 +330,9 @@ class RunEvidence:
             return None
         if not self.receipts:
             return "faults were expected, and the run has no receipt"
+        if (reason := self.why_unbitten()) is not None:
+            return reason
         for receipt in self.receipts:
-            if not receipt.bit:
-                return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
             if not any(ended_ns(operation) >= receipt.began_ns for operation in operations):
                 return f"every operation was over when {receipt.fault} began"
         return None

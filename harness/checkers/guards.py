@@ -7,18 +7,23 @@ Each guard looks for a mistake that test suites have made:
 | every step fired | a nemesis that never fired |
 | every receipt has bitten | a fault that was injected and had no effect |
 | calls were in flight | faults on a cluster that no client was using, or that was dead already |
-| each kind of call succeeded | a workload of which half never worked |
+| each kind of call succeeded | a workload of which half never worked: a kind that was not asked, or `_OFTEN` times in vain |
 | every node came back | a kill that left a node down for the rest of the run |
 | the checkers work | a checker that passes everything, or whose crash counts as a pass: see `known_bad.py` |
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from harness.checkers.evidence import Checker, RunEvidence, ended_ns
 from harness.checkers.known_bad import undetected
 from harness.checkers.verdict import Verdict, checker, unknown, valid
+from harness.records.history import RecordedCall
 from node.wording import count
+
+#: So many calls of one kind without any success are no accident. Fewer may each have met a fault, or have been refused rightly.
+_OFTEN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def guards(
     Args:
         run: the evidence of the run.
         execution: what the run carried out of its plan.
-        functions: the kinds of calls of which at least one must have succeeded.
+        functions: the kinds of calls that must have been asked, and have succeeded if they were asked often.
         checkers: the checkers that judge the run, by name.
         bad_runs: the known bad run of each checker, as for `undetected`.
 
@@ -78,10 +83,7 @@ def _faults_bit(run: RunEvidence, execution: PlanExecution) -> str | None:
         return execution.trouble[0]
     if execution.steps and not execution.fired:
         return f"none of {count(execution.steps, 'step')} fired"
-    for receipt in run.receipts:
-        if not receipt.bit:
-            return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
-    return None
+    return run.why_unbitten()
 
 
 def _calls_in_flight(run: RunEvidence) -> str | None:
@@ -99,7 +101,13 @@ def _calls_in_flight(run: RunEvidence) -> str | None:
 
 def _calls_succeeded(run: RunEvidence, functions: Iterable[str]) -> str | None:
     for f in functions:
-        outcomes = [operation.outcome for operation in run.calls if operation.f == f]
-        if "ok" not in outcomes:
-            return f"no {f} succeeded, of {len(outcomes)}"
+        asked = [operation for operation in run.calls if operation.f == f]
+        if not any(_succeeded(operation) for operation in asked) and not 0 < len(asked) < _OFTEN:
+            return f"no {f} succeeded, of {len(asked)}"
     return None
+
+
+def _succeeded(operation: RecordedCall) -> bool:
+    """Return whether a call worked. A log may keep no history at all: then a watch has worked that is told so."""
+    error = operation.completion.error if operation.completion is not None else None
+    return operation.outcome == "ok" or (error or "").startswith("compacted:")

@@ -4,10 +4,15 @@ Fault tolerance is about the time during which faults are in force. Liveness ask
 stuck for ever, although every node is up and every link is whole, breaks liveness.
 """
 
+from typing import Final
+
 from harness.checkers.evidence import RunEvidence, was_answered
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.jsonable import shown
 from node.wording import count
+
+#: The part of the time for an answer that the machine may take before nothing is owed. The rest suffices for an election.
+_SPARE: Final = 0.4
 
 
 @checker
@@ -17,7 +22,7 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
     Args:
         run: the evidence; only its history counts.
         healed_ns: when every node was up and every link whole again, in nanoseconds of the harness's clock.
-        within_s: how long an answer may take, in seconds.
+        within_s: how long an answer may take, in seconds. A call without one is not judged if the machine has taken much of it.
     """
     later = [operation for operation in run.calls if operation.invoke.time >= healed_ns]
     slowest_s, stalled = 0.0, 0
@@ -30,11 +35,14 @@ def liveness(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
                 continue
             if operation.outcome == "fail" and invoke.timeout_s is None:
                 continue  # a client that stays at one node, whether it leads or not, is owed no answer
-            if operation.outcome != "fail" and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > 0:
+            error = (completion and completion.error) or ""
+            # A call that its client could not send in time has waited for an answer as one that was sent.
+            waited = operation.outcome != "fail" or error.startswith("not_sent:")
+            if waited and run.allowance_s(invoke.time, invoke.time + int(within_s * 1e9)) > within_s * _SPARE:
                 stalled += 1
                 continue
             what = invoke.f if invoke.value is None else f"{invoke.f} of {shown(invoke.value)}"
-            how = f"was refused ({completion.error})" if completion and operation.outcome == "fail" else "had no answer"
+            how = f"was refused ({error})" if operation.outcome == "fail" else "had no answer"
             found.append(
                 f"{what} for {operation.key} at {invoke.node or 'any node'} {how} within {within_s:g} s, "
                 f"although all faults had healed by {run.history.seconds(healed_ns):.2f} s"

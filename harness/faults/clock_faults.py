@@ -5,13 +5,14 @@ by the leader's clock: where it runs fast, they may end so much earlier, which `
 counts.
 """
 
+import threading
 import time
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from cluster.errors import WrongState
 from cluster.processes import NodeProcess
-from harness.faults.active import ActiveFault, WatchedFault
+from harness.faults.active import ActiveFault, RepeatingFault, WatchedFault
 from harness.faults.catalogue import fault
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.excuses import Excuse, Kind
@@ -19,11 +20,10 @@ from harness.faults.target import Target, choose_node
 from harness.records.receipts import CLOCK_JUMPS, CLOCK_RATE
 from node.contract import NodeId
 
-#: How far a measured clock may differ from its setting, in seconds. On a busy machine a status takes so long.
-_TOLERANCE_S: Final = 0.5
 #: How long to wait until the status of a node shows that its clock has jumped.
 _JUMP_SEEN_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.01
+_SKEW_LOOK_EVERY_S: Final = 0.1
 
 
 @fault(
@@ -51,14 +51,19 @@ def clock_jump(
     receipt = experiment.faults.begin("clock-jump", nodes_down=[chosen] if back else [], node=chosen)
     receipt.evidence[CLOCK_JUMPS] = not back
     jump_s = -seconds if back else seconds
-    ahead = _ahead_s(experiment, chosen)
+    watch = _ClockWatch(experiment, chosen)
     process.steer_clock(process.clock.rate, process.clock.moved_s + jump_s)
+
+    def has_bitten() -> bool:
+        if not receipt.bit and (gained := watch.gained()) is not None:
+            receipt.evidence["jumped_s"] = round(gained.about_s, 3)
+            receipt.bit = gained.least_s > jump_s / 2 if jump_s > 0 else gained.most_s < jump_s / 2
+        return receipt.bit
+
     until = time.monotonic() + _JUMP_SEEN_S
-    while not receipt.bit and time.monotonic() < until:
-        receipt.evidence["jumped_s"] = round(_ahead_s(experiment, chosen) - ahead, 3)
-        receipt.bit = abs(receipt.evidence["jumped_s"] - jump_s) < _TOLERANCE_S
+    while not has_bitten() and time.monotonic() < until:
         time.sleep(_LOOK_EVERY_S)
-    return WatchedFault(receipt.end, lambda: receipt.bit)
+    return WatchedFault(receipt.end, has_bitten)
 
 
 @fault(
@@ -83,22 +88,24 @@ def clock_skew(experiment: Target, rng: Random, *, node: NodeId | None = None, r
     process = _running(experiment, chosen)
     receipt = experiment.faults.begin("clock-skew", nodes_down=[chosen] if rate < 1 else [], node=chosen)
     receipt.evidence[CLOCK_RATE] = rate
-    began_s, ahead = time.monotonic(), _ahead_s(experiment, chosen)
+    began_s, watch = time.monotonic(), _ClockWatch(experiment, chosen)
     process.steer_clock(rate, process.clock.moved_s)
 
     def has_bitten() -> bool:
-        real_s = time.monotonic() - began_s
-        gained_s = _ahead_s(experiment, chosen) - ahead
-        receipt.evidence.update(real_s=round(real_s, 3), gained_s=round(gained_s, 3))
-        expected_s = (rate - 1) * real_s
-        return abs(gained_s) > abs(expected_s) / 2 and gained_s * expected_s > 0
+        if not receipt.bit and (gained := watch.gained()) is not None:
+            receipt.evidence.update(real_s=round(time.monotonic() - began_s, 3), gained_s=round(gained.about_s, 3))
+            receipt.bit = gained.least_s > 0 if rate > 1 else gained.most_s < 0
+        return receipt.bit
+
+    def look(healing: threading.Event) -> None:  # all the time: another fault may end the node before the heal
+        healing.wait(None if has_bitten() else _SKEW_LOOK_EVERY_S)
 
     def end() -> None:
-        receipt.bit = has_bitten()
+        has_bitten()
         process.steer_clock(1.0, process.clock.moved_s)
         receipt.end()
 
-    return WatchedFault(end, has_bitten)
+    return RepeatingFault(look, end, has_bitten)
 
 
 def _running(experiment: Target, node: NodeId) -> NodeProcess:
@@ -109,8 +116,43 @@ def _running(experiment: Target, node: NodeId) -> NodeProcess:
     return process
 
 
-def _ahead_s(experiment: Target, node: NodeId) -> float:
-    """Return how far the node's clock is ahead of this process's, in seconds, as the node's status shows it."""
-    asked_s = time.monotonic()  # a node that is down makes the request last, after this node has answered
-    status = experiment.cluster.status().get(node)
-    return 0.0 if status is None else float(status["clock_s"]) - asked_s
+class _Bounds(NamedTuple):
+    """A difference of two clocks, in seconds: the node's clock was read while its status was under way."""
+
+    least_s: float
+    most_s: float
+
+    @property
+    def about_s(self) -> float:
+        """The middle."""
+        return (self.least_s + self.most_s) / 2
+
+
+class _ClockWatch:
+    """Measures what a node's clock has gained on this process's since the watch was made, as the node's status shows it."""
+
+    def __init__(self, experiment: Target, node: NodeId) -> None:
+        self._experiment, self._node = experiment, node
+        self._first: tuple[int, _Bounds] | None = None
+        self._first = self._look()
+
+    def _look(self) -> tuple[int, _Bounds] | None:
+        """Return the node's incarnation and how far its clock is ahead; None if it does not reply."""
+        asked_s = time.monotonic()
+        status = self._experiment.cluster.status(nodes=[self._node]).get(self._node)
+        answered_s = time.monotonic()
+        if status is None:
+            return None
+        clock_s = float(status["clock_s"])
+        return int(status["incarnation"]), _Bounds(clock_s - answered_s, clock_s - asked_s)
+
+    def gained(self) -> _Bounds | None:
+        """Return what the clock has gained; None if that is not known, such as of a node that was down in the beginning."""
+        now = self._look()
+        if now is None:
+            return None
+        if self._first is None or self._first[0] != now[0]:
+            self._first = now  # a node that starts anew has lost what it had gained
+            return None
+        before = self._first[1]
+        return _Bounds(now[1].least_s - before.most_s, now[1].most_s - before.least_s)

@@ -26,7 +26,7 @@ from typing import Any, Self
 from cluster.cluster import Cluster
 from cluster.processes import NODE_COMMAND
 from cluster.spec import Spec, create
-from harness.checkers.evidence import Stall
+from harness.checkers.evidence import PROXY
 from harness.checkers.properties import RunEvidence, contract_verdict, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.active import EndsOnHeal
@@ -39,6 +39,7 @@ from harness.records.history_recorder import HistoryRecorder
 from harness.records.results import RecordedVerdict, RunResults
 from harness.records.run_files import RunFiles
 from harness.records.sparse import make_sparse
+from harness.runs.machine_watch import MachineWatch
 from harness.runs.node_evidence import read_disks, replica_statuses, silent_nodes, unexplained_failures
 from harness.runs.run_clients import RunClients
 from harness.systems.traced_node import traced
@@ -109,12 +110,17 @@ class Experiment(RunClients):
         self._injected = 0
         self._silent: list[str] = []
         self._message_count: int | None = None
-        self.stalls: list[Stall] = []
+        self.machine = MachineWatch(self._pids)
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
         """The names of the nodes that are members now, in order."""
         return self.cluster.nodes
+
+    def _pids(self) -> dict[str, int]:
+        """Return the processes of the nodes and of the proxy, by name."""
+        pids = {node: process.pid for node, process in list(self.cluster.processes.items()) if process.pid is not None}
+        return {**pids, PROXY: self.network.proxy.pid}
 
     # --- its folder -------------------------------------------------------------------------------------------------
 
@@ -269,7 +275,8 @@ class Experiment(RunClients):
             replicas=self.replicas,
             failures=[*self.failures(), *self._status_failures(disks.contents)],
             refusals=self.faults.refusals,
-            stalls=self.stalls,
+            stalls=self.machine.stalls,
+            waits=self.machine.waits,
         )
 
     def failures(self) -> list[str]:

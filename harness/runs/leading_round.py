@@ -9,15 +9,12 @@ from typing import Any, Final
 
 from cluster.errors import CommandRefused, Unknown
 from cluster.membership import leading_node
-from harness.checkers.evidence import Stall
 from harness.checkers.leading import HandOver
 from harness.runs.experiment import Experiment
 
 #: How long a node may take to lead, and to hear the others, in seconds. A hand-over takes hundredths of a second, but a log whose
 #: links or disks have been slow waits for longer when a leader is lost.
 LEADS_S: Final = 15.0
-#: A rest that takes longer than this, in seconds, is a stall of the machine.
-_STALL_S: Final = 0.05
 _CALL_S: Final = 1.0
 _LOOK_S: Final = 0.02
 
@@ -51,18 +48,10 @@ def _let_lead(run: Experiment, node: str) -> HandOver:
                     last = f"it hears {', '.join(heard) or 'no other node'}"
                 elif leading_node(run.cluster.status()) is not None:
                     break  # another node leads: ask again
-                _rest(run)
+                run.machine.rest(_LOOK_S)
     replica = _replica(run, node)
     heard = tuple(sorted(replica.get("hears", ())))
     return HandOver(node, asked_ns, None, heard, tuple(replica.get("voters", ())), last)
-
-
-def _rest(run: Experiment) -> None:
-    began_ns = time.monotonic_ns()
-    time.sleep(_LOOK_S)
-    ended_ns = time.monotonic_ns()
-    if ended_ns - began_ns > (_LOOK_S + _STALL_S) * 1e9:
-        run.stalls.append(Stall(began_ns, ended_ns))
 
 
 def _replica(run: Experiment, node: str) -> dict[str, Any]:

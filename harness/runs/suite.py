@@ -54,7 +54,7 @@ from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.answers import answers
 from harness.checkers.durability import durability
-from harness.checkers.evidence import Checker, RunEvidence, Stall
+from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad import known_bad
@@ -83,8 +83,6 @@ from node.contract import NodeId
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 _REST_S: Final = 0.002
-#: A rest that takes longer than this, in seconds, is a stall of the machine.
-_STALL_S: Final = 0.05
 #: What no judge may ask for when more was lost than is tolerated.
 _NOT_OWED_BEYOND: Final = ("fault tolerance", "liveness", "durability")
 _INAPPLICABLE: Final = "no invariants are known"
@@ -166,9 +164,7 @@ def run_plan(
     evidence = run.evidence(faults_expected=carried.fired > 0)
     verdicts = judge(evidence, clients, healed_ns, carried, hand_overs, only_safety=plan.beyond_tolerance)
     result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started, evidence)
-    if run.stalls:
-        longest_s = max(one.ended_ns - one.began_ns for one in run.stalls) / 1e9
-        run.notes["stalls of the machine"] = {"number": len(run.stalls), "longest_s": round(longest_s, 3)}
+    run.notes.update(run.machine.notes())
     run.save_results(
         verdicts,
         verdict=result.verdict.status,
@@ -271,16 +267,7 @@ def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
     for call in calls:
         while call.outcome is None:
             run.poll()
-            _rest(run)
-
-
-def _rest(run: Experiment) -> None:
-    """Rest for a moment. If the machine makes it a long one, note a stall: nodes wait for their turn as long."""
-    began_ns = time.monotonic_ns()
-    time.sleep(_REST_S)
-    ended_ns = time.monotonic_ns()
-    if ended_ns - began_ns > _STALL_S * 1e9:
-        run.stalls.append(Stall(began_ns, ended_ns))
+            run.machine.rest(_REST_S)
 
 
 class _WorkloadClients:
@@ -306,7 +293,7 @@ class _WorkloadClients:
             self._run.poll()
             if self._end(now_s) and self._stop_early:
                 return
-            _rest(self._run)
+            self._run.machine.rest(_REST_S)
         _settle(self._run, [call for _, call in self._open.values()])
 
     def _begin(self, now_s: float) -> None:

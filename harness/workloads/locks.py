@@ -79,6 +79,7 @@ class LockWorkload(Workload):
     model: ClassVar[Model] = LockModel()
     needs_log = True
     LEASE_S: Final = 0.6
+    _LEAST_LEASE_S: Final = 0.1
     _LOCKS: Final = 3
     _STALL_PROBABILITY: Final = 0.2
 
@@ -143,10 +144,19 @@ class LockWorkload(Workload):
 
     def final_calls(self) -> Iterator[tuple[PlannedCall, ...]]:
         wanted = {"lease_s": self.LEASE_S, "waits": True}
-        yield tuple(
-            PlannedCall("acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=ANSWER_AFTER_HEAL_S)
-            for number in range(self._LOCKS)
+        first = {"owner": "last-first", "lease_s": self._LEAST_LEASE_S, "waits": True}
+        yield (
+            *(
+                PlannedCall(
+                    "acquire", f"l{number}", {"owner": f"last-{number}", **wanted}, timeout_s=ANSWER_AFTER_HEAL_S
+                )
+                for number in range(self._LOCKS)
+            ),
+            PlannedCall("acquire", "l-last", first, timeout_s=ANSWER_AFTER_HEAL_S),
         )
+        # Nobody else asks for this lock, so a second hold follows the first one, also where no other lock was free in a run.
+        then = {"owner": "last-then", "lease_s": self.LEASE_S, "waits": False}
+        yield (PlannedCall("acquire", "l-last", then, wait_s=ANSWER_AFTER_HEAL_S, kept=True),)
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         value: Any = call.value

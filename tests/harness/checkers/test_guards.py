@@ -101,6 +101,44 @@ def test_a_run_of_a_plan_without_faults_passes() -> None:
     assert guarded(run(), PlanExecution(0, 0))[0] is VerdictStatus.VALID
 
 
+def test_a_fault_of_a_node_that_others_kept_down_all_the_time_had_nothing_to_strike() -> None:
+    skew = Receipt("clock-skew", 2 * S, 6 * S, evidence={"node": "n3"})
+    cut = Receipt("cut", 2 * S, 6 * S, links_cut=(("n1", "n3"), ("n3", "n1")))
+    down = [Receipt("suspend", S, 3 * S, True, ("n3",)), Receipt("kill", 3 * S, 7 * S, True, ("n3", "n2"))]
+    assert run(receipts=[*down, skew, cut]).why_unbitten() is None
+    assert "clock-skew" in (run(receipts=[down[0], skew]).why_unbitten() or "")
+    assert "cut did not bite" in (run(receipts=[*down[1:], cut]).why_unbitten() or "")
+
+
+def test_a_kind_of_call_that_was_asked_a_few_times_in_vain_may_have_met_a_fault() -> None:
+    few = history(
+        ("propose", 0, 1, "n1", 1, 1),
+        *[("query", 2 * number, 2 * number + 1, "n1", None, ...) for number in range(1, 5)],
+    )
+    assert guarded(run(few), PlanExecution(0, 0))[0] is VerdictStatus.VALID
+
+
+def test_a_watch_that_is_told_of_no_history_has_worked() -> None:
+    about: dict[str, Any] = {"f": "watch", "key": "k"}
+    told = [
+        event
+        for number in range(5)
+        for event in (
+            Event(2 * number, 2 * number * S, f"c{number}", "invoke", timeout_s=5.0, **about),
+            Event(
+                2 * number + 1,
+                (2 * number + 1) * S,
+                f"c{number}",
+                "fail",
+                error="compacted: read the range again",
+                **about,
+            ),
+        )
+    ]
+    verdict = guards(run(History(told)), PlanExecution(0, 0), ("watch",), CHECKERS)
+    assert verdict.status is VerdictStatus.VALID
+
+
 @pytest.mark.parametrize(
     ("made", "execution", "checkers", "expected"),
     [
@@ -117,10 +155,15 @@ def test_a_run_of_a_plan_without_faults_passes() -> None:
         (run(receipts=[KILL]), PlanExecution(1, 1), {"coherence": lambda _: unknown("?")}, "the checker of coherence"),
         (run(history(("query", 0, 1, "n1", None, None))), PlanExecution(0, 0), CHECKERS, "no propose succeeded, of 0"),
         (
-            run(history(("propose", 0, 1, "n1", 1, 1), ("query", 2, 9, "n1", None, ...))),
+            run(
+                history(
+                    ("propose", 0, 1, "n1", 1, 1),
+                    *[("query", 2 * number, 2 * number + 1, "n1", None, ...) for number in range(1, 6)],
+                )
+            ),
             PlanExecution(0, 0),
             CHECKERS,
-            "no query succeeded, of 1",
+            "no query succeeded, of 5",
         ),
     ],
 )

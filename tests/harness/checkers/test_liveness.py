@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.checkers.evidence import RunEvidence
+from harness.checkers.evidence import RunEvidence, Stall
 from harness.checkers.liveness import liveness
 from harness.checkers.verdict import VerdictStatus
 from harness.records.history import Event, History
@@ -11,16 +11,26 @@ from node.algorithms.multipaxos import MultiPaxos
 S = 1_000_000_000
 
 
-def run(timeout_s: float | None) -> RunEvidence:
+def run(timeout_s: float | None, error: str = "refused: no reply in time", *stalls: Stall) -> RunEvidence:
     history = History(
         [
             Event(0, S, "c1.1", "invoke", "get", "x", timeout_s=timeout_s),
-            Event(1, 6 * S, "c1.1", "fail", "get", "x", error="refused: no reply in time"),
+            Event(1, 6 * S, "c1.1", "fail", "get", "x", error=error),
         ]
     )
-    return RunEvidence(("n1", "n2", "n3"), MultiPaxos, history=history)
+    return RunEvidence(("n1", "n2", "n3"), MultiPaxos, history=history, stalls=stalls)
 
 
 @pytest.mark.parametrize(("timeout_s", "status"), [(5.0, VerdictStatus.INVALID), (None, VerdictStatus.VALID)])
 def test_a_client_that_stays_at_one_node_is_owed_no_answer(timeout_s: float | None, status: VerdictStatus) -> None:
     assert liveness(run(timeout_s), 0, 5.0).status is status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("not_sent: no leader was found", VerdictStatus.UNKNOWN), ("refused: n1: too much waits", VerdictStatus.INVALID)],
+)
+def test_a_stall_excuses_a_call_that_could_not_be_sent_and_no_other_refusal(error: str, status: VerdictStatus) -> None:
+    stall = Stall(2 * S, 2 * S + S // 4)
+    assert liveness(run(5.0, error, stall), 0, 5.0).status is status
+    assert liveness(run(5.0, error), 0, 5.0).status is VerdictStatus.INVALID
