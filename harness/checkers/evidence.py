@@ -38,6 +38,8 @@ from node.storage.disk import Contents
 from node.tuning import SHIPPED, Tuning
 from node.wording import count
 
+#: Two looks of an observer at a node, in nanoseconds: one that is up for less may be missed.
+_MOMENT_NS: Final = 200_000_000
 #: The proxy's name among the processes of a run.
 PROXY: Final = "proxy"
 #: The key in a receipt's evidence that lists the nodes whose disks a fault took away or set back to an earlier state.
@@ -293,7 +295,7 @@ class RunEvidence:
     def why_unbitten(self) -> str | None:
         """Return which fault no observer has seen have an effect; None if there is none.
 
-        A fault of nodes that other faults kept down for all of its time had nothing to strike. It is left out.
+        A fault of nodes that other faults kept down for all of its time, but for moments, had nothing to strike. It is left out.
         """
         for receipt in self.receipts:
             if not receipt.bit and not self._had_nothing_to_strike(receipt):
@@ -312,11 +314,11 @@ class RunEvidence:
         """Return whether `faults`, in the order in which they began, kept a node down for all the time of another one."""
         until_ns = during.began_ns
         for one in faults:
-            if node in one.nodes_down and one.began_ns <= until_ns:
+            if node in one.nodes_down and one.began_ns <= until_ns + _MOMENT_NS:
                 if one.ended_ns is None:
                     return True
                 until_ns = max(until_ns, one.ended_ns)
-        return during.ended_ns is not None and until_ns >= during.ended_ns
+        return during.ended_ns is not None and until_ns + _MOMENT_NS >= during.ended_ns
 
     def why_untested(self, operations: Sequence[RecordedCall]) -> str | None:
         """Return why these operations cannot make a promise valid, or None if they can.
