@@ -27,6 +27,10 @@ class CommandRefused(Refused):
         self.kind = kind
 
 
+class ContractBroken(ConsensusError):
+    """The algorithm under test has failed by itself, whatever was done to it. For a judge that is a violation."""
+
+
 class Unknown(ConsensusError):
     """No reply came in time. The call may have been done, or may still be."""
 
