@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cluster import spec as specs
-from cluster.errors import WrongState
+from cluster.errors import ConsensusError, WrongState
 from cluster.membership import TIMEOUT_S, check_member, wait_until_it_votes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
@@ -131,11 +131,24 @@ def replace(root: Path, old: str, new: str, timeout_s: float, as_json: bool) -> 
     _print_result({"added": new, "removed": old}, f"{new} votes in the place of {old}", as_json)
 
 
+def _warn_of_whole_links(root: Path, node: NodeId) -> None:
+    """Say that faults of links do not hold for a node that came later, which makes a bridge of it."""
+    with suppress(ConsensusError):  # the links of nodes that outlive their supervisor cannot be broken
+        rows = SupervisorClient(root).ask("links")
+        if any(row["rules"] for row in rows) and not any(
+            row["rules"] for row in rows if node in (row["from"], row["to"])
+        ):
+            print_stderr(
+                f"the faults of links that are in force leave the links of {node} whole: break them again to include it"
+            )
+
+
 def _add(root: Path, node: NodeId, timeout_s: float) -> None:
     try:
         with open_log(root):  # raises Mistake if the cluster keeps no log
             SupervisorClient(root).ask("add_learner", node=node)
         print_stderr(f"{node} is up and learns; it votes when it has caught up")
+        _warn_of_whole_links(root, node)
         with open_log(root) as client:  # a new client, which knows the address of the new node
             wait_until_it_votes(client, node, timeout_s)
     except KeyboardInterrupt:

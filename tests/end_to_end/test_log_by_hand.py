@@ -37,7 +37,10 @@ def test_nodes_come_and_go(hand: Hand) -> None:
     hand.good("up", "-d", "-n", "3", "--algorithm", "multipaxos")
     hand.good("put", "owner", "alice")
     assert hand.good("member", "add", "n4") == "n4 votes"
-    assert hand.json("member", "add", "n5") == {"schema": 1, "added": "n5"}
+    hand.good("link", "n1", "n2", "--delay", "1ms")
+    added = hand.run("member", "add", "n5", "-o", "json")
+    assert json.loads(added.stdout) == {"schema": 1, "added": "n5"}
+    assert "in force leave the links of n5 whole" in added.stderr
     assert set(members(hand)) == {"n1", "n2", "n3", "n4", "n5"}
     gone = leader(hand)
     assert "its name cannot be used again" in hand.good("member", "remove", gone)  # it hands over first
