@@ -48,6 +48,8 @@ DISK_LOST: Final = "disk_lost"
 COMMIT_LOST: Final = "commit_lost"
 #: The key in a receipt's evidence for the nodes whose disks a fault has damaged, set back or taken away for a time.
 DISK_DAMAGED: Final = "disk_damaged"
+#: The key in a receipt's evidence that lists what the links of a fault let through although they should not.
+LEAKED: Final = "leaked"
 
 #: How the errors of a `fail` begin that describe a lock, a member, a task or a history, in addition to those in
 #: `sequential_model.py`. Whether such an answer is right is another question.
@@ -298,6 +300,8 @@ class RunEvidence:
         A fault of nodes that other faults kept down for all of its time, but for moments, had nothing to strike. It is left out.
         """
         for receipt in self.receipts:
+            if leaked := receipt.evidence.get(LEAKED):
+                return f"{receipt.fault} did not bite: its links let through what they should not: {', '.join(leaked)}"
             if not receipt.bit and not self._had_nothing_to_strike(receipt):
                 return f"{receipt.fault} did not bite: no observer other than its injector saw an effect"
         return None

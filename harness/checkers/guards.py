@@ -83,6 +83,8 @@ def _faults_bit(run: RunEvidence, execution: PlanExecution) -> str | None:
         return execution.trouble[0]
     if execution.steps and not execution.fired:
         return f"none of {count(execution.steps, 'step')} fired"
+    if execution.fired and not run.receipts:
+        return f"{count(execution.fired, 'step')} fired and left no receipt"
     return run.why_unbitten()
 
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 from cluster.errors import ConsensusError
+from harness.checkers.evidence import LEAKED
 from harness.network.installed_rule import InstalledRule
 from harness.records.links import Link
 from harness.records.receipts import Receipt
 from node.contract import NodeId
 
 #: The fates of messages that show that a rule has bitten.
-_BITTEN_FATES: Final = ("dropped", "held", "duplicated", "reordered", "delayed", "corrupted")
+_BITTEN_FATES: Final = (
+    "dropped", "held", "duplicated", "reordered", "delayed", "corrupted", "reset", "paused", "throttled",
+)  # fmt: skip
+#: What the meter of streams counts where a rule has not done what it claims: what crossed a cut, what left too early.
+_LEAKS: Final = ("crossed", "early")
 
 
 class ActiveFault(Protocol):
@@ -172,7 +177,12 @@ class LinkFault:
                 if of_link:
                     counts.setdefault(f"{sender}->{receiver}", Counter()).update(of_link)
         self.receipt.evidence["by link"] = counts
-        self.receipt.bit = any(of_link[fate] for of_link in counts.values() for fate in _BITTEN_FATES)
+        leaks = [
+            f"{name} {of_link[leak]} {leak}" for name, of_link in counts.items() for leak in _LEAKS if of_link[leak]
+        ]
+        if leaks:
+            self.receipt.evidence[LEAKED] = leaks
+        self.receipt.bit = not leaks and any(of_link[fate] for of_link in counts.values() for fate in _BITTEN_FATES)
         self.receipt.end()
         if self.forget is not None and not self.receipt.bit:
             self.forget(self.receipt)

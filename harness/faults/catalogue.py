@@ -56,6 +56,7 @@ MODULES: Final = (
     "harness.faults.role_faults",
     "harness.faults.member_faults",
     "harness.faults.link_faults",
+    "harness.faults.stream_faults",
     "harness.faults.disk_faults",
     "harness.faults.grey_faults",
     "harness.faults.limit_faults",

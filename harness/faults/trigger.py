@@ -1,4 +1,4 @@
-"""A trigger that waits for the nth message of a type and holds it while a fault is injected.
+"""A trigger that waits for the nth message of a type, or byte or connection, and holds it while a fault is injected.
 
 So the fault happens exactly at that message. A node that is killed meanwhile has sent the message and done nothing
 after it, or has not received it.
@@ -11,6 +11,7 @@ from typing import Final
 from harness.faults.active import ReceiptBuilder
 from harness.faults.target import Target
 from harness.network.installed_rule import NotSeen
+from harness.network.rules import Hold
 from harness.records.links import Link
 
 _LOOK_S: Final = 0.2
@@ -28,8 +29,10 @@ class MessageTrigger:
             message: the type of the message.
             nth: the number of the message that triggers the fault, from 1.
         """
-        self._faults, self._links, self._message, self._left = experiment.faults, tuple(links), message, nth
-        self._held = experiment.network.hold(links, types=[message])
+        self._faults, self._links, self._message = experiment.faults, tuple(links), message
+        counts = experiment.network.holds_after  # the network lets pass what comes before
+        self._left = 1 if counts else nth
+        self._held = experiment.network.install(Hold(nth - 1 if counts else 0), links, types=[message])
         self._receipt: ReceiptBuilder | None = None
         self._released = False
 

@@ -7,7 +7,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack
 
 from cluster.errors import NoSuchNode
 from harness.network.installed_rule import InstalledRule, link_counts
@@ -45,6 +45,9 @@ class RuleInstaller(ABC):
         NoSuchNode: any method, if a name is no node of the cluster. Nothing has changed then.
         NetworkError: any method, if the proxy refuses. Nothing has changed then.
     """
+
+    holds_after: ClassVar[bool] = False
+    """Whether a hold for some types can let those that come first pass: see `rules.Hold`."""
 
     def __init__(self, nodes: tuple[NodeId, ...]) -> None:
         self.nodes = nodes

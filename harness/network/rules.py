@@ -135,7 +135,10 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class HalfOpen:
-    """Keeps the end of a connection from the other side, as if the machine had lost power: the connection looks alive."""
+    """Keeps the end of a connection from the other side, as if its machine had lost power: it looks alive.
+
+    A new connection waits, instead of being refused.
+    """
 
 
 @dataclass(frozen=True, slots=True)

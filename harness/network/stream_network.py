@@ -138,11 +138,6 @@ class StreamNetwork(RuleInstaller):
         self._check_node(node)
         self.request("node_up", node=node, ports=dict(ports), group=group)
 
-    def node_down(self, node: NodeId) -> None:
-        """Note that a node has ended."""
-        self._check_node(node)
-        self.request("node_down", node=node)
-
 
 def _no_reply(verb: str, timeout_s: float) -> ProxyGone:
     return ProxyGone(f"the proxy has not answered {verb!r} for {timeout_s:.0f} s: is it suspended?")

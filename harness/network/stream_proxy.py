@@ -40,7 +40,7 @@ from cluster.control import ControlRequest, ControlServer
 from cluster.safe_output import safe_stderr
 from harness.network.errors import NetworkError
 from harness.network.rules import BadRule, Reset, Rule
-from harness.network.socket_owner import owner
+from harness.network.socket_owner import SocketOwners
 from harness.network.stream_rules import Look, Piece, StreamMeter, StreamRules
 from harness.network.switchboard import all_links
 from harness.records.links import CLIENT, Link
@@ -195,7 +195,7 @@ class StreamProxy:
         self._layout = layout
         self._known = all_links(tuple(layout.nodes))
         self._targets: dict[tuple[NodeId, str], int] = {}
-        self._groups: dict[NodeId, int] = {}
+        self._owners = SocketOwners(layout.launcher)
         self._changed = asyncio.Event()
         self._streams = 0
         self._connections: dict[asyncio.Task[None], Link] = {}
@@ -274,17 +274,18 @@ class StreamProxy:
         while True:
             accepted, address = await loop.sock_accept(listener)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            who: str | None = dialer
-            if not dialer:
-                others = (self._layout.launcher,)
-                who = owner(address[1], listener.getsockname()[1], self._groups, others)
-                who = CLIENT if who == "" else who
-            if who is None:
-                reset(accepted)
-                continue
-            task = self._start(self._serve(accepted, (who, node), (node, name)))
-            self._connections[task] = (who, node)
-            task.add_done_callback(self._connections.pop)
+            self._start(self._meet(accepted, dialer or (address[1], listener.getsockname()[1]), (node, name)))
+
+    async def _meet(self, accepted: socket.socket, dialer: str | tuple[int, int], target: tuple[NodeId, str]) -> None:
+        """Find out who has dialed, if only the kernel knows, and serve the connection."""
+        who = dialer if isinstance(dialer, str) else self._owners.owner(*dialer)
+        if who is None:
+            reset(accepted)
+            return
+        link = (who or CLIENT, target[0])
+        task = self._start(self._serve(accepted, link, target))
+        self._connections[task] = link
+        task.add_done_callback(self._connections.pop)
 
     async def _serve(self, accepted: socket.socket, link: Link, target: tuple[NodeId, str]) -> None:
         """Carry one connection from its begin to its end."""
@@ -367,9 +368,7 @@ class StreamProxy:
         match verb, arguments:
             case "node_up", {"node": node, "ports": dict(ports), "group": int(group)}:
                 self._targets |= {(node, name): port for name, port in ports.items()}
-                self._groups[node] = group
-            case "node_down", {"node": node}:
-                self._groups.pop(node, None)
+                self._owners.node_up(node, group)
             case "add", {"rule": dict(plain)}:
                 self._add(Rule.from_plain(plain))
             case "remove", {"rule": str(rule)}:

@@ -16,7 +16,7 @@ has no other way. So a piece that is lost is a piece that is late, and all behin
 | bandwidth | it is late by the time that it takes on the line |
 | pause | the stream stands still after so many bytes |
 | corrupt | one of its bytes is another one |
-| halfopen | the end of the connection waits until the rule is removed |
+| halfopen | the end of the connection waits until the rule is removed, and so does a new connection |
 | slowclose | the end of the connection is late by so much |
 
 A connection that begins needs both directions, as the handshake of TCP does.
@@ -241,7 +241,7 @@ class StreamRules:
             case Cut():
                 one.count(piece.link, "held")
                 return math.inf
-            case HalfOpen() if is_end:
+            case HalfOpen() if is_end or piece.what == "connection":
                 one.count(piece.link, "held")
                 return math.inf
             case SlowClose(seconds) if is_end:

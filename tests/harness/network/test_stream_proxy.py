@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 from harness.network.errors import NetworkError
 from harness.network.installed_rule import InstalledRule
 from harness.network.rules import Bandwidth, Corrupt, Cut, HalfOpen, Hold, Pause, Reset
+from harness.network.socket_owner import _look_into_tables, listening_ports, socket_inode
 from harness.network.stream_network import StreamNetwork
 
 NODES = ("n1", "n2")
@@ -214,12 +217,41 @@ def test_a_rule_for_messages_and_a_link_that_is_not_there_are_refused(network: S
         network.install(Cut(), [("n1", "n9")])
 
 
+DIALER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.stdin.readline()))) as one:
+    one.sendall(b"hello")
+    assert one.recv(5) == b"hello"
+"""
+
+
 def test_shared_addresses_say_by_the_kernel_who_dials(tmp_path: Path, echo: Echo) -> None:
-    with StreamNetwork(tmp_path, NODES, ("client",), shared=True) as network:
+    command = [sys.executable, "-I", "-S", "-c", DIALER]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as node,
+        StreamNetwork(tmp_path, NODES, ("client",), shared=True) as network,
+    ):
         network.node_up("n1", {"client": echo.port}, group=1)
-        network.node_up("n2", {"client": echo.port}, group=os.getpid())  # this process is n2
+        network.node_up("n2", {"client": echo.port}, group=node.pid)
+        node.communicate(f"{network.client_port('n1', 'client')}\n".encode(), SOON_S)
         with dial(network) as one:
-            exchange(one)
+            exchange(one, b"a client")
         links = network.links()
-        assert links["n2", "n1"]["bytes"] == links["n1", "n2"]["bytes"] == 5
-        assert links[THERE]["bytes"] == 0
+    assert [links["n2", "n1"]["bytes"], links["n1", "n2"]["bytes"], links[THERE]["bytes"]] == [5, 5, 8]
+
+
+def test_the_ports_at_which_a_process_listens_are_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert server.getsockname()[1] in listening_ports(os.getpgid(0))
+
+
+def test_the_kernel_and_its_table_say_the_same_of_a_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as mapped:
+        port = server.getsockname()[1]
+        mapped.connect(("::ffff:127.0.0.1", port))
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            for one in (mapped, plain):
+                inode = str(os.fstat(one.fileno()).st_ino)
+                own = one.getsockname()[1]
+                assert (socket_inode(own, port), _look_into_tables(own, port)) == (inode, inode)
+            assert socket_inode(port, 1) is None
