@@ -83,6 +83,8 @@ from node.contract import NodeId
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
 _REST_S: Final = 0.002
+#: The calls whose answers never change once there is a value. Those of keys do.
+_SET_ONCE: Final = ("propose", "query")
 #: What no judge may ask for when more was lost than is tolerated.
 _NOT_OWED_BEYOND: Final = ("fault tolerance", "liveness", "durability")
 _INAPPLICABLE: Final = "no invariants are known"
@@ -315,7 +317,7 @@ class _WorkloadClients:
             self._clients.ended(self._run, client, ask, call.outcome)
             self._rests_until[client] = now_s + self._clients.pause_s(client)
             match call.outcome:
-                case Ok(value) if value is not None:
+                case Ok(value) if value is not None and ask.f in _SET_ONCE:
                     text = canonical(value)
                     contradicted |= self._values.setdefault(ask.key, text) != text
         return contradicted
