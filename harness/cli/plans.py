@@ -23,6 +23,7 @@ from node.wording import count
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
     from harness.runs.suite import PlanResult
+    from harness.systems.system import System
 
 _SEEDS_MAX = 1_000
 _PLAN_OPTIONS = (
@@ -80,6 +81,36 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(found))
 
 
+disk_option = click.option(
+    "--volatile/--durable",
+    "volatile",
+    default=None,
+    help="Whether a kill takes what a command's node has in its folder, or leaves it.  [default: --durable]",
+)
+
+
+def system_under_test(target: str, volatile: bool | None, ours: Iterable[str]) -> "System | None":
+    """Return what a command starts; None if the target is an algorithm of our own nodes.
+
+    Args:
+        target: what the user has named.
+        volatile: the option `--volatile`.
+        ours: the names of parameters that only a cluster of our own nodes has.
+    """
+    from harness.systems.registry import is_command, system_of_command  # noqa: PLC0415 - see harness.cli.verbs
+
+    if not is_command(target):
+        if volatile is not None:
+            raise click.UsageError("--volatile and --durable are for a command: our own nodes have disks that can fail")
+        return None
+    source = click.get_current_context().get_parameter_source
+    for name in ours:
+        if source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = {"settings": "set"}.get(name, name.replace("_", "-"))
+            raise click.UsageError(f"--{option} is for clusters of our own nodes, and {target!r} is a command")
+    return system_of_command(target, volatile=bool(volatile))
+
+
 @verb()
 @algorithm_parameter()
 @click.option("--workload", help="What the clients do.  [default: mixed with a log, else register]")
@@ -105,6 +136,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     help="Let any number of nodes and disks be damaged or lost for good, and judge only safety.",
 )
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
+@disk_option
 @click.pass_obj
 def test(
     root: Path,
@@ -123,9 +155,13 @@ def test(
     shipped: bool,
     beyond_tolerance: bool,
     trace: bool,
+    volatile: bool | None,
     as_json: bool,
 ) -> int:
     """Run ALGORITHM (paxos, module:Class, …) under faults that are drawn from a seed, and judge the run.
+
+    ALGORITHM may also be a command, such as ./raft.py or 'python3 raft.py': a node in any language that speaks Maelstrom's
+    protocol on its standard input and output. `consensus new` writes one to start from.
 
     `consensus faults` lists the faults.
 
@@ -143,6 +179,10 @@ def test(
       members       join, send heartbeats, vanish, leave; read views and follow them
       assignment    tasks that are spread over such members
       module:Class  your own
+
+    \b
+    Workloads for a command:
+      lin-kv        read, write, cas on keys, linearizably
     """
     from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.verbs
     from harness.runs.plan_generator import generate  # noqa: PLC0415
@@ -164,8 +204,12 @@ def test(
         plans = [load(plan_file)]
     else:
         assert algorithm is not None
-        workload = workload or usual_workload(load_algorithm(algorithm))
-        workload_for(workload, load_algorithm(algorithm))
+        system = system_under_test(algorithm, volatile, ["settings", "shipped", "beyond_tolerance", "trace"])
+        if system is not None:
+            workload = system.workload(workload).name
+        else:
+            workload = workload or usual_workload(load_algorithm(algorithm))
+            workload_for(workload, load_algorithm(algorithm))
         plans = [
             generate(
                 algorithm,
@@ -178,6 +222,7 @@ def test(
                 settings=dict(settings),
                 draws_settings=not shipped,
                 beyond_tolerance=beyond_tolerance,
+                system=system,
             )
             for each in seeds or [secrets.randbelow(1_000_000) if seed is None else seed]
         ]
@@ -219,6 +264,8 @@ def not_reached(results: "list[PlanResult]") -> str | None:
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
     name = results[0].plan.algorithm
+    if results[0].plan.system is not None:
+        return None
     if any(result.violated or "invariants" in result.verdicts for result in results) or load_algorithm(name).keeps_log:
         return None
     return (

@@ -33,7 +33,7 @@ function, a node is chosen for it.
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -294,16 +294,19 @@ def check_arguments(name: str, arguments: Mapping[str, Any], nodes: tuple[NodeId
         raise BadFault(f"{name} needs {' and '.join(missing)}")
 
 
-def check_message(algorithm: str, message: str) -> None:
-    """Check that nodes of an algorithm send each other messages of this type.
+def message_types(algorithm: str) -> tuple[str, ...]:
+    """Return the types of the messages that nodes of an algorithm send each other. Raises UnknownAlgorithm."""
+    return tuple(message.type_name() for message in load_algorithm(algorithm).messages)
+
+
+def check_message(algorithm: str, message: str, sent: Collection[str] | None) -> None:
+    """Check that nodes of an algorithm, which send each other messages of the types `sent` (None: of any), send this one.
 
     Raises:
         BadFault: they do not, so a fault would wait for ever.
-        UnknownAlgorithm: there is no such algorithm.
     """
-    sent = sorted(cls.type_name() for cls in load_algorithm(algorithm).messages)
-    if message not in sent:
-        raise BadFault(f"{algorithm} sends no {message!r}: {nearest(message, sent)}")
+    if sent is not None and message not in sent:
+        raise BadFault(f"{algorithm} sends no {message!r}: {nearest(message, sorted(sent))}")
 
 
 def split_lists(arguments: Mapping[str, Any]) -> dict[str, Any]:

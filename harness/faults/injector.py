@@ -37,11 +37,12 @@ from harness.records.receipts import Receipt
 from node.contract import NodeId
 
 _PROBABILITY_LOSSY: Final = 0.2
-#: The key and the value that the kernel's proof must hold for the fault to have bitten.
-_PROOFS: Final = {
-    "kill": ("wait_status", -signal.SIGKILL),
-    "terminate": ("wait_status", 0),
-    "suspend": ("process_state", "T"),
+#: The key and the values of which the kernel's proof must hold one for the fault to have bitten. A node that is not ours may
+#: have no handler of SIGTERM, which then ends it.
+_PROOFS: Final[dict[str, tuple[str, tuple[object, ...]]]] = {
+    "kill": ("wait_status", (-signal.SIGKILL,)),
+    "terminate": ("wait_status", (0, -signal.SIGTERM)),
+    "suspend": ("process_state", ("T",)),
 }
 #: How long a fault of a plan waits for processes that another fault has claimed.
 CLAIM_S: Final = 10.0
@@ -277,7 +278,7 @@ class Faults:
                 (evidence,) = act(node)
                 if node in self._nodes:  # for example, a suspended node is killed
                     self._nodes[node][0].end()
-                receipt.evidence, receipt.bit = evidence, evidence.get(key) == expected
+                receipt.evidence, receipt.bit = evidence, evidence.get(key) in expected
                 self._note_roles(receipt)
                 self._receipts.append(receipt)
                 self._nodes[node] = (receipt, ready.incarnation if ready else 0)

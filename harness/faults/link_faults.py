@@ -21,7 +21,6 @@ from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target
 from harness.network.rules import Action, Corrupt, Delay, Drop, Duplicate, Hold, Reorder
 from harness.records.links import CLIENT, Link
-from node.algorithms import load_algorithm
 from node.contract import NodeId
 
 #: The probability that a drawn fault acts on one or two types of messages only. So messages that are few, such as the parts of a
@@ -50,9 +49,9 @@ def _disturb(
     **arguments: float,
 ) -> LinkFault:
     """Put a rule on links. `arguments` are those of the fault that its excuse names. Raises BadFault for an unknown type."""
-    known = [message.type_name() for message in load_algorithm(experiment.spec.settings.algorithm).messages]
+    known = experiment.message_types
     wanted = [each.strip() for each in types.split(",") if each.strip()]
-    if unknown := [each for each in wanted if each not in known]:
+    if known is not None and (unknown := [each for each in wanted if each not in known]):
         raise BadFault(f"{name}: there is no message {', '.join(unknown)}: there are {', '.join(known)}")
     pairs = expand_links(links, experiment.nodes)
     disturbance = find_fault(name).excuse.disturbance(arguments)

@@ -261,7 +261,7 @@ def kill_at(
         BadFault: the nodes send each other no such message.
     """
     try:
-        check_message(experiment.spec.settings.algorithm, message)
+        check_message(experiment.algorithm, message, experiment.message_types)
     except BadFault as error:
         raise BadFault(f"kill-at: {error}") from error
     faults, side = experiment.faults, end == "receiver"

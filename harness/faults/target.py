@@ -4,7 +4,7 @@ Also the functions by which faults choose nodes of the target and bring them up 
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -25,7 +25,15 @@ class Target(Protocol):
     cluster: Cluster
     network: Network
     faults: Faults
-    spec: Spec
+    algorithm: str
+
+    @property
+    def spec(self) -> Spec:
+        """The spec of a cluster of our own nodes. Raises Mistake if the nodes are not ours."""
+
+    @property
+    def message_types(self) -> Collection[str] | None:
+        """The types of messages that nodes send each other; None if they are not known before they come."""
 
     @property
     def folder(self) -> Path:

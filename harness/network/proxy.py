@@ -46,11 +46,13 @@ from harness.network.switchboard import Ports, Switchboard
 from harness.records.links import CLIENT, Link
 from harness.records.messages import MessageRecorder
 from node.algorithms import UnknownAlgorithm, load_algorithm
+from node.client_messages import CLIENT_MESSAGES
 from node.contract import Message, NodeId
 from node.launcher import EXIT_CONFIG, EXIT_DISK, EXIT_INTERNAL, die_with
 from node.open_folder import OpenFolder
 from node.settings import BadSpec, Settings, load
 from node.transport import WakeUpPipe, bind_any_port, tuned
+from node.wire import Codec
 
 #: How many messages of one link the proxy reads before it goes to the next link.
 INTAKE_MAX: Final = 128
@@ -71,7 +73,10 @@ class Proxy:
     ) -> None:
         self._nodes = settings.nodes
         self._recorder = recorder
-        self._switchboard = Switchboard(settings, messages, recorder, rng, self)
+        types = [cls.type_name() for cls in (*CLIENT_MESSAGES, *messages)]
+        self._switchboard = Switchboard(
+            self._nodes, Codec(settings.cluster, messages).decode, types, recorder, rng, self
+        )
         self._context = _context_for(len(settings.nodes))
         self._poller = zmq.Poller()
         self._sources: dict[_Socket, Link] = {}

@@ -24,8 +24,8 @@ leave. Requests come from `Network` (`network.py`):
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import permutations
 from random import Random
@@ -40,10 +40,8 @@ from harness.network.rules import STREAM_ACTIONS, BadRule, Hold, Rule
 from harness.records.links import CLIENT, DELIVERED, UNKNOWN_TYPE, Link
 from harness.records.messages import MessageRecorder
 from harness.records.recent_lines import RecentLines, shown_message
-from node.client_messages import CLIENT_MESSAGES
-from node.contract import Message, NodeId
-from node.settings import Settings
-from node.wire import Codec, Envelope, Malformed
+from node.contract import NodeId
+from node.wire import Envelope, Malformed
 from node.wording import nearest
 
 #: Lines stay in memory until no reader has looked for so long, in seconds.
@@ -123,37 +121,52 @@ class Switchboard:
 
     def __init__(
         self,
-        settings: Settings,
-        messages: tuple[type[Message], ...],
+        nodes: tuple[NodeId, ...],
+        decode: Callable[[bytes], Envelope],
+        types: Collection[str] | None,
         recorder: MessageRecorder,
         rng: Random,
         sockets: ProxySockets,
     ) -> None:
-        self._nodes = settings.nodes
-        self._codec = Codec(settings.cluster, messages)
-        self._types = sorted({UNKNOWN_TYPE, *(cls.type_name() for cls in (*CLIENT_MESSAGES, *messages))})
+        """Make a switchboard without rules.
+
+        Args:
+            nodes: the names of the nodes.
+            decode: decodes the bytes of a message, and raises Malformed if it cannot.
+            types: the types of messages that may come; None if they are not known before they come.
+            recorder: records each fate.
+            rng: what all random draws come from.
+            sockets: what messages and replies leave through.
+        """
+        self._nodes = nodes
+        self._decode_payload = decode
+        self._types = None if types is None else sorted({UNKNOWN_TYPE, *types})
         self._recorder = recorder
         self._engine = RuleEngine(rng)
         self._sockets = sockets
         self._waiting: list[_WaitingRequest] = []
         # The counts since the start, also of links that were removed.
-        self._totals: dict[Link, Counter[str]] = {link: Counter() for link in all_links(self._nodes)}
+        self._totals: defaultdict[Link, Counter[str]] = defaultdict(Counter)
         self._must_decode = recorder.writes
         self._recent = RecentLines()
         self._looked_at = -math.inf
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
-    def arrive(self, link: Link, payload: bytes, route: tuple[bytes, ...] = ()) -> None:
+    def arrive(
+        self, link: Link, payload: bytes, route: tuple[bytes, ...] = (), envelope: Envelope | None = None
+    ) -> None:
         """Take in a message that has arrived on a link.
 
         Args:
             link: its sender and receiver.
             payload: its bytes.
             route: the frames before the payload, which lead back to a client.
+            envelope: the decoded message, if the caller has it already.
         """
-        must_decode = self._must_decode or self._recorder.on_line is not None
-        message = InTransit(link, payload, self._decode(payload) if must_decode else None, route)
+        if envelope is None and (self._must_decode or self._recorder.on_line is not None):
+            envelope = self._decode(payload)
+        message = InTransit(link, payload, envelope, route)
         self._totals[link]["arrived"] += 1
         self._carry_out(self._engine.arrive(message, time.monotonic()))
 
@@ -175,7 +188,7 @@ class Switchboard:
 
     def _decode(self, payload: bytes) -> Envelope | None:
         try:
-            return self._codec.decode(payload)
+            return self._decode_payload(payload)
         except Malformed:
             return None
 
@@ -222,8 +235,6 @@ class Switchboard:
                     raise BadRule(f"{node} has its links already")
                 ports = self._sockets.node_joins(node)
                 self._nodes = (*self._nodes, node)
-                for link in all_links(self._nodes):
-                    self._totals.setdefault(link, Counter())
                 return ports
             case "node_leaves", {"node": node}:
                 self._sockets.node_leaves(self._known(node))
@@ -293,7 +304,7 @@ class Switchboard:
                     f"there is no link {link[0]} -> {link[1]}; the endpoints are {', '.join(self._nodes)} and {CLIENT}"
                 )
         for type_ in sorted(rule.types or ()):
-            if type_ not in self._types:
+            if self._types is not None and type_ not in self._types:
                 known_types = [name for name in self._types if name != UNKNOWN_TYPE]
                 raise BadRule(
                     f"no message has the type {type_!r}, so the rule would never act: {nearest(type_, known_types)}"

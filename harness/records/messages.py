@@ -24,8 +24,8 @@ not decode has the type "?", null for `variable` and `incarnation`, and its firs
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -73,6 +73,17 @@ def load(path: Path) -> Iterator[dict[str, Any]]:
         BadFile: the file cannot be read, or a line is not a JSON object.
     """
     return (line for _, line in read_lines(path))
+
+
+@dataclass(frozen=True, slots=True)
+class JsonMessage(Message):
+    """A message of nodes that are not ours: a type, and a body that is a JSON object."""
+
+    type: str
+    body: Mapping[str, Any]
+
+    def type_name(self) -> str:  # type: ignore[override]  # the type is not known before the message comes
+        return self.type
 
 
 class RecordLine(NamedTuple):
@@ -175,6 +186,8 @@ def _line(entry: RecordLine) -> str:
 
 def readable_fields(message: Message) -> dict[str, Any]:
     """Return the fields of a message as JSON that people can read. The module's opening describes the encoding."""
+    if isinstance(message, JsonMessage):
+        return {name: item for name, item in message.body.items() if name != "type"}
     return {field.name: readable(getattr(message, field.name)) for field in fields(message)}
 
 

@@ -30,7 +30,7 @@ from harness.checkers.evidence import PROXY
 from harness.checkers.properties import RunEvidence, contract_verdict, judge
 from harness.checkers.verdict import Verdict
 from harness.faults.active import EndsOnHeal
-from harness.faults.catalogue import check_arguments, find_fault
+from harness.faults.catalogue import check_arguments, find_fault, message_types
 from harness.faults.injector import Faults
 from harness.network.network import Network
 from harness.records import messages, receipts
@@ -121,6 +121,11 @@ class Experiment(RunClients):
         """Return the processes of the nodes and of the proxy, by name."""
         pids = {node: process.pid for node, process in list(self.cluster.processes.items()) if process.pid is not None}
         return {**pids, PROXY: self.network.proxy.pid}
+
+    @property
+    def message_types(self) -> tuple[str, ...]:
+        """The types of the messages that its nodes send each other."""
+        return message_types(self.algorithm)
 
     # --- its folder -------------------------------------------------------------------------------------------------
 

@@ -18,10 +18,10 @@ from cluster.errors import ConsensusError, NoSuchNode, WrongState
 from harness.faults.active import ActiveFault, ConditionalFault
 from harness.faults.catalogue import find_fault
 from harness.faults.roles import Missed
+from harness.faults.target import Target
 from harness.faults.trigger import MessageTrigger
 from harness.network.installed_rule import NotSeen
 from harness.network.rules import BadRule
-from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine
 from node.contract import NodeId
@@ -63,9 +63,9 @@ class StepOutcome:
 
 
 class Nemesis:
-    """Carries out one plan on one experiment. Call `start`, then `stop`."""
+    """Carries out one plan on one run. Call `start`, then `stop`."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, show: ShowLine) -> None:
+    def __init__(self, experiment: Target, plan: Plan, show: ShowLine) -> None:
         self.outcomes = [StepOutcome(step) for step in plan.steps]
         self._experiment, self._plan, self._show = experiment, plan, show
         self._over = experiment.faults.ending

@@ -21,6 +21,7 @@ Rules
 3. A fault lasts `for_s` seconds. At the plan's end every fault heals.
 4. With `beyond_tolerance`, more nodes and disks may be lost than an algorithm tolerates, and only safety is judged.
 5. `settings` holds the settings of the cluster that are not as shipped, such as `{"window": 8}`: see `node/tuning.py`.
+6. `system` stands in the place of `algorithm` if the nodes are not ours: see `harness/systems/system.py`.
 """
 
 import json
@@ -32,11 +33,13 @@ from random import Random
 from typing import Any, Final, Self
 
 from cluster.spec import node_names
-from harness.faults.catalogue import BadFault, check_arguments, check_message, find_fault
+from harness.faults.catalogue import BadFault, check_arguments, check_message, find_fault, message_types
 from harness.faults.roles import ROLES
 from harness.records.jsonable import BadFile, read_document
-from harness.records.links import Link
-from node.algorithms import UnknownAlgorithm, load_algorithm
+from harness.records.links import CLIENT, Link
+from harness.systems.registry import check_strikes, system_from
+from harness.systems.system import BadSystem, System
+from node.algorithms import UnknownAlgorithm
 from node.contract import BadInput, NodeId
 from node.tuning import BadSetting, tuning_of
 
@@ -47,7 +50,7 @@ FOR_S: Final = 1.0
 #: The families of faults that find their nodes when they strike, or change which nodes there are.
 FINDS_ITS_NODES: Final = ("role", "member")
 _STEP_FIELDS: Final = ("at_s", "when", "fault", "for_s")
-_WHEN: Final = re.compile(r"(\d+)(?:st|nd|rd|th) (\w+)(?: from ([\w-]+))?(?: to ([\w-]+))?")
+_WHEN: Final = re.compile(r"(\d+)(?:st|nd|rd|th) ([\w.-]+)(?: from ([\w-]+))?(?: to ([\w-]+))?")
 
 
 class BadPlan(BadInput):
@@ -56,7 +59,10 @@ class BadPlan(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The `nth` message of a type, from 1, on its way from `sender` to `receiver`; None stands for any node."""
+    """The `nth` message of a type, from 1, on its way from `sender` to `receiver`; None stands for any node.
+
+    "client" stands for all clients, and only counts where it is named.
+    """
 
     nth: int
     message: str
@@ -80,10 +86,11 @@ class When:
 
     def links(self, nodes: tuple[NodeId, ...]) -> tuple[Link, ...]:
         """Return the links on which the message may come."""
+        ends = (*nodes, CLIENT) if CLIENT in (self.sender, self.receiver) else nodes
         return tuple(
             (one, other)
-            for one in nodes
-            for other in nodes
+            for one in ends
+            for other in ends
             if one != other and self.sender in (None, one) and self.receiver in (None, other)
         )
 
@@ -137,6 +144,8 @@ class Plan:
     """The settings of the cluster that are not as shipped: see `node/tuning.py`."""
     beyond_tolerance: bool = False
     """Whether only safety is judged: see `harness.runs.suite`."""
+    system: System | None = None
+    """What is under test if the nodes are not ours. `algorithm` is its name then."""
 
     @property
     def has_roles(self) -> bool:
@@ -156,7 +165,7 @@ class Plan:
         plain = self.nodes == node_names(len(self.nodes))
         return {
             "schema": SCHEMA,
-            "algorithm": self.algorithm,
+            **({"algorithm": self.algorithm} if self.system is None else {"system": self.system.to_json()}),
             "nodes": len(self.nodes) if plain else list(self.nodes),
             "seed": self.seed,
             "workload": self.workload,
@@ -193,11 +202,14 @@ def from_json(data: Any) -> Plan:
     if given.pop("schema") != SCHEMA:
         raise BadPlan(f"its schema is {data['schema']!r}; this version knows schema {SCHEMA}")
     plan = Plan()
-    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps", "settings", "beyond_tolerance")
+    known = ("algorithm", "nodes", "seed", "workload", "time_s", "steps", "settings", "beyond_tolerance", "system")
     for name in given:
         if name not in known:
             raise BadPlan(f"{name!r} is not a field of a plan; the fields are {', '.join(known)}")
+    system = _system(given)
     algorithm, workload = (_text(name, given.get(name, getattr(plan, name))) for name in ("algorithm", "workload"))
+    if system is not None:
+        algorithm = system.name
     seed = given.get("seed", plan.seed)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadPlan(f"seed is {seed!r}, where a whole number is wanted")
@@ -211,8 +223,21 @@ def from_json(data: Any) -> Plan:
         what = "is missing" if steps is None else "is not such a list"
         raise BadPlan(f"steps {what}: a plan has a list of up to {STEPS_MAX} steps, each of which is a fault")
     found = tuple(_step(number, step, nodes) for number, step in enumerate(steps, 1))
-    _check_steps(found, algorithm, time_s)
-    return Plan(algorithm, nodes, seed, workload, time_s, found, _settings(given.get("settings", {})), beyond)
+    _check_steps(found, algorithm, time_s, system)
+    return Plan(algorithm, nodes, seed, workload, time_s, found, _settings(given.get("settings", {})), beyond, system)
+
+
+def _system(given: Mapping[str, Any]) -> System | None:
+    """Return the system of a plan for nodes that are not ours; None if they are."""
+    if "system" not in given:
+        return None
+    for name in ("algorithm", "settings", "beyond_tolerance"):
+        if name in given:
+            raise BadPlan(f"{name} is of clusters of our own nodes, and this plan has a system: leave it out")
+    try:
+        return system_from(given["system"])
+    except BadSystem as error:
+        raise BadPlan(f"system: {error}") from error
 
 
 def _settings(value: Any) -> dict[str, int]:
@@ -228,17 +253,22 @@ def _checked_map(value: Any) -> dict[str, Any]:
     return value
 
 
-def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float) -> None:
+def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float, system: System | None) -> None:
     """Raise BadPlan for a step that can never begin."""
     try:
-        load_algorithm(algorithm)
+        sent = message_types(algorithm) if system is None else None
     except UnknownAlgorithm as error:
         raise BadPlan(str(error)) from error
     for number, step in enumerate(steps, 1):
+        if system is not None:
+            try:
+                check_strikes(system, [step.fault])
+            except BadFault as error:
+                raise BadPlan(f"step {number}: {error}") from error
         awaited = step.when.message if step.when is not None else step.arguments.get("message")
         if isinstance(awaited, str):
             try:
-                check_message(algorithm, awaited)
+                check_message(algorithm, awaited, sent)
             except BadFault as error:
                 raise BadPlan(f"step {number}: {error}") from error
         if step.at_s > time_s:

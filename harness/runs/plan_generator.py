@@ -30,11 +30,14 @@ from harness.faults.catalogue import (
     catalogue,
     choose_faults,
     find_fault,
+    message_types,
 )
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.drawn_settings import draw_settings
 from harness.faults.roles import ROLES
 from harness.runs.plan import Plan, PlanStep, When
+from harness.systems.registry import check_strikes
+from harness.systems.system import System
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.quorum import majority
@@ -113,6 +116,7 @@ def generate(
     settings: Mapping[str, int] | None = None,
     draws_settings: bool = True,
     beyond_tolerance: bool = False,
+    system: System | None = None,
 ) -> Plan:
     """Draw a plan. The same arguments give the same plan.
 
@@ -127,14 +131,23 @@ def generate(
         settings: settings of the cluster, by name.
         beyond_tolerance: whether any number of nodes and disks may be damaged, lost or down.
         draws_settings: whether the other settings are drawn from the seed. Otherwise they are as shipped.
+        system: what runs instead of an algorithm of ours. Its nodes have no roles and no settings, and nothing is known of their
+            messages before they come.
 
     Raises:
         BadSetting: no setting has such a name, or a value is out of its range.
         BadFault: no fault or family has such a name, or none of them can be drawn.
     """
-    entries = [entry for entry in (choose_faults(faults) if faults else catalogue()) if entry.weight > 0 or faults]
-    keeps_log = load_algorithm(algorithm).keeps_log
-    messages = tuple(message.type_name() for message in load_algorithm(algorithm).messages)
+    chosen_faults = choose_faults(faults) if faults else catalogue()
+    messages: tuple[str, ...] = ()
+    keeps_log = False
+    if system is not None:
+        algorithm, draws_settings = system.name, False
+        chosen_faults = check_strikes(system, faults)
+    else:
+        keeps_log = load_algorithm(algorithm).keeps_log
+        messages = message_types(algorithm)
+    entries = [entry for entry in chosen_faults if entry.weight > 0 or faults]
     # With a log, the first step is a fault of roles: a leader that is deposed shows more than any other node.
     of_roles = [entry for entry in entries if entry.family == "role"] if keeps_log and not faults else []
     rng = Random(f"plan/{seed}")
@@ -153,6 +166,8 @@ def generate(
         budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
         if beyond_tolerance:
             budget = replace(budget, spare=len(nodes))
+        elif system is not None and majority(len(nodes)) == len(nodes):
+            budget = replace(budget, spare=1)  # no judge demands an answer of such a system while a node is down
         draw = draw_node_and() if beyond_tolerance and entry.name in _DAMAGES else entry.draw
         drawn = _strikes_all(draw(rng, budget), domain)
         if drawn is None or not books.allows(budget, drawn, began_s, ended_s):
@@ -160,7 +175,7 @@ def generate(
         if entry.name == "lose-node":
             ended_s = time_s
         when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
-        by_role, when_by_role = _by_role(rng, budget, drawn, when)
+        by_role, when_by_role = _by_role(rng, budget, drawn, when) if system is None else (drawn, when)
         if entry.name not in _DAMAGES and books.allows(budget, by_role, began_s, ended_s):
             drawn, when = by_role, when_by_role
         books.entries.append((began_s, ended_s, drawn))
@@ -173,7 +188,7 @@ def generate(
     found.sort(key=lambda step: step.at_s)
     small = draw_settings(Random(f"settings/{seed}"), keeps_log=keeps_log) if draws_settings else {}
     chosen = tuning_of({**small, **(settings or {})}).changed()
-    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen, beyond_tolerance)
+    return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen, beyond_tolerance, system)
 
 
 def _domain(rng: Random, nodes: tuple[NodeId, ...]) -> frozenset[NodeId]:

@@ -68,11 +68,15 @@ def minimise(items: Sequence[Item], first_that_fails: Callable[[list[list[Item]]
 
 
 def compact(plan: Plan) -> Plan:
-    """Return the same steps, with at most `_LEAD_S` seconds before and between them in which no fault is in force."""
+    """Return the same steps, with at most `_LEAD_S` seconds before and between them in which no fault is in force.
+
+    Nodes that are not ours may need longer to elect a leader, so their steps stay where they are, and only the end is cut off.
+    """
+    lead_s = _LEAD_S if plan.system is None else plan.time_s
     steps: list[PlanStep] = []
     until_s = shift_s = 0.0
     for step in sorted(plan.steps, key=lambda step: step.at_s):
-        shift_s += max(step.at_s - shift_s - until_s - _LEAD_S, 0.0)
+        shift_s += max(step.at_s - shift_s - until_s - lead_s, 0.0)
         at_s = round(step.at_s - shift_s, 3)
         steps.append(replace(step, at_s=at_s))
         until_s = max(until_s, at_s + step.for_s)

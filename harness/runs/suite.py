@@ -48,7 +48,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
@@ -66,19 +66,17 @@ from harness.checkers.recovery import recovery_verdict
 from harness.checkers.replicas import agreement
 from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Verdict, merge, violated
-from harness.faults.catalogue import find_fault
-from harness.faults.prerequisites import experiment_arguments
 from harness.faults.target import bring_up_those_that_can
 from harness.records.jsonable import canonical
-from harness.runs.experiment import Experiment
 from harness.runs.leading_round import let_each_lead
 from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine, show_nothing
+from harness.runs.run_of_plan import Run, begin, run_of
+from harness.runs.system_run import SystemRun, judge_system
 from harness.workloads.planned_call import PlannedCall
-from harness.workloads.registry import workload_for
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, CallUnderWay, Workload
-from node.algorithms import load_algorithm
+from harness.workloads.system_workload import SystemWorkload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
 from node.contract import NodeId
 
 #: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
@@ -136,17 +134,7 @@ def run_plan(
         UnknownWorkload, UnknownAlgorithm, BootFailed: the run could not begin.
     """
     started = time.monotonic()
-    clients = workload_for(plan.workload, load_algorithm(plan.algorithm))(plan.nodes, plan.seed, plan.time_s)
-    prepared = experiment_arguments({find_fault(step.fault).family for step in plan.steps})
-    run = Experiment(
-        folder,
-        nodes=plan.nodes,
-        algorithm=plan.algorithm,
-        seed=plan.seed,
-        trace=trace,
-        settings=plan.settings,
-        **prepared,
-    )
+    run, clients = run_of(plan, folder, trace=trace)
     plan.save(run.files.plan)
     with run:
         nemesis = Nemesis(run, plan, show)
@@ -182,17 +170,21 @@ def run_plan(
     return result
 
 
-def _last_round(run: Experiment, clients: Workload, beyond_tolerance: bool) -> tuple[list[NodeId], list[HandOver]]:
+def _last_round(run: Run, clients: Workload, beyond_tolerance: bool) -> tuple[list[NodeId], list[HandOver]]:
     """After the heal: make the workload's last calls, let each voter of a log lead, and look at the nodes.
 
     Returns the nodes that are down, and what came of asking nodes to lead.
     """
+    if isinstance(run, SystemRun):
+        assert isinstance(clients, SystemWorkload)
+        run.last_round(clients)
+        return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP], []
     for planned in clients.final_calls():
         calls = [ask for ask in planned if ask.node is None or ask.node in run.nodes]  # others have left
         _settle(
             run,
             [
-                clients.begin(run, number % clients.clients if ask.client is None else ask.client, ask)
+                begin(run, clients, number % clients.clients if ask.client is None else ask.client, ask)
                 for number, ask in enumerate(calls)
             ],
         )
@@ -222,6 +214,8 @@ def judge(
         hand_overs: what came of asking each voter of a log to lead.
         only_safety: whether more was lost than is tolerated, so that only safety is judged.
     """
+    if isinstance(clients, SystemWorkload):
+        return judge_system(run, clients, healed_ns, carried)
     judges: dict[str, Checker] = {
         **clients.judges,
         "invariants": invariants,
@@ -264,7 +258,7 @@ def _waited_in_vain(outcome: StepOutcome) -> bool:
     return waits and not outcome.fired
 
 
-def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
+def _settle(run: Run, calls: Iterable[CallUnderWay]) -> None:
     """Wait for the outcomes of calls. Each call has one at its deadline at the latest."""
     for call in calls:
         while call.outcome is None:
@@ -275,9 +269,7 @@ def _settle(run: Experiment, calls: Iterable[CallUnderWay]) -> None:
 class _WorkloadClients:
     """The workload's clients. Each has a call open, or pauses."""
 
-    def __init__(
-        self, run: Experiment, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool
-    ) -> None:
+    def __init__(self, run: Run, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool) -> None:
         self._run, self._clients = run, clients
         self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
         self._started = time.monotonic()
@@ -304,7 +296,7 @@ class _WorkloadClients:
                 ask = self._clients.next_call(client, now_s)
                 if ask.node is not None and ask.node not in self._run.nodes:  # it has left
                     ask = replace(ask, node=None)
-                self._open[client] = (ask, self._clients.begin(self._run, client, ask))
+                self._open[client] = (ask, begin(self._run, self._clients, client, ask))
                 del self._rests_until[client]
 
     def _end(self, now_s: float) -> bool:
@@ -314,7 +306,7 @@ class _WorkloadClients:
             if call.outcome is None:
                 continue
             del self._open[client]
-            self._clients.ended(self._run, client, ask, call.outcome)
+            self._clients.ended(cast(Callers, self._run), client, ask, call.outcome)
             self._rests_until[client] = now_s + self._clients.pause_s(client)
             match call.outcome:
                 case Ok(value) if value is not None and ask.f in _SET_ONCE:

@@ -34,8 +34,21 @@ from cluster.processes import ProcessState
 from cluster.spawning import Ready
 from harness.network.rule_installer import RuleInstaller
 from harness.workloads.planned_call import PlannedCall
-from harness.workloads.workload import Workload
-from node.contract import BadInput, NodeId
+from harness.workloads.system_workload import SystemWorkload
+from node.contract import Algorithm, BadInput, Message, NodeId, Request, Value
+
+
+class NotOurs(Algorithm):
+    """Stands in evidence for whatever nodes run that are not ours: no message and no disk of theirs can be read here."""
+
+    def propose(self, request: Request, value: Value) -> None:
+        raise NotImplementedError
+
+    def query(self, request: Request) -> None:
+        raise NotImplementedError
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        raise NotImplementedError
 
 
 class BadSystem(BadInput):
@@ -52,6 +65,10 @@ class SystemCall(Protocol):
 
 class SystemProcess(Protocol):
     """The process of one node, over all its incarnations."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, if a process runs."""
 
     @property
     def ready(self) -> Ready | None:
@@ -189,9 +206,9 @@ class System(ABC):
         """Raise BadSystem if it cannot be started on this machine, with what to do."""
 
     @abstractmethod
-    def workload(self, name: str | None) -> type[Workload]:
+    def workload(self, name: str | None) -> type[SystemWorkload]:
         """Return the workload of this name, or the usual one. Raises UnknownWorkload, which names those that it can serve."""
 
     @abstractmethod
-    def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: Workload) -> RunningSystem:
+    def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningSystem:
         """Prepare a run in a folder that exists and is empty. Nothing is started yet."""

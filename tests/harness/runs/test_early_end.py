@@ -28,7 +28,7 @@ def calls_made(f: str) -> int:
         begin=begin,
         ended=nothing,
     )
-    run = SimpleNamespace(nodes=("n1",), poll=nothing, stalls=[])
+    run = SimpleNamespace(nodes=("n1",), poll=nothing, machine=SimpleNamespace(rest=nothing))
     _WorkloadClients(cast(Any, run), cast(Any, clients), lambda: len(made) < 5, stop_early=True).work()
     return len(made)
 

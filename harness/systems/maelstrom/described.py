@@ -1,0 +1,109 @@
+"""`MaelstromSystem`: the description of a system of nodes that speak Maelstrom's protocol, as it stands in a plan."""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+from harness.systems.maelstrom.running import RunningMaelstrom
+from harness.systems.system import BadSystem, System
+from harness.workloads.system_registry import system_workload
+from harness.workloads.system_workload import SystemWorkload
+from node.contract import NodeId
+
+#: How long a node may take until it is ready, in seconds.
+READY_S: Final = 10.0
+DURABLE: Final = "durable"
+VOLATILE: Final = "volatile"
+
+
+@dataclass(frozen=True, slots=True)
+class MaelstromSystem(System):
+    """A command that starts one node.
+
+    Attributes:
+        command: its words. Words that name files are absolute paths, since each node runs in a folder of its own.
+        disk: what a kill leaves in that folder: "durable" all, "volatile" nothing.
+        ready_s: how long a node may take until it is ready, in seconds.
+    """
+
+    kind: ClassVar[str] = "maelstrom"
+    faults: ClassVar[tuple[str, ...]] = (
+        "kill", "suspend", "kill-all", "starve", "rolling-restart",
+        "partition", "halves", "isolate", "one-way", "ring", "flapping",
+        "drop", "delay", "jitter", "reorder", "hold",
+    )  # fmt: skip
+    # A request that comes twice, or as other bytes, is more than Maelstrom's own network does to a node.
+    more_faults: ClassVar[tuple[str, ...]] = ("terminate", "kill-at", "duplicate", "corrupt")
+
+    command: tuple[str, ...]
+    disk: str = DURABLE
+    ready_s: float = READY_S
+
+    @classmethod
+    def of_command(cls, text: str, *, volatile: bool = False, ready_s: float = READY_S) -> Self:
+        """Return the system of a command as people write it, such as "./raft.py" or "python3 raft.py". Raises BadSystem."""
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise BadSystem(f"the command {text!r} cannot be read: {error}") from None
+        if not words:
+            raise BadSystem("the command is empty: write, for example, ./raft.py or 'python3 raft.py'")
+        if os.sep in words[0] or shutil.which(words[0]) is None:
+            words[0] = _located(words[0])
+        found = cls((words[0], *map(_located, words[1:])), VOLATILE if volatile else DURABLE, ready_s)
+        found.check()
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the system that stands as data in a plan. Raises BadSystem."""
+        match data:
+            case {"command": [str(), *_] as words, **more} if words[0] and all(isinstance(word, str) for word in words):
+                unknown = set(more) - {"kind", "disk", "ready_s"}
+                disk, ready_s = more.get("disk", DURABLE), more.get("ready_s", READY_S)
+                if not unknown and disk in (DURABLE, VOLATILE) and isinstance(ready_s, int | float) and ready_s > 0:
+                    return cls(tuple(words), disk, float(ready_s))
+        raise BadSystem(
+            f"a maelstrom system has a command (a list of words), and may have disk ({DURABLE} or {VOLATILE}) and ready_s "
+            f"(seconds above 0); this is {dict(data)!r}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "command": list(self.command), "disk": self.disk, "ready_s": self.ready_s}
+
+    @property
+    def name(self) -> str:
+        program = next((word for word in reversed(self.command) if os.sep in word), self.command[0])
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(program).name).strip("-.") or "node"
+
+    def check(self) -> None:
+        program = self.command[0]
+        if os.sep not in program:
+            if shutil.which(program) is None:
+                raise BadSystem(
+                    f"there is no command {program!r} here: install it, or write a path such as ./{program}"
+                )
+            return
+        if not Path(program).exists():
+            raise BadSystem(f"there is no file {program}: from where is the command to be started?")
+        if Path(program).is_dir() or not os.access(program, os.X_OK):
+            how = f"chmod +x {program}, or name what runs it, such as 'python3 {Path(program).name}'"
+            raise BadSystem(f"{program} cannot be executed: {how}")
+
+    def workload(self, name: str | None) -> type[SystemWorkload]:
+        return system_workload(name or "lin-kv")
+
+    def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningMaelstrom:
+        return RunningMaelstrom(
+            folder, nodes, seed, workload.name, self.command, volatile=self.disk == VOLATILE, ready_s=self.ready_s
+        )
+
+
+def _located(word: str) -> str:
+    """Return a word that names a file as an absolute path; any other as it is."""
+    return str(Path(word).absolute()) if Path(word).is_file() else word
