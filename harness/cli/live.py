@@ -4,7 +4,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ def _of_cluster(
         except NotUp:
             _start(root, nodes, algorithm, seed)
             control = SupervisorClient(root)
-            ending.callback(_stop, control)
+            ending.callback(_stop, root)
             print_stderr("the cluster ends with this command")
         else:
             if (nodes, algorithm, seed) != (None, None, None):
@@ -132,10 +132,13 @@ def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | Non
         lock.release()
 
 
-def _stop(control: SupervisorClient) -> None:
-    """End the cluster, and wait for its supervisor to have judged the session."""
-    with suppress(NotUp):
+def _stop(root: Path) -> None:
+    """End the cluster, also if the page has started it again, and wait for its supervisor to have judged the session."""
+    try:
+        control = SupervisorClient(root)
         control.ask("stop", _DOWN_S)
+    except NotUp:
+        return
     deadline = time.monotonic() + _DOWN_S
     while control.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)

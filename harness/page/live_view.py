@@ -306,4 +306,7 @@ def _held(one: dict[str, Any]) -> dict[str, Any]:
         one["rule"],
     )
     event = message_event(message)
-    return {name: event[name] for name in ("i", "from", "to", "type", "variable", "rule", "label", "value", "text")}
+    return {
+        "index": one["index"],
+        **{name: event[name] for name in ("from", "to", "type", "variable", "rule", "label", "value", "text")},
+    }

@@ -33,12 +33,12 @@ function begin(about) {
   document.title = `${about.algorithm}: Consensus Lab`;
   const marks = new TypeMarks(about.types);
   page.clock = new Clock(about.live);
-  page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => page.panels.deliver(one), knife }, about.read_only);
+  page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows) page.panels.deliver(one); }, knife }, about.read_only);
   page.panels = new Panels(byId("side"), about, (name, args) => connection.act(name, args), (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
   page.ring.layOut(about.nodes);
-  byId("legend").replaceChildren(...legend(marks));
+  byId("legend").replaceChildren(...legend(marks, page.ring.hidden));
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
   if (about.live && !about.read_only) tools(about);
   select(null);
@@ -86,12 +86,10 @@ function frame() {
   const t = clock.frame(store.last);
   const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
   const leftOut = ring.move(store, t, flight, bar.focus, still.matches);
-  bar.draw(t);
+  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
-  const key = `${store.version} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  const key = `${store.version} ${[...ring.hidden]} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   if (key !== page.version) { page.version = key; drawRest(t); }
-  page.frames = (page.frames ?? 0) + 1;
-  document.documentElement.dataset.frames = page.frames;
   const thinned = store.thinned + leftOut;
   if (page.thinned !== thinned) { page.thinned = thinned; byId("legend").dataset.thinned = thinned ? `${thinned.toLocaleString("en")} messages are not drawn` : ""; }
 }
@@ -102,7 +100,8 @@ function drawRest(t) {
   if (names.length !== ring.names.length) { ring.layOut(names); panels.nodes = names; }
   const accepted = acceptedValues(t);
   const nodes = names.map((name) => nodePicture(name, store.nodeAt(name, t), accepted));
-  const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held").map((wait) => wait.message);
+  const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
+    .map(({ message: { i, from, to, type, label, value } }) => ({ i, from, to, type, label, value }));
   const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
   ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
   panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node));
@@ -135,7 +134,7 @@ function calls(t) {
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
-    return h("li", { class: `call ${state}`, "data-state": state, title: call.error ?? "" }, h("span", { class: "asked" }, `${call.asked}${call.key ? ` (${call.key})` : ""}${call.at ? ` at ${call.at}` : ""}`),
+    return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.asked}${call.key ? ` (${call.key})` : ""}${call.at ? ` at ${call.at}` : ""}`),
       h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
   });
   byId("calls").replaceChildren(...rows);

@@ -9,8 +9,9 @@ import { h, s } from "./dom.mjs";
 import { valueMark } from "./marks.mjs";
 import { LOST } from "./store.mjs";
 
-const WIDTH = 1000, HEIGHT = 600, CENTRE = [560, 292], RADII = [330, 218], NODE = 47, CLIENT_AT = [86, 292];
+const WIDTH = 1000, HEIGHT = 600, CENTRE = [592, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
 const DRAWN_MAX = 260, LABELLED_MAX = 14, HELD_MAX = 5;
+const CALLS = "of clients";
 const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
 
 export class Ring {
@@ -25,6 +26,8 @@ export class Ring {
       this.layers[name] = this.svg.appendChild(s("g", { class: name }));
     }
     this.pool = [];
+    this.used = 0;
+    this.hidden = new Set(); // types of messages
     this.selected = null;
     this.drawn = "";
     parent.append(this.svg);
@@ -76,7 +79,7 @@ export class Ring {
 
   // Draws nodes, walls and held messages as they are in `picture`: { nodes, cuts, held, pending, variable }.
   draw(picture) {
-    const drawn = JSON.stringify([picture, this.selected]);
+    const drawn = JSON.stringify([picture, this.selected, ...this.hidden]);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     const focused = document.activeElement?.dataset?.node;
@@ -104,7 +107,7 @@ export class Ring {
     }, s("title", {}, label));
     if (facts.leads) group.append(s("circle", { class: "halo", r: NODE + 7 }));
     group.append(s("circle", { class: "rim", r: NODE }));
-    group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name));
+    group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name.length > 9 ? `${node.name.slice(0, 8)}…` : node.name));
     const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
       : [{ suspended: "❚❚ suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
@@ -129,7 +132,7 @@ export class Ring {
       const counts = new Map();
       for (const vote of Object.values(facts.votes)) counts.set(vote, (counts.get(vote) ?? 0) + 1);
       const text = [...counts].map(([vote, count]) => `${valueMark(vote).glyph}${count}`).join(" ");
-      group.append(s("text", { class: "tally", y: 22 }, `knows ${text}`));
+      group.append(s("text", { class: "tally", y: 22 }, text));
     }
   }
 
@@ -157,7 +160,7 @@ export class Ring {
 
   drawHeld(held) {
     const links = new Map();
-    for (const message of held) {
+    for (const message of held.filter((one) => this.shows(one))) {
       const link = `${message.from} ${message.to}`;
       if (!links.has(link)) links.set(link, []);
       links.get(link).push(message);
@@ -190,7 +193,7 @@ export class Ring {
 
   // Draws the messages that move at time `t`. Each takes `flight` microseconds for its way. Returns how many are left out.
   move(store, t, flight, focus, isStill) {
-    const steps = store.stepsBetween(t - flight, t).filter((step) => this.places.has(step.message.from) && this.places.has(step.message.to));
+    const steps = store.stepsBetween(t - flight, t).filter((step) => this.shows(step.message));
     const every = Math.max(1, Math.ceil(steps.length / DRAWN_MAX));
     const shown = steps.filter((step, number) => number % every === 0 || step.message === focus);
     const placed = shown.map((step) => ({ ...this.way(step, (t - step.t) / flight), step }));
@@ -198,10 +201,14 @@ export class Ring {
       placed.push({ share: 0.55, lost: null, step: { message: focus, fate: focus.fate } });
     }
     const labelled = placed.length <= LABELLED_MAX;
-    placed.forEach((one, number) => this.place(this.element(number), one, labelled || one.step.message === focus, isStill));
+    placed.forEach((one, number) => this.place(this.element(number), one, (labelled && !this.marks.isOfClient(one.step.message)) || one.step.message === focus, isStill));
     for (let number = placed.length; number < this.used; number++) this.pool[number].setAttribute("visibility", "hidden");
     this.used = placed.length;
     return steps.length - shown.length;
+  }
+
+  shows(message) {
+    return this.places.has(message.from) && this.places.has(message.to) && !this.hidden.has(this.marks.isOfClient(message) ? CALLS : message.type);
   }
 
   // Returns how far on its way a message is, and what it shows: a message that has waited begins in the middle.
@@ -238,6 +245,7 @@ export class Ring {
       mark.setAttribute("d", style.outline);
       core.setAttribute("class", `core ${value?.css ?? "none"}`);
       cross.setAttribute("visibility", lost ? "inherit" : "hidden");
+      text.setAttribute("class", `message-label ${style.css === "quiet" ? "quiet" : ""}`);
       trail.setAttribute("class", `trail ${style.css}`);
       trail.setAttribute("d", `M${curve.start}Q${curve.control} ${curve.end}`);
       element.message = message;
@@ -306,7 +314,13 @@ export class Ring {
 
 const short = (how) => how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(";")[0].slice(0, 15);
 
-// Returns the legend: a shape and a name for each type of message.
-export function legend(marks) {
-  return marks.types.map((type) => h("span", {}, marks.icon(type), type));
+// Returns the legend: a shape and a name for each type of message. A click hides or shows the messages of a type.
+export function legend(marks, hidden) {
+  return [...marks.types, CALLS].map((type) => {
+    const made = h("button", { type: "button", "aria-pressed": "true", title: "hide or show these messages", onclick: () => {
+      if (!hidden.delete(type)) hidden.add(type);
+      made.setAttribute("aria-pressed", String(!hidden.has(type)));
+    } }, marks.icon(type), type);
+    return made;
+  });
 }

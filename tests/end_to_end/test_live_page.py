@@ -1,0 +1,215 @@
+"""The live page in a real browser, on real processes: what a person does with the mouse, and reads off the page."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from harness.page.recorded_view import recorded_view
+from harness.page.server import PageServer
+from tests.end_to_end.test_report_page import CHROMIUM
+from tests.run_folders import hostile, split_brain
+from tests.waiting import WAIT_S
+
+COMMAND = [sys.executable, "-m", "harness.cli.main"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
+expect.set_options(timeout=WAIT_S * 1000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+class Opened:
+    """The live page in a browser. At its end there must have been no error, and no request to another host."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.errors = page, list[str]()
+        self.own = url.rpartition("/")[0].rpartition("/")[0]
+        page.set_default_timeout(WAIT_S * 1000)
+        page.on("console", lambda line: self.errors.append(line.text))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._note(request.url))
+        page.goto(url)
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.own, self.own.replace("http:", "ws:"), "data:")):
+            self.errors.append(f"it requests {url}")
+
+    def node(self, name: str, **data: str) -> Locator:
+        """Return a node in the picture, with these data, such as its state or its decided value."""
+        return self.page.locator(
+            f".node[data-node={name}]" + "".join(f"[data-{key}={value!r}]" for key, value in data.items())
+        )
+
+    def act(self, name: str, *acts: str) -> None:
+        """Click a node, and then these buttons beside the picture; wait for the reply to each."""
+        self.node(name).click()
+        expect(self.page.locator("#selected h2")).to_contain_text(name)
+        for act in acts:
+            self.page.click(f"#selected [data-act={act}]")
+
+    def propose(self, name: str, colour: str) -> None:
+        self.node(name).click()
+        expect(self.page.locator("#selected h2")).to_contain_text(name)
+        self.page.click(f"#selected [data-value={colour}]")
+        self.page.click("#selected [data-act=propose]")
+
+    def held(self, **data: str) -> Locator:
+        return self.page.locator("#held li" + "".join(f"[data-{key}={value!r}]" for key, value in data.items()))
+
+
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Opened]:
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    with closing(page):
+        open_page = Opened(page, url)
+        yield open_page
+        assert open_page.errors == []
+
+
+@contextmanager
+def live(folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
+    """Run `consensus live`. Yields the page's address, and the cluster's folder; at the end nothing runs there any more."""
+    command = [*COMMAND, "live", "--no-open", "-o", "json", "--dir", str(folder), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())["url"], folder
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(WAIT_S) == 130
+    assert not (folder / "supervisor.json").exists()
+
+
+def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: Browser, tmp_path: Path) -> None:
+    with live(tmp_path / "c", "failover", "-n", "3") as (url, _), opened(browser, url) as seen:
+        page = seen.page
+        expect(seen.node("n3", state="up")).to_be_visible()
+        cut_off_with_the_mouse(seen, "n1", ("n2", "n3"))
+        expect(page.locator(".wall")).to_have_count(2)
+        seen.propose("n1", "blue")
+        expect(seen.node("n1", role="leader", decided="'blue'")).to_be_visible()
+        agreement = page.locator("[data-predicate=agreement]")
+        expect(agreement).not_to_have_class("broken")
+        seen.propose("n2", "red")
+        expect(seen.node("n2", decided="'red'")).to_be_visible()
+        expect(agreement).to_contain_text("'red'")
+        expect(page.locator(".call.answered")).to_have_count(2)
+
+        page.select_option("#step-kind", "decision")
+        moments = page.locator("#step-text")
+        page.click("#previous")
+        while "n2 " not in (moments.text_content() or ""):  # n3 may have followed n2
+            page.click("#previous")
+        page.click("#previous")
+        expect(moments).to_contain_text("n1 knows that colour is 'blue'")
+        expect(seen.node("n1", decided="'blue'")).to_be_visible()
+        expect(seen.node("n2", decided="'red'")).to_have_count(0)
+        expect(page.locator(".predicate.broken")).to_have_count(0)
+        page.click("#live")
+        expect(page.locator(".predicate.broken")).to_have_count(1)
+
+        page.click("#heal-all")
+        expect(page.locator(".wall")).to_have_count(0)
+        seen.act("n3")
+        facts = page.locator("#selected .facts")
+        expect(facts).to_contain_text("pid ")
+        os.kill(int((facts.text_content() or "").partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
+        expect(seen.node("n3", state="down")).to_be_visible()
+        expect(facts).to_contain_text("killed by SIGKILL from outside")
+        seen.act("n3", "suspend")
+        expect(page.locator("#selected .note.bad")).to_contain_text(
+            "n3 is down: killed by SIGKILL from outside, but must be up"
+        )
+        seen.act("n3", "restart")
+        expect(seen.node("n3", state="up")).to_be_visible()
+
+
+def cut_off_with_the_mouse(seen: Opened, node: str, others: tuple[str, ...]) -> None:
+    """Draw a line between a node and the others, from the left of the picture to its right."""
+    page = seen.page
+    ys = {}
+    for name in (node, *others):
+        box = seen.node(name).bounding_box()
+        assert box is not None
+        ys[name] = box["y"] + box["height"] / 2
+    picture = page.locator("#picture svg").bounding_box()
+    assert picture is not None
+    y = (ys[node] + min(ys[other] for other in others)) / 2
+    page.mouse.move(picture["x"] + picture["width"] * 0.2, y)
+    page.mouse.down()
+    page.mouse.move(picture["x"] + picture["width"] * 0.6, y, steps=4)
+    page.mouse.move(picture["x"] + picture["width"] * 0.98, y, steps=4)
+    page.mouse.up()
+
+
+def test_the_window_of_vulnerability_by_stepping_and_a_cluster_that_ends(browser: Browser, tmp_path: Path) -> None:
+    with live(tmp_path / "c", "majority", "-n", "3") as (url, folder), opened(browser, url) as seen:
+        page = seen.page
+        expect(seen.node("n3", state="up")).to_be_visible()
+        page.click("#hold")
+        page.click("#stop-clocks")
+        expect(page.locator("#force")).to_contain_text("3 clocks")
+        for node, colour in (
+            ("n1", "blue"),
+            ("n2", "red"),
+            ("n3", "red"),
+        ):  # n3 votes, and dies before anybody learns how
+            seen.propose(node, colour)
+            expect(seen.node(node, vote=f"'{colour}'")).to_be_visible()
+        expect(seen.held(type="Vote")).to_have_count(6)
+        for to in ("n1", "n2"):
+            seen.held(**{"from": "n3", "to": to}).get_by_text("drop").click()
+            expect(seen.held(**{"from": "n3", "to": to})).to_have_count(0)
+        seen.act("n3", "kill")
+        expect(seen.node("n3", state="down")).to_be_visible()
+        page.keyboard.press("n")  # n1's vote reaches n2
+        expect(seen.held(**{"from": "n1", "to": "n2", "type": "Vote"})).to_have_count(0)
+        seen.held(**{"from": "n2", "to": "n1", "type": "Vote"}).get_by_text("deliver").click()
+        expect(seen.held(**{"from": "n2", "to": "n1", "type": "Vote"})).to_have_count(0)
+        seen.act("n1")
+        expect(page.locator("#selected .facts")).to_contain_text("n1 'blue', n2 'red'")
+        for node in ("n1", "n2"):  # both know both votes, and cannot decide
+            expect(seen.node(node, decided="'red'")).to_have_count(0)
+            expect(seen.node(node, decided="'blue'")).to_have_count(0)
+        seen.act("n3", "restart")
+        page.click("#let-go")
+        for node in ("n1", "n2", "n3"):
+            expect(seen.node(node, decided="'red'")).to_be_visible()
+        expect(page.locator(".predicate.broken")).to_have_count(0)
+
+        subprocess.run([*COMMAND, "down", "--dir", str(folder)], check=True, capture_output=True)
+        expect(page.locator("#banner")).to_contain_text("The cluster does not run: ")
+        page.click("#start")
+        expect(seen.node("n2", decided="'red'", state="up")).to_be_visible()
+        expect(page.locator("#banner")).to_be_hidden()
+        plan = next(path for path in sorted(folder.glob("runs/*/plan.json")) if '"hold"' in path.read_text())
+        assert {step["fault"] for step in json.loads(plan.read_text())["steps"]} == {"hold", "clock-skew", "kill"}
+
+
+def test_a_run_opens_on_the_page_also_a_hostile_one(browser: Browser, tmp_path: Path) -> None:
+    for make in (split_brain, hostile):
+        server = PageServer(recorded_view(make(tmp_path / make.__name__)), None)
+        server.start()
+        with closing(server), opened(browser, server.url) as seen:
+            expect(seen.page.locator(".node")).not_to_have_count(0)
+            expect(seen.page.locator("#verdicts li")).not_to_have_count(0)
+            seen.page.focus("#slider")
+            seen.page.keyboard.press("Home")
+            seen.page.click("#next")
+            seen.page.select_option("[aria-label=speed]", "10")
+            seen.page.click("#play")
+            expect(seen.page.locator("#play")).to_have_text("▶")  # it has played to the end
