@@ -110,8 +110,8 @@ def no_process_is_left() -> Iterator[None]:
     """End the processes that a test has left, and fail the test for them.
 
     A node that a test has restarted in a cluster that several tests share is not left: the cluster was there before. Nor is a
-    fork server, or a browser's helper, of a process that was there before: it serves later tests, too, and ends with that process.
-    A child of a process that was killed has a moment to end: the kernel kills it after its parent.
+    fork server, or a browser's helper, of a process that was there before: it serves later tests, too, and ends with that
+    process. A child of a process that was killed has a moment to end: the kernel kills it after its parent.
     """
     before = _descendants()
     known, clusters = {child.pid for child in before}, {_cluster_of(child) for child in before} - {None}
