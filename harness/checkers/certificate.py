@@ -43,12 +43,14 @@ class Contradiction:
         supporting: further calls that a reader needs in order to check the contradiction, such as the writes of the values.
         from_search: True if `search` found it. `calls` then holds the one call that no order explains, and `minimise`
             finds the calls that contradict it.
+        is_window: True if the calls and the supporting ones have no order, whatever state they began in (`suspect_windows.py`).
     """
 
     calls: tuple[ObjectCall, ...]
     template: str
     supporting: tuple[ObjectCall, ...] = ()
     from_search: bool = False
+    is_window: bool = False
 
 
 @wording

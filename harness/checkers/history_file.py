@@ -28,6 +28,8 @@ from node.wording import count
 
 #: How many configurations the search of one key may visit: about 20 seconds and 1 GB on a slow machine.
 BUDGET: Final = 2_000_000
+#: How long an explanation may take beyond twice the time that the violation took to find, in seconds.
+EXPLANATION_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,16 @@ def judge_file(path: Path, model_name: str, budget: int = BUDGET) -> JudgedFile:
         read = time.monotonic()
         violations, too_hard = [], []
         for key, calls in history.calls.items():
+            began = time.monotonic()
             try:
                 contradiction = find_contradiction(calls, model, budget)
             except TooHard as error:
                 too_hard.append(f"{_prefix(key)}{error}: raise --budget")
                 continue
             if contradiction is not None:
-                certificate = certify(calls, model, contradiction, history.seconds)
+                now = time.monotonic()
+                until = now + 2 * (now - began) + EXPLANATION_S
+                certificate = certify(calls, model, contradiction, history.seconds, until)
                 sentence = f"{_prefix(key)}{certificate.sentence}"
                 violations.append(KeyViolation(key, sentence, certificate.contradiction, certificate.history))
         verdict = _verdict(history, violations, too_hard, model_name)

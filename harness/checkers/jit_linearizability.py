@@ -32,23 +32,38 @@ The rules keep configurations few. Each states why no order is lost:
    optional in the kept one; and every other call that the kept one has linearized changes nothing. So the search keeps only
    an antichain, instead of all subsets.
 
-Two searches race. Breadth first keeps the frontier at one return, and is good for histories that have no order. When the
-frontier grows wide, a depth-first search starts from there over the same configurations; it is good for histories that have
-many orders. The two take turns, and the first that knows decides. Beyond a number of configurations both give up.
+Several searches race. They take turns, and the first that knows decides.
+
+1. `depth_first.py` puts call after call into an order. It finds one quickly if there are many.
+2. `suspect_windows.py` looks for a short part of the history that has no order by itself.
+3. Breadth first, the search above keeps the frontier at one return. It is good for histories that have no order.
+4. When the frontier grows wide, a depth-first search starts from there over the same configurations.
+
+A turn ends in the middle of a return, too, since one return can have more configurations than fit into any time. That return is
+searched again in the next turn, which is longer. Beyond a number of configurations, or after a moment, all of them give up.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from harness.checkers.certificate import Contradiction
+from harness.checkers.depth_first import attempts
 from harness.checkers.return_events import ReturnEvent, ReturnEvents
 from harness.checkers.sequential_model import Model, ModelState, ObjectCall
+from harness.checkers.suspect_windows import Window, windows
+from node.wording import count
 
 CONFIGURATIONS_MAX: Final = 500_000
 #: The race begins when the frontier has more configurations than this.
 RACE_WIDTH: Final = 32
 #: How many configurations one of the two searches visits before the other takes its turn.
 _CONFIGURATIONS_PER_TURN: Final = 64
+#: How many steps the first turn of each racer has. Each round has turns twice as long.
+_FIRST_TURN: Final = 512
+_TURN_MAX: Final = 16_384
+#: How many configurations the search of one window may visit.
+_WINDOW_MAX: Final = 4_096
 #: What each of the two searches yields after each configuration. A search ends with a contradiction, or with None if it has
 #: found an order.
 _Progress = Literal["searching"] | Contradiction | None
@@ -111,8 +126,17 @@ def _dominates(one: SearchConfiguration, other: SearchConfiguration, reads: int)
     )
 
 
+class _TurnOver(Exception):
+    """The turn of a search is over, in the middle of a return."""
+
+
 def search(
-    calls: Sequence[ObjectCall], model: Model, configurations_max: int = CONFIGURATIONS_MAX
+    calls: Sequence[ObjectCall],
+    model: Model,
+    configurations_max: int = CONFIGURATIONS_MAX,
+    *,
+    until: float | None = None,
+    quick: bool = True,
 ) -> Contradiction | None:
     """Search for an order of the calls on one object.
 
@@ -120,60 +144,129 @@ def search(
         calls: all calls on the object.
         model: the sequential model of the object.
         configurations_max: how many configurations the search may visit.
+        until: when the search gives up, by `time.monotonic`; None for never.
+        quick: whether the quick searches take part, which only some histories need.
 
     Returns:
         None if there is an order. Otherwise a contradiction, `from_search`, whose one call no order explains, given all calls
-        that returned before it.
+        that returned before it; or, of a window, given what its `supporting` calls may have done.
 
     Raises:
-        TooHard: the search visited more than `configurations_max` configurations.
+        TooHard: the search visited more than `configurations_max` configurations, or its time was over.
     """
-    return _Search(calls, model, configurations_max).run()
+    full = _Search(calls, model, configurations_max, until)
+    attempt = attempts(calls, model) if quick else iter(())
+    suspects = windows(calls, model) if quick else iter(())
+    progress = full.steps()
+    turn = _FIRST_TURN
+    while True:
+        if until is not None and time.monotonic() > until:
+            raise TooHard(f"the search for an order of {len(calls):,} calls did not end in time")
+        for _, attempted in zip(range(min(turn, _TURN_MAX)), attempt, strict=False):
+            if attempted == "found":
+                return None
+        spent = 0
+        while spent < turn:
+            window = next(suspects, None)
+            if window is None:
+                break
+            found, visited = _judge_window(window, model, until)
+            spent += visited
+            if found is not None:
+                return found
+        full.turn_ends = min(full.visited + turn, configurations_max)
+        result = next(progress)
+        if result != "searching":
+            return result
+        turn = min(2 * turn, _TURN_MAX) if turn < _TURN_MAX else full.interrupted
+
+
+def _judge_window(window: Window, model: Model, until: float | None) -> tuple[Contradiction | None, int]:
+    """Return why a window has no order, None if it has one or is too hard; and how many configurations were visited."""
+    one = _Search(window.calls, model, _WINDOW_MAX, until)
+    one.initial = window.initial
+    one.turn_ends = _WINDOW_MAX
+    try:
+        found = next(one.steps())
+    except TooHard:
+        return None, one.visited
+    if found is None or found == "searching":
+        return None, one.visited
+    stuck = found.calls[0]
+    ended = stuck.ended or 0
+    used = [window.original[call] for call in window.calls if call.began < ended]
+    named = sorted(
+        (call for call in used if call.ended is not None and call.ended < ended), key=lambda call: call.ended or 0
+    )
+    return window_contradiction([*named[-3:], stuck], used), one.visited
+
+
+def window_contradiction(named: Sequence[ObjectCall], used: Sequence[ObjectCall]) -> Contradiction:
+    """Describe that the named calls have no order with the others of a window, whatever came before."""
+    actions = ", ".join(
+        f"{{{place}:process}} {{{place}:action}} from {{{place}:began}} to {{{place}:ended}}"
+        for place in range(len(named))
+    )
+    others = tuple(call for call in used if call not in named)
+    rest = f"these calls and {count(len(others), 'other')}" if others else "these calls"
+    template = f"{actions}: whatever came before, no order explains {rest}"
+    return Contradiction(tuple(named), template, others, is_window=True)
 
 
 class _Search:
-    def __init__(self, calls: Sequence[ObjectCall], model: Model, configurations_max: int) -> None:
-        self.calls, self.model, self.configurations_max = calls, model, configurations_max
+    def __init__(
+        self, calls: Sequence[ObjectCall], model: Model, configurations_max: int, until: float | None = None
+    ) -> None:
+        self.calls, self.model, self.configurations_max, self.until = calls, model, configurations_max, until
         self.returns = ReturnEvents(calls, model)
+        self.initial: Sequence[ModelState] = [model.initial]
         self.visited = 0
+        self.turn_ends = configurations_max
+        self.interrupted = _TURN_MAX
+        """How long a turn must be: twice as long as the longest that ended within one configuration."""
 
-    def run(self) -> Contradiction | None:
-        """Search breadth first until the frontier is wide, and then race."""
-        frontier = [SearchConfiguration(self.model.initial)]
+    def steps(self) -> Iterator[_Progress]:
+        """Search breadth first until the frontier is wide, and then race. Yield when a turn is over, and the result."""
+        frontier = [SearchConfiguration(state) for state in self.initial]
         for number in range(self.returns.count):
             if len(frontier) > RACE_WIDTH:
-                return self._race(number, frontier)
+                yield from self._race(number, frontier)
+                return
             event = self.returns.at(number)
+            found = _Antichain()
+            for configuration in frontier:
+                while (following := self._advance(event, configuration)) is None:
+                    yield "searching"
+                for after in following:
+                    found.add(after, event.reads)
             self.returns.forget(number)
-            frontier = list(self._after(event, frontier))
+            frontier = list(found)
             if not frontier:
-                return self._contradiction(number, event.call)
-        return None
+                yield self._contradiction(number, event.call)
+        yield None
 
-    def _after(self, event: ReturnEvent, frontier: Sequence[SearchConfiguration]) -> _Antichain:
-        found = _Antichain()
-        for configuration in frontier:
-            for after in self._advance(event, configuration):
-                found.add(after, event.reads)
-        return found
-
-    def _race(self, number: int, frontier: list[SearchConfiguration]) -> Contradiction | None:
+    def _race(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Progress]:
         racers = [self._breadth_first(number, frontier), self._depth_first(number, frontier)]
         turn = 0
         while True:
-            target = self.visited + _CONFIGURATIONS_PER_TURN
+            target = min(self.visited + _CONFIGURATIONS_PER_TURN, self.turn_ends)
             while self.visited < target:
                 progress = next(racers[turn])
                 if progress != "searching":
-                    return progress
+                    yield progress
+                    return
             turn = 1 - turn
+            if self.visited >= self.turn_ends:
+                yield "searching"
 
     def _breadth_first(self, number: int, frontier: list[SearchConfiguration]) -> Iterator[_Progress]:
         for at in range(number, self.returns.count):
             event = self.returns.at(at)
             found = _Antichain()
             for configuration in frontier:
-                for after in self._advance(event, configuration):
+                while (following := self._advance(event, configuration)) is None:
+                    yield "searching"
+                for after in following:
                     found.add(after, event.reads)
                 yield "searching"
             frontier = list(found)
@@ -192,18 +285,29 @@ class _Search:
             deepest = max(deepest, at)
             event = self.returns.at(at)
             seen_after = seen.setdefault(at + 1, _Antichain())
-            found = self._advance(event, configuration)
+            while (found := self._advance(event, configuration)) is None:
+                yield "searching"
             # The configuration with the most optional calls has the most freedom. It is last, so it is popped first.
             found.sort(key=lambda after: after.optional.bit_count())
             stack.extend((at + 1, after) for after in found if seen_after.add(after, event.reads))
             yield "searching"
         yield self._contradiction(deepest, self.returns.at(deepest).call)
 
-    def _advance(self, event: ReturnEvent, configuration: SearchConfiguration) -> list[SearchConfiguration]:
-        """Return every configuration after `event.call` has returned that can follow from `configuration`."""
+    def _advance(self, event: ReturnEvent, configuration: SearchConfiguration) -> list[SearchConfiguration] | None:
+        """Return every configuration after `event.call` has returned that can follow; None if the turn is over before."""
+        before = self.visited
+        try:
+            return self._following(event, configuration)
+        except _TurnOver:
+            self.interrupted = max(self.interrupted, 2 * (self.visited - before))
+            return None
+
+    def _following(self, event: ReturnEvent, configuration: SearchConfiguration) -> list[SearchConfiguration]:
         state, linearized, optional, pending = configuration
         self._count_visit()
         linearized |= event.reads_satisfied_in(state)
+        if self.model.accepts_all(state):
+            linearized |= event.changes
         bit, call = event.bit, event.call
         if linearized & bit:
             return [SearchConfiguration(state, linearized & ~bit, optional & ~bit, pending)]
@@ -249,11 +353,15 @@ class _Search:
 
     def _count_visit(self) -> None:
         self.visited += 1
+        if self.visited <= self.turn_ends and self.visited % 256:
+            return
+        what = f"the search for an order of {len(self.calls):,} calls"
         if self.visited > self.configurations_max:
-            raise TooHard(
-                f"the search for an order of {len(self.calls):,} calls visited more than {self.configurations_max:,} "
-                "configurations"
-            )
+            raise TooHard(f"{what} visited more than {self.configurations_max:,} configurations")
+        if self.until is not None and time.monotonic() > self.until:
+            raise TooHard(f"{what} did not end in time")
+        if self.visited > self.turn_ends:
+            raise _TurnOver
 
     def _contradiction(self, number: int, call: ObjectCall) -> Contradiction:
         template = (

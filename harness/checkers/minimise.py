@@ -14,6 +14,7 @@ Rules
    violation was found in them, so they need no further proof.
 """
 
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 
@@ -45,7 +46,13 @@ class Explanation(NamedTuple):
     """A small history that is not linearizable by itself."""
 
 
-def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker) -> Explanation:
+def explain(
+    calls: Sequence[ObjectCall],
+    model: Model,
+    violation: Contradiction,
+    check: ObjectChecker,
+    until: float | None = None,
+) -> Explanation:
     """Reduce a violation to few calls.
 
     Args:
@@ -53,11 +60,14 @@ def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction,
         model: the sequential model of the object.
         violation: what `check` returned for `calls`.
         check: the checker, with a smaller budget.
+        until: when to do with what there is, by `time.monotonic`; None for never.
     """
     if not violation.from_search:
         few = _in_order([*violation.calls, *violation.supporting])
+        if violation.is_window:
+            few = _in_order([*few, *_writers(few, calls, model)])
         return Explanation(violation, few if _is_wrong(few, check) else list(calls))
-    few, again = minimised(calls, model, violation, check)
+    few, again = minimised(calls, model, violation, check, until)
     if not again.from_search:
         return Explanation(again, few)
     named = few if len(few) <= _CERTIFICATE_MAX else _last_calls(few, again.calls[0])
@@ -70,6 +80,18 @@ def explain(calls: Sequence[ObjectCall], model: Model, violation: Contradiction,
     return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
 
 
+def _writers(few: Sequence[ObjectCall], calls: Sequence[ObjectCall], model: Model) -> list[ObjectCall]:
+    """Return, for each state that some calls require, the last call before them that made it."""
+    last: dict[tuple[ObjectCall, Hashable], ObjectCall] = {}
+    wanted = {call: model.required_state(call) for call in few}
+    for call in sorted(calls, key=lambda call: call.began):
+        made = model.resulting_state(call)
+        for one, state in wanted.items():
+            if made == state and made is not NO_SINGLE_STATE and one.ended is not None and call.began < one.ended:
+                last[one, state] = call
+    return list(last.values())
+
+
 class _Minimised(NamedTuple):
     """Some of the calls, and why they have no order."""
 
@@ -80,12 +102,14 @@ class _Minimised(NamedTuple):
 class _Trials:
     """Checks parts of a history, until its budget is used up."""
 
-    def __init__(self, check: ObjectChecker) -> None:
-        self._check = check
+    def __init__(self, check: ObjectChecker, until: float | None) -> None:
+        self._check, self._until = check, until
         self._calls, self._too_hard = 0, 0
 
     @property
     def are_over(self) -> bool:
+        if self._until is not None and time.monotonic() > self._until:
+            return True
         return self._calls >= _CALLS_MAX or self._too_hard >= _TOO_HARD_MAX
 
     def why_wrong(self, calls: Sequence[ObjectCall]) -> Contradiction | None:
@@ -98,19 +122,26 @@ class _Trials:
             return None
 
 
-def minimised(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, check: ObjectChecker) -> _Minimised:
+def minimised(
+    calls: Sequence[ObjectCall],
+    model: Model,
+    violation: Contradiction,
+    check: ObjectChecker,
+    until: float | None = None,
+) -> _Minimised:
     """Return a subset of calls that has no order.
 
     Args:
         calls: all calls on the object.
         model: the sequential model of the object.
-        violation: why they have no order: its first call is the one whose return no order explains.
+        violation: why they have no order: its first call is the one whose return no order explains, given what the
+            supporting calls show.
         check: the checker.
+        until: when to stop, by `time.monotonic`; None for never.
     """
-    ended = violation.calls[0].ended
-    assert ended is not None
+    ended = max(call.ended or 0 for call in (violation.calls[0], *violation.supporting))
     left = _in_order([call for call in calls if call.began <= ended])
-    trials = _Trials(check)
+    trials = _Trials(check, until)
     size = _FIRST_WINDOW
     while size < len(left) and not trials.are_over:
         some = _closed(left, set(left[-size:]), model)

@@ -101,7 +101,9 @@ class CasRegisterModel(RegisterModel):
         return answer if answer in (MISMATCH, NOT_FOUND) else NO_ANSWER
 
     def is_read(self, call: ObjectCall) -> bool:
-        return call.f in self.reads or (not call.is_pending and call.answer in (MISMATCH, NOT_FOUND))
+        if call.f in self.reads or call.is_pending:
+            return call.f in self.reads
+        return call.answer in (MISMATCH, NOT_FOUND) or (call.f == "cas" and _pair(call)[0] == _pair(call)[1])
 
     def is_blind(self, call: ObjectCall) -> bool:
         return call.f not in self.reads and call.f != "cas"
@@ -115,7 +117,7 @@ class CasRegisterModel(RegisterModel):
         if call.f != "cas":
             return super().required_state(call)
         old, _ = _pair(call)
-        if self.is_read(call):
+        if not call.is_pending and call.answer in (MISMATCH, NOT_FOUND):
             return None if call.answer == NOT_FOUND and old is not None else NO_SINGLE_STATE
         return old
 
@@ -222,7 +224,7 @@ class LogModel(Model):
 
     functions = ("append", "read")
     reads = ("read",)
-    initial = ((), None)
+    initial: ClassVar[ModelState] = ((), None)
 
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         assert isinstance(state, tuple)

@@ -23,6 +23,7 @@ from harness.checkers.certificate import Clock, Contradiction, sentence_of
 from harness.checkers.jit_linearizability import CONFIGURATIONS_MAX, search
 from harness.checkers.lock_holds import check_lock_holds, holds_can_be_paired
 from harness.checkers.log_entries import appends_are_unique, check_log_entries
+from harness.checkers.log_lengths import search_by_length
 from harness.checkers.minimise import explain
 from harness.checkers.models import (
     CasRegisterModel,
@@ -51,7 +52,11 @@ class Certificate(NamedTuple):
 
 
 def find_contradiction(
-    calls: Sequence[ObjectCall], model: Model, configurations_max: int = CONFIGURATIONS_MAX
+    calls: Sequence[ObjectCall],
+    model: Model,
+    configurations_max: int = CONFIGURATIONS_MAX,
+    *,
+    until: float | None = None,
 ) -> Contradiction | None:
     """Return why the calls on one object are not linearizable; None if they are.
 
@@ -59,9 +64,10 @@ def find_contradiction(
         calls: all calls on the object, in the order in which they began.
         model: the sequential model of the object.
         configurations_max: how many configurations a search may visit.
+        until: when a search gives up, by `time.monotonic`; None for never.
 
     Raises:
-        TooHard: a search visited more configurations, so the question is open.
+        TooHard: a search visited more configurations, or its time was over, so the question is open.
     """
     kind = type(model)  # a subclass may answer differently, so no theorem is known to hold for it
     if kind is ConsensusModel:
@@ -74,19 +80,31 @@ def find_contradiction(
             return found
     if kind is LockModel and holds_can_be_paired(calls):
         return check_lock_holds(calls)
-    if kind is LogModel and appends_are_unique(calls):
-        return check_log_entries(calls)
-    return search(calls, model, configurations_max)
+    if isinstance(model, LogModel) and kind is LogModel:
+        if appends_are_unique(calls):
+            return check_log_entries(calls)
+        return search_by_length(calls, model, configurations_max, until)
+    return search(calls, model, configurations_max, until=until)
 
 
-def certify(calls: Sequence[ObjectCall], model: Model, violation: Contradiction, clock: Clock) -> Certificate:
-    """Explain a violation that `find_contradiction` returned for these calls. Never raises: see `_unexplained`."""
+def certify(
+    calls: Sequence[ObjectCall], model: Model, violation: Contradiction, clock: Clock, until: float | None = None
+) -> Certificate:
+    """Explain a violation that `find_contradiction` returned for these calls. Never raises: see `_unexplained`.
+
+    Args:
+        calls: all calls on the object.
+        model: the sequential model of the object.
+        violation: the violation.
+        clock: the times of the events.
+        until: when the explanation must do with what it has, by `time.monotonic`; None for never.
+    """
 
     def check(some: Sequence[ObjectCall]) -> Contradiction | None:
-        return find_contradiction(some, model, CONFIGURATIONS_MAX // 10)
+        return find_contradiction(some, model, CONFIGURATIONS_MAX // 10, until=until)
 
     try:
-        explained = explain(calls, model, violation, check)
+        explained = explain(calls, model, violation, check, until)
     except Exception as error:  # noqa: BLE001 - however the explanation failed, the violation was found
         return _unexplained(calls, violation, error)
     return Certificate(sentence_of(explained.contradiction, clock), explained.contradiction, explained.history)

@@ -79,6 +79,7 @@ class ReturnEvent:
         bit: its bit.
         reads: the open calls that change nothing, as bits.
         blind_writes: the open calls that are blind writes, as bits.
+        changes: the open calls that are no reads, as bits.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class ReturnEvent:
     ) -> None:
         self.call, self.bit = returned.call, returned.bit
         self._model, self._open, self._groups = model, open_calls, groups
-        self.reads = self.blind_writes = 0
+        self.reads = self.blind_writes = self.changes = 0
         for one in open_calls:
             if one.is_read:
                 self.reads |= one.bit
-            elif one.is_blind:
+                continue
+            self.changes |= one.bit
+            if one.is_blind:
                 self.blind_writes |= one.bit
         self._satisfied: dict[ModelState, int] = {}
 

@@ -142,6 +142,10 @@ class Model(ABC):
         """
         return NO_SINGLE_STATE
 
+    def accepts_all(self, state: ModelState) -> bool:
+        """Return whether from this state on every call that changes something has the answer it got, in any order."""
+        return False
+
 
 def text_of(value: object) -> str | None:
     """Return the `canonical` text of a value; None for None. Numbers and strings, the usual values, take a faster path."""
