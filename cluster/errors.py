@@ -27,7 +27,7 @@ class CommandRefused(Refused):
         self.kind = kind
 
 
-class ContractBroken(ConsensusError):
+class AlgorithmFailed(ConsensusError):
     """The algorithm under test has failed by itself, whatever was done to it. For a judge that is a violation."""
 
 

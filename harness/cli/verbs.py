@@ -251,7 +251,7 @@ def _output_lost(error: Exception) -> int:
 
 def _report_error(error: Exception) -> int:
     """Print the error, and return its exit code."""
-    from cluster.errors import CommandRefused, ConsensusError, ContractBroken, NoSuchNode, NotUp, Unknown  # noqa: PLC0415 - only errors need them
+    from cluster.errors import AlgorithmFailed, CommandRefused, ConsensusError, NoSuchNode, NotUp, Unknown  # noqa: PLC0415 - only errors need them
     from node.contract import BadInput  # noqa: PLC0415
     from node.storage.disk import DiskError  # noqa: PLC0415
 
@@ -260,7 +260,7 @@ def _report_error(error: Exception) -> int:
             code, prefix = EXIT_BAD_ARGUMENTS, ""
         case Unknown():
             code, prefix = EXIT_UNKNOWN, "unknown: "
-        case ContractBroken():
+        case AlgorithmFailed():
             code, prefix = EXIT_VIOLATED, ""
         case ConsensusError() | DiskError():
             # What a judge could not carry out violates nothing.

@@ -34,7 +34,7 @@ from typing import Any, Final, NamedTuple
 
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok
-from cluster.errors import BootFailed, ContractBroken
+from cluster.errors import AlgorithmFailed, BootFailed
 from cluster.processes import NODE_COMMAND, ProcessState
 from harness.checkers.evidence import COMMIT_LOST
 from harness.checkers.invariants import invariants
@@ -286,10 +286,10 @@ class Walker:
             progress: called with each power cut.
 
         Raises:
-            ContractBroken: the algorithm fails by itself.
+            AlgorithmFailed: the algorithm fails by itself.
         """
         if (why := broken_contract(self.algorithm)) is not None:
-            raise ContractBroken(f"{self.algorithm} breaks its contract: {why}")
+            raise AlgorithmFailed(f"{self.algorithm} breaks its contract: {why}")
         started = time.monotonic()
         with threads_of(self.workers, "walk") as pool:
             futures = [pool.submit(self._share, number, progress) for number in range(self.workers)]
@@ -350,7 +350,7 @@ class Walker:
                 todo += [PowerCutPoint(point.number + next_boundary)] if is_first else []
                 return
             if failures := cluster.run.failures():
-                raise ContractBroken(f"{self.algorithm} breaks its contract: {failures[0]}")
+                raise AlgorithmFailed(f"{self.algorithm} breaks its contract: {failures[0]}")
             progress(trial)
             if not is_first or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
                 trials.append(trial)

@@ -36,7 +36,7 @@ from typing import Final, NamedTuple
 
 from cluster.clients.client import VariableCall
 from cluster.clients.outcomes import NotKnown, Ok, Outcome
-from cluster.errors import ConsensusError, ContractBroken
+from cluster.errors import AlgorithmFailed, ConsensusError
 from harness.checkers.verdict import VerdictStatus
 from harness.faults.active import ReceiptBuilder
 from harness.records.jsonable import write_document
@@ -243,7 +243,7 @@ class Sweeper:
 
         Raises:
             NoSweep: the algorithm keeps a log.
-            ContractBroken: the algorithm fails by itself.
+            AlgorithmFailed: the algorithm fails by itself.
             SweepFailed: the operation does not succeed without a fault.
         """
         if load_algorithm(self.algorithm).keeps_log:
@@ -252,7 +252,7 @@ class Sweeper:
                 f"try `consensus test {self.algorithm} --workload kv`, or `consensus crashpoints {self.algorithm}`"
             )
         if (why := broken_contract(self.algorithm)) is not None:
-            raise ContractBroken(f"{self.algorithm} breaks its contract, even without a fault: {why}")
+            raise AlgorithmFailed(f"{self.algorithm} breaks its contract, even without a fault: {why}")
         self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         messages = self._dry_run()
@@ -302,7 +302,7 @@ class Sweeper:
             if outcome is not PointOutcome.SURVIVED:
                 run.look_for_silent_nodes()
         if failures := run.failures():
-            raise ContractBroken(f"{self.algorithm} breaks its contract, even without a fault: {failures[0]}")
+            raise AlgorithmFailed(f"{self.algorithm} breaks its contract, even without a fault: {failures[0]}")
         if outcome is not PointOutcome.SURVIVED or not messages:
             raise SweepFailed(
                 f"{self.algorithm} does not survive the operation without a fault: {why or 'no message was sent'}. "
