@@ -153,6 +153,9 @@ def explore(
 )
 @click.option("--workers", type=click.IntRange(1, 64), help="How many processes.  [default: one for each core]")
 @click.option("--seconds", type=FloatRange(1), help="Stop after this time.")
+@click.option(
+    "--guided", is_flag=True, help="Change schedules that met something new, instead of drawing each one afresh."
+)
 @_fault_model_option
 @_look_for_option
 @click.pass_obj
@@ -167,6 +170,7 @@ def simulate(
     values: int,
     workers: int | None,
     seconds: float | None,
+    guided: bool,
     fault_model: tuple[str, ...],
     look_for: tuple[str, ...],
     as_json: bool,
@@ -176,6 +180,8 @@ def simulate(
     A seed that breaks a promise does so each time. Its schedule is reduced to the fewest steps that still break the promise, and
     is kept. `consensus replay` runs it on real processes, unless the algorithm keeps a log, or several inputs share a turn, or a
     node crashes in the middle of one. ALGORITHM may also be a mutant's name.
+
+    With --guided a run has a number and no seed. The same command with as many workers makes it again.
     """
     from harness.replay.schedule import Schedule  # noqa: PLC0415 - see harness.cli.verbs
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
@@ -203,6 +209,7 @@ def simulate(
             seconds=seconds,
             until_time=until_time,
             workers=workers or len(os.sched_getaffinity(0)),
+            guided=guided,
             progress=progress,
         )
     report.algorithm = algorithm

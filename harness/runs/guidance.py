@@ -1,13 +1,13 @@
 """Steers draws to what no run has met: keeps the inputs that met something new, changes them, and draws afresh in between.
 
-An input is a plan, or the fault schedule of a simulation. What a run has met is a set of *features*, texts that its caller makes
-of the run. The method is that of coverage-guided fuzzers (AFL), with features about consensus in the place of branches, as in
-Mallory (Meng et al., *Greybox fuzzing of distributed systems*, CCS 2023) and in *Model-guided fuzzing of distributed systems*
-(OOPSLA 2025).
+An input is a plan, or the fault schedule of a simulation. What a run has met is a set of *features*, texts or other hashable data
+that its caller makes of the run. The method is that of coverage-guided fuzzers (AFL), with features about consensus in the place
+of branches, as in Mallory (Meng et al., *Greybox fuzzing of distributed systems*, CCS 2023) and in *Model-guided fuzzing of
+distributed systems* (OOPSLA 2025).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Generic, TypeVar
@@ -23,10 +23,10 @@ _KEPT_MAX: Final = 500
 
 @dataclass(slots=True)
 class _Kept(Generic[I]):
-    """An input that has met something new, and how often it was changed."""
+    """An input that has met something new, what that was, and how often it was changed."""
 
     given: I
-    features: frozenset[str]
+    new: frozenset[Hashable]
     children: int = 0
 
 
@@ -76,7 +76,7 @@ class Guide(Generic[I]):
         self._fresh, self._change, self._guided = fresh, change, guided
         self._kept: list[_Kept[I]] = []
         self._drawn = self._runs = 0
-        self.met: Counter[str] = Counter()
+        self.met: Counter[Hashable] = Counter()
         """By feature, how many runs have met it."""
         self.curve = Curve()
 
@@ -91,13 +91,14 @@ class Guide(Generic[I]):
         return Guided(self._change(chosen.given, rng.choice(self._kept).given, rng), fresh=False)
 
     def _worth(self, kept: _Kept[I]) -> float:
-        rare = sum(self.met[feature] <= _RARE_RUNS for feature in kept.features)
+        rare = sum(self.met[feature] <= _RARE_RUNS for feature in kept.new)
         return (0.1 + rare) / (1 + kept.children)
 
-    def learn(self, ran: Guided[I], features: Iterable[str]) -> int:
+    def learn(self, ran: Guided[I], features: Iterable[Hashable]) -> int:
         """Take in what a run has met. Returns how many of the features are new."""
         found = frozenset(features)
-        new = sum(feature not in self.met for feature in found)
+        unmet = frozenset(feature for feature in found if feature not in self.met)
+        new = len(unmet)
         self.met.update(found)
         self._runs += 1
         curve = self.curve
@@ -107,7 +108,7 @@ class Guide(Generic[I]):
             curve.changed_runs, curve.changed_new = curve.changed_runs + 1, curve.changed_new + new
         if new:
             curve.points.append((self._runs, len(self.met)))
-            self._kept.append(_Kept(ran.given, found))
+            self._kept.append(_Kept(ran.given, unmet))
             if len(self._kept) > _KEPT_MAX:
                 self._kept.remove(min(self._kept, key=self._worth))
         return new

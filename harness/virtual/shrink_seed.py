@@ -53,15 +53,26 @@ class ShrunkSeed:
 def shrink_seed(
     algorithm: type[Algorithm], settings: SimulationSettings, seed: int, seconds: float | None = None, before: str = ""
 ) -> ShrunkSeed:
-    """Simulate a seed that fails, and shrink its run, for `seconds` at most if they are given.
+    """Simulate a seed that fails, and shrink its run: see `shrink_schedule`."""
+    return shrink_schedule(algorithm, settings, settings.draw(algorithm, seed), seconds, before)
 
-    If the seed does not fail, the result has one violation, which says that the algorithm is not deterministic, and what was
+
+def shrink_schedule(
+    algorithm: type[Algorithm],
+    settings: SimulationSettings,
+    failing: FaultSchedule,
+    seconds: float | None = None,
+    before: str = "",
+) -> ShrunkSeed:
+    """Simulate a fault schedule under which a run fails, and shrink it, for `seconds` at most if they are given.
+
+    If the run does not fail, the result has one violation, which says that the algorithm is not deterministic, and what was
     seen when it failed before, if the caller knows it.
     """
-    first = settings.simulate(algorithm, seed)
+    first = settings.simulate_in(algorithm, failing)
     if not first.violations:
         what = f" ({before})" if before else ""
-        text = f"seed {seed} has failed{what}, and does not fail again: {NOT_DETERMINISTIC}"
+        text = f"seed {failing.seed} has failed{what}, and does not fail again: {NOT_DETERMINISTIC}"
         return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {})
     kind = first.violations[0].kind
 

@@ -8,6 +8,7 @@ from harness.virtual.fault_schedule import VALUES_MAX, FaultSchedule, draw_fault
 from harness.virtual.judge import EVERYTHING, with_contract
 from harness.virtual.log_fault_schedule import LogFaultSchedule, draw_log_fault_schedule
 from harness.virtual.log_simulation import LogSimulation
+from harness.virtual.met_states import MetStates
 from harness.virtual.simulation import SimulatedRun, Simulation
 from node.contract import Algorithm
 
@@ -26,15 +27,21 @@ class SimulationSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "look_for", with_contract(self.look_for))
 
+    def draw(self, algorithm: type[Algorithm], seed: int) -> FaultSchedule:
+        """Draw the fault schedule of a seed."""
+        if algorithm.keeps_log:
+            return draw_log_fault_schedule(seed, self.nodes)
+        return draw_fault_schedule(seed, self.nodes, self.values)
+
     def simulate(self, algorithm: type[Algorithm], seed: int) -> SimulatedRun:
         """Simulate the run whose fault schedule is drawn from a seed."""
-        if algorithm.keeps_log:
-            return self.simulate_in(algorithm, draw_log_fault_schedule(seed, self.nodes))
-        return self.simulate_in(algorithm, draw_fault_schedule(seed, self.nodes, self.values))
+        return self.simulate_in(algorithm, self.draw(algorithm, seed))
 
-    def simulate_in(self, algorithm: type[Algorithm], fault_schedule: FaultSchedule) -> SimulatedRun:
-        """Simulate a run under a fault schedule."""
-        return simulate(algorithm, fault_schedule, self.fault_model, self.look_for)
+    def simulate_in(
+        self, algorithm: type[Algorithm], fault_schedule: FaultSchedule, met: MetStates | None = None
+    ) -> SimulatedRun:
+        """Simulate a run under a fault schedule. Its features are added to `met`."""
+        return simulate(algorithm, fault_schedule, self.fault_model, self.look_for, met)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain data. Reports call the fault model `oddities`."""
@@ -49,8 +56,10 @@ def simulate(
     fault_schedule: FaultSchedule,
     fault_model: FaultModel = SOUND,
     look_for: tuple[str, ...] = EVERYTHING,
+    met: MetStates | None = None,
 ) -> SimulatedRun:
     """Simulate one run. Only violations of the kinds in `look_for` end it and appear in its result."""
-    if isinstance(fault_schedule, LogFaultSchedule):
-        return LogSimulation(algorithm, fault_schedule, fault_model, look_for).run()
-    return Simulation(algorithm, fault_schedule, fault_model, look_for).run()
+    kind = LogSimulation if isinstance(fault_schedule, LogFaultSchedule) else Simulation
+    run: Simulation = kind(algorithm, fault_schedule, fault_model, look_for)  # type: ignore[arg-type]  # it fits its kind
+    run.met = met
+    return run.run()

@@ -176,7 +176,7 @@ class CampaignTally:
     @property
     def marks_never_met(self) -> list[str]:
         """The marks in the algorithm's source that no run has reached: see `Node.sometimes`."""
-        met = set() if self.guide is None else {feature.removeprefix(MARK) for feature in self.guide.met}
+        met = set() if self.guide is None else {str(feature).removeprefix(MARK) for feature in self.guide.met}
         return [mark for mark in marks_of(load_algorithm(self.campaign.algorithm)) if mark not in met]
 
     @property
