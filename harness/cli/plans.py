@@ -89,7 +89,17 @@ disk_option = click.option(
 )
 
 
-def system_under_test(target: str, volatile: bool | None, ours: Iterable[str]) -> "System | None":
+system_option = click.option(
+    "--system",
+    "system_file",
+    metavar="FILE",
+    help="Instead of ALGORITHM: the TOML file of a system of commands that listen on ports, or etcd, redis, pysyncobj.",
+)
+
+
+def system_under_test(
+    target: str | None, volatile: bool | None, ours: Iterable[str], file: str | None = None
+) -> "System | None":
     """Return what a command starts; None if the target is an algorithm of our own nodes.
 
     Args:
@@ -97,9 +107,13 @@ def system_under_test(target: str, volatile: bool | None, ours: Iterable[str]) -
         volatile: the option `--volatile`.
         ours: the names of parameters that only a cluster of our own nodes has.
     """
-    from harness.systems.registry import is_command, system_of_command  # noqa: PLC0415 - see harness.cli.verbs
+    from harness.systems.registry import is_command, system_of_command, system_of_file  # noqa: PLC0415 - see harness.cli.verbs
 
-    if not is_command(target):
+    if target is None:
+        assert file is not None
+        if volatile is not None:
+            raise click.UsageError("--volatile and --durable are for a command that speaks Maelstrom's protocol")
+    elif not is_command(target):
         if volatile is not None:
             raise click.UsageError("--volatile and --durable are for a command: our own nodes have disks that can fail")
         return None
@@ -107,7 +121,10 @@ def system_under_test(target: str, volatile: bool | None, ours: Iterable[str]) -
     for name in ours:
         if source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"settings": "set"}.get(name, name.replace("_", "-"))
-            raise click.UsageError(f"--{option} is for clusters of our own nodes, and {target!r} is a command")
+            raise click.UsageError(f"--{option} is for clusters of our own nodes, and {target or file!r} is none")
+    if target is None:
+        assert file is not None
+        return system_of_file(file)
     return system_of_command(target, volatile=bool(volatile))
 
 
@@ -137,6 +154,7 @@ def system_under_test(target: str, volatile: bool | None, ours: Iterable[str]) -
 )
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @disk_option
+@system_option
 @click.pass_obj
 def test(
     root: Path,
@@ -156,12 +174,15 @@ def test(
     beyond_tolerance: bool,
     trace: bool,
     volatile: bool | None,
+    system_file: str | None,
     as_json: bool,
 ) -> int:
     """Run ALGORITHM (paxos, module:Class, …) under faults that are drawn from a seed, and judge the run.
 
     ALGORITHM may also be a command, such as ./raft.py or 'python3 raft.py': a node in any language that speaks Maelstrom's
     protocol on its standard input and output. `consensus new` writes one to start from.
+
+    `--system FILE` instead of ALGORITHM tests any command that listens on ports, such as etcd: the file describes it.
 
     `consensus faults` lists the faults.
 
@@ -190,8 +211,10 @@ def test(
     from harness.workloads.registry import usual_workload, workload_for  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
-    if (algorithm is None) == (plan_file is None):
-        raise click.UsageError("give either an algorithm, such as paxos, or a plan with --plan")
+    if [algorithm, plan_file, system_file].count(None) != 2:
+        raise click.UsageError(
+            "give either an algorithm, such as paxos, or a system with --system, or a plan with --plan"
+        )
     if seeds is not None and (seed is not None or plan_file is not None):
         raise click.UsageError("--seeds draws a plan from each seed: give neither --seed nor --plan with it")
     if plan_file is not None:
@@ -203,11 +226,12 @@ def test(
             raise click.UsageError(f"a plan has its own {', '.join(given)}: change the plan's file")
         plans = [load(plan_file)]
     else:
-        assert algorithm is not None
-        system = system_under_test(algorithm, volatile, ["settings", "shipped", "beyond_tolerance", "trace"])
+        ours = ["settings", "shipped", "beyond_tolerance", "trace"]
+        system = system_under_test(algorithm, volatile, ours, system_file)
         if system is not None:
-            workload = system.workload(workload).name
+            algorithm, workload = system.name, system.workload(workload).name
         else:
+            assert algorithm is not None
             workload = workload or usual_workload(load_algorithm(algorithm))
             workload_for(workload, load_algorithm(algorithm))
         plans = [

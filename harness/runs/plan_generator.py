@@ -147,7 +147,7 @@ def generate(
     else:
         keeps_log = load_algorithm(algorithm).keeps_log
         messages = message_types(algorithm)
-    entries = [entry for entry in chosen_faults if entry.weight > 0 or faults]
+    entries = [entry for entry in chosen_faults if entry.weight > 0 or faults or system is not None]
     # With a log, the first step is a fault of roles: a leader that is deposed shows more than any other node.
     of_roles = [entry for entry in entries if entry.family == "role"] if keeps_log and not faults else []
     rng = Random(f"plan/{seed}")

@@ -11,7 +11,10 @@ from harness.systems.system import BadSystem, System
 from node.wording import nearest
 
 #: The class of each kind, by the name that stands under "kind" in plans. A module is imported when its kind is used.
-KINDS: Final[dict[str, tuple[str, str]]] = {"maelstrom": ("harness.systems.maelstrom.described", "MaelstromSystem")}
+KINDS: Final[dict[str, tuple[str, str]]] = {
+    "maelstrom": ("harness.systems.maelstrom.described", "MaelstromSystem"),
+    "command": ("harness.systems.commands.described", "CommandSystem"),
+}
 
 
 def system_from(data: Any) -> System:
@@ -57,6 +60,15 @@ def system_of_command(command: str, *, volatile: bool = False) -> System:
     from harness.systems.maelstrom.described import MaelstromSystem  # noqa: PLC0415 - only these nodes need it
 
     return MaelstromSystem.of_command(command, volatile=volatile)
+
+
+def system_of_file(name: str) -> System:
+    """Return the system of commands that a TOML file describes: a path, or the name of one that is shipped. Raises BadSystem."""
+    from harness.systems.commands.described import CommandSystem  # noqa: PLC0415 - only these nodes need it
+
+    found = CommandSystem(name)
+    found.check()
+    return found
 
 
 def is_command(target: str) -> bool:

@@ -10,6 +10,7 @@ from harness.workloads.agreeing import (
     GrowOnlySetWorkload,
 )
 from harness.workloads.lin_kv import LinKvWorkload
+from harness.workloads.plain_kv import PlainKvWorkload, PutGetWorkload
 from harness.workloads.registry import UnknownWorkload
 from harness.workloads.single_requests import EchoWorkload, UniqueIdsWorkload
 from harness.workloads.system_workload import SystemWorkload
@@ -20,6 +21,8 @@ SYSTEM_WORKLOADS: Final[dict[str, type[SystemWorkload]]] = {
     each.name: each
     for each in (
         LinKvWorkload,
+        PlainKvWorkload,
+        PutGetWorkload,
         EchoWorkload,
         UniqueIdsWorkload,
         BroadcastWorkload,

@@ -20,9 +20,9 @@ from cluster.spawning import Ready
 from harness.systems.child_process import ChildProcess
 from harness.systems.guardian import Guardian
 from harness.systems.maelstrom.channel import Channel
-from harness.systems.maelstrom.node_logs import NodeLogs
 from harness.systems.maelstrom.protocol import Body, JsonLine
 from harness.systems.maelstrom.router import Router
+from harness.systems.node_logs import NodeLogs
 from harness.systems.system import SystemNodes
 from node.contract import NodeId
 

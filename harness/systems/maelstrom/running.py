@@ -8,12 +8,12 @@ from typing import Any, Final
 from harness.records import messages
 from harness.records.run_files import RunFiles
 from harness.systems.maelstrom.clients import SHOWN, MaelstromCall, MaelstromClients
-from harness.systems.maelstrom.node_logs import NodeLogs
 from harness.systems.maelstrom.nodes import MaelstromNodes
 from harness.systems.maelstrom.protocol import JsonLine
 from harness.systems.maelstrom.requests import setup_of
 from harness.systems.maelstrom.router import Listener, Router
 from harness.systems.maelstrom.services import SERVICES, Services
+from harness.systems.node_logs import NodeLogs
 from harness.systems.system import RunningSystem
 from harness.workloads.planned_call import PlannedCall
 from node.contract import NodeId

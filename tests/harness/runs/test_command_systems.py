@@ -1,0 +1,125 @@
+"""Whole runs of systems of commands: what they lose is found, an honest client is never blamed, and a lying one is found out."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.records.run_files import RunFiles
+from harness.runs import plan as plans
+from harness.runs.plan import Plan, PlanStep
+from harness.runs.suite import PlanResult, run_plan
+from harness.systems.commands.described import CommandSystem
+
+#: A store in memory: "put KEY VALUE" and "get KEY", one line each.
+STORE = """
+import socket, sys, threading
+data = {}
+def serve(one):
+    for line in one.makefile():
+        f, key, *rest = line.split()
+        if f == "put":
+            data[key] = rest[0]
+        one.sendall((data.get(key, "-") + "\\n").encode())
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
+CLIENT = """
+import socket
+from harness.systems.commands.client import SystemClient, ok, refused, unknown
+
+class StoreClient(SystemClient):
+    WAITS_S = 0.1
+
+    def perform(self, call):
+        host, port = self.address(call.node).split(":")
+        try:
+            with socket.create_connection((host, int(port)), self.WAITS_S) as one:
+                one.sendall(f"{call.f} {call.key} {call.value}\\n".encode())
+                answer = one.makefile().readline().strip()
+        except TimeoutError:
+            return self.timed_out()
+        except OSError as error:
+            return unknown(str(error))
+        if not answer:
+            return unknown("the connection was closed")
+        return ok(None if call.f == "put" or answer == "-" else answer)
+
+    def timed_out(self):
+        return unknown("no answer in time")
+
+class Patient(StoreClient):
+    WAITS_S = 2.0
+
+class Liar(StoreClient):
+    def timed_out(self):
+        return refused("no answer in time")
+"""
+
+
+def system(folder: Path, client: str) -> CommandSystem:
+    (folder / "store.py").write_text(STORE)
+    (folder / "client.py").write_text(CLIENT)
+    (folder / "store.toml").write_text(
+        f'name = "store"\ncommand = ["{sys.executable}", "-I", "-S", "{{here}}/store.py", "{{client_port}}"]\n'
+        'ports = ["client"]\nworkloads = ["put-get"]\n'
+        f'[ready]\nport = "client"\n[client]\nclass = "client.py:{client}"\n'
+    )
+    return CommandSystem(str(folder / "store.toml"))
+
+
+def played(folder: Path, client: str, *steps: PlanStep, time_s: float) -> PlanResult:
+    described = system(folder, client)
+    plan = Plan("store", ("n1",), 3, "put-get", time_s, steps, system=described)
+    return run_plan(plan, folder / "run")
+
+
+def test_a_store_in_memory_loses_writes_under_a_kill_and_the_run_has_receipts_and_can_be_replayed(
+    tmp_path: Path,
+) -> None:
+    result = played(tmp_path, "Patient", PlanStep("kill", 0.6, 0.1, None, {"nodes": ["n1"]}), time_s=1.2)
+    assert result.violated == ("linearizability",)
+    files = RunFiles(tmp_path / "run")
+    (receipt,) = [json.loads(line) for line in files.receipts.read_text().splitlines()]
+    assert (receipt["fault"], receipt["bit"], receipt["evidence"]["wait_status"]) == ("kill", True, -9)
+    again = plans.load(files.plan)
+    assert again.system is not None
+    assert again.system.name == "store"
+    assert again.steps == result.plan.steps
+
+
+def test_an_honest_client_is_not_blamed_for_a_pause_and_one_that_calls_a_timeout_a_refusal_is_found_out(
+    tmp_path: Path,
+) -> None:
+    pause = PlanStep("suspend", 0.2, 9.0, None, {"nodes": ["n1"]})  # until the end, so that nothing hides the late puts
+    for client in ("StoreClient", "Liar"):
+        (tmp_path / client).mkdir()
+    honest = played(tmp_path / "StoreClient", "StoreClient", pause, time_s=1.2)
+    assert honest.violated == ()
+    lying = played(tmp_path / "Liar", "Liar", pause, time_s=1.2)
+    assert lying.violated == ("linearizability",)
+
+
+@pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed: apt-get install etcd-server")
+def test_etcd_keeps_its_word_while_a_node_is_killed_and_another_cut_off(tmp_path: Path) -> None:
+    steps = (
+        PlanStep("kill", 0.3, 0.3, None, {"nodes": ["n1"]}),
+        PlanStep("isolate", 1.2, 0.8, None, {"node": "n2"}),
+    )
+    plan = Plan("etcd", ("n1", "n2", "n3"), 1, "kv", 2.5, steps, system=CommandSystem("etcd"))
+    for number in range(3):  # a busy machine may make a run that is no test
+        result = run_plan(plan, tmp_path / str(number))
+        assert result.violated == ()
+        if result.verdict.status == "valid":
+            break
+    assert result.verdict.status == "valid", result.verdict.evidence
+    cut = (
+        next(receipt for receipt in result.evidence.receipts if receipt.fault == "isolate") if result.evidence else None
+    )
+    assert cut is not None
+    assert {link for link, counts in cut.evidence["by link"].items() if counts["held"]} <= {
+        "n1->n2", "n2->n1", "n2->n3", "n3->n2",
+    }  # fmt: skip
