@@ -119,6 +119,7 @@ def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | Non
     """Start the cluster of the folder, or a new one whose disks can fail, so that the page has every fault."""
     from harness.runs.serve import serve_detached  # noqa: PLC0415 - for a cluster that is not up
 
+    threading.Thread(target=_import_page, daemon=True).start()  # while the nodes boot
     check_free(root)
     if running_nodes(root):
         raise Mistake("nodes run here without their supervisor: `consensus up -d` adopts them, then `consensus live`")
@@ -130,6 +131,15 @@ def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | Non
             print_stderr(f"consensus: {line}")
     finally:
         lock.release()
+
+
+def _import_page() -> None:
+    import harness.page.acts  # noqa: PLC0415
+    import harness.page.live_view  # noqa: PLC0415
+    import harness.page.server  # noqa: F401, PLC0415
+    from harness.faults.catalogue import catalogue  # noqa: PLC0415
+
+    catalogue()
 
 
 def _stop(root: Path) -> None:

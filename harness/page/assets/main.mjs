@@ -5,21 +5,23 @@ import { Connection } from "./connection.mjs";
 import { button, byId, h, plural } from "./dom.mjs";
 import { FaultMenu } from "./faultmenu.mjs";
 import { TypeMarks, valueMark } from "./marks.mjs";
+import { MessageLayer } from "./messages.mjs";
 import { Panels } from "./panels.mjs";
-import { Ring, legend } from "./ring.mjs";
+import { Legend, Ring } from "./ring.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, REST_MS = 50, FRAME_MS = 28;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
-const page = { about: null, stand: {}, pending: {}, version: -1, stood: null, acted: null, shown: 0 };
+const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
 
 function take(message) {
   if (message.m === "about") { if (!page.about) begin(message); return; }
   if (message.anew) store.clear();
   page.clock.sync(message.now);
   store.add(message.events);
+  page.legend.add(message.events.filter((event) => event.k === "msg"));
   if (message.stand) {
     page.stand = message.stand;
     page.panels.take(message.stand);
@@ -34,11 +36,12 @@ function begin(about) {
   const marks = new TypeMarks(about.types);
   page.clock = new Clock(about.live);
   page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows) page.panels.deliver(one); }, knife }, about.read_only);
+  page.layer = new MessageLayer(page.ring);
   page.panels = new Panels(byId("side"), about, (name, args) => connection.act(name, args), (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
   page.ring.layOut(about.nodes);
-  byId("legend").replaceChildren(...legend(marks, page.ring.hidden));
+  page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
   if (about.live && !about.read_only) tools(about);
   select(null);
@@ -82,14 +85,20 @@ function banner() {
 function frame() {
   requestAnimationFrame(frame);
   const { clock, ring, bar } = page;
+  if (performance.now() - page.framed < FRAME_MS) return; // 30 frames a second suffice, and leave the machine to the nodes
+  page.framed = performance.now();
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
   const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
-  const leftOut = ring.move(store, t, flight, bar.focus, still.matches);
+  const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
   if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
   const key = `${store.version} ${[...ring.hidden]} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
-  if (key !== page.version) { page.version = key; drawRest(t); }
+  if (key !== page.version && performance.now() - page.restDrawn > REST_MS) {
+    page.version = key;
+    page.restDrawn = performance.now();
+    drawRest(t);
+  }
   const thinned = store.thinned + leftOut;
   if (page.thinned !== thinned) { page.thinned = thinned; byId("legend").dataset.thinned = thinned ? `${thinned.toLocaleString("en")} messages are not drawn` : ""; }
 }
@@ -129,7 +138,7 @@ function acceptedValues() {
 }
 
 function calls(t) {
-  const rows = store.callsAt(t, CALLS_SHOWN).reverse().map((call) => {
+  const rows = store.callsAt(t, CALLS_SHOWN).map((call) => {
     const waits = call.t1 === null || call.t1 > t;
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";

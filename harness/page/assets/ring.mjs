@@ -1,16 +1,14 @@
-// Draws the cluster: nodes on a ring, the clients beside it, walls where links are cut, and messages on their way.
+// Draws the cluster: nodes on a ring, the clients beside it, and walls where links are cut.
 //
 // Theory of operation
-// The picture has layers. Links, walls and nodes are drawn anew when something about them has changed; messages are drawn in
-// each frame, with elements that are used again. A message moves along a curve, so that both directions of a link can be seen.
-// One that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross.
+// Links, walls, nodes and messages that are held are drawn anew when something about them has changed. Messages on their way are
+// drawn above them in each frame: see messages.mjs. A message moves along a curve, so that both directions of a link can be seen.
 
 import { h, s } from "./dom.mjs";
 import { valueMark } from "./marks.mjs";
-import { LOST } from "./store.mjs";
 
 const WIDTH = 1000, HEIGHT = 600, CENTRE = [592, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
-const DRAWN_MAX = 260, LABELLED_MAX = 14, HELD_MAX = 5;
+const HELD_MAX = 5;
 const CALLS = "of clients";
 const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
 
@@ -22,11 +20,9 @@ export class Ring {
     this.places = new Map();
     this.layers = {};
     this.svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Nodes, links and messages" });
-    for (const name of ["links", "walls", "nodes", "held", "messages", "knife"]) {
+    for (const name of ["links", "walls", "nodes", "held", "knife"]) {
       this.layers[name] = this.svg.appendChild(s("g", { class: name }));
     }
-    this.pool = [];
-    this.used = 0;
     this.hidden = new Set(); // types of messages
     this.selected = null;
     this.drawn = "";
@@ -189,71 +185,8 @@ export class Ring {
       value ? s("circle", { class: `core ${value.css}`, r: 4 * size }) : null].filter(Boolean);
   }
 
-  // --- messages on their way ----------------------------------------------------------------------------------------------
-
-  // Draws the messages that move at time `t`. Each takes `flight` microseconds for its way. Returns how many are left out.
-  move(store, t, flight, focus, isStill) {
-    const steps = store.stepsBetween(t - flight, t).filter((step) => this.shows(step.message));
-    const every = Math.max(1, Math.ceil(steps.length / DRAWN_MAX));
-    const shown = steps.filter((step, number) => number % every === 0 || step.message === focus);
-    const placed = shown.map((step) => ({ ...this.way(step, (t - step.t) / flight), step }));
-    if (focus && !shown.some((step) => step.message === focus)) {
-      placed.push({ share: 0.55, lost: null, step: { message: focus, fate: focus.fate } });
-    }
-    const labelled = placed.length <= LABELLED_MAX;
-    placed.forEach((one, number) => this.place(this.element(number), one, (labelled && !this.marks.isOfClient(one.step.message)) || one.step.message === focus, isStill));
-    for (let number = placed.length; number < this.used; number++) this.pool[number].setAttribute("visibility", "hidden");
-    this.used = placed.length;
-    return steps.length - shown.length;
-  }
-
   shows(message) {
     return this.places.has(message.from) && this.places.has(message.to) && !this.hidden.has(this.marks.isOfClient(message) ? CALLS : message.type);
-  }
-
-  // Returns how far on its way a message is, and what it shows: a message that has waited begins in the middle.
-  way(step, share) {
-    const begin = step.waited && step.fate !== "duplicated" ? 0.5 : 0;
-    if (LOST.has(step.fate)) {
-      const end = step.fate === "undeliverable" ? 0.92 : 0.55;
-      return { share: Math.min(begin + share * 1.6, end), lost: step.fate };
-    }
-    if (["held", "delayed", "reordered"].includes(step.fate)) return { share: Math.min(share * 1.5, 0.5), lost: null };
-    return { share: begin + (1 - begin) * share, lost: null };
-  }
-
-  element(number) {
-    while (this.pool.length <= number) {
-      const mark = s("path", {}), core = s("circle", { r: 4 }), cross = s("path", { class: "cross", d: "M-9 -9L9 9M9 -9L-9 9" });
-      const text = s("text", { class: "message-label", y: -14 }), trail = s("path", { class: "trail" });
-      const group = s("g", { class: "message" }, mark, core, cross, text);
-      const whole = s("g", {}, trail, group);
-      Object.assign(whole, { parts: { mark, core, cross, text, trail, group } });
-      this.pool.push(this.layers.messages.appendChild(whole));
-    }
-    return this.pool[number];
-  }
-
-  place(element, { share, lost, step }, isLabelled, isStill) {
-    const { message } = step, { mark, core, cross, text, trail, group } = element.parts;
-    const curve = this.curve(message.from, message.to);
-    const [x, y] = this.pointAt(curve, isStill ? (lost ? 0.5 : 0.7) : share);
-    group.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
-    if (element.message !== message || element.lost !== lost) {
-      const style = this.marks.of(message), value = message.value ? valueMark(message.value) : null;
-      mark.setAttribute("class", `type ${style.css} ${step.fate}`);
-      mark.setAttribute("d", style.outline);
-      core.setAttribute("class", `core ${value?.css ?? "none"}`);
-      cross.setAttribute("visibility", lost ? "inherit" : "hidden");
-      text.setAttribute("class", `message-label ${style.css === "quiet" ? "quiet" : ""}`);
-      trail.setAttribute("class", `trail ${style.css}`);
-      trail.setAttribute("d", `M${curve.start}Q${curve.control} ${curve.end}`);
-      element.message = message;
-      element.lost = lost;
-    }
-    const words = isLabelled ? `${step.fate === "duplicated" ? "copy of " : step.fate === "corrupted" ? "damaged " : ""}${message.label}${lost ? `, ${lost}` : ""}` : "";
-    if (text.textContent !== words) text.textContent = words;
-    element.setAttribute("visibility", "visible");
   }
 
   // --- the knife: a line drawn with the mouse cuts the links that it crosses ----------------------------------------------
@@ -314,13 +247,23 @@ export class Ring {
 
 const short = (how) => how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(";")[0].slice(0, 15);
 
-// Returns the legend: a shape and a name for each type of message. A click hides or shows the messages of a type.
-export function legend(marks, hidden) {
-  return [...marks.types, CALLS].map((type) => {
-    const made = h("button", { type: "button", "aria-pressed": "true", title: "hide or show these messages", onclick: () => {
-      if (!hidden.delete(type)) hidden.add(type);
-      made.setAttribute("aria-pressed", String(!hidden.has(type)));
-    } }, marks.icon(type), type);
-    return made;
-  });
+// The legend: a shape and a name for each type of message that was seen. A click hides or shows the messages of a type.
+export class Legend {
+  constructor(parent, marks, hidden) {
+    Object.assign(this, { parent, marks, hidden });
+    this.seen = new Set();
+  }
+
+  add(messages) {
+    for (const message of messages) {
+      const type = this.marks.isOfClient(message) ? CALLS : message.type;
+      if (this.seen.has(type) || this.seen.size > 40) continue;
+      this.seen.add(type);
+      const made = h("button", { type: "button", "aria-pressed": "true", title: "hide or show these messages", onclick: () => {
+        if (!this.hidden.delete(type)) this.hidden.add(type);
+        made.setAttribute("aria-pressed", String(!this.hidden.has(type)));
+      } }, this.marks.icon(type), type);
+      this.parent.append(made);
+    }
+  }
 }

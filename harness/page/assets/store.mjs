@@ -4,7 +4,7 @@
 // 1. Nothing is computed by running something again: a picture of the past is what the events say of it.
 // 2. The number of messages is bounded. The oldest are forgotten, with a count.
 
-const MESSAGES_MAX = 60000;
+const MESSAGES_MAX = 60000, STATES_MAX = 20000, CALLS_MAX = 5000;
 const KEPT = new Set(["held", "delayed", "reordered"]);
 export const LOST = new Set(["dropped", "discarded", "undeliverable"]);
 
@@ -35,6 +35,8 @@ export class Store {
     this.steps = []; // each arrival and each later fate of a message
     this.waits = []; // the times in which a message waits in the proxy
     this.calls = new Map();
+    this.callOrder = []; // calls by the time at which they began
+    this.decided = []; // each time that a node got to know a decision
     this.faults = new Map();
     this.broken = new Map();
     this.thinned = 0;
@@ -55,7 +57,12 @@ export class Store {
 
   add_node(event) {
     if (!this.nodes.has(event.node)) this.nodes.set(event.node, []);
-    insert(this.nodes.get(event.node), event);
+    const events = this.nodes.get(event.node), before = events.at(-1)?.vars ?? {};
+    for (const [variable, { decided }] of Object.entries(event.vars)) {
+      if (decided && before[variable]?.decided !== decided) insert(this.decided, { t: event.t, node: event.node, variable, value: decided });
+    }
+    insert(events, event);
+    if (events.length > STATES_MAX) events.splice(0, STATES_MAX / 10);
   }
 
   add_msg(event) {
@@ -82,7 +89,14 @@ export class Store {
     }
   }
 
-  add_call(event) { this.calls.set(event.id, event); }
+  add_call(event) {
+    const known = this.calls.get(event.id);
+    if (known) { Object.assign(known, event); return; }
+    const call = { ...event };
+    this.calls.set(event.id, call);
+    insert(this.callOrder, call);
+    if (this.callOrder.length > CALLS_MAX) for (const old of this.callOrder.splice(0, CALLS_MAX / 10)) this.calls.delete(old.id);
+  }
   add_fault(event) { if (event.gone) this.faults.delete(event.id); else this.faults.set(event.id, event); }
   add_predicate(event) { if (!this.broken.has(event.name)) this.broken.set(event.name, event); }
   add_thinned(event) { this.thinned += event.count; }
@@ -104,7 +118,7 @@ export class Store {
   stepsBetween(t0, t1) { return this.steps.slice(after(this.steps, t0), after(this.steps, t1)); }
   waitingAt(t) { return this.waits.filter((wait) => wait.t <= t && t < wait.end); }
   faultsAt(t) { return [...this.faults.values()].filter((fault) => fault.t <= t && (fault.t1 === null || t < fault.t1)); }
-  callsAt(t, most) { return [...this.calls.values()].filter((call) => call.t <= t).sort((a, b) => b.t - a.t).slice(0, most); }
+  callsAt(t, most) { const end = after(this.callOrder, t); return this.callOrder.slice(Math.max(end - most, 0), end); }
 
   // Returns the directed links that are cut at a time, as a set of "n1 n2".
   cutsAt(t) {
@@ -117,20 +131,8 @@ export class Store {
       case "message": return this.order.map((message) => message.t);
       case "fault": return sorted([...this.faults.values()].flatMap((fault) => [fault.t, fault.t1]));
       case "call": return sorted([...this.calls.values()].flatMap((call) => [call.t, call.t1]));
-      default: return this.decisions().map((decision) => decision.t);
+      default: return this.decided.map((decision) => decision.t);
     }
-  }
-
-  decisions() {
-    const found = [];
-    for (const [node, events] of this.nodes) {
-      const known = new Map();
-      for (const event of events) for (const [variable, facts] of Object.entries(event.vars)) {
-        if (facts.decided && known.get(variable) !== facts.decided) found.push({ t: event.t, node, variable, value: facts.decided });
-        if (facts.decided) known.set(variable, facts.decided);
-      }
-    }
-    return found.sort((a, b) => a.t - b.t);
   }
 }
 

@@ -65,7 +65,7 @@ export class TimeBar {
 
   describe(kind, t) {
     const { store } = this;
-    if (kind === "decision") return store.decisions().filter((one) => one.t === t).map((one) => `${one.node} knows that ${one.variable} is ${one.value}`).join("; ");
+    if (kind === "decision") return store.decided.filter((one) => one.t === t).map((one) => `${one.node} knows that ${one.variable} is ${one.value}`).join("; ");
     if (kind === "fault") return [...store.faults.values()].filter((one) => one.t === t || one.t1 === t).map((one) => `${one.name} ${one.t1 === t ? "ends" : "begins"}: ${one.what}`).join("; ");
     return [...store.calls.values()].filter((one) => one.t === t || one.t1 === t)
       .map((one) => (one.t === t ? `a client calls: ${one.asked}${one.at ? ` at ${one.at}` : ""}` : `${one.asked}: ${one.answer}`)).join("; ");
@@ -91,8 +91,8 @@ export class TimeBar {
     for (const fault of [...store.faults.values()].slice(-MARKS_MAX)) {
       bars.push(s("rect", { class: `fault ${fault.nodes.length ? "of-nodes" : ""}`, x: x(fault.t), y: 12, width: Math.max(x(fault.t1 ?? last) - x(fault.t), 2), height: 8 }));
     }
-    for (const call of [...store.calls.values()].slice(-MARKS_MAX)) bars.push(s("rect", { class: "call", x: x(call.t), y: 6, width: Math.max(x(call.t1 ?? last) - x(call.t), 2), height: 5 }));
-    for (const one of store.decisions().slice(-MARKS_MAX)) bars.push(s("rect", { class: `decision ${valueMark(one.value).css}`, x: x(one.t) - 1.5, y: 0, width: 3, height: 20 }));
+    for (const call of store.callOrder.slice(-MARKS_MAX)) bars.push(s("rect", { class: "call", x: x(call.t), y: 6, width: Math.max(x(call.t1 ?? last) - x(call.t), 2), height: 5 }));
+    for (const one of store.decided.slice(-MARKS_MAX)) bars.push(s("rect", { class: `decision ${valueMark(one.value).css}`, x: x(one.t) - 1.5, y: 0, width: 3, height: 20 }));
     for (const one of store.broken.values()) bars.push(s("rect", { class: "broken", x: x(one.t) - 2, y: 0, width: 4, height: 20 }));
     this.marks.replaceChildren(...bars);
   }
