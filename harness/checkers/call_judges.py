@@ -31,3 +31,9 @@ CALL_JUDGES: Final[Mapping[str, CallJudge]] = {
     "list-append": list_append(Isolation.STRICT_SERIALIZABLE),
     "rw-register": rw_register(Isolation.STRICT_SERIALIZABLE),
 }
+
+
+def call_judge(name: str, level: Isolation = Isolation.STRICT_SERIALIZABLE) -> CallJudge:
+    """Return the judge of this name; `level` is what transactions are promised, and nothing to the others."""
+    of_transactions = {"list-append": list_append, "rw-register": rw_register}
+    return of_transactions[name](level) if name in of_transactions else CALL_JUDGES[name]

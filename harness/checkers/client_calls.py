@@ -19,13 +19,15 @@ Rules
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.checkers.certificate import Clock
-from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.verdict import Verdict, VerdictStatus, checker, invalid, unknown
 from harness.records.history import CallOutcome, RecordedCall
 from harness.records.jsonable import shown, wording
+
+if TYPE_CHECKING:  # `consensus check` judges files, and imports nothing that only runs need
+    from harness.checkers.evidence import Checker, RunEvidence
 
 
 @dataclass(slots=True, eq=False)
@@ -133,11 +135,11 @@ def _client_call(operation: RecordedCall) -> ClientCall:
     return ClientCall(invoke.f, invoke.value, answer, outcome, invoke.index, ended, invoke.process, node, error=error)
 
 
-def as_checker(judge: CallJudge) -> Checker:
+def as_checker(judge: CallJudge) -> "Checker":
     """Return a checker of runs: the judge on each key of the history, or on all keys together."""
 
     @checker
-    def check(run: RunEvidence) -> Verdict:
+    def check(run: "RunEvidence") -> Verdict:
         times = {event.index: run.history.seconds(event.time) for event in run.history.events}
         context = CallContext(times.get, run.members)
         by_key = calls_of_run(run.history.operations, judge.functions)

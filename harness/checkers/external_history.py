@@ -6,8 +6,7 @@ A line is an object with `type` (invoke, ok, fail, info) and `process`, and on a
 out, and unknown fields are ignored. A leading colon, as keywords of EDN have, makes no difference. `models.py` lists the `f`
 and the values that each model takes.
 
-1. The order of the lines is the order of real time. `index` and `time` may be missing, but must not decrease: a verdict on
-   lines in another order would be about events that never happened.
+1. The order of the lines is the order of real time: see `event_times.py`.
 2. `process` is a number or a name, and has one call open at a time. After an `info` the process may continue; the call stays
    open for ever. Lines of the process "nemesis" are skipped, and so is an `info` of a process with no open call.
 3. The key is the field `key`. Without it, a value may be `[key, value]`: a file has such pairs if the first call without a
@@ -22,29 +21,28 @@ A million calls are two million lines. So the reader keeps only what the checker
 the times in an array. A place in the order of events is the number of a line, from 0.
 """
 
-import math
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from harness.checkers.event_times import EventTimes
 from harness.checkers.history_lines import (
-    TYPES,
+    NEMESIS,
     KeyPlace,
     find_key_place,
     function_of,
     key_name,
     lines_of,
     names_of_functions,
+    plain_value,
     split_key,
+    type_and_process,
     without_key,
 )
 from harness.checkers.sequential_model import NO_ANSWER, Model, ObjectCall
-from harness.records.jsonable import BadFile, from_jsonable, write_lines
+from harness.records.jsonable import BadFile, to_jsonable, write_lines
 
-_NEMESIS: Final = ("nemesis", ":nemesis")
-_NO_TIME: Final = float("nan")
 #: The `ended` of a call that never happened.
 _NEVER_HAPPENED: Final = -1
 
@@ -59,8 +57,7 @@ class ExternalHistory:
         calls: the calls on each key, in the order in which they began.
         invoked: how many calls the file has.
         answered: how many of them were answered.
-        times: the time of each line since the first one that has a time; NaN for none.
-        per_second: how many units of `times` a second has.
+        times: the times of the lines.
     """
 
     path: Path
@@ -68,13 +65,11 @@ class ExternalHistory:
     calls: dict[str, list[ObjectCall]] = field(default_factory=dict)
     invoked: int = 0
     answered: int = 0
-    times: "array[float]" = field(default_factory=lambda: array("d"))
-    per_second: float = 1.0
+    times: EventTimes = field(default_factory=EventTimes)
 
     def seconds(self, place: int) -> float | None:
         """Return the time of a line in seconds; None if it has none."""
-        time = self.times[place] if place < len(self.times) else _NO_TIME
-        return None if math.isnan(time) else time / self.per_second
+        return self.times.seconds(place)
 
 
 def read_calls(path: Path, model: Model) -> ExternalHistory:
@@ -101,8 +96,6 @@ class _Loader:
         self.functions = names_of_functions(model)
         self.history = ExternalHistory(path, find_key_place(path, model, self.functions))
         self.open: dict[int | str, tuple[ObjectCall, Any]] = {}  # process to its open call and that call's key
-        self.last_index = 0
-        self.first_time = self.last_time = -math.inf
 
     def add_line(self, place: int, event: dict[str, Any]) -> None:
         """Add one line.
@@ -110,15 +103,10 @@ class _Loader:
         Raises:
             ValueError: the line is no event, or cannot follow the lines before.
         """
-        process = event.get("process")
-        if process in _NEMESIS:
+        if event.get("process") in NEMESIS:
             return
-        type_ = TYPES.get(event.get("type", ""))
-        if type_ is None:
-            raise ValueError(f"type is {event.get('type')!r}, and must be invoke, ok, fail or info")
-        if type(process) is not int and type(process) is not str:
-            raise ValueError(f"process is {process!r}, and must be a number or a name")
-        self._check_order(place, event)
+        type_, process = type_and_process(event)
+        self.history.times.add(place, event)
         if type_ == "invoke":
             self._invoke(place, event, process)
         else:
@@ -143,7 +131,7 @@ class _Loader:
         key, value = event.get("key"), event.get("value")
         if self.history.key_place != "key":
             key, value = split_key(f, value, self.history.key_place)
-        call = ObjectCall(f, self.model.argument_from(f, _plain(value), process), None, place, None, None, process)
+        call = ObjectCall(f, self.model.argument_from(f, plain_value(value), process), None, place, None, None, process)
         self.open[process] = (call, key)
         name = key if type(key) is str else key_name(key)
         calls = self.history.calls.get(name)
@@ -166,7 +154,7 @@ class _Loader:
             value = event.get("value")
             if self.history.key_place != "key":
                 value = without_key(value, key)
-            call.answer = self.model.answer_from(call.f, call.argument, _plain(value))
+            call.answer = self.model.answer_from(call.f, call.argument, plain_value(value))
         elif type_ == "fail":
             call.answer = self.model.answer_from_error(call.f, event.get("error"))
             if call.answer is NO_ANSWER:
@@ -176,40 +164,6 @@ class _Loader:
             return
         call.ended = place
         self.history.answered += 1
-
-    def _check_order(self, place: int, event: dict[str, Any]) -> None:
-        """Check a line's index and time against rule 1, and keep the time."""
-        index, time = event.get("index"), event.get("time")
-        if type(index) is int:
-            if index < self.last_index:
-                raise ValueError(
-                    f"index {index} comes after {self.last_index}, but the lines must be in the order of real time"
-                )
-            self.last_index = index
-        if type(time) is not int and type(time) is not float:
-            return
-        if time < self.last_time:
-            raise ValueError(
-                f"time {time} comes after {self.last_time}, but the lines must be in the order of real time"
-            )
-        if self.first_time == -math.inf:
-            self.first_time = time
-            self.history.per_second = 1e9 if type(time) is int else 1.0
-        self.last_time = time
-        times = self.history.times
-        while len(times) < place:
-            times.append(_NO_TIME)
-        times.append(time - self.first_time)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as the checkers compare it: with the encodings of `jsonable.py` decoded."""
-    if type(value) is not list and type(value) is not dict:
-        return value
-    try:
-        return from_jsonable(value)
-    except ValueError:  # a map of another system, with a key that starts with $
-        return value
 
 
 def write_part(history: ExternalHistory, key: str, calls: Iterable[ObjectCall], path: Path) -> None:
@@ -236,5 +190,5 @@ def write_part(history: ExternalHistory, key: str, calls: Iterable[ObjectCall], 
                 value = without_key(value, own_key)
         else:
             continue
-        rows.append({**event, "key": key, "value": value})
+        rows.append({**event, "key": key, "value": to_jsonable(plain_value(value))})
     write_lines(path, rows)

@@ -1,11 +1,12 @@
-"""A history file from any system, judged against a sequential model: the command `consensus check`.
+"""A history file from any system, judged: the command `consensus check`.
 
 Rules
 -----
 1. Every key is judged. The violated keys are reported in the order in which they first appear in the file.
-2. A file in which no call was answered has shown nothing: unknown. So has a file with a key that was too hard to search, if
-   no other key is violated.
-3. Python's garbage collector is off during the work: a million calls make no cyclic garbage, and the collector would only
+2. A file in which no call was answered has shown nothing: unknown. So has a file with a key that was too hard to search, or
+   that was not decided in time, if no other key is violated.
+3. A violation counts, however little time was left to explain it.
+4. Python's garbage collector is off during the work: a million calls make no cyclic garbage, and the collector would only
    traverse them again and again.
 """
 
@@ -17,12 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from harness.checkers.certificate import Contradiction, describe_action, describe_process
+from harness.checkers.call_judges import call_judge
+from harness.checkers.certificate import Contradiction, describe_action, describe_process, sentence_of
+from harness.checkers.client_call_file import read_client_calls
+from harness.checkers.client_calls import CallContext, judge_keys
+from harness.checkers.event_times import EventTimes
 from harness.checkers.external_history import ExternalHistory, read_calls, write_part
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import MODELS
-from harness.checkers.object_linearizability import certify, find_contradiction
-from harness.checkers.sequential_model import ObjectCall
+from harness.checkers.models import MODELS, RegisterModel
+from harness.checkers.object_linearizability import Certificate, certify, find_contradiction
+from harness.checkers.sequential_model import Model, ObjectCall
+from harness.checkers.time_limit import TimeIsUp, time_limit
+from harness.checkers.transactions import Isolation
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from node.wording import count
 
@@ -30,6 +37,7 @@ from node.wording import count
 BUDGET: Final = 2_000_000
 #: How long an explanation may take beyond twice the time that the violation took to find, in seconds.
 EXPLANATION_S: Final = 1.0
+_NO_CALL: Final = "the file holds no call: was its run interrupted, or is it another file?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +57,47 @@ class KeyViolation:
     minimised: list[ObjectCall]
 
 
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """How a file is judged.
+
+    Attributes:
+        initial: the first value of each register, as text that is compared (`text_of`); None for none.
+        isolation: the level of isolation that transactions were promised.
+        budget: how many configurations the search of one key may visit.
+        timeout_s: after how many seconds the verdict is unknown; None for never.
+        explain: whether violations are explained by few calls.
+    """
+
+    initial: str | None = None
+    isolation: Isolation = Isolation.STRICT_SERIALIZABLE
+    budget: int = BUDGET
+    timeout_s: float | None = None
+    explain: bool = True
+
+
 @dataclass
 class JudgedFile:
     """What a history file shows.
 
     Attributes:
         verdict: the verdict on the whole file.
-        history: the calls of the file.
-        violations: the keys that are violated.
+        history: the calls of the file; None if a judge of `call_judges.py` judged it.
+        invoked: how many calls the file has.
+        answered: how many of them were answered.
+        keys: how many keys they are about.
+        notes: what a reader should know besides.
+        violations: the keys that are violated, by the models.
         read_s: how long it took to read the file, in seconds.
         judged_s: how long it took to judge it, in seconds.
     """
 
     verdict: Verdict
-    history: ExternalHistory
+    history: ExternalHistory | None = None
+    invoked: int = 0
+    answered: int = 0
+    keys: int = 0
+    notes: tuple[str, ...] = ()
     violations: list[KeyViolation] = field(default_factory=list)
     read_s: float = 0.0
     judged_s: float = 0.0
@@ -71,9 +106,10 @@ class JudgedFile:
         """Return the result as `consensus check -o json` prints it."""
         return {
             **self.verdict.to_json(),
-            "calls": self.history.invoked,
-            "answers": self.history.answered,
-            "keys": len(self.history.calls),
+            "calls": self.invoked,
+            "answers": self.answered,
+            "keys": self.keys,
+            "notes": list(self.notes),
             "violations": [
                 {
                     "key": violation.key,
@@ -88,6 +124,7 @@ class JudgedFile:
         }
 
     def _call_to_json(self, call: ObjectCall) -> dict[str, object]:
+        assert self.history is not None
         ended = call.ended
         return {
             "process": call.process,
@@ -98,38 +135,120 @@ class JudgedFile:
         }
 
 
-def judge_file(path: Path, model_name: str, budget: int = BUDGET) -> JudgedFile:
+def judge_file(path: Path, model_name: str, options: CheckOptions | None = None) -> JudgedFile:
     """Judge a history file.
 
     Args:
         path: the file, in the format of `external_history.py`.
-        model_name: a name in `MODELS`.
-        budget: how many configurations the search of one key may visit.
+        model_name: a name in `MODELS` or `CALL_JUDGES`.
+        options: how to judge it.
 
     Raises:
         BadFile: the file is no history of that model; the message names the line.
+        ValueError: the model takes no initial value.
     """
-    model = MODELS[model_name]()
+    options = options or CheckOptions()
     with _without_collector():
-        started = time.monotonic()
-        history = read_calls(path, model)
-        read = time.monotonic()
-        violations, too_hard = [], []
+        if model_name in MODELS:
+            return _judge_by_model(path, model_name, options)
+        if options.initial is not None:
+            raise ValueError(f"{model_name} has no initial value")
+        return _judge_calls(path, model_name, options)
+
+
+def _judge_by_model(path: Path, model_name: str, options: CheckOptions) -> JudgedFile:
+    model = MODELS[model_name]()
+    if options.initial is not None:
+        if not isinstance(model, RegisterModel):
+            raise ValueError(f"{model_name} has no initial value")
+        model.initial = options.initial  # type: ignore[misc]  # of this model only
+    judged = JudgedFile(unknown(""))
+    keys = _Keys(model, options)
+    started = read = time.monotonic()
+    try:
+        with time_limit(options.timeout_s):
+            history = read_calls(path, model)
+            read = time.monotonic()
+            judged.history = history
+            keys.judge(history)
+    except TimeIsUp:
+        keys.undecided.append(_not_in_time(options))
+    if judged.history is None:
+        judged.verdict, read = unknown(keys.undecided[0]), time.monotonic()
+    else:
+        history = judged.history
+        judged.violations = keys.violations(history)
+        judged.verdict = _verdict(history, judged.violations, keys.undecided, model_name)
+        judged.invoked, judged.answered, judged.keys = history.invoked, history.answered, len(history.calls)
+        judged.notes = _notes(history.times)
+    judged.read_s, judged.judged_s = read - started, time.monotonic() - read
+    return judged
+
+
+class _Keys:
+    """The keys of a history while they are judged."""
+
+    def __init__(self, model: Model, options: CheckOptions) -> None:
+        self.model, self.options = model, options
+        self.undecided: list[str] = []
+        self._found: dict[str, Contradiction] = {}
+        self._certificates: dict[str, Certificate] = {}
+
+    def judge(self, history: ExternalHistory) -> None:
+        """Judge every key, and explain each violation."""
+        options = self.options
         for key, calls in history.calls.items():
             began = time.monotonic()
             try:
-                contradiction = find_contradiction(calls, model, budget)
+                contradiction = find_contradiction(calls, self.model, options.budget)
             except TooHard as error:
-                too_hard.append(f"{_prefix(key)}{error}: raise --budget")
+                self.undecided.append(f"{_prefix(key)}{error}: raise --budget")
                 continue
-            if contradiction is not None:
+            if contradiction is None:
+                continue
+            self._found[key] = contradiction
+            if options.explain:
                 now = time.monotonic()
                 until = now + 2 * (now - began) + EXPLANATION_S
-                certificate = certify(calls, model, contradiction, history.seconds, until)
-                sentence = f"{_prefix(key)}{certificate.sentence}"
-                violations.append(KeyViolation(key, sentence, certificate.contradiction, certificate.history))
-        verdict = _verdict(history, violations, too_hard, model_name)
-    return JudgedFile(verdict, history, violations, read - started, time.monotonic() - read)
+                self._certificates[key] = certify(calls, self.model, contradiction, history.seconds, until)
+
+    def violations(self, history: ExternalHistory) -> list[KeyViolation]:
+        """Return the violations; those without an explanation have all calls on their key."""
+        violations = []
+        for key, found in self._found.items():
+            certificate = self._certificates.get(key)
+            if certificate is None:
+                certificate = Certificate(sentence_of(found, history.seconds), found, history.calls[key])
+            sentence = f"{_prefix(key)}{certificate.sentence}"
+            violations.append(KeyViolation(key, sentence, certificate.contradiction, certificate.history))
+        return violations
+
+
+def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFile:
+    judge = call_judge(judge_name, options.isolation)
+    started = read = time.monotonic()
+    judged = JudgedFile(unknown(_not_in_time(options)))
+    try:
+        with time_limit(options.timeout_s):
+            history = read_client_calls(path, judge)
+            judged.invoked, judged.answered, judged.keys = history.invoked, history.answered, len(history.calls)
+            judged.notes = _notes(history.times)
+            read = time.monotonic()
+            judged.verdict = judge_keys(judge, history.calls, CallContext(history.times.seconds))
+            if not history.invoked:
+                judged.verdict = unknown(_NO_CALL)
+    except TimeIsUp:
+        pass
+    judged.read_s, judged.judged_s = read - started, time.monotonic() - read
+    return judged
+
+
+def _notes(times: EventTimes) -> tuple[str, ...]:
+    return () if times.note is None else (times.note,)
+
+
+def _not_in_time(options: CheckOptions) -> str:
+    return f"not decided within {options.timeout_s} s: raise --timeout"
 
 
 def write_minimised(judged: JudgedFile, path: Path) -> None:
@@ -139,6 +258,7 @@ def write_minimised(judged: JudgedFile, path: Path) -> None:
         OSError: the file cannot be written.
     """
     violation = judged.violations[0]
+    assert judged.history is not None
     write_part(judged.history, violation.key, violation.minimised, path)
 
 
@@ -146,7 +266,7 @@ def _verdict(history: ExternalHistory, violations: list[KeyViolation], too_hard:
     if violations:
         return invalid(*(violation.sentence for violation in violations))
     if not history.invoked:
-        return unknown("the file holds no call: was its run interrupted, or is it another file?")
+        return unknown(_NO_CALL)
     if not history.answered:
         return unknown(f"none of {count(history.invoked, 'call')} was answered")
     if too_hard:

@@ -1,20 +1,32 @@
-"""The lines of a history file from any system: JSON objects, the names of their functions, and where their keys stand.
+"""The lines of a history file from any system: their objects, the names of their functions, and where their keys stand.
+
+A file has one JSON object on each line, or is one JSON array of them, or is EDN as Jepsen writes it: maps, or a vector of
+maps. Of the latter two, the number of an event stands where the others have the number of a line.
 
 `external_history.py` describes the format, and makes calls of the lines. A file of a million calls has two million lines, so
 the functions here return plain tuples, which Python makes faster than named ones.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from harness.checkers.edn_forms import forms
 from harness.checkers.models import MODELS, KvModel
 from harness.checkers.sequential_model import Model
-from harness.records.jsonable import BadFile
+from harness.records.jsonable import BadFile, from_jsonable, shown
 
 #: The types of a line, with and without a colon, to the type without it.
-TYPES: Final = {f"{colon}{name}": name for name in ("invoke", "ok", "fail", "info") for colon in ("", ":")}
+TYPES: Final = {
+    f"{colon}{name}": name.lower()
+    for one in ("invoke", "ok", "fail", "info")
+    for name in (one, one.upper(), one.capitalize())
+    for colon in ("", ":")
+}
+#: The process whose lines tell of faults.
+NEMESIS: Final = ("nemesis", ":nemesis")
 #: How many lines are read to find out where the keys stand.
 _LOOK_AHEAD: Final = 10_000
 
@@ -34,6 +46,12 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         if not path.is_file() and path.exists():  # it is read twice, and a device may have no end
             raise BadFile(f"{path} is no regular file: write what it gives to a file first")
+        if (form := _form_of(path)) != "lines":
+            for place, event in enumerate(_whole_file(path, form)):
+                if type(event) is not dict:
+                    raise BadFile(f"{path}, event {place + 1}: it must be a map, and it is {shown(event)}")
+                yield place, event
+            return
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
             for place, line in enumerate(file):
                 try:
@@ -49,6 +67,57 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield place, event
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
+
+
+def _form_of(path: Path) -> Literal["lines", "array", "edn"]:
+    """Return what a file is, by its first characters."""
+    with path.open(encoding="utf-8-sig") as file:
+        start = file.read(4_096)
+    if re.match(r"\s*\[?\s*\{\s*:|\s*[\[(]?\s*[#;]|\s*\(|\s*\[\s*$", start):
+        return "edn"
+    return "array" if start.lstrip().startswith("[") else "lines"
+
+
+def _whole_file(path: Path, form: Literal["array", "edn"]) -> Iterator[Any]:
+    """Yield the events of a file that is no file of lines."""
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        if form == "array":
+            yield from json.loads(text)
+            return
+        for one in forms(text):
+            if isinstance(one, list):
+                yield from one
+            else:
+                yield one
+    except (ValueError, RecursionError) as error:
+        what = "EDN" if form == "edn" else "a JSON array"
+        raise BadFile(f"{path} is not {what}: {error}") from None
+
+
+def type_and_process(event: dict[str, Any]) -> tuple[str, int | str]:
+    """Return the type of a line (invoke, ok, fail or info), and its process.
+
+    Raises:
+        ValueError: the line has no type, or no process.
+    """
+    type_, process = event.get("type"), event.get("process")
+    found = TYPES.get(type_) if isinstance(type_, str) else None
+    if found is None:
+        raise ValueError(f"type is {type_!r}, and must be invoke, ok, fail or info")
+    if type(process) is not int and type(process) is not str:
+        raise ValueError(f"process is {process!r}, and must be a number or a name")
+    return found, process
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as the checkers compare it: with the encodings of `jsonable.py` decoded."""
+    if type(value) is not list and type(value) is not dict:
+        return value
+    try:
+        return from_jsonable(value)
+    except ValueError:  # a map of another system, with a key that starts with $
+        return value
 
 
 def _parse_slowly(path: Path, place: int, line: str, error: Exception) -> object:

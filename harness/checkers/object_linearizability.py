@@ -73,8 +73,8 @@ def find_contradiction(
     if kind is ConsensusModel:
         return check_write_once(calls)
     if kind in (RegisterModel, CasRegisterModel, KvModel):
-        if writes_are_unique(calls):
-            return check_unique_writes(calls)
+        if writes_are_unique(calls, model.initial):
+            return check_unique_writes(calls, model.initial)
         found = find_stale_value(calls, model)
         if found is not None:
             return found

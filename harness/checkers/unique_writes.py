@@ -23,15 +23,15 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from harness.checkers.certificate import Contradiction
-from harness.checkers.sequential_model import ObjectCall
+from harness.checkers.certificate import Contradiction, describe_value
+from harness.checkers.sequential_model import ModelState, ObjectCall
 
 WRITES: Final = ("write", "put")
 READS: Final = ("read", "get")
 _NEVER: Final = float("inf")
 
 
-def writes_are_unique(calls: Iterable[ObjectCall]) -> bool:
+def writes_are_unique(calls: Iterable[ObjectCall], initial: ModelState = None) -> bool:
     """Return whether `check_unique_writes` applies.
 
     It does if there are only writes and reads, no value is written twice, and the initial value is never written. Then the
@@ -40,7 +40,7 @@ def writes_are_unique(calls: Iterable[ObjectCall]) -> bool:
     written = set()
     for call in calls:
         if call.f in WRITES:
-            if call.argument in written or call.argument is None:
+            if call.argument in written or call.argument == initial:
                 return False
             written.add(call.argument)
         elif call.f not in READS:
@@ -59,10 +59,10 @@ class _Zone:
         self.last_began: float = -_NEVER if write is None else write.began
 
 
-def check_unique_writes(calls: Sequence[ObjectCall]) -> Contradiction | None:
-    """Return one to four calls that contradict each other; None if the calls have an order."""
+def check_unique_writes(calls: Sequence[ObjectCall], initial: ModelState = None) -> Contradiction | None:
+    """Return one to four calls that contradict each other; None if the calls have an order. `initial` is the first value."""
     zones: dict[object, _Zone] = {call.argument: _Zone(call) for call in calls if call.f in WRITES}
-    zones[None] = _Zone(None)
+    zones[initial] = _Zone(None)
     for call in calls:
         if call.f in WRITES or call.ended is None:
             continue
@@ -79,10 +79,10 @@ def check_unique_writes(calls: Sequence[ObjectCall]) -> Contradiction | None:
             zone.first_end, zone.ended_first = call.ended, call
         if call.began > zone.last_began:
             zone.last_began, zone.began_last = call.began, call
-    return _conflicting_zones(list(zones.values()))
+    return _conflicting_zones(list(zones.values()), initial)
 
 
-def _conflicting_zones(zones: list[_Zone]) -> Contradiction | None:
+def _conflicting_zones(zones: list[_Zone], initial: ModelState) -> Contradiction | None:
     """Return two zones that must each come before the other, if there are any, in n log n.
 
     A zone is *forward* if its first end is before its last beginning: throughout the time between these, its value was the
@@ -93,16 +93,16 @@ def _conflicting_zones(zones: list[_Zone]) -> Contradiction | None:
     forward = sorted((zone for zone in zones if zone.first_end < zone.last_began), key=lambda zone: zone.first_end)
     for before, after in pairwise(forward):
         if after.first_end < before.last_began:
-            return _contradiction(before, after)
+            return _contradiction(before, after, initial)
     starts = [zone.first_end for zone in forward]
     for zone in zones:
         place = bisect_left(starts, zone.last_began) - 1
         if zone.first_end >= zone.last_began and place >= 0 and zone.first_end < forward[place].last_began:
-            return _contradiction(forward[place], zone)
+            return _contradiction(forward[place], zone, initial)
     return None
 
 
-def _contradiction(outer: _Zone, inner: _Zone) -> Contradiction:
+def _contradiction(outer: _Zone, inner: _Zone, initial: ModelState) -> Contradiction:
     """Describe two zones that conflict: the register had `outer`'s value throughout a time, and `inner`'s within it.
 
     If `inner` is forward, it had `inner`'s value from `inner`'s first end on, which is within that time. Otherwise it had
@@ -113,8 +113,9 @@ def _contradiction(outer: _Zone, inner: _Zone) -> Contradiction:
     assert inner.began_last is not None
     calls = [outer.began_last] if outer.ended_first is None else [outer.ended_first, outer.began_last]
     last = len(calls) - 1
+    first = describe_value(initial).replace("{", "{{").replace("}", "}}")
     held = (
-        "the value was nothing until {0:began} ({0:done_by})"
+        f"the value was {first} until {{0:began}} ({{0:done_by}})"
         if outer.ended_first is None
         else "the value was {0:value} from {0:ended} ({0:done_by}) to {1:began} ({1:done_by})"
     )

@@ -1,0 +1,166 @@
+"""`consensus check`: its formats, its options, and every judge by its name."""
+
+import json
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.checkers.call_judges import CALL_JUDGES
+from harness.checkers.edn_forms import BadEdn, forms
+from harness.checkers.known_bad_calls import known_bad_calls
+from harness.checkers.models import MODELS
+from harness.checkers.transactions import ISOLATION_LEVELS
+from harness.cli.check import JUDGE_NAMES, LEVEL_NAMES, MODEL_NAMES
+from harness.cli.main import run
+from harness.records.history import Event, History
+from harness.report.edn import history_as_edn
+
+JEPSEN = """{:type :invoke, :f :write, :value 3, :process 0, :time 3291485317, :index 0}
+{:type :invoke, :f :read, :value nil, :process 1, :time 3291485000, :index 1} ; the time steps back
+#jepsen.history.Op{:type :ok, :f :write, :value 3, :process 0, :time 3291490000, :index 2}
+{:type :info, :f :start, :process :nemesis, :value {:cut #{"n1" "n2"}}, :time 3291490001, :index 3}
+{:type :ok, :f :read, :value %s, :process 1, :time 3291490002, :index 4}
+"""
+
+
+def events(*rows: tuple[Any, str, str, Any]) -> list[dict[str, Any]]:
+    return [{"process": process, "type": type_, "f": f, "value": value} for process, type_, f, value in rows]
+
+
+WRITE_THEN_READ = events(
+    (0, "invoke", "write", 1), (0, "ok", "write", 1), (0, "invoke", "read", None), (0, "ok", "read", 1)
+)
+
+
+def saved(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_the_help_names_every_model_judge_and_level() -> None:
+    assert (tuple(MODELS), tuple(CALL_JUDGES), tuple(ISOLATION_LEVELS)) == (MODEL_NAMES, JUDGE_NAMES, LEVEL_NAMES)
+
+
+def test_edn_as_jepsen_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (("lines.edn", JEPSEN), ("vector.edn", f"[{JEPSEN}]"), ("late.edn", f"\n;\n{JEPSEN}")):
+        assert run(["check", saved(tmp_path, name, text % "3"), "--model", "register"]) == 0
+        assert "note: time steps back once, by less than a millisecond" in capsys.readouterr().err
+        assert run(["check", saved(tmp_path, name, text % "4"), "--model", "register"]) == 1
+        assert "process 1 read 4" in capsys.readouterr().out
+    assert run(["check", saved(tmp_path, "torn.edn", JEPSEN[:-20]), "--model", "register"]) == 254
+    assert "is not EDN: line 5: the text ends within a form" in capsys.readouterr().err
+
+
+def test_the_forms_of_edn() -> None:
+    text = r"""[:a "b\n\"" -3 4N 1.5 2M true nil \c {:k [1 #{2}]} #inst "2020"
+            #_ :gone (sym) ##Inf {:tuple [1 {:bytes "00ff"}]}]"""
+    expected = [
+        "a",
+        'b\n"',
+        -3,
+        4,
+        1.5,
+        2.0,
+        True,
+        None,
+        "c",
+        {"k": [1, [2]]},
+        "2020",
+        ["sym"],
+        float("inf"),
+        (1, b"\x00\xff"),
+    ]
+    assert [expected] == list(forms(text))
+    for bad in ("]", "{:a}", "[1", '"open'):
+        with pytest.raises(BadEdn, match="line 1"):
+            list(forms(bad))
+
+
+def test_an_exported_history_can_be_read_again(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"process": "c1", "f": "write", "key": "x", "value": (1, b"\x00", {"a": [None, 1.5]})}
+    written = [Event(0, 5, type="invoke", **about), Event(1, 9, type="ok", **about)]
+    read: dict[str, Any] = {"process": "c2", "f": "read", "key": "x"}
+    seen = [Event(2, 10, type="invoke", **read), Event(3, 11, type="ok", value=about["value"], **read)]
+    text = "\n".join(history_as_edn(History([*written, *seen]), []))
+    assert run(["check", saved(tmp_path, "export.edn", text), "--model", "register"]) == 0
+
+
+def test_an_array_upper_case_types_and_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(["check", saved(tmp_path, "a.json", json.dumps(WRITE_THEN_READ, indent=1)), "--model", "register"]) == 0
+    upper = [{**row, "type": row["type"].upper()} for row in WRITE_THEN_READ]
+    assert run(["check", saved(tmp_path, "b.jsonl", lines(upper)), "--model", "register"]) == 0
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(lines(WRITE_THEN_READ).encode())))
+    assert run(["check", "-", "--model", "register"]) == 0
+    assert run(["check", "-", "--model", "register", "--minimise"]) == 254
+
+
+def test_a_folder_and_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = saved(tmp_path, "good.jsonl", lines(WRITE_THEN_READ))
+    (tmp_path / "deep").mkdir()
+    bad = saved(tmp_path / "deep", "bad.jsonl", lines(events((1, "invoke", "read", None), (1, "ok", "read", 5))))
+    assert run(["check", str(tmp_path), "--model", "register"]) == 1
+    assert capsys.readouterr().out == (
+        f"{bad}: invalid: process 1 read 5 at line 2, which no client had written\n"
+        f"{good}: valid: the calls have an order that the model register allows (2 answers on 1 key)\n"
+    )
+    torn = saved(tmp_path, "torn.jsonl", "{")
+    assert run(["check", good, torn, "--model", "register", "-o", "json"]) == 254
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)["files"]] == ["valid", "no history"]
+
+
+def test_an_initial_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = events((0, "invoke", "read", None), (0, "ok", "read", 0), (0, "invoke", "write", 1), (0, "ok", "write", 1))
+    path = saved(tmp_path, "a.jsonl", lines(rows))
+    assert run(["check", path, "--model", "register"]) == 1
+    for model in ("register", "cas-register", "kv"):
+        assert run(["check", path, "--model", model, "--initial", "0"]) == 0
+    late = saved(tmp_path, "b.jsonl", lines([*rows, *rows[:2]]))
+    assert run(["check", late, "--model", "register", "--initial", "0"]) == 1
+    assert "the value was 0 until" in capsys.readouterr().out
+    assert run(["check", path, "--model", "log", "--initial", "0"]) == 254
+
+
+def test_no_explanation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row for number in range(40) for row in events((0, "invoke", "write", number % 2), (0, "ok", "write", None))]
+    rows += events(
+        (0, "invoke", "read", None), (0, "ok", "read", 0), (0, "invoke", "cas", [1, 0]), (0, "ok", "cas", [1, 0])
+    )
+    path = saved(tmp_path, "a.jsonl", lines(rows))
+    assert run(["check", path, "--model", "cas-register", "--no-explain", "-o", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["violations"][0]["minimised_calls"] == 42
+
+
+def test_a_limit_of_time_ends_any_loop_as_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("harness.checkers.history_file.find_contradiction", endless)
+    monkeypatch.setattr("harness.checkers.history_file.judge_keys", endless)
+    path = saved(tmp_path, "a.jsonl", lines(WRITE_THEN_READ))
+    sets = saved(tmp_path, "b.jsonl", lines(events((0, "invoke", "add", 1), (0, "ok", "add", 1))))
+    for file, model in ((path, "register"), (sets, "set")):
+        assert run(["check", file, "--model", model, "--timeout", "0.05"]) == 2
+        assert "not decided within 0.05 s: raise --timeout" in capsys.readouterr().out
+
+
+def test_every_judge_by_its_name(tmp_path: Path) -> None:
+    for name, evidence in known_bad_calls().items():
+        path = saved(tmp_path, f"{name}.jsonl", lines([event.to_json() for event in evidence.history.events]))
+        assert run(["check", path, "--model", name]) == 1, name
+    jepsen = """{:type :invoke, :f :txn, :value [[:append 1 2] [:r 3 nil]], :process 0}
+                {:type :ok, :f :txn, :value [[:append 1 2] [:r 3 []]], :process 0}
+                {:type :invoke, :f :txn, :value [[:r 1 nil]], :process 0}
+                {:type :ok, :f :txn, :value [[:r 1 nil]], :process 0}"""
+    path = saved(tmp_path, "a.edn", jepsen)
+    assert run(["check", path, "--model", "list-append"]) == 1
+    assert run(["check", path, "--model", "list-append", "--consistency", "serializable"]) == 0
