@@ -29,7 +29,7 @@ docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 # The pictures of the documentation, drawn by Chromium from runs that this makes. It takes two minutes.
-screenshots: .venv/installed
+screenshots: .venv/installed-test
 	$(BIN)/python docs/hooks/screenshots.py
 
 # Lines and branches that the tests reach, in every process that they start. It takes three times as long as `make test`.

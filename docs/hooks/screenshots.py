@@ -1,11 +1,14 @@
 """Makes the pictures of the documentation, from real runs: `make screenshots`.
 
 It runs two scenarios and a chapter of the tour in a folder of its own, writes their pages, and has Chromium draw a part of
-each. A picture changes a little each time, since the runs do. Chromium has to be installed; no test needs it.
+each. The live page is drawn while a split-brain is brought about on it with the mouse. A picture changes a little each time,
+since the runs do. Chromium has to be installed; no test needs it.
 """
 
+import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +79,45 @@ def draw(browser: str, page: Path, picture: Picture, folder: Path) -> int:
     return target.stat().st_size
 
 
+def draw_live_page(browser: str, folder: Path) -> int:
+    """Bring about a split-brain on the live page, and draw it. Returns the size of the picture in bytes."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other pictures need no driver
+
+    target = IMAGES / "live.png"
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli.main",
+        "live",
+        "failover",
+        "--no-open",
+        "-o",
+        "json",
+        "--dir",
+        str(folder),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = opened.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(url)
+        page.fill("#groups", "n1,n2/n3,n4,n5")
+        page.click("#partition")
+        page.wait_for_selector(".wall")
+        for node, colour in (("n1", "blue"), ("n4", "red")):
+            page.click(f".node[data-node={node}]")
+            page.click(f"#selected [data-value={colour}]")
+            page.click("#selected [data-act=propose]")
+        page.wait_for_selector(".predicate.broken")
+        page.wait_for_selector(".node[data-node=n5][data-decided]")
+        page.screenshot(path=target)
+        opened.close()
+        process.send_signal(signal.SIGINT)
+    with_palette(target)
+    return target.stat().st_size
+
+
 def main() -> None:
     """Make every run, and every picture."""
     browser = chromium()
@@ -89,6 +131,7 @@ def main() -> None:
             sys.stdout.write(f"{picture.name}.png: {size:,} bytes\n")
             if size > BYTES_MAX:
                 sys.exit(f"{picture.name}.png has more than {BYTES_MAX:,} bytes")
+        sys.stdout.write(f"live.png: {draw_live_page(browser, folder / 'live'):,} bytes\n")
 
 
 if __name__ == "__main__":

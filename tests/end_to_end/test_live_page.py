@@ -20,7 +20,10 @@ from tests.waiting import WAIT_S
 
 COMMAND = [sys.executable, "-m", "harness.cli.main"]
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in"),
+    pytest.mark.timeout(300),  # a browser beside a cluster, on a machine that may have much else to do
+]
 expect.set_options(timeout=WAIT_S * 1000)
 
 
@@ -65,6 +68,7 @@ class Opened:
         self.node(name).click()
         expect(self.page.locator("#selected h2")).to_contain_text(name)
         self.page.click(f"#selected [data-value={colour}]")
+        self.page.fill("#field-within", f"{WAIT_S:g}")  # on a busy machine a node may take long
         self.page.click("#selected [data-act=propose]")
 
     def held(self, **data: str) -> Locator:

@@ -31,7 +31,7 @@ export class Panels {
     this.selection = null;
     this.stand = {};
     this.shown = {};
-    this.inputs = { name: about.keeps_log ? "owner" : "colour", value: "blue" };
+    this.inputs = { name: about.keeps_log ? "owner" : "colour", value: "blue", within: String(CALL_S) };
     this.selected = parent.appendChild(h("section", { id: "selected" }));
     if (!about.live) { parent.appendChild(this.verdicts()); return; }
     this.holding = parent.appendChild(h("section", { id: "holding" }));
@@ -99,7 +99,7 @@ export class Panels {
   }
 
   // How long a call waits: while messages are held, a person delivers them, so it waits for long.
-  patience() { return this.stand.in_force?.some((fault) => fault.fault === "hold") ? PATIENT_S : CALL_S; }
+  patience() { return this.stand.in_force?.some((fault) => fault.fault === "hold") ? PATIENT_S : Number(this.inputs.within) || CALL_S; }
 
   callForm(node) {
     const at = h("select", { id: "field-at" }, h("option", { value: "" }, "any node"), this.nodes.map((name) => h("option", { value: name, selected: name === node }, name)));
@@ -112,7 +112,7 @@ export class Panels {
       this.inputs.value = value;
       this.selected.querySelector("#field-value").value = value;
     }, { class: `value ${valueMark(value).css}`, "data-value": value })));
-    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at)),
+    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at), this.field("within", "within (s)")),
       chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
         button("Query", call("query"), { "data-act": "query" }),
         button("Query all", () => this.nodes.forEach((name) => this.do("query", { name: this.inputs.name, at: name, timeout_s: this.patience() }, this.note)), { "data-act": "query-all" })));
@@ -129,7 +129,7 @@ export class Panels {
     return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value")),
       h("div", { class: "acts" }, call("put", () => ({ key: this.inputs.name, value: this.inputs.value })), call("get", () => ({ key: this.inputs.name })),
         call("delete", () => ({ key: this.inputs.name }))),
-      h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token")),
+      h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token"), this.field("within", "within (s)")),
       h("div", { class: "acts" }, call("acquire", () => ({ name: this.inputs.name, owner: this.inputs.owner })),
         call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 }))));
   }
