@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,6 +22,9 @@ from node.quorum import majority
 from node.tuning import as_text
 from node.wording import count
 
+if TYPE_CHECKING:
+    from harness.runs.serve import Recording
+
 _DOWN_TIMEOUT_S = 20.0
 #: How long the supervisor may take to answer, in seconds.
 SUPERVISOR_TIMEOUT_S = 10.0
@@ -38,6 +42,9 @@ def complete_nodes(ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 
+#: What the option --record of `up` stands for, and its absence.
+_RECORDINGS: "Final[dict[bool | None, Recording]]" = {True: "all", False: "none", None: "some"}
+
 
 @verb()
 @click.option("-n", "--nodes", type=click.IntRange(1, 99), help="How many nodes.  [default: 5]")
@@ -46,7 +53,11 @@ nodes_argument = click.argument("nodes", shell_complete=complete_nodes)
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
 @click.option("--detach-nodes", is_flag=True, help="Let the nodes outlive the supervisor; `up` adopts those that run.")
 @click.option("--systemd", is_flag=True, help="Print a user unit of systemd for this cluster, and start nothing.")
-@click.option("--record", is_flag=True, help="Write every message to messages.jsonl in the session's run folder.")
+@click.option(
+    "--record/--no-record",
+    default=None,
+    help="Record every message in the session's run folder, and judge them; or none.  [default: the first 32 MiB]",
+)
 @click.option(
     "--prepare",
     type=click.Choice(["disk", "clock"]),
@@ -67,7 +78,7 @@ def up(
     detach: bool,
     detach_nodes: bool,
     systemd: bool,
-    record: bool,
+    record: bool | None,
     prepare: tuple[str, ...],
     settings: tuple[tuple[str, int], ...],
     as_json: bool,
@@ -96,7 +107,7 @@ def up(
     lock = FolderLock(root)
     try:
         spec = new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings))
-        _launch(lock, spec, detach, record, outliving, as_json=as_json)
+        _launch(lock, spec, detach, _RECORDINGS[record], outliving, as_json=as_json)
     finally:
         lock.release()
 
@@ -119,7 +130,9 @@ def _print_unit(root: Path, make: Callable[[], specs.Spec], *, as_json: bool) ->
         print(unit(root), end="")
 
 
-def _launch(lock: FolderLock, spec: specs.Spec, detach: bool, record: bool, outliving: bool, *, as_json: bool) -> None:
+def _launch(
+    lock: FolderLock, spec: specs.Spec, detach: bool, record: "Recording", outliving: bool, *, as_json: bool
+) -> None:
     """Serve the cluster until it is stopped, in this process or in a detached one."""
     from harness.runs.serve import serve, serve_detached, serve_outliving  # noqa: PLC0415 - only `up` needs it
 

@@ -127,7 +127,7 @@ def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | Non
     try:
         prepare = () if (root / SPEC_NAME).exists() else ("disk",)
         spec = new_or_known(root, nodes, algorithm, seed, prepare, False, {})
-        for line in serve_detached(spec, lock, record=True, outliving=False):
+        for line in serve_detached(spec, lock, record="all", outliving=False):
             print_stderr(f"consensus: {line}")
     finally:
         lock.release()

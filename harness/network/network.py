@@ -51,15 +51,24 @@ Start: TypeAlias = Callable[[Sequence[str], Path], tuple[subprocess.Popen[bytes]
 class Network(RuleInstaller):
     """The network of one cluster, from `start` (or `with`) to `close`. Rules are installed as `RuleInstaller` describes."""
 
-    def __init__(self, spec_path: Path, record: Path | None = None, seed: int = 0, start: Start | None = None) -> None:
+    def __init__(
+        self,
+        spec_path: Path,
+        record: Path | None = None,
+        seed: int = 0,
+        start: Start | None = None,
+        record_bytes_max: int | None = None,
+    ) -> None:
         """Prepare the network; `start` starts the proxy.
 
         Args:
             spec_path: the spec of the cluster.
-            record: the file for the record of messages; None for no record.
+            record: the file for the record of messages; None for no record. It may be renamed while the proxy writes it.
             seed: the seed of every random draw.
             start: how to start the proxy process; None: as a child of this process, with the mark of a cluster's process.
+            record_bytes_max: how large the record may become; None for no limit. After that the proxy records nothing more.
         """
+        self._record_bytes_max = record_bytes_max
         settings = load(spec_path)
         super().__init__(settings.nodes)
         self._spec_path, self._record, self._seed = spec_path, record, seed
@@ -83,6 +92,8 @@ class Network(RuleInstaller):
         log.parent.mkdir(exist_ok=True)
         command = [sys.executable, "-P", "-m", "harness.network.proxy", "--spec", str(self._spec_path)]
         command += ["--record", str(self._record or "-"), "--seed", str(self._seed)]
+        if self._record_bytes_max is not None:
+            command += ["--record-bytes", str(self._record_bytes_max)]
         self._proxy, pipe = self._start(command, log)
         try:
             self._ready = pipe.wait("the proxy", time.monotonic() + _START_S).report

@@ -295,6 +295,7 @@ def main() -> int:
         "--parent", type=int, required=True, help="the launcher's process id: the proxy is killed when it ends"
     )
     parser.add_argument("--record", default="-", help="the file for the record of messages; - for no record")
+    parser.add_argument("--record-bytes", type=int, help="how large the record may become; no limit without it")
     parser.add_argument("--seed", type=int, default=0, help="the seed of every random draw")
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s proxy %(levelname)s %(message)s")
@@ -310,7 +311,8 @@ def main() -> int:
     try:
         settings = load(arguments.spec)
         messages = load_algorithm(settings.algorithm).messages
-        recorder = MessageRecorder(None if arguments.record == "-" else Path(arguments.record))
+        path = None if arguments.record == "-" else Path(arguments.record)
+        recorder = MessageRecorder(path, arguments.record_bytes)
         proxy = Proxy(settings, messages, recorder, Random(arguments.seed))
         wake_up = WakeUpPipe()
         signal.set_wakeup_fd(wake_up.writer)

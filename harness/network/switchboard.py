@@ -147,7 +147,7 @@ class Switchboard:
         self._waiting: list[_WaitingRequest] = []
         # The counts since the start, also of links that were removed.
         self._totals: defaultdict[Link, Counter[str]] = defaultdict(Counter)
-        self._must_decode = recorder.writes
+        self._must_decode = False
         self._recent = RecentLines()
         self._looked_at = -math.inf
 
@@ -164,7 +164,7 @@ class Switchboard:
             route: the frames before the payload, which lead back to a client.
             envelope: the decoded message, if the caller has it already.
         """
-        if envelope is None and (self._must_decode or self._recorder.on_line is not None):
+        if envelope is None and (self._must_decode or self._recorder.writes or self._recorder.on_line is not None):
             envelope = self._decode(payload)
         message = InTransit(link, payload, envelope, route)
         self._totals[link]["arrived"] += 1

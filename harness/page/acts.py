@@ -158,7 +158,7 @@ class Acts:
 
         lock = FolderLock(self._root)
         try:
-            lost = serve_detached(open_spec(self._root), lock, record=True, outliving=False)
+            lost = serve_detached(open_spec(self._root), lock, record="all", outliving=False)
         finally:
             lock.release()
         return "the cluster is up again" + (f"; {'; '.join(lost)}" if lost else "")

@@ -35,6 +35,8 @@ from harness.records.record_file import RecordFile
 from node.contract import Message, Value
 from node.wire import Envelope, Malformed, decode_value
 
+#: How large a record becomes that is for people alone, in bytes: 32 MiB. A record for judges has no limit.
+SOME_BYTES_MAX: Final = 2**25
 #: Lines that may wait to be written. The proxy forwards a message first and describes it later.
 WAITING_MAX: Final = 256
 
@@ -105,12 +107,13 @@ class MessageRecorder:
     If the file cannot be written any more, it counts, and `lost` is the reason.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, bytes_max: int | None = None) -> None:
+        """Begin a record. The file has at most `bytes_max` bytes; None for no limit."""
         self.count = 0
         #: Called with each line as it is added, if it is set: a reader in this process that does not wait for the file.
         self.on_line: Callable[[RecordLine], None] | None = None
         self._waiting: list[RecordLine] = []
-        self._file = None if path is None else RecordFile(path)
+        self._file = None if path is None else RecordFile(path, bytes_max)
         self.lost = ""
 
     @property
@@ -162,6 +165,9 @@ class MessageRecorder:
             if self._file.lost:
                 log.warning("the record of messages ends here: %s", self._file.lost)
                 self.lost, self._file = self._file.lost, None
+            elif self._file.is_full:
+                log.info("the record of messages ends here: it has reached its limit")
+                self._file = None
         self._waiting.clear()
 
 

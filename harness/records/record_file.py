@@ -6,15 +6,16 @@ from pathlib import Path
 
 
 class RecordFile:
-    """Appends whole lines to a file. After the first write that fails it writes nothing more.
+    """Appends whole lines to a file. After the first write that fails, or that reaches its limit, it writes nothing more.
 
-    The run goes on without the rest of the file. `lost` is the reason then, for people; else it is empty. The file ends with the
-    last line that was written in whole.
+    The run goes on without the rest of the file. `lost` is the reason of a failure then, for people; else it is empty. `is_full`:
+    the limit was reached. The file ends with the last line that was written in whole.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Make the file, or empty it. Raises OSError."""
-        self.path, self.lost = path, ""
+    def __init__(self, path: Path, bytes_max: int | None = None) -> None:
+        """Make the file, or empty it. `bytes_max` is its limit; None for none. Raises OSError."""
+        self.path, self.lost, self.is_full = path, "", False
+        self._bytes_max = bytes_max
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._bytes = 0
 
@@ -22,7 +23,11 @@ class RecordFile:
         """Append lines, each of which ends with a line break. Lone surrogates are escaped."""
         if self._descriptor < 0:
             return
-        data = memoryview(lines.encode(errors="backslashreplace"))
+        encoded = lines.encode(errors="backslashreplace")
+        if self._bytes_max is not None and self._bytes + len(encoded) > self._bytes_max:
+            self.is_full = True
+            encoded = encoded[: encoded.rfind(b"\n", 0, self._bytes_max - self._bytes) + 1]
+        data = memoryview(encoded)
         written = 0
         try:
             while written < len(data):
@@ -33,6 +38,8 @@ class RecordFile:
                 os.ftruncate(self._descriptor, self._bytes)
             self.close()
         self._bytes += written
+        if self.is_full:
+            self.close()
 
     def close(self) -> None:
         """Close the file. A second call does nothing. What is written afterwards is dropped."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
+from harness.records.messages import SOME_BYTES_MAX
 from harness.records.run_folders import overall
 from harness.report import charts
 from harness.report.diagram import (
@@ -203,8 +204,14 @@ def _stage(data: Mapping[str, Any]) -> str:
 def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
     notes = []
     if not run.messages:
-        how = ": start with `consensus up --record` to have the messages" if run.results.get("by_hand") else ""
+        how = ": `consensus up` without `--no-record` records them" if run.results.get("by_hand") else ""
         notes.append(f"No message of this run was recorded{how}.")
+    if run.messages_end_early:
+        last = max(message.time for message in run.messages) / 1e9
+        notes.append(
+            f"The record of messages ends at {last:.1f} s, at its limit of {SOME_BYTES_MAX // 2**20} MiB. "
+            "`consensus up --record` has none."
+        )
     if data["leftOut"]:
         total = sum(data["leftOut"].values())
         by_type = ", ".join(f"{count:,} {name}" for name, count in data["leftOut"].items())

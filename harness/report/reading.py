@@ -15,12 +15,14 @@ from typing import Any, Final
 
 from harness.records.jsonable import BadFile, from_jsonable, read_document, read_readable_lines
 from harness.records.links import CLIENT
+from harness.records.messages import SOME_BYTES_MAX
 from harness.records.run_files import RunFiles
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 
 #: How many lines at the end of each log the report shows.
 LOG_LINES_MAX: Final = 60
 #: How many bytes at the end of each log are read for them.
+_LINE_BYTES_MAX: Final = 2**20
 _LOG_BYTES_MAX: Final = 32_768
 
 
@@ -30,10 +32,11 @@ def read_run(folder: Path) -> RunFolder:
     run.results = _read_results(run)
     files = RunFiles(folder)
     history = _lines(run, files.history)
-    messages = _lines(run, files.messages)
+    messages = _lines(run, files.messages, may_be_missing=bool(run.results.get("by_hand")))
     first = next((line["time"] for line in history if isinstance(line.get("time"), int)), None)
     if first is None:
         first = next((line["time"] for line in messages if isinstance(line.get("time"), int)), 0)
+    run.messages_end_early = bool(messages) and _is_at_its_limit(run, files.messages)
     run.operations = _operations(run, history, first)
     run.messages, run.lines = _messages(run, messages, first), messages
     run.faults = _faults(run, _lines(run, files.receipts), first)
@@ -41,6 +44,12 @@ def read_run(folder: Path) -> RunFolder:
     if files.plan.is_file():
         run.extra[files.plan.name] = files.plan.read_text(encoding="utf-8", errors="replace")
     return run
+
+
+def _is_at_its_limit(run: RunFolder, path: Path) -> bool:
+    """Whether a record of a session by hand that is not judged has the size at which it ends, up to one long line."""
+    judged = "invariants" in run.verdicts
+    return bool(run.results.get("by_hand")) and not judged and path.stat().st_size > SOME_BYTES_MAX - _LINE_BYTES_MAX
 
 
 def _read_results(run: RunFolder) -> dict[str, Any]:
@@ -55,12 +64,13 @@ def _read_results(run: RunFolder) -> dict[str, Any]:
         return {}
 
 
-def _lines(run: RunFolder, path: Path) -> list[dict[str, Any]]:
+def _lines(run: RunFolder, path: Path, *, may_be_missing: bool = False) -> list[dict[str, Any]]:
     """Return the objects of a file. Lines that hold none, such as a last line that was cut short, are counted as a gap."""
     try:
         found, bad = read_readable_lines(path)
     except OSError:
-        run.gaps.append(f"There is no {path.name}.")
+        if not may_be_missing:
+            run.gaps.append(f"There is no {path.name}.")
         return []
     if bad:
         run.gaps.append(f"{path.name}: {bad} of {bad + len(found)} lines cannot be read and are left out.")

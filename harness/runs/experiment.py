@@ -65,6 +65,7 @@ class Experiment(RunClients):
         spec: Spec | None = None,
         record: bool = True,
         without_the_lost: bool = False,
+        some_messages: Path | None = None,
     ) -> None:
         """Describe a run.
 
@@ -79,7 +80,8 @@ class Experiment(RunClients):
             settings: settings of the cluster that are not as shipped, by name: see `node/tuning.py`.
             trace: whether the nodes record what they take in, for `harness.replay.trace_validation`.
             spec: a cluster that exists already, instead of `nodes`, `algorithm`, `seed` and `vfs`. Its disks may hold state.
-            record: whether the proxy records every message.
+            record: whether the proxy records every message, for the judges.
+            some_messages: if not: the file for the first messages, up to `messages.SOME_BYTES_MAX`, for people; None for none.
             without_the_lost: whether the cluster may start without nodes that have run before and cannot start now. See
                 `cluster.Cluster.start`.
 
@@ -101,7 +103,9 @@ class Experiment(RunClients):
         self._recorder: HistoryRecorder | None = None
         self.records_messages = record
         self._without_the_lost = without_the_lost
-        self.network = Network(spec.path, record=self.files.messages if record else None, seed=self.seed)
+        record_to = self.files.messages if record else some_messages
+        limit = None if record else messages.SOME_BYTES_MAX
+        self.network = Network(spec.path, record=record_to, seed=self.seed, record_bytes_max=limit)
         if trace:
             command = traced(self.folder, tuple(command))
         super().__init__(Cluster(spec=spec, links=self.network, command=command), lambda: self.recorder)

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from cluster.cluster import Cluster
 from cluster.errors import ConsensusError, Mistake
@@ -26,6 +26,7 @@ from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
+from harness.records.run_files import MESSAGES_NAME, RunFiles
 from harness.records.run_folders import new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
@@ -36,11 +37,14 @@ from node.contract import BadInput, NodeId
 
 _READY_S = 60.0
 
+#: How many messages of a session are recorded.
+Recording: TypeAlias = Literal["all", "some", "none"]
+
 
 def serve(
     spec: Spec,
     *,
-    record: bool,
+    record: Recording,
     show: ShowLine,
     ready: Callable[[list[str]], None],
 ) -> None:
@@ -50,7 +54,7 @@ def serve(
 
     Args:
         spec: the cluster.
-        record: whether every message is recorded.
+        record: whether every message is recorded and judged, only the first ones for people, or none.
         show: called with a line whenever the state of a node or of the proxy changes, and at the end.
         ready: called when the cluster is up, with a line for each node that could not start. A node whose disk is lost must
             not keep the others from serving.
@@ -67,7 +71,7 @@ def serve(
 
 
 def _serve_session(
-    spec: Spec, record: bool, show: ShowLine, ready: Callable[[list[str]], None]
+    spec: Spec, record: Recording, show: ShowLine, ready: Callable[[list[str]], None]
 ) -> tuple[HandSession, tuple[NodeId, ...]]:
     """Do what `serve` does, without the judging. Returns the session, whose run has ended, and the members at its end."""
     had_past = any(spec.has_booted(node) for node in spec.nodes)
@@ -75,13 +79,22 @@ def _serve_session(
     def make_folder() -> Path:
         if not spec.path.exists():  # otherwise this would make a folder that the user has removed
             raise BadInput(f"the folder of the cluster, {spec.root}, is gone")
-        return new_folder(spec.root, f"by-hand-{spec.settings.algorithm}")
+        made = new_folder(spec.root, f"by-hand-{spec.settings.algorithm}")
+        if some is not None:
+            with contextlib.suppress(OSError):  # the run goes without its messages then
+                some.rename(RunFiles(made).messages)
+        return made
 
-    folder = make_folder() if record else None  # the record of messages begins with the proxy
+    # A record begins with the proxy, and a session without calls and faults makes no run folder. So the first messages wait here.
+    some = spec.path.parent / "logs" / MESSAGES_NAME if record == "some" else None
+    if some is not None:
+        some.parent.mkdir(exist_ok=True)
+    folder = make_folder() if record == "all" else None
     run = Experiment(
         make_folder if folder is None else lambda: folder,
         spec=spec,
-        record=record,
+        record=record == "all",
+        some_messages=some,
         without_the_lost=True,
     )
     with claim_cluster(spec.settings.cluster), run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
@@ -89,7 +102,10 @@ def _serve_session(
         verbs = {**LinkVerbs(run, session).verbs(), **session.verbs(), **live.verbs()}
         supervisor = Supervisor(run.cluster, verbs, show, live.trouble, session)
         supervisor.run(lambda: ready([str(failure) for failure in run.cluster.failures.values()]))
-        return session, run.cluster.nodes
+        members = run.cluster.nodes
+    if some is not None:
+        some.unlink(missing_ok=True)  # nothing happened in this session
+    return session, members
 
 
 def serve_outliving(spec: Spec, *, show: ShowLine, ready: Callable[[list[str]], None]) -> None:
@@ -131,7 +147,7 @@ _UNRECORDED_VERBS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
-def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: bool) -> list[str]:
+def serve_detached(spec: Spec, lock: FolderLock, *, record: Recording, outliving: bool) -> list[str]:
     """Start a process that serves the cluster of `spec`, and hand the folder's lock to it. Returns when the cluster is up.
 
     Returns:
@@ -142,7 +158,7 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: bool, outliving: boo
         KeyboardInterrupt: a signal has come meanwhile. The process that was started has ended, in order.
     """
     command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
-    command += ["--lock-fd", str(lock.descriptor), *(["--record"] if record else [])]
+    command += ["--lock-fd", str(lock.descriptor), "--record", record]
     command += ["--outliving"] if outliving else []
     mark = ProcessMark.of(SUPERVISOR, spec.settings.cluster, spec.root)
     supervisor, pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
@@ -167,7 +183,7 @@ def main() -> int:
     gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--record", choices=["all", "some", "none"], required=True)
     parser.add_argument("--outliving", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)

@@ -113,7 +113,11 @@ def test_heal_ends_every_fault_and_no_fault_begins_after_it(hand: Hand) -> None:
     faults = [receipt.fault for receipt in receipts.load(run_of(hand) / "receipts.jsonl")]
     assert faults == ["power-cut", "kill", "suspend", "suspend"]
     hand.good("report", run_of(hand).name)
-    assert "start with `consensus up --record` to have the messages" in (run_of(hand) / "report.html").read_text()
+    assert (run_of(hand) / "messages.jsonl").exists()  # the first ones, for people: no judge has read them
+    assert "invariants" not in json.loads((run_of(hand) / "results.json").read_text())["verdicts"]
+    page = (run_of(hand) / "report.html").read_text()
+    assert '"Accepted"' in page
+    assert "There is no messages.jsonl" not in page
 
 
 def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:
@@ -121,6 +125,14 @@ def test_a_session_without_calls_and_faults_leaves_no_run(hand: Hand) -> None:
     hand.good("ps")
     hand.good("down")
     assert not (hand.folder / ".consensus" / "runs").exists()
+    assert list((hand.folder / ".consensus").rglob("messages.jsonl")) == []
+
+
+def test_a_session_without_a_record_has_no_messages(hand: Hand) -> None:
+    hand.good("up", "-d", "-n", "1", "--no-record")
+    hand.good("propose", "colour", "blue")
+    hand.good("down")
+    assert not (run_of(hand) / "messages.jsonl").exists()
 
 
 def test_a_recorded_session_without_calls_is_no_run_either(hand: Hand) -> None:

@@ -37,6 +37,16 @@ def test_a_record_ends_with_a_whole_line(tmp_path: Path, monkeypatch: pytest.Mon
     record.close()
 
 
+def test_a_record_ends_at_its_limit_with_a_whole_line(tmp_path: Path) -> None:
+    record = RecordFile(tmp_path / "record", bytes_max=12)
+    record.write("one\n")
+    assert not record.is_full
+    record.write("two\nthree and more\n")
+    assert (record.is_full, record.lost) == (True, "")
+    record.write("x\n")  # it would fit, and would leave a gap before it
+    assert record.path.read_text() == "one\ntwo\n"
+
+
 def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_disk_after(monkeypatch, 8)
     record = RecordFile(tmp_path / "record")

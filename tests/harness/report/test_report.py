@@ -83,6 +83,20 @@ def test_the_first_screen_shows_what_is_broken_and_the_evidence(tmp_path: Path) 
     assert jumps == ["0", "1"]
 
 
+def test_a_session_by_hand_needs_no_record_of_messages(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    (folder / "results.json").write_text(json.dumps(results(by_hand=True)))
+    with (folder / "messages.jsonl").open("a") as file:
+        file.truncate(2**25 + 100)  # the rest of the file reads as a line that was cut short
+    assert (
+        "ends at 0.0 s, at its limit of 32 MiB. `consensus up --record` has none." in write_report(folder).read_text()
+    )
+    (folder / "messages.jsonl").unlink()
+    page = write_report(folder).read_text()
+    assert "There is no messages.jsonl" not in page
+    assert "No message of this run was recorded: `consensus up` without `--no-record` records them." in page
+
+
 def test_the_page_makes_no_request(tmp_path: Path) -> None:
     page = parsed(write_report(split_brain(tmp_path / "run")))
     assert requests_in(page) == []
