@@ -322,7 +322,8 @@ class RunEvidence:
                 if one.ended_ns is None:
                     return True
                 until_ns = max(until_ns, one.ended_ns)
-        return during.ended_ns is not None and until_ns + _MOMENT_NS >= during.ended_ns
+        was_down = until_ns > during.began_ns  # otherwise a fault that was shorter than a moment would be excused
+        return was_down and during.ended_ns is not None and until_ns + _MOMENT_NS >= during.ended_ns
 
     def why_untested(self, operations: Sequence[RecordedCall]) -> str | None:
         """Return why these operations cannot make a promise valid, or None if they can.

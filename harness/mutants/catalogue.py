@@ -10,8 +10,10 @@ from typing import Final
 
 from cluster.processes import NODE_COMMAND
 from harness.mutants import log_scripts as of_logs
+from harness.mutants import part_scripts as of_parts
 from harness.mutants import paxos_scripts as of_paxos
 from harness.mutants import process_scripts as of_any
+from harness.mutants.part_scripts import PartScript
 from harness.mutants.process_scripts import ProcessScript
 from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
 from harness.mutants.virtual_script import VirtualScript
@@ -57,7 +59,8 @@ class NoSuchMutant(BadInput):
 class Mutant:
     """A break of the shipped algorithm `original`, and the script in which it shows.
 
-    Either `algorithm` names a broken class, or the nodes run `original` and `broken_node` names a break of the node in
+    With a `PartScript` both name parts of the harness, as `module:Class`. Otherwise either `algorithm` names a broken class,
+    or the nodes run `original` and `broken_node` names a break of the node in
     `harness.mutants.broken_parts.BREAKS`.
     """
 
@@ -66,7 +69,7 @@ class Mutant:
     """The numbers of the `ROWS` that it imitates."""
     note: str
     """What is broken, if no row describes it exactly."""
-    script: ProcessScript | VirtualScript
+    script: ProcessScript | VirtualScript | PartScript
     algorithm: str
     original: str = "paxos"
     broken_node: str | None = None
@@ -107,6 +110,13 @@ def _log(name: str, class_: str, rows: tuple[int, ...], note: str, script: Proce
 def _virtual(name: str, class_: str, rows: tuple[int, ...], note: str, script: str) -> Mutant:
     return _log(name, class_, rows, note, VIRTUAL_SCRIPTS[script])
 
+
+def _part(name: str, class_: str, original: str, note: str, script: PartScript) -> Mutant:
+    return Mutant(name, (), note, script, f"harness.mutants.broken_harness:{class_}", original)
+
+
+_STREAM_RULES: Final = "harness.network.stream_rules:StreamRules"
+_FAULTS: Final = "harness.faults.injector:Faults"
 
 MUTANTS: Final = (
     # Phase 1, and what an acceptor keeps.
@@ -364,6 +374,20 @@ MUTANTS: Final = (
     _virtual(
         "virtual-answers-depend-on-the-node", "AnswersDependOnTheNode", (24,), "not deterministic", "several-at-once"
     ),
+    # The harness itself: the proxy of streams, and the receipts.
+    _part(
+        "cuts-one-direction", "CutsOneDirection", _STREAM_RULES, "one way stays open", of_parts.A_CUT_BETWEEN_TWO_NODES
+    ),
+    _part(
+        "counts-but-lets-pass",
+        "CountsButLetsPass",
+        _STREAM_RULES,
+        "a cut that is none",
+        of_parts.A_CUT_BETWEEN_TWO_NODES,
+    ),
+    _part("delays-nothing", "DelaysNothing", _STREAM_RULES, "a delay is not applied", of_parts.A_SLOW_LINK),
+    _part("loses-receipts", "LosesReceipts", _FAULTS, "a receipt is lost", of_parts.A_CUT_AND_ITS_RECEIPT),
+    _part("receipts-of-nothing", "ReceiptsOfNothing", _FAULTS, "no fault was injected", of_parts.A_CUT_AND_ITS_RECEIPT),
 )
 
 
@@ -377,7 +401,7 @@ def table() -> list[str]:
     return lines
 
 
-def _where(script: ProcessScript | VirtualScript) -> str:
+def _where(script: ProcessScript | VirtualScript | PartScript) -> str:
     return f"{script.name}, in virtual time" if isinstance(script, VirtualScript) else script.name
 
 

@@ -31,6 +31,7 @@ from harness.checkers.verdict import Verdict, VerdictStatus, invalid, merge, unk
 from harness.faults.target import bring_up
 from harness.mutants import log_scripts
 from harness.mutants.catalogue import Mutant
+from harness.mutants.part_scripts import PartScript, load_part
 from harness.mutants.process_scripts import ProcessScript
 from harness.mutants.virtual_script import VirtualScript
 from harness.runs.experiment import Experiment
@@ -67,7 +68,7 @@ class Attempt:
 
 
 def attempt(
-    script: ProcessScript | VirtualScript,
+    script: ProcessScript | VirtualScript | PartScript,
     algorithm: str,
     folder: Path,
     *,
@@ -88,6 +89,8 @@ def attempt(
     """
     if isinstance(script, VirtualScript):
         return _in_virtual_time(script, algorithm, folder)
+    if isinstance(script, PartScript):
+        return _with_a_part(script, algorithm, folder)
     started = time.monotonic()
     run = Experiment(folder, nodes=script.nodes, algorithm=algorithm, seed=seed, command=command, vfs=script.vfs)
     trouble: list[str] = []
@@ -130,6 +133,19 @@ def _in_virtual_time(script: VirtualScript, algorithm: str, folder: Path) -> Att
         case _:
             verdict = unknown(last)
     return Attempt(folder, {"virtual time": verdict}, time.monotonic() - started)
+
+
+def _with_a_part(script: PartScript, part: str, folder: Path) -> Attempt:
+    """Play the script with a part of the harness. It needs no process, and takes a millisecond."""
+    started = time.monotonic()
+    folder.mkdir()
+    try:
+        script.play(load_part(part))
+        verdict = valid(f"{script.name}: the harness has found nothing")
+    except AssertionError as error:
+        verdict = invalid(str(error))
+    (folder / "output.txt").write_text(f"{verdict.evidence}\n")
+    return Attempt(folder, {"the harness": verdict}, time.monotonic() - started)
 
 
 def _heal_and_restart(run: Experiment) -> None:
@@ -222,7 +238,7 @@ def try_mutant(mutant: Mutant, folder: Path, seed: int = 0) -> MutantTrial:
 class ShippedTrial:
     """The result of the shipped code under a mutant's script."""
 
-    script: ProcessScript | VirtualScript
+    script: ProcessScript | VirtualScript | PartScript
     algorithm: str
     times: int
     passed: int
@@ -248,7 +264,7 @@ class ShippedTrial:
 
 
 def try_shipped(
-    script: ProcessScript | VirtualScript, algorithm: str, folder: Path, times: int = 1, seed: int = 0
+    script: ProcessScript | VirtualScript | PartScript, algorithm: str, folder: Path, times: int = 1, seed: int = 0
 ) -> ShippedTrial:
     """Play the script on the shipped code, `times` times. The folders of valid runs except the last are deleted."""
     shown: Attempt | None = None

@@ -8,7 +8,9 @@ import pytest
 from harness import mutants
 from harness.mutants.broken_parts import BREAKS
 from harness.mutants.catalogue import MUTANTS, ROWS, Mutant, NoSuchMutant, choose, table
+from harness.mutants.part_scripts import PartScript, load_part
 from harness.mutants.process_scripts import links
+from harness.mutants.trial import try_mutant, try_shipped
 from node.algorithms import BUILT_IN, load_algorithm
 
 
@@ -19,6 +21,9 @@ def test_there_are_many_and_no_two_have_one_name() -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_a_break_of_what_is_shipped(mutant: Mutant) -> None:
+    if isinstance(mutant.script, PartScript):
+        assert issubclass(load_part(mutant.algorithm), load_part(mutant.original))
+        return
     original = load_algorithm(mutant.original)
     assert mutant.original in BUILT_IN
     if mutant.broken_node is not None:
@@ -39,6 +44,14 @@ def test_its_script_is_described_in_a_line(mutant: Mutant) -> None:
 
 def test_every_break_of_a_node_is_used() -> None:
     assert set(BREAKS) == {mutant.broken_node for mutant in MUTANTS if mutant.broken_node is not None}
+
+
+@pytest.mark.parametrize(
+    "mutant", [mutant for mutant in MUTANTS if isinstance(mutant.script, PartScript)], ids=lambda mutant: mutant.name
+)
+def test_the_harness_finds_each_break_of_its_own_and_none_in_what_is_shipped(mutant: Mutant, tmp_path: Path) -> None:
+    assert try_mutant(mutant, tmp_path).caught
+    assert try_shipped(mutant.script, mutant.original, tmp_path).valid
 
 
 @pytest.mark.parametrize("row", ROWS)
