@@ -8,7 +8,7 @@ import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
-from harness.cli.plans import NameList
+from harness.cli.plans import NameList, disk_option, system_under_test
 from harness.cli.signals import exit_code_after, noted_signals
 from harness.records.run_folders import new_folder
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
+@disk_option
 @click.pass_obj
 def campaign(
     root: Path,
@@ -81,9 +82,12 @@ def campaign(
     trace: bool,
     workload: str | None,
     dask: str | None,
+    volatile: bool | None,
     as_json: bool,
 ) -> int:
     """Run many plans of ALGORITHM (paxos, module:Class, …) that are drawn from a seed, and merge their results.
+
+    ALGORITHM may also be a command whose nodes speak Maelstrom's protocol, as for `consensus test`.
 
     The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
     and shows the combinations that never occurred, and how large a share of such runs may fail. Ctrl-C ends the campaign with
@@ -101,11 +105,15 @@ def campaign(
     if guided and dask is not None:
         raise BadInput("--guided runs in processes of this machine: leave out --dask")
     runs = runs or (RUNS_MAX if minutes else 100)
-    workload = workload or usual_workload(load_algorithm(algorithm))
-    workload_for(workload, load_algorithm(algorithm))
+    system = system_under_test(algorithm, volatile, ["shipped", "beyond_tolerance", "trace", "dask"])
+    if system is not None:
+        algorithm, workload = system.name, system.workload(workload).name
+    else:
+        workload = workload or usual_workload(load_algorithm(algorithm))
+        workload_for(workload, load_algorithm(algorithm))
     keep = keep or trace
     wanted = Campaign(Path(), runs, seed, algorithm, faults, time_s, nodes, steps, keep, trace, workload, not shipped)
-    wanted = replace(wanted, beyond_tolerance=beyond_tolerance)
+    wanted = replace(wanted, beyond_tolerance=beyond_tolerance, system=system)
     wanted.plan(1)  # so that bad arguments are refused before a folder is made
     wanted = replace(wanted, folder=new_folder(root, f"campaign-{algorithm}"))
 

@@ -204,6 +204,13 @@ def test(
     \b
     Workloads for a command:
       lin-kv        read, write, cas on keys, linearizably
+      echo          texts that come back
+      unique-ids    ids, no two of which are equal
+      broadcast     messages that each node has in the end
+      g-set         a set that only grows
+      g-counter, pn-counter            numbers that add up in the end
+      txn-list-append, txn-rw-register transactions; also NAME/serializable, NAME/read-committed, …
+      kafka         logs of messages: send, poll, commit offsets
     """
     from harness.runs.plan import load  # noqa: PLC0415 - see harness.cli.verbs
     from harness.runs.plan_generator import generate  # noqa: PLC0415

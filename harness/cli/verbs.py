@@ -99,6 +99,7 @@ _SECTIONS: Final = {
         "shrink": "plans",
     },
     "Search without processes": {"explore": "virtual", "simulate": "virtual", "flp": "flp"},
+    "Bring a system of your own": {"new": "new"},
     "See it": {"live": "live"},
     "See what happened": {
         "runs": "report",

@@ -149,18 +149,20 @@ class LinkFault:
     """An active fault on links. It ends with `heal`, or with the block of a `with`.
 
     `rules` are the rules in the proxy that make the fault. If they are for some types of messages only, none may come: such a
-    fault need not bite, and `forget` takes back the receipt of one that has done nothing.
+    fault need not bite, and `forget` takes back the receipt of one that has done nothing. With `waits` it lasts longer all the
+    same, so that it may bite.
     """
 
     rules: list[InstalledRule]
     receipt: ReceiptBuilder
     forget: Callable[[ReceiptBuilder], None] | None = None
+    waits: bool = False
     healed: bool = field(default=False)
 
     def has_bitten(self) -> bool:
         """Return whether the proxy has acted on a message yet, or need not."""
         return (
-            self.forget is not None
+            (self.forget is not None and not self.waits)
             or self.receipt.bit
             or any(rule.total(fate) for rule in self.rules for fate in _BITTEN_FATES)
         )

@@ -18,6 +18,7 @@ The faults of the catalogue, which plans and the command line use by name, are b
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import Any, Final
@@ -81,6 +82,10 @@ class Faults:
         self.names_given: set[NodeId] = set()
         #: Each time that a node was started again on its own disk, and did not come up.
         self.refusals: list[RefusedStart] = []
+        #: Whether links may carry nothing for long, as between nodes that are not ours. A fault on such links is none.
+        self.links_may_idle = False
+        #: How many faults have turned out to do nothing, by name.
+        self.met_nothing: Counter[str] = Counter()
         self.ending = threading.Event()
         self.claim_s = CLAIM_S
 
@@ -203,6 +208,7 @@ class Faults:
         """Forget the receipt of a fault that turned out to do nothing at all."""
         with self.lock:
             self._receipts.remove(receipt)
+            self.met_nothing[receipt.fault] += 1
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -361,7 +367,7 @@ class Faults:
             self._count += 1
             number = self._count
         installed: list[InstalledRule] = []
-        fault = LinkFault(installed, receipt, self.forget if types else None)
+        fault = LinkFault(installed, receipt, self.forget if types or self.links_may_idle else None, not types)
         for action in actions:
             kind = type(action).__name__.lower()
             rule = Rule(f"{name}-{number}-{kind}", action, frozenset(links), types or None, None, probability)

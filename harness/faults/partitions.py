@@ -308,5 +308,7 @@ def flapping(
         receipt.evidence["dropped"] = dropped["messages"]
         receipt.bit = dropped["messages"] > 0
         receipt.end()
+        if not receipt.bit and experiment.faults.links_may_idle:
+            experiment.faults.forget(receipt)
 
     return RepeatingFault(cut_and_restore, end, lambda: dropped["messages"] > 0)

@@ -144,6 +144,8 @@ def text_of(value: Any) -> str:
 
 def _first_roles(run: RunFolder) -> Iterator[NodeChange]:
     """Yield the role of a node that leads from the start, as a replica with an empty disk reports it."""
+    if not run.is_ours:
+        return
     try:
         algorithm = load_algorithm(str(run.results["algorithm"]))
         roles = {node: status_of(replica_on_disk(algorithm, node, run.nodes, {})) for node in run.nodes}

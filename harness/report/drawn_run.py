@@ -157,6 +157,11 @@ class RunFolder:
         return tuple(sorted(end for end in seen if end != CLIENT))
 
     @property
+    def is_ours(self) -> bool:
+        """Whether the nodes are ours, so that their messages, statuses and disks can be read."""
+        return "system" not in self.results
+
+    @property
     def verdicts(self) -> dict[str, dict[str, Any]]:
         """The verdicts by name: maps with `status`, `evidence` and perhaps `more`."""
         found = self.results.get("verdicts")

@@ -55,6 +55,8 @@ def _row(by_node: Mapping[str, Mapping[str, Any]], key: str, colours: Mapping[st
 def decided_by_node(run: RunFolder) -> dict[str, dict[str, Any]]:
     """Return the decided values by node and variable; nothing if the algorithm or the disks cannot be read here."""
     found: dict[str, dict[str, Any]] = {}
+    if not run.is_ours:
+        return found
     try:
         algorithm = load_algorithm(str(run.results["algorithm"]))
         for node in run.nodes:

@@ -111,6 +111,8 @@ def _two_choices(all_changes: Iterable[NodeChange], quorum: int) -> Iterator[tup
 
 
 def _promises(run: RunFolder) -> list[Predicate]:
+    if not run.is_ours:
+        return []
     try:
         algorithm = load_algorithm(str(run.results["algorithm"]))
         if not keeps_promises(algorithm) or not run.lines or len(run.lines) > LINES_MAX:

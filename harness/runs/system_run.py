@@ -83,6 +83,7 @@ class SystemRun:
         self.network = cast(Network, self.system.network)
         self.message_types = self.system.message_types
         self.faults = Faults(self.cluster, self.network)
+        self.faults.links_may_idle = True
         self.recorder = HistoryRecorder(self.files.history)
         self.machine = MachineWatch(self._pids)
         self.notes: dict[str, Any] = {}
@@ -190,6 +191,8 @@ class SystemRun:
         lines, faults = self.system.messages(), self.faults.receipts
         self._message_count = len(lines)
         self.notes |= self.system.notes
+        if self.faults.met_nothing:
+            self.notes["faults on links that no message has crossed"] = dict(self.faults.met_nothing)
         return RunEvidence(
             members=self.nodes,
             algorithm=NotOurs,
@@ -236,6 +239,10 @@ def judge_system(
     }
     judges["liveness"] = partial(answers_again, healed_ns=0, within_s=clients.ask_again_s)
     verdicts["guards"] = guards(
-        run, carried, clients.functions, judges, {**known_bad(run.algorithm, clients.model), **known_bad_calls()}
+        run,
+        carried,
+        clients.functions,
+        judges,
+        {**known_bad(run.algorithm, clients.model), **known_bad_calls(), **clients.bad_runs},
     )
     return verdicts

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Final
 
+from harness.checkers.transactions import ISOLATION_LEVELS
 from harness.workloads.agreeing import (
     BroadcastWorkload,
     CounterWorkload,
@@ -10,10 +11,12 @@ from harness.workloads.agreeing import (
     GrowOnlySetWorkload,
 )
 from harness.workloads.lin_kv import LinKvWorkload
+from harness.workloads.message_logs import MessageLogWorkload
 from harness.workloads.plain_kv import PlainKvWorkload, PutGetWorkload
 from harness.workloads.registry import UnknownWorkload
 from harness.workloads.single_requests import EchoWorkload, UniqueIdsWorkload
 from harness.workloads.system_workload import SystemWorkload
+from harness.workloads.transactions import ListAppendWorkload, RwRegisterWorkload, TransactionWorkload, at_level
 from node.wording import nearest
 
 #: In the order in which messages list them.
@@ -29,12 +32,25 @@ SYSTEM_WORKLOADS: Final[dict[str, type[SystemWorkload]]] = {
         GrowOnlySetWorkload,
         GrowOnlyCounterWorkload,
         CounterWorkload,
+        ListAppendWorkload,
+        RwRegisterWorkload,
+        MessageLogWorkload,
     )
 }
 
 
 def system_workload(name: str) -> type[SystemWorkload]:
-    """Return the workload `name`: one of ours, or `module:Class`. Raises UnknownWorkload."""
+    """Return the workload `name`: one of ours, or `module:Class`. Raises UnknownWorkload.
+
+    A level of isolation may follow the name of a workload of transactions: `txn-rw-register/read-committed`.
+    """
+    of_ours, slash, level = name.partition("/")
+    if slash:
+        known = SYSTEM_WORKLOADS.get(of_ours)
+        if known is None or not issubclass(known, TransactionWorkload) or level not in ISOLATION_LEVELS:
+            levels = ", ".join(ISOLATION_LEVELS)
+            raise UnknownWorkload(f"{name!r} names no workload of transactions with a level of isolation: {levels}")
+        return at_level(known, ISOLATION_LEVELS[level])
     module, colon, class_name = name.partition(":")
     if not colon:
         if name not in SYSTEM_WORKLOADS:

@@ -5,11 +5,11 @@ Such a workload says what clients ask, as any does. How a call is put to the nod
 final: a system that only promises to agree in the end is asked again until it does, or until its time is up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from cluster.clients.outcomes import Ok
-from harness.checkers.evidence import Checker
+from harness.checkers.evidence import Checker, RunEvidence
 from harness.records.history import RecordedCall
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.workload import Callers, CallUnderWay, Workload
@@ -37,6 +37,11 @@ class SystemWorkload(Workload):
         found = super().judges
         del found["fault tolerance"]  # what such a system promises while a minority is down is not known here
         return found
+
+    @property
+    def bad_runs(self) -> Mapping[str, RunEvidence]:
+        """Runs that are known to be bad, by the name of the judge that must find each, where `known_bad` has none."""
+        return {}
 
     def begin(self, callers: Callers, client: int, call: PlannedCall) -> CallUnderWay:
         assert isinstance(callers, SystemCallers), "only the run of a system that is not ours serves this workload"

@@ -81,7 +81,7 @@ def hits(
     """
     found: Hits = Counter()
     between = [line for line in messages if line["from"] in members and line["to"] in members]
-    known = {message.type_name() for message in algorithm.messages}
+    known = {message.type_name() for message in algorithm.messages} or {line["type"] for line in between}
     moments: dict[NodeId, list[tuple[int, GridCell]]] = {member: [] for member in members}
     for line in between:
         if line["type"] not in known:

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from harness.records.jsonable import write_document
 from harness.report.scripts import style
 from harness.runs.campaigns.campaign import RUNS_MAX, CampaignTally
-from harness.runs.campaigns.grid import GridCell, columns, holes, rows, to_json
+from harness.runs.campaigns.grid import IDLE, GridCell, columns, holes, rows, to_json
 from node.algorithms import load_algorithm
 from node.wording import count
 
@@ -57,7 +57,9 @@ def save(tally: CampaignTally) -> None:
 
 
 def _cells(tally: CampaignTally) -> tuple[GridCell, ...]:
-    return columns(load_algorithm(tally.campaign.algorithm))
+    if tally.campaign.system is None:
+        return columns(load_algorithm(tally.campaign.algorithm))
+    return tuple(sorted({cell for _, cell in tally.hits} | {IDLE}))  # the messages that the runs have shown
 
 
 def summary(tally: CampaignTally) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -53,9 +53,7 @@ class MaelstromSystem(System):
             raise BadSystem(f"the command {text!r} cannot be read: {error}") from None
         if not words:
             raise BadSystem("the command is empty: write, for example, ./raft.py or 'python3 raft.py'")
-        if os.sep in words[0] or shutil.which(words[0]) is None:
-            words[0] = _located(words[0])
-        found = cls((words[0], *map(_located, words[1:])), VOLATILE if volatile else DURABLE, ready_s)
+        found = cls(_located_words(words), VOLATILE if volatile else DURABLE, ready_s)
         found.check()
         return found
 
@@ -67,7 +65,7 @@ class MaelstromSystem(System):
                 unknown = set(more) - {"kind", "disk", "ready_s"}
                 disk, ready_s = more.get("disk", DURABLE), more.get("ready_s", READY_S)
                 if not unknown and disk in (DURABLE, VOLATILE) and isinstance(ready_s, int | float) and ready_s > 0:
-                    return cls(tuple(words), disk, float(ready_s))
+                    return cls(_located_words(words), disk, float(ready_s))
         raise BadSystem(
             f"a maelstrom system has a command (a list of words), and may have disk ({DURABLE} or {VOLATILE}) and ready_s "
             f"(seconds above 0); this is {dict(data)!r}"
@@ -79,7 +77,7 @@ class MaelstromSystem(System):
     @property
     def name(self) -> str:
         program = next((word for word in reversed(self.command) if os.sep in word), self.command[0])
-        return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(program).name).strip("-.") or "node"
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(program).name).strip("-.") or "node"
 
     def check(self) -> None:
         program = self.command[0]
@@ -99,11 +97,18 @@ class MaelstromSystem(System):
         return system_workload(name or "lin-kv")
 
     def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningMaelstrom:
+        asked = workload.name.partition("/")[0]  # without the level of isolation, which is for the judge
         return RunningMaelstrom(
-            folder, nodes, seed, workload.name, self.command, volatile=self.disk == VOLATILE, ready_s=self.ready_s
+            folder, nodes, seed, asked, self.command, volatile=self.disk == VOLATILE, ready_s=self.ready_s
         )
 
 
+def _located_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Return words that name files as absolute paths, and the others as they are. A command that is installed comes first."""
+    first, *more = words
+    is_installed = os.sep not in first and shutil.which(first) is not None
+    return (first if is_installed else _located(first), *map(_located, more))
+
+
 def _located(word: str) -> str:
-    """Return a word that names a file as an absolute path; any other as it is."""
     return str(Path(word).absolute()) if Path(word).is_file() else word

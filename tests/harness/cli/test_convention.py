@@ -189,7 +189,7 @@ BY_HAND = [
 #: Those that take long, run until a signal, or need more than this. Most have tests of their own that read their `-o json`.
 ELSEWHERE = {
     "watch", "assign join", "member add", "member remove", "member replace", "scorecard", "test", "campaign", "sweep",
-    "crashpoints", "replay", "shrink", "trace", "recover", "hold", "live",
+    "crashpoints", "replay", "shrink", "trace", "recover", "hold", "live", "new",
 }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Real nodes that speak Maelstrom's protocol: how they start, end and fail, and what runs of them show."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 from cluster.clients.outcomes import Ok
 from cluster.errors import BootFailed
 from cluster.processes import ProcessState, is_alive, is_suspended
+from harness.cli.main import run as consensus_run
 from harness.records import receipts
 from harness.runs.plan import Plan, from_json
 from harness.runs.suite import PlanResult, run_plan
@@ -20,12 +23,19 @@ from harness.systems.maelstrom.described import MaelstromSystem
 from harness.systems.maelstrom.running import RunningMaelstrom
 from harness.systems.system import BadSystem
 from harness.workloads.agreeing import BroadcastWorkload, GrowOnlyCounterWorkload, GrowOnlySetWorkload
+from harness.workloads.message_logs import MessageLogWorkload
 from harness.workloads.planned_call import PlannedCall
 from tests.waiting import WAIT_S, wait_until
 
 PYTHON = (sys.executable, "-S")
 STORE = (*PYTHON, str(templates_folder() / "node.py"))
 GOSSIPING = (*PYTHON, str(Path(__file__).parent / "gossiping.py"))
+
+SERVING = (*PYTHON, str(Path(__file__).parent / "serving.py"))
+
+
+def consensus(*arguments: str) -> int:
+    return consensus_run([*arguments])
 
 
 def running(folder: Path, *command: str, ready_s: float = WAIT_S, volatile: bool = False) -> RunningMaelstrom:
@@ -232,6 +242,10 @@ class Counter(GrowOnlyCounterWorkload):
     ask_again_s = 0.5
 
 
+class Logs(MessageLogWorkload):
+    ask_again_s = 0.5
+
+
 @pytest.mark.parametrize(
     ("workload", "how", "flaw"),
     [
@@ -254,6 +268,38 @@ def test_nodes_that_agree_in_the_end_pass_and_those_that_do_not_are_found(
     )
     assert str(judged.status) == ("invalid" if flaw else "valid"), judged
     assert flaw in judged.evidence
+    assert str(result.verdicts["guards"].status) == "valid"
+
+
+def test_a_cut_of_links_that_carry_nothing_is_no_fault_and_a_run_with_no_other_is_no_test(tmp_path: Path) -> None:
+    cut = {"at_s": 0.05, "fault": "isolate", "node": "n1", "for_s": 0.1}
+    result = run_plan(plan(SERVING, "unique-ids", 2, cut, time_s=0.2), tmp_path / "run")
+    assert str(result.verdicts["guards"].status) == "unknown"
+    assert not (tmp_path / "run" / "receipts.jsonl").read_text()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["notes"]["faults on links that no message has crossed"] == {"isolate": 1}
+
+
+@pytest.mark.parametrize(
+    ("workload", "flaw", "found"),
+    [
+        ("unique-ids", "", ""),
+        ("unique-ids", "again", "id"),
+        ("txn-list-append", "", ""),
+        ("txn-list-append/read-committed", "stale", ""),
+        ("txn-list-append/serializable", "stale", "internal"),
+        ("txn-rw-register", "", ""),
+        ("kafka", "", ""),
+        (f"{__name__}:Logs", "skips", "lost"),
+    ],
+)
+def test_services_of_one_node_keep_their_promise_or_are_found(
+    tmp_path: Path, workload: str, flaw: str, found: str
+) -> None:
+    result = run_that_tests(plan((*SERVING, flaw), workload, 1), tmp_path)
+    judged = next(iter(result.verdicts.values()))
+    assert str(judged.status) == ("invalid" if found else "valid"), judged
+    assert found in judged.evidence
     assert str(result.verdicts["guards"].status) == "valid"
 
 
@@ -281,3 +327,21 @@ def test_what_a_node_does_against_the_rules_makes_a_run_invalid(tmp_path: Path) 
         "n1 answered what no client has asked",
     ]
     assert "Hello, world" in said[0]
+
+
+# --- `consensus new` ----------------------------------------------------------------------------------------------------
+
+
+def test_new_writes_a_node_that_can_be_run_and_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [consensus("new", "store"), consensus("new", "raft.js", "--language", "node")] == [0, 0]
+    assert consensus("new", "store") == 1
+    capsys.readouterr()
+    assert consensus("new", "other", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "file": "other.py", "language": "python"}
+    for name in ("store.py", "raft.js"):
+        assert os.access(tmp_path / name, os.X_OK)
+        assert f"consensus test ./{name} --workload lin-kv" in (tmp_path / name).read_text()
+    assert MaelstromSystem.of_command("./store.py").name == "store.py"

@@ -1,0 +1,49 @@
+"""`consensus new`: writes a node to start from, in one of several languages."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cluster.errors import Mistake
+from harness.cli.convention import print_json, verb
+
+#: The endings of the templates, by language.
+_LANGUAGES: Final = {"python": ".py", "node": ".js"}
+
+
+@verb()
+@click.argument("name")
+@click.option(
+    "--language",
+    type=click.Choice(list(_LANGUAGES)),
+    default="python",
+    show_default=True,
+    help="The language; node is JavaScript for Node.js.",
+)
+@click.pass_obj
+def new(_root: Path, name: str, language: str, as_json: bool) -> int:
+    """Write the file NAME, a node that speaks Maelstrom's protocol, to start from.
+
+    It keeps keys and values in memory. `consensus test ./NAME --workload lin-kv` runs it under faults.
+    """
+    from harness.systems.maelstrom import templates_folder  # noqa: PLC0415 - see harness.cli.verbs
+
+    ending = _LANGUAGES[language]
+    path = Path(name if name.endswith(ending) else name + ending)
+    shown = str(path) if os.sep in str(path) else f"./{path}"
+    text = (templates_folder() / f"node{ending}").read_text().replace("./NAME", shown)
+    try:
+        with path.open("x") as file:
+            file.write(text)
+        path.chmod(0o755)
+    except FileExistsError:
+        raise Mistake(f"{path} exists already: give another name, or remove it") from None
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json(file=str(path), language=language)
+    else:
+        print(f"{path} is written. Try:\n  consensus test {shown} --workload lin-kv --nodes 3 --faults kill --time 5")
+    return 0
