@@ -37,10 +37,11 @@ function begin(about) {
   page.clock = new Clock(about.live);
   page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows) page.panels.deliver(one); }, knife }, about.read_only);
   page.layer = new MessageLayer(page.ring);
-  page.panels = new Panels(byId("side"), about, (name, args) => connection.act(name, args), (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
+  page.panels = new Panels(byId("side"), about, (name, args) => { page.clock.follow(); return connection.act(name, args); }, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
   page.ring.layOut(about.nodes);
+  byId("toolbar").append(h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
   if (about.live && !about.read_only) tools(about);
@@ -54,7 +55,7 @@ function tools(about) {
   const groups = h("input", { id: "groups", "aria-label": "groups to cut from each other", placeholder: "n1,n2/n3,n4,n5", autocomplete: "off" });
   const note = h("span", { class: "note", "aria-live": "polite", id: "tool-note" });
   page.note = note;
-  byId("toolbar").append(
+  byId("toolbar").prepend(
     button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
     groups, button("Partition", () => page.panels.do("partition", { groups: groups.value }, note), { id: "partition" }),
     button("Heal all", () => page.panels.do("heal", {}, note), { id: "heal-all" }),
@@ -108,7 +109,9 @@ function drawRest(t) {
   const names = [...new Set([...page.about.nodes, ...store.nodes.keys()])].filter((name) => store.nodes.has(name) || page.about.nodes.includes(name));
   if (names.length !== ring.names.length) { ring.layOut(names); panels.nodes = names; }
   const accepted = acceptedValues(t);
-  const nodes = names.map((name) => nodePicture(name, store.nodeAt(name, t), accepted));
+  const events = names.map((name) => store.nodeAt(name, t));
+  const variable = variableToShow(events, t);
+  const nodes = names.map((name, number) => nodePicture(name, events[number], variable, accepted));
   const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
     .map(({ message: { i, from, to, type, label, value } }) => ({ i, from, to, type, label, value }));
   const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
@@ -123,9 +126,24 @@ function drawRest(t) {
   }
 }
 
-function nodePicture(name, event, accepted) {
+// Returns the variable that the picture is about: the one that the reader has chosen, or else that of the last call.
+function variableToShow(events, t) {
+  const there = [...new Set(events.flatMap((event) => Object.keys(event?.vars ?? {})))].sort();
+  const choice = byId("variable");
+  if (choice.dataset.names !== there.join(" ")) {
+    const chosen = choice.value;
+    choice.dataset.names = there.join(" ");
+    choice.replaceChildren(h("option", { value: "" }, "the last variable"), ...there.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    choice.hidden = there.length < 2;
+  }
+  if (choice.value) return choice.value;
+  const called = store.callsAt(t, 20).reverse().find((call) => there.includes(call.key));
+  return called?.key ?? events.find((event) => event?.latest)?.latest ?? "";
+}
+
+function nodePicture(name, event, variable, accepted) {
   if (!event) return { name, state: "new", how: "not seen yet", facts: {} };
-  const facts = event.vars[event.latest] ?? {};
+  const facts = event.vars[page.about.keeps_log ? event.latest : variable] ?? (event.state === "up" ? page.about.first_roles?.[name] : null) ?? {};
   return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, facts,
     ballot: facts.ballot && facts.ballot[0] ? facts.ballot.join("·") : "", refused: event.how.includes("see its log"),
     accepted: facts.accepted && accepted.get(facts.accepted.join("·")) };
@@ -138,12 +156,13 @@ function acceptedValues() {
 }
 
 function calls(t) {
-  const rows = store.callsAt(t, CALLS_SHOWN).map((call) => {
+  const shown = store.callsAt(t, CALLS_SHOWN), isOneKey = new Set(shown.map((call) => call.key)).size < 2;
+  const rows = shown.map((call) => {
     const waits = call.t1 === null || call.t1 > t;
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
-    return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.asked}${call.key ? ` (${call.key})` : ""}${call.at ? ` at ${call.at}` : ""}`),
+    return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.asked}${isOneKey ? "" : ` (${call.key})`}${call.at ? ` at ${call.at}` : ""}`),
       h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
   });
   byId("calls").replaceChildren(...rows);
