@@ -8,6 +8,7 @@ import { TypeMarks, valueMark } from "./marks.mjs";
 import { MessageLayer } from "./messages.mjs";
 import { Panels } from "./panels.mjs";
 import { Legend, Ring } from "./ring.mjs";
+import { SpaceTime } from "./spacetime.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 
@@ -40,6 +41,7 @@ function begin(about) {
   page.panels = new Panels(byId("side"), about, (name, args) => { page.clock.follow(); return connection.act(name, args); }, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
+  page.diagram = new SpaceTime(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
@@ -92,7 +94,7 @@ function frame() {
   const t = clock.frame(store.last);
   const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
-  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); }
+  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
   const key = `${store.version} ${[...ring.hidden]} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   if (key !== page.version && performance.now() - page.restDrawn > REST_MS) {

@@ -21,11 +21,10 @@ export class TimeBar {
     this.time = h("output", { id: "moment", for: "slider" });
     this.marks = s("svg", { class: "marks", preserveAspectRatio: "none", viewBox: "0 0 1000 20", "aria-hidden": "true" });
     this.about = h("p", { id: "step-text", "aria-live": "polite" });
-    parent.append(
-      h("div", { class: "controls" },
-        button("◀ step", () => this.step(-1), { id: "previous" }), this.toggle, button("step ▶", () => this.step(1), { id: "next" }),
-        this.kind, this.speed, this.live, this.time, this.about),
-      h("div", { class: "track" }, this.marks, this.slider));
+    this.controls = h("div", { class: "controls" },
+      button("◀ step", () => this.step(-1), { id: "previous" }), this.toggle, button("step ▶", () => this.step(1), { id: "next" }),
+      this.kind, this.speed, this.live, this.time, this.about);
+    parent.append(this.controls, h("div", { class: "track" }, this.marks, this.slider));
     this.drawn = -1;
   }
 
