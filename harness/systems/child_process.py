@@ -83,6 +83,13 @@ class ChildProcess:
                 return ProcessState.DOWN
             return ProcessState.SUSPENDED if is_suspended(self._popen.pid) else ProcessState.UP
 
+    def has_ended_by_itself(self) -> bool:
+        """Return whether there are ends in `own_ends`. Looks for one first, more cheaply than `look`."""
+        with self._lock:
+            if self._popen is not None and self._popen.poll() is not None:
+                self.look()
+            return bool(self.own_ends)
+
     def describe(self) -> str:
         """Return the state for people."""
         state = self.look()

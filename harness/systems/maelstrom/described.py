@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
+from harness.systems.maelstrom.requests import WORKLOADS
 from harness.systems.maelstrom.running import RunningMaelstrom
 from harness.systems.system import BadSystem, System
+from harness.workloads.registry import UnknownWorkload
 from harness.workloads.system_registry import system_workload
 from harness.workloads.system_workload import SystemWorkload
 from node.contract import NodeId
+from node.wording import nearest
 
 #: How long a node may take until it is ready, in seconds.
 READY_S: Final = 10.0
@@ -94,7 +97,12 @@ class MaelstromSystem(System):
             raise BadSystem(f"{program} cannot be executed: {how}")
 
     def workload(self, name: str | None) -> type[SystemWorkload]:
-        return system_workload(name or "lin-kv")
+        found = system_workload(name or "lin-kv")
+        if found.name.partition("/")[0] not in WORKLOADS:
+            raise UnknownWorkload(
+                f"Maelstrom's protocol has no requests for the workload {found.name}: {nearest(found.name, WORKLOADS)}"
+            )
+        return found
 
     def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningMaelstrom:
         asked = workload.name.partition("/")[0]  # without the level of isolation, which is for the judge

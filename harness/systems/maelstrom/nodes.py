@@ -73,6 +73,7 @@ class MaelstromNodes(SystemNodes):
         }
         self._answers: dict[NodeId, dict[int, JsonLine]] = {node: {} for node in nodes}
         self._answered = threading.Condition()
+        self._changing = threading.Lock()
         self.lost_files: dict[NodeId, int] = dict.fromkeys(nodes, 0)
         """How many files kills have taken from each node's folder."""
         self._killing: set[NodeId] = set()
@@ -150,8 +151,11 @@ class MaelstromNodes(SystemNodes):
         """Return the nodes that have ended by themselves since the last call, and how."""
         found = []
         for node, process in self.processes.items():
-            if process.look() is ProcessState.DOWN and process.own_ends:
-                self._has_ended(node)
+            if not process.has_ended_by_itself():
+                continue
+            with self._changing:  # so that no thread starts the node again meanwhile, and loses the new pipes
+                if process.look() is ProcessState.DOWN:
+                    self._has_ended(node)
                 found += [(node, how) for how in process.own_ends]
                 process.own_ends.clear()
         return found
@@ -180,9 +184,10 @@ class MaelstromNodes(SystemNodes):
     def _launch_one(self, node: NodeId) -> BootFailed | None:
         process = self.process(node)
         try:
-            process.launch()
-            self._logs.note(node, f"start {process.starts}, process {process.pid}")
-            self._router.starts(node, Channel(*process.pipes))
+            with self._changing:
+                process.launch()
+                self._logs.note(node, f"start {process.starts}, process {process.pid}")
+                self._router.starts(node, Channel(*process.pipes))
             init: Body = {"type": "init", "node_id": node, "node_ids": list(self.nodes)}
             for number, body in enumerate([init, *self._setup], 1):
                 self._tell(node, {**body, "msg_id": number})

@@ -23,6 +23,12 @@ from harness.systems.maelstrom.protocol import Body
 from harness.workloads.planned_call import PlannedCall
 from node.contract import NodeId
 
+#: The workloads of the table.
+WORKLOADS: Final = (
+    "lin-kv", "echo", "unique-ids", "broadcast", "g-set", "g-counter", "pn-counter",
+    "txn-list-append", "txn-rw-register", "kafka",
+)  # fmt: skip
+
 
 class BadAnswer(ValueError):
     """An answer has not the form that the workload asks for. The message says what is wrong."""

@@ -20,11 +20,13 @@ from harness.runs.suite import PlanResult, run_plan
 from harness.systems.guardian import Guardian
 from harness.systems.maelstrom import templates_folder
 from harness.systems.maelstrom.described import MaelstromSystem
+from harness.systems.maelstrom.requests import WORKLOADS
 from harness.systems.maelstrom.running import RunningMaelstrom
 from harness.systems.system import BadSystem
 from harness.workloads.agreeing import BroadcastWorkload, GrowOnlyCounterWorkload, GrowOnlySetWorkload
 from harness.workloads.message_logs import MessageLogWorkload
 from harness.workloads.planned_call import PlannedCall
+from harness.workloads.registry import UnknownWorkload
 from tests.waiting import WAIT_S, wait_until
 
 PYTHON = (sys.executable, "-S")
@@ -107,6 +109,16 @@ def test_words_that_name_files_are_found_from_any_folder(tmp_path: Path, monkeyp
     assert system.command == ("python3", str(tmp_path / "raft.py"), "--fast")
     assert system.name == "raft.py"
     assert MaelstromSystem.from_json(system.to_json()) == system
+
+
+def test_only_workloads_that_the_protocol_has_requests_for_are_served() -> None:
+    system = MaelstromSystem(STORE)
+    assert all(system.workload(name).name == name for name in WORKLOADS)
+    assert system.workload(f"{__name__}:Broadcast") is Broadcast
+    assert system.workload("txn-rw-register/read-committed").name == "txn-rw-register/read-committed"
+    for name in ("kv", "mixed", "lin-kv/serializable", "txn-rw-register/perfect"):
+        with pytest.raises(UnknownWorkload, match=name.partition("/")[0]):
+            system.workload(name)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------
