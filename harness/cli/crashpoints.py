@@ -14,7 +14,7 @@ from node.wording import count
 @algorithm_parameter(required=True)
 @click.option(
     "--operation",
-    type=click.Choice(["propose", "boot", "save", "restore", "recover"]),
+    type=click.Choice(["propose", "boot", "long", "snapshot", "catch-up", "save", "restore", "recover"]),
     default="propose",
     show_default=True,
     help="What the node does when its power is cut; or the command that is killed before each of its steps.",
@@ -56,7 +56,12 @@ def crashpoints(
     from harness.systematic.sweep_points import PointOutcome  # noqa: PLC0415
     from node.algorithms import load_algorithm  # noqa: PLC0415
 
-    load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
+    # What cannot be walked is refused before a folder is made.
+    if WalkedOperation(operation).needs_log and not load_algorithm(algorithm).keeps_log:
+        raise click.UsageError(
+            f"{algorithm} keeps no log, and so no snapshots: {operation} is for logs, such as multipaxos"
+        )
+    load_algorithm(algorithm)
     folder = new_folder(root, f"crashpoints-{algorithm}")
     command = tuple(shlex.split(node_command)) if node_command else NODE_COMMAND
     done = 0

@@ -9,7 +9,10 @@ Then it is killed once more after the operation. For each N the un-synced writes
 are enough of them a prefix, a torn write, and later writes without earlier ones. If the algorithm can ask other nodes what a
 lost commit held, all survive once more and then one bit of the last commit's last frame flips, as if a durable commit decayed.
 
-The operation `boot` is the node's restart after a kill, so the power fails in the middle of a recovery.
+That is the operation `propose`. `boot` is the node's restart after a kill, so the power fails in the middle of a recovery.
+`long` proposes eight values in turn. Of an algorithm that keeps a log, `snapshot` makes the node write a snapshot after each
+command, and before `catch-up` the node under test is cut off instead of the last one, so that it has to take a snapshot in; the
+parts of both are small, so that many commits belong together.
 
 Rules
 -----
@@ -24,10 +27,10 @@ After each power cut three things are checked:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -51,6 +54,7 @@ from harness.systematic.power_cuts import ALIVE, PowerCutPoint, PowerCutTrial, W
 from harness.systematic.sweep_points import Judgement, PointAnswer, PointOutcome, judge_point
 from harness.virtual.first_try import broken_contract
 from node.algorithms import load_algorithm
+from node.authors import describe_failure
 from node.log_contract import LogAlgorithm
 from node.storage.disk import DiskError, inspect
 
@@ -63,6 +67,14 @@ _OPERATION_TIMEOUT_S: Final = 1.0
 _ANSWER_TIMEOUT_S: Final = 3.0
 _RIVAL_TIMEOUT_S: Final = 1.0
 _POLL_INTERVAL_S: Final = 0.002
+#: How long the node under test may take to catch up, in seconds.
+_CATCH_UP_S: Final = 10.0
+#: How many values are proposed in an operation, and the settings that make it what it is.
+_PROPOSALS: Final[Mapping[WalkedOperation, int]] = {WalkedOperation.LONG: 8, WalkedOperation.CATCH_UP: 4}
+_SETTINGS: Final[Mapping[WalkedOperation, Mapping[str, int]]] = {
+    WalkedOperation.SNAPSHOT: {"snapshot_slots": 1, "snapshot_part_bytes": 200},
+    WalkedOperation.CATCH_UP: {"snapshot_slots": 1, "snapshot_part_bytes": 200, "kept_slots": 0},
+}
 #: How often a boundary is tried in all if it is not reached: messages that arrive together share a commit.
 _TRIES: Final = 4
 _BOUNDARIES_MAX: Final = 2_000
@@ -119,14 +131,21 @@ class _PowerCutCluster:
         """
         number, tail, at_end, damages = point
         self.count += 1
-        variables = (f"cut-{self.count}-own", f"cut-{self.count}-other")
+        variables = [f"cut-{self.count}-{each}" for each in range(_PROPOSALS.get(self.operation, 2))]
         self.answers = {variable: [] for variable in variables}
         before = self._decided()
         receipt = self.run.faults.begin("power-cut", nodes_down=[TESTED], boundary=number, tail=str(tail))
-        if not at_end and self.operation is WalkedOperation.PROPOSE:
+        if not at_end and self.operation not in (WalkedOperation.BOOT, WalkedOperation.CATCH_UP):
             (self.directory / DIE_AT).write_text(str(number))
-        absent = self.run.faults.isolate(ABSENT)
-        self._operate(number, variables)
+        absent = self.run.faults.isolate(TESTED if self.operation is WalkedOperation.CATCH_UP else ABSENT)
+        if self.operation is WalkedOperation.CATCH_UP:
+            self._propose(variables, (WITNESS, ABSENT))
+            if not at_end:
+                (self.directory / DIE_AT).write_text(str(number))
+            absent.heal()
+            self._wait_until_caught_up()
+        else:
+            self._operate(number, variables)
         alive = self.run.cluster.state(TESTED) is ProcessState.UP
         answered = self.operation is WalkedOperation.BOOT or all(self.answers[variable] for variable in variables)
         self.completed = alive and answered
@@ -141,13 +160,14 @@ class _PowerCutCluster:
             why = ALIVE if answered else "the operation was not answered in time"
             return PowerCutTrial(number, tail, "", PointOutcome.NO_TEST, why)
         disk = self._at_rest(receipt, point, before, variables)
+        where = "after the operation" if at_end else disk.where
         try:
             self.run.faults.restart(TESTED)
         except BootFailed as error:
             why = f"it does not start: {error}"
             raise _NodeDoesNotStart(
                 PowerCutTrial(
-                    number, tail, disk.where, PointOutcome.VIOLATES, why, disk.unsynced_bytes, disk.lost_bytes, damages
+                    number, tail, where, PointOutcome.VIOLATES, why, disk.unsynced_bytes, disk.lost_bytes, damages
                 )
             ) from error
         ready = self.run.cluster.process(TESTED).ready
@@ -159,7 +179,6 @@ class _PowerCutCluster:
             outcome, why = PointOutcome.VIOLATES, disk.trouble
         elif not receipt.bit:
             outcome, why = PointOutcome.NO_TEST, "the power cut did not bite: the node did not end by SIGKILL"
-        where = "after the operation" if at_end else disk.where
         return PowerCutTrial(number, tail, where, outcome, why, disk.unsynced_bytes, disk.lost_bytes, damages)
 
     # --- the operation ---
@@ -172,14 +191,29 @@ class _PowerCutCluster:
             with suppress(BootFailed):
                 self.run.cluster.restart(TESTED)
             return
-        for variable, node in zip(variables, (TESTED, WITNESS), strict=True):
+        self._propose(variables, (TESTED, WITNESS))
+        self.run.client.status([TESTED], 1.0)  # answered after its last turn, which may still be committing
+
+    def _propose(self, variables: Sequence[str], nodes: Sequence[str]) -> None:
+        """Propose a value for each variable, at the nodes in turn, until all have an outcome or the node under test ends."""
+        for variable, node in zip(variables, cycle(nodes)):
             call = self.run.begin_propose(variable, "blue", node, _OPERATION_TIMEOUT_S)
             self._wait(call)
             if isinstance(call.outcome, Ok):
                 self.answers[variable].append(PointAnswer(node, "propose", call.outcome))
             if self.run.cluster.state(TESTED) is not ProcessState.UP:
                 return
-        self.run.client.status([TESTED], 1.0)  # answered after its last turn, which may still be committing
+
+    def _wait_until_caught_up(self) -> None:
+        """Wait until the node under test has applied what the others have, or has ended."""
+        until = time.monotonic() + _CATCH_UP_S
+        while self.run.cluster.state(TESTED) is ProcessState.UP and time.monotonic() < until:
+            applied = {
+                node: status.get("variables", {}).get("", {}).get("applied", 0)
+                for node, status in self.run.cluster.status(_OPERATION_TIMEOUT_S).items()
+            }
+            if applied and applied.get(TESTED) == max(applied.values()):
+                return
 
     def _wait(self, call: VariableCall) -> None:
         """Wait until the call has an outcome or the node has ended, after which it gets none."""
@@ -188,8 +222,13 @@ class _PowerCutCluster:
             time.sleep(_POLL_INTERVAL_S)
 
     def _decided(self) -> dict[str, Any]:
+        """Return what the disk of the node under test, which is up, has decided: nothing if no replica can start on it now."""
         contents = inspect(self.directory)
-        return decided_on_disk(load_algorithm(self.run.algorithm), NODES, contents)
+        with suppress(
+            Exception
+        ):  # the algorithm's own code reads the disk; what is wrong then is judged when the node is down
+            return decided_on_disk(load_algorithm(self.run.algorithm), NODES, contents)
+        return {}
 
     # --- the checks ---
 
@@ -220,8 +259,10 @@ class _PowerCutCluster:
             contents = inspect(self.directory)
         except DiskError as error:
             return _DiskAtRest(where, unsynced, lost, f"its disk cannot be read: {error}")
-        algorithm = load_algorithm(self.run.algorithm)
-        after = decided_on_disk(algorithm, NODES, contents)
+        try:
+            after = decided_on_disk(load_algorithm(self.run.algorithm), NODES, contents)
+        except Exception as error:  # noqa: BLE001 - the algorithm's own code reads the disk, and refuses it as it likes
+            return _DiskAtRest(where, unsynced, lost, f"its replica does not start on it: {describe_failure(error)}")
         for variable, value in before.items():
             if after.get(variable) != value:
                 forgotten = f"its disk had decided {shown(value)} for {variable}, and has {shown(after.get(variable))}"
@@ -324,6 +365,7 @@ class Walker:
                 seed=self.seed,
                 command=self.command,
                 vfs=SPEC,
+                settings=_SETTINGS.get(self.operation, {}),
             )
             with run:
                 self._walk_on(_PowerCutCluster(run, self.operation, rng), todo, trials, progress)
@@ -355,14 +397,14 @@ class Walker:
             if not is_first or (trial.outcome is PointOutcome.NO_TEST and not cluster.completed):
                 trials.append(trial)
             elif cluster.completed:
-                if self.operation is WalkedOperation.PROPOSE:
+                if self.operation is not WalkedOperation.BOOT:
                     todo.append(point._replace(at_end=True))
                     todo += [point._replace(at_end=True, damages=True)] if self._damages else []
             else:
                 trials.append(trial)
                 more = tails_for(cluster.writes)
-                if self.operation is WalkedOperation.BOOT and more:
-                    more = [cluster.rng.choice(more)]  # a boot has hundreds of boundaries
+                if self.operation is not WalkedOperation.PROPOSE and more:
+                    more = [cluster.rng.choice(more)]  # the others have hundreds of boundaries
                 todo += [point._replace(tail=other) for other in more]
                 todo += [point._replace(tail=Tail.ALL, damages=True)] if self._damages else []
                 if point.number < _BOUNDARIES_MAX:

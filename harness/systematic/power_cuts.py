@@ -16,7 +16,20 @@ class WalkedOperation(StrEnum):
     """What the node does when its power is cut."""
 
     PROPOSE = "propose"
+    """It proposes a value, and then accepts another's."""
     BOOT = "boot"
+    """It restarts after a kill."""
+    LONG = "long"
+    """It is proposer and acceptor in turn, often enough that each table of its disk changes several times."""
+    SNAPSHOT = "snapshot"
+    """It writes a snapshot, in small parts, after each command."""
+    CATCH_UP = "catch-up"
+    """It was cut off while others decided, and now takes in a snapshot, in small parts, and what followed."""
+
+    @property
+    def needs_log(self) -> bool:
+        """Whether only an algorithm that keeps a log does it."""
+        return self in (WalkedOperation.SNAPSHOT, WalkedOperation.CATCH_UP)
 
 
 @dataclass(frozen=True, slots=True)

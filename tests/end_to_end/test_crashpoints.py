@@ -43,3 +43,18 @@ def test_a_boot_can_die_and_the_next_one_recovers(tmp_path: Path, capsys: pytest
     assert (WalkedOperation.BOOT, data["power_cuts"]) == (data["operation"], data["survived"])
     assert data["boundaries"] >= 2
     assert (Path(data["folder"]) / "crashpoints.json").exists()
+
+
+def test_a_node_that_takes_in_a_snapshot_can_die_in_the_middle(tmp_path: Path) -> None:
+    walk = Walker(tmp_path, "multipaxos", WalkedOperation.CATCH_UP, every=60).walk()
+    assert walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
+    assert walk.violations == ()
+    assert walk.boundaries >= 1
+    lines = [json.loads(line) for path in tmp_path.glob("walk-*/messages.jsonl") for line in path.read_text().splitlines()]
+    assert any(line["to"] == TESTED and line["type"] == "SnapshotPart" for line in lines)  # else it took in none
+
+
+def test_snapshots_are_walked_of_logs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(["--dir", str(tmp_path), "crashpoints", "paxos", "--operation", "snapshot"])
+    assert code == 254
+    assert "paxos keeps no log" in capsys.readouterr().err
