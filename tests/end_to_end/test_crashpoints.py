@@ -50,7 +50,9 @@ def test_a_node_that_takes_in_a_snapshot_can_die_in_the_middle(tmp_path: Path) -
     assert walk.with_outcome(PointOutcome.VIOLATES, PointOutcome.BLOCKS) == []
     assert walk.violations == ()
     assert walk.boundaries >= 1
-    lines = [json.loads(line) for path in tmp_path.glob("walk-*/messages.jsonl") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line) for path in tmp_path.glob("walk-*/messages.jsonl") for line in path.read_text().splitlines()
+    ]
     assert any(line["to"] == TESTED and line["type"] == "SnapshotPart" for line in lines)  # else it took in none
 
 
