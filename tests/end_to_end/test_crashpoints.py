@@ -9,7 +9,8 @@ import pytest
 from harness.cli.main import run
 from harness.faults.power_cut import Tail
 from harness.records import receipts
-from harness.systematic.crashpoints import TESTED, Walker
+from harness.systematic.crashpoints import Walker
+from harness.systematic.power_cut_cluster import TESTED
 from harness.systematic.power_cuts import WalkedOperation
 from harness.systematic.sweep_points import PointOutcome
 
