@@ -105,7 +105,7 @@ export class Ring {
     group.append(s("circle", { class: "rim", r: NODE }));
     group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name.length > 9 ? `${node.name.slice(0, 8)}…` : node.name));
     const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
-      : [{ suspended: "❚❚ suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
+      : [{ suspended: "suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
     this.chip(group, node, facts);
     return group;
