@@ -9,7 +9,7 @@ import pytest
 
 from harness.records.run_files import RunFiles
 from harness.runs import plan as plans
-from harness.runs.plan import Plan, PlanStep
+from harness.runs.plan import Plan, PlanStep, When
 from harness.runs.suite import PlanResult, run_plan
 from harness.systems.commands.described import CommandSystem
 
@@ -80,11 +80,15 @@ def played(folder: Path, client: str, *steps: PlanStep, time_s: float) -> PlanRe
 def test_a_store_in_memory_loses_writes_under_a_kill_and_the_run_has_receipts_and_can_be_replayed(
     tmp_path: Path,
 ) -> None:
-    result = played(tmp_path, "Patient", PlanStep("kill", 0.6, 0.1, None, {"nodes": ["n1"]}), time_s=1.2)
+    at_a_connection = When.parse("12th connection from client to n1")  # each call has one of its own
+    result = played(tmp_path, "Patient", PlanStep("kill", 0.0, 0.1, at_a_connection, {"nodes": ["n1"]}), time_s=2.0)
     assert result.violated == ("linearizability",)
     files = RunFiles(tmp_path / "run")
-    (receipt,) = [json.loads(line) for line in files.receipts.read_text().splitlines()]
-    assert (receipt["fault"], receipt["bit"], receipt["evidence"]["wait_status"]) == ("kill", True, -9)
+    receipts = {receipt["fault"]: receipt for receipt in map(json.loads, files.receipts.read_text().splitlines())}
+    assert receipts.keys() == {"hold", "kill"}
+    assert (receipts["kill"]["bit"], receipts["kill"]["evidence"]["wait_status"]) == (True, -9)
+    assert result.evidence is not None
+    assert sum(call.invoke.time < receipts["kill"]["began_ns"] for call in result.evidence.calls) >= 12
     again = plans.load(files.plan)
     assert again.system is not None
     assert again.system.name == "store"
