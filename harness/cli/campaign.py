@@ -8,7 +8,7 @@ import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
-from harness.cli.plans import NameList, disk_option, system_under_test
+from harness.cli.plans import NameList, disk_option, system_option, system_under_test
 from harness.cli.signals import exit_code_after, noted_signals
 from harness.records.run_folders import new_folder
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="How many runs at a time. A run takes half a core.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
-@algorithm_parameter(default="paxos")
+@algorithm_parameter(shown_default="paxos")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")
 @click.option(
     "--time",
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--keep", is_flag=True, help="Keep the folders of valid runs as well.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
+@system_option
 @disk_option
 @click.pass_obj
 def campaign(
@@ -69,7 +70,7 @@ def campaign(
     minutes: float | None,
     workers: int,
     seed: int,
-    algorithm: str,
+    algorithm: str | None,
     faults: tuple[str, ...],
     time_s: float,
     nodes: int,
@@ -83,11 +84,13 @@ def campaign(
     workload: str | None,
     dask: str | None,
     volatile: bool | None,
+    system_file: str | None,
     as_json: bool,
 ) -> int:
     """Run many plans of ALGORITHM (paxos, module:Class, …) that are drawn from a seed, and merge their results.
 
-    ALGORITHM may also be a command whose nodes speak Maelstrom's protocol, as for `consensus test`.
+    ALGORITHM may also be a command whose nodes speak Maelstrom's protocol, and `--system FILE` stands in its place for any command
+    that listens on ports, as for `consensus test`.
 
     The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
     and shows the combinations that never occurred, and how large a share of such runs may fail. Ctrl-C ends the campaign with
@@ -105,10 +108,15 @@ def campaign(
     if guided and dask is not None:
         raise BadInput("--guided runs in processes of this machine: leave out --dask")
     runs = runs or (RUNS_MAX if minutes else 100)
-    system = system_under_test(algorithm, volatile, ["shipped", "beyond_tolerance", "trace", "dask"])
+    if algorithm is not None and system_file is not None:
+        raise click.UsageError("give either an algorithm, such as paxos, or a system with --system")
+    target = algorithm if system_file is not None else algorithm or "paxos"
+    system = system_under_test(target, volatile, ["shipped", "beyond_tolerance", "trace", "dask"], system_file)
     if system is not None:
         algorithm, workload = system.name, system.workload(workload).name
     else:
+        assert target is not None
+        algorithm = target
         workload = workload or usual_workload(load_algorithm(algorithm))
         workload_for(workload, load_algorithm(algorithm))
     keep = keep or trace
