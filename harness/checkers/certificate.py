@@ -10,7 +10,9 @@ Rules
    line numbers stand in their place.
 """
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,8 +102,16 @@ def describe_value(value: object, f: str = "") -> str:
         both = len(value) == 2
         text = " for ".join(describe_value(item) for item in reversed(value)) if both else f"{len(value)} entries"
     else:
-        text = _NO_VALUE.get(f, "nothing") if value is None else str(value)
+        text = _NO_VALUE.get(f, "nothing") if value is None else _in_words(str(value))
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 1]}…"
+
+
+def _in_words(text: str) -> str:
+    """Return a value's text as it stands in all other evidence: a string of JSON in single quotes, and all else as it is."""
+    if text.startswith('"'):
+        with suppress(ValueError):
+            return repr(json.loads(text))
+    return text
 
 
 @wording

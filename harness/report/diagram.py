@@ -144,7 +144,7 @@ def _with_held_values(colours: Mapping[str, int], every_change: Iterable[NodeCha
 
 
 def _message(message: DrawnMessage, tables: _Tables) -> list[Any]:
-    fields = json.dumps(message.fields, ensure_ascii=False)
+    fields = "; ".join(f"{name} {_field_text(item)}" for name, item in message.fields.items())
     row: list[Any] = [
         message.index,
         message.time // 1000,
@@ -160,6 +160,16 @@ def _message(message: DrawnMessage, tables: _Tables) -> list[Any]:
     if message.later:
         row.append([[time // 1000, tables.fates.number(fate)] for time, fate in message.later])
     return row
+
+
+def _field_text(item: Any) -> str:
+    """Return a field of a message for people: a ballot as `2·n1`, a value as in all other texts."""
+    match item:
+        case [int(round_), str(node)]:
+            return f"{round_}·{node}"
+        case None:
+            return "none"
+    return shown(item, TEXT_MAX)
 
 
 def message_label(message: DrawnMessage) -> str:

@@ -354,7 +354,7 @@ def test_a_bad_history_names_the_answers_that_contradict_each_other() -> None:
         ("2", "ok", "query", None),
     )
     verdict = linearizable(run)
-    expected = 'x: 1 at n1 received "blue" at 1.00 s, but 2 at n2 queried after that, at 2.00 s, and received undecided'
+    expected = "x: 1 at n1 received 'blue' at 1.00 s, but 2 at n2 queried after that, at 2.00 s, and received undecided"
     assert (verdict.status, verdict.evidence) == (VerdictStatus.INVALID, expected)
 
 
@@ -369,8 +369,8 @@ def test_a_stale_read_of_a_register() -> None:
     )
     verdict = linearizable(run, REGISTER)
     expected = (
-        'x: the value was "blue" from 1.00 s (written by 1 at n1) to 4.00 s (read by 2 at n2), '
-        'but "red" was written by 1 at n1 within that time, from 2.00 s to 3.00 s'
+        "x: the value was 'blue' from 1.00 s (written by 1 at n1) to 4.00 s (read by 2 at n2), "
+        "but 'red' was written by 1 at n1 within that time, from 2.00 s to 3.00 s"
     )
     assert (verdict.status, verdict.evidence) == (VerdictStatus.INVALID, expected)
 
@@ -383,8 +383,8 @@ def test_values_that_are_written_twice_are_searched() -> None:
     assert good.status == VerdictStatus.VALID
     bad = linearizable(run_of(*events, ("2", "invoke", "read", None), ("2", "ok", "read", "red")), REGISTER)
     expected = (
-        'x: 2 at n2 read "red" in a call that began at 6.00 s, and every call that can have written that value had ended '
-        'by 3.00 s (the last by 1 at n1), but 1 at n1 wrote "blue" between these times, from 4.00 s to 5.00 s'
+        "x: 2 at n2 read 'red' in a call that began at 6.00 s, and every call that can have written that value had ended "
+        "by 3.00 s (the last by 1 at n1), but 1 at n1 wrote 'blue' between these times, from 4.00 s to 5.00 s"
     )
     assert (bad.status, bad.evidence) == (VerdictStatus.INVALID, expected)
 

@@ -266,7 +266,7 @@ def test_steps_of_an_axis_are_round(about: float, expected: float) -> None:
 def test_the_calls_that_a_certificate_names_are_witnesses(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     evidence = (
-        'colour: c1 at n1 received "blue" at 0.010 s and c2 at n3 received "red" at 0.500 s: two values were decided'
+        "colour: c1 at n1 received 'blue' at 0.010 s and c2 at n3 received 'red' at 0.500 s: two values were decided"
     )
     (folder / "results.json").write_text(
         json.dumps(results(verdicts={"linearizability": {"status": "invalid", "evidence": evidence}}))
