@@ -89,8 +89,8 @@ def campaign(
 ) -> int:
     """Run many plans of ALGORITHM (paxos, module:Class, …) that are drawn from a seed, and merge their results.
 
-    ALGORITHM may also be a command whose nodes speak Maelstrom's protocol, and `--system FILE` stands in its place for any command
-    that listens on ports, as for `consensus test`.
+    ALGORITHM may also be a command whose nodes speak Maelstrom's protocol, and `--system FILE` stands in its place for any
+    command that listens on ports, as for `consensus test`.
 
     The folder of every run that is not valid is kept. The report counts which fault hit a node in which phase of the protocol,
     and shows the combinations that never occurred, and how large a share of such runs may fail. Ctrl-C ends the campaign with
