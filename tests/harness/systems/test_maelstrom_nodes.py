@@ -15,7 +15,10 @@ from cluster.errors import BootFailed
 from cluster.processes import ProcessState, is_alive, is_suspended
 from harness.cli.main import run as consensus_run
 from harness.records import receipts
-from harness.runs.plan import Plan, from_json
+from harness.report import write_report
+from harness.runs.campaigns.campaign import Campaign, CampaignTally, make_run
+from harness.runs.campaigns.report import by_phase, merged
+from harness.runs.plan import Plan, from_json, load
 from harness.runs.suite import PlanResult, run_plan
 from harness.systems.guardian import Guardian
 from harness.systems.maelstrom import templates_folder
@@ -235,6 +238,10 @@ def test_a_node_that_keeps_its_state_in_memory_loses_an_acknowledged_write_by_a_
     (kill,) = [one for one in receipts.load(result.folder / "receipts.jsonl") if one.fault == "kill"]
     assert kill.evidence["wait_status"] == -9
     assert (kill.evidence["incarnation before"], kill.evidence["incarnation"]) == (1, 2)
+    page = write_report(result.folder).read_text()
+    assert "Linearizability is broken" in page
+    assert "could not be" not in page  # it looks for no disk and no message of ours
+    assert load(result.folder / "plan.json") == result.plan
 
 
 def test_the_same_node_passes_without_a_fault(tmp_path: Path) -> None:
@@ -339,6 +346,20 @@ def test_what_a_node_does_against_the_rules_makes_a_run_invalid(tmp_path: Path) 
         "n1 answered what no client has asked",
     ]
     assert "Hello, world" in said[0]
+
+
+def test_a_campaign_counts_what_faults_have_hit_by_the_messages_that_came(tmp_path: Path) -> None:
+    system = MaelstromSystem(STORE, ready_s=WAIT_S)
+    campaign = Campaign(
+        tmp_path, 1, faults=("kill-all",), time_s=1.0, nodes=2, workload="lin-kv", steps=1, system=system, keep=True
+    )
+    assert campaign.plan(1).system == system
+    tally = CampaignTally(campaign)
+    tally.add(make_run(campaign, 1))
+    assert tally.runs[0].planned == ("kill-all",)
+    assert set(by_phase(tally).phases) >= {"idle"}
+    assert merged(tally)["done"] == 1
+    assert tally.marks_never_met == []
 
 
 # --- `consensus new` ----------------------------------------------------------------------------------------------------
