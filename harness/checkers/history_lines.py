@@ -27,6 +27,7 @@ TYPES: Final = {
 }
 #: The process whose lines tell of faults.
 NEMESIS: Final = ("nemesis", ":nemesis")
+_SIMPLE: Final = frozenset({int, str, float, bool, type(None)})
 #: How many lines are read to find out where the keys stand.
 _LOOK_AHEAD: Final = 10_000
 
@@ -112,7 +113,9 @@ def type_and_process(event: dict[str, Any]) -> tuple[str, int | str]:
 
 def plain_value(value: Any) -> Any:
     """Return a value as the checkers compare it: with the encodings of `jsonable.py` decoded."""
-    if type(value) is not list and type(value) is not dict:
+    if type(value) is list:  # a history of transactions has millions of lists of plain values
+        return value if _SIMPLE.issuperset(map(type, value)) else [plain_value(item) for item in value]
+    if type(value) is not dict:
         return value
     try:
         return from_jsonable(value)
