@@ -36,7 +36,7 @@ class _Read(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Element:
+class AddedElement:
     """An element: the add that began first, and the first that was acknowledged."""
 
     text: str | None
@@ -52,12 +52,18 @@ class _Element:
 
 
 @dataclass(slots=True)
-class _Collected:
+class CollectedSet:
     """What the calls added and read, and the sentences about answers that no set gives."""
 
-    elements: dict[str | None, _Element] = field(default_factory=dict)
+    elements: dict[str | None, AddedElement] = field(default_factory=dict)
     reads: list[_Read] = field(default_factory=list)
     flaws: list[str] = field(default_factory=list)
+
+    def acknowledge(self, element: AddedElement, call: ClientCall) -> None:
+        """Note that an add of the element ended, if that was the first."""
+        before = element.acknowledged
+        if call.ended is not None and (before is None or before.ended is None or call.ended < before.ended):
+            element.acknowledged = call
 
     def names(self, bits: int) -> str:
         """Return elements as text, such as "3, 5 and 4 others"."""
@@ -66,9 +72,15 @@ class _Collected:
         return ", ".join(texts[:SENTENCES_MAX]) + (f" and {count(more, 'other')}" if more > 0 else "")
 
 
-def judge_set(calls: Sequence[ClientCall], context: CallContext) -> Verdict:
-    """Return whether the adds and reads of a set have an order: each read shows all adds that ended before it began."""
-    seen = _collect(calls, context)
+def judge_set(calls: Sequence[ClientCall], context: CallContext, kind: type["CollectedSet"] | None = None) -> Verdict:
+    """Return whether the adds and reads of a set have an order: each read shows all adds that ended before it began.
+
+    Args:
+        calls: all calls, in the order in which they began.
+        context: the times.
+        kind: what collects the elements and the reads; None for `CollectedSet`.
+    """
+    seen = _collect(calls, context, kind)
     with Found() as found:
         found.extend(seen.flaws)
         found.extend(_missing(seen, context))
@@ -111,22 +123,20 @@ def judge_eventual_set(calls: Sequence[ClientCall], context: CallContext) -> Ver
     )
 
 
-def _collect(calls: Sequence[ClientCall], context: CallContext) -> _Collected:
+def _collect(calls: Sequence[ClientCall], context: CallContext, kind: type[CollectedSet] | None = None) -> CollectedSet:
     """Return the elements and the reads. Adds of all calls count, since a read may overtake the add's answer."""
-    seen = _Collected()
+    seen = (kind or CollectedSet)()
     for call in calls:
         if call.f == READ:
             continue
         text = text_of(call.value)
-        element = seen.elements.setdefault(text, _Element(text, len(seen.elements)))
+        element = seen.elements.setdefault(text, AddedElement(text, len(seen.elements)))
         if call.outcome == "fail":
             element.failed = call
             continue
         if element.first is None:
             element.first = call
-        before = element.acknowledged
-        if call.ended is not None and (before is None or before.ended is None or call.ended < before.ended):
-            element.acknowledged = call
+        seen.acknowledge(element, call)
     size = len(seen.elements) // 8 + 1
     for call in calls:
         if call.f != READ or not call.is_ok:
@@ -151,7 +161,7 @@ def _collect(calls: Sequence[ClientCall], context: CallContext) -> _Collected:
     return seen
 
 
-def _unexpected(call: ClientCall, text: str | None, element: _Element | None, context: CallContext) -> str:
+def _unexpected(call: ClientCall, text: str | None, element: AddedElement | None, context: CallContext) -> str:
     read = f"unexpected: {context.by(call)} read {text}"
     if element is None:
         return f"{read}, which no client had added"
@@ -161,9 +171,9 @@ def _unexpected(call: ClientCall, text: str | None, element: _Element | None, co
     return f"{read}, and the first add of it, by {element.first.who}, began only at {context.at(element.first.began)}"
 
 
-def _missing(seen: _Collected, context: CallContext) -> Iterator[str]:
+def _missing(seen: CollectedSet, context: CallContext) -> Iterator[str]:
     """Yield a sentence for each element that was acknowledged or read before a read began that lacks it."""
-    known: list[tuple[ClientCall, _Element | _Read]] = [
+    known: list[tuple[ClientCall, AddedElement | _Read]] = [
         (element.acknowledged, element) for element in seen.elements.values() if element.acknowledged is not None
     ]
     known += [(read.call, read) for read in seen.reads]
@@ -191,7 +201,7 @@ def _missing(seen: _Collected, context: CallContext) -> Iterator[str]:
                 yield f"stale: {sentence}; {context.by(later.call)} did again"
 
 
-def _bits(what: _Element | _Read) -> int:
+def _bits(what: AddedElement | _Read) -> int:
     return what.elements if isinstance(what, _Read) else what.bit
 
 
@@ -204,7 +214,7 @@ class _Staged(NamedTuple):
     what: str
 
 
-def _no_order(seen: _Collected, context: CallContext) -> Iterator[str]:
+def _no_order(seen: CollectedSet, context: CallContext) -> Iterator[str]:
     """Yield a sentence about two calls that contradict the order which inclusion prescribes."""
     reads = sorted(seen.reads, key=lambda read: read.elements.bit_count())
     stages: list[list[_Staged]] = []
@@ -238,7 +248,7 @@ def _no_order(seen: _Collected, context: CallContext) -> Iterator[str]:
                 latest = one
 
 
-def _adds(seen: _Collected, elements: int) -> list[_Staged]:
+def _adds(seen: CollectedSet, elements: int) -> list[_Staged]:
     every = list(seen.elements.values())
     found = []
     while elements:
@@ -250,7 +260,7 @@ def _adds(seen: _Collected, elements: int) -> list[_Staged]:
     return found
 
 
-def _lost_in_the_end(seen: _Collected, read: _Read, missing: int, context: CallContext) -> str:
+def _lost_in_the_end(seen: CollectedSet, read: _Read, missing: int, context: CallContext) -> str:
     bit = missing & -missing
     (element,) = (element for element in seen.elements.values() if element.bit == bit)
     others = missing.bit_count() - 1

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.checkers.evidence import Checker, RunEvidence, ended_ns
-from harness.checkers.known_bad import undetected
+from harness.checkers.known_bad import BadRuns, undetected
 from harness.checkers.verdict import Verdict, checker, unknown, valid
 from harness.records.history import RecordedCall
 from node.wording import count
@@ -49,7 +49,7 @@ def guards(
     execution: PlanExecution,
     functions: Iterable[str],
     checkers: Mapping[str, Checker],
-    bad_runs: Mapping[str, RunEvidence] | None = None,
+    bad_runs: Mapping[str, BadRuns] | None = None,
 ) -> Verdict:
     """Check that a run was a test.
 
@@ -58,7 +58,7 @@ def guards(
         execution: what the run carried out of its plan.
         functions: the kinds of calls that must have been asked, and have succeeded if they were asked often.
         checkers: the checkers that judge the run, by name.
-        bad_runs: the known bad run of each checker, as for `undetected`.
+        bad_runs: the known bad runs of each checker, as for `undetected`.
 
     Returns:
         Valid if every guard passes; otherwise unknown with `no_test`, and the first guard that failed.

@@ -22,6 +22,8 @@ from node.wire import encode_value, pack_unchecked
 
 _MEMBERS: Final = ("n1", "n2", "n3")
 _SECOND: Final = 1_000_000_000
+#: The runs that one checker must find.
+BadRuns = RunEvidence | tuple[RunEvidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,18 +223,23 @@ def _bad_lock_runs() -> dict[str, RunEvidence]:
     }
 
 
-def undetected(checkers: Mapping[str, Checker], bad_runs: Mapping[str, RunEvidence] | None = None) -> str | None:
-    """Return a sentence about the first checker that does not find its known bad run; None if each finds its own.
+def undetected(checkers: Mapping[str, Checker], bad_runs: Mapping[str, BadRuns] | None = None) -> str | None:
+    """Return a sentence about the first checker that does not find a known bad run; None if each finds its own.
 
     Args:
         checkers: the checkers, by name.
-        bad_runs: the known bad run of each, by the same names; None for those of `known_bad()`.
+        bad_runs: the known bad runs of each, by the same names; None for those of `known_bad()`.
     """
     bad_runs = known_bad() if bad_runs is None else bad_runs
     for name, check in checkers.items():
         if name not in bad_runs:
             return f"there is no known bad run for the checker of {name}"
-        verdict = check(bad_runs[name])
-        if verdict.status is not VerdictStatus.INVALID:
-            return f"the checker of {name} returned {verdict.status} for a run that is known to be bad ({verdict.evidence})"
+        runs = bad_runs[name]
+        for run in (runs,) if isinstance(runs, RunEvidence) else runs:
+            verdict = check(run)
+            if verdict.status is not VerdictStatus.INVALID:
+                return (
+                    f"the checker of {name} returned {verdict.status} for a run that is known to be bad "
+                    f"({verdict.evidence})"
+                )
     return None

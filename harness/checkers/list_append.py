@@ -185,9 +185,9 @@ class _Lists:
         version = shown(self.longest[key][:length])
         return f"{both} both read {key} as {version} and then appended to it: one of them did not see the other"
 
-    def graph(self, level: Isolation) -> DependencyGraph:
+    def graph(self, level: Isolation, kind: type[DependencyGraph]) -> DependencyGraph:
         """Return the dependencies between the committed transactions."""
-        graph = DependencyGraph(len(self.committed))
+        graph = kind(len(self.committed))
         writer_at: dict[Any, list[int]] = {}  # key to the writers of the elements; -1 for those that did not commit
         for key, elements in self.longest.items():
             writers = self.writer.get(key, {})
@@ -278,8 +278,13 @@ def _following(numbers: Sequence[int]) -> list[int]:
     return found
 
 
-def judge_list_append(calls: Sequence[ClientCall], context: CallContext, level: Isolation) -> Verdict:
-    """Return whether transactions on lists keep to a level of isolation."""
+def judge_list_append(
+    calls: Sequence[ClientCall],
+    context: CallContext,
+    level: Isolation,
+    graph: type[DependencyGraph] = DependencyGraph,
+) -> Verdict:
+    """Return whether transactions on lists keep to a level of isolation. `graph` makes the graph of their dependencies."""
     try:
         lists = _Lists(transactions_of(calls, APPEND), context)
     except NotJudged as error:
@@ -287,7 +292,7 @@ def judge_list_append(calls: Sequence[ClientCall], context: CallContext, level: 
     anomalies = list(lists.anomalies())
     broken = {anomaly.name for anomaly in anomalies} & {"incompatible order", "duplicate elements", "unexpected"}
     if not broken:
-        for cycle in lists.graph(level).cycles(level):
+        for cycle in lists.graph(level, graph).cycles(level):
             sentence = cycle_sentence(cycle, lists.committed, context, lists.why)
             anomalies.append(Anomaly(cycle.name, sentence, cycle.forbidden_from))
     return verdict_of(anomalies, level, lists.committed, len(calls))

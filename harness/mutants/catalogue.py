@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.processes import NODE_COMMAND
+from harness.mutants import judge_scripts as of_judges
 from harness.mutants import log_scripts as of_logs
 from harness.mutants import part_scripts as of_parts
 from harness.mutants import paxos_scripts as of_paxos
@@ -115,6 +116,12 @@ def _part(name: str, class_: str, original: str, note: str, script: PartScript) 
     return Mutant(name, (), note, script, f"harness.mutants.broken_harness:{class_}", original)
 
 
+def _judge(name: str, class_: str, original: str, note: str, script: PartScript) -> Mutant:
+    return Mutant(name, (), note, script, f"harness.mutants.broken_judges:{class_}", original)
+
+
+_GRAPH: Final = "harness.checkers.dependency_graph:DependencyGraph"
+_ANOMALIES: Final = of_judges.TRANSACTIONS_WITH_EACH_ANOMALY
 _STREAM_RULES: Final = "harness.network.stream_rules:StreamRules"
 _FAULTS: Final = "harness.faults.injector:Faults"
 
@@ -388,6 +395,17 @@ MUTANTS: Final = (
     _part("delays-nothing", "DelaysNothing", _STREAM_RULES, "a delay is not applied", of_parts.A_SLOW_LINK),
     _part("loses-receipts", "LosesReceipts", _FAULTS, "a receipt is lost", of_parts.A_CUT_AND_ITS_RECEIPT),
     _part("receipts-of-nothing", "ReceiptsOfNothing", _FAULTS, "no fault was injected", of_parts.A_CUT_AND_ITS_RECEIPT),
+    # The judges.
+    _judge("judge-misses-reads", "MissesReads", _GRAPH, "no G1c is found", _ANOMALIES),
+    _judge("judge-misses-overwrites", "MissesOverwrites", _GRAPH, "no G-single is found", _ANOMALIES),
+    _judge("judge-misses-time", "MissesTime", _GRAPH, "stale reads are allowed", _ANOMALIES),
+    _judge(
+        "judge-misses-lost-elements",
+        "MissesLostElements",
+        "harness.checkers.grow_only_sets:CollectedSet",
+        "a lost element is not missed",
+        of_judges.SETS_WITH_EACH_FLAW,
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from harness.checkers.call_judges import CALL_JUDGES
 from harness.checkers.client_calls import CallContext, ClientCall, as_checker
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.known_bad import undetected
-from harness.checkers.known_bad_calls import known_bad_calls
+from harness.checkers.known_bad_calls import known_bad_calls, known_flaws
 from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.records.history import Event, History
 from node.algorithms.paxos import Paxos
@@ -41,6 +41,17 @@ def verdict(name: str, calls: Sequence[ClientCall], nodes: tuple[str, ...] = ())
 def test_each_judge_finds_its_known_bad_run() -> None:
     checkers = {name: as_checker(judge) for name, judge in CALL_JUDGES.items()}
     assert undetected(checkers, known_bad_calls()) is None
+
+
+@pytest.mark.parametrize("name", CALL_JUDGES)
+def test_each_judge_names_each_flaw_of_its_known_bad_runs(name: str) -> None:
+    check = as_checker(CALL_JUDGES[name])
+    for flaw, evidence in known_flaws(name).items():
+        found = check(evidence)
+        assert any(line.startswith(f"{flaw}: " if flaw else "") for line in (found.evidence, *found.more)), (
+            flaw,
+            found,
+        )
 
 
 def test_a_run_without_calls_is_unknown() -> None:

@@ -154,7 +154,7 @@ def test_a_limit_of_time_ends_any_loop_as_unknown(
 
 
 def test_every_judge_by_its_name(tmp_path: Path) -> None:
-    for name, evidence in known_bad_calls().items():
+    for name, (evidence, *_) in known_bad_calls().items():
         path = saved(tmp_path, f"{name}.jsonl", lines([event.to_json() for event in evidence.history.events]))
         assert run(["check", path, "--model", name]) == 1, name
     jepsen = """{:type :invoke, :f :txn, :value [[:append 1 2] [:r 3 nil]], :process 0}

@@ -1,0 +1,38 @@
+"""Scripts about judges: each gives a judge, or a broken one, histories that are known to have a flaw, and it must name each."""
+
+from typing import Final
+
+from harness.checkers.client_calls import CallJudge, as_checker
+from harness.checkers.dependency_graph import DependencyGraph
+from harness.checkers.grow_only_sets import SET, CollectedSet, judge_set
+from harness.checkers.known_bad_calls import known_flaws
+from harness.checkers.list_append import judge_list_append
+from harness.checkers.transactions import Isolation
+from harness.mutants.part_scripts import PartScript
+
+
+def _must_name_each_flaw(judge: CallJudge, name: str) -> None:
+    """Raise an AssertionError if the judge does not name a flaw of a history that is known to have it."""
+    check = as_checker(judge)
+    for flaw, run in known_flaws(name).items():
+        verdict = check(run)
+        if not any(line.startswith(f"{flaw}: ") for line in (verdict.evidence, *verdict.more)):
+            raise AssertionError(
+                f"known bad runs: the judge {name} returned {verdict.status} for a history with {flaw}"
+            )
+
+
+def transactions_with_each_anomaly(graph: type[DependencyGraph]) -> None:
+    """Transactions on lists, with each published anomaly in turn."""
+    strict = Isolation.STRICT_SERIALIZABLE
+    judge = CallJudge(("txn",), lambda calls, context: judge_list_append(calls, context, strict, graph), whole=True)
+    _must_name_each_flaw(judge, "list-append")
+
+
+def sets_with_each_flaw(kind: type[CollectedSet]) -> None:
+    """A set that loses an element, hides one for a while, invents one, or returns one twice."""
+    _must_name_each_flaw(CallJudge(SET.functions, lambda calls, context: judge_set(calls, context, kind)), "set")
+
+
+TRANSACTIONS_WITH_EACH_ANOMALY: Final = PartScript("transactions-with-each-anomaly", transactions_with_each_anomaly)
+SETS_WITH_EACH_FLAW: Final = PartScript("sets-with-each-flaw", sets_with_each_flaw)
