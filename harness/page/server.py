@@ -48,6 +48,7 @@ _FILES: Final = {
     "/": (ASSETS / "page.html", "text/html"),
     "/page.css": (ASSETS / "page.css", "text/css"),
     "/theme.css": (REPORT_ASSETS / "theme.css", "text/css"),
+    "/svg.js": (REPORT_ASSETS / "svg.js", "text/javascript"),
     **{f"/{path.name}": (path, "text/javascript") for path in ASSETS.glob("*.mjs")},
 }
 #: How many events a batch has at most.

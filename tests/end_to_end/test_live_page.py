@@ -211,6 +211,9 @@ def test_a_run_opens_on_the_page_also_a_hostile_one(browser: Browser, tmp_path: 
         with closing(server), opened(browser, server.url) as seen:
             expect(seen.page.locator(".node")).not_to_have_count(0)
             expect(seen.page.locator("#verdicts li")).not_to_have_count(0)
+            with seen.page.expect_download() as saved:
+                seen.page.click("#save-svg")
+            assert "n1" in Path(saved.value.path()).read_text()
             seen.page.click("#show-diagram")
             expect(seen.page.locator("#diagram")).to_be_visible()
             seen.page.focus("#slider")

@@ -43,7 +43,8 @@ function begin(about) {
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
   page.diagram = new SpaceTime(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
-  byId("toolbar").append(h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
+  byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
+    h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
   if (about.live && !about.read_only) tools(about);
@@ -57,11 +58,12 @@ function tools(about) {
   const groups = h("input", { id: "groups", "aria-label": "groups to cut from each other", placeholder: "n1,n2/n3,n4,n5", autocomplete: "off" });
   const note = h("span", { class: "note", "aria-live": "polite", id: "tool-note" });
   page.note = note;
+  byId("toolbar").append(note);
   byId("toolbar").prepend(
     button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
     groups, button("Partition", () => page.panels.do("partition", { groups: groups.value }, note), { id: "partition" }),
     button("Heal all", () => page.panels.do("heal", {}, note), { id: "heal-all" }),
-    h("a", { href: "report", target: "_blank", rel: "noopener" }, "report"), note);
+    h("a", { href: "report", target: "_blank", rel: "noopener" }, "report"));
 }
 
 function knife(links, oneWay) { page.panels.do("cut", { links, one_way: oneWay }, page.note); }

@@ -3,9 +3,10 @@
 // A message that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross. The colours are
 // those of the style sheet, read again when the reader's setting changes.
 
-import { h } from "./dom.mjs";
+import { h, s } from "./dom.mjs";
 import { valueMark } from "./marks.mjs";
 import { LOST } from "./store.mjs";
+import { saveSvg } from "./svg.js"; // the report's
 
 const DRAWN_MAX = 240, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
 const WAITS = new Set(["held", "delayed", "reordered"]);
@@ -19,6 +20,7 @@ export class MessageLayer {
     this.colours = new Map();
     this.sprites = new Map();
     this.isClear = true;
+    this.placed = []; // what the last frame has drawn, and where
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { this.colours.clear(); this.sprites.clear(); });
     new ResizeObserver(() => this.fit()).observe(this.canvas);
   }
@@ -36,6 +38,7 @@ export class MessageLayer {
     const steps = store.stepsBetween(t - flight, t).filter((step) => this.ring.shows(step.message));
     if (!steps.length && !focus) {
       if (!this.isClear) this.clear();
+      this.placed = [];
       return 0;
     }
     const every = Math.max(1, Math.ceil(steps.length / DRAWN_MAX));
@@ -43,10 +46,12 @@ export class MessageLayer {
     if (focus && !shown.some(({ step }) => step.message === focus)) shown.push({ share: 0.55, lost: null, step: { message: focus, fate: focus.fate } });
     this.clear();
     this.isClear = false;
+    this.placed = [];
     const labelled = shown.length <= LABELLED_MAX, labels = [];
     for (const one of shown) {
       const { message, fate } = one.step, curve = this.ring.curve(message.from, message.to);
       const [x, y] = this.ring.pointAt(curve, isStill ? (one.lost ? 0.5 : 0.7) : one.share);
+      this.placed.push({ x, y, message, lost: one.lost });
       if (shown.length <= TRAILS_MAX) this.trail(curve, this.ring.marks.of(message).css);
       this.pen.drawImage(this.sprite(message, fate, one.lost), x - SPRITE / 2, y - SPRITE / 2, SPRITE, SPRITE);
       if ((labelled && !this.ring.marks.isOfClient(message)) || message === focus) labels.push([x, y, words(message, fate, one.lost)]);
@@ -122,6 +127,15 @@ export class MessageLayer {
     pen.strokeText(text, x, y - 14);
     pen.fillStyle = this.colour("ink");
     pen.fillText(text, x, y - 14);
+  }
+
+  // Lets the browser save the picture as it is now, with the messages on their way, as an SVG file.
+  save(name) {
+    const marks = this.placed.map(({ x, y, message, lost }) => s("g", { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
+      ...this.ring.shape(message), lost ? s("path", { class: "cross", d: "M-9 -9L9 9M9 -9L-9 9" }) : null));
+    const group = this.ring.svg.appendChild(s("g", {}, ...marks));
+    saveSvg(this.ring.svg, name);
+    group.remove();
   }
 
   // Returns the colour of a class such as `t-3` or `v-blue`, or of a variable of the style sheet.
