@@ -8,9 +8,11 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from harness.report import write_report
 from tests.run_folders import hostile, lines, message, split_brain
+from tests.waiting import WAIT_S
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -129,3 +131,46 @@ def test_the_policy_of_the_page_stops_an_unknown_script(tmp_path: Path) -> None:
     assert any("Content Security Policy" in line for line in seen.console)
     assert json.dumps("taken over") not in seen.document[: seen.document.index("</title>")]
     assert seen.is_drawn
+
+
+# --- moving through time with the mouse ---------------------------------------------------------------------------------
+
+
+def test_the_slider_moves_the_picture_and_the_predicates(tmp_path: Path) -> None:
+    page_file = write_report(split_brain(tmp_path / "run"))
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900}, accept_downloads=True)
+        page.set_default_timeout(WAIT_S * 1000)
+        page.on("console", lambda line: errors.append(line.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(page_file.as_uri())
+        ring, broken = page.locator("#ring"), page.locator(".predicate.broken")
+        expect(broken).to_have_count(1)  # the page opens at the step that breaks agreement
+        page.get_by_role("button", name="previous decision").click()
+        expect(page.locator(".clock")).to_contain_text("0.0100 s")
+        expect(broken).to_have_count(0)
+        expect(ring).to_have_attribute(
+            "aria-label", re.compile(r"n1: up, leader, decided 'blue'; .*n3: up, voted 'blue'\.")
+        )
+        page.locator(".predicate-head").first.click()
+        expect(broken).to_have_count(1)
+        expect(page.locator(".predicate.broken .evidence")).to_contain_text("and n3 'red' at 0.500 s")
+        page.get_by_label("time of the run").focus()
+        page.keyboard.press("End")
+        expect(ring).to_have_attribute("aria-label", re.compile("n2: killed"))
+        page.keyboard.press("Home")
+        expect(page.locator(".clock")).to_contain_text("-0.0050 s")
+        page.get_by_role("button", name="▶ play").click()
+        expect(page.locator(".clock")).not_to_contain_text("-0.00")  # the time runs
+        page.get_by_role("button", name="⏸ pause").click()
+        page.get_by_role("button", name="next message").click()
+        with page.expect_download() as saved:
+            page.click("#save-ring")
+        drawing = saved.value.path().read_text()
+        assert drawing.startswith("<svg")
+        assert "class=" not in drawing  # it needs no style sheet
+        assert all(f">{node}</text>" in drawing for node in ("n1", "n2", "n3"))
+        browser.close()
+    assert errors == []
