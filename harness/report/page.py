@@ -43,6 +43,16 @@ PROMISES: Final = {
     "durability": "every acknowledged value is on enough disks",
     "liveness": "every call after the heal is answered in time",
     "guards": "the run was a test",
+    "echo": "each answer is what was sent",
+    "unique-ids": "no id comes twice",
+    "broadcast": "each node has every message in the end",
+    "g-set": "each node has every element in the end",
+    "g-counter": "each node has the sum in the end",
+    "pn-counter": "each node has the sum in the end",
+    "isolation": "transactions see each other as the level of isolation allows",
+    "kafka": "no message is lost, and offsets keep their values",
+    "contract": "no node fails by itself",
+    "recovery": "each node comes up again on its own disk",
 }
 STATUS_MARKS: Final = {"invalid": "✗", "valid": "✓", "unknown": "?", "not judged": "?"}
 STATUS_WORDS: Final = {"invalid": "broken", "valid": "kept", "unknown": "not shown", "not judged": "not judged"}
