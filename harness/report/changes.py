@@ -49,6 +49,9 @@ class NodeChange(NamedTuple):
     """For holds: the ballot under which the value was accepted."""
 
 
+#: The fields that are about a variable.
+_OF_A_VARIABLE: Final = ("holds", "decided")
+
 #: What a message shows of its sender: pairs of a field and a value.
 Shown = Iterator[tuple[str, Any]]
 
@@ -101,7 +104,7 @@ def _under(role: str, in_a_log: str) -> Callable[[DrawnMessage], Shown]:
     return read
 
 
-#: By the name that a type of message has on the wire.
+#: By the name that a type of message has on the wire. A Reply names no variable: the client's call in the history does.
 SHOWS: Final[Mapping[str, Callable[[DrawnMessage], Shown]]] = {
     "Answer": _leads,
     "Alive": _decided,
@@ -112,7 +115,6 @@ SHOWS: Final[Mapping[str, Callable[[DrawnMessage], Shown]]] = {
     "Accepted": _under("", "follower"),
     "Rejected": _under("", ""),
     "Decided": _decided,
-    "Reply": _decided,
     "Canvass": _under("canvassing", "canvassing"),
     "Heartbeat": _under("leader", "leader"),
     "HeartbeatAck": _under("follower", "follower"),
@@ -164,8 +166,9 @@ def _of_messages(run: RunFolder) -> Iterator[NodeChange]:
             continue
         variable = message.variable or ""
         for field_, value in shows(message):
-            if value is not None and value != "":
-                yield NodeChange(message.time, message.sender, variable, field_, value, message.index)
+            if value is None or value == "" or (field_ in _OF_A_VARIABLE and not variable):
+                continue
+            yield NodeChange(message.time, message.sender, variable, field_, value, message.index)
         match message.type:
             case "Accept" if "value" in message.fields:
                 proposed[variable, _ballot(message.fields.get("ballot"))] = _value(message.fields)
