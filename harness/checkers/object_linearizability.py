@@ -8,7 +8,8 @@ Rules
 1. Each key is an object of its own: a history is linearizable exactly if the calls on each object are (locality, same
    paper).
 2. Where a theorem decides, no order is searched: `write_once.py`, `unique_writes.py`, `lock_holds.py` and `log_entries.py`,
-   each with its proof. `stale_values.py` finds the usual flaw of other registers before a search starts.
+   each with its proof. `stale_values.py` finds the usual flaw of other registers before a search starts, and two holds of a lock
+   that overlap are found among all answers.
 3. Elsewhere `jit_linearizability.py` searches, up to a bound. Beyond it the verdict is unknown, never valid.
 4. A few calls that contradict each other explain a violation. A violation that a search found is minimised first. If many
    calls remain, the sentence names the last ones. The violation stands if it cannot be explained.
@@ -78,8 +79,10 @@ def find_contradiction(
         found = find_stale_value(calls, model)
         if found is not None:
             return found
-    if kind is LockModel and holds_can_be_paired(calls):
-        return check_lock_holds(calls)
+    if kind is LockModel:
+        changes = [call for call in calls if not model.is_read(call)]
+        if holds_can_be_paired(changes) and ((found := check_lock_holds(changes)) or len(changes) == len(calls)):
+            return found  # calls that change nothing can only add contradictions
     if isinstance(model, LogModel) and kind is LogModel:
         if appends_are_unique(calls):
             return check_log_entries(calls)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from harness.checkers.jit_linearizability import search
-from harness.checkers.models import CasRegisterModel, LogModel, RegisterModel
+from harness.checkers.models import CasRegisterModel, LockModel, LogModel, RegisterModel
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.suspect_windows import windows
@@ -110,6 +110,19 @@ def starting_at(model: Model, state: object) -> Model:
     found = type(model)()
     found.initial = state  # type: ignore[misc]
     return found
+
+
+def test_two_holds_of_a_lock_are_named_among_many_that_found_it_held() -> None:
+    calls = [ObjectCall("acquire", "a", None, 0, 1, None, "a")]
+    calls += [
+        ObjectCall("acquire", f"p{number}", "held", 2 + 2 * number, 3 + 2 * number, None, f"p{number}")
+        for number in range(100)
+    ]
+    calls.append(ObjectCall("acquire", "b", None, 300, 301, None, "b"))
+    found = find_contradiction(calls, LockModel())
+    assert found is not None
+    certificate = certify(calls, LockModel(), found, lambda place: place / 10)
+    assert [call.process for call in certificate.history] == ["a", "b"]
 
 
 def test_a_log_whose_entries_repeat_and_whose_read_came_too_early() -> None:
