@@ -1,7 +1,8 @@
 """Reads a history file of any system as calls with plain values, for the judges of `call_judges.py`.
 
 The format is that of `external_history.py`, with two differences. Keys stand in the field `key` only. And `final`, or
-`final?` as Jepsen has it, marks a call as one after the end of all writes."""
+`final?` as Jepsen has it, marks a call as one after the end of all writes.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -9,7 +9,8 @@ that some order gives, and no search looks for one: that question is the subset 
 
 A counter that agrees in the end may return old values meanwhile. Its values never go beyond what all changes that had begun
 amount to, and each reader's last value is the sum of the acknowledged changes and of some whose outcome is unknown: these
-sums are computed."""
+sums are computed.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence

@@ -22,7 +22,8 @@ after the last version that was read: such fans go through nodes of their own, t
 
 First nodes that no cycle can contain are taken away, one after the other. Of what is left, Tarjan's algorithm finds the
 strongly connected components (*Depth-First Search and Linear Graph Algorithms*, 1972), without recursion. In each, searches
-breadth first find a short cycle of the most severe kind that it has."""
+breadth first find a short cycle of the most severe kind that it has.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

@@ -13,16 +13,21 @@ before with the same calls left is not explored again.
 A call that changes nothing and has its answer in the state at hand is placed at once, without an alternative: any order remains
 an order if it is moved to the front. A call of unknown outcome is tried last, and only if an open call has its answer then.
 
+If the calls that are left are steps of a walk from state to state, a choice that cuts some of them off is not made: Euler's
+condition for a walk along all edges, of which the other half, the degrees, holds as long as an order exists.
+
 This finds an order, if there are many, in about one step a call. It proves nothing if it finds none.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
-from harness.checkers.sequential_model import Model, ModelState, ObjectCall
+from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState, ObjectCall
 
 #: How many states are remembered at most, so that they take some 50 MB.
 _SEEN_MAX: Final = 200_000
+#: Of at most so many calls that are left it is asked whether a walk can reach them all.
+_WALK_MAX: Final = 200
 
 Attempted = Literal["searching", "found", "exhausted"]
 
@@ -42,6 +47,7 @@ class _Attempt:
         self.calls = [*definite, *sorted(pending, key=lambda call: call.began)]
         self.is_read = [model.is_read(call) for call in definite]
         self.effects = [(call.f, call.argument, None if call.is_pending else call.answer) for call in self.calls]
+        self.links = [(model.required_state(call), model.resulting_state(call)) for call in definite]
         self.done = bytearray(len(self.calls))
         self.placed: list[int] = []
         self.first = 0
@@ -112,7 +118,7 @@ class _Attempt:
                 continue
             tried.add(self.effects[number])
             after, answer = step(state, self.calls[number])
-            if answer == self.calls[number].answer:
+            if answer == self.calls[number].answer and not self._is_cut_off(number, after):
                 yield number, after
         place = _end(self.calls[self.first])
         for number in range(self.count, len(self.calls)):
@@ -124,6 +130,31 @@ class _Attempt:
             after, _ = step(state, self.calls[number])
             if after != state and any(step(after, self.calls[one])[1] == self.calls[one].answer for one in left):
                 yield number, after
+
+    def _is_cut_off(self, placed: int, state: ModelState) -> bool:
+        """Return whether some call that is left can never come, if one is placed and leads to a state.
+
+        If only calls are left that need one state and make one, the order is a walk along them. A call that no way leads to
+        from the state, in either direction, is none of its steps.
+        """
+        if self.count - self.first > _WALK_MAX or self.count < len(self.calls):
+            return False
+        ways: dict[ModelState, list[ModelState]] = {}
+        for number in range(self.first, self.count):
+            if self.done[number] or number == placed or self.is_read[number]:
+                continue
+            required, made = self.links[number]
+            if required is NO_SINGLE_STATE or made is NO_SINGLE_STATE:
+                return False
+            ways.setdefault(required, []).append(made)
+            ways.setdefault(made, []).append(required)
+        reached, front = {state}, [state]
+        while front:
+            for other in ways.get(front.pop(), ()):
+                if other not in reached:
+                    reached.add(other)
+                    front.append(other)
+        return not reached.issuperset(ways)
 
     def _placed_bits(self) -> int:
         """Return which open calls are placed, as bits, with those of unknown outcome."""

@@ -3,7 +3,8 @@
 The order of the lines is the order of real time. `index` and `time` may be missing, but must not decrease: a verdict on
 lines in another order would be about events that never happened. Recorders that stamp a line before they write it let
 `time` step back by less than a millisecond while the lines are in order: then the order of the lines counts, and a note
-says so."""
+says so.
+"""
 
 import math
 from array import array

@@ -184,7 +184,8 @@ def search(
 def _judge_window(window: Window, model: Model, until: float | None) -> tuple[Contradiction | None, int]:
     """Return why a window has no order, None if it has one or is too hard; and how many configurations were visited."""
     one = _Search(window.calls, model, _WINDOW_MAX, until)
-    one.initial = window.initial
+    # The definite calls that were open at first are opened first, so these are their bits.
+    one.initial = [SearchConfiguration(state, optional=(1 << window.optional) - 1) for state in window.initial]
     one.turn_ends = _WINDOW_MAX
     try:
         found = next(one.steps())
@@ -219,7 +220,7 @@ class _Search:
     ) -> None:
         self.calls, self.model, self.configurations_max, self.until = calls, model, configurations_max, until
         self.returns = ReturnEvents(calls, model)
-        self.initial: Sequence[ModelState] = [model.initial]
+        self.initial = [SearchConfiguration(model.initial)]
         self.visited = 0
         self.turn_ends = configurations_max
         self.interrupted = _TURN_MAX
@@ -227,7 +228,7 @@ class _Search:
 
     def steps(self) -> Iterator[_Progress]:
         """Search breadth first until the frontier is wide, and then race. Yield when a turn is over, and the result."""
-        frontier = [SearchConfiguration(state) for state in self.initial]
+        frontier = self.initial
         for number in range(self.returns.count):
             if len(frontier) > RACE_WIDTH:
                 yield from self._race(number, frontier)

@@ -18,7 +18,8 @@ What a valid verdict says
 exactly the appends that it has shown, and the appends that no read shows come after all reads that do not show them. So
 this order explains every answer. *Snapshot isolation, read committed*: the same graph has no forbidden cycle. Where two or
 more transactions appended to a key and no read shows it, their order is not known: only a lost update between two of them
-is found then."""
+is found then.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise

@@ -5,7 +5,8 @@ Theory of operation
 A log only grows. So every read must be a beginning of the longest one, L, and until L is complete, the log is always a
 beginning of L. Its state is then the number of its entries, and an append fits only where L has its entry. Once the log has
 more entries than L, no read fits any more, and every further append does: that is one state. `LogModel` would hold all
-entries in each state."""
+entries in each state.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace

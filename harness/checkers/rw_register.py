@@ -14,7 +14,8 @@ What a valid verdict says
 *Read committed*: the transactions do not read from each other in a circle. Then versions can be ordered as some order of
 the transactions has them. *The others*: no dependency that is known makes a forbidden cycle. In addition
 `transaction_orders.py` looks for an order that explains every read, and the evidence says whether it has found one. For few
-transactions it finds one or proves that there is none, whichever way the versions are ordered."""
+transactions it finds one or proves that there is none, whichever way the versions are ordered.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

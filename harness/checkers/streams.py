@@ -9,7 +9,8 @@ value that no client had sent. *Skipped*: a poll passed over an offset that is k
 ever returned that value. *Lost at the end*: the last poll of a reader returned nothing from an offset on, though a later
 one was acknowledged. *Not in order*: offsets within a poll, from poll to poll of a process, or from send to send of a
 process and key, do not rise. *Committed*: an acknowledged commit was forgotten, or an offset is listed that nobody had
-committed."""
+committed.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise

@@ -5,15 +5,17 @@ Theory of operation
 Most violations show in a few calls that follow each other closely, such as two reads of different values with no write
 between. A window is all calls that end between two moments. It is judged by itself, with every doubt in its favour:
 
-1. before it, the object may have any state that some call makes, or its initial state; 2. a call that was open at one of
-its two moments may take effect in it, or not: it counts as one of unknown outcome. If it changes    nothing, it is left
-out; 3. calls of unknown outcome from before may take effect in it, too.
+1. before it, the object may have any state that some call makes, or its initial state;
+2. a call that was open when it begins may have taken effect before, or take effect in it by its own end; one that is open when
+   it ends may take effect in it, or not, like one of unknown outcome. If such a call changes nothing, it is left out;
+3. calls of unknown outcome from before may take effect in it, too.
 
 If the window has no order even so, the whole history has none: an order of the whole would, between the two moments, be an
 order of the window. That the window has an order proves nothing.
 
 Windows begin where few calls are open, since fewer doubts remain there. Those at the end come first: a history that was
-recorded until something was found wrong ends there."""
+recorded until something was found wrong ends there.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ from typing import Final, NamedTuple
 from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ModelState, ObjectCall
 
 #: How many calls end within a window: small ones are tried first.
-_SIZES: Final = (4, 16, 64)
+_SIZES: Final = (2, 4, 16, 64)
 
 
 class Window(NamedTuple):
@@ -31,6 +33,8 @@ class Window(NamedTuple):
     calls: list[ObjectCall]
     initial: list[ModelState]
     """The states that the object may have before it."""
+    optional: int
+    """How many of the first calls may have taken effect before it, or may still do so."""
     original: dict[ObjectCall, ObjectCall]
     """The calls of the history, by those of the window that stand for them."""
 
@@ -44,7 +48,7 @@ def windows(calls: Sequence[ObjectCall], model: Model) -> Iterator[Window]:
     """
     definite = sorted((call for call in calls if call.ended is not None), key=lambda call: call.ended or 0)
     states = {model.resulting_state(call) for call in calls if not (model.is_read(call) or call.f in model.reads)}
-    if NO_SINGLE_STATE in states or len(definite) <= _SIZES[0]:
+    if NO_SINGLE_STATE in states or len(definite) <= 4:
         return
     initial = list(dict.fromkeys([model.initial, *sorted(states, key=str)]))
     if len(initial) > 64:  # with many values, a stale one is found without a search
@@ -83,13 +87,18 @@ def _window(
     calls: Sequence[ObjectCall], model: Model, initial: list[ModelState], begin: int, end: int | None
 ) -> Window:
     found: dict[ObjectCall, ObjectCall] = {}
+    optional = 0
     for call in calls:
         if end is not None and call.began > end:
             continue
         if call.ended is not None and call.ended <= begin:
             continue
-        if call.ended is not None and call.began > begin and (end is None or call.ended <= end):
+        ends_within = call.ended is not None and (end is None or call.ended <= end)
+        if ends_within and call.began > begin:
             found[call] = call
+        elif ends_within and not model.is_read(call):
+            found[call] = call
+            optional += 1
         elif not model.is_read(call) and call.f not in model.reads:
             found[replace(call, ended=None)] = call
-    return Window(list(found), initial if begin >= 0 else [model.initial], found)
+    return Window(list(found), initial if begin >= 0 else [model.initial], optional, found)

@@ -9,7 +9,8 @@ has no reader left of the value that goes. For snapshot isolation a transaction 
 reads, and at its commit it writes, if nobody else has written these registers since its start (the first committer wins).
 
 First, of all that can run, the one that ended first in real time runs: a system that keeps to its promise has done much the
-same. If that gets stuck, a history of few transactions is searched exhaustively. Otherwise the question is open."""
+same. If that gets stuck, a history of few transactions is searched exhaustively. Otherwise the question is open.
+"""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence

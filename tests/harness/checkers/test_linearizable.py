@@ -171,7 +171,7 @@ def test_both_procedures_agree_with_the_brute_force(model: Model, values: Sequen
     rng = Random(7)
     seen: Counter[str] = Counter()
     # A mistake in what may be optional (rule 6 of the search) shows in one of 8,000 histories of a register, and in no others.
-    for _ in range(10_000 if values is FEW and model is REGISTER else 2_500):
+    for _ in range(10_000 if values is FEW and model is REGISTER else 1_500):
         calls = some_calls(rng, model, values)
         expected = has_an_order(calls, model)
         for procedure in PROCEDURES if values is MANY or model is not REGISTER else (thorough,):
@@ -180,7 +180,7 @@ def test_both_procedures_agree_with_the_brute_force(model: Model, values: Sequen
         seen["legal" if expected else "illegal"] += 1
         seen["pending"] += any(call.is_pending for call in calls)
         seen["repeated"] += len({(call.f, call.argument) for call in calls}) < len(calls)
-    assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 250, seen
+    assert min(seen["legal"], seen["illegal"], seen["pending"], seen["repeated"]) > 150, seen
 
 
 @pytest.mark.parametrize(("model", "values"), MODELS, ids=name_of)
