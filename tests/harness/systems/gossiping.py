@@ -3,6 +3,7 @@
 `gossiping.py set deaf` never listens to its peers, and `gossiping.py counter twice` counts what it hears again and again.
 """
 
+import contextlib
 import json
 import sys
 import threading
@@ -42,17 +43,24 @@ def answer(body):
     return {}
 
 
-for line in sys.stdin:
+def handle(line):
+    global me, others
     message = json.loads(line)
     src, body = message["src"], message["body"]
-    with lock:
-        if body["type"] == "gossip":
-            if HOW != "deaf":
-                elements.update(body["elements"])
-            for node, count in body["counts"].items() if HOW != "deaf" else ():
-                counts[node] = counts.get(node, 0) + count if HOW == "twice" else max(count, counts.get(node, 0))
-            continue
-        if body["type"] == "init":
-            me, others = body["node_id"], [node for node in body["node_ids"] if node != body["node_id"]]
-            threading.Thread(target=gossip, daemon=True).start()
-        send(src, {"type": f"{body['type']}_ok", "in_reply_to": body["msg_id"], **answer(body)})
+    if body["type"] == "gossip":
+        if HOW == "deaf":
+            return
+        elements.update(body["elements"])
+        for node, count in body["counts"].items():
+            counts[node] = counts.get(node, 0) + count if HOW == "twice" else max(count, counts.get(node, 0))
+        return
+    if body["type"] == "init":
+        me, others = body["node_id"], [node for node in body["node_ids"] if node != body["node_id"]]
+        threading.Thread(target=gossip, daemon=True).start()
+    send(src, {"type": f"{body['type']}_ok", "in_reply_to": body["msg_id"], **answer(body)})
+
+
+sys.stdin.reconfigure(errors="replace")
+for line in sys.stdin:
+    with lock, contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # a fault may have changed a byte
+        handle(line)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,18 +14,23 @@ import pytest
 from cluster.clients.outcomes import Ok
 from cluster.errors import BootFailed
 from cluster.processes import ProcessState, is_alive, is_suspended
+from cluster.spec import node_names
 from harness.cli.main import run as consensus_run
+from harness.faults.active import ConditionalFault
+from harness.faults.catalogue import FaultBudget, find_fault
 from harness.records import receipts
 from harness.report import write_report
 from harness.runs.campaigns.campaign import Campaign, CampaignTally, make_run
 from harness.runs.campaigns.report import by_phase, merged
 from harness.runs.plan import Plan, from_json, load
 from harness.runs.suite import PlanResult, run_plan
+from harness.runs.system_run import SystemRun
 from harness.systems.guardian import Guardian
 from harness.systems.maelstrom import templates_folder
 from harness.systems.maelstrom.described import MaelstromSystem
 from harness.systems.maelstrom.requests import WORKLOADS
 from harness.systems.maelstrom.running import RunningMaelstrom
+from harness.systems.registry import check_strikes
 from harness.systems.system import BadSystem
 from harness.workloads.agreeing import BroadcastWorkload, GrowOnlyCounterWorkload, GrowOnlySetWorkload
 from harness.workloads.message_logs import MessageLogWorkload
@@ -378,3 +384,34 @@ def test_new_writes_a_node_that_can_be_run_and_overwrites_nothing(
         assert os.access(tmp_path / name, os.X_OK)
         assert f"consensus test ./{name} --workload lin-kv" in (tmp_path / name).read_text()
     assert MaelstromSystem.of_command("./store.py").name == "store.py"
+
+
+# --- faults -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_fault_that_can_strike_such_nodes_strikes_and_heals(tmp_path: Path) -> None:
+    system = MaelstromSystem((*GOSSIPING, "set"), ready_s=WAIT_S)
+    nodes = node_names(4)
+    rng = Random(7)
+    names = [entry.name for entry in check_strikes(system, (*system.faults, *system.more_faults))]
+    assert set(names) == {*system.faults, *system.more_faults}
+    with SystemRun(tmp_path / "run", system, nodes, 1, BroadcastWorkload(nodes, 1, 1.0)) as run:
+        for name in names:
+            entry = find_fault(name)
+            drawn = entry.draw(rng, FaultBudget(nodes, nodes, 1, ("gossip",)))
+            assert drawn is not None, name
+            arguments = {**drawn.arguments, **({"links": "nodes"} if "links" in drawn.arguments else {})}
+            arguments.pop("types", None)
+            active = entry.fault.inject(
+                run, rng, **({**arguments, "within_s": WAIT_S} if name == "kill-at" else arguments)
+            )
+            if isinstance(active, ConditionalFault):
+                wait_until(active.has_bitten, f"{name} had no effect")
+            if name in ("starve", "rolling-restart"):
+                wait_until(lambda: any(one.evidence for one in run.faults.receipts if one.ended_ns is None))
+            active.heal()
+            assert {run.cluster.state(node) for node in nodes} == {ProcessState.UP}, name
+        struck = {receipt.fault for receipt in run.faults.receipts}
+    # Faults that act by others leave the receipts of those.
+    assert {*names} - struck <= {"kill-all", "rolling-restart", "kill-at"}
+    assert all(receipt.bit for receipt in run.faults.receipts if receipt.fault != "starve")
