@@ -8,9 +8,8 @@ by which Redis says that it has not executed the command.
 from typing import Any
 
 from harness.systems.commands.client import Call, Outcome, SystemClient, ok, refused, unknown
-from harness.systems.commands.shipped.resp import RedisError, Resp
+from harness.systems.commands.shipped.resp import MASTER, RedisError, Resp
 
-MASTER = "main"
 #: Redis has not executed the command.
 _NOT_DONE = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "OOM")
 #: Sets a key if its value is another one: 1 if it was.

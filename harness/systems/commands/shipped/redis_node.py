@@ -15,8 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from harness.systems.commands.shipped.redis import MASTER
-from harness.systems.commands.shipped.resp import RedisError, Resp
+from harness.systems.commands.shipped.resp import MASTER, RedisError, Resp
 
 _LOOK_S = 0.1
 _ANSWER_S = 1.0

@@ -1,12 +1,16 @@
-"""Redis's protocol RESP 2, as much as a client of plain commands needs."""
+"""Redis's protocol RESP 2, as much as a client of plain commands needs.
+
+A node imports this at each start, so it imports nothing of this project.
+"""
 
 import socket
-from typing import Any
+from typing import Any, Final
 
-from cluster.errors import ConsensusError
+#: The name under which the sentinels know the master.
+MASTER: Final = "main"
 
 
-class RedisError(ConsensusError):
+class RedisError(Exception):
     """Redis has answered with an error. Its first word says which, such as READONLY."""
 
     @property
