@@ -18,10 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from harness.checkers.call_judges import call_judge
 from harness.checkers.certificate import Contradiction, describe_action, describe_process, sentence_of
-from harness.checkers.client_call_file import read_client_calls
-from harness.checkers.client_calls import CallContext, judge_keys
 from harness.checkers.event_times import EventTimes
 from harness.checkers.external_history import ExternalHistory, read_calls, write_part
 from harness.checkers.jit_linearizability import TooHard
@@ -225,6 +222,11 @@ class _Keys:
 
 
 def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFile:
+    # A third of the modules of this command are for these judges, and most histories need none of them.
+    from harness.checkers.call_judges import call_judge  # noqa: PLC0415
+    from harness.checkers.client_call_file import read_client_calls  # noqa: PLC0415
+    from harness.checkers.client_calls import CallContext, judge_keys  # noqa: PLC0415
+
     judge = call_judge(judge_name, options.isolation)
     started = read = time.monotonic()
     judged = JudgedFile(unknown(_not_in_time(options)))

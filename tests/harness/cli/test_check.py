@@ -145,7 +145,7 @@ def test_a_limit_of_time_ends_any_loop_as_unknown(
             pass
 
     monkeypatch.setattr("harness.checkers.history_file.find_contradiction", endless)
-    monkeypatch.setattr("harness.checkers.history_file.judge_keys", endless)
+    monkeypatch.setattr("harness.checkers.client_calls.judge_keys", endless)
     path = saved(tmp_path, "a.jsonl", lines(WRITE_THEN_READ))
     sets = saved(tmp_path, "b.jsonl", lines(events((0, "invoke", "add", 1), (0, "ok", "add", 1))))
     for file, model in ((path, "register"), (sets, "set")):
