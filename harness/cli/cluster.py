@@ -51,6 +51,7 @@ _RECORDINGS: "Final[dict[bool | None, Recording]]" = {True: "all", False: "none"
 @algorithm_parameter(shown_default="paxos")
 @click.option("--seed", type=int, help="The seed of every random draw of the nodes.  [default: 0]")
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready, and leave it running.")
+@click.option("--live", "with_page", is_flag=True, help="Open the page of `consensus live`, too.")
 @click.option("--detach-nodes", is_flag=True, help="Let the nodes outlive the supervisor; `up` adopts those that run.")
 @click.option("--systemd", is_flag=True, help="Print a user unit of systemd for this cluster, and start nothing.")
 @click.option(
@@ -76,6 +77,7 @@ def up(
     algorithm: str | None,
     seed: int | None,
     detach: bool,
+    with_page: bool,
     detach_nodes: bool,
     systemd: bool,
     record: bool | None,
@@ -104,12 +106,18 @@ def up(
             root, lambda: new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings)), as_json=as_json
         )
         return
+    if with_page and (outliving or as_json):
+        raise Mistake("--live is for a cluster with a proxy, and prints for people: see `consensus live`")
     lock = FolderLock(root)
     try:
         spec = new_or_known(root, nodes, algorithm, seed, prepare, adopt, dict(settings))
-        _launch(lock, spec, detach, _RECORDINGS[record], outliving, as_json=as_json)
+        _launch(lock, spec, detach or with_page, _RECORDINGS[record], outliving, as_json=as_json)
     finally:
         lock.release()
+    if with_page:
+        from harness.cli.live_page import show_page  # noqa: PLC0415 - only --live needs it
+
+        show_page(root, ends=not detach)
 
 
 def _print_unit(root: Path, make: Callable[[], specs.Spec], *, as_json: bool) -> None:

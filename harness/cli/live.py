@@ -1,8 +1,6 @@
 """`consensus live`: the live page of a cluster or of a run."""
 
 import threading
-import time
-import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +14,8 @@ from cluster.folder_mark import SPEC_NAME, check_free
 from cluster.outliving import running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
-from harness.cli.convention import print_json, print_stderr, verb
+from harness.cli.convention import print_stderr, verb
+from harness.cli.live_page import import_page, page_of_cluster, serve_page, stop_cluster
 from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
@@ -24,8 +23,6 @@ from node.algorithms import UnknownAlgorithm, load_algorithm
 if TYPE_CHECKING:
     from harness.page.server import Do
     from harness.page.view import PageView
-
-_DOWN_S = 20.0
 
 
 @verb(streams=True)
@@ -66,19 +63,7 @@ def live(
             view, do = ending.enter_context(_recorded(run))
         else:
             view, do = ending.enter_context(_of_cluster(root, nodes, algorithm, seed))
-        from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for this verb alone
-
-        server = PageServer(view, None if read_only else do, port)
-        server.start()
-        ending.callback(server.close)
-        if as_json:
-            print_json(url=server.url)
-        else:
-            print(server.url, flush=True)
-        if show and not webbrowser.open(server.url):
-            print_stderr("no browser could be started: open the address above yourself")
-        print_stderr("Ctrl-C ends the page")
-        threading.Event().wait()
+        serve_page(view, None if read_only else do, port, show=show, as_json=as_json)
 
 
 @contextmanager
@@ -86,40 +71,27 @@ def _of_cluster(
     root: Path, nodes: int | None, algorithm: str | None, seed: int | None
 ) -> "Iterator[tuple[PageView, Do]]":
     """Yield the view of the cluster in `root` and its acts. A cluster that is not up is started, and ends with the block."""
-    from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for this verb alone
-    from harness.page.acts import Acts  # noqa: PLC0415
-    from harness.page.live_view import LiveView  # noqa: PLC0415
-
     with ExitStack() as ending:
         try:
-            control = SupervisorClient(root)
+            where = SupervisorClient(root).ask("where", SUPERVISOR_TIMEOUT_S)
         except NotUp:
             _start(root, nodes, algorithm, seed)
-            control = SupervisorClient(root)
-            ending.callback(_stop, root)
+            ending.callback(stop_cluster, root)
             print_stderr("the cluster ends with this command")
         else:
-            if (nodes, algorithm, seed) != (None, None, None):
+            known = (len(where["addresses"]), where["algorithm"], where["seed"])
+            if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
                 raise Mistake(
-                    f"a cluster is up in {root} already: `consensus live` alone shows it, and --dir names another folder"
+                    f"another cluster is up in {root}: `consensus live` alone shows it, and --dir names another folder"
                 )
-        where = control.ask("where", SUPERVISOR_TIMEOUT_S)
-        about = about_cluster(
-            where["algorithm"], list(where["addresses"]), cluster=where["cluster"], faults=plain_catalogue(), live=True
-        )
-        live_view = LiveView(root, about)
-        acts = Acts(root, live_view.hurry)
-        ending.callback(acts.close)
-        live_view.start()
-        ending.callback(live_view.close)
-        yield live_view.view, acts.do
+        yield ending.enter_context(page_of_cluster(root))
 
 
 def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> None:
     """Start the cluster of the folder, or a new one whose disks can fail, so that the page has every fault."""
     from harness.runs.serve import serve_detached  # noqa: PLC0415 - for a cluster that is not up
 
-    threading.Thread(target=_import_page, daemon=True).start()  # while the nodes boot
+    threading.Thread(target=import_page, daemon=True).start()  # while the nodes boot
     check_free(root)
     if running_nodes(root):
         raise Mistake("nodes run here without their supervisor: `consensus up -d` adopts them, then `consensus live`")
@@ -131,27 +103,6 @@ def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | Non
             print_stderr(f"consensus: {line}")
     finally:
         lock.release()
-
-
-def _import_page() -> None:
-    import harness.page.acts  # noqa: PLC0415
-    import harness.page.live_view  # noqa: PLC0415
-    import harness.page.server  # noqa: F401, PLC0415
-    from harness.faults.catalogue import catalogue  # noqa: PLC0415
-
-    catalogue()
-
-
-def _stop(root: Path) -> None:
-    """End the cluster, also if the page has started it again, and wait for its supervisor to have judged the session."""
-    try:
-        control = SupervisorClient(root)
-        control.ask("stop", _DOWN_S)
-    except NotUp:
-        return
-    deadline = time.monotonic() + _DOWN_S
-    while control.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def _run_named(root: Path, name: str | None) -> Path | None:

@@ -86,12 +86,14 @@ def opened(browser: Browser, url: str) -> Iterator[Opened]:
 
 @contextmanager
 def live(folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
-    """Run `consensus live`. Yields the page's address, and the cluster's folder; at the end nothing runs there any more."""
-    command = [*COMMAND, "live", "--no-open", "-o", "json", "--dir", str(folder), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    """Run a command that opens the page. Yields the page's address, and the cluster's folder; at the end nothing runs there."""
+    command = [*COMMAND, *arguments, "--dir", str(folder)]
+    no_browser = {**os.environ, "BROWSER": "true"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=no_browser) as process:
         try:
             assert process.stdout is not None
-            yield json.loads(process.stdout.readline())["url"], folder
+            line = process.stdout.readline()
+            yield json.loads(line)["url"] if line.startswith("{") else line.strip(), folder
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(WAIT_S) == 130
@@ -99,7 +101,10 @@ def live(folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
 
 
 def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: Browser, tmp_path: Path) -> None:
-    with live(tmp_path / "c", "failover", "-n", "3") as (url, _), opened(browser, url) as seen:
+    with (
+        live(tmp_path / "c", "live", "failover", "-n", "3", "--no-open", "-o", "json") as (url, _),
+        opened(browser, url) as seen,
+    ):
         page = seen.page
         expect(seen.node("n3", state="up")).to_be_visible()
         cut_off_with_the_mouse(seen, "n1", ("n2", "n3"))
@@ -161,7 +166,7 @@ def cut_off_with_the_mouse(seen: Opened, node: str, others: tuple[str, ...]) -> 
 
 
 def test_the_window_of_vulnerability_by_stepping_and_a_cluster_that_ends(browser: Browser, tmp_path: Path) -> None:
-    with live(tmp_path / "c", "majority", "-n", "3") as (url, folder), opened(browser, url) as seen:
+    with live(tmp_path / "c", "up", "--live", "majority", "-n", "3") as (url, folder), opened(browser, url) as seen:
         page = seen.page
         expect(seen.node("n3", state="up")).to_be_visible()
         page.click("#hold")

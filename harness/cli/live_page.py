@@ -1,0 +1,91 @@
+"""What opens the live page of a cluster that is up: for `consensus live`, and `consensus up --live`."""
+
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cluster.errors import NotUp
+from cluster.supervisor_file import SupervisorClient
+from harness.cli.convention import print_json, print_stderr
+
+if TYPE_CHECKING:
+    from harness.page.server import Do
+    from harness.page.view import PageView
+
+_ANSWER_S: Final = 10.0
+_DOWN_S: Final = 20.0
+
+
+def show_page(root: Path, *, ends: bool) -> None:
+    """Open the page of the cluster that is up in `root`, until Ctrl-C. `ends`: the cluster ends then."""
+    with ExitStack() as ending:
+        if ends:
+            ending.callback(stop_cluster, root)
+        view, do = ending.enter_context(page_of_cluster(root))
+        serve_page(view, do, 0, show=True, as_json=False)
+
+
+def serve_page(view: "PageView", do: "Do | None", port: int, *, show: bool, as_json: bool) -> None:
+    """Serve the page until a signal comes."""
+    from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for the page alone
+
+    server = PageServer(view, do, port)
+    server.start()
+    try:
+        if as_json:
+            print_json(url=server.url)
+        else:
+            print(server.url, flush=True)
+        if show and not webbrowser.open(server.url):
+            print_stderr("no browser could be started: open the address above yourself")
+        print_stderr("Ctrl-C ends the page")
+        threading.Event().wait()
+    finally:
+        server.close()
+
+
+@contextmanager
+def page_of_cluster(root: Path) -> "Iterator[tuple[PageView, Do]]":
+    """Yield the view of the cluster that is up in `root`, and its acts."""
+    from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for the page alone
+    from harness.page.acts import Acts  # noqa: PLC0415
+    from harness.page.live_view import LiveView  # noqa: PLC0415
+
+    control = SupervisorClient(root)
+    where = control.ask("where", _ANSWER_S)
+    control.ask("look", _ANSWER_S, after=0, since_ns=0, most=1)  # refused if the nodes outlive their supervisor
+    nodes = list(where["addresses"])
+    about = about_cluster(where["algorithm"], nodes, cluster=where["cluster"], faults=plain_catalogue(), live=True)
+    with ExitStack() as ending:
+        live_view = LiveView(root, about)
+        acts = Acts(root, live_view.hurry)
+        ending.callback(acts.close)
+        live_view.start()
+        ending.callback(live_view.close)
+        yield live_view.view, acts.do
+
+
+def stop_cluster(root: Path) -> None:
+    """End the cluster, also if the page has started it again, and wait for its supervisor to have judged the session."""
+    try:
+        control = SupervisorClient(root)
+        control.ask("stop", _DOWN_S)
+    except NotUp:
+        return
+    deadline = time.monotonic() + _DOWN_S
+    while control.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def import_page() -> None:
+    """Import what the page needs, which takes a while, in a thread of its own."""
+    import harness.page.acts  # noqa: PLC0415
+    import harness.page.live_view  # noqa: PLC0415
+    import harness.page.server  # noqa: F401, PLC0415
+    from harness.faults.catalogue import catalogue  # noqa: PLC0415
+
+    catalogue()
