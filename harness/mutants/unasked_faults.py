@@ -1,6 +1,7 @@
 """Mutants that no script knows, and that only a kind of fault shows: changes of nodes, faults of roles, grey faults.
 
-`consensus test NAME --faults FAMILY` and `consensus campaign` are to find them. `UNASKED_FAULTS` lists them by that family.
+`consensus simulate NAME`, `consensus test NAME --faults FAMILY` and `consensus campaign` are to find them. `UNASKED_FAULTS` lists
+them by that family.
 """
 
 from typing import Any, Final

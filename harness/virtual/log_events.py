@@ -27,6 +27,15 @@ class ScheduledHandOver(ScheduledEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledSlowDisk(ScheduledEvent):
+    """For `for_s` seconds each commit of a node takes `seconds`. Its output waits, and it takes in nothing meanwhile."""
+
+    for_s: float
+    node: NodeId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduledHint(ScheduledEvent):
     """Every other node sees its connection to `node` close."""
 

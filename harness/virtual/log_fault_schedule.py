@@ -23,6 +23,7 @@ from harness.virtual.log_events import (
     ScheduledHandOver,
     ScheduledHint,
     ScheduledOperation,
+    ScheduledSlowDisk,
 )
 from harness.virtual.log_plots import SIEGE_S, PlotDrawer
 from harness.virtual.plots import draw_turns, with_moment
@@ -42,6 +43,10 @@ from node.wire import encode_value
 _COLOURS: Final = ("blue", "red", "green")
 #: How long after the addition of a new member the removal of the replaced one follows.
 _REPLACED_AFTER_S: Final = 0.3
+#: The share of runs with slow disks; how long a sync takes then, and for how long disks are slow, in seconds.
+_SLOW_DISKS: Final = 0.12
+_SYNC_S: Final = (0.06, 0.3, 0.5)
+_SLOW_FOR_S: Final = (0.5, 1.0, 4.0)
 #: When a siege begins, after a leader was elected.
 _SIEGE_AT_S: Final = 0.6
 
@@ -129,6 +134,7 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
     times = replace(times, rng=rng)
     faults = [with_moment(rng, fault) if isinstance(fault, ScheduledOutage) else fault for fault in drawn.faults]
     drawn = replace(drawn, faults=tuple(faults), turns=draw_turns(rng), all_lead=rng.random() < 0.3)
+    drawn = _with_slow_disks(Random(f"slow disks/{drawn.seed}/{len(drawn.members)}"), drawn, times)
     drawer = PlotDrawer(rng, drawn.clients, f"n{len(drawn.members) + len(drawn.others) + 1}")
     draw = rng.random()
     if draw < 0.06 and len(drawn.members) > 2:
@@ -157,6 +163,20 @@ def _with_roles(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultS
             links = replace(drawn.links, loss_by_name=(lost,))
             drawn = replace(drawn, links=links)
     return drawn
+
+
+def _with_slow_disks(rng: Random, drawn: LogFaultSchedule, times: Times) -> LogFaultSchedule:
+    """Let one or two disks be slow for a while, in some runs; mostly the leader's. Then often each voter leads at last."""
+    if rng.random() > _SLOW_DISKS:
+        return drawn
+    times = replace(times, rng=rng)
+    slow = tuple(
+        ScheduledSlowDisk(
+            times.draw(), rng.choice(_SLOW_FOR_S), rng.choice((LEADER, rng.choice(drawn.members))), seconds
+        )
+        for seconds in rng.choices(_SYNC_S, k=rng.choice((1, 1, 2)))
+    )
+    return replace(drawn, faults=(*drawn.faults, *slow), all_lead=drawn.all_lead or rng.random() < 0.7)
 
 
 def _with_newcomer(rng: Random, drawn: LogFaultSchedule, newcomer: NodeId) -> LogFaultSchedule:

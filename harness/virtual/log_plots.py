@@ -164,4 +164,14 @@ class PlotDrawer:
         for _ in range(rng.randint(2, 6)):
             kind, node = rng.choice(kinds)
             owed.append(self._operation(rng.uniform(0.0, 2.0), kind, node, OWED_S))
+        if role is NodeRole.LEADER and rng.random() < 0.25:  # an heir is struck instead, in the middle of a hand-over
+            heir = BOUND[NodeRole.HEIR]
+            struck = rng.choice(
+                (
+                    ScheduledCut(0.0, SIEGE_S, (heir,), (OTHERS,), one_way=False, holds=False),
+                    ScheduledPause(0.0, SIEGE_S, heir),
+                )
+            )
+            lost = self._plot(0.0, NodeRole.HEIR, [struck], within_s=0.05)
+            return self._plot(at_s, role, [ScheduledHandOver(0.0), lost, *owed])
         return self._plot(at_s, role, [struck, *owed])

@@ -20,9 +20,8 @@ from harness.virtual.fault_schedule import LinkConditions
 from harness.virtual.log_events import ScheduledOperation
 from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.log_simulation import LogSimulation
-from harness.virtual.output import TurnOutput
 from harness.virtual.scheduled_events import ScheduledCut, ScheduledOutage
-from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover, Step
+from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover
 from node.algorithms.multipaxos import MultiPaxos
 from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver
 from node.contract import Message, NodeId
@@ -78,10 +77,6 @@ class LogWorld(LogSimulation):
         self.drop_rules: list[DropRule] = []
         self.late_s = 0.0  # how much longer a packet between two nodes travels
         self.loss = 0.0  # how likely a packet between two nodes is lost
-        self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
-        self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
-        self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
-        self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self.cut_off: dict[tuple[str, str], None] = {}
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -225,30 +220,17 @@ class LogWorld(LogSimulation):
 
     def _travel_s(self, sender: str, to: str) -> float:
         between_nodes = sender in self.cluster.nodes and to in self.cluster.nodes
-        return super()._travel_s(sender, to) + ((self.late_s + self._syncs_s) if between_nodes else 0.0)
+        return super()._travel_s(sender, to) + (self.late_s if between_nodes else 0.0)
 
     def _send(self, packet: Packet) -> None:
         lost = any(drop_rule(packet.sender, packet.to, packet.message) for drop_rule in self.drop_rules)
         if lost or (self.loss and self._rng.random() < self.loss):
             self.cluster.apply(DropPacket(packet))
         else:
-            waits = self.cluster.nodes[packet.sender].wrote and not isinstance(packet.message, _EARLY)
-            self._syncs_s = self.slow_disks.get(packet.sender, 0.0) if waits else 0.0
             super()._send(packet)
 
-    def _apply(self, node: NodeId, step: Step) -> TurnOutput:
-        took_ms = self._commits_ms.pop(node, None)
-        if took_ms is not None and self.cluster.nodes[node].up:
-            self.cluster.nodes[node].core.commit_took(took_ms)
-        output = super()._apply(node, step)
-        if self.cluster.nodes[node].wrote:
-            slow_s = self.slow_disks.get(node, 0.0)
-            if slow_s:
-                self._pauses[node] = self.now + slow_s  # it takes in nothing while it syncs
-            if slow_s or node in self._reported_slow:
-                self._commits_ms[node] = int(slow_s * 1000)
-                self._reported_slow[node] = None
-        return output
+    def _waits_for_sync(self, packet: Packet) -> bool:
+        return super()._waits_for_sync(packet) and not isinstance(packet.message, _EARLY)
 
     # --- clients ----------------------------------------------------------------------------------------------------
 

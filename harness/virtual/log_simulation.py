@@ -29,6 +29,7 @@ from harness.virtual.log_events import (
     ScheduledHandOver,
     ScheduledHint,
     ScheduledOperation,
+    ScheduledSlowDisk,
 )
 from harness.virtual.log_fault_schedule import LogFaultSchedule
 from harness.virtual.log_judge import LogJudge
@@ -37,7 +38,7 @@ from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.roles import NodeRole
 from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
-from harness.virtual.steps import PeerLost, Recover, Retire, SendFrame, Step
+from harness.virtual.steps import Packet, PeerLost, Recover, Retire, SendFrame, Step
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
@@ -89,6 +90,12 @@ class _AskToLead(NamedTuple):
     ask_at_s: float
 
 
+class _DiskIsQuick(NamedTuple):
+    """The disk of a node is slow no longer."""
+
+    node: NodeId
+
+
 class _OwedOutcome(NamedTuple):
     """A client's call must have succeeded by now."""
 
@@ -136,6 +143,10 @@ class LogSimulation(Simulation):
         self._record = CallRecord()
         self._pending: list[tuple[str, LogCall]] = []
         self._to_lead: list[NodeId] = []  # the nodes that are still to be asked to lead in the recovery phase
+        self.slow_disks: dict[NodeId, float] = {}  # by node: how long a sync takes, in seconds
+        self._commits_ms: dict[NodeId, int] = {}  # by node: how long its last commit took, until it takes that in
+        self._reported_slow: dict[NodeId, None] = {}  # the nodes that have had a slow commit
+        self._syncs_s = 0.0  # how long the packet that is being sent waits for the sync of its turn
         self._heir: NodeId | None = None  # the node that is asked to lead, and does not lead yet
 
     def run(self) -> SimulatedRun:
@@ -183,6 +194,12 @@ class LogSimulation(Simulation):
                     self.seen["a hand-over"] += 1
             case ScheduledHint(node=node):
                 self._hint(node)
+            case ScheduledSlowDisk(node=node):
+                self.slow_disks[node] = event.seconds
+                self.seen["a slow disk"] += 1
+                self._at(self._within_fault_phase(self.now + event.for_s), _DiskIsQuick(node))
+            case _DiskIsQuick(node):
+                self.slow_disks.pop(node, None)
             case ClientRestart(client=client, resumes=resumes):
                 self.clients[client].restart(self.clients[client].pipeline.session if resumes else None)
                 self.seen["a restart of a client"] += 1
@@ -280,11 +297,36 @@ class LogSimulation(Simulation):
             self._poll_client(client)
 
     def _apply(self, node: NodeId, step: Step) -> TurnOutput:
+        took_ms = self._commits_ms.pop(node, None)
+        if took_ms is not None and self.cluster.nodes[node].up:
+            self.cluster.nodes[node].core.commit_took(took_ms)
         outcome = super()._apply(node, step)
         for reply in outcome.replies:
             if reply.to_frame:
                 self._answer(node, reply)
+        if self.cluster.nodes[node].wrote:
+            slow_s = self.slow_disks.get(node, 0.0)
+            if slow_s:
+                self._pauses[node] = max(
+                    self._pauses.get(node, 0.0), self.now + slow_s
+                )  # it takes in nothing while it syncs
+            if slow_s or node in self._reported_slow:
+                self._commits_ms[node] = int(slow_s * 1000)
+                self._reported_slow[node] = None
         return outcome
+
+    def _waits_for_sync(self, packet: Packet) -> bool:
+        """Return whether a packet that is being sent leaves only when the disk of its sender has synced."""
+        return self.cluster.nodes[packet.sender].wrote
+
+    def _send(self, packet: Packet) -> None:
+        slow_s = self.slow_disks.get(packet.sender, 0.0)
+        self._syncs_s = slow_s if slow_s and self._waits_for_sync(packet) else 0.0
+        super()._send(packet)
+        self._syncs_s = 0.0
+
+    def _travel_s(self, sender: str, to: str) -> float:
+        return super()._travel_s(sender, to) + self._syncs_s
 
     def _answer(self, node: NodeId, reply: VirtualReply) -> None:
         pipeline_id, number = reply.request
@@ -315,6 +357,10 @@ class LogSimulation(Simulation):
         if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
             return voters_up >= majority(voters_in_all)
         return voters_up >= majority(voters_in_all + 1) and voters_up - 1 >= majority(voters_in_all - 1)
+
+    def _begin_recovery(self, survivors: tuple[NodeId, ...]) -> None:
+        self.slow_disks.clear()
+        super()._begin_recovery(survivors)
 
     def _call_in_recovery(self, survivors: tuple[NodeId, ...]) -> None:
         first = next(iter(self.clients.values()))

@@ -10,6 +10,8 @@ from harness.checkers.verdict import VerdictStatus
 from harness.mutants import unasked
 from harness.mutants.clients import BROKEN_CLIENTS
 from harness.mutants.unasked import UNASKED
+from harness.mutants.unasked_faults import UNASKED_FAULTS
+from harness.mutants.unasked_simulated import UNASKED_SIMULATED, AskTimerLost, FetchTimerLost
 from harness.virtual.simulation_settings import SimulationSettings
 from harness.workloads.mixed import MixedWorkload
 from node.algorithms.multipaxos import MultiPaxos
@@ -39,8 +41,14 @@ def test_drawn_settings_show_it(broken: type[MultiPaxos]) -> None:
     assert SimulationSettings().simulate(broken, 0).violations
 
 
+@pytest.mark.parametrize("broken", [AskTimerLost, FetchTimerLost], ids=lambda broken: broken.__name__)
+def test_simulations_show_a_timer_that_is_lost(broken: type[MultiPaxos]) -> None:
+    assert any(SimulationSettings().simulate(broken, seed).violations for seed in range(10_000, 10_003))
+
+
 def test_there_are_two_of_each_kind_and_the_readme_has_them() -> None:
     readme = (Path(mutants.__file__).parent / "README.md").read_text()
     assert {len(kind) for kind in UNASKED.values()} == {2}
     assert all(f"`{broken.__name__}`" in readme for broken in BROKEN_CLIENTS)
-    assert all(f"`{broken.__name__}`" in readme for kind in UNASKED.values() for broken in kind)
+    for kinds in (UNASKED, UNASKED_FAULTS, UNASKED_SIMULATED):
+        assert all(f"`{broken.__name__}`" in readme for kind in kinds.values() for broken in kind)

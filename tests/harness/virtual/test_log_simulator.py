@@ -78,6 +78,7 @@ def test_seeds_draw_every_kind_of_event() -> None:
         "ScheduledPlot",
         "ScheduledHandOver",
         "ScheduledHint",
+        "ScheduledSlowDisk",
         "ClientRestart",
         "ScheduledOperation",
         "MembershipChange",
