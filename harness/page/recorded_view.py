@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.page.about import about_cluster
 from harness.page.event_log import Event, EventLog
-from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event, value_text
+from harness.page.events import call_event, cut, fate_event, fault_event, mark_of, message_event, node_event, value_text
 from harness.page.view import PageView
 from harness.report.changes import NodeChange, changes
 from harness.report.drawn_run import DrawnFault, RunFolder
@@ -23,7 +23,7 @@ EVENTS_MAX: Final = 200_000
 #: How many calls are shown.
 _CALLS_MAX: Final = 10_000
 #: The faults during which a node's process is there and does nothing.
-_PAUSES: Final = frozenset({"suspend", "starve"})
+_PAUSES: Final = frozenset({"suspend", "starve", "leader-slow-cpu"})
 #: The algorithm of a run whose results do not name it.
 _UNKNOWN: Final = "a run"
 
@@ -83,6 +83,7 @@ def _nodes(run: RunFolder, every_change: Sequence[NodeChange]) -> Iterator[Event
     strikes = [
         (time, fault, begins)
         for fault in run.faults
+        if mark_of(fault) is None  # else the process goes on
         for time, begins in ((fault.began, True), (fault.ended, False))
         if time is not None
     ]

@@ -115,7 +115,9 @@ function drawRest(t) {
   const accepted = acceptedValues(t);
   const events = names.map((name) => store.nodeAt(name, t));
   const variable = variableToShow(events, t);
-  const nodes = names.map((name, number) => nodePicture(name, events[number], variable, accepted));
+  const marked = store.faultsAt(t).filter((fault) => fault.mark);
+  const nodes = names.map((name, number) => ({ ...nodePicture(name, events[number], variable, accepted),
+    marks: [...new Set(marked.filter((fault) => fault.nodes.includes(name)).map((fault) => fault.mark))] }));
   const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
     .map(({ message: { i, from, to, type, label, value } }) => ({ i, from, to, type, label, value }));
   const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));

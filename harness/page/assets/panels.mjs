@@ -137,7 +137,7 @@ export class Panels {
   drawFacts(node) {
     if (!this.selection?.node || !node) return;
     const facts = node.facts ?? {};
-    const rows = [["state", node.how], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
+    const rows = [["state", [node.how, ...node.marks].join(", ")], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
       ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["vote", facts.vote],
       ["votes it knows", facts.votes && Object.entries(facts.votes).map(([voter, vote]) => `${voter} ${vote}`).join(", ")],
       ["log", facts.applied !== undefined && `${facts.applied} of ${facts.commit} slots applied`],

@@ -93,7 +93,7 @@ export class Ring {
     const state = pending ?? (node.state === "down" && node.refused ? "refused" : STATES[node.state] ?? node.state);
     const facts = node.facts ?? {};
     const label = `${node.name}, ${state === "up" ? "up" : node.how}${facts.role ? `, ${facts.role}` : ""}`
-      + `${node.ballot ? `, ballot ${node.ballot}` : ""}${facts.decided ? `, decided ${facts.decided}` : facts.vote ? `, voted ${facts.vote}` : ""}`;
+      + `${node.marks.map((mark) => `, ${mark}`).join("")}${node.ballot ? `, ballot ${node.ballot}` : ""}${facts.decided ? `, decided ${facts.decided}` : facts.vote ? `, voted ${facts.vote}` : ""}`;
     const group = s("g", {
       class: `node ${state} ${facts.leads ? "leads" : ""} ${this.selected === node.name ? "selected" : ""}`,
       transform: `translate(${x} ${y})`, role: "button", tabindex: 0, "aria-label": label, "data-node": node.name,
@@ -107,6 +107,7 @@ export class Ring {
     const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
       : [{ suspended: "suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
+    if (node.marks.length) group.append(s("text", { class: "mark", y: -NODE - 11 }, node.marks.join(", ")));
     this.chip(group, node, facts);
     return group;
   }

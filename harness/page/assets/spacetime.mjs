@@ -91,8 +91,9 @@ export class SpaceTime {
       if (fault.t > t || (fault.t1 ?? t) < t - this.width) continue;
       const x1 = Math.max(this.x(fault.t), LEFT), x2 = this.x(Math.min(fault.t1 ?? t, t));
       this.pen.globalAlpha = 0.3;
-      this.pen.fillStyle = this.layer.colour(fault.nodes.length ? "down" : "cut");
-      if (fault.nodes.length) for (const node of fault.nodes) { if (this.lanes.has(node)) this.pen.fillRect(x1, this.y(node) - 7, x2 - x1, 14); }
+      this.pen.fillStyle = this.layer.colour(fault.mark ? "soft" : fault.nodes.length ? "down" : "cut");
+      const high = fault.mark ? 4 : 14; // a node whose process goes on has a thin line below its own
+      if (fault.nodes.length) for (const node of fault.nodes) { if (this.lanes.has(node)) this.pen.fillRect(x1, this.y(node) + (fault.mark ? 2 : -7), x2 - x1, high); }
       else this.pen.fillRect(x1, 0, x2 - x1, 4);
       this.pen.globalAlpha = 1;
     }

@@ -88,7 +88,7 @@ export class TimeBar {
     const { store } = this, x = (t) => (t - first) / (last - first) * 1000;
     const bars = [];
     for (const fault of [...store.faults.values()].slice(-MARKS_MAX)) {
-      bars.push(s("rect", { class: `fault ${fault.nodes.length ? "of-nodes" : ""}`, x: x(fault.t), y: 12, width: Math.max(x(fault.t1 ?? last) - x(fault.t), 2), height: 8 }));
+      bars.push(s("rect", { class: `fault ${fault.mark ? "marked" : fault.nodes.length ? "of-nodes" : ""}`, x: x(fault.t), y: 12, width: Math.max(x(fault.t1 ?? last) - x(fault.t), 2), height: 8 }));
     }
     for (const call of store.callOrder.slice(-MARKS_MAX)) bars.push(s("rect", { class: "call", x: x(call.t), y: 6, width: Math.max(x(call.t1 ?? last) - x(call.t), 2), height: 5 }));
     for (const one of store.decided.slice(-MARKS_MAX)) bars.push(s("rect", { class: `decision ${valueMark(one.value).css}`, x: x(one.t) - 1.5, y: 0, width: 3, height: 20 }));

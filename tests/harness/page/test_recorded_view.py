@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.page.recorded_view import recorded_view
-from tests.run_folders import HOSTILE, hostile, split_brain
+from tests.run_folders import HOSTILE, hostile, lines, receipt, split_brain
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -27,6 +27,16 @@ def test_a_run_is_shown_as_it_was_recorded(tmp_path: Path) -> None:
     assert "'blue'" in broken["evidence"]
     assert "'red'" in broken["evidence"]
     assert {"up", "down"} <= {event["state"] for event in found if event["k"] == "node"}
+
+
+def test_a_node_whose_clock_stands_still_is_up_with_a_mark(tmp_path: Path) -> None:
+    run = split_brain(tmp_path / "run")
+    stopped = receipt("clock-skew", 1, 400, nodes_down=["n1"], evidence={"rate": 0})
+    lines(run / "receipts.jsonl", [stopped, receipt("suspend", 20, 30, nodes_down=["n1"])])
+    found = events(run)
+    assert [event["state"] for event in found if event["k"] == "node" and event["node"] == "n1"].count("suspended") == 1
+    assert "down" not in {event["state"] for event in found if event["k"] == "node"}
+    assert [event["mark"] for event in found if event["k"] == "fault"] == ["clock stopped", None]
 
 
 def test_no_state_of_a_folder_is_an_error(tmp_path: Path) -> None:
