@@ -2,10 +2,12 @@
 
 They are few and simple, for people who look. The judges of `harness/checkers` decide about a run at its end, from all evidence.
 
+Agreement is the article's coherence, and "a decision stays" is its no decoherence. Clients' answers count for both.
+
 | predicate | broken when |
 |---|---|
 | agreement | two nodes, or two answers of clients, show different decided values of a variable |
-| a decision stays | a query that began after a decision was answered says "undecided" |
+| a decision stays | a call that began after a decision was answered gets another value, or "undecided" |
 | one value chosen | majorities have accepted, or voted for, different values of a variable |
 | a promise never goes back | a node reports a lower ballot than before |
 | replicas agree | two replicas of a log have applied the same slots, and their logs differ |
@@ -49,7 +51,7 @@ class Predicates:
         self.broken: list[Event] = []
         self._found: set[str] = set()
         self._decided: dict[str, tuple[str, str]] = {}  # by variable: the value, and who showed it
-        self._answered_us: dict[str, int] = {}
+        self._answered: dict[str, dict[str, tuple[int, str]]] = {}  # by variable and value: when first, and by whom
         self._ballots: dict[tuple[str, str], list[Any]] = {}
         self._votes: dict[str, dict[Any, set[str]]] = {}  # by variable and ballot or value: who has accepted
         self._proposed: dict[str, dict[Any, str]] = {}  # by variable and ballot: the value
@@ -94,11 +96,14 @@ class Predicates:
     def answer(self, began: int, t: int, f: str, key: str, value: Any, node: str | None) -> None:
         """Take in a client's answer."""
         if f in ("propose", "query") and STAYS in self.names:
+            text, who = "undecided" if value is None else value_text(value), node or "a node"
+            answered = self._remember(self._answered, key)
+            for first, (since, by) in answered.items():
+                if first != text and since < began:
+                    self._break(t, STAYS, f"{key}: {by} answered {first}, and {who} answers {text} to a later call")
             if value is not None:
-                self._decides(t, key, value_text(value), f"the answer of {node or 'a node'}")
-                self._answered_us.setdefault(key, t)
-            elif self._answered_us.get(key, began) < began:
-                self._break(t, STAYS, f"{key}: {node or 'a node'} answers undecided, after a decision was answered")
+                self._decides(t, key, text, f"the answer of {who}")
+                answered.setdefault(text, (t, who))
         elif f == "acquire" and isinstance(value, int):
             if value <= self._tokens.get(key, 0):
                 self._break(t, TOKENS, f"{key}: token {value} is given after token {self._tokens[key]}")

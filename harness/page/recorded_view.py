@@ -11,6 +11,7 @@ from typing import Any, Final
 from harness.page.about import about_cluster
 from harness.page.event_log import Event, EventLog
 from harness.page.events import call_event, cut, fate_event, fault_event, mark_of, message_event, node_event, value_text
+from harness.page.predicates import STAYS, Predicates
 from harness.page.view import PageView
 from harness.report.changes import NodeChange, changes
 from harness.report.drawn_run import DrawnFault, RunFolder
@@ -39,13 +40,15 @@ def recorded_view(folder: Path) -> PageView:
         about = {"algorithm": algorithm, "nodes": list(run.nodes), "keeps_log": False, "types": []}
     every_change = changes(run)
     watched = predicates(run, every_change)
-    log.add(sorted(_events(run, every_change, watched), key=lambda event: int(event["t"])))
+    stays = _decisions_stay(run, algorithm)
+    every_event = [*_events(run, every_change, watched), *(stays or [])]
+    log.add(sorted(every_event, key=lambda event: int(event["t"])))
     verdicts = {
         name: {"status": str(verdict.get("status")), "evidence": cut(str(verdict.get("evidence", "")))}
         for name, verdict in run.verdicts.items()
     }
     about |= {
-        "predicates": [predicate.name for predicate in watched],
+        "predicates": [*(predicate.name for predicate in watched), *([STAYS] if stays is not None else [])],
         "faults": [],
         "live": False,
         "run": folder.name,
@@ -54,6 +57,20 @@ def recorded_view(folder: Path) -> PageView:
     view = PageView(log, {**about, "gaps": [cut(gap) for gap in run.gaps]}, folder=lambda: folder)
     view.stand(ended=None, held=[], held_count=0, in_force=[], run=folder.name, trouble=None)
     return view
+
+
+def _decisions_stay(run: RunFolder, algorithm: str) -> list[Event] | None:
+    """Return the event of the answer that shows that a decision did not stay, if there is one; None if no run can show it."""
+    try:
+        seen = Predicates(algorithm, len(run.nodes))
+    except ValueError:  # its algorithm is not here
+        return None
+    if STAYS not in seen.names:
+        return None
+    answered = [(call.ended, call) for call in run.operations if call.ended is not None and call.outcome == "ok"]
+    for ended, call in sorted(answered, key=lambda one: one[0]):
+        seen.answer(call.began // 1000, ended // 1000, call.f, call.key, call.answer, call.node)
+    return [event for event in seen.take_broken() if event["name"] == STAYS]
 
 
 def _events(run: RunFolder, every_change: Sequence[NodeChange], watched: Sequence[Predicate]) -> Iterator[Event]:

@@ -13,6 +13,7 @@ import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, REST_MS = 50, FRAME_MS = 28;
+const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
@@ -127,7 +128,7 @@ function drawRest(t) {
   for (const chip of byId("predicates").children) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
-    chip.title = is ? broken.evidence : "not broken up to here";
+    chip.title = [is ? broken.evidence : "not broken up to here", WORDS[chip.dataset.predicate]].filter(Boolean).join("; ");
     chip.textContent = `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}`;
   }
 }

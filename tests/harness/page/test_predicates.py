@@ -38,6 +38,19 @@ def test_a_decision_stays_only_for_queries_that_began_after_it() -> None:
     assert broken(watched) == [(8, STAYS)]
 
 
+def test_another_answer_to_a_later_call_breaks_agreement_and_that_a_decision_stays() -> None:
+    watched = Predicates("failover", 5)
+    watched.answer(1, 5, "propose", "colour", "red", "n4")
+    watched.answer(4, 6, "query", "colour", "blue", "n1")  # at the same time as the first
+    assert broken(watched) == [(6, AGREEMENT)]
+    watched.answer(6, 8, "query", "shape", "round", "n4")
+    assert broken(watched) == []
+    watched.answer(7, 9, "query", "colour", "blue", "n4")
+    (event,) = watched.take_broken()
+    assert (event["t"], event["name"]) == (9, STAYS)
+    assert event["evidence"] == "colour: n4 answered 'red', and n4 answers 'blue' to a later call"
+
+
 def test_a_value_is_chosen_by_a_majority_of_acceptors_under_one_ballot() -> None:
     watched = Predicates("paxos", 3)
     for ballot, value in (([1, "n1"], "blue"), ([2, "n2"], "red")):

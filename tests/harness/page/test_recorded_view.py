@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.page.recorded_view import recorded_view
-from tests.run_folders import HOSTILE, hostile, lines, receipt, split_brain
+from tests.run_folders import HOSTILE, event, hostile, lines, receipt, split_brain
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -29,6 +29,17 @@ def test_a_run_is_shown_as_it_was_recorded(tmp_path: Path) -> None:
     assert {"up", "down"} <= {event["state"] for event in found if event["k"] == "node"}
 
 
+def test_a_run_in_which_clients_were_told_another_value_later_shows_it(tmp_path: Path) -> None:
+    run = split_brain(tmp_path / "run")
+    asked = [event(7, 1800, "c3", "invoke", "query"), event(8, 1900, "c3", "ok", "query", value="blue", node="n3")]
+    lines(run / "history.jsonl", [*map(json.loads, (run / "history.jsonl").read_text().splitlines()), *asked])
+    view = recorded_view(run)
+    assert "a decision stays" in view.about["predicates"]
+    (broken,) = (one for one in events(run) if one["k"] == "predicate" and one["name"] == "a decision stays")
+    assert broken["t"] == 1_900_000
+    assert broken["evidence"] == "colour: n3 answered 'red', and n3 answers 'blue' to a later call"
+
+
 def test_a_node_whose_clock_stands_still_is_up_with_a_mark(tmp_path: Path) -> None:
     run = split_brain(tmp_path / "run")
     stopped = receipt("clock-skew", 1, 400, nodes_down=["n1"], evidence={"rate": 0})
@@ -36,7 +47,7 @@ def test_a_node_whose_clock_stands_still_is_up_with_a_mark(tmp_path: Path) -> No
     found = events(run)
     assert [event["state"] for event in found if event["k"] == "node" and event["node"] == "n1"].count("suspended") == 1
     assert "down" not in {event["state"] for event in found if event["k"] == "node"}
-    assert [event["mark"] for event in found if event["k"] == "fault"] == ["clock stopped", None]
+    assert [one["mark"] for one in found if one["k"] == "fault"] == ["clock stopped", None]
 
 
 def test_no_state_of_a_folder_is_an_error(tmp_path: Path) -> None:
