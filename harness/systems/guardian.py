@@ -2,7 +2,8 @@
 
 Nodes that are not ours know nothing of their launcher: when it is killed they read the end of their input, and some go on for
 ever. The guardian holds a pipe from the harness. Each process group that the harness starts is named there. When the pipe
-closes, however the harness has ended, the guardian kills the groups that are still named.
+closes, however the harness has ended, the guardian kills the groups that are still named, and then each process whose
+environment has the mark of the run: it may have left its group.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from typing import Final, Self
 
 _SCRIPT: Final = """
 import os, signal, sys
-groups = set()
+mark, groups = sys.argv[1].encode(), set()
 for line in sys.stdin:
     sign, group = line[0], int(line[1:])
     (groups.add if sign == "+" else groups.discard)(group)
@@ -21,18 +22,29 @@ for group in groups:
         os.killpg(group, signal.SIGKILL)
     except OSError:
         pass
+for entry in os.listdir("/proc") if mark else ():
+    try:
+        if entry.isdigit() and b"\\0" + mark in b"\\0" + open(f"/proc/{entry}/environ", "rb").read():
+            os.kill(int(entry), signal.SIGKILL)
+    except OSError:
+        pass
 """
+
+#: The variable in the environment of whatever a run has started. Its value begins with the run's own mark.
+MARK: Final = "CONSENSUS_LAB_RUN"
 
 
 class Guardian:
     """The guardian of one run, from `start` to `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str = "") -> None:
+        """Describe a guardian. `mark` is how the value of `MARK` begins in the environment of what the run starts."""
+        self._mark = f"{MARK}={mark}" if mark else ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Start the process, outside of the harness's process group, so that no Ctrl-C reaches it."""
-        command = [sys.executable, "-I", "-S", "-c", _SCRIPT]
+        command = [sys.executable, "-I", "-S", "-c", _SCRIPT, self._mark]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         return self
 

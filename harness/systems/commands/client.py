@@ -104,6 +104,8 @@ def load_client(name: str, folder: Path) -> type[SystemClient]:
         raise BadSystem(f"the client {name} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, SystemClient)):
         raise BadSystem(f"{name} is no subclass of harness.systems.commands.client.SystemClient")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise BadSystem(f"{name} lacks {', '.join(missing)}: see harness.systems.commands.client.SystemClient")
     return found
 
 

@@ -20,9 +20,9 @@ class = "shop_client.py:ShopClient"
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 from harness.systems.system import BadSystem
@@ -189,6 +189,7 @@ class _Reader:
         if addresses not in ("pair", "shared"):
             raise self._bad("addresses", f"addresses is {addresses!r}: it is pair or shared")
         shared = addresses == "shared"
+        self._check_files(data.get("files", {}))
         self._check_placeholders(data, ports, shared)
         return Description(
             file=self._path,
@@ -233,6 +234,12 @@ class _Reader:
         except re.error as error:
             raise self._bad(found.log, f"log is no regular expression: {error}") from None
         return found
+
+    def _check_files(self, names: Iterable[str]) -> None:
+        for name in names:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise self._bad(name, f"the file {name!r} is not in the node's folder: files are named below it")
 
     def _check_placeholders(self, data: dict[str, Any], ports: tuple[str, ...], shared: bool) -> None:
         of_node = ["id", "number", "folder", "here", "python", "run", *(f"{port}_port" for port in ports)]

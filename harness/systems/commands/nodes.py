@@ -25,13 +25,12 @@ from harness.network.stream_network import StreamNetwork
 from harness.systems.child_process import ChildProcess
 from harness.systems.commands.description import Description, ReadyWhen, fill, values_of
 from harness.systems.commands.readiness import is_ready
-from harness.systems.guardian import Guardian
+from harness.systems.guardian import MARK, Guardian
 from harness.systems.node_logs import NodeLogs
 from harness.systems.system import SystemNodes
 from node.contract import NodeId
 
 #: In the environment of every process of a run: the run and the node. A process that has left its node's group is found so.
-_MARK: Final = "CONSENSUS_LAB_RUN"
 _LOOK_S: Final = 0.01
 _READ_BYTES: Final = 65_536
 #: How many characters of a node's output are searched for the line that says that it is ready.
@@ -71,9 +70,9 @@ class CommandNodes(SystemNodes):
         self.nodes, self.description = nodes, description
         self.processes: dict[NodeId, ChildProcess] = {}
         self._folder, self._network, self._logs = folder, network, logs
-        self._guardian = Guardian()
-        self._reserved = ReservedPorts()
         self._run = uuid.uuid4().hex
+        self._guardian = Guardian(self._run)
+        self._reserved = ReservedPorts()
         self._ports: dict[NodeId, dict[str, int]] = {}
         self._values: dict[NodeId, dict[str, object]] = {}
         self._output: dict[NodeId, _Output] = {}
@@ -161,7 +160,7 @@ class CommandNodes(SystemNodes):
         environment = {
             **os.environ,
             **{name: fill(text, values) for name, text in of_it.environment.items()},
-            _MARK: self._mark(node),
+            MARK: self._mark(node),
         }
         command = [fill(word, values) for word in of_it.command]
         self.processes[node] = ChildProcess(node, command, folder, environment, self._guardian)
@@ -268,7 +267,7 @@ class CommandNodes(SystemNodes):
 
 def _end_marked(mark: str) -> None:
     """Kill every process that has been started with this mark in its environment, however far it has gone from its group."""
-    wanted = f"{_MARK}={mark}\0".encode()
+    wanted = f"{MARK}={mark}\0".encode()
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from cluster.errors import BootFailed, NoSuchNode
 from cluster.processes import ProcessState, end_processes, own_processes
 from cluster.spawning import Ready
 from harness.systems.child_process import ChildProcess
-from harness.systems.guardian import Guardian
+from harness.systems.guardian import MARK, Guardian
 from harness.systems.maelstrom.channel import Channel
 from harness.systems.maelstrom.protocol import Body, JsonLine
 from harness.systems.maelstrom.router import Router
@@ -29,7 +29,6 @@ from node.contract import NodeId
 #: The name under which the harness itself sends `init`.
 _HARNESS: Final = "c0"
 #: In the environment of every process that a run has started, also of those that have left their group.
-_MARK: Final = "CONSENSUS_LAB_RUN"
 _LOOK_S: Final = 0.01
 
 
@@ -63,9 +62,9 @@ class MaelstromNodes(SystemNodes):
         self.nodes = nodes
         self._folder, self._volatile, self._ready_s = folder, volatile, ready_s
         self._setup, self._router, self._logs = list(setup), router, logs
-        self._guardian = Guardian()
         self._mark = uuid.uuid4().hex
-        environment = {**os.environ, _MARK: self._mark}
+        self._guardian = Guardian(self._mark)
+        environment = {**os.environ, MARK: self._mark}
         for node in nodes:
             self.disk(node).mkdir(parents=True)
         self.processes: dict[NodeId, ChildProcess] = {
@@ -144,7 +143,7 @@ class MaelstromNodes(SystemNodes):
         for node, process in self.processes.items():
             process.end()
             self._has_ended(node)
-        end_processes([found for found in own_processes(_MARK) if found.value == self._mark])
+        end_processes([found for found in own_processes(MARK) if found.value == self._mark])
         self._guardian.close()
 
     def look(self) -> list[tuple[NodeId, str]]:

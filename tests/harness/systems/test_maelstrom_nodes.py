@@ -25,7 +25,7 @@ from harness.runs.campaigns.report import by_phase, merged
 from harness.runs.plan import Plan, from_json, load
 from harness.runs.suite import PlanResult, run_plan
 from harness.runs.system_run import SystemRun
-from harness.systems.guardian import Guardian
+from harness.systems.guardian import MARK, Guardian
 from harness.systems.maelstrom import templates_folder
 from harness.systems.maelstrom.described import MaelstromSystem
 from harness.systems.maelstrom.requests import WORKLOADS
@@ -192,13 +192,16 @@ def test_a_node_that_ends_by_itself_is_a_failure_and_a_flood_of_errors_is_cut_of
 
 
 def test_the_guardian_ends_what_is_left_when_the_harness_is_gone() -> None:
-    guardian = Guardian().start()
+    guardian = Guardian("of-this-run").start()
     left, ended = (subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True) for _ in range(2))
+    marked = {**os.environ, MARK: "of-this-run/n1"}
+    apart = subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True, env=marked)  # its group is never named
     guardian.watch(left.pid)
     guardian.watch(ended.pid)
     guardian.forget(ended.pid)
     guardian.close()  # as when the harness is killed: the pipe closes
     assert left.wait(WAIT_S) == -9
+    assert apart.wait(WAIT_S) == -9
     assert ended.poll() is None
     ended.kill()
     ended.wait(WAIT_S)

@@ -23,6 +23,9 @@ class = "shop_client.py:ShopClient"
 """
 
 
+IMPORT = "from harness.systems.commands.client import SystemClient\n"
+
+
 def described(tmp_path: Path, text: str = GOOD) -> Path:
     path = tmp_path / "shop.toml"
     path.write_text(text)
@@ -54,6 +57,12 @@ def test_a_description_is_read(tmp_path: Path) -> None:
         ('name = "shop"\n', "", "name is missing; it is a text"),
         ('name = "shop"', 'name = "a shop"', "letters, digits, dots and dashes"),
         ('class = "shop_client.py:ShopClient"', "", "class is missing: write file.py:Class"),
+        (
+            "[ready]",
+            '[files]\n"../../plan.json" = "1"\n[ready]',
+            "the file '../../plan.json' is not in the node's folder",
+        ),
+        ("[ready]", '[files]\n"/tmp/x" = "1"\n[ready]', "the file '/tmp/x' is not in the node's folder"),
         ('name = "shop"', 'name = "shop', "shop.toml: "),
         ('name = "shop"', 'name = "shop"\naddresses = "own"', "it is pair or shared"),
     ],
@@ -103,6 +112,7 @@ def test_a_workload_that_it_does_not_serve_is_refused(tmp_path: Path) -> None:
         (None, "there is no file"),
         ("class ShopClint: pass", "has no ShopClient"),
         ("class ShopClient: pass", "is no subclass of"),
+        (f"{IMPORT}class ShopClient(SystemClient): pass", "lacks perform"),
         ("import no_such_module", "ModuleNotFoundError"),
         ("1 / 0", "ZeroDivisionError"),
     ],
@@ -115,7 +125,7 @@ def test_a_client_that_cannot_be_loaded_is_said(tmp_path: Path, client: str | No
 
 
 def test_a_command_that_is_not_installed_is_said_with_what_to_install(tmp_path: Path) -> None:
-    client = "from harness.systems.commands.client import SystemClient\nclass ShopClient(SystemClient): pass\n"
+    client = f"{IMPORT}class ShopClient(SystemClient):\n    def perform(self, call): ...\n"
     (tmp_path / "shop_client.py").write_text(client)
     text = GOOD.replace('"{python}"', '"shopd-9"').replace(
         'name = "shop"', 'name = "shop"\ninstall = "apt-get install shop"'
