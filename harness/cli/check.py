@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -38,6 +38,11 @@ LEVEL_NAMES = ("read-committed", "snapshot-isolation", "serializable", "strict-s
 _SUFFIXES = (".jsonl", ".json", ".edn")
 
 
+#: What may be judged at several levels of consistency, and the level by default.
+_TRANSACTIONS: Final = ("list-append", "rw-register")
+_CONSISTENCY: Final = "strict-serializable"
+
+
 @verb()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @click.option(
@@ -46,7 +51,7 @@ _SUFFIXES = (".jsonl", ".json", ".edn")
 @click.option(
     "--consistency",
     type=click.Choice(LEVEL_NAMES),
-    default="strict-serializable",
+    default=_CONSISTENCY,
     show_default=True,
     help="What was promised to transactions: of list-append and rw-register.",
 )
@@ -90,6 +95,8 @@ def check(
 
     if minimise and Path("-") in files:
         raise click.UsageError("--minimise writes beside the file, and stdin is none: write it to a file first")
+    if consistency != _CONSISTENCY and model not in _TRANSACTIONS:
+        raise click.UsageError(f"--consistency is for {' and '.join(_TRANSACTIONS)}, and {model} has one meaning")
     options = CheckOptions(_initial(initial), ISOLATION_LEVELS[consistency], budget, timeout, not no_explain)
     with _with_stdin(files) as named:
         if len(named) == 1:
@@ -182,5 +189,14 @@ def _judge(path: Path, model: str, options: "CheckOptions", minimise: bool) -> "
     written = None
     if minimise and judged.violations:
         written = path.with_name(f"{path.stem}.min.jsonl")
-        write_minimised(judged, written)
+        try:
+            write_minimised(judged, written)
+        except OSError as error:  # the verdict is told all the same
+            written.unlink(missing_ok=True)
+            print_stderr(f"{written} cannot be written: {error.strerror}")
+            written = None
+    elif minimise and judged.verdict.exit_code == EXIT_VIOLATED:
+        print_stderr(
+            f"--minimise writes nothing: the judge of {model} names the calls that are wrong, and makes no smaller history"
+        )
     return judged, written
