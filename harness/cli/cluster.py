@@ -15,8 +15,8 @@ from cluster.folder_mark import adopt_folder, check_free, check_no_copy, read_ma
 from cluster.outliving import end_running_nodes, running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import exit_interrupted, print_json, print_stderr, shown_path, verb
+from harness.cli.judged_session import judgement, session_since
 from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
-from harness.records.run_folders import NOT_JUDGED, RunSummary, run_folders, summary
 from node.algorithms import load_algorithm
 from node.quorum import majority
 from node.tuning import as_text
@@ -266,9 +266,9 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
                 )
             time.sleep(0.01)
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
-        session = _session_since(root, began_s)
+        session = session_since(root, began_s)
     if session is not None:
-        print_stderr(f"{_judgement(session)}; `consensus report {shown_path(session.path)}` shows it")
+        print_stderr(f"{judgement(session)}; `consensus report {shown_path(session.path)}` shows it")
     if wipe:
         from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
         from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415
@@ -282,25 +282,6 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         print_stderr(f"everything that the cluster made in {root} is deleted{rest}")
     if as_json:
         print_json(folder=str(root), wiped=wipe, session=session and session.to_json())
-
-
-def _judgement(session: RunSummary) -> str:
-    """Return how a session by hand was judged, for people, with the reason if there is no clear answer."""
-    if session.status == NOT_JUDGED:
-        return f"not judged as a run ({session.evidence})"
-    why = f" ({session.evidence})" if session.status == "unknown" else ""
-    return f"judged as a run: {session.outcome}{why}"
-
-
-def _session_since(root: Path, since_s: float) -> RunSummary | None:
-    """Return the run of the session by hand that was saved after a time, in seconds since 1970; None if there is none."""
-    for folder in run_folders(root):
-        found = summary(folder, root)
-        if found.when_s < since_s:
-            return None
-        if found.by_hand:
-            return found
-    return None
 
 
 def _end_without_supervisor(root: Path) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from cluster.errors import NotUp
 from cluster.supervisor_file import SupervisorClient
-from harness.cli.convention import print_json, print_stderr
+from harness.cli.convention import print_json, print_stderr, shown_path
+from harness.cli.judged_session import judgement, session_since
 
 if TYPE_CHECKING:
     from harness.page.server import Do
@@ -70,7 +71,8 @@ def page_of_cluster(root: Path) -> "Iterator[tuple[PageView, Do]]":
 
 
 def stop_cluster(root: Path) -> None:
-    """End the cluster, also if the page has started it again, and wait for its supervisor to have judged the session."""
+    """End the cluster, also if the page has started it again, and print how its supervisor has judged the session."""
+    began_s = time.time()
     try:
         control = SupervisorClient(root)
         control.ask("stop", _DOWN_S)
@@ -79,6 +81,13 @@ def stop_cluster(root: Path) -> None:
     deadline = time.monotonic() + _DOWN_S
     while control.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
+    session = session_since(root, began_s)
+    if session is None:
+        print_stderr("the cluster has ended; there was no call and no fault to judge")
+    else:
+        path = shown_path(session.path)
+        print_stderr(f"the cluster has ended; {judgement(session)}")
+        print_stderr(f"`consensus report {path}` shows the run, and `consensus live {path}` opens it on the page")
 
 
 def import_page() -> None:

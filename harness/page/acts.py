@@ -16,7 +16,7 @@ from typing import Any, Final
 from cluster.clients.client import check_call
 from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from cluster.errors import ConsensusError, WrongState
+from cluster.errors import ConsensusError, Unknown, WrongState
 from cluster.folder_lock import FolderLock
 from cluster.running import RunningCluster
 from cluster.spec import open_spec
@@ -78,7 +78,7 @@ class Acts:
         }
 
     def do(self, act: Any, arguments: Any) -> dict[str, Any]:
-        """Do what a browser asks. Returns `ok`, and `text`: what came of it, or why it was refused."""
+        """Do what a browser asks. Returns `ok`, and `text`: what came of it, or why it was refused, or "unknown: " and why."""
         found = self._acts.get(act) if isinstance(act, str) else None
         if found is None:
             return _refused(f"there is no act {cut(str(act), 40)!r}")
@@ -90,6 +90,8 @@ class Acts:
             return _refused(f"{UNDER_WAY_MAX} acts are under way already: wait for one of them")
         try:
             return {"ok": True, "text": cut(function(**arguments))}
+        except Unknown as error:
+            return _refused(f"unknown: {error}")
         except (ConsensusError, BadInput, DiskError, OSError) as error:
             return _refused(str(error))
         finally:
@@ -194,7 +196,7 @@ class Acts:
             case NotDone(_, reason):
                 raise WrongState(f"refused: {reason}")
             case NotKnown(reason):
-                return f"unknown: {reason}"
+                raise Unknown(reason)
         raise AssertionError(outcome)
 
     def _put(self, key: str, value: str, timeout_s: float) -> str:

@@ -12,7 +12,7 @@ import { SpaceTime } from "./spacetime.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, REST_MS = 50, FRAME_MS = 28;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 5, REST_MS = 50, FRAME_MS = 28;
 const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
@@ -135,7 +135,7 @@ function drawRest(t) {
 
 // Returns the variable that the picture is about: the one that the reader has chosen, or else that of the last call.
 function variableToShow(events, t) {
-  const there = [...new Set(events.flatMap((event) => Object.keys(event?.vars ?? {})))].sort();
+  const there = [...new Set(events.flatMap((event) => Object.keys(event?.vars ?? {})))].filter(Boolean).sort(); // "" is for what is about none
   const choice = byId("variable");
   if (choice.dataset.names !== there.join(" ")) {
     const chosen = choice.value;
@@ -163,15 +163,18 @@ function acceptedValues() {
 }
 
 function calls(t) {
-  const shown = store.callsAt(t, CALLS_SHOWN), isOneKey = new Set(shown.map((call) => call.key)).size < 2;
+  const waitsAt = (call) => call.t1 === null || call.t1 > t;
+  const all = store.callsAt(t, Infinity), last = all.slice(-CALLS_SHOWN), waiting = all.slice(0, -CALLS_SHOWN).filter(waitsAt);
+  const shown = [...waiting.slice(-WAITING_SHOWN), ...last], more = waiting.length - WAITING_SHOWN, isOneKey = new Set(shown.map((call) => call.key)).size < 2;
   const rows = shown.map((call) => {
-    const waits = call.t1 === null || call.t1 > t;
+    const waits = waitsAt(call);
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
     return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.asked}${isOneKey ? "" : ` (${call.key})`}${call.at ? ` at ${call.at}` : ""}`),
       h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
   });
+  if (more > 0) rows.unshift(h("li", { class: "call waiting" }, `and ${more} more wait`));
   byId("calls").replaceChildren(...rows);
 }
 

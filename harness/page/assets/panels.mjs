@@ -48,10 +48,23 @@ export class Panels {
     say(note, null, "…");
     const reply = await this.act(name, args);
     if (node && doing) this.pending(node, null);
-    say(note, reply.ok, reply.text);
-    this.done.prepend(h("li", { class: reply.ok ? "" : "refused" }, `${reply.ok ? "" : "refused: "}${reply.text}`));
-    while (this.done.children.length > DONE_MAX) this.done.lastChild.remove();
+    this.tell(reply, note);
     return reply;
+  }
+
+  // Does an act for each of these arguments, and says once what came of all: `text`, or why some were refused.
+  async doAll(name, every, text, note) {
+    if (this.about.read_only) { say(note, false, "this page is only to be read"); return; }
+    say(note, null, "…");
+    const refused = [];
+    for (const args of every) { const reply = await this.act(name, args); if (!reply.ok) refused.push(reply.text); }
+    this.tell(refused.length ? { ok: false, text: `${every.length - refused.length} of ${every.length}: ${refused.join("; ")}` } : { ok: true, text }, note);
+  }
+
+  tell({ ok, text }, note) {
+    say(note, ok, text);
+    this.done.prepend(h("li", { class: ok ? "" : "refused" }, `${ok || text.startsWith("unknown: ") ? "" : "refused: "}${text}`));
+    while (this.done.children.length > DONE_MAX) this.done.lastChild.remove();
   }
 
   // --- what is selected ---------------------------------------------------------------------------------------------------
@@ -166,12 +179,16 @@ export class Panels {
   }
 
   async stopClocks() {
-    for (const node of this.nodes) await this.do("inject", { fault: "clock-skew", arguments: { node, rate: 0 } }, this.holdNote);
+    await this.doAll("inject", this.nodes.map((node) => ({ fault: "clock-skew", arguments: { node, rate: 0 } })), "all clocks stopped", this.holdNote);
   }
 
   async letGo() {
-    for (const fault of this.stand.in_force.filter(isStep).reverse()) await this.do("end", { number: fault.number }, this.holdNote);
+    const steps = this.stand.in_force.filter(isStep).reverse(), clocks = steps.filter(isClock), holds = steps.filter((fault) => !isClock(fault));
+    if (clocks.length) await this.endClocks(clocks, this.holdNote);
+    if (holds.length) await this.doAll("end", holds.map(({ number }) => ({ number })), "what was held is delivered", this.holdNote);
   }
+
+  endClocks(clocks, note) { return this.doAll("end", clocks.map(({ number }) => ({ number })), "clocks run again", note); }
 
   next() {
     const first = this.stand.held?.[0];
@@ -204,10 +221,10 @@ export class Panels {
 
   drawForce() {
     const faults = this.stand.in_force;
-    const clocks = faults.filter((fault) => fault.fault === "clock-skew"), others = faults.filter((fault) => fault.fault !== "clock-skew");
+    const clocks = faults.filter(isClock), others = faults.filter((fault) => !isClock(fault));
     const rows = others.map((fault) => h("li", {}, h("span", { title: argumentsOf(fault) }, `${fault.fault} ${argumentsOf(fault)}`),
       button("end", () => this.do("end", { number: fault.number }, this.forceNote), { "data-act": "end" })));
-    if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", async () => { for (const fault of clocks) await this.do("end", { number: fault.number }, this.forceNote); })));
+    if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", () => this.endClocks(clocks, this.forceNote))));
     this.forceNote = h("p", { class: "note", "aria-live": "polite" });
     this.force.replaceChildren(h("h2", {}, "In force", button("Heal all", () => this.do("heal", {}, this.forceNote), { id: "heal", disabled: !faults.length })),
       h("ol", { class: "force" }, rows.length ? rows : h("li", { class: "none" }, "no fault of links, clocks or disks")), this.forceNote);
@@ -222,7 +239,8 @@ export class Panels {
   }
 }
 
-const isStep = (fault) => fault.fault === "hold" || (fault.fault === "clock-skew" && fault.arguments.rate === 0);
+const isClock = (fault) => fault.fault === "clock-skew";
+const isStep = (fault) => fault.fault === "hold" || (isClock(fault) && fault.arguments.rate === 0);
 const argumentsOf = (fault) => Object.entries(fault.arguments).filter(([, value]) => value !== "").map(([name, value]) => (name === "links" && Array.isArray(value)
   ? value.map((link) => link.join("→")).join(" ") : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)).join(", ").slice(0, 120);
 

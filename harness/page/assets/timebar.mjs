@@ -50,16 +50,21 @@ export class TimeBar {
       if (!found) return;
       this.focus = found;
       clock.show(found.t);
-      this.about.textContent = `${found.from} → ${found.to}: ${found.label}, ${found.at.map(([, fate]) => fate).join(", then ")}`;
+      this.say(`${found.from} → ${found.to}: ${found.label}, ${found.at.map(([, fate]) => fate).join(", then ")}`);
     } else {
       const moments = store.moments(kind);
       const t = way > 0 ? moments.find((moment) => moment > clock.t) : moments.findLast((moment) => moment < clock.t);
       if (t === undefined) return;
       this.focus = null;
       clock.show(t);
-      this.about.textContent = this.describe(kind, t);
+      this.say(this.describe(kind, t));
     }
     this.changed();
+  }
+
+  // A long text is cut short to one line; its title has all of it.
+  say(text) {
+    this.about.textContent = this.about.title = text;
   }
 
   describe(kind, t) {
@@ -80,7 +85,7 @@ export class TimeBar {
     this.toggle.textContent = clock.plays ? "❚❚" : "▶";
     this.toggle.setAttribute("aria-label", clock.plays ? "pause" : "play");
     this.live.setAttribute("aria-pressed", String(clock.follows));
-    if (clock.follows) this.about.textContent = "";
+    if (clock.follows) this.say("");
     if (performance.now() - this.drawn > 400) { this.drawn = performance.now(); this.drawMarks(first, last); }
   }
 

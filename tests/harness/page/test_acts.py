@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.errors import Unknown
 from harness.page.acts import Acts
 from tests.run_folders import HOSTILE
 
@@ -37,3 +38,12 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(tmp_path: Path, act: Any
     assert not reply["ok"]
     assert reason in reply["text"]
     assert len(reply["text"]) <= 400
+
+
+def test_a_call_without_an_answer_is_no_success(tmp_path: Path) -> None:
+    def call() -> str:
+        raise Unknown("no answer within 5 s")
+
+    acts = Acts(tmp_path, lambda: None)
+    acts._acts = {"query": (call, {})}
+    assert acts.do("query", {}) == {"ok": False, "text": "unknown: no answer within 5 s"}
