@@ -56,6 +56,10 @@ def live(
     alone, and its address holds a token: who has the address can do what you can do with the cluster.
     """
     run = _run_named(root, algorithm)
+    if port:  # one that is in use is refused before a cluster is started
+        from harness.page.server import listening  # noqa: PLC0415 - the web server is for the page alone
+
+        listening(port).close()
     with ExitStack() as ending:
         view: PageView
         do: Do | None

@@ -64,6 +64,21 @@ _TICK_S: Final = 0.25
 Do = Callable[[Any, Any], dict[str, Any]]
 
 
+def listening(port: int) -> socket.socket:
+    """Return a socket that listens on a port of loopback; 0 for a free one. Raises Mistake if the port cannot be used."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind(("127.0.0.1", port))
+        found.listen()
+    except OSError as error:
+        found.close()
+        raise Mistake(
+            f"port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one with --port"
+        ) from None
+    return found
+
+
 class PageServer:
     """Serves a view on loopback until `close`, in a thread of its own. `url` is where, with the token."""
 
@@ -80,16 +95,7 @@ class PageServer:
             Mistake: the port is in use, or may not be used.
         """
         self._view, self._do = view, do
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind(("127.0.0.1", port))
-            self._socket.listen()  # browsers may connect from now on; they are answered when the server runs
-        except OSError as error:
-            self._socket.close()
-            raise Mistake(
-                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}. Choose another one with --port"
-            ) from None
+        self._socket = listening(port)  # browsers may connect from now on; they are answered when the server runs
         self.port = int(self._socket.getsockname()[1])
         token = token or secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.port}/{token}/"

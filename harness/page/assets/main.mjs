@@ -12,7 +12,7 @@ import { SpaceTime } from "./spacetime.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 
-const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 5, REST_MS = 50, FRAME_MS = 28;
+const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
 const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
@@ -125,6 +125,10 @@ function drawRest(t) {
   ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
   panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node));
   calls(t);
+  if (!page.knowsVotes && nodes.some((node) => node.facts.votes)) {
+    page.knowsVotes = true;
+    byId("legend").append(h("span", {}, "●2 ■1 in a node: the votes that it knows"));
+  }
   for (const chip of byId("predicates").children) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
@@ -191,7 +195,8 @@ document.addEventListener("keydown", (event) => {
   else if (key === "escape") select(null);
 });
 
-const connection = new Connection(take, (isOpen) => {
-  byId("connection").textContent = isOpen ? "" : "the server of this page does not answer: connecting again …";
+const NO_CONNECTION = { lost: "the server of this page does not answer: connecting again …", ended: "the session has ended: the page shows what it has seen" };
+const connection = new Connection(take, (isOpen, hasEnded) => {
+  byId("connection").textContent = isOpen ? "" : NO_CONNECTION[hasEnded ? "ended" : "lost"];
   document.documentElement.dataset.connected = isOpen ? "yes" : "no";
 });

@@ -45,7 +45,7 @@ export class Panels {
   async do(name, args, note, { node = null, doing = null } = {}) {
     if (this.about.read_only) { say(note, false, "this page is only to be read"); return { ok: false }; }
     if (node && doing) this.pending(node, doing);
-    say(note, null, "…");
+    begin(note);
     const reply = await this.act(name, args);
     if (node && doing) this.pending(node, null);
     this.tell(reply, note);
@@ -55,7 +55,7 @@ export class Panels {
   // Does an act for each of these arguments, and says once what came of all: `text`, or why some were refused.
   async doAll(name, every, text, note) {
     if (this.about.read_only) { say(note, false, "this page is only to be read"); return; }
-    say(note, null, "…");
+    begin(note);
     const refused = [];
     for (const args of every) { const reply = await this.act(name, args); if (!reply.ok) refused.push(reply.text); }
     this.tell(refused.length ? { ok: false, text: `${every.length - refused.length} of ${every.length}: ${refused.join("; ")}` } : { ok: true, text }, note);
@@ -243,6 +243,12 @@ const isClock = (fault) => fault.fault === "clock-skew";
 const isStep = (fault) => fault.fault === "hold" || (isClock(fault) && fault.arguments.rate === 0);
 const argumentsOf = (fault) => Object.entries(fault.arguments).filter(([, value]) => value !== "").map(([name, value]) => (name === "links" && Array.isArray(value)
   ? value.map((link) => link.join("→")).join(" ") : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)).join(", ").slice(0, 120);
+
+// An act takes away what was said of earlier ones.
+function begin(note) {
+  for (const said of document.querySelectorAll(".note.good, .note.bad")) say(said, null, "");
+  say(note, null, "…");
+}
 
 function say(note, ok, text) {
   if (!note) return;

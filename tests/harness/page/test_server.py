@@ -4,14 +4,17 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from cluster.errors import Mistake
+from harness.cli.verbs import cli
 from harness.page.event_log import EventLog
 from harness.page.server import PageServer
 from harness.page.view import PageView
@@ -311,3 +314,20 @@ def test_every_browser_sees_the_same_and_one_that_comes_back_catches_up(served: 
 def test_a_port_that_is_in_use_is_a_sentence(served: Served) -> None:
     with pytest.raises(Mistake, match=f"port {served.server.port} of 127.0.0.1 cannot be used: .* --port"):
         PageServer(served.view, None, served.server.port)
+
+
+def test_a_port_that_is_in_use_is_refused_before_a_cluster_is_started(served: Served, tmp_path: Path) -> None:
+    arguments = ["--dir", str(tmp_path / "c"), "live", "--no-open", "--port", str(served.server.port)]
+    result = CliRunner().invoke(cli, arguments)
+    assert isinstance(result.exception, Mistake)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_server_that_ends_says_so_by_the_code_of_its_closing() -> None:
+    page = Served()
+    with page.browser() as browser:
+        browser.recv(WAIT_S)
+        page.server.close()
+        with pytest.raises(ConnectionClosed):
+            list(browser)
+        assert browser.close_code == 1012  # connection.mjs looks for it
