@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from harness.page.event_log import Event
 from harness.records.jsonable import from_jsonable, shown, to_jsonable
-from harness.records.receipts import CLOCK_RATE
 from harness.report.diagram import answer_text, call_text, message_label, what_is_broken
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 
@@ -30,23 +29,6 @@ TEXT_MAX: Final = 400
 VARIABLES_MAX: Final = 8
 #: The fields of a status that people are shown, if they are there.
 _FACTS: Final = ("role", "leads", "commit", "applied", "waiting", "leader", "chain")
-
-
-#: What a fault does to a node whose process goes on, for people. A clock's mark depends on its rate.
-_MARKS: Final = {
-    "clock-jump": "clock set back",
-    "clock-skew": "clock slow",
-    "hung-disk": "disk hangs",
-    "descriptor-limit": "few descriptors",
-    "memory-limit": "little memory",
-}
-
-
-def mark_of(fault: DrawnFault) -> str | None:
-    """Return what people read beside a node that a fault strikes, and whose process goes on; None if the process does not."""
-    if fault.name == "clock-skew" and fault.evidence.get(CLOCK_RATE) == 0:
-        return "clock stopped"
-    return _MARKS.get(fault.name)
 
 
 def cut(text: str, most: int = TEXT_MAX) -> str:
@@ -129,7 +111,7 @@ def fault_event(fault: DrawnFault, nodes: Sequence[str], identity: str) -> Event
         "name": fault.name,
         "bit": fault.bit,
         "nodes": list(fault.nodes),
-        "mark": mark_of(fault),
+        "mark": fault.mark,
         "cut": [list(link) for link in fault.cut],
         "disturbed": [list(link) for link in fault.disturbed],
         "what": cut(what_is_broken(fault, nodes)),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.page.about import about_cluster
 from harness.page.event_log import Event, EventLog
-from harness.page.events import call_event, cut, fate_event, fault_event, mark_of, message_event, node_event, value_text
+from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event, value_text
 from harness.page.predicates import STAYS, Predicates
 from harness.page.view import PageView
 from harness.report.changes import NodeChange, changes
@@ -100,7 +100,7 @@ def _nodes(run: RunFolder, every_change: Sequence[NodeChange]) -> Iterator[Event
     strikes = [
         (time, fault, begins)
         for fault in run.faults
-        if mark_of(fault) is None  # else the process goes on
+        if fault.mark is None  # else the process goes on
         for time, begins in ((fault.began, True), (fault.ended, False))
         if time is not None
     ]

@@ -202,7 +202,7 @@ def is_decision(call: DrawnCall) -> bool:
 
 def _of_restarts(run: RunFolder) -> Iterator[NodeChange]:
     for fault in run.faults:
-        if fault.ended is not None and fault.name != "suspend":
+        if fault.ended is not None and fault.name != "suspend" and fault.mark is None:
             for node in fault.nodes:
                 if node in run.nodes:
                     yield NodeChange(fault.ended, node, "", "role", "")

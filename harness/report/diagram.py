@@ -240,6 +240,7 @@ def _fault(fault: DrawnFault, nodes: Sequence[str], ends: StringTable) -> dict[s
         "t1": None if fault.ended is None else fault.ended // 1000,
         "bit": fault.bit,
         "nodes": list(fault.nodes),
+        "mark": fault.mark,
         "groups": sides(fault, nodes),
         "what": what_is_broken(fault, nodes),
         "cut": [[ends.number(a), ends.number(b)] for a, b in fault.cut],

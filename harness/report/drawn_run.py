@@ -13,9 +13,18 @@ from typing import Any, Final, NamedTuple
 from harness.checkers.wording import answer_clause, call_clause
 from harness.records.jsonable import shown
 from harness.records.links import CLIENT
+from harness.records.receipts import CLOCK_RATE
 
 #: A time in a checker's evidence, and its decimals.
 _SECONDS: Final = re.compile(r"(\d+\.(\d+)) s\b")
+#: What a fault does to a node whose process goes on, for people. A clock's mark depends on its rate.
+_MARKS: Final = {
+    "clock-jump": "clock set back",
+    "clock-skew": "clock slow",
+    "hung-disk": "disk hangs",
+    "descriptor-limit": "few descriptors",
+    "memory-limit": "little memory",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ class DrawnFault:
         began: when it was injected.
         ended: when it healed; None if it lasted to the end of the run.
         bit: whether an observer saw an effect.
-        nodes: the nodes that were down or suspended.
+        nodes: the nodes that no judge counts on: down, suspended, or with a mark.
         cut: the links that were cut.
         disturbed: the links that were slow or lossy.
         evidence: what the observer saw.
@@ -110,6 +119,15 @@ class DrawnFault:
     cut: tuple[tuple[str, str], ...]
     disturbed: tuple[tuple[str, str], ...]
     evidence: Mapping[str, Any]
+
+    @property
+    def mark(self) -> str | None:
+        """What people read beside its nodes if their processes go on; None if they are down or suspended."""
+        if self.name == "clock-skew" and self.evidence.get(CLOCK_RATE) == 0:
+            return "clock stopped"
+        if self.evidence.get("ended", "still up") != "still up":  # its process did not survive a limit
+            return None
+        return _MARKS.get(self.name)
 
 
 class TimeSpan(NamedTuple):

@@ -137,9 +137,9 @@ export function createDiagram(run, { scroller, canvas, lanes, details, tools: ba
         for (const node of group) make("rect", { class: `side-${side % 5}`, x: geometry.nodeX(node) - w / 2 + 1, y, width: w - 2, height }, svg);
       });
       for (const node of f.nodes) {
-        const kind = f.name === "suspend" || f.name === "starve" ? "frozen" : "dead";
-        make("rect", { class: kind, x: geometry.nodeX(node) - w / 2 + 6, y, width: w - 12, height, rx: 4 }, svg);
-        const text = kind === "dead" ? (f.name === "kill" ? "killed" : f.name) : "suspended";
+        const kind = f.mark ? "marked" : f.name === "suspend" || f.name === "starve" ? "frozen" : "dead";
+        make("rect", { class: kind, x: geometry.nodeX(node) - w / 2 + 6, y, width: f.mark ? 4 : w - 12, height, rx: 4 }, svg);
+        const text = f.mark ? f.mark : kind === "dead" ? (f.name === "kill" ? "killed" : f.name) : "suspended";
         for (let at = y + 18; at < y + height - 4; at += 260) make("text", { class: `${kind}-text`, x: geometry.nodeX(node) + 6, y: at }, svg, text);
       }
     }

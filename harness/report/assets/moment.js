@@ -28,7 +28,7 @@ export function pictureAt(run, t, reach, variable) {
   const inForce = faultsAt(run, t);
   const states = statesAt(run, t, variable);
   const nodes = run.nodes.map((id, i) => {
-    const fault = inForce.filter((f) => f.nodes.includes(id)).pop();
+    const fault = inForce.filter((f) => f.nodes.includes(id) && !f.mark).pop(); // with a mark, its process goes on
     const state = !fault ? "up" : FROZEN.has(fault.name) ? "suspended" : "down";
     const why = !fault ? "" : state === "suspended" ? "suspended" : fault.name === "kill" ? "killed" : fault.name;
     const { role, ...rest } = states[i];

@@ -87,6 +87,14 @@ def test_a_restart_takes_the_role_and_leaves_what_is_on_the_disk(tmp_path: Path)
     assert shown(folder) == [(1.0, "n2", "role", "leader"), (1.0, "n2", "log", "slot 4"), (3.0, "n2", "role", "")]
 
 
+def test_a_clock_that_stood_still_takes_nothing(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", "multipaxos", message(0, 1, "n2", "n1", type="Heartbeat", fields={"commit": 4}))
+    lines(folder / "receipts.jsonl", [receipt("clock-skew", 2, 3, nodes_down=["n2"], evidence={"rate": 0})])
+    assert shown(folder) == [(1.0, "n2", "role", "leader"), (1.0, "n2", "log", "slot 4")]
+    (fault,) = read_run(folder).faults
+    assert fault.mark == "clock stopped"
+
+
 def test_agreement_breaks_at_the_second_decision(tmp_path: Path) -> None:
     run = read_run(split_brain(tmp_path / "run"))
     (agreement, *_) = predicates(run, changes(run))
