@@ -30,8 +30,9 @@ from harness.systems.node_logs import NodeLogs
 from harness.systems.system import SystemNodes
 from node.contract import NodeId
 
-#: In the environment of every process of a run: the run and the node. A process that has left its node's group is found so.
 _LOOK_S: Final = 0.01
+#: How long to wait for the last output of a process that has ended, in seconds.
+_FINISH_S: Final = 1.0
 _READ_BYTES: Final = 65_536
 #: How many characters of a node's output are searched for the line that says that it is ready.
 _OUTPUT_MAX: Final = 262_144
@@ -43,8 +44,17 @@ class _Output:
     def __init__(self, node: NodeId, logs: NodeLogs, pipes: Sequence[IO[bytes]]) -> None:
         self._node, self._logs = node, logs
         self._texts, self._lock = [""] * len(pipes), threading.Lock()
-        for number, pipe in enumerate(pipes):
-            threading.Thread(target=self._read, args=(number, pipe), name=f"output-{node}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._read, args=(number, pipe), name=f"output-{node}", daemon=True)
+            for number, pipe in enumerate(pipes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        """Take what a process that has ended has left in its pipes, but wait no longer: its children may hold them open."""
+        for thread in self._threads:
+            thread.join(_FINISH_S)
 
     @property
     def text(self) -> str:
@@ -235,6 +245,7 @@ class CommandNodes(SystemNodes):
         process, until_s = self.process(node), time.monotonic() + when.within_s
         while not is_ready(when, self._values[node], self._output[node].text):
             if process.look() is ProcessState.DOWN:
+                self._output[node].finish()
                 raise self._failed(
                     node,
                     f"{process.ended} before it was ready",

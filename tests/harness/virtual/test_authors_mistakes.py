@@ -96,7 +96,7 @@ def test_a_violation_counts_though_its_schedule_cannot_be_replayed(monkeypatch: 
 
 
 def test_a_seed_counts_as_failed_though_its_run_cannot_be_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulator, "shrink_seed", fails)
+    monkeypatch.setattr(simulator, "shrink_schedule", fails)
     report = run_simulate(own_algorithms.Raising, range(3))
     assert report.verdict.status == VerdictStatus.INVALID
     assert "the run of seed 0 could not be shrunk: AssertionError: nobody can tell this" in "\n".join(report.lines())
