@@ -12,22 +12,21 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
 
-from cluster.errors import BootFailed, NoSuchNode
+from cluster.errors import BootFailed
 from cluster.processes import ProcessState
 from cluster.spawning import Ready
 from harness.network.ports import ReservedPorts
 from harness.network.socket_owner import listening_ports
 from harness.network.stream_network import StreamNetwork
+from harness.systems.child_nodes import ChildNodes
 from harness.systems.child_process import ChildProcess
 from harness.systems.commands.description import Description, ReadyWhen, fill, values_of
 from harness.systems.commands.readiness import is_ready
 from harness.systems.guardian import MARK, Guardian
 from harness.systems.node_logs import NodeLogs
-from harness.systems.system import SystemNodes
 from node.contract import NodeId
 
 _LOOK_S: Final = 0.01
@@ -70,67 +69,21 @@ class _Output:
                     self._texts[number] = (self._texts[number] + data.decode(errors="replace"))[-_OUTPUT_MAX:]
 
 
-class CommandNodes(SystemNodes):
+class CommandNodes(ChildNodes):
     """The processes of one run's nodes."""
 
     def __init__(
         self, description: Description, nodes: tuple[NodeId, ...], folder: Path, network: StreamNetwork, logs: NodeLogs
     ) -> None:
         """Prepare the processes; `start` starts them, when the network has its ports."""
-        self.nodes, self.description = nodes, description
-        self.processes: dict[NodeId, ChildProcess] = {}
-        self._folder, self._network, self._logs = folder, network, logs
+        super().__init__(nodes, folder, logs)
+        self.description, self._network = description, network
         self._run = uuid.uuid4().hex
         self._guardian = Guardian(self._run)
         self._reserved = ReservedPorts()
         self._ports: dict[NodeId, dict[str, int]] = {}
         self._values: dict[NodeId, dict[str, object]] = {}
         self._output: dict[NodeId, _Output] = {}
-
-    # --- SystemNodes ------------------------------------------------------------------------------------------------
-
-    def process(self, node: NodeId) -> ChildProcess:
-        if node not in self.processes:
-            raise NoSuchNode(f"there is no node {node!r}; there are {', '.join(self.nodes)}")
-        return self.processes[node]
-
-    def state(self, node: NodeId) -> ProcessState:
-        return self.process(node).look()
-
-    def disk(self, node: NodeId) -> Path:
-        return self._folder / "nodes" / node
-
-    def log(self, node: NodeId) -> Path:
-        return self._logs.path(node)
-
-    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        proofs = []
-        for node in nodes:
-            proofs.append(self.process(node).kill())
-            self._has_ended(node)
-        return proofs
-
-    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        proofs = []
-        for node in nodes:
-            proofs.append(self.process(node).terminate())
-            self._has_ended(node)
-        return proofs
-
-    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        return [self.process(node).suspend() for node in nodes]
-
-    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        return [self.process(node).resume() for node in nodes]
-
-    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        for node in nodes:
-            self.process(node).end()
-            self._has_ended(node)
-        failures = self._launch(nodes)
-        if failures:
-            raise failures[0]
-        return [{"node": node, "incarnation": self.process(node).starts} for node in nodes]
 
     def _has_ended(self, node: NodeId) -> None:
         """End what a node has started and what has left its group."""
@@ -148,9 +101,7 @@ class CommandNodes(SystemNodes):
             self._ports[node] = {name: self._reserved.reserve() for name in self.description.ports}
         for number, node in enumerate(self.nodes, 1):
             self._prepare(number, node)
-        failures = self._launch(self.nodes)
-        if failures:
-            raise failures[0]
+        self._launch(self.nodes)
         if self.description.serving is not None:
             for node in self.nodes:
                 self._wait(node, self.description.serving, "serves")
@@ -215,11 +166,6 @@ class CommandNodes(SystemNodes):
         return found
 
     # --- the start of a node ----------------------------------------------------------------------------------------
-
-    def _launch(self, nodes: Sequence[NodeId]) -> list[BootFailed]:
-        """Start nodes, all at once. Returns the error of each that did not become ready; its process has ended."""
-        with ThreadPoolExecutor(len(nodes)) as pool:
-            return [error for error in pool.map(self._launch_one, nodes) if error is not None]
 
     def _launch_one(self, node: NodeId) -> BootFailed | None:
         process = self.process(node)

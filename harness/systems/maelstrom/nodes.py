@@ -10,29 +10,27 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from cluster.errors import BootFailed, NoSuchNode
+from cluster.errors import BootFailed
 from cluster.processes import ProcessState, end_processes, own_processes
 from cluster.spawning import Ready
+from harness.systems.child_nodes import ChildNodes
 from harness.systems.child_process import ChildProcess
 from harness.systems.guardian import MARK, Guardian
 from harness.systems.maelstrom.channel import Channel
 from harness.systems.maelstrom.protocol import Body, JsonLine
 from harness.systems.maelstrom.router import Router
 from harness.systems.node_logs import NodeLogs
-from harness.systems.system import SystemNodes
 from node.contract import NodeId
 
 #: The name under which the harness itself sends `init`.
 _HARNESS: Final = "c0"
-#: In the environment of every process that a run has started, also of those that have left their group.
 _LOOK_S: Final = 0.01
 
 
-class MaelstromNodes(SystemNodes):
+class MaelstromNodes(ChildNodes):
     """The processes of one run's nodes."""
 
     def __init__(
@@ -59,15 +57,15 @@ class MaelstromNodes(SystemNodes):
             router: the network.
             logs: what nodes say to people.
         """
-        self.nodes = nodes
-        self._folder, self._volatile, self._ready_s = folder, volatile, ready_s
-        self._setup, self._router, self._logs = list(setup), router, logs
+        super().__init__(nodes, folder, logs)
+        self._volatile, self._ready_s = volatile, ready_s
+        self._setup, self._router = list(setup), router
         self._mark = uuid.uuid4().hex
         self._guardian = Guardian(self._mark)
         environment = {**os.environ, MARK: self._mark}
         for node in nodes:
             self.disk(node).mkdir(parents=True)
-        self.processes: dict[NodeId, ChildProcess] = {
+        self.processes = {
             node: ChildProcess(node, command, self.disk(node), environment, self._guardian) for node in nodes
         }
         self._answers: dict[NodeId, dict[int, JsonLine]] = {node: {} for node in nodes}
@@ -77,28 +75,8 @@ class MaelstromNodes(SystemNodes):
         """How many files kills have taken from each node's folder."""
         self._killing: set[NodeId] = set()
 
-    # --- SystemNodes ------------------------------------------------------------------------------------------------
-
-    def process(self, node: NodeId) -> ChildProcess:
-        if node not in self.processes:
-            raise NoSuchNode(f"there is no node {node!r}; there are {', '.join(self.nodes)}")
-        return self.processes[node]
-
-    def state(self, node: NodeId) -> ProcessState:
-        return self.process(node).look()
-
-    def disk(self, node: NodeId) -> Path:
-        return self._folder / "nodes" / node
-
-    def log(self, node: NodeId) -> Path:
-        return self._logs.path(node)
-
-    def kill(self, *nodes: NodeId) -> list[dict[str, object]]:
-        return [self._kill(node) for node in nodes]
-
     def _kill(self, node: NodeId) -> dict[str, object]:
-        proof = self.process(node).kill()
-        self._has_ended(node)
+        proof = super()._kill(node)
         if self._volatile:
             lost = sum(1 for path in self.disk(node).rglob("*") if path.is_file())
             for path in self.disk(node).iterdir():
@@ -107,36 +85,12 @@ class MaelstromNodes(SystemNodes):
             proof["files lost"] = lost
         return proof
 
-    def terminate(self, *nodes: NodeId) -> list[dict[str, object]]:
-        proofs = []
-        for node in nodes:
-            proofs.append(self.process(node).terminate())
-            self._has_ended(node)
-        return proofs
-
-    def suspend(self, *nodes: NodeId) -> list[dict[str, object]]:
-        return [self.process(node).suspend() for node in nodes]
-
-    def resume(self, *nodes: NodeId) -> list[dict[str, object]]:
-        return [self.process(node).resume() for node in nodes]
-
-    def restart(self, *nodes: NodeId) -> list[dict[str, object]]:
-        for node in nodes:
-            self.process(node).end()
-            self._has_ended(node)
-        failures = self._launch(nodes)
-        if failures:
-            raise failures[0]
-        return [{"node": node, "incarnation": self.process(node).starts} for node in nodes]
-
     # --- their life -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start every node. Raises BootFailed if one does not become ready; `end` ends the others."""
         self._guardian.start()
-        failures = self._launch(self.nodes)
-        if failures:
-            raise failures[0]
+        self._launch(self.nodes)
 
     def end(self) -> None:
         """End every process of the run, also one that has left its group. A second call does nothing."""
@@ -174,11 +128,6 @@ class MaelstromNodes(SystemNodes):
             self._answers[node][number] = line
             self._answered.notify_all()
         return True
-
-    def _launch(self, nodes: Sequence[NodeId]) -> list[BootFailed]:
-        """Start nodes, all at once. Returns the error of each that did not become ready; its process has ended."""
-        with ThreadPoolExecutor(len(nodes)) as pool:
-            return [error for error in pool.map(self._launch_one, nodes) if error is not None]
 
     def _launch_one(self, node: NodeId) -> BootFailed | None:
         process = self.process(node)

@@ -38,7 +38,7 @@ def _the_leader_dies(stage: Stage) -> Measured:
         [*facts, *verdict_lines({"linearizability": one_order, "fault tolerance": tolerant})],
         f"A leader again, and its death cost a moment: what was acknowledged is there ({shown(value(got))}), and "
         "writing went on. The difference to chapter 3: nobody leads by believing it. A new leader asks a majority "
-        "first, under a higher ballot, and whoever led before is refused from then on.",
+        "first, under a higher ballot, and an earlier leader is refused from then on.",
         value(got) == "bob" and value(put) is not None and {one_order.status, tolerant.status} == {VerdictStatus.VALID},
     )
 

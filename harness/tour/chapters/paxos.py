@@ -133,7 +133,7 @@ PAXOS: Final = TourChapter(
         Screen(
             "Vote again, but ask first",
             "A vote that is final can tie, and a vote that can be taken back may have been counted already. Paxos "
-            "lets a node vote again, under a higher number, a ballot. Whoever wants to use a higher ballot first "
+            "lets a node vote again, under a higher number, a ballot. A proposer that uses a higher ballot first "
             "asks a majority what may have been decided under lower ones.",
             "start five nodes, propose blue at n1, and read what they send each other",
             _one_ballot,

@@ -71,7 +71,7 @@ PROMISES: Final = TourChapter(
         Screen(
             "Four promises",
             "Coherence: every computer ends up with the same value. Conflict resolution: several proposals are no "
-            "error, and one of them is picked. No decoherence: whoever has seen a decision never sees another one "
+            "error, and one of them is picked. No decoherence: a client that has seen a decision never sees another one "
             "later. Fault tolerance: it goes on while fewer than half of the computers are down.\n\n"
             "The first three say that nothing wrong happens. The fourth says that something happens at all. The rest "
             "of the tour is about how hard it is to have both.",

@@ -46,7 +46,7 @@ def _members(stage: Stage) -> Measured:
     facts = [f"view {number}: {', '.join(names) or 'nobody'}" for number, names in views]
     return Measured(
         facts,
-        "Whoever watches sees the same views in the same order, so two programs never act on different lists under "
+        "All who watch see the same views in the same order, so two programs never act on different lists under "
         "the same number. Who goes without a word is removed when its lease ends.",
         len(both.members) == 2 and not after.members and len(views) == 4,
     )
