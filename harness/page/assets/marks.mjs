@@ -43,7 +43,8 @@ export class TypeMarks {
   of(message) {
     const number = this.types.indexOf(message.type);
     if (number < 0 || this.isOfClient(message)) return { css: "quiet", outline: OUTLINES[0] };
-    return { css: `t-${number % 8}`, outline: OUTLINES[number % OUTLINES.length] };
+    const turn = Math.floor(number / OUTLINES.length); // the ninth type has the first one's colour, and another shape
+    return { css: `t-${number % 8}`, outline: OUTLINES[(number + turn) % OUTLINES.length] };
   }
 
   icon(type) {

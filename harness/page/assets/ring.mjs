@@ -105,7 +105,8 @@ export class Ring {
     group.append(s("circle", { class: "rim", r: NODE }));
     group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name.length > 9 ? `${node.name.slice(0, 8)}…` : node.name));
     const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
-      : [{ suspended: "suspended", down: `✕ ${short(node.how)}`, booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
+      : state === "down" ? downLines(node.how)
+      : [{ suspended: "suspended", booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
     lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
     if (node.marks.length) group.append(s("text", { class: "mark", y: -NODE - 11 }, node.marks.join(", ")));
     this.chip(group, node, facts);
@@ -246,7 +247,12 @@ export class Ring {
   }
 }
 
-const short = (how) => how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(";")[0].slice(0, 15);
+// How a node has ended, in two lines that fit into its circle. The label, and the panel of the node, have it in full.
+function downLines(how) {
+  const words = how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(/[;:,]/)[0].split(" ");
+  const rest = words.slice(1).join(" ");
+  return [`✕ ${words[0]}`, rest.length > 12 ? `${rest.slice(0, 11)}…` : rest];
+}
 
 // The legend: a shape and a name for each type of message that was seen. A click hides or shows the messages of a type.
 export class Legend {
