@@ -4,7 +4,7 @@ Rules
 -----
 1. Every key is judged. The violated keys are reported in the order in which they first appear in the file.
 2. A file in which no call was answered has shown nothing: unknown. So has a file with a key that was too hard to search, or
-   that was not decided in time, if no other key is violated.
+   that was not decided within the limits of time and memory, if no other key is violated.
 3. A violation counts, however little time was left to explain it.
 4. Python's garbage collector is off during the work: a million calls make no cyclic garbage, and the collector would only
    traverse them again and again.
@@ -25,9 +25,9 @@ from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import MODELS, RegisterModel
 from harness.checkers.object_linearizability import Certificate, certify, find_contradiction
 from harness.checkers.sequential_model import Model, ObjectCall
-from harness.checkers.time_limit import TimeIsUp, time_limit
 from harness.checkers.transactions import Isolation
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
+from harness.checkers.work_limits import LimitReached, work_limits
 from node.wording import count
 
 #: How many configurations the search of one key may visit: about 20 seconds and 1 GB on a slow machine.
@@ -63,6 +63,7 @@ class CheckOptions:
         isolation: the level of isolation that transactions were promised.
         budget: how many configurations the search of one key may visit.
         timeout_s: after how many seconds the verdict is unknown; None for never.
+        memory_gb: at how many GB of memory of this process the verdict is unknown; None for no limit but the machine's.
         explain: whether violations are explained by few calls.
     """
 
@@ -70,7 +71,13 @@ class CheckOptions:
     isolation: Isolation = Isolation.STRICT_SERIALIZABLE
     budget: int = BUDGET
     timeout_s: float | None = None
+    memory_gb: float | None = None
     explain: bool = True
+
+    def must_fit(self, model_name: str) -> None:
+        """Raise ValueError if the model takes no initial value, and there is one."""
+        if self.initial is not None and not issubclass(MODELS.get(model_name, Model), RegisterModel):
+            raise ValueError(f"{model_name} has no initial value")
 
 
 @dataclass
@@ -145,31 +152,28 @@ def judge_file(path: Path, model_name: str, options: CheckOptions | None = None)
         ValueError: the model takes no initial value.
     """
     options = options or CheckOptions()
+    options.must_fit(model_name)
     with _without_collector():
         if model_name in MODELS:
             return _judge_by_model(path, model_name, options)
-        if options.initial is not None:
-            raise ValueError(f"{model_name} has no initial value")
         return _judge_calls(path, model_name, options)
 
 
 def _judge_by_model(path: Path, model_name: str, options: CheckOptions) -> JudgedFile:
     model = MODELS[model_name]()
     if options.initial is not None:
-        if not isinstance(model, RegisterModel):
-            raise ValueError(f"{model_name} has no initial value")
         model.initial = options.initial  # type: ignore[misc]  # of this model only
     judged = JudgedFile(unknown(""))
     keys = _Keys(model, options)
     started = read = time.monotonic()
     try:
-        with time_limit(options.timeout_s):
+        with work_limits(options.timeout_s, options.memory_gb):
             history = read_calls(path, model)
             read = time.monotonic()
             judged.history = history
             keys.judge(history)
-    except TimeIsUp:
-        keys.undecided.append(_not_in_time(options))
+    except LimitReached as limit:
+        keys.undecided.append(str(limit))
     if judged.history is None:
         judged.verdict, read = unknown(keys.undecided[0]), time.monotonic()
     else:
@@ -229,9 +233,9 @@ def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFi
 
     judge = call_judge(judge_name, options.isolation)
     started = read = time.monotonic()
-    judged = JudgedFile(unknown(_not_in_time(options)))
+    judged = JudgedFile(unknown(""))
     try:
-        with time_limit(options.timeout_s):
+        with work_limits(options.timeout_s, options.memory_gb):
             history = read_client_calls(path, judge)
             judged.invoked, judged.answered, judged.keys = history.invoked, history.answered, len(history.calls)
             judged.notes = _notes(history.times)
@@ -239,18 +243,14 @@ def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFi
             judged.verdict = judge_keys(judge, history.calls, CallContext(history.times.seconds))
             if not history.invoked:
                 judged.verdict = unknown(_NO_CALL)
-    except TimeIsUp:
-        pass
+    except LimitReached as limit:
+        judged.verdict = unknown(str(limit))
     judged.read_s, judged.judged_s = read - started, time.monotonic() - read
     return judged
 
 
 def _notes(times: EventTimes) -> tuple[str, ...]:
     return () if times.note is None else (times.note,)
-
-
-def _not_in_time(options: CheckOptions) -> str:
-    return f"not decided within {options.timeout_s} s: raise --timeout"
 
 
 def write_minimised(judged: JudgedFile, path: Path) -> None:

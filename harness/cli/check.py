@@ -1,12 +1,17 @@
 """`consensus check`: judges history files, from this project or from elsewhere."""
 
 import json
+import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -61,6 +66,7 @@ _CONSISTENCY: Final = "strict-serializable"
 )
 @click.option("--no-explain", is_flag=True, help="Name no few calls that contradict each other: only the verdict.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="After how many seconds a file is unknown.")
+@click.option("--memory", type=click.FloatRange(0, min_open=True), help="At how many GB of memory a file is unknown.")
 @click.option(
     "--budget",
     type=click.IntRange(1),
@@ -68,7 +74,13 @@ _CONSISTENCY: Final = "strict-serializable"
     show_default=True,
     help="After how many configurations the search of one key ends as unknown.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="How many files are judged at the same time, each by a process.  [default: one for each core]",
+)
 def check(
+    *,
     files: tuple[Path, ...],
     model: str,
     consistency: str,
@@ -76,7 +88,9 @@ def check(
     minimise: bool,
     no_explain: bool,
     timeout: float | None,
+    memory: float | None,
     budget: int,
+    workers: int | None,
     as_json: bool,
 ) -> int:
     """Judge whether the histories in FILES keep to a model. A folder stands for its .jsonl, .json and .edn files; - is stdin.
@@ -86,7 +100,7 @@ def check(
 
     \b
     consensus check history.jsonl --model cas-register
-    consensus check store/ --model list-append --consistency serializable
+    consensus check store/ --model list-append --consistency serializable --timeout 60 --memory 2
 
     Exit code: 0 valid, 1 invalid, 2 unknown, 254 if a file is no history of the model. Of several files the worst counts.
     """
@@ -97,12 +111,18 @@ def check(
         raise click.UsageError("--minimise writes beside the file, and stdin is none: write it to a file first")
     if consistency != _CONSISTENCY and model not in _TRANSACTIONS:
         raise click.UsageError(f"--consistency is for {' and '.join(_TRANSACTIONS)}, and {model} has one meaning")
-    options = CheckOptions(_initial(initial), ISOLATION_LEVELS[consistency], budget, timeout, not no_explain)
+    isolation = ISOLATION_LEVELS[consistency]
+    options = CheckOptions(_initial(initial), isolation, budget, timeout, memory, not no_explain)
+    try:
+        options.must_fit(model)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     with _with_stdin(files) as named:
         if len(named) == 1:
             ((name, path),) = named.items()
             return _check_one(name, path, model, options, minimise, as_json)
-        return _check_many(named, model, options, minimise, as_json)
+        judge = _Judge(model, options, minimise)
+        return _check_many(named, judge, workers or len(os.sched_getaffinity(0)), as_json)
 
 
 def _initial(text: str | None) -> str | None:
@@ -143,8 +163,6 @@ def _check_one(name: str, path: Path, model: str, options: "CheckOptions", minim
         judged, written = _judge(path, model, options, minimise)
     except BadFile as error:
         raise click.ClickException(str(error).replace(str(path), name)) from None
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
     if as_json:
         print_json(file=name, model=model, minimised=written and str(written), **judged.to_json())
         return judged.verdict.exit_code
@@ -159,27 +177,72 @@ def _check_one(name: str, path: Path, model: str, options: "CheckOptions", minim
     return judged.verdict.exit_code
 
 
-def _check_many(named: dict[str, Path], model: str, options: "CheckOptions", minimise: bool, as_json: bool) -> int:
-    from harness.records.jsonable import BadFile  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """How each of several files is judged."""
 
-    codes: list[int] = []
-    rows: list[dict[str, object]] = []
-    for name, path in named.items():
+    model: str
+    options: "CheckOptions"
+    minimise: bool
+
+    def row(self, name: str, path: Path) -> dict[str, Any]:
+        """Judge one file, and return its row of the table: JSON, with its exit code under `exit_code`."""
+        from harness.records.jsonable import BadFile  # noqa: PLC0415
+
         try:
-            judged, written = _judge(path, model, options, minimise)
+            judged, written = _judge(path, self.model, self.options, self.minimise)
         except BadFile as error:
-            codes.append(EXIT_BAD_ARGUMENTS)
-            rows.append({"file": name, "status": "no history", "evidence": str(error)})
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        else:
-            codes.append(judged.verdict.exit_code)
-            rows.append({"file": name, "minimised": written and str(written), **judged.to_json()})
+            return _no_verdict(name, "no history", str(error), EXIT_BAD_ARGUMENTS)
+        code = judged.verdict.exit_code
+        return {"file": name, "minimised": written and str(written), **judged.to_json(), "exit_code": code}
+
+
+def _no_verdict(name: str, status: str, evidence: str, code: int) -> dict[str, Any]:
+    return {"file": name, "status": status, "evidence": evidence, "exit_code": code}
+
+
+def _check_many(named: dict[str, Path], judge: _Judge, workers: int, as_json: bool) -> int:
+    from node.wording import count  # noqa: PLC0415
+
+    began = time.monotonic()
+    rows = []
+    width = max(map(len, named))
+    for row in _rows(named, judge, workers):
+        rows.append(row)
         if not as_json:
-            print(f"{name}: {rows[-1]['status']}: {rows[-1]['evidence']}")
+            calls, seconds = (f"{row['calls']:,}", f"{row['judged_s']:.2f} s") if "calls" in row else ("", "")
+            print(f"{row['file']:{width}}  {row['status']:10}  {calls:>9}  {seconds:>8}  {row['evidence']}", flush=True)
+            for note in row.get("notes", ()):
+                print_stderr(f"{row['file']}: note: {note}")
     if as_json:
-        print_json(model=model, files=rows)
+        print_json(model=judge.model, files=rows)
+    how_many = Counter(row["status"] for row in rows)
+    totals = ", ".join(f"{how_many[status]} {status}" for status in sorted(how_many))
+    took = f"{time.monotonic() - began:.1f} s in {count(min(workers, len(rows)), 'process', 'processes')}"
+    print_stderr(f"{count(len(rows), 'file')}: {totals}; {sum(row.get('calls', 0) for row in rows):,} calls; {took}")
+    codes = {row["exit_code"] for row in rows}
     return next(code for code in (EXIT_VIOLATED, EXIT_BAD_ARGUMENTS, EXIT_UNKNOWN, 0) if code in codes)
+
+
+def _rows(named: dict[str, Path], judge: _Judge, workers: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows in the order of the files. A file whose process is killed is unknown, and the others are judged."""
+    from harness.checkers import history_file  # noqa: F401, PLC0415 - imported once, before the processes are forked
+    from harness.runs.forks import Forks  # noqa: PLC0415
+
+    waiting, done = list(named), {}
+    forks: Forks[str] = Forks()
+    try:
+        for name in named:
+            while name not in done:
+                while waiting and len(forks) < workers:
+                    following = waiting.pop(0)
+                    forks.start(following, partial(judge.row, following, named[following]))
+                for ended in forks.ended():
+                    row = ended.result or _no_verdict(ended.about, "unknown", ended.how, EXIT_UNKNOWN)
+                    done[ended.about] = row
+            yield done.pop(name)
+    finally:
+        forks.end_all()
 
 
 def _judge(path: Path, model: str, options: "CheckOptions", minimise: bool) -> "tuple[JudgedFile, Path | None]":
@@ -193,10 +256,9 @@ def _judge(path: Path, model: str, options: "CheckOptions", minimise: bool) -> "
             write_minimised(judged, written)
         except OSError as error:  # the verdict is told all the same
             written.unlink(missing_ok=True)
-            print_stderr(f"{written} cannot be written: {error.strerror}")
+            judged.notes += (f"{written} cannot be written: {error.strerror}",)
             written = None
     elif minimise and judged.verdict.exit_code == EXIT_VIOLATED:
-        print_stderr(
-            f"--minimise writes nothing: the judge of {model} names the calls that are wrong, and makes no smaller history"
-        )
+        why = f"the judge of {model} names the calls that are wrong, and makes no smaller history"
+        judged.notes += (f"--minimise writes nothing: {why}",)
     return judged, written

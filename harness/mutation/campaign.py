@@ -28,9 +28,9 @@ from typing import Any, Final
 from harness.mutation.cases import Case, LineTracer, preload, root_of_tests, run_tests, seed_cases
 from harness.mutation.changes import SourceChange, changes_of
 from harness.mutation.equivalents import Equivalent, equivalent_of
-from harness.mutation.forked_trial import Ended, Forks
 from harness.mutation.patched_module import forget, modules_of, source_of
 from harness.mutation.trial import CasePlan, Fate, Outcome, cases_for, try_change
+from harness.runs.forks import Ended, Forks
 from node.contract import BadInput
 
 #: How many times the processor time of its cases a change may take, and how many seconds more.
@@ -38,6 +38,8 @@ _SLOWER: Final = 5.0
 _MORE_S: Final = 5.0
 #: A trial that waits for something that never comes ends after so long, in seconds.
 _WAITING_S: Final = 120.0
+#: More memory than this, in bytes, ends a trial: a changed loop may fill it.
+_MEMORY_MAX: Final = 4 << 30
 _MEASURING_S: Final = 3600.0
 
 
@@ -207,7 +209,7 @@ def _measured(
 
 
 def _alone(about: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    forks: Forks[str] = Forks(wall_s=_MEASURING_S)
+    forks: Forks[str] = Forks(wall_s=_MEASURING_S, memory_max=_MEMORY_MAX)
     try:
         forks.start(about, function, cpu_s=_MEASURING_S)
         while True:
@@ -225,7 +227,8 @@ def _alone(about: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]
 def _tried(
     changes: Sequence[SourceChange], cases: Sequence[Case], sources: dict[str, str], campaign: MutationCampaign
 ) -> Iterator[Outcome]:
-    forks: Forks[tuple[SourceChange, CasePlan]] = Forks(wall_s=_WAITING_S + 20 * campaign.seconds)
+    wall_s = _WAITING_S + 20 * campaign.seconds
+    forks: Forks[tuple[SourceChange, CasePlan]] = Forks(wall_s=wall_s, memory_max=_MEMORY_MAX)
     waiting = iter(changes)
     try:
         more = True

@@ -52,7 +52,7 @@ def test_what_the_tests_do_not_guard_survives_and_the_killed_are_remembered(mine
 
 
 ENDLESS = """
-from harness.mutation.forked_trial import Forks
+from harness.runs.forks import Forks
 
 def endless():
     while True:

@@ -1,17 +1,21 @@
 """`consensus check`: its formats, its options, and every judge by its name."""
 
 import json
+import os
+import signal
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.checkers import history_file
 from harness.checkers.call_judges import CALL_JUDGES
 from harness.checkers.edn_forms import BadEdn, forms
 from harness.checkers.known_bad_calls import known_bad_calls
 from harness.checkers.models import MODELS
 from harness.checkers.transactions import ISOLATION_LEVELS
+from harness.checkers.work_limits import _memory_used
 from harness.cli.check import JUDGE_NAMES, LEVEL_NAMES, MODEL_NAMES
 from harness.cli.main import run
 from harness.records.history import Event, History
@@ -106,10 +110,11 @@ def test_a_folder_and_several_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "deep").mkdir()
     bad = saved(tmp_path / "deep", "bad.jsonl", lines(events((1, "invoke", "read", None), (1, "ok", "read", 5))))
     assert run(["check", str(tmp_path), "--model", "register"]) == 1
-    assert capsys.readouterr().out == (
-        f"{bad}: invalid: process 1 read 5 at line 2, which no client had written\n"
-        f"{good}: valid: the calls have an order that the model register allows (2 answers on 1 key)\n"
-    )
+    out, err = capsys.readouterr()
+    rows = [row.split(maxsplit=5) for row in out.splitlines()]
+    assert [[bad, "invalid", "1"], [good, "valid", "2"]] == [row[:3] for row in rows]
+    assert "process 1 read 5 at line 2, which no client had written\n" in out
+    assert err.startswith("2 files: 1 invalid, 1 valid; 3 calls; ")
     torn = saved(tmp_path, "torn.jsonl", "{")
     assert run(["check", good, torn, "--model", "register", "-o", "json"]) == 254
     assert [row["status"] for row in json.loads(capsys.readouterr().out)["files"]] == ["valid", "no history"]
@@ -151,6 +156,44 @@ def test_a_limit_of_time_ends_any_loop_as_unknown(
     for file, model in ((path, "register"), (sets, "set")):
         assert run(["check", file, "--model", model, "--timeout", "0.05"]) == 2
         assert "not decided within 0.05 s: raise --timeout" in capsys.readouterr().out
+
+
+def test_a_limit_of_memory_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_: object) -> None:
+        kept: list[object] = []
+        while True:
+            kept.append([None] * 1_000)
+
+    def denied(*_: object) -> None:
+        raise MemoryError
+
+    path = saved(tmp_path, "a.jsonl", lines(WRITE_THEN_READ))
+    now_gb = _memory_used() / 1e9
+    for name, limit, expected in ((endless, now_gb + 0.1, "raise --memory"), (denied, 9, "denies more memory")):
+        monkeypatch.setattr("harness.checkers.history_file.find_contradiction", name)
+        assert run(["check", path, "--model", "register", "--memory", str(limit)]) == 2
+        assert expected in capsys.readouterr().out
+
+
+def test_a_file_whose_process_is_killed_is_unknown_and_the_others_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = history_file.judge_file
+
+    def killed(path: Path, *more: Any) -> Any:
+        if path.name == "b.jsonl":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path, *more)
+
+    monkeypatch.setattr(history_file, "judge_file", killed)
+    for name in "abc":
+        saved(tmp_path, f"{name}.jsonl", lines(WRITE_THEN_READ))
+    assert run(["check", str(tmp_path), "--model", "register", "--workers", "3"]) == 2
+    rows = [row.split(maxsplit=2) for row in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows] == ["valid", "unknown", "valid"]
+    assert "was killed: did the machine run out of memory?" in rows[1][2]
 
 
 def test_every_judge_by_its_name(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Processes that each try one thing and end: they are forked, so that what one imports or breaks no other sees."""
+"""Processes that each do one thing and end: they are forked, so that what one imports, breaks or fills no other sees."""
 
 import contextlib
 import json
+import math
 import os
 import resource
 import select
@@ -14,15 +15,16 @@ from typing import Any, Final, Generic, TypeVar
 
 from node.launcher import die_with
 
-K = TypeVar("K")  # what a trial is about
+K = TypeVar("K")  # what a process is about
 
-#: More memory than this, in bytes, ends a trial: a changed loop may fill it.
-_MEMORY_MAX: Final = 4 << 30
+_NEVER: Final = math.inf
+#: How long one wait for a process lasts, in seconds, so that Ctrl-C ends it on any thread.
+_MOMENT_S: Final = 0.2
 
 
 @dataclass(slots=True)
 class Ended(Generic[K]):
-    """A trial that has ended. `result` is what its function returned; None if it did not, and `how` says why."""
+    """A process that has ended. `result` is what its function returned; None if it did not, and `how` says why."""
 
     about: K
     result: dict[str, Any] | None
@@ -43,32 +45,37 @@ class Forks(Generic[K]):
     The process that forks must have one thread.
     """
 
-    def __init__(self, *, wall_s: float) -> None:
-        """Limit each process to `wall_s` seconds."""
-        self._wall_s = wall_s
+    def __init__(self, *, wall_s: float = _NEVER, memory_max: int | None = None) -> None:
+        """Limit each process to `wall_s` seconds, and to `memory_max` bytes of address space."""
+        self._wall_s, self._memory_max = wall_s, memory_max
         self._running: dict[int, _Running[K]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, about: K, function: Callable[[], dict[str, Any]], *, cpu_s: float) -> None:
-        """Fork a process that calls `function`, and has `cpu_s` seconds of processor time."""
+    def start(self, about: K, function: Callable[[], dict[str, Any]], *, cpu_s: float | None = None) -> None:
+        """Fork a process that calls `function`, and has `cpu_s` seconds of processor time; None for no limit.
+
+        What the function returns or raises must be of JSON, or have a text.
+        """
         reader, writer = os.pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._in_child(parent, writer, function, int(cpu_s) + 1)
+            self._in_child(parent, writer, function, cpu_s)
         os.close(writer)
         self._running[pid] = _Running(about, reader, time.monotonic() + self._wall_s)
 
-    def _in_child(self, parent: int, writer: int, function: Callable[[], dict[str, Any]], cpu_s: int) -> None:
+    def _in_child(self, parent: int, writer: int, function: Callable[[], dict[str, Any]], cpu_s: float | None) -> None:
         status = 1
         try:
             os.setpgid(0, 0)
             die_with(parent)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 2))
-            resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_MAX, _MEMORY_MAX))
+            if cpu_s is not None:
+                resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_s) + 1, int(cpu_s) + 3))
+            if self._memory_max is not None:
+                resource.setrlimit(resource.RLIMIT_AS, (self._memory_max, self._memory_max))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
@@ -89,7 +96,9 @@ class Forks(Generic[K]):
         """Wait until at least one process has ended, and yield each that has."""
         ready = {running.reader: pid for pid, running in self._running.items()}
         first = min((running.deadline for running in self._running.values()), default=0.0)
-        readable, _, _ = select.select(list(ready), [], [], max(first - time.monotonic(), 0))
+        readable: list[int] = []
+        while not readable and (left := first - time.monotonic()) > 0:
+            readable, _, _ = select.select(list(ready), [], [], min(left, _MOMENT_S))
         for reader in readable:
             running = self._running[ready[reader]]
             data = os.read(reader, 1 << 20)
@@ -110,8 +119,10 @@ class Forks(Generic[K]):
             result = json.loads(running.data)
             raised = result.get("raised", "")
             return Ended(running.about, None if raised else result, raised)
-        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and running.deadline <= time.monotonic()):
             return Ended(running.about, None, "it did not end in time")
+        if code == -signal.SIGKILL:
+            return Ended(running.about, None, "its process was killed: did the machine run out of memory?")
         return Ended(running.about, None, f"the process ended with {code}")
 
     def end_all(self) -> None:
