@@ -27,13 +27,14 @@ if TYPE_CHECKING:  # a node without a log starts without it
 
 __all__ = [
     "Doubt",
+    "LeaderMessage",
     "Log",
     "LogAlgorithm",
     "LogBroken",
     "LogNode",
     "LogProgress",
-    "LogProposal",
     "Record",
+    "RecordId",
     "SHIPPED",
     "StoredProgress",
     "Tuning",
@@ -68,12 +69,24 @@ class Record(NamedTuple):
     batch: bytes
 
 
-class LogProposal(NamedTuple):
-    """What one message asks a replica to accept: `batch` in `slot` under `ballot`."""
+class RecordId(NamedTuple):
+    """What tells two records of a log apart: the slot, and the ballot under which the record was accepted or first proposed."""
+
+    slot: int
+    ballot: Ballot
+
+
+class LeaderMessage(NamedTuple):
+    """What a message says that only a leader sends: judges and tools read this, never an algorithm's own messages."""
 
     ballot: Ballot
-    slot: int
-    batch: bytes
+    """The ballot under which the sender leads."""
+    records: Sequence[Record] = ()
+    """What the receiver is asked to keep, in the order of the slots."""
+    commit: int = 0
+    """The slot up to which the sender knows every slot as chosen, as far as the message says so."""
+    previous: RecordId | None = None
+    """The record before `records` in the sender's log, if the message names it. See `LogAlgorithm.records_keep_ballots`."""
 
 
 class StoredProgress(NamedTuple):
@@ -189,6 +202,16 @@ class LogAlgorithm(Algorithm):
     keeps_log: ClassVar[bool] = True
     may_doubt: ClassVar[bool] = False
     """Whether the algorithm asks the other nodes what a lost commit can have held. See `LogNode.doubt`."""
+    elects_leaders: ClassVar[bool] = True
+    """Whether another voter leads once the leader is lost, and any voter that the leader is asked to hand over to."""
+    takes_changes_of_members: ClassVar[bool] = True
+    """Whether nodes can be added and removed."""
+    makes_snapshots: ClassVar[bool] = True
+    """Whether a snapshot replaces the log once that has grown (`Tuning.snapshot_slots`)."""
+    records_keep_ballots: ClassVar[bool] = False
+    """Whether a record keeps the ballot under which it was first proposed, whichever leader sends it later, and whether a replica
+    takes a record only after the one before it. Raft does (*In Search of an Understandable Consensus Algorithm*, section 5.3),
+    and then two logs that share a record share all before it. Multi-Paxos proposes each record again under the new ballot."""
     node: LogNode
     state: "ReplicatedState"
     """What the applied slots have led to."""
@@ -266,10 +289,15 @@ class LogAlgorithm(Algorithm):
 
     @classmethod
     @abstractmethod
-    def proposal_in(cls, message: Message) -> LogProposal | None:
-        """Return what `message` asks a replica to accept, or None if it asks for nothing."""
+    def leader_message(cls, message: Message) -> LeaderMessage | None:
+        """Return what `message` says, if only a leader sends it; None otherwise. Its class alone decides whether it is None."""
 
     @classmethod
     @abstractmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
-        """Return the ballot for which `message` asks for a promise, or None if it asks for none."""
+        """Return the ballot for which `message` asks for a promise or a vote, or None if it asks for none."""
+
+    @classmethod
+    def request_to_lead(cls, ballot: Ballot) -> Message | None:
+        """Return the message by which the leader under `ballot` asks another voter to lead; None if a leader never asks."""
+        return None

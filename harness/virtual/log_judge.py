@@ -254,12 +254,13 @@ class LogJudge(VirtualJudge):
     # --- messages ---------------------------------------------------------------------------------------------------
 
     def check_packet(self, packet: Packet) -> None:
-        proposal = self._algorithm.proposal_in(packet.message)
-        if proposal is not None:
-            ballot, slot, batch = proposal
-            if self._batches.setdefault((ballot, slot), batch) != batch:
-                self._batches[ballot, slot] = batch
-                self._find("agreement", f"under {plain(ballot)} two batches are asked for in slot {slot}")
+        said = self._algorithm.leader_message(packet.message)
+        if said is not None:
+            for record in said.records:
+                key = Ballot(record.round, record.owner), record.slot
+                if self._batches.setdefault(key, record.batch) != record.batch:
+                    self._batches[key] = record.batch
+                    self._find("agreement", f"under {plain(key[0])} two batches are asked for in slot {record.slot}")
             return
         candidacy = self._algorithm.candidacy_in(packet.message)
         if candidacy is not None:

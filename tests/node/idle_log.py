@@ -4,7 +4,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import Log, LogAlgorithm, LogProgress, LogProposal, StoredProgress
+from node.log_contract import LeaderMessage, Log, LogAlgorithm, LogProgress, StoredProgress
 from node.quorum import NO_BALLOT, Ballot
 
 
@@ -52,7 +52,7 @@ class IdleLog(LogAlgorithm):
         pass
 
     @classmethod
-    def proposal_in(cls, message: Message) -> LogProposal | None:
+    def leader_message(cls, message: Message) -> LeaderMessage | None:
         return None
 
     @classmethod

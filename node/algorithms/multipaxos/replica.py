@@ -55,7 +55,7 @@ from node.algorithms.multipaxos.messages import (
 from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import Message, NodeId, Request, Status, Stored, Value
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import Log, LogAlgorithm, LogNode, LogProgress, LogProposal, StoredProgress
+from node.log_contract import LeaderMessage, Log, LogAlgorithm, LogNode, LogProgress, Record, StoredProgress
 from node.machines import DEFAULT
 from node.machines.once import OnceMachine
 from node.quorum import Ballot
@@ -466,12 +466,21 @@ class MultiPaxos(LogAlgorithm):
         return self.acceptor.snapshot.slot
 
     @classmethod
-    def proposal_in(cls, message: Message) -> LogProposal | None:
-        return LogProposal(message.ballot, message.slot, message.batch) if isinstance(message, LogAccept) else None
+    def leader_message(cls, message: Message) -> LeaderMessage | None:
+        match message:
+            case LogAccept(ballot, slot, batch, commit):
+                return LeaderMessage(ballot, (Record(slot, ballot.round, ballot.node, batch),), commit)
+            case Heartbeat(ballot, _, commit):
+                return LeaderMessage(ballot, (), commit)
+        return None
 
     @classmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
         return message.ballot if isinstance(message, LogPrepare) else None
+
+    @classmethod
+    def request_to_lead(cls, ballot: Ballot) -> Message:
+        return TakeOver(ballot)
 
     def awaits(self) -> tuple[str, ...]:
         names = ["tick"]
