@@ -5,12 +5,16 @@ again, and one answer to each call is enough. `liveness.py` demands more of our 
 """
 
 from collections import defaultdict
+from typing import Final
 
 from harness.checkers.evidence import RunEvidence, was_answered
 from harness.checkers.verdict import Found, Verdict, checker, invalid, unknown, valid
 from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical, shown
 from node.wording import count
+
+#: How the error of a call begins that has failed because of the class of its client, which is not the system under test.
+CLIENT_FAILED: Final = "the client "
 
 
 @checker
@@ -27,13 +31,17 @@ def answers_again(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
         invoke = operation.invoke
         if invoke.time >= healed_ns:
             asked[invoke.f, invoke.key, invoke.node, canonical(invoke.value)].append(operation)
-    stalled, slowest_s = 0, 0.0
+    stalled, failed, slowest_s = 0, list[str](), 0.0
     with Found() as found:
         for attempts in asked.values():
             first, last = attempts[0].invoke, attempts[-1]
             answers = [one.completion.time for one in attempts if was_answered(one) and one.completion is not None]
             if answers:
                 slowest_s = max(slowest_s, (answers[0] - first.time) / 1e9)
+                continue
+            errors = [one.completion.error or "" for one in attempts if one.completion is not None]
+            if errors and all(error.startswith(CLIENT_FAILED) for error in errors):
+                failed.append(errors[-1])
                 continue
             if run.allowance_s(first.time, first.time + int(within_s * 1e9)) > 0:
                 stalled += 1
@@ -49,6 +57,8 @@ def answers_again(run: RunEvidence, healed_ns: int, within_s: float) -> Verdict:
         return invalid(*found)
     if not asked:
         return unknown("no client made a call after all faults had healed")
+    if failed:
+        return unknown(f"{count(len(failed), 'call')} had no answer that a client has passed on, since {failed[-1]}")
     if stalled:
         return unknown(
             f"{count(stalled, 'call')} had no answer within {within_s:g} s, and the machine stalled meanwhile"

@@ -4,6 +4,7 @@ The format is that of `external_history.py`, with two differences. Keys stand in
 `final?` as Jepsen has it, marks a call as one after the end of all writes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from harness.checkers.client_calls import CallJudge, ClientCall
 from harness.checkers.event_times import EventTimes
 from harness.checkers.history_lines import NEMESIS, key_name, lines_of, plain_value, type_and_process
-from harness.records.jsonable import BadFile
+from harness.records.jsonable import BadFile, shown
 
 
 @dataclass
@@ -38,7 +39,7 @@ def read_client_calls(path: Path, judge: CallJudge) -> ClientCallFile:
         BadFile: the file cannot be read, or a line is no event that can follow the lines before; the message names it.
     """
     names = {**judge.aliases, **{f: f for f in judge.functions}}
-    loader = _Loader({f"{colon}{name}": f for name, f in names.items() for colon in ("", ":")})
+    loader = _Loader({f"{colon}{name}": f for name, f in names.items() for colon in ("", ":")}, judge.asks_for)
     place = 0
     for place, event in lines_of(path):
         try:
@@ -49,8 +50,8 @@ def read_client_calls(path: Path, judge: CallJudge) -> ClientCallFile:
 
 
 class _Loader:
-    def __init__(self, functions: dict[str, str]) -> None:
-        self.functions = functions
+    def __init__(self, functions: dict[str, str], asks_for: Callable[[str, Any], str]) -> None:
+        self.functions, self.asks_for = functions, asks_for
         self.file = ClientCallFile()
         self.open: dict[int | str, ClientCall] = {}
 
@@ -76,7 +77,10 @@ class _Loader:
         f = self.functions.get(name) if isinstance(name, str) else None
         if f is None:
             raise ValueError(f"f is {name!r}, and this judge takes {', '.join(dict.fromkeys(self.functions.values()))}")
-        call = ClientCall(f, plain_value(event.get("value")), None, "info", place, None, process, _node(event))
+        value = plain_value(event.get("value"))
+        if wanted := self.asks_for(f, value):
+            raise ValueError(f"the value of this {f} must be {wanted}, and it is {shown(value)}")
+        call = ClientCall(f, value, None, "info", place, None, process, _node(event))
         call.is_final = bool(event.get("final") or event.get("final?"))
         self.open[process] = call
         self.file.calls.setdefault(key_name(event.get("key")), []).append(call)

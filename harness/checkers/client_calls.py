@@ -110,12 +110,15 @@ class CallJudge:
         judge: returns the verdict on the calls, which are in the order in which they began.
         aliases: other names of the functions: alias to function.
         whole: whether all keys are judged together, since calls are about several keys.
+        asks_for: takes a function and the value of an invoke, and says what that value must be; empty if it is that. A file with
+            another value is a mistake of the program that wrote it, and nothing is judged.
     """
 
     functions: tuple[str, ...]
     judge: Callable[[Sequence[ClientCall], CallContext], Verdict]
     aliases: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
+    asks_for: Callable[[str, Any], str] = lambda _f, _value: ""
 
 
 def calls_of_run(operations: Iterable[RecordedCall], functions: Sequence[str]) -> dict[str, list[ClientCall]]:

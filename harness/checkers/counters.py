@@ -15,7 +15,7 @@ sums are computed.
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from harness.checkers.client_calls import CallContext, CallJudge, ClientCall, wrong_answer
 from harness.checkers.final_reads import final_reads
@@ -109,7 +109,10 @@ def _change(call: ClientCall) -> int:
     return 1 if call.value is None else call.value if type(call.value) is int else 0
 
 
-COUNTER: Final = CallJudge(("add", READ), judge_counter, {"inc": "add", "increment": "add", "r": READ})
-EVENTUAL_COUNTER: Final = CallJudge(
-    ("add", READ), judge_eventual_counter, {"inc": "add", "increment": "add", "r": READ}
-)
+def _asks_for(f: str, value: Any) -> str:
+    return "a whole number, or null for 1" if f == "add" and value is not None and type(value) is not int else ""
+
+
+_ALIASES: Final = {"inc": "add", "increment": "add", "r": READ}
+COUNTER: Final = CallJudge(("add", READ), judge_counter, _ALIASES, asks_for=_asks_for)
+EVENTUAL_COUNTER: Final = CallJudge(("add", READ), judge_eventual_counter, _ALIASES, asks_for=_asks_for)

@@ -39,6 +39,8 @@ from harness.checkers.transactions import (
     number_committed,
     plain,
     plain_list,
+    steps_of,
+    steps_wanted,
     transactions_of,
 )
 from harness.checkers.verdict import Verdict, unknown
@@ -301,4 +303,9 @@ def judge_list_append(
 
 def list_append(level: Isolation) -> CallJudge:
     """Return the judge of transactions on lists for one level of isolation."""
-    return CallJudge(("txn",), lambda calls, context: judge_list_append(calls, context, level), whole=True)
+    return CallJudge(
+        ("txn",),
+        lambda calls, context: judge_list_append(calls, context, level),
+        whole=True,
+        asks_for=lambda _f, value: steps_wanted(APPEND) if steps_of(value, APPEND) is None else "",
+    )

@@ -34,6 +34,8 @@ from harness.checkers.transactions import (
     internal_anomalies,
     number_committed,
     plain,
+    steps_of,
+    steps_wanted,
     transactions_of,
 )
 from harness.checkers.verdict import Verdict, unknown
@@ -258,4 +260,9 @@ def _no_order(registers: _Registers, footprints: Sequence[Footprint], level: Iso
 
 def rw_register(level: Isolation) -> CallJudge:
     """Return the judge of transactions on registers for one level of isolation."""
-    return CallJudge(("txn",), lambda calls, context: judge_rw_register(calls, context, level), whole=True)
+    return CallJudge(
+        ("txn",),
+        lambda calls, context: judge_rw_register(calls, context, level),
+        whole=True,
+        asks_for=lambda _f, value: steps_wanted(WRITE) if steps_of(value, WRITE) is None else "",
+    )

@@ -86,6 +86,15 @@ class StreamCalls:
         self.polled += [Polled(call, key, offsets.get(key), messages) for key, messages in found.items()]
 
 
+def asked_form(f: str, value: Any) -> str:
+    """Return what the value of an invoke must be; empty if it is that."""
+    if f == "send" and not _are_steps(value) and _send_of(value) is None:
+        return "[key, value]"
+    return (
+        'a list of steps, ["send", key, value] and ["poll"]' if f == "txn" and value and not _are_steps(value) else ""
+    )
+
+
 def _steps(f: str, value: Any) -> list[Any]:
     """Return the steps of a call: `[key, value]` for a send, and what a poll asks for."""
     if _are_steps(value):

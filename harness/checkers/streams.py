@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from harness.checkers.client_calls import SENTENCES_MAX, CallContext, CallJudge, ClientCall, wrong_answer
-from harness.checkers.stream_calls import COMMIT, COMMITTED, RESETS, Sent, StreamCalls, key_text
+from harness.checkers.stream_calls import COMMIT, COMMITTED, RESETS, Sent, StreamCalls, asked_form, key_text
 from harness.checkers.verdict import Found, Verdict, invalid, unknown, valid
 from node.wording import count
 
@@ -235,4 +235,5 @@ STREAMS: Final = CallJudge(
     judge_streams,
     {"commit": COMMIT, "committed": COMMITTED},
     whole=True,
+    asks_for=asked_form,
 )

@@ -117,9 +117,7 @@ def transactions_of(calls: Sequence[ClientCall], write: str) -> list[Transaction
     for call in calls:
         steps = steps_of(call.value, write)
         if steps is None:
-            raise NotJudged(
-                f"a transaction is a list of steps [f, key, value], f {write} or r, and not {shown(call.value)}"
-            )
+            raise NotJudged(f"a transaction is {steps_wanted(write)}, and not {shown(call.value)}")
         transaction = Transaction(call, is_committed=call.is_ok)
         if call.is_ok:
             answered = steps_of(call.answer, write)
@@ -134,6 +132,11 @@ def transactions_of(calls: Sequence[ClientCall], write: str) -> list[Transaction
     return found
 
 
+def steps_wanted(write: str) -> str:
+    """Return what the value of a transaction must be."""
+    return f'a list of steps, ["{write}", key, value] and ["r", key, null]'
+
+
 def steps_of(value: Any, write: str) -> list[Step] | None:
     """Return the steps that a value lists; None if it lists none."""
     if not isinstance(value, list | tuple):
@@ -143,7 +146,7 @@ def steps_of(value: Any, write: str) -> list[Step] | None:
         if not isinstance(step, list | tuple) or not 2 <= len(step) <= 3 or not isinstance(step[0], str):
             return None
         f, key, item = step[0].removeprefix(":"), plain(step[1]), step[2] if len(step) == 3 else None
-        if f not in (READ, write):
+        if f not in (READ, write) or (f == write and len(step) < 3):
             return None
         steps.append(Step(f, key, item))
     return steps

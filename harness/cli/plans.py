@@ -404,9 +404,15 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
         raise Unknown(str(error)) from error
     finally:
         drop_empty(kept)
-    took_s = time.monotonic() - started
+    took_s, (again, of) = time.monotonic() - started, shrunk.again
     if as_json:
-        about = {"promise": promise, "steps_before": shrunk.steps_before, "runs": shrunk.runs}
+        about = {
+            "promise": promise,
+            "steps_before": shrunk.steps_before,
+            "runs": shrunk.runs,
+            "violates_in": again,
+            "of": of,
+        }
         print_json(**_plain(shrunk.result), **about, shrink_took_s=round(took_s, 1))
     else:
         left = shrunk.result.plan.steps
@@ -416,6 +422,7 @@ def shrink(root: Path, run: str | None, workers: int, as_json: bool) -> int:
         )
         for step in left:
             print(f"  {step}")
+        print(f"It violated {promise} in {again} of {count(of, 'run')}.")
         if shrunk.result.plan.settings:
             print(f"  with the settings {as_text(shrunk.result.plan.settings)}; all others are as shipped")
         _print(shrunk.result)

@@ -1,5 +1,7 @@
 """A trigger that waits for the nth message of a type, or byte or connection, and holds it while a fault is injected.
 
+The type "message" stands for every type.
+
 So the fault happens exactly at that message. A node that is killed meanwhile has sent the message and done nothing
 after it, or has not received it.
 """
@@ -14,6 +16,8 @@ from harness.network.installed_rule import NotSeen
 from harness.network.rules import Hold
 from harness.records.links import Link
 
+#: Stands for every type of message.
+ANY_MESSAGE: Final = "message"
 _LOOK_S: Final = 0.2
 
 
@@ -26,13 +30,14 @@ class MessageTrigger:
         Args:
             experiment: the target of the fault.
             links: the directed links on which messages count.
-            message: the type of the message.
+            message: the type of the message, or `ANY_MESSAGE`.
             nth: the number of the message that triggers the fault, from 1.
         """
         self._faults, self._links, self._message = experiment.faults, tuple(links), message
         counts = experiment.network.holds_after  # the network lets pass what comes before
         self._left = 1 if counts else nth
-        self._held = experiment.network.install(Hold(nth - 1 if counts else 0), links, types=[message])
+        types = None if message == ANY_MESSAGE else [message]
+        self._held = experiment.network.install(Hold(nth - 1 if counts else 0), links, types=types)
         self._receipt: ReceiptBuilder | None = None
         self._released = False
 

@@ -15,7 +15,8 @@ of `plan.json`.
 Rules
 -----
 1. A step begins at `at_s` seconds, or `when` the proxy sees a message: the nth of its type from `at_s` on, on its way from
-   or to the named nodes. The proxy keeps that message until the fault is in force, so the fault strikes exactly at it.
+   or to the named nodes. The type "message" stands for every type. The proxy keeps that message until the fault is in force, so
+   the fault strikes exactly at it.
 2. All other keys of a step are arguments of its fault. What a fault draws by itself depends on the plan's seed and on the
    step alone, so a step draws the same when other steps are taken away.
 3. A fault lasts `for_s` seconds. At the plan's end every fault heals.
@@ -35,6 +36,7 @@ from typing import Any, Final, Self
 from cluster.spec import node_names
 from harness.faults.catalogue import BadFault, check_arguments, check_message, find_fault, message_types
 from harness.faults.roles import ROLES
+from harness.faults.trigger import ANY_MESSAGE
 from harness.records.jsonable import BadFile, read_document
 from harness.records.links import CLIENT, Link
 from harness.systems.registry import check_strikes, system_from
@@ -256,7 +258,7 @@ def _checked_map(value: Any) -> dict[str, Any]:
 def _check_steps(steps: tuple[PlanStep, ...], algorithm: str, time_s: float, system: System | None) -> None:
     """Raise BadPlan for a step that can never begin."""
     try:
-        sent = message_types(algorithm) if system is None else None
+        sent = (ANY_MESSAGE, *message_types(algorithm)) if system is None else system.message_types
     except UnknownAlgorithm as error:
         raise BadPlan(str(error)) from error
     for number, step in enumerate(steps, 1):

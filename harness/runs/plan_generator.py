@@ -35,9 +35,10 @@ from harness.faults.catalogue import (
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.drawn_settings import draw_settings
 from harness.faults.roles import ROLES
+from harness.records.links import CLIENT
 from harness.runs.plan import Plan, PlanStep, When
 from harness.systems.registry import check_strikes
-from harness.systems.system import System
+from harness.systems.system import LinkEvent, System
 from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.quorum import majority
@@ -56,6 +57,8 @@ _PROBABILITY_WHEN: Final = 0.2
 #: strikes its sender or receiver.
 _PROBABILITY_ROLE: Final = 0.3
 _PROBABILITY_END: Final = 0.7
+#: The probability that a fault of one process of a system that is not ours waits for an event on its links.
+_PROBABILITY_EVENT: Final = 0.4
 #: The probability that some nodes of a plan share a failure domain.
 _PROBABILITY_DOMAIN: Final = 0.4
 #: The faults that plans draw beyond what is tolerated only, and the probability that a step is one of them.
@@ -175,7 +178,10 @@ def generate(
         if entry.name == "lose-node":
             ended_s = time_s
         when = _when(rng, budget, drawn) if entry.name != "kill-at" else None
-        by_role, when_by_role = _by_role(rng, budget, drawn, when) if system is None else (drawn, when)
+        if system is None:
+            by_role, when_by_role = _by_role(rng, budget, drawn, when)
+        else:  # from a generator of its own, so that the other draws are the same for all systems
+            by_role, when_by_role = _at_event(Random(f"event/{seed}/{number}"), system.events(workload), nodes, drawn)
         if entry.name not in _DAMAGES and books.allows(budget, by_role, began_s, ended_s):
             drawn, when = by_role, when_by_role
         books.entries.append((began_s, ended_s, drawn))
@@ -230,6 +236,28 @@ def _when(rng: Random, budget: FaultBudget, drawn: DrawnArguments) -> When | Non
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)
     return When(rng.randint(1, 3), rng.choice(budget.messages), *ends)
+
+
+def _at_event(
+    rng: Random, events: Sequence[LinkEvent], nodes: tuple[NodeId, ...], drawn: DrawnArguments
+) -> tuple[DrawnArguments, When | None]:
+    """Let a fault of one process sometimes wait for an event: on links of the node that was drawn, or of any node.
+
+    A system that is not ours elects its leader by timers of its own. A fault at an event strikes the same role in each run, where
+    one at a time strikes any.
+    """
+    name = next((name for name in ("node", "nodes") if name in drawn.arguments), None)
+    fitting = [event for event in events if event.to_clients or len(nodes) > 1]
+    if name is None or len(drawn.claims) != 1 or not fitting or rng.random() >= _PROBABILITY_EVENT:
+        return drawn, None
+    (node,), event = drawn.claims, rng.choice(fitting)
+    nth = round(event.nth_most ** rng.random())  # on a logarithmic scale
+    end = "sender" if event.to_clients else rng.choice(("sender", "receiver"))
+    receiver = CLIENT if event.to_clients else None
+    if rng.random() < _PROBABILITY_END:
+        arguments = {**drawn.arguments, name: [end] if name == "nodes" else end}
+        return DrawnArguments(arguments, frozenset({end}), drawn.claims), When(nth, event.message, None, receiver)
+    return drawn, When(nth, event.message, *((node, receiver) if end == "sender" else (None, node)))
 
 
 def _by_role(

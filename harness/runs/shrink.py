@@ -5,11 +5,15 @@ without a part, in ever finer parts, until no single step can be taken away.
 
 Rules that real runs add
 ------------------------
-1. A plan may violate a promise in some runs only. So the whole plan runs first, a few times. A part that does not violate
-   is only not taken, and when no step can be taken away any more, the whole search runs once more.
+1. A plan may violate a promise in some runs only. So the whole plan runs first, a few times. A part that violates runs again,
+   and is taken only if it violates in `STEADY` of `OF` runs, so that the smallest plan replays. If the whole plan does not
+   violate so often, one violation is enough, and the rate says so. A part that does not violate is only not taken, and when no
+   step can be taken away any more, the whole search runs once more.
 2. A part counts if it breaks the **same promise** as the run did.
 3. When no step can be taken away, the settings are set back to what is shipped, as many as the violation does not need.
-4. Runs cost time. So a plan is made compact before it runs: idle time between its faults is removed, and it ends soon after
+4. Nodes that are not ours elect leaders by timers of their own, so a fault at a time strikes another role in each run. So steps
+   are tied to the messages at which they struck (`harness/runs/struck_events.py`), if the plan violates as often then.
+5. Runs cost time. So a plan is made compact before it runs: idle time between its faults is removed, and it ends soon after
    the last fault. A run ends as soon as two clients got different values.
 """
 
@@ -23,6 +27,7 @@ from typing import Final, TypeVar
 from cluster.errors import ConsensusError
 from harness.runs.plan import Plan, PlanStep
 from harness.runs.progress import ShowLine, show_nothing
+from harness.runs.struck_events import tied_steps
 from harness.runs.suite import PlanResult, run_plan
 from node.tuning import BadSetting, tuning_of
 from node.wording import count
@@ -30,6 +35,9 @@ from node.wording import count
 _LEAD_S: Final = 0.5
 _TAIL_S: Final = 1.0
 CONFIRMATIONS: Final = 4
+#: A plan is steady if it violates the promise in so many of so many runs.
+STEADY: Final = 2
+OF: Final = 3
 _PASSES: Final = 2
 
 Item = TypeVar("Item")
@@ -85,12 +93,16 @@ def compact(plan: Plan) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class ShrunkPlan:
-    """The smallest plan that was found, with its run, the promise, the steps before, and the number of runs."""
+    """The smallest plan that was found, with its run, the promise, the steps before, and the number of runs.
+
+    `again` is in how many of its own runs this plan has violated the promise, and how many these were.
+    """
 
     result: PlanResult
     promise: str
     steps_before: int
     runs: int
+    again: tuple[int, int]
 
 
 class Shrinker:
@@ -121,26 +133,45 @@ class Shrinker:
         self._scratch = kept.with_name(kept.name + ".trying")
         self._runs = 0
         self._best: PlanResult | None = None
+        self._again = (0, 0)
+        self._steady = STEADY
 
     def shrink(self) -> ShrunkPlan:
         """Shrink the plan. Raises NotAgain if the whole plan does not violate the promise again."""
         try:
-            whole = [list(self._plan.steps)]
-            if self._first_that_violates(whole * CONFIRMATIONS) is None:
-                raise NotAgain(
-                    f"{self._promise} was not violated again in {count(CONFIRMATIONS, 'run')} of the whole plan, so it cannot be "
-                    "shrunk: `consensus replay --times 20` says how often it is violated"
-                )
+            self._confirm()
             steps = list(self._plan.steps)
             if self._first_that_violates([[]]) is not None:
                 steps = []  # the promise breaks without any fault
             for _ in range(_PASSES):
-                steps = minimise(steps, self._first_that_violates)
+                steps = minimise(self._tie(steps), self._first_that_violates)
             self._shrink_settings(steps)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
         assert self._best is not None
-        return ShrunkPlan(self._best, self._promise, len(self._plan.steps), self._runs)
+        return ShrunkPlan(self._best, self._promise, len(self._plan.steps), self._runs, self._again)
+
+    def _confirm(self) -> None:
+        """Run the whole plan until it is found steady. Otherwise one violation of any plan is enough from now on."""
+        whole = [list(self._plan.steps)] * CONFIRMATIONS
+        if self._first_that_violates(whole) is not None:
+            return
+        self._steady = 1
+        if self._best is None:
+            raise NotAgain(
+                f"{self._promise} was not violated again in {count(CONFIRMATIONS, 'run')} of the whole plan, so it cannot be "
+                "shrunk: `consensus replay --times 20` says how often it is violated"
+            )
+        self._show(f"the whole plan violates {self._promise} in fewer than {STEADY} of {OF} runs, so one is enough")
+
+    def _tie(self, steps: list[PlanStep]) -> list[PlanStep]:
+        """Return the steps tied to the messages at which they struck, if they violate the promise so, too."""
+        assert self._best is not None
+        candidates = tied_steps(self._best) if len(self._best.plan.steps) == len(steps) else []
+        found = self._first_that_violates(
+            candidates * 2
+        )  # each has two chances, since it may violate in some runs only
+        return steps if found is None else candidates[found % len(candidates)]
 
     def _shrink_settings(self, steps: list[PlanStep]) -> None:
         """Set back to what is shipped each setting that the violation does not need."""
@@ -167,9 +198,14 @@ class Shrinker:
         with ThreadPoolExecutor(self._workers) as pool:
             for start in range(0, len(candidates), self._workers):
                 batch = candidates[start : start + self._workers]
-                for place, result in enumerate(pool.map(self._try, batch), start):
-                    if self._promise in result.violated:
-                        self._keep(result)
+                for place, result in enumerate(list(pool.map(self._try, batch)), start):
+                    if self._promise not in result.violated:
+                        continue
+                    more = list(pool.map(self._try, [candidates[place]] * (OF - 1))) if self._steady > 1 else []
+                    again = 1 + sum(self._promise in other.violated for other in more)
+                    if again >= self._steady or self._best is None:
+                        self._keep(result, (again, 1 + len(more)))
+                    if again >= self._steady:
                         return place
         return None
 
@@ -183,14 +219,14 @@ class Shrinker:
         self._show(f"run {number}: {len(steps)} of {count(len(self._plan.steps), 'step')}, {plan.time_s:g} s: {how}")
         return result
 
-    def _keep(self, result: PlanResult) -> None:
-        """Keep the folder of the smallest plan up to now, and delete the one before."""
+    def _keep(self, result: PlanResult, again: tuple[int, int]) -> None:
+        """Keep the folder of the smallest plan up to now, and delete the one before. `again` is that of `ShrunkPlan`."""
         if self._best is not None and _size(result.plan) > _size(self._best.plan):
             return
         if self._best is not None:
             shutil.rmtree(self._kept, ignore_errors=True)
         result.folder.rename(self._kept)  # also over an empty folder
-        self._best = replace(result, folder=self._kept)
+        self._best, self._again = replace(result, folder=self._kept), again
 
 
 def _size(plan: Plan) -> tuple[int, int]:

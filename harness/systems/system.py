@@ -27,7 +27,7 @@ Rules
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from cluster.clients.outcomes import Outcome
 from cluster.processes import ProcessState
@@ -53,6 +53,15 @@ class NotOurs(Algorithm):
 
 class BadSystem(BadInput):
     """The system under test cannot be started, or is described wrongly. The message says what to do. Nothing was started."""
+
+
+class LinkEvent(NamedTuple):
+    """Something on a link that a drawn step may wait for: the nth of a type, with n up to `nth_most`."""
+
+    message: str
+    nth_most: int
+    to_clients: bool = False
+    """Whether nodes send it to clients, and not to each other."""
 
 
 class SystemCall(Protocol):
@@ -191,6 +200,8 @@ class System(ABC):
     """The faults, by name or family, that can strike it, and that are drawn if a user names none."""
     more_faults: ClassVar[tuple[str, ...]] = ()
     """Those that can strike it, too, and are drawn only if a user names them."""
+    message_types: ClassVar[Collection[str] | None] = None
+    """What a step of a plan can wait for; None if that is not known before it comes."""
 
     @property
     @abstractmethod
@@ -208,6 +219,10 @@ class System(ABC):
     @abstractmethod
     def workload(self, name: str | None) -> type[SystemWorkload]:
         """Return the workload of this name, or the usual one. Raises UnknownWorkload, which names those that it can serve."""
+
+    @abstractmethod
+    def events(self, workload: str) -> tuple[LinkEvent, ...]:
+        """Return what drawn steps wait for while clients do what the workload says."""
 
     @abstractmethod
     def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningSystem:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
+from harness.checkers.answers_again import CLIENT_FAILED
 from harness.systems.commands.client import Addresses, SystemClient
 from harness.workloads.planned_call import PlannedCall
 
@@ -109,7 +110,7 @@ class ClientThreads:
             if sentence not in self.failures and len(self.failures) < _FAILURES_MAX:
                 self.failures.append(sentence)
         if call is not None:
-            call.outcome = call.outcome or NotKnown(f"the client {what}")
+            call.outcome = call.outcome or NotKnown(f"{CLIENT_FAILED}{what}")
 
     def close(self) -> None:
         """End every thread that does not hang."""

@@ -2,17 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from harness.network.stream_rules import BYTE, CONNECTION, EVENTS
 from harness.systems.commands.client import load_client
 from harness.systems.commands.description import Description, fill, find, read
 from harness.systems.commands.running import RunningCommands
-from harness.systems.system import BadSystem, System
+from harness.systems.system import BadSystem, LinkEvent, System
 from harness.workloads.registry import UnknownWorkload
 from harness.workloads.system_registry import system_workload
 from harness.workloads.system_workload import SystemWorkload
@@ -31,6 +32,8 @@ class CommandSystem(System):
         "drop", "delay", "jitter", "reset", "half-open", "narrow", "pause-stream",
     )  # fmt: skip
     more_faults: ClassVar[tuple[str, ...]] = ("terminate", "flapping", "hold", "corrupt", "slow-close")
+
+    message_types: ClassVar[Collection[str]] = EVENTS
 
     file: str
 
@@ -77,6 +80,9 @@ class CommandSystem(System):
                 f"{self.name} serves no workload {name!r}: {nearest(name, served)}. Its file says which"
             )
         return system_workload(name)
+
+    def events(self, workload: str) -> tuple[LinkEvent, ...]:
+        return (LinkEvent(CONNECTION, 3), LinkEvent(BYTE, 5_000))
 
     def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningCommands:
         described = self.description

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
-from harness.systems.maelstrom.requests import WORKLOADS
+from harness.faults.trigger import ANY_MESSAGE
+from harness.systems.maelstrom.requests import CHANGES, WORKLOADS
 from harness.systems.maelstrom.running import RunningMaelstrom
-from harness.systems.system import BadSystem, System
+from harness.systems.system import BadSystem, LinkEvent, System
 from harness.workloads.registry import UnknownWorkload
 from harness.workloads.system_registry import system_workload
 from harness.workloads.system_workload import SystemWorkload
@@ -103,6 +104,10 @@ class MaelstromSystem(System):
                 f"Maelstrom's protocol has no requests for the workload {found.name}: {nearest(found.name, WORKLOADS)}"
             )
         return found
+
+    def events(self, workload: str) -> tuple[LinkEvent, ...]:
+        changes = CHANGES.get(workload.partition("/")[0], ())
+        return (LinkEvent(ANY_MESSAGE, 20), *(LinkEvent(f"{name}_ok", 5, to_clients=True) for name in changes))
 
     def open(self, folder: Path, nodes: tuple[NodeId, ...], seed: int, workload: SystemWorkload) -> RunningMaelstrom:
         asked = workload.name.partition("/")[0]  # without the level of isolation, which is for the judge

@@ -29,6 +29,12 @@ WORKLOADS: Final = (
     "txn-list-append", "txn-rw-register", "kafka",
 )  # fmt: skip
 
+#: The requests of each workload that change something, so that a fault at their answer may undo what was acknowledged.
+CHANGES: Final = {
+    "lin-kv": ("write", "cas"), "unique-ids": ("generate",), "broadcast": ("broadcast",), "g-set": ("add",),
+    "g-counter": ("add",), "pn-counter": ("add",), "txn-list-append": ("txn",), "txn-rw-register": ("txn",), "kafka": ("send",),
+}  # fmt: skip
+
 
 class BadAnswer(ValueError):
     """An answer has not the form that the workload asks for. The message says what is wrong."""

@@ -1,6 +1,7 @@
 import codecs
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,26 @@ def test_the_error_of_a_bad_value_names_the_line(tmp_path: Path) -> None:
     bad = file_of(tmp_path, line(0, "invoke", "read"), line(0, "ok", "read", 5))
     with pytest.raises(BadFile, match="line 2: a read of a log must return the list of its entries"):
         read_calls(bad, MODELS["log"]())
+
+
+@pytest.mark.parametrize(
+    ("model", "f", "value", "wanted"),
+    [
+        ("list-append", "txn", [["append", 1]], 'a list of steps, ["append", key, value]'),
+        ("list-append", "txn", 5, "a list of steps"),
+        ("rw-register", "txn", [["append", 1, 2]], 'a list of steps, ["w", key, value]'),
+        ("counter", "add", "5", "a whole number, or null for 1"),
+        ("kafka", "send", 3, "[key, value]"),
+        ("kafka", "txn", [["sent", 1, 2]], "a list of steps"),
+    ],
+)
+def test_what_no_client_can_have_asked_is_a_mistake_of_the_file_and_no_verdict(
+    tmp_path: Path, model: str, f: str, value: object, wanted: str
+) -> None:
+    path = file_of(tmp_path, line(0, "invoke", f, value), line(0, "ok", f, value))
+    with pytest.raises(BadFile, match=re.escape(f"line 1: the value of this {f} must be {wanted}")):
+        judge_file(path, model)
+    assert run(["check", str(path), "--model", model]) == 254
 
 
 # --- judging --------------------------------------------------------------------------------------------------------

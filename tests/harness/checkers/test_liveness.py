@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.checkers.answers_again import answers_again
 from harness.checkers.evidence import RunEvidence, Stall
 from harness.checkers.liveness import liveness
 from harness.checkers.verdict import VerdictStatus
@@ -34,3 +35,11 @@ def test_a_stall_excuses_a_call_that_could_not_be_sent_and_no_other_refusal(erro
     stall = Stall(2 * S, 2 * S + S // 4)
     assert liveness(run(5.0, error, stall), 0, 5.0).status is status
     assert liveness(run(5.0, error), 0, 5.0).status is VerdictStatus.INVALID
+
+
+def test_a_call_whose_client_has_failed_is_blamed_on_neither_the_system_nor_the_machine() -> None:
+    stall = Stall(2 * S, 2 * S + S // 4)
+    verdict = answers_again(run(5.0, "the client MyClient raised KeyError: 'x' at mine.py:7", stall), 0, 5.0)
+    assert verdict.status is VerdictStatus.UNKNOWN
+    assert "the client MyClient raised KeyError: 'x' at mine.py:7" in verdict.evidence
+    assert "stalled" in answers_again(run(5.0, "timed out", stall), 0, 5.0).evidence

@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.checkers.evidence import RunEvidence
 from harness.checkers.verdict import Verdict, invalid, valid
+from harness.records.receipts import Receipt
 from harness.records.run_files import PLAN_NAME
-from harness.runs.plan import Plan, PlanStep, load
+from harness.runs.nemesis import StepOutcome
+from harness.runs.plan import Plan, PlanStep, When, load
 from harness.runs.shrink import NotAgain, Shrinker, compact, minimise
+from harness.runs.struck_events import tied_steps
 from harness.runs.suite import PlanResult
+from harness.systems.maelstrom.described import MaelstromSystem
+from harness.systems.system import NotOurs
 
 
 def fails_with(culprits: set[int]) -> Any:
@@ -138,3 +144,86 @@ def test_a_plan_that_violates_every_other_time_is_shrunk_too(tmp_path: Path) -> 
     shrunk = Shrinker(PLAN, "coherence", tmp_path / "kept", workers=1, run=Runs(["ring"], every=2)).shrink()
     assert "ring" in {step.fault for step in shrunk.result.plan.steps}
     assert len(shrunk.result.plan.steps) < len(PLAN.steps)
+
+
+def test_only_a_plan_that_violates_in_two_of_three_runs_is_kept_and_its_rate_is_said(tmp_path: Path) -> None:
+    class Rarely(Runs):
+        """With both culprits it always violates, with "ring" alone in every third run."""
+
+        def __call__(self, plan: Plan, folder: Path, **about: Any) -> PlanResult:
+            self.every = 1 if {"ring", "kill-all"} <= {step.fault for step in plan.steps} else 3
+            return super().__call__(plan, folder, **about)
+
+    shrunk = Shrinker(PLAN, "coherence", tmp_path / "kept", workers=1, run=Rarely(["ring"])).shrink()
+    assert {"ring", "kill-all"} <= {step.fault for step in shrunk.result.plan.steps}
+    assert shrunk.again == (3, 3)
+
+
+def test_if_the_whole_plan_violates_too_rarely_one_violation_is_enough(tmp_path: Path) -> None:
+    shown: list[str] = []
+    runs = Runs(["ring"], every=4)
+    shrunk = Shrinker(PLAN, "coherence", tmp_path / "kept", workers=1, show=shown.append, run=runs).shrink()
+    assert any("fewer than 2 of 3 runs, so one is enough" in line for line in shown)
+    assert shrunk.again in [(1, 1), (1, 3)]
+
+
+# --- faults tied to the messages at which they struck -------------------------------------------------------------------
+
+S = 1_000_000_000
+
+
+def _line(at_s: float, sender: str, receiver: str, name: str) -> dict[str, Any]:
+    return {"time": int(at_s * S), "from": sender, "to": receiver, "type": name}
+
+
+def _result(*steps: PlanStep) -> PlanResult:
+    """Return a run in which n2 leads until it is killed at 3 s, and n1 after it until 6 s."""
+    terms = [("n2", 0.0), ("n1", 3.1)]
+    lines = [
+        _line(start + 0.5 * number, *ends)
+        for leader, start in terms
+        for number in range(6)
+        for ends in (
+            *((leader, other, "append") for other in ("n1", "n2", "n3") if other != leader),
+            *((other, leader, "append_ok") for other in ("n1", "n2", "n3") if other != leader),
+            ("client", "n3", "write"),
+            ("n3", "client", "write_ok"),
+        )
+    ]
+    struck = [(3, step.arguments["nodes"]) for step in steps[:1]] + [(6, step.arguments["nodes"]) for step in steps[1:]]
+    receipts = tuple(Receipt("kill", at * S, at * S + S, True, tuple(nodes)) for at, nodes in struck)
+    evidence = RunEvidence(("n1", "n2", "n3"), NotOurs, receipts=receipts, messages=lines)
+    plan = Plan("raft", ("n1", "n2", "n3"), steps=steps, system=MaelstromSystem(("sh",)))
+    outcomes = tuple(StepOutcome(step, began_s=at) for step, (at, _) in zip(steps, struck, strict=True))
+    return PlanResult(Path(), plan, {}, outcomes, 1.0, evidence)
+
+
+def test_a_kill_of_a_leader_is_tied_to_the_message_that_only_a_leader_sends() -> None:
+    kills = [PlanStep("kill", at_s, 0.5, None, {"nodes": [node]}) for at_s, node in ((2.9, "n2"), (5.9, "n1"))]
+    by_role, by_name = tied_steps(_result(*kills))
+    assert [str(step) for step in by_role] == [
+        "kill (nodes {sender}) at 1st append, from 2.9 s on for 0.5 s",
+        "kill (nodes {sender}) at 1st append, from 5.9 s on for 0.5 s",
+    ]
+    assert [str(step.when) for step in by_name] == ["1st append from n2", "1st append from n1"]
+    assert [step.arguments for step in by_name] == [{"nodes": ["n2"]}, {"nodes": ["n1"]}]
+
+
+def test_a_fault_that_waits_for_a_message_already_or_strikes_several_nodes_stays_as_it_is() -> None:
+    at_message = PlanStep("kill", 2.9, 0.5, When(1, "vote"), {"nodes": ["n2"]})
+    assert tied_steps(_result(at_message)) == []
+    assert tied_steps(_result(PlanStep("kill", 2.9, 0.5, None, {"nodes": ["n1", "n2"]}))) == []
+
+
+def test_shrinking_keeps_faults_that_are_tied_to_messages_if_they_violate_as_often(tmp_path: Path) -> None:
+    kill = PlanStep("kill", 2.9, 0.5, None, {"nodes": ["n2"]})
+
+    def run(plan: Plan, folder: Path, **_about: Any) -> PlanResult:
+        folder.mkdir(parents=True)
+        verdict: Verdict = invalid("a lost write") if plan.steps else valid("no write is lost")
+        found = _result(kill)
+        return replace(found, folder=folder, plan=plan, verdicts={"linearizability": verdict})
+
+    plan = Plan("raft", ("n1", "n2", "n3"), steps=(kill, kill), system=MaelstromSystem(("sh",)))
+    shrunk = Shrinker(plan, "linearizability", tmp_path / "kept", run=run).shrink()
+    assert [str(step.when) for step in shrunk.result.plan.steps] == ["1st append"]

@@ -6,10 +6,12 @@ import pytest
 
 from cluster.spec import node_names
 from harness.faults.catalogue import BadFault
-from harness.runs.plan import BadPlan, from_json
+from harness.runs.plan import BadPlan, PlanStep, from_json
 from harness.runs.plan_generator import generate
 from harness.runs.shrink import compact
+from harness.systems.commands.described import CommandSystem
 from harness.systems.maelstrom.described import MaelstromSystem
+from harness.systems.system import System
 
 COMMAND = ("python3", "/there/node.py")
 
@@ -47,3 +49,27 @@ def test_shrinking_moves_no_step_of_nodes_that_may_take_long_to_elect_a_leader()
     shorter = compact(wanted)
     assert [step.at_s for step in shorter.steps] == [4, 9]
     assert shorter.time_s == 10.5
+
+
+def test_kills_are_tied_to_what_happens_on_the_links_of_a_system() -> None:
+    def drawn(system: System) -> list[PlanStep]:
+        plans = [
+            generate("", node_names(3), seed, faults=["kill"], system=system, workload="lin-kv") for seed in range(40)
+        ]
+        assert all(from_json(plan.to_json()) == plan for plan in plans)
+        return [step for plan in plans for step in plan.steps if step.when is not None]
+
+    at_messages, at_bytes = drawn(MaelstromSystem(COMMAND)), drawn(CommandSystem("etcd"))
+    assert {step.when.message for step in at_messages if step.when} == {"message", "write_ok", "cas_ok"}
+    assert {step.when.message for step in at_bytes if step.when} == {"byte", "connection"}
+    for step in at_messages:
+        assert step.when is not None
+        assert (step.when.receiver == "client") == step.when.message.endswith("_ok")
+        (struck,) = step.arguments["nodes"]
+        assert struck in ("sender", "receiver", step.when.sender, step.when.receiver)
+
+
+def test_a_step_waits_for_nothing_that_the_links_of_a_command_do_not_carry() -> None:
+    system = CommandSystem("etcd").to_json()
+    with pytest.raises(BadPlan, match=r"etcd sends no 'Promise': "):
+        from_json({"system": system, "nodes": 3, "steps": [{"when": "1st Promise", "fault": "kill"}]})
