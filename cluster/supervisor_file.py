@@ -52,7 +52,7 @@ def _log(root: Path) -> Path:
 
 
 class SupervisorClient:
-    """Asks the supervisor of the cluster in a folder."""
+    """Asks the supervisor of the cluster in a folder. `pid` is its process, `born` when that began, in seconds since 1970."""
 
     def __init__(self, root: Path) -> None:
         """Find the supervisor.
@@ -72,7 +72,7 @@ class SupervisorClient:
                     f"{SUPERVISOR_NAME} was removed: end {holder}, and start the cluster again"
                 ) from None
             raise NotUp(_outlived(root) or f"no cluster is up in {root}: start one with `consensus up`") from None
-        self.pid, self._born = int(content["pid"]), float(content["born"])
+        self.pid, self.born = int(content["pid"]), float(content["born"])
         if not self.is_alive():
             raise NotUp(
                 _outlived(root)
@@ -84,7 +84,7 @@ class SupervisorClient:
 
     def is_alive(self) -> bool:
         """Return whether the supervisor's process still runs."""
-        return is_alive(self.pid, self._born)
+        return is_alive(self.pid, self.born)
 
     def ask(self, verb: str, timeout_s: float = ANSWER_S, /, **arguments: Any) -> Any:
         """Have the supervisor do something: see `ControlClient.ask`.

@@ -266,7 +266,7 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
                 )
             time.sleep(0.01)
         print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
-        session = session_since(root, began_s)
+        session = session_since(root, began_s, control.born)
     if session is not None:
         print_stderr(f"{judgement(session)}; `consensus report {shown_path(session.path)}` shows it")
     if wipe:

@@ -13,12 +13,21 @@ def judgement(session: RunSummary) -> str:
     return f"judged as a run: {session.outcome}{why}"
 
 
-def session_since(root: Path, since_s: float) -> RunSummary | None:
-    """Return the run of the session by hand that was saved after a time, in seconds since 1970; None if there is none."""
+def session_since(root: Path, ended_s: float, up_s: float) -> RunSummary | None:
+    """Return the run of the session by hand that has just ended.
+
+    Args:
+        root: the folder of the cluster.
+        ended_s: when its supervisor was asked to end, in seconds since 1970. The results are written after that.
+        up_s: when its supervisor began. A run whose results could not be written has only a history, of any time since.
+
+    Returns:
+        The run; None if the session had neither a call nor a fault.
+    """
     for folder in run_folders(root):
         found = summary(folder, root)
-        if found.when_s < since_s:
+        if found.when_s < up_s:
             return None
-        if found.by_hand:
+        if found.by_hand and (found.when_s >= ended_s or found.status == NOT_JUDGED):
             return found
     return None

@@ -81,7 +81,7 @@ def stop_cluster(root: Path) -> None:
     deadline = time.monotonic() + _DOWN_S
     while control.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
-    session = session_since(root, began_s)
+    session = session_since(root, began_s, control.born)
     if session is None:
         print_stderr("the cluster has ended; there was no call and no fault to judge")
     else:

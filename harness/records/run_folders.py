@@ -5,6 +5,7 @@ campaign or a test session.
 """
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ _FOLDERS_A_SECOND_MAX: Final = 1_000
 TESTS: Final = "pytest"
 #: The note in a run's results that says why it was not judged.
 NOT_JUDGED: Final = "not judged"
+#: The names of sessions by hand begin with this, after their time.
+BY_HAND: Final = "by-hand-"
+#: A disk with fewer free bytes is full: the results of a run do not fit.
+_FULL_BYTES: Final = 65_536
 
 
 class NoSuchRun(Mistake):
@@ -195,8 +200,9 @@ def summary(folder: Path, root: Path) -> RunSummary:
         algorithm, verdicts, by_hand = results.algorithm, results.verdicts, bool(results.about.get("by_hand"))
         why = str(results.notes.get(NOT_JUDGED, ""))
     except BadFile:
-        algorithm, verdicts, by_hand = _planned_algorithm(files.plan), {}, False
-        why = "it has no results: it was interrupted, or is under way"
+        algorithm, verdicts, by_hand = _planned_algorithm(files.plan), {}, BY_HAND in folder.name
+        full = shutil.disk_usage(folder).free < _FULL_BYTES
+        why = f"it has no results: {'the disk is full' if full else 'it was interrupted, or is under way'}"
     status = overall([verdict.status for verdict in verdicts.values()])
     return RunSummary(
         folder,

@@ -27,7 +27,7 @@ from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
 from harness.records.run_files import MESSAGES_NAME, RunFiles
-from harness.records.run_folders import new_folder
+from harness.records.run_folders import BY_HAND, new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.live_verbs import LiveVerbs
@@ -65,7 +65,11 @@ def serve(
     """
     with safe_stderr():
         session, members = _serve_session(spec, record, show, ready)
-        kept = session.judge(members)
+        try:
+            kept = session.judge(members)
+        except OSError as error:
+            show(f"this session is not judged, since its results cannot be written: {error}")
+            kept = None
         if kept is not None:
             show(f"the calls and faults of this session: consensus report {kept.name}")
 
@@ -79,7 +83,7 @@ def _serve_session(
     def make_folder() -> Path:
         if not spec.path.exists():  # otherwise this would make a folder that the user has removed
             raise BadInput(f"the folder of the cluster, {spec.root}, is gone")
-        made = new_folder(spec.root, f"by-hand-{spec.settings.algorithm}")
+        made = new_folder(spec.root, f"{BY_HAND}{spec.settings.algorithm}")
         if some is not None:
             with contextlib.suppress(OSError):  # the run goes without its messages then
                 some.rename(RunFiles(made).messages)

@@ -26,6 +26,7 @@ from node.authors import describe_failure
 from node.contract import Algorithm
 from node.status import status_fields
 from node.tuning import BadSetting, tuning_of
+from node.wording import count
 
 _Item = TypeVar("_Item")
 
@@ -48,6 +49,17 @@ class ShrunkSeed:
     """The steps of `schedule` in English, one line for each."""
     final_status: dict[str, object]
     """The status of each node at the end; None for a node that is down."""
+    from_steps: int
+    """How many steps the run had before it was shrunk."""
+
+    @property
+    def how_much(self) -> str:
+        """Return what shrinking has done, as the beginning of a sentence that the steps end."""
+        if not self.schedule:
+            return "Nothing could be shrunk"
+        if len(self.schedule) < self.from_steps:
+            return f"Shrunk from {count(self.from_steps, 'step')} to {len(self.schedule):,}, it does this"
+        return f"It could not be shrunk, and does this, in {count(len(self.schedule), 'step')}"
 
 
 def shrink_seed(
@@ -73,7 +85,7 @@ def shrink_schedule(
     if not first.violations:
         what = f" ({before})" if before else ""
         text = f"seed {failing.seed} has failed{what}, and does not fail again: {NOT_DETERMINISTIC}"
-        return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {})
+        return ShrunkSeed(first.fault_schedule, [Violation("contract", text)], [], [], {}, 0)
     kind = first.violations[0].kind
 
     until = float("inf") if seconds is None else time.monotonic() + seconds
@@ -95,7 +107,7 @@ def shrink_schedule(
     final_status: dict[str, object] = {
         name: _status_of(node.instance) if node.instance else None for name, node in cluster.nodes.items()
     }
-    return ShrunkSeed(fault_schedule, found, steps, cluster.story, final_status)
+    return ShrunkSeed(fault_schedule, found, steps, cluster.story, final_status, len(first.steps))
 
 
 def _status_of(instance: Algorithm) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class SimulationReport:
             shown = [f"  {sentence}" for sentence in shown_by(len(tally.failures), tally.runs)]
             return [*text, f"{self.verdict.status}: {self.verdict.evidence}", *not_shrunk, *shown]
         more = f" and {len(tally.failures) - 1:,} more" if len(tally.failures) > 1 else ""
-        text.append(f"VIOLATED by {self._of_runs} {min(tally.failures)}{more}. Shrunk, it does this:")
+        text.append(f"VIOLATED by {self._of_runs} {min(tally.failures)}{more}. {self.shrunk.how_much}:")
         story = self.shrunk.story
         text.extend(f"  {number}. {line}" for number, line in enumerate(story[:_STORY_LINES_MAX], 1))
         if len(story) > _STORY_LINES_MAX:

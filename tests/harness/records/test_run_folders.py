@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import harness.cli
+from harness.cli.judged_session import judgement, session_since
 from harness.cli.verbs import cli
 from harness.records.run_folders import (
     NoSuchRun,
@@ -108,6 +110,20 @@ def test_a_summary_has_the_worst_verdict(root: Path) -> None:
 def test_results_of_another_shape_are_not_judged(root: Path) -> None:
     (root / "runs" / "first" / "results.json").write_text('{"verdicts": [1]}')
     assert summary(root / "runs" / "first", root).status == "not judged"
+
+
+def test_a_session_by_hand_whose_results_could_not_be_written_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = split_brain(tmp_path / "runs" / "20260101-000000-by-hand-paxos")
+    (folder / "results.json").unlink()
+    written_s = (folder / "history.jsonl").stat().st_mtime
+    found = session_since(tmp_path, written_s + 10, written_s - 10)
+    assert found is not None
+    assert judgement(found) == "not judged as a run (it has no results: it was interrupted, or is under way)"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
+    assert summary(folder, tmp_path).evidence == "it has no results: the disk is full"
+    assert session_since(tmp_path, written_s + 20, written_s + 10) is None  # it was another session's
 
 
 def test_the_command_lists_them(root: Path) -> None:

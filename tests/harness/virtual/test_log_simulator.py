@@ -59,7 +59,7 @@ def test_a_seed_repeats_exactly() -> None:
 
 def test_a_report_of_a_log_is_json_with_the_calls_that_were_kept() -> None:
     schedule = next(drawn for drawn in map(draw_log_fault_schedule, range(100)) if drawn.calls)
-    shrunk = ShrunkSeed(schedule, [], [], [], {})
+    shrunk = ShrunkSeed(schedule, [], [], [], {}, 0)
     report = SimulationReport("multipaxos", SimulationSettings(), 1.0, 1, SeedTally(), shrunk)
     calls = json.loads(report.dumps())["shrunk"]["weather"]["calls"]
     assert len(calls) == len(schedule.calls)

@@ -157,7 +157,18 @@ def test_a_report_is_plain_data_and_plain_text() -> None:
     data = json.loads(report.dumps())
     assert data["verdict"]["status"] == "invalid"
     assert data["shrunk"]["story"] == report.shrunk.story if report.shrunk else None
-    assert any(line.startswith("VIOLATED by seed 135. Shrunk") for line in report.lines())
+    assert report.shrunk
+    shrunk_to = len(report.shrunk.schedule)
+    assert 0 < shrunk_to < report.shrunk.from_steps
+    said = f"VIOLATED by seed 135. Shrunk from {report.shrunk.from_steps:,} steps to {shrunk_to}, it does this:"
+    assert said in report.lines()
+
+
+def test_a_run_that_did_not_get_shorter_is_not_called_shrunk() -> None:
+    report = run_simulate(paxos.IgnoresAccepted, range(135, 136))
+    assert report.shrunk
+    as_long = replace(report.shrunk, from_steps=len(report.shrunk.schedule))
+    assert as_long.how_much == f"It could not be shrunk, and does this, in {len(as_long.schedule)} steps"
 
 
 def test_a_report_names_its_fields_as_older_reports_do() -> None:
