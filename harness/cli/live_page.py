@@ -37,16 +37,21 @@ def serve_page(view: "PageView", do: "Do | None", port: int, *, show: bool, as_j
     server = PageServer(view, do, port)
     server.start()
     try:
-        if as_json:
-            print_json(url=server.url)
-        else:
-            print(server.url, flush=True)
-        if show and not webbrowser.open(server.url):
-            print_stderr("no browser could be started: open the address above yourself")
-        print_stderr("Ctrl-C ends the page")
-        threading.Event().wait()
+        show_address(server.url, show=show, as_json=as_json)
     finally:
         server.close()
+
+
+def show_address(url: str, *, show: bool, as_json: bool = False, without: str = "") -> None:
+    """Print where the page is, open it in the browser if wanted, and wait for a signal. `without`: what else helps."""
+    if as_json:
+        print_json(url=url)
+    else:
+        print(url, flush=True)
+    if show and not webbrowser.open(url):
+        print_stderr(f"no browser could be started: open the address above yourself{without and f', {without}'}")
+    print_stderr("Ctrl-C ends the page")
+    threading.Event().wait()
 
 
 @contextmanager
@@ -62,7 +67,7 @@ def page_of_cluster(root: Path) -> "Iterator[tuple[PageView, Do]]":
     nodes = list(where["addresses"])
     about = about_cluster(where["algorithm"], nodes, cluster=where["cluster"], faults=plain_catalogue(), live=True)
     with ExitStack() as ending:
-        live_view = LiveView(root, about)
+        live_view = LiveView(lambda: SupervisorClient(root), about)
         acts = Acts(root, live_view.hurry)
         ending.callback(acts.close)
         live_view.start()

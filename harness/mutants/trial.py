@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -75,6 +76,7 @@ def attempt(
     original: str | None = None,
     seed: int = 0,
     command: Sequence[str] = NODE_COMMAND,
+    watch: Callable[[Experiment], AbstractContextManager[None]] = lambda _run: nullcontext(),
 ) -> Attempt:
     """Play a script on a cluster, and judge the run.
 
@@ -86,6 +88,7 @@ def attempt(
             machines of the original, since a broken machine would agree with itself.
         seed: the seed of every random draw.
         command: the command that starts a node.
+        watch: follows the run, for a reader who watches; a script in virtual time, or of a part, has none.
     """
     if isinstance(script, VirtualScript):
         return _in_virtual_time(script, algorithm, folder)
@@ -94,7 +97,7 @@ def attempt(
     started = time.monotonic()
     run = Experiment(folder, nodes=script.nodes, algorithm=algorithm, seed=seed, command=command, vfs=script.vfs)
     trouble: list[str] = []
-    with run:
+    with run, watch(run):
         for part in (script.play, _heal_and_restart):
             try:
                 part(run)

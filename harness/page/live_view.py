@@ -8,18 +8,18 @@ neither the proxy nor the supervisor waits for a node that hangs. Both look ofte
 second.
 
 If the supervisor has ended, the page says why, and the first thread goes on looking for one: the cluster may be started again.
+The tour has no supervisor: its own program answers the looks (`tour_page.py`).
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cluster.clients.client import Client
 from cluster.errors import ConsensusError
-from cluster.supervisor_file import SupervisorClient
 from harness.page.event_log import Event, EventLog
 from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event
 from harness.page.predicates import Predicates
@@ -43,19 +43,35 @@ _STATUS_S: Final = 0.3
 _FIND_S: Final = 0.3
 
 
-class LiveView:
-    """Follows the cluster in a folder from `start` to `close`. `view` is what it has seen."""
+class Lookout(Protocol):
+    """What answers the looks at one life of a cluster: its supervisor, or the program that holds it."""
 
-    def __init__(self, root: Path, about: Mapping[str, Any]) -> None:
-        """Prepare to look. `about` is what the page says of the cluster."""
-        self.root = root
+    @property
+    def pid(self) -> int:
+        """A number of this life of the cluster."""
+
+    def ask(self, verb: str, timeout_s: float, /, **arguments: Any) -> Any:
+        """Answer `look` as `harness.runs.live_verbs` describes it. Raises NotUp if the cluster has ended."""
+
+
+class LiveView:
+    """Follows a cluster from `start` to `close`. `view` is what it has seen."""
+
+    def __init__(self, find: Callable[[], Lookout], about: Mapping[str, Any]) -> None:
+        """Prepare to look.
+
+        Args:
+            find: returns what answers the looks; raises NotUp, and says why, if the cluster is not up.
+            about: what the page says of the cluster. `original` is the shipped algorithm of which its own is a copy.
+        """
+        self._find = find
         self._zero_ns = time.monotonic_ns()
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
-        self.predicates = Predicates(about["algorithm"], len(about["nodes"]))
+        self.predicates = Predicates(about.get("original", about["algorithm"]), len(about["nodes"]))
         self.view.about["predicates"] = self.predicates.names
         #: The run folder of the session by hand; None before its first call or fault.
         self.folder: Path | None = None
-        self._closing, self._hurry = threading.Event(), threading.Event()
+        self._closing, self._hurry, self._has_looked = threading.Event(), threading.Event(), threading.Event()
         self._lively_until = 0.0
         self._lock = threading.Lock()
         self._processes: dict[str, dict[str, Any]] = {}
@@ -67,12 +83,13 @@ class LiveView:
         ]
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look. Returns after the first look, or the first try: what happens from then on is seen."""
         for thread in self._threads:
             thread.start()
+        self._has_looked.wait()
 
     def close(self) -> None:
-        """Look no more."""
+        """Look once more, and then no more."""
         self._closing.set()
         self._hurry.set()
         for thread in self._threads:
@@ -101,13 +118,17 @@ class LiveView:
     def _keep_looking(self) -> None:
         while not self._closing.is_set():
             try:
-                session = _Session(self, SupervisorClient(self.root))
+                session = _Session(self, self._find())
                 self.view.stand(ended=None)
-                while not self._closing.is_set():
+                is_last = False
+                while not is_last:
+                    is_last = self._closing.is_set()
                     self._add(session.look())
+                    self._has_looked.set()
                     self._pause()
             except (ConsensusError, ValueError, OSError) as error:
                 self._nothing_runs(str(error))
+                self._has_looked.set()
             self._closing.wait(_FIND_S)
 
     def _nothing_runs(self, why: str) -> None:
@@ -178,7 +199,7 @@ class LiveView:
 class _Session:
     """One session by hand, of one supervisor: where the looks at it have come to."""
 
-    def __init__(self, live: LiveView, control: SupervisorClient) -> None:
+    def __init__(self, live: LiveView, control: Lookout) -> None:
         self._live, self._control = live, control
         self._next, self._since_ns = -1, 0
         self._history: FileTail | None = None

@@ -11,7 +11,7 @@ browser has one batch under way, and nothing queued.
 
 | message to the browser | fields |
 |---|---|
-| `about` | what never changes, see `PageView.about`; `read_only` |
+| `about` | what never changes, see `PageView.about`; `read_only`. A second one is of another view |
 | `batch` | `place`, `events`, `anew` (forget all earlier ones), `now` in microseconds, `stand` if it has changed |
 | `reply` | `id`, `ok`, `text` |
 """
@@ -135,6 +135,13 @@ class PageServer:
         self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def show(self, view: PageView) -> None:
+        """Show another view from now on. Each browser is told what it is about, and begins anew."""
+        before, self._view = self._view, view
+        view.log.on_change = before.log.on_change
+        before.log.on_change = lambda: None
+        view.log.on_change()
+
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
 
@@ -204,21 +211,25 @@ class PageServer:
                 await asyncio.wait(acts, return_when=asyncio.FIRST_COMPLETED)
 
     async def _send(self, browser: WebSocket, changed: asyncio.Event) -> None:
-        await _send_json(browser, {"m": "about", **self._view.about, "read_only": self._do is None})
+        view: PageView | None = None
         place, version = 0, -1
         while True:
             changed.clear()
-            batch = self._view.log.read(place, _BATCH_MAX)
-            version, standing = self._view.standing(version)
-            now_us = self._view.now_us() if self._view.now_us else None
+            if view is not self._view:
+                view, place, version = self._view, 0, -1
+                read_only = self._do is None or bool(view.about.get("read_only"))
+                await _send_json(browser, {"m": "about", **view.about, "read_only": read_only})
+            batch = view.log.read(place, _BATCH_MAX)
+            version, standing = view.standing(version)
+            now_us = view.now_us() if view.now_us else None
             message = {"m": "batch", "place": batch.place, "events": batch.events, "anew": batch.is_anew, "now": now_us}
             if standing is not None:
                 message["stand"] = standing
             await _send_json(browser, message)
             place = batch.place
-            if place == self._view.log.end:
+            if place == view.log.end:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _TICK_S if self._view.now_us else None)
+                    await asyncio.wait_for(changed.wait(), _TICK_S if view.now_us else None)
 
     async def _act(self, browser: WebSocket, text: str) -> None:
         try:

@@ -56,37 +56,9 @@ class LiveVerbs:
             `end` can end, each with its number. `trouble`: what is wrong, or None. And what the proxy shows: see
             `harness.network.switchboard.Seen`.
         """
-        now_ns = time.monotonic_ns()
-        cluster, faults = self._run.cluster, self._run.faults
         trouble = self.trouble()
-        nodes = [
-            {
-                "node": node,
-                "pid": process.pid,
-                "state": str(process.look()),
-                "how": "; ".join(filter(None, (process.describe(), process.why_it_ended))),
-                "boots": process.ready.incarnation if process.ready else 0,
-                "address": process.ready.address if process.ready else None,
-            }
-            for node, process in cluster.processes.items()
-        ]
-        receipts = [receipt for receipt in faults.receipts if receipt.ended_ns is None or receipt.ended_ns >= since_ns]
-        return {
-            "time": now_ns,
-            "folder": str(self._run.folder) if self._run.has_history else None,
-            "nodes": nodes,
-            "faults": [receipt.to_json() for receipt in receipts],
-            "in_force": self._session.faults_in_force(),
-            "trouble": trouble,
-            **self._look_at_messages(after, most),
-        }
-
-    def _look_at_messages(self, after: int, most: int) -> Seen:
-        """Return what the proxy shows; nothing if it cannot answer, so that no other request waits for it."""
-        network = self._run.network
-        if _proxy_trouble(network):
-            return {"lines": [], "left_out": 0, "next": after, "held": [], "held_count": 0}
-        return network.look(after, most)
+        seen = look_at_run(self._run, after, since_ns, most)
+        return {**seen, "in_force": self._session.faults_in_force(), "trouble": trouble}
 
     def deliver(self, rule: str, index: int) -> None:
         """Deliver one message that a rule holds. Raises NetworkError if the rule does not hold it any more."""
@@ -99,6 +71,37 @@ class LiveVerbs:
     def repeat(self, rule: str, index: int) -> None:
         """Deliver a copy of one message that a rule holds, and go on holding it. Raises as `deliver`."""
         self._run.network.request("repeat", rule=rule, index=index)
+
+
+def look_at_run(run: Experiment, after: int, since_ns: int, most: int) -> dict[str, Any]:
+    """Return what is new in a run, as `LiveVerbs.look` does, which adds `in_force` and `trouble`. Any thread may look."""
+    now_ns = time.monotonic_ns()
+    nodes = [
+        {
+            "node": node,
+            "pid": process.pid,
+            "state": str(process.look()),
+            "how": "; ".join(filter(None, (process.describe(), process.why_it_ended))),
+            "boots": process.ready.incarnation if process.ready else 0,
+            "address": process.ready.address if process.ready else None,
+        }
+        for node, process in list(run.cluster.processes.items())
+    ]
+    receipts = [receipt for receipt in run.faults.receipts if receipt.ended_ns is None or receipt.ended_ns >= since_ns]
+    return {
+        "time": now_ns,
+        "folder": str(run.folder) if run.has_history else None,
+        "nodes": nodes,
+        "faults": [receipt.to_json() for receipt in receipts],
+        **_look_at_messages(run.network, after, most),
+    }
+
+
+def _look_at_messages(network: Network, after: int, most: int) -> Seen:
+    """Return what the proxy shows; nothing if it cannot answer, so that no other request waits for it."""
+    if _proxy_trouble(network):
+        return {"lines": [], "left_out": 0, "next": after, "held": [], "held_count": 0}
+    return network.look(after, most)
 
 
 def _proxy_trouble(network: Network) -> str | None:

@@ -24,6 +24,7 @@ Rules
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -173,6 +174,7 @@ def stand_off(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[RealStandOff], object] = id,
     seed: int = 0,
+    watch: Callable[[Experiment], AbstractContextManager[None]] = lambda _run: nullcontext(),
 ) -> RealStandOff:
     """Keep five processes from deciding for some time, then let them decide, and judge the run.
 
@@ -182,10 +184,11 @@ def stand_off(
         stop: called often; True ends the adversary earlier.
         progress: called with the report each second.
         seed: the seed of the run.
+        watch: follows the run, for a reader who watches.
     """
     report = RealStandOff(folder, seconds)
     experiment = Experiment(folder, nodes=NODES, algorithm="paxos", seed=seed)
-    with experiment as run:
+    with experiment as run, watch(run):
         pids = {node: run.cluster.process(node).pid for node in run.nodes}
         adversary = RealAdversary(run, report)
         calls = {at: run.begin_propose(VARIABLE, value, at, seconds + _ANSWER_S) for at, value in _PROPOSALS.items()}

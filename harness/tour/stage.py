@@ -14,6 +14,7 @@ Rules
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -42,11 +43,16 @@ _LATER_S: Final = 30.0
 _POLL_S: Final = 0.002
 
 
-class Stage:
-    """Where the tour acts. `folder` is where each cluster gets its run folder."""
+#: Follows a run for a reader who watches, from its start to just before its end.
+Watch = Callable[[Experiment], AbstractContextManager[None]]
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.folder, self._seed = folder, seed
+
+class Stage:
+    """Where the tour acts. `folder` is where each cluster gets its run folder. `watch` is for each run that an act starts."""
+
+    def __init__(self, folder: Path, seed: int = 0, watch: Watch = lambda _run: nullcontext()) -> None:
+        self.folder, self._seed, self.watch = folder, seed, watch
+        self._watching = ExitStack()
         self._run: Experiment | None = None
         self._held: list[LinkFault] = []
         self.runs: list[Path] = []
@@ -57,6 +63,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._watching.close()
         if self._run is not None:
             self._run.end()
             self._run = None
@@ -86,6 +93,7 @@ class Stage:
         self._held.clear()
         folder = self.next_folder(name)
         self._run = Experiment(folder, nodes=nodes, algorithm=algorithm, seed=self._seed).start()
+        self._watching.enter_context(self.watch(self._run))
         pids = ", ".join(f"{node} is process {self.pid(node)}" for node in self.run.nodes)
         return [f"{nodes} {algorithm.rpartition(':')[2]} nodes are up: {pids}"]
 
@@ -103,6 +111,7 @@ class Stage:
         if self._run is None:
             return {}
         run, self._run = self._run, None
+        self._watching.close()
         run.end()
         return run.judge(by="the tour")
 

@@ -4,12 +4,13 @@ Rule: whatever ends a chapter (its end, an error, Ctrl-C) ends its cluster, beca
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, Protocol
 
 from cluster.errors import ConsensusError
 from harness.tour.acts import Act, act, acts_for
-from harness.tour.stage import Stage
+from harness.tour.stage import Stage, Watch
 from harness.tour.story import Challenge, ChapterTold, GoalRuling, Measured, Screen, ScreenTold, TourChapter
 from node.contract import BadInput
 
@@ -48,10 +49,12 @@ class Teller(Protocol):
         """Show how the challenge ended."""
 
 
-def tell(number: int, chapter: TourChapter, teller: Teller, folder: Path) -> ChapterTold:
-    """Tell a chapter on a stage of its own. Its clusters' run folders are made in `folder`."""
+def tell(
+    number: int, chapter: TourChapter, teller: Teller, folder: Path, watch: Watch = lambda _run: nullcontext()
+) -> ChapterTold:
+    """Tell a chapter on a stage of its own. Its clusters' run folders are made in `folder`. `watch` follows each of them."""
     told = ChapterTold(chapter)
-    with Stage(folder) as stage:
+    with Stage(folder, watch=watch) as stage:
         teller.chapter(number, chapter)
         for screen in chapter.screens:
             teller.screen(screen)

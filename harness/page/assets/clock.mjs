@@ -5,6 +5,7 @@ export const SPEEDS = [["1/1000", 0.001], ["1/100", 0.01], ["1/10", 0.1], ["1/4"
 export class Clock {
   constructor(isLive) {
     this.isLive = isLive; // whether there is a present
+    this.isOver = false; // whether nothing happens any more
     this.follows = isLive; // whether the picture shows it
     this.plays = false;
     this.speed = 0.1;
@@ -20,7 +21,7 @@ export class Clock {
     this.offset = this.offset === null ? offset : Math.max(offset, this.offset - 50);
   }
 
-  now(last) { return this.isLive && this.offset !== null ? performance.now() * 1000 + this.offset : last; }
+  now(last) { return this.isLive && !this.isOver && this.offset !== null ? performance.now() * 1000 + this.offset : last; }
 
   // Moves on by the time since the last frame, and returns the time to show.
   frame(last) {

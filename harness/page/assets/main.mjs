@@ -4,6 +4,7 @@ import { Clock } from "./clock.mjs";
 import { Connection } from "./connection.mjs";
 import { button, byId, h, plural } from "./dom.mjs";
 import { FaultMenu } from "./faultmenu.mjs";
+import { Link } from "./link.mjs";
 import { TypeMarks, valueMark } from "./marks.mjs";
 import { MessageLayer } from "./messages.mjs";
 import { Panels } from "./panels.mjs";
@@ -11,6 +12,7 @@ import { Legend, Ring } from "./ring.mjs";
 import { SpaceTime } from "./spacetime.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
+import { Tour } from "./tour.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
 const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
@@ -19,22 +21,38 @@ const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
 
 function take(message) {
-  if (message.m === "about") { if (!page.about) begin(message); return; }
+  if (message.m === "about") { beginAnew(message); return; }
   if (message.anew) store.clear();
   page.clock.sync(message.now);
   store.add(message.events);
   page.legend.add(message.events.filter((event) => event.k === "msg"));
   if (message.stand) {
     page.stand = message.stand;
+    page.clock.isOver = Boolean(message.stand.over);
+    document.body.classList.toggle("over", page.clock.isOver);
     page.panels.take(message.stand);
+    if (message.stand.tour) page.tour.take(message.stand.tour);
     banner();
   }
+  page.link.follow(page, store, hint);
+}
+
+// The server says what the page is about: at first, when the connection has come back, and when it shows another cluster.
+function beginAnew(about) {
+  const isFirst = !page.about, drawn = JSON.stringify(about);
+  store.clear();
+  if (page.drawn === drawn) return;
+  for (const id of ["toolbar", "picture", "legend", "side", "time", "predicates", "faults"]) byId(id).replaceChildren();
+  Object.assign(page, { drawn, stand: {}, pending: {}, version: -1, knowsVotes: false, menu: null, note: null });
+  begin(about);
+  if (isFirst) requestAnimationFrame(frame);
 }
 
 function begin(about) {
   page.about = about;
-  byId("title").textContent = about.algorithm;
-  document.title = `${about.algorithm}: Consensus Lab`;
+  const name = about.algorithm.split(":").at(-1);
+  byId("title").textContent = name;
+  document.title = `${name}: Consensus Lab`;
   const marks = new TypeMarks(about.types);
   page.clock = new Clock(about.live);
   page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows) page.panels.deliver(one); }, knife }, about.read_only);
@@ -51,20 +69,19 @@ function begin(about) {
   if (about.live && !about.read_only) tools(about);
   select(null);
   if (!about.live) page.clock.show(Infinity);
-  requestAnimationFrame(frame);
 }
 
 function tools(about) {
-  page.menu = new FaultMenu(byId("faults"), about.faults, (fault, args, note) => page.panels.do("inject", { fault, arguments: args }, note));
+  if (!about.tour) page.menu = new FaultMenu(byId("faults"), about.faults, (fault, args, note) => page.panels.do("inject", { fault, arguments: args }, note));
   const groups = h("input", { id: "groups", "aria-label": "groups to cut from each other", placeholder: "n1,n2/n3,n4,n5", autocomplete: "off" });
   const note = h("span", { class: "note", "aria-live": "polite", id: "tool-note" });
   page.note = note;
   byId("toolbar").append(note);
   byId("toolbar").prepend(
-    button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
+    about.tour ? "" : button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
     groups, button("Partition", () => page.panels.do("partition", { groups: groups.value }, note), { id: "partition" }),
     button("Heal all", () => page.panels.do("heal", {}, note), { id: "heal-all" }),
-    h("a", { href: "report", target: "_blank", rel: "noopener" }, "report"));
+    h("a", { id: "report-link", href: "report", target: "_blank", rel: "noopener" }, "report"));
 }
 
 function knife(links, oneWay) { page.panels.do("cut", { links, one_way: oneWay }, page.note); }
@@ -75,15 +92,22 @@ function select(selection) {
   page.version = -1;
 }
 
+// Shows a sentence at the top until the reader closes it, with a button that does something about it.
+function hint(text, word, act) {
+  const element = byId("hint"), close = () => { element.hidden = true; };
+  element.hidden = false;
+  element.replaceChildren(text, word ? button(word, () => { close(); act(); }, { id: "hint-act" }) : "", button("×", close, { class: "close", "aria-label": "close" }));
+}
+
 function banner() {
-  const { ended, trouble } = page.stand, element = byId("banner");
+  const { ended, trouble, over } = page.stand, element = byId("banner");
   element.hidden = !ended && !trouble;
   element.replaceChildren(ended ? `The cluster does not run: ${ended} ` : trouble ?? "");
   if (ended && page.about.live && !page.about.read_only) {
     const start = button("Start it again", async () => { start.disabled = true; const reply = await connection.act("start", {}); if (!reply.ok) { start.disabled = false; element.append(` ${reply.text}`); } }, { id: "start" });
     element.append(start);
   }
-  byId("subtitle").textContent = `${plural(page.about.nodes.length, "node")}${page.stand.run ? ` · run ${page.stand.run}` : ""}`;
+  byId("subtitle").textContent = `${plural(page.about.nodes.length, "node")}${over ? ` · ${over}` : page.stand.run ? ` · run ${page.stand.run}` : ""}`;
 }
 
 // --- each frame ---------------------------------------------------------------------------------------------------------
@@ -97,7 +121,7 @@ function frame() {
   const t = clock.frame(store.last);
   const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
-  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); }
+  if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); page.link.write(page, store); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
   const key = `${store.version} ${[...ring.hidden]} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   if (key !== page.version && performance.now() - page.restDrawn > REST_MS) {
@@ -162,7 +186,7 @@ function nodePicture(name, event, variable, accepted) {
 
 // Returns the value of each ballot, by the Accept messages that were seen up to a time.
 function acceptedValues() {
-  if (page.about.algorithm !== "paxos") return new Map();
+  if (page.about.keeps_log || !page.about.types.includes("Accept")) return new Map();
   return new Map(store.order.filter((message) => message.type === "Accept" && message.value).map((message) => [/ (\d+·\S+)/.exec(message.label)?.[1], message.value]));
 }
 
@@ -187,7 +211,8 @@ function calls(t) {
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey || !page.about) return;
   const key = event.key.toLowerCase();
-  if (key === "n" && page.about.live) page.panels.next();
+  if (key === "enter") { if (!event.target.closest("button, summary, a, .node")) page.tour.press(); }
+  else if (key === "n" && page.about.live) page.panels.next();
   else if (key === "f" && page.menu) { event.preventDefault(); page.menu.open(); }
   else if (key === "," ) page.bar.step(-1);
   else if (key === ".") page.bar.step(1);
@@ -195,6 +220,8 @@ document.addEventListener("keydown", (event) => {
   else if (key === "escape") select(null);
 });
 
+page.link = new Link();
+page.tour = new Tour(byId("tour"), (name, args) => connection.act(name, args));
 const NO_CONNECTION = { lost: "the server of this page does not answer: connecting again …", ended: "the session has ended: the page shows what it has seen" };
 const connection = new Connection(take, (isOpen, hasEnded) => {
   byId("connection").textContent = isOpen ? "" : NO_CONNECTION[hasEnded ? "ended" : "lost"];

@@ -33,13 +33,18 @@ export class Panels {
     this.shown = {};
     this.inputs = { name: about.keeps_log ? "owner" : "colour", value: "blue", within: String(CALL_S) };
     this.selected = parent.appendChild(h("section", { id: "selected" }));
-    if (!about.live) { parent.appendChild(this.verdicts()); return; }
+    this.canAct = about.live && !about.read_only;
+    if (!about.live) parent.appendChild(this.verdicts());
+    if (!this.canAct || about.tour) return;
     this.holding = parent.appendChild(h("section", { id: "holding" }));
     this.force = parent.appendChild(h("section", { id: "force" }));
     this.done = h("ol", { id: "done", "aria-label": "What was done", "aria-live": "polite" });
     parent.appendChild(h("section", {}, h("h2", {}, "Done"), this.done));
     this.drawHoldingFrame();
   }
+
+  // Whether the server takes an act: at a challenge of the tour it takes a few.
+  takes(act) { return !this.about.acts || this.about.acts.includes(act); }
 
   // Does an act, says beside it what came of it, and notes it in the list of what was done.
   async do(name, args, note, { node = null, doing = null } = {}) {
@@ -63,8 +68,8 @@ export class Panels {
 
   tell({ ok, text }, note) {
     say(note, ok, text);
-    this.done.prepend(h("li", { class: ok ? "" : "refused" }, `${ok || text.startsWith("unknown: ") ? "" : "refused: "}${text}`));
-    while (this.done.children.length > DONE_MAX) this.done.lastChild.remove();
+    this.done?.prepend(h("li", { class: ok ? "" : "refused" }, `${ok || text.startsWith("unknown: ") ? "" : "refused: "}${text}`));
+    while (this.done?.children.length > DONE_MAX) this.done.lastChild.remove();
   }
 
   // --- what is selected ---------------------------------------------------------------------------------------------------
@@ -78,12 +83,12 @@ export class Panels {
 
   drawSelected() {
     const { selection } = this;
-    const title = !selection ? (this.about.live ? "A call" : "") : selection.node ?? `${selection.from} — ${selection.to}`;
+    const title = !selection ? (this.canAct && !this.about.tour ? "A call" : "") : selection.node ?? `${selection.from} — ${selection.to}`;
     const parts = [];
     if (title) parts.push(h("h2", { tabindex: -1 }, title, selection ? button("×", () => this.on_close(), { class: "close", "aria-label": "close" }) : null));
     this.facts = h("dl", { class: "facts" });
     if (selection?.node) parts.push(this.facts);
-    if (this.about.live) {
+    if (this.canAct && title) {
       this.note = h("p", { class: "note", "aria-live": "polite" });
       if (selection?.from) parts.push(this.linkActs(selection));
       if (selection?.node) parts.push(this.nodeActs(selection.node));
@@ -94,16 +99,16 @@ export class Panels {
   }
 
   nodeActs(node) {
-    return h("div", { class: "acts" }, NODE_ACTS.map(([id, text, title, make]) => button(text, () => {
+    return h("div", { class: "acts" }, NODE_ACTS.filter(([id]) => this.takes(id)).map(([id, text, title, make]) => button(text, () => {
       const doing = { restart: "booting", kill: null, "delete-directory": "booting" }[id] ?? null;
       this.do(...make(node), this.note, { node, doing });
     }, { title, "data-act": id })));
   }
 
   linkActs({ from, to }) {
-    return h("div", { class: "acts" }, LINK_ACTS.map(([id, text, make]) => button(text.replace("→", `${from} → ${to}`),
+    return h("div", { class: "acts" }, LINK_ACTS.filter(([id]) => this.takes(id)).map(([id, text, make]) => button(text.replace("→", `${from} → ${to}`),
       () => this.do(...make(from, to), this.note), { "data-act": id })),
-    button(`Cut ${to} → ${from} only`, () => this.do("cut", { links: [[to, from]], one_way: true }, this.note), { "data-act": "cut-back" }));
+    this.takes("cut-back") ? button(`Cut ${to} → ${from} only`, () => this.do("cut", { links: [[to, from]], one_way: true }, this.note), { "data-act": "cut-back" }) : null);
   }
 
   field(name, label) {
@@ -201,7 +206,7 @@ export class Panels {
 
   take(stand) {
     this.stand = stand;
-    if (!this.about.live) return;
+    if (!this.holding) return;
     const held = JSON.stringify([stand.held, stand.held_count]);
     if (this.shown.held !== held) { this.shown.held = held; this.drawHeld(); }
     const force = JSON.stringify(stand.in_force);

@@ -36,7 +36,7 @@ def _bivalent(_stage: Stage) -> Measured:
 
 
 def _adversary(stage: Stage) -> Measured:
-    report = stand_off(stage.next_folder("adversary"), _ADVERSARY_S)
+    report = stand_off(stage.next_folder("adversary"), _ADVERSARY_S, watch=stage.watch)
     facts = [
         f"for {report.seconds:.1f} s: {report.rounds} rounds, up to ballot "
         f"{report.ballot.round}·{report.ballot.node}, and {report.decisions} decisions; the nodes were asked "

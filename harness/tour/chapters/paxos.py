@@ -54,7 +54,9 @@ def _described(kind: str, from_: str, to: str, fields: dict[str, object]) -> str
 def _broken(stage: Stage, mutant_name: str, why: str) -> Measured:
     """Play a mutant's script on the mutant, and say what the clients were answered and what the judges found."""
     (mutant,) = choose((mutant_name,))
-    tried = attempt(mutant.script, mutant.algorithm, stage.next_folder(mutant.name), original=mutant.original)
+    tried = attempt(
+        mutant.script, mutant.algorithm, stage.next_folder(mutant.name), original=mutant.original, watch=stage.watch
+    )
     facts = [f"what happens: {mutant.script.about}", *_answers(tried.folder)]
     broken = violated(tried.verdicts)
     facts += verdict_lines({name: tried.verdicts[name] for name in broken if name in _TOLD_VERDICTS})
@@ -65,7 +67,7 @@ def _broken(stage: Stage, mutant_name: str, why: str) -> Measured:
 def _shipped(stage: Stage, mutant_name: str, why: str) -> Measured:
     """Play the same script on the shipped code."""
     (mutant,) = choose((mutant_name,))
-    tried = attempt(mutant.script, mutant.original, stage.next_folder(f"{mutant.name}-mended"))
+    tried = attempt(mutant.script, mutant.original, stage.next_folder(f"{mutant.name}-mended"), watch=stage.watch)
     broken = violated(tried.verdicts)
     key = ("Rejected",) if mutant_name == "accept-ignores-promise" else ("Promise", "Accept")
     facts = [*_answers(tried.folder), *_messages(tried.folder, key)]
