@@ -9,8 +9,8 @@ Rules
    it with the launcher (`node.launcher.die_with`), as if the launcher had started it.
 2. The server has one thread, no zmq context, no connection to a database and no code of a user. What it has is what a fresh
    process has after its imports.
-3. Only modules of this project are imported here. An algorithm or a machine of a user is imported by the forked process, so it is
-   always read anew.
+3. Only modules of this project are imported here, also those of the algorithm and the machines that the spec of the first nodes
+   names. An algorithm or a machine of a user is imported by the forked process, so it is always read anew.
 4. If the file of a module that is imported here has changed since, the server ends instead of forking, and the launcher starts
    another one. So edited code of this project is read anew, too.
 5. The request says what the process inherits. Its command line and its environment in /proc are its own.
@@ -35,12 +35,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
+from pathlib import Path
 from typing import Final
 
+from node.algorithms import BUILT_IN as ALGORITHMS
 from node.launcher import die_with
+from node.machines import BUILT_IN as MACHINES
+from node.machines import DEFAULT
+from node.settings import BadSpec, load
 
 #: What a node imports.
 _NODE: Final = "node.__main__"
@@ -102,7 +109,7 @@ class ForkServer:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._files: dict[str, tuple[int, int]] = {}
-        self._warm(_NODE, began_ns)
+        self._warm((_NODE,), began_ns)
 
     def next_process(self) -> str | None:
         """Serve requests. Returns in each forked process, with the module to run; in the server at its end, with None."""
@@ -110,7 +117,7 @@ class ForkServer:
             if any(_file_stamp(path) != stamp for path, stamp in self._files.items()):
                 self._reply({"stale": True})
                 return None
-            self._warm(request.module, time.time_ns())
+            self._warm(chain([request.module], _modules_of_node(request.command)), time.time_ns())
             done, at_work = os.pipe()
             pid = _fork()
             if pid == 0:
@@ -137,15 +144,18 @@ class ForkServer:
     def _reply(self, reply: dict[str, object]) -> None:
         self._connection.sendall(json.dumps(reply).encode() + b"\n")
 
-    def _warm(self, module: str, began_ns: int) -> None:
-        """Import a module of this project, unless that is done, and note the files of all modules.
+    def _warm(self, modules: Iterable[str], began_ns: int) -> None:
+        """Import modules of this project that are not imported yet, and note the files of all modules.
 
         `began_ns` is a time before the first of these imports.
         """
-        if module in sys.modules or module.partition(".")[0] not in _OURS:
+        known_before = len(sys.modules)
+        for name in modules:
+            if name not in sys.modules and name.partition(".")[0] in _OURS:
+                with suppress(Exception):  # the forked process meets the same error, and reports it
+                    importlib.import_module(name)
+        if len(sys.modules) == known_before:
             return
-        with suppress(Exception):  # the forked process meets the same error, and reports it
-            importlib.import_module(module)
         for known in list(sys.modules.values()):
             path = getattr(known, "__file__", None)
             if path is not None and path not in self._files:
@@ -154,6 +164,23 @@ class ForkServer:
                 self._files[path] = _CHANGED if read_before_it_changed else stamp
         gc.collect()
         gc.freeze()  # no collection touches the pages that forked processes share
+
+
+def _modules_of_node(command: list[str]) -> Iterator[str]:
+    """Yield the modules that a node imports for its spec: its algorithm's, and if that keeps a log, those of its machines.
+
+    They are half of what a node with a log costs to start. Each is to be imported before the next one is asked for. A spec that
+    cannot be read names none: the node reports why.
+    """
+    settings = None
+    with suppress(ValueError, IndexError, BadSpec):
+        settings = load(Path(command[command.index("--spec") + 1]))
+    if settings is None:
+        return
+    module, _, name = ALGORITHMS.get(settings.algorithm, settings.algorithm).partition(":")
+    yield module
+    if getattr(getattr(sys.modules.get(module), name, None), "keeps_log", False):
+        yield from (MACHINES.get(each, each).partition(":")[0] for each in settings.machines or DEFAULT)
 
 
 def _file_stamp(path: str) -> tuple[int, int]:

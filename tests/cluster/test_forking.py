@@ -17,6 +17,7 @@ from cluster import forking
 from cluster.forking import COLD, ForkedProcess, ForkServers
 from cluster.process_mark import VARIABLE, ProcessMark
 from cluster.spawning import spawn
+from cluster.spec import create
 from node.fork_server import is_possible
 
 WAIT_S = 20.0
@@ -51,12 +52,13 @@ report = {
     "value": customized.VALUE,
 }
 varies = {"pid": os.getpid(), "random": random.random(), "hash": hash("a"), "warm": "node.runtime" in sys.modules}
+varies["has a log"] = {"node.algorithms.multipaxos.replica", "node.machines.locks"} <= set(sys.modules)
 os.write(ready, json.dumps({**report, "varies": varies}).encode() + b"\\n")
 sys.stdin.read()
 sys.exit(7)
 """
 
-Probe = Callable[[], tuple[ForkedProcess, dict[str, Any]]]
+Probe = Callable[..., tuple[ForkedProcess, dict[str, Any]]]
 
 
 @pytest.fixture
@@ -83,9 +85,10 @@ def probe(tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("PYTHONPATH", str(sources))
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
 
-    def start() -> tuple[Any, dict[str, Any]]:
+    def start(*arguments: str) -> tuple[Any, dict[str, Any]]:
         mark = ProcessMark("n1", "cluster", str(tmp_path), 1, 2)
-        popen, pipe = spawn([sys.executable, "-P", "-m", "probe", "--value", "ü \udcff"], tmp_path / "log", mark)
+        command = [sys.executable, "-P", "-m", "probe", "--value", "ü \udcff", *arguments]
+        popen, pipe = spawn(command, tmp_path / "log", mark)
         started.append(popen)
         return popen, pipe.wait("the probe", time.monotonic() + WAIT_S).report
 
@@ -125,6 +128,16 @@ def test_a_forked_process_is_like_one_that_starts_from_nothing(
         report["cmdline"] = report["cmdline"].replace(f"\0{number}\0", "\0READY\0")
     assert one == cold
     assert two == cold
+
+
+@ON_LINUX
+def test_a_server_imports_the_algorithm_and_the_machines_that_a_spec_names(probe: Probe, tmp_path: Path) -> None:
+    spec = create(tmp_path / "log of commands", nodes=1, algorithm="multipaxos")
+    damaged = tmp_path / "damaged.toml"
+    damaged.write_text("algorithm = ")
+    for arguments, has_a_log in ((), False), (("--spec", str(damaged)), False), (("--spec", str(spec.path)), True):
+        _, report = probe(*arguments)
+        assert report["varies"]["has a log"] is has_a_log
 
 
 @ON_LINUX
