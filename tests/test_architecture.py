@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 import pytest
 
@@ -51,23 +52,34 @@ IMPURE = {
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "id", "hash", "__import__"}
 
 
+#: What the rules look at: every module is parsed and walked once for all of them.
+Judged: TypeAlias = ast.Import | ast.ImportFrom | ast.Call | ast.Assign | ast.AugAssign | ast.AnnAssign | ast.ClassDef
+
+
 @functools.cache
-def parsed(source: str) -> ast.Module:
-    """The tree of a module, which several rules are for."""
-    return ast.parse(source)
+def judged(source: str) -> tuple[Judged, ...]:
+    """Return the nodes of a module's tree that a rule looks at, from the top down."""
+    return tuple(at for at in ast.walk(ast.parse(source)) if isinstance(at, Judged))
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """Return every module of the packages by its path."""
+    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in paths if "__pycache__" not in path.parts}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def trees() -> Iterator[None]:
-    """Forget the trees in the end: they are a million objects that later collections of garbage would visit."""
+    """Forget the nodes in the end: they are many objects that later collections of garbage would visit."""
     yield
-    parsed.cache_clear()
+    judged.cache_clear()
 
 
-def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str]]:
+def imports(source: str, path: str) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of everything that the module imports, at its top or inside a function."""
     package = PurePosixPath(path).parts[:-1]
-    for at in ast.walk(tree):
+    for at in judged(source):
         match at:
             case ast.Import(names=names):
                 for alias in names:
@@ -105,11 +117,10 @@ def out_of_order(path: str, name: str) -> str | None:
 
 def breaches(source: str, path: str) -> list[str]:
     """Every house rule that the module breaks."""
-    tree = parsed(source)
     floor = PurePosixPath(path).parts[0]
     pure = path.startswith(PURE) and PurePosixPath(path).name != "__init__.py"
     found = []
-    for line, name in imports(tree, path):
+    for line, name in imports(source, path):
         top = name.partition(".")[0]
         if top in ABOVE[floor]:
             found.append(f"{path}:{line} imports {name}, which is a floor above: imports go down only")
@@ -127,7 +138,7 @@ def breaches(source: str, path: str) -> list[str]:
     if pure:
         found += [
             f"{path}:{at.lineno} calls {at.func.id}: an algorithm asks its node for everything"
-            for at in ast.walk(tree)
+            for at in judged(source)
             if isinstance(at, ast.Call) and isinstance(at.func, ast.Name) and at.func.id in IMPURE_CALLS
         ]
     return found
@@ -138,7 +149,7 @@ def circles(sources: dict[str, str]) -> list[list[str]]:
     names = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in sources}
     graph: dict[str, set[str]] = {}
     for path, source in sources.items():
-        wanted = {name for _, name in imports(parsed(source), path)}
+        wanted = {name for _, name in imports(source, path)}
         wanted |= {name.rpartition(".")[0] for name in wanted if name not in names}
         graph[path] = {names[name] for name in wanted if name in names} - {path}
     sorter = TopologicalSorter(graph)
@@ -160,14 +171,13 @@ def exchanged(source: str) -> Iterator[str]:
 
     A method of an object may set the object's own fields, also by `object.__setattr__(self, ...)`.
     """
-    tree = parsed(source)
     imported = {
         (alias.asname or alias.name).partition(".")[0]
-        for at in ast.walk(tree)
+        for at in judged(source)
         if isinstance(at, ast.Import | ast.ImportFrom)
         for alias in at.names
     }
-    for at in ast.walk(tree):
+    for at in judged(source):
         match at:
             case ast.Assign(targets=targets):
                 pass
@@ -191,23 +201,14 @@ def public_classes(sources: dict[str, str]) -> dict[str, list[str]]:
     """The modules that define each public class."""
     found: dict[str, list[str]] = {}
     for path, source in sources.items():
-        for at in parsed(source).body:
-            if isinstance(at, ast.ClassDef) and not at.name.startswith("_"):
+        for at in judged(source):
+            if isinstance(at, ast.ClassDef) and at.col_offset == 0 and not at.name.startswith("_"):
                 found.setdefault(at.name, []).append(path)
     return found
 
 
-def modules() -> list[str]:
-    return sorted(
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if "__pycache__" not in path.parts
-    )
-
-
 def test_there_is_something_to_check() -> None:
-    checked = modules()
+    checked = sources()
     for expected in ("node/wire.py", "node/storage/disk.py", "node/algorithms/paxos.py", "cluster/__init__.py"):
         assert expected in checked
     for package in PACKAGES:
@@ -234,8 +235,7 @@ def test_a_shell_is_small(shell: str) -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    sources = {path: (ROOT / path).read_text() for path in modules()}
-    assert circles(sources) == []
+    assert circles(sources()) == []
 
 
 def test_a_circle_is_found() -> None:
@@ -253,14 +253,14 @@ def test_a_circle_is_found() -> None:
 
 
 def test_no_two_public_classes_share_a_name() -> None:
-    classes = public_classes({path: (ROOT / path).read_text() for path in modules()})
+    classes = public_classes(sources())
     assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
     assert public_classes({"a.py": "class A: pass", "b.py": "class A: pass"}) == {"A": ["a.py", "b.py"]}
 
 
-@pytest.mark.parametrize("path", modules())
+@pytest.mark.parametrize("path", sources())
 def test_no_module_exchanges_a_part_of_another(path: str) -> None:
-    assert list(exchanged((ROOT / path).read_text())) == []
+    assert list(exchanged(sources()[path])) == []
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_an_exchange_is_found(source: str) -> None:
     assert list(exchanged(source))
 
 
-@pytest.mark.parametrize("path", modules())
+@pytest.mark.parametrize("path", sources())
 def test_the_module_keeps_the_house_rules(path: str) -> None:
-    assert breaches((ROOT / path).read_text(), path) == []
+    assert breaches(sources()[path], path) == []
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_what_is_allowed_passes(path: str, source: str) -> None:
 
 
 def test_relative_imports_are_resolved() -> None:
-    (found,) = imports(ast.parse("from .. import wire"), "node/algorithms/mine.py")
+    (found,) = imports("from .. import wire", "node/algorithms/mine.py")
     assert found == (1, "node.wire")
 
 
@@ -376,6 +376,7 @@ def readmes() -> list[str]:
     )
 
 
+@functools.cache
 def nearest(path: str) -> str:
     """The folder whose README is to name the module."""
     return next(parent.as_posix() for parent in PurePosixPath(path).parents if (ROOT / parent / "README.md").exists())
@@ -390,8 +391,8 @@ def test_every_package_has_a_readme(package: str) -> None:
 
 @pytest.mark.parametrize("folder", readmes())
 def test_the_readme_names_every_file(folder: str) -> None:
-    sources = {path: (ROOT / path).read_text() for path in modules() if nearest(path) == folder}
-    assert unnamed((ROOT / folder / "README.md").read_text(), folder, sources) == []
+    own = {path: source for path, source in sources().items() if nearest(path) == folder}
+    assert unnamed((ROOT / folder / "README.md").read_text(), folder, own) == []
 
 
 def test_a_file_that_no_readme_names_is_caught() -> None:
