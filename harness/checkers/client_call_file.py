@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.checkers.client_calls import CallJudge, ClientCall
 from harness.checkers.event_times import EventTimes
-from harness.checkers.history_lines import NEMESIS, key_name, lines_of, plain_value, type_and_process
+from harness.checkers.history_lines import NEMESIS, key_name, lines_of, number_of, plain_value, type_and_process
 from harness.records.jsonable import BadFile, shown
 
 
@@ -45,7 +45,7 @@ def read_client_calls(path: Path, judge: CallJudge) -> ClientCallFile:
         try:
             loader.add_line(place, event)
         except ValueError as error:
-            raise BadFile(f"{path}, line {place + 1}: {error}") from None
+            raise BadFile(f"{path}, line {number_of(place, event)}: {error}") from None
     return loader.file
 
 

@@ -2,8 +2,8 @@
 
 The order of the lines is the order of real time. `index` and `time` may be missing, but must not decrease: a verdict on
 lines in another order would be about events that never happened. Recorders that stamp a line before they write it let
-`time` step back by less than a millisecond while the lines are in order: then the order of the lines counts, and a note
-says so.
+`time` step back while the lines are in order. If these lines have a rising `index`, or if the time steps back by less than a
+millisecond, the order of the lines counts, and a note says so.
 """
 
 import math
@@ -23,6 +23,7 @@ class EventTimes:
         """How many units of the times a second has."""
         self.steps_back = 0
         """How often a time was before that of an earlier line."""
+        self._back_max_s = 0.0
         self._times = array("d")
         self._last_index = 0
         self._first = self._last = -math.inf
@@ -46,11 +47,13 @@ class EventTimes:
             self._first = time
             self.per_second = 1e9 if type(time) is int else 1.0
         if time < self._last:
-            if self._last - time >= _STEP_BACK_S * self.per_second:
+            back = (self._last - time) / self.per_second
+            if back >= _STEP_BACK_S and type(index) is not int:
                 raise ValueError(
                     f"time {time} comes after {self._last}, but the lines must be in the order of real time"
                 )
             self.steps_back += 1
+            self._back_max_s = max(back, self._back_max_s)
         self._last = max(time, self._last)
         while len(self._times) < place:
             self._times.append(_NO_TIME)
@@ -67,4 +70,6 @@ class EventTimes:
         if not self.steps_back:
             return None
         how_often = "once" if self.steps_back == 1 else f"{self.steps_back:,} times"
-        return f"time steps back {how_often}, by less than a millisecond: the order of the lines counts"
+        within = self._back_max_s < _STEP_BACK_S
+        by = "less than a millisecond" if within else f"up to {self._back_max_s:.3g} s while the index rises"
+        return f"time steps back {how_often}, by {by}: the order of the lines counts"

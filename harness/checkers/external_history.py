@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from harness.checkers.call_lines import LINE
 from harness.checkers.event_times import EventTimes
 from harness.checkers.history_lines import (
     NEMESIS,
@@ -35,6 +36,7 @@ from harness.checkers.history_lines import (
     key_name,
     lines_of,
     names_of_functions,
+    number_of,
     plain_value,
     split_key,
     type_and_process,
@@ -84,7 +86,7 @@ def read_calls(path: Path, model: Model) -> ExternalHistory:
         try:
             loader.add_line(place, event)
         except ValueError as error:
-            raise BadFile(f"{path}, line {place + 1}: {error}") from None
+            raise BadFile(f"{path}, line {number_of(place, event)}: {error}") from None
     return loader.finish()
 
 
@@ -190,5 +192,7 @@ def write_part(history: ExternalHistory, key: str, calls: Iterable[ObjectCall], 
                 value = without_key(value, own_key)
         else:
             continue
-        rows.append({**event, "key": key, "value": to_jsonable(plain_value(value))})
+        row = {**event, "key": key, "value": to_jsonable(plain_value(value))}
+        row.pop(LINE, None)
+        rows.append(row)
     write_lines(path, rows)

@@ -2,7 +2,8 @@
 
 Rules
 -----
-1. Every key is judged. The violated keys are reported in the order in which they first appear in the file.
+1. Every key is judged, except that a key which takes long is not decided if another one is violated: a note says so. The
+   violated keys are reported in the order in which they first appear in the file.
 2. A file in which no call was answered has shown nothing: unknown. So has a file with a key that was too hard to search, or
    that was not decided within the limits of time and memory, if no other key is violated.
 3. A violation counts, however little time was left to explain it.
@@ -22,7 +23,7 @@ from harness.checkers.certificate import Contradiction, describe_action, describ
 from harness.checkers.event_times import EventTimes
 from harness.checkers.external_history import ExternalHistory, read_calls, write_part
 from harness.checkers.jit_linearizability import TooHard
-from harness.checkers.models import MODELS, RegisterModel
+from harness.checkers.models import MODELS, CasRegisterModel, FailedCas
 from harness.checkers.object_linearizability import Certificate, certify, find_contradiction
 from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.transactions import Isolation
@@ -32,6 +33,8 @@ from node.wording import count
 
 #: How many configurations the search of one key may visit: about 20 seconds and 1 GB on a slow machine.
 BUDGET: Final = 2_000_000
+#: How many it may visit in the first round, in which every key has its turn: about a second.
+_FIRST_BUDGET: Final = 50_000
 #: How long an explanation may take beyond twice the time that the violation took to find, in seconds.
 EXPLANATION_S: Final = 1.0
 _NO_CALL: Final = "the file holds no call: was its run interrupted, or is it another file?"
@@ -65,6 +68,7 @@ class CheckOptions:
         timeout_s: after how many seconds the verdict is unknown; None for never.
         memory_gb: at how many GB of memory of this process the verdict is unknown; None for no limit but the machine's.
         explain: whether violations are explained by few calls.
+        failed_cas: whether a `cas` that failed is evidence.
     """
 
     initial: str | None = None
@@ -73,11 +77,24 @@ class CheckOptions:
     timeout_s: float | None = None
     memory_gb: float | None = None
     explain: bool = True
+    failed_cas: FailedCas = "by-error"
 
-    def must_fit(self, model_name: str) -> None:
-        """Raise ValueError if the model takes no initial value, and there is one."""
-        if self.initial is not None and not issubclass(MODELS.get(model_name, Model), RegisterModel):
-            raise ValueError(f"{model_name} has no initial value")
+    def model(self, model_name: str) -> Model | None:
+        """Return the model of that name, as these options have it; None if a judge of `call_judges.py` has that name.
+
+        Raises:
+            ValueError: the model has no initial value, or no `cas`.
+        """
+        model = MODELS[model_name]() if model_name in MODELS else None
+        if self.initial is not None:
+            if model is None:
+                raise ValueError(f"{model_name} has no initial value")
+            model.start_with(self.initial)
+        if isinstance(model, CasRegisterModel):
+            model.failed_cas = self.failed_cas
+        elif self.failed_cas != "by-error":
+            raise ValueError(f"{model_name} has no cas whose failure could count")
+        return model
 
 
 @dataclass
@@ -149,20 +166,17 @@ def judge_file(path: Path, model_name: str, options: CheckOptions | None = None)
 
     Raises:
         BadFile: the file is no history of that model; the message names the line.
-        ValueError: the model takes no initial value.
+        ValueError: the options do not fit the model.
     """
     options = options or CheckOptions()
-    options.must_fit(model_name)
+    model = options.model(model_name)
     with _without_collector():
-        if model_name in MODELS:
-            return _judge_by_model(path, model_name, options)
+        if model is not None:
+            return _judge_by_model(path, model_name, model, options)
         return _judge_calls(path, model_name, options)
 
 
-def _judge_by_model(path: Path, model_name: str, options: CheckOptions) -> JudgedFile:
-    model = MODELS[model_name]()
-    if options.initial is not None:
-        model.initial = options.initial  # type: ignore[misc]  # of this model only
+def _judge_by_model(path: Path, model_name: str, model: Model, options: CheckOptions) -> JudgedFile:
     judged = JudgedFile(unknown(""))
     keys = _Keys(model, options)
     started = read = time.monotonic()
@@ -181,7 +195,7 @@ def _judge_by_model(path: Path, model_name: str, options: CheckOptions) -> Judge
         judged.violations = keys.violations(history)
         judged.verdict = _verdict(history, judged.violations, keys.undecided, model_name)
         judged.invoked, judged.answered, judged.keys = history.invoked, history.answered, len(history.calls)
-        judged.notes = _notes(history.times)
+        judged.notes = _notes(history.times) + keys.notes
     judged.read_s, judged.judged_s = read - started, time.monotonic() - read
     return judged
 
@@ -192,26 +206,37 @@ class _Keys:
     def __init__(self, model: Model, options: CheckOptions) -> None:
         self.model, self.options = model, options
         self.undecided: list[str] = []
+        self.notes: tuple[str, ...] = ()
         self._found: dict[str, Contradiction] = {}
         self._certificates: dict[str, Certificate] = {}
 
     def judge(self, history: ExternalHistory) -> None:
-        """Judge every key, and explain each violation."""
-        options = self.options
-        for key, calls in history.calls.items():
-            began = time.monotonic()
-            try:
-                contradiction = find_contradiction(calls, self.model, options.budget)
-            except TooHard as error:
-                self.undecided.append(f"{_prefix(key)}{error}: raise --budget")
-                continue
-            if contradiction is None:
-                continue
+        """Judge every key, and explain each violation. Keys that take long come last, and only if no other is violated."""
+        hard = [key for key in history.calls if not self._judge(history, key, min(_FIRST_BUDGET, self.options.budget))]
+        if self._found and hard:
+            self.notes = (
+                f"{count(len(hard), 'further key')} could not be decided quickly, and would not change the verdict",
+            )
+            return
+        for key in hard:
+            if self.options.budget <= _FIRST_BUDGET or not self._judge(history, key, self.options.budget):
+                self.undecided.append(f"{_prefix(key)}the search for an order was given up: raise --budget")
+
+    def _judge(self, history: ExternalHistory, key: str, budget: int) -> bool:
+        """Judge a key, and explain a violation. Return False if the question is open."""
+        calls = history.calls[key]
+        began = time.monotonic()
+        try:
+            contradiction = find_contradiction(calls, self.model, budget)
+        except TooHard:
+            return False
+        if contradiction is not None:
             self._found[key] = contradiction
-            if options.explain:
+            if self.options.explain:
                 now = time.monotonic()
                 until = now + 2 * (now - began) + EXPLANATION_S
                 self._certificates[key] = certify(calls, self.model, contradiction, history.seconds, until)
+        return True
 
     def violations(self, history: ExternalHistory) -> list[KeyViolation]:
         """Return the violations; those without an explanation have all calls on their key."""

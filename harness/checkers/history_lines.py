@@ -1,7 +1,8 @@
 """The lines of a history file from any system: their objects, the names of their functions, and where their keys stand.
 
 A file has one JSON object on each line, or is one JSON array of them, or is EDN as Jepsen writes it: maps, or a vector of
-maps. Of the latter two, the number of an event stands where the others have the number of a line.
+maps; or it is Jepsen's log. In an array and in EDN, the number of an event stands where the others have the number of a line. An
+object is an event, or a whole call (`call_lines.py`).
 
 `external_history.py` describes the format, and makes calls of the lines. A file of a million calls has two million lines, so
 the functions here return plain tuples, which Python makes faster than named ones.
@@ -10,10 +11,12 @@ the functions here return plain tuples, which Python makes faster than named one
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from harness.checkers.edn_forms import forms
+from harness.checkers import call_lines, jepsen_log
+from harness.checkers.edn_forms import BadEdn, forms
 from harness.checkers.models import MODELS, KvModel
 from harness.checkers.sequential_model import Model
 from harness.records.jsonable import BadFile, from_jsonable, shown
@@ -38,22 +41,49 @@ KeyPlace = Literal["key", "pair", "value"]
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number (from 0) and the object of each line that is not empty.
+    """Yield the number (from 0) and the object of each event: of each line that is not empty, or of each call two.
 
     Raises:
         BadFile: the file cannot be read, or a line is no JSON object; the message names it.
     """
+    lines = _objects_of(path)
+    first = next(lines, None)
+    if first is None:
+        return
+    lines = chain([first], lines)
+    if not call_lines.is_call(first[1]):
+        yield from lines
+        return
+    try:
+        yield from call_lines.events_of(lines)
+    except ValueError as error:
+        raise BadFile(f"{path}, {error}") from None
+
+
+def number_of(place: int, event: dict[str, Any]) -> int:
+    """Return the number of the line, from 1, that an event of `lines_of` comes from."""
+    line = event.get(call_lines.LINE, place + 1)
+    assert isinstance(line, int)
+    return line
+
+
+def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     place = -1
     try:
         if not path.is_file() and path.exists():  # it is read twice, and a device may have no end
             raise BadFile(f"{path} is no regular file: write what it gives to a file first")
-        if (form := _form_of(path)) != "lines":
+        form = _form_of(path)
+        if form in ("edn", "array"):
             for place, event in enumerate(_whole_file(path, form)):
                 if type(event) is not dict:
                     raise BadFile(f"{path}, event {place + 1}: it must be a map, and it is {shown(event)}")
                 yield place, event
             return
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
+            if form == "log":
+                for place, event in jepsen_log.events_of(file):
+                    yield place, event
+                return
             for place, line in enumerate(file):
                 try:
                     event, end = _scan(line)
@@ -66,14 +96,18 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if type(event) is not dict:
                     raise BadFile(f"{path}, line {place + 1}: it must be a JSON object, and it is {line.strip()[:100]}")
                 yield place, event
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, BadEdn) as error:
         raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
 
 
-def _form_of(path: Path) -> Literal["lines", "array", "edn"]:
+def _form_of(path: Path) -> Literal["lines", "array", "edn", "log"]:
     """Return what a file is, by its first characters."""
     with path.open(encoding="utf-8-sig") as file:
         start = file.read(4_096)
+    if re.match(r"\s*\{\s*[\"}]", start):
+        return "lines"
+    if jepsen_log.is_log(start):
+        return "log"
     if re.match(r"\s*\[?\s*\{\s*:|\s*[\[(]?\s*[#;]|\s*\(|\s*\[\s*$", start):
         return "edn"
     return "array" if start.lstrip().startswith("[") else "lines"

@@ -66,7 +66,11 @@ def explain(
         few = _in_order([*violation.calls, *violation.supporting])
         if violation.is_window:
             few = _in_order([*few, *_writers(few, calls, model)])
-        return Explanation(violation, few if _is_wrong(few, check) else list(calls))
+        explained = Explanation(violation, few if _is_wrong(few, check) else list(calls))
+        if not violation.is_window or len(few) <= _CERTIFICATE_MAX:
+            return explained
+        other = explain(calls, model, Contradiction(violation.calls[-1:], "", from_search=True), check, until)
+        return min(explained, other, key=lambda one: len(one.history))
     few, again = minimised(calls, model, violation, check, until)
     if not again.from_search:
         return Explanation(again, few)

@@ -1,20 +1,21 @@
 """The sequential models: consensus, registers, a key-value store, a lock and a log.
 
-`sequential_model.py` says what a model is, and which rules it follows.
+`sequential_model.py` says what a model is, and which rules it follows. `other_models.py` has further ones.
 
 | model | f (aliases) | value of the invoke | value of the ok |
 |---|---|---|---|
 | consensus | propose, query | proposed value | decided value; null for undecided |
 | register | write (w, set, put), read (r, get) | value to write | of a read: the value; null for nothing |
 | cas-register | the same, and cas | `[old, new]` | of a cas: `false` means mismatch |
-| kv | put, get, delete (del, remove), cas | value, `[old, new]` | of a get: value; of a delete: `true`, `false` or nothing |
+| kv | put, get, delete (del), cas, append | value, `[old, new]`, text | of a get: value; of a delete: true, false or nothing |
 | lock | acquire (lock), release (unlock) | | of an acquire: its fencing token, or `{"token": 7}`, or nothing |
 | log | append, read | entry | of a read: all entries; of an append: its index, which need only rise, or nothing |
 """
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
+from harness.checkers.other_models import MultiRegisterModel, MutexModel, SemaphoreModel, VersionedRegisterModel
 from harness.checkers.sequential_model import (
     DONE,
     HELD,
@@ -29,6 +30,9 @@ from harness.checkers.sequential_model import (
     definite_answer,
     text_of,
 )
+
+#: What a failed `cas` shows: a mismatch if its error says so; also if it has no error; nothing.
+FailedCas = Literal["by-error", "mismatch", "ignore"]
 
 
 class ConsensusModel(Model):
@@ -52,6 +56,9 @@ class RegisterModel(Model):
     reads: ClassVar[tuple[str, ...]] = ("read",)
     aliases: ClassVar[Mapping[str, str]] = {"w": "write", "set": "write", "put": "write", "r": "read", "get": "read"}
 
+    def start_with(self, value: str) -> None:
+        self.initial = value  # type: ignore[misc]  # of this model only
+
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         return (state, state) if call.f in self.reads else (call.argument, call.answer)
 
@@ -73,6 +80,8 @@ class CasRegisterModel(RegisterModel):
 
     functions: ClassVar[tuple[str, ...]] = ("write", "read", "cas")
     aliases: ClassVar[Mapping[str, str]] = {**RegisterModel.aliases, "compare-and-set": "cas", "compare_and_set": "cas"}
+    failed_cas: FailedCas = "by-error"
+    """Whether a `cas` that failed is evidence that another value was there."""
 
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         if call.f != "cas":
@@ -98,7 +107,9 @@ class CasRegisterModel(RegisterModel):
         if f != "cas":
             return super().answer_from_error(f, error)
         answer = definite_answer(error)
-        return answer if answer in (MISMATCH, NOT_FOUND) else NO_ANSWER
+        if self.failed_cas == "mismatch" and error is None:
+            answer = MISMATCH
+        return answer if answer in (MISMATCH, NOT_FOUND) and self.failed_cas != "ignore" else NO_ANSWER
 
     def is_read(self, call: ObjectCall) -> bool:
         if call.f in self.reads or call.is_pending:
@@ -123,9 +134,12 @@ class CasRegisterModel(RegisterModel):
 
 
 class KvModel(CasRegisterModel):
-    """One key of a store: a register with compare-and-set that can be deleted. A `cas` from None creates."""
+    """One key of a store: a register with compare-and-set that can be deleted, and whose text grows by an append.
 
-    functions = ("put", "get", "delete", "cas")
+    A `cas` from None creates, and so does an append.
+    """
+
+    functions = ("put", "get", "delete", "cas", "append")
     reads = ("get",)
     without_value = ("delete",)
     aliases: ClassVar[Mapping[str, str]] = {
@@ -141,11 +155,20 @@ class KvModel(CasRegisterModel):
     }
 
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
+        if call.f == "append":
+            assert isinstance(call.argument, str)
+            if state is None:
+                return call.argument, None
+            if not (isinstance(state, str) and state.startswith('"')):
+                return state, NO_ANSWER  # the value is no text
+            return f"{state[:-1]}{call.argument[1:]}", None
         if call.f != "delete":
             return super().step(state, call)
         return None, None if call.answer is None else NOT_FOUND if state is None else DONE
 
     def argument_from(self, f: str, value: Any, process: Hashable) -> Hashable:
+        if f == "append" and not isinstance(value, str):
+            raise ValueError(f"the value of an append must be a text, and this one is {value!r}")
         return None if f == "delete" else super().argument_from(f, value, process)
 
     def answer_from(self, f: str, argument: Hashable, value: Any) -> Hashable:
@@ -159,9 +182,11 @@ class KvModel(CasRegisterModel):
         return NOT_FOUND if definite_answer(error) == NOT_FOUND else NO_ANSWER
 
     def is_blind(self, call: ObjectCall) -> bool:
-        return super().is_blind(call) and (call.f == "put" or call.answer is None)
+        return call.f == "put" or (call.f == "delete" and not self.is_read(call) and call.answer is None)
 
     def resulting_state(self, call: ObjectCall) -> ModelState:
+        if call.f == "append":
+            return NO_SINGLE_STATE
         if call.f != "delete":
             return super().resulting_state(call)
         return NO_SINGLE_STATE if self.is_read(call) else None
@@ -256,6 +281,10 @@ MODELS: Final[Mapping[str, type[Model]]] = {
     "kv": KvModel,
     "lock": LockModel,
     "log": LogModel,
+    "multi-register": MultiRegisterModel,
+    "versioned-register": VersionedRegisterModel,
+    "mutex": MutexModel,
+    "semaphore": SemaphoreModel,
 }
 
 

@@ -99,6 +99,14 @@ class Model(ABC):
     initial: ClassVar[ModelState] = None
     """The state before the first call."""
 
+    def start_with(self, value: str) -> None:
+        """Let the object begin with another value than none, a `canonical` text.
+
+        Raises:
+            ValueError: this model has no such value.
+        """
+        raise ValueError(f"{type(self).__name__.removesuffix('Model')} has no initial value")
+
     @abstractmethod
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         """Return the state after `call`, and the answer that the object gives in `state`."""

@@ -19,10 +19,22 @@ from harness.cli.convention import EXIT_BAD_ARGUMENTS, EXIT_UNKNOWN, EXIT_VIOLAT
 
 if TYPE_CHECKING:
     from harness.checkers.history_file import CheckOptions, JudgedFile
+    from harness.checkers.models import FailedCas
 
 #: The names in `harness.checkers.models.MODELS` and `harness.checkers.call_judges.CALL_JUDGES`, so that `--help` need not
 #: import them. A test compares them.
-MODEL_NAMES = ("consensus", "register", "cas-register", "kv", "lock", "log")
+MODEL_NAMES = (
+    "consensus",
+    "register",
+    "cas-register",
+    "kv",
+    "lock",
+    "log",
+    "multi-register",
+    "versioned-register",
+    "mutex",
+    "semaphore",
+)
 JUDGE_NAMES = (
     "echo",
     "unique-ids",
@@ -39,6 +51,7 @@ JUDGE_NAMES = (
     "rw-register",
 )
 LEVEL_NAMES = ("read-committed", "snapshot-isolation", "serializable", "strict-serializable")
+FAILED_CAS = ("by-error", "mismatch", "ignore")
 #: The files of a folder that are judged.
 _SUFFIXES = (".jsonl", ".json", ".edn")
 
@@ -60,7 +73,17 @@ _CONSISTENCY: Final = "strict-serializable"
     show_default=True,
     help="What was promised to transactions: of list-append and rw-register.",
 )
-@click.option("--initial", help="The first value of each register, as JSON or as a text.  [default: none]")
+@click.option(
+    "--initial",
+    help="The first value of each register, as JSON or as a text, or how many permits a semaphore has.  [default: none; 1]",
+)
+@click.option(
+    "--failed-cas",
+    type=click.Choice(FAILED_CAS),
+    default=FAILED_CAS[0],
+    show_default=True,
+    help="What a cas that failed shows: a mismatch if its error says so; a mismatch, too, if it has no error; nothing.",
+)
 @click.option(
     "--minimise", is_flag=True, help="Write a smallest invalid part of the history beside the file, as NAME.min.jsonl."
 )
@@ -85,6 +108,7 @@ def check(
     model: str,
     consistency: str,
     initial: str | None,
+    failed_cas: "FailedCas",
     minimise: bool,
     no_explain: bool,
     timeout: float | None,
@@ -95,8 +119,9 @@ def check(
 ) -> int:
     """Judge whether the histories in FILES keep to a model. A folder stands for its .jsonl, .json and .edn files; - is stdin.
 
-    A file has JSON lines with Jepsen's fields, is one JSON array of such objects, or is EDN as Jepsen writes it. Each event has
-    type (invoke, ok, fail, info), process, f and value; index, time, key and error are optional.
+    A file has JSON lines with Jepsen's fields, or is one JSON array of such objects, or EDN or a log as Jepsen writes it. Each
+    event has type (invoke, ok, fail, info), process, f and value; index, time, key and error are optional. A line may also be a
+    whole call, with start and end.
 
     \b
     consensus check history.jsonl --model cas-register
@@ -112,9 +137,9 @@ def check(
     if consistency != _CONSISTENCY and model not in _TRANSACTIONS:
         raise click.UsageError(f"--consistency is for {' and '.join(_TRANSACTIONS)}, and {model} has one meaning")
     isolation = ISOLATION_LEVELS[consistency]
-    options = CheckOptions(_initial(initial), isolation, budget, timeout, memory, not no_explain)
+    options = CheckOptions(_initial(initial), isolation, budget, timeout, memory, not no_explain, failed_cas)
     try:
-        options.must_fit(model)
+        options.model(model)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with _with_stdin(files) as named:

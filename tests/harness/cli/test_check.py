@@ -12,8 +12,10 @@ import pytest
 from harness.checkers import history_file
 from harness.checkers.call_judges import CALL_JUDGES
 from harness.checkers.edn_forms import BadEdn, forms
+from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.known_bad_calls import known_bad_calls
 from harness.checkers.models import MODELS
+from harness.checkers.object_linearizability import find_contradiction
 from harness.checkers.transactions import ISOLATION_LEVELS
 from harness.checkers.work_limits import _memory_used
 from harness.cli.check import JUDGE_NAMES, LEVEL_NAMES, MODEL_NAMES
@@ -103,6 +105,112 @@ def test_an_array_upper_case_types_and_stdin(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(lines(WRITE_THEN_READ).encode())))
     assert run(["check", "-", "--model", "register"]) == 0
     assert run(["check", "-", "--model", "register", "--minimise"]) == 254
+
+
+def test_the_log_of_jepsen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """INFO  jepsen.os.debian - :n1 setting up
+INFO  jepsen.util - 0\t:invoke\t:write\t3
+INFO  jepsen.util - :nemesis\t:info\t:start\tnil
+INFO  jepsen.util - 0\t:ok\t:write\t3
+INFO  jepsen.util - 1\t:invoke\t:cas\t[3 4]
+INFO  jepsen.util - 1\t:fail\t:cas\t[3 4]%s
+2   :invoke :read  nil
+2   :ok     :read  3
+"""
+    path = saved(tmp_path, "jepsen.log", text % "")
+    assert run(["check", path, "--model", "cas-register"]) == 0
+    assert run(["check", path, "--model", "cas-register", "--failed-cas", "mismatch"]) == 1
+    assert 'called cas 4 for 3 and received "mismatch"' in capsys.readouterr().out
+    for error, options, code in (
+        ("timed-out", "mismatch", 0),
+        ("mismatch", "by-error", 1),
+        ("mismatch", "ignore", 0),
+    ):
+        path = saved(tmp_path, "jepsen.log", text % f"\t:{error}")
+        assert run(["check", path, "--model", "cas-register", "--failed-cas", options]) == code
+    assert run(["check", path, "--model", "lock", "--failed-cas", "ignore"]) == 254
+
+
+def test_one_line_for_each_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"process": 1, "f": "write", "value": 7, "start": 0.1, "end": 0.2},
+        {"process": 1, "f": "write", "value": 8, "start": 0.15, "end": None},
+        {"f": "read", "result": 7, "start": 0.3, "end": 0.4, "type": "OK"},
+        {"f": "read", "value": 8, "start": 0.35, "end": 0.6},
+    ]
+    path = saved(tmp_path, "a.jsonl", lines(rows))
+    assert run(["check", path, "--model", "register"]) == 0
+    stale = {"f": "read", "result": 7, "start": 0.7, "end": 0.8}
+    path = saved(tmp_path, "b.jsonl", lines([stale, *rows]))
+    assert run(["check", path, "--model", "register", "--minimise"]) == 1
+    assert "8 was read by line 5 within that time, from 0.25 s to 0.50 s" in capsys.readouterr().out
+    assert run(["check", str(tmp_path / "b.min.jsonl"), "--model", "register"]) == 1
+    touching = [{**rows[0], "end": 0.2}, {"f": "read", "value": None, "start": 0.2, "end": 0.3}]
+    assert run(["check", saved(tmp_path, "c.jsonl", lines(touching)), "--model", "register"]) == 0
+    for wrong in ({"start": 2, "end": 1}, {"start": "now", "end": 1}, {"start": 0, "end": 1, "f": "push"}):
+        path = saved(tmp_path, "d.jsonl", lines([rows[0], {**rows[0], **wrong}]))
+        assert run(["check", path, "--model", "register"]) == 254
+        assert "d.jsonl, line 2: " in capsys.readouterr().err
+
+
+def test_the_order_of_lines_counts_if_their_index_rises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**row, "time": 9.0 - place} for place, row in enumerate(WRITE_THEN_READ)]
+    assert run(["check", saved(tmp_path, "a.jsonl", lines(rows)), "--model", "register"]) == 254
+    indexed = [{**row, "index": place} for place, row in enumerate(rows)]
+    assert run(["check", saved(tmp_path, "a.jsonl", lines(indexed)), "--model", "register"]) == 0
+    assert "time steps back 3 times, by up to 3 s while the index rises" in capsys.readouterr().err
+
+
+def test_transactions_versions_and_permits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def verdict(model: str, *rows: tuple[str, Any, Any], initial: str | None = None) -> int:
+        of_all = [row for f, asked, got in rows for row in events((0, "invoke", f, asked), (0, "ok", f, got))]
+        option = [] if initial is None else ["--initial", initial]
+        return run(["check", saved(tmp_path, "a.jsonl", lines(of_all)), "--model", model, *option])
+
+    write = ("txn", [["w", "x", 1], ["w", "y", 2]], [["w", "x", 1], ["w", "y", 2]])
+    assert verdict("multi-register", write, ("txn", [["r", "x", None]], [["r", "x", 1]])) == 0
+    assert verdict("multi-register", write, ("txn", [["r", "y", None]], [["r", "y", 1]])) == 1
+    assert verdict("multi-register", ("txn", [["read", "z", None]], [["read", "z", 0]]), initial="0") == 0
+    assert verdict("multi-register", ("txn", [["r", "z", None]], [["r", "q", 0]])) == 254
+    assert verdict("versioned-register", ("write", "a", 1), ("read", None, [1, "a"]), ("cas", ["a", "b"], 2)) == 0
+    assert (
+        verdict("versioned-register", ("write", "a", None), ("write", "a", [None, "a"]), ("read", None, [1, "a"])) == 1
+    )
+    assert verdict("mutex", ("acquire", None, None), ("release", None, None), ("acquire", None, None)) == 0
+    assert verdict("mutex", ("acquire", None, None), ("acquire", None, None)) == 1
+    two = [("acquire", 1, 1), ("acquire", 1, 1)]
+    assert (verdict("semaphore", *two), verdict("semaphore", *two, initial="2")) == (1, 0)
+    assert verdict("semaphore", ("release", 1, 1)) == 1
+    assert (
+        verdict("kv", ("append", ["k", "a"], None), ("append", ["k", "b"], None), ("get", ["k", None], ["k", "ab"]))
+        == 0
+    )
+    assert (
+        verdict("kv", ("append", ["k", "a"], None), ("append", ["k", "b"], None), ("get", ["k", None], ["k", "ba"]))
+        == 1
+    )
+
+
+def test_keys_that_take_long_come_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = []
+
+    def hard(calls: Any, model: Any, budget: int) -> Any:
+        budgets.append(budget)
+        if calls[0].argument == '"hard"':
+            raise TooHard
+        return find_contradiction(calls, model, budget)
+
+    monkeypatch.setattr("harness.checkers.history_file.find_contradiction", hard)
+    rows = [{**row, "key": "b"} for row in events((0, "invoke", "write", "hard"), (0, "ok", "write", None))]
+    good = [{**row, "key": "a"} for row in WRITE_THEN_READ]
+    path = saved(tmp_path, "a.jsonl", lines([*rows, *good]))
+    assert run(["check", path, "--model", "register"]) == 2
+    assert len(set(budgets)) == 2
+    path = saved(tmp_path, "a.jsonl", lines([*rows, *good[:-1], {**good[-1], "value": 7}]))
+    assert run(["check", path, "--model", "register"]) == 1
+    assert "note: 1 further key could not be decided quickly" in capsys.readouterr().err
 
 
 def test_a_folder_and_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
