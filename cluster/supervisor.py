@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cluster.cluster import Cluster
@@ -57,6 +58,10 @@ class Supervisor:
         report: Callable[[str], None],
         trouble: Callable[[], str | None],
         process_control: ProcessControl | None = None,
+        *,
+        root: Path | None = None,
+        marker: str = SPEC_NAME,
+        address: Callable[[NodeId], str | None] | None = None,
     ) -> None:
         """Listen for requests, and publish where in the cluster's folder.
 
@@ -66,7 +71,13 @@ class Supervisor:
             report: called with a line for people whenever a node's state has changed.
             trouble: returns what is wrong with the process between the nodes, in a line for people, or None. Called often.
             process_control: kills nodes and starts them again; None: the cluster does.
+            root: the cluster's folder; None: that of its spec.
+            marker: the name of a file without which the folder is no cluster's folder any more.
+            address: of nodes that are not ours, which report no status: where clients reach each, if they can.
         """
+        self._address = address
+        self._root = cluster.spec.root if root is None else root
+        self._marker = marker
         self._cluster = cluster
         self._report, self._trouble = report, trouble
         self._stopping = False
@@ -91,10 +102,10 @@ class Supervisor:
             **more_verbs,
         }
         token = secrets.token_hex(16)
-        self._folder = OpenFolder(cluster.spec.root)
-        log = f"{cluster.spec.root / SUPERVISOR_LOG_NAME}, or where `consensus up` runs in the foreground"
+        self._folder = OpenFolder(self._root)
+        log = f"{self._root / SUPERVISOR_LOG_NAME}, or where `consensus up` runs in the foreground"
         self._server = ControlServer(token, log=log)
-        publish_supervisor(cluster.spec.root, self._server.address, token)
+        publish_supervisor(self._root, self._server.address, token)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`, SIGTERM or SIGINT. `ready` is called first; an error of it ends the supervisor in order."""
@@ -128,7 +139,7 @@ class Supervisor:
     def _look(self) -> None:
         """Observe the folder, the nodes, and what is between them. A removed folder ends the cluster. No failure to look does."""
         if self._folder_is_gone():
-            self._report(f"the folder of the cluster, {self._cluster.spec.root}, was removed: the cluster ends")
+            self._report(f"the folder of the cluster, {self._root}, was removed: the cluster ends")
             self._stopping = True
             return
         try:
@@ -144,7 +155,7 @@ class Supervisor:
         """Return whether the folder was removed, or emptied: then the spec is gone."""
         where = self._folder.now()
         try:
-            return where is None or not (where / SPEC_NAME).stat()
+            return where is None or not (where / self._marker).stat()
         except FileNotFoundError:
             return True
         except OSError:
@@ -164,10 +175,10 @@ class Supervisor:
     def _all_trouble(self) -> str | None:
         """Return everything that is wrong, in a line for people; None if nothing is."""
         self._look()
-        found = [self._reported_trouble or "", self._own_trouble, full_disk(self._cluster.spec.root)]
+        found = [self._reported_trouble or "", self._own_trouble, full_disk(self._root)]
         output = sys.stderr
         where = self._folder.now()
-        if where not in (None, self._cluster.spec.root.resolve()):
+        if where not in (None, self._root.resolve()):
             found.append(
                 f"its folder was moved to {where}: `consensus down` there, then `consensus up`; until then no node restarts"
             )
@@ -188,7 +199,7 @@ class Supervisor:
         Returns:
             `nodes`: a map for each node, with `node`, `pid`, `state`, `how` (the state as text), `boots`, `answers` (whether it
             replied to a status request), `memory_bytes`, `variable` (the last one that it served), `algorithm_status`,
-            `variable_count` and `bad_frames`. `trouble`: what is wrong, or None.
+            `variable_count` and `bad_frames`; of nodes that are not ours `address`, too. `trouble`: what is wrong, or None.
         """
         return {"nodes": self._rows(), "trouble": self._all_trouble()}
 
@@ -206,12 +217,13 @@ class Supervisor:
                     "state": str(state),
                     "how": process.describe(),
                     "boots": process.ready.incarnation if process.ready else 0,
-                    "answers": node in statuses,
+                    "answers": node in statuses or self._address is not None,
                     "memory_bytes": memory_bytes(process.pid) if process.pid else 0,
                     "variable": latest,
                     "algorithm_status": _jsonable(status.get("variables", {}).get(latest, {})),
                     "variable_count": status.get("variable_count", 0),
                     "bad_frames": status.get("malformed", 0) + status.get("bad_handshakes", 0),
+                    **({} if self._address is None else {"address": self._address(node)}),
                 }
             )
         return rows
@@ -257,8 +269,7 @@ class Supervisor:
         leader = leading_node(self._cluster.status())
         if leader is not None:
             return leader
-        algorithm = self._cluster.spec.settings.algorithm
-        raise WrongState(f"no node reports that it leads: {algorithm} has no leader, or none that replies now")
+        raise WrongState("no node reports that it leads: there is no leader, or none that replies now")
 
     def _act(
         self, names: str, wanted: set[ProcessState], act: Callable[..., list[dict[str, object]]]

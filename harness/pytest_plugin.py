@@ -36,6 +36,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.faults.injector import Faults
     from harness.runs.experiment import Experiment
+    from harness.runs.held_system import HeldSystem
     from harness.runs.judged_cluster import JudgedCluster
     from harness.runs.plan import Plan
     from harness.runs.pytest_runs import PytestRuns
@@ -243,6 +244,30 @@ def run_plan(
         return result
 
     return run
+
+
+@pytest.fixture
+def system_factory(request: pytest.FixtureRequest, consensus_seed: int) -> "Iterator[Callable[..., HeldSystem]]":
+    """Return a function that starts a system that is not ours, whose clients ask until the test is over.
+
+    `system_factory("shop.toml")` or `system_factory("./raft.py", workload="lin-kv")`: the TOML file of a command that listens
+    on ports, the name of one that is shipped, or a command that speaks Maelstrom's protocol.
+    """
+    from cluster.spec import node_names  # noqa: PLC0415 - see rule 4
+    from harness.runs.held_system import HeldSystem  # noqa: PLC0415
+    from harness.systems.registry import system_of  # noqa: PLC0415
+
+    runs = _runs_of(request, consensus_seed)
+
+    def make(target: str, *, nodes: Nodes = 3, workload: str | None = None, asks: bool = True) -> "HeldSystem":
+        names = node_names(nodes) if isinstance(nodes, int) else tuple(nodes)
+        run = runs.new_run()
+        held = HeldSystem(run.folder, system_of(target), names, workload=workload, seed=runs.run_seed, asks=asks)
+        run.begin(held)
+        return held
+
+    yield make
+    runs.abandon()  # after Ctrl-C, or after an error in another fixture
 
 
 def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -37,6 +37,8 @@ from typing import Any, Final
 import psutil
 import pytest
 
+from harness.systems.guardian import MARK
+
 _END_S: Final = 10.0
 _MOMENT_S: Final = 5.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -147,11 +149,15 @@ def _descendants() -> list[psutil.Process]:
 
 
 def _cluster_of(process: psutil.Process) -> str | None:
-    """Return the spec file of the cluster that a node or a proxy belongs to."""
+    """Return the spec file of the cluster that a node or a proxy belongs to, or the mark of a run of other nodes."""
     with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         words = process.cmdline()
         if "--spec" in words:
             return words[words.index("--spec") + 1]
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+            if entry.startswith(f"{MARK}=".encode()):
+                return entry.decode().partition("/")[0]
     return None
 
 

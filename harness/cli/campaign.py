@@ -8,8 +8,9 @@ import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter
-from harness.cli.plans import NameList, disk_option, system_option, system_under_test
+from harness.cli.plans import NameList
 from harness.cli.signals import exit_code_after, noted_signals
+from harness.cli.system_options import disk_option, system_option, system_under_test
 from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:

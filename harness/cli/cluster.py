@@ -17,6 +17,8 @@ from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import exit_interrupted, print_json, print_stderr, shown_path, verb
 from harness.cli.judged_session import judgement, session_since
 from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
+from harness.cli.system_options import disk_option, system_option, system_under_test
+from harness.records.run_folders import SYSTEM_NAME
 from node.algorithms import load_algorithm
 from node.quorum import majority
 from node.tuning import as_text
@@ -24,6 +26,7 @@ from node.wording import count
 
 if TYPE_CHECKING:
     from harness.runs.serve import Recording
+    from harness.systems.system import System
 
 _DOWN_TIMEOUT_S = 20.0
 #: How long the supervisor may take to answer, in seconds.
@@ -67,6 +70,9 @@ _RECORDINGS: "Final[dict[bool | None, Recording]]" = {True: "all", False: "none"
 )
 @settings_option("A setting of a new cluster that is not as shipped; see the reference of settings.")
 @click.option("--adopt", is_flag=True, help="Take over a folder that comes from a backup, if the original is gone.")
+@click.option("--workload", help="With nodes that are not ours: let clients ask this until `consensus down`.")
+@disk_option
+@system_option
 @click.pass_obj
 def up(
     root: Path,
@@ -83,6 +89,9 @@ def up(
     record: bool | None,
     prepare: tuple[str, ...],
     settings: tuple[tuple[str, int], ...],
+    workload: str | None,
+    volatile: bool | None,
+    system_file: str | None,
     as_json: bool,
 ) -> None:
     """Launch a cluster in this folder, or launch its cluster again with everything that it had decided.
@@ -92,7 +101,20 @@ def up(
     All calls and faults until `consensus down` are one run, for `consensus report`, `export --to plan` and `replay`.
 
     All processes end together. With --detach-nodes the nodes outlive the supervisor, and no proxy stands between them.
+
+    ALGORITHM may also be a command that speaks Maelstrom's protocol, such as ./raft.py. `--system FILE` launches any command
+    that listens on ports, such as etcd. Such nodes begin anew with each `up`.
     """
+    if algorithm is not None and system_file is not None:
+        raise click.UsageError("give either an algorithm or a command, or a system with --system")
+    ours = ("adopt", "with_page", "detach_nodes", "systemd", "record", "prepare", "settings")
+    if algorithm is not None or system_file is not None:
+        system = system_under_test(algorithm, volatile, ours, system_file)
+        if system is not None:
+            _up_system(root, system, nodes or 3, seed or 0, workload, detach=detach, as_json=as_json)
+            return
+    if workload is not None:
+        raise click.UsageError("--workload is for nodes that are not ours: the verbs of the command line ask our own")
     if algorithm is not None:
         load_algorithm(algorithm)  # an unknown algorithm is refused before a folder is made
     check_free(root)
@@ -118,6 +140,35 @@ def up(
         from harness.cli.live_page import show_page  # noqa: PLC0415 - only --live needs it
 
         show_page(root, ends=not detach)
+
+
+def _up_system(
+    root: Path, system: "System", nodes: int, seed: int, workload: str | None, *, detach: bool, as_json: bool
+) -> None:
+    """Launch nodes that are not ours, in this process or in a detached one."""
+    from harness.runs.serve import serve_system_detached  # noqa: PLC0415 - only `up` needs it
+    from harness.runs.system_session import SystemSpec, serve_system  # noqa: PLC0415
+
+    def print_ready(_lost: list[str]) -> None:
+        asking = f"Clients ask {workload} until `consensus down`. " if workload else ""
+        following = "Next: consensus ps; consensus kill n1" if detach else "Ctrl-C ends them."
+        print_stderr(f"{count(nodes, f'{system.name} node')} up. {asking}{following}")
+        if as_json:
+            print_json(folder=str(root), system=system.to_json(), up=nodes, run=str(spec.folder))
+
+    lock = FolderLock(root)
+    try:
+        spec = SystemSpec.new(root, system, specs.node_names(nodes), seed, workload)
+        if not detach:
+            serve_system(root, show=print_stderr, ready=print_ready)
+            return
+        try:
+            serve_system_detached(root, lock, spec.cluster)
+        except KeyboardInterrupt as error:
+            exit_interrupted(error, f"{system.name} was starting in {root}. Nothing of it runs")
+        print_ready([])
+    finally:
+        lock.release()
 
 
 def _print_unit(root: Path, make: Callable[[], specs.Spec], *, as_json: bool) -> None:
@@ -250,7 +301,8 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
         control = SupervisorClient(root)
     except NotUp:
         ended = _end_without_supervisor(root)
-        if not ended and not (wipe and ((root / specs.SPEC_NAME).exists() or read_mark(root))):
+        is_known = any((root / name).exists() for name in (specs.SPEC_NAME, SYSTEM_NAME)) or read_mark(root)
+        if not ended and not (wipe and is_known):
             raise
     else:
         try:
@@ -265,11 +317,17 @@ def down(root: Path, wipe: bool, orphans: bool, as_json: bool) -> None:
                     f"the supervisor (process {control.pid}) has not ended within {_DOWN_TIMEOUT_S:g} s"
                 )
             time.sleep(0.01)
-        print_stderr("the cluster has ended" if wipe else f"the cluster has ended; what it decided is in {root}")
+        kept = "" if wipe or (root / SYSTEM_NAME).exists() else f"; what it decided is in {root}"
+        print_stderr(f"the cluster has ended{kept}")
         session = session_since(root, began_s, control.born)
     if session is not None:
         print_stderr(f"{judgement(session)}; `consensus report {shown_path(session.path)}` shows it")
-    if wipe:
+    if wipe and (root / SYSTEM_NAME).exists():
+        from harness.runs.system_session import forget_system  # noqa: PLC0415 - only such a folder needs it
+
+        forget_system(root)
+        print_stderr(f"{root} has only the folders of runs left")
+    elif wipe:
         from cluster.wiping import wipe as delete  # noqa: PLC0415 - only --wipe needs them
         from harness.faults.power_loss_vfs import DISK_FILES  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,11 @@ def table_of_nodes(seen: dict[str, Any], columns: int) -> Any:
     rows = seen["nodes"]
     logs = [row["algorithm_status"] for row in rows if "applied" in row["algorithm_status"]]
     trouble = any(row["bad_frames"] for row in rows)
-    titles = ["node", "pid", "state", "boots", *(["bad frames"] if trouble else []), "role"]
+    are_ours = not any("address" in row for row in rows)
+    titles = ["node", "pid", "state", "boots", *(["bad frames"] if trouble else []), *(["role"] if are_ours else [])]
     kept = len(titles)
-    titles += ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
+    titles += [] if not are_ours else ["ballot", "applied"] if logs else ["variable", "ballot or vote", "decided"]
+    titles += ["clients ask at"] if any(row.get("address") for row in rows) else []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
         # In a narrow terminal rich shrinks the columns that may wrap, and leaves the others whole. Nothing is cut.
@@ -82,15 +84,14 @@ def table_of_nodes(seen: dict[str, Any], columns: int) -> Any:
     colours = {"up": "green", "suspended": "yellow"}
     sentences = []
     for row in rows:
-        status = row["algorithm_status"]
         cells = [
             row["node"],
             str(row["pid"] or ""),
             _state(row),
             str(row["boots"]),
             *([str(row["bad_frames"])] if trouble else []),
-            status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer"),
-            *(_of_log(status) if logs else _of_variable(row["variable"], status)),
+            *(_of_node_of_ours(row, is_log=bool(logs)) if are_ours else []),
+            *([row["address"]] if row.get("address") else []),
         ]
         style = colours.get(row["state"], "red")
         table.add_row(
@@ -116,6 +117,13 @@ def _state(row: dict[str, Any]) -> str:
     """Return a node's state for its column. A long one stands below the table, so that it makes no other column narrow."""
     shown = str(row["how"]).removeprefix("down: ")
     return shown if len(shown) <= _STATE_CHARACTERS_MAX else f"{row['state']}, see below"
+
+
+def _of_node_of_ours(row: dict[str, Any], *, is_log: bool) -> list[str]:
+    """Return the cells of a row that a node of ours reports itself."""
+    status = row["algorithm_status"]
+    role = status.get("role", "" if row["answers"] or row["state"] != "up" else "no answer")
+    return [role, *(_of_log(status) if is_log else _of_variable(row["variable"], status))]
 
 
 def _of_variable(variable: str | None, status: dict[str, Any]) -> tuple[str, str, str]:
@@ -168,11 +176,12 @@ def logs(root: Path, nodes: str, follow: bool, lines: int, as_json: bool) -> Non
 
     With -o json each line is one object, with its node and its time.
     """
-    spec = _spec(root)
-    names = spec.present_nodes() if nodes == "all" else tuple(nodes.split(","))
+    known, log = _logs_of(root)
+    names = known if nodes == "all" else tuple(nodes.split(","))
     for name in names:
-        _known(spec, name)
-    tails = {name: FileTail(spec.log(name)) for name in names}
+        if name not in known:
+            raise NoSuchNode(f"there is no node {name!r}: there are {', '.join(known)}")
+    tails = {name: FileTail(log(name)) for name in names}
     past = {name: tail.new_lines() for name, tail in tails.items()}
     if not follow:  # a node that was killed may have written half a line
         past = {name: [*past[name], *filter(None, [tail.unfinished_line])] for name, tail in tails.items()}
@@ -181,6 +190,20 @@ def logs(root: Path, nodes: str, follow: bool, lines: int, as_json: bool) -> Non
         sys.stdout.flush()
         time.sleep(_FOLLOW_INTERVAL_S)
         _print_by_time({name: tail.new_lines() for name, tail in tails.items()}, as_json)
+
+
+def _logs_of(root: Path) -> tuple[tuple[str, ...], Callable[[str], Path]]:
+    """Return the names of the nodes in a folder, and what finds the log of each."""
+    if (root / specs.SPEC_NAME).exists():
+        spec = _spec(root)
+        return (
+            *spec.present_nodes(),
+            *(name for name in spec.known_nodes() if name not in spec.present_nodes()),
+        ), spec.log
+    from harness.runs.system_session import SystemSpec  # noqa: PLC0415 - only nodes that are not ours need it
+
+    system = SystemSpec.load(root)
+    return system.nodes, system.log
 
 
 def _print_by_time(logs_of: Mapping[str, Sequence[str]], as_json: bool) -> None:

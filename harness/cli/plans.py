@@ -13,6 +13,7 @@ from cluster.errors import Mistake, Unknown
 from cluster.spec import node_names
 from harness.cli.convention import EXIT_VIOLATED, end_of, print_json, print_stderr, shown_path, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter, settings_option
+from harness.cli.system_options import disk_option, system_option, system_under_test
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -23,7 +24,6 @@ from node.wording import count
 if TYPE_CHECKING:
     from harness.runs.plan import Plan
     from harness.runs.suite import PlanResult
-    from harness.systems.system import System
 
 _SEEDS_MAX = 1_000
 _PLAN_OPTIONS = (
@@ -79,53 +79,6 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         if len(set(found)) > _SEEDS_MAX:
             self.fail(f"{value!r} are more than {count(_SEEDS_MAX, 'run')}: use `consensus campaign`", param, ctx)
         return tuple(dict.fromkeys(found))
-
-
-disk_option = click.option(
-    "--volatile/--durable",
-    "volatile",
-    default=None,
-    help="Whether a kill takes what a command's node has in its folder, or leaves it.  [default: --durable]",
-)
-
-
-system_option = click.option(
-    "--system",
-    "system_file",
-    metavar="FILE",
-    help="Instead of ALGORITHM: the TOML file of a system of commands that listen on ports, or etcd, redis, pysyncobj.",
-)
-
-
-def system_under_test(
-    target: str | None, volatile: bool | None, ours: Iterable[str], file: str | None = None
-) -> "System | None":
-    """Return what a command starts; None if the target is an algorithm of our own nodes.
-
-    Args:
-        target: what the user has named.
-        volatile: the option `--volatile`.
-        ours: the names of parameters that only a cluster of our own nodes has.
-    """
-    from harness.systems.registry import is_command, system_of_command, system_of_file  # noqa: PLC0415 - see harness.cli.verbs
-
-    if target is None:
-        assert file is not None
-        if volatile is not None:
-            raise click.UsageError("--volatile and --durable are for a command that speaks Maelstrom's protocol")
-    elif not is_command(target):
-        if volatile is not None:
-            raise click.UsageError("--volatile and --durable are for a command: our own nodes have disks that can fail")
-        return None
-    source = click.get_current_context().get_parameter_source
-    for name in ours:
-        if source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = {"settings": "set"}.get(name, name.replace("_", "-"))
-            raise click.UsageError(f"--{option} is for clusters of our own nodes, and {target or file!r} is none")
-    if target is None:
-        assert file is not None
-        return system_of_file(file)
-    return system_of_command(target, volatile=bool(volatile))
 
 
 @verb()

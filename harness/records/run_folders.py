@@ -25,6 +25,8 @@ _FOLDERS_A_SECOND_MAX: Final = 1_000
 #: The folder below `runs/` that holds the runs of tests.
 TESTS: Final = "pytest"
 #: The note in a run's results that says why it was not judged.
+#: The file in the folder of a session by hand that says which system, with nodes that are not ours, is up or was.
+SYSTEM_NAME: Final = "system.json"
 NOT_JUDGED: Final = "not judged"
 #: The names of sessions by hand begin with this, after their time.
 BY_HAND: Final = "by-hand-"

@@ -8,14 +8,31 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from harness.checkers.verdict import Verdict, VerdictStatus
+from harness.faults.injector import Faults
 from harness.records.run_folders import new_test_folder
 from harness.report import write_report
-from harness.runs.experiment import Experiment
 from node.algorithms import BUILT_IN, load_algorithm
 from node.contract import Algorithm
+
+
+class JudgedRun(Protocol):
+    """A run that a test holds: of a cluster of our own nodes, or of a system that is not ours."""
+
+    @property
+    def faults(self) -> Faults:
+        """The faults, with their receipts."""
+
+    def start(self) -> object:
+        """Start it."""
+
+    def end(self) -> None:
+        """End every process."""
+
+    def judge(self) -> Mapping[str, Verdict]:
+        """Return the verdicts, after the end."""
 
 
 @dataclass
@@ -23,12 +40,12 @@ class PytestRun:
     """One run. `problem` says why the run fails its test; None if it does not, or is not judged yet."""
 
     folder: Path
-    experiment: Experiment | None = None
+    experiment: JudgedRun | None = None
     is_over: bool = True
     problem: str | None = None
     verdict_lines: list[str] = field(default_factory=list)
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: JudgedRun) -> None:
         """Start the experiment. `finish` or `abandon` ends it."""
         experiment.start()
         self.experiment, self.is_over = experiment, False

@@ -161,11 +161,20 @@ def serve_detached(spec: Spec, lock: FolderLock, *, record: Recording, outliving
         BootFailed: the cluster could not start.
         KeyboardInterrupt: a signal has come meanwhile. The process that was started has ended, in order.
     """
-    command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(spec.root)]
-    command += ["--lock-fd", str(lock.descriptor), "--record", record]
-    command += ["--outliving"] if outliving else []
-    mark = ProcessMark.of(SUPERVISOR, spec.settings.cluster, spec.root)
-    supervisor, pipe = spawn_detached(command, spec.root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
+    options = ["--record", record, *(["--outliving"] if outliving else [])]
+    return _serve_detached(spec.root, lock, spec.settings.cluster, options)
+
+
+def serve_system_detached(root: Path, lock: FolderLock, cluster: str) -> None:
+    """Do the same for nodes that are not ours, which the folder's `system.json` describes. `cluster` is a name for the run."""
+    _serve_detached(root, lock, cluster, ["--system"])
+
+
+def _serve_detached(root: Path, lock: FolderLock, cluster: str, options: list[str]) -> list[str]:
+    command = [sys.executable, "-P", "-m", "harness.runs.serve", "--root", str(root)]
+    command += ["--lock-fd", str(lock.descriptor), *options]
+    mark = ProcessMark.of(SUPERVISOR, cluster, root)
+    supervisor, pipe = spawn_detached(command, root / SUPERVISOR_LOG_NAME, mark, lock.descriptor)
     try:
         lost: list[str] = pipe.wait("the cluster", time.monotonic() + _READY_S).report["lost"]
     except KeyboardInterrupt:  # the signal has not reached the supervisor, which has a session of its own
@@ -187,8 +196,9 @@ def main() -> int:
     gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--record", choices=["all", "some", "none"], required=True)
+    parser.add_argument("--record", choices=["all", "some", "none"], default="all")
     parser.add_argument("--outliving", action="store_true")
+    parser.add_argument("--system", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
     arguments = parser.parse_args()
@@ -207,6 +217,11 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it: end what has begun
     try:
+        if arguments.system:
+            from harness.runs.system_session import serve_system  # noqa: PLC0415 - only nodes that are not ours need it
+
+            serve_system(arguments.root, show=show, ready=ready)
+            return 0
         spec = open_spec(arguments.root)
         if arguments.outliving:
             serve_outliving(spec, show=show, ready=ready)

@@ -41,6 +41,7 @@ from harness.records.links import Link
 from harness.records.receipts import Receipt
 from harness.records.run_folders import NOT_JUDGED
 from harness.runs.experiment import Experiment
+from harness.runs.plan import Plan
 from harness.runs.session_steps import SessionSteps
 from node.contract import BadInput, NodeId
 from node.launcher import EXIT_INTERNAL
@@ -322,11 +323,15 @@ class HandSession:
         with self._run.faults.lock:  # a second lock here could deadlock with it
             self._unsaved = ""
             try:
-                functions = {event.f for event in self._run.recorder.history.events}
-                self._steps.plan(self._run.spec.settings, functions).save(self._run.files.plan)
+                self._plan().save(self._run.files.plan)
                 self._run.save_receipts()
             except (OSError, BadInput) as error:
                 self._unsaved = str(error)
+
+    def _plan(self) -> Plan:
+        """Return a plan with the session's faults."""
+        functions = {event.f for event in self._run.recorder.history.events}
+        return self._steps.plan(self._run.spec.settings, functions)
 
     def trouble(self) -> str:
         """Return what of this session cannot be written, in a line for people; empty if all can."""

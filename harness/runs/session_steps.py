@@ -97,8 +97,12 @@ class SessionSteps:
             functions: the operations that clients called. They decide the plan's workload: `kv` if one is on keys, else
                 `register`.
         """
+        time_s, steps = self.until_now()
+        workload = "kv" if functions & _KEY_FUNCTIONS else "register"
+        return Plan(settings.algorithm, settings.nodes, settings.seed, workload, time_s, steps)
+
+    def until_now(self) -> tuple[float, tuple[PlanStep, ...]]:
+        """Return how long a plan of the session up to now takes, in seconds, and its steps."""
         now_s = min(self.now_s(), TIME_S_MAX)
         steps = tuple(one.step(now_s) for one in list(self.faults) if one.at_s < now_s)
-        workload = "kv" if functions & _KEY_FUNCTIONS else "register"
-        time_s = round(max(now_s, _PLAN_S_LEAST), 2)
-        return Plan(settings.algorithm, settings.nodes, settings.seed, workload, time_s, steps)
+        return round(max(now_s, _PLAN_S_LEAST), 2), steps

@@ -167,11 +167,12 @@ class Shrinker:
     def _tie(self, steps: list[PlanStep]) -> list[PlanStep]:
         """Return the steps tied to the messages at which they struck, if they violate the promise so, too."""
         assert self._best is not None
-        candidates = tied_steps(self._best) if len(self._best.plan.steps) == len(steps) else []
-        found = self._first_that_violates(
-            candidates * 2
-        )  # each has two chances, since it may violate in some runs only
-        return steps if found is None else candidates[found % len(candidates)]
+        tied = tied_steps(self._best) if len(self._best.plan.steps) == len(steps) else None
+        if (
+            tied is None or self._first_that_violates([tied, tied]) is None
+        ):  # twice, since it may violate in some runs only
+            return steps
+        return tied
 
     def _shrink_settings(self, steps: list[PlanStep]) -> None:
         """Set back to what is shipped each setting that the violation does not need."""

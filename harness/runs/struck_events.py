@@ -6,7 +6,7 @@ A fault that strikes the one node which sends, say, `append_entries` strikes the
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.records.links import CLIENT
 from harness.records.receipts import Receipt
@@ -20,37 +20,31 @@ _BEFORE_NS: Final = 1_500_000_000
 _SHARE_LEAST: Final = 0.9
 
 
-def tied_steps(result: PlanResult) -> list[list[PlanStep]]:
-    """Return the steps of a run's plan, each fault of one process tied to a message at which it struck.
+class _End(NamedTuple):
+    """An end of the messages of a type: "sender" or "receiver"."""
 
-    Returns:
-        Candidates, the best one first: nodes by their roles, then by their names. None, if the run's messages show nothing.
-    """
+    message: str
+    end: str
+    to_client: bool
+
+
+def tied_steps(result: PlanResult) -> list[PlanStep] | None:
+    """Return the steps of a run's plan, each fault of one process tied to a message at which it struck; None if none can be."""
     evidence = result.evidence
     if evidence is None or result.plan.system is None or not evidence.messages:
-        return []
+        return None
     receipts = sorted(evidence.receipts, key=lambda receipt: receipt.began_ns)
-    by_role, by_name = list[PlanStep](), list[PlanStep]()
-    struck = {id(outcome.step): outcome.began_s for outcome in result.steps}
-    for step in sorted(result.plan.steps, key=lambda step: struck.get(id(step)) or step.at_s):
+    began = {id(outcome.step): outcome.began_s for outcome in result.steps}
+    found = list[PlanStep]()
+    for step in sorted(result.plan.steps, key=lambda step: began.get(id(step)) or step.at_s):
         receipt = _receipt_of(step, receipts)
         event = None if receipt is None else _event(evidence.messages, receipt)
-        if receipt is None or event is None:
-            by_role.append(step)
-            by_name.append(step)
+        if event is None:
+            found.append(step)
             continue
-        message, end, is_role, to_client = event
-        (node,) = receipt.nodes_down
-        receiver = CLIENT if to_client else None
-        ends = (node, receiver) if end == "sender" else (None, node)
-        named = replace(step, when=When(1, message, *ends))
-        by_name.append(named)
-        of_role = replace(step, when=When(1, message, None, receiver), arguments={**step.arguments, "nodes": [end]})
-        by_role.append(of_role if is_role else named)
-    untied = list(result.plan.steps)
-    return [
-        steps for number, steps in enumerate((by_role, by_name)) if steps != untied and (not number or steps != by_role)
-    ]
+        when = When(1, event.message, None, CLIENT if event.to_client else None)
+        found.append(replace(step, when=when, arguments={**step.arguments, "nodes": [event.end]}))
+    return found if any(step.when is None for step in result.plan.steps if step not in found) else None
 
 
 def _receipt_of(step: PlanStep, receipts: list[Receipt]) -> Receipt | None:
@@ -65,29 +59,32 @@ def _receipt_of(step: PlanStep, receipts: list[Receipt]) -> Receipt | None:
     return None
 
 
-def _event(lines: Sequence[Mapping[str, Any]], receipt: Receipt) -> tuple[str, str, bool, bool] | None:
-    """Return a message by which a node that was struck is known: its type, the node's end of it, whether the node alone has that
-    end, and whether it goes to clients; None if the node took part in no message."""
+def _event(lines: Sequence[Mapping[str, Any]], receipt: Receipt) -> _End | None:
+    """Return the end of a message by which a node that was struck is known; None if the node took part in no message.
+
+    What one node alone sends comes first, and what goes to other nodes.
+    """
     (node,) = receipt.nodes_down
-    every, of_node = Counter[tuple[str, str, bool]](), Counter[tuple[str, str, bool]]()
+    every, of_node = Counter[_End](), Counter[_End]()
     for line in lines:
         if "of" in line or not receipt.began_ns - _BEFORE_NS < line["time"] <= receipt.began_ns:
             continue
-        for kind, end in _ends(line):
-            every[kind] += 1
-            of_node[kind] += end == node
-    shares = {kind: (of_node[kind] / every[kind], of_node[kind]) for kind in every if of_node[kind] > 1}
-    if not shares:
-        return None
-    message, end, to_client = best = max(shares, key=lambda kind: (shares[kind][0] >= _SHARE_LEAST, *shares[kind]))
-    return message, end, shares[best][0] >= _SHARE_LEAST or end == "receiver", to_client
+        for end, who in _ends(line):
+            every[end] += 1
+            of_node[end] += who == node
+
+    def rank(end: _End) -> tuple[bool, bool, float, int]:
+        share = of_node[end] / every[end]
+        return share >= _SHARE_LEAST, not end.to_client, share, of_node[end]
+
+    return max((end for end in every if of_node[end] > 1), key=rank, default=None)
 
 
-def _ends(line: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, bool], NodeId]]:
-    """Yield the ends of a message that are nodes, each with what a step could wait for."""
+def _ends(line: Mapping[str, Any]) -> Iterator[tuple[_End, NodeId]]:
+    """Yield the ends of a message that are nodes, and which node each is."""
     if line["from"] == CLIENT:
         return
     to_client = line["to"] == CLIENT
-    yield (line["type"], "sender", to_client), line["from"]
+    yield _End(line["type"], "sender", to_client), line["from"]
     if not to_client:
-        yield (line["type"], "receiver", False), line["to"]
+        yield _End(line["type"], "receiver", False), line["to"]

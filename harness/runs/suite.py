@@ -44,13 +44,12 @@ true: no two answers, disks or replicas contradict each other, and no node takes
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from cluster.clients.outcomes import Ok
 from cluster.processes import ProcessState
 from harness.checkers.answers import answers
 from harness.checkers.durability import durability
@@ -67,22 +66,17 @@ from harness.checkers.replicas import agreement
 from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Verdict, merge, violated
 from harness.faults.target import bring_up_those_that_can
-from harness.records.jsonable import canonical
 from harness.runs.leading_round import let_each_lead
-from harness.runs.nemesis import BITE_S, Nemesis, StepOutcome
+from harness.runs.nemesis import Nemesis, StepOutcome
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.run_of_plan import Run, begin, run_of
 from harness.runs.system_run import SystemRun, judge_system
-from harness.workloads.planned_call import PlannedCall
+from harness.runs.workload_clients import WorkloadClients, settle
 from harness.workloads.system_workload import SystemWorkload
-from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Callers, CallUnderWay, Workload
+from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Workload
 from node.contract import NodeId
 
-#: How long the loop rests between two polls, in seconds. An answer may be stamped late by as much.
-_REST_S: Final = 0.002
-#: The calls whose answers never change once there is a value. Those of keys do.
-_SET_ONCE: Final = ("propose", "query")
 #: What no judge may ask for when more was lost than is tolerated.
 _NOT_OWED_BEYOND: Final = ("fault tolerance", "liveness", "durability")
 _INAPPLICABLE: Final = "no invariants are known"
@@ -140,7 +134,7 @@ def run_plan(
         nemesis = Nemesis(run, plan, show)
         nemesis.start()
         try:
-            _WorkloadClients(run, clients, nemesis.is_busy, stop_early).work()
+            WorkloadClients(run, clients, nemesis.is_busy, stop_early).work()
         finally:
             nemesis.stop()
         run.network.heal()
@@ -181,7 +175,7 @@ def _last_round(run: Run, clients: Workload, beyond_tolerance: bool) -> tuple[li
         return [node for node in run.nodes if run.cluster.state(node) is not ProcessState.UP], []
     for planned in clients.final_calls():
         calls = [ask for ask in planned if ask.node is None or ask.node in run.nodes]  # others have left
-        _settle(
+        settle(
             run,
             [
                 begin(run, clients, number % clients.clients if ask.client is None else ask.client, ask)
@@ -256,60 +250,3 @@ def _trouble(outcomes: list[StepOutcome]) -> list[str]:
 def _waited_in_vain(outcome: StepOutcome) -> bool:
     waits = outcome.missed or outcome.step.when is not None or outcome.step.fault == "kill-at"
     return waits and not outcome.fired
-
-
-def _settle(run: Run, calls: Iterable[CallUnderWay]) -> None:
-    """Wait for the outcomes of calls. Each call has one at its deadline at the latest."""
-    for call in calls:
-        while call.outcome is None:
-            run.poll()
-            run.machine.rest(_REST_S)
-
-
-class _WorkloadClients:
-    """The workload's clients. Each has a call open, or pauses."""
-
-    def __init__(self, run: Run, clients: Workload, nemesis_is_busy: Callable[[], bool], stop_early: bool) -> None:
-        self._run, self._clients = run, clients
-        self._nemesis_is_busy, self._stop_early = nemesis_is_busy, stop_early
-        self._started = time.monotonic()
-        self._open: dict[int, tuple[PlannedCall, CallUnderWay]] = {}
-        self._rests_until = {client: clients.pause_s(client) for client in range(clients.clients)}
-        self._values: dict[str, str] = {}
-
-    def work(self) -> None:
-        """Make calls until the time is over, or up to `BITE_S` longer while a step has yet to bite; wait for open calls."""
-        time_s = self._clients.time_s
-        while (now_s := time.monotonic() - self._started) < time_s + BITE_S and (
-            now_s < time_s or self._nemesis_is_busy()
-        ):
-            self._begin(now_s)
-            self._run.poll()
-            if self._end(now_s) and self._stop_early:
-                return
-            self._run.machine.rest(_REST_S)
-        _settle(self._run, [call for _, call in self._open.values()])
-
-    def _begin(self, now_s: float) -> None:
-        for client, until_s in list(self._rests_until.items()):
-            if until_s <= now_s:
-                ask = self._clients.next_call(client, now_s)
-                if ask.node is not None and ask.node not in self._run.nodes:  # it has left
-                    ask = replace(ask, node=None)
-                self._open[client] = (ask, begin(self._run, self._clients, client, ask))
-                del self._rests_until[client]
-
-    def _end(self, now_s: float) -> bool:
-        """Take in answers. Returns whether one contradicts another."""
-        contradicted = False
-        for client, (ask, call) in list(self._open.items()):
-            if call.outcome is None:
-                continue
-            del self._open[client]
-            self._clients.ended(cast(Callers, self._run), client, ask, call.outcome)
-            self._rests_until[client] = now_s + self._clients.pause_s(client)
-            match call.outcome:
-                case Ok(value) if value is not None and ask.f in _SET_ONCE:
-                    text = canonical(value)
-                    contradicted |= self._values.setdefault(ask.key, text) != text
-        return contradicted

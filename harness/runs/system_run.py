@@ -125,6 +125,12 @@ class SystemRun:
         for call in self._open:
             self.recorder.info(call.event, "the run ended")
         self.recorder.close()
+        self.save_receipts()
+
+    has_history: Final = True
+
+    def save_receipts(self) -> None:
+        """Write the receipts as they are now. The run's end does so, too."""
         receipts.save(self.faults.receipts, self.files.receipts)
 
     # --- calls ------------------------------------------------------------------------------------------------------

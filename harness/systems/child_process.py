@@ -95,6 +95,11 @@ class ChildProcess:
         state = self.look()
         return f"down: {self.ended}" if state is ProcessState.DOWN else str(state)
 
+    @property
+    def why_it_ended(self) -> str:
+        """Nothing: such a node reports no reason, and `describe` says how it has ended."""
+        return ""
+
     def _require(self, *wanted: ProcessState) -> subprocess.Popen[bytes]:
         state = self.look()
         if state not in wanted or self._popen is None:

@@ -71,6 +71,15 @@ def system_of_file(name: str) -> System:
     return found
 
 
+def system_of(target: str) -> System:
+    """Return the system that a text names: a TOML file, one that is shipped, or a command that speaks Maelstrom's protocol.
+
+    Raises:
+        BadSystem: there is no such system, or it cannot be started.
+    """
+    return system_of_command(target) if is_command(target) and not target.endswith(".toml") else system_of_file(target)
+
+
 def is_command(target: str) -> bool:
     """Return whether what a user names as under test is a command, such as ./raft.py, rather than an algorithm of ours."""
     return bool(re.search(r"[/\s]", target)) or Path(target).is_file()

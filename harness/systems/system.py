@@ -173,6 +173,10 @@ class RunningSystem(ABC):
         """
 
     @abstractmethod
+    def address(self, node: NodeId) -> str | None:
+        """Return where clients reach a node, through the network that has the faults; None if only the harness can."""
+
+    @abstractmethod
     def poll(self) -> None:
         """Take in the answers that have come, and end the calls whose time is up. Does not wait."""
 

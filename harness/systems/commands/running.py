@@ -46,11 +46,10 @@ class RunningCommands(RunningSystem):
         except BaseException:
             self.end()
             raise
-        addresses = {
-            node: {name: f"127.0.0.1:{self.network.client_port(node, name)}" for name in self._description.ports}
-            for node in self.cluster.nodes
-        }
-        self._clients = ClientThreads(self._client, addresses)
+        self._clients = ClientThreads(self._client, {node: self._addresses(node) for node in self.cluster.nodes})
+
+    def _addresses(self, node: NodeId) -> dict[str, str]:
+        return {name: f"127.0.0.1:{self.network.client_port(node, name)}" for name in self._description.ports}
 
     def end(self) -> None:
         if self._ended:
@@ -77,6 +76,9 @@ class RunningCommands(RunningSystem):
     def begin(self, client: str, call: PlannedCall) -> CallInThread:
         assert self._clients is not None, "the system is not started"
         return self._clients.begin(client, call)
+
+    def address(self, node: NodeId) -> str:
+        return next(iter(self._addresses(node).values()))
 
     def poll(self) -> None:
         if self._clients is not None:

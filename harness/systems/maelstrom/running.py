@@ -90,6 +90,9 @@ class RunningMaelstrom(RunningSystem):
     def begin(self, client: str, call: PlannedCall) -> MaelstromCall:
         return self._clients.begin(client, call)
 
+    def address(self, node: NodeId) -> None:
+        return None
+
     def poll(self) -> None:
         self._clients.poll()
         self._note_ends()

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from cluster.clients.outcomes import Ok
-from harness.runs.suite import _WorkloadClients
+from harness.runs.workload_clients import WorkloadClients
 from harness.workloads.planned_call import PlannedCall
 
 
@@ -29,7 +29,7 @@ def calls_made(f: str) -> int:
         ended=nothing,
     )
     run = SimpleNamespace(nodes=("n1",), poll=nothing, machine=SimpleNamespace(rest=nothing))
-    _WorkloadClients(cast(Any, run), cast(Any, clients), lambda: len(made) < 5, stop_early=True).work()
+    WorkloadClients(cast(Any, run), cast(Any, clients), lambda: len(made) < 5, stop_early=True).work()
     return len(made)
 
 
