@@ -1,4 +1,4 @@
-"""The faults of limits: memory and descriptors. `harness.faults.catalogue` says how they are used.
+"""The faults of limits: memory, descriptors, and the size of files. `harness.faults.catalogue` says how they are used.
 
 Generated plans draw these faults only if they, or their family, are named. Any error of their own nodes is excused.
 """
@@ -70,6 +70,26 @@ def descriptor_limit(experiment: Target, rng: Random, *, node: NodeId | None = N
 
     chosen = choose_node(experiment, rng, node)
     return _set_limit(experiment, chosen, "descriptor-limit", resource.RLIMIT_NOFILE, "Max open files", limit)
+
+
+@fault(
+    "file-limit",
+    "limit",
+    Excuse(Kind.DOWN, "a node may save nothing", fails="any line may write a file"),
+    draw=draw_node_and(most_bytes=lambda rng: rng.choice((0, 4_096, 65_536))),
+    weight=0,
+)
+def file_limit(experiment: Target, rng: Random, *, node: NodeId | None = None, most_bytes: int = 0) -> ActiveFault:
+    """Let a node write no file beyond a position, as if the disk were full; lift the limit at the heal.
+
+    A write beyond fails with EFBIG, and with 0 every write of a file does; a full disk gives ENOSPC, which needs root or
+    our disk. The kernel also sends SIGXFSZ, which ends a process that does not ignore it as Python does. The heal restarts
+    the node if it has died. `most_bytes` is the position. The other arguments are those of `memory_limit`.
+
+    Observer: the kernel's table of the process's limits.
+    """
+    chosen = choose_node(experiment, rng, node)
+    return _set_limit(experiment, chosen, "file-limit", resource.RLIMIT_FSIZE, "Max file size", lambda _pid: most_bytes)
 
 
 def _set_limit(

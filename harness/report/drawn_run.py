@@ -23,6 +23,7 @@ _MARKS: Final = {
     "clock-skew": "clock slow",
     "hung-disk": "disk hangs",
     "descriptor-limit": "few descriptors",
+    "file-limit": "no room in files",
     "memory-limit": "little memory",
 }
 

@@ -39,6 +39,7 @@ from harness.records.history_recorder import HistoryRecorder
 from harness.records.results import RecordedVerdict, RunResults
 from harness.records.run_files import RunFiles
 from harness.runs.machine_watch import MachineWatch
+from harness.runs.node_evidence import may_fail_its_nodes
 from harness.systems.system import NotOurs, System, SystemCall
 from harness.workloads.planned_call import PlannedCall
 from harness.workloads.system_workload import SystemWorkload
@@ -206,11 +207,16 @@ class SystemRun:
             receipts=faults,
             messages=lines,
             faults_expected=bool(faults) if faults_expected is None else faults_expected,
-            failures=self.system.failures,
+            failures=self._unexplained_failures(),
             refusals=self.faults.refusals,
             stalls=self.machine.stalls,
             waits=self.machine.waits,
         )
+
+    def _unexplained_failures(self) -> list[str]:
+        """Return what nodes and clients have done against the rules, without the errors that a fault of their node excuses."""
+        excused = {node for one in self.faults.receipts if may_fail_its_nodes(one.fault) for node in one.nodes_down}
+        return [line for line in self.system.failures if line.partition(" ")[0] not in excused]
 
     def save_results(self, verdicts: dict[str, Verdict], **about: Any) -> None:
         """Write the results. `about` has further keys, with plain JSON data."""

@@ -31,7 +31,16 @@ class CommandSystem(System):
         "partition", "halves", "isolate", "one-way", "ring",
         "drop", "delay", "jitter", "reset", "half-open", "narrow", "pause-stream",
     )  # fmt: skip
-    more_faults: ClassVar[tuple[str, ...]] = ("terminate", "flapping", "hold", "corrupt", "slow-close")
+    more_faults: ClassVar[tuple[str, ...]] = (
+        "terminate",
+        "flapping",
+        "hold",
+        "corrupt",
+        "slow-close",
+        "memory-limit",
+        "descriptor-limit",
+        "file-limit",
+    )
 
     message_types: ClassVar[Collection[str]] = EVENTS
 

@@ -42,7 +42,15 @@ class MaelstromSystem(System):
         "drop", "delay", "jitter", "reorder", "hold",
     )  # fmt: skip
     # A request that comes twice, or as other bytes, is more than Maelstrom's own network does to a node.
-    more_faults: ClassVar[tuple[str, ...]] = ("terminate", "kill-at", "duplicate", "corrupt")
+    more_faults: ClassVar[tuple[str, ...]] = (
+        "terminate",
+        "kill-at",
+        "duplicate",
+        "corrupt",
+        "memory-limit",
+        "descriptor-limit",
+        "file-limit",
+    )
 
     command: tuple[str, ...]
     disk: str = DURABLE

@@ -65,7 +65,7 @@ def test_a_flipped_bit_excuses_errors_of_its_own_node_only(tmp_path: Path) -> No
         "n2 is up and does not answer a status request"
     ]
     assert {entry.name for entry in catalogue() if may_fail_its_nodes(entry.name)} == {
-        *("flip-bit", "memory-limit", "descriptor-limit")
+        *("flip-bit", "memory-limit", "descriptor-limit", "file-limit")
     }
 
 

@@ -22,6 +22,7 @@ from harness.records import receipts
 from harness.report import write_report
 from harness.runs.campaigns.campaign import Campaign, CampaignTally, make_run
 from harness.runs.campaigns.report import by_phase, merged
+from harness.runs.held_system import HeldSystem
 from harness.runs.plan import Plan, from_json, load
 from harness.runs.suite import PlanResult, run_plan
 from harness.runs.system_run import SystemRun
@@ -419,3 +420,28 @@ def test_each_fault_that_can_strike_such_nodes_strikes_and_heals(tmp_path: Path)
     # Faults that act by others leave the receipts of those.
     assert {*names} - struck <= {"kill-all", "rolling-restart", "kill-at"}
     assert all(receipt.bit for receipt in run.faults.receipts if receipt.fault != "starve")
+
+
+def test_a_limit_of_files_fails_the_writes_of_a_node_and_excuses_its_end(tmp_path: Path) -> None:
+    script = tmp_path / "saves.py"
+    script.write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    message = json.loads(line)\n"
+        "    open('state', 'a', buffering=1).write(line)\n"
+        "    body = {**message['body'], 'in_reply_to': message['body']['msg_id'], 'type': message['body']['type'] + '_ok'}\n"
+        "    print(json.dumps({'src': 'n1', 'dest': message['src'], 'body': body}), flush=True)\n"
+    )
+    system = MaelstromSystem((*PYTHON, str(script)), ready_s=WAIT_S)
+    with HeldSystem(tmp_path / "run", system, ("n1",), workload="echo", asks=False) as held:
+        with held.inject("file-limit", node="n1"):
+            held.call("echo", value="hello", timeout_s=0.05)
+            wait_until(lambda: held.run.cluster.state("n1") is ProcessState.DOWN)
+        assert held.run.cluster.state("n1") is ProcessState.UP
+        assert held.call("echo", value="hello", timeout_s=WAIT_S) == Ok("hello", "n1")
+    verdicts = held.judge()
+    assert "File too large" in held.run.system.cluster.log("n1").read_text()
+    assert "contract" not in verdicts
+    (receipt,) = held.faults.receipts
+    assert receipt.bit
+    assert receipt.evidence["kernel"].startswith("Max file size 0 ")
