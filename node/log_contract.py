@@ -17,7 +17,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from node.contract import Algorithm, Message, Node, NodeId, Request, Stored, Value
+from node.contract import Algorithm, BadInput, Message, Node, NodeId, Request, Stored, Value
 from node.frames import CommandFrame, ReadFrame
 from node.quorum import Ballot
 from node.tuning import SHIPPED, Tuning
@@ -261,10 +261,14 @@ class LogAlgorithm(Algorithm):
         """The node to which this replica, which leads, hands over; None if it does not."""
         return None
 
+    def hears(self) -> tuple[NodeId, ...]:
+        """Return the other voters that have answered this replica lately, if it leads."""
+        return ()
+
     @property
-    @abstractmethod
     def snapshot_slot(self) -> int:
         """The slot of this replica's latest snapshot; 0 if it has none."""
+        return 0
 
     @abstractmethod
     def progress(self) -> LogProgress:
@@ -276,7 +280,6 @@ class LogAlgorithm(Algorithm):
         """Return how far the log has come of which a node's `disk` holds the keys and values."""
 
     @classmethod
-    @abstractmethod
     def store_state(cls, disk: MutableMapping[str, Stored], log: Log, slot: int, parts: Sequence[bytes]) -> None:
         """Store a state in a disk and a log that hold nothing, as a snapshot in the place of every slot up to `slot`.
 
@@ -285,7 +288,11 @@ class LogAlgorithm(Algorithm):
             log: the node's log.
             slot: the slot after which the state is.
             parts: the packed state, in parts (`ReplicatedState.packed`).
+
+        Raises:
+            BadInput: the log makes no snapshots.
         """
+        raise BadInput(f"{cls.__name__} makes no snapshots, so no state can be stored in the place of its log")
 
     @classmethod
     @abstractmethod
@@ -293,9 +300,9 @@ class LogAlgorithm(Algorithm):
         """Return what `message` says, if only a leader sends it; None otherwise. Its class alone decides whether it is None."""
 
     @classmethod
-    @abstractmethod
     def candidacy_in(cls, message: Message) -> Ballot | None:
         """Return the ballot for which `message` asks for a promise or a vote, or None if it asks for none."""
+        return None
 
     @classmethod
     def request_to_lead(cls, ballot: Ballot) -> Message | None:

@@ -64,6 +64,14 @@ def status_fields(instance: Algorithm) -> dict[str, object]:
     if status.leads:
         fields["leads"] = True
     fields["decided"] = status.decided
+    if isinstance(instance, LogAlgorithm):
+        configuration = instance.state.configuration
+        fields |= {
+            "voters": configuration.voters,
+            "learners": configuration.learners,
+            "removed": configuration.removed,
+            "hears": instance.hears(),
+        }
     fields |= status.details
     if isinstance(instance, LogAlgorithm):
         progress = instance.progress()

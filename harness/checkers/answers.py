@@ -69,7 +69,7 @@ def wrong_answers(
     """Return a sentence for each of the first answers that the log does not give. Removes their calls from `asked`.
 
     Args:
-        asked: the answered calls. Each that has a place gets its slot.
+        asked: the answered calls. Each that has a place gets its slot, which is 0 before the first.
         batches: the log, from slot 1.
         tuning: the settings of the cluster.
         time_of: puts the time of an event into words.
@@ -84,7 +84,7 @@ def wrong_answers(
             break
         found.append(_described(misplaced, batches, tuning, time_of))
         asked.remove(misplaced)
-    return [*found, *contradicting_owners([each for each in asked if each.slot], time_of)]
+    return [*found, *contradicting_owners([each for each in asked if each.slot is not None], time_of)]
 
 
 class _Places:
@@ -98,8 +98,9 @@ class _Places:
         self._questions: list[AskedQuestion] = []
         self._ended = self._begun = 0
         for each in asked:
-            each.slot = 0
+            each.slot = None
         self._admit()
+        self._place_questions()  # a question may be answered before the log has a slot
 
     @property
     def first_without(self) -> AskedCommand | AskedQuestion | None:
@@ -141,7 +142,7 @@ class _Places:
 
     def _admit(self) -> None:
         """Admit the calls that began before the first call without a place ended."""
-        while self._ended < len(self._by_end) and self._by_end[self._ended].slot:
+        while self._ended < len(self._by_end) and self._by_end[self._ended].slot is not None:
             self._ended += 1
         first = self.first_without
         while self._begun < len(self._by_beginning):

@@ -43,7 +43,7 @@ class Asked:
     """An answered call. `slot` is the slot at which its answer was right, once the judge has found it."""
 
     call: RecordedCall
-    slot: int = field(default=0, init=False)
+    slot: int | None = field(default=None, init=False)
 
     @property
     def began(self) -> int:

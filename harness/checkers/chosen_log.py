@@ -8,7 +8,7 @@ Rules
 2. If no node knows a slot as chosen, a batch that stands on a quorum's disks counts as chosen. That happens when a run ends
    at once after a reply.
 3. A slot that no disk holds any more, since a snapshot has replaced it, has the batch that the messages show
-   (`proposed_batches.py`).
+   (`leader_rules.py`).
 4. The log is applied from slot 1 to an empty state. If the messages lack a slot too, it is applied from the slot after a snapshot
    to that snapshot's state. The changes are recorded slot by slot, since the state keeps only the latest ones.
 """
@@ -20,7 +20,8 @@ from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
-from harness.checkers.proposed_batches import proposed_batches
+from harness.checkers.leader_rules import BrokenRule, LeaderLogs
+from harness.checkers.recorded_messages import said_by_leaders
 from node.contract import Algorithm, NodeId
 from node.log_contract import LogAlgorithm
 from node.machines.kv import KvMachine
@@ -143,9 +144,34 @@ class ChosenLog:
         return dict(sorted(found.items()))
 
     @cached_property
+    def leaders(self) -> LeaderLogs:
+        """The logs of all leaders, by their messages and by the disks."""
+        return self._leaders_and_breaks[0]
+
+    @cached_property
+    def broken_rules(self) -> list[BrokenRule]:
+        """What breaks the rules of `leader_rules.py`, in the order in which it was found."""
+        return self._leaders_and_breaks[1]
+
+    @cached_property
+    def _leaders_and_breaks(self) -> tuple[LeaderLogs, list[BrokenRule]]:
+        leaders, broken = LeaderLogs(self._algorithm), list[BrokenRule]()
+        for node, _, said in said_by_leaders(self._algorithm, self._messages):
+            broken += leaders.say(node, said)
+        for node, contents in self.disks.items():
+            broken += leaders.disk(node, (contents.log.records[slot] for slot in sorted(contents.log.records)))
+        return leaders, broken
+
+    @cached_property
     def proposed(self) -> dict[int, bytes]:
-        """The batch of each slot in the Accept with the highest ballot. It is the chosen batch, if any is."""
-        return proposed_batches(self._messages)
+        """The batch of each slot by the messages. It is the chosen batch, if any is."""
+        known = [
+            record
+            for node, contents in self.disks.items()
+            for record in contents.log.records.values()
+            if record.slot <= self._commit[node]
+        ]
+        return self.leaders.batches(known)
 
     def contradictions(self) -> Iterator[str]:
         """Yield one sentence for each slot in which two nodes know different batches as chosen."""

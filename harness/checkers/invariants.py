@@ -34,6 +34,11 @@ Multi-Paxos, slot by slot (same paper, section 3)
 | a promise leaves out what its sender had accepted, or reports an older batch | no decoherence |
 | a disk shows less than its node has promised or accepted | no decoherence |
 
+Every log, as far as its messages say who leads and what a leader's log has
+---------------------------------------------------------------------------
+The five rules of `leader_rules.py`: election safety, leader append-only, log matching, leader completeness and state machine
+safety. The last one and log matching count against coherence, the others against no decoherence.
+
 Other algorithms
 ----------------
 Majority vote: a voter with two votes (coherence). Any algorithm: a node that restarts with the incarnation of an earlier boot
@@ -46,6 +51,7 @@ from typing import Final, NamedTuple
 
 from harness.checkers import log_evidence, log_rules, paxos_rules
 from harness.checkers.evidence import COHERENCE, NO_DECOHERENCE, Finding, ProtocolFindings, RunEvidence
+from harness.checkers.leader_rules import OF_COHERENCE, RULES
 from harness.checkers.log_rules import log_findings
 from harness.checkers.paxos_evidence import FIELDS, text_of_stored, value_for_people
 from harness.checkers.paxos_rules import paxos_findings
@@ -70,6 +76,8 @@ def invariants(run: RunEvidence) -> Verdict:
         found.extend(finding.text for finding in _all_findings(run))
     if found:
         return invalid(*found)
+    if run.algorithm.keeps_log and not _is_log(run):
+        return _of_leaders(run)
     if not (_is_log(run) or _is_paxos(run) or _is_vote(run)):
         return unknown(f"no invariants are known for {run.algorithm.__name__}")
     known = log_evidence.FIELDS if _is_log(run) else {**FIELDS, "Vote": frozenset({"value"})}
@@ -77,6 +85,15 @@ def invariants(run: RunEvidence) -> Verdict:
     if judged == 0:
         return unknown("the record has no message of the protocol")
     return valid(f"{count(judged, 'message')} and {count(len(run.disks), 'disk')} keep to the protocol")
+
+
+def _of_leaders(run: RunEvidence) -> Verdict:
+    """Return the verdict on a log without a violation, of which only the leaders' messages can be read."""
+    said = run.log.leaders.messages
+    if said == 0:
+        return unknown("the record has no message of which the log says what a leader states by it")
+    what = f"{count(said, 'message')} of leaders and {count(len(run.disks), 'disk')}"
+    return valid(f"{what} keep to {', '.join(RULES)}")
 
 
 def findings(run: RunEvidence, property_: str) -> list[str]:
@@ -105,10 +122,20 @@ def _computed_findings(run: RunEvidence) -> Iterator[Finding]:
     yield from _reused_incarnations(run)
     if _is_log(run):
         yield from log_findings(run, run.record)
+    if run.algorithm.keeps_log:
+        yield from _leader_findings(run)
     elif _is_paxos(run):
         yield from paxos_findings(run, run.record)
     elif _is_vote(run):
         yield from _repeated_votes(run)
+
+
+def _leader_findings(run: RunEvidence) -> Iterator[Finding]:
+    """Yield the first finding of each rule about leaders' logs."""
+    first = {broken.rule: broken for broken in reversed(run.log.broken_rules)}
+    for rule in RULES:
+        if rule in first:
+            yield Finding(COHERENCE if rule in OF_COHERENCE else NO_DECOHERENCE, f"{rule}: {first[rule].text}")
 
 
 def keeps_promises(algorithm: type[Algorithm]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.checkers.evidence import Checker, RunEvidence
+from harness.checkers.known_bad_leaders import KNOWN_BREAKS, run_of
 from harness.checkers.models import CasRegisterModel, KvModel, LockModel
 from harness.checkers.sequential_model import Model
 from harness.checkers.verdict import VerdictStatus
@@ -108,14 +109,14 @@ def _disk(node: str, decided: str | None = None) -> Contents:
     return Contents(node=node, cluster="0" * 32, incarnation=1, variables=variables)
 
 
-def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, RunEvidence]:
+def known_bad(algorithm: type[Algorithm] = Paxos, model: Model | None = None) -> dict[str, BadRuns]:
     """Return the known bad runs, by the name of the checker that must find each.
 
     Args:
         algorithm: what the real run executes: a log has checkers of its own.
         model: the sequential model of the real run's workload; None for set-once variables.
     """
-    found = {
+    found: dict[str, BadRuns] = {
         "coherence": _run(_blue(), _Call(0, 1, "n2", "propose", "red", "red")),
         "conflict resolution": _run(_blue(), _Call(0, 1, "n2", "query", None, "green")),
         "no decoherence": _run(_blue(), _Call(2, 3, "n2", "query", None, None)),
@@ -163,12 +164,15 @@ def _log_run(*calls: _Call, key: str = "x", process: str | None = None, **about:
     return RunEvidence(_MEMBERS, MultiPaxos, _history(*calls, key=key, process=process), **about)
 
 
-def _bad_log_runs() -> dict[str, RunEvidence]:
+def _bad_log_runs() -> dict[str, BadRuns]:
     proposal = pack_unchecked([["propose", "x", encode_value("blue")]])
     disks = {"n1": _log_disk("n1", _batch(0, 0, "once", proposal)), "n2": _log_disk("n2"), "n3": _log_disk("n3")}
     states = {node: {"applied": 7, "chain": chain, "marks": {}} for chain, node in enumerate(_MEMBERS)}
     return {
-        "invariants": _log_run(_blue(), messages=[_log_accept(0, "n2", "00"), _log_accept(1, "n3", "01")]),
+        "invariants": (
+            _log_run(_blue(), messages=[_log_accept(0, "n2", "00"), _log_accept(1, "n3", "01")]),
+            *(run_of(said) for cases in KNOWN_BREAKS.values() for said in cases),
+        ),
         "durability": _log_run(_blue(), disks=disks),
         "agreement": _log_run(_blue(), replicas=states),
         **_bad_answers(),

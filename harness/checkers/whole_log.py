@@ -1,11 +1,8 @@
 """The log of a run from its first slot to the last one that was announced: from the disks, and from messages where they lack it.
 
 Up to the last slot that the disks know as chosen, the batch is the one of `chosen_log.py`. Above, the messages have it
-(`proposed_batches.py`): a node may have announced a slot that no disk knows as chosen.
+(`leader_rules.py`): a node may have announced a slot that no disk knows as chosen.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.reference.log import NO_OP, Batch
@@ -23,9 +20,8 @@ def whole_log(run: RunEvidence) -> list[Batch]:
         LogIncomplete: a slot is missing below the last one that a node or a client knows as chosen.
     """
     chosen = run.log.chosen
-    announced = max((_commit(line) for line in run.messages if line["type"] in ("Accept", "Heartbeat")), default=0)
     known = max((replica.get("commit", 0) for replica in run.replicas.values()), default=0)
-    last = max(max(chosen, default=0), announced, known)
+    last = max(max(chosen, default=0), run.log.leaders.announced, known)
     proposed = run.log.proposed if any(slot not in chosen for slot in range(1, last + 1)) else {}
     batches = []
     for slot in range(1, last + 1):
@@ -34,8 +30,3 @@ def whole_log(run: RunEvidence) -> list[Batch]:
             raise LogIncomplete(f"neither a disk nor a message holds slot {slot} of {last}")
         batches.append(Batch(*unpack_unchecked(batch)) if batch else NO_OP)
     return batches
-
-
-def _commit(line: Mapping[str, Any]) -> int:
-    commit = line["fields"].get("commit")
-    return commit if isinstance(commit, int) else 0

@@ -88,9 +88,10 @@ class Fault(Protocol):
 class FaultBudget:
     """What a generated plan may break at one moment.
 
-    `nodes` are all nodes. `free` are the nodes whose process no fault has claimed. `spare` is how many more nodes may
-    become unavailable. `messages` are the names of the algorithm's messages, and `keeps_log` says whether it keeps a log, and so
-    can change its members.
+    `nodes` are all nodes. `free` are the nodes whose process no fault has claimed. `spare` is how many more nodes may become
+    unavailable. `messages` are the names of the algorithm's messages. `keeps_log` says whether it keeps a log, and
+    `changes_members` whether that log can change its members. `hand_over` names the message by which its leader hands over; it is
+    empty if there is none.
     """
 
     nodes: tuple[NodeId, ...]
@@ -98,6 +99,8 @@ class FaultBudget:
     spare: int
     messages: tuple[str, ...] = ()
     keeps_log: bool = False
+    changes_members: bool = False
+    hand_over: str = ""
 
 
 class DrawnArguments(NamedTuple):

@@ -43,7 +43,7 @@ _LOOK_S: Final = 0.02
 
 def _draw(takes: bool) -> Callable[[Random, FaultBudget], DrawnArguments | None]:
     def draw(_rng: Random, budget: FaultBudget) -> DrawnArguments | None:
-        if not budget.keeps_log or len(budget.nodes) < _VOTERS_LEAST or budget.spare < takes:
+        if not budget.changes_members or len(budget.nodes) < _VOTERS_LEAST or budget.spare < takes:
             return None
         return DrawnArguments({}, frozenset({"leader"} if takes else ()))
 

@@ -14,6 +14,7 @@ from cluster.membership import leading_node
 from harness.faults.active import ActiveFault, EndsOnHeal, LinkFault, WatchedFault
 from harness.faults.catalogue import ArgumentDrawer, BadFault, DrawnArguments, FaultBudget, fault
 from harness.faults.excuses import Excuse, Kind
+from harness.faults.log_traits import log_traits
 from harness.faults.partitions import links_between
 from harness.faults.roles import Missed
 from harness.faults.target import Target, bring_up, choose_node
@@ -27,7 +28,6 @@ _CUT: Final = Excuse(Kind.CUT, "the links carry nothing")
 _LEAST_S: Final = 1.5
 #: How long the request to hand over, and the message that follows it, may take, in seconds.
 _HAND_OVER_S: Final = 1.5
-_TAKE_OVER: Final = "TakeOver"
 #: How long to wait for another leader, and between two looks at all statuses, in seconds.
 _ELECTED_S: Final = 2.0
 _LOOK_S: Final = 0.05
@@ -46,7 +46,7 @@ def _draw_leader(**choices: tuple[str, ...]) -> ArgumentDrawer:
 
 def _draw_hand_over(rng: Random, budget: FaultBudget) -> DrawnArguments | None:
     drawn = _draw_leader(lose=("heir", "heir", "leader"), how=("kill", "suspend", "isolate"))(rng, budget)
-    return drawn if _TAKE_OVER in budget.messages else None
+    return drawn if budget.hand_over else None
 
 
 @fault("deaf-leader", "role", _CUT, draw=_draw_leader(), weight=2, least_s=_LEAST_S)
@@ -178,16 +178,17 @@ def hand_over(
     Observers: the proxy, which holds the request to take over, and the kernel or the proxy for the loss.
 
     Raises:
-        Missed: the cluster keeps no log, or its leader did not hand over.
+        Missed: leaders of this algorithm do not hand over, or this one did not.
     """
     if lose not in ("heir", "leader") or how not in ("kill", "suspend", "isolate"):
         raise BadFault(f"hand-over: lose is heir or leader, how is kill, suspend or isolate; not {lose!r}, {how!r}")
-    if not experiment.cluster.keeps_log:
-        raise Missed("no leader can be asked to hand over: the cluster keeps no log")
+    request = log_traits(experiment.algorithm).hand_over if experiment.cluster.keeps_log else ""
+    if not request:
+        raise Missed(f"no leader of {experiment.algorithm} can be asked to hand over")
     leader, heir = (choose_node(experiment, rng, role) for role in ("leader", node))
     if heir == leader:
         raise Missed(f"{heir} leads already")
-    trigger = MessageTrigger(experiment, [(leader, heir)], _TAKE_OVER, 1)
+    trigger = MessageTrigger(experiment, [(leader, heir)], request, 1)
     try:
         with experiment.cluster.log_client("hand-over") as client:
             client.configuration.hand_over(heir, _HAND_OVER_S)

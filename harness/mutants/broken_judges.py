@@ -1,11 +1,15 @@
 """Parts of judges, broken one at a time. `judge_scripts.py` has the scripts in which the known bad runs show each break."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.checkers.client_calls import ClientCall
 from harness.checkers.dependency_graph import RW, WR, DependencyGraph
 from harness.checkers.grow_only_sets import AddedElement, CollectedSet
+from harness.checkers.leader_rules import BrokenRule, KeptRecord, LeaderLogs, RecordKey
 from harness.checkers.transactions import Transaction
+from node.contract import NodeId
+from node.log_contract import LeaderMessage
+from node.quorum import Ballot
 
 
 class MissesReads(DependencyGraph):
@@ -36,3 +40,43 @@ class MissesLostElements(CollectedSet):
 
     def acknowledge(self, element: AddedElement, call: ClientCall) -> None:
         pass
+
+
+class MissesElections(LeaderLogs):
+    """Each node may lead in any round: no break of election safety is found."""
+
+    def leads(self, node: NodeId, ballot: Ballot) -> Iterator[BrokenRule]:
+        self._leaders.setdefault(ballot.round, node)
+        yield from ()
+
+
+class MissesOverwrittenRecords(LeaderLogs):
+    """Only the first message of each leader counts: none is found that overwrites its log."""
+
+    def say(self, node: NodeId, said: LeaderMessage) -> Iterator[BrokenRule]:
+        if said.ballot in self._led:
+            said = said._replace(records=(), previous=None)
+        yield from super().say(node, said)
+
+
+class MissesWhatIsBefore(LeaderLogs):
+    """Two logs that share a record may differ below it."""
+
+    def _show(self, source: str, here: RecordKey, batch: bytes, before: RecordKey | None) -> Iterator[BrokenRule]:
+        yield from super()._show(source, here, batch, None)
+
+
+class MissesEarlierLeaders(LeaderLogs):
+    """What is chosen counts for the leaders that speak later, and not for those that have spoken: the order of lines matters."""
+
+    def _choose(self, node: NodeId, ballot: Ballot, kept: KeptRecord) -> Iterator[BrokenRule]:
+        led, self._led = self._led, {}
+        yield from super()._choose(node, ballot, kept)
+        self._led = led
+
+
+class MissesCommits(LeaderLogs):
+    """What a leader says to be chosen does not count."""
+
+    def say(self, node: NodeId, said: LeaderMessage) -> Iterator[BrokenRule]:
+        yield from super().say(node, said._replace(commit=0))

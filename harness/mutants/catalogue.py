@@ -406,6 +406,20 @@ MUTANTS: Final = (
         "a lost element is not missed",
         of_judges.SETS_WITH_EACH_FLAW,
     ),
+    *(
+        _judge(name, class_, "harness.checkers.leader_rules:LeaderLogs", note, of_judges.LOGS_THAT_BREAK_EACH_RULE)
+        for name, class_, note in (
+            ("judge-misses-elections", "MissesElections", "two leaders of a term are allowed"),
+            ("judge-misses-overwritten-records", "MissesOverwrittenRecords", "a leader overwrites its log"),
+            ("judge-misses-what-is-before", "MissesWhatIsBefore", "logs that share a record differ below it"),
+            (
+                "judge-misses-earlier-leaders",
+                "MissesEarlierLeaders",
+                "a leader that was recorded before lacks what is chosen",
+            ),
+            ("judge-misses-commits", "MissesCommits", "a later leader lacks what is chosen"),
+        )
+    ),
 )
 
 

@@ -6,6 +6,8 @@ from harness.checkers.client_calls import CallJudge, as_checker
 from harness.checkers.dependency_graph import DependencyGraph
 from harness.checkers.grow_only_sets import SET, CollectedSet, judge_set
 from harness.checkers.known_bad_calls import known_flaws
+from harness.checkers.known_bad_leaders import KNOWN_BREAKS, KeepsBallots
+from harness.checkers.leader_rules import LeaderLogs
 from harness.checkers.list_append import judge_list_append
 from harness.checkers.transactions import Isolation
 from harness.mutants.part_scripts import PartScript
@@ -34,5 +36,16 @@ def sets_with_each_flaw(kind: type[CollectedSet]) -> None:
     _must_name_each_flaw(CallJudge(SET.functions, lambda calls, context: judge_set(calls, context, kind)), "set")
 
 
+def logs_that_break_each_rule(kind: type[LeaderLogs]) -> None:
+    """Messages of leaders that break each rule about their logs in turn."""
+    for rule, cases in KNOWN_BREAKS.items():
+        for said in cases:
+            leaders = kind(KeepsBallots)
+            broken = [each.rule for node, message in said for each in leaders.say(node, message)]
+            if rule not in broken:
+                raise AssertionError(f"known bad runs: {rule} was broken, and found were {broken}")
+
+
 TRANSACTIONS_WITH_EACH_ANOMALY: Final = PartScript("transactions-with-each-anomaly", transactions_with_each_anomaly)
 SETS_WITH_EACH_FLAW: Final = PartScript("sets-with-each-flaw", sets_with_each_flaw)
+LOGS_THAT_BREAK_EACH_RULE: Final = PartScript("logs-that-break-each-rule", logs_that_break_each_rule)

@@ -41,6 +41,11 @@ class NoSuchRun(Mistake):
 # --- making one -----------------------------------------------------------------------------------------------------
 
 
+def as_file_name(name: str) -> str:
+    """Return a name, such as `folder/file.py:Class`, without what the name of a folder may not have."""
+    return name.replace(":", "-").replace("/", "-")
+
+
 def new_folder(root: Path, name: str = "") -> Path:
     """Make a folder for a run, or for a group of runs: `root/runs/TIME-NAME`. Every command makes its folders by this.
 
@@ -63,7 +68,7 @@ def new_folder(root: Path, name: str = "") -> Path:
         runs.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{runs} cannot be made: {error.strerror}. Choose another folder with --dir") from error
-    stem = "-".join(filter(None, (time.strftime("%Y%m%d-%H%M%S"), name.replace(":", "-"))))
+    stem = "-".join(filter(None, (time.strftime("%Y%m%d-%H%M%S"), as_file_name(name))))
     for number in range(1, _FOLDERS_A_SECOND_MAX):
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
         try:

@@ -34,12 +34,12 @@ from harness.faults.catalogue import (
 )
 from harness.faults.disk_faults import draw_node_and
 from harness.faults.drawn_settings import draw_settings
+from harness.faults.log_traits import NO_LOG, LogTraits, log_traits
 from harness.faults.roles import ROLES
 from harness.records.links import CLIENT
 from harness.runs.plan import Plan, PlanStep, When
 from harness.systems.registry import check_strikes
 from harness.systems.system import LinkEvent, System
-from node.algorithms import load_algorithm
 from node.contract import NodeId
 from node.quorum import majority
 from node.tuning import tuning_of
@@ -87,7 +87,7 @@ class _Bookkeeping:
         messages: tuple[str, ...],
         began_s: float,
         ended_s: float,
-        keeps_log: bool = False,
+        of_log: LogTraits = NO_LOG,
     ) -> FaultBudget:
         """Return what a fault that is drawn for this time may take and claim."""
         in_force = self.during(began_s, ended_s)
@@ -95,7 +95,7 @@ class _Bookkeeping:
         claimed = {node for drawn in self.during(began_s - _REST_S, ended_s + _REST_S) for node in drawn.claims}
         spare = max(len(nodes) - majority(len(nodes)) - len(taken), 0)
         free = tuple(node for node in nodes if node not in claimed)
-        return FaultBudget(nodes, free, spare, messages, keeps_log)
+        return FaultBudget(nodes, free, spare, messages, of_log.keeps, of_log.changes_members, of_log.hand_over)
 
     def allows(self, budget: FaultBudget, drawn: DrawnArguments, began_s: float, ended_s: float) -> bool:
         """Return whether a majority stays, or no other fault is in force. Two faults at a time do not find the same role."""
@@ -143,16 +143,16 @@ def generate(
     """
     chosen_faults = choose_faults(faults) if faults else catalogue()
     messages: tuple[str, ...] = ()
-    keeps_log = False
+    of_log = NO_LOG
     if system is not None:
         algorithm, draws_settings = system.name, False
         chosen_faults = check_strikes(system, faults)
     else:
-        keeps_log = load_algorithm(algorithm).keeps_log
+        of_log = log_traits(algorithm)
         messages = message_types(algorithm)
     entries = [entry for entry in chosen_faults if entry.weight > 0 or faults or system is not None]
     # With a log, the first step is a fault of roles: a leader that is deposed shows more than any other node.
-    of_roles = [entry for entry in entries if entry.family == "role"] if keeps_log and not faults else []
+    of_roles = [entry for entry in entries if entry.family == "role"] if of_log.elects and not faults else []
     rng = Random(f"plan/{seed}")
     wanted = steps if steps is not None else max(round(time_s / _EVERY_S), _STEPS_LEAST)
     books, found = _Bookkeeping(), list[PlanStep]()
@@ -166,7 +166,7 @@ def generate(
         if damages and rng.random() < _PROBABILITY_DAMAGE:
             entry = rng.choice(damages)
         began_s, ended_s = _times(rng, time_s, entry.least_s)
-        budget = books.budget(nodes, messages, began_s, ended_s, keeps_log)
+        budget = books.budget(nodes, messages, began_s, ended_s, of_log)
         if beyond_tolerance:
             budget = replace(budget, spare=len(nodes))
         elif system is not None and majority(len(nodes)) == len(nodes):
@@ -192,7 +192,7 @@ def generate(
             f"no step can be drawn for {len(nodes)} nodes from {named}: write these into a plan by hand, or name other faults"
         )
     found.sort(key=lambda step: step.at_s)
-    small = draw_settings(Random(f"settings/{seed}"), keeps_log=keeps_log) if draws_settings else {}
+    small = draw_settings(Random(f"settings/{seed}"), keeps_log=of_log.keeps) if draws_settings else {}
     chosen = tuning_of({**small, **(settings or {})}).changed()
     return Plan(algorithm, nodes, seed, workload, time_s, tuple(found), chosen, beyond_tolerance, system)
 

@@ -16,6 +16,7 @@ from cluster.errors import ConsensusError
 from harness.checkers.evidence import was_answered
 from harness.checkers.properties import PROPERTIES
 from harness.checkers.verdict import Verdict, VerdictStatus, invalid, unknown
+from harness.records.run_folders import as_file_name
 from harness.report import write_report
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import ALL, Scenario, scenarios
@@ -39,7 +40,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the run's folder."""
-        return "-".join(part for part in (self.scenario.name, self.variant, self.algorithm.replace(":", "-")) if part)
+        return "-".join(part for part in (self.scenario.name, self.variant, as_file_name(self.algorithm)) if part)
 
 
 @dataclass(frozen=True, slots=True)

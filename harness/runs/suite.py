@@ -65,6 +65,7 @@ from harness.checkers.recovery import recovery_verdict
 from harness.checkers.replicas import agreement
 from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Verdict, merge, violated
+from harness.faults.log_traits import log_traits
 from harness.faults.target import bring_up_those_that_can
 from harness.runs.leading_round import let_each_lead
 from harness.runs.nemesis import Nemesis, StepOutcome
@@ -182,7 +183,7 @@ def _last_round(run: Run, clients: Workload, beyond_tolerance: bool) -> tuple[li
                 for number, ask in enumerate(calls)
             ],
         )
-    hand_overs = let_each_lead(run) if run.cluster.keeps_log and not beyond_tolerance else []
+    hand_overs = let_each_lead(run) if log_traits(run.algorithm).elects and not beyond_tolerance else []
     run.look_at_replicas()
     if any(call.completion is None or call.outcome == "info" for call in run.recorder.history.operations):
         run.look_for_silent_nodes()

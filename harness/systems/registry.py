@@ -82,4 +82,6 @@ def system_of(target: str) -> System:
 
 def is_command(target: str) -> bool:
     """Return whether what a user names as under test is a command, such as ./raft.py, rather than an algorithm of ours."""
+    if re.fullmatch(r"\S*\.py:\w*", target):  # a class of a file
+        return False
     return bool(re.search(r"[/\s]", target)) or Path(target).is_file()

@@ -2,7 +2,7 @@
 
 | property | meaning |
 |---|---|
-| agreement | in a slot, every node applies the same batch; under one ballot, one batch is asked for in a slot |
+| agreement | in a slot, every node applies the same batch; leaders' messages keep the rules of `checkers/leader_rules.py` |
 | state | after the same slot, every replica has given the same answers, and keys have changed in the same way |
 | leader | under one ballot, one incarnation of one node leads, and only it asks for promises |
 | promise | the ballot that a node has promised never goes down |
@@ -26,6 +26,7 @@ times that the client sees, and the call can take effect only between them.
 from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
+from harness.checkers.leader_rules import ELECTION_SAFETY, LeaderLogs
 from harness.checkers.reference.log import NO_OP, Batch
 from harness.virtual.judge import Violation, VirtualJudge
 from harness.virtual.node import VirtualNode
@@ -33,7 +34,7 @@ from harness.virtual.output import VirtualReply
 from harness.virtual.steps import Packet, plain
 from node.contract import NodeId, Request
 from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LogAlgorithm
+from node.log_contract import LogAlgorithm, Record
 from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT, Ballot
 from node.replication.configuration import Configuration
@@ -100,9 +101,9 @@ class LogJudge(VirtualJudge):
         self._version_of: dict[bytes, int] = {}
         self._refused: dict[bytes, str] = {}  # by value, why it was refused
         # By slot, the first node that has applied it, with the batch and with the digest of all answers so far.
-        self._chosen: dict[int, tuple[NodeId, bytes]] = {}
+        self._chosen: dict[int, tuple[NodeId, Record]] = {}
         self._chains: dict[int, tuple[NodeId, int]] = {}
-        self._batches: dict[tuple[Ballot, int], bytes] = {}  # by ballot and slot, the batch that is asked for
+        self._leaders = LeaderLogs(algorithm)
         self._owners: dict[Ballot, _Boot] = {}
         self._promised: dict[NodeId, Ballot] = {}
         self._checked: dict[NodeId, _Checked] = {}
@@ -127,19 +128,14 @@ class LogJudge(VirtualJudge):
     def whole_log(self) -> list[Batch] | None:
         """Return the batch of every slot up to the last one that a node has applied; None if a slot was seen nowhere.
 
-        A slot that no node showed before its snapshot has the batch of the highest ballot under which one was asked for: once a
-        batch is chosen, every higher ballot proposes the same (Lamport, *Paxos Made Simple*, P2b).
+        The batch of a slot that no node showed before its snapshot is the one that leaders' messages show (`leader_rules.py`).
         """
-        asked_for: dict[int, tuple[Ballot, bytes]] = {}
-        for (ballot, slot), batch in self._batches.items():
-            if slot not in asked_for or asked_for[slot][0] < ballot:
-                asked_for[slot] = ballot, batch
+        batches = self._leaders.batches([record for _, record in self._chosen.values()])
         found = []
         for slot in range(1, max(self._chains, default=0) + 1):
-            known = self._chosen.get(slot) or asked_for.get(slot)
-            if known is None:
+            batch = batches.get(slot)
+            if batch is None:
                 return None
-            batch = known[1]
             found.append(Batch(*unpack_unchecked(batch)) if batch else NO_OP)
         return found
 
@@ -168,6 +164,8 @@ class LogJudge(VirtualJudge):
             self.has_ballots = True
         if (ballot := replica.leading) is not None:
             self._check_owner(ballot, _Boot(name, node.incarnation), "leads")
+            for rule, text in self._leaders.leads(name, ballot):
+                self._find("leader", f"{rule}: {text}")
         if replica.state.applied != checked.applied:
             self._check_slots(node, replica, checked)
 
@@ -206,8 +204,8 @@ class LogJudge(VirtualJudge):
         for slot in range(max(checked.applied + 1, node.disk.log.first), state.applied + 1):
             record = node.disk.log.get(slot)
             if record is not None:
-                other, batch = self._chosen.setdefault(slot, (node.id, record.batch))
-                if batch != record.batch:
+                other, first = self._chosen.setdefault(slot, (node.id, record))
+                if first.batch != record.batch:
                     self._find("agreement", f"in slot {slot} {other} has applied one batch and {node.id} another")
         if state.applied > max(self._chains, default=0):
             self.configuration = state.configuration
@@ -256,11 +254,8 @@ class LogJudge(VirtualJudge):
     def check_packet(self, packet: Packet) -> None:
         said = self._algorithm.leader_message(packet.message)
         if said is not None:
-            for record in said.records:
-                key = Ballot(record.round, record.owner), record.slot
-                if self._batches.setdefault(key, record.batch) != record.batch:
-                    self._batches[key] = record.batch
-                    self._find("agreement", f"under {plain(key[0])} two batches are asked for in slot {record.slot}")
+            for rule, text in self._leaders.say(packet.sender, said):
+                self._find("leader" if rule == ELECTION_SAFETY else "agreement", f"{rule}: {text}")
             return
         candidacy = self._algorithm.candidacy_in(packet.message)
         if candidacy is not None:

@@ -38,7 +38,7 @@ from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.roles import NodeRole
 from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import RECOVERY_PACKET_S, SimulatedRun, Simulation
-from harness.virtual.steps import Packet, PeerLost, Recover, Retire, SendFrame, Step
+from harness.virtual.steps import LastCommit, Packet, PeerLost, Recover, Retire, SendFrame, Step
 from node.contract import Algorithm, NodeId, Request
 from node.frames import CommandFrame, FrameReply, ReadFrame, Replies
 from node.log_contract import LogAlgorithm
@@ -133,6 +133,8 @@ class LogSimulation(Simulation):
         look_for: tuple[str, ...] = EVERYTHING,
     ) -> None:
         super().__init__(algorithm, fault_schedule, fault_model, look_for)
+        assert issubclass(algorithm, LogAlgorithm)
+        self._algorithm = algorithm
         judge = self.cluster.judge
         assert isinstance(judge, LogJudge)
         self.judge = judge
@@ -227,6 +229,9 @@ class LogSimulation(Simulation):
 
     def _node_with(self, role: NodeRole) -> NodeId | None:
         return self.leader() if role is NodeRole.LEADER else super()._node_with(role)
+
+    def _survives(self, last_commit: LastCommit) -> bool:
+        return self._algorithm.may_doubt or last_commit is LastCommit.TORN
 
     def leader(self) -> NodeId | None:
         """Return the serving leader of the highest ballot, if there is one."""
@@ -372,7 +377,7 @@ class LogSimulation(Simulation):
                 )
                 self._pending.append((client.name, call := self._begin(last, 2 * RECOVERY_S)))
                 self.operations.append((call, last))
-        if self.fault_schedule.all_lead:
+        if self.fault_schedule.all_lead and self._algorithm.elects_leaders:
             self._to_lead = list(survivors)
         if not any(isinstance(call, MembershipChange) for call in self.fault_schedule.calls):
             for number, name in enumerate(survivors):

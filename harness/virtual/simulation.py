@@ -51,6 +51,7 @@ from harness.virtual.steps import (
     DuplicatePacket,
     Fire,
     GiveUp,
+    LastCommit,
     LoseDisk,
     Packet,
     Propose,
@@ -452,10 +453,14 @@ class Simulation:
             self.seen[f"a crash in a turn, {outage.moment}"] += 1
         self._lose_inputs(outage.node)
         self._moves[outage.node] = outage.moves_s
-        if outage.last_commit is not None:
+        if outage.last_commit is not None and self._survives(outage.last_commit):
             self.cluster.apply(DoubtDisk(outage.node, outage.last_commit))
             self.seen[f"a {outage.last_commit} commit"] += 1
         self._at(self.now + outage.for_s, Recover(outage.node))
+
+    def _survives(self, last_commit: LastCommit) -> bool:
+        """Return whether the algorithm promises anything after such damage. A log that does not may lose a commit with it."""
+        return True
 
     def _call(self, call: ScheduledCall) -> Request | None:
         """Make a client's call. Return its request; None if the node is down."""

@@ -35,6 +35,7 @@ from harness.virtual.watchdog import ENDLESS, watching
 from node.algorithms import load_algorithm
 from node.authors import describe_failure
 from node.contract import Algorithm
+from node.log_contract import LogAlgorithm
 from node.tuning import as_text
 from node.wording import count
 
@@ -48,10 +49,19 @@ _STORY_LINES_MAX: Final = 40
 #: How far apart the first seeds of the workers of a guided campaign are.
 _APART: Final = 1_000_000_000
 _REQUIRED: Final = ("a decision", "a crash", "a cut", "a loss", "a repetition", "a pause")
-_REQUIRED_OF_LOGS: Final = (
-    *_REQUIRED,
-    *("a snapshot", "a change of members", "a change of leader", "a retry", "a restart of a client", "a hand-over"),
-)
+_REQUIRED_OF_LOGS: Final = (*_REQUIRED, "a retry", "a restart of a client")
+
+
+def _required_of(algorithm: type[Algorithm]) -> tuple[str, ...]:
+    """Return the events that must have happened in some seed each, by what the algorithm can do."""
+    if not issubclass(algorithm, LogAlgorithm):
+        return _REQUIRED
+    return (
+        *_REQUIRED_OF_LOGS,
+        *(("a snapshot",) if algorithm.makes_snapshots else ()),
+        *(("a change of members",) if algorithm.takes_changes_of_members else ()),
+        *(("a change of leader", "a hand-over") if algorithm.elects_leaders else ()),
+    )
 
 
 @dataclass(slots=True)
@@ -251,9 +261,8 @@ def run_simulate(
             what = "run" if guided else "the run of seed"
             why_not = f"{what} {min(tally.failures)} could not be shrunk: {describe_failure(error)}"
     name = algorithm if isinstance(algorithm, str) else cls.__name__
-    required = _REQUIRED_OF_LOGS if cls.keeps_log else _REQUIRED
     whole = until_time and out_of_time
-    return SimulationReport(name, settings, took, len(seeds), tally, first, required, whole, why_not, guided)
+    return SimulationReport(name, settings, took, len(seeds), tally, first, _required_of(cls), whole, why_not, guided)
 
 
 def _tallies(

@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 from inspect import signature
+from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from node.authors import is_authors, place_of
@@ -28,7 +30,7 @@ def load_algorithm(name: str) -> type[Algorithm]:
     """Return the algorithm class for a name in the spec.
 
     Args:
-        name: a built-in algorithm, or `module:Class`. The module is also searched for in the current directory.
+        name: a built-in algorithm, `module:Class`, or `path.py:Class`. The module is also searched for in the current directory.
 
     Raises:
         UnknownAlgorithm: there is no such algorithm, or the class is no complete `Algorithm`.
@@ -36,16 +38,14 @@ def load_algorithm(name: str) -> type[Algorithm]:
     module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not class_name:
         raise UnknownAlgorithm(
-            f"no algorithm is called {name!r}: {nearest(name, BUILT_IN)} (one of your own is module:Class)"
+            f"no algorithm is called {name!r}: {nearest(name, BUILT_IN)} (one of your own is module:Class or path.py:Class)"
         )
     if os.getcwd() not in sys.path:  # last, so that a folder `node` there hides none of this project's
         sys.path.append(os.getcwd())
-    if module_name.endswith(".py"):
-        raise UnknownAlgorithm(
-            f"{name}: {module_name} is a file: write the module without .py, as {module_name[:-3]}:{class_name}"
-        )
     try:
-        module = importlib.import_module(module_name)
+        module = _module_in(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except UnknownAlgorithm as error:
+        raise UnknownAlgorithm(f"{name}: {error}") from None
     except (Exception, SystemExit) as error:  # an author's module may raise anything while it is imported
         raise UnknownAlgorithm(f"{name}: {_why_not(module_name, error)}") from error
     found = getattr(module, class_name, None)
@@ -58,6 +58,19 @@ def load_algorithm(name: str) -> type[Algorithm]:
         raise UnknownAlgorithm(f"{name}: {class_name} lacks {', '.join(missing)}")
     _check_messages(name, found)
     return found
+
+
+def _module_in(path: Path) -> ModuleType:
+    """Import a file, as the module of its name, so that a process of its own can import the module again."""
+    if not path.is_file():
+        raise UnknownAlgorithm(f"there is no file {path}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module = importlib.import_module(path.stem)
+    if module.__file__ is None or Path(module.__file__).resolve() != path.resolve():
+        raise UnknownAlgorithm(f"another module is called {path.stem!r}, too: rename {path}")
+    return module
 
 
 def _why_not(module_name: str, error: BaseException) -> str:
