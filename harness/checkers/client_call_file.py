@@ -52,6 +52,8 @@ def read_client_calls(path: Path, judge: CallJudge) -> ClientCallFile:
 class _Loader:
     def __init__(self, functions: dict[str, str], asks_for: Callable[[str, Any], str]) -> None:
         self.functions, self.asks_for = functions, asks_for
+        distinct = set(functions.values())
+        self.only_function = distinct.pop() if len(distinct) == 1 else None
         self.file = ClientCallFile()
         self.open: dict[int | str, ClientCall] = {}
 
@@ -74,7 +76,7 @@ class _Loader:
         if process in self.open:
             raise ValueError(f"process {process} calls while its call of line {self.open[process].began + 1} is open")
         name = event.get("f")
-        f = self.functions.get(name) if isinstance(name, str) else None
+        f = self.functions.get(name) if isinstance(name, str) else self.only_function if name is None else None
         if f is None:
             raise ValueError(f"f is {name!r}, and this judge takes {', '.join(dict.fromkeys(self.functions.values()))}")
         value = plain_value(event.get("value"))

@@ -131,12 +131,12 @@ def _whole_file(path: Path, form: Literal["array", "edn"]) -> Iterator[Any]:
 
 
 def type_and_process(event: dict[str, Any]) -> tuple[str, int | str]:
-    """Return the type of a line (invoke, ok, fail or info), and its process.
+    """Return the type of a line (invoke, ok, fail or info), and its process. Lines without a process are those of one client.
 
     Raises:
-        ValueError: the line has no type, or no process.
+        ValueError: the line has no type, or its process is no name.
     """
-    type_, process = event.get("type"), event.get("process")
+    type_, process = event.get("type"), event.get("process", 0)
     found = TYPES.get(type_) if isinstance(type_, str) else None
     if found is None:
         raise ValueError(f"type is {type_!r}, and must be invoke, ok, fail or info")

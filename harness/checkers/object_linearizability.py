@@ -91,7 +91,7 @@ def find_contradiction(
     if isinstance(model, LogModel) and kind is LogModel:
         if appends_are_unique(calls):
             return check_log_entries(calls)
-        return search_by_length(calls, model, configurations_max, until)
+        return search_by_length(calls, configurations_max, until)
     return search(calls, model, configurations_max, until=until)
 
 

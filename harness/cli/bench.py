@@ -1,6 +1,8 @@
 """`consensus bench …`: the group of benchmarks, and those of boots, checks, failover and memory."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,23 +52,109 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
 @click.option(
     "--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="Multiplies the number of calls."
 )
-def check_(scale: float, as_json: bool) -> None:
-    """Measure `consensus check` on histories of up to a million calls.
+@click.option("--hard", type=click.IntRange(1), metavar="N", help="Judge N hard histories of known verdicts instead.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the hard histories.")
+@click.option(
+    "--timeout",
+    type=FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which a hard one is given up.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(["porcupine"]),
+    help="Judge the same files by it, one after the other. It needs Go, and with --hard only.",
+)
+@click.option(
+    "--porcupine",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="A clone of Porcupine.  [default: Go brings it]",
+)
+def check_(
+    *,
+    scale: float,
+    hard: int | None,
+    seed: int,
+    timeout: float,
+    against: str | None,
+    porcupine: Path | None,
+    as_json: bool,
+) -> int | None:
+    """Measure `consensus check` on histories of up to a million calls. The floor is the JSON parser alone over the same lines.
 
-    The floor is the JSON parser alone over the same lines.
+    With --hard, histories are wide or repetitive, and their verdicts are known. The exit code is 1 if one is wrong.
+
+    \b
+    consensus bench check --hard 2000
+    consensus bench check --hard 50 --timeout 20 --against porcupine --porcupine ../porcupine
     """
+    if (against or porcupine) and not (hard and against):
+        raise click.UsageError("--against porcupine needs --hard, and --porcupine needs --against porcupine")
+    if hard and against:
+        return _check_beside(hard, seed, timeout, porcupine, as_json)
+    if hard:
+        return _check_hard(hard, seed, timeout, as_json)
     from harness.bench.check import check as measure  # noqa: PLC0415 - see harness.cli.verbs
 
     rows = list(measure(scale, print_stderr))
     if as_json:
         print_json(rows=rows)
-        return
+        return None
     for row in rows:
         print(f"{row['name']}: {row['calls']:,} calls, {row['status']}")
         print(
             f"  command {row['command_s']:.2f} s, of that reading {row['read_s']:.2f} s and judging {row['judged_s']:.3f} s;"
             f" processor {row['command_cpu_s']:.2f} s, floor {row['floor_cpu_s']:.2f} s; at most {row['peak_mb']} MB"
         )
+    return None
+
+
+def _check_hard(count_: int, seed: int, timeout_s: float, as_json: bool) -> int:
+    from harness.bench.hard_check import judged, summary  # noqa: PLC0415
+
+    rows: list[dict[str, Any]] = []
+    for row in judged(count_, seed, timeout_s, len(os.sched_getaffinity(0))):
+        rows.append(row)
+        if row["status"] != row["expected"]:
+            print_stderr(f"{row['kind']}, {row['size']}: {row['status']}, and it is {row['expected']}")
+        elif len(rows) % 100 == 0:
+            print_stderr(count(len(rows), "history", "histories"))
+    figures = list(summary(rows))
+    if as_json:
+        print_json(kinds=figures, rows=rows)
+    else:
+        print("kind           histories  right  wrong   p50 s   p99 s   max s  explained s  named  MB")
+        for row in figures:
+            print(
+                f"{row['kind']:14} {row['histories']:9}  {row['right']:5}  {row['wrong']:5}  {row['cpu_s_p50']:6.3f}  "
+                f"{row['cpu_s_p99']:6.2f}  {row['cpu_s_max']:6.2f}  {row['explained_s_max']:11.2f}  "
+                f"{row['named_calls_max']:5}  {row['peak_mb']:2}"
+            )
+    return EXIT_VIOLATED if figures[-1]["wrong"] else 0
+
+
+def _check_beside(count_: int, seed: int, timeout_s: float, source: Path | None, as_json: bool) -> int:
+    from harness.bench.hard_check import beside_porcupine  # noqa: PLC0415
+
+    rows: list[dict[str, Any]] = []
+    if not as_json:
+        print(f"{'':60}  consensus check               Porcupine")
+    for row in beside_porcupine(count_, seed, timeout_s, source):
+        rows.append(row)
+        if not as_json:
+            both = "  ".join(
+                f"{row[f'{who}_status']:8} {row[f'{who}_cpu_s']:6.2f} s {row[f'{who}_peak_mb']:5} MB"
+                for who in ("ours", "porcupine")
+            )
+            print(f"{row['kind']:14} {row['size']:45}  {both}", flush=True)
+    decided = {who: sum(row[f"{who}_status"] == row["expected"] for row in rows) for who in ("ours", "porcupine")}
+    if as_json:
+        print_json(rows=rows, decided=decided)
+    else:
+        print(f"decided rightly: consensus check {decided['ours']}, Porcupine {decided['porcupine']}, of {len(rows)}")
+    return EXIT_VIOLATED if any({row["ours_status"], row["expected"]} == {"valid", "invalid"} for row in rows) else 0
 
 
 @bench.command()

@@ -2,70 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from harness.bench.hard_check import build_driver, judged, run_measured, summary
+from harness.bench.hard_histories import KINDS, circuit, hard_histories, lines_of, some_run, with_stale_end
+from harness.checkers.external_history import read_calls
 from harness.checkers.jit_linearizability import _judge_window, search
-from harness.checkers.models import CasRegisterModel, LockModel, LogModel, RegisterModel
+from harness.checkers.models import MODELS, CasRegisterModel, LockModel, LogModel, RegisterModel
 from harness.checkers.object_linearizability import certify, find_contradiction
 from harness.checkers.sequential_model import Model, ObjectCall
 from harness.checkers.suspect_windows import windows
-
-
-def some_run(
-    rng: Random, model: Model, clients: int, count: int, values: int, *, is_long: bool = True
-) -> list[ObjectCall]:
-    """Return a history that has an order: every call takes effect at one moment between its begin and its end."""
-    state, place, begun = model.initial, 0, 0
-    opened: dict[int, ObjectCall] = {}
-    effective: set[int] = set()
-    calls: list[ObjectCall] = []
-    while begun < count or opened:
-        client = rng.randrange(clients)
-        call = opened.get(client)
-        if call is None:
-            if begun == count:
-                continue
-            f = rng.choice([*model.functions, *model.reads])
-            value = str(rng.randrange(values))
-            argument = (value, str(rng.randrange(values))) if f == "cas" else None if f in model.reads else value
-            opened[client] = ObjectCall(f, argument, None, place, None, None, client)
-            calls.append(opened[client])
-            begun += 1
-        elif client not in effective:
-            state, call.answer = model.step(state, call)
-            effective.add(client)
-            continue
-        else:
-            call.ended = place
-            effective.discard(client)
-            del opened[client]
-        place += 1
-    assert is_long == (len(calls) > 60)
-    return calls
-
-
-def circuit(rng: Random, calls: int, values: int) -> list[ObjectCall]:
-    """Return cas calls that all overlap, and have an order: they are the edges of a walk."""
-    walk = [0]
-    for _ in range(calls):
-        walk.append(rng.choice([value for value in range(values) if value != walk[-1]]))
-    edges = [(str(one), str(other)) for one, other in pairwise(walk)]
-    rng.shuffle(edges)
-    found = [ObjectCall("write", "0", None, 0, 1, None, "w")]
-    for number, edge in enumerate(edges):
-        found.append(ObjectCall("cas", edge, "done", 2 + number, 2 + calls + number, None, number))
-    return found
-
-
-def ruined(rng: Random, calls: list[ObjectCall]) -> list[ObjectCall]:
-    """Return a history with two more reads at its end, one after the other, of which one is stale."""
-    end = 2 * len(calls)
-    for number, value in enumerate(("0", "1") if rng.random() < 0.5 else ("1", "0")):
-        calls.append(ObjectCall("read", None, value, end + 2 * number, end + 2 * number + 1, None, "last"))
-    return calls
+from node.contract import BadInput
 
 
 def hard_ones() -> Iterator[tuple[str, Model, list[ObjectCall], bool]]:
@@ -76,7 +26,7 @@ def hard_ones() -> Iterator[tuple[str, Model, list[ObjectCall], bool]]:
         yield (
             f"{clients} clients",
             CasRegisterModel(),
-            ruined(rng, some_run(rng, CasRegisterModel(), clients, 1_000, values)),
+            with_stale_end(rng, some_run(rng, CasRegisterModel(), clients, 1_000, values)),
             False,
         )
     yield "log with repeated entries", LogModel(), some_run(rng, LogModel(), 10, 400, 3), True
@@ -100,6 +50,7 @@ def test_a_window_of_a_history_with_an_order_has_an_order(model: Model) -> None:
     rng = Random(3)
     for _ in range(6):
         calls = some_run(rng, model, rng.randint(2, 6), 80, 3)
+        assert len(calls) > 60
         assert search(calls, model) is None
         for window in windows(calls, model):
             assert _judge_window(window, model, None)[0] is None
@@ -128,3 +79,37 @@ def test_a_log_whose_entries_repeat_and_whose_read_came_too_early() -> None:
     assert found is not None
     certificate = certify(calls, LogModel(), found, lambda place: place / 10)
     assert "read 2 entries" in certificate.sentence
+
+
+def test_hard_histories_of_every_kind_have_their_known_verdicts(tmp_path: Path) -> None:
+    rows = list(judged(5, 3, 60, 2))
+    assert [row for row in rows if row["status"] != row["expected"]] == []
+    figures = list(summary(rows))
+    assert [(row["kind"], row["right"], row["wrong"]) for row in figures] == [
+        *((kind, 1, 0) for kind in KINDS),
+        ("all", 5, 0),
+    ]
+    assert figures[-1]["named_calls_max"] <= 4
+    for history in hard_histories(5, 3):  # as files, too
+        path = tmp_path / "history.jsonl"
+        path.write_text("".join(lines_of(history)))
+        read = read_calls(path, MODELS[history.model]())
+        assert [(call.f, call.argument, call.answer) for call in history.calls] == [
+            (call.f, call.argument, call.answer) for call in sorted(read.calls[""], key=lambda call: call.began)
+        ]
+
+
+def test_what_is_missing_for_porcupine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="install golang-go"):
+        build_driver(tmp_path, None)
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho no such module >&2\nexit 1\n")
+    go.chmod(0o755)
+    with pytest.raises(BadInput, match=r"clone it, and name the clone with --porcupine DIR.*no such module"):
+        build_driver(tmp_path, None)
+
+
+def test_a_command_is_measured_and_one_that_fails_is_no_verdict() -> None:
+    assert run_measured(["/bin/sh", "-c", 'echo \'{"status": "valid"}\''])["status"] == "valid"
+    assert run_measured(["/bin/sh", "-c", "exit 3"])["status"] == "ended with 3"

@@ -304,6 +304,15 @@ def test_a_file_whose_process_is_killed_is_unknown_and_the_others_are_judged(
     assert "was killed: did the machine run out of memory?" in rows[1][2]
 
 
+def test_one_client_and_one_function_need_no_name(tmp_path: Path) -> None:
+    txns = [[["append", "x", 1]], [["r", "x", None]]]
+    rows = [{"type": type_, "value": txn} for txn in txns for type_ in ("invoke", "ok")]
+    rows[-1] = {"type": "ok", "value": [["r", "x", [1]]]}
+    assert run(["check", saved(tmp_path, "a.jsonl", lines(rows)), "--model", "list-append"]) == 0
+    rows[-1] = {"type": "ok", "value": [["r", "x", [2]]]}
+    assert run(["check", saved(tmp_path, "a.jsonl", lines(rows)), "--model", "list-append"]) == 1
+
+
 def test_every_judge_by_its_name(tmp_path: Path) -> None:
     for name, (evidence, *_) in known_bad_calls().items():
         path = saved(tmp_path, f"{name}.jsonl", lines([event.to_json() for event in evidence.history.events]))
