@@ -48,6 +48,37 @@ def boot(nodes: int, algorithm: str, rounds: int, as_json: bool) -> None:
     print(f"  ratio to the floor     {figures['ratio']:.1f}")
 
 
+@bench.command("page")
+@click.option("-n", "--nodes", type=click.IntRange(3, 9), default=5, show_default=True, help="How many nodes.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How many rounds.")
+@click.option(
+    "--seconds", type=FloatRange(0.2, 600), default=4.0, show_default=True, help="Seconds of each part of a round."
+)
+@click.option("--acts", type=click.IntRange(2), default=60, show_default=True, help="How many acts are measured.")
+def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> None:
+    """Measure the live page in headless Chromium: frames, acts, and what it costs the cluster.
+
+    The floor is the same client beside no page, in the same run. The messages are those of one client that waits for each put.
+
+    For example: consensus bench page --rounds 5
+    """
+    from harness.bench.page import page as measure  # noqa: PLC0415 - see harness.cli.verbs
+
+    row = measure(nodes, rounds, seconds, acts, print_stderr)
+    if as_json:
+        print_json(rows=[row])
+        return
+    print(f"{count(nodes, 'multipaxos node')}, {row['messages_per_s']:,} messages a second")
+    print(f"  frames a second        {row['frames_per_s']:.1f}")
+    print(
+        f"  an act shows after     p50 {row['act_p50_ms']:.0f} ms, p99 {row['act_p99_ms']:.0f} ms, of {count(row['acts'], 'act')}"
+    )
+    print(f"  the page's server      {row['server_core_share']:.0%} of a core")
+    print(f"  puts a second          {row['alone_puts_per_s']:.0f} without a page")
+    print(f"    with its server      {row['server_puts_per_s']:.0f}, {row['server_loss']:.0%} fewer")
+    print(f"    with a browser, too  {row['browser_puts_per_s']:.0f}, {row['browser_loss']:.0%} fewer")
+
+
 @bench.command("check")
 @click.option(
     "--scale", type=FloatRange(0.0001, 10), default=1.0, show_default=True, help="Multiplies the number of calls."

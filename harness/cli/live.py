@@ -1,7 +1,6 @@
 """`consensus live`: the live page of a cluster or of a run."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +14,13 @@ from cluster.outliving import running_nodes
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
 from harness.cli.convention import print_stderr, verb
-from harness.cli.live_page import import_page, page_of_cluster, serve_page, stop_cluster
+from harness.cli.live_page import page_of_cluster, serve_page, stop_cluster
 from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
 
 if TYPE_CHECKING:
+    from cluster.spec import Spec
     from harness.page.server import Do
     from harness.page.view import PageView
 
@@ -63,50 +63,60 @@ def live(
     with ExitStack() as ending:
         view: PageView
         do: Do | None
+        boot: Callable[[], None] = _nothing
         if run is not None:
             view, do = ending.enter_context(_recorded(run))
+        elif _is_up(root, nodes, algorithm, seed):
+            view, do = ending.enter_context(page_of_cluster(root))
         else:
-            view, do = ending.enter_context(_of_cluster(root, nodes, algorithm, seed))
-        serve_page(view, None if read_only else do, port, show=show, as_json=as_json)
+            spec, boot = ending.enter_context(_new(root, nodes, algorithm, seed))
+            view, do = ending.enter_context(page_of_cluster(root, spec))
+        serve_page(view, None if read_only else do, port, show=show, as_json=as_json, boot=boot)
+
+
+def _nothing() -> None:
+    """Boot nothing."""
+
+
+def _is_up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> bool:
+    """Return whether a cluster is up in `root`. Raises Mistake if it is another one than these arguments say."""
+    try:
+        where = SupervisorClient(root).ask("where", SUPERVISOR_TIMEOUT_S)
+    except NotUp:
+        return False
+    known = (len(where["addresses"]), where["algorithm"], where["seed"])
+    if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
+        raise Mistake(
+            f"another cluster is up in {root}: `consensus live` alone shows it, and --dir names another folder"
+        )
+    return True
 
 
 @contextmanager
-def _of_cluster(
+def _new(
     root: Path, nodes: int | None, algorithm: str | None, seed: int | None
-) -> "Iterator[tuple[PageView, Do]]":
-    """Yield the view of the cluster in `root` and its acts. A cluster that is not up is started, and ends with the block."""
-    with ExitStack() as ending:
-        try:
-            where = SupervisorClient(root).ask("where", SUPERVISOR_TIMEOUT_S)
-        except NotUp:
-            _start(root, nodes, algorithm, seed)
-            ending.callback(stop_cluster, root)
-            print_stderr("the cluster ends with this command")
-        else:
-            known = (len(where["addresses"]), where["algorithm"], where["seed"])
-            if (nodes or known[0], algorithm or known[1], known[2] if seed is None else seed) != known:
-                raise Mistake(
-                    f"another cluster is up in {root}: `consensus live` alone shows it, and --dir names another folder"
-                )
-        yield ending.enter_context(page_of_cluster(root))
-
-
-def _start(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> None:
-    """Start the cluster of the folder, or a new one whose disks can fail, so that the page has every fault."""
-    from harness.runs.serve import serve_detached  # noqa: PLC0415 - for a cluster that is not up
-
-    threading.Thread(target=import_page, daemon=True).start()  # while the nodes boot
+) -> "Iterator[tuple[Spec, Callable[[], None]]]":
+    """Yield the cluster of the folder, or a new one whose disks can fail, and what boots it. It ends with the block."""
     check_free(root)
     if running_nodes(root):
         raise Mistake("nodes run here without their supervisor: `consensus up -d` adopts them, then `consensus live`")
     lock = FolderLock(root)
-    try:
+    with ExitStack() as ending:
+        releasing = ending.enter_context(ExitStack())
+        releasing.callback(lock.release)
         prepare = () if (root / SPEC_NAME).exists() else ("disk",)
         spec = new_or_known(root, nodes, algorithm, seed, prepare, False, {})
-        for line in serve_detached(spec, lock, record="all", outliving=False):
-            print_stderr(f"consensus: {line}")
-    finally:
-        lock.release()
+
+        def boot() -> None:
+            from harness.runs.serve import serve_detached  # noqa: PLC0415 - the page need not wait for this
+
+            ending.callback(stop_cluster, root)
+            for line in serve_detached(spec, lock, record="all", outliving=False):
+                print_stderr(f"consensus: {line}")
+            releasing.close()
+            print_stderr("the cluster is up, and ends with this command")
+
+        yield spec, boot
 
 
 def _run_named(root: Path, name: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from harness.cli.convention import print_json, print_stderr, shown_path
 from harness.cli.judged_session import judgement, session_since
 
 if TYPE_CHECKING:
+    from cluster.spec import Spec
     from harness.page.server import Do
     from harness.page.view import PageView
 
@@ -30,20 +31,27 @@ def show_page(root: Path, *, ends: bool) -> None:
         serve_page(view, do, 0, show=True, as_json=False)
 
 
-def serve_page(view: "PageView", do: "Do | None", port: int, *, show: bool, as_json: bool) -> None:
-    """Serve the page until a signal comes."""
+def serve_page(
+    view: "PageView", do: "Do | None", port: int, *, show: bool, as_json: bool, boot: Callable[[], None] = lambda: None
+) -> None:
+    """Serve the page until a signal comes. `boot` is called once the page can be opened."""
     from harness.page.server import PageServer  # noqa: PLC0415 - the web server is for the page alone
 
     server = PageServer(view, do, port)
     server.start()
     try:
-        show_address(server.url, show=show, as_json=as_json)
+        show_address(server.url, show=show, as_json=as_json, boot=boot)
     finally:
         server.close()
 
 
-def show_address(url: str, *, show: bool, as_json: bool = False, without: str = "") -> None:
-    """Print where the page is, open it in the browser if wanted, and wait for a signal. `without`: what else helps."""
+def show_address(
+    url: str, *, show: bool, as_json: bool = False, without: str = "", boot: Callable[[], None] = lambda: None
+) -> None:
+    """Print where the page is, open it in the browser if wanted, call `boot`, and wait for a signal.
+
+    `without` says what else helps if there is no browser.
+    """
     if as_json:
         print_json(url=url)
     else:
@@ -51,23 +59,29 @@ def show_address(url: str, *, show: bool, as_json: bool = False, without: str = 
     if show and not webbrowser.open(url):
         print_stderr(f"no browser could be started: open the address above yourself{without and f', {without}'}")
     print_stderr("Ctrl-C ends the page")
+    boot()
     threading.Event().wait()
 
 
 @contextmanager
-def page_of_cluster(root: Path) -> "Iterator[tuple[PageView, Do]]":
-    """Yield the view of the cluster that is up in `root`, and its acts."""
+def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tuple[PageView, Do]]":
+    """Yield the view of the cluster that is up in `root`, and its acts. `booting`: it is not up yet, and is this one."""
     from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for the page alone
     from harness.page.acts import Acts  # noqa: PLC0415
     from harness.page.live_view import LiveView  # noqa: PLC0415
 
-    control = SupervisorClient(root)
-    where = control.ask("where", _ANSWER_S)
-    control.ask("look", _ANSWER_S, after=0, since_ns=0, most=1)  # refused if the nodes outlive their supervisor
-    nodes = list(where["addresses"])
-    about = about_cluster(where["algorithm"], nodes, cluster=where["cluster"], faults=plain_catalogue(), live=True)
+    if booting is None:
+        control = SupervisorClient(root)
+        where = control.ask("where", _ANSWER_S)
+        control.ask("look", _ANSWER_S, after=0, since_ns=0, most=1)  # refused if the nodes outlive their supervisor
+        algorithm, nodes, cluster = where["algorithm"], list(where["addresses"]), where["cluster"]
+    else:
+        algorithm, nodes = booting.settings.algorithm, list(booting.present_nodes())
+        cluster = booting.settings.cluster
+    about = about_cluster(algorithm, nodes, cluster=cluster, faults=plain_catalogue(), live=True)
     with ExitStack() as ending:
         live_view = LiveView(lambda: SupervisorClient(root), about)
+        live_view.view.stand(booting=booting is not None)
         acts = Acts(root, live_view.hurry)
         ending.callback(acts.close)
         live_view.start()
@@ -93,13 +107,3 @@ def stop_cluster(root: Path) -> None:
         path = shown_path(session.path)
         print_stderr(f"the cluster has ended; {judgement(session)}")
         print_stderr(f"`consensus report {path}` shows the run, and `consensus live {path}` opens it on the page")
-
-
-def import_page() -> None:
-    """Import what the page needs, which takes a while, in a thread of its own."""
-    import harness.page.acts  # noqa: PLC0415
-    import harness.page.live_view  # noqa: PLC0415
-    import harness.page.server  # noqa: F401, PLC0415
-    from harness.faults.catalogue import catalogue  # noqa: PLC0415
-
-    catalogue()

@@ -11,9 +11,11 @@ If the supervisor has ended, the page says why, and the first thread goes on loo
 The tour has no supervisor: its own program answers the looks (`tour_page.py`).
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -34,13 +36,19 @@ _BUSY_S: Final = 0.04
 _IDLE_S: Final = 0.2
 #: For how long something happens after the last event, in seconds.
 _LIVELY_S: Final = 1.5
-#: How many messages one look takes. More are thinned, and counted.
+#: How many messages one look takes, and how many a second all looks take in the long run. More are thinned, and counted: the
+#: page draws some hundred at once. What a person does by hand makes short bursts of messages, which are not thinned.
 MESSAGES_MAX: Final = 400
+MESSAGES_PER_S: Final = 1000
+#: Looks leave the processors to the cluster: after each comes a pause of so many times as long as it took.
+_REST: Final = 4
+#: The threads that look yield to the nodes, if the processors do not suffice for both (nice(2)).
+_NICE: Final = 5
 #: How long the supervisor, and a node, may take to answer, in seconds.
 _SUPERVISOR_S: Final = 5.0
 _STATUS_S: Final = 0.3
 #: How often to look for a supervisor if there is none, in seconds.
-_FIND_S: Final = 0.3
+_FIND_S: Final = 0.1
 
 
 class Lookout(Protocol):
@@ -109,23 +117,29 @@ class LiveView:
             self._lively_until = time.monotonic() + _LIVELY_S
             self.view.log.add([*events, *self.predicates.take_broken()])
 
-    def _pause(self) -> None:
-        self._hurry.wait(_BUSY_S if time.monotonic() < self._lively_until else _IDLE_S)
+    def _pause(self, took_s: float) -> None:
+        """Wait until the next look. The last one took so long; it takes long if the machine has much else to do."""
+        self._hurry.wait(max(self._interval_s(), _REST * took_s))
         self._hurry.clear()
+
+    def _interval_s(self) -> float:
+        return _BUSY_S if time.monotonic() < self._lively_until else _IDLE_S
 
     # --- the supervisor -------------------------------------------------------------------------------------------------
 
     def _keep_looking(self) -> None:
+        _yield_to_nodes()
         while not self._closing.is_set():
             try:
                 session = _Session(self, self._find())
-                self.view.stand(ended=None)
+                self.view.stand(ended=None, booting=False)
                 is_last = False
                 while not is_last:
                     is_last = self._closing.is_set()
+                    began = time.monotonic()
                     self._add(session.look())
                     self._has_looked.set()
-                    self._pause()
+                    self._pause(time.monotonic() - began)
             except (ConsensusError, ValueError, OSError) as error:
                 self._nothing_runs(str(error))
                 self._has_looked.set()
@@ -165,7 +179,9 @@ class LiveView:
 
     def _keep_asking(self) -> None:
         client: Client | None = None
+        _yield_to_nodes()
         while not self._closing.is_set():
+            began = time.monotonic()
             with self._lock:
                 up = {
                     node: row["address"]
@@ -175,7 +191,8 @@ class LiveView:
             if up:
                 client = client or Client(self.view.about["cluster"], self._addresses, "page")
                 self._take_statuses(client.status(up, _STATUS_S), up)
-            self._closing.wait(_BUSY_S if time.monotonic() < self._lively_until else _IDLE_S)
+            took_s = min(time.monotonic() - began, _STATUS_S / 2)  # it is long also if one node hangs
+            self._closing.wait(max(self._interval_s(), _REST * took_s))
         if client is not None:
             client.close()
 
@@ -196,12 +213,19 @@ class LiveView:
         self._add(events)
 
 
+def _yield_to_nodes() -> None:
+    """Let this thread yield to the nodes. Processes that other threads start do not inherit that."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
 class _Session:
     """One session by hand, of one supervisor: where the looks at it have come to."""
 
     def __init__(self, live: LiveView, control: Lookout) -> None:
         self._live, self._control = live, control
         self._next, self._since_ns = -1, 0
+        self._budget, self._budgeted_at = float(MESSAGES_MAX), time.monotonic()
         self._history: FileTail | None = None
         self._lines = 0
         self._calls: dict[int, DrawnCall] = {}
@@ -212,7 +236,8 @@ class _Session:
     def look(self) -> list[Event]:
         """Look once, and return the events. Raises NotUp if the supervisor has ended."""
         after = self._next if self._next >= 0 else 2**62  # the first look is only to learn where the messages stand
-        seen = self._control.ask("look", _SUPERVISOR_S, after=after, since_ns=self._since_ns, most=MESSAGES_MAX)
+        seen = self._control.ask("look", _SUPERVISOR_S, after=after, since_ns=self._since_ns, most=self._most())
+        self._budget -= len(seen["lines"])
         live = self._live
         nodes = [row["node"] for row in seen["nodes"]]
         events = live.take_processes(seen["time"], seen["nodes"])
@@ -231,6 +256,13 @@ class _Session:
             trouble=seen["trouble"] and cut(seen["trouble"]),
         )
         return events
+
+    def _most(self) -> int:
+        """Return how many messages this look takes."""
+        now = time.monotonic()
+        self._budget = min(self._budget + (now - self._budgeted_at) * MESSAGES_PER_S, float(MESSAGES_MAX))
+        self._budgeted_at = now
+        return max(int(self._budget), 1)
 
     def _message(self, line: dict[str, Any]) -> Event:
         time_us = self._live.us(line["time"])

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from harness.records.run_files import RunFiles
-from harness.report.page import page
-from harness.report.reading import read_run
 
 
 def write_report(folder: Path, target: Path | None = None) -> Path:
@@ -20,6 +18,9 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
     Raises:
         OSError: the page cannot be written.
     """
+    from harness.report.page import page  # noqa: PLC0415 - the live page needs other modules of this room, and at once
+    from harness.report.reading import read_run  # noqa: PLC0415
+
     path = RunFiles(folder).report if target is None else target
     path.write_text(page(read_run(folder)), encoding="utf-8", errors="backslashreplace")
     return path

@@ -11,14 +11,16 @@ Rules
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.records.jsonable import shown
 from harness.records.links import CLIENT
 from harness.report.changes import NodeChange, changes, text_of
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
-from harness.report.predicates import Predicate, predicates
 from harness.report.thinning import thin
+
+if TYPE_CHECKING:
+    from harness.report.predicates import Predicate
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 #: The longest text of a message's fields, in characters.
@@ -60,6 +62,8 @@ class _Tables:
 
 def diagram_data(run: RunFolder) -> dict[str, Any]:
     """Return all data that the script needs, ready for JSON."""
+    from harness.report.predicates import predicates  # noqa: PLC0415 - it needs the judges, and the texts below do not
+
     witnesses = run.witnesses
     moments = [time for call in run.operations if call.index in witnesses for time in (call.began, call.ended)]
     moments += [time for fault in run.faults for time in (fault.began, fault.ended)]
@@ -274,7 +278,7 @@ def _legend(every_change: Iterable[NodeChange], colours: Mapping[str, int]) -> l
     return list(found.values())
 
 
-def _predicate(one: Predicate) -> dict[str, Any]:
+def _predicate(one: "Predicate") -> dict[str, Any]:
     return {
         "name": one.name,
         "about": one.about,
@@ -285,7 +289,7 @@ def _predicate(one: Predicate) -> dict[str, Any]:
     }
 
 
-def _first_shown(run: RunFolder, every_change: Sequence[NodeChange], found: Iterable[Predicate]) -> int:
+def _first_shown(run: RunFolder, every_change: Sequence[NodeChange], found: "Iterable[Predicate]") -> int:
     """Return the moment that the page shows first, in nanoseconds.
 
     It is the step that breaks a predicate, or the end of the first call that the evidence names, or the first decision, or the

@@ -27,6 +27,7 @@ from harness.cli.main import run
 from node.algorithms.multipaxos.election import tick_s
 from node.machine import BEAT_MS
 from node.tuning import SHIPPED
+from tests.end_to_end.test_report_page import CHROMIUM
 
 STATED = {
     "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
@@ -155,6 +156,15 @@ def test_watchers(capsys: pytest.CaptureFixture[str]) -> None:
     for row in rows:
         assert 0 < row["puts_per_s_lowest"] <= row["puts_per_s"]
         assert row["ratio"] == row["puts_per_s"] / rows[0]["puts_per_s"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = bench(capsys, "page", "-n", "3", "--rounds", "1", "--seconds", "0.3", "--acts", "2")["rows"]
+    assert row["acts"] == 2
+    assert 0 < row["act_p50_ms"] <= row["act_p99_ms"]
+    assert min(row[f"{part}_puts_per_s"] for part in ("alone", "server", "browser")) > 0
+    assert row["server_loss"] == pytest.approx(1 - row["server_puts_per_s"] / row["alone_puts_per_s"], abs=0.02)
 
 
 @pytest.mark.parametrize("how", ["kill", "suspend", "cut-out", "cut-in", "hand-over"])

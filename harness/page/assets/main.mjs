@@ -100,10 +100,11 @@ function hint(text, word, act) {
 }
 
 function banner() {
-  const { ended, trouble, over } = page.stand, element = byId("banner");
-  element.hidden = !ended && !trouble;
-  element.replaceChildren(ended ? `The cluster does not run: ${ended} ` : trouble ?? "");
-  if (ended && page.about.live && !page.about.read_only) {
+  const { ended, trouble, over, booting } = page.stand, element = byId("banner");
+  element.hidden = !ended && !trouble && !booting;
+  element.classList.toggle("booting", Boolean(booting));
+  element.replaceChildren(booting ? "The nodes are booting …" : ended ? `The cluster does not run: ${ended} ` : trouble ?? "");
+  if (ended && !booting && page.about.live && !page.about.read_only) {
     const start = button("Start it again", async () => { start.disabled = true; const reply = await connection.act("start", {}); if (!reply.ok) { start.disabled = false; element.append(` ${reply.text}`); } }, { id: "start" });
     element.append(start);
   }
