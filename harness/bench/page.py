@@ -105,7 +105,7 @@ def page(nodes: int, rounds: int, seconds: float, acts: int, progress: Callable[
         "act_p99_ms": round(percentile(latencies, 0.99), 1),
         "acts": len(latencies),
         "server_core_share": round(median(shares), 3),
-        **{f"{part}_puts_per_s": round(rate, 1) for part, rate in middle.items()},
+        **{f"{part}_puts_per_s": round(rate, 3) for part, rate in middle.items()},
         "server_loss": round(1 - median(b / a for a, b in zip(rates["alone"], rates["server"], strict=True)), 3),
         "browser_loss": round(1 - median(b / a for a, b in zip(rates["alone"], rates["browser"], strict=True)), 3),
         "load_of_machine": round(os.getloadavg()[0], 1),
