@@ -15,6 +15,7 @@ from cluster.clients.log_client import LogClient
 from cluster.clients.operation import TTL_S
 from cluster.clients.sharing import OwnProcess
 from cluster.errors import Mistake
+from node.algorithms import DEFAULT_LOG
 from node.contract import NodeId
 from node.tuning import SHIPPED, Tuning
 
@@ -93,7 +94,7 @@ class Service(ABC):
         if not self.keeps_log:
             raise Mistake(
                 f"{self._algorithm} keeps no log, it decides values once: what changes needs another cluster, "
-                "Cluster(algorithm='multipaxos') or `consensus up --algorithm multipaxos`"
+                f"Cluster(algorithm={DEFAULT_LOG!r}) or `consensus up --algorithm {DEFAULT_LOG}`"
             )
 
     def save(self, file: Path | str, timeout_s: float = TIMEOUT_S, show: "ShowBytes | None" = None) -> "SaveHeader":

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cluster.folder_mark import SPEC_NAME, make_folder
-from node.algorithms import load_algorithm
+from node.algorithms import A_LOG, load_algorithm
 from node.contract import NodeId
 from node.machines import DEFAULT, make_machines
 from node.settings import BadSpec, Settings, load
@@ -139,7 +139,7 @@ def create(
         raise BadSpec(f"machines is a list of names: [{machines!r}]")
     keeps_log = load_algorithm(algorithm).keeps_log
     if machines and not keeps_log:
-        raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use multipaxos")
+        raise BadSpec(f"{algorithm} keeps no log that could drive {', '.join(machines)}: use {A_LOG}")
     driven = (*DEFAULT, *machines) if machines else ()
     make_machines(driven)
     tuning = tuning_of(settings)

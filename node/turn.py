@@ -32,6 +32,7 @@ Rules
 
 from typing import NamedTuple
 
+from node.algorithms import A_LOG
 from node.authors import status_of
 from node.contract import Algorithm, ContractBroken, Message, NodeId, Request, Value
 from node.frames import CommandFrame, FrameReply, ReadFrame
@@ -167,7 +168,7 @@ class NodeCore:
     def command(self, request: Request, route: Route, frame: CommandFrame | ReadFrame) -> None:
         """Take in a client's frame of commands or questions."""
         if self._log is None:
-            refused = f"{self.algorithm.__name__} decides values and takes no commands: use multipaxos"
+            refused = f"{self.algorithm.__name__} decides values and takes no commands: use {A_LOG}"
         elif request not in self.frames and len(self.frames) >= self.tuning.frames_max:
             refused = f"{self.tuning.frames_max:,} frames are waiting here already: slow down"
         else:

@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 import pytest
 
+from node.algorithms import BUILT_IN, LOGS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("node", "cluster", "harness")
 
@@ -405,3 +407,58 @@ def test_a_file_that_no_readme_names_is_caught() -> None:
     }
     readme = "| `wire.py` | bytes |\n| `algorithms/multipaxos.py` | a log |"
     assert unnamed(readme, "node", sources) == ["algorithms/__init__.py", "algorithms/paxos.py"]
+
+
+# --- no tool asks for a log by its name -----------------------------------------------------------------------------------
+
+#: The packages of the shipped logs, their classes, and the words that name them.
+LOG_PACKAGES = {name: BUILT_IN[name].partition(":")[0] for name in LOGS}
+LOG_CLASSES = {BUILT_IN[name].partition(":")[2] for name in LOGS}
+#: Where a shipped log may be named, and why. Everything else asks `LogAlgorithm` what a log can do, and what its messages say.
+MAY_NAME_A_LOG = {
+    "node/algorithms/": "their home",
+    "harness/mutants/": "each breaks one of them",
+    "harness/tour/chapters/": "the story that the article tells is of one of them",
+    "harness/cli/parameters.py": "the default that --help shows",
+    "harness/checkers/log_evidence.py": "the rules of Multi-Paxos's own messages, beside those of every log",
+    "harness/checkers/known_bad.py": "a run on paper needs some log",
+    "harness/checkers/known_bad_leaders.py": "a run on paper needs some log",
+    "harness/virtual/log_narration.py": "how the messages of the shipped logs are put into words",
+    "harness/virtual/log_script.py": "scripts of mutants and tests steer the log that they break",
+}
+
+
+def named_logs(source: str) -> Iterator[str]:
+    """Each place of a module that names a shipped log: an import of its package, its class, or its name as a value."""
+    if not any(word in source for word in (*LOG_PACKAGES, *LOG_CLASSES)):
+        return
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=str(module)) if module in LOG_PACKAGES.values() or any(
+                module.startswith(f"{package}.") for package in LOG_PACKAGES.values()
+            ):
+                yield f"line {node.lineno} imports {module}"
+            case ast.Name(id=name) if name in LOG_CLASSES:
+                yield f"line {node.lineno} names {name}"
+            case ast.Constant(value=str(text)) if text in LOG_PACKAGES or text in LOG_CLASSES:
+                yield f"line {node.lineno} has {text!r}"
+
+
+def test_no_tool_asks_for_a_log_by_its_name() -> None:
+    named = {path: [*named_logs(source)] for path, source in sources().items()}
+    assert {path: lines for path, lines in named.items() if lines and not path.startswith(tuple(MAY_NAME_A_LOG))} == {}
+    assert [
+        home for home in MAY_NAME_A_LOG if not any(lines and path.startswith(home) for path, lines in named.items())
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from node.algorithms.multipaxos.messages import Heartbeat",
+        "def f(x):\n    return isinstance(x, MultiPaxos)",
+        "def f(spec):\n    return spec.algorithm == 'multipaxos'",
+    ],
+)
+def test_a_tool_that_asks_for_a_log_by_its_name_is_found(source: str) -> None:
+    assert list(named_logs(source))

@@ -1,7 +1,7 @@
-"""Compare: one row of figures for a multipaxos cluster under a load, beside the floor and, on request, a peer.
+"""Compare: one row of figures for a cluster with a log under a load, beside the floor and, on request, a peer.
 
-Floor, multipaxos and peer run one after the other in the same benchmark, on the same machine. Every acknowledged put of
-multipaxos is on the disks of a quorum.
+Floor, log and peer run one after the other in the same benchmark, on the same machine. Every acknowledged put of
+ours is on the disks of a quorum.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from harness.bench.floor import floor
 from harness.bench.load import BeginCall, Figures, Load, LoadGenerator, Shape
 from harness.bench.peers import Peer
 from harness.bench.pysyncobj import PySyncObj
+from node.algorithms import DEFAULT_LOG
 from node.wording import count
 
 #: How many keys a load uses at most.
@@ -29,15 +30,20 @@ PEERS: Final[dict[str, Callable[[int], Peer]]] = {"etcd": Etcd, "pysyncobj": PyS
 
 
 def compare(
-    nodes: int, loads: Sequence[Load], against: str | None = None, progress: Callable[[str], None] = lambda _: None
+    nodes: int,
+    loads: Sequence[Load],
+    against: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    algorithm: str = DEFAULT_LOG,
 ) -> list[dict[str, Any]]:
-    """Measure loads on multipaxos, the floor, and perhaps a peer.
+    """Measure loads on a log of ours, the floor, and perhaps a peer.
 
     Args:
         nodes: how many nodes each cluster has.
         loads: the loads to measure.
         against: the name of a peer in `PEERS`; None for no peer.
         progress: called with a line for people before each measurement.
+        algorithm: the log.
 
     Returns:
         One row for each load. A figure that was not measured is None. Times are in milliseconds.
@@ -51,20 +57,27 @@ def compare(
     for load in loads:
         progress(f"{load}, {count(nodes, 'node')}: floor")
         least = floor(nodes, load)
-        progress(f"{load}, {count(nodes, 'node')}: multipaxos")
-        ours, fsyncs = _measure_ours(nodes, load)
+        progress(f"{load}, {count(nodes, 'node')}: {algorithm}")
+        ours, fsyncs = _measure_ours(algorithm, nodes, load)
         peer: Peer | None = None
         peer_figures: Figures | None = None
         if against is not None:
             progress(f"{load}, {count(nodes, 'node')}: {against}")
             with PEERS[against](nodes) as peer:
                 peer_figures = peer.measure(load)
-        rows.append({"nodes": nodes, **_row(load, ours, fsyncs, least), **_peer_columns(peer, peer_figures, ours)})
+        rows.append(
+            {
+                "algorithm": algorithm,
+                "nodes": nodes,
+                **_row(load, ours, fsyncs, least),
+                **_peer_columns(peer, peer_figures, ours),
+            }
+        )
     return rows
 
 
 def _row(load: Load, ours: Figures, fsyncs: float, least: Figures) -> dict[str, Any]:
-    """Return the columns of multipaxos, `ours`, and of the floor, `least`."""
+    """Return the columns of our log, `ours`, and of the floor, `least`."""
     return {
         "in_flight": load.shape.in_flight,
         "connections": load.shape.connections,
@@ -105,15 +118,15 @@ class _OurFigures(NamedTuple):
     """The syncs of all nodes together, for each successful call."""
 
 
-def _measure_ours(nodes: int, load: Load) -> _OurFigures:
-    """Measure a load on a multipaxos cluster.
+def _measure_ours(algorithm: str, nodes: int, load: Load) -> _OurFigures:
+    """Measure a load on a cluster of ours.
 
     A commit is one fdatasync, and each node counts its commits. The syncs of SQLite's checkpoints are not counted: strace has
     shown 1.00 (one call at a time) to 1.01 (256 in flight) syncs for each commit.
     """
     keys = [f"key-{number}" for number in range(min(_KEYS_MAX, _STATE_BYTES_MAX // load.value_bytes))]
     edges: list[tuple[int, int]] = []  # successful calls and commits, at the beginning and at the end
-    with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
+    with Cluster(nodes=nodes, algorithm=algorithm) as cluster:
         settings = cluster.spec.settings.cluster
         if load.reads:
             puts = iter(keys)

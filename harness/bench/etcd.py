@@ -1,7 +1,7 @@
 """etcd on this machine, as a peer, driven by the client that drives it fastest.
 
 That client is h2load (Debian's nghttp2-client), a load generator in C. etcd's calls are gRPC, and a gRPC call is an HTTP/2
-request with a body of a few bytes around the message. A client in Python would be the bottleneck, and would make multipaxos look
+request with a body of a few bytes around the message. A client in Python would be the bottleneck, and would make our log look
 faster beside it than it is.
 """
 

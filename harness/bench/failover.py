@@ -20,6 +20,7 @@ from harness.bench.etcd import Etcd
 from harness.bench.load import Figures, figures
 from harness.network.network import Network
 from harness.records.links import CLIENT
+from node.algorithms import DEFAULT_LOG
 from node.contract import NodeId
 
 #: How long to wait for a leader that every node follows, in seconds, before each check.
@@ -40,6 +41,7 @@ def failover(
     progress: Callable[[str], None] = lambda _: None,
     late_ms: float | None = None,
     loss: float = 0.0,
+    algorithm: str = DEFAULT_LOG,
 ) -> dict[str, Any]:
     """Inject a fault on the leader several times, each time when all nodes are up.
 
@@ -52,6 +54,7 @@ def failover(
         progress: called with a line for people after each round.
         late_ms: how much later each message between two nodes arrives, in milliseconds; None: no proxy delays them.
         loss: how likely each such message is lost, from 0 to 1.
+        algorithm: the log.
 
     Returns:
         The row of figures. Times are in milliseconds. `usual_ms` is the floor: how long a put takes without a fault, at the
@@ -67,7 +70,7 @@ def failover(
     lost = 0
     late_s = (late_ms or 0.0) / 1000
     behind_proxy = how.startswith("cut") or late_ms is not None or loss > 0
-    with _cluster(nodes, behind_proxy) as (cluster, network), cluster.log_client() as client:
+    with _cluster(algorithm, nodes, behind_proxy) as (cluster, network), cluster.log_client() as client:
         if network is not None:
             between = [(one, other) for one in cluster.nodes for other in cluster.nodes if one != other]
             network.delay(between, late_s)
@@ -85,6 +88,7 @@ def failover(
     bound_s = None if late_ms is None else _BOUND_ROUND_TRIPS * 2 * late_s + _BOUND_S
     peer = _measure_etcd(etcd, how, rounds, progress) if etcd is not None else None
     return {
+        "algorithm": algorithm,
         "how": how,
         "nodes": nodes,
         "rounds": rounds,
@@ -123,14 +127,14 @@ class _Running(NamedTuple):
 
 
 @contextmanager
-def _cluster(nodes: int, behind_proxy: bool) -> Iterator[_Running]:
+def _cluster(algorithm: str, nodes: int, behind_proxy: bool) -> Iterator[_Running]:
     """Run a cluster during the block, behind the proxy if a fault cuts links, or if links are slow or lossy."""
     if not behind_proxy:
-        with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
+        with Cluster(nodes=nodes, algorithm=algorithm) as cluster:
             yield _Running(cluster, None)
         return
     with TemporaryDirectory(prefix="consensus-bench-") as folder:
-        spec = create(Path(folder), nodes=nodes, algorithm="multipaxos")
+        spec = create(Path(folder), nodes=nodes, algorithm=algorithm)
         with Network(spec.path) as network, Cluster(spec=spec, links=network) as cluster:
             yield _Running(cluster, network)
 

@@ -18,7 +18,7 @@ from cluster.membership import leader_of, replace_node
 from cluster.processes import memory_bytes
 from harness.bench.load import Figures, LoadGenerator, Shape
 from harness.bench.tracked import Background, Tracked, in_background
-from node.algorithms import load_algorithm
+from node.algorithms import DEFAULT_LOG, load_algorithm
 from node.contract import NodeId
 from node.log_contract import LogAlgorithm
 from node.offline import replica_on_disk
@@ -43,6 +43,7 @@ def memory(
     value_bytes: int = 100,
     seconds: float = float("inf"),
     progress: Callable[[str], None] = lambda _: None,
+    algorithm: str = DEFAULT_LOG,
 ) -> dict[str, Any]:
     """Measure the memory and the disk of each node.
 
@@ -54,6 +55,7 @@ def memory(
         value_bytes: the size of a value.
         seconds: after this time no further put begins. The row's `puts` is the number of puts that began.
         progress: called with a line for people.
+        algorithm: the log.
 
     Returns:
         The row of figures. Sizes are in millions of bytes, and times in seconds.
@@ -62,7 +64,7 @@ def memory(
         TimeoutError: the nodes did not reach the same slot.
     """
     tracked = Tracked(_SHAPE, keys, value_bytes, most=puts)
-    with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
+    with Cluster(nodes=nodes, algorithm=algorithm) as cluster:
         figures, sampler, replaced = _load_and_replace(cluster, tracked, puts, sessions, seconds, progress)
         took_s = sampler.elapsed_s()
         slot, chains, open_sessions = _wait_for_equal_slots(cluster)

@@ -1,4 +1,4 @@
-"""Peers: other systems that a benchmark measures beside multipaxos. The base class checks the installation, and owns the
+"""Peers: other systems that a benchmark measures beside our logs. The base class checks the installation, and owns the
 folder and the processes."""
 
 import importlib.util

@@ -21,6 +21,7 @@ from cluster.cluster import Cluster
 from cluster.membership import leader_of
 from harness.bench.load import LoadGenerator, Shape, percentile
 from harness.bench.tracked import Tracked, in_background
+from node.algorithms import DEFAULT_LOG
 from node.contract import NodeId
 
 #: How many calls may be in flight.
@@ -40,6 +41,7 @@ def rolling(
     per_s: float = 500.0,
     baseline_s: float = 5.0,
     progress: Callable[[str], None] = lambda _: None,
+    algorithm: str = DEFAULT_LOG,
 ) -> dict[str, Any]:
     """Restart each node once under load.
 
@@ -48,6 +50,7 @@ def rolling(
         per_s: how many puts begin per second.
         baseline_s: how long the baseline is, in seconds.
         progress: called with a line for people before each phase.
+        algorithm: the log.
 
     Returns:
         The row of figures. Times are in milliseconds, except where the name says otherwise.
@@ -62,7 +65,7 @@ def rolling(
         tracked.acknowledge(call)
         acknowledged.append(now)
 
-    with Cluster(nodes=nodes, algorithm="multipaxos") as cluster:
+    with Cluster(nodes=nodes, algorithm=algorithm) as cluster:
         settings, addresses = cluster.spec.settings.cluster, cluster.client_addresses
         generator = LoadGenerator(settings, addresses, _SHAPE, tracked.begin, per_s=per_s, on_ok=done, monitors=True)
         with in_background(generator) as load:

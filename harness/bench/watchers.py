@@ -18,6 +18,7 @@ from cluster.errors import BootFailed
 from harness.bench import idle_watchers
 from harness.bench.load import LoadGenerator, Shape
 from harness.bench.tracked import Tracked
+from node.algorithms import DEFAULT_LOG
 
 NUMBERS: Final = (0, 100, 1_000, 10_000)
 _WARM_UP_S: Final = 0.5
@@ -32,6 +33,7 @@ def watchers(
     seconds: float = 1.0,
     rounds: int = 9,
     progress: Callable[[str], None] = lambda _: None,
+    algorithm: str = DEFAULT_LOG,
 ) -> list[dict[str, Any]]:
     """Measure puts per second beside each number of idle watchers.
 
@@ -42,6 +44,7 @@ def watchers(
         seconds: how long each figure of a round is measured.
         rounds: how often each number has its turn.
         progress: called with a line for people after each round.
+        algorithm: the log.
 
     Returns:
         One row for each number. `puts_per_s` is the median of the rounds, and `ratio` its share of the first row's. `woken`
@@ -53,7 +56,7 @@ def watchers(
     """
     rates: dict[int, list[float]] = {number: [] for number in numbers}
     slowest: dict[int, float] = dict.fromkeys(numbers, 0.0)
-    with Cluster(nodes=nodes, algorithm="multipaxos") as cluster, cluster.log_client() as client:
+    with Cluster(nodes=nodes, algorithm=algorithm) as cluster, cluster.log_client() as client:
         client.kv.put("first", 0)
         with _Watchers(cluster) as idle:
             for done in range(rounds):

@@ -151,7 +151,7 @@ class RunEvidence:
         messages: the lines of the proxy's record (rule 2).
         faults_expected: whether the run was meant to have faults. If so, a run in which none has bitten shows nothing.
         earlier_disks: copies of the disks that were taken during the run, the oldest first.
-        replicas: the status that each replica of a log returned at the end of the run (see `MultiPaxos.status`).
+        replicas: the status that each replica of a log returned at the end of the run (see `node/status.py`).
         failures: one sentence for each node that failed without a fault, and for each node that was up and did not answer.
         refusals: each time that a node was started again on its own disk, and did not come up.
         stalls: each time that the machine let the harness wait for much longer than it had asked to rest.

@@ -144,6 +144,12 @@ def keeps_promises(algorithm: type[Algorithm]) -> bool:
     return _is_log(run) or _is_paxos(run)
 
 
+def chooses_by_majority(algorithm: type[Algorithm]) -> bool:
+    """Return whether an algorithm's messages show which value a majority has accepted or voted for."""
+    run = RunEvidence((), algorithm)
+    return _is_paxos(run) or _is_vote(run)
+
+
 def broken_promises(run: RunEvidence) -> Iterator[Finding]:
     """Yield each finding that an acceptor has promised or accepted below a ballot that it had promised."""
     if _is_log(run):

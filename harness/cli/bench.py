@@ -9,7 +9,7 @@ import click
 
 from harness.cli.bench_loads import latency, numbers, print_table, reads, scale, throughput, value_option, watchers
 from harness.cli.convention import EXIT_VIOLATED, VerbGroup, print_json, print_stderr
-from harness.cli.parameters import FloatRange, algorithm_parameter
+from harness.cli.parameters import FloatRange, algorithm_parameter, log_parameter
 from node.wording import count
 
 _FAULTS = ("kill", "suspend", "cut-out", "cut-in", "hand-over")
@@ -229,6 +229,7 @@ def _check_beside(count_: int, seed: int, timeout_s: float, source: Path | None,
 @click.option(
     "--against", type=click.Choice(["etcd"]), help="With kill or suspend: measure etcd, too, if it is installed here."
 )
+@log_parameter
 def failover(
     how: str,
     nodes: int | None,
@@ -238,9 +239,11 @@ def failover(
     late_ms: tuple[int, ...] | None,
     loss: float,
     against: str | None,
+    *,
+    algorithm: str,
     as_json: bool,
 ) -> int:
-    """Measure the time from a leader's failure to the next acknowledged put, on multipaxos, as a client sees it.
+    """Measure the time from a leader's failure to the next acknowledged put of a log, as a client sees it.
 
     Exit code: 1 if an acknowledged put is lost, else 0.
     """
@@ -251,12 +254,12 @@ def failover(
     if how == "rolling":
         from harness.bench.rolling import rolling  # noqa: PLC0415 - see harness.cli.verbs
 
-        rows = [rolling(nodes or 5, per_s, baseline_s, print_stderr)]
+        rows = [rolling(nodes or 5, per_s, baseline_s, print_stderr, algorithm)]
     else:
         from harness.bench.failover import failover as measure  # noqa: PLC0415 - see harness.cli.verbs
 
         rows = [
-            measure(how, nodes or 3, rounds, against is not None, print_stderr, each, loss)
+            measure(how, nodes or 3, rounds, against is not None, print_stderr, each, loss, algorithm)
             for each in late_ms or (None,)
         ]
     if as_json:
@@ -302,8 +305,16 @@ def _print_failover(row: dict[str, Any]) -> None:
 @click.option("--keys", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True, help="How many keys.")
 @click.option("--puts", type=click.IntRange(1), default=1_000_000, show_default=True, help="How many puts.")
 @click.option("--time", "seconds", type=FloatRange(0.1), help="Stop after this many seconds, even if puts are left.")
+@log_parameter
 def memory(
-    nodes: int, value_bytes: int, sessions: int, keys: int, puts: int, seconds: float | None, as_json: bool
+    nodes: int,
+    value_bytes: int,
+    sessions: int,
+    keys: int,
+    puts: int,
+    seconds: float | None,
+    algorithm: str,
+    as_json: bool,
 ) -> int:
     """Measure the memory and the disk of each node under many puts, while one follower is wiped and replaced.
 
@@ -311,7 +322,7 @@ def memory(
     """
     from harness.bench.memory import memory as measure  # noqa: PLC0415 - see harness.cli.verbs
 
-    row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), print_stderr)
+    row = measure(nodes, sessions, keys, puts, value_bytes, seconds or float("inf"), print_stderr, algorithm)
     if as_json:
         print_json(rows=[row])
     else:

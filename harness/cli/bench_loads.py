@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.convention import print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange, Function
+from harness.cli.parameters import FloatRange, Function, log_parameter
 
 if TYPE_CHECKING:
     from harness.bench.load import Load, Shape
@@ -60,6 +60,7 @@ def _load_options(seconds: float) -> Callable[[Function], Function]:
     """Return a decorator that adds the options that all benchmarks of loads have."""
 
     def add(command: Function) -> Function:
+        command = log_parameter(command)
         command = click.option(
             "--against",
             type=click.Choice(["etcd", "pysyncobj"]),
@@ -98,15 +99,21 @@ value_option = click.option(
 @_shapes_option
 @_load_options(5.0)
 def throughput(
-    nodes: int, value_bytes: int, shapes: "tuple[Shape, ...]", seconds: float, against: str | None, as_json: bool
+    nodes: int,
+    value_bytes: int,
+    shapes: "tuple[Shape, ...]",
+    seconds: float,
+    against: str | None,
+    algorithm: str,
+    as_json: bool,
 ) -> None:
-    """Measure durable puts per second on multipaxos.
+    """Measure durable puts per second on a log.
 
     The floor is the same messages and syncs without consensus. --against adds a peer.
     """
     from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.verbs
 
-    _compare({nodes: [Load(shape, seconds, value_bytes) for shape in shapes]}, against, as_json)
+    _compare({nodes: [Load(shape, seconds, value_bytes) for shape in shapes]}, against, algorithm, as_json)
 
 
 @verb()
@@ -117,7 +124,13 @@ def throughput(
 )
 @_load_options(5.0)
 def latency(
-    nodes: int, value_bytes: int, in_flight: tuple[int, ...], seconds: float, against: str | None, as_json: bool
+    nodes: int,
+    value_bytes: int,
+    in_flight: tuple[int, ...],
+    seconds: float,
+    against: str | None,
+    algorithm: str,
+    as_json: bool,
 ) -> None:
     """Measure how long a durable put takes, with one and with several in flight on one connection.
 
@@ -126,7 +139,7 @@ def latency(
     from harness.bench.load import Load, Shape  # noqa: PLC0415 - see harness.cli.verbs
 
     loads = [Load(Shape(each, 1), seconds, value_bytes) for each in in_flight]
-    rows = _compare({nodes: loads}, against, as_json)
+    rows = _compare({nodes: loads}, against, algorithm, as_json)
     if not as_json:
         for row in rows:
             print(f"\n{row['in_flight']} in flight: calls by their latency, in milliseconds at most")
@@ -152,13 +165,14 @@ def reads(
     percent: tuple[int, ...],
     seconds: float,
     against: str | None,
+    algorithm: str,
     as_json: bool,
 ) -> None:
     """Measure linearizable reads per second, and reads mixed with puts. A quorum confirms each read."""
     from harness.bench.load import Load  # noqa: PLC0415 - see harness.cli.verbs
 
     loads = [Load(shape, seconds, value_bytes, part / 100) for part in percent for shape in shapes]
-    _compare({nodes: loads}, against, as_json)
+    _compare({nodes: loads}, against, algorithm, as_json)
 
 
 @verb()
@@ -174,12 +188,22 @@ def reads(
 )
 @_load_options(3.0)
 def scale(
-    nodes: tuple[int, ...], value_bytes: tuple[int, ...], seconds: float, against: str | None, as_json: bool
+    nodes: tuple[int, ...],
+    value_bytes: tuple[int, ...],
+    seconds: float,
+    against: str | None,
+    algorithm: str,
+    as_json: bool,
 ) -> None:
     """Measure durable puts and megabytes per second by the number of nodes and the size of values, with 256 in flight."""
     from harness.bench.load import SHAPES, Load  # noqa: PLC0415 - see harness.cli.verbs
 
-    _compare({count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes}, against, as_json)
+    _compare(
+        {count: [Load(SHAPES[0], seconds, size) for size in value_bytes] for count in nodes},
+        against,
+        algorithm,
+        as_json,
+    )
 
 
 @verb()
@@ -203,8 +227,15 @@ def scale(
 @click.option(
     "--time", "seconds", type=FloatRange(0.1, 600), default=1.0, show_default=True, help="Seconds for each turn."
 )
+@log_parameter
 def watchers(
-    nodes: int, counts: tuple[int, ...], shape: "tuple[Shape, ...]", rounds: int, seconds: float, as_json: bool
+    nodes: int,
+    counts: tuple[int, ...],
+    shape: "tuple[Shape, ...]",
+    rounds: int,
+    seconds: float,
+    algorithm: str,
+    as_json: bool,
 ) -> None:
     """Measure puts per second beside idle watchers, which watch keys that nothing changes.
 
@@ -212,7 +243,7 @@ def watchers(
     """
     from harness.bench.watchers import watchers as measure  # noqa: PLC0415 - see harness.cli.verbs
 
-    rows = measure(counts, nodes, shape[0], seconds, rounds, print_stderr)
+    rows = measure(counts, nodes, shape[0], seconds, rounds, print_stderr, algorithm)
     if as_json:
         print_json(rows=rows)
         return
@@ -227,11 +258,13 @@ def watchers(
     print(f"{rows[0]['woken']} watchers saw a change, and {rows[0]['ended']} ended")
 
 
-def _compare(loads: "Mapping[int, Sequence[Load]]", against: str | None, as_json: bool) -> list[dict[str, Any]]:
+def _compare(
+    loads: "Mapping[int, Sequence[Load]]", against: str | None, algorithm: str, as_json: bool
+) -> list[dict[str, Any]]:
     """Measure the loads of each number of nodes, print the rows, and return them."""
     from harness.bench.compare import compare  # noqa: PLC0415 - see harness.cli.verbs
 
-    rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, print_stderr)]
+    rows = [row for nodes, some in loads.items() for row in compare(nodes, some, against, print_stderr, algorithm)]
     if as_json:
         print_json(rows=rows)
         return rows

@@ -54,12 +54,12 @@ def crashpoints(
     from harness.systematic.crashpoints import Walker  # noqa: PLC0415
     from harness.systematic.power_cuts import PowerCutTrial, WalkedOperation  # noqa: PLC0415
     from harness.systematic.sweep_points import PointOutcome  # noqa: PLC0415
-    from node.algorithms import load_algorithm  # noqa: PLC0415
+    from node.algorithms import A_LOG, load_algorithm  # noqa: PLC0415
 
     # What cannot be walked is refused before a folder is made.
     if WalkedOperation(operation).needs_log and not load_algorithm(algorithm).keeps_log:
         raise click.UsageError(
-            f"{algorithm} keeps no log, and so no snapshots: {operation} is for logs, such as multipaxos"
+            f"{algorithm} keeps no log, and so no snapshots: {operation} is for logs, such as {A_LOG}"
         )
     load_algorithm(algorithm)
     folder = new_folder(root, f"crashpoints-{algorithm}")

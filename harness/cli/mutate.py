@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.option(
     "--simulate", "algorithms", multiple=True, metavar="ALGORITHM",
-    help="Simulate this algorithm on each change. May be given several times.  [default: MODULE's, or paxos and multipaxos]",
+    help="Simulate this algorithm on each change. May be given several times.  [default: MODULE's, or paxos and the logs]",
 )  # fmt: skip
 @click.option("--tests", multiple=True, metavar="PATH", help="Run these tests of pytest on each change, too.")
 @click.option(
@@ -122,13 +122,13 @@ def mutate(
 
 def _algorithms_of(modules: tuple[str, ...]) -> tuple[str, ...]:
     """Return the algorithms to simulate: those that are changed themselves, or else the shipped ones that are right."""
-    from node.algorithms import BUILT_IN  # noqa: PLC0415
+    from node.algorithms import BUILT_IN, LOGS  # noqa: PLC0415
 
     own = [name for name in modules if ":" in name]
     for short, path in BUILT_IN.items():
         home = path.partition(":")[0]
         own += [short for name in modules if f"{home}.".startswith(f"{name}.") or name.startswith(f"{home}.")]
-    return tuple(dict.fromkeys(own)) or ("paxos", "multipaxos")
+    return tuple(dict.fromkeys(own)) or ("paxos", *LOGS)
 
 
 def _print(report: "MutationReport") -> None:

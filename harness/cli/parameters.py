@@ -106,6 +106,21 @@ def algorithm_parameter(
     return add
 
 
+def log_parameter(function: Function) -> Function:
+    """Let a verb take an algorithm that keeps a log, as an argument or as `--algorithm`."""
+
+    @wraps(function)
+    def checked(*arguments: Any, algorithm: str, **more: Any) -> Any:
+        from node.algorithms import A_LOG, load_algorithm  # noqa: PLC0415 - see harness.cli.verbs
+
+        if not load_algorithm(algorithm).keeps_log:
+            raise click.UsageError(f"{algorithm} keeps no log: measure {A_LOG}, or a log of your own")
+        return function(*arguments, algorithm=algorithm, **more)
+
+    decorated: Function = algorithm_parameter(default="multipaxos")(checked)  # type: ignore[assignment]  # wraps() keeps the type
+    return decorated
+
+
 class SettingValue(click.ParamType[tuple[str, int]]):
     """A parameter type: NAME=VALUE, for a setting of the cluster."""
 

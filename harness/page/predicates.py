@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from harness.checkers.invariants import chooses_by_majority, keeps_promises
 from harness.page.event_log import Event
 from harness.page.events import cut, value_text
 from harness.records.jsonable import from_jsonable
@@ -41,12 +42,12 @@ class Predicates:
 
     def __init__(self, algorithm: str, nodes: int) -> None:
         self._nodes = nodes
-        keeps_log = load_algorithm(algorithm).keeps_log
+        cls = load_algorithm(algorithm)
         self.names = (
             [REPLICAS, PROMISES, TOKENS]
-            if keeps_log
-            else [AGREEMENT, STAYS, *([CHOSEN] if algorithm in ("majority", "paxos") else [])]
-            + ([PROMISES] if algorithm == "paxos" else [])
+            if cls.keeps_log
+            else [AGREEMENT, STAYS, *([CHOSEN] if chooses_by_majority(cls) else [])]
+            + ([PROMISES] if keeps_promises(cls) else [])
         )
         self.broken: list[Event] = []
         self._found: set[str] = set()

@@ -33,7 +33,7 @@ from cluster.recovering import recover
 from cluster.restoring import restore
 from cluster.save_file import Save, SaveHeader, read_save, write_save
 from cluster.spec import Spec, create, open_spec
-from node.algorithms import load_algorithm
+from node.algorithms import DEFAULT_LOG, load_algorithm
 from node.contract import NodeId
 from node.log_contract import LogAlgorithm, Record
 from node.machines import DEFAULT
@@ -108,7 +108,7 @@ class RescueWalk:
 
 def walk_rescue(
     operation: RescueOperation,
-    algorithm: str = "multipaxos",
+    algorithm: str = DEFAULT_LOG,
     files: type[DurableFiles] = DurableFiles,
     every: int = 1,
     progress: Callable[[RescueTrial], None] = lambda _trial: None,
@@ -234,7 +234,7 @@ def sample_save(algorithm: str) -> Save:
     return Save(SaveHeader("0" * 32, algorithm, (), _CHOSEN_SLOT, NODES, (), (), _SAVED_MS, len(state)), state)
 
 
-def old_cluster(root: Path, algorithm: str = "multipaxos") -> Spec:
+def old_cluster(root: Path, algorithm: str = DEFAULT_LOG) -> Spec:
     """Make the folder of a cluster that has lost all disks but one. That has a snapshot, chosen slots and accepted ones."""
     spec = create(root, nodes=NODES, algorithm=algorithm)
     settings = spec.settings

@@ -12,6 +12,7 @@ from harness.workloads.reads import ReadsWorkload
 from harness.workloads.set_once import SetOnceWorkload
 from harness.workloads.watches import WatchWorkload
 from harness.workloads.workload import Workload
+from node.algorithms import A_LOG
 from node.contract import Algorithm, BadInput
 from node.wording import nearest
 
@@ -71,6 +72,6 @@ def workload_for(name: str, algorithm: type[Algorithm]) -> type[Workload]:
     if found.needs_log and not algorithm.keeps_log:
         raise UnknownWorkload(
             f"the workload {name} needs a replicated log, but {algorithm.__name__} decides each value once: "
-            "test an algorithm with a log, such as multipaxos"
+            f"test an algorithm with a log, such as {A_LOG}"
         )
     return found

@@ -20,6 +20,11 @@ BUILT_IN: Final = {
     "paxos": "node.algorithms.paxos:Paxos",
     "multipaxos": "node.algorithms.multipaxos:MultiPaxos",
 }
+#: Those of them that keep a log. The first is the one that tools take if none is named.
+LOGS: Final = ("multipaxos",)
+DEFAULT_LOG: Final = LOGS[0]
+#: The names of the logs, in a sentence.
+A_LOG: Final = " or ".join(LOGS)
 
 
 class UnknownAlgorithm(BadInput):

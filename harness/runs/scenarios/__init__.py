@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.runs.experiment import Experiment
+from node.algorithms import LOGS
 
-ALL: Final = ("leader", "failover", "majority", "paxos", "multipaxos")
+ALL: Final = ("leader", "failover", "majority", "paxos", *LOGS)
 _MODULES: Final = (
     "first_proposal_wins",
     "race",

@@ -4,6 +4,7 @@ from itertools import combinations
 
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
+from node.algorithms import LOGS
 
 
 def play(run: Experiment, _variant: str) -> None:
@@ -26,6 +27,6 @@ SCENARIO = Scenario(
     "minority-killed",
     "each pair of five nodes is killed in turn, and comes back",
     play,
-    algorithms=("majority", "paxos", "multipaxos"),
+    algorithms=("majority", "paxos", *LOGS),
     takes_s=4.0,
 )

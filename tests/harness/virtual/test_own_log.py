@@ -18,6 +18,7 @@ from node.contract import BadInput, Request, Value
 from node.frames import CommandFrame, ReadFrame
 from node.log_contract import Log, StoredProgress
 from node.storage.log_store import MemoryLog
+from tests.docs.pages import blocks
 from tests.fixed_leader_log import FixedLeaderLog
 
 PATH = "tests/fixed_leader_log.py:FixedLeaderLog"
@@ -61,6 +62,12 @@ def test_only_what_it_can_do_must_have_happened() -> None:
 def test_its_mistakes_are_found(broken: type[FixedLeaderLog], seeds: Sequence[int], found: str) -> None:
     failures = simulate_seeds(broken, seeds, SAFE, 2).failures
     assert any(text.startswith(found) for text in failures.values()), failures
+
+
+def test_the_guide_shows_it_as_it_is() -> None:
+    source = Path("tests/fixed_leader_log.py").read_text()
+    shown = [block for block in blocks(Path("docs/guides/log.md")) if block.language == "python"]
+    assert [block.text for block in shown if block.text.rstrip("\n") not in source] == []
 
 
 def test_it_is_found_by_its_file() -> None:
