@@ -357,7 +357,9 @@ def test_a_minimised_history_is_invalid_by_itself(
 
 def test_a_budget_that_is_too_small_is_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[Row] = [(f"a{number}", "invoke", "append", 1) for number in range(5)]
-    rows += [("r", "invoke", "read", None), ("r", "ok", "read", [1] * 6)]
+    rows += [("r", "invoke", "read", None), ("r", "ok", "read", [1] * 5)]
+    rows += [("b", "invoke", "append", 1), ("b", "ok", "append", None)]
+    rows += [("r", "invoke", "read", None), ("r", "ok", "read", [1] * 5)]
     path = history(tmp_path, *rows)
     assert run(["check", str(path), "--model", "log", "--budget", "1"]) == 2
     assert "raise --budget" in capsys.readouterr().out
