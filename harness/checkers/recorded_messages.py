@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from harness.records.jsonable import from_jsonable
 from node.contract import Message, NodeId
 from node.log_contract import LeaderMessage, LogAlgorithm
+from node.quorum import Ballot
 from node.wire import pack_unchecked
 
 #: Returns what a field holds, from what a record shows.
@@ -28,20 +29,42 @@ class SaidByLeader(NamedTuple):
     said: LeaderMessage
 
 
+class LogReader:
+    """Reads the recorded messages of one log."""
+
+    def __init__(self, algorithm: type[LogAlgorithm]) -> None:
+        self._algorithm = algorithm
+        self._classes = {message.type_name(): message for message in algorithm.messages}
+        self._of_others: dict[str, None] = {}  # the types that not only leaders send
+
+    def said(self, type_: str, fields: Mapping[str, Any]) -> LeaderMessage | None:
+        """Return what a leader says by a message; None if not only leaders send it, or if it cannot be read."""
+        if type_ in self._of_others or (message := self._message(type_, fields)) is None:
+            return None
+        said = self._algorithm.leader_message(message)
+        if said is None:
+            self._of_others[type_] = None  # the class decides
+        return said
+
+    def candidacy(self, type_: str, fields: Mapping[str, Any]) -> Ballot | None:
+        """Return the ballot for which a message asks for promises; None if it asks for none, or if it cannot be read."""
+        message = self._message(type_, fields)
+        return None if message is None else self._algorithm.candidacy_in(message)
+
+    def _message(self, type_: str, fields: Mapping[str, Any]) -> Message | None:
+        cls = self._classes.get(type_)
+        try:
+            message: Message | None = None if cls is None else _reader(cls)(fields)
+        except (ValueError, TypeError, KeyError):
+            return None
+        return message
+
+
 def said_by_leaders(algorithm: type[LogAlgorithm], messages: Iterable[Mapping[str, Any]]) -> Iterator[SaidByLeader]:
     """Yield what the messages say that only leaders send, in the order of the record. Those that cannot be read are left out."""
-    classes = {message.type_name(): message for message in algorithm.messages}
+    reader = LogReader(algorithm)
     for line in messages:
-        cls = classes.get(line["type"])
-        if cls is None or "of" in line:
-            continue
-        try:
-            said = algorithm.leader_message(_reader(cls)(line["fields"]))
-        except (ValueError, TypeError, KeyError):
-            continue
-        if said is None:
-            del classes[line["type"]]  # the class decides
-        else:
+        if "of" not in line and (said := reader.said(line["type"], line["fields"])) is not None:
             yield SaidByLeader(line["from"], line["incarnation"], said)
 
 

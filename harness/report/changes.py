@@ -17,10 +17,12 @@ Rules
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from harness.checkers.recorded_messages import LogReader
 from harness.records.jsonable import canonical, from_jsonable
 from harness.report.drawn_run import DrawnCall, DrawnMessage, RunFolder
 from node.algorithms import load_algorithm
 from node.authors import status_of
+from node.log_contract import LogAlgorithm
 from node.offline import replica_on_disk
 
 #: How many changes a page carries at most. Beyond it, changes of a log's position are left out.
@@ -159,9 +161,10 @@ def _first_roles(run: RunFolder) -> Iterator[NodeChange]:
 
 
 def _of_messages(run: RunFolder) -> Iterator[NodeChange]:
+    of_log = _shown_by_a_log(run)
     proposed: dict[tuple[str, str], Any] = {}  # variable and ballot to the value that an Accept asks for
     for message in run.messages:
-        shows = SHOWS.get(message.type)
+        shows = SHOWS.get(message.type, of_log)
         if shows is None or message.sender not in run.nodes:
             continue
         variable = message.variable or ""
@@ -179,6 +182,28 @@ def _of_messages(run: RunFolder) -> Iterator[NodeChange]:
                     yield NodeChange(
                         message.time, message.sender, variable, "holds", value, message.index, ballot=ballot
                     )
+
+
+def _shown_by_a_log(run: RunFolder) -> Callable[[DrawnMessage], Shown] | None:
+    """Return what the messages of a log show that are not in `SHOWS`: the log's class knows; None if it is no log of ours."""
+    try:
+        algorithm = load_algorithm(str(run.results["algorithm"])) if run.is_ours else None
+    except Exception:  # noqa: BLE001 - a user's algorithm may be elsewhere
+        return None
+    if algorithm is None or not issubclass(algorithm, LogAlgorithm):
+        return None
+    reader = LogReader(algorithm)
+
+    def read(message: DrawnMessage) -> Shown:
+        if (said := reader.said(message.type, message.fields)) is not None:
+            yield "ballot", _ballot([*said.ballot])
+            yield "role", "leader"
+            yield "log", f"slot {said.commit}"
+        elif (ballot := reader.candidacy(message.type, message.fields)) is not None:
+            yield "ballot", _ballot([*ballot])
+            yield "role", "candidate"
+
+    return read
 
 
 def _of_answers(run: RunFolder) -> Iterator[NodeChange]:

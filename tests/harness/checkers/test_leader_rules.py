@@ -9,13 +9,13 @@ from harness.checkers.evidence import RunEvidence
 from harness.checkers.invariants import invariants
 from harness.checkers.known_bad_leaders import KNOWN_BREAKS, A, B, KeepsBallots, Said, leads, run_of
 from harness.checkers.leader_rules import COMPLETENESS, LOG_MATCHING, RULES, STATE_MACHINE_SAFETY, LeaderLogs
-from harness.checkers.recorded_messages import said_by_leaders
+from harness.checkers.recorded_messages import LogReader, said_by_leaders
 from harness.checkers.verdict import VerdictStatus
 from harness.records.messages import readable_fields
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import Heartbeat, LogAccept
+from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogPrepare
 from node.contract import Message
-from node.log_contract import LogAlgorithm, Record
+from node.log_contract import LeaderMessage, LogAlgorithm, Record
 from node.quorum import Ballot
 from node.storage.disk import Contents
 
@@ -101,3 +101,15 @@ def said_and_broken(sent: tuple[tuple[str, Message], ...]) -> tuple[int, list[st
     for (_, message), read in zip(sent, said, strict=True):
         assert read.said == MultiPaxos.leader_message(message)
     return len(said), broken(tuple((node, read) for node, _, read in said), MultiPaxos)
+
+
+def test_a_reader_takes_recorded_fields_and_leaves_out_what_it_cannot_read() -> None:
+    reader, ballot = LogReader(MultiPaxos), Ballot(2, "n2")
+    prepare = LogPrepare(ballot, 3)
+    assert reader.candidacy("Prepare", readable_fields(prepare)) == ballot
+    assert reader.said("Prepare", readable_fields(prepare)) is None
+    assert reader.said("Heartbeat", readable_fields(Heartbeat(ballot, 1, 7))) == LeaderMessage(ballot, (), 7)
+    assert reader.candidacy("Heartbeat", readable_fields(Heartbeat(ballot, 1, 7))) is None
+    for type_, fields in (("Heartbeat", {"ballot": "x"}), ("Heartbeat", {}), ("Nothing", {}), ("Accept", {"batch": 1})):
+        assert reader.said(type_, fields) is None
+    assert reader.said("Heartbeat", readable_fields(Heartbeat(ballot, 1, 8))) == LeaderMessage(ballot, (), 8)
