@@ -1,7 +1,6 @@
 """Words of messages to people that all floors use."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final
 
 _NEAREST_MAX: Final = 3
@@ -28,6 +27,8 @@ def nearest(word: str, names: Iterable[str], otherwise: str | None = None) -> st
         names: those that exist. The three that look most like the word are named.
         otherwise: what to return if none of them looks like it; None to return "there are ..." with all names.
     """
+    from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
+
     lowered = {name.lower(): name for name in names}
     found = [lowered[match] for match in get_close_matches(word.lower(), lowered, _NEAREST_MAX, _SIMILARITY_MIN)]
     if found:

@@ -26,7 +26,6 @@ from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import MODELS, CasRegisterModel, FailedCas
 from harness.checkers.object_linearizability import Certificate, certify, find_contradiction
 from harness.checkers.sequential_model import Model, ObjectCall
-from harness.checkers.transactions import Isolation
 from harness.checkers.verdict import Verdict, invalid, unknown, valid
 from harness.checkers.work_limits import LimitReached, work_limits
 from node.wording import count
@@ -63,7 +62,7 @@ class CheckOptions:
 
     Attributes:
         initial: the first value of each register, as text that is compared (`text_of`); None for none.
-        isolation: the level of isolation that transactions were promised.
+        isolation: the level of isolation that transactions were promised, a name in `ISOLATION_LEVELS`.
         budget: how many configurations the search of one key may visit.
         timeout_s: after how many seconds the verdict is unknown; None for never.
         memory_gb: at how many GB of memory of this process the verdict is unknown; None for no limit but the machine's.
@@ -72,7 +71,7 @@ class CheckOptions:
     """
 
     initial: str | None = None
-    isolation: Isolation = Isolation.STRICT_SERIALIZABLE
+    isolation: str = "strict-serializable"
     budget: int = BUDGET
     timeout_s: float | None = None
     memory_gb: float | None = None
@@ -255,8 +254,9 @@ def _judge_calls(path: Path, judge_name: str, options: CheckOptions) -> JudgedFi
     from harness.checkers.call_judges import call_judge  # noqa: PLC0415
     from harness.checkers.client_call_file import read_client_calls  # noqa: PLC0415
     from harness.checkers.client_calls import CallContext, judge_keys  # noqa: PLC0415
+    from harness.checkers.transactions import ISOLATION_LEVELS  # noqa: PLC0415
 
-    judge = call_judge(judge_name, options.isolation)
+    judge = call_judge(judge_name, ISOLATION_LEVELS[options.isolation])
     started = read = time.monotonic()
     judged = JudgedFile(unknown(""))
     try:

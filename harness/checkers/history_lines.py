@@ -15,8 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from harness.checkers import call_lines, jepsen_log
-from harness.checkers.edn_forms import BadEdn, forms
+from harness.checkers import call_lines
 from harness.checkers.models import MODELS, KvModel
 from harness.checkers.sequential_model import Model
 from harness.records.jsonable import BadFile, from_jsonable, shown
@@ -81,7 +80,9 @@ def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             return
         with path.open(encoding="utf-8-sig") as file:  # some editors put a byte-order mark first
             if form == "log":
-                for place, event in jepsen_log.events_of(file):
+                from harness.checkers.jepsen_log import events_of  # noqa: PLC0415
+
+                for place, event in events_of(file):
                     yield place, event
                 return
             for place, line in enumerate(file):
@@ -96,7 +97,7 @@ def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if type(event) is not dict:
                     raise BadFile(f"{path}, line {place + 1}: it must be a JSON object, and it is {line.strip()[:100]}")
                 yield place, event
-    except (OSError, UnicodeDecodeError, BadEdn) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
 
 
@@ -106,7 +107,9 @@ def _form_of(path: Path) -> Literal["lines", "array", "edn", "log"]:
         start = file.read(4_096)
     if re.match(r"\s*\{\s*[\"}]", start):
         return "lines"
-    if jepsen_log.is_log(start):
+    from harness.checkers.jepsen_log import is_log  # noqa: PLC0415 - most files are JSON, and these take a while
+
+    if is_log(start):
         return "log"
     if re.match(r"\s*\[?\s*\{\s*:|\s*[\[(]?\s*[#;]|\s*\(|\s*\[\s*$", start):
         return "edn"
@@ -120,6 +123,8 @@ def _whole_file(path: Path, form: Literal["array", "edn"]) -> Iterator[Any]:
         if form == "array":
             yield from json.loads(text)
             return
+        from harness.checkers.edn_forms import forms  # noqa: PLC0415
+
         for one in forms(text):
             if isinstance(one, list):
                 yield from one

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from harness.checkers.edn_forms import forms
+from harness.checkers.edn_forms import BadEdn, forms
+from harness.records.jsonable import BadFile
 
 _EVENT: Final = re.compile(
     r"(?:.*\bjepsen\.util\b[ -]*)?(?P<process>:?[\w.-]+)\s+:(?P<type>invoke|ok|fail|info)\s+(?P<f>:\S+)"
@@ -25,7 +26,7 @@ def events_of(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number (from 0) and the event of each line that is one.
 
     Raises:
-        ValueError: a value is no EDN.
+        BadFile: a value is no EDN.
     """
     for place, line in enumerate(lines):
         match = _EVENT.match(line)
@@ -48,4 +49,7 @@ def _form(text: str | None) -> Any:
         return None
     if re.fullmatch(r"-?\d+", text):
         return int(text)
-    return next(forms(text), None)
+    try:
+        return next(forms(text), None)
+    except BadEdn as error:
+        raise BadFile(f"the value {text} is no EDN: {error}") from None

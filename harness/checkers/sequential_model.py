@@ -23,10 +23,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from harness.records.history import RecordedCall
 from harness.records.jsonable import canonical
+
+if TYPE_CHECKING:
+    from harness.records.history import RecordedCall
 
 ModelState = Hashable
 
@@ -76,7 +78,7 @@ class ObjectCall:
     answer: Hashable
     began: int
     ended: int | None = None
-    operation: RecordedCall | None = None
+    operation: "RecordedCall | None" = None
     process: Hashable = ""
 
     @property
@@ -187,7 +189,7 @@ def definite_answer(error: object) -> str | None:
     return None
 
 
-def calls_of(operations: Iterable[RecordedCall], model: Model) -> dict[str, list[ObjectCall]]:
+def calls_of(operations: "Iterable[RecordedCall]", model: Model) -> dict[str, list[ObjectCall]]:
     """Return the calls on each key that the model judges (rule 2), in the order in which they began.
 
     Calls with other functions, reads of unknown outcome, and calls that were not done are left out.

@@ -6,11 +6,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -130,14 +129,12 @@ def check(
     Exit code: 0 valid, 1 invalid, 2 unknown, 254 if a file is no history of the model. Of several files the worst counts.
     """
     from harness.checkers.history_file import CheckOptions  # noqa: PLC0415 - see harness.cli.verbs
-    from harness.checkers.transactions import ISOLATION_LEVELS  # noqa: PLC0415
 
     if minimise and Path("-") in files:
         raise click.UsageError("--minimise writes beside the file, and stdin is none: write it to a file first")
     if consistency != _CONSISTENCY and model not in _TRANSACTIONS:
         raise click.UsageError(f"--consistency is for {' and '.join(_TRANSACTIONS)}, and {model} has one meaning")
-    isolation = ISOLATION_LEVELS[consistency]
-    options = CheckOptions(_initial(initial), isolation, budget, timeout, memory, not no_explain, failed_cas)
+    options = CheckOptions(_initial(initial), consistency, budget, timeout, memory, not no_explain, failed_cas)
     try:
         options.model(model)
     except ValueError as error:
@@ -164,11 +161,13 @@ def _initial(text: str | None) -> str | None:
 @contextmanager
 def _with_stdin(files: tuple[Path, ...]) -> Iterator[dict[str, Path]]:
     """Yield the files by their names, with the files of folders, and with stdin as a file, since it is read twice."""
-    with TemporaryDirectory(prefix="consensus-check-") as folder:
+    with ExitStack() as stack:
         named: dict[str, Path] = {}
         for path in files:
             if path == Path("-"):
-                named["-"] = Path(folder) / "stdin"
+                from tempfile import TemporaryDirectory  # noqa: PLC0415 - it imports much, and few need it
+
+                named["-"] = Path(stack.enter_context(TemporaryDirectory(prefix="consensus-check-"))) / "stdin"
                 named["-"].write_bytes(sys.stdin.buffer.read())
             elif path.is_dir():
                 found = (one for one in sorted(path.rglob("*")) if one.suffix in _SUFFIXES and ".min." not in one.name)

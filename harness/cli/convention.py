@@ -13,9 +13,7 @@ Rules
 
 import json
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -167,6 +165,9 @@ def print_wrapped(line: str, indent: str | None = None) -> None:
         line: the line.
         indent: what the lines after the first begin with; the spaces at the start of `line` and two more if it is None.
     """
+    import shutil  # noqa: PLC0415 - most verbs do not wrap lines, and these take a while
+    import textwrap  # noqa: PLC0415
+
     if indent is None:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
     columns = shutil.get_terminal_size().columns
