@@ -80,13 +80,18 @@ def _judged_s(run: RunEvidence, node: str | None) -> float:
     return sends_again_s + _settles_s(run) + _SLACK_S
 
 
-def silences(run: RunEvidence) -> Iterator[str]:
-    """Yield a sentence for each time in which the cluster answered no call, although it was asked and owed an answer."""
+def silences(run: RunEvidence, within_s: float | None = None) -> Iterator[str]:
+    """Yield a sentence for each time in which the cluster answered no call, although it was asked and owed an answer.
+
+    Args:
+        run: the evidence.
+        within_s: within how many seconds a system that is not ours answers if a majority is up and connected; None for ours.
+    """
     ended = sorted(ended_ns(operation) for operation in run.calls if was_answered(operation))
     asked = [operation for operation in run.calls if operation.completion is not None and not is_excused(operation)]
     bounds = [run.history.events[0].time, *ended, run.history.events[-1].time] if run.history.events else []
     for before, after in pairwise(bounds):
-        silence = _Silence(int(before), int(after))
+        silence = _Silence(int(before), int(after), within_s)
         began_ns = next(
             (began for began in silence.starts(run, asked) if silence.is_owed_from(run, asked, began)), None
         )
@@ -101,14 +106,19 @@ def silences(run: RunEvidence) -> Iterator[str]:
 
 
 class _Silence(NamedTuple):
-    """A time without any answer, in nanoseconds."""
+    """A time without any answer, in nanoseconds. `within_s` is that of `silences`."""
 
     began_ns: int
     ended_ns: int
+    within_s: float | None = None
+
+    def usual_s(self, run: RunEvidence) -> float:
+        """Return within how many seconds some call is answered where nothing is slow."""
+        return _judged_s(run, None) if self.within_s is None else self.within_s
 
     def starts(self, run: RunEvidence, asked: list[RecordedCall]) -> list[int]:
         """Return the moments from which to judge: when a client first asks, and whenever a fault begins or ends after that."""
-        if _judged_s(run, None) * 1e9 > self.ended_ns - self.began_ns:
+        if self.usual_s(run) * 1e9 > self.ended_ns - self.began_ns:
             return []  # almost every one is so short
         asks = (max(operation.invoke.time, self.began_ns) for operation in asked if ended_ns(operation) > self.began_ns)
         first = next(asks, self.ended_ns)
@@ -117,7 +127,7 @@ class _Silence(NamedTuple):
 
     def allowed_s(self, run: RunEvidence, began_ns: int) -> float:
         """Return within how many seconds of `began_ns` some call must be answered."""
-        return _judged_s(run, None) + run.allowance_s(began_ns, self.ended_ns)
+        return self.usual_s(run) + run.allowance_s(began_ns, self.ended_ns)
 
     def is_owed_from(self, run: RunEvidence, asked: list[RecordedCall], began_ns: int) -> bool:
         """Return whether an answer was owed to the calls in `asked` from `began_ns` on, for longer than it may take."""
@@ -131,17 +141,27 @@ class _Silence(NamedTuple):
             invoke, end_ns = operation.invoke, int(min(ended_ns(operation), until_ns))
             if (invoke.timeout_s or 0.0) < least_s or invoke.time >= until_ns or end_ns <= covered_ns:
                 continue
-            if invoke.node is not None and not is_owed(run, invoke.node, began_ns, until_ns):
+            if invoke.node is not None and not is_owed(
+                run, invoke.node, began_ns, until_ns, may_lead=self.within_s is not None
+            ):
                 continue
             open_ns += end_ns - max(invoke.time, covered_ns)
             covered_ns = end_ns
         steady_ns = int((until_ns - began_ns) * _EARLY)
-        return open_ns >= _ASKED * (until_ns - began_ns) and is_owed(run, None, began_ns, until_ns, steady_ns=steady_ns)
+        if open_ns < _ASKED * (until_ns - began_ns):
+            return False
+        return is_owed(run, None, began_ns, until_ns, steady_ns=steady_ns, may_lead=self.within_s is not None)
 
 
-def is_owed(run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0) -> bool:
-    """Return whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it."""
-    owes = run.timeline.leader_owes_answer if run.algorithm.keeps_log else run.timeline.owes_answer
+def is_owed(
+    run: RunEvidence, node: str | None, began_ns: int, ended_ns: int, *, steady_ns: int = 0, may_lead: bool = False
+) -> bool:
+    """Return whether `node` (None: any node) owed a client an answer all the time, with one majority for `steady_ns` of it.
+
+    `may_lead` says that one node of a system that is not ours may lead the others.
+    """
+    leads = run.algorithm.keeps_log or may_lead
+    owes = run.timeline.leader_owes_answer if leads else run.timeline.owes_answer
     return owes(node, began_ns, ended_ns, steady_ns=steady_ns)
 
 

@@ -10,7 +10,7 @@ from cluster.errors import Mistake
 from harness.cli.convention import print_json, verb
 
 #: The endings of the templates, by language.
-_LANGUAGES: Final = {"python": ".py", "node": ".js"}
+_LANGUAGES: Final = {"python": ".py", "node": ".js", "perl": ".pl"}
 
 
 @verb()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -157,6 +157,8 @@ class LinkFault:
     receipt: ReceiptBuilder
     forget: Callable[[ReceiptBuilder], None] | None = None
     waits: bool = False
+    crossed: Callable[[], Mapping[Link, int]] | None = None
+    """Returns how many messages have crossed each link that is cut; None if the rules let some pass, or count it themselves."""
     healed: bool = field(default=False)
 
     def has_bitten(self) -> bool:
@@ -173,6 +175,9 @@ class LinkFault:
             return
         self.healed = True
         counts: dict[str, Counter[str]] = {}
+        if self.crossed is not None:
+            for (sender, receiver), number in self.crossed().items():
+                counts[f"{sender}->{receiver}"] = Counter({"crossed": number})
         for rule in self.rules:
             rule.remove()
             for (sender, receiver), of_link in rule.counts().items():

@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from harness.faults.roles import Strike, node_in_role
 from harness.network.installed_rule import InstalledRule
 from harness.network.network import Network
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Hold, Reorder, Rule
-from harness.records.links import Link
+from harness.records.links import DELIVERED, Link
 from harness.records.receipts import Receipt
 from node.contract import NodeId
 
@@ -376,4 +376,24 @@ class Faults:
                 with self.lock:
                     self._receipts.append(receipt)
                     self._links.append(fault)
+        if cut and not types and probability == 1 and not self.network.meters_cuts:
+            fault.crossed = self._crossings(links)
         return fault
+
+    def _crossings(self, links: Sequence[Link]) -> Callable[[], dict[Link, int]]:
+        """Return what counts the messages that cross links from now on. While the links are cut, no message may.
+
+        The proxy's counters of links observe this, and not the rules that make the cut.
+        """
+
+        def delivered() -> dict[Link, int]:
+            counts = self.network.links()
+            return {link: sum(counts[link][fate] for fate in DELIVERED) for link in links if link in counts}
+
+        before = delivered()
+
+        def crossed() -> dict[Link, int]:
+            since = {link: number - before.get(link, 0) for link, number in delivered().items()}
+            return {link: number for link, number in since.items() if number}
+
+        return crossed

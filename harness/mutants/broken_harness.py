@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from cluster.control import ControlRequest
 from harness.faults.active import LinkFault, ReceiptBuilder
 from harness.faults.injector import Faults
+from harness.network.in_transit import Ruling
 from harness.network.rules import Action, Rule
 from harness.network.stream_rules import Piece, StreamRules
+from harness.network.switchboard import Switchboard
 from harness.records.links import Link
 
 
@@ -33,6 +36,27 @@ class CountsButLetsPass(StreamRules):
     def _first_look(self, one: Any, piece: Piece, now_s: float) -> float:
         super()._first_look(one, piece, now_s)
         return 0.0
+
+
+class CutsMessagesOneWay(Switchboard):
+    """A cut of both directions between nodes that speak by lines leaves one of them open."""
+
+    def serve(self, request: ControlRequest) -> None:
+        match request.arguments:
+            case {"rule": {"links": [*links], **more}}:
+                rule = {**more, "links": [link for link in links if link[0] < link[1]]}
+                request = ControlRequest(request.caller, request.verb, {**request.arguments, "rule": rule})
+        super().serve(request)
+
+
+class DeliversTwice(Switchboard):
+    """Each message is delivered twice, and recorded once."""
+
+    def _carry_out(self, rulings: list[Ruling]) -> None:
+        for message, fate, _ in rulings:
+            if fate == "passed":
+                self._sockets.send(message)
+        super()._carry_out(rulings)
 
 
 class LosesReceipts(Faults):

@@ -123,6 +123,7 @@ def _judge(name: str, class_: str, original: str, note: str, script: PartScript)
 _GRAPH: Final = "harness.checkers.dependency_graph:DependencyGraph"
 _ANOMALIES: Final = of_judges.TRANSACTIONS_WITH_EACH_ANOMALY
 _STREAM_RULES: Final = "harness.network.stream_rules:StreamRules"
+_SWITCHBOARD: Final = "harness.network.switchboard:Switchboard"
 _FAULTS: Final = "harness.faults.injector:Faults"
 
 MUTANTS: Final = (
@@ -391,6 +392,10 @@ MUTANTS: Final = (
         _STREAM_RULES,
         "a cut that is none",
         of_parts.A_CUT_BETWEEN_TWO_NODES,
+    ),
+    _part("cuts-messages-one-way", "CutsMessagesOneWay", _SWITCHBOARD, "one way stays open", of_parts.A_CUT_OF_LINES),
+    _part(
+        "delivers-twice", "DeliversTwice", _SWITCHBOARD, "a message comes twice", of_parts.MESSAGES_BETWEEN_TWO_NODES
     ),
     _part("delays-nothing", "DelaysNothing", _STREAM_RULES, "a delay is not applied", of_parts.A_SLOW_LINK),
     _part("loses-receipts", "LosesReceipts", _FAULTS, "a receipt is lost", of_parts.A_CUT_AND_ITS_RECEIPT),

@@ -1,11 +1,12 @@
 """Scripts about parts of the harness: each plays with a part that is broken or shipped, and the harness must find the break.
 
 A suite that injects faults is worth what its faults and its judges are worth. So a break of a rule of the proxy, or of the record
-of faults, has to be found like any other: by the observers and guards that every run has. These scripts use no process and no
-clock.
+of faults, has to be found like any other: by the observers and guards that every run has. These scripts use no process.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
@@ -20,7 +21,11 @@ from harness.faults.injector import Faults
 from harness.network.rule_installer import RuleInstaller
 from harness.network.rules import Cut, Delay, Rule
 from harness.network.stream_rules import Piece, StreamMeter, StreamRules
+from harness.network.switchboard import Switchboard
 from harness.records.links import Link
+from harness.systems.maelstrom.channel import Channel
+from harness.systems.maelstrom.protocol import JsonLine
+from harness.systems.maelstrom.router import Listener, Router
 from node.algorithms.paxos import Paxos
 
 _NODES: Final = ("n1", "n2")
@@ -50,6 +55,8 @@ def load_part(name: str) -> type:
 
 class _StreamWorld(RuleInstaller):
     """Two nodes and the rules of a proxy of streams between them, in a time that passes when a piece waits."""
+
+    meters_cuts = True
 
     def __init__(self, rules: type[StreamRules]) -> None:
         super().__init__(_NODES)
@@ -111,6 +118,51 @@ def a_cut_between_two_nodes(rules: type[StreamRules]) -> None:
     _judge(faults, fault)
 
 
+@contextmanager
+def _lines_between_two_nodes(kind: type[Switchboard]) -> Iterator[Router]:
+    """Yield the router of two nodes that speak by lines, without their processes: what they get stays in their pipes."""
+
+    def nothing(*_: object) -> None:
+        return None
+
+    listener = Listener(nothing, nothing, (), nothing, nothing, lambda *_: False)
+    router = Router(_NODES, None, 1, listener, kind)
+    with ExitStack() as ending:
+        for node in _NODES:
+            pipes = []
+            for mode in ("wb", "rb", "rb"):  # the ends that the harness has
+                reader, writer = os.pipe()
+                ours, theirs = (writer, reader) if mode == "wb" else (reader, writer)
+                pipes.append(os.fdopen(ours, mode, buffering=0))
+                ending.callback(os.close, theirs)
+            router.starts(node, Channel(*pipes))
+            router.opens(node)
+        try:
+            yield router
+        finally:
+            router.close()
+
+
+def _say_hello(router: Router) -> None:
+    for sender, receiver in _links():
+        router.from_node(sender, JsonLine(sender, receiver, {"type": "hello"}).to_bytes())
+
+
+def a_cut_between_two_nodes_that_speak_by_lines(kind: type[Switchboard]) -> None:
+    """Two nodes that speak Maelstrom's protocol are cut from each other, and each sends the other a message."""
+    with _lines_between_two_nodes(kind) as router:
+        faults = Faults(cast(Any, SimpleNamespace(nodes=_NODES)), cast(Any, router))
+        fault = faults.apply_rules("partition", [Cut()], _links(), UNRELIABLE)
+        _say_hello(router)
+        _judge(faults, fault)
+
+
+def messages_between_two_nodes(kind: type[Switchboard]) -> None:
+    """Two nodes that speak Maelstrom's protocol send each other a message, and the record must have what was handed over."""
+    with _lines_between_two_nodes(kind) as router:
+        _say_hello(router)
+
+
 def a_slow_link(rules: type[StreamRules]) -> None:
     """Bytes from one node to another are delayed by half a second."""
     world = _StreamWorld(rules)
@@ -131,5 +183,7 @@ def a_cut_and_its_receipt(kind: type[Faults]) -> None:
 
 
 A_CUT_BETWEEN_TWO_NODES: Final = PartScript("a-cut-between-two-nodes", a_cut_between_two_nodes)
+A_CUT_OF_LINES: Final = PartScript("a-cut-of-lines", a_cut_between_two_nodes_that_speak_by_lines)
+MESSAGES_BETWEEN_TWO_NODES: Final = PartScript("messages-between-two-nodes", messages_between_two_nodes)
 A_SLOW_LINK: Final = PartScript("a-slow-link", a_slow_link)
 A_CUT_AND_ITS_RECEIPT: Final = PartScript("a-cut-and-its-receipt", a_cut_and_its_receipt)

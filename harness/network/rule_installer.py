@@ -48,6 +48,8 @@ class RuleInstaller(ABC):
 
     holds_after: ClassVar[bool] = False
     """Whether a hold for some types can let those that come first pass: see `rules.Hold`."""
+    meters_cuts: ClassVar[bool] = False
+    """Whether the counts of a cut say what has crossed it."""
 
     def __init__(self, nodes: tuple[NodeId, ...]) -> None:
         self.nodes = nodes

@@ -40,6 +40,7 @@ class StreamNetwork(RuleInstaller):
     """The network of one system, from `start` (or `with`) to `close`."""
 
     holds_after = True
+    meters_cuts = True
 
     def __init__(
         self, folder: Path, nodes: tuple[NodeId, ...], ports: tuple[str, ...], *, shared: bool = False, seed: int = 0

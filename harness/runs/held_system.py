@@ -219,7 +219,7 @@ class HeldSystem:
         evidence = self.run.evidence(faults_expected=count > 0)
         if self.asks or evidence.history.operations:
             carried = PlanExecution(count, count, (), self._down)
-            verdicts = judge_system(evidence, self.workload, self._healed_ns, carried)
+            verdicts = judge_system(evidence, self.workload, self._healed_ns, carried, self.described)
         else:
             self.run.notes[NOT_JUDGED] = "no client asked anything: `consensus up --workload NAME` lets clients ask"
             verdicts = {**contract_verdict(evidence), **recovery_verdict(evidence)}

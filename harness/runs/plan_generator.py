@@ -59,6 +59,9 @@ _PROBABILITY_ROLE: Final = 0.3
 _PROBABILITY_END: Final = 0.7
 #: The probability that a fault of one process of a system that is not ours waits for an event on its links.
 _PROBABILITY_EVENT: Final = 0.4
+#: The probability that a fault outlasts the time within which a system that is not ours says that it answers, and by how much.
+_PROBABILITY_OUTLASTS: Final = 0.25
+_OUTLASTS: Final = 1.2
 #: The probability that some nodes of a plan share a failure domain.
 _PROBABILITY_DOMAIN: Final = 0.4
 #: The faults that plans draw beyond what is tolerated only, and the probability that a step is one of them.
@@ -165,7 +168,7 @@ def generate(
         entry = _weighted(rng, entries if number else of_roles or entries)
         if damages and rng.random() < _PROBABILITY_DAMAGE:
             entry = rng.choice(damages)
-        began_s, ended_s = _times(rng, time_s, entry.least_s)
+        began_s, ended_s = _times(rng, time_s, max(entry.least_s, _outlasts_s(system, entry, seed, number)))
         budget = books.budget(nodes, messages, began_s, ended_s, of_log)
         if beyond_tolerance:
             budget = replace(budget, spare=len(nodes))
@@ -236,6 +239,14 @@ def _when(rng: Random, budget: FaultBudget, drawn: DrawnArguments) -> When | Non
     (node,) = drawn.claims
     ends = (node, None) if rng.random() < 0.5 else (None, node)
     return When(rng.randint(1, 3), rng.choice(budget.messages), *ends)
+
+
+def _outlasts_s(system: System | None, entry: CatalogueEntry, seed: int, number: int) -> float:
+    """Return how long a fault lasts at least, so that some faults outlast the time within which a system says that it answers."""
+    if system is None or system.answers_within_s is None or entry.family not in ("process", "cut"):
+        return 0.0
+    drawn = Random(f"outlasts/{seed}/{number}").random() < _PROBABILITY_OUTLASTS
+    return system.answers_within_s * _OUTLASTS if drawn else 0.0
 
 
 def _at_event(

@@ -74,6 +74,7 @@ from harness.runs.progress import ShowLine, show_nothing
 from harness.runs.run_of_plan import Run, begin, run_of
 from harness.runs.system_run import SystemRun, judge_system
 from harness.runs.workload_clients import WorkloadClients, settle
+from harness.systems.system import System
 from harness.workloads.system_workload import SystemWorkload
 from harness.workloads.workload import ANSWER_AFTER_HEAL_S, Workload
 from node.contract import NodeId
@@ -147,7 +148,9 @@ def run_plan(
         len(nemesis.outcomes), sum(outcome.fired for outcome in nemesis.outcomes), _trouble(nemesis.outcomes), down
     )
     evidence = run.evidence(faults_expected=carried.fired > 0)
-    verdicts = judge(evidence, clients, healed_ns, carried, hand_overs, only_safety=plan.beyond_tolerance)
+    verdicts = judge(
+        evidence, clients, healed_ns, carried, hand_overs, only_safety=plan.beyond_tolerance, system=plan.system
+    )
     result = PlanResult(folder, plan, verdicts, tuple(nemesis.outcomes), time.monotonic() - started, evidence)
     run.notes.update(run.machine.notes())
     run.save_results(
@@ -198,6 +201,7 @@ def judge(
     hand_overs: Sequence[HandOver] = (),
     *,
     only_safety: bool = False,
+    system: System | None = None,
 ) -> dict[str, Verdict]:
     """Compute every verdict on a run of a workload.
 
@@ -208,9 +212,11 @@ def judge(
         carried: what became of the plan.
         hand_overs: what came of asking each voter of a log to lead.
         only_safety: whether more was lost than is tolerated, so that only safety is judged.
+        system: what ran, if it is not ours.
     """
     if isinstance(clients, SystemWorkload):
-        return judge_system(run, clients, healed_ns, carried)
+        assert system is not None, "only a system that is not ours has such a workload"
+        return judge_system(run, clients, healed_ns, carried, system)
     judges: dict[str, Checker] = {
         **clients.judges,
         "invariants": invariants,

@@ -28,9 +28,10 @@ from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.known_bad import known_bad
 from harness.checkers.known_bad_calls import known_bad_calls
+from harness.checkers.minority_down import minority_down
 from harness.checkers.properties import contract_verdict
 from harness.checkers.recovery import recovery_verdict
-from harness.checkers.verdict import Verdict
+from harness.checkers.verdict import Verdict, VerdictStatus
 from harness.faults.injector import Faults
 from harness.network.network import Network
 from harness.records import receipts
@@ -48,6 +49,8 @@ from node.contract import NodeId
 #: How long a client pauses before it asks again, in seconds.
 _AGAIN_S: Final = 0.1
 _REST_S: Final = 0.002
+#: A system that answers within so many seconds has broken its word in the known bad run of "fault tolerance".
+_KNOWN_BAD_WITHIN_S: Final = 2.0
 
 
 @dataclass(eq=False)
@@ -237,18 +240,25 @@ class SystemRun:
 
 
 def judge_system(
-    run: RunEvidence, clients: SystemWorkload, healed_ns: int, carried: PlanExecution
+    run: RunEvidence, clients: SystemWorkload, healed_ns: int, carried: PlanExecution, system: System
 ) -> dict[str, Verdict]:
-    """Compute every verdict on a run of a system that is not ours, whose messages and disks no rule is known for."""
+    """Compute every verdict on a run of a system that is not ours, whose messages and disks no rule is known for.
+
+    "fault tolerance" is judged if the system says that it has it, and some fault lasted long enough to show it.
+    """
     judges: dict[str, Checker] = {
         **clients.judges,
         "liveness": partial(answers_again, within_s=clients.ask_again_s, healed_ns=healed_ns),
     }
+    within_s = system.answers_within_s
+    if within_s is not None and (tolerance := minority_down(run, within_s)).status is not VerdictStatus.UNKNOWN:
+        judges["fault tolerance"] = lambda _run: tolerance
     verdicts = {
         **contract_verdict(run),
         **recovery_verdict(run),
         **{name: check(run) for name, check in judges.items()},
     }
+    judges["fault tolerance"] = partial(minority_down, within_s=_KNOWN_BAD_WITHIN_S)
     judges["liveness"] = partial(answers_again, healed_ns=0, within_s=clients.ask_again_s)
     verdicts["guards"] = guards(
         run,

@@ -208,6 +208,11 @@ class System(ABC):
     """What a step of a plan can wait for; None if that is not known before it comes."""
 
     @property
+    def answers_within_s(self) -> float | None:
+        """Within how many seconds it says that it answers while a majority is up and connected; None if it does not say."""
+        return None
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """A short name for people and for folders: letters, digits, dots and dashes."""

@@ -64,6 +64,10 @@ class CommandSystem(System):
         return read(find(self.file))
 
     @property
+    def answers_within_s(self) -> float | None:
+        return self.description.answers_within_s
+
+    @property
     def name(self) -> str:
         return self.description.name
 

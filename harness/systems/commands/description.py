@@ -51,6 +51,7 @@ _TOP: Final[Mapping[str, str]] = {
     "needs_modules": "a list of texts",
     "keep": "a list of texts",
     "workloads": "a list of texts",
+    "answers_within_s": "a number",
     "environment": "a table of texts",
     "files": "a table of texts",
     "ready": "a table",
@@ -101,6 +102,8 @@ class Description:
     workloads: tuple[str, ...] = ("kv",)
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    answers_within_s: float | None = None
+    """Within how many seconds it answers while a majority of its nodes is up and connected; None if it does not say."""
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:
@@ -188,6 +191,11 @@ class _Reader:
         addresses = data.get("addresses", "pair")
         if addresses not in ("pair", "shared"):
             raise self._bad("addresses", f"addresses is {addresses!r}: it is pair or shared")
+        within_s = data.get("answers_within_s")
+        if within_s is not None and not 0 < within_s <= _WITHIN_S_MAX:
+            raise self._bad(
+                "answers_within_s", f"answers_within_s is more than 0 and at most {_WITHIN_S_MAX:g} seconds"
+            )
         shared = addresses == "shared"
         self._check_files(data.get("files", {}))
         self._check_placeholders(data, ports, shared)
@@ -210,6 +218,7 @@ class _Reader:
             workloads=tuple(data.get("workloads", ("kv",))),
             environment=data.get("environment", {}),
             files=data.get("files", {}),
+            answers_within_s=within_s,
         )
 
     def _check_keys(self, data: dict[str, Any], known: Mapping[str, str], table: str) -> None:

@@ -22,7 +22,7 @@ import os
 import selectors
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoReply
@@ -36,7 +36,7 @@ from harness.network.in_transit import InTransit
 from harness.network.rule_installer import RuleInstaller
 from harness.network.rules import BadRule
 from harness.network.switchboard import Ports, Switchboard
-from harness.records.links import CLIENT
+from harness.records.links import CLIENT, DELIVERED, Link
 from harness.records.messages import JsonMessage, MessageRecorder
 from harness.systems.maelstrom.channel import Channel
 from harness.systems.maelstrom.protocol import Body, JsonLine, Misread, parse
@@ -69,12 +69,20 @@ class Listener(NamedTuple):
 class Router(RuleInstaller):
     """The network of one run, from `start` to `close`. Rules are installed as `RuleInstaller` describes."""
 
-    def __init__(self, nodes: tuple[NodeId, ...], record: Path | None, seed: int, listener: Listener) -> None:
+    def __init__(
+        self,
+        nodes: tuple[NodeId, ...],
+        record: Path | None,
+        seed: int,
+        listener: Listener,
+        switchboard: type[Switchboard] = Switchboard,
+    ) -> None:
         super().__init__(nodes)
+        self._handed_over: Counter[Link] = Counter()
         self._listener = listener
         self._recorder = MessageRecorder(record)
         self._lock = threading.RLock()
-        self._switchboard = Switchboard(nodes, _decode, None, self._recorder, Random(seed), self)
+        self._switchboard = switchboard(nodes, _decode, None, self._recorder, Random(seed), self)
         self._channels: dict[NodeId, Channel] = {}
         self._incarnations: dict[NodeId, int] = dict.fromkeys(nodes, 0)
         self._services_say: deque[JsonLine] = deque()
@@ -96,9 +104,13 @@ class Router(RuleInstaller):
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, and write the record in full. A second call does nothing."""
+        """End the thread, and write the record in full. A second call does nothing.
+
+        Raises an AssertionError if other messages have been handed over than the record has: no judge could trust it.
+        """
         if self._stopping:
             return
+        counted = {} if self._broke is not None else self.links()
         self._stopping = True
         self._poke()
         if self._thread.ident is not None:
@@ -109,6 +121,9 @@ class Router(RuleInstaller):
         os.close(self._awake)
         os.close(self._wake)
         self._recorder.close()
+        if self._broke is None:
+            delivered = {link: number for link in counted if (number := sum(counted[link][fate] for fate in DELIVERED))}
+            assert delivered == self._handed_over, f"{delivered} were counted, and {self._handed_over} handed over"
 
     @property
     def record_is_cut_short(self) -> bool:
@@ -162,7 +177,7 @@ class Router(RuleInstaller):
         if text := channel.text():
             self._listener.wrote(node, text)
         for line in channel.lines():
-            self._take_in(node, line)
+            self.from_node(node, line)
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
@@ -191,7 +206,7 @@ class Router(RuleInstaller):
                 self._listener.wrote(node, text)
             while not channel.has_ended(channel.stdout) and (lines := list(channel.lines())):
                 for line in lines:
-                    self._take_in(node, line)
+                    self.from_node(node, line)
             del self._channels[node]
             for pipe in (channel.stdin, channel.stdout, channel.stderr):
                 if self._selector.get_map().get(pipe) is not None:
@@ -223,7 +238,7 @@ class Router(RuleInstaller):
             self._switchboard.arrive((CLIENT, line.dest), line.to_bytes(), envelope=_envelope(line, 0))
         self._poke()
 
-    def _take_in(self, node: NodeId, line: bytes) -> None:
+    def from_node(self, node: NodeId, line: bytes) -> None:
         """Take in a line that a node has written."""
         if not line.strip():
             return
@@ -258,6 +273,11 @@ class Router(RuleInstaller):
 
     def send(self, message: InTransit) -> bool:
         """Deliver a message. Returns False if it cannot be."""
+        is_delivered = self._hand_over(message)
+        self._handed_over[message.link] += is_delivered
+        return is_delivered
+
+    def _hand_over(self, message: InTransit) -> bool:
         sender, receiver = message.link
         if receiver in self.nodes:
             channel = self._channels.get(receiver)

@@ -73,3 +73,12 @@ def test_a_step_waits_for_nothing_that_the_links_of_a_command_do_not_carry() -> 
     system = CommandSystem("etcd").to_json()
     with pytest.raises(BadPlan, match=r"etcd sends no 'Promise': "):
         from_json({"system": system, "nodes": 3, "steps": [{"when": "1st Promise", "fault": "kill"}]})
+
+
+def test_some_faults_outlast_the_time_within_which_a_system_says_that_it_answers() -> None:
+    plans = [
+        generate("", node_names(3), seed, faults=["kill", "isolate"], time_s=20, system=CommandSystem("etcd"))
+        for seed in range(10)
+    ]
+    lasting = [step for plan in plans for step in plan.steps if step.for_s >= 5]
+    assert 5 < len(lasting) < sum(len(plan.steps) for plan in plans) / 2
