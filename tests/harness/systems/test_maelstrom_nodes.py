@@ -381,14 +381,46 @@ def test_new_writes_a_node_that_can_be_run_and_overwrites_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert [consensus("new", "store"), consensus("new", "raft.js", "--language", "node")] == [0, 0]
+    assert consensus("new", "third", "--language", "perl") == 0
     assert consensus("new", "store") == 1
     capsys.readouterr()
     assert consensus("new", "other", "-o", "json") == 0
     assert json.loads(capsys.readouterr().out) == {"schema": 1, "file": "other.py", "language": "python"}
-    for name in ("store.py", "raft.js"):
+    for name in ("store.py", "raft.js", "third.pl"):
         assert os.access(tmp_path / name, os.X_OK)
         assert f"consensus test ./{name} --workload lin-kv" in (tmp_path / name).read_text()
     assert MaelstromSystem.of_command("./store.py").name == "store.py"
+
+
+@pytest.mark.parametrize("program", ["python3", "node", "perl"])
+def test_each_template_answers_alike(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    bodies: list[dict[str, object]] = [
+        {"type": "init", "node_id": "n1", "node_ids": ["n1", "n2"]},
+        {"type": "echo", "echo": "hello"},
+        {"type": "read", "key": 7},
+        {"type": "write", "key": 7, "value": 3},
+        {"type": "cas", "key": 7, "from": 3, "to": 4},
+        {"type": "cas", "key": 7, "from": 3, "to": 5},
+        {"type": "read", "key": 7},
+        {"type": "dance"},
+    ]
+    lines = [{"src": "c1", "dest": "n1", "body": {**body, "msg_id": number}} for number, body in enumerate(bodies, 1)]
+    ending = {"python3": ".py", "node": ".js", "perl": ".pl"}[program]
+    done = subprocess.run(
+        [program, str(templates_folder() / f"node{ending}")],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line)["body"] for line in done.stdout.splitlines()]
+    assert [answer["in_reply_to"] for answer in answers] == list(range(1, 9))
+    assert [answer.get("code", answer["type"]) for answer in answers] == [
+        *("init_ok", "echo_ok", 20, "write_ok", "cas_ok", 22, "read_ok", 10),
+    ]
+    assert [answers[1]["echo"], answers[6]["value"]] == ["hello", 4]
 
 
 # --- faults -------------------------------------------------------------------------------------------------------------
