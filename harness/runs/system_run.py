@@ -23,7 +23,7 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from cluster.cluster import Cluster
 from cluster.errors import Mistake
 from cluster.spec import Spec
-from harness.checkers.answers_again import answers_again
+from harness.checkers.answers_again import CLIENT_FAILED, answers_again
 from harness.checkers.evidence import Checker, RunEvidence
 from harness.checkers.guards import PlanExecution, guards
 from harness.checkers.known_bad import known_bad
@@ -186,7 +186,8 @@ class SystemRun:
                         continue
                     del under_way[client]
                     rests_until[client] = now_s + _AGAIN_S
-                    if workload.is_final(calls[0], outcome):
+                    failed = isinstance(outcome, NotKnown) and outcome.reason.startswith(CLIENT_FAILED)
+                    if failed or workload.is_final(calls[0], outcome):  # a client that raises or hangs does so again
                         del calls[0]
                         rests_until[client] = now_s
                     if not calls or now_s > until_s:

@@ -31,6 +31,7 @@ from cluster.clients.outcomes import NotDone, NotKnown, Ok, Outcome
 from harness.systems.system import BadSystem
 from harness.workloads.planned_call import PlannedCall as Call
 from node.contract import NodeId
+from node.wording import nearest
 
 __all__ = ["Call", "SystemClient", "Outcome", "ok", "refused", "unknown"]
 
@@ -97,11 +98,13 @@ def load_client(name: str, folder: Path) -> type[SystemClient]:
         raise BadSystem(f"the class of the client is {name!r}: write it as file.py:Class, or module:Class")
     try:
         module = _load_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
-        found = getattr(module, class_name)
-    except AttributeError:
-        raise BadSystem(f"the client {name} cannot be loaded: {place} has no {class_name}") from None
     except Exception as error:
         raise BadSystem(f"the client {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        has = [each for each, item in vars(module).items() if isinstance(item, type) and issubclass(item, SystemClient)]
+        hint = nearest(class_name, [each for each in has if each != SystemClient.__name__], "it has no client class")
+        raise BadSystem(f"the client {name} cannot be loaded: {place} has no {class_name}: {hint}")
     if not (isinstance(found, type) and issubclass(found, SystemClient)):
         raise BadSystem(f"{name} is no subclass of harness.systems.commands.client.SystemClient")
     if missing := sorted(getattr(found, "__abstractmethods__", ())):

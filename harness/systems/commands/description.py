@@ -167,7 +167,11 @@ class _Reader:
         """Return an error that names the first line with the text `near`, if there is one, from the line with `after` on."""
         lines = list(enumerate(self._lines, 1))
         first = next((number for number, line in lines if after and after in line), 1)
-        line = next((number for number, line in lines if near and near in line and number >= first), None)
+        fitting = [number for number, line in lines if near and near in line and number >= first]
+        begins = re.compile(
+            rf"\s*\[?{re.escape(near)}\b"
+        )  # a key stands at the beginning of its line, and may be in others, too
+        line = next((number for number in fitting if begins.match(self._lines[number - 1])), next(iter(fitting), None))
         place = f"{self._path}, line {line}" if line else str(self._path)
         shown = f": {self._lines[line - 1].strip()}" if line else ""
         return BadSystem(f"{place}{shown}\n  {why}")

@@ -24,7 +24,7 @@ from harness.network.stream_network import StreamNetwork
 from harness.systems.child_nodes import ChildNodes
 from harness.systems.child_process import ChildProcess
 from harness.systems.commands.description import Description, ReadyWhen, fill, values_of
-from harness.systems.commands.readiness import is_ready
+from harness.systems.commands.readiness import is_ready, why_not_ready
 from harness.systems.guardian import MARK, Guardian
 from harness.systems.node_logs import NodeLogs
 from node.contract import NodeId
@@ -199,7 +199,9 @@ class CommandNodes(ChildNodes):
                 )
             if time.monotonic() > until_s:
                 raise self._failed(
-                    node, f"was not ready within {when.within_s:g} s: it {what} when {when}", self._ports_hint(node)
+                    node,
+                    f"was not ready within {when.within_s:g} s: it {what} when {why_not_ready(when, self._values[node])}",
+                    self._ports_hint(node),
                 )
             time.sleep(_LOOK_S)
 

@@ -30,6 +30,15 @@ def is_ready(when: ReadyWhen, values: Mapping[str, object], output: str) -> bool
     return _status(fill(when.http, values)) == http.HTTPStatus.OK
 
 
+def why_not_ready(when: ReadyWhen, values: Mapping[str, object]) -> str:
+    """Return when a node is ready, and what it does instead if that can be seen, for people."""
+    if not when.http:
+        return str(when)
+    url = fill(when.http, values)
+    status = _status(url)
+    return f"{url} answers with status 200, and {f'it answers with {status}' if status else 'nothing answers there'}"
+
+
 def _accepts(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), _LOOK_S):

@@ -43,6 +43,7 @@ def test_a_description_is_read(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("ports = ", "prots = ", 'line 3: prots = ["client"]\n  prots is no key: did you mean ports or peers?'),
+        ("peers = ", "peer = ", "line 4: peer = "),  # and not a line before it that has {peers}
         ("log = ", "lgo = ", 'line 8: lgo = "^listening"\n  lgo is no key in [ready]: did you mean log'),
         ("{client_port}", "{clint_port}", "there is no placeholder {clint_port} here: did you mean client_port"),
         ("{client_via}", "{client_port}", 'line 4: peers = "{id}=127.0.0.1:{client_port}"\n  there is no placeholder'),
@@ -110,7 +111,8 @@ def test_a_workload_that_it_does_not_serve_is_refused(tmp_path: Path) -> None:
     ("client", "said"),
     [
         (None, "there is no file"),
-        ("class ShopClint: pass", "has no ShopClient"),
+        ("class ShopClint: pass", "has no ShopClient: it has no client class"),
+        (f"{IMPORT}class ShopClint(SystemClient): pass", "has no ShopClient: did you mean ShopClint?"),
         ("class ShopClient: pass", "is no subclass of"),
         (f"{IMPORT}class ShopClient(SystemClient): pass", "lacks perform"),
         ("import no_such_module", "ModuleNotFoundError"),

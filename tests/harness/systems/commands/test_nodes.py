@@ -118,6 +118,23 @@ server.accept()
     nodes_of(script, ready=ReadyWhen(http="http://127.0.0.1:{client_port}/health")).start()
 
 
+def test_a_url_that_answers_otherwise_is_said_with_its_status(nodes_of: Start) -> None:
+    script = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    one, _ = server.accept()
+    one.recv(999)
+    one.sendall(b"HTTP/1.1 404 no\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    one.close()
+"""
+    ready = ReadyWhen(http="http://127.0.0.1:{client_port}/health", within_s=2.0)
+    with pytest.raises(
+        BootFailed, match=r"http://127\.0\.0\.1:\d+/health answers with status 200, and it answers with 404"
+    ):
+        nodes_of(script, ready=ready).start()
+
+
 def test_a_command_that_ends_at_once_is_said_with_its_last_words(nodes_of: Start) -> None:
     nodes = nodes_of("import sys; sys.exit('no such option: --port')")
     with pytest.raises(
