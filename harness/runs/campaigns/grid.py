@@ -13,6 +13,7 @@ Rules
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from harness.records.links import DELIVERED
@@ -62,7 +63,12 @@ def columns(algorithm: type[Algorithm]) -> tuple[GridCell, ...]:
 
 def _roles(algorithm: type[Algorithm], type_: str) -> tuple[str, str]:
     is_paxos = {"Prepare", "Promise", "Accept", "Accepted"} <= {message.type_name() for message in algorithm.messages}
-    return _ROLES.get(type_, _ANY_ROLES) if is_paxos else _ANY_ROLES
+    return _ROLES.get(type_, _ANY_ROLES) if _is_paxos(algorithm) else _ANY_ROLES
+
+
+@cache  # it is asked for each message of a run
+def _is_paxos(algorithm: type[Algorithm]) -> bool:
+    return {"Prepare", "Promise", "Accept", "Accepted"} <= {message.type_name() for message in algorithm.messages}
 
 
 def hits(
