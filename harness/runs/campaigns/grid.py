@@ -62,7 +62,6 @@ def columns(algorithm: type[Algorithm]) -> tuple[GridCell, ...]:
 
 
 def _roles(algorithm: type[Algorithm], type_: str) -> tuple[str, str]:
-    is_paxos = {"Prepare", "Promise", "Accept", "Accepted"} <= {message.type_name() for message in algorithm.messages}
     return _ROLES.get(type_, _ANY_ROLES) if _is_paxos(algorithm) else _ANY_ROLES
 
 
