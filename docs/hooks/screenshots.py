@@ -1,8 +1,8 @@
 """Makes the pictures of the documentation, from real runs: `make screenshots`.
 
 It runs two scenarios and a chapter of the tour in a folder of its own, writes their pages, and has Chromium draw a part of
-each. The live page is drawn while a split-brain is brought about on it with the mouse. A picture changes a little each time,
-since the runs do. Chromium has to be installed; no test needs it.
+each. The tour is drawn at a step of two chapters, and the live page while a split-brain is brought about on it with the mouse.
+A picture changes a little each time, since the runs do. Chromium has to be installed; no test needs it.
 """
 
 import json
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from harness.cli.main import run
 from harness.records.run_folders import find_run
@@ -41,6 +41,11 @@ PICTURES: Final = (
     Picture("window", "had-voted-red", ("moment",), 1240, 690),
     Picture("promise", "accept-ignores-promise", ("moment",), 1240, 690),
     Picture("diagram", "split-brain-failover", ("diagram",), 1240, 620),
+)
+#: Which step of which chapter of the tour is drawn, and how.
+CHAPTER_PICTURES: "Final[tuple[tuple[str, int, Literal['light', 'dark']], ...]]" = (
+    ("failover", 2, "light"),
+    ("vote", 2, "dark"),
 )
 RUNS: Final = (
     ("scorecard", "--algorithm", "failover", "--only", "split-brain"),
@@ -102,6 +107,7 @@ def draw_live_page(browser: str, folder: Path) -> int:
         opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = opened.new_page(viewport={"width": 1280, "height": 720})
         page.goto(url)
+        page.wait_for_selector(".node[data-node=n5][data-state=up]")
         page.fill("#groups", "n1,n2/n3,n4,n5")
         page.click("#partition")
         page.wait_for_selector(".wall")
@@ -118,6 +124,36 @@ def draw_live_page(browser: str, folder: Path) -> int:
     return target.stat().st_size
 
 
+def draw_chapters(browser: str, folder: Path) -> list[tuple[str, int]]:
+    """Go through two chapters of the tour on its page, and draw a step of each. Returns the pictures with their sizes."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other pictures need no driver
+
+    command = [sys.executable, "-m", "harness.cli.main", "tour", "--no-open", "--dir", str(folder)]
+    made = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        for chapter, step, scheme in CHAPTER_PICTURES:
+            target = IMAGES / f"tour-{chapter}.png"
+            page = opened.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
+            page.set_default_timeout(120_000)
+            page.goto(f"{url}#chapter={chapter}&step={step}")
+            if page.locator("#hint-act").is_visible():
+                page.click("#hint-act")
+            page.click("#tour-press[data-waits=act]")
+            page.wait_for_selector("#tour > .measured")
+            page.screenshot(path=target)
+            page.click("#tour-chapters")
+            page.wait_for_selector("#chapters")
+            page.close()
+            with_palette(target)
+            made.append((target.name, target.stat().st_size))
+        opened.close()
+        process.send_signal(signal.SIGINT)
+    return made
+
+
 def main() -> None:
     """Make every run, and every picture."""
     browser = chromium()
@@ -131,6 +167,8 @@ def main() -> None:
             sys.stdout.write(f"{picture.name}.png: {size:,} bytes\n")
             if size > BYTES_MAX:
                 sys.exit(f"{picture.name}.png has more than {BYTES_MAX:,} bytes")
+        for name_of, size in draw_chapters(browser, folder / "tour"):
+            sys.stdout.write(f"{name_of}: {size:,} bytes\n")
         sys.stdout.write(f"live.png: {draw_live_page(browser, folder / 'live'):,} bytes\n")
 
 

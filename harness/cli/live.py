@@ -111,7 +111,7 @@ def _new(
             from harness.runs.serve import serve_detached  # noqa: PLC0415 - the page need not wait for this
 
             ending.callback(stop_cluster, root)
-            for line in serve_detached(spec, lock, record="all", outliving=False):
+            for line in serve_detached(spec, lock, record="page", outliving=False):
                 print_stderr(f"consensus: {line}")
             releasing.close()
             print_stderr("the cluster is up, and ends with this command")

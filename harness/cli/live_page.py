@@ -82,6 +82,9 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
     with ExitStack() as ending:
         live_view = LiveView(lambda: SupervisorClient(root), about)
         live_view.view.stand(booting=booting is not None)
+        live_view.on_ended = lambda why: print_stderr(
+            f"{why}. The page has a button that starts it again, and so does `consensus up -d`; Ctrl-C ends the page"
+        )
         acts = Acts(root, live_view.hurry)
         ending.callback(acts.close)
         live_view.start()

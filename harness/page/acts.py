@@ -160,7 +160,7 @@ class Acts:
 
         lock = FolderLock(self._root)
         try:
-            lost = serve_detached(open_spec(self._root), lock, record="all", outliving=False)
+            lost = serve_detached(open_spec(self._root), lock, record="page", outliving=False)
         finally:
             lock.release()
         return "the cluster is up again" + (f"; {'; '.join(lost)}" if lost else "")

@@ -73,6 +73,8 @@ class LiveView:
             about: what the page says of the cluster. `original` is the shipped algorithm of which its own is a copy.
         """
         self._find = find
+        #: Called with the reason when a cluster that was followed has ended.
+        self.on_ended: Callable[[str], object] = lambda _why: None
         self._zero_ns = time.monotonic_ns()
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
         self.predicates = Predicates(about.get("original", about["algorithm"]), len(about["nodes"]))
@@ -130,6 +132,7 @@ class LiveView:
     def _keep_looking(self) -> None:
         _yield_to_nodes()
         while not self._closing.is_set():
+            is_followed = False
             try:
                 session = _Session(self, self._find())
                 self.view.stand(ended=None, booting=False)
@@ -138,11 +141,14 @@ class LiveView:
                     is_last = self._closing.is_set()
                     began = time.monotonic()
                     self._add(session.look())
+                    is_followed = True
                     self._has_looked.set()
                     self._pause(time.monotonic() - began)
             except (ConsensusError, ValueError, OSError) as error:
                 self._nothing_runs(str(error))
                 self._has_looked.set()
+                if is_followed:
+                    self.on_ended(str(error))
             self._closing.wait(_FIND_S)
 
     def _nothing_runs(self, why: str) -> None:

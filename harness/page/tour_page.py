@@ -181,7 +181,7 @@ class TourPage:
             yield
         finally:
             live.close()
-            live.view.stand(over="this cluster has ended: the slider goes back through its time", held=[], held_count=0)
+            live.view.stand(over="ended; the slider goes back", held=[], held_count=0)
 
 
 class _Held:

@@ -37,8 +37,19 @@ from node.wire import Envelope, Malformed, decode_value
 
 #: How large a record becomes that is for people alone, in bytes: 32 MiB. A record for judges has no limit.
 SOME_BYTES_MAX: Final = 2**25
+#: How large the record of a session becomes that the live page starts, in bytes: 128 MiB. Judges use it if it is whole.
+PAGE_BYTES_MAX: Final = 2**27
+#: How near to its limit a record ends: the next line did not fit.
+_LINE_BYTES_MAX: Final = 2**20
 #: Lines that may wait to be written. The proxy forwards a message first and describes it later.
 WAITING_MAX: Final = 256
+
+
+def limit_reached(path: Path, *limits: int) -> int | None:
+    """Return the limit, of these, at which the record in a file has ended; None if it is whole. Raises OSError."""
+    size = path.stat().st_size
+    return next((limit for limit in limits if limit - _LINE_BYTES_MAX < size <= limit), None)
+
 
 log = logging.getLogger("proxy")
 

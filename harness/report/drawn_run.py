@@ -151,7 +151,7 @@ class RunFolder:
         faults: the faults, in the order of their receipts.
         logs: the last lines of each log, by its name.
         extra: other files to show, by name.
-        messages_end_early: whether the record of messages has reached the limit of one that is for people alone.
+        messages_limit: the size in bytes at which the record of messages has ended; None if it is whole.
         gaps: one sentence for each file or line that is missing or cannot be read.
     """
 
@@ -163,7 +163,7 @@ class RunFolder:
     faults: list[DrawnFault] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
-    messages_end_early: bool = False
+    messages_limit: int | None = None
     gaps: list[str] = field(default_factory=list)
 
     @property

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
-from harness.records.messages import SOME_BYTES_MAX
 from harness.records.run_folders import overall
 from harness.report import charts
 from harness.report.diagram import (
@@ -216,10 +215,10 @@ def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
     if not run.messages:
         how = ": `consensus up` without `--no-record` records them" if run.results.get("by_hand") else ""
         notes.append(f"No message of this run was recorded{how}.")
-    if run.messages_end_early:
+    if run.messages_limit:
         last = max(message.time for message in run.messages) / 1e9
         notes.append(
-            f"The record of messages ends at {last:.1f} s, at its limit of {SOME_BYTES_MAX // 2**20} MiB. "
+            f"The record of messages ends at {last:.1f} s, at its limit of {run.messages_limit // 2**20} MiB. "
             "`consensus up --record` has none."
         )
     if data["leftOut"]:

@@ -15,14 +15,12 @@ from typing import Any, Final
 
 from harness.records.jsonable import BadFile, from_jsonable, read_document, read_readable_lines
 from harness.records.links import CLIENT
-from harness.records.messages import SOME_BYTES_MAX
+from harness.records.messages import PAGE_BYTES_MAX, SOME_BYTES_MAX, limit_reached
 from harness.records.run_files import RunFiles
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
 
 #: How many lines at the end of each log the report shows.
 LOG_LINES_MAX: Final = 60
-#: How many bytes at the end of each log are read for them.
-_LINE_BYTES_MAX: Final = 2**20
 _LOG_BYTES_MAX: Final = 32_768
 
 
@@ -36,7 +34,7 @@ def read_run(folder: Path) -> RunFolder:
     first = next((line["time"] for line in history if isinstance(line.get("time"), int)), None)
     if first is None:
         first = next((line["time"] for line in messages if isinstance(line.get("time"), int)), 0)
-    run.messages_end_early = bool(messages) and _is_at_its_limit(run, files.messages)
+    run.messages_limit = _limit_of(run, files.messages) if messages else None
     run.operations = _operations(run, history, first)
     run.messages, run.lines = _messages(run, messages, first), messages
     run.faults = _faults(run, _lines(run, files.receipts), first)
@@ -46,10 +44,10 @@ def read_run(folder: Path) -> RunFolder:
     return run
 
 
-def _is_at_its_limit(run: RunFolder, path: Path) -> bool:
-    """Whether a record of a session by hand that is not judged has the size at which it ends, up to one long line."""
+def _limit_of(run: RunFolder, path: Path) -> int | None:
+    """Return the size at which the record of a session by hand has ended, if judges have not used it; None if it is whole."""
     judged = "invariants" in run.verdicts
-    return bool(run.results.get("by_hand")) and not judged and path.stat().st_size > SOME_BYTES_MAX - _LINE_BYTES_MAX
+    return limit_reached(path, SOME_BYTES_MAX, PAGE_BYTES_MAX) if run.results.get("by_hand") and not judged else None
 
 
 def _read_results(run: RunFolder) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Experiment(RunClients):
         record: bool = True,
         without_the_lost: bool = False,
         some_messages: Path | None = None,
+        record_bytes_max: int | None = None,
     ) -> None:
         """Describe a run.
 
@@ -82,6 +83,7 @@ class Experiment(RunClients):
             spec: a cluster that exists already, instead of `nodes`, `algorithm`, `seed` and `vfs`. Its disks may hold state.
             record: whether the proxy records every message, for the judges.
             some_messages: if not: the file for the first messages, up to `messages.SOME_BYTES_MAX`, for people; None for none.
+            record_bytes_max: how large the record for the judges becomes; None for no limit. Judges use none that is cut short.
             without_the_lost: whether the cluster may start without nodes that have run before and cannot start now. See
                 `cluster.Cluster.start`.
 
@@ -104,7 +106,7 @@ class Experiment(RunClients):
         self.records_messages = record
         self._without_the_lost = without_the_lost
         record_to = self.files.messages if record else some_messages
-        limit = None if record else messages.SOME_BYTES_MAX
+        limit = self._record_bytes_max = record_bytes_max if record else messages.SOME_BYTES_MAX
         self.network = Network(spec.path, record=record_to, seed=self.seed, record_bytes_max=limit)
         if trace:
             command = traced(self.folder, tuple(command))
@@ -261,6 +263,10 @@ class Experiment(RunClients):
         if self.network.record_is_cut_short:
             self.notes["record of messages"] = "it is cut short: the proxy could not write it, see logs/proxy.log"
             return []
+        limit = self._record_bytes_max
+        if self.records_messages and limit and messages.limit_reached(self.files.messages, limit):
+            self.notes["record of messages"] = f"it ends at its limit of {limit // 2**20} MiB, so no judge uses it"
+            self.records_messages = False
         return list(messages.load(self.files.messages)) if self.records_messages else []
 
     def evidence(self, *, faults_expected: bool | None = None) -> RunEvidence:

@@ -26,6 +26,7 @@ from cluster.safe_output import safe_stderr
 from cluster.spawning import ReadyPipe, spawn_detached
 from cluster.spec import Spec, open_spec
 from cluster.supervisor import Supervisor
+from harness.records.messages import PAGE_BYTES_MAX
 from harness.records.run_files import MESSAGES_NAME, RunFiles
 from harness.records.run_folders import BY_HAND, new_folder
 from harness.runs.experiment import Experiment
@@ -37,8 +38,8 @@ from node.contract import BadInput, NodeId
 
 _READY_S = 60.0
 
-#: How many messages of a session are recorded.
-Recording: TypeAlias = Literal["all", "some", "none"]
+#: How many messages of a session are recorded: "page" is "all" up to a limit.
+Recording: TypeAlias = Literal["all", "page", "some", "none"]
 
 
 def serve(
@@ -93,11 +94,12 @@ def _serve_session(
     some = spec.path.parent / "logs" / MESSAGES_NAME if record == "some" else None
     if some is not None:
         some.parent.mkdir(exist_ok=True)
-    folder = make_folder() if record == "all" else None
+    folder = make_folder() if record in ("all", "page") else None
     run = Experiment(
         make_folder if folder is None else lambda: folder,
         spec=spec,
-        record=record == "all",
+        record=record in ("all", "page"),
+        record_bytes_max=PAGE_BYTES_MAX if record == "page" else None,
         some_messages=some,
         without_the_lost=True,
     )
@@ -196,7 +198,7 @@ def main() -> int:
     gc.freeze()  # no collection visits what was imported, neither while the process works nor when it ends
     parser = argparse.ArgumentParser(prog="python -m harness.runs.serve")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--record", choices=["all", "some", "none"], default="all")
+    parser.add_argument("--record", choices=["all", "page", "some", "none"], default="all")
     parser.add_argument("--outliving", action="store_true")
     parser.add_argument("--system", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)

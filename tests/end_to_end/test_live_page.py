@@ -138,6 +138,7 @@ def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: 
         expect(facts).to_contain_text("pid ")
         os.kill(int((facts.text_content() or "").partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
         expect(seen.node("n3", state="down")).to_be_visible()
+        expect(page.locator("#tolerance.predicate-of-kept")).to_have_text("✓ fault tolerance: 2 of 3 up")
         expect(facts).to_contain_text("killed by SIGKILL from outside")
         seen.act("n3", "suspend")
         expect(page.locator("#selected .note.bad")).to_contain_text(

@@ -126,6 +126,9 @@ def test_a_link_goes_through_the_steps_before_its_own(browser: Browser, tmp_path
         expect(seen.page.locator("#tour-step")).to_have_text("2 of 4")
         expect(seen.page.locator("#tour-press[data-waits=act]")).to_be_visible()
         expect(seen.node("n2", role="follower", state="up")).to_be_visible()
+        go_on(seen, "2 of 4", "act")  # n1 dies, and the others leave calls without an answer
+        expect(seen.page.locator("#tour > .measured")).to_contain_text("Two of three nodes are up")
+        expect(seen.page.locator("#tolerance.predicate-of-broken")).to_contain_text("2 of 3 up, and no answer to")
         seen.page.goto(f"{url}&step=1")
         seen.page.click("#tour-chapters")  # the chapter, and its cluster, end
         expect(seen.page.locator("#chapters button")).to_have_count(len(CHAPTERS))

@@ -12,9 +12,11 @@ import { Legend, Ring } from "./ring.mjs";
 import { SpaceTime } from "./spacetime.mjs";
 import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
+import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
+const OF_JUDGES = "afterwards"; // the variable that a script's end decides, for the judges alone
 const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
@@ -65,7 +67,8 @@ function begin(about) {
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
     h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
-  byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)));
+  byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
+    about.nodes.length ? h("span", { role: "listitem", id: "tolerance" }) : "");
   if (about.live && !about.read_only) tools(about);
   select(null);
   if (!about.live) page.clock.show(Infinity);
@@ -154,7 +157,9 @@ function drawRest(t) {
     page.knowsVotes = true;
     byId("legend").append(h("span", {}, "●2 ■1 in a node: the votes that it knows"));
   }
-  for (const chip of byId("predicates").children) {
+  const mark = byId("tolerance"), { state, text, why } = tolerance(store, names, t);
+  Object.assign(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
+  for (const chip of byId("predicates").querySelectorAll("[data-predicate]")) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
     chip.title = [is ? broken.evidence : "not broken up to here", WORDS[chip.dataset.predicate]].filter(Boolean).join("; ");
@@ -173,7 +178,7 @@ function variableToShow(events, t) {
     choice.hidden = there.length < 2;
   }
   if (choice.value) return choice.value;
-  const called = store.callsAt(t, 20).reverse().find((call) => there.includes(call.key));
+  const called = store.callsAt(t, 200).reverse().find((call) => there.includes(call.key) && call.key !== OF_JUDGES);
   return called?.key ?? events.find((event) => event?.latest)?.latest ?? "";
 }
 

@@ -1,14 +1,18 @@
 """What a click says at a challenge of the tour."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.page.tour_acts import as_line, sides
+from harness.page.tour_page import TourPage
 from harness.page.tour_teller import Left, PageTeller
 from harness.tour.chapters import CHAPTERS
 from harness.tour.story import Measured
 from node.contract import BadInput
+from tests.run_folders import HOSTILE
 
 NODES = ("n1", "n2", "n3")
 
@@ -86,3 +90,27 @@ def test_a_link_to_a_later_step_goes_through_the_earlier_ones_without_waiting() 
         teller.screen(screen)
         teller.measured(Measured([], ""))
     assert waits.count(None) == len(waits)
+
+
+def test_whatever_a_browser_sends_is_answered_and_starts_nothing(tmp_path: Path) -> None:
+    sent: list[tuple[Any, Any]] = [
+        (None, None),
+        ("tour-open", {"chapter": HOSTILE, "step": 1}),
+        ("tour-open", {"chapter": "vote", "step": "2"}),
+        ("tour-open", ["vote"]),
+        ("tour-press", {"turn": 1}),
+        ("tour-say", {"text": "kill n1"}),
+        ("tour-say", {"text": ["kill"]}),
+        ("kill", {"nodes": "n1"}),
+        ("inject", {"fault": "power-cut", "arguments": {"node": "n1"}}),
+        ("_open", {"chapter": "vote", "step": 1}),
+        ({"act": 1}, 7),
+    ]
+    with closing(TourPage(lambda name: tmp_path / name)) as page:
+        replies = [page.do(act, arguments) for act, arguments in sent]
+        standing = page.view.standing(-1)[1]
+    assert [reply["ok"] for reply in replies] == [False] * len(sent)
+    assert all(len(reply["text"]) <= 400 for reply in replies)
+    assert standing is not None
+    assert standing["tour"]["chapter"] is None
+    assert list(tmp_path.iterdir()) == []

@@ -87,7 +87,7 @@ def test_a_session_by_hand_needs_no_record_of_messages(tmp_path: Path) -> None:
     folder = split_brain(tmp_path / "run")
     (folder / "results.json").write_text(json.dumps(results(by_hand=True)))
     with (folder / "messages.jsonl").open("a") as file:
-        file.truncate(2**25 + 100)  # the rest of the file reads as a line that was cut short
+        file.truncate(2**25 - 100)  # the rest of the file reads as a line that was cut short
     assert (
         "ends at 0.0 s, at its limit of 32 MiB. `consensus up --record` has none." in write_report(folder).read_text()
     )

@@ -1,0 +1,54 @@
+// The mark of fault tolerance: whether enough nodes are up and connected that the cluster has to go on, and whether it does.
+//
+// Rules
+// 1. It is the article's promise: with more than half of the nodes up and connected, a call is answered.
+// 2. A call that had no answer breaks it only if nothing excuses that: no fault of links, clocks or disks was in force while it
+//    waited, and more than half of the nodes, with the node that was asked, were up all the time.
+// 3. It is for the eye. The verdict comes from the judges, at the end of the session.
+
+const LOOKED_AT = 50;
+
+// Returns { state: "kept", "broken" or "nothing", text, why } at a time.
+export function tolerance(store, names, t) {
+  const faults = store.faultsAt(t), cuts = store.cutsAt(t), most = Math.floor(names.length / 2) + 1;
+  const up = names.filter((name) => store.nodeAt(name, t)?.state === "up");
+  const group = largestGroup(up, cuts), count = `${up.length} of ${names.length} up`;
+  const broken = lastBroken(store, names, most, t);
+  if (group.length < most) {
+    const few = up.length < most;
+    return { state: "nothing", text: `– fault tolerance: ${few ? count : `${group.length} of ${names.length} connected`}`,
+      why: `${few ? "no more than half of the nodes are up" : "no more than half of the nodes are connected with each other"}: no call has to be answered` };
+  }
+  if (broken) return { state: "broken", text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.t) / 1e6).toFixed(1)} s that this call waited` };
+  const excused = faults.some((fault) => fault.disturbed.length) ? "; but links are disturbed" : "";
+  return { state: "kept", text: `✓ fault tolerance: ${count}`, why: `more than half of the nodes are up and connected, so calls have to be answered${excused}` };
+}
+
+function largestGroup(up, cuts) {
+  let largest = [];
+  const left = [...up];
+  while (left.length) {
+    const group = [left.shift()];
+    for (const member of group) for (const other of [...left]) {
+      if (cuts.has(`${member} ${other}`) || cuts.has(`${other} ${member}`)) continue;
+      group.push(other);
+      left.splice(left.indexOf(other), 1);
+    }
+    if (group.length > largest.length) largest = group;
+  }
+  return largest;
+}
+
+// Returns the last call that had to be answered and was not, unless a later one was answered.
+function lastBroken(store, names, most, t) {
+  for (const call of store.callsAt(t, LOOKED_AT).reverse()) {
+    if (call.t1 === null || call.t1 > t) continue;
+    if (call.outcome === "ok") return null;
+    if (call.outcome !== "info") continue;
+    const during = [...store.faults.values()].filter((fault) => fault.t < call.t1 && (fault.t1 ?? Infinity) > call.t);
+    if (during.some((fault) => fault.cut.length || fault.disturbed.length || fault.mark)) continue;
+    const struck = new Set(during.flatMap((fault) => fault.nodes));
+    if (names.length - struck.size >= most && !struck.has(call.at)) return call;
+  }
+  return null;
+}
