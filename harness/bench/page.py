@@ -29,6 +29,7 @@ from cluster.clients.log_client import LogClient
 from cluster.errors import Mistake
 from cluster.running import RunningCluster
 from harness.bench.load import percentile
+from node.algorithms import DEFAULT_LOG
 
 #: The parts of a round, in their order.
 _PARTS: Final = ("alone", "server", "browser")
@@ -160,7 +161,7 @@ def _consensus(root: Path, *arguments: str) -> list[str]:
 @contextmanager
 def _cluster(folder: Path, nodes: int) -> Iterator[Path]:
     root = folder / "lab"
-    subprocess.run(_consensus(root, "up", "-d", "multipaxos", "-n", str(nodes)), check=True, capture_output=True)
+    subprocess.run(_consensus(root, "up", "-d", DEFAULT_LOG, "-n", str(nodes)), check=True, capture_output=True)
     try:
         yield root
     finally:

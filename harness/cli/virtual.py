@@ -254,7 +254,9 @@ def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str
             [*BUILT_IN, *(mutant.name for mutant in MUTANTS)],
             f"there are {', '.join(BUILT_IN)}, and the mutants of `consensus mutants --list`",
         )
-        raise UnknownAlgorithm(f"no algorithm or mutant is called {name!r}: {hint} (one of your own is module:Class)")
+        raise UnknownAlgorithm(
+            f"no algorithm or mutant is called {name!r}: {hint} (one of your own is module:Class or path.py:Class)"
+        )
     if mutant is not None and mutant.broken_node == "a-wiped-disk-votes":
         fault_model = (*fault_model, "empty-disks-vote")
     elif mutant is not None and mutant.broken_node is not None:

@@ -272,7 +272,7 @@ def test_two_different_algorithms_are_refused() -> None:
         (["faults", "kil"], "no fault is called 'kil': did you mean kill, "),
         (["test", "paxos", "--faults", "suspnd"], "did you mean suspend"),
         (["test", "paxos", "--workload", "registr"], "did you mean register"),
-        (["up", "multi-paxos"], "did you mean multipaxos or paxos? (one of your own is module:Class)"),
+        (["up", "multi-paxos"], "did you mean multipaxos or paxos? (one of your own is module:Class or path.py:Class)"),
         (["test", "paxos", "--faults", "kill,,cut"], "'kill,,cut' has an empty name"),
         (["campaign", "--faults", ""], "'' has an empty name"),
     ],
