@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange, algorithm_parameter
+from harness.cli.parameters import FloatRange, algorithm_parameter, workers_option
 from harness.cli.plans import NameList
 from harness.cli.signals import exit_code_after, noted_signals
 from harness.cli.system_options import disk_option, system_option, system_under_test
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     "--runs", type=click.IntRange(1, 1_000_000), help="How many runs.  [default: 100; with --minutes as many as fit]"
 )
 @click.option("--minutes", type=FloatRange(0.01, 100_000), help="Begin no run after this time.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    help="How many runs at a time. A run takes half a core.",
-)
+@workers_option(2, 4, "How many runs at a time. A run takes half a core.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The seed of all plans.")
 @algorithm_parameter(shown_default="paxos")
 @click.option("--faults", type=NameList(), default=(), help="Faults or families, such as kill,cut.  [default: all]")

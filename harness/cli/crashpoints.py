@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
-from harness.cli.parameters import algorithm_parameter
+from harness.cli.parameters import algorithm_parameter, workers_option
 from node.wording import count
 
 
@@ -23,9 +23,7 @@ from node.wording import count
     "--node-command", metavar="COMMAND", help="The command that starts a node, to test your own runtime or disk."
 )
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one boundary in this many.")
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many clusters run at a time."
-)
+@workers_option(1, 2, "How many clusters run at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.pass_obj
 def crashpoints(

@@ -1,6 +1,7 @@
 """The parameters that several verbs have, and the types of parameters."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -164,3 +165,21 @@ class FloatRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
         return number
+
+
+def workers_option(per_core: int, least: int, help_text: str) -> Callable[[Function], Function]:
+    """Return the option --workers of a verb that works on all cores: how many clusters or runs at a time.
+
+    Args:
+        per_core: how many by default for each core.
+        least: how many by default at least.
+        help_text: what they are.
+    """
+    each = "one for each core" if per_core == 1 else f"{per_core} for each core"
+    return click.option(
+        "--workers",
+        type=click.IntRange(1, 64),
+        default=lambda: min(max(per_core * len(os.sched_getaffinity(0)), least), 64),
+        show_default=f"{each}, at least {least}",
+        help=help_text,
+    )

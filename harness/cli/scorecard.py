@@ -15,7 +15,7 @@ from harness.cli.convention import (
     shown_path,
     verb,
 )
-from harness.cli.parameters import algorithm_parameter
+from harness.cli.parameters import algorithm_parameter, workers_option
 from harness.records.run_folders import new_folder
 from harness.runs.scorecard import Job, ScorecardCell, ScorecardRun, broken_contracts, cells, jobs, run_all
 from node.algorithms import load_algorithm
@@ -25,7 +25,7 @@ from node.wording import count
 @verb()
 @algorithm_parameter(many=True)
 @click.option("--only", metavar="PART", help="Only scenarios with PART in their name.")
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="How many runs at a time.")
+@workers_option(2, 4, "How many runs at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @click.pass_obj

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, exit_interrupted, print_json, print_stderr, verb
-from harness.cli.parameters import FloatRange, algorithm_parameter
+from harness.cli.parameters import FloatRange, algorithm_parameter, workers_option
 from node.wording import count
 
 
@@ -30,9 +30,7 @@ from node.wording import count
     help="After how many seconds a call counts as blocked.",
 )
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one point in this many.")
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many clusters run at a time."
-)
+@workers_option(1, 2, "How many clusters run at a time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random draw.")
 @click.pass_obj
 def sweep(  # noqa: PLR0917 - a command has as many arguments as it has options
