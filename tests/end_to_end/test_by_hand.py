@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from cluster.errors import ConsensusError
 from cluster.processes import is_alive, is_suspended
 from cluster.supervisor_file import SupervisorClient
 from tests.end_to_end.hand import Hand, QuickHand
+from tests.sockets import bare_connection
 from tests.waiting import WAIT_S, wait_until
 
 
@@ -165,12 +165,12 @@ def test_the_leader_can_be_named(hand: Hand) -> None:
 
 def test_foreign_frames_are_counted_and_stop_no_node(shared: Hand) -> None:
     hand = shared
-    address = hand.good("logs", "n1").split("tcp://127.0.0.1:")[1].split()[0]
-    with socket.create_connection(("127.0.0.1", int(address))) as stranger:
+    address = "ipc://" + hand.good("logs", "n1").split("ipc://")[1].split()[0]
+    with bare_connection(address) as stranger:
         stranger.sendall(b"GET / HTTP/1.0\r\n\r\n" * 10)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 5000
-        dealer.connect(f"tcp://127.0.0.1:{address}")
+        dealer.connect(address)
         for frame in (b"", b"\xc1", b"x" * 5_000_000, os.urandom(1000)):
             dealer.send(frame)
     wait_until(lambda: hand.rows()["n1"]["bad_frames"] >= 5)

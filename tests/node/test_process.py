@@ -5,7 +5,6 @@ import os
 import resource
 import select
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from node.storage.disk import FILE_NAME, inspect
 from node.transport import tuned
 from node.wire import Codec, Envelope, encode_value, unpack
 from tests.node.conftest import ROOT
+from tests.sockets import bare_connection
 from tests.waiting import WAIT_S
 
 CLUSTER = "0123456789abcdef" * 2
@@ -138,7 +138,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_a_node_reports_that_it_is_ready_and_serves_clients(start: Start) -> None:
     node = start()
     assert list(node.ready) == ["address", "incarnation"]
-    assert node.ready["address"].startswith("tcp://127.0.0.1:")
+    assert node.ready["address"].startswith("ipc://@")  # a Unix socket, which no other machine reaches
     assert node.ready["incarnation"] == 1
     assert node.query() == Reply(1, None, None)
     assert node.propose(BLUE) == Reply(2, BLUE, None)
@@ -171,11 +171,10 @@ def test_three_nodes_agree_and_a_killed_node_restarts_with_its_state(start: Star
 def test_many_clients_can_connect_before_the_node_takes_the_first_in(start: Start) -> None:
     node = start()
     node.popen.send_signal(signal.SIGSTOP)
-    host, port = node.ready["address"].removeprefix("tcp://").split(":")
     with ExitStack() as connections:
         for _ in range(256):
-            # The kernel answers for the node while there is room in the queue; without room this would time out.
-            connections.enter_context(socket.create_connection((host, int(port)), timeout=1.0))
+            # The kernel answers for the node while there is room in the queue; without room this would fail.
+            connections.enter_context(bare_connection(node.ready["address"]))
         node.popen.send_signal(signal.SIGCONT)
     assert node.query() == Reply(1, None, None)
 

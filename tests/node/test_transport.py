@@ -11,6 +11,7 @@ import zmq
 
 from node import transport as transport_module
 from node.transport import Poller, Route, Transport, WakeUpPipe, bind_any_port, receive_all, tuned
+from tests.sockets import bare_connection
 from tests.waiting import WAIT_S
 
 
@@ -193,11 +194,11 @@ def test_a_message_to_a_dead_peer_does_not_reach_its_next_incarnation(
     for _ in range(100):
         one.send("n2", b"to the first incarnation")
 
-    def bind_same_port(bound: "zmq.Socket[bytes]") -> str:
+    def bind_same_name(bound: "zmq.Socket[bytes]") -> str:
         bound.bind(address)
         return address
 
-    monkeypatch.setattr(transport_module, "bind_any_port", bind_same_port)
+    monkeypatch.setattr(transport_module, "bind_any_name", bind_same_name)
     second_incarnation = made()
     got: list[bytes] = []
 
@@ -292,8 +293,7 @@ def test_a_stranger_is_counted_and_the_node_goes_on(
     made: Callable[[], Transport], client: Callable[[str], "zmq.Socket[bytes]"], data: bytes, counted: bool
 ) -> None:
     node = made()
-    host, port = node.address.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port))) as stranger:
+    with bare_connection(node.address) as stranger:
         with suppress(OSError):  # the node may close the connection before all bytes are sent
             stranger.sendall(data)
             stranger.shutdown(socket.SHUT_WR)
@@ -308,8 +308,7 @@ def test_a_stranger_is_counted_and_the_node_goes_on(
 
 def test_a_stranger_that_sends_nothing_is_disconnected(made: Callable[[], Transport]) -> None:
     node = made()
-    host, port = node.address.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port))) as stranger:
+    with bare_connection(node.address) as stranger:
         wait_until(lambda: node.bad_handshakes >= 1, node)  # after the time limit of the handshake
         wait_for_end(stranger, node)
 
