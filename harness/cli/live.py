@@ -15,6 +15,7 @@ from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, new_or_known
 from harness.cli.convention import print_stderr, verb
 from harness.cli.live_page import page_of_cluster, serve_page, stop_cluster
+from harness.cli.live_twin import find_twin, open_twin
 from harness.cli.parameters import algorithm_parameter
 from harness.records.run_folders import NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @algorithm_parameter(shown_default="paxos")
 @click.option("--seed", type=int, help="The seed of every random draw of a new cluster.  [default: 0]")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1.  [default: a free one]")
+@click.option("--virtual", is_flag=True, help="A cluster without processes, in virtual time, with branches.")
 @click.option("--read-only", is_flag=True, help="Let the page show and do nothing.")
 @click.option("--open/--no-open", "show", default=True, help="Open the page in the browser, or only print its address.")
 @click.pass_obj
@@ -41,6 +43,7 @@ def live(
     algorithm: str | None,
     seed: int | None,
     port: int,
+    virtual: bool,
     read_only: bool,
     show: bool,
     as_json: bool,
@@ -51,11 +54,15 @@ def live(
     consensus live                 the cluster that is up here, or a new one
     consensus live majority -n 7   a new cluster of seven
     consensus live split-brain     a run, by its folder or a part of its name, in the place of ALGORITHM
+    consensus live --virtual       a cluster without processes: step back, take another branch, look ahead
+    consensus live FILE            a schedule of explore, simulate or this page, in such a cluster
+    consensus live ignores-accepted   a mutant, with a schedule in which it breaks a promise
 
     A cluster that this command starts ends with it, on Ctrl-C. One that was up before stays up. The page listens on 127.0.0.1
     alone, and its address holds a token: who has the address can do what you can do with the cluster.
     """
-    run = _run_named(root, algorithm)
+    twin = find_twin(root, algorithm, nodes, virtual=virtual)
+    run = None if twin is not None else _run_named(root, algorithm)
     if port:  # one that is in use is refused before a cluster is started
         from harness.page.server import listening  # noqa: PLC0415 - the web server is for the page alone
 
@@ -64,7 +71,9 @@ def live(
         view: PageView
         do: Do | None
         boot: Callable[[], None] = _nothing
-        if run is not None:
+        if twin is not None:
+            view, do = open_twin(root, twin)
+        elif run is not None:
             view, do = ending.enter_context(_recorded(run))
         elif _is_up(root, nodes, algorithm, seed):
             view, do = ending.enter_context(page_of_cluster(root))
@@ -131,7 +140,9 @@ def _run_named(root: Path, name: str | None) -> Path | None:
         try:
             return find_run(root, name)
         except NoSuchRun:
-            raise UnknownAlgorithm(f"{error}. And no run in {root / 'runs'} has {name!r} in its name") from None
+            raise UnknownAlgorithm(
+                f"{error}. And no run in {root / 'runs'} has {name!r} in its name, and no mutant is called so"
+            ) from None
     return None
 
 

@@ -67,7 +67,7 @@ def show_address(
 def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tuple[PageView, Do]]":
     """Yield the view of the cluster that is up in `root`, and its acts. `booting`: it is not up yet, and is this one."""
     from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for the page alone
-    from harness.page.acts import Acts  # noqa: PLC0415
+    from harness.page.acts import ClusterActs  # noqa: PLC0415
     from harness.page.live_view import LiveView  # noqa: PLC0415
 
     if booting is None:
@@ -85,7 +85,7 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
         live_view.on_ended = lambda why: print_stderr(
             f"{why}. The page has a button that starts it again, and so does `consensus up -d`; Ctrl-C ends the page"
         )
-        acts = Acts(root, live_view.hurry)
+        acts = ClusterActs(root, live_view.hurry)
         ending.callback(acts.close)
         live_view.start()
         ending.callback(live_view.close)

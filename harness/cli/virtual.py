@@ -108,7 +108,7 @@ def explore(
     from harness.virtual.judge import EVERYTHING  # noqa: PLC0415
     from harness.virtual.search import Budget  # noqa: PLC0415
 
-    cls, model = _find_algorithm(algorithm, fault_model, look_for)
+    cls, model = find_algorithm(algorithm, fault_model, look_for)
     if unknown := set(bounds["calls_at"]) - set(node_names(bounds["nodes"])):
         raise NoSuchNode(f"there is no node {', '.join(sorted(unknown))} among {count(bounds['nodes'], 'node')}")
     if not as_json:
@@ -188,7 +188,7 @@ def simulate(
     from harness.virtual.simulation_settings import SimulationSettings  # noqa: PLC0415
     from harness.virtual.simulator import SeedTally, run_simulate  # noqa: PLC0415
 
-    cls, model = _find_algorithm(algorithm, fault_model, look_for)
+    cls, model = find_algorithm(algorithm, fault_model, look_for)
     until_time = seeds is None and seconds is not None
     asked = _SEEDS_MAX if until_time else seeds or 1000
     if not as_json:
@@ -224,12 +224,14 @@ def simulate(
     return exit_code_after(signals, report.exit_code)
 
 
-class _Found(NamedTuple):
+class FoundAlgorithm(NamedTuple):
+    """An algorithm, and how its nodes and disks differ from real ones."""
+
     algorithm: "type[Algorithm]"
     fault_model: "FaultModel"
 
 
-def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str, ...]) -> _Found:
+def find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str, ...]) -> FoundAlgorithm:
     """Find an algorithm by its own name or a mutant's.
 
     Args:
@@ -264,7 +266,7 @@ def _find_algorithm(name: str, fault_model: tuple[str, ...], look_for: tuple[str
     if unknown := set(look_for) - set(EVERYTHING):
         raise BadInput(f"there is no kind of violation {', '.join(sorted(unknown))}: there are {', '.join(EVERYTHING)}")
     model = FaultModel(**{each.replace("-", "_"): True for each in fault_model})
-    return _Found(load_algorithm(mutant.algorithm if mutant else name), model)
+    return FoundAlgorithm(load_algorithm(mutant.algorithm if mutant else name), model)
 
 
 class _Kept(NamedTuple):

@@ -18,12 +18,38 @@ from harness.faults.excuses import Excuse, Kind
 from harness.faults.target import Target, choose_node, resolve_nodes
 from harness.network.rules import Cut
 from harness.records.links import Link
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 from node.quorum import majority
 
 _CUT: Final = Excuse(Kind.CUT, "the links carry nothing")
 
 Groups = Sequence[Sequence[NodeId]]
+
+
+def checked_groups(groups: str, nodes: Sequence[NodeId]) -> list[list[NodeId]]:
+    """Return the groups of a partition of `nodes`.
+
+    Raises:
+        BadInput: a node is named twice, or is in no group; or one group has all nodes.
+    """
+    sides = parse_groups(groups)
+    named = [node for side in sides for node in side]
+    if len(set(named)) < len(named):
+        raise BadInput(f"{groups!r} names a node twice: each is in one group")
+    rest = [node for node in nodes if node not in named]
+    if rest and len(sides) > 1:
+        raise BadInput(f"{groups!r} leaves out {', '.join(rest)}: put each node in a group")
+    if not rest and len(sides) == 1:
+        raise BadInput(f"{groups!r} is one group of all nodes, which cuts no link: write groups as n1,n2/n3,n4,n5")
+    return sides
+
+
+def parse_groups(text: str) -> list[list[str]]:
+    """Return the groups of names that a text such as `n1,n2/n3,n4` stands for. Raises BadInput if a group is empty."""
+    groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
+    if not all(groups):
+        raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
+    return groups
 
 
 def links_between(groups: Groups, nodes: Sequence[NodeId]) -> tuple[Link, ...]:

@@ -4,8 +4,6 @@ Rules
 -----
 1. An act that breaks or mends something is a request of the supervisor. It has its receipt, and stands in the plan of the run.
 2. A call is recorded by the supervisor, as the verbs' calls are, and sent by a client of its own.
-3. An act that is refused changes nothing, and its reply says why. Whatever a browser sends, the reply is a sentence.
-4. A number of acts may be under way at once; more are refused, so that nothing waits without bound.
 """
 
 import threading
@@ -16,38 +14,33 @@ from typing import Any, Final
 from cluster.clients.client import check_call
 from cluster.clients.log_client import LogClient
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
-from cluster.errors import ConsensusError, Unknown, WrongState
+from cluster.errors import Unknown, WrongState
 from cluster.folder_lock import FolderLock
 from cluster.running import RunningCluster
 from cluster.spec import open_spec
 from cluster.supervisor_file import SupervisorClient
-from harness.page.events import cut, value_text
+from harness.page.act_table import Act, Acts, ActTable, is_pair
+from harness.page.events import value_text
 from harness.runs.session_call import SessionCall, parse_value, recorded
 from node.contract import BadInput
-from node.storage.disk import DiskError
 from node.wire import encode_value
 
-#: How many acts may be under way at once.
-UNDER_WAY_MAX: Final = 64
 #: How long a call may wait at most, in seconds: while messages are held, it waits for a person.
 TIMEOUT_S_MAX: Final = 3600.0
 #: How long a lock is held unless it is released, in seconds.
 _LOCK_S: Final = 60.0
 
-Act = Callable[..., str]
 
-
-class Acts:
-    """The acts on the cluster in a folder. Any thread may call `do`."""
+class ClusterActs(ActTable):
+    """The acts on the cluster in a folder."""
 
     def __init__(self, root: Path, on_done: Callable[[], None]) -> None:
         """Make the acts. `on_done` is called after each, so that its effect shows at once."""
-        self._root, self._on_done = root, on_done
-        self._free = threading.BoundedSemaphore(UNDER_WAY_MAX)
+        self._root = root
         self._making = threading.Lock()
         self._client: LogClient | None = None
         self._client_of = 0
-        self._acts: Mapping[str, tuple[Act, Mapping[str, type]]] = {
+        acts: Acts = {
             **{
                 verb: (self._on_nodes(verb, done), {"nodes": str})
                 for verb, done in (
@@ -76,27 +69,7 @@ class Acts:
             "release": (self._release, {"name": str, "token": int, "timeout_s": float}),
             "start": (self._start, {}),
         }
-
-    def do(self, act: Any, arguments: Any) -> dict[str, Any]:
-        """Do what a browser asks. Returns `ok`, and `text`: what came of it, or why it was refused, or "unknown: " and why."""
-        found = self._acts.get(act) if isinstance(act, str) else None
-        if found is None:
-            return _refused(f"there is no act {cut(str(act), 40)!r}")
-        function, wanted = found
-        if not isinstance(arguments, dict) or not _fits(arguments, wanted):
-            needs = ", ".join(f"{name} ({kind.__name__})" for name, kind in wanted.items()) or "no arguments"
-            return _refused(f"{act} takes {needs}")
-        if not self._free.acquire(blocking=False):
-            return _refused(f"{UNDER_WAY_MAX} acts are under way already: wait for one of them")
-        try:
-            return {"ok": True, "text": cut(function(**arguments))}
-        except Unknown as error:
-            return _refused(f"unknown: {error}")
-        except (ConsensusError, BadInput, DiskError, OSError) as error:
-            return _refused(str(error))
-        finally:
-            self._free.release()
-            self._on_done()
+        super().__init__(acts, on_done)
 
     def _ask(self, verb: str, **arguments: Any) -> Any:
         return SupervisorClient(self._root).ask(verb, **arguments)
@@ -120,7 +93,7 @@ class Acts:
 
     def _cut(self, links: list[Any], one_way: bool) -> str:
         """Cut links between nodes, each in one direction or both."""
-        if not links or not all(map(_is_pair, links)):
+        if not links or not all(map(is_pair, links)):
             raise BadInput("links are a list of pairs of nodes, such as [n1, n2]")
         for one, other in links:
             self._ask("link", senders=[one], receivers=[other], one_way=one_way, spoil={"cut": True})
@@ -255,22 +228,6 @@ class Acts:
         with self._making:
             if self._client is not None:
                 self._client.close()
-
-
-def _refused(why: str) -> dict[str, Any]:
-    return {"ok": False, "text": cut(why)}
-
-
-def _fits(arguments: Mapping[str, Any], wanted: Mapping[str, type]) -> bool:
-    """Return whether there is each argument that is wanted, of its type, and no other. A whole number is a float, too."""
-    return arguments.keys() == wanted.keys() and all(
-        type(arguments[name]) is kind or (kind is float and type(arguments[name]) is int)
-        for name, kind in wanted.items()
-    )
-
-
-def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, str) for end in pair)
 
 
 def _details(proof: Mapping[str, Any]) -> str:

@@ -59,6 +59,15 @@ class EventLog:
                 self._begin += 1
         self.on_change()
 
+    def replace(self, events: Iterable[Event]) -> None:
+        """Forget all events, and hold these: every browser begins anew."""
+        with self._lock:
+            self._begin = self.end + 1  # no place of a browser is left
+            self._events.clear()
+            self._base.clear()
+            self._events.extend(events)
+        self.on_change()
+
     def _keep_in_base(self, event: Event) -> None:
         name = _NAMES.get(event["k"])
         if name is None:

@@ -30,6 +30,7 @@ from harness.records.jsonable import from_jsonable
 from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
+from node.algorithms import load_algorithm
 
 #: How often to look while something happens, and else, in seconds.
 _BUSY_S: Final = 0.04
@@ -77,7 +78,7 @@ class LiveView:
         self.on_ended: Callable[[str], object] = lambda _why: None
         self._zero_ns = time.monotonic_ns()
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
-        self.predicates = Predicates(about.get("original", about["algorithm"]), len(about["nodes"]))
+        self.predicates = Predicates(load_algorithm(about.get("original", about["algorithm"])), len(about["nodes"]))
         self.view.about["predicates"] = self.predicates.names
         #: The run folder of the session by hand; None before its first call or fault.
         self.folder: Path | None = None

@@ -22,7 +22,7 @@ from harness.checkers.invariants import chooses_by_majority, keeps_promises
 from harness.page.event_log import Event
 from harness.page.events import cut, value_text
 from harness.records.jsonable import from_jsonable
-from node.algorithms import load_algorithm
+from node.contract import Algorithm
 from node.quorum import majority
 
 AGREEMENT: Final = "agreement"
@@ -40,14 +40,13 @@ _LARGE: Final = re.compile(r"^'[\d,]+ bytes'$")
 class Predicates:
     """Watches one cluster or run. Each method takes in what was seen, at a time in microseconds; `broken` collects the events."""
 
-    def __init__(self, algorithm: str, nodes: int) -> None:
+    def __init__(self, algorithm: type[Algorithm], nodes: int) -> None:
         self._nodes = nodes
-        cls = load_algorithm(algorithm)
         self.names = (
             [REPLICAS, PROMISES, TOKENS]
-            if cls.keeps_log
-            else [AGREEMENT, STAYS, *([CHOSEN] if chooses_by_majority(cls) else [])]
-            + ([PROMISES] if keeps_promises(cls) else [])
+            if algorithm.keeps_log
+            else [AGREEMENT, STAYS, *([CHOSEN] if chooses_by_majority(algorithm) else [])]
+            + ([PROMISES] if keeps_promises(algorithm) else [])
         )
         self.broken: list[Event] = []
         self._found: set[str] = set()

@@ -18,6 +18,7 @@ from harness.report.drawn_run import DrawnFault, RunFolder
 from harness.report.predicates import Predicate, predicates
 from harness.report.reading import read_run
 from harness.report.thinning import thin
+from node.algorithms import load_algorithm
 
 #: How many events are kept: a record is thinned to fewer.
 EVENTS_MAX: Final = 200_000
@@ -62,7 +63,7 @@ def recorded_view(folder: Path) -> PageView:
 def _decisions_stay(run: RunFolder, algorithm: str) -> list[Event] | None:
     """Return the event of the answer that shows that a decision did not stay, if there is one; None if no run can show it."""
     try:
-        seen = Predicates(algorithm, len(run.nodes))
+        seen = Predicates(load_algorithm(algorithm), len(run.nodes))
     except ValueError:  # its algorithm is not here
         return None
     if STAYS not in seen.names:

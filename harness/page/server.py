@@ -37,7 +37,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cluster.errors import Mistake
-from harness.page.acts import UNDER_WAY_MAX
+from harness.page.act_table import UNDER_WAY_MAX
 from harness.page.safety import Guard
 from harness.page.view import PageView
 from harness.report.scripts import ASSETS as REPORT_ASSETS

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from harness.faults.partitions import links_between
+from harness.faults.partitions import checked_groups, links_between, parse_groups
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
 from harness.runs.experiment import Experiment
@@ -38,17 +38,10 @@ class LinkVerbs:
             NoSuchNode: a name is not that of a node.
         """
         cluster = self._run.cluster
-        sides = parse_groups(groups)
-        named = [node for side in sides for node in side]
-        for node in named:
-            cluster.process(node)
-        if len(set(named)) < len(named):
-            raise BadInput(f"{groups!r} names a node twice: each is in one group")
-        rest = [node for node in cluster.nodes if node not in named]
-        if rest and len(sides) > 1:
-            raise BadInput(f"{groups!r} leaves out {', '.join(rest)}: put each node in a group")
-        if not rest and len(sides) == 1:
-            raise BadInput(f"{groups!r} is one group of all nodes, which cuts no link: write groups as n1,n2/n3,n4,n5")
+        for side in parse_groups(groups):
+            for node in side:
+                cluster.process(node)
+        sides = checked_groups(groups, cluster.nodes)
         return self._session.cut("partition", links_between(sides, cluster.nodes), groups=sides)[0]
 
     def isolate(self, node: NodeId) -> str:
@@ -139,11 +132,3 @@ def _described(rule: Rule) -> str:
         case Reorder(window):
             return f"reorder by {window}"
     return rule.kind if rule.probability == 1 else f"{rule.kind} {rule.probability:g}"
-
-
-def parse_groups(text: str) -> list[list[str]]:
-    """Return the groups of names that a text such as `n1,n2/n3,n4` stands for. Raises BadInput if a group is empty."""
-    groups = [[name.strip() for name in group.split(",") if name.strip()] for group in text.split("/")]
-    if not all(groups):
-        raise BadInput(f"{text!r} has an empty group: write partitions as n1,n2/n3,n4,n5")
-    return groups

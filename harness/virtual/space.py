@@ -79,7 +79,7 @@ from node.quorum import majority
 _SELF_TURNS_MAX: Final = 1000
 
 
-class _Move(NamedTuple):
+class NodeMove(NamedTuple):
     """One thing that a node can do."""
 
     flip: int
@@ -90,15 +90,18 @@ class _Move(NamedTuple):
     """Its turns."""
 
 
-class _Moves(NamedTuple):
+class NodeMoves(NamedTuple):
     """Everything that a node can do. The moves that begin a ballot are separate, since the number of ballots is bounded."""
 
-    progress: tuple[_Move, ...]
+    progress: tuple[NodeMove, ...]
     """The node takes in a packet or an expired timer. These happen eventually, so a call may rely on them."""
-    other: tuple[_Move, ...]
+    other: tuple[NodeMove, ...]
     """Calls, crashes and boots. These need not happen."""
-    progress_by_ballot: tuple[_Move, ...]
-    other_by_ballot: tuple[_Move, ...]
+    progress_by_ballot: tuple[NodeMove, ...]
+    other_by_ballot: tuple[NodeMove, ...]
+
+
+NO_MOVES: Final = NodeMoves((), (), (), ())
 
 
 class ClusterSpace:
@@ -114,8 +117,8 @@ class ClusterSpace:
         self._happened = 0
         self._competed = False
         # By place: the moves of a node, by its view of a state; and the move of one step, by node state and step.
-        self._moves: list[dict[int, _Moves]] = [{} for _ in self.members]
-        self._tried: list[dict[tuple[int, Step, int | None], _Move]] = [{} for _ in self.members]
+        self._moves: list[dict[int, NodeMoves]] = [{} for _ in self.members]
+        self._tried: list[dict[tuple[int, Step, int | None], NodeMove]] = [{} for _ in self.members]
 
     @property
     def begins_ballots(self) -> bool:
@@ -158,7 +161,7 @@ class ClusterSpace:
             found.append(state | self.numbering.bit(violation))
         return found
 
-    def _add_bounded(self, state: int, moves: _Moves, found: list[int]) -> None:
+    def _add_bounded(self, state: int, moves: NodeMoves, found: list[int]) -> None:
         for flip, add, _ in (*moves.progress_by_ballot, *moves.other_by_ballot):
             after = (state ^ flip) | add
             if (after & self.numbering.ballots).bit_count() <= self.bounds.ballots:
@@ -232,15 +235,15 @@ class ClusterSpace:
 
     # --- what a node can do -----------------------------------------------------------------------------------------
 
-    def _compute_moves(self, place: int, state: int) -> _Moves:
+    def _compute_moves(self, place: int, state: int) -> NodeMoves:
         """Return everything that the node at `place` can do in `state`."""
         numbering = self.numbering
         number = numbering.number_in(state, place)
         local = numbering.states[place][number]
         crashed = (state & numbering.crashes).bit_count()
         crash = numbering.bit(CrashHappened(crashed + 1)) if crashed < self.bounds.crashes else 0
-        progress: list[_Move] = []
-        other: list[_Move] = []
+        progress: list[NodeMove] = []
+        other: list[NodeMove] = []
         if local.up:
             if crash:
                 other.append(self._try(place, number, Crash(self.members[place]), crash))
@@ -262,7 +265,7 @@ class ClusterSpace:
                 other.append(self._try(place, number, LoseDisk(self.members[place])))
         # Every state with the same view shares this result, so it may depend on nothing of `state` outside the view.
         begin = numbering.ballots & ~state
-        return _Moves(
+        return NodeMoves(
             tuple(move for move in progress if not move.add & begin and (move.flip or move.add)),
             tuple(move for move in other if not move.add & begin),
             tuple(move for move in progress if move.add & begin),
@@ -288,7 +291,7 @@ class ClusterSpace:
             ):
                 yield CallMade(client, late=client.value is None and bool(state & self.numbering.decided))
 
-    def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[_Move]:
+    def _tries(self, place: int, number: int, step: Step, add: int, crash: int) -> Iterator[NodeMove]:
         """Yield a step, and the same step with a crash after each of its turns but the last."""
         whole = self._try(place, number, step, add)
         yield whole
@@ -296,14 +299,14 @@ class ClusterSpace:
             for turns in range(1, len(whole.steps)):
                 yield self._try(place, number, step, add | crash, turns)
 
-    def _try(self, place: int, number: int, step: Step, add: int = 0, crash_after: int | None = None) -> _Move:
+    def _try(self, place: int, number: int, step: Step, add: int = 0, crash_after: int | None = None) -> NodeMove:
         key = (number, step, crash_after)
         move = self._tried[place].get(key)
         if move is None:
             move = self._tried[place][key] = self._run(place, number, step, crash_after)
-        return _Move(move.flip, move.add | add, move.steps) if add else move
+        return NodeMove(move.flip, move.add | add, move.steps) if add else move
 
-    def _run(self, place: int, number: int, step: Step, crash_after: int | None) -> _Move:
+    def _run(self, place: int, number: int, step: Step, crash_after: int | None) -> NodeMove:
         """Run the algorithm's real code in a scratch node. Return the change of the node's number and the new facts."""
         numbering = self.numbering
         node = numbering.nodes[place]
@@ -332,7 +335,7 @@ class ClusterSpace:
         add = 0
         for fact in facts:
             add |= numbering.bit(fact)
-        return _Move((number ^ after) << numbering.shifts[place], add, tuple(steps))
+        return NodeMove((number ^ after) << numbering.shifts[place], add, tuple(steps))
 
 
 def perform(node: VirtualNode, step: Step) -> TurnOutput:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -77,9 +78,18 @@ class Opened:
 
 @contextmanager
 def opened(browser: Browser, url: str) -> Iterator[Opened]:
+    with opened_as(Opened, browser, url) as open_page:
+        yield open_page
+
+
+AnOpened = TypeVar("AnOpened", bound=Opened)
+
+
+@contextmanager
+def opened_as(kind: type[AnOpened], browser: Browser, url: str) -> Iterator[AnOpened]:
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     with closing(page):
-        open_page = Opened(page, url)
+        open_page = kind(page, url)
         yield open_page
         assert open_page.errors == []
 

@@ -14,6 +14,7 @@ import { Store } from "./store.mjs";
 import { TimeBar } from "./timebar.mjs";
 import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
+import { TwinPanels } from "./twin.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
 const OF_JUDGES = "afterwards"; // the variable that a script's end decides, for the judges alone
@@ -34,6 +35,7 @@ function take(message) {
     document.body.classList.toggle("over", page.clock.isOver);
     page.panels.take(message.stand);
     if (message.stand.tour) page.tour.take(message.stand.tour);
+    page.twin?.take(message.stand.twin);
     banner();
   }
   page.link.follow(page, store, hint);
@@ -56,35 +58,44 @@ function begin(about) {
   byId("title").textContent = name;
   document.title = `${name}: Consensus Lab`;
   const marks = new TypeMarks(about.types);
-  page.clock = new Clock(about.live);
-  page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows) page.panels.deliver(one); }, knife }, about.read_only);
+  page.clock = new Clock(about.live, about.virtual ? FLIGHT_US : 0);
+  page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows || about.virtual) page.panels.deliver(one); }, knife }, about.read_only);
   page.layer = new MessageLayer(page.ring);
-  page.panels = new Panels(byId("side"), about, (name, args) => { page.clock.follow(); return connection.act(name, args); }, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
+  page.panels = new Panels(byId("side"), about, act, (node, text) => { if (text) page.pending[node] = text; else delete page.pending[node]; });
   page.panels.on_close = () => select(null);
-  page.bar = new TimeBar(byId("time"), store, page.clock, () => {});
+  if (about.virtual) page.twin = new TwinPanels(page.panels);
+  page.bar = new TimeBar(byId("time"), store, page.clock, () => {}, about.step_us);
   page.diagram = new SpaceTime(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
     h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
-    about.nodes.length ? h("span", { role: "listitem", id: "tolerance" }) : "");
+    about.nodes.length && !about.virtual ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time
   if (about.live && !about.read_only) tools(about);
   select(null);
   if (!about.live) page.clock.show(Infinity);
 }
 
+// Does an act on the present. In the virtual twin an act at a moment of the past goes back there, and begins a branch.
+async function act(name, args) {
+  const { clock, about, stand } = page, step = about.virtual && !clock.follows ? Math.floor(clock.t / about.step_us + 1e-6) : null;
+  clock.follow();
+  if (step !== null && name !== "go" && step < stand.twin.depth) await connection.act("go_to_step", { step });
+  return connection.act(name, args);
+}
+
 function tools(about) {
-  if (!about.tour) page.menu = new FaultMenu(byId("faults"), about.faults, (fault, args, note) => page.panels.do("inject", { fault, arguments: args }, note));
+  if (!about.tour && !about.virtual) page.menu = new FaultMenu(byId("faults"), about.faults, (fault, args, note) => page.panels.do("inject", { fault, arguments: args }, note));
   const groups = h("input", { id: "groups", "aria-label": "groups to cut from each other", placeholder: "n1,n2/n3,n4,n5", autocomplete: "off" });
   const note = h("span", { class: "note", "aria-live": "polite", id: "tool-note" });
   page.note = note;
   byId("toolbar").append(note);
   byId("toolbar").prepend(
-    about.tour ? "" : button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
+    about.tour || about.virtual ? "" : button("Faults …", () => page.menu.open(), { id: "open-faults", title: "every fault of the catalogue: the key F", "aria-keyshortcuts": "f" }),
     groups, button("Partition", () => page.panels.do("partition", { groups: groups.value }, note), { id: "partition" }),
     button("Heal all", () => page.panels.do("heal", {}, note), { id: "heal-all" }),
-    h("a", { id: "report-link", href: "report", target: "_blank", rel: "noopener" }, "report"));
+    about.virtual ? "" : h("a", { id: "report-link", href: "report", target: "_blank", rel: "noopener" }, "report"));
 }
 
 function knife(links, oneWay) { page.panels.do("cut", { links, one_way: oneWay }, page.note); }
@@ -111,7 +122,7 @@ function banner() {
     const start = button("Start it again", async () => { start.disabled = true; const reply = await connection.act("start", {}); if (!reply.ok) { start.disabled = false; element.append(` ${reply.text}`); } }, { id: "start" });
     element.append(start);
   }
-  byId("subtitle").textContent = `${plural(page.about.nodes.length, "node")}${over ? ` · ${over}` : page.stand.run ? ` · run ${page.stand.run}` : ""}`;
+  byId("subtitle").textContent = `${plural(page.about.nodes.length, "node")}${page.about.virtual ? ", virtual" : ""}${over ? ` · ${over}` : page.stand.run ? ` · run ${page.stand.run}` : ""}`;
 }
 
 // --- each frame ---------------------------------------------------------------------------------------------------------
@@ -123,11 +134,11 @@ function frame() {
   page.framed = performance.now();
   if (clock.t === Infinity) { if (store.first === null) return; clock.show(store.last); }
   const t = clock.frame(store.last);
-  const flight = FLIGHT_US * (clock.follows ? 1 : clock.speed);
+  const flight = FLIGHT_US * (clock.follows || page.about.virtual ? 1 : clock.speed);
   const leftOut = page.layer.draw(store, t, flight, bar.focus, still.matches);
   if (!clock.follows || performance.now() - page.shown > 100) { page.shown = performance.now(); bar.draw(t); page.diagram.draw(t, ring.names); page.link.write(page, store); }
   // The rest changes seldom: with new events, or when the time that is shown is another one.
-  const key = `${store.version} ${[...ring.hidden]} ${clock.follows ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
+  const key = `${store.version} ${[...ring.hidden]} ${clock.follows && !page.about.virtual ? "" : t} ${JSON.stringify(page.pending)} ${page.stand.held_count}`;
   if (key !== page.version && performance.now() - page.restDrawn > REST_MS) {
     page.version = key;
     page.restDrawn = performance.now();
@@ -147,8 +158,8 @@ function drawRest(t) {
   const marked = store.faultsAt(t).filter((fault) => fault.mark);
   const nodes = names.map((name, number) => ({ ...nodePicture(name, events[number], variable, accepted),
     marks: [...new Set(marked.filter((fault) => fault.nodes.includes(name)).map((fault) => fault.mark))] }));
-  const held = page.clock.follows ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
-    .map(({ message: { i, from, to, type, label, value } }) => ({ i, from, to, type, label, value }));
+  const held = page.clock.follows && !page.about.virtual ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
+    .map(({ message: { i, from, to, type, label, value } }) => ({ i, index: i, rule: "", from, to, type, label, value }));
   const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
   ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
   panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node));
@@ -157,8 +168,11 @@ function drawRest(t) {
     page.knowsVotes = true;
     byId("legend").append(h("span", {}, "●2 ■1 in a node: the votes that it knows"));
   }
-  const mark = byId("tolerance"), { state, text, why } = tolerance(store, names, t);
-  Object.assign(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
+  const mark = byId("tolerance");
+  if (mark) {
+    const { state, text, why } = tolerance(store, names, t);
+    Object.assign(mark, { className: `predicate-of-${state}`, textContent: text, title: why });
+  }
   for (const chip of byId("predicates").querySelectorAll("[data-predicate]")) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
@@ -217,8 +231,9 @@ function calls(t) {
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey || !page.about) return;
   const key = event.key.toLowerCase();
-  if (key === "enter") { if (!event.target.closest("button, summary, a, .node")) page.tour.press(); }
+  if (key === "enter") { if (!event.target.closest("button, summary, a, .node, .point")) page.tour.press(); }
   else if (key === "n" && page.about.live) page.panels.next();
+  else if (key === "b" && page.twin) page.twin.back.click();
   else if (key === "f" && page.menu) { event.preventDefault(); page.menu.open(); }
   else if (key === "," ) page.bar.step(-1);
   else if (key === ".") page.bar.step(1);

@@ -4,6 +4,7 @@ import { button, h, plural } from "./dom.mjs";
 import { valueMark } from "./marks.mjs";
 
 const CALL_S = 5, PATIENT_S = 3600, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
+const VIRTUAL_TITLES = { kill: "it loses all but what is on its disk", suspend: "it does nothing, and its messages wait", resume: "it goes on" };
 const NODE_ACTS = [
   ["kill", "Kill", "SIGKILL", (node) => ["kill", { nodes: node }]],
   ["suspend", "Suspend", "SIGSTOP: it neither runs nor knows it", (node) => ["suspend", { nodes: node }]],
@@ -14,6 +15,8 @@ const NODE_ACTS = [
   ["delete-directory", "Lose its disk", "kill it, remove its directory, and start it", (node) => ["inject", { fault: "delete-directory", arguments: { node } }]],
   ["tick", "Let 1 s pass", "its clock jumps, so its timers run out: for use while clocks stand still", (node) => ["inject", { fault: "clock-jump", arguments: { node, seconds: "1" } }]],
 ];
+const VIRTUAL_ACTS = [...NODE_ACTS.slice(0, 5).map(([id, text, title, make]) => [id, text, VIRTUAL_TITLES[id] ?? title, make]),
+  ["lose-disk", "Lose its disk", "it crashes, and its disk is gone", (node) => ["lose_disk", { nodes: node }]]];
 const LINK_ACTS = [
   ["cut-both", "Cut both ways", (one, other) => ["cut", { links: [[one, other]], one_way: false }]],
   ["cut-one", "Cut → only", (one, other) => ["cut", { links: [[one, other]], one_way: true }]],
@@ -99,7 +102,7 @@ export class Panels {
   }
 
   nodeActs(node) {
-    return h("div", { class: "acts" }, NODE_ACTS.filter(([id]) => this.takes(id)).map(([id, text, title, make]) => button(text, () => {
+    return h("div", { class: "acts" }, (this.about.virtual ? VIRTUAL_ACTS : NODE_ACTS).filter(([id]) => this.takes(id)).map(([id, text, title, make]) => button(text, () => {
       const doing = { restart: "booting", kill: null, "delete-directory": "booting" }[id] ?? null;
       this.do(...make(node), this.note, { node, doing });
     }, { title, "data-act": id })));
@@ -130,7 +133,7 @@ export class Panels {
       this.inputs.value = value;
       this.selected.querySelector("#field-value").value = value;
     }, { class: `value ${valueMark(value).css}`, "data-value": value })));
-    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at), this.field("within", "within (s)")),
+    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.about.virtual ? null : this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at), this.about.virtual ? null : this.field("within", "within (s)")),
       chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
         button("Query", call("query"), { "data-act": "query" }),
         button("Query all", () => this.nodes.forEach((name) => this.do("query", { name: this.inputs.name, at: name, timeout_s: this.patience() }, this.note)), { "data-act": "query-all" })));
@@ -146,10 +149,10 @@ export class Panels {
     }), { "data-act": f });
     return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value")),
       h("div", { class: "acts" }, call("put", () => ({ key: this.inputs.name, value: this.inputs.value })), call("get", () => ({ key: this.inputs.name })),
-        call("delete", () => ({ key: this.inputs.name }))),
-      h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token"), this.field("within", "within (s)")),
+        this.about.virtual ? null : call("delete", () => ({ key: this.inputs.name }))),
+      ...this.about.virtual ? [] : [h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token"), this.field("within", "within (s)")),
       h("div", { class: "acts" }, call("acquire", () => ({ name: this.inputs.name, owner: this.inputs.owner })),
-        call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 }))));
+        call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 })))]);
   }
 
   drawFacts(node) {
@@ -174,6 +177,7 @@ export class Panels {
     this.holdNote = h("p", { class: "note", "aria-live": "polite" });
     this.heldList = h("ol", { id: "held", "aria-label": "Messages that are held" });
     this.heldTitle = h("h3", {});
+    if (this.about.virtual) { this.holding.append(h("h2", {}, "What could happen next"), this.virtualActs(), this.holdNote, this.heldTitle, this.heldList); return; }
     const hold = () => this.do("inject", { fault: "hold", arguments: { links: "nodes", types: type.value } }, this.holdNote);
     this.holding.append(h("h2", {}, "Hold and step"),
       h("div", { class: "acts" }, button("Hold", hold, { id: "hold", title: "keep the messages between nodes until you deliver them" }), type,
@@ -181,6 +185,13 @@ export class Panels {
         button("Let all go", () => this.letGo(), { id: "let-go", title: "deliver what is held, and let the clocks run" }),
         button("Next message", () => this.next(), { id: "next-message", title: "deliver the oldest message that is held: the key N", "aria-keyshortcuts": "n" })),
       this.holdNote, this.heldTitle, this.heldList);
+  }
+
+  virtualActs() {
+    const seconds = h("input", { id: "pass-seconds", "aria-label": "seconds of virtual time", value: "0.2", inputmode: "decimal" });
+    return h("div", { class: "acts" }, button("Next message", () => this.next(), { id: "next-message", title: "deliver the oldest message: the key N", "aria-keyshortcuts": "n" }),
+      button("Deliver all", () => this.do("deliver_all", {}, this.holdNote), { id: "deliver-all", title: "deliver what is on its way, and what follows" }),
+      h("span", { class: "pass" }, button("Let time pass", () => this.do("pass", { seconds: Number(seconds.value) || 0 }, this.holdNote), { id: "pass", title: "messages travel and timers run out, in virtual time" }), seconds, " s"));
   }
 
   async stopClocks() {
@@ -196,7 +207,7 @@ export class Panels {
   endClocks(clocks, note) { return this.doAll("end", clocks.map(({ number }) => ({ number })), "clocks run again", note); }
 
   next() {
-    const first = this.stand.held?.[0];
+    const first = this.stand.held?.find((message) => message.ready ?? true);
     if (first) this.deliver(first);
   }
 
@@ -215,11 +226,11 @@ export class Panels {
 
   drawHeld() {
     const { held, held_count: count } = this.stand;
-    this.heldTitle.textContent = count ? `${plural(count, "message")} held` : "";
+    this.heldTitle.textContent = count ? `${plural(count, "message")} ${this.about.virtual ? "on the way" : "held"}` : "";
     this.heldList.replaceChildren(...held.slice(0, HELD_SHOWN_MAX).map((message) => h("li", { "data-from": message.from, "data-to": message.to, "data-type": message.type },
       h("span", { class: `held-label ${message.value ? `value ${valueMark(message.value).css}` : ""}`, title: message.text }, message.label),
       h("span", { class: "way" }, `${message.from} → ${message.to}`),
-      button("deliver", () => this.deliver(message), { "data-act": "deliver" }), button("drop", () => this.deliver(message, "lose"), { "data-act": "lose" }),
+      button("deliver", () => this.deliver(message), { "data-act": "deliver", disabled: message.ready === false }), button("drop", () => this.deliver(message, "lose"), { "data-act": "lose" }),
       button("copy", () => this.deliver(message, "repeat"), { title: "deliver a copy, and hold it still", "data-act": "repeat" }))),
     ...(count > HELD_SHOWN_MAX ? [h("li", {}, `and ${count - HELD_SHOWN_MAX} more`)] : []));
   }

@@ -8,14 +8,15 @@ const KINDS = ["message", "decision", "fault", "call"];
 const MARKS_MAX = 600;
 
 export class TimeBar {
-  constructor(parent, store, clock, changed) {
-    Object.assign(this, { store, clock, changed });
+  // `stepUs` is how long a step of the virtual twin takes, in microseconds; null for a run in real time.
+  constructor(parent, store, clock, changed, stepUs = null) {
+    Object.assign(this, { store, clock, changed, stepUs });
     this.focus = null;
     this.kind = h("select", { "aria-label": "what to step over", id: "step-kind" }, KINDS.map((kind) => h("option", { value: kind }, kind)));
     this.speed = h("select", { "aria-label": "speed", onchange: () => { clock.speed = Number(this.speed.value); } },
       SPEEDS.map(([name, factor]) => h("option", { value: factor, selected: factor === clock.speed }, `× ${name}`)));
     this.toggle = button("▶", () => this.playOrPause(), { "aria-label": "play", id: "play" });
-    this.live = button("live", () => { clock.follow(); this.focus = null; changed(); }, { id: "live", "aria-pressed": "true", hidden: !clock.isLive });
+    this.live = button(stepUs ? "now" : "live", () => { clock.follow(); this.focus = null; changed(); }, { id: "live", "aria-pressed": "true", hidden: !clock.isLive });
     this.slider = h("input", { type: "range", id: "slider", "aria-label": "time", min: 0, max: 1000, step: "any",
       oninput: () => { this.focus = null; clock.show(Number(this.slider.value) * 1000); changed(); } });
     this.time = h("output", { id: "moment", for: "slider" });
@@ -81,7 +82,7 @@ export class TimeBar {
     this.slider.min = first / 1000;
     this.slider.max = last / 1000;
     if (document.activeElement !== this.slider || clock.follows || clock.plays) this.slider.value = t / 1000;
-    this.time.textContent = `${seconds(t - first, clock.follows ? 1 : 4)} of ${seconds(last - first, 1)}`;
+    this.time.textContent = this.stepUs ? `step ${Math.floor(Math.min(t, store.last) / this.stepUs + 1e-6)} of ${Math.round(store.last / this.stepUs)}` : `${seconds(t - first, clock.follows ? 1 : 4)} of ${seconds(last - first, 1)}`;
     this.toggle.textContent = clock.plays ? "❚❚" : "▶";
     this.toggle.setAttribute("aria-label", clock.plays ? "pause" : "play");
     this.live.setAttribute("aria-pressed", String(clock.follows));

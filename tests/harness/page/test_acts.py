@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import Unknown
-from harness.page.acts import Acts
+from harness.page.acts import ClusterActs
 from tests.run_folders import HOSTILE
 
 
@@ -34,7 +34,7 @@ from tests.run_folders import HOSTILE
 )
 def test_what_cannot_be_done_is_refused_with_a_sentence(tmp_path: Path, act: Any, arguments: Any, reason: str) -> None:
     done: list[str] = []
-    reply = Acts(tmp_path, lambda: done.append("done")).do(act, arguments)
+    reply = ClusterActs(tmp_path, lambda: done.append("done")).do(act, arguments)
     assert not reply["ok"]
     assert reason in reply["text"]
     assert len(reply["text"]) <= 400
@@ -44,6 +44,6 @@ def test_a_call_without_an_answer_is_no_success(tmp_path: Path) -> None:
     def call() -> str:
         raise Unknown("no answer within 5 s")
 
-    acts = Acts(tmp_path, lambda: None)
+    acts = ClusterActs(tmp_path, lambda: None)
     acts._acts = {"query": (call, {})}
     assert acts.do("query", {}) == {"ok": False, "text": "unknown: no answer within 5 s"}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.page.predicates import AGREEMENT, CHOSEN, PROMISES, REPLICAS, STAYS, TOKENS, Predicates
+from node.algorithms import load_algorithm
 
 
 def broken(watched: Predicates) -> list[tuple[int, str]]:
@@ -16,7 +17,7 @@ def decided(value: str) -> dict[str, Any]:
 
 
 def test_agreement_breaks_at_the_second_value_and_not_at_the_same_one() -> None:
-    watched = Predicates("failover", 5)
+    watched = Predicates(load_algorithm("failover"), 5)
     watched.status(1, "n1", decided("blue"))
     watched.status(2, "n2", decided("blue"))
     watched.answer(1, 3, "query", "colour", "blue", "n2")
@@ -30,7 +31,7 @@ def test_agreement_breaks_at_the_second_value_and_not_at_the_same_one() -> None:
 
 
 def test_a_decision_stays_only_for_queries_that_began_after_it() -> None:
-    watched = Predicates("leader", 3)
+    watched = Predicates(load_algorithm("leader"), 3)
     watched.answer(1, 5, "propose", "colour", "blue", "n1")
     watched.answer(4, 6, "query", "colour", None, "n2")  # it began before the answer
     assert broken(watched) == []
@@ -39,7 +40,7 @@ def test_a_decision_stays_only_for_queries_that_began_after_it() -> None:
 
 
 def test_another_answer_to_a_later_call_breaks_agreement_and_that_a_decision_stays() -> None:
-    watched = Predicates("failover", 5)
+    watched = Predicates(load_algorithm("failover"), 5)
     watched.answer(1, 5, "propose", "colour", "red", "n4")
     watched.answer(4, 6, "query", "colour", "blue", "n1")  # at the same time as the first
     assert broken(watched) == [(6, AGREEMENT)]
@@ -52,7 +53,7 @@ def test_another_answer_to_a_later_call_breaks_agreement_and_that_a_decision_sta
 
 
 def test_a_value_is_chosen_by_a_majority_of_acceptors_under_one_ballot() -> None:
-    watched = Predicates("paxos", 3)
+    watched = Predicates(load_algorithm("paxos"), 3)
     for ballot, value in (([1, "n1"], "blue"), ([2, "n2"], "red")):
         watched.message(1, "n1", "Accept", "colour", {"ballot": ballot, "value": value})
     watched.message(2, "n1", "Accepted", "colour", {"ballot": [1, "n1"]})
@@ -65,7 +66,7 @@ def test_a_value_is_chosen_by_a_majority_of_acceptors_under_one_ballot() -> None
 
 
 def test_votes_choose_a_value_and_one_that_was_cut_short_counts_for_none() -> None:
-    watched = Predicates("majority", 3)
+    watched = Predicates(load_algorithm("majority"), 3)
     watched.message(1, "n1", "Vote", "colour", {"value": {"bytes": 5000}})
     watched.message(1, "n2", "Vote", "colour", {"value": {"bytes": 5000}})
     watched.status(2, "n1", {"colour": {"vote": "'5,000 bytes'"}})
@@ -78,7 +79,7 @@ def test_votes_choose_a_value_and_one_that_was_cut_short_counts_for_none() -> No
 
 
 def test_a_promise_that_goes_back_is_found() -> None:
-    watched = Predicates("multipaxos", 3)
+    watched = Predicates(load_algorithm("multipaxos"), 3)
     for t, ballot in ((1, [2, "n1"]), (2, [2, "n1"]), (3, [2, "n2"])):
         watched.status(t, "n3", {"": {"ballot": ballot}})
     assert broken(watched) == []
@@ -87,7 +88,7 @@ def test_a_promise_that_goes_back_is_found() -> None:
 
 
 def test_replicas_that_differ_at_the_same_slot_and_tokens_that_do_not_rise() -> None:
-    watched = Predicates("multipaxos", 3)
+    watched = Predicates(load_algorithm("multipaxos"), 3)
     watched.status(1, "n1", {"": {"applied": 5, "chain": "aa"}})
     watched.status(2, "n2", {"": {"applied": 4, "chain": "bb"}})
     watched.answer(1, 2, "acquire", "printer", 3, "n1")
@@ -104,7 +105,7 @@ def test_the_same_value_is_the_same_from_each_source(value: Any) -> None:
     from harness.page.events import value_text  # noqa: PLC0415
     from harness.records.jsonable import to_jsonable  # noqa: PLC0415
 
-    watched = Predicates("majority", 1)
+    watched = Predicates(load_algorithm("majority"), 1)
     watched.answer(1, 2, "propose", "x", value, "n1")
     watched.message(3, "n1", "Vote", "x", {"value": to_jsonable(value)})
     as_listed = (
