@@ -109,8 +109,8 @@ class SystemSession(HandSession):
         addresses = [f"{node} at {self.address(node)}" for node in self._spec.nodes if self.address(node)]
         how = f"ask {', '.join(addresses)}" if addresses else "`consensus up --workload NAME` lets clients ask them"
         raise Mistake(
-            f"the nodes of {name} are not ours, so they take none of our calls, and no page shows them: {how}. For them are also "
-            "ps, kill, suspend, resume, restart, partition, isolate, link, links, inject, heal, logs and down"
+            f"the nodes of {name} are not ours, so they take none of our calls, and no page shows them before `consensus down`: "
+            f"{how}. For them are also ps, kill, suspend, resume, restart, partition, isolate, link, links, inject, heal, logs and down"
         )
 
     def address(self, node: NodeId) -> str | None:

@@ -48,7 +48,7 @@ def test_the_verbs_for_processes_links_and_faults_are_those_for_nodes_of_ours(ha
     [
         (("inject", "power-cut"), "power-cut cannot strike serving.py, whose nodes are not ours"),
         (("put", "a", "1"), "the nodes of serving.py are not ours, so they take none of our calls"),
-        (("live", "--no-open"), "and no page shows them"),
+        (("live", "--no-open"), "and no page shows them before `consensus down`"),
         (("logs", "n9"), "there is no node 'n9': there are n1, n2, n3"),
         (("up", SERVING, "-d"), "a cluster is up or starting in"),
         (("kill", "leader"), "no node reports that it leads"),
