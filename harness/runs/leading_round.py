@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cluster.errors import CommandRefused, Unknown
 from cluster.membership import leading_node
+from cluster.processes import ProcessState
 from harness.checkers.leading import HandOver
 from harness.runs.experiment import Experiment
 
@@ -20,13 +21,20 @@ _LOOK_S: Final = 0.02
 
 
 def let_each_lead(run: Experiment) -> list[HandOver]:
-    """Ask every voter to lead, one after the other. Returns what came of it; empty if no node says who votes."""
+    """Ask every voter to lead, one after the other. Returns what came of it; empty if no node says who votes.
+
+    No voter can hear one whose process is down. So while one is, none is asked, and no time is lost.
+    """
     statuses = run.cluster.status()
     leader = leading_node(statuses)
     if leader is None:
         return []
     voters = [node for node in statuses[leader]["variables"][""]["voters"] if node in run.nodes]
     others = [voter for voter in voters if voter != leader]
+    down = [voter for voter in voters if run.cluster.state(voter) is ProcessState.DOWN]
+    if down:
+        last = f"{' and '.join(down)} {'is' if len(down) == 1 else 'are'} down"
+        return [HandOver(node, time.monotonic_ns(), None, last=last) for node in voters]
     return [_let_lead(run, node) for node in [*others, leader] if others]
 
 

@@ -157,7 +157,7 @@ class RefusesToStartAgain(MultiPaxos):
 def test_a_node_that_refuses_to_start_again_is_judged(tmp_path: Path) -> None:
     name = f"{__name__}:{RefusesToStartAgain.__name__}"
     kill = PlanStep("kill", 0.0, 0.2, When.parse("1st Accept"), {"nodes": ["sender"]})
-    result = run_that_tests(Plan(name, THREE, 1, "register", 3.0, (kill,)), tmp_path)
+    result = run_that_tests(Plan(name, THREE, 1, "register", 1.0, (kill,)), tmp_path)
     assert {"contract", "recovery"} <= set(result.violated), (result.verdicts, result.steps)
     assert "refused to start again" in result.verdicts["recovery"].evidence
     assert (result.folder / "results.json").exists()
