@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 #: The modules that take longest, in that order, as `pytest --durations` has it.
 LONGEST_FIRST: Final = (
     "end_to_end/test_scorecard.py",
-    "docs/test_guides.py",
     "end_to_end/test_by_hand.py",
-    "docs/test_tutorial.py",
+    "docs/test_guides.py",
     "end_to_end/test_suite.py",
-    "end_to_end/test_bench.py",
+    "end_to_end/test_live_page.py",
+    "end_to_end/test_interrupted.py",
+    "end_to_end/test_own_mistakes.py",
+    "end_to_end/test_folder_by_hand.py",
+    "harness/virtual/test_log_simulator.py",
+    "harness/virtual/test_simulator.py",
     "end_to_end/test_mutants.py",
     "harness/virtual/test_explorer.py",
+    "docs/test_tutorial.py",
 )
 
 
