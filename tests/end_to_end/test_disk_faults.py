@@ -22,7 +22,7 @@ from harness.faults.last_commit import NoCommit
 from harness.faults.power_loss_vfs import SPEC
 from harness.records.receipts import Receipt
 from harness.runs.experiment import Experiment
-from tests.waiting import wait_until
+from tests.waiting import WAIT_S, wait_until
 
 RNG = Random(7)
 #: For names of new variables. A value that is decided already is not written again.
@@ -96,7 +96,7 @@ def test_slow_syncs_are_recorded_and_a_node_returns_after_power_cuts(run: Experi
 def test_a_disk_hangs_until_the_heal_and_its_node_goes_on(run: Experiment) -> None:
     fault = grey_faults.hung_disk(run, RNG, nodes=["n1"])
     name = f"hangs-{next(NUMBERS)}"
-    waits = run.begin_propose(name, "blue", at="n1", timeout_s=10)
+    waits = run.begin_propose(name, "blue", at="n1", timeout_s=WAIT_S)
     assert isinstance(fault, WatchedFault)
     wait_until(fault.has_bitten)
     assert isinstance(run.propose(f"meanwhile-{next(NUMBERS)}", "red", at="n3"), Ok)
