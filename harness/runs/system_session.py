@@ -110,7 +110,8 @@ class SystemSession(HandSession):
         how = f"ask {', '.join(addresses)}" if addresses else "`consensus up --workload NAME` lets clients ask them"
         raise Mistake(
             f"the nodes of {name} are not ours, so they take none of our calls, and no page shows them before `consensus down`: "
-            f"{how}. For them are also ps, kill, suspend, resume, restart, partition, isolate, link, links, inject, heal, logs and down"
+            f"{how}. For them are also ps, kill, suspend, resume, restart, partition, isolate, link, links, inject, heal, logs "
+            "and down"
         )
 
     def address(self, node: NodeId) -> str | None:
