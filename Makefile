@@ -16,7 +16,7 @@ demo: .venv/installed
 
 test: check run-tests
 
-run-tests: .venv/installed-test
+run-tests: .venv/installed-test .venv/compiled-tests
 	$(BIN)/python -m pytest -n 4 --dist loadscope
 
 check: .venv/installed-test
@@ -51,6 +51,12 @@ coverage: .venv/installed-coverage
 .venv/installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/installed
+
+# pytest compiles the tests in its own way, for ten seconds. Here that is done once, beside the type checker; otherwise each of the
+# four workers would do it, all at the same time.
+.venv/compiled-tests: .venv/installed-test
+	-@$(BIN)/python -m pytest -n 0 --collect-only -qq > /dev/null
+	@touch $@
 
 .venv/installed-coverage: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,coverage]'
