@@ -192,7 +192,7 @@ def test_bad_input_is_reported_and_changes_nothing(shared: Hand) -> None:
     hand.fails(1, "a cluster is up", "up", "-d")
     hand.fails(254, "there is no node 'n9'", "kill", "n9")
     hand.fails(254, "there is no node 'n9'", "kill", "n1,n9")
-    hand.fails(1, "paxos has no leader", "kill", "leader")
+    hand.fails(1, "no node reports that it leads", "kill", "leader")
     hand.fails(1, "n1 is up, but must be suspended", "resume", "n1")
     hand.fails(254, "None cannot be proposed", "propose", "x", "null")
     hand.fails(254, "the limit is 262,144", "propose", "x", "a" * 262_200)
