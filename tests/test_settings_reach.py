@@ -32,8 +32,8 @@ EXCEPTIONS = {
     "node/algorithms/paxos.py": dict.fromkeys(
         ("_RETRY_S", "_BACKOFF_S", "_BACKOFF_FACTOR", "_BACKOFF_GROWTHS_MAX"), TEACHING
     ),
-    "node/algorithms/multipaxos/clients.py": {"_FRAME_BYTES_MAX": API},
-    "node/algorithms/multipaxos/doubt.py": {"ROUNDS_SKIPPED": "safety rests on it: fewer could repeat a ballot"},
+    "node/replication/clients.py": {"_FRAME_BYTES_MAX": API},
+    "node/replication/doubt.py": {"ROUNDS_SKIPPED": "safety rests on it: fewer could repeat a ballot"},
     "node/algorithms/multipaxos/leader.py": {"BEAT_S": "BEAT_MS in seconds"},
     "node/algorithms/multipaxos/replica.py": {"_STATUS_VALUES_MAX": SHOWN},
     "node/dispatch.py": {"TIMEOUT_S_MAX": API},

@@ -12,17 +12,10 @@ from typing import Final, NamedTuple
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.wire_record import SentMessage, WireRecord, ballot_of
 from harness.records.messages import readable_fields
-from node.algorithms.multipaxos.messages import (
-    Chosen,
-    Heartbeat,
-    InDoubt,
-    LogAccept,
-    LogAccepted,
-    LogPrepare,
-    LogPromise,
-)
+from node.algorithms.multipaxos.messages import Chosen, LogAccept, LogAccepted, LogPrepare, LogPromise
 from node.contract import NodeId
 from node.quorum import NO_BALLOT, Ballot, majority
+from node.replication.messages import Heartbeat, InDoubt
 
 #: The messages that the rules are about, and their fields.
 FIELDS: Final = {

@@ -9,13 +9,13 @@ from typing import Any
 
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.watches import Question, Watches
 from node.contract import Request
 from node.machine import NotYet
 from node.machines.kv import KvMachine
 from node.machines.locks import Claim, LocksMachine
 from node.replication.sessions import ClientSession, Sessions
 from node.replication.state import ReplicatedState
+from node.replication.watches import Question, Watches
 from node.wire import pack_unchecked, unpack_unchecked
 
 # --- questions and time -----------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import Message, NodeId
 from node.log_contract import Record
 from node.quorum import Ballot
 from node.replication.configuration import Configuration
+from node.replication.slow_disk import SlowDisk
 
 # --- promises and ballots ---------------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from node.algorithms.multipaxos.doubt import Doubts, known_doubts
-from node.algorithms.multipaxos.messages import KnownDoubt, KnownDoubts
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.contract import NodeId
 from node.log_contract import Doubt
 from node.quorum import Ballot, is_quorum
+from node.replication.doubt import Doubts, known_doubts
+from node.replication.messages import KnownDoubt, KnownDoubts
 
 
 class _IgnoredDoubts(Doubts):

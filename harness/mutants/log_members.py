@@ -8,10 +8,10 @@ from typing import Any
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.watches import Waiter
 from node.contract import NodeId
 from node.machine import Moment
 from node.replication.state import ReplicatedState
+from node.replication.watches import Waiter
 
 
 class PhaseOneIsKeptOverAChange(MultiPaxos):

@@ -84,7 +84,7 @@ class CountsOldPromises(Paxos):
 class NobodysBallots(Paxos):
     """A ballot is only a number, without a node, so two proposers can use the same ballot."""
 
-    def become_preparing(self) -> None:
+    def become_running(self) -> None:
         self.ballot = Ballot(max(self.promised().round, self.seen.round) + 1, "")
         self.enter(Role.PREPARING)
         self.node.broadcast(Prepare(self.ballot))
@@ -159,9 +159,9 @@ class StartsAfresh(Paxos):
 class ReusesBallots(Paxos):
     """The round starts again at 1 after a restart, so earlier ballots are used again."""
 
-    def become_preparing(self) -> None:
+    def become_running(self) -> None:
         self.node.disk.pop("round", None)
-        super().become_preparing()
+        super().become_running()
 
     def promised(self) -> Ballot:
         # A proposer that considers only the rounds that it has used itself, and has forgotten them.

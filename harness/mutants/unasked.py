@@ -9,7 +9,6 @@ from typing import Any, Final
 from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.watches import Question
 from node.log_contract import Record
 from node.machine import Command, Machine, Moment, NotYet, Plain
 from node.machines.assignment import AssignmentMachine
@@ -18,6 +17,7 @@ from node.machines.locks import Claim, LocksMachine
 from node.machines.members import Member, MembersMachine
 from node.replication.sessions import ClientSession, Sessions
 from node.replication.state import ReplicatedState
+from node.replication.watches import Question
 
 
 class _BrokenState(ReplicatedState):

@@ -7,10 +7,10 @@ them by that family.
 from typing import Any, Final
 
 from node.algorithms.multipaxos.leader import Leadership
-from node.algorithms.multipaxos.messages import Heartbeat, TakeOver
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.contract import Message, NodeId
 from node.machine import Moment
+from node.replication.messages import Heartbeat, TakeOver
 from node.replication.state import ReplicatedState
 
 #: A commit that takes so many milliseconds has met a slow disk.

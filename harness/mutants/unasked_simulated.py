@@ -4,14 +4,14 @@ from typing import Any, Final
 
 from node.algorithms.multipaxos.acceptor import StoredSnapshot
 from node.algorithms.multipaxos.catch_up import CatchUp
-from node.algorithms.multipaxos.clients import Clients
 from node.algorithms.multipaxos.leader import Leadership
-from node.algorithms.multipaxos.messages import Forward
 from node.algorithms.multipaxos.replica import MultiPaxos
-from node.algorithms.multipaxos.watches import Waiter
 from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, NodeId, Value
+from node.replication.clients import Clients
+from node.replication.messages import Forward
 from node.replication.state import Frame
+from node.replication.watches import Waiter
 
 # --- timers that are lost ---------------------------------------------------------------------------------------------
 

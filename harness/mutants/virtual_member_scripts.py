@@ -3,9 +3,10 @@
 from cluster.clients.outcomes import NotDone, Ok
 from harness.mutants.virtual_script import start, virtual_script
 from harness.virtual.log_script import LogWorld
-from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogAccepted, LogPrepare, TakeOver
+from node.algorithms.multipaxos.messages import LogAccept, LogAccepted, LogPrepare
 from node.contract import Message, NodeId
 from node.log_contract import LogAlgorithm
+from node.replication.messages import Heartbeat, TakeOver
 from node.replication.state import is_change
 
 

@@ -7,6 +7,7 @@ from harness.virtual.steps import plain
 from node.algorithms.multipaxos import messages as of
 from node.contract import Message
 from node.log_contract import Record
+from node.replication import messages as shared
 from node.wire import Malformed, unpack_unchecked
 
 #: What the sender does by sending the message to `to`. The sender is the grammatical subject.
@@ -16,11 +17,11 @@ LOG_SENT_PHRASES: Final[Mapping[type[Message], str]] = {
     of.LogPrepare: "asks {to} to prepare ballot {ballot} for every slot above {commit}",
     of.LogPromise: "promises ballot {ballot} to {to}, {had}",
     of.LogRejected: "rejects ballot {ballot} of {to}, having promised {promised}",
-    of.TakeOver: "asks {to} to lead",
+    shared.TakeOver: "asks {to} to lead",
     of.LogAccept: "asks {to} to accept {commands} in slot {slot} under ballot {ballot}",
     of.LogAccepted: "reports to {to} that it has accepted slot {slots} under ballot {ballot}",
-    of.Heartbeat: "reports to {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
-    of.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
+    shared.Heartbeat: "reports to {to} that it leads under ballot {ballot} and that all up to slot {commit} is chosen",
+    shared.HeartbeatAck: "confirms to {to} that it leads under ballot {ballot}",
     of.Fetch: "asks {to} for what follows slot {commit}",
     of.Chosen: "sends {to} what is chosen: {held}",
 }
@@ -32,11 +33,11 @@ LOG_RECEIVED_PHRASES: Final[Mapping[type[Message], str]] = {
     of.LogPrepare: "is asked by {to} to prepare ballot {ballot}",
     of.LogPromise: "has the promise of {to} for ballot {ballot}",
     of.LogRejected: "is rejected by {to} for ballot {ballot}",
-    of.TakeOver: "is asked by {to} to lead",
+    shared.TakeOver: "is asked by {to} to lead",
     of.LogAccept: "is asked by {to} to accept {commands} in slot {slot}",
     of.LogAccepted: "has the acceptance of {to} for slot {slots}",
-    of.Heartbeat: "learns that {to} leads",
-    of.HeartbeatAck: "is confirmed by {to}",
+    shared.Heartbeat: "learns that {to} leads",
+    shared.HeartbeatAck: "is confirmed by {to}",
     of.Fetch: "is asked by {to} for what follows slot {commit}",
     of.Chosen: "learns from {to} what is chosen: {held}",
 }

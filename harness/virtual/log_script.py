@@ -23,9 +23,10 @@ from harness.virtual.log_simulation import LogSimulation
 from harness.virtual.scheduled_events import ScheduledCut, ScheduledOutage
 from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, TakeOver
+from node.algorithms.multipaxos.messages import LogAccept
 from node.contract import Message, NodeId
 from node.log_contract import LogAlgorithm
+from node.replication.messages import Heartbeat, TakeOver
 from node.tuning import SHIPPED, Tuning
 
 _NEWCOMERS: Final = 3

@@ -170,7 +170,7 @@ class Paxos(Algorithm):
             return
         self.proposals[request] = value
         if self.role is IDLE:
-            self.become_preparing()
+            self.become_running()
 
     def query(self, request: Request) -> None:
         decided = self.decided()
@@ -196,7 +196,7 @@ class Paxos(Algorithm):
         if self.queries:
             self.node.set_timer("again", *_RETRY_S)
 
-    def become_preparing(self) -> None:
+    def become_running(self) -> None:
         """Begin phase 1 (a), under a ballot that this node has never used and that is above every ballot that it knows."""
         last = self.node.disk.get("round", 0)
         assert isinstance(last, int)
@@ -237,7 +237,7 @@ class Paxos(Algorithm):
 
     def timeout(self, name: str) -> None:
         if self.role is BEATEN and (self.proposals or self.queries):
-            self.become_preparing()
+            self.become_running()
             return
         if self.role is BEATEN:
             self.become_idle()
@@ -299,7 +299,7 @@ class Paxos(Algorithm):
 
             # The query.
             case Report(request, accepted=True) if request in self.queries and self.role is IDLE:
-                self.become_preparing()
+                self.become_running()
             case Report(request, accepted=False) if request in self.queries:
                 self.queries[request][sender] = None
                 if is_quorum(self.queries[request], self.node.members):

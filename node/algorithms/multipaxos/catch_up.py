@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, SnapshotOffer, SnapshotPart
-from node.algorithms.multipaxos.round_trips import RoundTrips
+from node.algorithms.multipaxos.messages import Chosen, Fetch
 from node.contract import NodeId
 from node.log_contract import LogNode
+from node.replication.messages import FetchPart, SnapshotOffer, SnapshotPart
+from node.replication.round_trips import RoundTrips
 from node.replication.state import ReplicatedState
 
 

@@ -21,13 +21,13 @@ candidate a round trip to report that it leads, before the voter canvasses itsel
 from typing import Final, NamedTuple
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.doubt import Doubts
 from node.algorithms.multipaxos.messages import Canvass, LogPrepare, LogPromise
-from node.algorithms.multipaxos.round_trips import RoundTrips
 from node.contract import NodeId
 from node.log_contract import Doubt, LogNode, Record
 from node.quorum import NO_BALLOT, Ballot, is_quorum
 from node.replication.configuration import Configuration
+from node.replication.doubt import Doubts
+from node.replication.round_trips import RoundTrips
 from node.tuning import Tuning
 
 _CHOSEN: Final = Ballot(2**62, "")  # above any ballot

@@ -18,15 +18,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor
-from node.algorithms.multipaxos.messages import Heartbeat, HeartbeatAck, LogAccept, LogAccepted, TakeOver
-from node.algorithms.multipaxos.round_trips import RoundTrips
-from node.algorithms.multipaxos.watches import Question, Waiter, Watches
+from node.algorithms.multipaxos.messages import LogAccept, LogAccepted
 from node.contract import NodeId, Request
 from node.log_contract import LogNode
 from node.machine import BEAT_MS
 from node.quorum import Ballot, majority
 from node.replication.configuration import Configuration
+from node.replication.messages import Heartbeat, HeartbeatAck, TakeOver
+from node.replication.round_trips import RoundTrips
 from node.replication.state import CLUSTER, Frame, ReplicatedState
+from node.replication.watches import Question, Waiter, Watches
 from node.wire import pack_unchecked
 
 BEAT_S: Final = BEAT_MS / 1000

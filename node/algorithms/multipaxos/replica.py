@@ -24,8 +24,6 @@ from typing import ClassVar, Final
 
 from node.algorithms.multipaxos.acceptor import Acceptor, store_snapshot, stored_progress
 from node.algorithms.multipaxos.catch_up import CatchUp
-from node.algorithms.multipaxos.clients import Clients
-from node.algorithms.multipaxos.doubt import Doubts
 from node.algorithms.multipaxos.election import Election, tick_s, to_propose
 from node.algorithms.multipaxos.leader import BEAT_S, Leadership
 from node.algorithms.multipaxos.messages import (
@@ -33,8 +31,25 @@ from node.algorithms.multipaxos.messages import (
     Behind,
     Canvass,
     Chosen,
-    EndOfDoubt,
     Fetch,
+    LogAccept,
+    LogAccepted,
+    LogPrepare,
+    LogPromise,
+    LogRejected,
+    Support,
+)
+from node.contract import Message, NodeId, Request, Status, Stored, Value
+from node.frames import CommandFrame, ReadFrame
+from node.log_contract import LeaderMessage, Log, LogAlgorithm, LogNode, LogProgress, Record, StoredProgress
+from node.machines import DEFAULT
+from node.machines.once import OnceMachine
+from node.quorum import Ballot
+from node.replication.clients import Clients
+from node.replication.configuration import Configuration
+from node.replication.doubt import Doubts
+from node.replication.messages import (
+    EndOfDoubt,
     FetchPart,
     Forward,
     Forwarded,
@@ -42,24 +57,11 @@ from node.algorithms.multipaxos.messages import (
     HeartbeatAck,
     InDoubt,
     KnownDoubts,
-    LogAccept,
-    LogAccepted,
-    LogPrepare,
-    LogPromise,
-    LogRejected,
     SnapshotOffer,
     SnapshotPart,
-    Support,
     TakeOver,
 )
-from node.algorithms.multipaxos.slow_disk import SlowDisk
-from node.contract import Message, NodeId, Request, Status, Stored, Value
-from node.frames import CommandFrame, ReadFrame
-from node.log_contract import LeaderMessage, Log, LogAlgorithm, LogNode, LogProgress, Record, StoredProgress
-from node.machines import DEFAULT
-from node.machines.once import OnceMachine
-from node.quorum import Ballot
-from node.replication.configuration import Configuration
+from node.replication.slow_disk import SlowDisk
 from node.replication.state import ReplicatedState, is_change
 
 _STATUS_VALUES_MAX: Final = 100

@@ -51,7 +51,7 @@ def test_reading_decisions_does_not_change_the_contents(name: str) -> None:
 def test_what_an_algorithm_does_at_its_start_has_no_effect() -> None:
     class Busy(Paxos):
         def start(self) -> None:
-            self.become_preparing()
+            self.become_running()
             self.node.cancel_timer("again")
             self.node.disk["decided"] = BLUE
 

@@ -1,7 +1,8 @@
 """Catching up asks once for what is missing, however often the answers come."""
 
 from harness.virtual.log_script import LogWorld
-from node.algorithms.multipaxos.messages import Chosen, Fetch, FetchPart, Heartbeat, SnapshotOffer
+from node.algorithms.multipaxos.messages import Chosen, Fetch
+from node.replication.messages import FetchPart, Heartbeat, SnapshotOffer
 
 
 def test_a_copy_of_an_answer_begins_no_request_of_its_own() -> None:

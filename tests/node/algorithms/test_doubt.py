@@ -1,4 +1,4 @@
-"""Tests of a log whose disks may have lost their last commit, in virtual time: `node/algorithms/multipaxos/doubt.py`."""
+"""Tests of a log whose disks may have lost their last commit, in virtual time: `node/replication/doubt.py`."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from harness.mutants.virtual_script import start
 from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import LastCommit
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.doubt import Doubts
-from node.algorithms.multipaxos.messages import KnownDoubt
 from node.contract import NodeId
 from node.log_contract import Doubt
+from node.replication.doubt import Doubts
+from node.replication.messages import KnownDoubt
 
 NONE, MAYBE, PROVEN = Doubt
 VOTERS = ("n1", "n2", "n3", "n4", "n5")

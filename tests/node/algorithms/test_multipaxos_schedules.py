@@ -16,15 +16,7 @@ from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import PeerLost, Retire, SendFrame
 from node.algorithms import load_algorithm
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import (
-    Forward,
-    Heartbeat,
-    HeartbeatAck,
-    LogAccept,
-    LogAccepted,
-    LogPrepare,
-    LogPromise,
-)
+from node.algorithms.multipaxos.messages import LogAccept, LogAccepted, LogPrepare, LogPromise
 from node.contract import NodeId, Request, Value
 from node.frames import CommandFrame
 from node.instances import LOG_NAME
@@ -34,6 +26,7 @@ from node.machines.kv import KvMachine
 from node.quorum import NO_BALLOT
 from node.replication import sessions
 from node.replication.configuration import Configuration
+from node.replication.messages import Forward, Heartbeat, HeartbeatAck
 from node.replication.state import ReplicatedState
 from node.storage.disk import Disk, DiskCorrupt
 from node.tuning import SHIPPED, Tuning

@@ -1,8 +1,8 @@
 """A leader with a slow disk hands over, if a quorum of the others is quick, and not again and again."""
 
 from harness.virtual.log_script import LogWorld
-from node.algorithms.multipaxos.slow_disk import SlowDisk
 from node.contract import NodeId
+from node.replication.slow_disk import SlowDisk
 
 
 def slow(disk: SlowDisk, answers_ms: list[int], commits: int = 5, commit_ms: int = 200) -> bool:

@@ -12,10 +12,11 @@ from harness.virtual.scheduled_events import ScheduledCall
 from harness.virtual.simulation import Simulation
 from harness.virtual.steps import PeerLost
 from node.algorithms.failover import Failover
-from node.algorithms.multipaxos.messages import FetchPart, Forward, LogAccept, SnapshotOffer
-from node.algorithms.multipaxos.round_trips import RoundTrip, RoundTrips
+from node.algorithms.multipaxos.messages import LogAccept
 from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, Message, NodeId
+from node.replication.messages import FetchPart, Forward, SnapshotOffer
+from node.replication.round_trips import RoundTrip, RoundTrips
 from node.tuning import Tuning
 
 

@@ -1,8 +1,8 @@
 """The watches that wait at a leader: by topic, by time, and by client."""
 
-from node.algorithms.multipaxos.watches import Question, Waiter, Watches
 from node.contract import Request
 from node.machine import BEAT_MS
+from node.replication.watches import Question, Waiter, Watches
 
 UNASKED_BEATS = 30_000 // BEAT_MS
 

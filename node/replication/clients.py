@@ -17,14 +17,14 @@ from math import ceil
 from typing import Final
 
 from node.algorithms.multipaxos.leader import Leadership
-from node.algorithms.multipaxos.messages import Forward, Forwarded
-from node.algorithms.multipaxos.round_trips import RoundTrips
-from node.algorithms.multipaxos.watches import Question, Waiter
 from node.contract import Message, NodeId, Request, Value
 from node.frames import WATCHES, CommandFrame, ReadFrame
 from node.log_contract import LogNode
 from node.machine import BEAT_MS, NotYet
+from node.replication.messages import Forward, Forwarded
+from node.replication.round_trips import RoundTrips
 from node.replication.state import CLUSTER, ReplicatedState
+from node.replication.watches import Question, Waiter
 from node.wire import Malformed, pack_unchecked, unpack_unchecked
 
 #: What a message of 4 MiB has room for, beside a batch that is nearly full.

@@ -24,10 +24,10 @@ rely. If N voted as if they had never been, a chosen batch could be replaced. *P
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from node.algorithms.multipaxos.messages import KnownDoubt, KnownDoubts
 from node.contract import NodeId, Stored
 from node.log_contract import Doubt, LogNode
 from node.quorum import NO_BALLOT, Ballot, majority
+from node.replication.messages import KnownDoubt, KnownDoubts
 
 #: More rounds than a node begins in two turns, and so more than two commits can have held.
 ROUNDS_SKIPPED: Final = 4096
