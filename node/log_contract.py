@@ -138,6 +138,10 @@ class Log(ABC):
         """Delete every record below slot `first`."""
 
     @abstractmethod
+    def keep_up_to(self, last: int) -> None:
+        """Delete every record above slot `last`."""
+
+    @abstractmethod
     def put_part(self, slot: int, number: int, data: bytes) -> None:
         """Keep part `number`, from 0, of the snapshot that stands for all slots up to `slot`."""
 
@@ -200,6 +204,8 @@ class LogAlgorithm(Algorithm):
     """
 
     keeps_log: ClassVar[bool] = True
+    one_leader_a_round: ClassVar[bool] = False
+    """Whether a round has one leader, as a term of Raft has, and not only a ballot. Judges check it."""
     may_doubt: ClassVar[bool] = False
     """Whether the algorithm asks the other nodes what a lost commit can have held. See `LogNode.doubt`."""
     elects_leaders: ClassVar[bool] = True

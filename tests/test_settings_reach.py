@@ -12,6 +12,7 @@ ROOMS = (
     "node/storage",
     "node/algorithms",
     "node/algorithms/multipaxos",
+    "node/algorithms/raft",
     "node/machines",
     "node/replication",
     "cluster/clients",
@@ -34,8 +35,8 @@ EXCEPTIONS = {
     ),
     "node/replication/clients.py": {"_FRAME_BYTES_MAX": API},
     "node/replication/doubt.py": {"ROUNDS_SKIPPED": "safety rests on it: fewer could repeat a ballot"},
-    "node/algorithms/multipaxos/leader.py": {"BEAT_S": "BEAT_MS in seconds"},
-    "node/algorithms/multipaxos/replica.py": {"_STATUS_VALUES_MAX": SHOWN},
+    "node/replication/leader.py": {"BEAT_S": "BEAT_MS in seconds"},
+    "node/replication/replica.py": {"_STATUS_VALUES_MAX": SHOWN},
     "node/dispatch.py": {"TIMEOUT_S_MAX": API},
     "node/fork_server.py": dict.fromkeys(
         (
@@ -59,6 +60,7 @@ EXCEPTIONS = {
         "_LOCK_WAIT_MS": "how long the kernel takes to end the threads of a killed process",
         "_LOOK_EVERY_S": "a node whose folder is gone ends within two seconds, as the guide of the service promises",
     },
+    "node/storage/log_store.py": {"_ALL": "above any slot"},
     "node/storage/disk_contents.py": {"PAGE_BYTES": FORMAT, "WAL_GROWN_BYTES": FORMAT},
     "node/storage/last_seen.py": {"_BYTES": FORMAT},
     "node/timers.py": {"_SPARE": "when the heap is packed; no timer expires at another time"},

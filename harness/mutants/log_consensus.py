@@ -35,10 +35,10 @@ class _ForgetfulAcceptor(Acceptor):
 
 
 class _ForgetfulElection(Election):
-    def become_preparing(self, configuration: Configuration) -> None:
+    def become_running(self, configuration: Configuration) -> None:
         self.ballot = Ballot(max(self.acceptor.promised.round, self.seen.round) + 1, self.node.id)
         self.role, self.leader, self.ticks, self.promises = "preparing", None, 0, {}
-        self.send_prepare(configuration)
+        self.ask_again(configuration)
 
 
 class PromisesInMemory(MultiPaxos):
@@ -49,10 +49,10 @@ class PromisesInMemory(MultiPaxos):
 
 
 class _CountingElection(Election):
-    def become_preparing(self, configuration: Configuration) -> None:
+    def become_running(self, configuration: Configuration) -> None:
         self.ballot = Ballot(max(self.acceptor.promised.round, 1), self.node.id)
         self.role, self.leader, self.ticks, self.promises = "preparing", None, 0, {}
-        self.send_prepare(configuration)
+        self.ask_again(configuration)
 
 
 class BallotsAreReused(MultiPaxos):
@@ -155,7 +155,7 @@ class _HastyLeadership(Leadership):
     def quorum_wait_beats(self) -> int:
         return 0
 
-    def _wait_beats(self, _peer: NodeId) -> int:
+    def wait_beats(self, _peer: NodeId) -> int:
         return 0
 
 

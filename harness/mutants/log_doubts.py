@@ -1,4 +1,4 @@
-"""Multi-Paxos with broken handling of disks whose last commit may be lost (`node/algorithms/multipaxos/doubt.py`)."""
+"""Multi-Paxos with broken handling of disks whose last commit may be lost (`node/replication/doubt.py`)."""
 
 from collections.abc import Mapping
 

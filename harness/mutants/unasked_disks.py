@@ -1,8 +1,9 @@
 """Mutants that write what belongs together in two commits. No script knows them: `consensus crashpoints` is to find them."""
 
-from node.algorithms.multipaxos.acceptor import Acceptor, StoredSnapshot
+from node.algorithms.multipaxos.acceptor import Acceptor
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.contract import Stored
+from node.replication.replica_log import StoredSnapshot
 
 
 class KeysComeBeforeParts(MultiPaxos):

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from node.algorithms.multipaxos.acceptor import StoredSnapshot
 from node.algorithms.multipaxos.catch_up import CatchUp
 from node.algorithms.multipaxos.leader import Leadership
 from node.algorithms.multipaxos.replica import MultiPaxos
@@ -10,6 +9,7 @@ from node.algorithms.paxos import Paxos
 from node.contract import Algorithm, NodeId, Value
 from node.replication.clients import Clients
 from node.replication.messages import Forward
+from node.replication.replica_log import StoredSnapshot
 from node.replication.state import Frame
 from node.replication.watches import Waiter
 
@@ -47,9 +47,9 @@ class _HopefulCatchUp(CatchUp):
         super().timed_out()
         self.is_late = False
 
-    def _await_answer(self, source: NodeId) -> None:
+    def await_answer(self, source: NodeId) -> None:
         if not self.is_late:
-            super()._await_answer(source)
+            super().await_answer(source)
 
 
 class FetchTimerLost(MultiPaxos):

@@ -74,6 +74,10 @@ class VirtualLog(MemoryLog):
         self.resizes = True
         super().truncate(first)
 
+    def keep_up_to(self, last: int) -> None:
+        self._note_change()
+        super().keep_up_to(last)
+
     def put_part(self, slot: int, number: int, data: bytes) -> None:
         self._note_change()
         self.resizes = True

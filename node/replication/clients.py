@@ -16,11 +16,11 @@ Rules
 from math import ceil
 from typing import Final
 
-from node.algorithms.multipaxos.leader import Leadership
 from node.contract import Message, NodeId, Request, Value
 from node.frames import WATCHES, CommandFrame, ReadFrame
 from node.log_contract import LogNode
 from node.machine import BEAT_MS, NotYet
+from node.replication.leader import LogLeadership
 from node.replication.messages import Forward, Forwarded
 from node.replication.round_trips import RoundTrips
 from node.replication.state import CLUSTER, ReplicatedState
@@ -40,7 +40,7 @@ class Clients:
 
     # --- frames, at the leader --------------------------------------------------------------------------------------
 
-    def command(self, leader: Leadership, request: Request, frame: Message) -> None:
+    def command(self, leader: LogLeadership, request: Request, frame: Message) -> None:
         """Take in a frame of commands or of questions. `leader` is this replica's leadership."""
         assert isinstance(frame, CommandFrame | ReadFrame)
         size = len(frame.packed)
@@ -54,7 +54,7 @@ class Clients:
             commands = (frame.session, frame.sequence, frame.done, frame.machine, frame.packed)
             leader.submit(commands, Waiter(request))
 
-    def _question(self, leader: Leadership, request: Request, frame: ReadFrame) -> None:
+    def _question(self, leader: LogLeadership, request: Request, frame: ReadFrame) -> None:
         """Take in a frame of questions."""
         if frame.machine == WATCHES:
             self._are_open(leader, request, frame.packed)
@@ -65,7 +65,7 @@ class Clients:
             until = leader.beat + (ceil(frame.wait_ms / BEAT_MS) + 1 if frame.wait_ms > 0 else 0)
             leader.questions.append(Question(Waiter(request), frame.machine, frame.packed, until, frame.seen))
 
-    def _are_open(self, leader: Leadership, request: Request, packed: bytes) -> None:
+    def _are_open(self, leader: LogLeadership, request: Request, packed: bytes) -> None:
         """Answer a client that asks whether its watches wait here: see `WATCHES`."""
         try:
             asked = unpack_unchecked(packed)
@@ -82,7 +82,7 @@ class Clients:
             case _:
                 self.node.refuse(request, "a client asks for its watches with one list of numbers")
 
-    def _may_change(self, leader: Leadership, request: Request, frame: CommandFrame) -> bool:
+    def _may_change(self, leader: LogLeadership, request: Request, frame: CommandFrame) -> bool:
         """Return whether a frame that changes the cluster may be proposed. Answers the frame if not."""
         try:
             commands = unpack_unchecked(frame.packed)
@@ -107,7 +107,7 @@ class Clients:
         self.node.refuse(request, "a change of the cluster is one command, alone in its frame")
         return False
 
-    def _refuse(self, leader: Leadership, request: Request, frame: CommandFrame | ReadFrame, reason: str) -> None:
+    def _refuse(self, leader: LogLeadership, request: Request, frame: CommandFrame | ReadFrame, reason: str) -> None:
         """Refuse a frame, unless it is a copy of one that was taken in: for a client, a refusal proves that it was not done."""
         if isinstance(frame, CommandFrame) and frame.sequence:
             answer = self.state.sessions.answer_to(frame.session, frame.sequence)
@@ -127,7 +127,7 @@ class Clients:
         refused = errors[0][2] if errors else None
         self.node.send(waiter.origin, Forwarded(waiter.request, None if errors else results[0], refused))
 
-    def redirect_waiters(self, led: Leadership, leader: NodeId | None) -> None:
+    def redirect_waiters(self, led: LogLeadership, leader: NodeId | None) -> None:
         """Redirect every client that waits for this replica, which led until now, to `leader`, or to any node if None."""
         waiters = [*led.awaited, *(question.waiter for question in (*led.unconfirmed(), *led.watches))]
         for waiter in waiters:
@@ -136,18 +136,18 @@ class Clients:
 
     # --- questions, at the leader -----------------------------------------------------------------------------------
 
-    def answer_confirmed(self, leader: Leadership) -> None:
+    def answer_confirmed(self, leader: LogLeadership) -> None:
         """Answer the questions for which a quorum has confirmed that this node leads."""
         for question in leader.take_confirmed():
             self._answer_or_keep(leader, question)
 
-    def answer_changed(self, leader: Leadership) -> None:
+    def answer_changed(self, leader: LogLeadership) -> None:
         """Answer the watches that have waited for what the last slot has changed."""
         for name, before, topics in self.state.changes():
             for question in leader.watches.take_changed(name, topics):
                 self._answer_or_keep(leader, question._replace(seen=max(before, question.seen)))
 
-    def answer_due(self, leader: Leadership) -> None:
+    def answer_due(self, leader: LogLeadership) -> None:
         """Answer the watches whose time is over."""
         self._answer_unchanged(leader.watches.take_due(leader.beat))
 
@@ -155,7 +155,7 @@ class Clients:
         for question in watches:
             self.answer(question.waiter, self.state.nothing_new(question.machine))
 
-    def _answer_or_keep(self, leader: Leadership, question: Question) -> None:
+    def _answer_or_keep(self, leader: LogLeadership, question: Question) -> None:
         payload = self.state.read(question.machine, question.packed, question.seen)
         if not isinstance(payload, NotYet):
             self.answer(question.waiter, payload)
@@ -197,7 +197,7 @@ class Clients:
         else:
             self.node.refuse(message.request, message.refused)
 
-    def forwarded(self, leader: Leadership, sender: NodeId, message: Forward) -> None:
+    def forwarded(self, leader: LogLeadership, sender: NodeId, message: Forward) -> None:
         """Take in a call that a peer has forwarded to this leader. Drops it if too much waits: the peer sends it again."""
         if leader.full(len(message.value or b"")):
             return

@@ -24,6 +24,9 @@ LOG_TABLES: Final = {
 
 Row = tuple[Any, ...]
 
+#: Above any slot.
+_ALL: Final = 2**62
+
 
 class DiskLog(Log):
     """The log of an open disk. `writes` holds the SQL statements of the turn, with their values."""
@@ -39,6 +42,7 @@ class DiskLog(Log):
         self.writes: list[tuple[str, Row]] = []
         self._read = read
         self._new: dict[int, Record] = {}
+        self._kept = _ALL  # the last slot that the disk has and the turn does not delete
         lowest = next(iter(read("SELECT min(slot) FROM log", ())))[0]
         self.first = 1 if lowest is None else int(lowest)
 
@@ -46,6 +50,7 @@ class DiskLog(Log):
         """Forget the gathered writes: they are durable now."""
         self.writes.clear()
         self._new.clear()
+        self._kept = _ALL
 
     def put(self, record: Record) -> None:
         self._new[record.slot] = record
@@ -53,7 +58,7 @@ class DiskLog(Log):
 
     def get(self, slot: int) -> Record | None:
         found = self._new.get(slot)
-        if found is None and slot >= self.first:
+        if found is None and self.first <= slot <= self._kept:
             for row in self._rows("SELECT * FROM log WHERE slot = ?", (slot,)):
                 found = self._checked(row)
         return found
@@ -61,7 +66,7 @@ class DiskLog(Log):
     def since(self, slot: int, bytes_max: int) -> list[Record]:
         records: dict[int, Record] = {}
         size = 0
-        for row in self._rows("SELECT * FROM log WHERE slot >= ? ORDER BY slot", (slot,)):
+        for row in self._rows("SELECT * FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot", (slot, self._kept)):
             record = self._checked(row)
             size += len(record.batch)
             if records and size > bytes_max:
@@ -77,6 +82,12 @@ class DiskLog(Log):
         self.writes.append(("DELETE FROM log WHERE slot < ?", (first,)))
         for slot in [slot for slot in self._new if slot < first]:
             del self._new[slot]
+
+    def keep_up_to(self, last: int) -> None:
+        self.writes.append(("DELETE FROM log WHERE slot > ?", (last,)))
+        for slot in [slot for slot in self._new if slot > last]:
+            del self._new[slot]
+        self._kept = min(self._kept, last)
 
     def put_part(self, slot: int, number: int, data: bytes) -> None:
         row = (slot, number, data, _part_checksum(slot, number, data))
@@ -139,6 +150,9 @@ class MemoryLog(Log):
     def truncate(self, first: int) -> None:
         self.first = max(self.first, first)
         self.records = {slot: record for slot, record in self.records.items() if slot >= first}
+
+    def keep_up_to(self, last: int) -> None:
+        self.records = {slot: record for slot, record in self.records.items() if slot <= last}
 
     def put_part(self, slot: int, number: int, data: bytes) -> None:
         self.parts[slot, number] = data

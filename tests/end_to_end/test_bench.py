@@ -24,8 +24,8 @@ from harness.bench.peers import Peer
 from harness.bench.tracked import ReadBack, Tracked
 from harness.cli.bench import bench as bench_group
 from harness.cli.main import run
-from node.algorithms.multipaxos.election import tick_s
 from node.machine import BEAT_MS
+from node.replication.election import tick_s
 from node.tuning import SHIPPED
 from tests.end_to_end.test_report_page import CHROMIUM
 

@@ -116,7 +116,7 @@ def test_a_promise_that_was_divided_anew_is_not_mixed_with_the_old_one() -> None
     """Parts of two divisions of one promise must not count as one promise: a record could be missing."""
     replica = LogWorld().replica("n1")
     votes, members = replica.election, replica.state.configuration
-    votes.become_preparing(members)
+    votes.become_running(members)
     whole = [Record(slot, 1, "n2", b"") for slot in range(1, 4)]
     for part, parts, commit, records in ((1, 2, 0, whole[2:]), (0, 3, 2, whole[:1])):
         votes.promised("n2", LogPromise(votes.ballot, part, parts, commit, tuple(records)), members)
@@ -159,7 +159,7 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     ballot = world.replica(low).election.ballot
     replica = world.replica(high)
     assert (low, high) == tuple(sorted((low, high)))
-    replica.election.become_preparing(replica.state.configuration)
+    replica.election.become_running(replica.state.configuration)
     assert ballot < replica.election.ballot
     world.redeliver(low, high, LogPrepare(ballot, world.replica(low).acceptor.commit))
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
