@@ -19,6 +19,7 @@ BUILT_IN: Final = {
     "majority": "node.algorithms.majority:Majority",
     "paxos": "node.algorithms.paxos:Paxos",
     "multipaxos": "node.algorithms.multipaxos:MultiPaxos",
+    "raft": "node.algorithms.raft:Raft",
 }
 #: Those of them that keep a log. The first is the one that tools take if none is named.
 LOGS: Final = ("multipaxos",)

@@ -1,0 +1,94 @@
+"""The election of a leader: terms and votes (Ongaro 2014, sections 3.4, 3.6.1, 4.2.3 and 9.6).
+
+Rules
+-----
+1. A replica has a term, which only rises, and gives one vote in a term. Both are on disk before a message mentions them.
+2. It votes for a candidate only if the candidate's log is at least as up-to-date as its own (section 3.6.1). So a leader has
+   every chosen entry.
+3. A voter asks for pre-votes before it raises its term (PreVote, section 9.6): `node/replication/election.py` says when.
+4. A replica that has heard from a leader lately ignores a RequestVote: it neither votes nor raises its term (section 4.2.3). So
+   a server that was removed, and does not know that, disturbs no other. A candidate that the leader has asked to run is heard.
+5. A replica that learns of the leader of its term, and has not voted in it, notes the leader as its vote.
+"""
+
+from node.algorithms.raft.log import RaftLog
+from node.algorithms.raft.messages import PreVote, RequestVote, VoteReply
+from node.contract import NodeId
+from node.log_contract import Doubt, LogNode
+from node.quorum import NO_BALLOT, Ballot
+from node.replication.configuration import Configuration
+from node.replication.doubt import Doubts
+from node.replication.election import LogElection
+from node.replication.replica_log import stored_ballot
+
+
+class RaftElection(LogElection):
+    """The term and the vote of one replica, and the votes that it has got."""
+
+    RUNNING = "candidate"
+
+    def __init__(self, node: LogNode, log: RaftLog, doubts: Doubts) -> None:
+        super().__init__(node)
+        self.log, self.doubts = log, doubts
+        self.term = 0
+        self.voted_for: NodeId = ""
+        self.seen = 0  # the highest term that a peer has reported
+        self.ballot = NO_BALLOT  # of this replica's latest candidacy
+        self.transfer = False  # whether a leader has asked this replica to run
+        self.votes: dict[NodeId, Doubt] = {}
+
+    def start(self) -> None:
+        """Read the disk."""
+        self.term, self.voted_for = stored_ballot(self.node.disk.get("vote"))
+
+    # --- terms and votes --------------------------------------------------------------------------------------------
+
+    def enter_term(self, term: int, vote: NodeId = "") -> None:
+        """Enter a later term, or vote in the present one."""
+        assert term > self.term or (term == self.term and self.voted_for in ("", vote))
+        if (term, vote) != (self.term, self.voted_for):
+            self.term, self.voted_for = term, vote
+            self.node.disk["vote"] = (term, vote)
+
+    def stands_by_leader(self) -> bool:
+        """Return whether this replica leads, or has heard from a leader lately, so that it ignores a RequestVote."""
+        if self.role == "leading":
+            return True
+        return self.leader is not None and self.ticks_without_leader < self.node.tuning.support_ticks
+
+    def may_vote_for(self, request: RequestVote) -> bool:
+        """Return whether this replica may vote for the candidate of a RequestVote of its own term."""
+        candidate = request.ballot.node
+        return self.voted_for in ("", candidate) and self.log.is_up_to_date(request.last_slot, request.last_term)
+
+    def count_vote(self, sender: NodeId, vote: VoteReply, configuration: Configuration) -> bool:
+        """Count a vote that was granted. Returns whether a quorum has voted for this replica, and reports all that is chosen."""
+        self.votes[sender] = Doubt(vote.doubt)
+        return self.doubts.quorum_reports(configuration.voters, self.votes)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def send_canvass(self, configuration: Configuration) -> None:
+        message = PreVote(self.tick_count, self.log.last, self.log.last_term)
+        for voter in configuration.voters:
+            if voter not in self.supporters:
+                self.node.send(voter, message)
+
+    def become_running(self, configuration: Configuration, *, transfer: bool = False) -> None:
+        """Enter a new term, and vote for this replica in it (section 3.4). A term in which it may have run is left out."""
+        last = self.node.disk.get("round", 0)
+        assert isinstance(last, int)
+        term = max(last, self.term, self.seen) + 1
+        self.node.disk["round"] = term
+        self.enter_term(term, self.node.id)
+        self.ballot, self.transfer = Ballot(term, self.node.id), transfer
+        self.role, self.leader, self.ticks, self.votes = self.RUNNING, None, 0, {}
+        self.begin_anew_after(self.node.tuning.prepare_ms)
+        self.ask_again(configuration)
+
+    def ask_again(self, configuration: Configuration) -> None:
+        log = self.log
+        message = RequestVote(self.ballot, log.last, log.last_term, self.transfer, self.doubts.listed())
+        for voter in configuration.voters:
+            if voter not in self.votes:
+                self.node.send(voter, message)
