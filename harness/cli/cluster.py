@@ -96,7 +96,7 @@ def up(
 ) -> None:
     """Launch a cluster in this folder, or launch its cluster again with everything that it had decided.
 
-    ALGORITHM is leader, failover, majority, paxos, multipaxos, or your own module:Class or file.py:Class.
+    ALGORITHM is leader, failover, majority, paxos, multipaxos, raft, or your own module:Class or file.py:Class.
 
     All calls and faults until `consensus down` are one run, for `consensus report`, `export --to plan` and `replay`.
 

@@ -92,7 +92,7 @@ def test_every_built_in_algorithm_is_found_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("raft", "no algorithm is called 'raft': there are leader, failover"),
+        ("zab", "no algorithm is called 'zab': there are leader, failover"),
         ("", "no algorithm is called ''"),
         ("nowhere.to.be.found:X", "cannot be imported"),
         (":Paxos", "cannot be imported"),

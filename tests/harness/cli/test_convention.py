@@ -265,7 +265,7 @@ def test_two_different_algorithms_are_refused() -> None:
         ),
         (
             ["simulate", "nope"],
-            "there are leader, failover, majority, paxos, multipaxos, and the mutants of `consensus mut",
+            "there are leader, failover, majority, paxos, multipaxos, raft, and the mutants of `consensus mut",
         ),
         (["mutants", "ignore-accepted"], "no mutant is called 'ignore-accepted': did you mean ignores-accepted, "),
         (["simulate", "adopts-lowst"], "no algorithm or mutant is called 'adopts-lowst': did you mean adopts-lowest"),
