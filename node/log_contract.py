@@ -204,8 +204,6 @@ class LogAlgorithm(Algorithm):
     """
 
     keeps_log: ClassVar[bool] = True
-    one_leader_a_round: ClassVar[bool] = False
-    """Whether a round has one leader, as a term of Raft has, and not only a ballot. Judges check it."""
     may_doubt: ClassVar[bool] = False
     """Whether the algorithm asks the other nodes what a lost commit can have held. See `LogNode.doubt`."""
     elects_leaders: ClassVar[bool] = True

@@ -61,7 +61,6 @@ class Raft(LogReplica):
     """One replica of the log. Its parts are made from the classes named here, so a subclass can replace one."""
 
     messages = MESSAGES
-    one_leader_a_round = True
     records_keep_ballots = True
     doubts_class: ClassVar[type[Doubts]] = TermDoubts
     log_class: ClassVar[type[RaftLog]] = RaftLog

@@ -13,10 +13,11 @@ from harness.checkers.recorded_messages import LogReader, said_by_leaders
 from harness.checkers.verdict import VerdictStatus
 from harness.records.messages import readable_fields
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import Heartbeat, LogAccept, LogPrepare
+from node.algorithms.multipaxos.messages import LogAccept, LogPrepare
 from node.contract import Message
 from node.log_contract import LeaderMessage, LogAlgorithm, Record
 from node.quorum import Ballot
+from node.replication.messages import Heartbeat
 from node.storage.disk import Contents
 
 #: Figure 8 of Raft's paper: leader 4 sends an entry of term 2 to a majority, and leader 5 puts one of term 3 in its place.
