@@ -2,6 +2,7 @@
 
 It runs two scenarios and a chapter of the tour in a folder of its own, writes their pages, and has Chromium draw a part of
 each. The tour is drawn at a step of two chapters, and the live page while a split-brain is brought about on it with the mouse.
+The virtual twin is drawn at a bivalent position.
 A picture changes a little each time, since the runs do. Chromium has to be installed; no test needs it.
 """
 
@@ -124,6 +125,43 @@ def draw_live_page(browser: str, folder: Path) -> int:
     return target.stat().st_size
 
 
+def draw_twin(browser: str, folder: Path) -> int:
+    """Click three votes of each colour together in the virtual twin, look ahead, and draw it. Returns the size in bytes."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other pictures need no driver
+
+    target = IMAGES / "twin.png"
+    command = [sys.executable, "-m", "harness.cli.main", "live", "--virtual", "majority", "-n", "7", "--no-open"]
+    command += ["-o", "json", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = opened.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
+        page.goto(url)
+        for number in range(1, 7):
+            page.click(f".node[data-node=n{number}]")
+            page.click(f"#selected [data-value={'blue' if number < 4 else 'red'}]")
+            page.click("#selected [data-act=propose]")
+            page.wait_for_selector(f".node[data-node=n{number}][data-vote]")
+        page.click(".node[data-node=n7]")
+        page.click("#selected [data-act=kill]")
+        page.wait_for_selector(".node[data-node=n7][data-state=down]")
+        page.keyboard.press("Escape")
+        page.click("#deliver-all")
+        page.wait_for_selector("#holding .note.good")
+        page.check("#may-boot")
+        page.click("#look-ahead")
+        page.wait_for_selector("#bivalent", timeout=120_000)
+        page.locator("#outlook").scroll_into_view_if_needed()
+        page.evaluate("document.querySelector('#outlook').scrollIntoView()")
+        page.wait_for_timeout(3000)  # until the messages have arrived on the picture, too
+        page.screenshot(path=target)
+        opened.close()
+        process.send_signal(signal.SIGINT)
+    with_palette(target)
+    return target.stat().st_size
+
+
 def draw_chapters(browser: str, folder: Path) -> list[tuple[str, int]]:
     """Go through two chapters of the tour on its page, and draw a step of each. Returns the pictures with their sizes."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the other pictures need no driver
@@ -169,6 +207,7 @@ def main() -> None:
                 sys.exit(f"{picture.name}.png has more than {BYTES_MAX:,} bytes")
         for name_of, size in draw_chapters(browser, folder / "tour"):
             sys.stdout.write(f"{name_of}: {size:,} bytes\n")
+        sys.stdout.write(f"twin.png: {draw_twin(browser, folder / 'twin'):,} bytes\n")
         sys.stdout.write(f"live.png: {draw_live_page(browser, folder / 'live'):,} bytes\n")
 
 

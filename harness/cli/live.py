@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 @algorithm_parameter(shown_default="paxos")
 @click.option("--seed", type=int, help="The seed of every random draw of a new cluster.  [default: 0]")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1.  [default: a free one]")
-@click.option("--virtual", is_flag=True, help="A cluster without processes, in virtual time, with branches.")
+@click.option(
+    "--virtual",
+    is_flag=True,
+    help="A cluster without processes, of three nodes by default, in virtual time, with branches.",
+)
 @click.option("--read-only", is_flag=True, help="Let the page show and do nothing.")
 @click.option("--open/--no-open", "show", default=True, help="Open the page in the browser, or only print its address.")
 @click.pass_obj
@@ -62,6 +66,8 @@ def live(
     alone, and its address holds a token: who has the address can do what you can do with the cluster.
     """
     twin = find_twin(root, algorithm, nodes, virtual=virtual)
+    if twin is not None and seed is not None:
+        raise Mistake("a virtual cluster draws nothing: leave out --seed")
     run = None if twin is not None else _run_named(root, algorithm)
     if port:  # one that is in use is refused before a cluster is started
         from harness.page.server import listening  # noqa: PLC0415 - the web server is for the page alone

@@ -13,7 +13,7 @@ export class SpaceTime {
   constructor(parent, controls, store, clock, layer, changed) {
     Object.assign(this, { store, clock, layer });
     this.canvas = h("canvas", { id: "diagram", "aria-hidden": "true", hidden: innerHeight < 760 });
-    this.width = 2e6;
+    this.width = clock.tail ? 2e7 : 2e6; // a step of the virtual twin takes longer than a message of real nodes
     const choice = h("select", { "aria-label": "how much time the diagram shows", onchange: () => { this.width = Number(choice.value); this.drawn = ""; } },
       WIDTHS.map(([text, width]) => h("option", { value: width, selected: width === this.width }, text)));
     const toggle = button("diagram", () => {
