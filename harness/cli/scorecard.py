@@ -34,7 +34,7 @@ def scorecard(
 ) -> int:
     """Run every algorithm through every scenario of the article, and print which promises it kept.
 
-    Without ALGORITHM, which is a name or module:Class, the five of the article are run. Each run leaves a
+    Without ALGORITHM, which is a name or module:Class, all of ours are run. Each run leaves a
     folder with its history, messages, receipts, node logs and disks.
 
     Exit code: 0 if every cell was measured, whether the promise was kept or not; 2 if a cell is unknown; 1 if an algorithm failed

@@ -23,18 +23,13 @@ from harness.virtual.log_simulation import LogSimulation
 from harness.virtual.scheduled_events import ScheduledCut, ScheduledOutage
 from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCommit, Packet, Recover
 from node.algorithms.multipaxos import MultiPaxos
-from node.algorithms.multipaxos.messages import LogAccept
 from node.contract import Message, NodeId
 from node.log_contract import LogAlgorithm
-from node.replication.messages import Heartbeat, TakeOver
 from node.tuning import SHIPPED, Tuning
 
 _NEWCOMERS: Final = 3
 _CLIENTS: Final = ("c", "d")
 _LINK_S: Final = 0.002
-
-#: What leaves before the sync of its turn.
-_EARLY: Final = (LogAccept, Heartbeat)
 
 #: Takes the sender, the receiver and the message of a packet. Returns True if the packet is to be lost.
 DropRule = Callable[[NodeId, NodeId, Message], bool]
@@ -126,14 +121,18 @@ class LogWorld(LogSimulation):
         return replica
 
     def elect(self, node: NodeId) -> None:
-        """Have `node` begin phase 1 now, and wait until it serves."""
+        """Have `node` begin an election now, and wait until it serves."""
         self.take_over(node)
         self.wait(lambda: self._serves(node), f"{node} serves")
 
     def take_over(self, node: NodeId) -> None:
-        """Have `node` begin phase 1 now: it receives a `TakeOver` from the node to which it has promised."""
-        promised = self.replica(node).acceptor.promised
-        packet = Packet(promised.node, self.cluster.nodes[promised.node].incarnation, node, TakeOver(promised))
+        """Have `node` begin an election now: the node to which it has promised asks it to lead."""
+        replica = self._replica(node)
+        assert replica is not None, f"{node} is down"
+        request = self._algorithm.request_to_lead(replica.promised)
+        assert request is not None, f"{self._algorithm.__name__} hands over to no node"
+        sender = replica.promised.node
+        packet = Packet(sender, self.cluster.nodes[sender].incarnation, node, request)
         self.cluster.pending[packet] = self.cluster.pending.get(packet, 0) + 1
         self._apply(node, Deliver(packet))
 
@@ -160,9 +159,11 @@ class LogWorld(LogSimulation):
     def leader(self) -> NodeId | None:
         """Return the serving leader of the highest ballot that is not suspended, if there is one."""
         leading = [
-            (self.replica(name).acceptor.promised, name)
+            (replica.promised, name)
             for name in self.cluster.nodes
-            if self._serves(name) and self._pauses.get(name, 0.0) <= self.now
+            if (replica := self._replica(name)) is not None
+            and replica.serving
+            and self._pauses.get(name, 0.0) <= self.now
         ]
         return max(leading)[1] if leading else None
 
@@ -231,7 +232,8 @@ class LogWorld(LogSimulation):
             super()._send(packet)
 
     def _waits_for_sync(self, packet: Packet) -> bool:
-        return super()._waits_for_sync(packet) and not isinstance(packet.message, _EARLY)
+        """Return whether a packet waits for the sync of its turn. What leaders say leaves early."""
+        return super()._waits_for_sync(packet) and self._algorithm.leader_message(packet.message) is None
 
     # --- clients ----------------------------------------------------------------------------------------------------
 

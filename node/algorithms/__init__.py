@@ -22,7 +22,7 @@ BUILT_IN: Final = {
     "raft": "node.algorithms.raft:Raft",
 }
 #: Those of them that keep a log. The first is the one that tools take if none is named.
-LOGS: Final = ("multipaxos",)
+LOGS: Final = ("multipaxos", "raft")
 DEFAULT_LOG: Final = LOGS[0]
 #: The names of the logs, in a sentence.
 A_LOG: Final = " or ".join(LOGS)

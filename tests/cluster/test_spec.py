@@ -38,7 +38,7 @@ def test_a_node_has_booted_once_it_is_marked(tmp_path: Path) -> None:
         (["a", "a"], "paxos", BadSpec, "same name"),
         (["all"], "paxos", BadSpec, "cannot be called 'all'"),
         (["a b"], "paxos", BadSpec, "cannot be called 'a b'"),
-        (3, "raft", UnknownAlgorithm, "no algorithm is called 'raft'"),
+        (3, "zab", UnknownAlgorithm, "no algorithm is called 'zab'"),
         (3, "nowhere:Class", UnknownAlgorithm, "cannot be imported"),
         (3, "node.quorum:Nothing", UnknownAlgorithm, "has no 'Nothing'"),
         (3, "node.quorum:Ballot", UnknownAlgorithm, "not a subclass"),

@@ -182,7 +182,7 @@ def test_without_a_cluster_each_command_says_so(hand: Hand) -> None:
     hand.fails(1, "no cluster is up", "ps")
     hand.fails(1, "no cluster is up", "propose", "x", "1")
     hand.fails(1, "there is no cluster", "inspect", "n1")
-    hand.fails(254, "no algorithm is called 'raft'", "up", "-d", "--algorithm", "raft")
+    hand.fails(254, "no algorithm is called 'zab'", "up", "-d", "--algorithm", "zab")
     hand.fails(254, "is not in the range", "up", "-n", "0")
 
 

@@ -259,7 +259,7 @@ def test_a_launcher_that_has_gone_before_the_node_could_look_is_noticed(start: S
     [
         ({"nodes": ["n1", "n1"]}, "two nodes have the same name"),
         ({"nodes": ["n2"]}, "there is no node 'n1': the nodes are n2"),
-        ({"algorithm": "raft"}, "no algorithm is called 'raft': there are leader, failover, majority, paxos"),
+        ({"algorithm": "zab"}, "no algorithm is called 'zab': there are leader, failover, majority, paxos"),
         ({"algorithm": "tests.own_algorithms:Nothing"}, "has no 'Nothing'"),
     ],
     ids=["bad spec", "no such node", "unknown algorithm", "no such class"],
