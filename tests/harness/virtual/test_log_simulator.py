@@ -34,6 +34,10 @@ def test_multipaxos_keeps_every_property_and_answers_in_the_recovery_phase(nodes
         assert (report.verdict.status, report.exit_code) == ("valid", 0), report.verdict.evidence
 
 
+def test_raft_keeps_every_property_and_answers_in_the_recovery_phase() -> None:
+    assert run_simulate("raft", range(15)).tally.failures == {}
+
+
 def test_the_recovery_phase_does_not_wait_for_a_pause_of_the_fault_phase() -> None:
     forever = ScheduledPause(0.3, 2 * RECOVERY_S, "n1")
     fault_schedule = replace(draw_log_fault_schedule(7_414), faults=(forever,))
