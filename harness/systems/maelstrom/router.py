@@ -122,7 +122,7 @@ class Router(RuleInstaller):
         os.close(self._wake)
         self._recorder.close()
         if self._broke is None:
-            delivered = {link: number for link in counted if (number := sum(counted[link][fate] for fate in DELIVERED))}
+            delivered = Counter({link: sum(counts[fate] for fate in DELIVERED) for link, counts in counted.items()})
             assert delivered == self._handed_over, f"{delivered} were counted, and {self._handed_over} handed over"
 
     @property
@@ -274,8 +274,13 @@ class Router(RuleInstaller):
     def send(self, message: InTransit) -> bool:
         """Deliver a message. Returns False if it cannot be."""
         is_delivered = self._hand_over(message)
-        self._handed_over[message.link] += is_delivered
+        if self._is_counted(message.link):
+            self._handed_over[message.link] += is_delivered
         return is_delivered
+
+    def _is_counted(self, link: Link) -> bool:
+        """Whether the switchboard counts the messages of a link: not those of a node to itself, or of a service."""
+        return link[0] != link[1] and {*link} <= {CLIENT, *self.nodes}
 
     def _hand_over(self, message: InTransit) -> bool:
         sender, receiver = message.link
