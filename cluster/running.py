@@ -9,6 +9,7 @@ with RunningCluster(".consensus") as cluster:
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
@@ -17,7 +18,7 @@ from cluster.errors import NotUp
 from cluster.outliving import where_they_run
 from cluster.service import Service
 from cluster.supervisor_file import SupervisorClient
-from node.contract import NodeId
+from node.contract import BadInput, NodeId
 from node.tuning import tuning_of
 
 _FIND_S: Final = 10.0
@@ -28,17 +29,22 @@ _ASKING_S: Final = 2.0
 class RunningCluster(Service):
     """The cluster that runs in a folder. Closing this object closes its clients; the cluster goes on."""
 
-    def __init__(self, directory: Path | str | None = None) -> None:
+    def __init__(self, directory: Path | str | None = None, *, records_calls: bool = False) -> None:
         """Find a running cluster. Any program whose user may read the folder can.
 
         Args:
             directory: the folder in which `consensus up` keeps its state; None: $CONSENSUS_DIR, or `.consensus`.
+            records_calls: whether the caller reports each of its calls to the supervisor, as the command line does. Otherwise
+                a session by hand is not judged by its calls, since its record lacks the caller's.
 
         Raises:
             NotUp: no cluster runs there.
         """
         self.directory = Path(directory or os.environ.get("CONSENSUS_DIR") or ".consensus").absolute()
+        self._records_calls = records_calls
+        self._joined = 0  # the process id of the supervisor that knows of this program
         self._control, where = _find(self.directory, _FIND_S)
+        self._join()
         super().__init__(
             where["cluster"],
             where["algorithm"],
@@ -71,9 +77,18 @@ class RunningCluster(Service):
             raise NotUp(str(self._ended))
         return self._known
 
+    def _join(self) -> None:
+        """Let the supervisor know that there are calls of which its record has nothing."""
+        if self._records_calls or self._control is None or self._control.pid == self._joined:
+            return
+        with suppress(BadInput):  # a supervisor of an earlier version does not ask
+            self._control.ask("program_joined", _FIND_S)
+        self._joined = self._control.pid
+
     def _ask_again(self) -> None:
         try:
             self._control, where = _find(self.directory, _ASKING_S)  # the cluster may have been started again
+            self._join()
             if where["cluster"] == self._id:
                 self._known, self._ended = _addresses(where), None
             else:

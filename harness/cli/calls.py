@@ -29,7 +29,7 @@ def read_value(text: str) -> Any:
 
 
 def _client(root: Path) -> tuple[SupervisorClient, Client]:
-    cluster = RunningCluster(root)
+    cluster = RunningCluster(root, records_calls=True)
     return cluster.control, cluster.client("by-hand")
 
 

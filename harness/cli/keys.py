@@ -28,7 +28,7 @@ def open_log(root: Path) -> Iterator[LogClient]:
     Raises:
         Mistake: the cluster keeps no log.
     """
-    cluster = RunningCluster(root)
+    cluster = RunningCluster(root, records_calls=True)
     client = cluster.log_client("by-hand")
     try:
         yield client

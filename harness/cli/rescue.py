@@ -53,7 +53,7 @@ def save(root: Path, file: Path, timeout_s: float, as_json: bool) -> None:
     from cluster.errors import NotUp, Unknown  # noqa: PLC0415 - see harness.cli.verbs
     from harness.cli.calls import reasons_for_no_answer  # noqa: PLC0415
 
-    with RunningCluster(root) as cluster:
+    with RunningCluster(root, records_calls=True) as cluster:
         try:
             header = cluster.save(file, timeout_s, _ShownBytes("fetched"))
         except Unknown as error:

@@ -150,7 +150,7 @@ class ClusterActs(ActTable):
         return self._call("query", name, None, at, timeout_s)
 
     def _call(self, f: str, name: str, value: Any, at: str, timeout_s: float) -> str:
-        cluster, limit_s = RunningCluster(self._root), _checked_timeout(timeout_s)
+        cluster, limit_s = RunningCluster(self._root, records_calls=True), _checked_timeout(timeout_s)
         node = at or None
         state = cluster.control.ask("where")["states"].get(node) if node else "up"
         if state is None or state == "down":
@@ -215,7 +215,7 @@ class ClusterActs(ActTable):
 
     def _log_client(self) -> tuple[LogClient, SupervisorClient]:
         """Return one client for all calls of the page, since a lock belongs to the session of the client that has acquired it."""
-        cluster = RunningCluster(self._root)
+        cluster = RunningCluster(self._root, records_calls=True)
         with self._making:
             if self._client is None or self._client_of != cluster.control.pid:
                 if self._client is not None:

@@ -146,6 +146,7 @@ def _refuse(**_: object) -> None:
 #: The requests of the command line that need a run, for a cluster that is no run.
 _UNRECORDED_VERBS: Final[Mapping[str, Callable[..., Any]]] = {
     "call_began": lambda **_: UNRECORDED,
+    "program_joined": lambda: None,
     "call_ended": lambda **_: None,
     **dict.fromkeys(
         ("inject", "partition", "isolate", "link", "links", "heal", "look", "deliver", "lose", "repeat", "end"), _refuse

@@ -75,6 +75,7 @@ class HandSession:
         self._injecting: list[_InjectedFault] = []
         self._calls: dict[int, Event] = {}
         self._unrecorded = ""
+        self._has_programs = False
         self._unsaved = ""
         self._call_count = 0
         self._outside: dict[NodeId, ReceiptBuilder] = {}
@@ -82,7 +83,16 @@ class HandSession:
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Return the requests of the command line that are not about links."""
-        return {"call_began": self.call_began, "call_ended": self.call_ended, "inject": self.inject}
+        return {
+            "call_began": self.call_began,
+            "call_ended": self.call_ended,
+            "inject": self.inject,
+            "program_joined": self.program_joined,
+        }
+
+    def program_joined(self) -> None:
+        """Note that a program of the user has joined the cluster. Its calls are not recorded."""
+        self._has_programs = True
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -363,6 +373,10 @@ class HandSession:
         verdicts: dict[str, Verdict] = {}
         if self._unrecorded:
             self._run.notes[NOT_JUDGED] = f"calls were not recorded: {self._unrecorded}"
+        elif self._has_programs:
+            self._run.notes[NOT_JUDGED] = (
+                "a program that has joined the cluster made calls of its own, which are not recorded"
+            )
         elif self._had_past:
             self._run.notes[NOT_JUDGED] = "the disks were written before this session, so it shows only a part"
         elif members != self._run.spec.nodes:

@@ -59,3 +59,6 @@ def test_what_is_not_up_or_keeps_no_log_says_so(hand: QuickHand, tmp_path: Path)
         assert cluster.propose("colour", "blue") == "blue"
         with pytest.raises(Mistake, match="paxos keeps no log"):
             cluster.kv.put("k", 1)
+    assert "blue" in hand.good("query", "colour")
+    ended = hand.run("down")
+    assert "not judged as a run (a program that has joined the cluster made calls of its own" in ended.stderr
