@@ -155,6 +155,15 @@ class CommitsAboveTheMatch(Raft):
         self.log.commit = max(self.log.commit, min(commit, self.log.last))
 
 
+class MatchesOutliveTheirTerm(Raft):
+    """A candidate that loses its term takes what matched the log of the leader before for a match with the winner's log."""
+
+    def follow_leader(self, ballot: Ballot) -> None:
+        if ballot.round == self.election.term:
+            self.matched_with = ballot
+        super().follow_leader(ballot)
+
+
 class TheLastEntryMatches(Raft):
     """A follower reports its last entry as the match, also if the message has shown less."""
 
@@ -357,6 +366,11 @@ RAFT_MUTANTS: Final = (
     RaftMutant(LateMessagesTruncate, "hashicorp/raft#113", "3_5_a_late_message_deletes_nothing"),
     RaftMutant(ConflictsKeepTheirTail, "mofa-org/mofa#1151", "3_5_log_matching_a_conflict_ends_the_log_before_it"),
     RaftMutant(CommitsAboveTheMatch, "atomix/copycat#265", "3_5_a_follower_learns_no_commit_index_above_what_matches"),
+    RaftMutant(
+        MatchesOutliveTheirTerm,
+        "talent-plan/tinykv#191",
+        "3_5_what_matched_an_earlier_leader_does_not_match_the_next_also_for_a_candidate_of_its_term",
+    ),
     RaftMutant(
         TheLastEntryMatches, "rabbitmq/ra#637", "3_5_a_follower_reports_what_the_message_has_shown_to_match_and_no_more"
     ),

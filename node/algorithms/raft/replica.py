@@ -42,7 +42,7 @@ from node.algorithms.raft.messages import (
 from node.algorithms.raft.snapshots import RaftSnapshots
 from node.contract import Message, NodeId
 from node.log_contract import LeaderMessage, LogNode, RecordId
-from node.quorum import Ballot
+from node.quorum import NO_BALLOT, Ballot
 from node.replication.clients import Clients
 from node.replication.configuration import Configuration
 from node.replication.doubt import Doubts
@@ -80,7 +80,8 @@ class Raft(LogReplica):
             node, self._log, self.state, round_trips, self.advance, self.offer_snapshot, self.report_snapshot
         )
         self.clients = Clients(node, self.state, round_trips)
-        self.matched = 0  # up to which slot this log is that of the leader of this term
+        self.matched_with = NO_BALLOT  # the latest leader that this replica has followed
+        self.matched = 0  # up to which slot this log is known to be that leader's
         self.appended: Ballot | None = None  # the leader whose entries this turn has taken in
 
     def start(self) -> None:
@@ -111,18 +112,20 @@ class Raft(LogReplica):
         """Enter a later term, as a follower that knows no leader (section 3.3)."""
         silent_for = 0 if self.leader is not None else self.election.ticks_without_leader
         self.election.enter_term(term)
-        self.matched, self.appended = 0, None
+        self.appended = None
         self.become_following(None)
         self.election.ticks_without_leader = silent_for  # only a leader, or a candidate that has this vote, gets time
 
     def follow_leader(self, ballot: Ballot) -> None:
-        """Follow the leader of `ballot`, whose term is not below this replica's."""
-        election = self.election
-        if ballot.round > election.term:
-            self.matched, self.appended = 0, None
-            election.enter_term(ballot.round, ballot.node)
-        elif not election.voted_for:
-            election.enter_term(ballot.round, ballot.node)
+        """Follow the leader of `ballot`, whose term is not below this replica's.
+
+        What matched the log of an earlier leader may conflict with this one's, also if this replica has entered the term itself,
+        as a candidate.
+        """
+        if ballot != self.matched_with:
+            self.matched_with, self.matched, self.appended = ballot, 0, None
+        if ballot.round > self.election.term or not self.election.voted_for:
+            self.election.enter_term(ballot.round, ballot.node)
         self.follow(ballot.node)
 
     # --- messages ---------------------------------------------------------------------------------------------------

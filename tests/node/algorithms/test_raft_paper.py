@@ -283,6 +283,14 @@ def test_3_5_a_follower_learns_no_commit_index_above_what_matches() -> None:
     assert raft(net, "a").log.commit == 3
 
 
+def test_3_5_what_matched_an_earlier_leader_does_not_match_the_next_also_for_a_candidate_of_its_term() -> None:
+    net = Schedule(Raft)
+    follow(net, "a", 2, 0, 0, entries(1, 1, 2))
+    run(net, "a")
+    net.inject("c", "a", Heartbeat(Ballot(3, "c"), 0, 2))  # c has won that term, with another entry in slot 2
+    assert raft(net, "a").log.commit == 0
+
+
 def test_3_5_pipelining_an_entry_leaves_before_the_answer_to_the_one_before() -> None:
     net = Schedule(Raft)
     elect(net, "a", "ab")
