@@ -16,6 +16,7 @@ from harness.mutants import paxos_scripts as of_paxos
 from harness.mutants import process_scripts as of_any
 from harness.mutants.part_scripts import PartScript
 from harness.mutants.process_scripts import ProcessScript
+from harness.mutants.raft import RAFT_MUTANTS
 from harness.mutants.virtual_log_scripts import VIRTUAL_SCRIPTS
 from harness.mutants.virtual_script import VirtualScript
 from node.contract import BadInput
@@ -381,6 +382,19 @@ MUTANTS: Final = (
     ),
     _virtual(
         "virtual-answers-depend-on-the-node", "AnswersDependOnTheNode", (24,), "not deterministic", "several-at-once"
+    ),
+    # Raft, in virtual time.
+    *(
+        Mutant(
+            each.name,
+            each.rows,
+            each.note,
+            VIRTUAL_SCRIPTS[each.script],
+            f"harness.mutants.raft:{each.broken.__name__}",
+            "raft",
+        )
+        for each in RAFT_MUTANTS
+        if each.script
     ),
     # The harness itself: the proxy of streams, and the receipts.
     _part(

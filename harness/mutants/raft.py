@@ -3,6 +3,7 @@
 A test of `tests/node/algorithms/test_raft_paper.py` fails on each. README.md says which of them simulated runs show.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from node.algorithms.raft.election import RaftElection
@@ -346,30 +347,98 @@ class RaftMutant(NamedTuple):
     """Where that has really happened, or a change that mended it: a repository and a number there, on GitHub."""
     paper: str
     """The test of `test_raft_paper.py` that fails on it, without `test_`."""
+    script: str = ""
+    """The script in virtual time that shows it, if there is one."""
+    rows: tuple[int, ...] = ()
+    """The numbers of the `harness.mutants.catalogue.ROWS` that it imitates."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue, such as `raft-half-is-enough`."""
+        return "raft" + re.sub(
+            "[A-Z]", lambda letter: f"-{letter[0].lower()}", self.broken.__name__.removeprefix("Raft")
+        )
+
+    @property
+    def note(self) -> str:
+        """What is broken, and where that has really happened."""
+        return f"{(self.broken.__doc__ or '').rstrip('.')} ({self.source})"
 
 
 RAFT_MUTANTS: Final = (
     RaftMutant(
-        RaftVotesInMemory, "xnnyygn/xraft#29", "3_4_election_safety_a_server_votes_once_in_a_term_also_after_a_restart"
+        RaftVotesInMemory,
+        "xnnyygn/xraft#29",
+        "3_4_election_safety_a_server_votes_once_in_a_term_also_after_a_restart",
+        "everybody-starts-anew",
+        (5, 12),
     ),
-    RaftMutant(VotesEndWithARole, "etcd-io/etcd#2461", "3_4_a_vote_lasts_for_its_term_whatever_the_role"),
-    RaftMutant(CandidatesKeepTheirVote, "vesoft-inc/nebula#3415", "3_4_a_vote_lasts_for_its_term_whatever_the_role"),
-    RaftMutant(AnyLogIsUpToDate, "ktoso/akka-raft#30", "3_6_1_a_vote_goes_to_no_candidate_with_an_older_log"),
-    RaftMutant(LongerLogsWin, "sile/noraft#22", "3_6_1_a_vote_goes_to_no_candidate_with_an_older_log"),
-    RaftMutant(OldVotesCount, "andreev-io/little-raft#44", "3_4_a_vote_of_an_earlier_candidacy_does_not_count"),
-    RaftMutant(PreVotesRaiseTerms, "hashicorp/raft#411", "9_6_a_pre_vote_raises_no_term"),
+    RaftMutant(
+        VotesEndWithARole,
+        "etcd-io/etcd#2461",
+        "3_4_a_vote_lasts_for_its_term_whatever_the_role",
+        "everybody-starts-anew",
+    ),
+    RaftMutant(
+        CandidatesKeepTheirVote,
+        "vesoft-inc/nebula#3415",
+        "3_4_a_vote_lasts_for_its_term_whatever_the_role",
+        "a-leader-crashes-behind-slow-links",
+    ),
+    RaftMutant(
+        AnyLogIsUpToDate,
+        "ktoso/akka-raft#30",
+        "3_6_1_a_vote_goes_to_no_candidate_with_an_older_log",
+        "a-longer-log-of-an-older-term",
+    ),
+    RaftMutant(
+        LongerLogsWin,
+        "sile/noraft#22",
+        "3_6_1_a_vote_goes_to_no_candidate_with_an_older_log",
+        "a-longer-log-of-an-older-term",
+    ),
+    RaftMutant(
+        OldVotesCount,
+        "andreev-io/little-raft#44",
+        "3_4_a_vote_of_an_earlier_candidacy_does_not_count",
+        "a-vote-for-an-earlier-term",
+        (22,),
+    ),
+    RaftMutant(
+        PreVotesRaiseTerms,
+        "hashicorp/raft#411",
+        "9_6_a_pre_vote_raises_no_term",
+        "one-comes-back",
+    ),
     RaftMutant(
         CandidatesAreAlwaysHeard,
         "logcabin/logcabin#56",
         "4_2_3_a_server_that_hears_from_its_leader_ignores_a_candidate",
+        "late-requests-for-votes",
     ),
-    RaftMutant(LateMessagesTruncate, "hashicorp/raft#113", "3_5_a_late_message_deletes_nothing"),
-    RaftMutant(ConflictsKeepTheirTail, "mofa-org/mofa#1151", "3_5_log_matching_a_conflict_ends_the_log_before_it"),
-    RaftMutant(CommitsAboveTheMatch, "atomix/copycat#265", "3_5_a_follower_learns_no_commit_index_above_what_matches"),
+    RaftMutant(
+        LateMessagesTruncate,
+        "hashicorp/raft#113",
+        "3_5_a_late_message_deletes_nothing",
+        "a-message-that-comes-again",
+    ),
+    RaftMutant(
+        ConflictsKeepTheirTail,
+        "mofa-org/mofa#1151",
+        "3_5_log_matching_a_conflict_ends_the_log_before_it",
+        "a-tail-of-an-older-term",
+    ),
+    RaftMutant(
+        CommitsAboveTheMatch,
+        "atomix/copycat#265",
+        "3_5_a_follower_learns_no_commit_index_above_what_matches",
+        "a-leader-of-a-minority",
+    ),
     RaftMutant(
         MatchesOutliveTheirTerm,
         "talent-plan/tinykv#191",
         "3_5_what_matched_an_earlier_leader_does_not_match_the_next_also_for_a_candidate_of_its_term",
+        "two-candidates-of-a-term",
     ),
     RaftMutant(
         TheLastEntryMatches, "rabbitmq/ra#637", "3_5_a_follower_reports_what_the_message_has_shown_to_match_and_no_more"
@@ -378,28 +447,53 @@ RAFT_MUTANTS: Final = (
         EarlierTermsAreCounted,
         "bakwc/PySyncObj#169",
         "3_6_2_figure_3_7_an_entry_of_an_earlier_term_is_not_chosen_by_counting",
+        "figure-3-7",
     ),
-    RaftMutant(MatchesAreGuessed, "adjoint-io/raft#86", "3_5_what_is_sent_is_no_match"),
+    RaftMutant(
+        MatchesAreGuessed,
+        "adjoint-io/raft#86",
+        "3_5_what_is_sent_is_no_match",
+        "an-entry-that-is-lost-on-its-way",
+    ),
     RaftMutant(LeadersCountUnsavedEntries, "goraft/raft#150", "10_2_1_a_leader_does_not_count_what_its_own_disk_lacks"),
-    RaftMutant(HalfIsEnough, "rabbitmq/ra#251", "3_5_what_is_sent_is_no_match"),
-    RaftMutant(NoEntryOfItsOwn, "etcd-io/etcd#7331", "6_4_a_new_leader_answers_nothing_before_its_own_entry_is_chosen"),
+    RaftMutant(
+        HalfIsEnough,
+        "rabbitmq/ra#251",
+        "3_5_what_is_sent_is_no_match",
+        "a-leader-of-a-minority",
+        (9,),
+    ),
+    RaftMutant(
+        NoEntryOfItsOwn,
+        "etcd-io/etcd#7331",
+        "6_4_a_new_leader_answers_nothing_before_its_own_entry_is_chosen",
+        "a-question-to-a-new-leader",
+        (16,),
+    ),
     RaftMutant(
         SnapshotsKeepConflicts,
         "hashicorp/raft#704",
         "5_1_a_snapshot_keeps_the_entries_that_follow_its_last_one_only_if_that_matches",
     ),
     RaftMutant(
-        OldSnapshotsTruncate, "camunda/camunda#6092", "5_1_a_snapshot_of_what_is_chosen_already_changes_nothing"
+        OldSnapshotsTruncate,
+        "camunda/camunda#6092",
+        "5_1_a_snapshot_of_what_is_chosen_already_changes_nothing",
+        "a-snapshot-that-is-offered-late",
     ),
     RaftMutant(
         QuestionsAreNotConfirmed,
         "adjoint-io/raft#41",
         "6_4_a_question_waits_for_the_leaders_own_entry_and_for_a_round_of_a_majority",
+        "a-leader-from-the-past-is-asked",
+        (16,),
     ),
     RaftMutant(
         TwoChangesAtOnce,
         "atomix/copycat#23",
         "4_1_one_change_at_a_time_and_none_before_the_leaders_own_entry_is_chosen",
+        "two-changes-at-once",
+        (19,),
     ),
     RaftMutant(
         RemovedLeadersCountThemselves,
@@ -410,11 +504,18 @@ RAFT_MUTANTS: Final = (
         ConfigurationsOutliveTheirEntries,
         "camunda/camunda#57393",
         "4_1_the_configuration_is_that_of_the_last_change_in_the_log_chosen_or_not",
+        "a-removal-that-is-replaced",
     ),
     RaftMutant(
         HeirsAreAskedTooSoon,
         "redpanda-data/redpanda#2606",
         "3_10_a_leader_asks_an_heir_to_run_only_once_its_log_is_whole",
+        "an-heir-that-lacks-an-entry",
     ),
-    RaftMutant(HeirsAreIgnored, "baidu/braft#262", "3_10_a_leader_asks_an_heir_to_run_only_once_its_log_is_whole"),
+    RaftMutant(
+        HeirsAreIgnored,
+        "baidu/braft#262",
+        "3_10_a_leader_asks_an_heir_to_run_only_once_its_log_is_whole",
+        "a-leader-hands-over",
+    ),
 )

@@ -3,6 +3,7 @@
 from cluster.clients.outcomes import Ok
 from harness.mutants.virtual_script import start, virtual_script
 from harness.virtual.steps import LastCommit
+from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.messages import Canvass
 from node.log_contract import LogAlgorithm
 
@@ -31,7 +32,9 @@ def a_promise_that_was_lost(algorithm: type[LogAlgorithm]) -> None:
     world.cut((candidate,), (first, second, third))
     world.cut((second,), (first, third))
     world.take_over(candidate)
-    world.wait(lambda: world.replica(candidate).election.has_promised(forgetful), "a promise", 0.3)
+    election = world.replica(candidate).election
+    assert isinstance(election, Election)
+    world.wait(lambda: election.has_promised(forgetful), "a promise", 0.3)
     world.crash(forgetful)
     world.damage(LastCommit.DAMAGED, forgetful)
     world.cut((candidate,), (forgetful,))

@@ -14,6 +14,7 @@ from harness.mutants import (
     virtual_doubt_scripts,
     virtual_excuse_scripts,
     virtual_member_scripts,
+    virtual_raft_scripts,
 )
 from harness.mutants.virtual_script import VirtualScript
 
@@ -24,6 +25,7 @@ VIRTUAL_SCRIPTS: Final[dict[str, VirtualScript]] = {
         virtual_doubt_scripts,
         virtual_client_scripts,
         virtual_member_scripts,
+        virtual_raft_scripts,
         virtual_excuse_scripts,
     )
     for script in vars(module).values()

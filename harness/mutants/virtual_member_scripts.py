@@ -25,7 +25,7 @@ def members_change_unheard_of(algorithm: type[LogAlgorithm]) -> None:
     world.do("c", "put", "k", b"by two of three", first)
     world.heal()
     world.cut((third, late, gone), (first, second))
-    change = world.replica(late).acceptor.commit + 1
+    change = world.replica(late).log.commit + 1
     world.drop_rules.append(
         lambda sender, _, message: sender == late and isinstance(message, LogAccept) and message.slot == change
     )
@@ -50,9 +50,9 @@ def asked_in_the_turn_that_tells(algorithm: type[LogAlgorithm]) -> None:
     )
     assert isinstance(world.change("remove", third), Ok)
     replica = world.replica(second)
-    ballot = replica.acceptor.promised
+    ballot = replica.promised
     accept = LogAccept(ballot, change + 1, b"", change)
-    assert replica.acceptor.commit == change - 1, (
+    assert replica.log.commit == change - 1, (
         "the second already knows the change as chosen, so the script shows nothing"
     )
     answers = world.turn(second, (first, accept))
@@ -113,7 +113,7 @@ def the_removed_speak(algorithm: type[LogAlgorithm]) -> None:
     world.pass_s(0.3)
     world.cut((first,), (second,))
     world.cut((third,), (second,))
-    before = world.replica(second).acceptor.commit
+    before = world.replica(second).log.commit
     world.begin("c", "put", "k", b"by one of two", first, 1.0)
     world.drop_rules.append(lambda _from, _to, message: isinstance(message, Heartbeat))
     leading = world.replica(first).leader
@@ -121,7 +121,7 @@ def the_removed_speak(algorithm: type[LogAlgorithm]) -> None:
     world.pass_s(0.1)
     world.redeliver(third, first, LogAccepted(leading.ballot, (leading.next_slot - 1,)))
     world.pass_s(0.2)
-    assert world.replica(first).acceptor.commit == before, "the leader counted a removed node as a voter"
+    assert world.replica(first).log.commit == before, "the leader counted a removed node as a voter"
     world.drop_rules.clear()
     world.heal()
     world.pass_s(1.0)

@@ -25,6 +25,7 @@ from harness.virtual.steps import Crash, Deliver, DoubtDisk, DropPacket, LastCom
 from node.algorithms.multipaxos import MultiPaxos
 from node.contract import Message, NodeId
 from node.log_contract import LogAlgorithm
+from node.replication.replica import LogReplica
 from node.tuning import SHIPPED, Tuning
 
 _NEWCOMERS: Final = 3
@@ -114,10 +115,10 @@ class LogWorld(LogSimulation):
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
-    def replica(self, node: NodeId) -> MultiPaxos:
+    def replica(self, node: NodeId) -> LogReplica:
         """Return the replica of a node that is up."""
         replica = self._replica(node)
-        assert isinstance(replica, MultiPaxos), f"{node} is down"
+        assert isinstance(replica, LogReplica), f"{node} is down"
         return replica
 
     def elect(self, node: NodeId) -> None:
@@ -126,12 +127,12 @@ class LogWorld(LogSimulation):
         self.wait(lambda: self._serves(node), f"{node} serves")
 
     def take_over(self, node: NodeId) -> None:
-        """Have `node` begin an election now: the node to which it has promised asks it to lead."""
+        """Have `node` begin an election now: the node to which it has promised asks it to lead, or the node asks itself."""
         replica = self._replica(node)
         assert replica is not None, f"{node} is down"
         request = self._algorithm.request_to_lead(replica.promised)
         assert request is not None, f"{self._algorithm.__name__} hands over to no node"
-        sender = replica.promised.node
+        sender = replica.promised.node or node
         packet = Packet(sender, self.cluster.nodes[sender].incarnation, node, request)
         self.cluster.pending[packet] = self.cluster.pending.get(packet, 0) + 1
         self._apply(node, Deliver(packet))
@@ -260,9 +261,9 @@ class LogWorld(LogSimulation):
         self.pass_s(within_s, lambda: call.outcome is not None)
         return call.outcome
 
-    def ask(self, client: str, machine: str, command: list[Any]) -> Ok | NotDone | NotKnown | None:
+    def ask(self, client: str, machine: str, command: list[Any], for_s: float = 10.0) -> Ok | NotDone | NotKnown | None:
         """Have a client send a command to a machine, and return the outcome."""
-        call = self.clients[client].pipeline.call(machine, command, self.now, 10.0)
+        call = self.clients[client].pipeline.call(machine, command, self.now, for_s)
         self._poll_client(self.clients[client])
         return self.outcome(call)
 

@@ -15,7 +15,7 @@ from harness.mutants.virtual_script import VirtualScript
 from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import PeerLost, Retire, SendFrame
 from node.algorithms import load_algorithm
-from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.messages import LogAccept, LogAccepted, LogPrepare, LogPromise
 from node.contract import NodeId, Request, Value
 from node.frames import CommandFrame
@@ -49,9 +49,19 @@ def values(world: LogWorld) -> list[bytes | None]:
     return [world.judge.changes[version][1] for version in sorted(world.judge.changes)]
 
 
-@pytest.mark.parametrize("script", VIRTUAL_SCRIPTS.values(), ids=lambda script: script.name)
-def test_the_shipped_log_is_unharmed(script: VirtualScript) -> None:
-    script.play(MultiPaxos)
+@pytest.mark.parametrize(
+    ("script", "shipped"),
+    dict.fromkeys((one.script, one.original) for one in SCRIPTED),
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_shipped_log_is_unharmed(script: VirtualScript, shipped: str) -> None:
+    algorithm = load_algorithm(shipped)
+    assert issubclass(algorithm, LogAlgorithm)
+    script.play(algorithm)
+
+
+def test_every_script_has_a_mutant() -> None:
+    assert set(VIRTUAL_SCRIPTS.values()) == {mutant.script for mutant in SCRIPTED}
 
 
 @pytest.mark.parametrize("mutant", SCRIPTED, ids=lambda mutant: mutant.name)
@@ -116,6 +126,7 @@ def test_a_promise_that_was_divided_anew_is_not_mixed_with_the_old_one() -> None
     """Parts of two divisions of one promise must not count as one promise: a record could be missing."""
     replica = LogWorld().replica("n1")
     votes, members = replica.election, replica.state.configuration
+    assert isinstance(votes, Election)
     votes.become_running(members)
     whole = [Record(slot, 1, "n2", b"") for slot in range(1, 4)]
     for part, parts, commit, records in ((1, 2, 0, whole[2:]), (0, 3, 2, whole[:1])):
@@ -156,12 +167,14 @@ def test_of_two_candidates_at_once_one_leads_without_a_pause() -> None:
     world.isolate(high)
     world.take_over(low)
     world.heal()
-    ballot = world.replica(low).election.ballot
-    replica = world.replica(high)
+    lower, replica = world.replica(low).election, world.replica(high)
+    assert isinstance(lower, Election)
+    assert isinstance(replica.election, Election)
+    ballot = lower.ballot
     assert (low, high) == tuple(sorted((low, high)))
     replica.election.become_running(replica.state.configuration)
     assert ballot < replica.election.ballot
-    world.redeliver(low, high, LogPrepare(ballot, world.replica(low).acceptor.commit))
+    world.redeliver(low, high, LogPrepare(ballot, world.replica(low).log.commit))
     world.wait(lambda: replica.leader is not None, "the higher candidate leads", 0.1)
 
 

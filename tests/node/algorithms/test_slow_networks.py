@@ -113,7 +113,7 @@ def test_a_snapshot_crosses_a_slow_link() -> None:
     assert leader is not None
     world.wait(lambda: world.replica(behind).snapshot_slot > 0, "the snapshot", 60.0)
     assert parts[SnapshotOffer] > 0
-    assert parts[FetchPart] <= 4 * world.replica(leader).acceptor.snapshot.parts
+    assert parts[FetchPart] <= 4 * world.replica(leader).log.snapshot.parts
 
 
 def test_a_leader_hands_over_across_a_slow_link() -> None:
