@@ -30,7 +30,6 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -38,6 +37,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cluster.errors import Mistake
 from harness.page.act_table import UNDER_WAY_MAX
+from harness.page.report_maker import ReportMaker
 from harness.page.safety import Guard
 from harness.page.view import PageView
 from harness.report.scripts import ASSETS as REPORT_ASSETS
@@ -59,6 +59,11 @@ _MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 _BROWSERS_MAX: Final = 20
 #: A browser is told the time at least so often, in seconds.
 _TICK_S: Final = 0.25
+#: What the link to the report shows while it is being made for so many seconds.
+_BEING_MADE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>The report is being made</title>'
+    '<link rel="stylesheet" href="theme.css"><p>The report of this run is being made: {:.0f} s so far. It opens here by itself.'
+)
 
 #: Does an act: its name and its arguments, as a browser sent them. Returns the reply.
 Do = Callable[[Any, Any], dict[str, Any]]
@@ -102,6 +107,7 @@ class PageServer:
         self._changed: set[asyncio.Event] = set()
         self._pool = ThreadPoolExecutor(UNDER_WAY_MAX + 1, "act")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._reports = ReportMaker()
         routes = [Route(path, self._file) for path in _FILES]
         application = Starlette(
             routes=[*routes, Route("/report", self._report), WebSocketRoute("/live", self._live)],
@@ -161,6 +167,7 @@ class PageServer:
         self._ready.set()
         yield
         self._view.log.on_change = lambda: None
+        await self._reports.close()
 
     # --- files ----------------------------------------------------------------------------------------------------------
 
@@ -169,14 +176,16 @@ class PageServer:
         return FileResponse(path, media_type=kind)
 
     async def _report(self, _request: Request) -> Response:
-        """Return the report of the run as it is now: a page of one file, with a policy of its own."""
+        """Return the report of the run as it is now: a page of one file, with a policy of its own; or that it is being made."""
         folder = self._view.folder()
         if folder is None:
             return PlainTextResponse("there is no run yet: it begins with the first call or fault", 404)
-        from harness.report.page import page  # noqa: PLC0415 - seldom needed
-        from harness.report.reading import read_run  # noqa: PLC0415
-
-        text = await run_in_threadpool(lambda: page(read_run(folder)))
+        try:
+            text = await self._reports.report(folder)
+        except OSError as error:
+            return PlainTextResponse(str(error), 500)
+        if not isinstance(text, str):  # the browser asks again
+            return HTMLResponse(_BEING_MADE.format(text), headers={"refresh": "1"})
         own = unescape(text.partition('Content-Security-Policy" content="')[2].partition('"')[0])
         return HTMLResponse(text, headers={"content-security-policy": own})
 

@@ -166,9 +166,13 @@ class RunFolder:
     messages_limit: int | None = None
     gaps: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
-        """The names of the nodes, from the results; without results, the endpoints of messages that are no clients."""
+        """The names of the nodes, from the results; without results, the endpoints of messages that are no clients.
+
+        Every message is looked at for it once: each one's sender is compared with the nodes, and a session that goes on has no
+        results yet.
+        """
         named = self.results.get("nodes")
         if isinstance(named, list) and all(isinstance(node, str) for node in named):
             return tuple(named)

@@ -1,6 +1,7 @@
 """The server of the live page, over real sockets: who gets in, and what 200 hostile requests change."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,9 +17,10 @@ from websockets.typing import Origin
 from cluster.errors import Mistake
 from harness.cli.verbs import cli
 from harness.page.event_log import EventLog
+from harness.page.report_maker import ReportMaker
 from harness.page.server import PageServer
 from harness.page.view import PageView
-from tests.run_folders import HOSTILE
+from tests.run_folders import HOSTILE, split_brain
 from tests.waiting import WAIT_S
 
 TOKEN = "the-token-of-this-test"  # noqa: S105 - it opens nothing
@@ -331,3 +333,31 @@ def test_a_server_that_ends_says_so_by_the_code_of_its_closing() -> None:
         with pytest.raises(ConnectionClosed):
             list(browser)
         assert browser.close_code == 1012  # connection.mjs looks for it
+
+
+def answer_of(page: Served, path: str) -> str:
+    with socket.create_connection(("127.0.0.1", page.server.port), WAIT_S) as sock:
+        sock.sendall(f"GET /{TOKEN}/{path} HTTP/1.1\r\nHost: {page.own}\r\nConnection: close\r\n\r\n".encode())
+        return sock.makefile("rb").read().decode()
+
+
+def test_the_report_says_that_it_is_being_made_and_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    page = Served()
+    with closing(page.server):
+        assert " 404 " in answer_of(page, "report").splitlines()[0]
+        folder = split_brain(tmp_path / "run")
+        page.view.folder = lambda: folder
+        page.server._reports = ReportMaker(patience_s=WAIT_S)
+        assert "Space-time diagram" in answer_of(page, "report")
+
+        record = folder / "messages.jsonl"
+        record.unlink()
+        os.mkfifo(record)  # whoever reads it waits
+        page.server._reports = ReportMaker(patience_s=0.05)
+        for _ in range(2):
+            answer = answer_of(page, "report")
+            assert "refresh: 1" in answer
+            assert "is being made" in answer
+        making = page.server._reports._making
+    assert making is not None
+    assert making.cancelled()  # and its process has been waited for

@@ -287,3 +287,11 @@ def test_a_reply_has_the_variable_of_its_request(tmp_path: Path) -> None:
         ],
     )
     assert [one.variable for one in read_run(folder).messages] == ["x", "y", "x", None]
+
+
+def test_the_nodes_of_a_session_without_results_are_looked_for_once(tmp_path: Path) -> None:
+    folder = split_brain(tmp_path / "run")
+    (folder / "results.json").unlink()
+    run = read_run(folder)
+    assert len(run.nodes) > 1
+    assert run.nodes is run.nodes  # every message is looked at for them, and each asks for them
