@@ -16,14 +16,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from harness.checkers.other_models import Permits, Versioned
 from harness.checkers.sequential_model import HELD, MISMATCH, NOT_FOUND, NOT_HELD, ObjectCall
 from harness.records.jsonable import wording
+from node.wording import count
 
 #: Takes a place in the order of events. Returns its time in seconds, or None if the history has no time for it.
 Clock = Callable[[int], float | None]
 
 #: The longest text of a value, in characters.
 _SHOWN_MAX: Final = 60
+#: The most steps of a transaction that are named.
+_STEPS_MAX: Final = 6
 _PARTICIPLES: Final = {
     "write": "written",
     "put": "written",
@@ -67,6 +71,8 @@ def sentence_of(contradiction: Contradiction, clock: Clock) -> str:
 @wording
 def describe_action(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for each kind of call
     """Return what one call did, in the past tense, such as "read 7"."""
+    if call.f == "txn" or isinstance(call.argument, Permits) or isinstance(call.answer, Versioned):
+        return _describe_other(call)
     answer = describe_value(call.answer, call.f)
     argument = f"{describe_value(call.argument)}"
     if call.is_pending:
@@ -88,11 +94,50 @@ def describe_action(call: ObjectCall) -> str:  # noqa: PLR0911 - one return for 
         case ("propose" | "query", _):
             return f"received {answer}"
         case ("cas", _):
-            return f"swapped {argument}"
+            return f"swapped {argument}{_as_version(call)}"
         case ("delete", _):
             return "deleted the value"
         case _:
-            return f"{'appended' if call.f == 'append' else 'wrote'} {argument}"
+            return f"{'appended' if call.f == 'append' else 'wrote'} {argument}{_as_version(call)}"
+
+
+def _as_version(call: ObjectCall) -> str:
+    """Return which version a change of a versioned register has made, if its answer says so."""
+    return f" as version {call.answer}" if call.f in ("write", "cas") and isinstance(call.answer, int) else ""
+
+
+def _describe_other(call: ObjectCall) -> str:
+    """Return what a transaction, a call on a semaphore, or a read of a versioned register did."""
+    if isinstance(call.answer, Versioned):
+        version, value = call.answer
+        return f"read {describe_value(value)} as version {version}" if version else f"read {describe_value(value)}"
+    if isinstance(call.argument, Permits):
+        permits = count(call.argument, "permit")
+        if call.is_pending:
+            return f"called {call.f} of {permits} and received no answer"
+        return (
+            f"{call.f}d {permits}"
+            if call.answer is None
+            else f'called {call.f} of {permits} and received "{call.answer}"'
+        )
+    assert isinstance(call.argument, tuple)
+    read = iter(call.answer if isinstance(call.answer, tuple) else ())
+    verbs = {"r": "read", "w": "write" if call.is_pending else "wrote"}
+    text, kind_before = "", ""
+    for kind, key, written in call.argument[:_STEPS_MAX]:
+        name = describe_value(key)
+        if kind == "w":
+            what = f"{describe_value(written)} to {name}"
+        else:
+            what = name if call.is_pending else f"{describe_value(next(read))} from {name}"
+        verb = "" if kind == kind_before else f"{verbs[kind]} "
+        text += f"{' and ' if text else ''}{verb}{what}"
+        kind_before = kind
+    if (more := len(call.argument) - _STEPS_MAX) > 0:
+        text += f" and {count(more, 'step')} more"
+    if call.is_pending:
+        return f"called txn to {text or 'do nothing'} and received no answer"
+    return f"{text or 'did nothing'} in one transaction" if len(call.argument) != 1 else text
 
 
 @wording

@@ -5,7 +5,8 @@ Rules
 1. Only calls that cannot have made the history wrong are taken away: if the rest has no order, the whole has none.
    A call that changes nothing can always go. A value can go together with every call that wrote, read or compared it, since no
    other call observed it. All calls of one process on a lock can go, if no call returned "held". A call that returned
-   "mismatch" saw that another value was there, so such calls go first.
+   "mismatch" saw that another value was there, so such calls go first. If the object counts its changes, a change can go only
+   together with everything after it: without it, each later change would have another number.
 2. The rest is checked again, each time. So a minimised history is not linearizable by construction.
 3. First only the last calls before the one that no order explains are tried, in windows that grow. Then halves, quarters and
    so on of the calls are dropped (delta debugging: Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing
@@ -21,7 +22,7 @@ from typing import Final, NamedTuple
 from harness.checkers.certificate import Contradiction
 from harness.checkers.jit_linearizability import TooHard
 from harness.checkers.models import LockModel
-from harness.checkers.sequential_model import NO_SINGLE_STATE, Model, ObjectCall
+from harness.checkers.sequential_model import DONE, NO_SINGLE_STATE, Model, ObjectCall
 from node.wording import count
 
 #: Takes calls on one object and returns why they have no order, or None; raises TooHard if the question is open.
@@ -65,9 +66,13 @@ def explain(
     if not violation.from_search:
         few = _in_order([*violation.calls, *violation.supporting])
         if violation.is_window:
-            few = _in_order([*few, *_writers(few, calls, model)])
+            few = (
+                _closed(_in_order(calls), set(few), model)
+                if model.counts_changes
+                else _in_order([*few, *_writers(few, calls, model)])
+            )
         explained = Explanation(violation, few if _is_wrong(few, check) else list(calls))
-        if not violation.is_window or len(few) <= _CERTIFICATE_MAX:
+        if not violation.is_window or model.counts_changes or len(few) <= _CERTIFICATE_MAX:
             return explained
         other = explain(calls, model, Contradiction(violation.calls[-1:], "", from_search=True), check, until)
         return min(explained, other, key=lambda one: len(one.history))
@@ -80,7 +85,8 @@ def explain(
         for place in range(len(named))
     )
     others = len(few) - len(named)
-    rest = f"no order explains these calls and {count(others, 'other')}" if others else "no order explains these calls"
+    rest = "no order explains these calls" + (f" and {count(others, 'other')}" if others else "")
+    rest += f", and {model.setting}" if model.setting else ""
     return Explanation(Contradiction(tuple(named), f"{actions}: {rest}", from_search=True), few)
 
 
@@ -169,6 +175,8 @@ def minimised(
 def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:
     """Return the calls that are left of `kept` when each value goes together with all calls that touch it (rule 1)."""
     touched = {call: _touched_values(call, model) for call in calls}
+    if model.counts_changes:
+        return _up_to_latest(calls, kept, model, touched)
     gone: set[Hashable] = set()
     changed = True
     while changed:
@@ -187,6 +195,30 @@ def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) ->
     if NO_SINGLE_STATE in gone:  # a call with an unknown effect went, so only calls that change nothing can go
         kept = {call for call in calls if not model.is_read(call)} | kept
     return [call for call in calls if call in kept]
+
+
+def _up_to_latest(
+    calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model, touched: "dict[ObjectCall, _TouchedValues]"
+) -> list[ObjectCall]:
+    """Return the calls that are left of `kept`, with every change that may be among the first ones, up to the latest seen in it.
+
+    If all calls have an order, so have these. Take its part up to the latest number: each kept read stands in it. A change of
+    unknown number that stands behind may follow that part, since its answer says nothing; a `cas` may not, so then all stay.
+    """
+    numbers = {
+        call: max((state[0] for state in (made, *observed) if isinstance(state, tuple)), default=None)
+        for call, (made, observed) in touched.items()
+    }
+    latest = max((number for call in kept if (number := numbers[call]) is not None), default=0)
+    if any(call.answer == DONE and call.f == "cas" for call in calls):
+        latest = max((number for number in numbers.values() if number is not None), default=0)
+    gone = {call for call in calls if (number := numbers[call]) is not None and number > latest}
+    is_cut = not all(model.is_read(call) for call in gone)
+    return [
+        call
+        for call in calls
+        if call not in gone and (not model.is_read(call) or (call in kept and not (is_cut and numbers[call] is None)))
+    ]
 
 
 class _TouchedValues(NamedTuple):

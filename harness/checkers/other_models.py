@@ -88,6 +88,12 @@ class MultiRegisterModel(Model):
         assert isinstance(argument, tuple)
         if [step[:2] for step in steps] != [tuple(step[:2]) for step in argument]:
             raise ValueError(f"the ok of a transaction has its own steps, and this one has {value!r}")
+        for (kind, key, what), step in zip(steps, argument, strict=True):
+            if kind == "w" and text_of(what) != step.value:
+                raise ValueError(
+                    f"the ok of a transaction has its own steps, and this one writes {text_of(what) or 'null'} to {key} "
+                    f"in the place of {step.value or 'null'}"
+                )
         return tuple(text_of(what) for kind, _, what in steps if kind == "r")
 
     def is_read(self, call: ObjectCall) -> bool:
@@ -129,6 +135,7 @@ class VersionedRegisterModel(Model):
         "compare_and_set": "cas",
     }
     initial: ClassVar[ModelState] = Versioned(0, None)
+    counts_changes = True
 
     def step(self, state: ModelState, call: ObjectCall) -> tuple[ModelState, Hashable]:
         assert isinstance(state, Versioned)
@@ -234,6 +241,10 @@ class MutexModel(Model):
         return (call.f == "release") is not self.is_read(call)
 
 
+class Permits(int):
+    """How many permits a call acquires or releases."""
+
+
 class SemaphoreModel(MutexModel):
     """Permits that are acquired and released, one or several at a time, whoever calls. The state: how many are held."""
 
@@ -241,6 +252,10 @@ class SemaphoreModel(MutexModel):
 
     def __init__(self) -> None:
         self.permits = 1
+
+    @property
+    def setting(self) -> str:
+        return "there is 1 permit" if self.permits == 1 else f"there are {self.permits} permits"
 
     def start_with(self, value: str) -> None:
         if not value.isdecimal():
@@ -256,10 +271,10 @@ class SemaphoreModel(MutexModel):
 
     def argument_from(self, f: str, value: Any, process: Hashable) -> Hashable:
         if value is None:
-            return 1
+            return Permits(1)
         if type(value) is not int or value < 1:
             raise ValueError(f"the value of an {f} is a number of permits, and this one is {value!r}")
-        return value
+        return Permits(value)
 
     def resulting_state(self, call: ObjectCall) -> ModelState:
         return NO_SINGLE_STATE

@@ -100,6 +100,13 @@ class Model(ABC):
     """Other names of the functions: alias to function."""
     initial: ClassVar[ModelState] = None
     """The state before the first call."""
+    counts_changes: ClassVar[bool] = False
+    """Whether an answer tells how many calls have changed the object so far. States are then `(number, ...)`."""
+
+    @property
+    def setting(self) -> str:
+        """What a reader of evidence must know of the object besides the calls, such as "there are 2 permits"; or nothing."""
+        return ""
 
     def start_with(self, value: str) -> None:
         """Let the object begin with another value than none, a `canonical` text.

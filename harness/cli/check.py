@@ -197,7 +197,9 @@ def _check_one(name: str, path: Path, model: str, options: "CheckOptions", minim
         print_stderr(f"note: {note}")
     print_stderr(f"{count(judged.invoked, 'call')}, read in {judged.read_s:.2f} s, judged in {judged.judged_s:.2f} s")
     if written is not None:
-        print_stderr(f"{count(len(judged.violations[0].minimised), 'call')} that are invalid by themselves: {written}")
+        number = len(judged.violations[0].minimised)
+        themselves = "is invalid by itself" if number == 1 else "are invalid by themselves"
+        print_stderr(f"{count(number, 'call')} that {themselves}: {written}")
     return judged.verdict.exit_code
 
 

@@ -19,7 +19,8 @@ from harness.checkers.lock_leases import exclusion
 from harness.checkers.membership import membership
 from harness.checkers.minimise import explain
 from harness.checkers.models import CasRegisterModel, ConsensusModel, KvModel, LockModel
-from harness.checkers.sequential_model import Model, ObjectCall
+from harness.checkers.other_models import MultiRegisterModel, SemaphoreModel, VersionedRegisterModel
+from harness.checkers.sequential_model import NO_ANSWER, Model, ObjectCall
 from harness.checkers.session_ends import session_ends
 from harness.checkers.verdict import Found, Verdict, VerdictStatus, checker, invalid, valid
 from harness.records import jsonable
@@ -131,3 +132,75 @@ def test_a_history_that_no_smaller_one_explains_is_explained_by_all_its_calls() 
     assert explained.history == calls
     assert explained.contradiction.template.endswith("no order explains these calls and 37 others")
     assert len(tried) == 3  # each costs the whole budget of a search
+
+
+def explained(model: Model, *rows: tuple[str, Any, Any]) -> object_linearizability.Certificate:
+    """Explain a history of calls, one after the other, each with the values of its invoke and its ok."""
+    calls = []
+    for place, (f, asked, got) in enumerate(rows):
+        argument = model.argument_from(f, asked, "c1")
+        answer = None if got is NO_ANSWER else model.answer_from(f, argument, got)
+        ended = None if got is NO_ANSWER else 2 * place + 1
+        calls.append(ObjectCall(f, argument, answer, 2 * place, ended, process="c1"))
+    violation = object_linearizability.find_contradiction(calls, model)
+    assert violation is not None
+    return object_linearizability.certify(calls, model, violation, lambda _place: None)
+
+
+def test_a_stale_version_is_explained_with_every_write_below_it() -> None:
+    writes = [("write", f"v{version}", version) for version in range(1, 41)]
+    found = explained(
+        VersionedRegisterModel(), *writes[:10], ("read", None, [10, "v10"]), *writes[10:], ("read", None, [7, "v7"])
+    )
+    assert [(call.f, call.answer) for call in found.history] == [
+        *(("write", version) for version in range(1, 41)),
+        ("read", (7, '"v7"')),
+    ]
+    assert found.sentence.startswith(
+        "c1 wrote 'v40' as version 40 from line 81 to line 82, c1 read 'v7' as version 7 from line 83 to line 84: "
+    )
+    few = explained(VersionedRegisterModel(), *writes[:2], ("read", None, [1, "v1"]), writes[2])
+    assert [call.f for call in few.history] == ["write", "write", "read"]
+    assert few.sentence == (
+        "c1 wrote 'v1' as version 1 from line 1 to line 2, c1 wrote 'v2' as version 2 from line 3 to line 4, "
+        "c1 read 'v1' as version 1 from line 5 to line 6: no order explains these calls"
+    )
+
+
+def test_writes_without_a_version_stay_if_a_cas_without_one_may_stand_among_them() -> None:
+    rows = [
+        ("write", "a", 1),
+        ("write", "b", 2),
+        ("cas", ["b", "c"], ["b", "c"]),
+        ("write", "d", 4),
+        ("read", None, [3, "a"]),
+    ]
+    found = explained(VersionedRegisterModel(), *rows)
+    assert [call.f for call in found.history] == ["write", "write", "cas", "write", "read"]
+
+
+def test_transactions_and_permits_are_named_in_evidence() -> None:
+    write = ("txn", [["w", "x", 1], ["w", "y", "b"]], [["w", "x", 1], ["w", "y", "b"]])
+    read = (
+        "txn",
+        [["r", "x", None], ["r", "y", None], ["w", "x", 2]],
+        [["r", "x", 1], ["r", "y", None], ["w", "x", 2]],
+    )
+    assert explained(MultiRegisterModel(), write, read).sentence == (
+        "c1 wrote 1 to 'x' and 'b' to 'y' in one transaction from line 1 to line 2, "
+        "c1 read 1 from 'x' and nothing from 'y' and wrote 2 to 'x' in one transaction from line 3 to line 4: "
+        "no order explains these calls"
+    )
+    lost = ("txn", [["w", "x", 1], ["r", "y", None]], NO_ANSWER)
+    sentence = explained(MultiRegisterModel(), lost, ("txn", [["r", "x", None]], [["r", "x", 3]])).sentence
+    assert "c1 called txn to write 1 to 'x' and read 'y' and received no answer" in sentence
+    assert "c1 read 3 from 'x' from line 3" in sentence
+    semaphore = SemaphoreModel()
+    semaphore.start_with("3")
+    assert explained(semaphore, ("acquire", 3, None), ("acquire", None, None)).sentence == (
+        "c1 acquired 3 permits from line 1 to line 2, c1 acquired 1 permit from line 3 to line 4: "
+        "no order explains these calls, and there are 3 permits"
+    )
+    assert explained(VersionedRegisterModel(), ("cas", ["a", "b"], 1)).sentence == (
+        "c1 swapped 'b' for 'a' as version 1 from line 1 to line 2: no order explains these calls"
+    )

@@ -172,6 +172,11 @@ def test_transactions_versions_and_permits(tmp_path: Path, capsys: pytest.Captur
     assert verdict("multi-register", write, ("txn", [["r", "y", None]], [["r", "y", 1]])) == 1
     assert verdict("multi-register", ("txn", [["read", "z", None]], [["read", "z", 0]]), initial="0") == 0
     assert verdict("multi-register", ("txn", [["r", "z", None]], [["r", "q", 0]])) == 254
+    assert verdict("multi-register", ("txn", [["w", "x", 1]], [["w", "x", 2]])) == 254
+    assert (
+        'a.jsonl, line 2: the ok of a transaction has its own steps, and this one writes 2 to "x"'
+        in capsys.readouterr().err
+    )
     assert verdict("versioned-register", ("write", "a", 1), ("read", None, [1, "a"]), ("cas", ["a", "b"], 2)) == 0
     assert (
         verdict("versioned-register", ("write", "a", None), ("write", "a", [None, "a"]), ("read", None, [1, "a"])) == 1
