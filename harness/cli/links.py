@@ -115,7 +115,11 @@ def heal(root: Path, as_json: bool) -> None:
 @verb()
 @click.pass_obj
 def links(root: Path, as_json: bool) -> None:
-    """Show each directed link: how many messages passed, were lost and are kept, and its rules."""
+    """Show each directed link: how many messages passed, were lost and are kept, and its rules.
+
+    The links of a system of commands (`consensus up --system FILE`) carry streams. Of these it shows how many connections FROM
+    has dialed, how many of them TO did not accept, and how many bytes have left.
+    """
     rows = SupervisorClient(root).ask("links")
     if as_json:
         print_json(links=rows)
@@ -124,9 +128,9 @@ def links(root: Path, as_json: bool) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("from", "to", "passed", "lost", "kept", "rules")
+    titles = tuple(rows[0]) if rows else ()
     for title in titles:
-        table.add_column(title, justify="right" if title in ("passed", "lost", "kept") else "left")
+        table.add_column(title, justify="left" if title in ("from", "to", "rules") else "right")
     for row in rows:
         table.add_row(*(", ".join(row[title]) if title == "rules" else str(row[title]) for title in titles))
     Console().print(table)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cluster import spec as specs
-from cluster.errors import NoSuchNode, NotUp
+from cluster.errors import Mistake, NoSuchNode, NotUp
 from cluster.folder_mark import CopiedFolder, check_no_copy
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.cluster import SUPERVISOR_TIMEOUT_S, complete_nodes
@@ -264,6 +264,15 @@ def inspect(root: Path, node: str, as_json: bool) -> None:
 
 def _spec(root: Path) -> specs.Spec:
     if not (root / specs.SPEC_NAME).exists():
+        from harness.records.run_folders import SYSTEM_NAME  # noqa: PLC0415 - see harness.cli.verbs
+        from harness.runs.system_session import SystemSpec  # noqa: PLC0415 - see `_logs_of`
+
+        if (root / SYSTEM_NAME).exists():
+            system = SystemSpec.load(root)
+            raise Mistake(
+                f"the nodes of {system.system.name} are not ours, so nobody here can read what they store: what they have "
+                f"written is in {system.folder / 'nodes'}"
+            )
         raise NotUp(f"there is no cluster in {root}: start one with `consensus up`")
     try:
         check_no_copy(root)

@@ -50,6 +50,8 @@ class RuleInstaller(ABC):
     """Whether a hold for some types can let those that come first pass: see `rules.Hold`."""
     meters_cuts: ClassVar[bool] = False
     """Whether the counts of a cut say what has crossed it."""
+    carries_streams: ClassVar[bool] = False
+    """Whether the links carry connections and bytes, which `links` counts then, and no messages."""
 
     def __init__(self, nodes: tuple[NodeId, ...]) -> None:
         self.nodes = nodes
@@ -206,7 +208,10 @@ class RuleInstaller(ABC):
         return list(self._rules.values())
 
     def links(self) -> dict[Link, Counter[str]]:
-        """Return the counts of each link since the start: "arrived", and the number of messages with each fate."""
+        """Return the counts of each link since the start: "arrived", and the number of messages with each fate.
+
+        Of streams: "connections" that its sender has dialed, "bytes" that have left, and "refused" connections.
+        """
         return link_counts(self.request("links"))
 
     # --- names ------------------------------------------------------------------------------------------------------

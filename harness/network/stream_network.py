@@ -41,6 +41,7 @@ class StreamNetwork(RuleInstaller):
 
     holds_after = True
     meters_cuts = True
+    carries_streams = True
 
     def __init__(
         self, folder: Path, nodes: tuple[NodeId, ...], ports: tuple[str, ...], *, shared: bool = False, seed: int = 0

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from cluster.clients.outcomes import Outcome
-from cluster.errors import ConsensusError
+from cluster.errors import ConsensusError, Mistake, NoSuchNode
 from cluster.processes import ProcessState
 from harness.checkers.guards import PlanExecution
 from harness.checkers.properties import contract_verdict
@@ -31,6 +31,7 @@ from harness.faults.active import EndsOnHeal
 from harness.faults.catalogue import check_arguments, find_fault, split_lists
 from harness.faults.injector import Faults
 from harness.faults.target import bring_up_those_that_can
+from harness.records.history import FUNCTIONS
 from harness.records.run_folders import NOT_JUDGED
 from harness.runs.experiment import Experiment
 from harness.runs.system_run import SystemRun, judge_system
@@ -167,7 +168,17 @@ class HeldSystem:
             value: what it carries.
             at: the node to ask; None for any.
             timeout_s: how long to wait for an answer, in seconds.
+
+        Raises:
+            NoSuchNode: no node has that name.
+            Mistake: the clients of no workload have such an operation.
         """
+        if at is not None and at not in self.nodes:
+            raise NoSuchNode(f"there is no node {at!r}: there are {', '.join(self.nodes)}")
+        if f not in FUNCTIONS:
+            model = self.workload.model
+            has = self.workload.functions if model is None else model.functions
+            raise Mistake(f"there is no operation {f!r}: the clients of {self.workload.name} call {', '.join(has)}")
         with self._turn:
             self._own_clients += 1
             under_way = self.run.ask(

@@ -1,5 +1,6 @@
 """The requests of the command line about the links of a session by hand: partition, isolate, link, links, heal."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -76,19 +77,30 @@ class LinkVerbs:
         ]
 
     def links(self) -> list[dict[str, Any]]:
-        """Return a row for each directed link: how many messages passed, were lost and wait, and the rules on the link."""
-        rules = self._run.network.rules()
+        """Return a row for each directed link: how many messages passed, were lost and wait, and the rules on the link.
+
+        If the links carry streams, then in the place of messages: how many connections were dialed, how many of them the
+        receiver did not accept, and how many bytes have left.
+        """
+        rules, streams = self._run.network.rules(), self._run.network.carries_streams
         return [
             {
                 "from": link[0],
                 "to": link[1],
-                "passed": sum(counts[fate] for fate in DELIVERED),
-                "lost": sum(counts[fate] for fate in LOST),
-                "kept": sum(counts[fate] for fate in KEPT),
+                **(_of_streams(counts) if streams else _of_messages(counts)),
                 "rules": [_described(installed.rule) for installed in rules if installed.rule.covers(link)],
             }
             for link, counts in self._run.network.links().items()
         ]
+
+
+def _of_messages(counts: Counter[str]) -> dict[str, int]:
+    fates = {"passed": DELIVERED, "lost": LOST, "kept": KEPT}
+    return {what: sum(counts[fate] for fate in of_it) for what, of_it in fates.items()}
+
+
+def _of_streams(counts: Counter[str]) -> dict[str, int]:
+    return {what: counts[what] for what in ("connections", "refused", "bytes")}
 
 
 class _LinkFault(NamedTuple):

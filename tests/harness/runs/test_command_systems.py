@@ -3,16 +3,26 @@
 import json
 import shutil
 import sys
+from collections import Counter
 from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from cluster.errors import Mistake, NoSuchNode
 from harness.cli.main import run
+from harness.network.stream_network import StreamNetwork
 from harness.records.run_files import RunFiles
 from harness.runs import plan as plans
+from harness.runs.experiment import Experiment
+from harness.runs.held_system import HeldSystem
+from harness.runs.link_verbs import LinkVerbs
 from harness.runs.plan import Plan, PlanStep, When
+from harness.runs.session import HandSession
 from harness.runs.suite import PlanResult, run_plan
+from harness.runs.system_session import SystemSpec
 from harness.systems.commands.described import CommandSystem
 
 #: A store in memory: "put KEY VALUE" and "get KEY", one line each.
@@ -150,3 +160,29 @@ def test_what_does_not_go_together_is_refused(
         assert run(["test", *arguments]) == 254
     assert said in capsys.readouterr().err
     assert not (tmp_path / ".consensus").exists()
+
+
+def test_a_mistake_in_a_call_by_hand_is_none_of_the_client(tmp_path: Path) -> None:
+    held = HeldSystem(tmp_path / "run", system(tmp_path, "Patient"), ("n1", "n2"))
+    with pytest.raises(NoSuchNode, match="there is no node 'n9': there are n1, n2"):
+        held.call("put", "k", 1, at="n9")
+    with pytest.raises(Mistake, match="there is no operation 'frob': the clients of put-get call put, get"):
+        held.call("frob", "k")
+
+
+def test_links_of_a_system_of_commands_count_connections_and_bytes() -> None:
+    counts = {("n1", "n2"): Counter(connections=2, arrived=9, bytes=900), ("n2", "n1"): Counter(bytes=50)}
+    network = SimpleNamespace(rules=list, links=lambda: counts, carries_streams=StreamNetwork.carries_streams)
+    verbs = LinkVerbs(cast(Experiment, SimpleNamespace(network=network)), cast(HandSession, None))
+    assert verbs.links() == [
+        {"from": "n1", "to": "n2", "connections": 2, "refused": 0, "bytes": 900, "rules": []},
+        {"from": "n2", "to": "n1", "connections": 0, "refused": 0, "bytes": 50, "rules": []},
+    ]
+
+
+def test_inspect_says_that_the_nodes_of_a_system_are_not_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SystemSpec(system(tmp_path, "Patient"), ("n1",), 1, None, tmp_path / "run").save(tmp_path)
+    assert run(["--dir", str(tmp_path), "inspect", "n1"]) == 1
+    assert "the nodes of store are not ours, so nobody here can read what they store" in capsys.readouterr().err
