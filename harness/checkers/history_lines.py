@@ -97,7 +97,12 @@ def _objects_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if type(event) is not dict:
                     raise BadFile(f"{path}, line {place + 1}: it must be a JSON object, and it is {line.strip()[:100]}")
                 yield place, event
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        after = f" after line {place + 1}" if place >= 0 else ""
+        raise BadFile(
+            f"{path} is no text: it has bytes{after} that are not UTF-8. Is it compressed, or another file?"
+        ) from error
+    except OSError as error:
         raise BadFile(f"{path} cannot be read, after line {place + 1}: {error}") from error
 
 
@@ -196,6 +201,10 @@ def function_of(functions: dict[str, str], event: dict[str, Any], model: Model) 
     others = [other for other, kind in MODELS.items() if isinstance(name, str) and name in names_of_functions(kind())]
     hint = f": try --model {' or '.join(others)}" if others else ""
     kind = type(model).__name__.removesuffix("Model")
+    if name is None:
+        raise ValueError(
+            f"f is {'null' if 'f' in event else 'missing'}, and the model {kind} has {', '.join(model.functions)}"
+        )
     raise ValueError(f"f is {name!r}, and the model {kind} has {', '.join(model.functions)}{hint}")
 
 

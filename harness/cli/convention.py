@@ -140,6 +140,11 @@ def verb_under_way() -> str:
     return _printed.verb
 
 
+def ends_with_its_user() -> None:
+    """Note that the verb under way goes on until its user ends it, as a page does, so that Ctrl-C is no error."""
+    _printed.streams = True
+
+
 def is_stream() -> bool:
     """Return whether the verb prints until a signal ends it."""
     return _printed.streams

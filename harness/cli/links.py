@@ -11,6 +11,7 @@ from harness.cli.cluster import complete_nodes
 from harness.cli.convention import print_json, print_stderr, verb
 from harness.cli.parameters import FloatRange
 from harness.runs.session_call import parse_value
+from node.wording import count
 
 #: How many nodes and links `inject` names.
 _STRIKES_MAX = 6
@@ -102,7 +103,8 @@ def heal(root: Path, as_json: bool) -> None:
     if as_json:
         print_json(rules=[], **healed)
         return
-    print("every link is whole" + (f"; ended: {', '.join(healed['ended'])}" if healed["ended"] else ""))
+    ended = [fault_of(**one) for one in healed["ended_faults"]]
+    print("every link is whole" + (f"; ended: {', '.join(ended)}" if ended else ""))
     if healed["never_began"]:
         print(f"will not begin: {', '.join(healed['never_began'])}")
     if healed["up_again"]:
@@ -134,6 +136,20 @@ def links(root: Path, as_json: bool) -> None:
     for row in rows:
         table.add_row(*(", ".join(row[title]) if title == "rules" else str(row[title]) for title in titles))
     Console().print(table)
+
+
+def fault_of(fault: str, arguments: dict[str, Any]) -> str:
+    """Return a fault with what it strikes, such as "partition n1/n2,n3" or "delay n1->n2 and 1 link more"."""
+    match arguments:
+        case {"groups": groups}:
+            return f"{fault} {groups if isinstance(groups, str) else '/'.join(map(','.join, groups))}"
+        case {"node": str(node)}:
+            return f"{fault} {node}"
+        case {"nodes": [*nodes]}:
+            return f"{fault} {','.join(nodes)}"
+        case {"links": [[sender, receiver], *others]}:
+            return f"{fault} {sender}->{receiver}" + (f" and {count(len(others), 'link')} more" if others else "")
+    return fault
 
 
 def _rules_between(control: SupervisorClient, senders: list[str], receivers: list[str]) -> list[str]:

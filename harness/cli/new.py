@@ -1,6 +1,7 @@
 """`consensus new`: writes a node to start from, in one of several languages."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ def new(_root: Path, name: str, language: str, as_json: bool) -> int:
     ending = _LANGUAGES[language]
     path = Path(name if name.endswith(ending) else name + ending)
     shown = str(path) if os.sep in str(path) else f"./{path}"
-    text = (templates_folder() / f"node{ending}").read_text().replace("./NAME", shown)
+    text = (templates_folder() / f"node{ending}").read_text().replace("./NAME", _quoted(shown))
     try:
         with path.open("x") as file:
             file.write(text)
@@ -45,5 +46,15 @@ def new(_root: Path, name: str, language: str, as_json: bool) -> int:
     if as_json:
         print_json(file=str(path), language=language)
     else:
-        print(f"{path} is written. Try:\n  consensus test {shown} --workload lin-kv --nodes 3 --faults kill --time 5")
+        print(
+            f"{path} is written. Try:\n  consensus test {_quoted(shown)} --workload lin-kv --nodes 3 --faults kill --time 5"
+        )
     return 0
+
+
+def _quoted(path: str) -> str:
+    """Return a path as one word for a shell, and in it one word for `consensus test`, which splits commands into words."""
+    inner = shlex.quote(path)
+    if inner == path:
+        return path
+    return shlex.quote(inner) if any(character in '"$`\\!' for character in inner) else f'"{inner}"'

@@ -26,7 +26,7 @@ run_argument = click.argument("run", required=False, shell_complete=_complete_ru
 
 @verb()
 @run_argument
-@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.option("--open/--no-open", "show", default=False, help="Open the page in the browser, or only print its path.")
 @click.option(
     "--file",
     "target",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.convention import EXIT_UNKNOWN, print_json, print_stderr, print_wrapped, shown_path, verb
+from harness.cli.convention import (
+    EXIT_UNKNOWN,
+    ends_with_its_user,
+    print_json,
+    print_stderr,
+    print_wrapped,
+    shown_path,
+    verb,
+)
 
 if TYPE_CHECKING:
     from harness.tour.story import ChapterTold, TourChapter
@@ -93,6 +101,7 @@ def _serve(root: Path, chapter: str | None, port: int, *, show: bool) -> None:
         page.on_view = server.show
         server.start()
         with closing(server):
+            ends_with_its_user()
             address = server.url + (f"#chapter={chapter}" if chapter else "")
             show_address(address, show=show, without="or `consensus tour --text` tells it here")
 

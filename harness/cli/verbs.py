@@ -187,11 +187,7 @@ def _run_verb(arguments: list[str], output: NotedOutput | None, *, in_own_proces
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
     except click.ClickException as error:
-        context = error.ctx if isinstance(error, click.UsageError) else None
-        if context is not None:
-            print_stderr(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
-        print_error(EXIT_BAD_ARGUMENTS, error.format_message())
-        return EXIT_BAD_ARGUMENTS
+        return _misused(error)
     except BrokenPipeError:
         return _stdout_closed()
     except SystemExit as error:
@@ -204,6 +200,18 @@ def _run_verb(arguments: list[str], output: NotedOutput | None, *, in_own_proces
             return _output_lost(error)
         return _report_error(error)
     return result if isinstance(result, int) else 0
+
+
+def _misused(error: click.ClickException) -> int:
+    """Report an error of the command line, and return its exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print_stderr(error.format_message())  # the help, which has the usage
+        print_error_object(EXIT_BAD_ARGUMENTS, "no command is named")
+        return EXIT_BAD_ARGUMENTS
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        print_stderr(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n")
+    print_error(EXIT_BAD_ARGUMENTS, error.format_message())
+    return EXIT_BAD_ARGUMENTS
 
 
 @contextmanager

@@ -290,8 +290,9 @@ class HandSession:
         """End every fault except those of `kill`, `terminate` and `suspend`. A fault that still waits never begins.
 
         Returns:
-            `ended`: the faults that were in force; `never_began`: those that still waited; `up_again`: the nodes that run again;
-            `not_up`: each node that does not run, with its state for people, since `heal` does not end a `kill`.
+            `ended`: the faults that were in force; `ended_faults`: each with its arguments, too; `never_began`: those that still
+            waited; `up_again`: the nodes that run again; `not_up`: each node that does not run, with its state for people, since
+            `heal` does not end a `kill`.
         """
         never_began = self._give_up_waiting()
         self._run.faults.allow_new_faults()
@@ -303,7 +304,14 @@ class HandSession:
             self.save()
         not_up = self._nodes_not_up()
         up_again = [node for node in before if node not in not_up]
-        return {"ended": ended, "never_began": never_began, "up_again": up_again, "not_up": not_up}
+        names = [one["fault"] for one in ended]
+        return {
+            "ended": names,
+            "ended_faults": ended,
+            "never_began": never_began,
+            "up_again": up_again,
+            "not_up": not_up,
+        }
 
     def _nodes_not_up(self) -> dict[NodeId, str]:
         cluster = self._run.cluster

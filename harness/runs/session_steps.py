@@ -59,9 +59,13 @@ class SessionSteps:
             if one.ended_s is None and one.active is None and one.arguments.get("nodes") == [node]:
                 one.ended_s = self.now_s()
 
-    def in_force(self) -> list[str]:
-        """Return the names of the faults that `heal` would end."""
-        return [one.fault for one in self.faults if one.active is not None and one.ended_s is None]
+    def in_force(self) -> list[dict[str, Any]]:
+        """Return the faults that `heal` would end, each with its name and its arguments."""
+        return [
+            {"fault": one.fault, "arguments": one.arguments}
+            for one in self.faults
+            if one.active is not None and one.ended_s is None
+        ]
 
     def heal_one(self, number: int) -> None:
         """Heal the fault at this place of `faults`, if it is in force and has something to heal it."""

@@ -95,7 +95,7 @@ def test_heal_ends_every_fault_and_no_fault_begins_after_it(hand: Hand) -> None:
     )
     hand.good("kill", "n2")
     assert hand.good("heal").splitlines() == [
-        "every link is whole; ended: power-cut",
+        "every link is whole; ended: power-cut n3",
         "will not begin: kill-at",
         "up again: n3",
         "n2 is down: killed by SIGKILL: `consensus restart n2`",

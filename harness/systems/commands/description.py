@@ -187,8 +187,11 @@ class _Reader:
         for port in ports:
             if not _PORT_NAME.fullmatch(port):
                 raise self._bad("ports", f"a port is called {port!r}: use small letters, digits and underscores")
-        if not ports or not data["command"] or len(set(ports)) < len(ports):
-            raise self._bad("ports" if data["command"] else "command", "it has no entry, or one twice")
+        for name in ("command", "ports"):
+            if not data[name]:
+                raise self._bad(name, f"{name} has no entry")
+        if twice := [port for place, port in enumerate(ports) if port in ports[:place]]:
+            raise self._bad("ports", f"the port {twice[0]!r} stands there twice")
         self._check_keys(data["client"], _CLIENT, "client")
         if "class" not in data["client"]:
             raise self._bad("[client]", "class is missing: write file.py:Class, or module:Class")

@@ -24,6 +24,9 @@ READY_S: Final = 10.0
 DURABLE: Final = "durable"
 VOLATILE: Final = "volatile"
 
+#: What runs a program, by its ending.
+_RUNS: Final = {".py": "python3", ".pl": "perl", ".js": "node", ".rb": "ruby", ".sh": "sh"}
+
 
 @dataclass(frozen=True, slots=True)
 class MaelstromSystem(System):
@@ -102,7 +105,8 @@ class MaelstromSystem(System):
         if not Path(program).exists():
             raise BadSystem(f"there is no file {program}: from where is the command to be started?")
         if Path(program).is_dir() or not os.access(program, os.X_OK):
-            how = f"chmod +x {program}, or name what runs it, such as 'python3 {Path(program).name}'"
+            runs = _RUNS.get(Path(program).suffix, "python3")
+            how = f"chmod +x {program}, or name what runs it, such as '{runs} {Path(program).name}'"
             raise BadSystem(f"{program} cannot be executed: {how}")
 
     def workload(self, name: str | None) -> type[SystemWorkload]:

@@ -179,6 +179,8 @@ def test_times_in_nanoseconds_in_seconds_and_none(
             "line 2: this line ends 'write' .* whose open call is read",
         ),
         ([line(0, "invoke", "cas", [1, 2])], "line 1: f is 'cas', .* write, read: try --model cas-register or kv"),
+        (['{"process": 0, "type": "invoke", "f": null}'], "line 1: f is null, and the model Register has write, read"),
+        (['{"process": 0, "type": "invoke"}'], "line 1: f is missing, and the model Register has write, read"),
         ([line(0, "invoke", "read", index=3), line(1, "invoke", "read", index=2)], "line 2: index 2 comes after 3"),
         (
             [line(0, "invoke", "read", time=3.5), line(1, "invoke", "read", time=2.5)],
@@ -193,6 +195,13 @@ def test_the_error_of_a_bad_file_names_the_line(tmp_path: Path, rows: list[Any],
     with pytest.raises(BadFile, match=expected):
         read_calls(path, MODELS["register"]())
     assert run(["check", str(path), "--model", "register"]) == 254
+
+
+def test_a_file_that_is_no_text_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b"\x1f\x8b\x08\xff\xfe")
+    with pytest.raises(BadFile, match="is no text: it has bytes that are not UTF-8"):
+        read_calls(path, MODELS["register"]())
 
 
 def test_the_error_of_a_bad_value_names_the_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 import click
 import pytest
 
+from harness.cli import links
 from harness.cli.convention import EXIT_BAD_ARGUMENTS, Verb, VerbGroup
 from harness.cli.main import run
 from harness.cli.verbs import cli
@@ -282,3 +284,33 @@ def test_a_mistyped_name_is_guessed(arguments: list[str], says: str, tmp_path: P
     assert done.returncode == EXIT_BAD_ARGUMENTS
     assert says in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_without_a_command_prints_its_help_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["member"]) == EXIT_BAD_ARGUMENTS
+    printed = capsys.readouterr().err
+    assert printed.startswith("Usage: consensus member")
+    assert printed.count("Usage:") == 1
+
+
+def test_a_new_node_with_a_space_in_its_name_can_be_run_as_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["new", "a b", "--language", "perl"]) == 0
+    word = shlex.split(capsys.readouterr().out.partition("consensus test ")[2])[0]
+    assert shlex.split(word) == ["./a b.pl"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "said"),
+    [
+        ("partition", {"groups": [["n1"], ["n2", "n3"]]}, "partition n1/n2,n3"),
+        ("isolate", {"node": "n2"}, "isolate n2"),
+        ("kill", {"nodes": ["n1", "n2"]}, "kill n1,n2"),
+        ("delay", {"links": [["n1", "n2"], ["n2", "n1"]], "seconds": 1}, "delay n1->n2 and 1 link more"),
+        ("lossy", {}, "lossy"),
+    ],
+)
+def test_heal_says_what_each_fault_struck(fault: str, arguments: dict[str, Any], said: str) -> None:
+    assert links.fault_of(fault, arguments) == said

@@ -103,11 +103,13 @@ def test_a_node_that_does_not_become_ready_says_its_last_words_and_leaves_nothin
         ("there-is-no-such-command", "there is no command"),
         ("'unfinished", "cannot be read"),
         ("{here}/plain.txt", "cannot be executed: chmod [+]x"),
+        ("{here}/shop.pl", "or name what runs it, such as 'perl shop.pl'"),
         ("{here}", "cannot be executed"),
     ],
 )
 def test_a_command_that_cannot_start_is_refused_with_what_to_do(tmp_path: Path, command: str, said: str) -> None:
     (tmp_path / "plain.txt").write_text("not a program")
+    (tmp_path / "shop.pl").write_text("")
     with pytest.raises(BadSystem, match=said):
         MaelstromSystem.of_command(command.format(here=tmp_path))
 

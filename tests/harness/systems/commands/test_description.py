@@ -42,6 +42,8 @@ def test_a_description_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        ('ports = ["client"]', "ports = []", "line 3: ports = []\n  ports has no entry"),
+        ('["client"]', '["client", "client"]', "the port 'client' stands there twice"),
         ("ports = ", "prots = ", 'line 3: prots = ["client"]\n  prots is no key: did you mean ports or peers?'),
         ("peers = ", "peer = ", "line 4: peer = "),  # and not a line before it that has {peers}
         ("log = ", "lgo = ", 'line 8: lgo = "^listening"\n  lgo is no key in [ready]: did you mean log'),
