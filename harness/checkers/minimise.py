@@ -67,7 +67,7 @@ def explain(
         few = _in_order([*violation.calls, *violation.supporting])
         if violation.is_window:
             few = (
-                _closed(_in_order(calls), set(few), model)
+                what_is_left(_in_order(calls), set(few), model)
                 if model.counts_changes
                 else _in_order([*few, *_writers(few, calls, model)])
             )
@@ -154,7 +154,7 @@ def minimised(
     trials = _Trials(check, until)
     size = _FIRST_WINDOW
     while size < len(left) and not trials.are_over:
-        some = _closed(left, set(left[-size:]), model)
+        some = what_is_left(left, set(left[-size:]), model)
         if (why := trials.why_wrong(some)) is not None:
             left, violation = some, why
             break
@@ -163,7 +163,7 @@ def minimised(
     while chunk and not trials.are_over:
         start = 0
         while start < len(left) and not trials.are_over:
-            some = _closed(left, set(left[:start]) | set(left[start + chunk :]), model)
+            some = what_is_left(left, set(left[:start]) | set(left[start + chunk :]), model)
             if len(some) < len(left) and (why := trials.why_wrong(some)) is not None:
                 left, violation = some, why
             else:
@@ -172,7 +172,7 @@ def minimised(
     return _Minimised(left, violation)
 
 
-def _closed(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:
+def what_is_left(calls: Sequence[ObjectCall], kept: set[ObjectCall], model: Model) -> list[ObjectCall]:
     """Return the calls that are left of `kept` when each value goes together with all calls that touch it (rule 1)."""
     touched = {call: _touched_values(call, model) for call in calls}
     if model.counts_changes:

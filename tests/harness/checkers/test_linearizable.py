@@ -9,6 +9,7 @@ from harness.checkers.certificate import Contradiction, sentence_of
 from harness.checkers.evidence import RunEvidence
 from harness.checkers.jit_linearizability import TooHard, search
 from harness.checkers.linearizable import linearizable
+from harness.checkers.minimise import what_is_left
 from harness.checkers.models import (
     CasRegisterModel,
     ConsensusModel,
@@ -495,3 +496,15 @@ def test_failed_calls_and_reads_without_an_answer_are_left_out() -> None:
     )
     (call,) = calls_of(history.operations, REGISTER)["x"]
     assert (call.f, call.argument, call.began, call.ended) == ("write", '"red"', 4, None)
+
+
+def test_what_is_left_of_a_versioned_register_has_an_order_if_all_calls_have_one() -> None:
+    rng, model = Random(11), VersionedRegisterModel()
+    dropped = 0
+    for _ in range(4_000):
+        calls = some_calls(rng, model, FEW)
+        if has_an_order(calls, model):
+            left = what_is_left(calls, {call for call in calls if rng.random() < 0.6}, model)
+            assert has_an_order(left, model), (calls, left)
+            dropped += any(not model.is_read(call) for call in set(calls) - set(left))
+    assert dropped > 100, dropped
