@@ -106,7 +106,8 @@ class MaelstromSystem(System):
             raise BadSystem(f"there is no file {program}: from where is the command to be started?")
         if Path(program).is_dir() or not os.access(program, os.X_OK):
             runs = _RUNS.get(Path(program).suffix, "python3")
-            how = f"chmod +x {program}, or name what runs it, such as '{runs} {Path(program).name}'"
+            run_by = shlex.quote(shlex.join([runs, Path(program).name]))
+            how = f"chmod +x {shlex.quote(program)}, or name what runs it, such as {run_by}"
             raise BadSystem(f"{program} cannot be executed: {how}")
 
     def workload(self, name: str | None) -> type[SystemWorkload]:
