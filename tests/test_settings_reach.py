@@ -34,7 +34,10 @@ EXCEPTIONS = {
         ("_RETRY_S", "_BACKOFF_S", "_BACKOFF_FACTOR", "_BACKOFF_GROWTHS_MAX"), TEACHING
     ),
     "node/replication/clients.py": {"_FRAME_BYTES_MAX": API},
-    "node/replication/doubt.py": {"ROUNDS_SKIPPED": "safety rests on it: fewer could repeat a ballot"},
+    "node/replication/doubt.py": {
+        "ROUNDS_AT_ONCE": "safety rests on it: more could repeat a ballot",
+        "ROUNDS_SKIPPED": "safety rests on it: fewer could repeat a ballot",
+    },
     "node/replication/leader.py": {"BEAT_S": "BEAT_MS in seconds"},
     "node/replication/replica.py": {"_STATUS_VALUES_MAX": SHOWN},
     "node/dispatch.py": {"TIMEOUT_S_MAX": API},

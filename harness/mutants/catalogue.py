@@ -260,6 +260,7 @@ MUTANTS: Final = (
     _virtual("any-quorum-reports", "AnyQuorumReports", (21,), "", "two-of-the-three-that-accepted-are-damaged"),
     _virtual("voters-in-doubt-vote-at-once", "VotersInDoubtVoteAtOnce", (21,), "", "a-promise-that-was-lost"),
     _virtual("lost-rounds-are-used-again", "LostRoundsAreUsedAgain", (8, 21), "", "a-round-that-was-lost"),
+    _virtual("far-rounds-are-used-at-once", "FarRoundsAreUsedAtOnce", (8, 21), "", "a-round-far-above-that-was-lost"),
     _virtual("log-small-quorum", "SmallQuorum", (9,), "", "a-leader-of-a-minority"),
     _virtual(
         "promises-leave-out-what-is-committed",

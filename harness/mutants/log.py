@@ -38,6 +38,7 @@ from harness.mutants.log_consensus import (
 from harness.mutants.log_doubts import (
     AnyQuorumReports,
     DamagedTailsVote,
+    FarRoundsAreUsedAtOnce,
     LostRoundsAreUsedAgain,
     VotersInDoubtVoteAtOnce,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "LeasesEndByTheWallClock",
     "LocksHaveNoFencingToken",
     "LostRoundsAreUsedAgain",
+    "FarRoundsAreUsedAtOnce",
     "LostWatchesAreNotMissed",
     "PhaseOneIsKeptOverAChange",
     "PromisesInMemory",

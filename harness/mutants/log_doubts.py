@@ -1,7 +1,9 @@
 """Multi-Paxos with broken handling of disks whose last commit may be lost (`node/replication/doubt.py`)."""
 
 from collections.abc import Mapping
+from typing import cast
 
+from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.replica import MultiPaxos
 from node.contract import NodeId
 from node.log_contract import Doubt
@@ -61,3 +63,15 @@ class LostRoundsAreUsedAgain(MultiPaxos):
     """A replica in doubt continues from the round that its disk still has."""
 
     doubts_class = _UnskippingDoubts
+
+
+class _BoldElection(Election):
+    def next_round(self, known: int) -> int | None:
+        self.node.disk["round"] = round_ = max(cast(int, self.node.disk.get("round", 0)), known) + 1
+        return round_
+
+
+class FarRoundsAreUsedAtOnce(MultiPaxos):
+    """A replica uses a round that is far above its last one at once, so that its record can be lost and not be skipped."""
+
+    election_class = _BoldElection

@@ -5,7 +5,8 @@ from harness.mutants.virtual_script import start, virtual_script
 from harness.virtual.steps import LastCommit
 from node.algorithms.multipaxos.election import Election
 from node.algorithms.multipaxos.messages import Canvass
-from node.log_contract import LogAlgorithm
+from node.algorithms.raft.messages import PreVote
+from node.log_contract import Doubt, LogAlgorithm
 
 
 @virtual_script
@@ -62,5 +63,28 @@ def a_round_that_was_lost(algorithm: type[LogAlgorithm]) -> None:
     world.heal()
     world.drop_rules.append(lambda sender, _, message: isinstance(message, Canvass) and sender != second)
     world.restart(first, second)
+    world.wait_leader()
+    world.check()
+
+
+@virtual_script
+def a_round_far_above_that_was_lost(algorithm: type[LogAlgorithm]) -> None:
+    """A doubt takes all rounds far above a node's last one; it asks for promises under a next one, and loses the record."""
+    world, first, (second, third) = start(algorithm)
+    world.crash(third)
+    world.damage(LastCommit.DAMAGED, third)
+    world.restart(third)
+    world.wait(lambda: world.replica(third).node.doubt is Doubt.NONE, "the end of the doubt")
+    world.elect(third)
+    world.isolate(second)
+    world.take_over(second)
+    election = world.replica(second).election
+    world.wait(lambda: election.role == election.RUNNING, "a candidate", 1.0)
+    world.crash(second, first, third)
+    world.damage(LastCommit.DAMAGED, second)
+    world.pass_s(0.01)  # what it has asked for is lost
+    world.heal()
+    world.drop_rules.append(lambda sender, _, message: isinstance(message, Canvass | PreVote) and sender != second)
+    world.restart(first, second, third)
     world.wait_leader()
     world.check()

@@ -18,7 +18,11 @@ rely. If N voted as if they had never been, a chosen batch could be replaced. *P
    damaged, and at least one. If too few voters answer, there is no leader: the log stops rather than loses.
 4. **The doubt ends** when N knows as chosen all slots up to the first own batch of a leader whose election knew the doubt. That
    leader has proposed again all that N can have lost.
-5. At each boot in doubt N skips rounds of its own: it may have lost the record of a round that it has used.
+5. **No round is used twice.** At each boot in doubt N skips rounds of its own, since it may have lost the record of one that it
+   has used. How far that one was above the round on its disk is limited: N notes a round that is far above its last one, such as
+   that of a node that has been in doubt, in two commits before it uses a round (`LogElection.next_round`). A disk can lose two
+   commits at most. They can be those of the last boot in doubt, so the skip grows with the number of the doubt, which is in a
+   file of its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,8 +33,10 @@ from node.log_contract import Doubt, LogNode
 from node.quorum import NO_BALLOT, Ballot, majority
 from node.replication.messages import KnownDoubt, KnownDoubts
 
-#: More rounds than a node begins in two turns, and so more than two commits can have held.
-ROUNDS_SKIPPED: Final = 4096
+#: How far above its last round a node uses a round at once.
+ROUNDS_AT_ONCE: Final = 2048
+#: As many rounds as two commits can have held, which are all that a disk can have lost.
+ROUNDS_SKIPPED: Final = 2 * ROUNDS_AT_ONCE
 
 
 class Doubts:
@@ -54,7 +60,7 @@ class Doubts:
         if self.is_own:
             last = self.node.disk.get("round", 0)
             assert isinstance(last, int)
-            self.node.disk["round"] = last + ROUNDS_SKIPPED
+            self.node.disk["round"] = last + ROUNDS_SKIPPED * self.node.doubts
             self.note((KnownDoubt(self.node.id, self.node.doubts),))
 
     def note(self, doubts: KnownDoubts) -> bool:

@@ -25,6 +25,7 @@ from node.contract import NodeId
 from node.log_contract import LogNode
 from node.quorum import is_quorum
 from node.replication.configuration import Configuration
+from node.replication.doubt import ROUNDS_AT_ONCE
 from node.replication.round_trips import RoundTrips
 from node.tuning import Tuning
 
@@ -54,6 +55,9 @@ class LogElection(ABC):
         self.grace_ticks = 0  # that a candidate gets to report that it leads
         self.failures = 0  # canvasses and candidacies in a row that came to nothing
         self.supporters: dict[NodeId, None] = {}
+        self.notes_left = 0  # how many more commits must hold a round that is far above the last one
+        self.noted_at = 0  # at which tick the latest of them was begun
+        self.runs_when_noted = False
 
     @abstractmethod
     def send_canvass(self, configuration: Configuration) -> None:
@@ -61,7 +65,7 @@ class LogElection(ABC):
 
     @abstractmethod
     def become_running(self, configuration: Configuration) -> None:
-        """Run for an election that this replica has never run for."""
+        """Run for an election that this replica has never run for, or do so at a later tick if `next_round` returns none."""
 
     @abstractmethod
     def ask_again(self, configuration: Configuration) -> None:
@@ -73,6 +77,7 @@ class LogElection(ABC):
         """Follow `leader`, or wait for a leader if None."""
         self.role, self.leader, self.ticks_without_leader, self.ticks = "follower", leader, 0, 0
         self.grace_ticks = 0 if leader is not None else self.wait_ms // self.node.tuning.tick_ms
+        self.runs_when_noted = False
         self.node.cancel_timer("anew")
 
     def become_canvassing(self, configuration: Configuration) -> None:
@@ -89,6 +94,27 @@ class LogElection(ABC):
         self.role, self.leader, self.failures = "leading", self.node.id, 0
         self.node.cancel_timer("anew")
 
+    def next_round(self, known: int) -> int | None:
+        """Save and return a round that this node has never used, above `known`.
+
+        If it is far above this node's last round, return None, and have the next ticks ask again: the record of a round could be
+        lost, and not be skipped (rule 5 of `node/replication/doubt.py`). A tick has a commit of its own.
+        """
+        last = self.node.disk.get("round", 0)
+        assert isinstance(last, int)
+        round_ = max(last, known) + 1
+        if round_ - last > ROUNDS_AT_ONCE:
+            self.notes_left = 2
+        elif self.notes_left and self.noted_at == self.tick_count:
+            return None
+        elif self.notes_left:
+            self.notes_left -= 1
+        self.node.disk["round"], self.noted_at = round_, self.tick_count
+        if self.notes_left and self.role == self.RUNNING:
+            self.become_follower(None)  # the present candidacy is over
+        self.runs_when_noted = self.notes_left > 0
+        return None if self.notes_left else round_
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, configuration: Configuration) -> None:
@@ -100,7 +126,9 @@ class LogElection(ABC):
         self.ticks += 1
         if self.node.id not in configuration.voters:
             return
-        if self.role == self.RUNNING and self.ticks % (1 + self.wait_ms // self.node.tuning.tick_ms) == 0:
+        if self.runs_when_noted:
+            self.become_running(configuration)
+        elif self.role == self.RUNNING and self.ticks % (1 + self.wait_ms // self.node.tuning.tick_ms) == 0:
             self.ask_again(configuration)  # an answer may be long, so no faster than answers come
         elif self.role == "canvassing":
             self.send_canvass(configuration)

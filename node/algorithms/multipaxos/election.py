@@ -40,10 +40,10 @@ class Election(LogElection):
 
     def become_running(self, configuration: Configuration) -> None:
         """Begin phase 1a, under a ballot that this node has never used and that is above every ballot that it knows."""
-        last = self.node.disk.get("round", 0)
-        assert isinstance(last, int)
-        self.ballot = Ballot(max(last, self.acceptor.promised.round, self.seen.round) + 1, self.node.id)
-        self.node.disk["round"] = self.ballot.round
+        round_ = self.next_round(max(self.acceptor.promised.round, self.seen.round))
+        if round_ is None:
+            return
+        self.ballot = Ballot(round_, self.node.id)
         self.role, self.leader, self.ticks, self.promises = "preparing", None, 0, {}
         self.begin_anew_after(self.node.tuning.prepare_ms)
         self.ask_again(configuration)

@@ -76,12 +76,12 @@ class RaftElection(LogElection):
 
     def become_running(self, configuration: Configuration, *, transfer: bool = False) -> None:
         """Enter a new term, and vote for this replica in it (section 3.4). A term in which it may have run is left out."""
-        last = self.node.disk.get("round", 0)
-        assert isinstance(last, int)
-        term = max(last, self.term, self.seen) + 1
-        self.node.disk["round"] = term
+        self.transfer = transfer or (self.runs_when_noted and self.transfer)
+        term = self.next_round(max(self.term, self.seen))
+        if term is None:
+            return
         self.enter_term(term, self.node.id)
-        self.ballot, self.transfer = Ballot(term, self.node.id), transfer
+        self.ballot = Ballot(term, self.node.id)
         self.role, self.leader, self.ticks, self.votes = self.RUNNING, None, 0, {}
         self.begin_anew_after(self.node.tuning.prepare_ms)
         self.ask_again(configuration)

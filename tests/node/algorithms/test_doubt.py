@@ -3,13 +3,15 @@
 import pytest
 
 from cluster.clients.outcomes import Ok
+from harness.mutants.virtual_doubt_scripts import a_round_far_above_that_was_lost
 from harness.mutants.virtual_script import start
 from harness.virtual.log_script import LogWorld
 from harness.virtual.steps import LastCommit
 from node.algorithms.multipaxos import MultiPaxos
+from node.algorithms.raft import Raft
 from node.contract import NodeId
-from node.log_contract import Doubt
-from node.replication.doubt import Doubts
+from node.log_contract import Doubt, LogAlgorithm
+from node.replication.doubt import ROUNDS_AT_ONCE, ROUNDS_SKIPPED, Doubts
 from node.replication.messages import KnownDoubt
 
 NONE, MAYBE, PROVEN = Doubt
@@ -133,3 +135,42 @@ def test_an_older_doubt_is_no_news() -> None:
     assert doubts.note((KnownDoubt("n2", 2),))
     assert not doubts.note((KnownDoubt("n2", 1), KnownDoubt("n2", 2)))
     assert doubts.listed() == (KnownDoubt("n2", 2),)
+
+
+@pytest.mark.parametrize("algorithm", [MultiPaxos, Raft])
+def test_a_round_is_used_once_also_if_its_record_is_lost_and_it_was_far_above_the_last(
+    algorithm: type[LogAlgorithm],
+) -> None:
+    a_round_far_above_that_was_lost.play(algorithm)
+
+
+def test_a_far_round_is_in_two_commits_before_it_is_used() -> None:
+    """Each tick has a commit of its own, so two attempts in one tick may share theirs."""
+    world, _, (second, _) = start(MultiPaxos)
+    election, disk = world.replica(second).election, world.replica(second).node.disk
+    last = disk.get("round", 0)
+    assert isinstance(last, int)
+    near, far = last + ROUNDS_AT_ONCE - 1, last + ROUNDS_AT_ONCE + 100
+    assert election.next_round(near) == near + 1
+    tries = []
+    for _ in range(3):
+        tries += [(election.next_round(2 * far), disk["round"]) for _ in range(2)]
+        election.tick_count += 1
+    noted = 2 * far + 1
+    assert tries == [(None, noted)] * 2 + [(None, noted + 1)] * 2 + [(noted + 2, noted + 2), (noted + 3, noted + 3)]
+
+
+def test_each_doubt_skips_more_rounds_so_that_one_that_is_lost_is_skipped_by_the_next() -> None:
+    """Two commits may be lost: that of the boot in doubt, which skips rounds, and that of the round that was used then."""
+    world, _, (second, _) = start(MultiPaxos)
+    skipped = []
+    for _ in range(2):
+        world.crash(second)
+        world.damage(LastCommit.TORN, second)
+        before = world.cluster.nodes[second].disk.stored[""].get("round", 0)
+        world.restart(second)
+        after = world.cluster.nodes[second].disk.stored[""]["round"]
+        assert isinstance(before, int)
+        assert isinstance(after, int)
+        skipped.append(after - before)
+    assert skipped == [ROUNDS_SKIPPED, 2 * ROUNDS_SKIPPED]
