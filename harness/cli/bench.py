@@ -68,7 +68,7 @@ def page_(nodes: int, rounds: int, seconds: float, acts: int, as_json: bool) -> 
     if as_json:
         print_json(rows=[row])
         return
-    print(f"{count(nodes, 'multipaxos node')}, {row['messages_per_s']:,} messages a second")
+    print(f"{count(nodes, 'multipaxos node')}, {count(row['messages_per_s'], 'message')} a second")
     print(f"  frames a second        {row['frames_per_s']:.1f}")
     print(
         f"  an act shows after     p50 {row['act_p50_ms']:.0f} ms, p99 {row['act_p99_ms']:.0f} ms, of {count(row['acts'], 'act')}"
