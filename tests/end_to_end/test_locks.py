@@ -28,10 +28,10 @@ def test_a_lock_is_held_over_leaders_and_goes_to_whoever_waits(cluster: Cluster)
     granted: list[int] = []
 
     def wait_in_line() -> None:
-        with cluster.lock("handed on", ttl_s=1.0) as token:
+        with cluster.lock("handed on", ttl_s=3.0) as token:
             granted.append(token)
 
-    lock = cluster.lock("handed on", ttl_s=1.0)
+    lock = cluster.lock("handed on", ttl_s=3.0)
     with lock as first, cluster.log_client() as other:
         assert other.locks.holder("handed on") == (lock.owner, first, 0)
         waiter = threading.Thread(target=wait_in_line)

@@ -3,6 +3,9 @@
 from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
 
+#: How long a proposal may take while n1 is away, in seconds: a new leader must be found, or two proposers beat each other.
+WAIT_S = 8.0
+
 
 def play(run: Experiment, variant: str) -> None:
     """Decide, take n1 away, query the old decision and propose a new one, bring n1 back, query again."""
@@ -18,8 +21,8 @@ def play(run: Experiment, variant: str) -> None:
             cut = run.faults.isolate("n1")
     run.settle(
         run.begin_query("before", at="n3"),
-        run.begin_propose("meanwhile", "green", at="n2"),
-        run.begin_propose("meanwhile", "red", at="n4"),
+        run.begin_propose("meanwhile", "green", at="n2", timeout_s=WAIT_S),
+        run.begin_propose("meanwhile", "red", at="n4", timeout_s=WAIT_S),
     )
     match variant:
         case "killed":
@@ -38,6 +41,6 @@ SCENARIO = Scenario(
     "n1, the leader where there is one, is killed, cut off or suspended, then comes back",
     play,
     variants=("killed", "cut-off", "suspended"),
-    takes_s=3.0,
+    takes_s=WAIT_S,
     about="leader",
 )

@@ -4,6 +4,8 @@ from harness.runs.experiment import Experiment
 from harness.runs.scenarios import Scenario
 
 ROUNDS = 5
+#: How long a call may take, in seconds. Five Paxos proposers beat each other for up to twenty hops, long ones on a busy machine.
+WAIT_S = 15.0
 
 
 def play(run: Experiment, _variant: str) -> None:
@@ -13,7 +15,7 @@ def play(run: Experiment, _variant: str) -> None:
         colours = ("blue", "red")
         run.settle(
             *(
-                run.begin_propose(variable, colours[(place + number) % 2], at=node)
+                run.begin_propose(variable, colours[(place + number) % 2], at=node, timeout_s=WAIT_S)
                 for place, node in enumerate(run.nodes)
             )
         )
