@@ -10,6 +10,7 @@ Rules
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
 from typing import Any, Final
 
 from node.log_contract import Log, Record
@@ -64,18 +65,15 @@ class DiskLog(Log):
         return found
 
     def since(self, slot: int, bytes_max: int) -> list[Record]:
-        records: dict[int, Record] = {}
-        size = 0
-        for row in self._rows("SELECT * FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot", (slot, self._kept)):
-            record = self._checked(row)
-            size += len(record.batch)
-            if records and size > bytes_max:
+        rows = self._rows("SELECT * FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot", (slot, self._kept))
+        stored = (record for record in map(self._checked, rows) if record.slot not in self._new)
+        found: list[Record] = []
+        for record in merge(stored, sorted(new for new in self._new.values() if new.slot >= slot)):
+            bytes_max -= len(record.batch)
+            if found and bytes_max < 0:
                 break
-            records[record.slot] = record
-        else:
-            records.update((new, record) for new, record in self._new.items() if new >= slot)
-        records.update((new, record) for new, record in self._new.items() if new in records)
-        return [records[each] for each in sorted(records)]
+            found.append(record)
+        return found
 
     def truncate(self, first: int) -> None:
         self.first = max(self.first, first)

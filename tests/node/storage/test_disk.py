@@ -396,6 +396,28 @@ def test_a_flipped_bit_in_a_page_never_yields_a_wrong_value(tmp_path: Path) -> N
     assert outcomes.count(held) > 30  # free space, counters that SQLite keeps for itself
 
 
+def test_the_log_returns_as_many_records_as_fit_also_if_they_are_not_committed(tmp_path: Path) -> None:
+    disk = opened(tmp_path)
+    records = [Record(slot, 1, "n1", b"ten bytes!") for slot in range(1, 7)]
+    for record in records[:4]:
+        disk.log.put(record)
+    disk.commit()
+    replaced = Record(3, 2, "n2", b"longer than ten bytes")
+    for record in (replaced, *records[4:]):
+        disk.log.put(record)
+    log = [*records[:2], replaced, *records[3:]]
+    for slot, bytes_max, expected in (
+        (1, 2**62, log),
+        (4, 20, log[3:5]),
+        (5, 1, log[4:5]),
+        (2, 30, log[1:2]),
+        (3, 1, log[2:3]),
+        (7, 1, []),
+    ):
+        assert disk.log.since(slot, bytes_max) == expected
+    disk.close()
+
+
 def test_a_flipped_bit_in_the_schema_or_in_a_record_never_loses_or_changes_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
