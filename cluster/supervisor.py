@@ -283,6 +283,8 @@ class Supervisor:
             if node not in fit:
                 # No node was acted on yet, so nothing is half done.
                 how = self._cluster.process(node).describe()
+                if self._cluster.state(node) is ProcessState.DOWN and wanted > {ProcessState.UP}:  # it was to be killed
+                    raise WrongState(f"{node} is already {how}")
                 raise WrongState(f"{node} is {how}, but must be {' or '.join(sorted(wanted))}")
         return [{"node": node, **proof} for node, proof in zip(nodes, act(*nodes), strict=True)]
 

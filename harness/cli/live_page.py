@@ -69,6 +69,7 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
     from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for the page alone
     from harness.page.acts import ClusterActs  # noqa: PLC0415
     from harness.page.live_view import LiveView  # noqa: PLC0415
+    from harness.page.patience import CallPatience  # noqa: PLC0415
 
     if booting is None:
         control = SupervisorClient(root)
@@ -85,7 +86,9 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
         live_view.on_ended = lambda why: print_stderr(
             f"{why}. The page has a button that starts it again, and so does `consensus up -d`; Ctrl-C ends the page"
         )
-        acts = ClusterActs(root, live_view.hurry)
+        patience = CallPatience()
+        live_view.on_look = patience.take
+        acts = ClusterActs(root, live_view.hurry, patience)
         ending.callback(acts.close)
         live_view.start()
         ending.callback(live_view.close)

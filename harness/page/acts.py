@@ -8,11 +8,14 @@ Rules
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from cluster.clients.client import check_call
 from cluster.clients.log_client import LogClient
+from cluster.clients.operation import Operation
+from cluster.clients.operations import kv_delete, kv_get, kv_put, lock_release, lock_try
 from cluster.clients.outcomes import NotDone, NotKnown, Ok
 from cluster.errors import Unknown, WrongState
 from cluster.folder_lock import FolderLock
@@ -21,12 +24,14 @@ from cluster.spec import open_spec
 from cluster.supervisor_file import SupervisorClient
 from harness.page.act_table import Act, Acts, ActTable, is_pair
 from harness.page.events import value_text
+from harness.page.patience import CallPatience
 from harness.runs.session_call import SessionCall, parse_value, recorded
 from node.contract import BadInput
-from node.wire import encode_value
 
-#: How long a call may wait at most, in seconds: while messages are held, it waits for a person.
+#: How long a call may wait at most, in seconds.
 TIMEOUT_S_MAX: Final = 3600.0
+#: How many nodes and links of a fault are named.
+_STRIKES_MAX: Final = 6
 #: How long a lock is held unless it is released, in seconds.
 _LOCK_S: Final = 60.0
 
@@ -34,9 +39,9 @@ _LOCK_S: Final = 60.0
 class ClusterActs(ActTable):
     """The acts on the cluster in a folder."""
 
-    def __init__(self, root: Path, on_done: Callable[[], None]) -> None:
-        """Make the acts. `on_done` is called after each, so that its effect shows at once."""
-        self._root = root
+    def __init__(self, root: Path, on_done: Callable[[], None], patience: CallPatience) -> None:
+        """Make the acts. `on_done` is called after each, so that its effect shows at once. `patience` moves calls' deadlines."""
+        self._root, self._patience = root, patience
         self._making = threading.Lock()
         self._client: LogClient | None = None
         self._client_of = 0
@@ -107,7 +112,7 @@ class ClusterActs(ActTable):
             if value != ""
         }
         injected = self._ask("inject", name=fault, arguments=given)
-        struck = ", ".join(injected["strikes"][:6])
+        struck = _strikes(injected)
         if injected["in_force"]:
             return f"{fault} is in force" + (f": {struck}" if struck else "")
         return f"{fault} waits for its trigger" if "message" in given else f"{fault} has begun, and is not in force yet"
@@ -158,10 +163,12 @@ class ClusterActs(ActTable):
         with cluster.client("page") as client:
             call = SessionCall(cluster.control, f, name, value, limit_s, node)
             self._on_done()
-            if f == "query":
-                outcome = client.wait(client.begin_query(name, node, limit_s))
-            else:
-                outcome = client.wait(client.begin_propose(name, value, node, limit_s))
+            asks = client.begin_query if f == "query" else partial(client.begin_propose, value=value)
+            begun = asks(name, at=node, timeout_s=limit_s)
+            with self._patience.of(begun, limit_s) as waiting:
+                outcome = client.wait(begun)
+            if isinstance(outcome, NotKnown) and waiting.stood:
+                outcome = NotKnown(f"{outcome.reason}, since messages and clocks were let go")
             call.outcome(outcome)
         match outcome:
             case Ok(answer, answered):
@@ -174,42 +181,29 @@ class ClusterActs(ActTable):
 
     def _put(self, key: str, value: str, timeout_s: float) -> str:
         content = parse_value(value)
-        encode_value(content)  # a value that cannot be encoded is refused before the call is recorded
-        return self._on_log(
-            "put", key, content, timeout_s, lambda client, limit_s: client.kv.put(key, content, limit_s)
-        )
+        return self._on_log("put", key, content, timeout_s, kv_put(key, content))
 
     def _get(self, key: str, timeout_s: float) -> str:
-        return self._on_log("get", key, None, timeout_s, lambda client, limit_s: client.kv.get(key, limit_s))
+        return self._on_log("get", key, None, timeout_s, kv_get(key))
 
     def _delete(self, key: str, timeout_s: float) -> str:
-        return self._on_log("delete", key, None, timeout_s, lambda client, limit_s: client.kv.delete(key, limit_s))
+        return self._on_log("delete", key, None, timeout_s, kv_delete(key))
 
     def _acquire(self, name: str, owner: str, timeout_s: float) -> str:
         value = {"owner": owner, "lease_s": _LOCK_S, "waits": False}
-        return self._on_log(
-            "acquire",
-            name,
-            value,
-            timeout_s,
-            lambda client, limit_s: client.locks.try_acquire(name, _LOCK_S, owner, limit_s),
-        )
+        return self._on_log("acquire", name, value, timeout_s, lock_try(name, owner, _LOCK_S))
 
     def _release(self, name: str, token: int, timeout_s: float) -> str:
-        return self._on_log(
-            "release",
-            name,
-            {"token": token},
-            timeout_s,
-            lambda client, limit_s: client.locks.release(name, token, limit_s),
-        )
+        return self._on_log("release", name, {"token": token}, timeout_s, lock_release(name, token))
 
-    def _on_log(self, f: str, key: str, value: Any, timeout_s: float, ask: Callable[[LogClient, float], Any]) -> str:
+    def _on_log(self, f: str, key: str, value: Any, timeout_s: float, asked: Operation[Any]) -> str:
         limit_s = _checked_timeout(timeout_s)
         client, control = self._log_client()
         with recorded(control, f, key, value, limit_s) as call:
             self._on_done()
-            answer = ask(client, limit_s)
+            begun = client.begin(asked.machine, asked.command, read=asked.read, timeout_s=limit_s)
+            with self._patience.of(begun, limit_s):
+                answer = asked.decode(client.result(begun))
             call.ok(answer)
         return f"{f} {key}: {value_text(answer)}"
 
@@ -233,6 +227,16 @@ class ClusterActs(ActTable):
 def _details(proof: Mapping[str, Any]) -> str:
     details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in proof.items() if key != "node")
     return f" ({details})" if details else ""
+
+
+def _strikes(injected: Mapping[str, Any]) -> str:
+    """Return what a fault strikes, for people."""
+    strikes = injected["strikes"]
+    if strikes and injected["arguments"].get("links") == "nodes":
+        return "every link between nodes"
+    return ", ".join(strikes[:_STRIKES_MAX]) + (
+        f" and {len(strikes) - _STRIKES_MAX} more" if len(strikes) > _STRIKES_MAX else ""
+    )
 
 
 def _checked_timeout(timeout_s: float) -> float:

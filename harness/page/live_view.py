@@ -76,6 +76,8 @@ class LiveView:
         self._find = find
         #: Called with the reason when a cluster that was followed has ended.
         self.on_ended: Callable[[str], object] = lambda _why: None
+        #: Called at each look with the faults that are in force, or with none if nothing runs any more.
+        self.on_look: Callable[[list[dict[str, Any]]], object] = lambda _in_force: None
         self._zero_ns = time.monotonic_ns()
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
         self.predicates = Predicates(load_algorithm(about.get("original", about["algorithm"])), len(about["nodes"]))
@@ -161,6 +163,7 @@ class LiveView:
             self._statuses.clear()
             events = self._changed_nodes(time.monotonic_ns())
         self._add(events)
+        self.on_look([])
         self.view.stand(ended=cut(why), held=[], held_count=0, in_force=[], trouble=None)
 
     # --- the nodes ------------------------------------------------------------------------------------------------------
@@ -255,6 +258,7 @@ class _Session:
         if seen["left_out"] and self._next >= 0:
             events.append({"k": "thinned", "t": live.us(seen["time"]), "count": seen["left_out"]})
         self._next, self._since_ns = seen["next"], seen["time"]
+        live.on_look(seen["in_force"])
         live.view.stand(
             held=[_held(one) for one in seen["held"]],
             held_count=seen["held_count"],

@@ -150,10 +150,12 @@ def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: 
         expect(seen.node("n3", state="down")).to_be_visible()
         expect(page.locator("#tolerance.predicate-of-kept")).to_have_text("✓ fault tolerance: 2 of 3 up")
         expect(facts).to_contain_text("killed by SIGKILL from outside")
-        seen.act("n3", "suspend")
-        expect(page.locator("#selected .note.bad")).to_contain_text(
-            "n3 is down: killed by SIGKILL from outside, but must be up"
-        )
+        for act in ("kill", "suspend", "resume"):  # nothing that a dead node can do
+            expect(page.locator(f"#selected [data-act={act}]")).to_be_disabled()
+        for within in ("0", "abc", "inf", ""):
+            page.fill("#field-within", within)
+            page.click("#selected [data-act=query]")
+            expect(page.locator("#selected .note.bad")).to_contain_text(f"the timeout is {within or 'empty'}")
         seen.act("n3", "restart")
         expect(seen.node("n3", state="up")).to_be_visible()
 
@@ -218,6 +220,30 @@ def test_the_window_of_vulnerability_by_stepping_and_a_cluster_that_ends(browser
         expect(page.locator("#banner")).to_be_hidden()
         plan = next(path for path in sorted(folder.glob("runs/*/plan.json")) if '"hold"' in path.read_text())
         assert {step["fault"] for step in json.loads(plan.read_text())["steps"]} == {"hold", "clock-skew", "kill"}
+
+
+#: A call at n1 of 9 s, in the first `held_s` of which messages are held: what the mark says of it.
+TOLERANCE = """async (heldS) => {
+  const { tolerance } = await import("./tolerance.mjs");
+  const call = { asked: "propose 'blue'", at: "n1", t: 0, t1: 9e6, outcome: "info" };
+  const hold = { t: 0, t1: heldS * 1e6, nodes: [], cut: [], disturbed: [["n1", "n2"]] };
+  const store = {
+    faultsAt: () => [], cutsAt: () => new Set(), nodeAt: () => ({ state: "up" }), callsAt: () => [call],
+    faults: new Map([[0, hold]]) };
+  const { state, text, why } = tolerance(store, ["n1", "n2", "n3"], 10e6);
+  return [state, text, why];
+}"""
+
+
+def test_a_call_breaks_fault_tolerance_by_the_time_since_messages_were_let_go(browser: Browser, tmp_path: Path) -> None:
+    server = PageServer(recorded_view(split_brain(tmp_path / "run")), None)
+    server.start()
+    with closing(server), opened(browser, server.url) as seen:
+        state, text, why = seen.page.evaluate(TOLERANCE, 4)
+        assert (state, text) == ("broken", "✗ fault tolerance: 3 of 3 up, and no answer to propose 'blue' at n1")
+        assert "5.0 s that this call waited since the last fault" in why
+        assert seen.page.evaluate(TOLERANCE, 7)[0] == "kept"  # too short to send again
+        assert seen.page.evaluate(TOLERANCE, 20)[0] == "kept"
 
 
 def test_a_run_opens_on_the_page_also_a_hostile_one(browser: Browser, tmp_path: Path) -> None:

@@ -158,11 +158,12 @@ function drawRest(t) {
   const marked = store.faultsAt(t).filter((fault) => fault.mark);
   const nodes = names.map((name, number) => ({ ...nodePicture(name, events[number], variable, accepted),
     marks: [...new Set(marked.filter((fault) => fault.nodes.includes(name)).map((fault) => fault.mark))] }));
+  for (const node of nodes) if ((node.told = toldOtherwise(node, variable, t))) node.marks.push(`answers ${node.told}`);
   const held = page.clock.follows && !page.about.virtual ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
     .map(({ message: { i, from, to, type, label, value } }) => ({ i, index: i, rule: "", from, to, type, label, value }));
   const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
   ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
-  panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node));
+  panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node), page.clock.follows);
   calls(t);
   if (!page.knowsVotes && nodes.some((node) => node.facts.votes)) {
     page.knowsVotes = true;
@@ -204,6 +205,13 @@ function nodePicture(name, event, variable, accepted) {
     accepted: facts.accepted && accepted.get(facts.accepted.join("·")) };
 }
 
+// Returns what a node that is up has last answered, if it knew another decision itself when it was asked: it asked its leader.
+function toldOtherwise({ name, state, facts }, variable, t) {
+  if (state !== "up" || !facts.decided) return null;
+  const call = store.callsAt(t, 50).reverse().find((one) => one.by === name && one.key === variable && one.outcome === "ok" && one.t1 <= t);
+  return call && call.answer.startsWith("'") && call.answer !== facts.decided && store.nodeAt(name, call.t)?.vars[variable]?.decided === facts.decided ? call.answer : null;
+}
+
 // Returns the value of each ballot, by the Accept messages that were seen up to a time.
 function acceptedValues() {
   if (page.about.keeps_log || !page.about.types.includes("Accept")) return new Map();
@@ -219,7 +227,7 @@ function calls(t) {
     const state = waits ? "waiting" : { ok: "answered", fail: "refused", info: "unknown" }[call.outcome] ?? call.outcome;
     const answer = waits ? "…" : call.outcome === "ok" ? `→ ${call.answer}` : call.outcome === "fail" ? "→ refused" : "→ unknown";
     const mark = !waits && call.outcome === "ok" && /^['"]/.test(call.answer) ? valueMark(call.answer) : null;
-    return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.asked}${isOneKey ? "" : ` (${call.key})`}${call.at ? ` at ${call.at}` : ""}`),
+    return h("li", { class: `call ${state}`, "data-state": state, title: `${call.asked} (${call.key}) at ${call.at ?? "any node"} ${answer} ${call.error ?? ""}` }, h("span", { class: "asked" }, `${call.at ? `${call.at}: ` : ""}${call.asked}${isOneKey ? "" : ` (${call.key})`}`),
       h("b", { class: mark ? `value ${mark.css}` : "" }, mark ? `→ ${mark.glyph} ${call.answer}` : answer));
   });
   if (more > 0) rows.unshift(h("li", { class: "call waiting" }, `and ${more} more wait`));

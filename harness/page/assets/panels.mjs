@@ -3,7 +3,7 @@
 import { button, h, plural } from "./dom.mjs";
 import { valueMark } from "./marks.mjs";
 
-const CALL_S = 5, PATIENT_S = 3600, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
+const CALL_S = 5, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
 const VIRTUAL_TITLES = { kill: "it loses all but what is on its disk", suspend: "it does nothing, and its messages wait", resume: "it goes on" };
 const NODE_ACTS = [
   ["kill", "Kill", "SIGKILL", (node) => ["kill", { nodes: node }]],
@@ -17,6 +17,8 @@ const NODE_ACTS = [
 ];
 const VIRTUAL_ACTS = [...NODE_ACTS.slice(0, 5).map(([id, text, title, make]) => [id, text, VIRTUAL_TITLES[id] ?? title, make]),
   ["lose-disk", "Lose its disk", "it crashes, and its disk is gone", (node) => ["lose_disk", { nodes: node }]]];
+// The states of a node's process in which an act can do nothing.
+const CANNOT = { kill: ["down"], suspend: ["down", "suspended"], resume: ["down", "up"] };
 const LINK_ACTS = [
   ["cut-both", "Cut both ways", (one, other) => ["cut", { links: [[one, other]], one_way: false }]],
   ["cut-one", "Cut → only", (one, other) => ["cut", { links: [[one, other]], one_way: true }]],
@@ -115,39 +117,46 @@ export class Panels {
   }
 
   field(name, label) {
-    return h("label", {}, label, h("input", { id: `field-${name}`, value: this.inputs[name], autocomplete: "off", spellcheck: "false",
+    const value = name === "value" ? { placeholder: "a word, or JSON", title: "a word such as blue, or JSON: 7, true, \"7\", [1, 2], {\"a\": 1}" } : {};
+    return h("label", {}, label, h("input", { ...value, id: `field-${name}`, value: this.inputs[name], autocomplete: "off", spellcheck: "false",
       oninput: (event) => { this.inputs[name] = event.target.value; } }));
   }
 
-  // How long a call waits: while messages are held, a person delivers them, so it waits for long.
-  patience() { return this.stand.in_force?.some((fault) => fault.fault === "hold") ? PATIENT_S : Number(this.inputs.within) || CALL_S; }
+  // Does a call. The server refuses a time that is out of its range; what is no number at all cannot be sent to it.
+  call(f, args) {
+    const text = this.inputs.within.trim(), timeout_s = this.about.virtual ? CALL_S : Number(text);
+    if (text && Number.isFinite(timeout_s)) return this.do(f, { ...args, timeout_s }, this.note);
+    const reply = { ok: false, text: `the timeout is ${text || "empty"}: give a number of seconds above 0` };
+    begin(this.note);
+    this.tell(reply, this.note);
+    return Promise.resolve(reply);
+  }
 
   callForm(node) {
     const at = h("select", { id: "field-at" }, h("option", { value: "" }, "any node"), this.nodes.map((name) => h("option", { value: name, selected: name === node }, name)));
     const call = (f) => (event) => {
       event?.preventDefault();
-      const args = { name: this.inputs.name, at: at.value, timeout_s: this.patience() };
-      this.do(f, f === "propose" ? { ...args, value: this.inputs.value } : args, this.note);
+      const args = { name: this.inputs.name, at: at.value };
+      this.call(f, f === "propose" ? { ...args, value: this.inputs.value } : args);
     };
     const chips = h("div", { class: "chips" }, ["blue", "red", "green"].map((value) => button(`${valueMark(value).glyph} ${value}`, () => {
       this.inputs.value = value;
       this.selected.querySelector("#field-value").value = value;
     }, { class: `value ${valueMark(value).css}`, "data-value": value })));
-    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.about.virtual ? null : this.field("name", "variable"), this.field("value", "value"), h("label", {}, "at", at), this.about.virtual ? null : this.field("within", "within (s)")),
+    return h("form", { onsubmit: call("propose") }, h("div", { class: "fields" }, this.about.virtual ? null : this.field("name", "variable"), this.field("value", "value or JSON"), h("label", {}, "at", at), this.about.virtual ? null : this.field("within", "within (s)")),
       chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
         button("Query", call("query"), { "data-act": "query" }),
-        button("Query all", () => this.nodes.forEach((name) => this.do("query", { name: this.inputs.name, at: name, timeout_s: this.patience() }, this.note)), { "data-act": "query-all" })));
+        button("Query all", () => this.nodes.forEach((name) => this.call("query", { name: this.inputs.name, at: name })), { "data-act": "query-all" })));
   }
 
   logForm() {
     this.inputs.owner ??= "alice";
     this.inputs.token ??= "";
-    const timeout = () => ({ timeout_s: this.patience() });
-    const call = (f, make) => button({ put: "Put", get: "Get", delete: "Delete", acquire: "Lock", release: "Unlock" }[f], () => this.do(f, { ...make(), ...timeout() }, this.note).then((reply) => {
+    const call = (f, make) => button({ put: "Put", get: "Get", delete: "Delete", acquire: "Lock", release: "Unlock" }[f], () => this.call(f, make()).then((reply) => {
       const token = f === "acquire" && reply.ok ? /: (\d+)$/.exec(reply.text) : null;
       if (token) { this.inputs.token = token[1]; const field = this.selected.querySelector("#field-token"); if (field) field.value = token[1]; }
     }), { "data-act": f });
-    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value")),
+    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key or lock"), this.field("value", "value or JSON")),
       h("div", { class: "acts" }, call("put", () => ({ key: this.inputs.name, value: this.inputs.value })), call("get", () => ({ key: this.inputs.name })),
         this.about.virtual ? null : call("delete", () => ({ key: this.inputs.name }))),
       ...this.about.virtual ? [] : [h("div", { class: "fields" }, this.field("owner", "owner"), this.field("token", "token"), this.field("within", "within (s)")),
@@ -155,11 +164,13 @@ export class Panels {
         call("release", () => ({ name: this.inputs.name, token: Number(this.inputs.token) || 0 })))]);
   }
 
-  drawFacts(node) {
+  // `follows`: the picture shows the present, on which the buttons act.
+  drawFacts(node, follows) {
     if (!this.selection?.node || !node) return;
+    for (const act of this.about.virtual ? [] : this.selected.querySelectorAll("[data-act]")) act.disabled = follows && (CANNOT[act.dataset.act]?.includes(node.state) ?? false);
     const facts = node.facts ?? {};
     const rows = [["state", [node.how, ...node.marks].join(", ")], ["process", node.pid && `pid ${node.pid}, boot ${node.boots}`], ["role", facts.role],
-      ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["vote", facts.vote],
+      ["ballot", node.ballot], ["accepted", facts.accepted && facts.accepted.join("·")], ["decided", facts.decided], ["answers", node.told && `${node.told}, as another node knows it: see "decided" for what it knows itself`], ["vote", facts.vote],
       ["votes it knows", facts.votes && Object.entries(facts.votes).map(([voter, vote]) => `${voter} ${vote}`).join(", ")],
       ["log", facts.applied !== undefined && `${facts.applied} of ${facts.commit} slots applied`],
       ["holds", facts.holds && Object.entries(facts.holds).map(([what, count]) => `${count} ${what}`).join(", ")],
@@ -238,7 +249,7 @@ export class Panels {
   drawForce() {
     const faults = this.stand.in_force;
     const clocks = faults.filter(isClock), others = faults.filter((fault) => !isClock(fault));
-    const rows = others.map((fault) => h("li", {}, h("span", { title: argumentsOf(fault) }, `${fault.fault} ${argumentsOf(fault)}`),
+    const rows = others.map((fault) => h("li", {}, h("span", { title: argumentsOf(fault, this.nodes.length) }, `${fault.fault} ${argumentsOf(fault, this.nodes.length)}`),
       button("end", () => this.do("end", { number: fault.number }, this.forceNote), { "data-act": "end" })));
     if (clocks.length) rows.push(h("li", {}, `${plural(clocks.length, "clock")} steered`, button("end", () => this.endClocks(clocks, this.forceNote))));
     this.forceNote = h("p", { class: "note", "aria-live": "polite" });
@@ -257,8 +268,12 @@ export class Panels {
 
 const isClock = (fault) => fault.fault === "clock-skew";
 const isStep = (fault) => fault.fault === "hold" || (isClock(fault) && fault.arguments.rate === 0);
-const argumentsOf = (fault) => Object.entries(fault.arguments).filter(([, value]) => value !== "").map(([name, value]) => (name === "links" && Array.isArray(value)
-  ? value.map((link) => link.join("→")).join(" ") : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`)).join(", ").slice(0, 120);
+const argumentsOf = (fault, count) => Object.entries(fault.arguments).filter(([, value]) => value !== "").map(([name, value]) => {
+  if (name === "links" && (value === "nodes" || value?.length === count * (count - 1))) return "every link between nodes";
+  if (name === "links" && Array.isArray(value)) return value.map((link) => link.join("→")).join(" ");
+  if (name === "groups" && Array.isArray(value)) return value.map((group) => [group].flat().join(", ")).join(" | ");
+  return `${name} ${typeof value === "string" ? value : Array.isArray(value) && value.every((one) => typeof one === "string") ? value.join(", ") : JSON.stringify(value)}`;
+}).join(", ").slice(0, 120);
 
 // An act takes away what was said of earlier ones.
 function begin(note) {

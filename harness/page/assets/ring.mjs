@@ -249,7 +249,7 @@ export class Ring {
 
 // How a node has ended, in two lines that fit into its circle. The label, and the panel of the node, have it in full.
 function downLines(how) {
-  const words = how.replace(/^down: /, "").replace("killed by SIGKILL", "killed").split(/[;:,]/)[0].split(" ");
+  const words = how.replace(/^down: /, "").replace(/^the cluster has/, "cluster").replace("killed by SIGKILL", "killed").split(/[;:,]/)[0].split(" ");
   const rest = words.slice(1).join(" ");
   return [`✕ ${words[0]}`, rest.length > 12 ? `${rest.slice(0, 11)}…` : rest];
 }

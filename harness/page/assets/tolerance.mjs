@@ -3,10 +3,11 @@
 // Rules
 // 1. It is the article's promise: with more than half of the nodes up and connected, a call is answered.
 // 2. A call that had no answer breaks it only if nothing excuses that: no fault of links, clocks or disks was in force while it
-//    waited, and more than half of the nodes, with the node that was asked, were up all the time.
+//    waited, and more than half of the nodes, with the node that was asked, were up all the time. If such faults have ended
+//    while it waited, that counts for the time since then, if it was long enough to send again.
 // 3. It is for the eye. The verdict comes from the judges, at the end of the session.
 
-const LOOKED_AT = 50;
+const LOOKED_AT = 50, SENDS_AGAIN_US = 3500000;
 
 // Returns { state: "kept", "broken" or "nothing", text, why } at a time.
 export function tolerance(store, names, t) {
@@ -19,7 +20,7 @@ export function tolerance(store, names, t) {
     return { state: "nothing", text: `– fault tolerance: ${few ? count : `${group.length} of ${names.length} connected`}`,
       why: `${few ? "no more than half of the nodes are up" : "no more than half of the nodes are connected with each other"}: no call has to be answered` };
   }
-  if (broken) return { state: "broken", text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.t) / 1e6).toFixed(1)} s that this call waited` };
+  if (broken) return { state: "broken", text: `✗ fault tolerance: ${count}, and no answer to ${broken.asked}${broken.at ? ` at ${broken.at}` : ""}`, why: `more than half of the nodes were up and connected for the ${((broken.t1 - broken.since) / 1e6).toFixed(1)} s that this call waited${broken.since > broken.t ? " since the last fault of links, clocks or disks had ended" : ""}` };
   const excused = faults.some((fault) => fault.disturbed.length) ? "; but links are disturbed" : "";
   return { state: "kept", text: `✓ fault tolerance: ${count}`, why: `more than half of the nodes are up and connected, so calls have to be answered${excused}` };
 }
@@ -45,10 +46,11 @@ function lastBroken(store, names, most, t) {
     if (call.t1 === null || call.t1 > t) continue;
     if (call.outcome === "ok") return null;
     if (call.outcome !== "info") continue;
-    const during = [...store.faults.values()].filter((fault) => fault.t < call.t1 && (fault.t1 ?? Infinity) > call.t);
-    if (during.some((fault) => fault.cut.length || fault.disturbed.length || fault.mark)) continue;
-    const struck = new Set(during.flatMap((fault) => fault.nodes));
-    if (names.length - struck.size >= most && !struck.has(call.at)) return call;
+    const faults = [...store.faults.values()].filter((fault) => fault.t < call.t1 && (fault.t1 ?? Infinity) > call.t);
+    const since = Math.max(call.t, ...faults.filter((fault) => fault.cut.length || fault.disturbed.length || fault.mark).map((fault) => fault.t1 ?? Infinity));
+    if (since > call.t && call.t1 - since < SENDS_AGAIN_US) continue;
+    const struck = new Set(faults.filter((fault) => (fault.t1 ?? Infinity) > since).flatMap((fault) => fault.nodes));
+    if (names.length - struck.size >= most && !struck.has(call.at)) return { ...call, since };
   }
   return null;
 }
