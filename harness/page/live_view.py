@@ -178,10 +178,16 @@ class LiveView:
             return self._changed_nodes(time_ns)
 
     def _changed_nodes(self, time_ns: int) -> list[Event]:
+        """Return an event for each node that is not as it was shown last.
+
+        A look may be older than the status that was taken in before it. A browser shows the event with the latest time, so what
+        is known later has a later time.
+        """
         events = []
         for node, process in self._processes.items():
-            event = node_event(self.us(time_ns), process, self._statuses.get(node))
             before = self._shown.get(node)
+            time_us = self.us(time_ns) if before is None else max(self.us(time_ns), before["t"] + 1)
+            event = node_event(time_us, process, self._statuses.get(node))
             if before is None or {**before, "t": 0} != {**event, "t": 0}:
                 self._shown[node] = event
                 events.append(event)

@@ -1,0 +1,21 @@
+"""What the live page says of the nodes, if a look at their processes and their statuses cross."""
+
+import time
+
+from harness.page.live_view import LiveView, Lookout
+
+
+def never_found() -> Lookout:
+    raise AssertionError("nothing looks in this test")
+
+
+def test_a_look_that_is_older_than_a_status_is_shown_after_it() -> None:
+    live = LiveView(never_found, {"algorithm": "paxos", "nodes": ["n1"]})
+    up = {"node": "n1", "state": "up", "how": "", "pid": 7, "address": "a", "boots": 1}
+    (first,) = live.take_processes(time.monotonic_ns(), [up])
+    looked_ns = time.monotonic_ns()  # the supervisor sees that the node is killed; its answer is under way
+    live._take_statuses({"n1": {"variables": {}, "latest": None, "role": "leader"}}, {"n1": "a"})
+    (killed,) = live.take_processes(looked_ns, [{**up, "state": "down", "how": "killed", "pid": None, "address": None}])
+    shown = sorted([first, *live.view.log.read(0, 10).events, killed], key=lambda event: event["t"])
+    assert [event["state"] for event in shown] == ["up", "up", "down"]
+    assert len({event["t"] for event in shown}) == 3
