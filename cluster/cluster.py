@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from cluster.clients.client import Client
-from cluster.errors import BootFailed, NoSuchNode
+from cluster.errors import BootFailed, ConsensusError, NoSuchNode
 from cluster.outliving import OutlivingProcess
 from cluster.processes import NODE_COMMAND, NodeProcess, ProcessState
 from cluster.service import Service
@@ -302,12 +302,22 @@ class Cluster(Service):
         for node in nodes:
             try:
                 ready = self.process(node).wait_ready(max(deadline - time.monotonic(), 0.0))
-                self.links.node_up(node, ready.address)
+                self._connect(node, ready.address)
             except BootFailed as error:
                 failures[node] = error
         for node, process in self.processes.items():
             process.send_control_line({"peers": dict(self.links.addresses(node))})
         return failures
+
+    def _connect(self, node: NodeId, address: str) -> None:
+        """Have the links lead to a node that is ready. Raises BootFailed if it has ended, or was suspended, meanwhile."""
+        try:
+            self.links.node_up(node, address)
+        except ConsensusError as error:
+            process = self.process(node)
+            if process.look() is ProcessState.UP:
+                raise
+            raise BootFailed(f"{node} is {process.describe()}, before its links were connected") from error
 
     # --- addresses and states ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from cluster import BadValue, Cluster, Refused, Unknown, leader_of
-from cluster.errors import BootFailed, Mistake, NoSuchNode, WrongState
+from cluster.cluster import DirectLinks
+from cluster.errors import BootFailed, ConsensusError, Mistake, NoSuchNode, WrongState
 from cluster.processes import ProcessState, is_alive
 from node.contract import BadInput
 from tests.waiting import wait_until
@@ -141,6 +142,29 @@ def test_a_signal_from_outside_is_noticed(cluster: Cluster) -> None:
     wait_until(lambda: cluster.process("n1").describe() == "suspended from outside")
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: cluster.process("n1").describe() == "down: killed by SIGKILL from outside")
+
+
+class KillsBeforeItConnects(DirectLinks):
+    """Another program kills n2 when it is ready, and before its links are connected."""
+
+    cluster: Cluster
+
+    def node_up(self, node: str, address: str) -> None:
+        super().node_up(node, address)
+        if node == "n2":
+            process = self.cluster.process(node)
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            wait_until(lambda: process.look() is ProcessState.DOWN)
+            raise ConsensusError("n2 accepted 0 of 3 connections")
+
+
+def test_a_node_that_is_killed_before_its_links_are_connected_is_named_with_the_reason() -> None:
+    links = KillsBeforeItConnects()
+    links.cluster = Cluster(nodes=3, algorithm="paxos", links=links)
+    with pytest.raises(BootFailed, match="n2 is down: killed by SIGKILL from outside, before its links"):
+        links.cluster.start()
+    assert all(process.look() is not ProcessState.UP for process in links.cluster.processes.values())
 
 
 def test_a_node_whose_disk_is_gone_does_not_start(cluster: Cluster, tmp_path: Path) -> None:
