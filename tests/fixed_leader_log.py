@@ -1,6 +1,6 @@
 """A log of one's own: the first member leads for ever, and a slot is chosen once a majority of the disks has it.
 
-It elects nobody, changes no members and makes no snapshots, and says so. All else is the house's: the machines, the sessions,
+It elects no leader, changes no members and makes no snapshots, and says so. All else is the house's: the machines, the sessions,
 the clients and the judges. `docs/guides/log.md` explains it.
 """
 

@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-One cluster serves a client that puts one value after the other, which makes some 2,000 messages a second with five nodes. It is
-measured in turns, so that the load of the machine meets all alike: with no page (the floor), with the server of a page, and with
-a browser that draws it. The page is that of `consensus live`, in a process of its own, and the browser is headless Chromium.
+One cluster serves a client that puts one value after the other, as fast as the machine lets it. It is measured in turns,
+so that the load of the machine meets all alike: with no page (the floor), with the server of a page, and with a browser. The page
+is that of `consensus live`, in a process of its own, and the browser is headless Chromium.
 
 A frame counts if the page has drawn messages in it. An act is a click on a button, and takes until the picture has changed: a
 node is suspended, or runs again.

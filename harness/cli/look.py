@@ -270,7 +270,7 @@ def _spec(root: Path) -> specs.Spec:
         if (root / SYSTEM_NAME).exists():
             system = SystemSpec.load(root)
             raise Mistake(
-                f"the nodes of {system.system.name} are not ours, so nobody here can read what they store: what they have "
+                f"the nodes of {system.system.name} are not ours, so no command here can read what they store: what they have "
                 f"written is in {system.folder / 'nodes'}"
             )
         raise NotUp(f"there is no cluster in {root}: start one with `consensus up`")

@@ -108,18 +108,7 @@ def _serve(root: Path, chapter: str | None, port: int, *, show: bool) -> None:
 
 def _list(numbered: "list[tuple[int, TourChapter]]", as_json: bool) -> None:
     if as_json:
-        print_json(
-            chapters=[
-                {
-                    "number": number,
-                    "name": chapter.name,
-                    "title": chapter.title,
-                    "screens": [screen.title for screen in chapter.screens],
-                    "challenge": chapter.challenge.task,
-                }
-                for number, chapter in numbered
-            ]
-        )
+        print_json(chapters=[chapter.outline(number) for number, chapter in numbered])
         return
     for number, chapter in numbered:
         print(f"{number}  {chapter.name:10} {chapter.title}")

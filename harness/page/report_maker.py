@@ -3,8 +3,8 @@
 Rules
 -----
 1. A long session has a million messages, which take half a minute. They are read outside the server, so that the page goes on
-   meanwhile, and the end of the command waits for nobody's report.
-2. One report is made at a time. Whoever asks meanwhile is told how long it has taken, and gets it when it is done.
+   meanwhile, and the command can end before a report is made.
+2. One report is made at a time. A request that comes meanwhile is told how long it has taken, and gets it when it is done.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class ReportMaker:
         return making.result()
 
     async def close(self) -> None:
-        """End what is being made. Nobody gets it."""
+        """End the process that makes a report. Its report is lost."""
         making, self._making = self._making, None
         if making is not None:
             making.cancel()

@@ -142,14 +142,7 @@ class TourPage:
     def _stand(self, state: dict[str, Any]) -> None:
         """Note what stands on the page beside the cluster: the state of the chapter, and what was solved."""
         chapters = [
-            {
-                "number": number,
-                "name": chapter.name,
-                "title": chapter.title,
-                "screens": [screen.title for screen in chapter.screens],
-                "challenge": chapter.challenge.task,
-                "solved": chapter.name in self._solved,
-            }
+            {**chapter.outline(number), "solved": chapter.name in self._solved}
             for number, chapter in enumerate(CHAPTERS, 1)
         ]
         told = {} if state.get("chapter", "") is None else self._tour

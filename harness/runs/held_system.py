@@ -42,7 +42,7 @@ from harness.workloads.planned_call import PlannedCall
 from harness.workloads.system_workload import TIMEOUT_S
 from node.contract import NodeId
 
-#: Workloads want to know how long a run lasts. Nobody knows that of this one.
+#: Workloads want to know how long a run lasts. This one ends when its user says so, so this stands in for that time, in seconds.
 _TIME_S: Final = 60.0
 _LOOK_S: Final = 0.01
 

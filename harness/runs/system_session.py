@@ -19,7 +19,7 @@ from cluster.folder_mark import MARK_NAME, SPEC_NAME, SUPERVISOR_LOG_NAME, Folde
 from cluster.safe_output import safe_stderr
 from cluster.supervisor import Supervisor
 from harness.records.jsonable import read_document
-from harness.records.run_folders import SYSTEM_NAME, new_folder
+from harness.records.run_folders import BY_HAND, SYSTEM_NAME, new_folder
 from harness.runs.experiment import Experiment
 from harness.runs.held_system import HeldSystem
 from harness.runs.link_verbs import LinkVerbs
@@ -56,7 +56,7 @@ class SystemSpec:
         check_no_copy(root)
         system.check()
         name = workload and system.workload(workload).name
-        found = cls(system, nodes, seed, name, new_folder(root, f"by-hand-{system.name}"))
+        found = cls(system, nodes, seed, name, new_folder(root, f"{BY_HAND}{system.name}"))
         found.save(root)
         FolderMark.of(root, found.cluster).save(root)
         return found

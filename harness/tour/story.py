@@ -103,6 +103,16 @@ class TourChapter:
     challenge: Challenge
     more: str = ""
 
+    def outline(self, number: int) -> dict[str, Any]:
+        """Return the chapter's line of the list of chapters, in which it has this number, as plain data."""
+        return {
+            "number": number,
+            "name": self.name,
+            "title": self.title,
+            "screens": [screen.title for screen in self.screens],
+            "challenge": self.challenge.task,
+        }
+
 
 @dataclass(slots=True)
 class ScreenTold:

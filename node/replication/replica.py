@@ -88,7 +88,7 @@ class LogReplica(LogAlgorithm):
 
     @property
     def members(self) -> tuple[NodeId, ...]:
-        """The nodes that receive the log, at the last applied slot."""
+        """The nodes that receive the log."""
         return self.configuration.members
 
     # --- roles --------------------------------------------------------------------------------------------------------
@@ -118,10 +118,10 @@ class LogReplica(LogAlgorithm):
             return
         if self.leader is not None:
             self.become_following(sender)
-        if self.election.leader != sender:
-            self.election.note_leader(sender)
-            self.clients.ask_again(sender)
+        is_news = self.election.leader != sender
         self.election.note_leader(sender)
+        if is_news:
+            self.clients.ask_again(sender)
 
     # --- clients ------------------------------------------------------------------------------------------------------
 

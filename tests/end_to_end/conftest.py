@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.end_to_end.chromium import CHROMIUM
 from tests.end_to_end.hand import Hand, QuickHand, end
 
 
@@ -36,3 +38,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hand]:
         yield hand
     finally:
         end(hand)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium. It ends with its module, since Playwright's event loop is in the way of `asyncio.run`."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -27,7 +27,7 @@ from harness.cli.main import run
 from node.machine import BEAT_MS
 from node.replication.election import tick_s
 from node.tuning import SHIPPED
-from tests.end_to_end.test_report_page import CHROMIUM
+from tests.end_to_end.chromium import NEEDS_CHROMIUM
 
 STATED = {
     "in_flight", "connections", "ours_per_s", "peer", "peer_per_s", "ratio", "floor_per_s", "p50_ms", "p99_ms",
@@ -168,7 +168,7 @@ def test_watchers(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["ratio"] == row["puts_per_s"] / rows[0]["puts_per_s"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
+@NEEDS_CHROMIUM
 def test_page(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = bench(capsys, "page", "-n", "3", "--rounds", "1", "--seconds", "0.3", "--acts", "2")["rows"]
     assert row["acts"] == 2

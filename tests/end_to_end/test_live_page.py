@@ -11,29 +11,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from harness.page.recorded_view import recorded_view
 from harness.page.server import PageServer
-from tests.end_to_end.test_report_page import CHROMIUM
+from tests.end_to_end.chromium import NEEDS_CHROMIUM
 from tests.run_folders import hostile, split_brain
 from tests.waiting import WAIT_S
 
 COMMAND = [sys.executable, "-m", "harness.cli.main"]
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in"),
+    NEEDS_CHROMIUM,
     pytest.mark.timeout(300),  # a browser beside a cluster, on a machine that may have much else to do
 ]
 expect.set_options(timeout=WAIT_S * 1000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Opened:

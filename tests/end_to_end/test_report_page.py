@@ -2,30 +2,18 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from harness.report import write_report
+from tests.end_to_end.chromium import NEEDS_CHROMIUM
 from tests.run_folders import hostile, lines, message, split_brain
 from tests.waiting import WAIT_S
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 class OpenedPage:

@@ -11,30 +11,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from harness.page.server import PageServer
 from harness.page.tour_page import TourPage
 from harness.tour.chapters import CHAPTERS
 from harness.tour.stage import Stage
 from harness.tour.story import GoalRuling, Measured, TourChapter
+from tests.end_to_end.chromium import NEEDS_CHROMIUM
 from tests.end_to_end.test_live_page import COMMAND, Opened, cut_off_with_the_mouse, opened
-from tests.end_to_end.test_report_page import CHROMIUM
 from tests.waiting import WAIT_S
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in"),
+    NEEDS_CHROMIUM,
     pytest.mark.timeout(300),
 ]
 expect.set_options(timeout=WAIT_S * 1000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @contextmanager

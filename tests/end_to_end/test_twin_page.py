@@ -13,13 +13,11 @@ from harness.replay.story import find_story
 from harness.virtual.fault_model import SOUND
 from harness.virtual.search import Budget
 from node.algorithms import load_algorithm
-from tests.end_to_end.test_live_page import Opened, browser, cut_off_with_the_mouse, opened_as
-from tests.end_to_end.test_report_page import CHROMIUM
-
-__all__ = ["browser"]
+from tests.end_to_end.chromium import NEEDS_CHROMIUM
+from tests.end_to_end.test_live_page import Opened, cut_off_with_the_mouse, opened_as
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to open the page in"),
+    NEEDS_CHROMIUM,
     pytest.mark.timeout(300),
 ]
 

@@ -48,7 +48,7 @@ def _three_pasts(stage: Stage) -> Measured:
         _wait_for_votes(stage, six, _PASTS)
         cast = {variable: vote for variable, vote in _PASTS.items() if vote is not None}
         early += [stage.begin_propose(vote, _LAST, variable, NO_ANSWER_S) for variable, vote in cast.items()]
-        _wait_for_votes(stage, [_LAST], cast)  # n7 has voted, and nobody hears of it
+        _wait_for_votes(stage, [_LAST], cast)  # n7 has voted, and no other node hears of it
         facts = stage.kill(_LAST)
         to_last.rules[0].discard()
         from_last.rules[0].discard()

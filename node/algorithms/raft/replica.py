@@ -97,10 +97,6 @@ class Raft(LogReplica):
         """The configuration of the last change in the log, chosen or not (section 4.1)."""
         return self.log.configuration(self.state.configuration, self.state.applied)
 
-    @property
-    def members(self) -> tuple[NodeId, ...]:
-        return self.configuration.members
-
     # --- roles ------------------------------------------------------------------------------------------------------
 
     def begin_leading(self) -> None:

@@ -352,7 +352,7 @@ def test_the_report_says_that_it_is_being_made_and_does_not_hold_up_the_end(tmp_
 
         record = folder / "messages.jsonl"
         record.unlink()
-        os.mkfifo(record)  # whoever reads it waits
+        os.mkfifo(record)  # a reader of it waits
         page.server._reports = ReportMaker(patience_s=0.05)
         for _ in range(2):
             answer = answer_of(page, "report")

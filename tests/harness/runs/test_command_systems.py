@@ -185,4 +185,4 @@ def test_inspect_says_that_the_nodes_of_a_system_are_not_ours(
 ) -> None:
     SystemSpec(system(tmp_path, "Patient"), ("n1",), 1, None, tmp_path / "run").save(tmp_path)
     assert run(["--dir", str(tmp_path), "inspect", "n1"]) == 1
-    assert "the nodes of store are not ours, so nobody here can read what they store" in capsys.readouterr().err
+    assert "the nodes of store are not ours, so no command here can read what they store" in capsys.readouterr().err

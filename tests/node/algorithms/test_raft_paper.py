@@ -291,24 +291,25 @@ def test_3_5_what_matched_an_earlier_leader_does_not_match_the_next_also_for_a_c
     assert raft(net, "a").log.commit == 0
 
 
-def test_3_5_pipelining_an_entry_leaves_before_the_answer_to_the_one_before() -> None:
+def two_entries_on_their_way() -> Schedule:
+    """Return a cluster whose leader, a, has sent two entries to b, and has no answer."""
     net = Schedule(Raft)
     elect(net, "a", "ab")
     settle(net)
     for colour in (b"red", b"blue"):
         net.propose("a", Value(colour))
         take_own(net, "a")  # the call reaches the leader, which sends the entry
+    return net
+
+
+def test_3_5_pipelining_an_entry_leaves_before_the_answer_to_the_one_before() -> None:
+    net = two_entries_on_their_way()
     sent = [p.message for p in net.find(AppendEntries, "a", "b")]
     assert [(m.prev_slot, len(m.entries)) for m in sent if isinstance(m, AppendEntries)] == [(2, 1), (3, 1)]
 
 
 def test_3_5_what_is_sent_is_no_match() -> None:
-    net = Schedule(Raft)
-    elect(net, "a", "ab")
-    settle(net)
-    for colour in (b"red", b"blue"):
-        net.propose("a", Value(colour))
-        take_own(net, "a")
+    net = two_entries_on_their_way()
     first, _ = net.find(AppendEntries, "a", "b")
     net.deliver_one(first)
     net.deliver(Appended, "b", "a")
