@@ -155,11 +155,18 @@ def test_a_split_brain_with_the_mouse_and_back_to_the_moment_before_it(browser: 
 def cut_off_with_the_mouse(seen: Opened, node: str, others: tuple[str, ...]) -> None:
     """Draw a line between a node and the others, from the left of the picture to its right."""
     page = seen.page
-    ys = {}
-    for name in (node, *others):
-        box = seen.node(name).bounding_box()
-        assert box is not None
-        ys[name] = box["y"] + box["height"] / 2
+    names = [node, *others]
+    for name in names:
+        expect(seen.node(name)).to_be_visible()
+    # In one go, since the page draws the nodes anew at each change.
+    middles = page.locator("#picture svg").evaluate(
+        """(svg, names) => names.map((name) => {
+          const box = svg.querySelector(`.node[data-node=${name}]`).getBoundingClientRect();
+          return box.y + box.height / 2;
+        })""",
+        names,
+    )
+    ys = dict(zip(names, middles, strict=True))
     picture = page.locator("#picture svg").bounding_box()
     assert picture is not None
     y = (ys[node] + min(ys[other] for other in others)) / 2

@@ -92,6 +92,7 @@ def test_a_chapter_from_its_first_screen_to_its_challenge_solved_with_the_mouse(
         go_on(seen, "3 of 4", "next")
 
         expect(page.locator("#tour-step")).to_have_text("4 of 4")
+        expect(page.locator(".node")).to_have_count(3)  # the challenge's own cluster
         expect(seen.node("n3", state="up")).to_be_visible()
         page.click("[data-say=hint]")
         expect(page.locator("#said")).to_contain_text("Two nodes have to believe that they lead.")
