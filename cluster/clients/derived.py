@@ -39,7 +39,7 @@ class BlockingClient(Protocol):
 
 
 class AsyncClient(Protocol):
-    """The same for the tasks of an event loop. `AsyncLogClient` does."""
+    """A client of the log for the tasks of an event loop, such as `AsyncLogClient`."""
 
     async def do(self, operation: Operation[T] | Steps[T]) -> T:
         """Carry out one operation, or steps, and return the result."""

@@ -40,7 +40,10 @@ def leading_verdict(run: RunEvidence, hand_overs: Sequence[HandOver]) -> dict[st
 
 @checker
 def leading(run: RunEvidence, hand_overs: Sequence[HandOver]) -> Verdict:
-    """Check that each voter led, and heard every other voter, in time. Unknown if the machine took too much of it."""
+    """Check that each voter led, and heard every other voter, in time.
+
+    Unknown if other programs on the machine took too much of that time.
+    """
     missing = [one for one in hand_overs if one.led_ns is None]
     judged = [one for one in missing if run.allowance_s(one.asked_ns, one.asked_ns + _LOOKS_NS) <= _SPARE_S]
     with Found() as found:

@@ -1,4 +1,4 @@
-"""Scripts about judges: each gives a judge, or a broken one, histories that are known to have a flaw, and it must name each."""
+"""Scripts about judges. Each gives histories with a known flaw to a judge, or to a broken judge, which must name every flaw."""
 
 from typing import Final
 

@@ -14,7 +14,7 @@ from node.offline import replica_on_disk
 
 
 def about_cluster(algorithm: str, nodes: Sequence[str], **more: Any) -> dict[str, Any]:
-    """Return what never changes of a cluster, as plain data for JSON. `more` has further fields."""
+    """Return the facts of a cluster that never change, as plain data for JSON. `more` has further fields."""
     known = load_algorithm(algorithm)
     return {
         "algorithm": algorithm,

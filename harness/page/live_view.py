@@ -41,9 +41,9 @@ _LIVELY_S: Final = 1.5
 #: page draws some hundred at once. What a person does by hand makes short bursts of messages, which are not thinned.
 MESSAGES_MAX: Final = 400
 MESSAGES_PER_S: Final = 1000
-#: Looks leave the processors to the cluster: after each comes a pause of so many times as long as it took.
+#: Looks leave the processors to the cluster: the pause after a look is so many times as long as the look was.
 _REST: Final = 4
-#: The threads that look yield to the nodes, if the processors do not suffice for both (nice(2)).
+#: How nice the threads that look are (nice(2)): the nodes come first if the processors do not suffice for both.
 _NICE: Final = 5
 #: How long the supervisor, and a node, may take to answer, in seconds.
 _SUPERVISOR_S: Final = 5.0

@@ -94,7 +94,7 @@ def _events(run: RunFolder, every_change: Sequence[NodeChange], watched: Sequenc
 
 
 def _nodes(run: RunFolder, every_change: Sequence[NodeChange]) -> Iterator[Event]:
-    """Yield how each node stood, in the order of time, from what the record shows of it and from the receipts of faults."""
+    """Yield an event for each change of a node, in the order of time. The record and the receipts of faults show the changes."""
     nodes = {node: _NodeSoFar(node) for node in run.nodes}
     for node in nodes.values():
         yield node.event(run.span.first)
@@ -156,7 +156,7 @@ class _NodeSoFar:
                 facts["commit"] = facts["applied"] = int(str(change.value).rpartition(" ")[2])
 
     def event(self, time_ns: int) -> Event:
-        """Return how the node stands."""
+        """Return the event that shows the node as it is now."""
         names = list(self._in_force.values())
         state = "up" if not names else "suspended" if set(names) <= _PAUSES else "down"
         process = {"node": self._node, "state": state, "how": ", ".join(names) or "up", "pid": None, "boots": 0}

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-#: The report yields to the nodes, if the processors do not suffice for both (nice(2)).
+#: How nice the process that makes the report is (nice(2)): the nodes come first if the processors do not suffice for both.
 _NICE: Final = 5
 #: For how long a request waits for the report before it is told that it is being made, in seconds.
 _PATIENCE_S: Final = 2.0

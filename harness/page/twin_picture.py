@@ -28,7 +28,7 @@ from node.wire import decode_value, unpack
 
 #: How much of the page's time a click takes, in microseconds: a little more than a message needs for its way on the picture.
 STEP_US: Final = 700_000
-#: What the judge of a virtual cluster calls what the page watches under another name.
+#: The names of promises where the judge of a virtual cluster has another name than the page: the judge's, then the page's.
 _NAMES: Final = {"agreement": "agreement", "stability": "a decision stays", "promise": "a promise never goes back"}
 
 
@@ -144,7 +144,7 @@ class TwinPicture:
     # --- nodes and links ----------------------------------------------------------------------------------------------
 
     def nodes(self, suspended: Collection[NodeId]) -> None:
-        """Note how the nodes stand."""
+        """Note the state of every node."""
         for name, node in self._cluster.nodes.items():
             state = "down" if not node.up else "suspended" if name in suspended else "up"
             how = "down: crashed" if not node.up else state

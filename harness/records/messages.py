@@ -100,7 +100,10 @@ class JsonMessage(Message):
 
 
 class RecordLine(NamedTuple):
-    """A line of the record, before it is written. `of` is the line of the message's arrival; None if this is the arrival."""
+    """A line of the record, before it is written.
+
+    `of` is the line that says that the message arrived; None in that line itself.
+    """
 
     line: int
     of: int | None

@@ -23,7 +23,7 @@ _LOOK_S: Final = 0.02
 def let_each_lead(run: Experiment) -> list[HandOver]:
     """Ask every voter to lead, one after the other. Returns what came of it; empty if no node says who votes.
 
-    No voter can hear one whose process is down. So while one is, none is asked, and no time is lost.
+    A leader must hear every voter. So while the process of a voter is down, none is asked to lead, and no time is lost.
     """
     statuses = run.cluster.status()
     leader = leading_node(statuses)

@@ -60,9 +60,9 @@ def _receipt_of(step: PlanStep, receipts: list[Receipt]) -> Receipt | None:
 
 
 def _event(lines: Sequence[Mapping[str, Any]], receipt: Receipt) -> _End | None:
-    """Return the end of a message by which a node that was struck is known; None if the node took part in no message.
+    """Return a message type and its end, sender or receiver, that tell which role the struck node had.
 
-    What one node alone sends comes first, and what goes to other nodes.
+    None if the node took part in no message. Types that only one node sends are preferred, then types that go to other nodes than the clients.
     """
     (node,) = receipt.nodes_down
     every, of_node = Counter[_End](), Counter[_End]()

@@ -130,7 +130,7 @@ class SystemSession(HandSession):
         return Plan(spec.system.name, spec.nodes, spec.seed, workload, time_s, steps, system=spec.system)
 
     def _failed(self, _node: NodeId) -> bool:
-        """Return that a node which is down has ended by itself: the verdict "contract" says so, if no fault of ours did it."""
+        """Return True: a node that is down has ended by itself. The verdict "contract" says so, if no fault of ours did it."""
         return True
 
     def judge(self, _members: tuple[NodeId, ...] = ()) -> Path:

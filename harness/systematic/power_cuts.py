@@ -8,7 +8,7 @@ from harness.faults.power_cut import Tail
 from harness.systematic.sweep_points import PointOutcome
 from node.wording import count
 
-#: The evidence of a power cut that was not made, because this time the operation ended before its boundary.
+#: What a receipt says of a power cut that was not made: the operation ended before it came to the boundary.
 ALIVE: Final = "the operation ended before this boundary"
 
 

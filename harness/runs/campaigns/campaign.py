@@ -28,7 +28,7 @@ from node.algorithms import load_algorithm
 from node.storage.disk import DiskError
 
 RUNS_MAX: Final = 1_000_000
-#: One of so many runs lasts so many times as long as the others.
+#: One run in `LONG_EVERY` lasts `LONG_TIMES` as long as the others.
 LONG_EVERY: Final = 6
 LONG_TIMES: Final = 4
 

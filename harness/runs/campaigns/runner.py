@@ -86,7 +86,7 @@ def _results_of(
 
 
 def _change(campaign: Campaign, numbers: Iterator[int], plan: Plan, other: Plan, rng: Random) -> Plan:
-    """Change a plan, perhaps with a fault of a plan that is drawn for nothing else."""
+    """Change a plan, perhaps with a fault from another plan, which is drawn for that alone."""
     return changed_plan(plan, other, campaign.plan(next(numbers)), rng)
 
 

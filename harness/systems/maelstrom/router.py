@@ -50,7 +50,7 @@ _GRACE_S: Final = 10.0
 
 
 class Listener(NamedTuple):
-    """Who hears what the router cannot decide itself. Each function is called in the router's thread, or in that of a sender."""
+    """The functions that the router calls where it cannot decide itself. It calls them in its own thread, or in a sender's."""
 
     to_client: Callable[[NodeId, JsonLine], None]
     """A message to a client, with the node that has written it."""
