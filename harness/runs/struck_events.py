@@ -62,7 +62,8 @@ def _receipt_of(step: PlanStep, receipts: list[Receipt]) -> Receipt | None:
 def _event(lines: Sequence[Mapping[str, Any]], receipt: Receipt) -> _End | None:
     """Return a message type and its end, sender or receiver, that tell which role the struck node had.
 
-    None if the node took part in no message. Types that only one node sends are preferred, then types that go to other nodes than the clients.
+    None if the node took part in no message. Types that only one node sends are preferred,
+    then types that go to other nodes than the clients.
     """
     (node,) = receipt.nodes_down
     every, of_node = Counter[_End](), Counter[_End]()

@@ -105,7 +105,7 @@ class Walker:
         return walk
 
     def _share(self, worker: int, progress: Callable[[PowerCutTrial], object]) -> tuple[list[PowerCutTrial], list[str]]:
-        """Walk the boundaries of one worker, one in `workers * every`, until the operation ends before it comes to the boundary."""
+        """Walk one worker's boundaries, one in `workers * every`, until the operation ends before it comes to one."""
         trials: list[PowerCutTrial] = []
         violations: list[str] = []
         rng = Random(f"{self.seed}/{worker}")
