@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from cluster.clients.outcomes import Outcome
 from cluster.errors import ConsensusError, Mistake, NoSuchNode
@@ -33,7 +33,6 @@ from harness.faults.injector import Faults
 from harness.faults.target import bring_up_those_that_can
 from harness.records.history import FUNCTIONS
 from harness.records.run_folders import NOT_JUDGED
-from harness.runs.experiment import Experiment
 from harness.runs.system_run import SystemRun, judge_system
 from harness.runs.workload_clients import REST_S, WorkloadClients
 from harness.systems.registry import check_strikes
@@ -217,8 +216,7 @@ class HeldSystem:
         check_arguments(fault, arguments, self.nodes)
         self._injected += 1
         rng = Random(f"{self.run.seed}/{self._injected}")
-        # The faults that can strike a system use of their target only what `SystemRun` has, too.
-        active = EndsOnHeal(find_fault(fault).fault.inject(cast(Experiment, self.run), rng, **arguments).heal)
+        active = EndsOnHeal(find_fault(fault).fault.inject(self.run, rng, **arguments).heal)
         self._active.append(active)
         return active
 

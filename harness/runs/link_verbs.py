@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from harness.faults.partitions import checked_groups, links_between, parse_groups
 from harness.network.rules import Action, Cut, Delay, Drop, Duplicate, Reorder, Rule
 from harness.records.links import DELIVERED, KEPT, LOST
-from harness.runs.experiment import Experiment
+from harness.runs.run_by_hand import RunByHand
 from harness.runs.session import HandSession
 from node.contract import BadInput, NodeId
 
@@ -15,7 +15,7 @@ from node.contract import BadInput, NodeId
 class LinkVerbs:
     """Does to the links of `run` what the command line asks, as faults of `session`."""
 
-    def __init__(self, run: Experiment, session: HandSession) -> None:
+    def __init__(self, run: RunByHand, session: HandSession) -> None:
         self._run, self._session = run, session
 
     def verbs(self) -> dict[str, Callable[..., Any]]:

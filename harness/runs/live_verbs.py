@@ -17,14 +17,14 @@ from typing import Any
 from cluster.processes import is_suspended
 from harness.network.network import Network
 from harness.network.switchboard import Seen
-from harness.runs.experiment import Experiment
+from harness.runs.run_by_hand import RunByHand
 from harness.runs.session import HandSession
 
 
 class LiveVerbs:
     """What the live page asks of `run`, as acts of `session`."""
 
-    def __init__(self, run: Experiment, session: HandSession) -> None:
+    def __init__(self, run: RunByHand, session: HandSession) -> None:
         self._run, self._session = run, session
 
     def trouble(self) -> str | None:
@@ -73,7 +73,7 @@ class LiveVerbs:
         self._run.network.request("repeat", rule=rule, index=index)
 
 
-def look_at_run(run: Experiment, after: int, since_ns: int, most: int) -> dict[str, Any]:
+def look_at_run(run: RunByHand, after: int, since_ns: int, most: int) -> dict[str, Any]:
     """Return what is new in a run, as `LiveVerbs.look` does, which adds `in_force` and `trouble`. Any thread may look."""
     now_ns = time.monotonic_ns()
     nodes = [

@@ -29,11 +29,12 @@ from cluster.supervisor import Supervisor
 from harness.records.messages import PAGE_BYTES_MAX
 from harness.records.run_files import MESSAGES_NAME, RunFiles
 from harness.records.run_folders import BY_HAND, new_folder
+from harness.runs.cluster_session import ClusterSession
 from harness.runs.experiment import Experiment
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.live_verbs import LiveVerbs
 from harness.runs.progress import ShowLine
-from harness.runs.session import UNRECORDED, HandSession
+from harness.runs.session import UNRECORDED
 from node.contract import BadInput, NodeId
 
 _READY_S = 60.0
@@ -77,7 +78,7 @@ def serve(
 
 def _serve_session(
     spec: Spec, record: Recording, show: ShowLine, ready: Callable[[list[str]], None]
-) -> tuple[HandSession, tuple[NodeId, ...]]:
+) -> tuple[ClusterSession, tuple[NodeId, ...]]:
     """Do what `serve` does, without the judging. Returns the session, whose run has ended, and the members at its end."""
     had_past = any(spec.has_booted(node) for node in spec.nodes)
 
@@ -103,7 +104,11 @@ def _serve_session(
         some_messages=some,
         without_the_lost=True,
     )
-    with claim_cluster(spec.settings.cluster), run, contextlib.closing(HandSession(run, had_past=had_past)) as session:
+    with (
+        claim_cluster(spec.settings.cluster),
+        run,
+        contextlib.closing(ClusterSession(run, had_past=had_past)) as session,
+    ):
         live = LiveVerbs(run, session)
         verbs = {**LinkVerbs(run, session).verbs(), **session.verbs(), **live.verbs()}
         supervisor = Supervisor(run.cluster, verbs, show, live.trouble, session)

@@ -1,4 +1,6 @@
-"""A session by hand as a run: the calls and faults of the command line, on one experiment, and what is judged at the end.
+"""A session by hand as a run: the calls and faults of the command line, on one run, until it is judged at the end.
+
+`ClusterSession` (`cluster_session.py`) is one on our own nodes, `SystemSession` (`system_session.py`) on nodes that are not ours.
 
 Rules
 -----
@@ -9,28 +11,19 @@ Rules
 4. The plan is written anew after every fault, so it is there even if the supervisor is killed.
 5. A file of the run that cannot be written keeps no call and no fault from being done. `trouble` says so, and a session with
    calls that were not recorded is not judged.
-6. At the end the run is judged, if the session shows everything. Disks that were written before it, or members that came
-   or went, would make a judge see answers without their proposals. Then the results say why there are no verdicts.
 """
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from cluster.errors import WrongState
 from cluster.processes import ProcessState
-from harness.checkers.durability import durability
-from harness.checkers.evidence import RunEvidence
-from harness.checkers.invariants import invariants
-from harness.checkers.linearizable import linearizable
-from harness.checkers.models import KvModel
-from harness.checkers.properties import PROPERTIES, contract_verdict
-from harness.checkers.verdict import Verdict
 from harness.faults.active import ReceiptBuilder
 from harness.faults.catalogue import check_arguments, find_fault, split_lists
 from harness.faults.injector import Proofs
@@ -39,12 +32,10 @@ from harness.records.history import Event
 from harness.records.jsonable import from_jsonable
 from harness.records.links import Link
 from harness.records.receipts import Receipt
-from harness.records.run_folders import NOT_JUDGED
-from harness.runs.experiment import Experiment
 from harness.runs.plan import Plan
+from harness.runs.run_by_hand import RunByHand
 from harness.runs.session_steps import SessionSteps
 from node.contract import BadInput, NodeId
-from node.launcher import EXIT_INTERNAL
 
 #: How long the reply to `consensus inject` waits for the fault to be in force, in seconds.
 _INJECT_S: Final = 2.0
@@ -64,18 +55,17 @@ class _InjectedFault:
     error: BaseException | None = None
 
 
-class HandSession:
+class HandSession(ABC):
     """What the supervisor does for the command line. `run` has begun; it ends after `close`."""
 
-    def __init__(self, run: Experiment, *, had_past: bool) -> None:
-        """Begin a session on `run`. `had_past`: the disks were written before it."""
-        self._run, self._had_past = run, had_past
+    def __init__(self, run: RunByHand) -> None:
+        """Begin a session on `run`."""
+        self._run = run
         run.faults.claim_s = 0.0  # the user waits for the reply: a fault that cannot begin now is refused
         self._steps = SessionSteps()
         self._injecting: list[_InjectedFault] = []
         self._calls: dict[int, Event] = {}
         self._unrecorded = ""
-        self._has_programs = False
         self._unsaved = ""
         self._call_count = 0
         self._outside: dict[NodeId, ReceiptBuilder] = {}
@@ -87,12 +77,7 @@ class HandSession:
             "call_began": self.call_began,
             "call_ended": self.call_ended,
             "inject": self.inject,
-            "program_joined": self.program_joined,
         }
-
-    def program_joined(self) -> None:
-        """Note that a program of the user has joined the cluster. Its calls are not recorded."""
-        self._has_programs = True
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -180,9 +165,9 @@ class HandSession:
                 elif state is ProcessState.SUSPENDED or (state is ProcessState.DOWN and not self._failed(node)):
                     self._begin_outside(node, state, seen_ns)
 
+    @abstractmethod
     def _failed(self, node: NodeId) -> bool:
-        """Return whether a node that is down has ended by itself, because of its algorithm. That is no fault from outside."""
-        return f"status {EXIT_INTERNAL}" in self._run.cluster.process(node).ended
+        """Return whether a node that is down has ended by itself. That is no fault from outside."""
 
     def _begin_outside(self, node: NodeId, state: ProcessState, seen_ns: int) -> None:
         fault = "kill" if state is ProcessState.DOWN else "suspend"
@@ -346,10 +331,9 @@ class HandSession:
             except (OSError, BadInput) as error:
                 self._unsaved = str(error)
 
+    @abstractmethod
     def _plan(self) -> Plan:
         """Return a plan with the session's faults."""
-        functions = {event.f for event in self._run.recorder.history.events}
-        return self._steps.plan(self._run.spec.settings, functions)
 
     def trouble(self) -> str:
         """Return what of this session cannot be written, in a line for people; empty if all can."""
@@ -367,34 +351,6 @@ class HandSession:
             self._run.recorder.info(event, "the session ended first")
         self.save()
 
-    def judge(self, members: tuple[NodeId, ...]) -> Path | None:
-        """Judge the run and write the results. Call it after the run's end.
-
-        Args:
-            members: the members at the end.
-
-        Returns:
-            The run folder; None if the session had neither a call nor a fault.
-        """
-        if not self._run.has_history:
-            return None
-        verdicts: dict[str, Verdict] = {}
-        if self._unrecorded:
-            self._run.notes[NOT_JUDGED] = f"calls were not recorded: {self._unrecorded}"
-        elif self._has_programs:
-            self._run.notes[NOT_JUDGED] = (
-                "a program that has joined the cluster made calls of its own, which are not recorded"
-            )
-        elif self._had_past:
-            self._run.notes[NOT_JUDGED] = "the disks were written before this session, so it shows only a part"
-        elif members != self._run.spec.nodes:
-            self._run.notes[NOT_JUDGED] = "members came or went"
-        else:
-            evidence = self._run.evidence(faults_expected=False)
-            verdicts = session_verdicts(evidence, has_messages=self._run.records_messages)
-        self._run.save_results(verdicts, by_hand=True)
-        return self._run.folder
-
 
 def _struck(receipts: Sequence[Receipt], since_ns: int) -> list[str]:
     """Return the nodes and the links of the faults that began since a time, each once: "n1", "n1 to n2"."""
@@ -404,16 +360,3 @@ def _struck(receipts: Sequence[Receipt], since_ns: int) -> list[str]:
             found |= dict.fromkeys(receipt.nodes_down)
             found |= {f"{sender} to {to}": None for sender, to in (*receipt.links_cut, *receipt.links_disturbed)}
     return list(found)
-
-
-def session_verdicts(run: RunEvidence, *, has_messages: bool) -> dict[str, Verdict]:
-    """Return the verdicts that a session's evidence allows. `has_messages`: its messages were recorded."""
-    verdicts = contract_verdict(run)
-    if run.operations:
-        verdicts |= {name: judge(run) for name, judge in PROPERTIES.items()}
-        verdicts["linearizability"] = linearizable(run)
-    if len(run.operations) < len(run.calls):
-        verdicts["linearizability of keys"] = linearizable(run, KvModel())
-    if has_messages:
-        verdicts["invariants"] = invariants(run)
-    return {**verdicts, "durability": durability(run)}

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Self
 
 from cluster.errors import Mistake, NotUp
 from cluster.folder_mark import MARK_NAME, SPEC_NAME, SUPERVISOR_LOG_NAME, FolderMark, check_no_copy
@@ -20,7 +20,6 @@ from cluster.safe_output import safe_stderr
 from cluster.supervisor import Supervisor
 from harness.records.jsonable import read_document
 from harness.records.run_folders import BY_HAND, SYSTEM_NAME, new_folder
-from harness.runs.experiment import Experiment
 from harness.runs.held_system import HeldSystem
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.plan import Plan
@@ -95,12 +94,12 @@ class SystemSession(HandSession):
     """What the supervisor does for the command line."""
 
     def __init__(self, held: HeldSystem, spec: SystemSpec) -> None:
-        super().__init__(cast(Experiment, held.run), had_past=False)
+        super().__init__(held.run)
         self._held, self._spec = held, spec
 
     def system_verbs(self) -> dict[str, Callable[..., Any]]:
         """Return every request of the command line that is not about processes."""
-        links = LinkVerbs(cast(Experiment, self._held.run), self).verbs()
+        links = LinkVerbs(self._held.run, self).verbs()
         refused = ("call_began", "call_ended", "look", "deliver", "lose", "repeat", "end", "add_learner", "remove_node")
         return {**links, "inject": self.inject, "where": self._refuse, **dict.fromkeys(refused, self._refuse)}
 

@@ -16,10 +16,10 @@ from harness.cli.main import run
 from harness.network.stream_network import StreamNetwork
 from harness.records.run_files import RunFiles
 from harness.runs import plan as plans
-from harness.runs.experiment import Experiment
 from harness.runs.held_system import HeldSystem
 from harness.runs.link_verbs import LinkVerbs
 from harness.runs.plan import Plan, PlanStep, When
+from harness.runs.run_by_hand import RunByHand
 from harness.runs.session import HandSession
 from harness.runs.suite import PlanResult, run_plan
 from harness.runs.system_session import SystemSpec
@@ -173,7 +173,7 @@ def test_a_mistake_in_a_call_by_hand_is_none_of_the_client(tmp_path: Path) -> No
 def test_links_of_a_system_of_commands_count_connections_and_bytes() -> None:
     counts = {("n1", "n2"): Counter(connections=2, arrived=9, bytes=900), ("n2", "n1"): Counter(bytes=50)}
     network = SimpleNamespace(rules=list, links=lambda: counts, carries_streams=StreamNetwork.carries_streams)
-    verbs = LinkVerbs(cast(Experiment, SimpleNamespace(network=network)), cast(HandSession, None))
+    verbs = LinkVerbs(cast(RunByHand, SimpleNamespace(network=network)), cast(HandSession, None))
     assert verbs.links() == [
         {"from": "n1", "to": "n2", "connections": 2, "refused": 0, "bytes": 900, "rules": []},
         {"from": "n2", "to": "n1", "connections": 0, "refused": 0, "bytes": 50, "rules": []},
