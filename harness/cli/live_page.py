@@ -66,10 +66,11 @@ def show_address(
 @contextmanager
 def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tuple[PageView, Do]]":
     """Yield the view of the cluster that is up in `root`, and its acts. `booting`: it is not up yet, and is this one."""
-    from harness.page.about import about_cluster, plain_catalogue  # noqa: PLC0415 - for the page alone
-    from harness.page.acts import ClusterActs  # noqa: PLC0415
+    from harness.page.acts import ClusterActs  # noqa: PLC0415 - for the page alone
+    from harness.page.catalogue import plain_catalogue  # noqa: PLC0415
     from harness.page.live_view import LiveView  # noqa: PLC0415
     from harness.page.patience import CallPatience  # noqa: PLC0415
+    from harness.report.about import about_cluster  # noqa: PLC0415
 
     if booting is None:
         control = SupervisorClient(root)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from cluster.errors import ConsensusError, Unknown
-from harness.page.events import cut
+from harness.report.events import cut
 from node.contract import BadInput
 from node.storage.disk import DiskError
 

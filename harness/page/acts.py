@@ -23,8 +23,8 @@ from cluster.running import RunningCluster
 from cluster.spec import open_spec
 from cluster.supervisor_file import SupervisorClient
 from harness.page.act_table import Act, Acts, ActTable, is_pair
-from harness.page.events import value_text
 from harness.page.patience import CallPatience
+from harness.report.events import value_text
 from harness.runs.session_call import SessionCall, parse_value, recorded
 from node.contract import BadInput
 

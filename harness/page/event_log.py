@@ -7,16 +7,16 @@ for it. If its place is gone when it reads on, it gets the `base` and what is le
 
 The log is bounded. Of events that fall out, the base keeps what a picture needs: the latest of each node, fault and call.
 
-An event is plain data for JSON: `k` is its kind, `t` its time in microseconds. `harness/page/events.py` lists the kinds.
+An event is plain data for JSON: `k` is its kind, `t` its time in microseconds. `harness/report/events.py` lists the kinds.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-Event: TypeAlias = dict[str, Any]
+from harness.report.events import Event
 
 #: How many events are kept.
 EVENTS_MAX: Final = 40_000

@@ -22,14 +22,14 @@ from typing import Any, Final, Protocol
 
 from cluster.clients.client import Client
 from cluster.errors import ConsensusError
-from harness.page.event_log import Event, EventLog
-from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event
-from harness.page.predicates import Predicates
+from harness.page.event_log import EventLog
 from harness.page.view import PageView
 from harness.records.jsonable import from_jsonable
 from harness.records.run_files import RunFiles
 from harness.records.tail import FileTail
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
+from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event
+from harness.report.predicates import Predicates
 from node.algorithms import load_algorithm
 
 #: How often to look while something happens, and else, in seconds.

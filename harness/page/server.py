@@ -48,8 +48,8 @@ _FILES: Final = {
     "/": (ASSETS / "page.html", "text/html"),
     "/page.css": (ASSETS / "page.css", "text/css"),
     "/theme.css": (REPORT_ASSETS / "theme.css", "text/css"),
-    "/svg.js": (REPORT_ASSETS / "svg.js", "text/javascript"),
-    **{f"/{path.name}": (path, "text/javascript") for path in ASSETS.glob("*.mjs")},
+    "/picture.css": (REPORT_ASSETS / "picture.css", "text/css"),
+    **{f"/{path.name}": (path, "text/javascript") for path in (*ASSETS.glob("*.mjs"), *REPORT_ASSETS.glob("*.js"))},
 }
 #: How many events a batch has at most.
 _BATCH_MAX: Final = 2_000

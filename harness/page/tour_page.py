@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import ConsensusError, NotUp
-from harness.page.about import about_cluster
 from harness.page.event_log import EventLog
-from harness.page.events import cut
 from harness.page.live_view import LiveView
 from harness.page.tour_acts import ACTS, as_line
 from harness.page.tour_teller import Left, PageTeller
 from harness.page.view import PageView
+from harness.report.about import about_cluster
+from harness.report.events import cut
 from harness.runs.experiment import Experiment
 from harness.runs.live_verbs import look_at_run
 from harness.tour.chapters import CHAPTERS

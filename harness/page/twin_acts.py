@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from harness.faults.partitions import checked_groups, links_between
 from harness.page.act_table import Acts, is_pair
-from harness.page.events import cut
 from harness.page.twin import Twin
 from harness.records.links import Link
+from harness.report.events import cut
 from harness.runs.session_call import parse_value
 from harness.virtual.cluster import ImpossibleStep
 from harness.virtual.steps import VARIABLE, Crash, Deliver, LoseDisk, Propose, Query, Recover, SendFrame, Step

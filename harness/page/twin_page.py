@@ -9,10 +9,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
-from harness.page.about import about_cluster
 from harness.page.act_table import Acts, ActTable
 from harness.page.event_log import EventLog
-from harness.page.events import cut, message_event, value_text
 from harness.page.twin import Twin
 from harness.page.twin_acts import TwinActs
 from harness.page.twin_picture import STEP_US
@@ -20,6 +18,8 @@ from harness.page.twin_run import PossibleStep
 from harness.page.twin_schedules import KeptSchedules
 from harness.page.view import PageView
 from harness.replay.schedule import Schedule, name_of
+from harness.report.about import about_cluster
+from harness.report.events import cut, message_event, value_text
 from harness.virtual.fault_model import SOUND, FaultModel
 from harness.virtual.outlook import BUDGET, Chance, Outlook, OutlookLimits
 from harness.virtual.search import Budget

@@ -4,12 +4,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
-from harness.page.event_log import Event
-from harness.page.events import call_event, cut, fate_event, fault_event, message_event, node_event
-from harness.page.predicates import Predicates
 from harness.records.links import Link
 from harness.records.messages import readable_fields
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
+from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event
+from harness.report.predicates import Predicates
 from harness.virtual.cluster import VirtualCluster
 from harness.virtual.output import TurnOutput, VirtualReply
 from harness.virtual.steps import (

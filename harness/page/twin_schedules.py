@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.errors import Mistake
-from harness.page.events import cut
 from harness.records.run_folders import new_folder
 from harness.replay.kept_test import write_test
 from harness.replay.schedule import Schedule
+from harness.report.events import cut
 from node.contract import BadInput
 from node.wording import count
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from harness.report.diagram import answer_colours, answer_text, call_text, value_colour
+from harness.report.colours import answer_colours, value_colour
 from harness.report.drawn_run import DrawnCall, RunFolder
+from harness.report.wording import answer_text, call_text
 
 #: The width of a chart and of its margins, in units of the SVG.
 WIDTH: Final = 1400

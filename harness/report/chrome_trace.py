@@ -16,8 +16,8 @@ from itertools import chain
 from typing import Any, Final
 
 from harness.records.links import CLIENT, DELIVERED, LOST
-from harness.report.diagram import answer_text, call_text, message_label, what_is_broken
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage, RunFolder
+from harness.report.wording import answer_text, call_text, message_label, what_is_broken
 
 #: The length of a message's slice, in microseconds. A message has no length, but a slice without one cannot be clicked.
 _SLICE_US: Final = 20.0

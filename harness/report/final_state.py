@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from harness.records.disks import decided_on_disk
 from harness.records.jsonable import canonical, shown
-from harness.report.diagram import answer_colours, value_colour
+from harness.report.colours import answer_colours, value_colour
 from harness.report.drawn_run import RunFolder
 from node.algorithms import load_algorithm
 from node.storage.disk import inspect

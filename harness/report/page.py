@@ -11,24 +11,20 @@ Rules
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 from harness.records.run_folders import overall
 from harness.report import charts
-from harness.report.diagram import (
-    answer_colours,
-    answer_text,
-    as_json_block,
-    call_text,
-    diagram_data,
-    value_colour,
-)
+from harness.report.colours import answer_colours, value_colour
 from harness.report.drawn_run import RunFolder
 from harness.report.final_state import final_state
+from harness.report.page_data import as_json_block, page_data
+from harness.report.recorded_events import RecordedEvents
 from harness.report.scripts import script, style
 from harness.report.tables import operations_table, receipts_table, settings_table
+from harness.report.wording import answer_text, call_text
 from node.wording import count
 
 #: What each verdict is about; the first four in the article's words.
@@ -62,13 +58,13 @@ def page(run: RunFolder) -> str:
     source = script()
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    data = diagram_data(run)
+    recorded, data = page_data(run)
     title = f"{run.results.get('algorithm', 'a run')}: {_headline(run)}"
     body = "".join(
         (
             _first_screen(run),
-            _section("moment", "The nodes at any moment", _stage(data)),
-            _section("diagram", "Space-time diagram: every message and its fate", _diagram(run, data)),
+            _section("moment", "The nodes at any moment", _stage(run)),
+            _section("diagram", "Space-time diagram: every message and its fate", _diagram(run, recorded)),
             _section(
                 "over-time",
                 "Operations by process",
@@ -194,23 +190,24 @@ def _witness_buttons(run: RunFolder, indexes: Iterable[int]) -> str:
 # --- the nodes at a moment ---
 
 
-def _stage(data: Mapping[str, Any]) -> str:
-    many = sum(bool(name) for name in data["variables"]) > 1
+def _stage(run: RunFolder) -> str:
+    many = len({call.key for call in run.operations}) > 1
     hint = " Of several variables it shows the one that is chosen at the diagram, or what is newest." if many else ""
     return (
         '<div class="frame stage" id="stage"><div class="player" id="player"></div><div class="stage-body">'
-        '<svg id="ring" class="ring" tabindex="0"></svg><div class="stage-side"><div id="predicates"></div>'
+        '<div id="picture"></div><div class="stage-side"><div id="predicates"></div>'
         '<h4>Calls of clients</h4><ul id="calls"></ul><p id="legend"></p>'
         '<button id="save-ring">Save as SVG</button></div></div>'
-        f'<p class="note">The picture shows what the record has shown until this moment.{hint} A hollow shape is a value that a '
-        "node has voted for or accepted; a filled one is what it knows as decided. A bar across a link is a cut.</p></div>"
+        f'<p class="note">The picture shows what the record has shown until this moment.{hint} A dashed label is a value '
+        "that a node has voted for or accepted; a filled one with ✓ is what it knows as decided. "
+        "A bar across a link is a cut.</p></div>"
     )
 
 
 # --- the diagram ----------------------------------------------------------------------------------------------------
 
 
-def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
+def _diagram(run: RunFolder, recorded: RecordedEvents) -> str:
     notes = []
     if not run.messages:
         how = ": `consensus up` without `--no-record` records them" if run.results.get("by_hand") else ""
@@ -221,17 +218,17 @@ def _diagram(run: RunFolder, data: Mapping[str, Any]) -> str:
             f"The record of messages ends at {last:.1f} s, at its limit of {run.messages_limit // 2**20} MiB. "
             "`consensus up --record` has none."
         )
-    if data["leftOut"]:
-        total = sum(data["leftOut"].values())
-        by_type = ", ".join(f"{count:,} {name}" for name, count in data["leftOut"].items())
+    if recorded.left_out:
+        total = sum(recorded.left_out.values())
+        by_type = ", ".join(f"{count:,} {name}" for name, count in recorded.left_out.items())
         notes.append(
             f"This run has {count(len(run.messages), 'message')}; {len(run.messages) - total:,} are on this page: those near a "
             f"violation or a fault, all of the rarer kinds, and an even selection of the others. Left out: {by_type}. "
             "messages.jsonl has all messages."
         )
-    if data["operationsLeftOut"]:
+    if recorded.calls_left_out:
         notes.append(
-            f"{data['operationsLeftOut']:,} operations are left out of the diagram. history.jsonl has all operations."
+            f"{recorded.calls_left_out:,} operations are left out of the diagram. history.jsonl has all operations."
         )
     notes_html = "".join(f'<p class="note thinned">{escape(note)}</p>' for note in notes)
     return (

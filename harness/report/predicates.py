@@ -1,142 +1,161 @@
-"""What must hold at every moment of a run, and the moment at which it stopped to hold, with the evidence.
+"""Promises that a page watches while things happen, or goes through in a record: each turns red at the step that breaks it.
 
-Theory of operation
--------------------
-A verdict says what a whole run has broken. A predicate says when: the page moves through a run's time, and the predicate turns
-red at the step that breaks it. "Agreement" and "one value chosen" follow from the changes of the nodes (`changes.py`). For the
-promises of Paxos the judge itself is asked about beginnings of the record, by bisection: the shortest in which it finds
-something ends with the step that broke it.
+They are few and simple, for people who look. The judges of `harness/checkers` decide about a run at its end, from all evidence.
 
-A predicate that a run cannot show, such as the promises of an algorithm without ballots, is left out.
+Agreement is the article's coherence, and "a decision stays" is its no decoherence. Clients' answers count for both.
+
+`ABOUT` says what each promises. "A promise never goes back" is watched in the statuses of nodes; of a record, the judge itself
+says which message broke it (`recorded_events.py`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.checkers.evidence import RunEvidence
-from harness.checkers.invariants import broken_promises, keeps_promises
-from harness.records.jsonable import shown
-from harness.report.changes import NodeChange, text_of
-from harness.report.drawn_run import RunFolder
-from node.algorithms import load_algorithm
+from harness.checkers.invariants import chooses_by_majority, keeps_promises
+from harness.records.jsonable import from_jsonable
+from harness.report.events import Event, cut, value_text
+from node.contract import Algorithm
 from node.quorum import majority
 
-#: Beyond so many lines of the record, the promises are not looked at: each look takes seconds.
-LINES_MAX: Final = 60_000
+AGREEMENT: Final = "agreement"
+STAYS: Final = "a decision stays"
+CHOSEN: Final = "one value chosen"
+PROMISES: Final = "a promise never goes back"
+REPLICAS: Final = "replicas agree"
+TOKENS: Final = "tokens rise"
+#: What each of them promises.
+ABOUT: Final[Mapping[str, str]] = {
+    AGREEMENT: "no two nodes, and no two answers to clients, show different decided values (the article's coherence)",
+    STAYS: "a call that begins after a decision was answered gets no other value (the article's no decoherence)",
+    CHOSEN: "no two values of one variable have been accepted, or voted for, by majorities",
+    PROMISES: "no node promises or accepts below a ballot that it has promised",
+    REPLICAS: "two replicas that have applied the same number of slots have the same log",
+    TOKENS: "a lock is given with a token above the last one",
+}
+#: How many values, ballots or positions of one kind are remembered.
+_REMEMBERED_MAX: Final = 50_000
+#: How a status shows a value that is too large for it.
+_LARGE: Final = re.compile(r"^'[\d,]+ bytes'$")
 
 
-@dataclass(frozen=True, slots=True)
-class Predicate:
-    """What must hold, and where it stopped to hold.
+class Predicates:
+    """Watches one cluster or run. Each method takes in what was seen, at a time in microseconds; `broken` collects the events."""
 
-    Attributes:
-        name: what must hold, in a few words.
-        about: the same in a sentence.
-        broken: when it stopped to hold, in nanoseconds since the first event of the history; None if it held to the end.
-        evidence: what broke it, in one sentence.
-        message: the number of the message that broke it, if one did.
-        operation: the number of the client's call whose answer showed it, if one did.
-        variable: the variable that it is about, or "".
-    """
-
-    name: str
-    about: str
-    broken: int | None = None
-    evidence: str = ""
-    message: int | None = None
-    operation: int | None = None
-    variable: str = ""
-
-
-AGREEMENT: Final = Predicate("agreement", "no two nodes decide different values for one variable")
-ONE_CHOSEN: Final = Predicate("one value chosen", "no two values of one variable have the consent of a majority")
-PROMISES: Final = Predicate(
-    "a promise never goes back", "no node promises or accepts below a ballot that it has promised"
-)
-
-
-def predicates(run: RunFolder, all_changes: Sequence[NodeChange]) -> list[Predicate]:
-    """Return the predicates that the run shows, each with the moment at which it stopped to hold."""
-    found = []
-    if any(change.field == "decided" for change in all_changes):
-        found.append(_broken_by(AGREEMENT, _two_decisions(all_changes)))
-    if any(change.field == "holds" for change in all_changes):
-        found.append(_broken_by(ONE_CHOSEN, _two_choices(all_changes, majority(len(run.nodes)))))
-    return [*found, *_promises(run)]
-
-
-def _broken_by(predicate: Predicate, violations: Iterator[tuple[NodeChange, str]]) -> Predicate:
-    first = next(violations, None)
-    if first is None:
-        return predicate
-    change, evidence = first
-    where = (change.time, evidence, change.message, change.operation, change.variable)
-    return Predicate(predicate.name, predicate.about, *where)
-
-
-def _at(change: NodeChange) -> str:
-    return f"at {change.time / 1e9:.3f} s"
-
-
-def _two_decisions(all_changes: Iterable[NodeChange]) -> Iterator[tuple[NodeChange, str]]:
-    first: dict[str, NodeChange] = {}
-    for change in all_changes:
-        if change.field == "decided":
-            other = first.setdefault(change.variable, change)
-            if text_of(other.value) != text_of(change.value):
-                yield (
-                    change,
-                    f"{other.node} decided {shown(other.value)} {_at(other)}, and {change.node} {shown(change.value)} "
-                    f"{_at(change)} for {change.variable}",
-                )
-
-
-def _two_choices(all_changes: Iterable[NodeChange], quorum: int) -> Iterator[tuple[NodeChange, str]]:
-    holders: dict[tuple[str, str, str], dict[str, Any]] = {}  # variable, ballot and value to the nodes that hold it
-    chosen: dict[str, tuple[str, str]] = {}  # variable to the value that was chosen first, and a sentence on it
-    for change in all_changes:
-        if change.field != "holds":
-            continue
-        value = text_of(change.value)
-        nodes = holders.setdefault((change.variable, change.ballot, value), {})
-        nodes[change.node] = None
-        if len(nodes) < quorum:
-            continue
-        under = f" under ballot {change.ballot}" if change.ballot else ""
-        sentence = f"{', '.join(nodes)} hold {shown(change.value)}{under}"
-        first_value, first_sentence = chosen.setdefault(change.variable, (value, sentence))
-        if first_value != value:
-            yield change, f"{first_sentence}, and {sentence} for {change.variable}"
-
-
-def _promises(run: RunFolder) -> list[Predicate]:
-    if not run.is_ours:
-        return []
-    try:
-        algorithm = load_algorithm(str(run.results["algorithm"]))
-        if not keeps_promises(algorithm) or not run.lines or len(run.lines) > LINES_MAX:
-            return []
-
-        def broken(number: int) -> str | None:
-            evidence = RunEvidence(run.nodes, algorithm, messages=run.lines[:number])
-            return next((finding.text for finding in broken_promises(evidence)), None)
-
-        text = broken(len(run.lines))
-        if text is None:
-            return [PROMISES]
-        low, high = 0, len(run.lines)  # the first `low` lines break nothing, and the first `high` do
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if broken(middle) else (middle, high)
-        line = run.lines[high - 1]
-    except Exception as error:  # noqa: BLE001 - a record may hold anything, and a user's algorithm may raise anything
-        run.gaps.append(f"The promises could not be looked at: {type(error).__name__} {error}")
-        return []
-    number = line.get("of", line.get("index"))
-    time = next((message.time for message in run.messages if message.index == number), run.span.first)
-    return [
-        Predicate(
-            PROMISES.name, PROMISES.about, time, broken(high) or text, number, None, str(line.get("variable") or "")
+    def __init__(self, algorithm: type[Algorithm], nodes: int) -> None:
+        self._nodes = nodes
+        self.names = (
+            [REPLICAS, PROMISES, TOKENS]
+            if algorithm.keeps_log
+            else [AGREEMENT, STAYS, *([CHOSEN] if chooses_by_majority(algorithm) else [])]
+            + ([PROMISES] if keeps_promises(algorithm) else [])
         )
-    ]
+        self.broken: list[Event] = []
+        self._found: set[str] = set()
+        self._decided: dict[str, tuple[str, str]] = {}  # by variable: the value, and who showed it
+        self._answered: dict[str, dict[str, tuple[int, str]]] = {}  # by variable and value: when first, and by whom
+        self._ballots: dict[tuple[str, str], list[Any]] = {}
+        self._votes: dict[str, dict[Any, set[str]]] = {}  # by variable and ballot or value: who has accepted
+        self._proposed: dict[str, dict[Any, str]] = {}  # by variable and ballot: the value
+        self._chosen: dict[str, tuple[str, str]] = {}
+        self._chains: dict[int, tuple[str, str]] = {}
+        self._tokens: dict[str, int] = {}
+
+    def take_broken(self) -> list[Event]:
+        """Return what was found broken since the last call."""
+        broken, self.broken = self.broken, []
+        return broken
+
+    # --- what was seen ------------------------------------------------------------------------------------------------
+
+    def status(self, t: int, node: str, variables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in a node's status: the facts of its variables, as `events.variable_facts` returns them."""
+        for variable, facts in variables.items():
+            if facts.get("decided") is not None and not _LARGE.search(str(facts["decided"])):
+                self._decides(t, variable, str(facts["decided"]), node)
+            if "ballot" in facts:
+                self._ballot(t, variable, node, facts["ballot"])
+            if "accepted" in facts and "applied" not in facts:
+                self._accepts(t, variable, tuple(facts["accepted"]), node)
+            if facts.get("vote") is not None and not _LARGE.search(str(facts["vote"])):
+                self._accepts(t, variable, str(facts["vote"]), node)
+            if facts.get("chain") is not None:
+                self._applied(t, node, facts["applied"], str(facts["chain"]))
+
+    def message(self, t: int, sender: str, type_: str, variable: str | None, fields: Mapping[str, Any]) -> None:
+        """Take in a message that `sender` has sent."""
+        value = fields.get("value")
+        if variable is None or CHOSEN not in self.names or (isinstance(value, dict) and set(value) == {"bytes"}):
+            return  # a value that was cut short could be taken for another one
+        match type_, fields:
+            case "Accept", {"ballot": [round_, node], "value": value}:
+                self._remember(self._proposed, variable)[round_, node] = value_text(from_jsonable(value))
+            case "Accepted", {"ballot": [round_, node]}:
+                self._accepts(t, variable, (round_, node), sender)
+            case "Vote", {"value": value}:
+                self._accepts(t, variable, value_text(from_jsonable(value)), sender)
+
+    def answer(self, began: int, t: int, f: str, key: str, value: Any, node: str | None) -> None:
+        """Take in a client's answer."""
+        if f in ("propose", "query") and STAYS in self.names:
+            text, who = "undecided" if value is None else value_text(value), node or "a node"
+            answered = self._remember(self._answered, key)
+            for first, (since, by) in answered.items():
+                if first != text and since < began:
+                    self._break(t, STAYS, f"{key}: {by} answered {first}, and {who} answers {text} to a later call")
+            if value is not None:
+                self._decides(t, key, text, f"the answer of {who}")
+                answered.setdefault(text, (t, who))
+        elif f == "acquire" and isinstance(value, int):
+            if value <= self._tokens.get(key, 0):
+                self._break(t, TOKENS, f"{key}: token {value} is given after token {self._tokens[key]}")
+            self._tokens[key] = max(value, self._tokens.get(key, 0))
+
+    # --- what follows ---------------------------------------------------------------------------------------------------
+
+    def _decides(self, t: int, variable: str, value: str, who: str) -> None:
+        first, by = self._decided.setdefault(variable, (value, who))
+        if first != value:
+            self._break(t, AGREEMENT, f"{variable}: {by} shows {first}, and {who} shows {value}")
+
+    def _ballot(self, t: int, variable: str, node: str, ballot: list[Any]) -> None:
+        before = self._ballots.get((variable, node), ballot)
+        self._ballots[variable, node] = ballot
+        if ballot < before:
+            self._break(t, PROMISES, f"{node} has promised ballot {_text(before)}, and now reports {_text(ballot)}")
+
+    def _accepts(self, t: int, variable: str, what: Any, node: str) -> None:
+        voters = self._remember(self._votes, variable).setdefault(what, set())
+        voters.add(node)
+        if len(voters) < majority(self._nodes):
+            return
+        value = what if isinstance(what, str) else self._proposed.get(variable, {}).get(what)
+        if value is None:
+            return
+        how = "by votes" if isinstance(what, str) else f"under ballot {_text(what)}"
+        first, by = self._chosen.setdefault(variable, (value, how))
+        if first != value:
+            self._break(
+                t, CHOSEN, f"{variable}: {first} was chosen {by}, and {value} {how}, by {', '.join(sorted(voters))}"
+            )
+
+    def _applied(self, t: int, node: str, slot: int, chain: str) -> None:
+        if len(self._chains) > _REMEMBERED_MAX:
+            self._chains.clear()
+        first, by = self._chains.setdefault(slot, (chain, node))
+        if first != chain:
+            self._break(t, REPLICAS, f"{by} and {node} have applied {slot} slots, and their logs differ")
+
+    def _remember(self, where: dict[str, dict[Any, Any]], variable: str) -> dict[Any, Any]:
+        if len(where) > _REMEMBERED_MAX:
+            where.clear()
+        return where.setdefault(variable, {})
+
+    def _break(self, t: int, name: str, evidence: str) -> None:
+        if name not in self._found:
+            self._found.add(name)
+            self.broken.append({"k": "predicate", "t": t, "name": name, "evidence": cut(evidence)})
+
+
+def _text(ballot: Any) -> str:
+    return f"{ballot[0]}·{ballot[1]}"

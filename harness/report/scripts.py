@@ -5,7 +5,7 @@ each returns what it exports, and an import takes names from what an earlier one
 
 Rules
 -----
-1. An import stands on one line, as `import { a, b } from "./name.js";`, and an export before a `function` or a `const`.
+1. An import stands on one line, as `import { a, b } from "./name.js";`. An export stands before a `function`, `const` or `class`.
 2. A module imports only those that stand before it in `MODULES`.
 """
 
@@ -15,12 +15,23 @@ from typing import Final
 
 ASSETS: Final = Path(__file__).parent / "assets"
 #: The modules, each after those that it imports. The last one begins.
-MODULES: Final = ("svg.js", "ring.js", "run_data.js", "moment.js", "player.js", "diagram.js", "report.js")
+MODULES: Final = (
+    "dom.js",
+    "marks.js",
+    "store.js",
+    "picture.js",
+    "ring.js",
+    "messages.js",
+    "spacetime.js",
+    "player.js",
+    "diagram.js",
+    "report.js",
+)
 #: The styles, in their order.
 STYLES: Final = ("theme.css", "picture.css", "report.css")
 
 _IMPORT: Final = re.compile(r'^import (\{[^}]*\}) from "\./([\w.]+)";$', re.MULTILINE)
-_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|const) (\w+))", re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
 def script() -> str:

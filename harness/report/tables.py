@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from harness.records.jsonable import shown
 from harness.report.charts import duration
-from harness.report.diagram import answer_colours, answer_text, call_text, value_colour, what_is_broken
+from harness.report.colours import answer_colours, value_colour
 from harness.report.drawn_run import DrawnCall, DrawnFault, RunFolder
+from harness.report.wording import answer_text, call_text, what_is_broken
 from node.tuning import SETTINGS
 
 #: How many rows a table has at most.

@@ -61,7 +61,7 @@ def test_the_page_draws_the_run_and_makes_no_request(browser: Browser, tmp_path:
     ):
         assert text in picture
     assert 'class="predicate broken"' in picture
-    assert "n1 decided 'blue' at 0.010 s, and n3 'red' at 0.500 s" in picture
+    assert "colour: n1 shows 'blue', and n3 shows 'red'" in picture
     for text in ("partition: n1, n2 | n3", "Vote 1·n1 'blue'", "propose 'red'", "killed", 'class="loss"', "\u00d72"):
         assert text in diagram
 
@@ -109,7 +109,7 @@ def test_the_slider_moves_the_picture_and_the_predicates(browser: Browser, tmp_p
         page.on("console", lambda line: errors.append(line.text))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(page_file.as_uri())
-        ring, broken = page.locator("#ring"), page.locator(".predicate.broken")
+        ring, broken = page.locator(".ring"), page.locator(".predicate.broken")
         expect(broken).to_have_count(1)  # the page opens at the step that breaks agreement
         page.get_by_role("button", name="previous decision").click()
         expect(page.locator(".clock")).to_contain_text("0.0100 s")
@@ -119,7 +119,7 @@ def test_the_slider_moves_the_picture_and_the_predicates(browser: Browser, tmp_p
         )
         page.locator(".predicate-head").first.click()
         expect(broken).to_have_count(1)
-        expect(page.locator(".predicate.broken .evidence")).to_contain_text("and n3 'red' at 0.500 s")
+        expect(page.locator(".predicate.broken .evidence")).to_contain_text("and n3 shows 'red'")
         page.get_by_label("time of the run").focus()
         page.keyboard.press("End")
         expect(ring).to_have_attribute("aria-label", re.compile("n2: killed"))

@@ -1,6 +1,6 @@
 // The menu of all faults of the catalogue: searched by name and by what they do, with a field for each argument.
 
-import { button, h } from "./dom.mjs";
+import { button, h } from "./dom.js";
 
 const HINTS = { node: "n1, or a role such as leader", nodes: "[\"n1\", \"n2\"]", groups: "[[\"n1\", \"n2\"], [\"n3\"]]", links: "nodes, clients, all, or [[\"n1\", \"n2\"]]", message: "a type of message" };
 

@@ -2,23 +2,22 @@
 
 import { Clock } from "./clock.mjs";
 import { Connection } from "./connection.mjs";
-import { button, byId, h, plural } from "./dom.mjs";
+import { button, byId, h, plural } from "./dom.js";
 import { FaultMenu } from "./faultmenu.mjs";
 import { Link } from "./link.mjs";
-import { TypeMarks, valueMark } from "./marks.mjs";
-import { MessageLayer } from "./messages.mjs";
+import { TypeMarks, valueMark } from "./marks.js";
+import { MessageLayer } from "./messages.js";
+import { namesOf, pictureAt, variableAt, variablesAt } from "./picture.js";
 import { Panels } from "./panels.mjs";
-import { Legend, Ring } from "./ring.mjs";
-import { SpaceTime } from "./spacetime.mjs";
-import { Store } from "./store.mjs";
+import { Legend, Ring } from "./ring.js";
+import { SpaceTimeStrip } from "./strip.mjs";
+import { Store } from "./store.js";
 import { TimeBar } from "./timebar.mjs";
 import { tolerance } from "./tolerance.mjs";
 import { Tour } from "./tour.mjs";
 import { TwinPanels } from "./twin.mjs";
 
 const FLIGHT_US = 650000, CALLS_SHOWN = 5, WAITING_SHOWN = 2, REST_MS = 50, FRAME_MS = 28;
-const OF_JUDGES = "afterwards"; // the variable that a script's end decides, for the judges alone
-const WORDS = { agreement: "the article calls it coherence", "a decision stays": "the article calls it no decoherence" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const store = new Store();
 const page = { about: null, stand: {}, pending: {}, version: -1, shown: 0, restDrawn: 0, framed: 0 };
@@ -65,7 +64,7 @@ function begin(about) {
   page.panels.on_close = () => select(null);
   if (about.virtual) page.twin = new TwinPanels(page.panels);
   page.bar = new TimeBar(byId("time"), store, page.clock, () => {}, about.step_us);
-  page.diagram = new SpaceTime(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
+  page.diagram = new SpaceTimeStrip(byId("time"), page.bar.controls, store, page.clock, page.layer, () => { page.bar.focus = null; });
   page.ring.layOut(about.nodes);
   byId("toolbar").append(button("Save SVG", () => page.layer.save(`${about.algorithm}.svg`), { id: "save-svg", title: "save this picture as a file" }),
     h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
@@ -150,19 +149,11 @@ function frame() {
 
 function drawRest(t) {
   const { ring, panels } = page;
-  const names = [...new Set([...page.about.nodes, ...store.nodes.keys()])].filter((name) => store.nodes.has(name) || page.about.nodes.includes(name));
+  const names = namesOf(store, page.about);
   if (names.length !== ring.names.length) { ring.layOut(names); panels.nodes = names; }
-  const accepted = acceptedValues(t);
-  const events = names.map((name) => store.nodeAt(name, t));
-  const variable = variableToShow(events, t);
-  const marked = store.faultsAt(t).filter((fault) => fault.mark);
-  const nodes = names.map((name, number) => ({ ...nodePicture(name, events[number], variable, accepted),
-    marks: [...new Set(marked.filter((fault) => fault.nodes.includes(name)).map((fault) => fault.mark))] }));
-  for (const node of nodes) if ((node.told = toldOtherwise(node, variable, t))) node.marks.push(`answers ${node.told}`);
-  const held = page.clock.follows && !page.about.virtual ? page.stand.held ?? [] : store.waitingAt(t).filter((wait) => wait.fate === "held")
-    .map(({ message: { i, from, to, type, label, value } }) => ({ i, index: i, rule: "", from, to, type, label, value }));
-  const cuts = [...store.cutsAt(t)].filter((cut) => !cut.includes("client"));
-  ring.draw({ nodes, cuts, held, pending: page.pending, variable: null });
+  const picture = pictureAt(store, page.about, names, t, variableToShow(names, t)), { nodes } = picture;
+  if (page.clock.follows && !page.about.virtual) picture.held = page.stand.held ?? [];
+  ring.draw({ ...picture, pending: page.pending });
   panels.drawFacts(nodes.find((node) => node.name === panels.selection?.node), page.clock.follows);
   calls(t);
   if (!page.knowsVotes && nodes.some((node) => node.facts.votes)) {
@@ -177,45 +168,21 @@ function drawRest(t) {
   for (const chip of byId("predicates").querySelectorAll("[data-predicate]")) {
     const broken = store.broken.get(chip.dataset.predicate), is = Boolean(broken && broken.t <= t);
     chip.classList.toggle("broken", is);
-    chip.title = [is ? broken.evidence : "not broken up to here", WORDS[chip.dataset.predicate]].filter(Boolean).join("; ");
+    chip.title = `${page.about.promises[chip.dataset.predicate] ?? ""}: ${is ? broken.evidence : "not broken up to here"}`;
     chip.textContent = `${is ? "✗" : "✓"} ${chip.dataset.predicate}${is ? `: ${broken.evidence}` : ""}`;
   }
 }
 
 // Returns the variable that the picture is about: the one that the reader has chosen, or else that of the last call.
-function variableToShow(events, t) {
-  const there = [...new Set(events.flatMap((event) => Object.keys(event?.vars ?? {})))].filter(Boolean).sort(); // "" is for what is about none
-  const choice = byId("variable");
+function variableToShow(names, t) {
+  const there = variablesAt(store, names, t), choice = byId("variable");
   if (choice.dataset.names !== there.join(" ")) {
     const chosen = choice.value;
     choice.dataset.names = there.join(" ");
     choice.replaceChildren(h("option", { value: "" }, "the last variable"), ...there.map((name) => h("option", { value: name, selected: name === chosen }, name)));
     choice.hidden = there.length < 2;
   }
-  if (choice.value) return choice.value;
-  const called = store.callsAt(t, 200).reverse().find((call) => there.includes(call.key) && call.key !== OF_JUDGES);
-  return called?.key ?? events.find((event) => event?.latest)?.latest ?? "";
-}
-
-function nodePicture(name, event, variable, accepted) {
-  if (!event) return { name, state: "new", how: "not seen yet", facts: {} };
-  const facts = event.vars[page.about.keeps_log ? event.latest : variable] ?? (event.state === "up" ? page.about.first_roles?.[name] : null) ?? {};
-  return { name, state: event.state, how: event.how, pid: event.pid, boots: event.boots, answers: event.answers, facts,
-    ballot: facts.ballot && facts.ballot[0] ? facts.ballot.join("·") : "", refused: event.how.includes("see its log"),
-    accepted: facts.accepted && accepted.get(facts.accepted.join("·")) };
-}
-
-// Returns what a node that is up has last answered, if it knew another decision itself when it was asked: it asked its leader.
-function toldOtherwise({ name, state, facts }, variable, t) {
-  if (state !== "up" || !facts.decided) return null;
-  const call = store.callsAt(t, 50).reverse().find((one) => one.by === name && one.key === variable && one.outcome === "ok" && one.t1 <= t);
-  return call && call.answer.startsWith("'") && call.answer !== facts.decided && store.nodeAt(name, call.t)?.vars[variable]?.decided === facts.decided ? call.answer : null;
-}
-
-// Returns the value of each ballot, by the Accept messages that were seen up to a time.
-function acceptedValues() {
-  if (page.about.keeps_log || !page.about.types.includes("Accept")) return new Map();
-  return new Map(store.order.filter((message) => message.type === "Accept" && message.value).map((message) => [/ (\d+·\S+)/.exec(message.label)?.[1], message.value]));
+  return choice.value || variableAt(store, names, t);
 }
 
 function calls(t) {

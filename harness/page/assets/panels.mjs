@@ -1,7 +1,7 @@
 // The panels beside the picture: what is selected with its acts, the messages that are held, the faults in force, what was done.
 
-import { button, h, plural } from "./dom.mjs";
-import { valueMark } from "./marks.mjs";
+import { button, h, plural } from "./dom.js";
+import { valueMark } from "./marks.js";
 
 const CALL_S = 5, DONE_MAX = 30, HELD_SHOWN_MAX = 60;
 const VIRTUAL_TITLES = { kill: "it loses all but what is on its disk", suspend: "it does nothing, and its messages wait", resume: "it goes on" };

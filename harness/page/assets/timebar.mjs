@@ -1,8 +1,8 @@
 // The bar below the picture: a slider over the whole run, with play, speed and steps, and marks of what happened when.
 
-import { button, h, s, seconds } from "./dom.mjs";
+import { button, h, s, seconds } from "./dom.js";
 import { SPEEDS } from "./clock.mjs";
-import { valueMark } from "./marks.mjs";
+import { valueMark } from "./marks.js";
 
 const KINDS = ["message", "decision", "fault", "call"];
 const MARKS_MAX = 600;

@@ -1,7 +1,7 @@
 // The tour beside the picture: the list of the chapters, the steps of a chapter with what was measured, and its challenge.
 // Everything that it shows comes from the server, so every browser shows the same step. A press names the turn that it answers.
 
-import { button, h } from "./dom.mjs";
+import { button, h } from "./dom.js";
 
 const SOLVED = "✓ solved", MORE = ["check", "hint", "solution", "give up"];
 const ABOUT = { check: "have the judges rule", hint: "be told a little more", solution: "have it acted out", "give up": "end it" };

@@ -1,7 +1,7 @@
 // The panels of the virtual twin: what could happen next, what can still be decided, the branches, and the schedule so far.
 
-import { button, h, plural, s } from "./dom.mjs";
-import { valueMark } from "./marks.mjs";
+import { button, h, plural, s } from "./dom.js";
+import { valueMark } from "./marks.js";
 
 const GROUPS = [["timers", ["timer", "own"], true], ["nodes that crash, boot or lose their disks", ["crash", "boot", "lose disk"], false],
   ["clients that stop waiting", ["give up"], false], ["messages that come once more", ["repeat"], false]];

@@ -1,160 +1,302 @@
-// Draws a cluster at one moment: nodes on a ring, walls where links are cut, and messages on their way.
+// Draws the cluster: nodes on a ring, the clients beside it, and walls where links are cut.
 //
-// A picture is plain data, whether it comes from a record or from a cluster that runs:
-//   nodes:   [{ id, state, why, role, ballot, holds, decided, log, doing }]
-//            state: "up", "suspended", "down", "booting" or "refused"; why: "killed", ...; role: a word, or "" for unknown
-//            holds, decided: { text, colour } or null: what it has voted for or accepted, and what it knows as decided
-//            colour: a class of the style sheet (`v-blue`, `v-3`) or null; ballot, log, doing: text or ""
-//   cuts:    [[from, to]], directed;   slow: [[from, to]], links that lose or delay messages
-//   packets: [{ from, to, share, text, fate, colour, count }]; from or to may be "client"; share: 0 (sent) to 1 (arrived)
-//            fate: "moving", "lost", "waiting" or "copy"; colour: a CSS colour
-// Rules
-// 1. A value has a shape beside its colour, a state has a word beside its colour: nobody needs to tell colours apart.
-// 2. The drawing holds 1 to 16 nodes. Texts that are too long for their place are cut, and the element's title has them whole.
-import { cut, html, line, make } from "./svg.js";
+// Theory of operation
+// A picture is plain data, whether it comes from a record or from a cluster that runs: see picture.js. A node, the walls and the
+// messages that are held are each drawn anew when something about them has changed. Messages on their way are drawn above them in
+// each frame: see messages.js. A message moves along a curve, so that both directions of a link can be seen.
 
-const WIDTH = 760, HEIGHT = 530, NODE_R = 27, TEXT_MAX = 20;
-const STATE_WORDS = { suspended: "suspended", down: "down", booting: "booting", refused: "refuses to boot" };
-const SHAPES = ["circle", "square", "triangle", "diamond", "hexagon", "cross", "star", "bar"];
-const NAMED = ["v-blue", "v-red", "v-green", "v-yellow", "v-orange", "v-purple", "v-pink", "v-brown"];
+import { h, s } from "./dom.js";
+import { valueMark } from "./marks.js";
 
-// The shape of a value, by the class of its colour.
-export function shapeOf(colour) {
-  const place = NAMED.indexOf(colour);
-  return SHAPES[(place >= 0 ? place : Number(/\d+$/.exec(colour || "")?.[0] ?? 7)) % SHAPES.length];
-}
+const WIDTH = 1000, HEIGHT = 600, CENTRE = [592, 292], RADII = [318, 218], NODE = 47, CLIENT_AT = [80, 250];
+const HELD_MAX = 5;
+const CALLS = "of clients";
+const STATES = { up: "up", suspended: "suspended", down: "down", new: "booting" };
 
-function outline(shape, x, y, r) {
-  const corners = (count, turn, inner) => Array.from({ length: count * (inner ? 2 : 1) }, (_, i) => {
-    const angle = turn + 2 * Math.PI * i / (count * (inner ? 2 : 1)), far = inner && i % 2 ? r * inner : r;
-    return `${i ? "L" : "M"}${(x + far * Math.sin(angle)).toFixed(1)} ${(y - far * Math.cos(angle)).toFixed(1)}`;
-  }).join("") + "Z";
-  switch (shape) {
-    case "circle": return `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
-    case "square": return `M${x - r * 0.9} ${y - r * 0.9}h${r * 1.8}v${r * 1.8}h${-r * 1.8}Z`;
-    case "triangle": return corners(3, 0);
-    case "diamond": return corners(4, 0);
-    case "hexagon": return corners(6, Math.PI / 6);
-    case "cross": return `M${x - r} ${y - r * 0.35}h${r * 0.65}v${-r * 0.65}h${r * 0.7}v${r * 0.65}h${r * 0.65}v${r * 0.7}h${-r * 0.65}v${r * 0.65}h${-r * 0.7}v${-r * 0.65}h${-r * 0.65}Z`;
-    case "star": return corners(5, 0, 0.45);
-    default: return `M${x - r} ${y - r * 0.45}h${2 * r}v${r * 0.9}h${-2 * r}Z`;
+export class Ring {
+  // `on` has the functions `node(name)`, `link(from, to)`, `held(message)` and `knife(links, oneWay)`, which clicks call; null for
+  // a picture that is only looked at, which then has itself in words as its label.
+  constructor(parent, marks, on, isReadOnly) {
+    this.marks = marks;
+    this.on = on;
+    this.places = new Map();
+    this.layers = {};
+    this.svg = s("svg", { class: "ring", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: on ? "group" : "img", "aria-label": "Nodes, links and messages" });
+    for (const name of ["links", "walls", "nodes", "held", "knife"]) {
+      this.layers[name] = this.svg.appendChild(s("g", { class: name }));
+    }
+    this.hidden = new Set(); // types of messages
+    this.selected = null;
+    this.drawn = new Map(); // by part: what it shows now
+    this.groups = new Map(); // by node: its element
+    parent.append(this.svg);
+    if (!isReadOnly) this.listenForKnife();
+  }
+
+  layOut(nodes) {
+    this.names = nodes;
+    this.drawn.clear();
+    this.groups.clear();
+    this.layers.nodes.replaceChildren();
+    this.places = new Map([["client", CLIENT_AT]]);
+    nodes.forEach((node, number) => {
+      const angle = -Math.PI / 2 + 2 * Math.PI * number / nodes.length;
+      this.places.set(node, [CENTRE[0] + RADII[0] * Math.cos(angle), CENTRE[1] + RADII[1] * Math.sin(angle)]);
+    });
+    this.drawLinks();
+  }
+
+  // Returns the control point of the curve from one end to the other, and the ends at the rims.
+  curve(from, to) {
+    const [x1, y1] = this.places.get(from) ?? CENTRE, [x2, y2] = this.places.get(to) ?? CENTRE;
+    const dx = x2 - x1, dy = y2 - y1, length = Math.hypot(dx, dy) || 1;
+    const bend = Math.min(26, length * 0.09);
+    const ux = dx / length, uy = dy / length;
+    const start = [x1 + ux * NODE, y1 + uy * NODE], end = [x2 - ux * NODE, y2 - uy * NODE];
+    return { start, end, control: [(x1 + x2) / 2 - uy * bend * 2, (y1 + y2) / 2 + ux * bend * 2] };
+  }
+
+  pointAt({ start, end, control }, share) {
+    const rest = 1 - share;
+    return [0, 1].map((axis) => rest * rest * start[axis] + 2 * rest * share * control[axis] + share * share * end[axis]);
+  }
+
+  drawLinks() {
+    const lines = [];
+    this.links = new Map(); // by both ends, in the order of their names
+    for (const [number, one] of this.names.entries()) for (const other of this.names.slice(number + 1)) {
+      const [x1, y1] = this.places.get(one), [x2, y2] = this.places.get(other), line = s("line", { class: "link", x1, y1, x2, y2 });
+      this.links.set([one, other].sort().join(" "), line);
+      lines.push(line);
+      if (this.on) lines.push(s("line", { class: "link-hit", x1, y1, x2, y2, onclick: () => this.on.link(one, other) },
+        s("title", {}, `the link between ${one} and ${other}`)));
+    }
+    const [x, y] = CLIENT_AT;
+    for (const node of this.names) {
+      const [x2, y2] = this.places.get(node);
+      lines.push(s("line", { class: "link client", x1: x, y1: y, x2, y2 }));
+    }
+    lines.push(s("rect", { class: "client-box", x: x - 46, y: y - 24, width: 92, height: 48, rx: 10 }));
+    lines.push(s("text", { class: "client-name", x, y: y + 6 }, "clients"));
+    this.layers.links.replaceChildren(...lines);
+  }
+
+  // Draws nodes, walls and held messages as they are in `picture`: { nodes, cuts, slow, held, pending }.
+  draw(picture) {
+    this.changed("links", [picture.cuts, picture.slow], () => this.drawWalls(picture));
+    for (const node of picture.nodes) this.changed(`node ${node.name}`, [node, picture.pending?.[node.name], this.selected === node.name], () => this.drawNode(node, picture.pending ?? {}));
+    this.changed("held", [picture.held, ...this.hidden], () => this.drawHeld(picture.held));
+    if (!this.on) this.svg.setAttribute("aria-label", describe(picture));
+  }
+
+  // Draws a part if its data are not those that it was drawn from.
+  changed(part, data, draw) {
+    const key = JSON.stringify(data);
+    if (this.drawn.get(part) === key) return;
+    this.drawn.set(part, key);
+    draw();
+  }
+
+  // --- nodes ------------------------------------------------------------------------------------------------------------
+
+  drawNode(node, pending) {
+    const old = this.groups.get(node.name), group = this.node(node, pending[node.name]);
+    const isFocused = old && old === document.activeElement;
+    this.groups.set(node.name, group);
+    if (old) old.replaceWith(group); else this.layers.nodes.append(group);
+    if (isFocused) group.focus();
+  }
+
+  node(node, pending) {
+    const [x, y] = this.places.get(node.name);
+    const state = pending ?? (node.state === "down" && node.refused ? "refused" : STATES[node.state] ?? node.state);
+    const facts = node.facts ?? {};
+    const label = inWords(node), choose = this.on && (() => this.on.node(node.name));
+    const group = s("g", {
+      class: `node ${state} ${facts.leads ? "leads" : ""} ${this.selected === node.name ? "selected" : ""}`,
+      transform: `translate(${x} ${y})`, role: choose ? "button" : null, tabindex: choose ? 0 : null, "aria-label": label, "data-node": node.name,
+      "data-state": state, "data-decided": facts.decided, "data-vote": facts.vote, "data-role": facts.role,
+      onclick: choose, onkeydown: choose && ((event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } }),
+    }, s("title", {}, label));
+    if (facts.leads) group.append(s("circle", { class: "halo", r: NODE + 7 }));
+    group.append(s("circle", { class: "rim", r: NODE }));
+    group.append(s("text", { class: "name", y: state === "up" ? -12 : -14 }, node.name.length > 9 ? `${node.name.slice(0, 8)}…` : node.name));
+    const lines = state === "up" ? [facts.leads ? `★ ${facts.role}` : facts.role ?? (node.answers ? "" : "no answer"), node.ballot ? `b ${node.ballot}` : ""]
+      : state === "down" ? downLines(node.how)
+      : [{ suspended: "suspended", booting: "… booting", refused: "✕ refused" }[state] ?? `… ${state}`];
+    lines.filter(Boolean).forEach((text, number) => group.append(s("text", { class: "fact", y: 6 + number * 16 }, text)));
+    if (node.marks.length) group.append(s("text", { class: "mark", y: -NODE - 11 }, node.marks.join(", ")));
+    this.chip(group, node, facts);
+    return group;
+  }
+
+  // The chip below a node: the decided value, the vote, or how far a log has come.
+  chip(group, node, facts) {
+    const chips = [];
+    if (facts.applied !== undefined) chips.push({ css: "quiet", text: `slot ${facts.applied}${facts.commit > facts.applied ? ` of ${facts.commit}` : ""}` });
+    else if (facts.decided) chips.push({ ...valueMark(facts.decided), is: "decided" });
+    else if (facts.vote) chips.push({ ...valueMark(facts.vote), is: "vote" });
+    else if (node.accepted) chips.push({ ...valueMark(node.accepted), is: "accepted" });
+    for (const one of chips) {
+      const text = one.text ?? `${one.is === "decided" ? "✓" : one.is} ${one.glyph} ${one.name}`;
+      const width = Math.min(text.length * 8.2 + 16, 190);
+      group.append(s("rect", { class: `chip ${one.css} ${one.is ?? ""}`, x: -width / 2, y: NODE - 6, width, height: 24, rx: 12 }));
+      group.append(s("text", { class: `chip-text ${one.is ?? ""}`, y: NODE + 11 }, text.length > 22 ? `${text.slice(0, 21)}…` : text));
+    }
+    if (facts.votes && !facts.decided) {
+      const counts = new Map();
+      for (const vote of Object.values(facts.votes)) counts.set(vote, (counts.get(vote) ?? 0) + 1);
+      const text = [...counts].map(([vote, count]) => `${valueMark(vote).glyph}${count}`).join(" ");
+      group.append(s("text", { class: "tally", y: 22 }, text));
+    }
+  }
+
+  // --- walls --------------------------------------------------------------------------------------------------------------
+
+  drawWalls({ cuts, slow }) {
+    const isSlow = new Set(slow.map((link) => link.split(" ").sort().join(" "))), walls = [];
+    for (const [link, line] of this.links) line.classList.toggle("slow", isSlow.has(link));
+    for (const cut of cuts) {
+      const [from, to] = cut.split(" ");
+      if (!this.places.has(from) || !this.places.has(to)) continue;
+      const both = cuts.includes(`${to} ${from}`);
+      if (both && from > to) continue;
+      const [x1, y1] = this.places.get(from), [x2, y2] = this.places.get(to);
+      const angle = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
+      const [x, y] = both ? [(x1 + x2) / 2, (y1 + y2) / 2] : this.pointAt(this.curve(from, to), 0.5);
+      walls.push(s("g", { class: `wall ${both ? "" : "one-way"}`, transform: `translate(${x} ${y}) rotate(${angle})`, "data-cut": cut },
+        s("title", {}, both ? `${from} and ${to} are cut from each other` : `nothing passes from ${from} to ${to}`),
+        s("rect", { x: -5, y: -17, width: 10, height: 34, rx: 2 }), s("path", { d: "M-5 -6L5 -12M-5 5L5 -1M-5 16L5 10" }),
+        both ? null : s("path", { class: "way", d: "M-22 0H-8M-13 -5L-8 0L-13 5" })));
+    }
+    this.layers.walls.replaceChildren(...walls);
+  }
+
+  // --- messages that are held ---------------------------------------------------------------------------------------------
+
+  drawHeld(held) {
+    const links = new Map();
+    for (const message of held.filter((one) => this.shows(one))) {
+      const link = `${message.from} ${message.to}`;
+      if (!links.has(link)) links.set(link, []);
+      links.get(link).push(message);
+    }
+    const drawn = [];
+    for (const messages of links.values()) {
+      const curve = this.curve(messages[0].from, messages[0].to);
+      messages.slice(0, HELD_MAX).forEach((message, number) => {
+        const [x, y] = this.pointAt(curve, 0.56 - number * 0.075);
+        const group = s("g", { class: "held-one", transform: `translate(${x} ${y})`, onclick: this.on && (() => this.on.held(message)) },
+          s("title", {}, `held: ${message.label}, ${message.from} to ${message.to}.${this.on ? " Click to deliver" : ""}`),
+          s("circle", { class: "hold-rim", r: 14 }), ...this.shape(message, 0.95));
+        drawn.push(group);
+      });
+      if (messages.length > HELD_MAX) {
+        const [x, y] = this.pointAt(curve, 0.56 - HELD_MAX * 0.075);
+        drawn.push(s("text", { class: "more", x, y }, `+${messages.length - HELD_MAX}`));
+      }
+    }
+    this.layers.held.replaceChildren(...drawn);
+  }
+
+  shape(message, size = 1) {
+    const mark = this.marks.of(message), value = message.value ? valueMark(message.value) : null;
+    return [s("path", { class: `type ${mark.css}`, d: mark.outline, transform: `scale(${size})` }),
+      value ? s("circle", { class: `core ${value.css}`, r: 4 * size }) : null].filter(Boolean);
+  }
+
+  shows(message) {
+    return this.places.has(message.from) && this.places.has(message.to) && !this.hidden.has(this.marks.isOfClient(message) ? CALLS : message.type);
+  }
+
+  // --- the knife: a line drawn with the mouse cuts the links that it crosses ----------------------------------------------
+
+  listenForKnife() {
+    let begin = null, line = null;
+    const at = (event) => {
+      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.svg.getScreenCTM().inverse());
+      return [point.x, point.y];
+    };
+    this.svg.addEventListener("pointerdown", (event) => {
+      if (event.button === 0 && !event.target.closest(".node, .held-one")) begin = at(event);
+    });
+    this.svg.addEventListener("pointermove", (event) => {
+      if (!begin) return;
+      const [x, y] = at(event);
+      if (!line && Math.hypot(x - begin[0], y - begin[1]) < 12) return;
+      if (!line) {
+        line = this.layers.knife.appendChild(s("line", { class: "knife", x1: begin[0], y1: begin[1] }));
+        this.svg.setPointerCapture(event.pointerId);
+      }
+      line.setAttribute("x2", x);
+      line.setAttribute("y2", y);
+      this.mark(this.crossed(begin, [x, y]));
+    });
+    const end = (event) => {
+      if (line) {
+        const links = this.crossed(begin, at(event));
+        line.remove();
+        this.mark([]);
+        if (links.length && event.type === "pointerup") this.on.knife(links, event.shiftKey);
+      }
+      begin = line = null;
+    };
+    this.svg.addEventListener("pointerup", end);
+    this.svg.addEventListener("pointercancel", end);
+  }
+
+  crossed(a, b) {
+    const side = (p, q, r) => Math.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]));
+    const links = [];
+    for (const [number, one] of this.names.entries()) for (const other of this.names.slice(number + 1)) {
+      const c = this.places.get(one), d = this.places.get(other);
+      if (side(a, b, c) !== side(a, b, d) && side(c, d, a) !== side(c, d, b)) links.push(side(a, b, c) > 0 ? [one, other] : [other, one]);
+    }
+    return links;
+  }
+
+  mark(links) {
+    const marked = new Set(links.map((link) => [...link].sort().join(" ")));
+    for (const [link, line] of this.links) line.classList.toggle("marked", marked.has(link));
   }
 }
 
-// Draws a value's shape: filled if it is decided, hollow if the node only holds it.
-export function drawShape(parent, value, x, y, r, isDecided) {
-  return make("path", { class: `shape ${value.colour || "v-none"} ${isDecided ? "decided" : "held"}`, d: outline(shapeOf(value.colour), x, y, r) }, parent);
+// A node in words.
+function inWords({ name, state, how, facts, marks, ballot, accepted }) {
+  const known = facts.decided ? `decided ${facts.decided}` : facts.vote ? `voted ${facts.vote}` : accepted ? `accepted ${accepted}` : facts.applied !== undefined ? `slot ${facts.applied}` : "";
+  return [`${name}: ${state === "up" ? "up" : how}`, facts.role, ...marks ?? [], ballot && `ballot ${ballot}`, known].filter(Boolean).join(", ");
 }
-
-// Returns the place of each end of a link: nodes on a ring, the first on top, and the clients in the middle.
-export function places(ids) {
-  const found = new Map([["client", { x: WIDTH / 2, y: HEIGHT / 2 - 8 }]]);
-  const wide = WIDTH / 2 - 110, high = HEIGHT / 2 - 88;
-  ids.forEach((id, i) => {
-    const angle = 2 * Math.PI * i / Math.max(ids.length, 1);
-    found.set(id, { x: WIDTH / 2 + wide * Math.sin(angle), y: HEIGHT / 2 - 20 - high * Math.cos(angle) });
-  });
-  return found;
-}
-
-const along = (a, b, share) => ({ x: a.x + (b.x - a.x) * share, y: a.y + (b.y - a.y) * share });
-
-// Draws the picture into an <svg>, in place of what it held. `onNode(id, element)` is called with each node's group.
-export function drawRing(svg, picture, onNode) {
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", describe(picture));
-  svg.replaceChildren();
-  const at = places(picture.nodes.map((node) => node.id));
-  drawLinks(svg, picture, at);
-  const client = at.get("client");
-  make("rect", { class: "clients", x: client.x - 36, y: client.y - 14, width: 72, height: 28, rx: 6 }, svg);
-  make("text", { class: "clients-text", x: client.x, y: client.y + 5, "text-anchor": "middle" }, svg, "clients");
-  for (const packet of picture.packets) drawPacket(svg, packet, at);
-  for (const node of picture.nodes) {
-    const group = drawNode(svg, node, at.get(node.id));
-    if (onNode) onNode(node.id, group);
-  }
-}
-
-function drawLinks(svg, picture, at) {
-  const key = (from, to) => `${from}>${to}`;
-  const cuts = new Set(picture.cuts.map(([from, to]) => key(from, to)));
-  const slow = new Set((picture.slow || []).map(([from, to]) => key(from, to)));
-  const ids = picture.nodes.map((node) => node.id);
-  ids.forEach((one, i) => ids.slice(i + 1).forEach((other) => {
-    const there = cuts.has(key(one, other)), back = cuts.has(key(other, one));
-    const a = at.get(one), b = at.get(other);
-    const kind = there && back ? "link cut" : slow.has(key(one, other)) || slow.has(key(other, one)) ? "link slow" : "link";
-    line(svg, kind, a.x, a.y, b.x, b.y);
-    if (there || back) wall(svg, a, b, there && back ? 0.5 : there ? 0.68 : 0.32);
-  }));
-}
-
-// Draws a wall across a link. One that stands nearer to one end stops what goes to that end.
-function wall(svg, a, b, share) {
-  const m = along(a, b, share), length = Math.hypot(b.x - a.x, b.y - a.y) || 1;
-  const ux = (b.x - a.x) / length, uy = (b.y - a.y) / length;
-  line(svg, "wall", m.x - uy * 11, m.y + ux * 11, m.x + uy * 11, m.y - ux * 11);
-}
-
-function drawPacket(svg, packet, at) {
-  const a = at.get(packet.from), b = at.get(packet.to);
-  if (!a || !b) return;
-  const length = Math.hypot(b.x - a.x, b.y - a.y) || 1, room = Math.min(NODE_R / length, 0.45);
-  const m = along(a, b, room + (1 - 2 * room) * packet.share);
-  const group = make("g", { class: `packet ${packet.fate}` }, svg);
-  make("title", {}, group, `${packet.text}, ${packet.from} → ${packet.to}`);
-  line(group, "trail", along(a, b, room).x, along(a, b, room).y, m.x, m.y).style.stroke = packet.colour;
-  if (packet.fate === "lost") make("path", { class: "loss", d: `M${m.x - 6} ${m.y - 6}l12 12m0 -12l-12 12` }, group);
-  else if (packet.fate === "waiting") make("rect", { class: "kept", x: m.x - 6, y: m.y - 6, width: 12, height: 12, style: `stroke: ${packet.colour}` }, group);
-  else make("circle", { cx: m.x, cy: m.y, r: 6.5, style: `fill: ${packet.colour}` }, group);
-  const text = packet.count > 1 ? `${packet.count} × ${packet.text}` : packet.text;
-  if (text) make("text", { class: "packet-text", x: m.x + 10, y: m.y - 8 }, group, cut(text, 26));
-}
-
-function drawNode(svg, node, { x, y }) {
-  const group = make("g", { class: `node ${node.state}`, "data-node": node.id }, svg);
-  make("title", {}, group, sentence(node));
-  const shown = node.decided || node.holds;
-  make("circle", { class: `body ${node.role === "leader" ? "leads" : ""}`, cx: x, cy: y, r: NODE_R }, group);
-  if (node.role === "leader") make("circle", { class: "crown", cx: x, cy: y, r: NODE_R + 5 }, group);
-  make("text", { class: "name", x, y: shown ? y - 3 : y + 6, "text-anchor": "middle" }, group, cut(node.id, 6));
-  if (shown) drawShape(group, shown, x, y + 12, 8, Boolean(node.decided));
-  if (node.state === "down" || node.state === "refused") make("path", { class: "crossed", d: `M${x - 19} ${y - 19}L${x + 19} ${y + 19}M${x + 19} ${y - 19}L${x - 19} ${y + 19}` }, group);
-  if (node.state === "suspended") make("path", { class: "paused", d: `M${x - 6} ${y - 36}v-14m12 14v-14` }, group);
-  lines(node).forEach(([kind, text], i) => make("text", { class: kind, x, y: y + NODE_R + (node.role === "leader" ? 22 : 18) + 16 * i, "text-anchor": "middle" }, group, cut(text, TEXT_MAX)));
-  return group;
-}
-
-// The lines below a node: its state or role, then what it holds, decided or has reached.
-function lines(node) {
-  const found = [];
-  if (node.state !== "up") found.push(["state-text", node.why || STATE_WORDS[node.state] || node.state]);
-  const role = [node.role, node.ballot].filter(Boolean).join(" ");
-  if (role) found.push(["role-text", role]);
-  if (node.decided) found.push(["value-text", `decided ${node.decided.text}`]);
-  else if (node.holds) found.push(["value-text", `${node.holdsWord || "accepted"} ${node.holds.text}`]);
-  if (node.log) found.push(["role-text", node.log]);
-  if (node.doing && found.length < 3) found.push(["role-text", node.doing]);
-  return found.slice(0, 4);
-}
-
-const sentence = (node) => `${node.id}: ${[node.state === "up" ? "up" : node.why || STATE_WORDS[node.state] || node.state, ...lines(node).filter(([kind]) => kind !== "state-text").map(([, text]) => text)].join(", ")}`;
 
 // The picture in words, for those who do not see it.
-export function describe(picture) {
-  const cuts = picture.cuts.length ? ` Cut: ${picture.cuts.slice(0, 12).map(([a, b]) => `${a} to ${b}`).join(", ")}${picture.cuts.length > 12 ? " and more" : ""}.` : "";
-  return `${picture.nodes.map(sentence).join("; ")}.${cuts}`;
+export function describe({ nodes, cuts }) {
+  const cut = cuts.slice(0, 12).map((link) => link.replace(" ", " to ")).join(", ");
+  return `${nodes.map(inWords).join("; ")}.${cuts.length ? ` Cut: ${cut}${cuts.length > 12 ? " and more" : ""}.` : ""}`;
 }
 
-// Draws the legend of values: each with its shape, its colour and its text.
-export function drawLegend(parent, values) {
-  parent.replaceChildren();
-  for (const value of values) {
-    const entry = html("span", null, parent, `legend ${value.colour || ""}`);
-    const svg = make("svg", { width: 18, height: 18, viewBox: "0 0 18 18", "aria-hidden": "true" }, entry);
-    drawShape(svg, value, 9, 9, 7, true);
-    html("span", value.text, entry);
+// How a node has ended, in two lines that fit into its circle. The label, and the panel of the node, have it in full.
+function downLines(how) {
+  const words = how.replace(/^down: /, "").replace(/^the cluster has/, "cluster").replace("killed by SIGKILL", "killed").split(/[;:,]/)[0].split(" ");
+  const rest = words.slice(1).join(" ");
+  return [`✕ ${words[0]}`, rest.length > 12 ? `${rest.slice(0, 11)}…` : rest];
+}
+
+// The legend: a shape and a name for each type of message that was seen. A click hides or shows the messages of a type.
+export class Legend {
+  constructor(parent, marks, hidden) {
+    Object.assign(this, { parent, marks, hidden });
+    this.seen = new Set();
+  }
+
+  add(messages) {
+    for (const message of messages) {
+      const type = this.marks.isOfClient(message) ? CALLS : message.type;
+      if (this.seen.has(type) || this.seen.size > 40) continue;
+      this.seen.add(type);
+      const made = h("button", { type: "button", "aria-pressed": "true", title: "hide or show these messages", onclick: () => {
+        if (!this.hidden.delete(type)) this.hidden.add(type);
+        made.setAttribute("aria-pressed", String(!this.hidden.has(type)));
+      } }, this.marks.icon(type), type);
+      this.parent.append(made);
+    }
   }
 }

@@ -101,7 +101,7 @@ def served() -> Iterator[Served]:
 
 
 def test_the_page_and_its_files_are_served_with_a_strict_policy(served: Served) -> None:
-    for path in ("", "main.mjs", "page.css", "theme.css", "svg.js"):
+    for path in ("", "main.mjs", "page.css", "theme.css", "ring.js"):
         with socket.create_connection(("127.0.0.1", served.server.port), WAIT_S) as sock:
             sock.sendall(f"GET /{TOKEN}/{path} HTTP/1.1\r\nHost: {served.own}\r\nConnection: close\r\n\r\n".encode())
             answer = sock.makefile("rb").read().decode().lower()

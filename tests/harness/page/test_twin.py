@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.page.event_log import Event
 from harness.page.twin_page import VirtualTwin
 from harness.replay.schedule import load
+from harness.report.events import Event
 from node.algorithms import load_algorithm
 from tests.run_folders import HOSTILE
 

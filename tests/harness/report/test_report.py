@@ -8,10 +8,11 @@ import pytest
 
 from harness.report import write_report
 from harness.report.charts import nice_step
-from harness.report.diagram import as_json_block, sides
 from harness.report.drawn_run import DrawnFault, DrawnMessage
+from harness.report.page_data import as_json_block
 from harness.report.reading import read_run
 from harness.report.thinning import thin
+from harness.report.wording import sides
 from tests.run_folders import HOSTILE, MS, hostile, lines, message, results, split_brain
 
 #: How the page shows it: half of a surrogate pair is replaced, since a browser cannot show it.
@@ -51,6 +52,17 @@ def data_of(page: Elements) -> dict[str, Any]:
     """Return the data that the page holds for its script."""
     data: dict[str, Any] = json.loads(page.text["script"][0])
     return data
+
+
+def events_of(page: Elements, kind: str) -> list[dict[str, Any]]:
+    """Return the events of a kind in the page's data, as its script reads them."""
+    data = data_of(page)
+    fields, rows = data["events"][kind]["fields"], data["events"][kind]["rows"]
+    texts = data["texts"]
+    return [
+        {name: texts[int(item)] if isinstance(item, str) else item for name, item in zip(fields, row, strict=True)}
+        for row in rows
+    ]
 
 
 def requests_in(page: Elements) -> list[str]:
@@ -129,7 +141,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     assert "img" not in {tag for tag, _ in page.elements}
     assert Counter(tag for tag, _ in page.elements)["script"] == Counter(tag for tag, _ in kind.elements)["script"] == 2
     assert page.text["script"][1:] == kind.text["script"][1:]
-    assert SHOWN in data_of(page)["types"]
+    assert any(event["type"].startswith(SHOWN[:20]) for event in events_of(page, "msg"))
 
 
 def test_the_page_shows_the_settings_that_a_failure_needs(tmp_path: Path) -> None:
@@ -143,18 +155,17 @@ def test_the_page_shows_the_settings_that_a_failure_needs(tmp_path: Path) -> Non
 
 
 def test_every_fate_is_in_the_data(tmp_path: Path) -> None:
-    data = data_of(parsed(write_report(split_brain(tmp_path / "run"))))
-    by_index = {row[0]: row for row in data["messages"]}
+    page = parsed(write_report(split_brain(tmp_path / "run")))
+    by_index = {event["i"]: event for event in events_of(page, "msg")}
     assert sorted(by_index) == [0, 1, 2, 3, 4, 5, 6, 10, 11, 13]
-    fate = data["fates"]
-    assert [(when, fate[what]) for when, what in by_index[4][10]] == [(20_000, "passed")]
-    assert [(when, fate[what]) for when, what in by_index[5][10]] == [(31_000, "discarded")]
-    assert fate[by_index[2][5]] == "dropped"
-    assert data["texts"][by_index[1][9]] == "Vote 1·n1 'blue'"
-    partition, kill = data["faults"]
+    later = [(event["of"], event["t"], event["fate"]) for event in events_of(page, "fate")]
+    assert {(4, 20_000, "passed"), (5, 31_000, "discarded")} <= set(later)
+    assert by_index[2]["fate"] == "dropped"
+    assert by_index[1]["label"] == "Vote 1·n1 'blue'"
+    partition, kill = events_of(page, "fault")
     assert partition["groups"] == [["n1", "n2"], ["n3"]]
     assert (kill["nodes"], kill["t1"]) == (["n2"], None)
-    assert [one["witness"] for one in data["operations"]] == [["coherence"], ["coherence"], [], []]
+    assert [one["witness"] for one in events_of(page, "call")] == [["coherence"], ["coherence"], [], []]
 
 
 def test_an_unanswered_call_is_the_witness_of_fault_tolerance(tmp_path: Path) -> None:

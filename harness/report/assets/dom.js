@@ -1,28 +1,30 @@
-// Makes elements, and saves a drawing as an SVG file. Every string of a run becomes a text node or an attribute, never markup.
-const NAMESPACE = "http://www.w3.org/2000/svg";
+// Makes elements, and saves a drawing as an SVG file. Every string of a cluster becomes a text node or the value of an attribute,
+// never markup.
 
-// Makes an SVG element. The attribute "style" is set by the style object, which a strict policy allows.
-export function make(name, attributes, parent, text) {
-  const element = document.createElementNS(NAMESPACE, name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key === "style") element.style.cssText = value; else element.setAttribute(key, value);
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "style") element.style.cssText = value; // a strict policy allows this, and not the attribute
+    else element.setAttribute(name, value === true ? "" : String(value));
   }
-  if (text !== undefined) element.textContent = text;
-  if (parent) parent.appendChild(element);
+  for (const child of children.flat()) if (child !== null && child !== undefined) element.append(child);
   return element;
 }
 
-export const line = (parent, kind, x1, y1, x2, y2) => make("line", { class: kind, x1, y1, x2, y2 }, parent);
+export const h = (name, attributes, ...children) => filled(document.createElement(name), attributes, children);
+export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
+export const byId = (id) => document.getElementById(id);
 
-export function html(name, text, parent, className) {
-  const element = document.createElement(name);
-  if (text !== null) element.textContent = text;
-  if (className) element.className = className;
-  parent.appendChild(element);
-  return element;
+export function button(text, act, attributes = {}) {
+  return h("button", { type: "button", onclick: act, ...attributes }, text);
 }
 
-export const cut = (text, most) => text.length > most ? text.slice(0, Math.max(most - 1, 1)) + "…" : text;
+export const cut = (text, most) => (text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text);
+export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+export const seconds = (us, digits = 3) => `${(us / 1e6).toFixed(digits)} s`;
 
 // The properties that a drawing takes from the page's style sheet. A file has no style sheet, so they are written into it.
 const PROPERTIES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "font-family",
@@ -41,9 +43,9 @@ export function svgText(drawing) {
   const [x, y, width, height] = drawing.viewBox.baseVal && drawing.viewBox.baseVal.width
     ? [drawing.viewBox.baseVal.x, drawing.viewBox.baseVal.y, drawing.viewBox.baseVal.width, drawing.viewBox.baseVal.height]
     : [0, 0, box.width, box.height];
-  const background = make("rect", { x, y, width, height, fill: getComputedStyle(drawing).getPropertyValue("--panel") || "white" });
+  const background = s("rect", { x, y, width, height, fill: getComputedStyle(drawing).getPropertyValue("--panel") || "white" });
   copy.insertBefore(background, copy.firstChild);
-  copy.setAttribute("xmlns", NAMESPACE);
+  copy.setAttribute("xmlns", SVG);
   copy.setAttribute("width", Math.round(width));
   copy.setAttribute("height", Math.round(height));
   return new XMLSerializer().serializeToString(copy);

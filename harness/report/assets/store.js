@@ -1,11 +1,12 @@
-// Holds the events, and answers how everything stood at a time. Times are in microseconds.
+// Holds the events of a run or of a cluster (harness/report/events.py), and answers how everything stood at a time. Times are in microseconds.
 //
 // Rules
 // 1. Nothing is computed by running something again: a picture of the past is what the events say of it.
 // 2. The number of messages is bounded. The oldest are forgotten, with a count.
 
-const MESSAGES_MAX = 60000, STATES_MAX = 20000, CALLS_MAX = 5000;
-const KEPT = new Set(["held", "delayed", "reordered"]);
+const MESSAGES_MAX = 60000, STATES_MAX = 20000, CALLS_MAX = 12000;
+export const KEPT = new Set(["held", "delayed", "reordered"]);
+const BALLOT = / (\d+·\S+)/;
 export const LOST = new Set(["dropped", "discarded", "undeliverable"]);
 
 // Returns the first place in `items` whose time is above `t`.
@@ -15,6 +16,13 @@ export function after(items, t) {
     const middle = (low + high) >> 1;
     if (items[middle].t <= t) low = middle + 1; else high = middle;
   }
+  return low;
+}
+
+// Returns the first place whose key is not below `wanted`, in items that stand in the order of their keys.
+export function search(items, key, wanted) {
+  let low = 0, high = items.length;
+  while (low < high) { const mid = (low + high) >> 1; if (key(items[mid]) < wanted) low = mid + 1; else high = mid; }
   return low;
 }
 
@@ -39,6 +47,7 @@ export class Store {
     this.decided = []; // each time that a node got to know a decision
     this.faults = new Map();
     this.broken = new Map();
+    this.proposed = new Map(); // the value that an Accept asks for, by its variable and ballot
     this.thinned = 0;
     this.first = null;
     this.last = 0;
@@ -70,6 +79,8 @@ export class Store {
     const message = { ...event, at: [] };
     this.messages.set(event.i, message);
     insert(this.order, message);
+    const ballot = event.type === "Accept" && event.value && BALLOT.exec(event.label)?.[1];
+    if (ballot) this.proposed.set(`${event.variable} ${ballot}`, event.value);
     this.step(message, event.t, event.fate, true);
   }
 

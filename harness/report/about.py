@@ -1,16 +1,18 @@
-"""What a page is told of its cluster once: algorithm, nodes, messages, and the catalogue of faults."""
+"""What a picture is about, once: the algorithm, the nodes, and the types of messages."""
 
-import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from harness.faults.catalogue import CatalogueEntry, catalogue
-from harness.page.events import cut
-from harness.records.jsonable import to_jsonable
+from harness.records.links import CLIENT
+from harness.report.drawn_run import RunFolder
+from harness.report.predicates import ABOUT
 from node.algorithms import load_algorithm
 from node.authors import status_of
 from node.contract import Algorithm
 from node.offline import replica_on_disk
+
+#: The algorithm of a run whose results do not name it.
+_UNKNOWN: Final = "a run"
 
 
 def about_cluster(algorithm: str, nodes: Sequence[str], **more: Any) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def about_cluster(algorithm: str, nodes: Sequence[str], **more: Any) -> dict[str
         "keeps_log": known.keeps_log,
         "types": [message.type_name() for message in known.messages],
         "first_roles": _first_roles(known, tuple(nodes)),
+        "promises": ABOUT,
         **more,
     }
 
@@ -37,25 +40,20 @@ def _first_roles(algorithm: type[Algorithm], nodes: tuple[str, ...]) -> dict[str
     return {node: {"role": status.role, "leads": status.leads} for node, status in statuses.items()}
 
 
-def plain_catalogue() -> list[dict[str, Any]]:
-    """Return each fault of the catalogue: its name, family, summary, and its parameters with their defaults."""
-    return [
-        {
-            "name": entry.name,
-            "family": entry.family,
-            "summary": cut(" ".join(entry.fault.summary.split())),
-            "parameters": _parameters(entry),
+def about_run(run: RunFolder, predicates: Sequence[str]) -> dict[str, Any]:
+    """Return the same of a recorded run, whose algorithm may not be here."""
+    name = str(run.results.get("algorithm", _UNKNOWN))
+    about = {"predicates": list(predicates), "live": False}
+    try:
+        return about_cluster(name, run.nodes, **about)
+    except Exception:  # noqa: BLE001 - it is not here, or a user's module raises anything
+        of_nodes = (message.type for message in run.messages if CLIENT not in (message.sender, message.receiver))
+        types = list(dict.fromkeys(of_nodes))
+        return {
+            "algorithm": name,
+            "nodes": list(run.nodes),
+            "keeps_log": False,
+            "types": types,
+            "promises": ABOUT,
+            **about,
         }
-        for entry in catalogue()
-    ]
-
-
-def _parameters(entry: CatalogueEntry) -> list[Mapping[str, Any]]:
-    return [
-        {
-            "name": name,
-            "default": None if parameter.default in (None, inspect.Parameter.empty) else to_jsonable(parameter.default),
-            "required": parameter.default is inspect.Parameter.empty,
-        }
-        for name, parameter in entry.parameters.items()
-    ]

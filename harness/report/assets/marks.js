@@ -1,9 +1,9 @@
 // Colours and shapes: of values, and of the types of messages. A shape always stands beside a colour.
 
-import { s } from "./dom.mjs";
+import { s } from "./dom.js";
 
 const NAMED = ["blue", "red", "green", "yellow", "orange", "purple", "pink", "brown"];
-const GLYPHS = ["●", "■", "▲", "◆", "⬢", "✚", "★", "▬"]; // the shapes of the report's ring.js, in its order
+const GLYPHS = ["●", "■", "▲", "◆", "⬢", "✚", "★", "▬"];
 const CLIENT = "client";
 const values = new Map();
 
@@ -17,6 +17,11 @@ export function valueMark(text) {
     number = values.get(text);
   }
   return { css: named ? `v-${name}` : `v-${number % 8}`, glyph: GLYPHS[number % GLYPHS.length], name };
+}
+
+// Gives values the colours that they have elsewhere on the page: `colours` has the class of each, by its text.
+export function colourValues(colours) {
+  for (const [text, css] of Object.entries(colours)) if (/^v-\d+$/.test(css)) values.set(text, Number(css.slice(2)));
 }
 
 // The outlines of the shapes, around the point 0, 0.
@@ -33,7 +38,7 @@ const OUTLINES = [
 
 export class TypeMarks {
   constructor(types) {
-    this.types = types;
+    this.types = [...types];
   }
 
   isOfClient(message) {
@@ -41,14 +46,20 @@ export class TypeMarks {
   }
 
   of(message) {
-    const number = this.types.indexOf(message.type);
-    if (number < 0 || this.isOfClient(message)) return { css: "quiet", outline: OUTLINES[0] };
+    if (this.isOfClient(message)) return this.ofType(null);
+    if (!this.types.includes(message.type)) this.types.push(message.type); // of a system that is not ours, or a broken record
+    return this.ofType(message.type);
+  }
+
+  ofType(type) {
+    const number = this.types.indexOf(type);
+    if (number < 0) return { css: "quiet", outline: OUTLINES[0] };
     const turn = Math.floor(number / OUTLINES.length); // the ninth type has the first one's colour, and another shape
     return { css: `t-${number % 8}`, outline: OUTLINES[(number + turn) % OUTLINES.length] };
   }
 
   icon(type) {
-    const mark = this.of({ type, from: "", to: "" });
+    const mark = this.ofType(type);
     return s("svg", { viewBox: "-11 -11 22 22", class: "icon", "aria-hidden": "true" },
       s("path", { d: mark.outline, class: `type ${mark.css}` }));
   }

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.page.predicates import AGREEMENT, CHOSEN, PROMISES, REPLICAS, STAYS, TOKENS, Predicates
+from harness.report.predicates import AGREEMENT, CHOSEN, PROMISES, REPLICAS, STAYS, TOKENS, Predicates
 from node.algorithms import load_algorithm
 
 
@@ -102,8 +102,8 @@ def test_replicas_that_differ_at_the_same_slot_and_tokens_that_do_not_rise() -> 
 @pytest.mark.parametrize("value", [(1, 2), {"a": (1,)}, b"\x00", 1.5, "x" * 5000])
 def test_the_same_value_is_the_same_from_each_source(value: Any) -> None:
     """A status shows a tuple as a list, and a large value by its size; a record shows both as they are."""
-    from harness.page.events import value_text  # noqa: PLC0415
     from harness.records.jsonable import to_jsonable  # noqa: PLC0415
+    from harness.report.events import value_text  # noqa: PLC0415
 
     watched = Predicates(load_algorithm("majority"), 1)
     watched.answer(1, 2, "propose", "x", value, "n1")

@@ -3,13 +3,11 @@
 // A message that waits in the proxy stands in the middle of its curve; one that is lost ends there with a cross. The colours are
 // those of the style sheet, read again when the reader's setting changes.
 
-import { h, s } from "./dom.mjs";
-import { valueMark } from "./marks.mjs";
-import { LOST } from "./store.mjs";
-import { saveSvg } from "./svg.js"; // the report's
+import { h, s, saveSvg } from "./dom.js";
+import { valueMark } from "./marks.js";
+import { KEPT, LOST } from "./store.js";
 
 const DRAWN_MAX = 240, LABELLED_MAX = 14, TRAILS_MAX = 60, SPRITE = 28;
-const WAITS = new Set(["held", "delayed", "reordered"]);
 
 export class MessageLayer {
   constructor(ring) {
@@ -154,7 +152,7 @@ export class MessageLayer {
 function way(step, share) {
   const begin = step.waited && step.fate !== "duplicated" ? 0.5 : 0;
   if (LOST.has(step.fate)) return { share: Math.min(begin + share * 1.6, step.fate === "undeliverable" ? 0.92 : 0.55), lost: step.fate };
-  if (WAITS.has(step.fate)) return { share: Math.min(share * 1.5, 0.5), lost: null };
+  if (KEPT.has(step.fate)) return { share: Math.min(share * 1.5, 0.5), lost: null };
   return { share: begin + (1 - begin) * share, lost: null };
 }
 

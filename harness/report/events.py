@@ -1,4 +1,6 @@
-"""What a page shows, as events: plain data for JSON, from the records of a run or from a cluster that runs.
+"""What a picture of a cluster is made of, as events: plain data for JSON, from the records of a run or from a cluster that runs.
+
+The page of a run and the live page draw the same events by the same script.
 
 | `k` | about | fields beside `t`, its time in microseconds |
 |---|---|---|
@@ -6,7 +8,7 @@
 | `msg` | a message that has arrived at the proxy | `i`, `from`, `to`, `type`, `variable`, `fate`, `label`, `value`, `text` |
 | `fate` | what became of a message later | `of`, the `i` of its arrival, and `fate` |
 | `call` | a client's call, as it is known now | `id`, `t1`, `process`, `f`, `key`, `asked`, `at`, `outcome`, `answer` |
-| `fault` | a fault, as it is known now | `id`, `t1`, `name`, `bit`, `nodes`, `mark`, `cut`, `disturbed`, `what` |
+| `fault` | a fault, as it is known now | `id`, `t1`, `name`, `bit`, `nodes`, `mark`, `cut`, `disturbed`, `groups`, `what` |
 | `predicate` | a promise that is broken from now on | `name`, `evidence` |
 | `thinned` | messages that are not shown, since they were too many | `count` |
 
@@ -15,16 +17,16 @@ Every text is cut to a bounded size here. The page's script puts it into the pag
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from harness.page.event_log import Event
 from harness.records.jsonable import from_jsonable, shown, to_jsonable
-from harness.report.diagram import answer_text, call_text, message_label, what_is_broken
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
+from harness.report.wording import TEXT_MAX, answer_text, call_text, fields_text, message_label, sides, what_is_broken
 
-#: The longest text of a value, of fields and of evidence, in characters.
+Event: TypeAlias = dict[str, Any]
+
+#: The longest text of a value, in characters.
 VALUE_MAX: Final = 60
-TEXT_MAX: Final = 400
 #: How many variables of a node an event shows.
 VARIABLES_MAX: Final = 8
 #: The fields of a status that people are shown, if they are there.
@@ -64,7 +66,7 @@ def message_event(message: DrawnMessage) -> Event:
         "rule": message.rule,
         "label": message_label(message),
         "value": _value_of(message),
-        "text": cut(json.dumps(message.fields, ensure_ascii=False)),
+        "text": cut(fields_text(message)),
     }
 
 
@@ -114,6 +116,7 @@ def fault_event(fault: DrawnFault, nodes: Sequence[str], identity: str) -> Event
         "mark": fault.mark,
         "cut": [list(link) for link in fault.cut],
         "disturbed": [list(link) for link in fault.disturbed],
+        "groups": sides(fault, nodes),
         "what": cut(what_is_broken(fault, nodes)),
         "evidence": cut(json.dumps(to_jsonable(dict(fault.evidence)), ensure_ascii=False, default=str)),
     }
