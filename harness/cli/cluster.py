@@ -107,11 +107,17 @@ def up(
     """
     if algorithm is not None and system_file is not None:
         raise click.UsageError("give either an algorithm or a command, or a system with --system")
-    ours = ("adopt", "with_page", "detach_nodes", "systemd", "record", "prepare", "settings")
+    ours = ("adopt", "detach_nodes", "systemd", "record", "prepare", "settings")
     if algorithm is not None or system_file is not None:
         system = system_under_test(algorithm, volatile, ours, system_file)
         if system is not None:
-            _up_system(root, system, nodes or 3, seed or 0, workload, detach=detach, as_json=as_json)
+            if with_page and as_json:
+                raise Mistake("--live prints for people: see `consensus live`")
+            _up_system(root, system, nodes or 3, seed or 0, workload, detach=detach or with_page, as_json=as_json)
+            if with_page:
+                from harness.cli.live_page import show_page  # noqa: PLC0415 - only --live needs it
+
+                show_page(root, ends=not detach)
             return
     if workload is not None:
         raise click.UsageError("--workload is for nodes that are not ours: the verbs of the command line ask our own")

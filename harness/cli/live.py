@@ -17,7 +17,7 @@ from harness.cli.convention import print_stderr, verb
 from harness.cli.live_page import page_of_cluster, serve_page, stop_cluster
 from harness.cli.live_twin import find_twin, open_twin
 from harness.cli.parameters import algorithm_parameter
-from harness.records.run_folders import NoSuchRun, find_run
+from harness.records.run_folders import SYSTEM_NAME, NoSuchRun, find_run
 from node.algorithms import UnknownAlgorithm, load_algorithm
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def live(
     consensus live FILE            a schedule of explore, simulate or this page, in such a cluster
     consensus live ignores-accepted   a mutant, with a schedule in which it breaks a promise
 
+    What is up here may be nodes that are not ours: `consensus up --system etcd -d`, then `consensus live`.
+
     A cluster that this command starts ends with it, on Ctrl-C. One that was up before stays up. The page listens on 127.0.0.1
     alone, and its address holds a token: who has the address can do what you can do with the cluster.
     """
@@ -96,7 +98,12 @@ def _nothing() -> None:
 def _is_up(root: Path, nodes: int | None, algorithm: str | None, seed: int | None) -> bool:
     """Return whether a cluster is up in `root`. Raises Mistake if it is another one than these arguments say."""
     try:
-        where = SupervisorClient(root).ask("where", SUPERVISOR_TIMEOUT_S)
+        control = SupervisorClient(root)
+        if (root / SYSTEM_NAME).exists():
+            told = control.ask("about", SUPERVISOR_TIMEOUT_S)
+            where = {"addresses": told["nodes"], "algorithm": told["name"], "seed": seed}
+        else:
+            where = control.ask("where", SUPERVISOR_TIMEOUT_S)
     except NotUp:
         return False
     known = (len(where["addresses"]), where["algorithm"], where["seed"])

@@ -12,6 +12,7 @@ from cluster.errors import NotUp
 from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import print_json, print_stderr, shown_path
 from harness.cli.judged_session import judgement, session_since
+from harness.records.run_folders import SYSTEM_NAME
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -72,6 +73,10 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
     from harness.page.patience import CallPatience  # noqa: PLC0415
     from harness.report.about import about_cluster  # noqa: PLC0415
 
+    if booting is None and (root / SYSTEM_NAME).exists():
+        with _page_of_system(root) as (view, do):
+            yield view, do
+        return
     if booting is None:
         control = SupervisorClient(root)
         where = control.ask("where", _ANSWER_S)
@@ -90,6 +95,37 @@ def page_of_cluster(root: Path, booting: "Spec | None" = None) -> "Iterator[tupl
         patience = CallPatience()
         live_view.on_look = patience.take
         acts = ClusterActs(root, live_view.hurry, patience)
+        ending.callback(acts.close)
+        live_view.start()
+        ending.callback(live_view.close)
+        yield live_view.view, acts.do
+
+
+@contextmanager
+def _page_of_system(root: Path) -> "Iterator[tuple[PageView, Do]]":
+    """Yield the view of the nodes that are not ours and are up in `root`, and its acts."""
+    from harness.page.catalogue import plain_catalogue  # noqa: PLC0415 - for the page alone
+    from harness.page.live_view import LiveView  # noqa: PLC0415
+    from harness.page.system_acts import SystemActs  # noqa: PLC0415
+
+    told = SupervisorClient(root).ask("about", _ANSWER_S)
+    faults = [fault for fault in plain_catalogue() if fault["name"] in told["faults"]]
+    about = {
+        **told,
+        "algorithm": told["name"],
+        "faults": faults,
+        "keeps_log": False,
+        "types": [],
+        "promises": {},
+        "live": True,
+    }
+    with ExitStack() as ending:
+        live_view = LiveView(lambda: SupervisorClient(root), {**about, "system": True})
+        live_view.view.stand(booting=False)
+        live_view.on_ended = lambda why: print_stderr(
+            f"{why}. The page has a button that starts it anew; Ctrl-C ends it"
+        )
+        acts = SystemActs(root, live_view.hurry)
         ending.callback(acts.close)
         live_view.start()
         ending.callback(live_view.close)

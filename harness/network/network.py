@@ -29,8 +29,9 @@ from cluster.control import ControlClient
 from cluster.process_mark import PROXY, ProcessMark
 from cluster.spawning import ReadyPipe, spawn
 from harness.network.errors import NetworkError, ProxyGone
+from harness.network.proxy_trouble import proxy_trouble
 from harness.network.rule_installer import RuleInstaller
-from harness.network.switchboard import Seen, all_links
+from harness.network.switchboard import all_links
 from node.contract import NodeId
 from node.launcher import EXIT_DISK
 from node.settings import load
@@ -228,13 +229,8 @@ class Network(RuleInstaller):
         for receivers in self._ready["links"].values():
             receivers.pop(node, None)
 
-    def look(self, after: int, most: int) -> Seen:
-        """Return the latest lines of the record from number `after` on, at most `most`, and the messages that are held.
-
-        It is for people. The first look sees no earlier lines.
-        """
-        seen: Seen = self.request("look", after=after, most=most)
-        return seen
+    def trouble(self) -> str | None:
+        return proxy_trouble(self.proxy)
 
     def flush(self) -> int:
         """Write the record to its file up to now. Return how many lines it has."""

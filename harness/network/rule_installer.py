@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack
 from cluster.errors import NoSuchNode
 from harness.network.installed_rule import InstalledRule, link_counts
 from harness.network.rules import Action, BadRule, Corrupt, Cut, Delay, Drop, Duplicate, Hold, Pass, Reorder, Rule
-from harness.network.switchboard import all_links
+from harness.network.switchboard import Seen, all_links
 from harness.records.links import CLIENT, Endpoint, Link
 from node.contract import NodeId
 
@@ -213,6 +213,20 @@ class RuleInstaller(ABC):
         Of streams: "connections" that its sender has dialed, "bytes" that have left, and "refused" connections.
         """
         return link_counts(self.request("links"))
+
+    # --- what people look at ----------------------------------------------------------------------------------------
+
+    def look(self, after: int, most: int) -> Seen:
+        """Return the latest lines of the record from number `after` on, at most `most`, and the messages that are held.
+
+        It is for people. The first look sees no earlier lines.
+        """
+        seen: Seen = self.request("look", after=after, most=most)
+        return seen
+
+    def trouble(self) -> str | None:
+        """Return what lets nothing pass, such as a proxy that has ended, in a line for people; None if nothing does."""
+        return None
 
     # --- names ------------------------------------------------------------------------------------------------------
 

@@ -26,8 +26,10 @@ from cluster.control import ControlClient
 from cluster.process_mark import PROXY, ProcessMark
 from cluster.spawning import spawn
 from harness.network.errors import NetworkError, ProxyGone
+from harness.network.proxy_trouble import proxy_trouble
 from harness.network.rule_installer import RuleInstaller
 from harness.records.links import CLIENT
+from harness.records.run_files import RunFiles
 from node.contract import NodeId
 
 _START_S: Final = 30.0
@@ -49,7 +51,7 @@ class StreamNetwork(RuleInstaller):
         """Prepare the network; `start` starts the proxy.
 
         Args:
-            folder: the run folder. The proxy's log is logs/proxy.log in it.
+            folder: the run folder. The proxy's log is logs/proxy.log in it, and messages.jsonl what crossed the links.
             nodes: the nodes.
             ports: the names of the ports of each node.
             shared: whether all dialers reach a node at the same address; then the kernel says who has dialed.
@@ -74,6 +76,7 @@ class StreamNetwork(RuleInstaller):
             "shared": self._shared,
             "launcher": os.getpid(),
             "seed": self._seed,
+            "record": str(RunFiles(self._folder).messages),
         }
         file, log = self._folder / _LAYOUT_NAME, self._folder / "logs" / "proxy.log"
         log.parent.mkdir(exist_ok=True)
@@ -118,6 +121,9 @@ class StreamNetwork(RuleInstaller):
         if self._control is None:
             raise ProxyGone("the network is not started, or is closed")
         return self._control.ask(verb, timeout_s + _GRACE_S, **arguments)
+
+    def trouble(self) -> str | None:
+        return None if self._proxy is None else proxy_trouble(self._proxy)
 
     def _check_alive(self) -> None:
         status = self._proxy.poll() if self._proxy is not None else 0

@@ -42,6 +42,7 @@ from harness.network.errors import NetworkError
 from harness.network.rules import BadRule, Reset, Rule
 from harness.network.socket_owner import SocketOwners
 from harness.network.stream_rules import Look, Piece, StreamMeter, StreamRules
+from harness.network.stream_traffic import StreamTraffic
 from harness.network.switchboard import all_links
 from harness.records.links import CLIENT, Link
 from node.contract import NodeId
@@ -72,6 +73,8 @@ class Layout(NamedTuple):
     launcher: int
     """The process id of the harness, whose connections are those of clients."""
     seed: int
+    record: str
+    """The file of the record of what crosses the links."""
 
 
 def reset(one: socket.socket) -> None:
@@ -183,7 +186,7 @@ class Stream:
     def forget(self) -> None:
         """Let no rule keep a piece of this stream."""
         for piece, _ in self._pieces:
-            self._proxy.rules.forget(piece)
+            self._proxy.forget(piece)
 
 
 class StreamProxy:
@@ -192,6 +195,7 @@ class StreamProxy:
     def __init__(self, layout: Layout) -> None:
         self.rules = StreamRules(layout.seed)
         self.meter = StreamMeter(self.rules)
+        self._traffic = StreamTraffic(Path(layout.record))
         self._layout = layout
         self._known = all_links(tuple(layout.nodes))
         self._targets: dict[tuple[NodeId, str], int] = {}
@@ -212,6 +216,13 @@ class StreamProxy:
         now_s = time.monotonic()
         self.rules.left(piece, size, now_s)
         self.meter.left(piece.link, size, piece.arrived_s, now_s)
+        if piece.link in self._known:
+            self._traffic.left(piece, size, now_s)
+
+    def forget(self, piece: Piece) -> None:
+        """Forget a piece that has left, or whose connection is gone."""
+        self.rules.forget(piece)
+        self._traffic.forget(piece)
 
     async def wait_for(self, piece: Piece) -> Look:
         """Wait until a piece may leave, or its connection is to be reset."""
@@ -223,6 +234,8 @@ class StreamProxy:
             if look.reset or (look.wait_until_s <= now_s and look.bytes_max > 0):
                 return look
             changed = self._changed
+            if look.wait_until_s == float("inf"):
+                self._traffic.keeps(piece, self.rules.keeper(piece.link))
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if look.wait_until_s == float("inf") else look.wait_until_s - now_s):
                     await changed.wait()
@@ -295,19 +308,22 @@ class StreamProxy:
         dialed: socket.socket | None = None
         in_order = False
         try:
-            for way in (link, back):  # the handshake crosses both ways
-                piece = Piece(way, "connection", time.monotonic(), self._streams)
+            now_s = time.monotonic()
+            handshake = [Piece(way, "connection", now_s, self._streams) for way in (link, back)]  # it crosses both ways
+            for piece in handshake:
                 try:
                     if (await self.wait_for(piece)).reset:
-                        self._count_reset(way)
+                        self._count_reset(piece.link)
                         return
+                    self.left(piece, 0)
                 finally:
-                    self.rules.forget(piece)
-                self.left(piece, 0)
+                    self.forget(piece)
             dialed = await self._dial(target)
             if dialed is None:
                 self.meter.count(link, "refused")
+                self._traffic.refused(link)
                 return
+            self._traffic.connected(handshake[0], time.monotonic())
             there = Stream(self, self._streams, link, accepted, dialed)
             here = Stream(self, self._streams + 1, back, dialed, accepted)
             there.back, here.back = here, there
@@ -348,6 +364,7 @@ class StreamProxy:
             for request in self._control.requests():
                 self._serve_request(request)
             self._answer_waiting()
+            self._traffic.do_due_work(time.monotonic())
             wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
@@ -384,6 +401,10 @@ class StreamProxy:
                 return released
             case "counts", {"rule": str(rule)}:
                 return _plain(self.rules.counts(rule))
+            case "look", {"after": int(after), "most": int(most)}:
+                return self._traffic.look(after, max(most, 1))
+            case "release_one" | "discard_one" | "repeat", _:
+                raise BadRule("TCP keeps the order of bytes, and loses and repeats none: end the fault, and they pass")
             case "links", _:
                 return _plain({link: self.meter.totals.get(link, {}) for link in self._known})
             case _:
@@ -429,6 +450,7 @@ class StreamProxy:
             task.cancel()
         for listener in self._listeners:
             listener.close()
+        self._traffic.close()
         self._control.close()
 
 

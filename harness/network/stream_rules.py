@@ -81,6 +81,8 @@ class Piece:
     """By rule: when the piece may leave."""
     damaged_at: int = -1
     """Which of its bytes is another one; -1: none."""
+    is_described: bool = False
+    """Whether the record has lines of its own for it: see `stream_traffic.py`."""
 
 
 class Look(NamedTuple):
@@ -163,6 +165,11 @@ class StreamRules:
         for piece in one.kept:
             found.setdefault(piece.link, Counter())["keeps"] += 1
         return found
+
+    def keeper(self, link: Link) -> str | None:
+        """Return the first rule in force that may keep pieces of a link until it is removed."""
+        keepers = (one.rule for one in self._covering(link) if isinstance(one.rule.action, Cut | Hold | HalfOpen))
+        return next((rule.id for rule in keepers), None)
 
     def count(self, rule: str, link: Link, what: str, by: int = 1) -> None:
         """Add to a count of a rule: the observer's, and connections that were reset."""

@@ -45,9 +45,9 @@ from node.wire import Envelope, Malformed
 from node.wording import nearest
 
 #: Lines stay in memory until no reader has looked for so long, in seconds.
-_LOOKING_S: Final = 5.0
+LOOKING_S: Final = 5.0
 #: How many held messages one look shows.
-_HELD_SHOWN_MAX: Final = 300
+HELD_SHOWN_MAX: Final = 300
 
 
 class Ports(TypedDict):
@@ -175,7 +175,7 @@ class Switchboard:
         self._carry_out(self._engine.due(time.monotonic()))
         if self._waiting:
             self._answer_waiting()
-        if self._recorder.on_line is not None and time.monotonic() > self._looked_at + _LOOKING_S:
+        if self._recorder.on_line is not None and time.monotonic() > self._looked_at + LOOKING_S:
             self._recorder.on_line, self._recent = None, RecentLines()
 
     def wait_s(self, most_s: float) -> float:
@@ -280,7 +280,7 @@ class Switchboard:
         """Return what is new since line `after`. From the first look on, until none comes any more, lines are kept in memory."""
         self._looked_at, self._recorder.on_line = time.monotonic(), self._recent.add
         lines, left_out = self._recent.since(after, most)
-        held, held_count = self._engine.held(_HELD_SHOWN_MAX)
+        held, held_count = self._engine.held(HELD_SHOWN_MAX)
         return {
             "lines": lines,
             "left_out": left_out,

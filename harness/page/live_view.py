@@ -30,6 +30,7 @@ from harness.records.tail import FileTail
 from harness.report.drawn_run import DrawnCall, DrawnFault, DrawnMessage
 from harness.report.events import Event, call_event, cut, fate_event, fault_event, message_event, node_event
 from harness.report.predicates import Predicates
+from harness.systems.system import NotOurs
 from node.algorithms import load_algorithm
 
 #: How often to look while something happens, and else, in seconds.
@@ -71,7 +72,8 @@ class LiveView:
 
         Args:
             find: returns what answers the looks; raises NotUp, and says why, if the cluster is not up.
-            about: what the page says of the cluster. `original` is the shipped algorithm of which its own is a copy.
+            about: what the page says of the cluster. `original` is the shipped algorithm of which its own is a copy; `system`
+                is true of nodes that are not ours.
         """
         self._find = find
         #: Called with the reason when a cluster that was followed has ended.
@@ -80,8 +82,11 @@ class LiveView:
         self.on_look: Callable[[list[dict[str, Any]]], object] = lambda _in_force: None
         self._zero_ns = time.monotonic_ns()
         self.view = PageView(EventLog(), dict(about), lambda: self.us(time.monotonic_ns()), lambda: self.folder)
-        self.predicates = Predicates(load_algorithm(about.get("original", about["algorithm"])), len(about["nodes"]))
-        self.view.about["predicates"] = self.predicates.names
+        #: Whether the nodes are not ours, so that none can be asked for its status and no promise of theirs is known.
+        self._is_foreign = bool(about.get("system"))
+        algorithm = NotOurs if self._is_foreign else load_algorithm(about.get("original", about["algorithm"]))
+        self.predicates = Predicates(algorithm, len(about["nodes"]))
+        self.view.about["predicates"] = [] if self._is_foreign else self.predicates.names
         #: The run folder of the session by hand; None before its first call or fault.
         self.folder: Path | None = None
         self._closing, self._hurry, self._has_looked = threading.Event(), threading.Event(), threading.Event()
@@ -187,7 +192,8 @@ class LiveView:
         for node, process in self._processes.items():
             before = self._shown.get(node)
             time_us = self.us(time_ns) if before is None else max(self.us(time_ns), before["t"] + 1)
-            event = node_event(time_us, process, self._statuses.get(node))
+            status = {} if self._is_foreign and process["state"] == "up" else self._statuses.get(node)
+            event = node_event(time_us, process, status)
             if before is None or {**before, "t": 0} != {**event, "t": 0}:
                 self._shown[node] = event
                 events.append(event)

@@ -26,6 +26,7 @@ def recorded_view(folder: Path) -> PageView:
     }
     about = about_run(run, recorded.predicates) | {
         "faults": [],
+        "system": bool(run.results.get("system")),
         "run": folder.name,
         "verdicts": verdicts,
         "gaps": [cut(gap) for gap in run.gaps],

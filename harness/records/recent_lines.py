@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from harness.records.links import UNKNOWN_TYPE
-from harness.records.messages import RecordLine, readable
+from harness.records.messages import JsonMessage, RecordLine, readable
 from node.contract import Message
 from node.wire import Envelope
 
@@ -79,6 +79,8 @@ def _shown(line: RecordLine) -> dict[str, Any]:
 
 
 def _cut_fields(message: Message) -> dict[str, Any]:
+    if isinstance(message, JsonMessage):
+        return {name: _cut(item) for name, item in message.body.items() if name != "type"}
     return {field.name: _cut(getattr(message, field.name)) for field in fields(message)}
 
 

@@ -14,7 +14,7 @@ Rules
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -33,7 +33,7 @@ from harness.faults.injector import Faults
 from harness.faults.target import bring_up_those_that_can
 from harness.records.history import FUNCTIONS
 from harness.records.run_folders import NOT_JUDGED
-from harness.runs.system_run import SystemRun, judge_system
+from harness.runs.system_run import RecordedSystemCall, SystemRun, judge_system
 from harness.runs.workload_clients import REST_S, WorkloadClients
 from harness.systems.registry import check_strikes
 from harness.systems.system import System
@@ -172,22 +172,33 @@ class HeldSystem:
             NoSuchNode: no node has that name.
             Mistake: the clients of no workload have such an operation.
         """
-        if at is not None and at not in self.nodes:
-            raise NoSuchNode(f"there is no node {at!r}: there are {', '.join(self.nodes)}")
-        if f not in FUNCTIONS:
-            model = self.workload.model
-            has = self.workload.functions if model is None else model.functions
-            raise Mistake(f"there is no operation {f!r}: the clients of {self.workload.name} call {', '.join(has)}")
-        with self._turn:
-            self._own_clients += 1
-            under_way = self.run.ask(
-                self.workload.clients + self._own_clients, PlannedCall(f, key, value, at, timeout_s)
-            )
+        under_way = self.begin(f, key, value, at=at, timeout_s=timeout_s)
         while under_way.outcome is None:
             if self._broke is not None:
                 raise self._broke
             time.sleep(REST_S)
         return under_way.outcome
+
+    def begin(
+        self, f: str, key: str = "", value: Any = None, *, at: NodeId | None = None, timeout_s: float = TIMEOUT_S
+    ) -> RecordedSystemCall:
+        """Begin a call, and do not wait for its outcome. The arguments and errors are those of `call`."""
+        if at is not None and at not in self.nodes:
+            raise NoSuchNode(f"there is no node {at!r}: there are {', '.join(self.nodes)}")
+        if f not in FUNCTIONS:
+            raise Mistake(
+                f"there is no operation {f!r}: the clients of {self.workload.name} call {', '.join(self.functions)}"
+            )
+        with self._turn:
+            self._own_clients += 1
+            client = self.workload.clients + self._own_clients
+            return self.run.ask(client, PlannedCall(f, key, value, at, timeout_s))
+
+    @property
+    def functions(self) -> Sequence[str]:
+        """The operations of the workload."""
+        model = self.workload.model
+        return self.workload.functions if model is None else model.functions
 
     def wait_for_answers(self, number: int, within_s: float = 30.0) -> None:
         """Return when clients have got so many more answers. Raises NoAnswers if that takes longer than `within_s` seconds."""

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.processes import is_suspended
-from harness.network.network import Network
+from harness.network.rule_installer import RuleInstaller
 from harness.network.switchboard import Seen
 from harness.runs.run_by_hand import RunByHand
 from harness.runs.session import HandSession
@@ -30,7 +29,7 @@ class LiveVerbs:
     def trouble(self) -> str | None:
         """Notice what other programs did to the nodes, and return what is wrong with the proxy or the run's files, if so."""
         self._session.notice_signals_from_outside()
-        return "; ".join(filter(None, (_proxy_trouble(self._run.network), self._session.trouble()))) or None
+        return "; ".join(filter(None, (self._run.network.trouble(), self._session.trouble()))) or None
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Return each request by its name."""
@@ -83,7 +82,7 @@ def look_at_run(run: RunByHand, after: int, since_ns: int, most: int) -> dict[st
             "state": str(process.look()),
             "how": "; ".join(filter(None, (process.describe(), process.why_it_ended))),
             "boots": process.ready.incarnation if process.ready else 0,
-            "address": process.ready.address if process.ready else None,
+            "address": process.ready.report.get("address") if process.ready else None,
         }
         for node, process in list(run.cluster.processes.items())
     ]
@@ -97,17 +96,8 @@ def look_at_run(run: RunByHand, after: int, since_ns: int, most: int) -> dict[st
     }
 
 
-def _look_at_messages(network: Network, after: int, most: int) -> Seen:
+def _look_at_messages(network: RuleInstaller, after: int, most: int) -> Seen:
     """Return what the proxy shows; nothing if it cannot answer, so that no other request waits for it."""
-    if _proxy_trouble(network):
+    if network.trouble():
         return {"lines": [], "left_out": 0, "next": after, "held": [], "held_count": 0}
     return network.look(after, most)
-
-
-def _proxy_trouble(network: Network) -> str | None:
-    """Return what is wrong with the proxy, or None."""
-    if network.proxy.poll() is not None:
-        return "the proxy has ended, so nothing passes: `consensus down`, then `consensus up`; what was decided is kept"
-    if is_suspended(network.proxy.pid):
-        return f"the proxy is suspended, so no message passes: `kill -CONT {network.proxy.pid}` lets it go on"
-    return None

@@ -25,6 +25,7 @@ from harness.runs.link_verbs import LinkVerbs
 from harness.runs.plan import Plan
 from harness.runs.progress import ShowLine
 from harness.runs.session import HandSession
+from harness.runs.system_live_verbs import SystemLiveVerbs
 from harness.systems.registry import check_strikes, system_from
 from harness.systems.system import System
 from node.contract import NodeId
@@ -100,17 +101,17 @@ class SystemSession(HandSession):
     def system_verbs(self) -> dict[str, Callable[..., Any]]:
         """Return every request of the command line that is not about processes."""
         links = LinkVerbs(self._held.run, self).verbs()
-        refused = ("call_began", "call_ended", "look", "deliver", "lose", "repeat", "end", "add_learner", "remove_node")
-        return {**links, "inject": self.inject, "where": self._refuse, **dict.fromkeys(refused, self._refuse)}
+        page = SystemLiveVerbs(self._held, self).verbs()
+        refused = ("where", "call_began", "call_ended", "add_learner", "remove_node")
+        return {**links, **page, "inject": self.inject, **dict.fromkeys(refused, self._refuse)}
 
     def _refuse(self, **_: object) -> NoReturn:
         name = self._spec.system.name
         addresses = [f"{node} at {self.address(node)}" for node in self._spec.nodes if self.address(node)]
         how = f"ask {', '.join(addresses)}" if addresses else "`consensus up --workload NAME` lets clients ask them"
         raise Mistake(
-            f"the nodes of {name} are not ours, so they take none of our calls, and no page shows them before `consensus down`: "
-            f"{how}. For them are also ps, kill, suspend, resume, restart, partition, isolate, link, links, inject, heal, logs "
-            "and down"
+            f"the nodes of {name} are not ours, so they take none of our calls: {how}. For them are live, ps, kill, suspend, "
+            "resume, restart, partition, isolate, link, links, inject, heal, logs and down"
         )
 
     def address(self, node: NodeId) -> str | None:

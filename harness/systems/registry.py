@@ -28,6 +28,11 @@ def system_from(data: Any) -> System:
     return found
 
 
+def strikes(system: System) -> tuple[CatalogueEntry, ...]:
+    """Return the entries of every fault that can strike a system."""
+    return choose_faults((*system.faults, *system.more_faults))
+
+
 def check_strikes(system: System, faults: Iterable[str]) -> tuple[CatalogueEntry, ...]:
     """Return the entries of faults, by name or family, or all that are drawn if none is named.
 
@@ -38,7 +43,7 @@ def check_strikes(system: System, faults: Iterable[str]) -> tuple[CatalogueEntry
     """
     names = tuple(faults)
     drawn = {entry.name: entry for entry in choose_faults(system.faults)}
-    able = drawn | {entry.name: entry for entry in (choose_faults(system.more_faults) if system.more_faults else ())}
+    able = {entry.name: entry for entry in strikes(system)}
     if not names:
         return tuple(drawn.values())
     found: dict[str, CatalogueEntry] = {}

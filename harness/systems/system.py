@@ -204,6 +204,8 @@ class System(ABC):
     """The faults, by name or family, that can strike it, and that are drawn if a user names none."""
     more_faults: ClassVar[tuple[str, ...]] = ()
     """Those that can strike it, too, and are drawn only if a user names them."""
+    values_are_texts: ClassVar[bool] = False
+    """Whether its clients write and read texts, and no other values."""
     message_types: ClassVar[Collection[str] | None] = None
     """What a step of a plan can wait for; None if that is not known before it comes."""
 

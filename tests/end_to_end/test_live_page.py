@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from harness.page.recorded_view import recorded_view
 from harness.page.server import PageServer
 from tests.end_to_end.chromium import NEEDS_CHROMIUM
+from tests.harness.systems.store import store_in_memory
 from tests.run_folders import hostile, split_brain
 from tests.waiting import WAIT_S
 
@@ -263,3 +264,34 @@ def test_a_run_opens_on_the_page_also_a_hostile_one(browser: Browser, tmp_path: 
             seen.page.select_option("[aria-label=speed]", "10")
             seen.page.click("#play")
             expect(seen.page.locator("#play")).to_have_text("▶")  # it has played to the end
+
+
+def test_nodes_that_are_not_ours_are_broken_and_asked_with_the_mouse(browser: Browser, tmp_path: Path) -> None:
+    file = store_in_memory(tmp_path)
+    arguments = ("up", "--system", str(file), "--nodes", "2", "--live")
+    with live(tmp_path / "c", *arguments) as (url, folder), opened(browser, url) as seen:
+        page = seen.page
+        note = page.locator("#selected .note")
+        seen.act("n1", "put")
+        expect(note).to_have_text("n1 answers: None")
+        page.click("#selected [data-act=get]")
+        expect(note).to_have_text("n1 answers: 'blue'")
+        page.click("#selected [data-act=isolate]")
+        expect(page.locator("[data-cut='n1 n2']")).to_be_visible()
+        page.click("#selected [data-act=power-cut]")
+        expect(note).to_contain_text("power-cut cannot strike store, whose nodes are not ours")
+        page.click("#selected [data-act=kill]")
+        expect(seen.node("n1", state="down")).to_be_visible()
+        page.click("#selected [data-act=restart]")
+        expect(seen.node("n1", state="up")).to_be_visible()
+        page.click("#selected [data-act=get]")
+        expect(note).to_have_text("n1 answers: None")  # it had kept it in memory alone
+        expect(page.locator("#legend")).to_contain_text("of clients")
+    (run,) = (folder / "runs").iterdir()
+    results = json.loads((run / "results.json").read_text())
+    assert results["verdicts"]["linearizability"]["status"] == "invalid"
+    recorded = recorded_view(run)
+    events = recorded.log.read(0, 10_000).events
+    assert {"connection", "bytes"} <= {event["type"] for event in events if event["k"] == "msg"}
+    assert "kill" in {event["name"] for event in events if event["k"] == "fault"}
+    assert [event["asked"] for event in events if event["k"] == "call"][:2] == ["put 'blue'", "get"]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cluster.supervisor_file import SupervisorClient
 from harness.records import receipts
 from harness.records.run_files import RunFiles
 from harness.runs.plan import load
+from node.contract import BadInput
 from tests.end_to_end.hand import QuickHand, end
 from tests.waiting import wait_until
 
@@ -48,7 +50,6 @@ def test_the_verbs_for_processes_links_and_faults_are_those_for_nodes_of_ours(ha
     [
         (("inject", "power-cut"), "power-cut cannot strike serving.py, whose nodes are not ours"),
         (("put", "a", "1"), "the nodes of serving.py are not ours, so they take none of our calls"),
-        (("live", "--no-open"), "and no page shows them before `consensus down`"),
         (("logs", "n9"), "there is no node 'n9': there are n1, n2, n3"),
         (("up", SERVING, "-d"), "a cluster is up or starting in"),
         (("kill", "leader"), "no node reports that it leads"),
@@ -58,6 +59,24 @@ def test_what_such_nodes_do_not_do_is_said(hand: QuickHand, arguments: tuple[str
     done = hand.run(*arguments)
     assert done.returncode in (1, 254)
     assert said in done.stderr
+
+
+def test_the_live_page_asks_what_is_up_and_what_is_new(hand: QuickHand) -> None:
+    control = SupervisorClient(hand.folder / ".consensus")
+    about = control.ask("about")
+    assert (about["name"], about["nodes"], about["functions"]) == ("serving.py", ["n1", "n2", "n3"], [])
+    assert {"kill", "reorder", "terminate"} <= set(about["faults"])
+    assert "power-cut" not in about["faults"]
+    first = control.ask("look", after=2**62, since_ns=0, most=1)
+    assert [(row["state"], row["address"]) for row in first["nodes"]] == [("up", None)] * 3
+
+    def asked() -> bool:
+        seen = control.ask("look", after=first["next"], since_ns=0, most=500)
+        return {"generate", "generate_ok"} <= {line["type"] for line in seen["lines"] if "of" not in line}
+
+    wait_until(asked)
+    with pytest.raises(BadInput, match="clients of the workload unique-ids cannot be asked for 'put' by hand"):
+        control.ask("call", f="put", key="k", value="v", at=None, timeout_s=1.0)
 
 
 def test_the_session_is_judged_as_a_run_and_can_be_replayed(hand: QuickHand) -> None:

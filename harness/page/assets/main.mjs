@@ -27,6 +27,7 @@ function take(message) {
   if (message.anew) store.clear();
   page.clock.sync(message.now);
   store.add(message.events);
+  if (page.learns) for (const { k, type, from, to } of message.events) if (k === "msg" && from !== "client" && to !== "client" && !page.about.types.includes(type)) page.about.types.push(type);
   page.legend.add(message.events.filter((event) => event.k === "msg"));
   if (message.stand) {
     page.stand = message.stand;
@@ -56,6 +57,7 @@ function begin(about) {
   const name = about.algorithm.split(":").at(-1);
   byId("title").textContent = name;
   document.title = `${name}: Consensus Lab`;
+  page.learns = !about.types.length; // nodes that are not ours send types that are not known before they come
   const marks = new TypeMarks(about.types);
   page.clock = new Clock(about.live, about.virtual ? FLIGHT_US : 0);
   page.ring = new Ring(byId("picture"), marks, { node: (node) => select({ node }), link: (from, to) => select({ from, to }), held: (one) => { if (page.clock.follows || about.virtual) page.panels.deliver(one); }, knife }, about.read_only);
@@ -70,7 +72,7 @@ function begin(about) {
     h("select", { id: "variable", "aria-label": "the variable that the picture is about", hidden: true, onchange: () => { page.version = -1; } }));
   page.legend = new Legend(byId("legend"), marks, page.ring.hidden);
   byId("predicates").replaceChildren(...about.predicates.map((name) => h("span", { role: "listitem", class: "predicate", "data-predicate": name }, name)),
-    about.nodes.length && !about.virtual ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time
+    about.nodes.length && !about.virtual && (!about.system || about.answers_within_s) ? h("span", { role: "listitem", id: "tolerance" }) : ""); // in the twin a client may stop waiting at any time
   if (about.live && !about.read_only) tools(about);
   select(null);
   if (!about.live) page.clock.show(Infinity);

@@ -11,6 +11,7 @@ const NODE_ACTS = [
   ["resume", "Resume", "SIGCONT", (node) => ["resume", { nodes: node }]],
   ["restart", "Restart", "start it on the same disk", (node) => ["restart", { nodes: node }]],
   ["isolate", "Isolate", "cut it from every other node", (node) => ["isolate", { node }]],
+  ["reset", "Reset its links", "each connection with another node is reset, and each new one", (node) => ["inject", { fault: "reset", arguments: { groups: [[node]] } }]],
   ["power-cut", "Cut its power", "kill it; writes that were not synced are lost", (node) => ["inject", { fault: "power-cut", arguments: { node } }]],
   ["delete-directory", "Lose its disk", "kill it, remove its directory, and start it", (node) => ["inject", { fault: "delete-directory", arguments: { node } }]],
   ["tick", "Let 1 s pass", "its clock jumps, so its timers run out: for use while clocks stand still", (node) => ["inject", { fault: "clock-jump", arguments: { node, seconds: "1" } }]],
@@ -49,7 +50,7 @@ export class Panels {
   }
 
   // Whether the server takes an act: at a challenge of the tour it takes a few.
-  takes(act) { return !this.about.acts || this.about.acts.includes(act); }
+  takes(act) { return (act !== "reset" || Boolean(this.about.streams)) && (!this.about.acts || this.about.acts.includes(act)); }
 
   // Does an act, says beside it what came of it, and notes it in the list of what was done.
   async do(name, args, note, { node = null, doing = null } = {}) {
@@ -97,7 +98,7 @@ export class Panels {
       this.note = h("p", { class: "note", "aria-live": "polite" });
       if (selection?.from) parts.push(this.linkActs(selection));
       if (selection?.node) parts.push(this.nodeActs(selection.node));
-      if (!selection?.from) parts.push(this.about.keeps_log ? this.logForm(selection?.node) : this.callForm(selection?.node ?? ""));
+      if (!selection?.from) parts.push(this.about.system ? this.systemForm(selection?.node ?? "") : this.about.keeps_log ? this.logForm(selection?.node) : this.callForm(selection?.node ?? ""));
       parts.push(this.note);
     }
     this.selected.replaceChildren(...parts);
@@ -147,6 +148,16 @@ export class Panels {
       chips, h("div", { class: "acts" }, h("button", { type: "submit", "data-act": "propose", class: "main" }, "Propose"),
         button("Query", call("query"), { "data-act": "query" }),
         button("Query all", () => this.nodes.forEach((name) => this.call("query", { name: this.inputs.name, at: name })), { "data-act": "query-all" })));
+  }
+
+  // The calls that the clients of a system that is not ours can make.
+  systemForm(node) {
+    const { functions, workload, asks } = this.about;
+    if (!functions.length) return h("p", { class: "hint" }, `Calls of the workload ${workload} cannot be made one by one${asks ? "; its clients ask by themselves" : ". Clients ask if it was started with --workload"}.`);
+    const at = h("select", { id: "field-at" }, h("option", { value: "" }, "any node"), this.nodes.map((name) => h("option", { value: name, selected: name === node }, name)));
+    const call = (f) => () => this.call("call", { f, key: this.inputs.name, value: this.inputs.value, at: at.value });
+    return h("div", {}, h("div", { class: "fields" }, this.field("name", "key"), this.field("value", "value"), h("label", {}, "at", at), this.field("within", "within (s)")),
+      h("div", { class: "acts" }, functions.map((f) => button(f[0].toUpperCase() + f.slice(1), call(f), { "data-act": f }))));
   }
 
   logForm() {

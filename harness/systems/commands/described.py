@@ -42,6 +42,7 @@ class CommandSystem(System):
         "file-limit",
     )
 
+    values_are_texts: ClassVar[bool] = True
     message_types: ClassVar[Collection[str]] = EVENTS
 
     file: str

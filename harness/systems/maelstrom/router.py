@@ -339,6 +339,9 @@ class Router(RuleInstaller):
             raise NetworkError(f"the router has not answered {verb!r} in time") from None
         return result
 
+    def trouble(self) -> str | None:
+        return None if self._broke is None else f"the router has failed, so no message passes: {self._broke!r}"
+
     @property
     def has_repeated(self) -> bool:
         """Whether a rule has repeated messages."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections import Counter
 from contextlib import chdir
 from pathlib import Path
@@ -24,67 +23,11 @@ from harness.runs.session import HandSession
 from harness.runs.suite import PlanResult, run_plan
 from harness.runs.system_session import SystemSpec
 from harness.systems.commands.described import CommandSystem
-
-#: A store in memory: "put KEY VALUE" and "get KEY", one line each.
-STORE = """
-import socket, sys, threading
-data = {}
-def serve(one):
-    for line in one.makefile():
-        f, key, *rest = line.split()
-        if f == "put":
-            data[key] = rest[0]
-        one.sendall((data.get(key, "-") + "\\n").encode())
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-while True:
-    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-"""
-CLIENT = """
-import socket
-from harness.systems.commands.client import SystemClient, ok, refused, unknown
-
-class StoreClient(SystemClient):
-    WAITS_S = 0.1
-
-    def perform(self, call):
-        host, port = self.address(call.node).split(":")
-        try:
-            with socket.create_connection((host, int(port)), self.WAITS_S) as one:
-                one.sendall(f"{call.f} {call.key} {call.value}\\n".encode())
-                answer = one.makefile().readline().strip()
-        except TimeoutError:
-            return self.timed_out()
-        except OSError as error:
-            return unknown(str(error))
-        if not answer:
-            return unknown("the connection was closed")
-        return ok(None if call.f == "put" or answer == "-" else answer)
-
-    def timed_out(self):
-        return unknown("no answer in time")
-
-class Patient(StoreClient):
-    WAITS_S = 2.0
-
-class Liar(StoreClient):
-    def timed_out(self):
-        return refused("no answer in time")
-"""
-
-
-def system(folder: Path, client: str) -> CommandSystem:
-    (folder / "store.py").write_text(STORE)
-    (folder / "client.py").write_text(CLIENT)
-    (folder / "store.toml").write_text(
-        f'name = "store"\ncommand = ["{sys.executable}", "-I", "-S", "{{here}}/store.py", "{{client_port}}"]\n'
-        'ports = ["client"]\nworkloads = ["put-get"]\n'
-        f'[ready]\nport = "client"\n[client]\nclass = "client.py:{client}"\n'
-    )
-    return CommandSystem(str(folder / "store.toml"))
+from tests.harness.systems.store import store_in_memory
 
 
 def played(folder: Path, client: str, *steps: PlanStep, time_s: float) -> PlanResult:
-    described = system(folder, client)
+    described = CommandSystem(str(store_in_memory(folder, client)))
     plan = Plan("store", ("n1",), 3, "put-get", time_s, steps, system=described)
     return run_plan(plan, folder / "run")
 
@@ -155,7 +98,7 @@ def test_etcd_keeps_its_word_while_a_node_is_killed_and_another_cut_off(tmp_path
 def test_what_does_not_go_together_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    system(tmp_path, "Patient")
+    store_in_memory(tmp_path)
     with chdir(tmp_path):
         assert run(["test", *arguments]) == 254
     assert said in capsys.readouterr().err
@@ -163,7 +106,7 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_a_mistake_in_a_call_by_hand_is_none_of_the_client(tmp_path: Path) -> None:
-    held = HeldSystem(tmp_path / "run", system(tmp_path, "Patient"), ("n1", "n2"))
+    held = HeldSystem(tmp_path / "run", CommandSystem(str(store_in_memory(tmp_path))), ("n1", "n2"))
     with pytest.raises(NoSuchNode, match="there is no node 'n9': there are n1, n2"):
         held.call("put", "k", 1, at="n9")
     with pytest.raises(Mistake, match="there is no operation 'frob': the clients of put-get call put, get"):
@@ -183,6 +126,6 @@ def test_links_of_a_system_of_commands_count_connections_and_bytes() -> None:
 def test_inspect_says_that_the_nodes_of_a_system_are_not_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    SystemSpec(system(tmp_path, "Patient"), ("n1",), 1, None, tmp_path / "run").save(tmp_path)
+    SystemSpec(CommandSystem(str(store_in_memory(tmp_path))), ("n1",), 1, None, tmp_path / "run").save(tmp_path)
     assert run(["--dir", str(tmp_path), "inspect", "n1"]) == 1
     assert "the nodes of store are not ours, so no command here can read what they store" in capsys.readouterr().err
