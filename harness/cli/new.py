@@ -11,7 +11,9 @@ from cluster.errors import Mistake
 from harness.cli.convention import print_json, verb
 
 #: The endings of the templates, by language.
-_LANGUAGES: Final = {"python": ".py", "node": ".js", "perl": ".pl"}
+_LANGUAGES: Final = {"python": ".py", "node": ".js", "perl": ".pl", "go": ".go"}
+#: The language whose program has to be built before it can run.
+_BUILT: Final = "go"
 
 
 @verb()
@@ -21,7 +23,7 @@ _LANGUAGES: Final = {"python": ".py", "node": ".js", "perl": ".pl"}
     type=click.Choice(list(_LANGUAGES)),
     default="python",
     show_default=True,
-    help="The language; node is JavaScript for Node.js.",
+    help="The language; node is JavaScript for Node.js. A node in Go is built before it runs.",
 )
 @click.pass_obj
 def new(_root: Path, name: str, language: str, as_json: bool) -> int:
@@ -34,11 +36,16 @@ def new(_root: Path, name: str, language: str, as_json: bool) -> int:
     ending = _LANGUAGES[language]
     path = Path(name if name.endswith(ending) else name + ending)
     shown = str(path) if os.sep in str(path) else f"./{path}"
-    text = (templates_folder() / f"node{ending}").read_text().replace("./NAME", _quoted(shown))
+    build, program = "", _quoted(shown)
+    if language == _BUILT:
+        program = _quoted(shown.removesuffix(ending))
+        build = f"go build -o {program} {_quoted(shown)}"
+    text = (templates_folder() / f"node{ending}").read_text().replace("BUILD", build).replace("./NAME", program)
     try:
         with path.open("x") as file:
             file.write(text)
-        path.chmod(0o755)
+        if not build:
+            path.chmod(0o755)
     except FileExistsError:
         raise Mistake(f"{path} exists already: give another name, or remove it") from None
     except OSError as error:
@@ -46,8 +53,9 @@ def new(_root: Path, name: str, language: str, as_json: bool) -> int:
     if as_json:
         print_json(file=str(path), language=language)
     else:
+        first = f"  {build}\n" if build else ""
         print(
-            f"{path} is written. Try:\n  consensus test {_quoted(shown)} --workload lin-kv --nodes 3 --faults kill --time 5"
+            f"{path} is written. Try:\n{first}  consensus test {program} --workload lin-kv --nodes 3 --faults kill --time 5"
         )
     return 0
 

@@ -105,6 +105,10 @@ class MaelstromSystem(System):
         if not Path(program).exists():
             raise BadSystem(f"there is no file {program}: from where is the command to be started?")
         if Path(program).is_dir() or not os.access(program, os.X_OK):
+            if Path(program).suffix == ".go":
+                name = shlex.quote(Path(program).name)
+                built = shlex.quote(Path(program).stem)
+                raise BadSystem(f"{program} cannot be executed: build it first, such as by go build -o {built} {name}")
             runs = _RUNS.get(Path(program).suffix, "python3")
             run_by = shlex.quote(shlex.join([runs, Path(program).name]))
             how = f"chmod +x {shlex.quote(program)}, or name what runs it, such as {run_by}"

@@ -392,10 +392,17 @@ def test_new_writes_a_node_that_can_be_run_and_overwrites_nothing(
         assert os.access(tmp_path / name, os.X_OK)
         assert f"consensus test ./{name} --workload lin-kv" in (tmp_path / name).read_text()
     assert MaelstromSystem.of_command("./store.py").name == "store.py"
+    assert consensus("new", "fourth", "--language", "go") == 0
+    assert "  go build -o ./fourth ./fourth.go\n  consensus test ./fourth --workload lin-kv" in capsys.readouterr().out
+    assert (
+        "//	go build -o ./fourth ./fourth.go\n//	consensus test ./fourth " in (tmp_path / "fourth.go").read_text()
+    )
+    with pytest.raises(BadSystem, match=r"cannot be executed: build it first, such as by go build -o fourth fourth.go"):
+        MaelstromSystem.of_command("./fourth.go")
 
 
-@pytest.mark.parametrize("program", ["python3", "node", "perl"])
-def test_each_template_answers_alike(program: str) -> None:
+@pytest.mark.parametrize("program", ["python3", "node", "perl", "go"])
+def test_each_template_answers_alike(program: str, tmp_path: Path) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     bodies: list[dict[str, object]] = [
@@ -409,9 +416,15 @@ def test_each_template_answers_alike(program: str) -> None:
         {"type": "dance"},
     ]
     lines = [{"src": "c1", "dest": "n1", "body": {**body, "msg_id": number}} for number, body in enumerate(bodies, 1)]
-    ending = {"python3": ".py", "node": ".js", "perl": ".pl"}[program]
+    ending = {"python3": ".py", "node": ".js", "perl": ".pl", "go": ".go"}[program]
+    command = [program, str(templates_folder() / f"node{ending}")]
+    if program == "go":
+        built = str(tmp_path / "node")
+        cache = {**os.environ, "GOCACHE": str(tmp_path / "cache"), "GOFLAGS": "-mod=mod", "GO111MODULE": "auto"}
+        subprocess.run(["go", "build", "-o", built, command[1]], check=True, env=cache)
+        command = [built]
     done = subprocess.run(
-        [program, str(templates_folder() / f"node{ending}")],
+        command,
         input="".join(json.dumps(line) + "\n" for line in lines),
         capture_output=True,
         text=True,
