@@ -10,7 +10,7 @@ from harness.cli.convention import EXIT_UNKNOWN, EXIT_VIOLATED, print_json, prin
 from harness.cli.parameters import FloatRange, algorithm_parameter, workers_option
 from harness.cli.plans import NameList
 from harness.cli.signals import exit_code_after, noted_signals
-from harness.cli.system_options import disk_option, system_option, system_under_test
+from harness.cli.system_options import answers_option, disk_option, system_option, system_under_test
 from harness.records.run_folders import new_folder
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`. Implies --keep.")
 @system_option
 @disk_option
+@answers_option
 @click.pass_obj
 def campaign(
     root: Path,
@@ -79,6 +80,7 @@ def campaign(
     workload: str | None,
     dask: str | None,
     volatile: bool | None,
+    answers_within_s: float | None,
     system_file: str | None,
     as_json: bool,
 ) -> int:
@@ -106,7 +108,9 @@ def campaign(
     if algorithm is not None and system_file is not None:
         raise click.UsageError("give either an algorithm, such as paxos, or a system with --system")
     target = algorithm if system_file is not None else algorithm or "paxos"
-    system = system_under_test(target, volatile, ["shipped", "beyond_tolerance", "trace", "dask"], system_file)
+    system = system_under_test(
+        target, volatile, ["shipped", "beyond_tolerance", "trace", "dask"], system_file, answers_within_s
+    )
     if system is not None:
         algorithm, workload = system.name, system.workload(workload).name
     else:

@@ -17,7 +17,7 @@ from cluster.supervisor_file import SupervisorClient
 from harness.cli.convention import exit_interrupted, print_json, print_stderr, shown_path, verb
 from harness.cli.judged_session import judgement, session_since
 from harness.cli.parameters import algorithm_parameter, folder_of, settings_option
-from harness.cli.system_options import disk_option, system_option, system_under_test
+from harness.cli.system_options import answers_option, disk_option, system_option, system_under_test
 from harness.records.run_folders import SYSTEM_NAME
 from node.algorithms import load_algorithm
 from node.quorum import majority
@@ -72,6 +72,7 @@ _RECORDINGS: "Final[dict[bool | None, Recording]]" = {True: "all", False: "none"
 @click.option("--adopt", is_flag=True, help="Take over a folder that comes from a backup, if the original is gone.")
 @click.option("--workload", help="With nodes that are not ours: let clients ask this until `consensus down`.")
 @disk_option
+@answers_option
 @system_option
 @click.pass_obj
 def up(
@@ -91,6 +92,7 @@ def up(
     settings: tuple[tuple[str, int], ...],
     workload: str | None,
     volatile: bool | None,
+    answers_within_s: float | None,
     system_file: str | None,
     as_json: bool,
 ) -> None:
@@ -109,7 +111,7 @@ def up(
         raise click.UsageError("give either an algorithm or a command, or a system with --system")
     ours = ("adopt", "detach_nodes", "systemd", "record", "prepare", "settings")
     if algorithm is not None or system_file is not None:
-        system = system_under_test(algorithm, volatile, ours, system_file)
+        system = system_under_test(algorithm, volatile, ours, system_file, answers_within_s)
         if system is not None:
             if with_page and as_json:
                 raise Mistake("--live prints for people: see `consensus live`")

@@ -13,7 +13,7 @@ from cluster.errors import Mistake, Unknown
 from cluster.spec import node_names
 from harness.cli.convention import EXIT_VIOLATED, end_of, print_json, print_stderr, shown_path, verb
 from harness.cli.parameters import FloatRange, algorithm_parameter, settings_option
-from harness.cli.system_options import disk_option, system_option, system_under_test
+from harness.cli.system_options import answers_option, disk_option, system_option, system_under_test
 from harness.records.jsonable import BadFile
 from harness.records.results import RunResults
 from harness.records.run_files import PLAN_NAME, RESULTS_NAME, RunFiles
@@ -107,6 +107,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 )
 @click.option("--trace", is_flag=True, help="Let the nodes record their input, for `consensus trace`.")
 @disk_option
+@answers_option
 @system_option
 @click.pass_obj
 def test(
@@ -127,6 +128,7 @@ def test(
     beyond_tolerance: bool,
     trace: bool,
     volatile: bool | None,
+    answers_within_s: float | None,
     system_file: str | None,
     as_json: bool,
 ) -> int:
@@ -187,7 +189,7 @@ def test(
         plans = [load(plan_file)]
     else:
         ours = ["settings", "shipped", "beyond_tolerance", "trace"]
-        system = system_under_test(algorithm, volatile, ours, system_file)
+        system = system_under_test(algorithm, volatile, ours, system_file, answers_within_s)
         if system is not None:
             algorithm, workload = system.name, system.workload(workload).name
         else:

@@ -15,6 +15,13 @@ disk_option = click.option(
     help="Whether a kill takes what a command's node has in its folder, or leaves it.  [default: --durable]",
 )
 
+answers_option = click.option(
+    "--answers-within",
+    "answers_within_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="A command's nodes answer some client within so long while a majority is up and connected: judge that, too.",
+)
 
 system_option = click.option(
     "--system",
@@ -25,7 +32,11 @@ system_option = click.option(
 
 
 def system_under_test(
-    target: str | None, volatile: bool | None, ours: Iterable[str], file: str | None = None
+    target: str | None,
+    volatile: bool | None,
+    ours: Iterable[str],
+    file: str | None = None,
+    answers_within_s: float | None = None,
 ) -> "System | None":
     """Return what a command starts; None if the target is an algorithm of our own nodes.
 
@@ -33,6 +44,8 @@ def system_under_test(
         target: what the user has named.
         volatile: the option `--volatile`.
         ours: the names of parameters that only a cluster of our own nodes has.
+        file: the option `--system`.
+        answers_within_s: the option `--answers-within`.
     """
     from harness.systems.registry import is_command, system_of_command, system_of_file  # noqa: PLC0415 - see harness.cli.verbs
 
@@ -40,9 +53,13 @@ def system_under_test(
         assert file is not None
         if volatile is not None:
             raise click.UsageError("--volatile and --durable are for a command that speaks Maelstrom's protocol")
+        if answers_within_s is not None:
+            raise click.UsageError("--answers-within is for a command: the file of a system says answers_within_s")
     elif not is_command(target):
         if volatile is not None:
             raise click.UsageError("--volatile and --durable are for a command: our own nodes have disks that can fail")
+        if answers_within_s is not None:
+            raise click.UsageError("--answers-within is for a command: what our own nodes have to answer is known")
         return None
     source = click.get_current_context().get_parameter_source
     for name in ours:
@@ -52,4 +69,4 @@ def system_under_test(
     if target is None:
         assert file is not None
         return system_of_file(file)
-    return system_of_command(target, volatile=bool(volatile))
+    return system_of_command(target, volatile=bool(volatile), answers_within_s=answers_within_s)

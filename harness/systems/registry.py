@@ -55,16 +55,17 @@ def check_strikes(system: System, faults: Iterable[str]) -> tuple[CatalogueEntry
     return tuple(found.values())
 
 
-def system_of_command(command: str, *, volatile: bool = False) -> System:
+def system_of_command(command: str, *, volatile: bool = False, answers_within_s: float | None = None) -> System:
     """Return the system of nodes that a command starts and that speak Maelstrom's protocol. Raises BadSystem.
 
     Args:
         command: the command as people write it, such as "./raft.py" or "python3 raft.py".
         volatile: whether a kill takes away what a node has on its disk.
+        answers_within_s: within how many seconds its nodes answer while a majority is up and connected; None: that is not asked.
     """
     from harness.systems.maelstrom.described import MaelstromSystem  # noqa: PLC0415 - only these nodes need it
 
-    return MaelstromSystem.of_command(command, volatile=volatile)
+    return MaelstromSystem.of_command(command, volatile=volatile, answers_within_s=answers_within_s)
 
 
 def system_of_file(name: str) -> System:

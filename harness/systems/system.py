@@ -27,7 +27,7 @@ Rules
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from cluster.clients.outcomes import Outcome
 from cluster.processes import ProcessState
@@ -53,6 +53,10 @@ class NotOurs(Algorithm):
 
 class BadSystem(BadInput):
     """The system under test cannot be started, or is described wrongly. The message says what to do. Nothing was started."""
+
+
+#: The most seconds within which a system can say that it answers, or that its nodes are ready.
+WITHIN_S_MAX: Final = 600.0
 
 
 class LinkEvent(NamedTuple):

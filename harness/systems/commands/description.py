@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from harness.systems.system import BadSystem
+from harness.systems.system import WITHIN_S_MAX, BadSystem
 from node.contract import NodeId
 from node.wording import nearest
 
@@ -33,7 +33,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _PORT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _WITHIN_S: Final = 20.0
-_WITHIN_S_MAX: Final = 600.0
 _SHIPPED: Final = Path(__file__).parent / "shipped"
 
 #: What each key must be, for people.
@@ -199,10 +198,8 @@ class _Reader:
         if addresses not in ("pair", "shared"):
             raise self._bad("addresses", f"addresses is {addresses!r}: it is pair or shared")
         within_s = data.get("answers_within_s")
-        if within_s is not None and not 0 < within_s <= _WITHIN_S_MAX:
-            raise self._bad(
-                "answers_within_s", f"answers_within_s is more than 0 and at most {_WITHIN_S_MAX:g} seconds"
-            )
+        if within_s is not None and not 0 < within_s <= WITHIN_S_MAX:
+            raise self._bad("answers_within_s", f"answers_within_s is more than 0 and at most {WITHIN_S_MAX:g} seconds")
         shared = addresses == "shared"
         self._check_files(data.get("files", {}))
         self._check_placeholders(data, ports, shared)
@@ -243,8 +240,8 @@ class _Reader:
             raise self._bad(f"[{table}]", f"{table} has exactly one of port, log and http")
         if found.port and found.port not in ports:
             raise self._bad(found.port, f"no port is called {found.port!r}: {nearest(found.port, ports)}")
-        if not 0 < found.within_s <= _WITHIN_S_MAX:
-            raise self._bad("within_s", f"within_s is more than 0 and at most {_WITHIN_S_MAX:g} seconds")
+        if not 0 < found.within_s <= WITHIN_S_MAX:
+            raise self._bad("within_s", f"within_s is more than 0 and at most {WITHIN_S_MAX:g} seconds")
         try:
             re.compile(found.log)
         except re.error as error:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Self
 from harness.faults.trigger import ANY_MESSAGE
 from harness.systems.maelstrom.requests import CHANGES, WORKLOADS
 from harness.systems.maelstrom.running import RunningMaelstrom
-from harness.systems.system import BadSystem, LinkEvent, System
+from harness.systems.system import WITHIN_S_MAX, BadSystem, LinkEvent, System
 from harness.workloads.registry import UnknownWorkload
 from harness.workloads.system_registry import system_workload
 from harness.workloads.system_workload import SystemWorkload
@@ -36,6 +36,7 @@ class MaelstromSystem(System):
         command: its words. Words that name files are absolute paths, since each node runs in a folder of its own.
         disk: what a kill leaves in that folder: "durable" all, "volatile" nothing.
         ready_s: how long a node may take until it is ready, in seconds.
+        answers_within_s: within how many seconds its nodes answer while a majority is up and connected; None: that is not asked.
     """
 
     kind: ClassVar[str] = "maelstrom"
@@ -58,9 +59,12 @@ class MaelstromSystem(System):
     command: tuple[str, ...]
     disk: str = DURABLE
     ready_s: float = READY_S
+    answers_within_s: float | None = None
 
     @classmethod
-    def of_command(cls, text: str, *, volatile: bool = False, ready_s: float = READY_S) -> Self:
+    def of_command(
+        cls, text: str, *, volatile: bool = False, ready_s: float = READY_S, answers_within_s: float | None = None
+    ) -> Self:
         """Return the system of a command as people write it, such as "./raft.py" or "python3 raft.py". Raises BadSystem."""
         try:
             words = shlex.split(text)
@@ -68,7 +72,7 @@ class MaelstromSystem(System):
             raise BadSystem(f"the command {text!r} cannot be read: {error}") from None
         if not words:
             raise BadSystem("the command is empty: write, for example, ./raft.py or 'python3 raft.py'")
-        found = cls(_located_words(words), VOLATILE if volatile else DURABLE, ready_s)
+        found = cls(_located_words(words), VOLATILE if volatile else DURABLE, ready_s, answers_within_s)
         found.check()
         return found
 
@@ -77,17 +81,23 @@ class MaelstromSystem(System):
         """Return the system that stands as data in a plan. Raises BadSystem."""
         match data:
             case {"command": [str(), *_] as words, **more} if words[0] and all(isinstance(word, str) for word in words):
-                unknown = set(more) - {"kind", "disk", "ready_s"}
-                disk, ready_s = more.get("disk", DURABLE), more.get("ready_s", READY_S)
-                if not unknown and disk in (DURABLE, VOLATILE) and isinstance(ready_s, int | float) and ready_s > 0:
-                    return cls(_located_words(words), disk, float(ready_s))
+                unknown = set(more) - {"kind", "disk", "ready_s", "answers_within_s"}
+                disk, ready_s, within_s = (
+                    more.get("disk", DURABLE),
+                    more.get("ready_s", READY_S),
+                    more.get("answers_within_s"),
+                )
+                answers = within_s is None or (_is_number(within_s) and 0 < within_s <= WITHIN_S_MAX)
+                if not unknown and disk in (DURABLE, VOLATILE) and _is_number(ready_s) and ready_s > 0 and answers:
+                    return cls(_located_words(words), disk, float(ready_s), within_s)
         raise BadSystem(
-            f"a maelstrom system has a command (a list of words), and may have disk ({DURABLE} or {VOLATILE}) and ready_s "
-            f"(seconds above 0); this is {dict(data)!r}"
+            f"a maelstrom system has a command (a list of words), and may have disk ({DURABLE} or {VOLATILE}), ready_s "
+            f"(seconds above 0) and answers_within_s (the same, up to {WITHIN_S_MAX:g}); this is {dict(data)!r}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "command": list(self.command), "disk": self.disk, "ready_s": self.ready_s}
+        within = {} if self.answers_within_s is None else {"answers_within_s": self.answers_within_s}
+        return {"kind": self.kind, "command": list(self.command), "disk": self.disk, "ready_s": self.ready_s, **within}
 
     @property
     def name(self) -> str:
@@ -95,6 +105,9 @@ class MaelstromSystem(System):
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(program).name).strip("-.") or "node"
 
     def check(self) -> None:
+        within_s = self.answers_within_s
+        if within_s is not None and not 0 < within_s <= WITHIN_S_MAX:
+            raise BadSystem(f"answers_within_s is more than 0 and at most {WITHIN_S_MAX:g} seconds, not {within_s:g}")
         program = self.command[0]
         if os.sep not in program:
             if shutil.which(program) is None:
@@ -131,6 +144,10 @@ class MaelstromSystem(System):
         return RunningMaelstrom(
             folder, nodes, seed, asked, self.command, volatile=self.disk == VOLATILE, ready_s=self.ready_s
         )
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)
 
 
 def _located_words(words: Sequence[str]) -> tuple[str, ...]:

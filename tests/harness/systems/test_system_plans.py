@@ -34,6 +34,10 @@ def test_plans_for_nodes_that_are_not_ours_draw_only_what_can_strike_them() -> N
         ({"system": {"kind": "mail"}}, "no kind of system is called 'mail'"),
         ({"system": {"kind": "maelstrom"}}, "a maelstrom system has a command"),
         ({"system": {"kind": "maelstrom", "command": ["sh"], "disc": "durable"}}, "a maelstrom system has a command"),
+        (
+            {"system": {"kind": "maelstrom", "command": ["sh"], "answers_within_s": 0}},
+            "a maelstrom system has a command",
+        ),
         ({"system": 7}, "a system is a map with a kind"),
         ({"steps": [{"fault": "isolate-leader"}]}, "step 1: isolate-leader cannot strike sh"),
     ],
@@ -75,10 +79,12 @@ def test_a_step_waits_for_nothing_that_the_links_of_a_command_do_not_carry() -> 
         from_json({"system": system, "nodes": 3, "steps": [{"when": "1st Promise", "fault": "kill"}]})
 
 
-def test_some_faults_outlast_the_time_within_which_a_system_says_that_it_answers() -> None:
+@pytest.mark.parametrize("system", [CommandSystem("etcd"), MaelstromSystem(COMMAND, answers_within_s=5)])
+def test_some_faults_outlast_the_time_within_which_a_system_says_that_it_answers(system: System) -> None:
+    assert system.answers_within_s == 5
     plans = [
-        generate("", node_names(3), seed, faults=["kill", "isolate"], time_s=20, system=CommandSystem("etcd"))
-        for seed in range(10)
+        generate("", node_names(3), seed, faults=["kill", "isolate"], time_s=20, system=system) for seed in range(10)
     ]
+    assert all(from_json(plan.to_json()) == plan for plan in plans)
     lasting = [step for plan in plans for step in plan.steps if step.for_s >= 5]
     assert 5 < len(lasting) < sum(len(plan.steps) for plan in plans) / 2
